@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Contexts, error text, build information and mapped files.
+#include <algorithm>
+#include <cinttypes>
+#include <cstring>
+
+#include "core/guard.h"
+#include "core/mapping.h"
+#include "core/pool.h"
+#include "cpu/kernel_table.h"
+
+using namespace meft;
+
+namespace {
+
+int64_t copy_text(const std::string &text, char *out, int64_t out_bytes) {
+    if (out != nullptr && out_bytes > 0) {
+        const size_t count = std::min(text.size(), static_cast<size_t>(out_bytes - 1));
+        std::memcpy(out, text.data(), count);
+        out[count] = '\0';
+    }
+    return static_cast<int64_t>(text.size()) + 1;
+}
+
+std::string target_list(bool (*wanted)(int32_t)) {
+    std::string list;
+    for (int32_t target = MEFT_TARGET_PORTABLE; target <= MEFT_TARGET_AVX512_BF16; ++target) {
+        if (!wanted(target)) continue;
+        if (!list.empty()) list += ",";
+        list += std::string("\"") + target_name(target) + "\"";
+    }
+    return "[" + list + "]";
+}
+
+void open_context(meft_ctx &ctx, const meft_ctx_params &params) {
+    ctx.kernels = kernel_table(params.target);
+    if (ctx.kernels == nullptr) {
+        fail(MEFT_UNSUPPORTED, "target %s is not in this build or not on this machine", target_name(params.target));
+    }
+    if (params.threads < 0) fail(MEFT_INVALID, "threads is %d, expected 0 or more", params.threads);
+    ctx.target = ctx.kernels->target;
+    if (params.gemm != MEFT_GEMM_OWN) {
+        fail(MEFT_UNSUPPORTED, "matrix product provider %d is not in this build", params.gemm);
+    }
+    ctx.gemm = params.gemm;
+    const int32_t pool_threads = pool_acquire(params.threads);
+    ctx.threads = params.threads > 0 ? std::min(params.threads, pool_threads) : pool_threads;
+}
+
+}  // namespace
+
+extern "C" {
+
+uint32_t meft_abi_version(void) { return (uint32_t(MEFT_ABI_MAJOR) << 16) | MEFT_ABI_MINOR; }
+
+int64_t meft_build_info(char *out, int64_t out_bytes) {
+    const std::string text = std::string("{\"compiler\":\"") + MEFT_COMPILER + "\",\"revision\":\"" + MEFT_REVISION +
+                             "\",\"machineTargets\":" +
+                             target_list([](int32_t target) { return kernel_table(target) != nullptr; }) +
+                             ",\"gemm\":[\"own\"]}";
+    return copy_text(text, out, out_bytes);
+}
+
+meft_ctx *meft_ctx_create(const meft_ctx_params *params, char *error, int64_t error_bytes) {
+    meft_ctx *ctx = nullptr;
+    try {
+        check_struct("params", params, sizeof *params);
+        ctx = new meft_ctx();
+        open_context(*ctx, *params);
+        return ctx;
+    } catch (const Failure &failure) {
+        copy_text("ctx_create: " + failure.text, error, error_bytes);
+    } catch (...) {
+        copy_text("ctx_create: out of memory", error, error_bytes);
+    }
+    delete ctx;
+    return nullptr;
+}
+
+void meft_ctx_destroy(meft_ctx *ctx) {
+    if (ctx == nullptr) return;
+    delete ctx;
+    pool_release();
+}
+
+int64_t meft_error_text(meft_ctx *ctx, char *out, int64_t out_bytes) {
+    return copy_text(ctx == nullptr ? "the context is null" : ctx->error, out, out_bytes);
+}
+
+meft_status meft_ctx_info(meft_ctx *ctx, int64_t *info, int64_t info_count) {
+    return guarded(ctx, "ctx_info", [&] {
+        check_count("info_count", info_count);
+        check_array("info", info, info_count);
+        const int64_t all[] = {ctx->target,     ctx->gemm,     ctx->threads, ctx->workspace.bytes_held(),
+                               ctx->ran_target, mapped_bytes()};
+        const int64_t known = static_cast<int64_t>(sizeof all / sizeof all[0]);
+        for (int64_t i = 0; i < std::min(known, info_count); ++i) info[i] = all[i];
+    });
+}
+
+meft_status meft_map_open(meft_ctx *ctx, int64_t *handle_and_bytes, const uint8_t *path) {
+    return guarded(ctx, "map_open", [&] {
+        check_array("handle_and_bytes", handle_and_bytes, 2);
+        check_array("path", path, 1);
+        handle_and_bytes[0] = map_file(reinterpret_cast<const char *>(path), &handle_and_bytes[1]);
+    });
+}
+
+meft_status meft_map_close(meft_ctx *ctx, int64_t handle) {
+    return guarded(ctx, "map_close", [&] { unmap_file(handle); });
+}
+
+meft_status meft_map_read(meft_ctx *ctx, uint8_t *out, int64_t handle, int64_t offset_bytes, int64_t count_bytes) {
+    return guarded(ctx, "map_read", [&] {
+        check_array("out", out, count_bytes);
+        const char *from = mapped_range(handle, offset_bytes, count_bytes);
+        if (count_bytes > 0) std::memcpy(out, from, static_cast<size_t>(count_bytes));
+    });
+}
+
+}  // extern "C"

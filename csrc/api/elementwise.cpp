@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/guard.h"
+#include "cpu/kernel_table.h"
+
+using namespace meft;
+
+extern "C" {
+
+meft_status meft_add(meft_ctx *ctx, float *y, const float *x, int64_t count) {
+    return guarded(ctx, "add", [&] {
+        check_count("count", count);
+        check_array("y", y, count);
+        check_array("x", x, count);
+        ctx->kernels->elementwise->add(*ctx, y, x, count);
+    });
+}
+
+meft_status meft_sum_squares(meft_ctx *ctx, double *out, const float *x, int64_t count) {
+    return guarded(ctx, "sum_squares", [&] {
+        check_count("count", count);
+        check_array("out", out, 1);
+        check_array("x", x, count);
+        *out = ctx->kernels->elementwise->sum_squares(*ctx, x, count);
+    });
+}
+
+}  // extern "C"

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// A context is one lane: its target, its error text, its workspace. At most one call is in flight.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "core/workspace.h"
+#include "meft.h"
+
+namespace meft {
+struct KernelTable;
+}
+
+struct meft_ctx {
+    std::atomic<bool> busy{false};
+    std::string error;
+    int32_t target = MEFT_TARGET_AUTO;  // chosen, never AUTO
+    int32_t gemm = MEFT_GEMM_OWN;
+    int32_t threads = 1;
+    int32_t ran_target = MEFT_TARGET_AUTO;  // written by a kernel itself, so tests can see what ran
+    const meft::KernelTable *kernels = nullptr;
+    meft::Workspace workspace;
+};

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scratch memory of a context: a stack of 64-byte aligned pieces that only ever grows to its high-water mark.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace meft {
+
+class Workspace {
+public:
+    // Pieces taken inside a Frame are given back when it ends. Call only from the thread that entered the
+    // context, before the work is shared out: pieces per thread are cut from one piece.
+    class Frame {
+    public:
+        explicit Frame(Workspace &owner) : owner_(owner), block_(owner.block_), used_(owner.used_) {}
+        ~Frame() {
+            owner_.block_ = block_;
+            owner_.used_ = used_;
+        }
+        Frame(const Frame &) = delete;
+        Frame &operator=(const Frame &) = delete;
+        // count elements of T, uninitialised, 64-byte aligned. Throws std::bad_alloc.
+        template <class T> T *take(int64_t count) {
+            return static_cast<T *>(owner_.take_bytes(count * static_cast<int64_t>(sizeof(T))));
+        }
+
+    private:
+        Workspace &owner_;
+        size_t block_;
+        int64_t used_;
+    };
+
+    Workspace() = default;
+    ~Workspace();
+    Workspace(const Workspace &) = delete;
+    Workspace &operator=(const Workspace &) = delete;
+    int64_t bytes_held() const { return held_; }
+
+private:
+    struct Block {
+        char *data;
+        int64_t bytes;
+    };
+    void *take_bytes(int64_t bytes);
+
+    std::vector<Block> blocks_;
+    size_t block_ = 0;   // block in use
+    int64_t used_ = 0;   // bytes used of it
+    int64_t held_ = 0;
+};
+
+}  // namespace meft

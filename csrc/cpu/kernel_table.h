@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels of one target, family by family. A family declares its struct of functions in kernels/<family>.h,
+// defines it in kernels/<family>.cpp (compiled once per target) and adds one line here.
+// Kernels trust their arguments: csrc/api checks them.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/kernels/elementwise.h"
+// MEFT_FAMILIES: name of each family.
+#define MEFT_FAMILIES(X) X(elementwise)
+
+namespace meft {
+
+struct KernelTable {
+    int32_t target;
+#define MEFT_FAMILY_MEMBER(family) const family##_kernels *family;
+    MEFT_FAMILIES(MEFT_FAMILY_MEMBER)
+#undef MEFT_FAMILY_MEMBER
+};
+
+// The best target that this machine runs, or the wanted one; null when the machine or the build lacks it.
+const KernelTable *kernel_table(int32_t target);
+const char *target_name(int32_t target);
+
+}  // namespace meft

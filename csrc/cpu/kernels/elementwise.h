@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "core/context.h"
+
+namespace meft {
+
+struct elementwise_kernels {
+    void (*add)(meft_ctx &lane, float *y, const float *x, int64_t count);
+    double (*sum_squares)(meft_ctx &lane, const float *x, int64_t count);
+};
+
+}  // namespace meft

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * meft.h: the whole C ABI of libmeft.
+ *
+ * Rules, for every function:
+ *  - Arguments come in the order context, outputs, inputs, sizes, scalars, params struct.
+ *  - A fallible call returns meft_status; its text is on the context until the context's next call
+ *    (meft_error_text). Invalid arguments are found before any output is written.
+ *  - Counts are int64 elements; byte counts end in _bytes. A pointer may be null only when its
+ *    count is 0 or its comment says "or null". No pointer needs alignment beyond its element's.
+ *  - Matrices are row-major. Activations are f32. A frozen or trained weight is a pair of arguments
+ *    (data, const meft_weight *): data is null when the descriptor names a mapped file.
+ *  - Outputs never alias inputs unless the comment says "in place" or "accumulated".
+ *  - Results do not depend on the number of threads.
+ *  - Functions marked @nonblocking may also be called from another thread than the one that made the
+ *    context; a context has at most one call in flight, a second returns MEFT_BUSY.
+ *
+ * Names: T tokens (all rows of a micro-batch), D hidden, V vocabulary, H heads, Hkv kv heads, Dh head size,
+ * F feed-forward, R neurons of a sparse adapter, N experts, P (token, neuron) pairs.
+ */
+#ifndef MEFT_H
+#define MEFT_H
+
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define MEFT_API __attribute__((visibility("default")))
+#else
+#define MEFT_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MEFT_ABI_MAJOR 1
+#define MEFT_ABI_MINOR 0
+
+typedef int32_t meft_status;
+#define MEFT_OK 0
+#define MEFT_INVALID 1
+#define MEFT_OUT_OF_MEMORY 2
+#define MEFT_UNSUPPORTED 3
+#define MEFT_IO 4
+#define MEFT_DEVICE 5
+#define MEFT_BUSY 6
+#define MEFT_INTERNAL 99
+
+/* Element types of stored weights and of matrix products. */
+#define MEFT_F32 0
+#define MEFT_BF16 1
+#define MEFT_F16 2
+
+/* Instruction sets, in increasing order. */
+#define MEFT_TARGET_AUTO 0
+#define MEFT_TARGET_PORTABLE 1
+#define MEFT_TARGET_AVX2 2
+#define MEFT_TARGET_AVX512 3
+#define MEFT_TARGET_AVX512_BF16 4
+
+/* Providers of matrix products. */
+#define MEFT_GEMM_OWN 0
+#define MEFT_GEMM_ONEDNN 1
+
+#define MEFT_GATE_RAW 0
+#define MEFT_GATE_SOFTMAX 1
+#define MEFT_GATE_SIGMOID 2
+#define MEFT_GATE_NONE 3
+
+#define MEFT_SCOPE_TOKEN 0
+#define MEFT_SCOPE_UNION 1
+
+#define MEFT_ADAM_DENSE 0
+#define MEFT_ADAM_LAZY_EXACT 1
+#define MEFT_ADAM_LAZY 2
+
+typedef struct meft_ctx meft_ctx;
+
+/* ---- library and contexts ------------------------------------------------------------------- */
+
+/* What a new context should be. Zero means "choose": target AUTO, all cores the process may use. */
+typedef struct meft_ctx_params {
+    uint32_t struct_size;
+    int32_t target;  /* MEFT_TARGET_* */
+    int32_t gemm;    /* MEFT_GEMM_* */
+    int32_t threads; /* of the one pool of this process; the first context decides, later ones may use fewer */
+} meft_ctx_params;
+
+/* major << 16 | minor. A caller requires the same major and at least its own minor. */
+MEFT_API uint32_t meft_abi_version(void);
+
+/* Writes one JSON object (compiler, compiled targets, targets this machine runs, gemm providers, revision),
+ * NUL-terminated and cut at out_bytes. Returns the bytes the whole text needs, the NUL included. */
+MEFT_API int64_t meft_build_info(char *out, int64_t out_bytes);
+
+/* A new lane, or null with a sentence in error (NUL-terminated, cut at error_bytes). */
+MEFT_API meft_ctx *meft_ctx_create(const meft_ctx_params *params, char *error, int64_t error_bytes);
+
+/* Frees the context and its workspace; the last one joins the thread pool. Null is allowed. */
+MEFT_API void meft_ctx_destroy(meft_ctx *ctx);
+
+/* Copies the text of the last failure into out, like meft_build_info. */
+MEFT_API int64_t meft_error_text(meft_ctx *ctx, char *out, int64_t out_bytes);
+
+/* info[0] target, info[1] gemm provider, info[2] threads, info[3] workspace bytes held,
+ * info[4] target that the last kernel call really ran, info[5] bytes of files mapped by this process. */
+MEFT_API meft_status meft_ctx_info(meft_ctx *ctx, int64_t *info, int64_t info_count);
+
+/* Maps a whole file read-only. handle_and_bytes[0] is a handle (never 0), [1] the file's size in bytes.
+ * path: NUL-terminated UTF-8. Handles belong to the process, are checked on use, and never reused. */
+MEFT_API meft_status meft_map_open(meft_ctx *ctx, int64_t *handle_and_bytes, const uint8_t *path);
+MEFT_API meft_status meft_map_close(meft_ctx *ctx, int64_t handle);
+/* Copies count_bytes from a mapped file. */
+MEFT_API meft_status meft_map_read(meft_ctx *ctx, uint8_t *out, int64_t handle, int64_t offset_bytes,
+                                   int64_t count_bytes);
+
+/* ---- weights -------------------------------------------------------------------------------- */
+
+/* Describes a weight as stored: rows x cols of dtype, rows row_stride elements apart. A vector is 1 x cols. */
+typedef struct meft_weight {
+    uint32_t struct_size;
+    int32_t dtype;        /* MEFT_F32, MEFT_BF16 or MEFT_F16 */
+    int64_t rows;
+    int64_t cols;
+    int64_t row_stride;   /* elements, >= cols */
+    int64_t handle;       /* mapped file, or 0 when the data argument holds the weight */
+    int64_t offset_bytes; /* of the first element: in the file, or in data */
+} meft_weight;
+
+/* y (T,rows) f32, written or accumulated: y (+)= x w^T + bias.  x (T,cols) f32.
+ * compute: MEFT_F32, or MEFT_BF16 (x and w rounded to bf16, products summed in f32). bias: 1 x rows, or both null. */
+MEFT_API meft_status meft_linear_forward(meft_ctx *ctx, float *y, const float *x, const void *w,
+                                         const meft_weight *w_desc, const void *bias,
+                                         const meft_weight *bias_desc, int64_t tokens, int32_t compute,
+                                         int32_t accumulate);
+
+/* dx (T,cols) f32, written or accumulated: dx (+)= dy w.  dy (T,rows) f32. */
+MEFT_API meft_status meft_linear_backward_data(meft_ctx *ctx, float *dx, const float *dy, const void *w,
+                                               const meft_weight *w_desc, int64_t tokens, int32_t compute,
+                                               int32_t accumulate);
+
+/* dweight (rows,cols) f32, accumulated: dweight += dy^T x;  dbias (rows) f32, accumulated, or null. */
+MEFT_API meft_status meft_linear_backward_weight(meft_ctx *ctx, float *dweight, float *dbias, const float *dy,
+                                                 const float *x, int64_t tokens, int64_t rows, int64_t cols,
+                                                 int32_t compute);
+
+/* y (T,D) f32, written: row ids[t] of w (V,D). An id outside [0,V) is MEFT_INVALID. */
+MEFT_API meft_status meft_embedding_forward(meft_ctx *ctx, float *y, const int32_t *ids, const void *w,
+                                            const meft_weight *w_desc, int64_t tokens);
+/* dweight (V,D) f32, accumulated: row ids[t] += dy[t], in increasing t. */
+MEFT_API meft_status meft_embedding_backward(meft_ctx *ctx, float *dweight, const int32_t *ids, const float *dy,
+                                             int64_t tokens, int64_t vocabulary, int64_t hidden);
+
+/* ---- norms, rotary, activations ------------------------------------------------------------- */
+
+/* y (rows,D) = x * rstd * w, rstd (rows) = 1/sqrt(mean(x^2) + eps); w 1 x D. Written. */
+MEFT_API meft_status meft_rmsnorm_forward(meft_ctx *ctx, float *y, float *rstd, const float *x, const void *w,
+                                          const meft_weight *w_desc, int64_t rows, float eps);
+/* With n = x * rstd: dx = rstd * (w*dy - n * mean(w*dy*n)), written or accumulated;
+ * dweight (D) += sum over rows of dy*n, or null when the weight is frozen. */
+MEFT_API meft_status meft_rmsnorm_backward(meft_ctx *ctx, float *dx, float *dweight, const float *dy,
+                                           const float *x, const float *rstd, const void *w,
+                                           const meft_weight *w_desc, int64_t rows, int32_t accumulate);
+
+/* Rotates x (T,heads,head_dim) in place, halves convention: pairs (i, i + head_dim/2) by the angle whose
+ * cos and sin stand in row positions[t] of the tables (table_rows, head_dim/2). inverse != 0 rotates back
+ * (the backward pass; the tables' scale is applied in both directions). */
+MEFT_API meft_status meft_rope_apply(meft_ctx *ctx, float *x, const float *cos, const float *sin,
+                                     const int32_t *positions, int64_t tokens, int64_t heads, int64_t head_dim,
+                                     int64_t table_rows, int32_t inverse);
+
+/* y = silu(gate) * up, elementwise. */
+MEFT_API meft_status meft_swiglu_forward(meft_ctx *ctx, float *y, const float *gate, const float *up,
+                                         int64_t count);
+/* dgate, dup written; dgate may be gate and dup may be up (in place). */
+MEFT_API meft_status meft_swiglu_backward(meft_ctx *ctx, float *dgate, float *dup, const float *dy,
+                                          const float *gate, const float *up, int64_t count);
+
+/* y = max(x, 0); dx = dy where y > 0 else 0. In place allowed. */
+MEFT_API meft_status meft_relu_forward(meft_ctx *ctx, float *y, const float *x, int64_t count);
+MEFT_API meft_status meft_relu_backward(meft_ctx *ctx, float *dx, const float *dy, const float *y, int64_t count);
+
+/* y += x. */
+MEFT_API meft_status meft_add(meft_ctx *ctx, float *y, const float *x, int64_t count);
+/* out[0] = sum of squares in f64, fixed chunks summed in index order; NaN or infinity when x holds one. */
+MEFT_API meft_status meft_sum_squares(meft_ctx *ctx, double *out, const float *x, int64_t count);
+
+/* out[i] ~ N(0, std^2), a pure function of (seed, stream, i): Philox4x32-10, counter i/4, key (seed, stream),
+ * Box-Muller in f64. See lib/core/rng.ts for the same function in TypeScript. */
+MEFT_API meft_status meft_random_normal(meft_ctx *ctx, float *out, int64_t count, uint32_t seed,
+                                        uint32_t stream, float std);
+
+/* ---- attention ------------------------------------------------------------------------------ */
+
+/* Causal grouped-query attention over spans; nothing crosses a span. Row s of spans (span_count,4) int32 is
+ * {q_begin, q_end, k_begin, k_end}; the last query of a span sits at its last key, so query i of a span sees
+ * keys up to i + (key count - query count), and with window > 0 only the last `window` of those.
+ * Query rows in no span get zeros. Memory is linear in the sequence length. */
+typedef struct meft_attention {
+    uint32_t struct_size;
+    int32_t reserved;
+    int64_t q_rows;
+    int64_t k_rows;
+    int64_t heads;
+    int64_t kv_heads;
+    int64_t head_dim;
+    int64_t window; /* 0: no window */
+    int64_t span_count;
+    float scale;    /* of q.k, usually 1/sqrt(head_dim) */
+    int32_t reserved2;
+} meft_attention;
+
+/* o (q_rows,H,Dh), lse (q_rows,H): log of the sum of exp(scale*q.k). q (q_rows,H,Dh), k and v (k_rows,Hkv,Dh). */
+MEFT_API meft_status meft_attention_forward(meft_ctx *ctx, float *o, float *lse, const float *q, const float *k,
+                                            const float *v, const int32_t *spans, const meft_attention *params);
+/* dq, dk, dv written (zeros where no span reaches). */
+MEFT_API meft_status meft_attention_backward(meft_ctx *ctx, float *dq, float *dk, float *dv, const float *d_o,
+                                             const float *q, const float *k, const float *v, const float *o,
+                                             const float *lse, const int32_t *spans,
+                                             const meft_attention *params);
+
+/* ---- loss ----------------------------------------------------------------------------------- */
+
+/* loss (T) f32 written: -log softmax(logits[t])[targets[t]], 0 where targets[t] < 0.
+ * With scale != 0 logits (T,V) becomes scale * dloss/dlogits in place (zeros where targets[t] < 0);
+ * with scale == 0 logits is left as it is. A target >= V is MEFT_INVALID. */
+MEFT_API meft_status meft_cross_entropy(meft_ctx *ctx, float *loss, float *logits, const int32_t *targets,
+                                        int64_t tokens, int64_t vocabulary, float scale);
+
+/* ---- the sparse adapter --------------------------------------------------------------------- */
+
+/* Sizes and modes of one call. neurons % experts == 0; an expert's neurons are contiguous. */
+typedef struct meft_sparse {
+    uint32_t struct_size;
+    int32_t gate;    /* MEFT_GATE_* */
+    int32_t scope;   /* MEFT_SCOPE_* */
+    int32_t compute; /* MEFT_F32 (hi and lo planes) or MEFT_BF16 (hi planes only, h rounded for the scores) */
+    int64_t tokens;
+    int64_t hidden;
+    int64_t neurons;
+    int64_t experts;
+    int64_t active_experts;
+    int64_t top_k;
+    int64_t pair_capacity;
+} meft_sparse;
+
+/* Keys and values are (R,D) as two planes: f32 bits = (hi << 16) + lo, hi uint16 (rounded bf16), lo int16. */
+MEFT_API meft_status meft_planes_split(meft_ctx *ctx, uint16_t *hi, int16_t *lo, const float *x, int64_t count);
+MEFT_API meft_status meft_planes_join(meft_ctx *ctx, float *x, const uint16_t *hi, const int16_t *lo,
+                                      int64_t count);
+
+/* logits (T,N) f32 written: h gate_weight^T, in f32; experts (T,active_experts) int32 written: the largest logits,
+ * ties to the lowest index, in increasing expert order. expert_tokens (N) int32 written: tokens per expert. @nonblocking */
+MEFT_API meft_status meft_sparse_route(meft_ctx *ctx, float *logits, int32_t *experts, int32_t *expert_tokens,
+                                       const float *h, const float *gate_weight, const meft_sparse *params);
+
+/* y (T,D) written: sum over the token's pairs of score * value row. Pairs in token order, neurons increasing:
+ * offsets (T+1), neurons (P), dots (P) = h.key, scores (P) = gate * dot > 0. needed_pairs[0] = pairs there are;
+ * when that exceeds pair_capacity (scope union only, token scope needs at most T*top_k) nothing else is
+ * valid and the caller calls again with room. @nonblocking */
+MEFT_API meft_status meft_sparse_forward(meft_ctx *ctx, float *y, int32_t *offsets, int32_t *neurons, float *dots,
+                                         float *scores, int64_t *needed_pairs, const float *h,
+                                         const float *logits, const int32_t *experts, const uint16_t *keys_hi,
+                                         const int16_t *keys_lo, const uint16_t *values_hi,
+                                         const int16_t *values_lo, const meft_sparse *params);
+
+/* Gives every neuron of the pairs a slot: slots (R) int32, -1 where none yet. rows (R): the neuron of each slot.
+ * row_count[0]: slots in use, read and advanced. New neurons take slots in increasing neuron order. */
+MEFT_API meft_status meft_sparse_touch(meft_ctx *ctx, int32_t *slots, int32_t *rows, int64_t *row_count,
+                                       const int32_t *neurons, int64_t pairs, int64_t neuron_count);
+
+/* Backward of route and forward together.
+ * dh (T,D) accumulated. dgate_weight (N,D) accumulated, or null (gate none, or a frozen router).
+ * dkeys, dvalues (slots in use, D): the row gradients; a slot >= first_new_slot is written, a lower one
+ * accumulated; dkeys or null when keys are frozen. Sums run over tokens in increasing order. @nonblocking */
+MEFT_API meft_status meft_sparse_backward(meft_ctx *ctx, float *dh, float *dgate_weight, float *dkeys,
+                                          float *dvalues, const float *dy, const float *h, const float *logits,
+                                          const int32_t *experts, const int32_t *offsets, const int32_t *neurons,
+                                          const float *dots, const float *scores, const int32_t *slots,
+                                          int64_t first_new_slot, const float *gate_weight,
+                                          const uint16_t *keys_hi, const int16_t *keys_lo,
+                                          const uint16_t *values_hi, const int16_t *values_lo,
+                                          const meft_sparse *params);
+
+/* ---- optimizers ----------------------------------------------------------------------------- */
+
+/* AdamW. With g = grad_scale * gradient, at step t (from 1):
+ *   m = beta1*m + (1-beta1)*g;  v = beta2*v + (1-beta2)*g*g
+ *   w = w*(1 - lr*weight_decay) - lr/(1-beta1^t) * m / (sqrt(v)/sqrt(1-beta2^t) + eps)
+ * lr_history[i] is the learning rate of step i+1; it has at least `step` entries. */
+typedef struct meft_adamw {
+    uint32_t struct_size;
+    int32_t mode; /* MEFT_ADAM_*; rows only */
+    int64_t step;
+    float beta1;
+    float beta2;
+    float eps;
+    float weight_decay;
+    float grad_scale;
+    int32_t reserved;
+} meft_adamw;
+
+MEFT_API meft_status meft_adamw_dense(meft_ctx *ctx, float *w, float *m, float *v, const float *grad,
+                                      const float *lr_history, int64_t count, const meft_adamw *params);
+
+/* Updates rows of a split-plane matrix (row_count_total, D). rows (row_count) are distinct; gradient row i belongs to
+ * rows[i] (any order). last_step (row_count_total) int32: the step each row is current to; 0: never touched;
+ * negative: weights are final up to now, moments current to -last_step.
+ * DENSE: every row of the matrix takes the step, those not in rows with g = 0. LAZY_EXACT: rows in rows first replay
+ * the steps they missed, then take this one. LAZY: moments decay by beta^missed in closed form, no drift.
+ * @nonblocking */
+MEFT_API meft_status meft_adamw_rows(meft_ctx *ctx, uint16_t *hi, int16_t *lo, float *m, float *v,
+                                     int32_t *last_step, const float *grad, const int32_t *rows,
+                                     const float *lr_history, int64_t row_count, int64_t total_rows,
+                                     int64_t hidden, const meft_adamw *params);
+
+/* LAZY_EXACT: replays the missed steps up to params->step of every row of the blocks named: block b is rows
+ * [b*block_rows, (b+1)*block_rows). all_moments 0: rows whose weights are final may keep their moments for later;
+ * 1: moments too become current (a flush). Afterwards bits equal DENSE's. @nonblocking */
+MEFT_API meft_status meft_adamw_rows_catch_up(meft_ctx *ctx, uint16_t *hi, int16_t *lo, float *m, float *v,
+                                              int32_t *last_step, const int32_t *blocks, const float *lr_history,
+                                              int64_t block_count, int64_t block_rows, int64_t hidden,
+                                              int32_t all_moments, const meft_adamw *params);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* MEFT_H */

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The kernel table: every numeric primitive that a backend supplies. Raw arrays and sizes; shapes are checked once, by
+ * the op pairs beside this file, which are what everybody else calls. `csrc/include/meft.h` gives the exact formulas.
+ *
+ * T tokens, D hidden, V vocabulary, H heads, Hkv kv heads, Dh head size, R neurons, N experts, P pairs.
+ */
+import type { ComputeDType } from "../core/dtype.ts";
+import type { Arena } from "../native/arena.ts";
+import type { Ledger } from "../native/ledger.ts";
+import type { Floats, RowMatrix, Weight } from "../tensor/tensor.ts";
+
+/** A result now, or from a lane that works beside the caller, later. */
+export type Awaitable<T> = T | Promise<T>;
+
+/** Shape of one attention call; see `meft_attention`. */
+export interface AttentionShape {
+  readonly queryRows: number;
+  readonly keyRows: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** Keys a query sees at most, itself included; 0 for no limit. */
+  readonly window: number;
+  readonly scale: number;
+}
+
+/** How a router logit becomes the factor of a neuron's pre-activation. */
+export type Gate = "raw" | "softmax" | "sigmoid" | "none";
+
+/** Whether a token uses only its own top-K neurons, or the union of all tokens of the micro-batch. */
+export type Scope = "token" | "union";
+
+/** Sizes and modes of one sparse-adapter call; see `meft_sparse`. */
+export interface SparseShape {
+  readonly gate: Gate;
+  readonly scope: Scope;
+  readonly tokens: number;
+  readonly hidden: number;
+  readonly neurons: number;
+  readonly experts: number;
+  readonly activeExperts: number;
+  readonly topK: number;
+}
+
+/** The (token, neuron) pairs that fired, in token order, neurons increasing within a token. */
+export interface SparsePairs {
+  /** (T+1) int32: pairs of token t are [offsets[t], offsets[t+1]). */
+  readonly offsets: Int32Array;
+  /** (P) int32. */
+  readonly neurons: Int32Array;
+  /** (P): h . key. */
+  readonly dots: Floats;
+  /** (P): gate * dot, all > 0. */
+  readonly scores: Floats;
+}
+
+/** What routing left: backward needs it again. */
+export interface SparseRouting {
+  /** (T,N) router logits. */
+  readonly logits: Floats;
+  /** (T,k_e) int32, increasing within a token. */
+  readonly experts: Int32Array;
+  /** (N) int32: tokens routed to each expert. */
+  readonly expertTokens: Int32Array;
+}
+
+/** Where row gradients are summed: compact, one slot a touched neuron. */
+export interface RowGradients {
+  /** (R) int32: slot of a neuron, -1 where untouched. */
+  readonly slots: Int32Array;
+  /** (R) int32: neuron of a slot. */
+  readonly rows: Int32Array;
+  /** Slots in use. */
+  rowCount: number;
+  /** (slots, D); null when keys are frozen. */
+  readonly keys: Floats | null;
+  /** (slots, D). */
+  readonly values: Floats;
+}
+
+/** AdamW hyper-parameters of one step. `step` counts from 1. */
+export interface AdamwStep {
+  readonly step: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+  readonly weightDecay: number;
+  /** Multiplies every gradient first: clipping. */
+  readonly gradScale: number;
+  /** lrHistory[i] is the learning rate of step i+1; at least `step` entries. */
+  readonly lrHistory: Floats;
+}
+
+/** How rows without a gradient are treated; see `meft_adamw_rows`. */
+export type AdamMode = "dense" | "lazy-exact" | "lazy";
+
+/** Optimizer state of a {@linkcode RowMatrix}. */
+export interface RowMoments {
+  /** (rows, cols). */
+  readonly m: Floats;
+  /** (rows, cols). */
+  readonly v: Floats;
+  /** (rows) int32: the step each row is current to; 0 never touched; negative: weights final, moments at -lastStep. */
+  readonly lastStep: Int32Array;
+}
+
+/** Every primitive. Arguments: outputs, inputs, sizes. "accumulated" outputs are added to. */
+export interface Kernels {
+  readonly backend: "cpu" | "reference";
+  /** Type of activations, gradients and losses. */
+  readonly float: "f32" | "f64";
+  /** Type of matrix products. */
+  readonly compute: ComputeDType;
+  /** Where op pairs take their results from. */
+  readonly arena: Arena;
+  readonly ledger: Ledger;
+
+  /** Zeroed floats owned by the caller, of the backend's float type. */
+  floats(count: number): Floats;
+  /** Uninitialised floats from the arena. */
+  arenaFloats(count: number): Floats;
+  /** A zeroed row matrix owned by the caller. */
+  rowMatrix(rows: number, cols: number): RowMatrix;
+  /** Writes (count) values into the matrix from row `firstRow`. */
+  rowMatrixWrite(matrix: RowMatrix, values: Floats, firstRow: number): void;
+  /** Reads rows [firstRow, firstRow + out.length/cols). */
+  rowMatrixRead(out: Floats, matrix: RowMatrix, firstRow: number): void;
+  /** N(0, std^2), a pure function of (seed, stream, index): `lib/core/rng.ts`. */
+  randomNormal(out: Floats, seed: number, stream: number, std: number): void;
+
+  linearForward(
+    y: Floats,
+    x: Floats,
+    w: Weight,
+    bias: Weight | null,
+    tokens: number,
+    accumulate: boolean,
+  ): void;
+  linearBackwardData(dx: Floats, dy: Floats, w: Weight, tokens: number, accumulate: boolean): void;
+  /** dweight (rows,cols) and dbias (rows) accumulated. */
+  linearBackwardWeight(
+    dweight: Floats,
+    dbias: Floats | null,
+    dy: Floats,
+    x: Floats,
+    tokens: number,
+    rows: number,
+    cols: number,
+  ): void;
+  embeddingForward(y: Floats, ids: Int32Array, w: Weight): void;
+  embeddingBackward(dweight: Floats, ids: Int32Array, dy: Floats, vocabulary: number, hidden: number): void;
+
+  rmsNormForward(y: Floats, rstd: Floats, x: Floats, w: Weight, rows: number, eps: number): void;
+  rmsNormBackward(
+    dx: Floats,
+    dweight: Floats | null,
+    dy: Floats,
+    x: Floats,
+    rstd: Floats,
+    w: Weight,
+    rows: number,
+    accumulate: boolean,
+  ): void;
+  /** In place on x (T,heads,headDim). */
+  ropeApply(
+    x: Floats,
+    cos: Floats,
+    sin: Floats,
+    positions: Int32Array,
+    heads: number,
+    headDim: number,
+    inverse: boolean,
+  ): void;
+  swigluForward(y: Floats, gate: Floats, up: Floats): void;
+  swigluBackward(dgate: Floats, dup: Floats, dy: Floats, gate: Floats, up: Floats): void;
+  reluForward(y: Floats, x: Floats): void;
+  reluBackward(dx: Floats, dy: Floats, y: Floats): void;
+  /** y += x. */
+  add(y: Floats, x: Floats): void;
+  /** Sum of squares in f64; not finite when x holds a value that is not. */
+  sumSquares(x: Floats): number;
+
+  /** spans (S,4) int32: {queryBegin, queryEnd, keyBegin, keyEnd}. */
+  attentionForward(
+    o: Floats,
+    lse: Floats,
+    q: Floats,
+    k: Floats,
+    v: Floats,
+    spans: Int32Array,
+    shape: AttentionShape,
+  ): void;
+  attentionBackward(
+    dq: Floats,
+    dk: Floats,
+    dv: Floats,
+    dO: Floats,
+    q: Floats,
+    k: Floats,
+    v: Floats,
+    o: Floats,
+    lse: Floats,
+    spans: Int32Array,
+    shape: AttentionShape,
+  ): void;
+  /** loss (T) written; logits (T,V) become scale * dloss/dlogits in place unless scale is 0. Targets < 0 do not count. */
+  crossEntropy(loss: Floats, logits: Floats, targets: Int32Array, vocabulary: number, scale: number): void;
+
+  /** gateWeight (N,D) f32 parameters. */
+  sparseRoute(routing: SparseRouting, h: Floats, gateWeight: Floats, shape: SparseShape): Awaitable<void>;
+  /**
+   * y (T,D) written; pairs filled. Returns the number of pairs there are; when it exceeds the room in
+   * `pairs.neurons` (scope union only) nothing else is valid and the caller calls again with room.
+   */
+  sparseForward(
+    y: Floats,
+    pairs: SparsePairs,
+    h: Floats,
+    routing: SparseRouting,
+    keys: RowMatrix,
+    values: RowMatrix,
+    shape: SparseShape,
+  ): Awaitable<number>;
+  /** Gives the neurons of the first `pairCount` pairs a slot each. @mutates gradients.slots, rows, rowCount */
+  sparseTouch(gradients: RowGradients, neurons: Int32Array, pairCount: number): void;
+  /** dh (T,D) accumulated; dgateWeight (N,D) accumulated or null; row gradients: slots >= firstNewSlot are written. */
+  sparseBackward(
+    dh: Floats,
+    dgateWeight: Floats | null,
+    gradients: RowGradients,
+    firstNewSlot: number,
+    dy: Floats,
+    h: Floats,
+    routing: SparseRouting,
+    pairs: SparsePairs,
+    gateWeight: Floats,
+    keys: RowMatrix,
+    values: RowMatrix,
+    shape: SparseShape,
+  ): Awaitable<void>;
+
+  /** One AdamW step of a dense parameter. @mutates w, m, v */
+  adamwDense(w: Floats, m: Floats, v: Floats, grad: Floats, step: AdamwStep): void;
+  /** One AdamW step of rows[0..rowCount); gradient row i belongs to rows[i]. @mutates matrix, moments */
+  adamwRows(
+    matrix: RowMatrix,
+    moments: RowMoments,
+    grad: Floats,
+    rows: Int32Array,
+    rowCount: number,
+    mode: AdamMode,
+    step: AdamwStep,
+  ): Awaitable<void>;
+  /** lazy-exact: replays missed steps of the named blocks of rows. @mutates matrix, moments */
+  adamwRowsCatchUp(
+    matrix: RowMatrix,
+    moments: RowMoments,
+    blocks: Int32Array,
+    blockRows: number,
+    allMoments: boolean,
+    step: AdamwStep,
+  ): Awaitable<void>;
+}
