@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Errors a caller may want to tell apart. Everything else is the nearest built-in class. */
+
+/** A mistake the user can mend: a flag, a config value, a file. The command line answers it with exit code 2. */
+export class UserError extends Error {
+  override readonly name: string = "UserError";
+}
+
+/** Several mistakes found in one pass, so that they can all be mended at once. */
+export class ValidationError extends UserError {
+  override readonly name = "ValidationError";
+  /** One sentence a mistake, in the order found. */
+  readonly problems: readonly string[];
+
+  /** @param subject What was validated, for the first line: `config.json of "tiny"` */
+  constructor(subject: string, problems: readonly string[]) {
+    const count = problems.length === 1 ? "1 problem" : `${problems.length} problems`;
+    super(`${subject} has ${count}:\n${problems.map((problem) => `  - ${problem}`).join("\n")}`);
+    this.problems = [...problems];
+  }
+}
+
+/** Throws a {@linkcode ValidationError} when there are problems. */
+export function throwIfAny(subject: string, problems: readonly string[]): void {
+  if (problems.length > 0) throw new ValidationError(subject, problems);
+}
+
+/** A call into the native library that failed. */
+export class NativeError extends Error {
+  override readonly name = "NativeError";
+  /** The `meft_status` returned, by its number in `meft.h`. */
+  readonly code: number;
+  /** The C function, without its prefix: `linear_forward`. */
+  readonly op: string;
+
+  constructor(op: string, code: number, message: string) {
+    super(message);
+    this.op = op;
+    this.code = code;
+  }
+}
