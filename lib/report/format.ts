@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Numbers as people read them. */
+
+const BYTE_UNITS = ["B", "KiB", "MiB", "GiB", "TiB"] as const;
+
+/** `1536` as `1.50 KiB`. */
+export function formatBytes(bytes: number): string {
+  let [value, unit] = [bytes, 0];
+  while (value >= 1024 && unit + 1 < BYTE_UNITS.length) [value, unit] = [value / 1024, unit + 1];
+  return `${unit === 0 ? value : value.toFixed(2)} ${BYTE_UNITS[unit]}`;
+}
+
+/** `1234567` as `1.23 M`. */
+export function formatCount(count: number): string {
+  if (count < 10_000) return String(Math.round(count));
+  const [divisor, unit] = count < 1e6 ? [1e3, "k"] : count < 1e9 ? [1e6, "M"] : [1e9, "G"];
+  return `${(count / divisor).toPrecision(3)} ${unit}`;
+}
+
+/** `0.0375` as `3.8 %`. */
+export function formatShare(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+/** Seconds as `1 h 02 min`, `3 min 20 s` or `4.2 s`. */
+export function formatSeconds(seconds: number): string {
+  if (!Number.isFinite(seconds)) return "?";
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`;
+  return `${Math.floor(whole / 3600)} h ${String(Math.floor(whole % 3600 / 60)).padStart(2, "0")} min`;
+}
+
+/** A loss, shown as text also when it is not finite. */
+export function formatLoss(loss: number): string {
+  return Number.isFinite(loss) ? loss.toFixed(4) : String(loss);
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Aligned text tables. */
+import { stripVTControlCharacters } from "node:util";
+
+/** Columns a piece of text takes in a terminal: wide East Asian characters take two. */
+function displayWidth(text: string): number {
+  let width = 0;
+  for (const character of stripVTControlCharacters(text)) {
+    width +=
+      /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff00-\uff60]/u.test(character)
+        ? 2
+        : 1;
+  }
+  return width;
+}
+
+const looksNumeric = (text: string) => /^[-+±]?[\d.,]+( |$)/.test(stripVTControlCharacters(text));
+
+/**
+ * Lays rows out in columns. The first row is the head. A column whose every cell below the head starts with a number is
+ * right-aligned.
+ */
+export function formatTable(rows: readonly (readonly string[])[]): string {
+  const columns = Math.max(0, ...rows.map((row) => row.length));
+  const cell = (row: readonly string[], column: number) => row[column] ?? "";
+  const widths = Array.from(
+    { length: columns },
+    (_, c) => Math.max(...rows.map((row) => displayWidth(cell(row, c)))),
+  );
+  const right = widths.map((_, c) =>
+    rows.length > 1 && rows.slice(1).every((row) => looksNumeric(cell(row, c)))
+  );
+  const line = (row: readonly string[]) =>
+    widths.map((width, c) => {
+      const text = cell(row, c);
+      const fill = " ".repeat(width - displayWidth(text));
+      return right[c] ? fill + text : text + fill;
+    }).join("  ").trimEnd();
+  const [head, ...body] = rows;
+  if (head === undefined) return "";
+  return [line(head), widths.map((width) => "─".repeat(width)).join("  "), ...body.map(line)].join("\n");
+}

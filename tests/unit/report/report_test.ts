@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import {
+  formatBytes,
+  formatCount,
+  formatLoss,
+  formatSeconds,
+  formatShare,
+} from "../../../lib/report/format.ts";
+import { createProgress } from "../../../lib/report/progress.ts";
+import { formatTable } from "../../../lib/report/table.ts";
+
+Deno.test("formatBytes() and its kin choose units at their borders", () => {
+  deepStrictEqual([0, 1023, 1024, 1536, 2 ** 40].map(formatBytes), [
+    "0 B",
+    "1023 B",
+    "1.00 KiB",
+    "1.50 KiB",
+    "1.00 TiB",
+  ]);
+  deepStrictEqual([7, 9999, 12_345, 1_234_567, 2.5e9].map(formatCount), [
+    "7",
+    "9999",
+    "12.3 k",
+    "1.23 M",
+    "2.50 G",
+  ]);
+  deepStrictEqual([3.21, 59.6, 200, 3725, Infinity].map(formatSeconds), [
+    "3.2 s",
+    "1 min 00 s",
+    "3 min 20 s",
+    "1 h 02 min",
+    "?",
+  ]);
+  strictEqual(formatShare(0.0375), "3.8 %");
+  strictEqual(formatLoss(NaN), "NaN");
+});
+
+Deno.test("formatTable() aligns numbers right and wide characters by their columns", () => {
+  const table = formatTable([["name", "count"], ["\x1b[1mab\x1b[0m", "7"], ["日本語", "1234"]]);
+  deepStrictEqual(table.split("\n"), [
+    "name    count",
+    "──────  ─────",
+    "\x1b[1mab\x1b[0m          7",
+    "日本語   1234",
+  ]);
+  strictEqual(formatTable([]), "");
+});
+
+Deno.test("createProgress() redraws one line on a terminal and prints whole lines elsewhere", () => {
+  const show = (isTerminal: boolean) => {
+    let text = "";
+    let clock = 0;
+    const progress = createProgress(
+      { isTerminal, write: (piece) => text += piece },
+      "training",
+      10,
+      { firstDone: 4, now: () => clock },
+    );
+    for (let done = 5; done <= 10; done++) {
+      clock += 1000;
+      progress.update(done, `loss ${done}`);
+    }
+    progress.line("saved");
+    progress.finish();
+    return text;
+  };
+  const terminal = show(true);
+  strictEqual(terminal.split("\n").length, 2, "only the saved line ends in a newline");
+  strictEqual(terminal.split("\r\x1b[2K").length, 7);
+  // Plain: the first update, the one 5 seconds later which is also the last.
+  deepStrictEqual(show(false).trimEnd().split("\n"), [
+    "training 5/10  loss 5  5.0 s left",
+    "training 10/10  loss 10  0.0 s left",
+    "saved",
+  ]);
+});
