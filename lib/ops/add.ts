@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Sums of tensors: the residual stream. */
+import { assertShape } from "../core/shape.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { Kernels } from "./kernels.ts";
+
+/**
+ * y += x. Its backward pass is the identity: both branches receive dy.
+ *
+ * @param y (...) float, accumulated and returned     @param x (...) float, read
+ * @mutates y
+ * @throws {RangeError} When the shapes disagree, naming both
+ */
+export function addInto(k: Kernels, y: Tensor, x: Tensor): Tensor {
+  assertShape("x of add", x.shape, y.shape);
+  k.add(y.data, x.data);
+  return y;
+}

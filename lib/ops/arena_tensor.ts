@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Results of op pairs: tensors carved from the arena, valid until the arena is released past them. */
+import { assertShape } from "../core/shape.ts";
+import { numel, type Tensor, type Weight } from "../tensor/tensor.ts";
+import type { Kernels } from "./kernels.ts";
+
+/** An uninitialised tensor from the arena. */
+export function arenaTensor(k: Kernels, shape: readonly number[]): Tensor {
+  return { shape, data: k.arenaFloats(numel(shape)) };
+}
+
+/** Product of all dimensions but the last: how many vectors a tensor (...,D) holds. */
+export function rowsOf(x: Tensor): number {
+  return numel(x.shape.slice(0, -1));
+}
+
+/**
+ * Checks that a weight is (rows, cols) as named.
+ *
+ * @throws {RangeError} When it is not, naming the weight and both shapes
+ */
+export function assertWeight(w: Weight, rows: number, cols: number, dimensions: string): void {
+  assertShape(`weight "${w.name}"`, [w.rows, w.cols], [rows, cols], dimensions);
+}

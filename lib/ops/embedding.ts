@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Token embedding: rows of a table. */
+import { assertShape } from "../core/shape.ts";
+import type { Tensor, Weight } from "../tensor/tensor.ts";
+import { arenaTensor } from "./arena_tensor.ts";
+import type { Kernels } from "./kernels.ts";
+
+/**
+ * Embedding: y[t] = w[ids[t]].
+ *
+ * @param ids (T) int32, each in [0, V)     @param w (V,D) as stored
+ * @returns y (T,D) float, in the arena. Backward keeps only the ids.
+ * @throws When an id is outside the table
+ */
+export function embeddingForward(k: Kernels, ids: Int32Array, w: Weight): Tensor {
+  const y = arenaTensor(k, [ids.length, w.cols]);
+  k.embeddingForward(y.data, ids, w);
+  return y;
+}
+
+/**
+ * Embedding, backward: dw[ids[t]] += dy[t], in increasing t. Nothing when the table is frozen.
+ *
+ * @param dy (T,D) float
+ * @mutates w.grad
+ * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
+ */
+export function embeddingBackward(k: Kernels, ids: Int32Array, w: Weight, dy: Tensor): void {
+  assertShape(`dy of "${w.name}"`, dy.shape, [ids.length, w.cols], "T,D");
+  if (w.grad) k.embeddingBackward(w.grad, ids, dy.data, w.rows, w.cols);
+}

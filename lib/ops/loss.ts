@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Cross-entropy of a language model's head, in chunks: the (T,V) logits never live whole, and rows without a target
+ * are never computed.
+ */
+import { assertInteger, assertShape } from "../core/shape.ts";
+import type { Floats, Tensor, Weight } from "../tensor/tensor.ts";
+import { arenaTensor } from "./arena_tensor.ts";
+import type { Kernels } from "./kernels.ts";
+import { linearBackwardWeight } from "./linear.ts";
+
+/** How much memory the logits of one chunk may take. */
+export interface HeadLossOptions {
+  /** Bytes of one chunk's logits; 32 MiB when absent. At least one row is always taken. */
+  readonly chunkBytes?: number;
+  /** Rows of a chunk; overrides chunkBytes. */
+  readonly chunkRows?: number;
+}
+
+/** The loss of one micro-batch, as sum and count, so that means over several are exact. */
+export interface HeadLoss {
+  /** Sum over counted rows of -log p(target), summed in f64 in row order. */
+  readonly lossSum: number;
+  /** Rows with a target >= 0. */
+  readonly count: number;
+  /** (T) float: loss of each row, 0 where not counted. In the arena. */
+  readonly losses: Floats;
+}
+
+const CHUNK_BYTES = 32 * 2 ** 20;
+
+/** Rows of logits (V wide) that fit a byte budget, at least one. */
+export function lossChunkRows(k: Kernels, vocabulary: number, options: HeadLossOptions = {}): number {
+  if (options.chunkRows !== undefined) {
+    assertInteger("chunkRows", options.chunkRows, 1);
+    return options.chunkRows;
+  }
+  const rowBytes = vocabulary * (k.float === "f64" ? 8 : 4);
+  return Math.max(1, Math.floor((options.chunkBytes ?? CHUNK_BYTES) / Math.max(1, rowBytes)));
+}
+
+/**
+ * Loss of hidden states under the head, without gradients: losses[t] = -log softmax(head hidden[t])[targets[t]].
+ *
+ * @param hidden  (T,D) float     @param head (V,D) as stored
+ * @param targets (T) int32, below 0 where no loss is taken
+ * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
+ */
+export function headLossForward(
+  k: Kernels,
+  hidden: Tensor,
+  head: Weight,
+  targets: Int32Array,
+  options: HeadLossOptions = {},
+): HeadLoss {
+  return headLoss(k, hidden, head, targets, options, null);
+}
+
+/**
+ * Loss of hidden states under the head, and its gradient in the same pass over the logits (forward and backward share
+ * them chunk by chunk, so nothing is kept between the two).
+ *
+ * dlogits = scale * (softmax(logits) - onehot(target)),  dhidden = dlogits head,  dhead += dlogits^T hidden.
+ *
+ * @param hidden  (T,D) float     @param head (V,D) as stored; its grad, if any, is accumulated
+ * @param targets (T) int32, below 0 where no loss is taken
+ * @param scale   Of the gradient, usually 1 / (counted targets of the whole optimizer step); not 0
+ * @returns the loss, and dhidden (T,D) float, zero in rows without a target, in the arena
+ * @mutates head.grad
+ * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
+ */
+export function headLossForwardBackward(
+  k: Kernels,
+  hidden: Tensor,
+  head: Weight,
+  targets: Int32Array,
+  options: HeadLossOptions & { readonly scale: number },
+): HeadLoss & { readonly dhidden: Tensor } {
+  if (!(Math.abs(options.scale) > 0)) {
+    throw new RangeError(`scale of the loss is ${options.scale}, expected not 0`);
+  }
+  const dhidden = arenaTensor(k, hidden.shape);
+  dhidden.data.fill(0);
+  return { ...headLoss(k, hidden, head, targets, options, { dhidden, scale: options.scale }), dhidden };
+}
+
+function headLoss(
+  k: Kernels,
+  hidden: Tensor,
+  head: Weight,
+  targets: Int32Array,
+  options: HeadLossOptions,
+  gradient: { readonly dhidden: Tensor; readonly scale: number } | null,
+): HeadLoss {
+  assertShape("hidden of the loss", hidden.shape, [targets.length, head.cols], "T,D");
+  const counted = countedRows(targets);
+  const losses = k.arenaFloats(targets.length).fill(0);
+  const chunkRows = Math.min(lossChunkRows(k, head.rows, options), counted.length);
+  const mark = k.arena.mark();
+  const chunk = chunkBuffers(k, chunkRows, head);
+  let lossSum = 0;
+  for (let begin = 0; begin < counted.length; begin += chunkRows) {
+    const rows = counted.subarray(begin, begin + chunkRows);
+    lossSum += chunkLoss(k, chunk, rows, hidden, head, targets, losses, gradient);
+  }
+  k.arena.release(mark);
+  return { lossSum, count: counted.length, losses };
+}
+
+function countedRows(targets: Int32Array): Int32Array {
+  const rows = new Int32Array(targets.length);
+  let count = 0;
+  for (let t = 0; t < targets.length; t++) {
+    if ((targets[t] as number) >= 0) rows[count++] = t;
+  }
+  return rows.subarray(0, count);
+}
+
+interface ChunkBuffers {
+  readonly hidden: Floats;
+  readonly logits: Floats;
+  readonly losses: Floats;
+  readonly targets: Int32Array;
+}
+
+function chunkBuffers(k: Kernels, rows: number, head: Weight): ChunkBuffers {
+  return {
+    hidden: k.arenaFloats(rows * head.cols),
+    logits: k.arenaFloats(rows * head.rows),
+    losses: k.arenaFloats(rows),
+    targets: k.arena.i32(rows),
+  };
+}
+
+/** Gathers the rows, goes forward and back through the head, scatters loss and gradient. Returns the loss sum. */
+function chunkLoss(
+  k: Kernels,
+  chunk: ChunkBuffers,
+  rows: Int32Array,
+  hidden: Tensor,
+  head: Weight,
+  targets: Int32Array,
+  losses: Floats,
+  gradient: { readonly dhidden: Tensor; readonly scale: number } | null,
+): number {
+  const [count, width] = [rows.length, head.cols];
+  const gathered = chunk.hidden.subarray(0, count * width);
+  const logits = chunk.logits.subarray(0, count * head.rows);
+  const chunkLosses = chunk.losses.subarray(0, count);
+  const chunkTargets = chunk.targets.subarray(0, count);
+  rows.forEach((row, i) => {
+    gathered.set(hidden.data.subarray(row * width, (row + 1) * width), i * width);
+    chunkTargets[i] = targets[row] as number;
+  });
+  k.linearForward(logits, gathered, head, null, count, false);
+  k.crossEntropy(chunkLosses, logits, chunkTargets, head.rows, gradient?.scale ?? 0);
+  let lossSum = 0;
+  rows.forEach((row, i) => lossSum += losses[row] = chunkLosses[i] as number);
+  if (!gradient) return lossSum;
+
+  const dlogits: Tensor = { shape: [count, head.rows], data: logits };
+  linearBackwardWeight(k, { shape: [count, width], data: gathered }, head, dlogits);
+  k.linearBackwardData(gathered, logits, head, count, false); // the gathered rows are spent: dhidden takes their place
+  const { data } = gradient.dhidden;
+  rows.forEach((row, i) => data.set(gathered.subarray(i * width, (i + 1) * width), row * width));
+  return lossSum;
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+/** RMS normalization (Zhang and Sennrich, 2019). */
+import { assertShape } from "../core/shape.ts";
+import type { Tensor, Weight } from "../tensor/tensor.ts";
+import { arenaTensor, assertWeight, rowsOf } from "./arena_tensor.ts";
+import type { Kernels } from "./kernels.ts";
+
+/** What {@linkcode rmsNormBackward} needs. */
+export interface RmsNormResiduals {
+  /** (...,D) the input of forward. */
+  readonly x: Tensor;
+  /** (rows) 1/sqrt(mean(x^2) + eps). */
+  readonly rstd: Tensor;
+}
+
+/**
+ * RMS normalization: y = x * rstd * w,  rstd = 1/sqrt(mean(x^2) + eps), over the last dimension.
+ *
+ * @param x (...,D) float, read     @param w (1,D) as stored
+ * @returns y (...,D) float and rstd (rows) float, in the arena. Backward keeps x and rstd.
+ * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
+ */
+export function rmsNormForward(
+  k: Kernels,
+  x: Tensor,
+  w: Weight,
+  eps: number,
+): { y: Tensor; residuals: RmsNormResiduals } {
+  assertWeight(w, 1, x.shape.at(-1) ?? 0, "1,D");
+  const y = arenaTensor(k, x.shape);
+  const rstd = arenaTensor(k, [rowsOf(x)]);
+  k.rmsNormForward(y.data, rstd.data, x.data, w, rowsOf(x), eps);
+  return { y, residuals: { x, rstd } };
+}
+
+/**
+ * RMS normalization, backward.
+ *
+ * With n = x * rstd:  dx = rstd * (w*dy - n * mean(w*dy*n)),  dw += sum over rows of dy * n.
+ *
+ * @param dy (...,D) float, read
+ * @param options `addTo` (...,D): dx is added to it, and it is returned
+ * @returns dx (...,D) float, in the arena
+ * @mutates w.grad, options.addTo
+ * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
+ */
+export function rmsNormBackward(
+  k: Kernels,
+  residuals: RmsNormResiduals,
+  w: Weight,
+  dy: Tensor,
+  options: { readonly addTo?: Tensor } = {},
+): Tensor {
+  const { x, rstd } = residuals;
+  assertWeight(w, 1, x.shape.at(-1) ?? 0, "1,D");
+  assertShape(`dy of "${w.name}"`, dy.shape, x.shape, "...,D");
+  assertShape(`rstd of "${w.name}"`, rstd.shape, [rowsOf(x)], "rows");
+  if (options.addTo) assertShape(`addTo of "${w.name}"`, options.addTo.shape, x.shape, "...,D");
+  const dx = options.addTo ?? arenaTensor(k, x.shape);
+  const accumulate = options.addTo !== undefined;
+  k.rmsNormBackward(dx.data, w.grad, dy.data, x.data, rstd.data, w, rowsOf(x), accumulate);
+  return dx;
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Rotary position embedding (Su et al., 2021), halves convention: pairs (i, i + Dh/2). */
+import { assertShape } from "../core/shape.ts";
+import type { Floats, Tensor } from "../tensor/tensor.ts";
+import type { Kernels } from "./kernels.ts";
+
+/** Cosines and sines by position. A scale of attention (yarn) may be folded into both. */
+export interface RotaryTables {
+  /** (rows, Dh/2), row-major. */
+  readonly cos: Floats;
+  /** (rows, Dh/2), row-major. */
+  readonly sin: Floats;
+  readonly rows: number;
+}
+
+/**
+ * Rotates x in place: (a, b) -> (a cos - b sin, b cos + a sin), with the angles of row positions[t].
+ *
+ * @param x (T,H,Dh) float, rotated in place and returned     @param positions (T) int32
+ * @mutates x
+ * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
+ */
+export function rotaryForward(k: Kernels, x: Tensor, tables: RotaryTables, positions: Int32Array): Tensor {
+  return rotate(k, x, tables, positions, false);
+}
+
+/**
+ * Rotary embedding, backward: the transpose, (a, b) -> (a cos + b sin, b cos - a sin).
+ *
+ * @param dy (T,H,Dh) float, turned into dx in place and returned     @param positions (T) int32
+ * @mutates dy
+ * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
+ */
+export function rotaryBackward(k: Kernels, dy: Tensor, tables: RotaryTables, positions: Int32Array): Tensor {
+  return rotate(k, dy, tables, positions, true);
+}
+
+function rotate(
+  k: Kernels,
+  x: Tensor,
+  tables: RotaryTables,
+  positions: Int32Array,
+  inverse: boolean,
+): Tensor {
+  const [, heads = 0, headDim = 0] = x.shape;
+  assertShape("x of rotary", x.shape, [positions.length, heads, headDim], "T,H,Dh");
+  assertShape("head of rotary", [headDim % 2], [0], "Dh mod 2");
+  assertShape("cos table", [tables.cos.length], [tables.rows * headDim / 2], "rows * Dh/2");
+  assertShape("sin table", [tables.sin.length], [tables.rows * headDim / 2], "rows * Dh/2");
+  k.ropeApply(x.data, tables.cos, tables.sin, positions, heads, headDim, inverse);
+  return x;
+}

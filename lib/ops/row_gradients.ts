@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Compact gradients of a huge matrix: only rows that were touched have a place, and the places grow as needed. */
+import { account } from "../native/ledger.ts";
+import type { Floats } from "../tensor/tensor.ts";
+import type { Kernels, RowGradients } from "./kernels.ts";
+
+/** Bytes of an element of a float array. */
+function floatBytes(array: Floats | null): number {
+  return array?.byteLength ?? 0;
+}
+
+/**
+ * Gradients of a sparse adapter's rows, none touched yet.
+ *
+ * @param neurons Rows R of the keys and values     @param hidden Their columns D
+ * @param options `keys`: whether keys are trained; `slots`: places to begin with (more are made when needed)
+ */
+export function createRowGradients(
+  k: Kernels,
+  neurons: number,
+  hidden: number,
+  options: { readonly keys: boolean; readonly slots?: number },
+): RowGradients {
+  const count = Math.min(neurons, options.slots ?? 0) * hidden;
+  const gradients = {
+    slots: new Int32Array(neurons).fill(-1),
+    rows: new Int32Array(neurons),
+    rowCount: 0,
+    keys: options.keys ? k.floats(count) : null,
+    values: k.floats(count),
+  };
+  account(k.ledger, "gradients", rowGradientBytes(gradients));
+  return gradients;
+}
+
+/** Bytes that the gradients hold, used or not. */
+export function rowGradientBytes(gradients: RowGradients): number {
+  const { slots, rows, keys, values } = gradients;
+  return slots.byteLength + rows.byteLength + floatBytes(keys) + floatBytes(values);
+}
+
+/** Forgets what was touched and keeps the memory: the next touched rows are written, not added to. @mutates gradients */
+export function clearRowGradients(gradients: RowGradients): void {
+  for (let slot = 0; slot < gradients.rowCount; slot++) gradients.slots[gradients.rows[slot] as number] = -1;
+  gradients.rowCount = 0;
+}
+
+/**
+ * Gradients with room for at least `gradients.rowCount` rows: the same object when there is, else a larger copy of the
+ * first `kept` rows (half as much again, so that growing stays rare).
+ */
+export function growRowGradients(
+  k: Kernels,
+  gradients: RowGradients,
+  kept: number,
+  hidden: number,
+): RowGradients {
+  const { rowCount, slots } = gradients;
+  if (rowCount * hidden <= gradients.values.length) return gradients;
+  const room = Math.min(slots.length, Math.ceil(rowCount * 1.5)) * hidden;
+  const grow = (from: Floats): Floats => {
+    const to = k.floats(room);
+    to.set(from.subarray(0, kept * hidden));
+    return to;
+  };
+  const grown: RowGradients = {
+    slots,
+    rows: gradients.rows,
+    rowCount,
+    keys: gradients.keys && grow(gradients.keys),
+    values: grow(gradients.values),
+  };
+  account(k.ledger, "gradients", rowGradientBytes(grown) - rowGradientBytes(gradients));
+  return grown;
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The sparse adapter (MEFT, Hao et al., ACL 2024): a router picks experts, a token fires few neurons of theirs.
+ *
+ *   g = W_g h,  tau = top-k_e(g),  z_j = c_e(j) * (h . key_j) for j in the experts tau,  I = top-K(z) with z > 0,
+ *   y = sum over j in I of z_j * value_j,       c = g (raw), softmax(g), sigmoid(g) or 1 (none)
+ */
+import { assertInteger, assertLength, assertShape } from "../core/shape.ts";
+import type { Floats, RowMatrix, Tensor } from "../tensor/tensor.ts";
+import { arenaTensor } from "./arena_tensor.ts";
+import type {
+  Awaitable,
+  Gate,
+  Kernels,
+  RowGradients,
+  Scope,
+  SparsePairs,
+  SparseRouting,
+  SparseShape,
+} from "./kernels.ts";
+import { growRowGradients } from "./row_gradients.ts";
+
+/** Sizes and modes of an adapter; those of the call come from its tensors. */
+export interface SparseConfig {
+  readonly gate: Gate;
+  readonly scope: Scope;
+  /** N: neurons must be a multiple of it. */
+  readonly experts: number;
+  /** k_e, at most N. */
+  readonly activeExperts: number;
+  /** K neurons a token fires at most; may exceed what its experts hold. */
+  readonly topK: number;
+}
+
+/** Parameters of one layer's adapter, and where their gradients go. */
+export interface SparseParams {
+  /** (N,D) float: W_g. */
+  readonly gateWeight: Floats;
+  /** (N,D) float, accumulated; null for a frozen router. */
+  readonly gateGrad: Floats | null;
+  /** (R,D): row j is key j, the column j of the paper's W_A. An expert's neurons are contiguous. */
+  readonly keys: RowMatrix;
+  /** (R,D): W_B. */
+  readonly values: RowMatrix;
+  /** Row gradients; `keys` null for frozen keys. Replaced by a larger one when more rows are touched than fit. */
+  gradients: RowGradients;
+}
+
+/** What {@linkcode sparseBackward} needs, besides h: which neurons fired, for which token, how strongly. */
+export interface SparseResiduals {
+  readonly shape: SparseShape;
+  readonly routing: SparseRouting;
+  readonly pairs: SparsePairs;
+  /** Pairs (token, neuron) that fired. */
+  readonly pairCount: number;
+}
+
+/**
+ * Called between routing and scoring: rows of the experts with `expertTokens` > 0 are about to be read. The lazy
+ * optimizer brings them up to date here.
+ */
+export type PrepareRows = (routing: SparseRouting) => Awaitable<void>;
+
+/** Goes on with a result now if it is there, else when it comes: synchronous kernels stay synchronous. */
+function andThen<T, U>(result: Awaitable<T>, next: (value: T) => Awaitable<U>): Awaitable<U> {
+  return result instanceof Promise ? result.then(next) : next(result);
+}
+
+/**
+ * Sparse adapter, forward: route, prepare, score.
+ *
+ * @param h (T,D) float, read: the normalised input of the feed-forward half
+ * @param options `prepare`: see {@linkcode PrepareRows}
+ * @returns y (T,D) float and residuals, in the arena. Backward keeps h and the residuals.
+ * @throws {RangeError} When a shape or a size disagrees, naming it and both values
+ */
+export function sparseForward(
+  k: Kernels,
+  params: SparseParams,
+  h: Tensor,
+  config: SparseConfig,
+  options: { readonly prepare?: PrepareRows } = {},
+): Awaitable<{ y: Tensor; residuals: SparseResiduals }> {
+  const shape = sparseShape(params, h, config);
+  const routing: SparseRouting = {
+    logits: k.arenaFloats(shape.tokens * shape.experts),
+    experts: k.arena.i32(shape.tokens * shape.activeExperts),
+    expertTokens: k.arena.i32(shape.experts),
+  };
+  const y = arenaTensor(k, h.shape);
+  const routed = k.sparseRoute(routing, h.data, params.gateWeight, shape);
+  const prepared = andThen(routed, () => options.prepare?.(routing));
+  return andThen(
+    prepared,
+    () =>
+      andThen(fire(k, y, h, params, routing, shape, pairRoom(shape)), ({ pairs, pairCount }) => ({
+        y,
+        residuals: { shape, routing, pairs, pairCount },
+      })),
+  );
+}
+
+/** Pairs there can be (token scope), or a first guess (union: as many again; it is tried again if there are more). */
+function pairRoom(shape: SparseShape): number {
+  const candidates = shape.activeExperts * shape.neurons / shape.experts;
+  const ownPairs = shape.tokens * Math.min(shape.topK, candidates);
+  return shape.scope === "token" ? ownPairs : Math.min(2 * ownPairs, shape.tokens * shape.neurons);
+}
+
+function fire(
+  k: Kernels,
+  y: Tensor,
+  h: Tensor,
+  params: SparseParams,
+  routing: SparseRouting,
+  shape: SparseShape,
+  room: number,
+): Awaitable<{ pairs: SparsePairs; pairCount: number }> {
+  const pairs: SparsePairs = {
+    offsets: k.arena.i32(shape.tokens + 1),
+    neurons: k.arena.i32(room),
+    dots: k.arenaFloats(room),
+    scores: k.arenaFloats(room),
+  };
+  const fired = k.sparseForward(y.data, pairs, h.data, routing, params.keys, params.values, shape);
+  return andThen(fired, (pairCount) => {
+    if (pairCount > room) return fire(k, y, h, params, routing, shape, pairCount);
+    return { pairs: firstPairs(pairs, pairCount), pairCount };
+  });
+}
+
+function firstPairs(pairs: SparsePairs, count: number): SparsePairs {
+  return {
+    offsets: pairs.offsets,
+    neurons: pairs.neurons.subarray(0, count),
+    dots: pairs.dots.subarray(0, count),
+    scores: pairs.scores.subarray(0, count),
+  };
+}
+
+/**
+ * Sparse adapter, backward. For a pair (t, j) that fired, with a_j = h . key_j and e = e(j):
+ *
+ *   dz_j = value_j . dy,  dvalue_j += z_j dy,  dkey_j += c_e dz_j h,  dh += c_e dz_j key_j,  dc_e = sum of a_j dz_j
+ *   raw: dg = dc;  softmax: dg_e = c_e (dc_e - sum_f c_f dc_f);  sigmoid: dg = c (1 - c) dc;  none: dg = 0
+ *   dW_g[e] += dg_e h,  dh += sum over e of dg_e W_g[e]
+ *
+ * @param h  (T,D) float as given to forward     @param dy (T,D) float, read
+ * @param dh (T,D) float, accumulated
+ * @mutates dh, params.gateGrad, params.gradients (touched rows only)
+ * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
+ */
+export function sparseBackward(
+  k: Kernels,
+  params: SparseParams,
+  residuals: SparseResiduals,
+  h: Tensor,
+  dy: Tensor,
+  dh: Tensor,
+): Awaitable<void> {
+  const { shape, routing, pairs, pairCount } = residuals;
+  const expected = [shape.tokens, shape.hidden];
+  assertShape("h of the sparse adapter", h.shape, expected, "T,D");
+  assertShape("dy of the sparse adapter", dy.shape, expected, "T,D");
+  assertShape("dh of the sparse adapter", dh.shape, expected, "T,D");
+  const firstNewSlot = params.gradients.rowCount;
+  k.sparseTouch(params.gradients, pairs.neurons, pairCount);
+  params.gradients = growRowGradients(k, params.gradients, firstNewSlot, shape.hidden);
+  return k.sparseBackward(
+    dh.data,
+    shape.gate === "none" ? null : params.gateGrad,
+    params.gradients,
+    firstNewSlot,
+    dy.data,
+    h.data,
+    routing,
+    pairs,
+    params.gateWeight,
+    params.keys,
+    params.values,
+    shape,
+  );
+}
+
+function sparseShape(params: SparseParams, h: Tensor, config: SparseConfig): SparseShape {
+  const { keys, values, gateWeight, gateGrad, gradients } = params;
+  const [tokens = 0] = h.shape;
+  assertShape("h of the sparse adapter", h.shape, [tokens, keys.cols], "T,D");
+  assertShape("values", [values.rows, values.cols], [keys.rows, keys.cols], "R,D");
+  assertInteger("experts", config.experts, 1, Math.max(1, keys.rows));
+  assertInteger("activeExperts", config.activeExperts, 1, config.experts);
+  assertInteger("topK", config.topK, 1);
+  if (keys.rows % config.experts !== 0) {
+    throw new RangeError(`neurons is ${keys.rows}, expected a multiple of experts = ${config.experts}`);
+  }
+  assertLength("gateWeight", gateWeight, config.experts * keys.cols);
+  if (gateGrad) assertLength("gateGrad", gateGrad, config.experts * keys.cols);
+  assertLength("gradients.slots", gradients.slots, keys.rows);
+  return {
+    gate: config.gate,
+    scope: config.scope,
+    tokens,
+    hidden: keys.cols,
+    neurons: keys.rows,
+    experts: config.experts,
+    activeExperts: config.activeExperts,
+    topK: config.topK,
+  };
+}
+
+/** What happened in one call of the adapter. */
+export interface SparseActivity {
+  /** (N): tokens routed to each expert. */
+  readonly expertLoad: Int32Array;
+  /** Neurons that fired for at least one token, increasing. */
+  readonly firedNeurons: Int32Array;
+  /** (T): neurons that fired for each token. */
+  readonly pairsPerToken: Int32Array;
+  /** Mean of pairsPerToken; 0 without tokens. */
+  readonly meanPairsPerToken: number;
+  /** Fired neurons over all neurons. */
+  readonly firedFraction: number;
+}
+
+/** Which experts and neurons fired, for which token. Copies: it outlives the arena. */
+export function inspect(residuals: SparseResiduals): SparseActivity {
+  const { shape, routing, pairs, pairCount } = residuals;
+  const firedNeurons = Int32Array.from(new Set(pairs.neurons)).sort();
+  const pairsPerToken = Int32Array.from(
+    { length: shape.tokens },
+    (_, t) => (pairs.offsets[t + 1] as number) - (pairs.offsets[t] as number),
+  );
+  return {
+    expertLoad: routing.expertTokens.slice(),
+    firedNeurons,
+    pairsPerToken,
+    meanPairsPerToken: shape.tokens === 0 ? 0 : pairCount / shape.tokens,
+    firedFraction: shape.neurons === 0 ? 0 : firedNeurons.length / shape.neurons,
+  };
+}
