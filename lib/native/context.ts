@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A native context: one lane, with its target, its threads and at most one call in flight. */
+import { NativeError } from "../core/errors.ts";
+import { decodeText, openLibrary, readEnv, readText, type Symbols } from "./library.ts";
+import { fromInt64 } from "./scalars.ts";
+import { throwUnlessOk } from "./status.ts";
+import { writeCtxParams } from "./structs.ts";
+import * as constants from "./symbols.ts";
+
+/** Instruction sets, and `auto` for the best that the machine has. */
+export const TARGETS = {
+  auto: constants.MEFT_TARGET_AUTO,
+  portable: constants.MEFT_TARGET_PORTABLE,
+  avx2: constants.MEFT_TARGET_AVX2,
+  avx512: constants.MEFT_TARGET_AVX512,
+  avx512_bf16: constants.MEFT_TARGET_AVX512_BF16,
+} as const;
+/** Name of an instruction set. */
+export type Target = keyof typeof TARGETS;
+
+/** Providers of matrix products. */
+export const GEMM_PROVIDERS = { own: constants.MEFT_GEMM_OWN, onednn: constants.MEFT_GEMM_ONEDNN } as const;
+/** Name of a provider of matrix products. */
+export type GemmProvider = keyof typeof GEMM_PROVIDERS;
+
+/** What a new context should be; each default comes from the environment, then from the machine. */
+export interface ContextOptions {
+  /** Default `MEFT_FORCE_TARGET`, else `auto`. */
+  readonly target?: Target | undefined;
+  /** Threads of the process's one pool that this context uses. Default `MEFT_THREADS`, else all usable cores. */
+  readonly threads?: number | undefined;
+  /** Default `MEFT_GEMM`, else `own`. */
+  readonly gemm?: GemmProvider | undefined;
+}
+
+/** What a context is. */
+export interface ContextInfo {
+  readonly target: Target;
+  readonly gemm: GemmProvider;
+  readonly threads: number;
+  readonly workspaceBytes: number;
+  /** Target that the last kernel call really ran; `auto` before the first. */
+  readonly ranTarget: Target;
+  /** Bytes of files mapped by the whole process. */
+  readonly mappedBytes: number;
+}
+
+interface Owned {
+  readonly symbols: Symbols;
+  readonly pointer: Deno.PointerObject;
+}
+
+// A backstop for a context that nobody disposed: it holds a few KiB, its workspace and the thread pool.
+const forgotten = new FinalizationRegistry<Owned>(destroy);
+
+function destroy(owned: Owned): void {
+  owned.symbols.meft_ctx_destroy(owned.pointer);
+}
+
+/**
+ * Owns a native context. Use with `using`.
+ *
+ * @example A lane of two threads
+ * ```ts no-eval
+ * using lane = new NativeContext({ threads: 2 });
+ * lane.info().target;
+ * ```
+ */
+export class NativeContext implements Disposable {
+  /** Functions of the library, for the typed calls. */
+  readonly symbols: Symbols;
+  #pointer: Deno.PointerObject | null;
+  #inFlight = 0;
+  #disposed = false;
+
+  /**
+   * @throws {RangeError} When an option or its environment variable has no meaning
+   * @throws {NativeError} When this build or machine lacks the target or provider
+   */
+  constructor(options: ContextOptions = {}) {
+    const params = writeCtxParams({
+      target: choose(
+        "MEFT_FORCE_TARGET",
+        "target",
+        options.target ?? readEnv("MEFT_FORCE_TARGET") ?? "auto",
+        TARGETS,
+      ),
+      gemm: choose("MEFT_GEMM", "gemm", options.gemm ?? readEnv("MEFT_GEMM") ?? "own", GEMM_PROVIDERS),
+      threads: threadCount(options.threads),
+    });
+    this.symbols = openLibrary().symbols;
+    const error = new Uint8Array(512);
+    const pointer = this.symbols.meft_ctx_create(params, error, BigInt(error.length));
+    if (pointer === null) throw new NativeError("ctx_create", constants.MEFT_UNSUPPORTED, decodeText(error));
+    this.#pointer = pointer;
+    forgotten.register(this, { symbols: this.symbols, pointer }, this);
+  }
+
+  /** For the typed calls. @throws {Error} When the context was disposed */
+  get pointer(): Deno.PointerObject {
+    if (this.#disposed || this.#pointer === null) throw new Error("This native context was disposed");
+    return this.#pointer;
+  }
+
+  /** Whether the context can no longer be used. */
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /** Ends a blocking call. @throws {NativeError} Unless its status is OK */
+  check(op: string, status: number): void {
+    throwUnlessOk(op, status, () => this.#errorText());
+  }
+
+  /**
+   * Starts a nonblocking call and ends it. `start` closes over the call's arrays, so they live until it settles.
+   *
+   * @throws {NativeError} Unless its status is OK
+   */
+  async settle(op: string, start: () => Promise<number>): Promise<void> {
+    this.#inFlight++;
+    try {
+      this.check(op, await start());
+    } finally {
+      this.#inFlight--;
+      if (this.#disposed) this.#release();
+    }
+  }
+
+  /** What the context is. @throws {NativeError} When a call is in flight */
+  info(): ContextInfo {
+    const all = new BigInt64Array(6);
+    this.check("ctx_info", this.symbols.meft_ctx_info(this.pointer, all, BigInt(all.length)));
+    const [target, gemm, threads, workspaceBytes, ranTarget, mappedBytes] = Array.from(
+      all,
+      (value) => fromInt64("context info", value),
+    );
+    return {
+      target: nameOf(TARGETS, target),
+      gemm: nameOf(GEMM_PROVIDERS, gemm),
+      threads: threads ?? 0,
+      workspaceBytes: workspaceBytes ?? 0,
+      ranTarget: nameOf(TARGETS, ranTarget),
+      mappedBytes: mappedBytes ?? 0,
+    };
+  }
+
+  /** Frees the context; with a call in flight, as soon as that has settled. */
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    this.#release();
+  }
+
+  #release(): void {
+    if (this.#pointer === null || this.#inFlight > 0) return;
+    forgotten.unregister(this);
+    destroy({ symbols: this.symbols, pointer: this.#pointer });
+    this.#pointer = null;
+  }
+
+  #errorText(): string {
+    const pointer = this.#pointer;
+    return readText((out, bytes) => this.symbols.meft_error_text(pointer, out, bytes));
+  }
+}
+
+function choose<Table extends Readonly<Record<string, number>>>(
+  variable: string,
+  option: string,
+  name: string,
+  table: Table,
+): number {
+  const value = Object.hasOwn(table, name) ? table[name] : undefined;
+  if (value !== undefined) return value;
+  throw new RangeError(
+    `${option} (or ${variable}) is "${name}", expected one of ${Object.keys(table).join(", ")}`,
+  );
+}
+
+function threadCount(option: number | undefined): number {
+  const threads = option ?? Number(readEnv("MEFT_THREADS") ?? 0);
+  if (Number.isInteger(threads) && threads >= 0 && threads <= 4096) return threads;
+  throw new RangeError(
+    `threads (or MEFT_THREADS) is ${
+      option ?? readEnv("MEFT_THREADS")
+    }, expected a whole number from 0 (all cores) to 4096`,
+  );
+}
+
+function nameOf<Name extends string>(table: Readonly<Record<Name, number>>, value: number | undefined): Name {
+  for (const name in table) if (table[name] === value) return name;
+  throw new RangeError(`The library reported ${value}, expected one of ${Object.values(table).join(", ")}`);
+}
