@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The sparse adapter of the reference backend, forward, in f64: the equations of `lib/ops/sparse.ts`, token by token. */
+import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
+import type { Kernels, RowGradients, SparsePairs, SparseRouting, SparseShape } from "../kernels.ts";
+import { logSumExp } from "./attention.ts";
+import { sigmoid } from "./elementwise.ts";
+import { addScaled, at, dot } from "./linear.ts";
+
+/** The matrix of a {@linkcode RowMatrix} that the reference backend made. */
+export function fullRows(matrix: RowMatrix): Float64Array {
+  if (matrix.full === null) {
+    throw new TypeError("The reference backend reads row matrices that it made itself");
+  }
+  return matrix.full;
+}
+
+/** The `count` largest of `values` by position: ties to the lowest position; positions increasing. */
+function topPositions(values: readonly number[], count: number): number[] {
+  const order = values.map((_, i) => i);
+  order.sort((a, b) => (values[b] as number) - (values[a] as number) || a - b);
+  return order.slice(0, count).sort((a, b) => a - b);
+}
+
+/** Gate factor of every expert for one token, from its router logits. */
+export function gateFactors(logits: Floats, shape: SparseShape): number[] {
+  const g = [...logits];
+  if (shape.gate === "raw") return g;
+  if (shape.gate === "sigmoid") return g.map(sigmoid);
+  if (shape.gate === "none") return g.map(() => 1);
+  const total = logSumExp(g); // softmax over all experts; the selected ones are not made to sum to 1
+  return g.map((x) => Math.exp(x - total));
+}
+
+/** Row t of a (T, width) array. */
+export function rowOf<A extends Floats | Int32Array>(array: A, t: number, width: number): A {
+  return array.subarray(t * width, (t + 1) * width) as A;
+}
+
+function sparseRoute(routing: SparseRouting, h: Floats, gateWeight: Floats, shape: SparseShape): void {
+  const { tokens, experts, activeExperts, hidden } = shape;
+  routing.expertTokens.fill(0);
+  for (let t = 0; t < tokens; t++) {
+    for (let e = 0; e < experts; e++) {
+      routing.logits[t * experts + e] = dot(h, t * hidden, gateWeight, e * hidden, hidden);
+    }
+    const chosen = topPositions([...rowOf(routing.logits, t, experts)], activeExperts);
+    routing.experts.set(chosen, t * activeExperts);
+    for (const e of chosen) routing.expertTokens[e] = at(routing.expertTokens, e) + 1;
+  }
+}
+
+/** A neuron of one token: h . key, and gate * dot. */
+interface Scored {
+  readonly neuron: number;
+  readonly dot: number;
+  readonly score: number;
+}
+
+function scoreNeurons(
+  t: number,
+  neurons: Iterable<number>,
+  h: Floats,
+  factors: readonly number[],
+  keys: Float64Array,
+  shape: SparseShape,
+): Scored[] {
+  const { hidden } = shape;
+  const perExpert = shape.neurons / shape.experts;
+  return Array.from(neurons, (neuron) => {
+    const product = dot(h, t * hidden, keys, neuron * hidden, hidden);
+    return { neuron, dot: product, score: (factors[Math.floor(neuron / perExpert)] as number) * product };
+  });
+}
+
+/** The neurons of one token's experts, increasing. */
+function candidates(t: number, routing: SparseRouting, shape: SparseShape): number[] {
+  const perExpert = shape.neurons / shape.experts;
+  return [...rowOf(routing.experts, t, shape.activeExperts)].flatMap((e) =>
+    Array.from({ length: perExpert }, (_, i) => e * perExpert + i)
+  );
+}
+
+/** Each token's own top-K by signed score, z <= 0 included. */
+function topNeurons(
+  h: Floats,
+  routing: SparseRouting,
+  keys: Float64Array,
+  shape: SparseShape,
+): Scored[][] {
+  return Array.from({ length: shape.tokens }, (_, t) => {
+    const factors = gateFactors(rowOf(routing.logits, t, shape.experts), shape);
+    const scored = scoreNeurons(t, candidates(t, routing, shape), h, factors, keys, shape);
+    return topPositions(scored.map(({ score }) => score), shape.topK).map((i) => scored[i] as Scored);
+  });
+}
+
+function sparseForward(
+  y: Floats,
+  pairs: SparsePairs,
+  h: Floats,
+  routing: SparseRouting,
+  keyMatrix: RowMatrix,
+  valueMatrix: RowMatrix,
+  shape: SparseShape,
+): number {
+  const [keys, values] = [fullRows(keyMatrix), fullRows(valueMatrix)];
+  let perToken = topNeurons(h, routing, keys, shape);
+  if (shape.scope === "union") {
+    // The paper's Algorithm 1: every token uses every neuron that any token selected.
+    const union = [...new Set(perToken.flatMap((own) => own.map(({ neuron }) => neuron)))].sort((a, b) =>
+      a - b
+    );
+    perToken = perToken.map((_, t) =>
+      scoreNeurons(t, union, h, gateFactors(rowOf(routing.logits, t, shape.experts), shape), keys, shape)
+    );
+  }
+  const fired = perToken.map((own) => own.filter(({ score }) => score > 0));
+  const needed = fired.reduce((sum, own) => sum + own.length, 0);
+  if (needed > pairs.neurons.length) return needed;
+
+  y.fill(0);
+  let pair = 0;
+  pairs.offsets[0] = 0;
+  fired.forEach((own, t) => {
+    for (const { neuron, dot, score } of own) {
+      pairs.neurons[pair] = neuron;
+      pairs.dots[pair] = dot;
+      pairs.scores[pair] = score;
+      pair++;
+      addScaled(y, t * shape.hidden, score, values, neuron * shape.hidden, shape.hidden);
+    }
+    pairs.offsets[t + 1] = pair;
+  });
+  return needed;
+}
+
+function sparseTouch(gradients: RowGradients, neurons: Int32Array, pairCount: number): void {
+  const touched = [...new Set(neurons.subarray(0, pairCount))].sort((a, b) => a - b);
+  for (const neuron of touched) {
+    if (at(gradients.slots, neuron) >= 0) continue;
+    gradients.slots[neuron] = gradients.rowCount;
+    gradients.rows[gradients.rowCount++] = neuron;
+  }
+}
+
+/** See `meft_sparse_route`, `meft_sparse_forward` and `meft_sparse_touch`. */
+export const sparseForwardKernels: Pick<Kernels, "sparseRoute" | "sparseForward" | "sparseTouch"> = {
+  sparseRoute,
+  sparseForward,
+  sparseTouch,
+};
