@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+/** AdamW for dense parameters, and for rows on the host lane, over libmeft. */
+import * as calls from "../../native/calls.ts";
+import { writeAdamwParams } from "../../native/structs.ts";
+import * as constants from "../../native/symbols.ts";
+import type { RowMatrix } from "../../tensor/tensor.ts";
+import type { AdamMode, AdamwStep, Awaitable, Kernels, RowMoments } from "../kernels.ts";
+import { f32, planes, room } from "./arguments.ts";
+import type { Lanes } from "./lanes.ts";
+
+/** Members of {@linkcode Kernels} that this file gives. */
+export type AdamwKernels = Pick<Kernels, "adamwDense" | "adamwRows" | "adamwRowsCatchUp">;
+
+const MODES = {
+  "dense": constants.MEFT_ADAM_DENSE,
+  "lazy-exact": constants.MEFT_ADAM_LAZY_EXACT,
+  "lazy": constants.MEFT_ADAM_LAZY,
+} as const;
+
+/** See `meft_adamw_*`. */
+export function adamwKernels({ model, host }: Lanes): AdamwKernels {
+  return {
+    adamwDense(w, m, v, grad, step): void {
+      const count = w.length;
+      calls.adamwDense(
+        model,
+        f32("w", w, count),
+        f32("m", m, count),
+        f32("v", v, count),
+        f32("grad", grad, count),
+        f32("lrHistory", step.lrHistory, step.step),
+        count,
+        adamwParams(step, "dense"),
+      );
+    },
+
+    adamwRows(matrix, moments, grad, rows, rowCount, mode, step): Awaitable<void> {
+      return host.run(
+        calls.adamwRows,
+        calls.adamwRowsAsync,
+        ...stateArguments(matrix, moments),
+        f32("grad", grad, rowCount * matrix.cols),
+        room("rows", rows, rowCount),
+        f32("lrHistory", step.lrHistory, step.step),
+        rowCount,
+        matrix.rows,
+        matrix.cols,
+        adamwParams(step, mode),
+      );
+    },
+
+    adamwRowsCatchUp(matrix, moments, blocks, blockRows, allMoments, step): Awaitable<void> {
+      checkBlocks(matrix, blocks, blockRows);
+      return host.run(
+        calls.adamwRowsCatchUp,
+        calls.adamwRowsCatchUpAsync,
+        ...stateArguments(matrix, moments),
+        blocks,
+        f32("lrHistory", step.lrHistory, step.step),
+        blocks.length,
+        blockRows,
+        matrix.cols,
+        Number(allMoments),
+        adamwParams(step, "lazy-exact"),
+      );
+    },
+  };
+}
+
+function stateArguments(
+  matrix: RowMatrix,
+  moments: RowMoments,
+): [Uint16Array, Int16Array, Float32Array, Float32Array, Int32Array] {
+  const count = matrix.rows * matrix.cols;
+  const { hi, lo } = planes("matrix", matrix);
+  return [
+    hi,
+    lo,
+    f32("m", moments.m, count),
+    f32("v", moments.v, count),
+    room("lastStep", moments.lastStep, matrix.rows),
+  ];
+}
+
+/** The library is not told how many rows there are in this call. */
+function checkBlocks(matrix: RowMatrix, blocks: Int32Array, blockRows: number): void {
+  for (const block of blocks) {
+    if (block >= 0 && (block + 1) * blockRows <= matrix.rows) continue;
+    throw new RangeError(`block ${block} of ${blockRows} rows leaves a matrix of ${matrix.rows} rows`);
+  }
+}
+
+function adamwParams(step: AdamwStep, mode: AdamMode): Uint8Array<ArrayBuffer> {
+  return writeAdamwParams({ ...step, mode: MODES[mode] });
+}

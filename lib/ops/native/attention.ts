@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Attention and cross-entropy over libmeft. */
+import * as calls from "../../native/calls.ts";
+import { writeAttentionParams } from "../../native/structs.ts";
+import type { AttentionShape, Kernels } from "../kernels.ts";
+import { f32 } from "./arguments.ts";
+import type { Lanes } from "./lanes.ts";
+
+/** Members of {@linkcode Kernels} that this file gives. */
+export type AttentionKernels = Pick<Kernels, "attentionForward" | "attentionBackward" | "crossEntropy">;
+
+/** See `meft_attention_*` and `meft_cross_entropy`. */
+export function attentionKernels({ model }: Lanes): AttentionKernels {
+  return {
+    attentionForward(o, lse, q, k, v, spans, shape): void {
+      const { queries, keys, logSums } = counts(shape);
+      calls.attentionForward(
+        model,
+        f32("o", o, queries),
+        f32("lse", lse, logSums),
+        f32("q", q, queries),
+        f32("k", k, keys),
+        f32("v", v, keys),
+        spans,
+        attentionParams(shape, spans),
+      );
+    },
+
+    attentionBackward(dq, dk, dv, dO, q, k, v, o, lse, spans, shape): void {
+      const { queries, keys, logSums } = counts(shape);
+      calls.attentionBackward(
+        model,
+        f32("dq", dq, queries),
+        f32("dk", dk, keys),
+        f32("dv", dv, keys),
+        f32("dO", dO, queries),
+        f32("q", q, queries),
+        f32("k", k, keys),
+        f32("v", v, keys),
+        f32("o", o, queries),
+        f32("lse", lse, logSums),
+        spans,
+        attentionParams(shape, spans),
+      );
+    },
+
+    crossEntropy(loss, logits, targets, vocabulary, scale): void {
+      const tokens = targets.length;
+      const rows = f32("logits", logits, tokens * vocabulary);
+      calls.crossEntropy(model, f32("loss", loss, tokens), rows, targets, tokens, vocabulary, scale);
+    },
+  };
+}
+
+/** Elements of q and o, of k and v, and of lse. */
+function counts(shape: AttentionShape): { queries: number; keys: number; logSums: number } {
+  return {
+    queries: shape.queryRows * shape.heads * shape.headDim,
+    keys: shape.keyRows * shape.kvHeads * shape.headDim,
+    logSums: shape.queryRows * shape.heads,
+  };
+}
+
+function attentionParams(shape: AttentionShape, spans: Int32Array): Uint8Array<ArrayBuffer> {
+  return writeAttentionParams({
+    qRows: shape.queryRows,
+    kRows: shape.keyRows,
+    heads: shape.heads,
+    kvHeads: shape.kvHeads,
+    headDim: shape.headDim,
+    window: shape.window,
+    spanCount: spans.length / 4,
+    scale: shape.scale,
+  });
+}

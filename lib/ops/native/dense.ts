@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Norms, rotary embedding, activations and sums over libmeft. */
+import * as calls from "../../native/calls.ts";
+import type { Kernels } from "../kernels.ts";
+import { f32, f32OrNull } from "./arguments.ts";
+import type { Lanes } from "./lanes.ts";
+import { nativeVector } from "./weights.ts";
+
+/** Members of {@linkcode Kernels} that this file gives. */
+export type DenseKernels = Pick<
+  Kernels,
+  | "rmsNormForward"
+  | "rmsNormBackward"
+  | "ropeApply"
+  | "swigluForward"
+  | "swigluBackward"
+  | "reluForward"
+  | "reluBackward"
+  | "add"
+  | "sumSquares"
+  | "randomNormal"
+>;
+
+/** See `meft_rmsnorm_*`, `meft_rope_apply`, `meft_swiglu_*`, `meft_relu_*`, `meft_add`, `meft_sum_squares`. */
+export function denseKernels(lanes: Lanes): DenseKernels {
+  return { ...normKernels(lanes), ...elementwiseKernels(lanes) };
+}
+
+function normKernels(
+  { model }: Lanes,
+): Pick<DenseKernels, "rmsNormForward" | "rmsNormBackward" | "ropeApply"> {
+  return {
+    rmsNormForward(y, rstd, x, w, rows, eps): void {
+      const { data, descriptor } = nativeVector(w, w.cols);
+      const to = f32("y", y, rows * w.cols);
+      const from = f32("x", x, rows * w.cols);
+      calls.rmsnormForward(model, to, f32("rstd", rstd, rows), from, data, descriptor, rows, eps);
+    },
+
+    rmsNormBackward(dx, dweight, dy, x, rstd, w, rows, accumulate): void {
+      const { data, descriptor } = nativeVector(w, w.cols);
+      const count = rows * w.cols;
+      calls.rmsnormBackward(
+        model,
+        f32("dx", dx, count),
+        f32OrNull("dweight", dweight, w.cols),
+        f32("dy", dy, count),
+        f32("x", x, count),
+        f32("rstd", rstd, rows),
+        data,
+        descriptor,
+        rows,
+        Number(accumulate),
+      );
+    },
+
+    ropeApply(x, cos, sin, positions, heads, headDim, inverse): void {
+      const tokens = positions.length;
+      const half = headDim / 2;
+      const tableRows = half > 0 ? Math.floor(cos.length / half) : 0;
+      calls.ropeApply(
+        model,
+        f32("x", x, tokens * heads * headDim),
+        f32("cos", cos, 0),
+        f32("sin", sin, cos.length),
+        positions,
+        tokens,
+        heads,
+        headDim,
+        tableRows,
+        Number(inverse),
+      );
+    },
+  };
+}
+
+function elementwiseKernels(
+  { model }: Lanes,
+): Omit<DenseKernels, "rmsNormForward" | "rmsNormBackward" | "ropeApply"> {
+  const total = new Float64Array(1);
+  return {
+    swigluForward(y, gate, up): void {
+      const count = y.length;
+      calls.swigluForward(model, f32("y", y, count), f32("gate", gate, count), f32("up", up, count), count);
+    },
+
+    swigluBackward(dgate, dup, dy, gate, up): void {
+      const count = dy.length;
+      calls.swigluBackward(
+        model,
+        f32("dgate", dgate, count),
+        f32("dup", dup, count),
+        f32("dy", dy, count),
+        f32("gate", gate, count),
+        f32("up", up, count),
+        count,
+      );
+    },
+
+    reluForward(y, x): void {
+      calls.reluForward(model, f32("y", y, y.length), f32("x", x, y.length), y.length);
+    },
+
+    reluBackward(dx, dy, y): void {
+      const count = y.length;
+      calls.reluBackward(model, f32("dx", dx, count), f32("dy", dy, count), f32("y", y, count), count);
+    },
+
+    add(y, x): void {
+      calls.add(model, f32("y", y, y.length), f32("x", x, y.length), y.length);
+    },
+
+    sumSquares(x): number {
+      calls.sumSquares(model, total, f32("x", x, x.length), x.length);
+      return total[0] as number;
+    },
+
+    randomNormal(out, seed, stream, std): void {
+      calls.randomNormal(model, f32("out", out, out.length), out.length, seed, stream, std);
+    },
+  };
+}

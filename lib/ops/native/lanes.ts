@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What every family of native kernels closes over. */
+import type { NativeContext } from "../../native/context.ts";
+import type { Lane } from "../../native/lane.ts";
+
+/** The lanes of one kernel set. */
+export interface Lanes {
+  /** Where the model runs: always inside the caller. */
+  readonly model: NativeContext;
+  /** Where host rows are read and updated: the same context, or one that works beside the model's. */
+  readonly host: Lane;
+  /** MEFT_F32 or MEFT_BF16: type of matrix products. */
+  readonly compute: number;
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Matrix products and the embedding over libmeft. */
+import * as calls from "../../native/calls.ts";
+import type { Kernels } from "../kernels.ts";
+import { f32, f32OrNull } from "./arguments.ts";
+import type { Lanes } from "./lanes.ts";
+import { nativeVector, nativeWeight } from "./weights.ts";
+
+/** Members of {@linkcode Kernels} that this file gives. */
+export type LinearKernels = Pick<
+  Kernels,
+  "linearForward" | "linearBackwardData" | "linearBackwardWeight" | "embeddingForward" | "embeddingBackward"
+>;
+
+/** See `meft_linear_*` and `meft_embedding_*`. */
+export function linearKernels({ model, compute }: Lanes): LinearKernels {
+  return {
+    linearForward(y, x, w, bias, tokens, accumulate): void {
+      const weight = nativeWeight(w);
+      const added = bias && nativeVector(bias, w.rows);
+      calls.linearForward(
+        model,
+        f32("y", y, tokens * w.rows),
+        f32("x", x, tokens * w.cols),
+        weight.data,
+        weight.descriptor,
+        added?.data ?? null,
+        added?.descriptor ?? null,
+        tokens,
+        compute,
+        Number(accumulate),
+      );
+    },
+
+    linearBackwardData(dx, dy, w, tokens, accumulate): void {
+      const { data, descriptor } = nativeWeight(w);
+      const to = f32("dx", dx, tokens * w.cols);
+      const from = f32("dy", dy, tokens * w.rows);
+      calls.linearBackwardData(model, to, from, data, descriptor, tokens, compute, Number(accumulate));
+    },
+
+    linearBackwardWeight(dweight, dbias, dy, x, tokens, rows, cols): void {
+      calls.linearBackwardWeight(
+        model,
+        f32("dweight", dweight, rows * cols),
+        f32OrNull("dbias", dbias, rows),
+        f32("dy", dy, tokens * rows),
+        f32("x", x, tokens * cols),
+        tokens,
+        rows,
+        cols,
+        compute,
+      );
+    },
+
+    embeddingForward(y, ids, w): void {
+      const { data, descriptor } = nativeWeight(w);
+      const tokens = ids.length;
+      calls.embeddingForward(model, f32("y", y, tokens * w.cols), ids, data, descriptor, tokens);
+    },
+
+    embeddingBackward(dweight, ids, dy, vocabulary, hidden): void {
+      const to = f32("dweight", dweight, vocabulary * hidden);
+      const from = f32("dy", dy, ids.length * hidden);
+      calls.embeddingBackward(model, to, ids, from, ids.length, vocabulary, hidden);
+    },
+  };
+}

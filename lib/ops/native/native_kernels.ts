@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The kernel table over libmeft. */
+import { Arena } from "../../native/arena.ts";
+import type { ContextInfo, ContextOptions } from "../../native/context.ts";
+import { Lane } from "../../native/lane.ts";
+import { createLedger, type Ledger } from "../../native/ledger.ts";
+import { MEFT_BF16, MEFT_F32 } from "../../native/symbols.ts";
+import type { Kernels } from "../kernels.ts";
+import { adamwKernels } from "./adamw.ts";
+import { attentionKernels } from "./attention.ts";
+import { denseKernels } from "./dense.ts";
+import { linearKernels } from "./linear.ts";
+import { rowKernels } from "./rows.ts";
+import { sparseKernels } from "./sparse.ts";
+
+/** Choices of {@linkcode nativeKernels}. */
+export interface NativeKernelOptions extends ContextOptions {
+  /** Type of matrix products; `auto` (the default) is bf16 where the target multiplies it, else f32. */
+  readonly compute?: "f32" | "bf16" | "auto" | undefined;
+  /** Where activations are accounted; a new ledger when absent. */
+  readonly ledger?: Ledger | undefined;
+  /** Gives the sparse adapter and its optimizer a lane of their own, whose calls return promises. */
+  readonly async?: boolean | undefined;
+}
+
+/** Kernels that own native contexts. */
+export interface NativeKernels extends Kernels, Disposable {
+  readonly backend: "cpu";
+  /** The model's lane: target, threads, workspace. */
+  info(): ContextInfo;
+}
+
+/**
+ * All kernels over the native library. Use with `using`.
+ *
+ * @throws {NativeError} When this build or machine lacks the target or provider asked for
+ */
+export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels {
+  const ledger = options.ledger ?? createLedger();
+  const arena = new Arena(ledger);
+  const owned = new DisposableStack();
+  const inline = owned.use(new Lane(options));
+  const host = options.async ? owned.use(new Lane(options, true)) : inline;
+  const compute = chooseCompute(options.compute ?? "auto", inline.context.info());
+  const lanes = {
+    model: inline.context,
+    host,
+    compute: compute === "bf16" ? MEFT_BF16 : MEFT_F32,
+  };
+  return {
+    backend: "cpu",
+    float: "f32",
+    compute,
+    arena,
+    ledger,
+    arenaFloats: (count) => arena.f32(count),
+    ...rowKernels(lanes),
+    ...linearKernels(lanes),
+    ...denseKernels(lanes),
+    ...attentionKernels(lanes),
+    ...sparseKernels(lanes),
+    ...adamwKernels(lanes),
+    info: () => inline.context.info(),
+    [Symbol.dispose]: () => owned.dispose(),
+  };
+}
+
+function chooseCompute(wanted: "f32" | "bf16" | "auto", info: ContextInfo): "f32" | "bf16" {
+  if (wanted !== "auto") return wanted;
+  return info.target === "avx512_bf16" ? "bf16" : "f32";
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Row matrices as planes, and arrays that the caller owns. */
+import * as calls from "../../native/calls.ts";
+import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
+import type { Kernels } from "../kernels.ts";
+import { f32, planes } from "./arguments.ts";
+import type { Lanes } from "./lanes.ts";
+
+/** Members of {@linkcode Kernels} that this file gives. */
+export type RowKernels = Pick<Kernels, "floats" | "rowMatrix" | "rowMatrixWrite" | "rowMatrixRead">;
+
+/** See `meft_planes_*`. */
+export function rowKernels({ model }: Lanes): RowKernels {
+  return {
+    floats(count): Float32Array {
+      return new Float32Array(count);
+    },
+
+    rowMatrix(rows, cols): RowMatrix {
+      return { rows, cols, hi: new Uint16Array(rows * cols), lo: new Int16Array(rows * cols), full: null };
+    },
+
+    rowMatrixWrite(matrix, values, firstRow): void {
+      const [begin, end] = range(matrix, values, firstRow);
+      const [hi, lo] = [matrix.hi.subarray(begin, end), matrix.lo.subarray(begin, end)];
+      calls.planesSplit(model, hi, lo, f32("values", values, end - begin), end - begin);
+    },
+
+    rowMatrixRead(out, matrix, firstRow): void {
+      const [begin, end] = range(matrix, out, firstRow);
+      const [hi, lo] = [matrix.hi.subarray(begin, end), matrix.lo.subarray(begin, end)];
+      calls.planesJoin(model, f32("out", out, end - begin), hi, lo, end - begin);
+    },
+  };
+}
+
+/** Elements of the matrix that `values`, from row `firstRow`, stands for. */
+function range(matrix: RowMatrix, values: Floats, firstRow: number): [number, number] {
+  planes("matrix", matrix);
+  const begin = firstRow * matrix.cols;
+  const end = begin + values.length;
+  if (Number.isInteger(firstRow) && firstRow >= 0 && end <= matrix.rows * matrix.cols) return [begin, end];
+  throw new RangeError(
+    `${values.length} values from row ${firstRow} leave a matrix of ${matrix.rows} rows of ${matrix.cols}`,
+  );
+}
