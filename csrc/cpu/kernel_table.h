@@ -6,9 +6,14 @@
 
 #include <cstdint>
 
+#include "cpu/kernels/activation.h"
 #include "cpu/kernels/elementwise.h"
+#include "cpu/kernels/loss.h"
+#include "cpu/kernels/norm.h"
+#include "cpu/kernels/random.h"
+#include "cpu/kernels/rotary.h"
 // MEFT_FAMILIES: name of each family.
-#define MEFT_FAMILIES(X) X(elementwise)
+#define MEFT_FAMILIES(X) X(activation) X(elementwise) X(loss) X(norm) X(random) X(rotary)
 
 namespace meft {
 

@@ -5,6 +5,7 @@
 //   vf            a vector of kLanes floats
 //   load/store    unaligned; the _part forms touch only the first n lanes (0 <= n <= kLanes), the rest read 0
 //   fma(a,b,c)    a*b + c, fused where the target fuses
+//   each_vector   a loop over whole vectors and the rest with one body
 #pragma once
 
 #include <cmath>
@@ -12,7 +13,16 @@
 #include <cstring>
 
 #if defined(__AVX2__)
+// GCC 12 takes the "undefined" sources inside its own AVX-512 intrinsics for uninitialised variables.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
 #include <immintrin.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 #elif defined(__SSE2__)
 #include <emmintrin.h>
 #endif
@@ -253,6 +263,33 @@ inline vf exp(vf x) {
     y = select_gt(x, set1(88.37626f), set1(HUGE_VALF), y);
     const vf not_finite = select_gt(x, set1(-HUGE_VALF), zero(), x);  // -infinity or NaN stay
     return add(y, select_gt(set1(0.f), not_finite, zero(), not_finite));
+}
+
+// Whole vectors and the rest of an array by one loop body: body(i, lanes) with lanes either All or First.
+struct All {};
+struct First {
+    int n;
+};
+inline vf load(const float *p, All) { return load(p); }
+inline vf load(const float *p, First lanes) { return load_part(p, lanes.n); }
+inline void store(float *p, vf x, All) { store(p, x); }
+inline void store(float *p, vf x, First lanes) { store_part(p, x, lanes.n); }
+template <class Body> inline void each_vector(int64_t begin, int64_t end, Body &&body) {
+    int64_t i = begin;
+    for (; i + kLanes <= end; i += kLanes) body(i, All{});
+    if (i < end) body(i, First{int(end - i)});
+}
+
+// The nearest f32 of `count` stored numbers of a dtype (MEFT_F32, MEFT_BF16, MEFT_F16); exact for all three.
+inline void widen(float *out, const void *from, int32_t dtype, int64_t count) {
+    if (dtype == 0) {
+        if (count > 0) std::memcpy(out, from, size_t(count) * 4);
+        return;
+    }
+    const uint16_t *half = static_cast<const uint16_t *>(from);
+    int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) store(out + i, dtype == 1 ? load_bf16(half + i) : load_f16(half + i));
+    for (; i < count; ++i) out[i] = dtype == 1 ? bf16_to_float(half[i]) : f16_to_float(half[i]);
 }
 
 }  // namespace MEFT_TARGET_NS

@@ -164,7 +164,7 @@ MEFT_API meft_status meft_rmsnorm_backward(meft_ctx *ctx, float *dx, float *dwei
 
 /* Rotates x (T,heads,head_dim) in place, halves convention: pairs (i, i + head_dim/2) by the angle whose
  * cos and sin stand in row positions[t] of the tables (table_rows, head_dim/2). inverse != 0 rotates back
- * (the backward pass; the tables' scale is applied in both directions). */
+ * (the backward pass: the transposed rotation; the tables' scale is applied in both directions). */
 MEFT_API meft_status meft_rope_apply(meft_ctx *ctx, float *x, const float *cos, const float *sin,
                                      const int32_t *positions, int64_t tokens, int64_t heads, int64_t head_dim,
                                      int64_t table_rows, int32_t inverse);
@@ -185,8 +185,10 @@ MEFT_API meft_status meft_add(meft_ctx *ctx, float *y, const float *x, int64_t c
 /* out[0] = sum of squares in f64, fixed chunks summed in index order; NaN or infinity when x holds one. */
 MEFT_API meft_status meft_sum_squares(meft_ctx *ctx, double *out, const float *x, int64_t count);
 
-/* out[i] ~ N(0, std^2), a pure function of (seed, stream, i): Philox4x32-10, counter i/4, key (seed, stream),
- * Box-Muller in f64. See lib/core/rng.ts for the same function in TypeScript. */
+/* out[i] ~ N(0, std^2), a pure function of (seed, stream, i), the same as randomNormal of lib/core/rng.ts:
+ * words x0..x3 = Philox4x32-10 of counter (i/4 low, i/4 high, 0, 0) and key (seed, stream); u = (x + 0.5) * 2^-32;
+ * from (u0, u1), then (u2, u3): r = std * sqrt(-2 ln u_a), outputs r cos(2 pi u_b), r sin(2 pi u_b).
+ * In f64, rounded to f32 at the end. std is finite and not negative. */
 MEFT_API meft_status meft_random_normal(meft_ctx *ctx, float *out, int64_t count, uint32_t seed,
                                         uint32_t stream, float std);
 

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "core/context.h"
+
+namespace meft {
+
+struct activation_kernels {
+    void (*swiglu_forward)(meft_ctx &lane, float *y, const float *gate, const float *up, int64_t count);
+    void (*swiglu_backward)(meft_ctx &lane, float *dgate, float *dup, const float *dy, const float *gate,
+                            const float *up, int64_t count);
+    void (*relu_forward)(meft_ctx &lane, float *y, const float *x, int64_t count);
+    void (*relu_backward)(meft_ctx &lane, float *dx, const float *dy, const float *y, int64_t count);
+};
+
+}  // namespace meft

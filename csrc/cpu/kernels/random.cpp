@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) and Box-Muller.
+#include "cpu/kernels/random.h"
+
+#include "core/pool.h"
+#include "cpu/simd.h"
+
+namespace meft {
+namespace MEFT_TARGET_NS {
+
+namespace {
+
+constexpr int64_t kChunk = 1 << 12;  // a multiple of a block's 4
+constexpr double kTwoPi = 6.283185307179586476925;
+
+void philox4x32(uint32_t words[4], uint32_t key0, uint32_t key1) {
+    for (int round = 0; round < 10; ++round) {
+        const uint64_t product0 = uint64_t(0xd2511f53u) * words[0], product1 = uint64_t(0xcd9e8d57u) * words[2];
+        words[0] = uint32_t(product1 >> 32) ^ words[1] ^ key0;
+        words[1] = uint32_t(product1);
+        words[2] = uint32_t(product0 >> 32) ^ words[3] ^ key1;
+        words[3] = uint32_t(product0);
+        key0 += 0x9e3779b9u;
+        key1 += 0xbb67ae85u;
+    }
+}
+
+// Elements 4*block .. 4*block+3. In f64 and by products only, which no target fuses: the same bits on each.
+void normal_block(float out[4], uint64_t block, uint32_t seed, uint32_t stream, double deviation) {
+    uint32_t words[4] = {uint32_t(block), uint32_t(block >> 32), 0, 0};
+    philox4x32(words, seed, stream);
+    for (int pair = 0; pair < 4; pair += 2) {
+        const double u0 = (double(words[pair]) + 0.5) * 0x1p-32, u1 = (double(words[pair + 1]) + 0.5) * 0x1p-32;
+        const double radius = deviation * std::sqrt(-2.0 * std::log(u0)), angle = kTwoPi * u1;
+        out[pair] = float(radius * std::cos(angle));
+        out[pair + 1] = float(radius * std::sin(angle));
+    }
+}
+
+void normal(meft_ctx &lane, float *out, int64_t count, uint32_t seed, uint32_t stream, float deviation) {
+    lane.ran_target = kTarget;
+    parallel_chunks(lane, count, kChunk, [=](int64_t begin, int64_t end, int32_t) {
+        for (int64_t i = begin; i < end; i += 4) {
+            float block[4];
+            normal_block(block, uint64_t(i) / 4, seed, stream, deviation);
+            std::memcpy(out + i, block, size_t(end - i < 4 ? end - i : 4) * 4);
+        }
+    });
+}
+
+}  // namespace
+
+extern const random_kernels random_table;
+const random_kernels random_table = {normal};
+
+}  // namespace MEFT_TARGET_NS
+}  // namespace meft
