@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// The register micro-kernel of every matrix product.
+#include "cpu/gemm_tile.h"
+
+namespace meft {
+namespace MEFT_TARGET_NS {
+
+namespace {
+
+// c (kRows x columns) (+)= a * panel; the panel is kVectors vectors wide, of the last only `last` lanes are stored.
+// Sums are initialised and stored in unrolled index loops: otherwise GCC 12 keeps the array in memory.
+template <class Compute, int kRows, int kVectors>
+void micro_kernel(float *c, int64_t ldc, const typename Compute::operand *a, int64_t lda,
+                  const typename Compute::operand *panel, int64_t k, int last, bool accumulate) {
+    constexpr int kGroup = Compute::kGroup;
+    constexpr int64_t kWidth = int64_t(kVectors) * kLanes * kGroup;
+    vf sum[kRows][kVectors];
+#pragma GCC unroll 6
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+        for (int j = 0; j < kVectors; ++j) {
+            if (!accumulate) {
+                sum[i][j] = zero();
+            } else {
+                const float *at = c + i * ldc + j * kLanes;
+                sum[i][j] = j + 1 < kVectors || last == kLanes ? load(at) : load_part(at, last);
+            }
+        }
+    }
+    const auto step = [&](int64_t p, auto broadcast) {
+        vf column[kVectors];
+#pragma GCC unroll 4
+        for (int j = 0; j < kVectors; ++j) {
+            column[j] = load(reinterpret_cast<const float *>(panel + j * kLanes * kGroup));
+        }
+        panel += kWidth;
+#pragma GCC unroll 6
+        for (int i = 0; i < kRows; ++i) {
+            const vf x = broadcast(a + i * lda + p);
+#pragma GCC unroll 4
+            for (int j = 0; j < kVectors; ++j) sum[i][j] = Compute::multiply_add(x, column[j], sum[i][j]);
+        }
+    };
+    int64_t p = 0;
+    for (; p + kGroup <= k; p += kGroup) step(p, Compute::broadcast);
+    if (p < k) step(p, Compute::broadcast_half);
+#pragma GCC unroll 6
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+        for (int j = 0; j < kVectors; ++j) {
+            float *at = c + i * ldc + j * kLanes;
+            if (j + 1 < kVectors || last == kLanes) {
+                store(at, sum[i][j]);
+            } else {
+                store_part(at, sum[i][j], last);
+            }
+        }
+    }
+}
+
+template <class Compute>
+using MicroKernel = void (*)(float *, int64_t, const typename Compute::operand *, int64_t,
+                             const typename Compute::operand *, int64_t, int, bool);
+
+template <class Compute>
+MicroKernel<Compute> micro_kernel_for(int64_t rows, int64_t vectors) {
+#if defined(__AVX512F__)
+#define MEFT_ROWS(m)                                                                           \
+    {                                                                                          \
+        micro_kernel<Compute, m, 1>, micro_kernel<Compute, m, 2>, micro_kernel<Compute, m, 3>, \
+            micro_kernel<Compute, m, 4>                                                        \
+    }
+#else
+#define MEFT_ROWS(m) \
+    { micro_kernel<Compute, m, 1>, micro_kernel<Compute, m, 2> }
+#endif
+    static const MicroKernel<Compute> kernels[kTileRows][kTileVectors] = {MEFT_ROWS(1), MEFT_ROWS(2), MEFT_ROWS(3),
+                                                                          MEFT_ROWS(4), MEFT_ROWS(5), MEFT_ROWS(6)};
+#undef MEFT_ROWS
+    return kernels[rows - 1][vectors - 1];
+}
+
+// Rows of the next block of A: kTileRows, but the last two blocks share what is left evenly (8 rows are 4 + 4).
+int64_t block_rows(int64_t left) {
+    if (left <= kTileRows) return left;
+    return left < 2 * kTileRows ? (left + 1) / 2 : kTileRows;
+}
+
+}  // namespace
+
+template <class Compute>
+void multiply(float *c, int64_t ldc, const typename Compute::operand *a, int64_t lda,
+              const typename Compute::operand *b, int64_t m, int64_t n, int64_t k, bool accumulate) {
+    for (int64_t i = 0, rows; i < m; i += rows) {
+        rows = block_rows(m - i);
+        for (int64_t j = 0; j < n; j += kPanel) {
+            const int64_t columns = n - j < kPanel ? n - j : kPanel;
+            const int64_t vectors = (columns + kLanes - 1) / kLanes;
+            const int last = int(columns - (vectors - 1) * kLanes);
+            micro_kernel_for<Compute>(rows, vectors)(c + i * ldc + j, ldc, a + i * lda, lda, panel_at<Compute>(b, k, j),
+                                                     k, last, accumulate);
+        }
+    }
+}
+
+template void multiply<F32>(float *, int64_t, const F32::operand *, int64_t, const F32::operand *, int64_t, int64_t,
+                            int64_t, bool);
+template void multiply<Bf16>(float *, int64_t, const Bf16::operand *, int64_t, const Bf16::operand *, int64_t, int64_t,
+                             int64_t, bool);
+
+}  // namespace MEFT_TARGET_NS
+}  // namespace meft
