@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Causal attention over the sequences of a micro-batch, with memory linear in their length. */
 import { assertShape } from "../core/shape.ts";
-import { numel, type Tensor } from "../tensor/tensor.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import { arenaTensor } from "./arena_tensor.ts";
 import type { AttentionShape, Kernels } from "./kernels.ts";
 
@@ -102,12 +102,11 @@ function attentionShape(q: Tensor, keys: Tensor, v: Tensor, options: AttentionOp
   assertShape("q of attention", q.shape, [queryRows, heads, headDim], "Tq,H,Dh");
   assertShape("k of attention", keys.shape, [keyRows, kvHeads, headDim], "Tk,Hkv,Dh");
   assertShape("v of attention", v.shape, keys.shape, "Tk,Hkv,Dh");
-  assertShape("spans of attention", [options.spans.length % 4], [0], "4 * S mod 4");
+  if (options.spans.length % 4 !== 0) {
+    throw new RangeError(`spans of attention has ${options.spans.length} elements, expected four a span`);
+  }
   if (kvHeads === 0 ? heads !== 0 : heads % kvHeads !== 0) {
     throw new RangeError(`q of attention has ${heads} heads, expected a multiple of the ${kvHeads} of k`);
-  }
-  if (numel(q.shape) !== q.data.length) {
-    throw new RangeError(`q of attention has ${q.data.length} elements, expected ${numel(q.shape)}`);
   }
   const scale = options.scale ?? 1 / Math.sqrt(headDim);
   return { queryRows, keyRows, heads, kvHeads, headDim, window: options.window ?? 0, scale };

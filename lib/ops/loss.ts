@@ -98,12 +98,13 @@ function headLoss(
   const chunkRows = Math.min(lossChunkRows(k, head.rows, options), counted.length);
   const mark = k.arena.mark();
   const chunk = chunkBuffers(k, chunkRows, head);
-  let lossSum = 0;
   for (let begin = 0; begin < counted.length; begin += chunkRows) {
     const rows = counted.subarray(begin, begin + chunkRows);
-    lossSum += chunkLoss(k, chunk, rows, hidden, head, targets, losses, gradient);
+    chunkLoss(k, chunk, rows, hidden, head, targets, losses, gradient);
   }
   k.arena.release(mark);
+  let lossSum = 0; // here, not by chunk: the same bits whatever the chunk
+  for (const loss of losses) lossSum += loss;
   return { lossSum, count: counted.length, losses };
 }
 
@@ -132,7 +133,7 @@ function chunkBuffers(k: Kernels, rows: number, head: Weight): ChunkBuffers {
   };
 }
 
-/** Gathers the rows, goes forward and back through the head, scatters loss and gradient. Returns the loss sum. */
+/** Gathers the rows, goes forward and back through the head, scatters losses and gradient. */
 function chunkLoss(
   k: Kernels,
   chunk: ChunkBuffers,
@@ -142,7 +143,7 @@ function chunkLoss(
   targets: Int32Array,
   losses: Floats,
   gradient: { readonly dhidden: Tensor; readonly scale: number } | null,
-): number {
+): void {
   const [count, width] = [rows.length, head.cols];
   const gathered = chunk.hidden.subarray(0, count * width);
   const logits = chunk.logits.subarray(0, count * head.rows);
@@ -154,14 +155,12 @@ function chunkLoss(
   });
   k.linearForward(logits, gathered, head, null, count, false);
   k.crossEntropy(chunkLosses, logits, chunkTargets, head.rows, gradient?.scale ?? 0);
-  let lossSum = 0;
-  rows.forEach((row, i) => lossSum += losses[row] = chunkLosses[i] as number);
-  if (!gradient) return lossSum;
+  rows.forEach((row, i) => losses[row] = chunkLosses[i] as number);
+  if (!gradient) return;
 
   const dlogits: Tensor = { shape: [count, head.rows], data: logits };
   linearBackwardWeight(k, { shape: [count, width], data: gathered }, head, dlogits);
   k.linearBackwardData(gathered, logits, head, count, false); // the gathered rows are spent: dhidden takes their place
   const { data } = gradient.dhidden;
   rows.forEach((row, i) => data.set(gathered.subarray(i * width, (i + 1) * width), row * width));
-  return lossSum;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rotary position embedding (Su et al., 2021), halves convention: pairs (i, i + Dh/2). */
-import { assertShape } from "../core/shape.ts";
+import { assertLength, assertShape } from "../core/shape.ts";
 import type { Floats, Tensor } from "../tensor/tensor.ts";
 import type { Kernels } from "./kernels.ts";
 
@@ -44,9 +44,9 @@ function rotate(
 ): Tensor {
   const [, heads = 0, headDim = 0] = x.shape;
   assertShape("x of rotary", x.shape, [positions.length, heads, headDim], "T,H,Dh");
-  assertShape("head of rotary", [headDim % 2], [0], "Dh mod 2");
-  assertShape("cos table", [tables.cos.length], [tables.rows * headDim / 2], "rows * Dh/2");
-  assertShape("sin table", [tables.sin.length], [tables.rows * headDim / 2], "rows * Dh/2");
+  if (headDim % 2 !== 0) throw new RangeError(`head size of rotary is ${headDim}, expected an even number`);
+  assertLength("cos of rotary", tables.cos, tables.rows * headDim / 2);
+  assertLength("sin of rotary", tables.sin, tables.rows * headDim / 2);
   k.ropeApply(x.data, tables.cos, tables.sin, positions, heads, headDim, inverse);
   return x;
 }

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Every backward pass of the reference backend, through its op pair, against central differences. */
+import { randomNormal } from "../../../lib/core/rng.ts";
+import { attentionBackward, attentionForward } from "../../../lib/ops/attention.ts";
+import { embeddingBackward, embeddingForward } from "../../../lib/ops/embedding.ts";
+import type { Kernels } from "../../../lib/ops/kernels.ts";
+import { linearBackward, linearForward } from "../../../lib/ops/linear.ts";
+import { headLossForward, headLossForwardBackward } from "../../../lib/ops/loss.ts";
+import { rmsNormBackward, rmsNormForward } from "../../../lib/ops/norm.ts";
+import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
+import { reluBackward, reluForward } from "../../../lib/ops/relu.ts";
+import { rotaryBackward, rotaryForward } from "../../../lib/ops/rotary.ts";
+import { swigluBackward, swigluForward } from "../../../lib/ops/swiglu.ts";
+import { numel, type Tensor, type Weight } from "../../../lib/tensor/tensor.ts";
+import { assertMatchesDifferences, weightedSum } from "../../compare.ts";
+
+let stream = 0;
+
+function normal(shape: readonly number[], std = 1): Tensor & { data: Float64Array } {
+  const data = new Float64Array(numel(shape));
+  randomNormal(data, 11, stream++, std);
+  return { shape, data };
+}
+
+function trained(rows: number, cols: number): Weight & { data: Float64Array; grad: Float64Array } {
+  const { data } = normal([rows, cols]);
+  const grad = new Float64Array(rows * cols);
+  return { name: "w", dtype: "f64", rows, cols, data, mapped: null, grad };
+}
+
+/** sum of y * dy: its gradient with respect to y is dy. Gives the arena back. */
+function weighed(k: Kernels, forward: () => Tensor, dy: Tensor): number {
+  const mark = k.arena.mark();
+  const y = forward();
+  const sum = weightedSum(y.data, dy.data);
+  k.arena.release(mark);
+  return sum;
+}
+
+Deno.test("linearBackward() matches finite differences for x, weight and bias, and adds to addTo", () => {
+  for (const [tokens, cols, rows] of [[3, 5, 2], [1, 1, 1]] as const) {
+    const k = referenceKernels();
+    const [x, w, bias, dy] = [
+      normal([tokens, cols]),
+      trained(rows, cols),
+      trained(1, rows),
+      normal([tokens, rows]),
+    ];
+    const addTo = normal([tokens, cols]);
+    const before = addTo.data.slice();
+    const dx = linearBackward(k, x, w, dy, { bias, addTo });
+    assertMatchesDifferences(
+      () => weighed(k, () => linearForward(k, x, w, { bias }), dy),
+      { x: x.data, w: w.data, bias: bias.data },
+      { x: Array.from(dx.data, (v, i) => v - (before[i] as number)), w: w.grad, bias: bias.grad },
+    );
+  }
+});
+
+Deno.test("linearBackward() of a trained bias on a frozen weight matches finite differences", () => {
+  const k = referenceKernels();
+  const [x, frozen, bias, dy] = [
+    normal([4, 3]),
+    { ...trained(5, 3), grad: null },
+    trained(1, 5),
+    normal([4, 5]),
+  ];
+  linearBackward(k, null, frozen, dy, { bias });
+  assertMatchesDifferences(
+    () => weighed(k, () => linearForward(k, x, frozen, { bias }), dy),
+    { bias: bias.data },
+    { bias: bias.grad },
+  );
+});
+
+Deno.test("embeddingBackward() matches finite differences with a repeated id", () => {
+  const k = referenceKernels();
+  const ids = Int32Array.of(2, 0, 2);
+  const [w, dy] = [trained(4, 3), normal([3, 3])];
+  embeddingBackward(k, ids, w, dy);
+  assertMatchesDifferences(() => weighed(k, () => embeddingForward(k, ids, w), dy), { w: w.data }, {
+    w: w.grad,
+  });
+});
+
+Deno.test("rmsNormBackward() matches finite differences at odd D", () => {
+  const k = referenceKernels();
+  const [x, w, dy] = [normal([3, 7]), trained(1, 7), normal([3, 7])];
+  const forward = () => rmsNormForward(k, x, w, 1e-5);
+  const dx = rmsNormBackward(k, forward().residuals, w, dy);
+  assertMatchesDifferences(
+    () => weighed(k, () => forward().y, dy),
+    { x: x.data, w: w.data },
+    { x: dx.data, w: w.grad },
+  );
+});
+
+Deno.test("rotaryBackward() matches finite differences when the tables carry a scale", () => {
+  const k = referenceKernels();
+  const [x, dy] = [normal([3, 2, 6]), normal([3, 2, 6])];
+  const tables = { cos: normal([4, 3]).data, sin: normal([4, 3]).data, rows: 4 };
+  const positions = Int32Array.of(3, 0, 1);
+  const copy = (t: Tensor): Tensor => ({ shape: t.shape, data: t.data.slice() });
+  const dx = rotaryBackward(k, copy(dy), tables, positions);
+  assertMatchesDifferences(
+    () => weighed(k, () => rotaryForward(k, copy(x), tables, positions), dy),
+    { x: x.data },
+    { x: dx.data },
+  );
+});
+
+Deno.test("swigluBackward() matches finite differences, also in place", () => {
+  const k = referenceKernels();
+  const [gate, up, dy] = [normal([3, 5], 3), normal([3, 5]), normal([3, 5])];
+  const copies = { gate: { ...gate, data: gate.data.slice() }, up: { ...up, data: up.data.slice() } };
+  for (
+    const gradients of [
+      swigluBackward(k, { gate, up }, dy),
+      swigluBackward(k, copies, dy, { inPlace: true }),
+    ]
+  ) {
+    assertMatchesDifferences(
+      () => weighed(k, () => swigluForward(k, gate, up), dy),
+      { gate: gate.data, up: up.data },
+      { gate: gradients.dgate.data, up: gradients.dup.data },
+    );
+  }
+});
+
+Deno.test("reluBackward() matches finite differences away from the kink", () => {
+  const k = referenceKernels();
+  const [x, dy] = [normal([4, 5]), normal([4, 5])];
+  const dx = reluBackward(k, reluForward(k, x), dy);
+  assertMatchesDifferences(() => weighed(k, () => reluForward(k, x), dy), { x: x.data }, { x: dx.data });
+});
+
+Deno.test("attentionBackward() matches finite differences with shared heads, a window and a row in no span", () => {
+  for (const window of [0, 2]) {
+    const k = referenceKernels();
+    const [q, keys, v, dO] = [normal([6, 4, 3]), normal([7, 2, 3]), normal([7, 2, 3]), normal([6, 4, 3])];
+    const options = { spans: Int32Array.of(0, 2, 0, 3, 2, 2, 3, 3, 3, 6, 3, 7), window };
+    const forward = () => attentionForward(k, q, keys, v, options);
+    const { dq, dk, dv } = attentionBackward(k, forward().residuals, dO, options);
+    assertMatchesDifferences(
+      () => weighed(k, () => forward().y, dO),
+      { q: q.data, k: keys.data, v: v.data },
+      { q: dq.data, k: dk.data, v: dv.data },
+    );
+  }
+});
+
+Deno.test("headLossForwardBackward() matches finite differences of scale times the loss sum", () => {
+  const k = referenceKernels();
+  const [hidden, head] = [normal([5, 3]), trained(7, 3)];
+  const targets = Int32Array.of(3, -1, 0, 6, 6);
+  const scale = 0.25;
+  const { dhidden } = headLossForwardBackward(k, hidden, head, targets, { scale, chunkRows: 2 });
+  assertMatchesDifferences(
+    () => {
+      const mark = k.arena.mark();
+      const { lossSum } = headLossForward(k, hidden, head, targets, { chunkRows: 3 });
+      k.arena.release(mark);
+      return scale * lossSum;
+    },
+    { hidden: hidden.data, head: head.data },
+    { hidden: dhidden.data, head: head.grad },
+  );
+});
