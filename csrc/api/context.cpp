@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cinttypes>
 #include <cstring>
+#include <new>
+#include <string_view>
+#include <thread>
 
 #include "core/guard.h"
 #include "core/mapping.h"
@@ -13,7 +16,9 @@ using namespace meft;
 
 namespace {
 
-int64_t copy_text(const std::string &text, char *out, int64_t out_bytes) {
+constexpr int32_t kMostThreads = 4096;
+
+int64_t copy_text(std::string_view text, char *out, int64_t out_bytes) {
     if (out != nullptr && out_bytes > 0) {
         const size_t count = std::min(text.size(), static_cast<size_t>(out_bytes - 1));
         std::memcpy(out, text.data(), count);
@@ -37,14 +42,17 @@ void open_context(meft_ctx &ctx, const meft_ctx_params &params) {
     if (ctx.kernels == nullptr) {
         fail(MEFT_UNSUPPORTED, "target %s is not in this build or not on this machine", target_name(params.target));
     }
-    if (params.threads < 0) fail(MEFT_INVALID, "threads is %d, expected 0 or more", params.threads);
+    if (params.threads < 0 || params.threads > kMostThreads) {
+        fail(MEFT_INVALID, "threads is %d, expected 0 (all cores) to %d", params.threads, kMostThreads);
+    }
     ctx.target = ctx.kernels->target;
     if (params.gemm != MEFT_GEMM_OWN) {
         fail(MEFT_UNSUPPORTED, "matrix product provider %d is not in this build", params.gemm);
     }
     ctx.gemm = params.gemm;
-    const int32_t pool_threads = pool_acquire(params.threads);
-    ctx.threads = params.threads > 0 ? std::min(params.threads, pool_threads) : pool_threads;
+    const int32_t threads = params.threads > 0 ? params.threads : usable_cores();
+    if (threads > 1) pool_acquire(threads);  // last: what it takes, meft_ctx_destroy gives back
+    ctx.threads = threads;
 }
 
 }  // namespace
@@ -57,21 +65,24 @@ int64_t meft_build_info(char *out, int64_t out_bytes) {
     const std::string text = std::string("{\"compiler\":\"") + MEFT_COMPILER + "\",\"revision\":\"" + MEFT_REVISION +
                              "\",\"machineTargets\":" +
                              target_list([](int32_t target) { return kernel_table(target) != nullptr; }) +
+                             ",\"compiledTargets\":" + target_list(target_compiled) +
                              ",\"gemm\":[\"own\"]}";
     return copy_text(text, out, out_bytes);
 }
 
 meft_ctx *meft_ctx_create(const meft_ctx_params *params, char *error, int64_t error_bytes) {
-    meft_ctx *ctx = nullptr;
+    meft_ctx *ctx = new (std::nothrow) meft_ctx();
+    if (ctx == nullptr) {
+        copy_text("ctx_create: out of memory", error, error_bytes);
+        return nullptr;
+    }
     try {
         check_struct("params", params, sizeof *params);
-        ctx = new meft_ctx();
         open_context(*ctx, *params);
         return ctx;
-    } catch (const Failure &failure) {
-        copy_text("ctx_create: " + failure.text, error, error_bytes);
     } catch (...) {
-        copy_text("ctx_create: out of memory", error, error_bytes);
+        record_failure(ctx, "ctx_create");
+        copy_text(ctx->error, error, error_bytes);
     }
     delete ctx;
     return nullptr;
@@ -79,12 +90,17 @@ meft_ctx *meft_ctx_create(const meft_ctx_params *params, char *error, int64_t er
 
 void meft_ctx_destroy(meft_ctx *ctx) {
     if (ctx == nullptr) return;
+    while (!enter(ctx)) std::this_thread::yield();  // a call in flight ends first
+    const bool holds_pool = ctx->threads > 1;
     delete ctx;
-    pool_release();
+    if (holds_pool) pool_release();
 }
 
 int64_t meft_error_text(meft_ctx *ctx, char *out, int64_t out_bytes) {
-    return copy_text(ctx == nullptr ? "the context is null" : ctx->error, out, out_bytes);
+    if (ctx == nullptr) return copy_text("the context is null", out, out_bytes);
+    if (!enter(ctx)) return copy_text("the context has a call in flight", out, out_bytes);
+    Call call(ctx);
+    return copy_text(ctx->error, out, out_bytes);
 }
 
 meft_status meft_ctx_info(meft_ctx *ctx, int64_t *info, int64_t info_count) {
@@ -107,7 +123,16 @@ meft_status meft_map_open(meft_ctx *ctx, int64_t *handle_and_bytes, const uint8_
 }
 
 meft_status meft_map_close(meft_ctx *ctx, int64_t handle) {
-    return guarded(ctx, "map_close", [&] { unmap_file(handle); });
+    if (ctx == nullptr) return MEFT_INVALID;
+    if (!enter(ctx)) return MEFT_BUSY;
+    meft_status status = MEFT_OK;
+    try {
+        unmap_file(handle);  // waits for calls on other lanes, so it is not one itself
+    } catch (...) {
+        status = record_failure(ctx, "map_close");
+    }
+    ctx->busy.store(false, std::memory_order_release);
+    return status;
 }
 
 meft_status meft_map_read(meft_ctx *ctx, uint8_t *out, int64_t handle, int64_t offset_bytes, int64_t count_bytes) {

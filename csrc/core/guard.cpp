@@ -2,23 +2,52 @@
 #include "core/guard.h"
 
 #include <cinttypes>
+#include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <exception>
+#include <new>
 
 namespace meft {
 
-std::string format_text(const char *format, va_list arguments) {
-    char text[512];
-    std::vsnprintf(text, sizeof text, format, arguments);
-    return text;
-}
-
 void fail(meft_status status, const char *format, ...) {
+    char text[512];
     va_list arguments;
     va_start(arguments, format);
-    std::string text = format_text(format, arguments);
+    std::vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     throw Failure{status, text};
+}
+
+namespace {
+
+meft_status describe(meft_ctx *ctx, const char *op) {
+    try {
+        throw;
+    } catch (const Failure &failure) {
+        ctx->error.assign(op).append(": ").append(failure.text);
+        return failure.status;
+    } catch (const std::bad_alloc &) {
+        ctx->error.assign(op).append(": out of memory");
+        return MEFT_OUT_OF_MEMORY;
+    } catch (const std::exception &error) {
+        ctx->error.assign(op).append(": ").append(error.what());
+        return MEFT_INTERNAL;
+    } catch (...) {
+        ctx->error.assign(op).append(": unknown failure");
+        return MEFT_INTERNAL;
+    }
+}
+
+}  // namespace
+
+meft_status record_failure(meft_ctx *ctx, const char *op) noexcept {
+    try {
+        return describe(ctx, op);
+    } catch (...) {
+        ctx->error.clear();  // no memory even for the text
+        return MEFT_OUT_OF_MEMORY;
+    }
 }
 
 void check_count(const char *name, int64_t count) {

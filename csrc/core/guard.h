@@ -2,12 +2,10 @@
 // The boundary: nothing thrown inside crosses the C ABI, every failure becomes a status and a sentence.
 #pragma once
 
-#include <cstdarg>
-#include <exception>
-#include <new>
 #include <string>
 
 #include "core/context.h"
+#include "core/mapping.h"
 #include "meft.h"
 
 namespace meft {
@@ -21,35 +19,39 @@ struct Failure {
 // Throws Failure, formatted like printf.
 [[noreturn]] void fail(meft_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-std::string format_text(const char *format, va_list arguments);
+// The call in flight on a context, for as long as this lives. Mapped files stay mapped meanwhile.
+class Call {
+public:
+    explicit Call(meft_ctx *ctx) : ctx_(ctx) { files_hold(); }
+    ~Call() {
+        files_release();
+        ctx_->busy.store(false, std::memory_order_release);
+    }
+    Call(const Call &) = delete;
+    Call &operator=(const Call &) = delete;
 
-// Releases the context's busy flag when the call ends, however it ends.
-struct BusyFlag {
-    meft_ctx *ctx;
-    ~BusyFlag() { ctx->busy.store(false, std::memory_order_release); }
+private:
+    meft_ctx *ctx_;
 };
+
+// Called inside a catch block: the status of what was thrown, its text on the context. Never throws.
+meft_status record_failure(meft_ctx *ctx, const char *op) noexcept;
+
+// Takes the context; false when another call has it.
+inline bool enter(meft_ctx *ctx) { return !ctx->busy.exchange(true, std::memory_order_acquire); }
 
 // Runs body() as the one call in flight on ctx; op is the name without the meft_ prefix.
 template <class Body> meft_status guarded(meft_ctx *ctx, const char *op, Body &&body) {
     if (ctx == nullptr) return MEFT_INVALID;
-    if (ctx->busy.exchange(true, std::memory_order_acquire)) return MEFT_BUSY;
-    BusyFlag release{ctx};
+    if (!enter(ctx)) return MEFT_BUSY;
+    Call call(ctx);
     try {
         ctx->error.clear();
+        ctx->workspace.reset();
         body();
         return MEFT_OK;
-    } catch (const Failure &failure) {
-        ctx->error = std::string(op) + ": " + failure.text;
-        return failure.status;
-    } catch (const std::bad_alloc &) {
-        ctx->error = std::string(op) + ": out of memory";
-        return MEFT_OUT_OF_MEMORY;
-    } catch (const std::exception &error) {
-        ctx->error = std::string(op) + ": " + error.what();
-        return MEFT_INTERNAL;
     } catch (...) {
-        ctx->error = std::string(op) + ": unknown failure";
-        return MEFT_INTERNAL;
+        return record_failure(ctx, op);
     }
 }
 

@@ -12,7 +12,13 @@ int64_t map_file(const char *path, int64_t *bytes);
 void unmap_file(int64_t handle);
 int64_t mapped_bytes();
 
-// The address of [offset, offset + bytes) of a mapped file. Fails when the handle is stale or the range leaves it.
+// Between these two, on one thread, no file is unmapped: held by every call, so that closing a file that a call on
+// another lane is reading waits for that call. unmap_file may not be called in between.
+void files_hold();
+void files_release();
+
+// The address of [offset, offset + bytes) of a mapped file. Fails when the handle is stale, the range leaves the file,
+// or the file has become shorter since (touching such a page would kill the process).
 const char *mapped_range(int64_t handle, int64_t offset, int64_t bytes);
 
 // The first element of a weight, checked against its descriptor: dtype, sizes, and the mapped range.

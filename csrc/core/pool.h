@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one thread pool of the process. Any context enters it, one at a time; workers spin for a moment between
-// calls (0.35 us to start a region when they do) and sleep when idle.
+// regions and sleep when idle, and a region waits only for tasks, never for a worker that has none.
+// Workers take the floating-point state of the thread that made them: IEEE, subnormals kept.
 #pragma once
 
 #include <cstdint>
@@ -10,23 +11,28 @@
 
 namespace meft {
 
-// The cores this process may use.
+// The cores this process may use: its affinity, and its container's quota.
 int32_t usable_cores();
 
-// Contexts hold the pool: the first starts `threads` - 1 workers, the last joins them. Returns the pool's threads.
-int32_t pool_acquire(int32_t threads);
+// A context of more than one thread holds the pool, which then has at least that many threads, the caller's among
+// them; the last holder joins the workers. Throws std::system_error when the system refuses a thread.
+void pool_acquire(int32_t threads);
 void pool_release();
+
+// Whether the calling thread is running a task.
+bool pool_entered();
 
 // Runs task(argument, index, thread) for index in [0, tasks), each index exactly once, on up to `threads` threads;
 // thread is in [0, threads). Which thread takes which index is not fixed: results must not depend on it.
-// A task must not throw and must not call this again.
+// Indices are taken lowest first. A task must not throw, nor call this again.
 using PoolTask = void (*)(void *argument, int64_t index, int32_t thread);
 void pool_run(int32_t threads, int64_t tasks, PoolTask task, void *argument);
 
-// Calls body(index, thread) for every index in [0, tasks) on the lane's threads.
+// Calls body(index, thread) for every index in [0, tasks) on the lane's threads. Inside a task it runs on the spot, as
+// thread 0.
 template <class Body> void parallel(meft_ctx &lane, int64_t tasks, Body &&body) {
     if (tasks <= 0) return;
-    if (tasks == 1 || lane.threads <= 1) {
+    if (tasks == 1 || lane.threads <= 1 || pool_entered()) {
         for (int64_t index = 0; index < tasks; ++index) body(index, 0);
         return;
     }

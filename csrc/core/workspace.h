@@ -38,6 +38,12 @@ public:
     Workspace(const Workspace &) = delete;
     Workspace &operator=(const Workspace &) = delete;
     int64_t bytes_held() const { return held_; }
+    // Gives back every piece, at the start of a call: a failed allocation unwinds through kernels, which are compiled
+    // without exceptions, and so past their Frames.
+    void reset() {
+        block_ = 0;
+        used_ = 0;
+    }
 
 private:
     struct Block {

@@ -60,6 +60,13 @@ const KernelTable *kernel_table(int32_t target) {
     return nullptr;
 }
 
+bool target_compiled(int32_t target) {
+    for (const KernelTable &table : tables) {
+        if (table.target == target) return true;
+    }
+    return false;
+}
+
 const char *target_name(int32_t target) {
     switch (target) {
         case MEFT_TARGET_AUTO: return "auto";

@@ -27,5 +27,6 @@ struct KernelTable {
 // The best target that this machine runs, or the wanted one; null when the machine or the build lacks it.
 const KernelTable *kernel_table(int32_t target);
 const char *target_name(int32_t target);
+bool target_compiled(int32_t target);
 
 }  // namespace meft

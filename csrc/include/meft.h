@@ -83,7 +83,7 @@ typedef struct meft_ctx_params {
     uint32_t struct_size;
     int32_t target;  /* MEFT_TARGET_* */
     int32_t gemm;    /* MEFT_GEMM_* */
-    int32_t threads; /* of the one pool of this process; the first context decides, later ones may use fewer */
+    int32_t threads; /* of the one pool of this process, which grows to the most that a context asks for */
 } meft_ctx_params;
 
 /* major << 16 | minor. A caller requires the same major and at least its own minor. */
@@ -96,7 +96,7 @@ MEFT_API int64_t meft_build_info(char *out, int64_t out_bytes);
 /* A new lane, or null with a sentence in error (NUL-terminated, cut at error_bytes). */
 MEFT_API meft_ctx *meft_ctx_create(const meft_ctx_params *params, char *error, int64_t error_bytes);
 
-/* Frees the context and its workspace; the last one joins the thread pool. Null is allowed. */
+/* Frees the context and its workspace, after a call in flight; the last one joins the thread pool. Null is allowed. */
 MEFT_API void meft_ctx_destroy(meft_ctx *ctx);
 
 /* Copies the text of the last failure into out, like meft_build_info. */
@@ -109,6 +109,7 @@ MEFT_API meft_status meft_ctx_info(meft_ctx *ctx, int64_t *info, int64_t info_co
 /* Maps a whole file read-only. handle_and_bytes[0] is a handle (never 0), [1] the file's size in bytes.
  * path: NUL-terminated UTF-8. Handles belong to the process, are checked on use, and never reused. */
 MEFT_API meft_status meft_map_open(meft_ctx *ctx, int64_t *handle_and_bytes, const uint8_t *path);
+/* Waits for calls in flight on other contexts, which may be reading the file. */
 MEFT_API meft_status meft_map_close(meft_ctx *ctx, int64_t handle);
 /* Copies count_bytes from a mapped file. */
 MEFT_API meft_status meft_map_read(meft_ctx *ctx, uint8_t *out, int64_t handle, int64_t offset_bytes,
