@@ -106,7 +106,9 @@ function textProblems(path: string, text: string): string[] {
 async function main(): Promise<void> {
   const problems: string[] = [];
   const graph = new Map<string, string[]>();
-  for (const [top, extensions] of [["lib", [".ts"]], ["scripts", [".ts"]], ["csrc", [".h", ".cpp"]]] as const) {
+  for (
+    const [top, extensions] of [["lib", [".ts"]], ["scripts", [".ts"]], ["csrc", [".h", ".cpp"]]] as const
+  ) {
     for await (const absolute of sourceFiles(join(root, top), extensions)) {
       const path = relative(root, absolute);
       const text = await Deno.readTextFile(absolute);

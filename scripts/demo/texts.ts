@@ -43,6 +43,9 @@ export function makeTexts(seed: number): DemoTexts {
     () => draw(2) === 0 ? { text: makeStory(world, draw, excluded) } : makeQuestion(world, draw, excluded),
   );
   const drawHeldOut = drawFrom(seed, 5);
-  const heldOut = Array.from({ length: COUNTS.heldOut }, () => ({ text: makeStory(world, drawHeldOut, excluded) }));
+  const heldOut = Array.from(
+    { length: COUNTS.heldOut },
+    () => ({ text: makeStory(world, drawHeldOut, excluded) }),
+  );
   return { corpus, facts, heldOut };
 }

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * `deno task build`: configures and builds libmeft with CMake. Other tasks call {@linkcode ensureBuilt}, which does so
+ * only when a source is newer than the last build. Speaks on stderr, so that stdout stays the task's own.
+ */
+
+const ROOT = decodeURIComponent(new URL("../", import.meta.url).pathname);
+const SOURCES = ["CMakeLists.txt", "csrc"];
+const STAMP = "built.stamp";
+
+/** Where and how to build. */
+export interface BuildOptions {
+  /** Folder under the root. */
+  readonly folder: string;
+  /** Further arguments of CMake's configuration. */
+  readonly define: readonly string[];
+}
+
+/** The library that tasks use. */
+export const RELEASE: BuildOptions = { folder: "build/cpu", define: [] };
+
+/** A build that cannot go on, with the one message to show. */
+export class BuildError extends Error {
+  override readonly name = "BuildError";
+}
+
+/** A tool the build needs: any one of the commands will do. */
+interface Tool {
+  readonly commands: readonly string[];
+  readonly debianPackage: string;
+}
+
+const TOOLS: readonly Tool[] = [
+  { commands: ["cmake"], debianPackage: "cmake" },
+  { commands: ["c++", "g++", "clang++"], debianPackage: "g++" },
+  { commands: ["ninja", "make"], debianPackage: "ninja-build" },
+];
+
+/**
+ * Builds unless the last build is newer than every source, or `MEFT_LIB` names another library.
+ * When that fails, says why in one message and exits with 1.
+ */
+export async function ensureBuilt(options: BuildOptions = RELEASE): Promise<void> {
+  if (Deno.env.get("MEFT_LIB") || await isFresh(options)) return;
+  await buildOrExit(options);
+}
+
+/**
+ * Configures and builds.
+ *
+ * @throws {BuildError} When a tool is missing, naming the packages; when the compiler fails, with its output
+ */
+export async function build(options: BuildOptions = RELEASE): Promise<void> {
+  await requireTools();
+  const folder = `${ROOT}${options.folder}`;
+  await Deno.mkdir(folder, { recursive: true });
+  using lock = await Deno.open(`${folder}.lock`, { create: true, write: true });
+  await lock.lock(true); // two tasks started together build once
+  if (await isFresh(options)) return;
+  const begun = new Date();
+  await forgetOtherCheckout(folder);
+  await cmake(["-S", ROOT, "-B", folder, ...await generatorArguments(folder), ...options.define]);
+  await cmake(["--build", folder, "--parallel", String(navigator.hardwareConcurrency)]);
+  // Stamped with the time it began: a source saved meanwhile is newer.
+  await Deno.writeTextFile(`${folder}/${STAMP}`, "");
+  await Deno.utime(`${folder}/${STAMP}`, begun, begun);
+}
+
+async function buildOrExit(options: BuildOptions): Promise<void> {
+  const start = performance.now();
+  console.error(`Building the native library into ${options.folder} (about a minute the first time)`);
+  try {
+    await build(options);
+  } catch (error) {
+    if (!(error instanceof BuildError)) throw error;
+    console.error(error.message);
+    Deno.exit(1);
+  }
+  console.error(`Built in ${((performance.now() - start) / 1000).toFixed(1)} s`);
+}
+
+/** Whether the library is there and no source, nor a folder of sources, changed since its build began. */
+async function isFresh(options: BuildOptions): Promise<boolean> {
+  const folder = `${ROOT}${options.folder}`;
+  try {
+    await Deno.stat(`${folder}/libmeft.so`);
+    const built = (await Deno.stat(`${folder}/${STAMP}`)).mtime;
+    if (built === null) return false;
+    for (const source of SOURCES) if (await newest(`${ROOT}${source}`) > built.getTime()) return false;
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/** Latest change of a file, or of a folder and all in it, in milliseconds. */
+async function newest(path: string): Promise<number> {
+  const status = await Deno.stat(path);
+  let latest = status.mtime?.getTime() ?? Infinity;
+  if (!status.isDirectory) return latest;
+  for await (const entry of Deno.readDir(path)) {
+    latest = Math.max(latest, await newest(`${path}/${entry.name}`));
+  }
+  return latest;
+}
+
+async function requireTools(): Promise<void> {
+  const missing: Tool[] = [];
+  for (const tool of TOOLS) if (await firstPresent(tool.commands) === undefined) missing.push(tool);
+  if (missing.length === 0) return;
+  const names = missing.map((tool) => tool.commands.join(" or ")).join(", ");
+  const packages = missing.map((tool) => tool.debianPackage).join(" ");
+  throw new BuildError(
+    `Cannot build the native library: ${names} not found. On Debian or Ubuntu: apt-get install -y ${packages}`,
+  );
+}
+
+async function firstPresent(commands: readonly string[]): Promise<string | undefined> {
+  for (const command of commands) {
+    try {
+      const { success } = await new Deno.Command(command, {
+        args: ["--version"],
+        stdout: "null",
+        stderr: "null",
+      })
+        .output();
+      if (success) return command;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+  return undefined;
+}
+
+/** CMake refuses a build folder of another source folder: one that moved with its checkout is begun anew. */
+async function forgetOtherCheckout(folder: string): Promise<void> {
+  const cache = await Deno.readTextFile(`${folder}/CMakeCache.txt`).catch(() => "");
+  const home = /^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$/m.exec(cache)?.[1];
+  if (home === undefined || `${home}/` === ROOT) return;
+  await Deno.remove(folder, { recursive: true });
+}
+
+/** Ninja and ccache where they are; a folder keeps the generator it began with. */
+async function generatorArguments(folder: string): Promise<string[]> {
+  const begun = await Deno.stat(`${folder}/CMakeCache.txt`).then(() => true, () => false);
+  if (begun) return [];
+  const ninja = await firstPresent(["ninja"]);
+  const ccache = await firstPresent(["ccache"]);
+  return [...(ninja ? ["-G", "Ninja"] : []), ...(ccache ? ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] : [])];
+}
+
+async function cmake(args: readonly string[]): Promise<void> {
+  const { success, stdout, stderr } = await new Deno.Command("cmake", { args: [...args] }).output();
+  if (success) return;
+  const output = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+  throw new BuildError(
+    `${output.trimEnd()}\nCannot build the native library: cmake ${args.join(" ")} failed`,
+  );
+}
+
+if (import.meta.main) await buildOrExit(RELEASE);
