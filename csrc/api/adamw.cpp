@@ -62,8 +62,8 @@ void check_rows(const int32_t *rows, const int32_t *last_step, int64_t row_count
 
 extern "C" {
 
-meft_status meft_adamw_dense(meft_ctx *ctx, float *w, float *m, float *v, const float *grad,
-                             const float *lr_history, int64_t count, const meft_adamw *params) {
+meft_status meft_adamw_dense(meft_ctx *ctx, float *w, float *m, float *v, const float *grad, const float *lr_history,
+                             int64_t count, const meft_adamw *params) {
     return guarded(ctx, "adamw_dense", [&] {
         check_count("count", count);
         check_array("w", w, count);
@@ -99,9 +99,9 @@ meft_status meft_adamw_rows(meft_ctx *ctx, uint16_t *hi, int16_t *lo, float *m, 
     });
 }
 
-meft_status meft_adamw_rows_catch_up(meft_ctx *ctx, uint16_t *hi, int16_t *lo, float *m, float *v,
-                                     int32_t *last_step, const int32_t *blocks, const float *lr_history,
-                                     int64_t block_count, int64_t block_rows, int64_t hidden, int32_t all_moments,
+meft_status meft_adamw_rows_catch_up(meft_ctx *ctx, uint16_t *hi, int16_t *lo, float *m, float *v, int32_t *last_step,
+                                     const int32_t *blocks, const float *lr_history, int64_t block_count,
+                                     int64_t block_rows, int64_t hidden, int32_t all_moments,
                                      const meft_adamw *params) {
     return guarded(ctx, "adamw_rows_catch_up", [&] {
         check_count("block_count", block_count);

@@ -60,14 +60,14 @@ inline void adam_step(AdamElements &x, vf g, const AdamRates &r, const StepScala
 // 0 in the lanes whose weight no later step without gradient can change as long as rate stays at most `rate`, else 1.
 //
 // Needs weight_decay = 0 (keep = 1) and beta1*(1+1e-6) <= sqrt(beta2), eps >= 2^-60 (see finality_holds). Let m, v be
-// the moments now. After k more steps |m_k| <= |m| b^k and sqrt(v_k) >= sqrt(v) c^k, with b, c the betas' rounded factors
-// and b <= c <= 1, so   |m_k| / (sqrt(v_k) + eps) <= |m| / (sqrt(v) (c/b)^k + eps b^-k) <= |m| / (sqrt(v) + eps);
-// bias2 >= 1 only shrinks it. (A v_k flushed to zero had sqrt(v_k) < 2^-63, which costs less than a quarter.) So
+// the moments now. After k more steps |m_k| <= |m| b^k and sqrt(v_k) >= sqrt(v) c^k, with b, c the betas' rounded
+// factors and b <= c <= 1, so   |m_k| / (sqrt(v_k) + eps) <= |m| / (sqrt(v) (c/b)^k + eps b^-k) <= |m| / (sqrt(v) +
+// eps); bias2 >= 1 only shrinks it. (A v_k flushed to zero had sqrt(v_k) < 2^-63, which costs less than a quarter.) So
 //     |update| <= rate * |m| / (sqrt(v) + eps), up to roundings of a few parts in 2^24.
-// w stays when |update| <= 2^-26 |w|, less than half the gap to either neighbour of w, also just above a power of two and
-// for subnormal w. 2^-27 is asked for, which leaves a factor of 2 for the roundings and the quarter above.
-// Both sides of the comparison are at least the smallest normal number, so underflow cannot fake it.
-// m = 0 leaves w as it is under any rate.
+// w stays when |update| <= 2^-26 |w|, less than half the gap to either neighbour of w, also just above a power of two
+// and for subnormal w. 2^-27 is asked for, which leaves a factor of 2 for the roundings and the quarter above. Both
+// sides of the comparison are at least the smallest normal number, so underflow cannot fake it. m = 0 leaves w as it is
+// under any rate.
 inline vf not_final(const AdamElements &x, float rate, vf eps) {
     const vf least = set1(kSmallestNormal), size = magnitude(x.m);
     const vf right = mul(mul(magnitude(x.w), set1(7.450580596923828125e-9f)), add(sqrt(x.v), eps));

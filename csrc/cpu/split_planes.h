@@ -58,16 +58,18 @@ inline void store_planes(uint16_t *hi, int16_t *lo, vf x) {
 
 #endif
 
-// The first n lanes only (0 <= n < kLanes); the rest of a loaded vector is 0.
-inline vf load_planes_part(const uint16_t *hi, const int16_t *lo, int n) {
-    float lanes[kLanes] = {};
-    for (int i = 0; i < n; ++i) lanes[i] = join_one(hi[i], lo[i]);
-    return load(lanes);
+// For each_vector; the lanes beyond the first n of a loaded vector are 0.
+inline vf load_planes(const uint16_t *hi, const int16_t *lo, All) { return load_planes(hi, lo); }
+inline vf load_planes(const uint16_t *hi, const int16_t *lo, First lanes) {
+    float x[kLanes] = {};
+    for (int i = 0; i < lanes.n; ++i) x[i] = join_one(hi[i], lo[i]);
+    return load(x);
 }
-inline void store_planes_part(uint16_t *hi, int16_t *lo, vf x, int n) {
-    float lanes[kLanes];
-    store(lanes, x);
-    for (int i = 0; i < n; ++i) split_one(hi + i, lo + i, lanes[i]);
+inline void store_planes(uint16_t *hi, int16_t *lo, vf x, All) { store_planes(hi, lo, x); }
+inline void store_planes(uint16_t *hi, int16_t *lo, vf x, First lanes) {
+    float whole[kLanes];
+    store(whole, x);
+    for (int i = 0; i < lanes.n; ++i) split_one(hi + i, lo + i, whole[i]);
 }
 
 }  // namespace MEFT_TARGET_NS

@@ -17,9 +17,9 @@ namespace MEFT_TARGET_NS {
 
 namespace {
 
-constexpr int64_t kChunk = 1 << 14;       // elements of a task: a few microseconds of memory traffic
-constexpr int64_t kFinalityPeriod = 16;   // steps between two tests inside a replay
-constexpr float kRateSlack = 2;           // learning rates may grow by this before a finality mark lapses
+constexpr int64_t kChunk = 1 << 14;      // elements of a task: a few microseconds of memory traffic
+constexpr int64_t kFinalityPeriod = 16;  // steps between two tests inside a replay
+constexpr float kRateSlack = 2;          // learning rates may grow by this before a finality mark lapses
 
 void adamw_dense(meft_ctx &lane, float *w, float *m, float *v, const float *grad, const float *lr_history,
                  int64_t count, const meft_adamw &params) {
@@ -28,22 +28,13 @@ void adamw_dense(meft_ctx &lane, float *w, float *m, float *v, const float *grad
     const StepScalars scalars = step_scalars(params, lr_history[params.step - 1], params.step);
     const vf scale = set1(params.grad_scale);
     parallel_chunks(lane, count, kChunk, [&](int64_t begin, int64_t end, int32_t) {
-        int64_t i = begin;
-        for (; i + kLanes <= end; i += kLanes) {
-            AdamElements x = {load(w + i), load(m + i), load(v + i)};
-            adam_step(x, mul(scale, load(grad + i)), rates, scalars);
-            store(w + i, x.w);
-            store(m + i, x.m);
-            store(v + i, x.v);
-        }
-        const int rest = int(end - i);
-        if (rest > 0) {
-            AdamElements x = {load_part(w + i, rest), load_part(m + i, rest), load_part(v + i, rest)};
-            adam_step(x, mul(scale, load_part(grad + i, rest)), rates, scalars);
-            store_part(w + i, x.w, rest);
-            store_part(m + i, x.m, rest);
-            store_part(v + i, x.v, rest);
-        }
+        each_vector(begin, end, [&](int64_t i, auto lanes) {
+            AdamElements x = {load(w + i, lanes), load(m + i, lanes), load(v + i, lanes)};
+            adam_step(x, mul(scale, load(grad + i, lanes)), rates, scalars);
+            store(w + i, x.w, lanes);
+            store(m + i, x.m, lanes);
+            store(v + i, x.v, lanes);
+        });
     });
 }
 
@@ -87,31 +78,19 @@ void replay(AdamElements &x, const RowsCall &call, int64_t from, int64_t reach) 
     }
 }
 
-// Calls update(x, column, lanes) for the row's elements, a vector at a time; lanes beyond `lanes` hold 0.
-template <class Update> void update_row(const RowState &state, int64_t row, Update &&update) {
+// Calls update(x, column, lanes) for the row's elements, a vector at a time; lanes as in each_vector.
+template <class Update>
+void update_row(const RowState &state, int64_t row, Update &&update) {
     uint16_t *hi = state.hi + row * state.hidden;
     int16_t *lo = state.lo + row * state.hidden;
     float *m = state.m + row * state.hidden, *v = state.v + row * state.hidden;
-    int64_t i = 0;
-    for (; i + kLanes <= state.hidden; i += kLanes) {
-        AdamElements x = {load_planes(hi + i, lo + i), load(m + i), load(v + i)};
-        update(x, i, kLanes);
-        store_planes(hi + i, lo + i, x.w);
-        store(m + i, x.m);
-        store(v + i, x.v);
-    }
-    const int rest = int(state.hidden - i);
-    if (rest > 0) {
-        AdamElements x = {load_planes_part(hi + i, lo + i, rest), load_part(m + i, rest), load_part(v + i, rest)};
-        update(x, i, rest);
-        store_planes_part(hi + i, lo + i, x.w, rest);
-        store_part(m + i, x.m, rest);
-        store_part(v + i, x.v, rest);
-    }
-}
-
-vf load_gradient(const float *grad, int64_t column, int lanes) {
-    return lanes == kLanes ? load(grad + column) : load_part(grad + column, lanes);
+    each_vector(0, state.hidden, [&](int64_t i, auto lanes) {
+        AdamElements x = {load_planes(hi + i, lo + i, lanes), load(m + i, lanes), load(v + i, lanes)};
+        update(x, i, lanes);
+        store_planes(hi + i, lo + i, x.w, lanes);
+        store(m + i, x.m, lanes);
+        store(v + i, x.v, lanes);
+    });
 }
 
 // Dense semantics for one row: what it missed, then step params->step with its gradient, or with 0 when grad is null.
@@ -121,9 +100,9 @@ void exact_row(const RowsCall &call, int64_t row, const float *grad) {
     if (may_rest(call, row, reach, true)) from = reach;
     const StepScalars &now = call.scalars[step - call.first];
     const vf scale = set1(call.params->grad_scale);
-    update_row(call.state, row, [&](AdamElements &x, int64_t column, int lanes) {
+    update_row(call.state, row, [&](AdamElements &x, int64_t column, auto lanes) {
         if (from < reach) replay(x, call, from, reach);
-        if (grad != nullptr) adam_step(x, mul(scale, load_gradient(grad, column, lanes)), call.rates, now);
+        if (grad != nullptr) adam_step(x, mul(scale, load(grad + column, lanes)), call.rates, now);
     });
     call.state.last_step[row] = int32_t(step);
 }
@@ -137,21 +116,21 @@ void lazy_row(const RowsCall &call, int64_t row, const float *grad) {
     const vf decay2 = set1(float(::pow(double(call.params->beta2), missed)));
     const vf keep = set1(float(::pow(double(now.keep), missed)));
     const vf scale = set1(call.params->grad_scale);
-    update_row(call.state, row, [&](AdamElements &x, int64_t column, int lanes) {
+    update_row(call.state, row, [&](AdamElements &x, int64_t column, auto lanes) {
         x = {mul(keep, x.w), mul(decay1, x.m), mul(decay2, x.v)};
-        adam_step(x, mul(scale, load_gradient(grad, column, lanes)), call.rates, now);
+        adam_step(x, mul(scale, load(grad + column, lanes)), call.rates, now);
     });
     call.state.last_step[row] = int32_t(step);
 }
 
-RowsCall begin_call(Workspace::Frame &frame, const RowState &state, const float *lr_history,
-                    const meft_adamw &params) {
+RowsCall begin_call(Workspace::Frame &frame, const RowState &state, const float *lr_history, const meft_adamw &params) {
     RowsCall call = {&params, state, adam_rates(params), finality_holds(params), nullptr, nullptr, 0, nullptr};
     if (!call.finality) return call;
     const int64_t step = params.step;
     float *before = frame.take<float>(step + 1), *after = frame.take<float>(step + 1);
     before[0] = 0;
-    for (int64_t s = 1; s <= step; ++s) before[s] = before[s - 1] > lr_history[s - 1] ? before[s - 1] : lr_history[s - 1];
+    for (int64_t s = 1; s <= step; ++s)
+        before[s] = before[s - 1] > lr_history[s - 1] ? before[s - 1] : lr_history[s - 1];
     after[step] = 0;
     for (int64_t s = step - 1; s >= 0; --s) after[s] = after[s + 1] > lr_history[s] ? after[s + 1] : lr_history[s];
     call.highest_before = before;
@@ -174,8 +153,10 @@ void step_given_rows(meft_ctx &lane, const RowsCall &call, const float *grad, co
     const int64_t hidden = call.state.hidden;
     parallel_chunks(lane, count, rows_per_task(hidden), [&](int64_t begin, int64_t end, int32_t) {
         for (int64_t i = begin; i < end; ++i) {
-            if (exact) exact_row(call, rows[i], grad + i * hidden);
-            else lazy_row(call, rows[i], grad + i * hidden);
+            if (exact)
+                exact_row(call, rows[i], grad + i * hidden);
+            else
+                lazy_row(call, rows[i], grad + i * hidden);
         }
     });
 }
@@ -189,14 +170,16 @@ void step_all_rows(meft_ctx &lane, Workspace::Frame &frame, const RowsCall &call
     for (int64_t i = 0; i < count; ++i) place[rows[i]] = int32_t(i);
     parallel_chunks(lane, total_rows, rows_per_task(hidden), [&](int64_t begin, int64_t end, int32_t) {
         for (int64_t row = begin; row < end; ++row) {
-            if (place[row] >= 0) exact_row(call, row, grad + place[row] * hidden);
-            else if (!may_rest(call, row, call.params->step, true)) exact_row(call, row, nullptr);
+            if (place[row] >= 0)
+                exact_row(call, row, grad + place[row] * hidden);
+            else if (!may_rest(call, row, call.params->step, true))
+                exact_row(call, row, nullptr);
         }
     });
 }
 
-void adamw_rows(meft_ctx &lane, const RowState &state, const float *grad, const int32_t *rows,
-                const float *lr_history, int64_t row_count, int64_t total_rows, const meft_adamw &params) {
+void adamw_rows(meft_ctx &lane, const RowState &state, const float *grad, const int32_t *rows, const float *lr_history,
+                int64_t row_count, int64_t total_rows, const meft_adamw &params) {
     lane.ran_target = kTarget;
     Workspace::Frame frame(lane.workspace);
     RowsCall call = begin_call(frame, state, lr_history, params);
@@ -209,15 +192,17 @@ void adamw_rows(meft_ctx &lane, const RowState &state, const float *grad, const 
         }
     }
     make_scalars(frame, call, lr_history, oldest + 1);
-    if (dense) step_all_rows(lane, frame, call, grad, rows, row_count, total_rows);
-    else step_given_rows(lane, call, grad, rows, row_count, params.mode == MEFT_ADAM_LAZY_EXACT);
+    if (dense)
+        step_all_rows(lane, frame, call, grad, rows, row_count, total_rows);
+    else
+        step_given_rows(lane, call, grad, rows, row_count, params.mode == MEFT_ADAM_LAZY_EXACT);
 }
 
 // Replays one row and says in last_step whether its weights can still move.
 void catch_up_row(const RowsCall &call, int64_t row, float mark_rate, bool all_moments) {
     const int64_t step = call.params->step, from = current_to(call.state.last_step[row]);
     vf open = zero();
-    update_row(call.state, row, [&](AdamElements &x, int64_t, int) {
+    update_row(call.state, row, [&](AdamElements &x, int64_t, auto) {
         replay(x, call, from, step);
         open = max(open, not_final(x, mark_rate, call.rates.eps));
     });

@@ -15,18 +15,16 @@ constexpr int64_t kChunk = 1 << 14;
 void split_array(meft_ctx &lane, uint16_t *hi, int16_t *lo, const float *x, int64_t count) {
     lane.ran_target = kTarget;
     parallel_chunks(lane, count, kChunk, [=](int64_t begin, int64_t end, int32_t) {
-        int64_t i = begin;
-        for (; i + kLanes <= end; i += kLanes) store_planes(hi + i, lo + i, load(x + i));
-        for (; i < end; ++i) split_one(hi + i, lo + i, x[i]);
+        each_vector(begin, end,
+                    [&](int64_t i, auto lanes) { store_planes(hi + i, lo + i, load(x + i, lanes), lanes); });
     });
 }
 
 void join_array(meft_ctx &lane, float *x, const uint16_t *hi, const int16_t *lo, int64_t count) {
     lane.ran_target = kTarget;
     parallel_chunks(lane, count, kChunk, [=](int64_t begin, int64_t end, int32_t) {
-        int64_t i = begin;
-        for (; i + kLanes <= end; i += kLanes) store(x + i, load_planes(hi + i, lo + i));
-        for (; i < end; ++i) x[i] = join_one(hi[i], lo[i]);
+        each_vector(begin, end,
+                    [&](int64_t i, auto lanes) { store(x + i, load_planes(hi + i, lo + i, lanes), lanes); });
     });
 }
 
