@@ -60,6 +60,14 @@ void check_array(const char *name, const void *data, int64_t count) {
     }
 }
 
+void check_matrix(const char *name, const void *data, int64_t rows, int64_t cols) {
+    int64_t count;
+    if (__builtin_mul_overflow(rows, cols, &count)) {
+        fail(MEFT_INVALID, "%s is %" PRId64 " x %" PRId64 ", more than memory can hold", name, rows, cols);
+    }
+    check_array(name, data, count);
+}
+
 void check_struct(const char *name, const void *params, uint32_t wanted) {
     if (params == nullptr) fail(MEFT_INVALID, "%s is null", name);
     uint32_t size;

@@ -58,6 +58,7 @@ template <class Body> meft_status guarded(meft_ctx *ctx, const char *op, Body &&
 // Argument checks shared by the functions of csrc/api.
 void check_count(const char *name, int64_t count);                         // >= 0
 void check_array(const char *name, const void *data, int64_t count);       // not null unless count is 0
+void check_matrix(const char *name, const void *data, int64_t rows, int64_t cols);  // the same for rows x cols
 void check_struct(const char *name, const void *params, uint32_t wanted);  // not null, struct_size == wanted
 
 }  // namespace meft

@@ -128,4 +128,9 @@ const void *weight_data(const char *name, const void *data, const meft_weight *w
     return static_cast<const char *>(data) + w->offset_bytes;
 }
 
+StoredWeight stored_weight(const char *name, const void *data, const meft_weight *descriptor) {
+    const void *first = weight_data(name, data, descriptor);
+    return {first, descriptor->rows, descriptor->cols, descriptor->row_stride, descriptor->dtype};
+}
+
 }  // namespace meft

@@ -25,4 +25,15 @@ const char *mapped_range(int64_t handle, int64_t offset, int64_t bytes);
 // name stands in the error text. data may be null only with a handle.
 const void *weight_data(const char *name, const void *data, const meft_weight *descriptor);
 
+// A weight as stored, its first element found. Kernels trust it.
+struct StoredWeight {
+    const void *data;
+    int64_t rows;
+    int64_t cols;
+    int64_t stride;  // elements between rows
+    int32_t dtype;
+};
+
+StoredWeight stored_weight(const char *name, const void *data, const meft_weight *descriptor);
+
 }  // namespace meft

@@ -26,7 +26,6 @@ struct Stored<MEFT_F32> {
     typedef float type;
     static vf load(const type *p) { return meft::MEFT_TARGET_NS::load(p); }
     static vf load_part(const type *p, int n) { return meft::MEFT_TARGET_NS::load_part(p, n); }
-    static float one(type x) { return x; }
 };
 
 template <>
@@ -34,7 +33,6 @@ struct Stored<MEFT_BF16> {
     typedef uint16_t type;
     static vf load(const type *p) { return load_bf16(p); }
     static vf load_part(const type *p, int n) { return load_bf16_part(p, n); }
-    static float one(type x) { return bf16_to_float(x); }
 };
 
 template <>
@@ -46,7 +44,6 @@ struct Stored<MEFT_F16> {
         std::memcpy(lanes, p, size_t(n) * sizeof(type));
         return load_f16(lanes);
     }
-    static float one(type x) { return f16_to_float(x); }
 };
 
 // Calls body(Stored<dtype>()), so that the loops inside are compiled for one stored type.
@@ -55,6 +52,14 @@ inline void with_stored(int32_t dtype, Body &&body) {
     if (dtype == MEFT_F32) return body(Stored<MEFT_F32>());
     if (dtype == MEFT_BF16) return body(Stored<MEFT_BF16>());
     body(Stored<MEFT_F16>());
+}
+
+// *p, where p may lie at any byte: mapped files align nothing.
+template <class T>
+inline T unaligned(const T *p) {
+    T x;
+    std::memcpy(&x, p, sizeof x);
+    return x;
 }
 
 inline int64_t stored_bytes(int32_t dtype) { return dtype == MEFT_F32 ? 4 : 2; }
@@ -91,7 +96,6 @@ struct F32 {
     typedef float operand;
     static constexpr int kGroup = 1;
     static constexpr int32_t kDtype = MEFT_F32;  // stored elements that are operands as they lie
-    static operand one(float x) { return x; }
 
     // kLanes items of one row, from p on, of which n elements may be read.
     template <class S>
@@ -103,8 +107,8 @@ struct F32 {
     static vf column_items(S, const typename S::type *p, const typename S::type *, int n) {
         return items(S(), p, n);
     }
-    static vf broadcast(const operand *a) { return set1(*a); }
-    static vf broadcast_half(const operand *a) { return set1(*a); }
+    static vf broadcast(const operand *a) { return set1(unaligned(a)); }
+    static vf broadcast_half(const operand *a) { return set1(unaligned(a)); }
     static vf multiply_add(vf a, vf b, vf c) { return fma(a, b, c); }
 };
 
@@ -114,7 +118,6 @@ struct Bf16 {
     typedef uint16_t operand;
     static constexpr int kGroup = 2;
     static constexpr int32_t kDtype = MEFT_BF16;
-    static operand one(float x) { return float_to_bf16(x); }
 
     template <class S>
     static vf items(S, const typename S::type *p, int n) {
@@ -143,7 +146,7 @@ struct Bf16 {
         std::memcpy(&pair, a, 4);
         return _mm512_castsi512_ps(_mm512_set1_epi32(pair));
     }
-    static vf broadcast_half(const operand *a) { return _mm512_castsi512_ps(_mm512_set1_epi32(*a)); }
+    static vf broadcast_half(const operand *a) { return _mm512_castsi512_ps(_mm512_set1_epi32(unaligned(a))); }
     static vf multiply_add(vf a, vf b, vf c) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
 
 private:
@@ -161,7 +164,6 @@ struct Bf16 {
     typedef float operand;
     static constexpr int kGroup = 1;
     static constexpr int32_t kDtype = -1;  // no stored type is an operand as it lies
-    static operand one(float x) { return bf16_to_float(float_to_bf16(x)); }
 
     template <class S>
     static vf items(S, const typename S::type *p, int n) {
@@ -172,12 +174,19 @@ struct Bf16 {
     static vf column_items(S, const typename S::type *p, const typename S::type *, int n) {
         return items(S(), p, n);
     }
-    static vf broadcast(const operand *a) { return set1(*a); }
-    static vf broadcast_half(const operand *a) { return set1(*a); }
+    static vf broadcast(const operand *a) { return set1(unaligned(a)); }
+    static vf broadcast_half(const operand *a) { return set1(unaligned(a)); }
     static vf multiply_add(vf a, vf b, vf c) { return fma(a, b, c); }
 };
 
 #endif
+
+// Calls body(F32()) or body(Bf16()) for MEFT_F32 or MEFT_BF16.
+template <class Body>
+inline void with_compute(int32_t compute, Body &&body) {
+    if (compute == MEFT_BF16) return body(Bf16());
+    body(F32());
+}
 
 }  // namespace MEFT_TARGET_NS
 }  // namespace meft

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Linear layers: arguments are checked here, products computed by the context's kernels.
+#include <cinttypes>
+
+#include "core/guard.h"
+#include "core/mapping.h"
+#include "cpu/kernel_table.h"
+
+using namespace meft;
+
+namespace {
+
+StoredWeight stored_bias(const void *data, const meft_weight *descriptor, int64_t rows) {
+    if (descriptor == nullptr) {
+        if (data != nullptr) fail(MEFT_INVALID, "bias has data but bias_desc is null");
+        return {nullptr, 0, 0, 0, MEFT_F32};
+    }
+    const StoredWeight bias = stored_weight("bias", data, descriptor);
+    if (bias.rows != 1 || bias.cols != rows) {
+        fail(MEFT_INVALID, "bias is %" PRId64 " x %" PRId64 ", expected 1 x %" PRId64 " (the weight's rows)", bias.rows,
+             bias.cols, rows);
+    }
+    return bias;
+}
+
+void check_compute(int32_t compute) {
+    if (compute != MEFT_F32 && compute != MEFT_BF16) {
+        fail(MEFT_INVALID, "compute is %d, expected MEFT_F32 or MEFT_BF16", compute);
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+meft_status meft_linear_forward(meft_ctx *ctx, float *y, const float *x, const void *w, const meft_weight *w_desc,
+                                const void *bias, const meft_weight *bias_desc, int64_t tokens, int32_t compute,
+                                int32_t accumulate) {
+    return guarded(ctx, "linear_forward", [&] {
+        check_count("tokens", tokens);
+        check_compute(compute);
+        const StoredWeight weight = stored_weight("w", w, w_desc);
+        const StoredWeight bias_row = stored_bias(bias, bias_desc, weight.rows);
+        check_matrix("y", y, tokens, weight.rows);
+        check_matrix("x", x, tokens, weight.cols);
+        ctx->kernels->linear->forward(*ctx, y, x, weight, bias_row, tokens, compute, accumulate != 0);
+    });
+}
+
+meft_status meft_linear_backward_data(meft_ctx *ctx, float *dx, const float *dy, const void *w,
+                                      const meft_weight *w_desc, int64_t tokens, int32_t compute, int32_t accumulate) {
+    return guarded(ctx, "linear_backward_data", [&] {
+        check_count("tokens", tokens);
+        check_compute(compute);
+        const StoredWeight weight = stored_weight("w", w, w_desc);
+        check_matrix("dx", dx, tokens, weight.cols);
+        check_matrix("dy", dy, tokens, weight.rows);
+        ctx->kernels->linear->backward_data(*ctx, dx, dy, weight, tokens, compute, accumulate != 0);
+    });
+}
+
+meft_status meft_linear_backward_weight(meft_ctx *ctx, float *dweight, float *dbias, const float *dy, const float *x,
+                                        int64_t tokens, int64_t rows, int64_t cols, int32_t compute) {
+    return guarded(ctx, "linear_backward_weight", [&] {
+        check_count("tokens", tokens);
+        check_count("rows", rows);
+        check_count("cols", cols);
+        check_compute(compute);
+        check_matrix("dweight", dweight, rows, cols);
+        check_matrix("dy", dy, tokens, rows);
+        check_matrix("x", x, tokens, cols);
+        ctx->kernels->linear->backward_weight(*ctx, dweight, dbias, dy, x, tokens, rows, cols, compute);
+    });
+}
+
+}  // extern "C"

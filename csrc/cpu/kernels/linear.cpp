@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+// Linear layers: y = x w^T + bias and its gradients, on weights as they are stored.
+//
+// Three ways, by the number of tokens T:
+//   few     each weight row is read once and dotted with every token; no packing, so memory speed is the limit
+//   narrow  tokens are packed, weights read by broadcast, y computed transposed
+//   wide    weights are packed (one read of them costs as much as about 6 tokens), tokens read by broadcast
+#include "cpu/kernels/linear.h"
+
+#include "core/pool.h"
+#include "cpu/product.h"
+
+namespace meft {
+namespace MEFT_TARGET_NS {
+
+namespace {
+
+constexpr int64_t kFewTokens = 10;    // measured: from here on packing the tokens pays
+constexpr int64_t kWideTokens = 192;  // and from here on packing the weights
+#if defined(__AVX512F__)
+constexpr int kDotRows = 6;  // 4 tokens x 6 rows: 24 sums + 4 + 1 of 32 registers
+#else
+constexpr int kDotRows = 2;  // 8 sums + 4 + 1 of 16 registers
+#endif
+constexpr int kDotTokens = 4;
+constexpr int64_t kDotWork = 1 << 17;   // weights per task of the dot kernel
+constexpr int64_t kColumnChunk = 1024;  // columns per task of a column sum
+
+Matrix stored_matrix(const StoredWeight &w) { return {w.data, w.stride, w.dtype}; }
+
+// y[t][r] (+)= x[t] . w[r] + bias[r] for kTokens x kRows; x are operands, padded with zeros to whole vectors.
+template <class Compute, class S, int kTokens, int kRows>
+void dot_tile(float *y, int64_t ldy, const typename Compute::operand *x, int64_t ldx, const typename S::type *w,
+              int64_t stride, const float *bias, int64_t k, bool accumulate) {
+    constexpr int kStep = kLanes * Compute::kGroup;
+    vf sums[kTokens][kRows];
+#pragma GCC unroll 4
+    for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 6
+        for (int r = 0; r < kRows; ++r) sums[t][r] = zero();
+    }
+    const auto step = [&](int64_t p, int n) {
+        vf tokens[kTokens];
+#pragma GCC unroll 4
+        for (int t = 0; t < kTokens; ++t) tokens[t] = load(reinterpret_cast<const float *>(x + t * ldx + p));
+#pragma GCC unroll 6
+        for (int r = 0; r < kRows; ++r) {
+            const vf weights = Compute::items(S(), w + r * stride + p, n);
+#pragma GCC unroll 4
+            for (int t = 0; t < kTokens; ++t) sums[t][r] = Compute::multiply_add(tokens[t], weights, sums[t][r]);
+        }
+    };
+    int64_t p = 0;
+    for (; p + kStep <= k; p += kStep) step(p, kStep);
+    if (p < k) step(p, int(k - p));
+#pragma GCC unroll 4
+    for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 6
+        for (int r = 0; r < kRows; ++r) {
+            float *to = y + t * ldy + r;
+            const float dot = sum(sums[t][r]) + (bias != nullptr ? bias[r] : 0.f);
+            *to = accumulate ? *to + dot : dot;
+        }
+    }
+}
+
+// Rows [begin, end) against all tokens: tokens inside, so that a weight comes from memory once.
+template <class Compute, class S>
+struct DotRows {
+    float *y;
+    const typename Compute::operand *x;
+    int64_t ldx;
+    Matrix w;
+    const float *bias;
+    int64_t tokens, rows, k;
+    bool accumulate;
+
+    template <int kTokens, int kRows>
+    void tile(int64_t t, int64_t r) const {
+        dot_tile<Compute, S, kTokens, kRows>(y + t * rows + r, rows, x + t * ldx, ldx,
+                                             static_cast<const typename S::type *>(w.data) + r * w.stride, w.stride,
+                                             bias != nullptr ? bias + r : nullptr, k, accumulate);
+    }
+    template <int kRows>
+    void all_tokens(int64_t r) const {
+        int64_t t = 0;
+        for (; t + kDotTokens <= tokens; t += kDotTokens) tile<kDotTokens, kRows>(t, r);
+        if (t + 2 <= tokens) tile<2, kRows>(t, r), t += 2;
+        if (t < tokens) tile<1, kRows>(t, r);
+    }
+    void run(int64_t begin, int64_t end) const {
+        int64_t r = begin;
+        for (; r + kDotRows <= end; r += kDotRows) all_tokens<kDotRows>(r);
+        for (; r < end; ++r) all_tokens<1>(r);
+    }
+};
+
+template <class Compute>
+void forward_few(meft_ctx &lane, float *y, const float *x, const StoredWeight &w, const float *bias, int64_t tokens,
+                 bool accumulate) {
+    typedef typename Compute::operand operand;
+    const int64_t k = w.cols, ldx = round_up(k, kLanes * Compute::kGroup);
+    Workspace::Frame frame(lane.workspace);
+    operand *operands = frame.take<operand>(tokens * ldx);
+    for (int64_t t = 0; t < tokens; ++t) {
+        std::memset(operands + t * ldx + k, 0, size_t(ldx - k) * sizeof(operand));
+    }
+    copy_rows<Compute>(operands, ldx, matrix(x, k), nullptr, tokens, k);
+    const int64_t chunk = round_up(kDotWork / (k + 1) + 1, kDotRows);
+    with_stored(w.dtype, [&](auto stored) {
+        const DotRows<Compute, decltype(stored)> dots{y,      operands, ldx, stored_matrix(w), bias,
+                                                      tokens, w.rows,   k,   accumulate};
+        parallel_chunks(lane, w.rows, chunk, [&](int64_t begin, int64_t end, int32_t) { dots.run(begin, end); });
+    });
+}
+
+void add_to_rows(meft_ctx &lane, float *y, const float *bias, int64_t tokens, int64_t rows) {
+    const int64_t chunk = kSerialWork / 4 / (rows + 1) + 1;
+    parallel_chunks(lane, tokens, chunk, [=](int64_t begin, int64_t end, int32_t) {
+        for (int64_t t = begin; t < end; ++t) {
+            float *row = y + t * rows;
+            each_vector(0, rows, [=](int64_t r, auto lanes) {
+                store(row + r, add(load(row + r, lanes), load(bias + r, lanes)), lanes);
+            });
+        }
+    });
+}
+
+void forward(meft_ctx &lane, float *y, const float *x, const StoredWeight &w, const StoredWeight &bias, int64_t tokens,
+             int32_t compute, bool accumulate) {
+    lane.ran_target = kTarget;
+    Workspace::Frame frame(lane.workspace);
+    float *bias_row = nullptr;
+    if (bias.data != nullptr) {
+        bias_row = frame.take<float>(w.rows);
+        widen(bias_row, bias.data, bias.dtype, w.rows);
+    }
+    with_compute(compute, [&](auto way) {
+        typedef decltype(way) Compute;
+        if (tokens <= kFewTokens) {
+            forward_few<Compute>(lane, y, x, w, bias_row, tokens, accumulate);
+            return;
+        }
+        if (tokens < kWideTokens && tokens < w.cols) {
+            narrow_product<Compute>(lane, {y, w.rows, stored_matrix(w), false, matrix(x, w.cols), true, w.rows, tokens,
+                                           w.cols, accumulate});
+        } else {
+            wide_product<Compute>(lane, {y, w.rows, matrix(x, w.cols), false, stored_matrix(w), true, tokens, w.rows,
+                                         w.cols, accumulate});
+        }
+        if (bias_row != nullptr) add_to_rows(lane, y, bias_row, tokens, w.rows);
+    });
+}
+
+void backward_data(meft_ctx &lane, float *dx, const float *dy, const StoredWeight &w, int64_t tokens, int32_t compute,
+                   bool accumulate) {
+    lane.ran_target = kTarget;
+    with_compute(compute, [&](auto way) {
+        wide_product<decltype(way)>(
+            lane, {dx, w.cols, matrix(dy, w.rows), false, stored_matrix(w), false, tokens, w.cols, w.rows, accumulate});
+    });
+}
+
+// dbias[r] += sum over t of dy[t][r], in increasing t.
+void sum_columns(meft_ctx &lane, float *dbias, const float *dy, int64_t tokens, int64_t rows) {
+    const int64_t chunk = tokens * rows <= kSerialWork ? rows + 1 : kColumnChunk;
+    parallel_chunks(lane, rows, chunk, [=](int64_t begin, int64_t end, int32_t) {
+        for (int64_t t = 0; t < tokens; ++t) {
+            const float *from = dy + t * rows;
+            each_vector(begin, end, [=](int64_t r, auto lanes) {
+                store(dbias + r, add(load(dbias + r, lanes), load(from + r, lanes)), lanes);
+            });
+        }
+    });
+}
+
+void backward_weight(meft_ctx &lane, float *dweight, float *dbias, const float *dy, const float *x, int64_t tokens,
+                     int64_t rows, int64_t cols, int32_t compute) {
+    lane.ran_target = kTarget;
+    with_compute(compute, [&](auto way) {
+        wide_product<decltype(way)>(
+            lane, {dweight, cols, matrix(dy, rows), true, matrix(x, cols), false, rows, cols, tokens, true});
+    });
+    if (dbias != nullptr) sum_columns(lane, dbias, dy, tokens, rows);
+}
+
+}  // namespace
+
+extern const linear_kernels linear_table;
+const linear_kernels linear_table = {forward, backward_data, backward_weight};
+
+}  // namespace MEFT_TARGET_NS
+}  // namespace meft

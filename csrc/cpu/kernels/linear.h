@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "core/context.h"
+#include "core/mapping.h"
+
+namespace meft {
+
+// compute is MEFT_F32 or MEFT_BF16; bias.data is null for no bias. Formulas stand in meft.h.
+struct linear_kernels {
+    void (*forward)(meft_ctx &lane, float *y, const float *x, const StoredWeight &w, const StoredWeight &bias,
+                    int64_t tokens, int32_t compute, bool accumulate);
+    void (*backward_data)(meft_ctx &lane, float *dx, const float *dy, const StoredWeight &w, int64_t tokens,
+                          int32_t compute, bool accumulate);
+    void (*backward_weight)(meft_ctx &lane, float *dweight, float *dbias, const float *dy, const float *x,
+                            int64_t tokens, int64_t rows, int64_t cols, int32_t compute);
+};
+
+}  // namespace meft

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// Blocking of whole matrix products for cache and threads.
+#include "cpu/product.h"
+
+#include "core/pool.h"
+
+namespace meft {
+namespace MEFT_TARGET_NS {
+
+namespace {
+
+int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+int64_t pieces(int64_t count, int64_t piece) { return (count + piece - 1) / piece; }
+
+// Block sizes. Measured best of a sweep on Zen 5 (L1 48 KiB, L2 1 MiB, L3 32 MiB shared) by csrc/bench/linear.cpp.
+constexpr int64_t kWideDepthBytes = 4096;          // of one row of A: kTileRows of them take half of L1
+constexpr int64_t kWidePanels = 2;                 // packed at once: 512 KiB with the depth above
+constexpr int64_t kWideRows = 1024;                // rows of A that share one packing of B
+constexpr int64_t kCopyBytes = int64_t(16) << 20;  // of a converted block of A
+constexpr int64_t kNarrowBytes = 512 << 10;        // of B per cut of k
+constexpr int64_t kNarrowColumns = 192;
+constexpr int64_t kNarrowRows = 48;  // rows of A per task: whole register tiles and whole transposes
+constexpr int64_t kNarrowCopyRows = 24;
+
+// Cuts of m (rows) and n (columns) into tasks of `rows` x `columns`.
+struct Grid {
+    int64_t rows, columns, down, across;
+    int64_t tasks() const { return down * across; }
+};
+
+// Enough tasks that threads finish together: narrower ones first, then shorter ones.
+Grid wide_grid(const meft_ctx &lane, int64_t m, int64_t n, int64_t k) {
+    if (m * n * k <= kSerialWork) return {m, n, 1, 1};
+    const int64_t wanted = lane.threads > 1 ? 4 * lane.threads : 1;
+    const int64_t columns = pieces(n, kWidePanels * kPanel) < wanted ? kPanel : kWidePanels * kPanel;
+    const int64_t across = pieces(n, columns);
+    const int64_t down = smaller(pieces(wanted, across), pieces(m, 8 * kTileRows));
+    const int64_t rows = round_up(pieces(m, down), kTileRows);
+    return {rows, columns, pieces(m, rows), across};
+}
+
+template <class Compute>
+struct Rows {
+    const typename Compute::operand *data;
+    int64_t stride;
+};
+
+// Converts rows [row, row + count) of A into scratch, or transposes them.
+template <class Compute>
+void convert_a(meft_ctx &lane, const Product &product, int64_t row, int64_t count, typename Compute::operand *scratch,
+               int64_t stride) {
+    const int64_t chunk = count * product.k <= kSerialWork ? count : 32;
+    parallel_chunks(lane, count, chunk, [&](int64_t begin, int64_t end, int32_t) {
+        typename Compute::operand *to = scratch + begin * stride;
+        if (product.a_transposed) {
+            copy_columns<Compute>(to, stride, part(product.a, 0, row + begin), nullptr, end - begin, product.k);
+        } else {
+            copy_rows<Compute>(to, stride, part(product.a, row + begin, 0), nullptr, end - begin, product.k);
+        }
+    });
+}
+
+// C rows [row, row + count): every task packs its columns of B, one cut of k after the other, and multiplies.
+template <class Compute>
+void multiply_rows(meft_ctx &lane, const Product &product, int64_t row, int64_t count, Rows<Compute> a) {
+    typedef typename Compute::operand operand;
+    const int64_t n = product.n, k = product.k, depth = kWideDepthBytes / int64_t(sizeof(operand));
+    const Grid grid = wide_grid(lane, count, n, k);
+    const int64_t room = packed_count<Compute>(smaller(k, depth), smaller(n, grid.columns));
+    Workspace::Frame frame(lane.workspace);
+    operand *packed = frame.take<operand>(lane.threads * room);
+    parallel(lane, grid.tasks(), [&](int64_t task, int32_t thread) {
+        const int64_t i = task % grid.down * grid.rows, j = task / grid.down * grid.columns;
+        const int64_t rows = smaller(grid.rows, count - i), columns = smaller(grid.columns, n - j);
+        operand *b = packed + thread * room;
+        float *c = product.c + (row + i) * product.ldc + j;
+        for (int64_t p = 0; p == 0 || p < k; p += depth) {
+            const int64_t cut = smaller(depth, k - p);
+            if (product.b_transposed) {
+                pack_transposed<Compute>(b, part(product.b, j, p), nullptr, columns, cut);
+            } else {
+                pack_normal<Compute>(b, part(product.b, p, j), nullptr, cut, columns);
+            }
+            multiply<Compute>(c, product.ldc, a.data + i * a.stride + p, a.stride, b, rows, columns, cut,
+                              product.accumulate || p > 0);
+        }
+    });
+}
+
+}  // namespace
+
+template <class Compute>
+void wide_product(meft_ctx &lane, const Product &product) {
+    typedef typename Compute::operand operand;
+    constexpr int64_t kLine = 64 / int64_t(sizeof(operand));
+    const bool copy = product.a_transposed || in_place<Compute>(product.a) == nullptr;
+    // A line of padding keeps rows a power of two apart out of each other's cache sets.
+    const int64_t stride = copy ? round_up(product.k, kLine) + kLine : product.a.stride;
+    const int64_t fitting = copy ? larger(96, kCopyBytes / int64_t(sizeof(operand)) / stride) : kWideRows;
+    const int64_t block = smaller(product.m, smaller(kWideRows, fitting) / kTileRows * kTileRows);
+    Workspace::Frame frame(lane.workspace);
+    operand *scratch = copy ? frame.take<operand>(block * stride) : nullptr;
+    for (int64_t row = 0; row < product.m; row += block) {
+        const int64_t count = smaller(block, product.m - row);
+        if (copy) convert_a<Compute>(lane, product, row, count, scratch, stride);
+        const operand *a = copy ? scratch : in_place<Compute>(part(product.a, row, 0));
+        multiply_rows<Compute>(lane, product, row, count, {a, stride});
+    }
+}
+
+namespace {
+
+// One task of narrow_product: rows [row, row + count) of A against all of packed B, for columns from `column` on.
+template <class Compute>
+struct NarrowTask {
+    typedef typename Compute::operand operand;
+    const Product &product;
+    const operand *packed;  // cuts of k one after the other
+    int64_t columns, depth;
+
+    void run(int64_t column, int64_t row, int64_t count, float *tile, operand *copied) const {
+        const int64_t k = product.k, width = round_up(columns, kLanes);
+        for (int64_t p = 0; p == 0 || p < k; p += depth) {
+            const int64_t cut = smaller(depth, k - p);
+            for (int64_t i = 0; i < count; i += kNarrowCopyRows) {
+                const int64_t rows = smaller(kNarrowCopyRows, count - i);
+                const Matrix source = part(product.a, row + i, p);
+                const operand *a = in_place<Compute>(source);
+                int64_t stride = source.stride;
+                if (a == nullptr) {
+                    stride = depth + 64 / int64_t(sizeof(operand));
+                    copy_rows<Compute>(copied, stride, source, nullptr, rows, cut);
+                    a = copied;
+                }
+                multiply<Compute>(tile + i * width, width, a, stride, packed + p * width, rows, columns, cut, p > 0);
+            }
+        }
+        transpose_into(product.c + column * product.ldc + row, product.ldc, tile, width, count, columns,
+                       product.accumulate);
+    }
+};
+
+}  // namespace
+
+template <class Compute>
+void narrow_product(meft_ctx &lane, const Product &product) {
+    typedef typename Compute::operand operand;
+    const int64_t m = product.m, k = product.k;
+    const bool serial = m * product.n * k <= kSerialWork;
+    const int64_t widest = round_up(smaller(product.n, kNarrowColumns), kLanes);
+    const int64_t fitting = kNarrowBytes / int64_t(sizeof(operand)) / larger(widest, 1) / 64 * 64;
+    const int64_t depth = smaller(larger(fitting, 256), 4096);
+    const int64_t group = serial ? larger(m, 1) : kNarrowRows;
+    const int64_t copy_room = kNarrowCopyRows * (depth + 64 / int64_t(sizeof(operand)));
+    Workspace::Frame frame(lane.workspace);
+    operand *packed = frame.take<operand>(padded_k<Compute>(k) * widest);
+    operand *copies = frame.take<operand>(lane.threads * copy_room);
+    float *tiles = frame.take<float>(lane.threads * group * widest);
+    for (int64_t column = 0; column < product.n; column += kNarrowColumns) {
+        const int64_t columns = smaller(kNarrowColumns, product.n - column), width = round_up(columns, kLanes);
+        const auto pack_cut = [&](int64_t cut, int32_t) {
+            const int64_t p = cut * depth;
+            pack_transposed<Compute>(packed + p * width, part(product.b, column, p), nullptr, columns,
+                                     smaller(depth, k - p));
+        };
+        const int64_t cuts = pieces(k, depth);
+        if (serial) {
+            for (int64_t cut = 0; cut < cuts; ++cut) pack_cut(cut, 0);
+        } else {
+            parallel(lane, cuts, pack_cut);
+        }
+        const NarrowTask<Compute> task{product, packed, columns, depth};
+        parallel(lane, pieces(m, group), [&](int64_t index, int32_t thread) {
+            const int64_t row = index * group;
+            task.run(column, row, smaller(group, m - row), tiles + thread * group * widest,
+                     copies + thread * copy_room);
+        });
+    }
+}
+
+template void wide_product<F32>(meft_ctx &, const Product &);
+template void wide_product<Bf16>(meft_ctx &, const Product &);
+template void narrow_product<F32>(meft_ctx &, const Product &);
+template void narrow_product<Bf16>(meft_ctx &, const Product &);
+
+}  // namespace MEFT_TARGET_NS
+}  // namespace meft

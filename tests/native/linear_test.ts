@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+/** meft_linear_* against f64 sums, on every target, for every stored and computed type. */
+import assert from "node:assert/strict";
+import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../../lib/core/half.ts";
+import { linearBackwardData, linearBackwardWeight, linearForward } from "../../lib/native/calls.ts";
+import { NativeContext } from "../../lib/native/context.ts";
+import { writeWeightParams } from "../../lib/native/structs.ts";
+import { MEFT_BF16, MEFT_F16, MEFT_F32 } from "../../lib/native/symbols.ts";
+import { assertWithin, F32_EPS, guarded, misaligned, normals, onEveryTarget } from "./kernel_check.ts";
+
+const STORED = [MEFT_F32, MEFT_BF16, MEFT_F16] as const;
+const COMPUTED = [MEFT_F32, MEFT_BF16] as const;
+
+/**
+ * [tokens, rows, cols]: empty and single sizes, vector widths (4, 8, 16) and panel widths (8, 16, 64) with their
+ * neighbours, the three ways of the forward pass (up to 10 tokens, up to 191, more), every cut of its loops.
+ */
+const SHAPES = [
+  [0, 3, 5],
+  [3, 0, 5],
+  [3, 5, 0],
+  [1, 1, 1],
+  [1, 7, 33],
+  [2, 13, 15],
+  [3, 16, 16],
+  [7, 17, 67],
+  [10, 65, 130],
+  [11, 3, 63],
+  [16, 49, 64],
+  [17, 101, 65],
+  [129, 7, 31],
+  [193, 63, 17],
+] as const;
+/** Sizes that reach a second cut of k, a second block of tokens or columns, and both threads. */
+const LARGE_SHAPES = [[5, 211, 1031], [37, 131, 4201], [191, 53, 1367], [203, 197, 2085], [
+  1031,
+  67,
+  41,
+]] as const;
+
+/** A weight somewhere inside a buffer: not aligned to its vectors, rows further apart than they are long. */
+interface TestWeight {
+  readonly data: Uint8Array<ArrayBuffer>;
+  readonly descriptor: Uint8Array<ArrayBuffer>;
+  /** The numbers stored, without gaps. */
+  readonly values: Float64Array;
+}
+
+const OFFSET_BYTES = 2;
+
+function testWeight(dtype: number, rows: number, cols: number, stream: number, gap = 3): TestWeight {
+  const source = normals(rows * cols, stream);
+  const [bytes, stride] = [dtype === MEFT_F32 ? 4 : 2, cols + gap];
+  // Exactly as long as it must be: a read past the end would leave the buffer. Gaps hold NaN.
+  const count = rows === 0 || cols === 0 ? 0 : (rows - 1) * stride + cols;
+  const data = new Uint8Array(OFFSET_BYTES + count * bytes).fill(0xff);
+  const view = new DataView(data.buffer);
+  const values = new Float64Array(rows * cols);
+  for (let i = 0; i < values.length; i++) {
+    const at = OFFSET_BYTES + (Math.floor(i / cols) * stride + i % cols) * bytes;
+    const x = source[i] as number;
+    if (dtype === MEFT_F32) {
+      view.setFloat32(at, x, true);
+      values[i] = x;
+    } else {
+      const half = dtype === MEFT_BF16 ? floatToBf16(x) : floatToF16(x);
+      view.setUint16(at, half, true);
+      values[i] = dtype === MEFT_BF16 ? bf16ToFloat(half) : f16ToFloat(half);
+    }
+  }
+  const descriptor = writeWeightParams({
+    dtype,
+    rows,
+    cols,
+    rowStride: stride,
+    handle: 0,
+    offsetBytes: OFFSET_BYTES,
+  });
+  return { data, descriptor, values };
+}
+
+/** What a product reads: its inputs rounded to bf16 when it is computed so. */
+function operands(values: ArrayLike<number>, compute: number): Float64Array {
+  return Float64Array.from(values, (x) => compute === MEFT_BF16 ? bf16ToFloat(floatToBf16(x)) : x);
+}
+
+interface Sums {
+  /** c[i][j] = start[i][j] + sum over p of a[i][p] * b[p][j]. */
+  readonly sums: Float64Array;
+  /** Rounding bound: a chain of k roundings of random sign, each of at most half an ulp of the magnitudes' sum. */
+  readonly bounds: Float64Array;
+}
+
+/** The oracle. `a` and `b` by their strides: element (i, p) of a is a[i * aRow + p * aCol]. */
+function oracle(
+  sizes: readonly [m: number, n: number, k: number],
+  a: Float64Array,
+  [aRow, aCol]: readonly [number, number],
+  b: Float64Array,
+  [bRow, bCol]: readonly [number, number],
+  start: (i: number, j: number) => number,
+): Sums {
+  const [m, n, k] = sizes;
+  const sums = new Float64Array(m * n), bounds = new Float64Array(m * n);
+  const c = 8 + 2 * Math.sqrt(k);
+  for (let i = 0; i < m; i++) {
+    for (let j = 0; j < n; j++) {
+      let sum = start(i, j), magnitude = Math.abs(sum);
+      for (let p = 0; p < k; p++) {
+        const product = (a[i * aRow + p * aCol] as number) * (b[p * bRow + j * bCol] as number);
+        sum += product;
+        magnitude += Math.abs(product);
+      }
+      sums[i * n + j] = sum;
+      bounds[i * n + j] = c * F32_EPS * magnitude;
+    }
+  }
+  return { sums, bounds };
+}
+
+function check(label: string, actual: Float32Array, { sums, bounds }: Sums): void {
+  assertWithin(label, actual, sums, (i) => bounds[i] as number);
+}
+
+function checkForward(
+  [tokens, rows, cols]: readonly [number, number, number],
+  dtype: number,
+  compute: number,
+  withBias: boolean,
+  accumulate: boolean,
+): void {
+  const w = testWeight(dtype, rows, cols, 1);
+  const bias = testWeight(dtype, 1, rows, 2, 0);
+  const x = normals(tokens * cols, 3), before = normals(tokens * rows, 4);
+  const expected = oracle(
+    [tokens, rows, cols],
+    operands(x, compute),
+    [cols, 1],
+    operands(w.values, compute),
+    [1, cols],
+    (t, r) => (withBias ? bias.values[r] as number : 0) + (accumulate ? before[t * rows + r] as number : 0),
+  );
+  onEveryTarget((lane) => {
+    const y = accumulate ? misaligned(before) : guarded(tokens * rows);
+    const [biasData, biasDescriptor] = withBias ? [bias.data, bias.descriptor] : [null, null];
+    linearForward(
+      lane,
+      y,
+      x,
+      w.data,
+      w.descriptor,
+      biasData,
+      biasDescriptor,
+      tokens,
+      compute,
+      accumulate ? 1 : 0,
+    );
+    return { y };
+  }, ({ y }, target) => {
+    check(`forward ${tokens}x${rows}x${cols} dtype ${dtype} compute ${compute} ${target} y`, y, expected);
+  });
+}
+
+function checkBackwardData(
+  [tokens, rows, cols]: readonly [number, number, number],
+  dtype: number,
+  compute: number,
+  accumulate: boolean,
+): void {
+  const w = testWeight(dtype, rows, cols, 1);
+  const dy = normals(tokens * rows, 5), before = normals(tokens * cols, 6);
+  const expected = oracle(
+    [tokens, cols, rows],
+    operands(dy, compute),
+    [rows, 1],
+    operands(w.values, compute),
+    [cols, 1],
+    (t, c) => accumulate ? before[t * cols + c] as number : 0,
+  );
+  onEveryTarget((lane) => {
+    const dx = accumulate ? misaligned(before) : guarded(tokens * cols);
+    linearBackwardData(lane, dx, dy, w.data, w.descriptor, tokens, compute, accumulate ? 1 : 0);
+    return { dx };
+  }, ({ dx }, target) => {
+    check(`backward ${tokens}x${rows}x${cols} dtype ${dtype} compute ${compute} ${target} dx`, dx, expected);
+  });
+}
+
+function checkBackwardWeight(
+  [tokens, rows, cols]: readonly [number, number, number],
+  compute: number,
+): void {
+  const dy = normals(tokens * rows, 5), x = normals(tokens * cols, 3);
+  const beforeWeight = normals(rows * cols, 7), beforeBias = normals(rows, 8);
+  const expected = oracle(
+    [rows, cols, tokens],
+    operands(dy, compute),
+    [1, rows],
+    operands(x, compute),
+    [cols, 1],
+    (r, c) => beforeWeight[r * cols + c] as number,
+  );
+  const ones = new Float64Array(tokens).fill(1);
+  const expectedBias = oracle(
+    [rows, 1, tokens],
+    Float64Array.from(dy),
+    [1, rows],
+    ones,
+    [1, 1],
+    (r) => beforeBias[r] as number,
+  );
+  onEveryTarget((lane) => {
+    const dweight = misaligned(beforeWeight), dbias = misaligned(beforeBias);
+    linearBackwardWeight(lane, dweight, dbias, dy, x, tokens, rows, cols, compute);
+    return { dweight, dbias };
+  }, ({ dweight, dbias }, target) => {
+    const label = `backward ${tokens}x${rows}x${cols} compute ${compute} ${target}`;
+    check(`${label} dweight`, dweight, expected);
+    check(`${label} dbias`, dbias, expectedBias);
+  });
+}
+
+Deno.test("linearForward() matches f64 sums for every stored type, computed type and way of blocking", () => {
+  for (const dtype of STORED) {
+    for (const compute of COMPUTED) {
+      for (const [i, shape] of SHAPES.entries()) {
+        checkForward(shape, dtype, compute, i % 2 === 0, i % 3 === 0);
+      }
+    }
+  }
+  // f32 weights for bf16 products and f16 weights convert on the way; bf16 weights are read in place.
+  for (const [i, shape] of LARGE_SHAPES.entries()) {
+    checkForward(shape, STORED[i % 3] ?? MEFT_F32, MEFT_BF16, i % 2 === 1, i % 2 === 0);
+    checkForward(shape, STORED[(i + 1) % 3] ?? MEFT_F32, MEFT_F32, i % 2 === 0, false);
+  }
+});
+
+Deno.test("linearBackwardData() matches f64 sums for every stored type and computed type", () => {
+  for (const dtype of STORED) {
+    for (const compute of COMPUTED) {
+      for (const [i, shape] of SHAPES.entries()) checkBackwardData(shape, dtype, compute, i % 2 === 0);
+    }
+  }
+  for (const [i, [tokens, rows, cols]] of LARGE_SHAPES.entries()) {
+    checkBackwardData([tokens, cols, rows], STORED[i % 3] ?? MEFT_F32, MEFT_BF16, false);
+    checkBackwardData([tokens, cols, rows], STORED[(i + 1) % 3] ?? MEFT_F32, MEFT_F32, true);
+  }
+});
+
+Deno.test("linearBackwardWeight() adds to dweight and dbias what f64 sums add", () => {
+  for (const compute of COMPUTED) {
+    for (const shape of SHAPES) checkBackwardWeight(shape, compute);
+    checkBackwardWeight([1031, 67, 41], compute);
+    checkBackwardWeight([2085, 131, 67], compute);
+  }
+});
+
+Deno.test("linearBackwardWeight() leaves out dbias when it is null", () => {
+  onEveryTarget((lane) => {
+    const dweight = misaligned([1, 2]);
+    linearBackwardWeight(lane, dweight, null, misaligned([3]), misaligned([4, 5]), 1, 1, 2, MEFT_F32);
+    return { dweight };
+  }, ({ dweight }) => assert.deepEqual([...dweight], [13, 17]));
+});
+
+Deno.test("a NaN or an infinity in the input of a linear layer reaches exactly the outputs that read it", () => {
+  const [rows, cols] = [35, 83];
+  for (const tokens of [3, 40, 200]) {
+    for (const compute of COMPUTED) {
+      const w = testWeight(MEFT_BF16, rows, cols, 1);
+      const x = normals(tokens * cols, 3);
+      x[2 * cols + 82] = NaN;
+      x[1 * cols + 5] = Infinity;
+      onEveryTarget((lane) => {
+        const y = guarded(tokens * rows);
+        linearForward(lane, y, x, w.data, w.descriptor, null, null, tokens, compute, 0);
+        return { y };
+      }, ({ y }) => {
+        for (let i = 0; i < y.length; i++) {
+          const t = Math.floor(i / rows);
+          const isExpected = t === 2 ? Number.isNaN(y[i]) : Number.isFinite(y[i]) === (t !== 1);
+          assert.ok(isExpected, `y[${t}][${i % rows}] is ${y[i]} for ${tokens} tokens`);
+        }
+      });
+    }
+  }
+});
+
+Deno.test("linear calls name what is wrong before they write", () => {
+  const w = testWeight(MEFT_F32, 4, 6, 1), bias = testWeight(MEFT_F32, 1, 5, 2, 0);
+  const y = new Float32Array(8).fill(7), x = new Float32Array(12);
+  using context = new NativeContext({ threads: 1 });
+  const refused = (call: (lane: NativeContext) => void, pattern: RegExp) => {
+    assert.throws(() => call(context), pattern);
+    assert.ok(y.every((value) => value === 7), "output was written");
+  };
+  refused(
+    (lane) => linearForward(lane, y, x, w.data, w.descriptor, bias.data, bias.descriptor, 2, MEFT_F32, 0),
+    /bias is 1 x 5, expected 1 x 4/,
+  );
+  refused(
+    (lane) => linearForward(lane, y, x, w.data, w.descriptor, bias.data, null, 2, MEFT_F32, 0),
+    /bias_desc is null/,
+  );
+  refused(
+    (lane) => linearForward(lane, y, x, w.data, w.descriptor, null, null, 2, MEFT_F16, 0),
+    /compute is 2/,
+  );
+  refused(
+    (lane) => linearForward(lane, y, null, w.data, w.descriptor, null, null, 2, MEFT_F32, 0),
+    /x is null/,
+  );
+  refused(
+    (lane) => linearBackwardData(lane, y, x, w.data, w.descriptor, -1, MEFT_F32, 0),
+    /tokens is -1/,
+  );
+  refused(
+    (lane) => linearBackwardWeight(lane, y, null, x, x, 1, 2n ** 40n, 2n ** 40n, MEFT_F32),
+    /more than memory can hold/,
+  );
+});
