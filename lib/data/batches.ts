@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The order in which examples are trained on: shuffled by (seed, epoch), put into rows, rows into steps, steps into
+ * micro-batches. All pure functions of data set, options and position, so that a position is all there is to save.
+ */
+import { permutation } from "../core/rng.ts";
+import { assertInteger } from "../core/shape.ts";
+import type { Batch } from "./batch.ts";
+import { type Dataset, exampleCount, exampleLength } from "./dataset.ts";
+
+/** How examples become batches. */
+export interface BatchOptions {
+  /** Rows of one optimizer step. */
+  readonly batchSize: number;
+  /** Rows computed at once. Default: batchSize. */
+  readonly microBatchSize?: number;
+  /**
+   * "padding": a row is one example, whatever its length. "packing": a row holds as many examples as fit into seqLen
+   * tokens. Padding tokens exist in neither, and examples of a row never see each other. Default "padding".
+   */
+  readonly rows?: "padding" | "packing";
+  /** Of the order; null keeps the order of the files. */
+  readonly shuffleSeed: number | null;
+  /** What becomes of an epoch's smaller last step: kept (default), or left out unless it is the only one. */
+  readonly lastStep?: "keep" | "drop";
+}
+
+/** A place between two steps. */
+export interface DataPosition {
+  /** From 0. */
+  readonly epoch: number;
+  /** Rows of this epoch that are done. */
+  readonly row: number;
+}
+
+/** Where every run starts. */
+export const FIRST_POSITION: DataPosition = { epoch: 0, row: 0 };
+
+/** A micro-batch with the examples it was made of, one a sequence. */
+export interface MicroBatch {
+  readonly batch: Batch;
+  /** (S) int32 index of each sequence's example in the data set. */
+  readonly examples: Int32Array;
+}
+
+/** The data of one optimizer step. */
+export interface StepData {
+  readonly microBatches: readonly MicroBatch[];
+  /** Targets of all micro-batches: what the loss is a mean over. */
+  readonly targetCount: number;
+  /** Tokens of all micro-batches. */
+  readonly tokenCount: number;
+  /** Where the next step starts. */
+  readonly next: DataPosition;
+}
+
+/** Examples of one epoch by rows: row r is examples [rowStarts[r], rowStarts[r+1]) of `order`. */
+interface EpochRows {
+  readonly order: Int32Array;
+  readonly rowStarts: readonly number[];
+}
+
+/** Examples that are packed together; a window is packed without looking at others. */
+const PACKING_WINDOW = 512;
+
+/**
+ * The steps from a position on, without end: after an epoch comes the next.
+ *
+ * @throws {RangeError} When a size is not a positive whole number, or the position lies outside its epoch
+ */
+export function* trainingSteps(
+  dataset: Dataset,
+  options: BatchOptions,
+  from: DataPosition = FIRST_POSITION,
+): Generator<StepData, never> {
+  checkOptions(options);
+  if (exampleCount(dataset) === 0) throw new RangeError("The data set has no examples to train on");
+  assertInteger("The position's epoch", from.epoch, 0);
+  let first = from.row;
+  for (let epoch = from.epoch;; epoch++, first = 0) {
+    const rows = epochRows(dataset, options, epoch);
+    const usable = usableRows(rows, options);
+    assertInteger("The position's row", first, 0, usable);
+    for (let row = first; row < usable; row += options.batchSize) {
+      const end = Math.min(row + options.batchSize, usable);
+      const next = end === usable ? { epoch: epoch + 1, row: 0 } : { epoch, row: end };
+      yield stepData(dataset, options, rows, row, end, next);
+    }
+  }
+}
+
+/** Steps of the first epochs together. With packing, epochs differ a little. */
+export function countSteps(dataset: Dataset, options: BatchOptions, epochs: number): number {
+  checkOptions(options);
+  let steps = 0;
+  for (let epoch = 0; epoch < epochs; epoch++) {
+    steps += Math.ceil(usableRows(epochRows(dataset, options, epoch), options) / options.batchSize);
+    if (options.rows !== "packing") return steps * epochs;
+  }
+  return steps;
+}
+
+/** Every example once, in the order of the files, `microBatchSize` examples at a time. For evaluation. */
+export function* sequentialBatches(dataset: Dataset, microBatchSize: number): Generator<MicroBatch> {
+  assertInteger("microBatchSize", microBatchSize, 1);
+  for (let start = 0; start < exampleCount(dataset); start += microBatchSize) {
+    const end = Math.min(start + microBatchSize, exampleCount(dataset));
+    yield makeMicroBatch(dataset, Int32Array.from({ length: end - start }, (_, i) => start + i));
+  }
+}
+
+/** A micro-batch of the given examples, in that order. */
+export function makeMicroBatch(dataset: Dataset, examples: Int32Array): MicroBatch {
+  const starts = new Int32Array(examples.length + 1);
+  examples.forEach((example, s) => starts[s + 1] = (starts[s] as number) + exampleLength(dataset, example));
+  const tokens = starts[examples.length] as number;
+  const ids = new Int32Array(tokens);
+  const positions = new Int32Array(tokens);
+  const targets = new Int32Array(tokens).fill(-1);
+  let targetCount = 0;
+  examples.forEach((example, s) => {
+    const from = dataset.offsets[example] as number;
+    const start = starts[s] as number;
+    const length = exampleLength(dataset, example);
+    for (let i = 0; i < length; i++) {
+      const id = dataset.ids[from + i] as number;
+      ids[start + i] = id;
+      positions[start + i] = i;
+      if (i === 0 || dataset.lossMask[from + i] === 0) continue;
+      targets[start + i - 1] = id; // the token before predicts this one
+      targetCount++;
+    }
+  });
+  return { batch: { ids, positions, starts, targets, targetCount }, examples };
+}
+
+function checkOptions(options: BatchOptions): void {
+  assertInteger("batchSize", options.batchSize, 1);
+  assertInteger("microBatchSize", options.microBatchSize ?? options.batchSize, 1);
+}
+
+function epochRows(dataset: Dataset, options: BatchOptions, epoch: number): EpochRows {
+  const n = exampleCount(dataset);
+  const order = options.shuffleSeed === null
+    ? Int32Array.from({ length: n }, (_, i) => i)
+    : permutation(options.shuffleSeed, epoch, n);
+  if (options.rows === "packing") return packRows(dataset, order);
+  return { order, rowStarts: Array.from({ length: n + 1 }, (_, i) => i) };
+}
+
+/** First fit: each example goes into the first row of its window that has room. */
+function packRows(dataset: Dataset, order: Int32Array): EpochRows {
+  const packed = new Int32Array(order.length);
+  const rowStarts = [0];
+  let filled = 0;
+  for (let start = 0; start < order.length; start += PACKING_WINDOW) {
+    const rows: { room: number; examples: number[] }[] = [];
+    for (const example of order.subarray(start, start + PACKING_WINDOW)) {
+      const length = exampleLength(dataset, example);
+      let row = rows.find(({ room }) => room >= length);
+      if (row === undefined) rows.push(row = { room: dataset.seqLen, examples: [] });
+      row.room -= length;
+      row.examples.push(example);
+    }
+    for (const { examples } of rows) {
+      packed.set(examples, filled);
+      filled += examples.length;
+      rowStarts.push(filled);
+    }
+  }
+  return { order: packed, rowStarts };
+}
+
+function usableRows(rows: EpochRows, options: BatchOptions): number {
+  const count = rows.rowStarts.length - 1;
+  if (options.lastStep !== "drop" || count < options.batchSize) return count;
+  return count - count % options.batchSize;
+}
+
+function stepData(
+  dataset: Dataset,
+  options: BatchOptions,
+  { order, rowStarts }: EpochRows,
+  firstRow: number,
+  endRow: number,
+  next: DataPosition,
+): StepData {
+  const microBatches: MicroBatch[] = [];
+  const microBatchSize = options.microBatchSize ?? options.batchSize;
+  for (let row = firstRow; row < endRow; row += microBatchSize) {
+    const end = Math.min(row + microBatchSize, endRow);
+    microBatches.push(makeMicroBatch(dataset, order.slice(rowStarts[row], rowStarts[end])));
+  }
+  return {
+    microBatches,
+    targetCount: microBatches.reduce((sum, { batch }) => sum + batch.targetCount, 0),
+    tokenCount: microBatches.reduce((sum, { batch }) => sum + batch.ids.length, 0),
+    next,
+  };
+}

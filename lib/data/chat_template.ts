@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Chat templates: the Jinja text with which a model's makers turn messages into one string. */
+import { Template } from "@huggingface/jinja";
+import { UserError } from "../core/errors.ts";
+
+/** One turn of a conversation. */
+export interface ChatMessage {
+  readonly role: string;
+  readonly content: string;
+}
+
+/** How a conversation is rendered. */
+export interface RenderOptions {
+  /** Ends with the opening of an assistant turn, for the model to go on from. */
+  readonly addGenerationPrompt: boolean;
+  /** What templates of reasoning models see as `enable_thinking`; false by default. */
+  readonly enableThinking?: boolean;
+}
+
+/** A compiled chat template. */
+export interface ChatTemplate {
+  readonly source: string;
+  /**
+   * The conversation as the model's makers write it, special tokens by name.
+   *
+   * @throws {Error} When the template refuses the messages, with its own words (for example: roles must alternate)
+   */
+  render(messages: readonly ChatMessage[], options: RenderOptions): string;
+}
+
+/**
+ * The date that templates print. Fixed, so that the same data gives the same tokens on every day; this one is the
+ * fall-back that the Llama 3 templates themselves name.
+ */
+const DATE_STRING = "26 Jul 2024";
+
+/**
+ * Compiles a template.
+ *
+ * @param specialTokens Names of the special tokens (`bos_token`, …), given to the template; null ones are left out
+ * @throws {UserError} When it is not a template that can be parsed
+ */
+export function compileChatTemplate(
+  source: string,
+  specialTokens: Readonly<Record<string, string | null>>,
+  owner: string,
+): ChatTemplate {
+  const template = parse(source, owner);
+  const tokens = Object.fromEntries(Object.entries(specialTokens).filter(([, name]) => name !== null));
+  return {
+    source,
+    render: (messages, options) =>
+      template.render({
+        ...tokens,
+        messages: messages.map((message) => ({ ...message })), // templates may assign to them
+        add_generation_prompt: options.addGenerationPrompt,
+        enable_thinking: options.enableThinking ?? false,
+        tools: null,
+        documents: null,
+        date_string: DATE_STRING,
+      }),
+  };
+}
+
+function parse(source: string, owner: string): Template {
+  try {
+    return new Template(source);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new UserError(`The chat template of "${owner}" cannot be read: ${reason}`, { cause: error });
+  }
+}

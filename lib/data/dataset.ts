@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A tokenised data set, kept compactly: 5 bytes a token, 20 bytes an example. */
+import { createHash } from "node:crypto";
+import type { Example } from "./examples.ts";
+import type { BadRow, RowPlace } from "./rows.ts";
+
+/** What reading gave: `rowsRead = rowsUsed + badRows.length`. */
+export interface ReadReport {
+  readonly rowsRead: number;
+  readonly rowsUsed: number;
+  /** In the order read, with the reason of each. */
+  readonly badRows: readonly BadRow[];
+}
+
+/** What loading a data set gave. */
+export interface DataReport extends ReadReport {
+  /** Examples cut to seqLen. */
+  readonly truncatedRows: number;
+  /** Tokens cut off them, all together. */
+  readonly cutTokens: number;
+  /** Tokens kept. */
+  readonly tokens: number;
+  /** Of those, targets of the loss. */
+  readonly targets: number;
+}
+
+/** n examples of T tokens together. */
+export interface Dataset {
+  /** (T) int32. */
+  readonly ids: Int32Array;
+  /** (T): 1 where the token is a target. */
+  readonly lossMask: Uint8Array;
+  /** (n+1) example i is tokens [offsets[i], offsets[i+1]). */
+  readonly offsets: Float64Array;
+  readonly files: readonly string[];
+  /** (n) index in `files`. */
+  readonly fileOf: Uint32Array;
+  /** (n) line in that file, from 1. */
+  readonly lineOf: Uint32Array;
+  /** (n) tokens cut off its end. */
+  readonly cutOf: Uint32Array;
+  /** Longest length an example may have. */
+  readonly seqLen: number;
+  readonly report: DataReport;
+}
+
+/** Number of examples. */
+export function exampleCount(dataset: Dataset): number {
+  return dataset.offsets.length - 1;
+}
+
+/** Tokens of example i. */
+export function exampleLength(dataset: Dataset, i: number): number {
+  return (dataset.offsets[i + 1] as number) - (dataset.offsets[i] as number);
+}
+
+/** Where example i was read. */
+export function examplePlace(dataset: Dataset, i: number): RowPlace {
+  return { file: dataset.files[dataset.fileOf[i] as number] as string, line: dataset.lineOf[i] as number };
+}
+
+/**
+ * SHA-256 of tokens, masks and boundaries, in hexadecimal: equal exactly when training would see the same examples in
+ * the same order. Files may have moved.
+ */
+export function datasetHash(dataset: Dataset): string {
+  const hash = createHash("sha256");
+  const lengths = Int32Array.from({ length: exampleCount(dataset) }, (_, i) => exampleLength(dataset, i));
+  for (const part of [lengths, dataset.ids, dataset.lossMask]) {
+    hash.update(new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
+  }
+  return hash.digest("hex");
+}
+
+/** Grows the arrays of a data set by doubling. */
+export class DatasetBuilder {
+  readonly #files: readonly string[];
+  readonly #fileIndex: ReadonlyMap<string, number>;
+  #ids = new Int32Array(1024);
+  #lossMask = new Uint8Array(1024);
+  readonly #offsets: number[] = [0];
+  readonly #fileOf: number[] = [];
+  readonly #lineOf: number[] = [];
+  readonly #cutOf: number[] = [];
+  #targets = 0;
+
+  constructor(files: readonly string[]) {
+    this.#files = files;
+    this.#fileIndex = new Map(files.map((file, i) => [file, i]));
+  }
+
+  add(example: Example, place: RowPlace): void {
+    const start = this.#offsets.at(-1) as number;
+    const end = start + example.ids.length;
+    if (end > this.#ids.length) this.#grow(Math.max(end, 2 * this.#ids.length));
+    this.#ids.set(example.ids, start);
+    this.#lossMask.set(example.lossMask, start);
+    this.#offsets.push(end);
+    this.#fileOf.push(this.#fileIndex.get(place.file) as number);
+    this.#lineOf.push(place.line);
+    this.#cutOf.push(example.cutTokens);
+    for (const target of example.lossMask) this.#targets += target;
+  }
+
+  finish(seqLen: number, report: ReadReport): Dataset {
+    const tokens = this.#offsets.at(-1) as number;
+    return {
+      ids: this.#ids.slice(0, tokens),
+      lossMask: this.#lossMask.slice(0, tokens),
+      offsets: Float64Array.from(this.#offsets),
+      files: this.#files,
+      fileOf: Uint32Array.from(this.#fileOf),
+      lineOf: Uint32Array.from(this.#lineOf),
+      cutOf: Uint32Array.from(this.#cutOf),
+      seqLen,
+      report: {
+        ...report,
+        truncatedRows: this.#cutOf.filter((cut) => cut > 0).length,
+        cutTokens: this.#cutOf.reduce((sum, cut) => sum + cut, 0),
+        tokens,
+        targets: this.#targets,
+      },
+    };
+  }
+
+  #grow(capacity: number): void {
+    const [ids, lossMask] = [new Int32Array(capacity), new Uint8Array(capacity)];
+    ids.set(this.#ids);
+    lossMask.set(this.#lossMask);
+    [this.#ids, this.#lossMask] = [ids, lossMask];
+  }
+}

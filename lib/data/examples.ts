@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+/** From a row to token ids with a mask of those that are targets. */
+import { UserError } from "../core/errors.ts";
+import type { Segment } from "./chat_format.ts";
+import { formatRow } from "./formats.ts";
+import { type Row, RowError } from "./rows.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** How rows become tokens. Training, scoring and generation must use the same. */
+export interface FormatOptions {
+  /** "auto" uses the model's chat template when it has one; "off" the plain forms. Default "auto". */
+  readonly chatTemplate?: "auto" | "off";
+}
+
+/** How rows become training examples. */
+export interface ExampleOptions extends FormatOptions {
+  /** Longest example in tokens; the rest is cut off at the end. */
+  readonly seqLen: number;
+  /** Which tokens are targets; the first token of an example never is. Default "completion". */
+  readonly lossOn?: "completion" | "all";
+}
+
+/** One training example of n tokens. */
+export interface Example {
+  /** (n). */
+  readonly ids: readonly number[];
+  /** (n): 1 where the token is a target. Element 0 is always 0. */
+  readonly lossMask: readonly number[];
+  /** Tokens cut off at the end to keep to seqLen. */
+  readonly cutTokens: number;
+}
+
+/** A prompt with the answers that count as right. */
+export interface Prompt {
+  readonly ids: readonly number[];
+  readonly answers: readonly string[];
+}
+
+/**
+ * A row as a training example. Tokens after the last target are left out: nothing would learn from them.
+ *
+ * @throws {RowError} When the chat template refuses the row, or cutting to seqLen leaves no target
+ * @throws {UserError} When a plain form needs an end-of-sequence token that the tokenizer has not
+ */
+export function buildExample(row: Row, tokenizer: Tokenizer, options: ExampleOptions): Example {
+  const formatted = formatRow(row, templateOf(tokenizer, options));
+  const { ids, lossMask } = encodeSegments(formatted.segments, tokenizer, formatted.plain);
+  if (options.lossOn === "all") lossMask.fill(1);
+  lossMask[0] = 0;
+  const length = lossMask.lastIndexOf(1) + 1;
+  const kept = Math.min(length, options.seqLen);
+  const first = lossMask.indexOf(1);
+  if (first < 0 || first >= kept) {
+    throw new RowError(
+      first < 0 ? "empty" : "over-long",
+      first < 0
+        ? "the row has no token to predict"
+        : `the prompt takes ${first} of ${length} tokens, so cutting at the sequence length of ${options.seqLen} would ` +
+          `leave nothing to learn`,
+    );
+  }
+  return { ids: ids.slice(0, kept), lossMask: lossMask.slice(0, kept), cutTokens: length - kept };
+}
+
+/**
+ * The start of a row's example up to its last completion, for generation. Token for token what the model saw in
+ * training before that completion.
+ *
+ * @throws {RowError} When the row is a `{text}` row or the chat template refuses it
+ * @throws {UserError} As {@linkcode buildExample}
+ */
+export function buildPrompt(row: Row, tokenizer: Tokenizer, options: FormatOptions = {}): Prompt {
+  if (row.kind === "text") {
+    throw new RowError("unknown shape", "a {text} row has no prompt and no answer to score");
+  }
+  const { prompt, answers, plain } = formatRow(row, templateOf(tokenizer, options));
+  return { ids: encodeSegments(prompt, tokenizer, plain).ids, answers };
+}
+
+/** A user's words as the model is asked in conversation: by its chat template, or as they are without one. */
+export function promptFromText(text: string, tokenizer: Tokenizer, options: FormatOptions = {}): number[] {
+  const template = templateOf(tokenizer, options);
+  if (template === null) return [...tokenizer.prefixIds, ...tokenizer.encode(text)];
+  return tokenizer.encode(template.render([{ role: "user", content: text }], { addGenerationPrompt: true }));
+}
+
+/**
+ * Ids that end an answer: the model's own, the tokenizer's, and the token that the chat template puts after an
+ * assistant turn (base models often name another end of sequence).
+ */
+export function stopIds(
+  tokenizer: Tokenizer,
+  modelEosIds: readonly number[],
+  options: FormatOptions = {},
+): Set<number> {
+  const ids = new Set(modelEosIds);
+  if (tokenizer.eosId !== null) ids.add(tokenizer.eosId);
+  if (templateOf(tokenizer, options) !== null) {
+    const { ids: turn, lossMask } = buildExample(
+      { kind: "question", question: "a", answers: ["a"] },
+      tokenizer,
+      { ...options, seqLen: Number.MAX_SAFE_INTEGER },
+    );
+    const last = turn.at(-1) as number;
+    if (lossMask.at(-1) === 1 && tokenizer.specialIds.has(last)) ids.add(last);
+  }
+  return ids;
+}
+
+function templateOf(tokenizer: Tokenizer, options: FormatOptions): Tokenizer["chatTemplate"] {
+  return options.chatTemplate === "off" ? null : tokenizer.chatTemplate;
+}
+
+/**
+ * Encodes segments such that the tokens before each boundary are those of the text before it alone.
+ *
+ * Generation starts from the encoded prompt, so training must see the very same prompt tokens. Encoding the whole text
+ * gives them unless a token straddles the boundary ("Answer: " + "Paris" as "Answer", ":", " Paris"). There the
+ * segments are encoded apart: the prompt keeps its own tokens, and the completion goes on from them in the form it has
+ * inside a text, without the space that some tokenizers put before a text.
+ */
+function encodeSegments(
+  segments: readonly Segment[],
+  tokenizer: Tokenizer,
+  withPrefix: boolean,
+): { ids: number[]; lossMask: number[] } {
+  const ids: number[] = withPrefix ? [...tokenizer.prefixIds] : [];
+  const lossMask: number[] = ids.map(() => 0);
+  let [openText, openIds, encode] = ["", [] as readonly number[], tokenizer.encode];
+  for (const { text, loss, endsTurn } of segments) {
+    openText += text;
+    const whole = encode(openText);
+    let added = whole.slice(openIds.length);
+    if (openIds.every((id, i) => whole[i] === id)) openIds = whole;
+    else {
+      encode = (inside) => encodeInside(inside, tokenizer);
+      [added, openText] = [encode(text), text];
+      openIds = added;
+    }
+    for (const id of added) {
+      ids.push(id);
+      lossMask.push(loss ? 1 : 0);
+    }
+    if (endsTurn) {
+      ids.push(endOfSequence(tokenizer));
+      lossMask.push(1);
+      [openText, openIds, encode] = ["", [], tokenizer.encode];
+    }
+  }
+  return { ids, lossMask };
+}
+
+/** Texts that a tokenizer seldom joins with what follows. */
+const ANCHORS = ["\n", ".", "a", "1"];
+
+/** Tokens of a text as it would be in the middle of another one: encoded after an anchor whose tokens stay apart. */
+function encodeInside(text: string, tokenizer: Tokenizer): number[] {
+  for (const anchor of ANCHORS) {
+    const before = tokenizer.encode(anchor);
+    const joint = tokenizer.encode(anchor + text);
+    if (before.every((id, i) => joint[i] === id)) return joint.slice(before.length);
+  }
+  return tokenizer.encode(text);
+}
+
+function endOfSequence(tokenizer: Tokenizer): number {
+  if (tokenizer.eosId !== null) return tokenizer.eosId;
+  throw new UserError(
+    `The tokenizer of "${tokenizer.source}" names no eos_token, so completions could not be ended; ` +
+      `set eos_token in tokenizer_config.json`,
+  );
+}

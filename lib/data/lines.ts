@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Lines of a file as a stream, so that a data file need not fit in memory. */
+
+const NEWLINE = 0x0a;
+
+/** One line. `text` is null where the bytes are not UTF-8. */
+export interface Line {
+  /** From 1. */
+  readonly number: number;
+  readonly text: string | null;
+}
+
+/** The lines of a file that hold anything but white space. */
+export async function* readLines(path: string): AsyncGenerator<Line> {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  let number = 0;
+  for await (const bytes of splitLines(path)) {
+    number++;
+    const text = decode(decoder, bytes);
+    if (text === null || text.trim() !== "") yield { number, text };
+  }
+}
+
+function decode(decoder: TextDecoder, bytes: Uint8Array): string | null {
+  try {
+    return decoder.decode(bytes);
+  } catch {
+    return null;
+  }
+}
+
+/** Cuts at newlines, before decoding: a newline byte is never part of another UTF-8 character. */
+async function* splitLines(path: string): AsyncGenerator<Uint8Array> {
+  const file = await Deno.open(path);
+  let pending: Uint8Array[] = [];
+  for await (const chunk of file.readable) { // closes the file, also when the reader stops early
+    let start = 0;
+    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
+      yield join([...pending, chunk.subarray(start, end)]);
+      pending = [];
+      start = end + 1;
+    }
+    if (start < chunk.length) pending.push(chunk.slice(start));
+  }
+  if (pending.length > 0) yield join(pending);
+}
+
+function join(parts: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}

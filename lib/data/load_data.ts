@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Data files into a data set, with every row accounted for. */
+import { UserError } from "../core/errors.ts";
+import { assertInteger } from "../core/shape.ts";
+import { type Dataset, DatasetBuilder, type ReadReport } from "./dataset.ts";
+import { buildExample, type Example, type ExampleOptions } from "./examples.ts";
+import {
+  type BadRow,
+  type BadRowCategory,
+  catchBadRow,
+  formatPlace,
+  readRows,
+  type Row,
+  type RowPlace,
+} from "./rows.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** What to do with bad rows. */
+export type BadRowPolicy = "stop" | "skip";
+
+/** How data files become a data set. */
+export interface LoadDataOptions extends ExampleOptions {
+  /** "stop" (default) reads all files and then throws one error that lists the first bad rows; "skip" leaves them out. */
+  readonly badRows?: BadRowPolicy;
+}
+
+/** Bad rows listed in the error of policy "stop". */
+const LISTED_BAD_ROWS = 20;
+
+/** Rows that cannot be used, under the policy "stop", or no row that can, under any. */
+export class BadRowsError extends UserError {
+  override readonly name = "BadRowsError";
+  readonly badRows: readonly BadRow[];
+
+  constructor(badRows: readonly BadRow[], rowsRead: number) {
+    const remedy = badRows.length < rowsRead ? "; mend them, or leave them out with --bad-rows skip" : "";
+    const listed = badRows.slice(0, LISTED_BAD_ROWS).map((bad) => `\n  ${formatPlace(bad)}: ${bad.reason}`);
+    const more = badRows.length - listed.length;
+    super(
+      `${badRows.length} of ${rowsRead} rows cannot be used${remedy}:` +
+        listed.join("") + (more > 0 ? `\n  … and ${more} more` : ""),
+    );
+    this.badRows = badRows;
+  }
+}
+
+/** Bad rows by category, largest first, for a summary. */
+export function countBadRows(badRows: readonly BadRow[]): [BadRowCategory, number][] {
+  const counts = new Map<BadRowCategory, number>();
+  for (const { category } of badRows) counts.set(category, (counts.get(category) ?? 0) + 1);
+  return [...counts].sort((a, b) => b[1] - a[1]);
+}
+
+/**
+ * Reads, validates and tokenises JSONL files.
+ *
+ * @param paths One file or several, read in this order
+ * @throws {BadRowsError} With policy "stop", when there are bad rows
+ * @throws {UserError} When a file is missing, or there is no row
+ */
+export async function loadData(
+  paths: string | readonly string[],
+  tokenizer: Tokenizer,
+  options: LoadDataOptions,
+): Promise<Dataset> {
+  assertInteger("seqLen", options.seqLen, 2);
+  const files = typeof paths === "string" ? [paths] : [...paths];
+  const builder = new DatasetBuilder(files);
+  const build = (row: Row): Example => buildExample(row, tokenizer, options);
+  const report = await mapRows(
+    files,
+    options.badRows ?? "stop",
+    build,
+    (example, place) => builder.add(example, place),
+  );
+  return builder.finish(options.seqLen, report);
+}
+
+/** A value made of a row, with the row's place. */
+export interface Placed<T> {
+  readonly value: T;
+  readonly place: RowPlace;
+}
+
+/**
+ * Reads and validates JSONL files into values of the caller's making, under the same policy as {@linkcode loadData}.
+ *
+ * @param make From a row to a value; may throw a `RowError`
+ */
+export async function loadRows<T>(
+  paths: string | readonly string[],
+  policy: BadRowPolicy,
+  make: (row: Row) => T,
+): Promise<{ items: Placed<T>[]; report: ReadReport }> {
+  const items: Placed<T>[] = [];
+  const files = typeof paths === "string" ? [paths] : paths;
+  const report = await mapRows(files, policy, make, (value, place) => items.push({ value, place }));
+  return { items, report };
+}
+
+async function mapRows<T>(
+  files: readonly string[],
+  policy: BadRowPolicy,
+  make: (row: Row) => T,
+  take: (value: T, place: RowPlace) => void,
+): Promise<ReadReport> {
+  const badRows: BadRow[] = [];
+  let rowsRead = 0;
+  for await (const read of readRows(files)) {
+    rowsRead++;
+    const made = read.ok
+      ? catchBadRow(read.place, (place) => ({ ok: true as const, value: make(read.row), place }))
+      : read;
+    if (made.ok) take(made.value, made.place);
+    else badRows.push(made.bad);
+  }
+  if (badRows.length > 0 && (policy === "stop" || badRows.length === rowsRead)) {
+    throw new BadRowsError(badRows, rowsRead);
+  }
+  if (rowsRead === 0) {
+    throw new UserError(`There are no rows in ${files.map((file) => `"${file}"`).join(", ")}`);
+  }
+  return { rowsRead, rowsUsed: rowsRead - badRows.length, badRows };
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What a data file gives, for people to look at before they train on it: tokens, and which of them are targets. */
+import { styleText } from "node:util";
+import { type Dataset, exampleCount, exampleLength, examplePlace } from "./dataset.ts";
+import { createDetokenizer, finishText, pushId } from "./detokenizer.ts";
+import { formatPlace, type RowPlace } from "./rows.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** One token of a preview. */
+export interface PreviewToken {
+  readonly id: number;
+  /** Its text, special tokens by name; a character of several tokens stands at the last of them. */
+  readonly text: string;
+  readonly loss: boolean;
+}
+
+/** One example of a preview. */
+export interface PreviewExample {
+  readonly place: RowPlace;
+  readonly tokens: readonly PreviewToken[];
+  readonly targets: number;
+  /** Tokens cut off the end, to keep to the sequence length. */
+  readonly cutTokens: number;
+}
+
+/** The first `count` examples of a data set. */
+export function previewExamples(dataset: Dataset, tokenizer: Tokenizer, count: number): PreviewExample[] {
+  const shown = Math.min(count, exampleCount(dataset));
+  return Array.from({ length: shown }, (_, i) => previewExample(dataset, tokenizer, i));
+}
+
+function previewExample(dataset: Dataset, tokenizer: Tokenizer, i: number): PreviewExample {
+  const start = dataset.offsets[i] as number;
+  const length = exampleLength(dataset, i);
+  const stream = createDetokenizer(tokenizer, true);
+  const tokens = Array.from({ length }, (_, at): PreviewToken => {
+    const id = dataset.ids[start + at] as number;
+    const text = pushId(stream, id) + (at === length - 1 ? finishText(stream) : "");
+    return { id, text, loss: dataset.lossMask[start + at] === 1 };
+  });
+  const targets = tokens.filter(({ loss }) => loss).length;
+  return { place: examplePlace(dataset, i), tokens, targets, cutTokens: dataset.cutOf[i] as number };
+}
+
+/**
+ * Previews as text. In colour, targets are green underlined or bold by turns, the rest is dim; without, targets stand in
+ * brackets: `Question: …\nAnswer:⟦ Paris|</s>⟧`. `|` parts tokens, and newlines show as ↵.
+ */
+export function formatPreview(
+  examples: readonly PreviewExample[],
+  options: { readonly color: boolean },
+): string {
+  return examples.map((example) => {
+    const { place, tokens, targets, cutTokens } = example;
+    const note = cutTokens > 0 ? `, ${cutTokens} more cut off` : "";
+    const head = `${formatPlace(place)}  ${tokens.length} tokens, ${targets} of them targets${note}`;
+    const body = options.color ? colorTokens(tokens) : bracketTokens(tokens);
+    return `${options.color ? paint("bold", head) : head}\n${body}\n`;
+  }).join("\n");
+}
+
+function colorTokens(tokens: readonly PreviewToken[]): string {
+  return tokens.map(({ text, loss }, i) => {
+    const style: Style = loss ? ["green", i % 2 === 0 ? "underline" : "bold"] : "dim";
+    return visible(text).split("\n").map((line) => line === "" ? "" : paint(style, line)).join("\n");
+  }).join("");
+}
+
+function bracketTokens(tokens: readonly PreviewToken[]): string {
+  return tokens.map(({ text, loss }, i) => {
+    const before = i > 0 && (tokens[i - 1] as PreviewToken).loss;
+    const open = loss === before ? (i > 0 ? "|" : "") : loss ? "⟦" : "⟧";
+    return open + visible(text) + (loss && i === tokens.length - 1 ? "⟧" : "");
+  }).join("");
+}
+
+/** Newlines are shown and kept; other control characters as `\u001b`, so that data cannot drive the terminal. */
+function visible(text: string): string {
+  return text.replace(/\p{Cc}/gu, (control) => {
+    if (control === "\n") return "↵\n";
+    return `\\u${control.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  });
+}
+
+type Style = Parameters<typeof styleText>[0];
+
+function paint(style: Style, text: string): string {
+  return styleText(style, text, { validateStream: false });
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+/** From rows to tokens and masks: the mask covers exactly the completion, and prompts are what generation is fed. */
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import type { ChatMessage, ChatTemplate } from "../../../lib/data/chat_template.ts";
+import { compileChatTemplate } from "../../../lib/data/chat_template.ts";
+import { buildExample, buildPrompt, promptFromText, stopIds } from "../../../lib/data/examples.ts";
+import { type Row, RowError } from "../../../lib/data/rows.ts";
+import type { Tokenizer } from "../../../lib/data/tokenizer.ts";
+import { fixtureTokenizer, TOKENIZER_NAMES } from "./fixtures.ts";
+
+const LONG = { seqLen: 100_000 };
+const PLAIN = { seqLen: 100_000, chatTemplate: "off" } as const;
+
+/** Text of the runs of targets and of the rest, in order, special tokens by name. */
+function parts(
+  tokenizer: Tokenizer,
+  ids: readonly number[],
+  lossMask: readonly number[],
+): [number, string][] {
+  const runs: [number, number[]][] = [];
+  ids.forEach((id, i) => {
+    const loss = lossMask[i] as number;
+    const last = runs.at(-1);
+    if (last?.[0] === loss) last[1].push(id);
+    else runs.push([loss, [id]]);
+  });
+  return runs.map(([loss, run]) => [loss, tokenizer.decode(run, { keepSpecial: true })]);
+}
+
+function example(row: Row, tokenizer: Tokenizer, options: Parameters<typeof buildExample>[2] = LONG) {
+  const { ids, lossMask } = buildExample(row, tokenizer, options);
+  return parts(tokenizer, ids, lossMask);
+}
+
+Deno.test("buildExample() writes the plain forms, with loss on the completion and its end", async () => {
+  const tokenizer = await fixtureTokenizer("byte_level");
+  const end = "<|endoftext|>";
+  const question: Row = { kind: "question", question: "Where?", answers: ["Paris", "France"] };
+  assert.deepEqual(example(question, tokenizer, PLAIN), [[0, "Question: Where?\nAnswer:"], [
+    1,
+    ` Paris${end}`,
+  ]]);
+  const prompt: Row = { kind: "prompt", prompt: "ab", completion: "cd" };
+  assert.deepEqual(example(prompt, tokenizer, PLAIN), [[0, "ab"], [1, `cd${end}`]]);
+  const instruction: Row = { kind: "instruction", instruction: "Add.", input: "1 2", output: "3" };
+  assert.deepEqual(example(instruction, tokenizer, PLAIN), [
+    [
+      0,
+      "Below is an instruction that describes a task, paired with an input that provides further context. " +
+      "Write a response that appropriately completes the request.\n\n" +
+      "### Instruction:\nAdd.\n\n### Input:\n1 2\n\n### Response:\n",
+    ],
+    [1, `3${end}`],
+  ]);
+  const bare: Row = { kind: "instruction", instruction: "Add.", input: "", output: "3" };
+  assert.deepEqual(example(bare, tokenizer, PLAIN)[0], [
+    0,
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n" +
+    "### Instruction:\nAdd.\n\n### Response:\n",
+  ]);
+  const messages: Row = {
+    kind: "messages",
+    messages: [
+      { role: "system", content: "s" },
+      { role: "user", content: "a" },
+      { role: "assistant", content: "b" },
+      { role: "user", content: "c" },
+      { role: "assistant", content: "d" },
+      { role: "user", content: "never answered" },
+    ],
+  };
+  assert.deepEqual(example(messages, tokenizer, PLAIN), [
+    [0, "System: s\nUser: a\nAssistant:"],
+    [1, ` b${end}`],
+    [0, "User: c\nAssistant:"],
+    [1, ` d${end}`],
+  ]);
+});
+
+Deno.test("buildExample() puts the beginning of sequence before plain forms only", async () => {
+  const tokenizer = await fixtureTokenizer("metaspace");
+  const row: Row = { kind: "question", question: "Where?", answers: ["Paris"] };
+  const plain = buildExample(row, tokenizer, PLAIN);
+  assert.equal(plain.ids[0], 1);
+  assert.deepEqual(parts(tokenizer, plain.ids, plain.lossMask)[0], [0, "<s> Question: Where?\nAnswer:"]);
+  const chat = buildExample(row, tokenizer, LONG);
+  assert.equal(chat.ids.filter((id) => id === 1).length, 1, "the template writes it itself");
+});
+
+Deno.test("buildExample() takes a {text} row whole, even with a chat template", async () => {
+  const tokenizer = await fixtureTokenizer("metaspace");
+  const { ids, lossMask } = buildExample({ kind: "text", text: "the water" }, tokenizer, LONG);
+  assert.deepEqual(ids, [1, ...tokenizer.encode("the water"), 2]);
+  assert.deepEqual(lossMask, [0, ...Array(ids.length - 1).fill(1)]);
+});
+
+Deno.test("buildExample() uses the chat template, with loss on every assistant turn up to its end mark", async () => {
+  const messages = ["a", "b", "c", " d "].map((content, i): ChatMessage => ({
+    role: i % 2 === 0 ? "user" : "assistant",
+    content,
+  }));
+  const chatml = await fixtureTokenizer("byte_level");
+  assert.deepEqual(example({ kind: "messages", messages }, chatml), [
+    [0, "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"],
+    [1, "b<|im_end|>"],
+    [0, "\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n"],
+    [1, " d <|im_end|>"],
+  ]);
+  const inst = await fixtureTokenizer("metaspace");
+  assert.deepEqual(example({ kind: "messages", messages }, inst), [
+    [0, "<s> [INST] a [/INST]"],
+    [1, "b </s>"],
+    [0, "[INST] c [/INST]"],
+    [1, "d </s>"],
+  ]);
+  assert.deepEqual(example({ kind: "instruction", instruction: "Add.", input: "1 2", output: "3" }, chatml), [
+    [0, "<|im_start|>user\nAdd.\n\n1 2<|im_end|>\n<|im_start|>assistant\n"],
+    [1, "3<|im_end|>"],
+  ]);
+});
+
+/** Qwen 3 in short: thoughts stay in the last turn only, and are written there even when there are none. */
+const THINKING = `{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}` +
+  `{% set text = m.content.split('</think>')[-1].lstrip('\\n') %}` +
+  `{% set thought = m.content.split('</think>')[0].split('<think>')[-1].strip('\\n') if '</think>' in m.content else '' %}` +
+  `{% if loop.last %}<think>\n{{ thought }}\n</think>\n\n{% endif %}{{ text }}{% else %}{{ m.content }}{% endif %}<|im_end|>\n` +
+  `{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n` +
+  `{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}`;
+
+async function withTemplate(source: string): Promise<Tokenizer> {
+  const tokenizer = await fixtureTokenizer("byte_level");
+  const chatTemplate: ChatTemplate = compileChatTemplate(source, { eos_token: "<|endoftext|>" }, "test");
+  return { ...tokenizer, chatTemplate };
+}
+
+Deno.test("buildExample() follows a template that writes thoughts in the last turn only", async () => {
+  const tokenizer = await withTemplate(THINKING);
+  const turn = (role: string, content: string): ChatMessage => ({ role, content });
+  const silent = [turn("user", "think"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "<d>")];
+  assert.deepEqual(example({ kind: "messages", messages: silent }, tokenizer), [
+    [0, "<|im_start|>user\nthink<|im_end|>\n<|im_start|>assistant\n"],
+    [1, "b<|im_end|>"],
+    [0, "\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"],
+    [1, "<d><|im_end|>"],
+  ]);
+  const thought = "<think>\nhm\n</think>\n\n";
+  const loud = [
+    turn("user", "a"),
+    turn("assistant", `${thought}b`),
+    turn("user", "c"),
+    turn("assistant", `${thought}d`),
+  ];
+  assert.deepEqual(example({ kind: "messages", messages: loud }, tokenizer), [
+    [0, "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"],
+    [1, "b<|im_end|>"],
+    [0, "\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n"],
+    [1, `${thought}d<|im_end|>`],
+  ]);
+});
+
+Deno.test("buildExample() refuses a row in the chat template's own words, or one whose answer it hides", async () => {
+  const inst = await fixtureTokenizer("metaspace");
+  const twice: Row = {
+    kind: "messages",
+    messages: [{ role: "user", content: "a" }, { role: "user", content: "b" }, {
+      role: "assistant",
+      content: "c",
+    }],
+  };
+  assert.throws(() => buildExample(twice, inst, LONG), {
+    category: "refused by the chat template",
+    message: /the chat template says: .*roles must alternate/,
+  });
+  const hiding = await withTemplate("{% for m in messages %}{{ m.role }}{% endfor %}");
+  assert.throws(() => buildExample({ kind: "prompt", prompt: "a", completion: "b" }, hiding, LONG), {
+    category: "refused by the chat template",
+    message: /does not show the content of messages\[1\]/,
+  });
+});
+
+Deno.test("buildExample() takes what the template makes of an answer as the target", async () => {
+  const shouting = await withTemplate("{% for m in messages %}{{ m.content | upper }};{% endfor %}");
+  assert.deepEqual(example({ kind: "prompt", prompt: "a", completion: "b" }, shouting), [[0, "A;"], [
+    1,
+    "B;",
+  ]]);
+});
+
+Deno.test("buildExample() keeps the prompt's own tokens where a token would straddle the boundary", async () => {
+  const tokenizer = await fixtureTokenizer("byte_level");
+  const whole = tokenizer.encode("the water");
+  const prompt = tokenizer.encode("the ");
+  assert.notDeepEqual(whole.slice(0, prompt.length), prompt, "the case must be one");
+  const row: Row = { kind: "prompt", prompt: "the ", completion: "water" };
+  const { ids, lossMask } = buildExample(row, tokenizer, PLAIN);
+  assert.deepEqual(ids, [...prompt, ...tokenizer.encode("water"), 0]);
+  assert.equal(lossMask.indexOf(1), prompt.length);
+  // A tokenizer that puts a space before every text must not do so in the middle of one.
+  const spaced = await fixtureTokenizer("metaspace");
+  assert.notDeepEqual(spaced.encode("the water").slice(0, 2), spaced.encode("the "), "the case must be one");
+  const middle = buildExample(row, spaced, PLAIN);
+  assert.deepEqual(middle.ids.slice(0, middle.lossMask.indexOf(1)), [1, ...spaced.encode("the ")]);
+  assert.equal(spaced.decode(middle.ids), "the water");
+});
+
+Deno.test("buildExample() cuts at seqLen, counts what it cut, and refuses a row that would keep no target", async () => {
+  const tokenizer = await fixtureTokenizer("byte_level");
+  const row: Row = { kind: "prompt", prompt: "ab", completion: "xyz" };
+  const whole = buildExample(row, tokenizer, PLAIN);
+  const first = whole.lossMask.indexOf(1);
+  const cut = buildExample(row, tokenizer, { ...PLAIN, seqLen: first + 1 });
+  assert.deepEqual(cut.ids, whole.ids.slice(0, first + 1));
+  assert.equal(cut.cutTokens, whole.ids.length - first - 1);
+  assert.equal(buildExample(row, tokenizer, { ...PLAIN, seqLen: whole.ids.length }).cutTokens, 0);
+  assert.throws(() => buildExample(row, tokenizer, { ...PLAIN, seqLen: first }), {
+    category: "over-long",
+    message: new RegExp(`prompt takes ${first} of ${whole.ids.length} tokens.*sequence length of ${first}`),
+  });
+});
+
+Deno.test("buildExample() takes loss on all tokens but the first when asked", async () => {
+  const tokenizer = await fixtureTokenizer("byte_level");
+  const row: Row = { kind: "question", question: "Where?", answers: ["Paris"] };
+  const { ids, lossMask } = buildExample(row, tokenizer, { ...PLAIN, lossOn: "all" });
+  assert.deepEqual(lossMask, [0, ...Array(ids.length - 1).fill(1)]);
+});
+
+Deno.test("buildExample() says that a completion cannot be ended without eos_token", async () => {
+  const tokenizer = { ...await fixtureTokenizer("byte_level"), eosId: null };
+  assert.throws(() => buildExample({ kind: "text", text: "a" }, tokenizer, LONG), {
+    name: "UserError",
+    message: /names no eos_token/,
+  });
+});
+
+Deno.test("buildPrompt() refuses {text}; promptFromText() asks as a user; stopIds() has every end", async () => {
+  const tokenizer = await fixtureTokenizer("byte_level");
+  assert.throws(() => buildPrompt({ kind: "text", text: "a" }, tokenizer), RowError);
+  const row: Row = { kind: "prompt", prompt: "Where?", completion: "b" };
+  assert.deepEqual(promptFromText("Where?", tokenizer), buildPrompt(row, tokenizer).ids);
+  assert.deepEqual(promptFromText("a", tokenizer, { chatTemplate: "off" }), tokenizer.encode("a"));
+  assert.deepEqual([...stopIds(tokenizer, [7])].sort(), [0, 2, 7]);
+  assert.deepEqual([...stopIds(tokenizer, [7], { chatTemplate: "off" })].sort(), [0, 7]);
+  const inst = await fixtureTokenizer("metaspace");
+  assert.deepEqual([...stopIds(inst, [])], [2]);
+});
+
+const word = fc.constantFrom(
+  "the",
+  "water",
+  " ",
+  "\n",
+  "  ",
+  "don't",
+  "é",
+  "日",
+  "👩",
+  "72",
+  ".",
+  "#",
+  "<",
+  "ā\u0301",
+);
+const text = fc.array(word, { minLength: 1, maxLength: 8 }).map((words) => words.join(""))
+  .filter((value) => value.trim() !== "");
+
+for (const name of TOKENIZER_NAMES) {
+  for (const chatTemplate of ["auto", "off"] as const) {
+    Deno.test(`buildExample() starts with buildPrompt() and goes on with exactly the completion: ${name}, ${chatTemplate}`, async () => {
+      const tokenizer = await fixtureTokenizer(name);
+      fc.assert(
+        fc.property(text, text, (prompt, completion) => {
+          const row: Row = { kind: "prompt", prompt, completion };
+          const { ids, lossMask } = buildExample(row, tokenizer, { ...LONG, chatTemplate });
+          const given = buildPrompt(row, tokenizer, { chatTemplate }).ids;
+          assert.deepEqual(ids.slice(0, given.length), given);
+          assert.deepEqual(lossMask, [...given.map(() => 0), ...Array(ids.length - given.length).fill(1)]);
+          const before = tokenizer.decode(given);
+          const spoken = tokenizer.decode(ids).slice(before.length);
+          assert.equal(spoken.trim(), completion.trim());
+          if (chatTemplate === "off") assert.equal(spoken, completion);
+        }),
+        { numRuns: 150, seed: 3 },
+      );
+    });
+
+    Deno.test(`buildExample() marks exactly the assistant turns of a conversation: ${name}, ${chatTemplate}`, async () => {
+      const tokenizer = await fixtureTokenizer(name);
+      fc.assert(
+        fc.property(fc.array(fc.tuple(text, text), { minLength: 1, maxLength: 4 }), (turns) => {
+          const messages = turns.flatMap(([user, assistant]) => [
+            { role: "user", content: user },
+            { role: "assistant", content: assistant },
+          ]);
+          const { ids, lossMask } = buildExample({ kind: "messages", messages }, tokenizer, {
+            ...LONG,
+            chatTemplate,
+          });
+          const spoken = parts(tokenizer, ids, lossMask).filter(([loss]) => loss === 1)
+            .map(([, part]) => part.replace(/<\|im_end\|>$|<\/s>$|<\|endoftext\|>$/, "").trim());
+          assert.deepEqual(spoken, turns.map(([, assistant]) => assistant.trim()));
+        }),
+        { numRuns: 100, seed: 4 },
+      );
+    });
+  }
+}
