@@ -3,6 +3,7 @@
  * `deno task build`: configures and builds libmeft with CMake. Other tasks call {@linkcode ensureBuilt}, which does so
  * only when a source is newer than the last build. Speaks on stderr, so that stdout stays the task's own.
  */
+import { firstCommand, missingTools, missingToolsText } from "../lib/native/tools.ts";
 
 const ROOT = decodeURIComponent(new URL("../", import.meta.url).pathname);
 const SOURCES = ["CMakeLists.txt", "csrc"];
@@ -23,18 +24,6 @@ export const RELEASE: BuildOptions = { folder: "build/cpu", define: [] };
 export class BuildError extends Error {
   override readonly name = "BuildError";
 }
-
-/** A tool the build needs: any one of the commands will do. */
-interface Tool {
-  readonly commands: readonly string[];
-  readonly debianPackage: string;
-}
-
-const TOOLS: readonly Tool[] = [
-  { commands: ["cmake"], debianPackage: "cmake" },
-  { commands: ["c++", "g++", "clang++"], debianPackage: "g++" },
-  { commands: ["ninja", "make"], debianPackage: "ninja-build" },
-];
 
 /**
  * Builds unless the last build is newer than every source, or `MEFT_LIB` names another library.
@@ -106,31 +95,10 @@ async function newest(path: string): Promise<number> {
 }
 
 async function requireTools(): Promise<void> {
-  const missing: Tool[] = [];
-  for (const tool of TOOLS) if (await firstPresent(tool.commands) === undefined) missing.push(tool);
-  if (missing.length === 0) return;
-  const names = missing.map((tool) => tool.commands.join(" or ")).join(", ");
-  const packages = missing.map((tool) => tool.debianPackage).join(" ");
-  throw new BuildError(
-    `Cannot build the native library: ${names} not found. On Debian or Ubuntu: apt-get install -y ${packages}`,
-  );
-}
-
-async function firstPresent(commands: readonly string[]): Promise<string | undefined> {
-  for (const command of commands) {
-    try {
-      const { success } = await new Deno.Command(command, {
-        args: ["--version"],
-        stdout: "null",
-        stderr: "null",
-      })
-        .output();
-      if (success) return command;
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
+  const missing = await missingTools();
+  if (missing.length > 0) {
+    throw new BuildError(`Cannot build the native library: ${missingToolsText(missing)}`);
   }
-  return undefined;
 }
 
 /** CMake refuses a build folder of another source folder: one that moved with its checkout is begun anew. */
@@ -145,8 +113,8 @@ async function forgetOtherCheckout(folder: string): Promise<void> {
 async function generatorArguments(folder: string): Promise<string[]> {
   const begun = await Deno.stat(`${folder}/CMakeCache.txt`).then(() => true, () => false);
   if (begun) return [];
-  const ninja = await firstPresent(["ninja"]);
-  const ccache = await firstPresent(["ccache"]);
+  const ninja = await firstCommand(["ninja"]);
+  const ccache = await firstCommand(["ccache"]);
   return [...(ninja ? ["-G", "Ninja"] : []), ...(ccache ? ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] : [])];
 }
 

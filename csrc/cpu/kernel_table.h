@@ -7,15 +7,27 @@
 #include <cstdint>
 
 #include "cpu/kernels/activation.h"
+#include "cpu/kernels/adamw.h"
 #include "cpu/kernels/elementwise.h"
 #include "cpu/kernels/embedding.h"
 #include "cpu/kernels/linear.h"
 #include "cpu/kernels/loss.h"
 #include "cpu/kernels/norm.h"
+#include "cpu/kernels/planes.h"
 #include "cpu/kernels/random.h"
 #include "cpu/kernels/rotary.h"
 // MEFT_FAMILIES: name of each family.
-#define MEFT_FAMILIES(X) X(activation) X(elementwise) X(embedding) X(linear) X(loss) X(norm) X(random) X(rotary)
+#define MEFT_FAMILIES(X) \
+    X(activation)        \
+    X(adamw)             \
+    X(elementwise)       \
+    X(embedding)         \
+    X(linear)            \
+    X(loss)              \
+    X(norm)              \
+    X(planes)            \
+    X(random)            \
+    X(rotary)
 
 namespace meft {
 

@@ -318,8 +318,8 @@ MEFT_API meft_status meft_adamw_rows(meft_ctx *ctx, uint16_t *hi, int16_t *lo, f
                                      int64_t hidden, const meft_adamw *params);
 
 /* LAZY_EXACT: replays the missed steps up to params->step of every row of the blocks named: block b is rows
- * [b*block_rows, (b+1)*block_rows). all_moments 0: rows whose weights are final may keep their moments for later;
- * 1: moments too become current (a flush). Afterwards bits equal DENSE's. @nonblocking */
+ * [b*block_rows, (b+1)*block_rows), blocks increasing. all_moments 0: rows whose weights are final may keep their
+ * moments for later; 1: moments too become current (a flush). Afterwards bits equal DENSE's. @nonblocking */
 MEFT_API meft_status meft_adamw_rows_catch_up(meft_ctx *ctx, uint16_t *hi, int16_t *lo, float *m, float *v,
                                               int32_t *last_step, const int32_t *blocks, const float *lr_history,
                                               int64_t block_count, int64_t block_rows, int64_t hidden,

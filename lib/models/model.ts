@@ -1,6 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A decoder-only transformer: its configuration and its weights. */
+import type { Kernels } from "../ops/kernels.ts";
+import type { RotaryTables } from "../ops/rotary.ts";
+import type { CheckpointIndex } from "../tensor/checkpoint_index.ts";
 import type { Weight } from "../tensor/tensor.ts";
+
+/** A loaded model. Use with `using`: disposing it closes its files. */
+export interface Model extends Disposable {
+  /** Folder it was loaded from. */
+  readonly dir: string;
+  readonly config: ModelConfig;
+  readonly weights: ModelWeights;
+  readonly kernels: Kernels;
+  /** Where each tensor lies. */
+  readonly checkpoint: CheckpointIndex;
+  /** Rotary tables, shared by all layers. */
+  readonly rope: RopeCache;
+}
+
+/** Tables and, for each token, its row in them. */
+export interface RopeRows {
+  readonly tables: RotaryTables;
+  /** (T) int32. */
+  readonly rows: Int32Array;
+}
+
+/** Tables of a model, made once and grown when a longer sequence comes. */
+export interface RopeCache extends Disposable {
+  /**
+   * The rows of a micro-batch. With dynamic scaling a sequence longer than the model's maximum gets rows of its own, by
+   * its own length (never by its neighbours', so that how sequences are batched does not matter); those lie in the arena.
+   *
+   * @param positions (T) int32     @param starts (S+1) int32: sequence s is tokens [starts[s], starts[s+1])
+   */
+  rowsFor(positions: Int32Array, starts: Int32Array): RopeRows;
+}
 
 /** Rotary embedding scaling, by the checkpoint's own names. */
 export type RopeScaling =
@@ -48,6 +82,7 @@ export interface ModelConfig {
   /** RMS norm of each query and key head before the rotation. */
   readonly headNorms: boolean;
   readonly initializerRange: number;
+  /** From `generation_config.json` where that names them, else from `config.json`. */
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];
 }

@@ -17,6 +17,7 @@ export interface Library {
 export interface BuildInfo {
   readonly compiler: string;
   readonly revision: string;
+  readonly compiledTargets: readonly string[];
   /** Targets that were compiled and that this machine runs, in increasing order. */
   readonly machineTargets: readonly string[];
   /** Providers of matrix products. */

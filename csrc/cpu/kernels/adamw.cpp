@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+// AdamW for dense arrays and for rows of split-plane matrices.
+//
+// A row knows the step s its moments are current to (|last_step|). A row that had no gradient since has lost nothing:
+// replaying steps s+1..t with g = 0 in registers gives exactly the dense bits. A negative last_step says more: no step
+// after s can have changed the weights, provided that no learning rate after s exceeds twice the largest one up to s.
+// That proviso is checked whenever the mark is used, and the row still holds its full state of step s, so a mark
+// that no longer holds costs a replay and never a wrong bit.
+#include "cpu/kernels/adamw.h"
+
+#include "core/pool.h"
+#include "cpu/adamw_step.h"
+#include "cpu/split_planes.h"
+
+namespace meft {
+namespace MEFT_TARGET_NS {
+
+namespace {
+
+constexpr int64_t kChunk = 1 << 14;      // elements of a task: a few microseconds of memory traffic
+constexpr int64_t kFinalityPeriod = 16;  // steps between two tests inside a replay
+constexpr float kRateSlack = 2;          // learning rates may grow by this before a finality mark lapses
+
+void adamw_dense(meft_ctx &lane, float *w, float *m, float *v, const float *grad, const float *lr_history,
+                 int64_t count, const meft_adamw &params) {
+    lane.ran_target = kTarget;
+    const AdamRates rates = adam_rates(params);
+    const StepScalars scalars = step_scalars(params, lr_history[params.step - 1], params.step);
+    const vf scale = set1(params.grad_scale);
+    parallel_chunks(lane, count, kChunk, [&](int64_t begin, int64_t end, int32_t) {
+        each_vector(begin, end, [&](int64_t i, auto lanes) {
+            AdamElements x = {load(w + i, lanes), load(m + i, lanes), load(v + i, lanes)};
+            adam_step(x, mul(scale, load(grad + i, lanes)), rates, scalars);
+            store(w + i, x.w, lanes);
+            store(m + i, x.m, lanes);
+            store(v + i, x.v, lanes);
+        });
+    });
+}
+
+// What one call on rows knows. Scalars exist for steps first..params->step.
+struct RowsCall {
+    const meft_adamw *params;
+    RowState state;
+    AdamRates rates;
+    bool finality;                // finality_holds
+    const float *highest_before;  // [s]: largest learning rate of steps 1..s; with finality only
+    const float *highest_after;   // [s]: largest of steps s+1..params->step; with finality only
+    int64_t first;
+    const StepScalars *scalars;  // [s - first]
+};
+
+int64_t current_to(int32_t last_step) { return last_step < 0 ? -int64_t(last_step) : last_step; }
+
+// Whether a row without gradient needs no replay up to step `reach`.
+bool may_rest(const RowsCall &call, int64_t row, int64_t reach, bool all_moments) {
+    const int32_t last = call.state.last_step[row];
+    if (last == 0 && call.params->weight_decay == 0) return true;  // m = v = 0: a step changes no bit
+    if (current_to(last) >= reach) return true;
+    return last < 0 && !all_moments && call.finality &&
+           call.highest_after[-last] <= kRateSlack * call.highest_before[-last];
+}
+
+// What not_final wants to know: a bound on the rate of all steps after s when learning rates stay at most `highest`.
+float rate_bound(const meft_adamw &p, float highest, int64_t s) {
+    return float(double(highest) / (1 - ::pow(double(p.beta1), double(s + 1))));
+}
+
+// Steps from+1..reach with g = 0. Once the weights are final only the moments go on.
+void replay(AdamElements &x, const RowsCall &call, int64_t from, int64_t reach) {
+    for (int64_t s = from; s < reach; ++s) {
+        if (call.finality && reach - s >= kFinalityPeriod / 2 && (s - from) % kFinalityPeriod == 0 &&
+            max_of(not_final(x, rate_bound(*call.params, call.highest_after[s], s), call.rates.eps)) == 0) {
+            for (; s < reach; ++s) adam_moments(x, zero(), call.rates);
+            return;
+        }
+        adam_step(x, zero(), call.rates, call.scalars[s + 1 - call.first]);
+    }
+}
+
+// Calls update(x, column, lanes) for the row's elements, a vector at a time; lanes as in each_vector.
+template <class Update>
+void update_row(const RowState &state, int64_t row, Update &&update) {
+    uint16_t *hi = state.hi + row * state.hidden;
+    int16_t *lo = state.lo + row * state.hidden;
+    float *m = state.m + row * state.hidden, *v = state.v + row * state.hidden;
+    each_vector(0, state.hidden, [&](int64_t i, auto lanes) {
+        AdamElements x = {load_planes(hi + i, lo + i, lanes), load(m + i, lanes), load(v + i, lanes)};
+        update(x, i, lanes);
+        store_planes(hi + i, lo + i, x.w, lanes);
+        store(m + i, x.m, lanes);
+        store(v + i, x.v, lanes);
+    });
+}
+
+// Dense semantics for one row: what it missed, then step params->step with its gradient, or with 0 when grad is null.
+void exact_row(const RowsCall &call, int64_t row, const float *grad) {
+    const int64_t step = call.params->step, reach = grad != nullptr ? step - 1 : step;
+    int64_t from = current_to(call.state.last_step[row]);
+    if (may_rest(call, row, reach, true)) from = reach;
+    const StepScalars &now = call.scalars[step - call.first];
+    const vf scale = set1(call.params->grad_scale);
+    update_row(call.state, row, [&](AdamElements &x, int64_t column, auto lanes) {
+        if (from < reach) replay(x, call, from, reach);
+        if (grad != nullptr) adam_step(x, mul(scale, load(grad + column, lanes)), call.rates, now);
+    });
+    call.state.last_step[row] = int32_t(step);
+}
+
+// LAZY: everything the row missed in three factors, then the step.
+void lazy_row(const RowsCall &call, int64_t row, const float *grad) {
+    const int64_t step = call.params->step;
+    const double missed = double(step - 1 - current_to(call.state.last_step[row]));
+    const StepScalars &now = call.scalars[step - call.first];
+    const vf decay1 = set1(float(::pow(double(call.params->beta1), missed)));
+    const vf decay2 = set1(float(::pow(double(call.params->beta2), missed)));
+    const vf keep = set1(float(::pow(double(now.keep), missed)));
+    const vf scale = set1(call.params->grad_scale);
+    update_row(call.state, row, [&](AdamElements &x, int64_t column, auto lanes) {
+        x = {mul(keep, x.w), mul(decay1, x.m), mul(decay2, x.v)};
+        adam_step(x, mul(scale, load(grad + column, lanes)), call.rates, now);
+    });
+    call.state.last_step[row] = int32_t(step);
+}
+
+RowsCall begin_call(Workspace::Frame &frame, const RowState &state, const float *lr_history, const meft_adamw &params) {
+    RowsCall call = {&params, state, adam_rates(params), finality_holds(params), nullptr, nullptr, 0, nullptr};
+    if (!call.finality) return call;
+    const int64_t step = params.step;
+    float *before = frame.take<float>(step + 1), *after = frame.take<float>(step + 1);
+    before[0] = 0;
+    for (int64_t s = 1; s <= step; ++s)
+        before[s] = before[s - 1] > lr_history[s - 1] ? before[s - 1] : lr_history[s - 1];
+    after[step] = 0;
+    for (int64_t s = step - 1; s >= 0; --s) after[s] = after[s + 1] > lr_history[s] ? after[s + 1] : lr_history[s];
+    call.highest_before = before;
+    call.highest_after = after;
+    return call;
+}
+
+void make_scalars(Workspace::Frame &frame, RowsCall &call, const float *lr_history, int64_t first) {
+    const int64_t step = call.params->step;
+    StepScalars *scalars = frame.take<StepScalars>(step - first + 1);
+    for (int64_t s = first; s <= step; ++s) scalars[s - first] = step_scalars(*call.params, lr_history[s - 1], s);
+    call.first = first;
+    call.scalars = scalars;
+}
+
+int64_t rows_per_task(int64_t hidden) { return hidden >= kChunk ? 1 : kChunk / hidden; }
+
+void step_given_rows(meft_ctx &lane, const RowsCall &call, const float *grad, const int32_t *rows, int64_t count,
+                     bool exact) {
+    const int64_t hidden = call.state.hidden;
+    parallel_chunks(lane, count, rows_per_task(hidden), [&](int64_t begin, int64_t end, int32_t) {
+        for (int64_t i = begin; i < end; ++i) {
+            if (exact)
+                exact_row(call, rows[i], grad + i * hidden);
+            else
+                lazy_row(call, rows[i], grad + i * hidden);
+        }
+    });
+}
+
+// Every row of the matrix takes the step; a row that never had a gradient is not even read unless it decays.
+void step_all_rows(meft_ctx &lane, Workspace::Frame &frame, const RowsCall &call, const float *grad,
+                   const int32_t *rows, int64_t count, int64_t total_rows) {
+    const int64_t hidden = call.state.hidden;
+    int32_t *place = frame.take<int32_t>(total_rows);  // of a row in rows, or -1
+    for (int64_t row = 0; row < total_rows; ++row) place[row] = -1;
+    for (int64_t i = 0; i < count; ++i) place[rows[i]] = int32_t(i);
+    parallel_chunks(lane, total_rows, rows_per_task(hidden), [&](int64_t begin, int64_t end, int32_t) {
+        for (int64_t row = begin; row < end; ++row) {
+            if (place[row] >= 0)
+                exact_row(call, row, grad + place[row] * hidden);
+            else if (!may_rest(call, row, call.params->step, true))
+                exact_row(call, row, nullptr);
+        }
+    });
+}
+
+void adamw_rows(meft_ctx &lane, const RowState &state, const float *grad, const int32_t *rows, const float *lr_history,
+                int64_t row_count, int64_t total_rows, const meft_adamw &params) {
+    lane.ran_target = kTarget;
+    Workspace::Frame frame(lane.workspace);
+    RowsCall call = begin_call(frame, state, lr_history, params);
+    const bool dense = params.mode == MEFT_ADAM_DENSE;
+    int64_t oldest = params.step - 1;
+    if (params.mode != MEFT_ADAM_LAZY) {
+        for (int64_t i = 0; i < (dense ? total_rows : row_count); ++i) {
+            const int64_t row = dense ? i : rows[i], from = current_to(state.last_step[row]);
+            if (from < oldest && !may_rest(call, row, params.step - 1, true)) oldest = from;
+        }
+    }
+    make_scalars(frame, call, lr_history, oldest + 1);
+    if (dense)
+        step_all_rows(lane, frame, call, grad, rows, row_count, total_rows);
+    else
+        step_given_rows(lane, call, grad, rows, row_count, params.mode == MEFT_ADAM_LAZY_EXACT);
+}
+
+// Replays one row and says in last_step whether its weights can still move.
+void catch_up_row(const RowsCall &call, int64_t row, float mark_rate, bool all_moments) {
+    const int64_t step = call.params->step, from = current_to(call.state.last_step[row]);
+    vf open = zero();
+    update_row(call.state, row, [&](AdamElements &x, int64_t, auto) {
+        replay(x, call, from, step);
+        open = max(open, not_final(x, mark_rate, call.rates.eps));
+    });
+    const bool final_weights = call.finality && !all_moments && max_of(open) == 0;
+    call.state.last_step[row] = int32_t(final_weights ? -step : step);
+}
+
+void adamw_catch_up(meft_ctx &lane, const RowState &state, const int32_t *blocks, const float *lr_history,
+                    int64_t block_count, int64_t block_rows, bool all_moments, const meft_adamw &params) {
+    lane.ran_target = kTarget;
+    Workspace::Frame frame(lane.workspace);
+    RowsCall call = begin_call(frame, state, lr_history, params);
+    const int64_t step = params.step, count = block_count * block_rows;
+    const auto row_of = [=](int64_t i) { return int64_t(blocks[i / block_rows]) * block_rows + i % block_rows; };
+    int64_t oldest = step;
+    for (int64_t i = 0; i < count; ++i) {
+        const int64_t from = current_to(state.last_step[row_of(i)]);
+        if (from < oldest && !may_rest(call, row_of(i), step, all_moments)) oldest = from;
+    }
+    if (oldest == step) return;
+    make_scalars(frame, call, lr_history, oldest + 1);
+    const float mark_rate = call.finality ? rate_bound(params, kRateSlack * call.highest_before[step], step) : 0;
+    parallel_chunks(lane, count, rows_per_task(state.hidden), [&](int64_t begin, int64_t end, int32_t) {
+        for (int64_t i = begin; i < end; ++i) {
+            const int64_t row = row_of(i);
+            if (!may_rest(call, row, step, all_moments)) catch_up_row(call, row, mark_rate, all_moments);
+        }
+    });
+}
+
+}  // namespace
+
+extern const adamw_kernels adamw_table;
+const adamw_kernels adamw_table = {adamw_dense, adamw_rows, adamw_catch_up};
+
+}  // namespace MEFT_TARGET_NS
+}  // namespace meft

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What backward remembers. A policy runs a list of blocks and decides which residuals live; all give the same gradients. */
+import type { ArenaMark } from "../native/arena.ts";
+import { arenaTensor } from "../ops/arena_tensor.ts";
+import type { Kernels } from "../ops/kernels.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** One step of a stack of blocks, (T,D) to (T,D). Residuals and temporaries lie in the arena. */
+export interface Block<Residuals> {
+  /** Whether backward has anything to do here. Once false for a block, it is false for all blocks below. */
+  readonly needsBackward: boolean;
+  /** @param x (T,D) read     @param y (T,D) written. @mutates y */
+  forward(x: Tensor, y: Tensor): Promise<Residuals>;
+  /** @param dx (T,D) holds dy, and dx afterwards. @mutates dx; residuals are spent */
+  backward(residuals: Residuals, dx: Tensor): Promise<void>;
+}
+
+/** One pass forward, a turn, and back. */
+export interface Pass<Residuals> {
+  readonly blocks: readonly Block<Residuals>[];
+  /** (T,D) input of the first block. */
+  readonly x: Tensor;
+  /** (T,D) gradient: of the last output after the turn, of x (when it was needed) at the end. */
+  readonly dx: Tensor;
+  /** Takes the output y (T,D) of the last block; when blocks need backward, it writes dy into dx. */
+  readonly turn: (y: Tensor) => void;
+}
+
+/** Runs a pass. Everything it took from the arena is given back. @mutates pass.dx */
+export type ActivationPolicy = <Residuals>(k: Kernels, pass: Pass<Residuals>) => Promise<void>;
+
+/** Runs blocks without keeping anything; @returns the last output (T,D), in the arena. */
+export async function forwardOnly<Residuals>(
+  k: Kernels,
+  blocks: readonly Block<Residuals>[],
+  x: Tensor,
+): Promise<Tensor> {
+  if (blocks.length === 0) return x;
+  // Two buffers in turn: a block reads one and writes the other.
+  const outputs = [arenaTensor(k, x.shape), arenaTensor(k, x.shape)] as const;
+  for (const [i, block] of blocks.entries()) {
+    const y = outputs[i % 2 as 0 | 1];
+    const mark = k.arena.mark();
+    await block.forward(x, y);
+    k.arena.release(mark);
+    x = y;
+  }
+  return x;
+}
+
+/** Blocks that backward never reaches, and the rest. */
+export function splitFrozen<Residuals>(
+  blocks: readonly Block<Residuals>[],
+): { frozen: readonly Block<Residuals>[]; trained: readonly Block<Residuals>[] } {
+  const first = blocks.findIndex((block) => block.needsBackward);
+  const count = first < 0 ? blocks.length : first;
+  return { frozen: blocks.slice(0, count), trained: blocks.slice(count) };
+}
+
+/** Runs something and gives back what it took from the arena, also when it fails. */
+export async function releasing<T>(k: Kernels, run: () => Promise<T>): Promise<T> {
+  const mark: ArenaMark = k.arena.mark();
+  try {
+    return await run();
+  } finally {
+    k.arena.release(mark);
+  }
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Keeps all residuals: the fastest, with memory linear in the number of blocks times what a block keeps. */
+import type { ArenaMark } from "../native/arena.ts";
+import { arenaTensor } from "../ops/arena_tensor.ts";
+import type { Kernels } from "../ops/kernels.ts";
+import { forwardOnly, type Pass, releasing, splitFrozen } from "./policy.ts";
+
+/** An {@linkcode ActivationPolicy}. @mutates pass.dx */
+export function storeActivations<Residuals>(k: Kernels, pass: Pass<Residuals>): Promise<void> {
+  return releasing(k, async () => {
+    const { frozen, trained } = splitFrozen(pass.blocks);
+    let x = await forwardOnly(k, frozen, pass.x);
+    const kept: { mark: ArenaMark; residuals: Residuals }[] = [];
+    for (const block of trained) {
+      const mark = k.arena.mark();
+      const y = arenaTensor(k, x.shape);
+      kept.push({ mark, residuals: await block.forward(x, y) });
+      x = y;
+    }
+    pass.turn(x);
+    for (const [i, block] of [...trained.entries()].reverse()) {
+      const { mark, residuals } = kept[i] as { mark: ArenaMark; residuals: Residuals };
+      await block.backward(residuals, pass.dx);
+      k.arena.release(mark); // the block's output too: only the block above, already done, needed it
+    }
+  });
+}

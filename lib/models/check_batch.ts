@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Checks a batch before any of it is used. */
+import { assertInteger, assertLength } from "../core/shape.ts";
+import type { Batch } from "../data/batch.ts";
+
+/**
+ * @throws {RangeError} When lengths disagree, sequences do not follow one another, or an id or target is outside the
+ *   vocabulary
+ */
+export function checkBatch(batch: Batch, vocabSize: number): void {
+  const { ids, positions, starts, targets } = batch;
+  assertLength("positions of the batch", positions, ids.length);
+  assertLength("targets of the batch", targets, ids.length);
+  if (
+    starts[0] !== 0 || starts.at(-1) !== ids.length ||
+    starts.some((start, s) => s > 0 && start < (starts[s - 1] ?? 0))
+  ) {
+    throw new RangeError(
+      `starts of the batch are [${starts}], expected a rise from 0 to its ${ids.length} tokens`,
+    );
+  }
+  for (let t = 0; t < ids.length; t++) {
+    assertInteger(`id of token ${t}`, ids[t] as number, 0, vocabSize - 1);
+    assertInteger(`target of token ${t}`, targets[t] as number, -1, vocabSize - 1);
+    assertInteger(`position of token ${t}`, positions[t] as number, 0);
+  }
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The engine: a decoder over a batch, forward and backward, as composed op pairs. */
+import { forwardOnly, releasing } from "../activations/policy.ts";
+import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../activations/registry.ts";
+import type { Batch } from "../data/batch.ts";
+import { arenaTensor } from "../ops/arena_tensor.ts";
+import { causalSpans } from "../ops/attention.ts";
+import { embeddingBackward, embeddingForward } from "../ops/embedding.ts";
+import { linearForward } from "../ops/linear.ts";
+import { headLossForward, headLossForwardBackward } from "../ops/loss.ts";
+import { rmsNormBackward, rmsNormForward } from "../ops/norm.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { checkBatch } from "./check_batch.ts";
+import { createBlocks, type GradientTap, lowestTrained } from "./block.ts";
+import type { Hooks } from "./hooks.ts";
+import type { Model } from "./model.ts";
+import type { StepContext } from "./step.ts";
+
+/** A loss as sum and count, so that means over several batches are exact. */
+export interface BatchLoss {
+  /** Sum over targets of -log p(target), in f64. */
+  readonly lossSum: number;
+  readonly targetCount: number;
+}
+
+/** Choices of {@linkcode lossAndGradients}. */
+export interface GradientOptions {
+  /** What backward remembers; the gradients are the same. */
+  readonly activations: ActivationPolicyName;
+  /** Scale of the loss whose gradient is taken: 1 / (targets of the whole optimizer step) for the token mean. Not 0. */
+  readonly lossScale: number;
+  /** Called with the gradient of every hidden state, last layer's output (layer L) first; makes all of them be computed. */
+  readonly tap?: GradientTap;
+}
+
+/**
+ * Loss of a batch, nothing kept.
+ *
+ * @throws {RangeError} When the batch contradicts itself or the model
+ */
+export function evaluateLoss(model: Model, batch: Batch, hooks: Hooks): Promise<BatchLoss> {
+  const { kernels: k, weights } = model;
+  return releasing(k, async () => {
+    const hidden = await finalHidden(model, batch, hooks);
+    const { lossSum, count } = headLossForward(k, hidden, weights.head, batch.targets);
+    return { lossSum, targetCount: count };
+  });
+}
+
+/**
+ * Loss of a batch and the gradient of lossScale * lossSum: added to the `grad` of each weight that has one, and handed to
+ * the hooks. Frozen weights cost nothing, and backward ends at the lowest thing that is trained.
+ *
+ * @mutates grads of the model's weights; what the hooks train
+ * @throws {RangeError} When the batch contradicts itself or the model
+ */
+export function lossAndGradients(
+  model: Model,
+  batch: Batch,
+  hooks: Hooks,
+  options: GradientOptions,
+): Promise<BatchLoss> {
+  const { kernels: k, weights } = model;
+  return releasing(k, async () => {
+    const step = batchStep(model, batch, hooks);
+    const lowest = options.tap === undefined ? lowestTrained(weights, hooks) : 0;
+    const blocks = createBlocks(step, weights.layers, lowest, options.tap);
+    const x = embeddingForward(k, batch.ids, weights.embedding);
+    const dx = arenaTensor(k, x.shape);
+    let loss: BatchLoss = { lossSum: 0, targetCount: 0 };
+    const turn = (y: Tensor): void => {
+      loss = lossTurn(model, batch, y, dx, options.lossScale, lowest);
+      options.tap?.(blocks.length, dx);
+    };
+    await ACTIVATION_POLICIES[options.activations](k, { blocks, x, dx, turn });
+    if (lowest === 0) embeddingBackward(k, batch.ids, weights.embedding, dx);
+    return loss;
+  });
+}
+
+/**
+ * All logits (M,V) of a batch, in memory of their own: for tests and small models.
+ *
+ * @throws {RangeError} When the batch contradicts itself or the model
+ */
+export function forwardLogits(model: Model, batch: Batch, hooks: Hooks): Promise<Tensor> {
+  const { kernels: k, weights } = model;
+  return releasing(k, async () => {
+    const hidden = await finalHidden(model, batch, hooks);
+    const shape = [batch.ids.length, weights.head.rows];
+    const logits = { shape, data: k.floats(batch.ids.length * weights.head.rows) };
+    return linearForward(k, hidden, weights.head, { addTo: logits });
+  });
+}
+
+/** (M,D) what the head sees, in the arena. */
+async function finalHidden(model: Model, batch: Batch, hooks: Hooks): Promise<Tensor> {
+  const { kernels: k, weights, config } = model;
+  const step = batchStep(model, batch, hooks);
+  const x = embeddingForward(k, batch.ids, weights.embedding);
+  const y = await forwardOnly(k, createBlocks(step, weights.layers, Infinity), x);
+  return rmsNormForward(k, y, weights.finalNorm, config.rmsNormEps).y;
+}
+
+/** What all layers share for a batch of whole sequences. May take rotary rows from the arena. */
+function batchStep(model: Model, batch: Batch, hooks: Hooks): StepContext {
+  checkBatch(batch, model.config.vocabSize);
+  return {
+    k: model.kernels,
+    config: model.config,
+    hooks,
+    rope: model.rope.rowsFor(batch.positions, batch.starts),
+    spans: causalSpans(batch.starts),
+    extend: null,
+  };
+}
+
+/** Final norm, head and loss, and back to the gradient of y when anything from the final norm down is trained. */
+function lossTurn(
+  model: Model,
+  batch: Batch,
+  y: Tensor,
+  dx: Tensor,
+  scale: number,
+  lowest: number,
+): BatchLoss {
+  const { kernels: k, weights, config } = model;
+  const mark = k.arena.mark();
+  const { y: hidden, residuals } = rmsNormForward(k, y, weights.finalNorm, config.rmsNormEps);
+  const trained = lowest < Infinity;
+  const loss = trained
+    ? headLossForwardBackward(k, hidden, weights.head, batch.targets, { scale })
+    : headLossForward(k, hidden, weights.head, batch.targets);
+  if ("dhidden" in loss && lowest <= 1 + 2 * weights.layers.length) {
+    dx.data.fill(0);
+    rmsNormBackward(k, residuals, weights.finalNorm, loss.dhidden as Tensor, { addTo: dx });
+  }
+  k.arena.release(mark);
+  return { lossSum: loss.lossSum, targetCount: loss.count };
+}

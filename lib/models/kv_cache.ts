@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Decoding with remembered keys and values, several sequences at once. */
+import { forwardOnly, releasing } from "../activations/policy.ts";
+import { account } from "../native/ledger.ts";
+import { arenaTensor } from "../ops/arena_tensor.ts";
+import { embeddingForward } from "../ops/embedding.ts";
+import { linearForward } from "../ops/linear.ts";
+import { rmsNormForward } from "../ops/norm.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { createBlocks } from "./block.ts";
+import type { Hooks } from "./hooks.ts";
+import type { Model } from "./model.ts";
+import type { KeyValues, StepContext } from "./step.ts";
+
+/** Keys and values of S sequences, room for `capacity` tokens each. Use with `using`. */
+export interface KvCache extends Disposable {
+  readonly capacity: number;
+  readonly sequences: number;
+  /** (S) int32: tokens remembered of each sequence. Set one to 0 to begin it anew, or lower to take back tokens. */
+  readonly lengths: Int32Array;
+  /** By layer, (S*capacity,Hkv,Dh): sequence s has rows [s*capacity, s*capacity + lengths[s]). */
+  readonly layers: readonly KeyValues[];
+  /** (S,V): what {@linkcode decodeStep} returns. */
+  readonly logits: Tensor;
+}
+
+/**
+ * Room for decoding.
+ *
+ * @param capacity Tokens a sequence can have, prompt and answer together
+ * @mutates model.kernels.ledger: "cache" and "logits" until the cache is disposed
+ */
+export function createKvCache(model: Model, capacity: number, sequences = 1): KvCache {
+  const { kernels: k, config } = model;
+  const shape = [sequences * capacity, config.numKeyValueHeads, config.headDim];
+  const count = sequences * capacity * config.numKeyValueHeads * config.headDim;
+  const room = (): Tensor => ({ shape, data: k.floats(count) });
+  const layers = Array.from({ length: config.numHiddenLayers }, () => ({ keys: room(), values: room() }));
+  const logits = { shape: [sequences, config.vocabSize], data: k.floats(sequences * config.vocabSize) };
+  const cacheBytes = 2 * layers.length * count * logits.data.BYTES_PER_ELEMENT;
+  let open = true;
+  account(k.ledger, "cache", cacheBytes);
+  account(k.ledger, "logits", logits.data.byteLength);
+  return {
+    capacity,
+    sequences,
+    lengths: new Int32Array(sequences),
+    layers,
+    logits,
+    [Symbol.dispose]() {
+      if (!open) return;
+      open = false;
+      account(k.ledger, "cache", -cacheBytes);
+      account(k.ledger, "logits", -logits.data.byteLength);
+    },
+  };
+}
+
+/**
+ * Appends tokens to each sequence and gives the logits of its last one: the first call takes the prompts, later ones a
+ * token each. A sequence given no tokens is left alone, and so is its row of logits.
+ *
+ * With dynamic rotary scaling, keys keep the rotation of the length they came with, as in transformers; so beyond the
+ * model's full length decoding differs from one forward pass.
+ *
+ * @param ids One Int32Array a sequence
+ * @returns (S,V) logits, overwritten by the next call
+ * @mutates cache
+ * @throws {RangeError} When a sequence outgrows the capacity, or an id is outside the vocabulary
+ */
+export async function decodeStep(
+  model: Model,
+  cache: KvCache,
+  ids: readonly Int32Array[],
+  hooks: Hooks,
+): Promise<Tensor> {
+  const { kernels: k, weights, config } = model;
+  const fresh = layOut(cache, ids, config.vocabSize);
+  if (fresh.ids.length === 0) return cache.logits;
+  await releasing(k, async () => {
+    const step: StepContext = {
+      k,
+      config,
+      hooks,
+      rope: model.rope.rowsFor(fresh.positions, fresh.starts),
+      spans: fresh.spans,
+      extend: (layer, rows) => extend(cache, layer, rows, fresh),
+    };
+    const x = embeddingForward(k, fresh.ids, weights.embedding);
+    const y = await forwardOnly(k, createBlocks(step, weights.layers, Infinity), x);
+    const last = lastRows(model, y, fresh.starts);
+    const { y: hidden } = rmsNormForward(k, last, weights.finalNorm, config.rmsNormEps);
+    const logits = linearForward(k, hidden, weights.head);
+    scatterRows(cache.logits, logits, ids);
+  });
+  ids.forEach((tokens, s) => cache.lengths[s] = (cache.lengths[s] as number) + tokens.length);
+  return cache.logits;
+}
+
+/** New tokens of all sequences, one after the other. */
+interface FreshTokens {
+  readonly ids: Int32Array;
+  readonly positions: Int32Array;
+  /** (S+1) int32: new tokens of sequence s are [starts[s], starts[s+1]). */
+  readonly starts: Int32Array;
+  readonly spans: Int32Array;
+}
+
+function layOut(cache: KvCache, ids: readonly Int32Array[], vocabSize: number): FreshTokens {
+  if (ids.length !== cache.sequences) {
+    throw new RangeError(`${ids.length} sequences of tokens for a cache of ${cache.sequences}`);
+  }
+  const count = ids.reduce((sum, tokens) => sum + tokens.length, 0);
+  const fresh = {
+    ids: new Int32Array(count),
+    positions: new Int32Array(count),
+    starts: new Int32Array(ids.length + 1),
+    spans: new Int32Array(4 * ids.length),
+  };
+  ids.forEach((tokens, s) => {
+    const [begin, before] = [fresh.starts[s] as number, cache.lengths[s] as number];
+    const [end, length] = [begin + tokens.length, before + tokens.length];
+    if (length > cache.capacity) {
+      throw new RangeError(`Sequence ${s} has ${length} tokens, the cache has room for ${cache.capacity}`);
+    }
+    if (!tokens.every((id) => id >= 0 && id < vocabSize)) {
+      throw new RangeError(`Sequence ${s} has token ids outside the vocabulary of ${vocabSize}`);
+    }
+    fresh.ids.set(tokens, begin);
+    for (let i = 0; i < tokens.length; i++) fresh.positions[begin + i] = before + i;
+    fresh.starts[s + 1] = end;
+    fresh.spans.set([begin, end, s * cache.capacity, s * cache.capacity + length], 4 * s);
+  });
+  return fresh;
+}
+
+/** Copies new keys and values behind those of their sequences. @returns the whole layer's. @mutates cache */
+function extend(cache: KvCache, layer: number, rows: KeyValues, { starts }: FreshTokens): KeyValues {
+  const all = cache.layers[layer] as KeyValues;
+  const [, heads = 0, headDim = 0] = rows.keys.shape;
+  const width = heads * headDim;
+  for (let s = 0; s < cache.sequences; s++) {
+    const [begin, end] = [starts[s] as number, starts[s + 1] as number];
+    const to = (s * cache.capacity + (cache.lengths[s] as number)) * width;
+    all.keys.data.set(rows.keys.data.subarray(begin * width, end * width), to);
+    all.values.data.set(rows.values.data.subarray(begin * width, end * width), to);
+  }
+  return all;
+}
+
+/** The last new row of each sequence that has one, in the arena. */
+function lastRows(model: Model, y: Tensor, starts: Int32Array): Tensor {
+  const width = model.config.hiddenSize;
+  const ends = starts.subarray(1).filter((end, s) => end > (starts[s] as number));
+  const last = arenaTensor(model.kernels, [ends.length, width]);
+  ends.forEach((end, i) => last.data.set(y.data.subarray((end - 1) * width, end * width), i * width));
+  return last;
+}
+
+/** @mutates to: the rows of sequences that had tokens */
+function scatterRows(to: Tensor, from: Tensor, ids: readonly Int32Array[]): void {
+  const [, width = 0] = from.shape;
+  let row = 0;
+  ids.forEach((tokens, s) => {
+    if (tokens.length === 0) return;
+    to.data.set(from.data.subarray(row * width, (row + 1) * width), s * width);
+    row++;
+  });
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The qwen2 family: biases on queries, keys and values; windows in the later layers when switched on. */
+import { type Family, optionalWindows, readSharedConfig } from "./config.ts";
+import type { ConfigFields } from "./config_fields.ts";
+import type { ModelConfig } from "./model.ts";
+
+/** `model_type` "qwen2". */
+export const qwen2: Family = {
+  modelType: "qwen2",
+  architecture: "Qwen2ForCausalLM",
+  readConfig(fields: ConfigFields): ModelConfig {
+    const shared = readSharedConfig(fields, qwen2, { numKeyValueHeads: 32, headDim: null });
+    return {
+      ...shared,
+      slidingWindows: optionalWindows(fields, shared.numHiddenLayers),
+      attentionBias: { qkv: true, o: false },
+      mlpBias: false,
+      headNorms: false,
+    };
+  },
+};

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Copies of a model's weights that can be trained: full fine-tuning. */
+import { account } from "../native/ledger.ts";
+import { readFloatsInto } from "../tensor/read_tensor.ts";
+import type { TensorEntry } from "../tensor/safetensors.ts";
+import type { Floats, Weight } from "../tensor/tensor.ts";
+import type { Model } from "./model.ts";
+import { buildWeights } from "./weights.ts";
+
+/** A weight in memory, with its gradient. */
+export interface TrainableWeight extends Weight {
+  readonly data: Float32Array | Float64Array;
+  readonly grad: Floats;
+}
+
+/** A model of which some weights are trained. Disposing it leaves the model it was made from open. */
+export interface TrainableModel extends Model {
+  /** Each trained weight once (a tied head is the embedding), in checkpoint order. */
+  readonly trainable: readonly TrainableWeight[];
+}
+
+/**
+ * A model that shares all frozen weights with `model` and has copies, in the backend's float type and with zero
+ * gradients, of those chosen by name.
+ *
+ * @param isTrained Given the tensor's name in the checkpoint; all weights when absent
+ * @mutates model.kernels.ledger: "parameters" and "gradients" until the copy is disposed
+ */
+export function trainableModel(
+  model: Model,
+  isTrained: (name: string) => boolean = () => true,
+): TrainableModel {
+  const { kernels: k, checkpoint, config } = model;
+  const trainable: TrainableWeight[] = [];
+  const frozen = new Map<string, Weight>();
+  for (const weight of allWeights(model)) frozen.set(weight.name, weight);
+  const weights = buildWeights(config, (name): Weight => {
+    const weight = frozen.get(name) as Weight;
+    if (!isTrained(name)) return weight;
+    const count = weight.rows * weight.cols;
+    const data = k.floats(count);
+    readFloatsInto(data, checkpoint.tensors.get(name) as TensorEntry);
+    const copy: TrainableWeight = { ...weight, dtype: k.float, data, mapped: null, grad: k.floats(count) };
+    trainable.push(copy);
+    return copy;
+  });
+  const bytes = trainable.reduce((sum, { data }) => sum + data.byteLength, 0);
+  let open = true;
+  const hold = (sign: 1 | -1): void => {
+    account(k.ledger, "parameters", sign * bytes);
+    account(k.ledger, "gradients", sign * bytes);
+  };
+  hold(1);
+  return {
+    ...model,
+    weights,
+    trainable,
+    [Symbol.dispose]() {
+      if (open) hold(-1);
+      open = false;
+    },
+  };
+}
+
+/** Every weight of a model once, in checkpoint order. */
+export function allWeights(model: Pick<Model, "config" | "weights">): Weight[] {
+  const { embedding, layers, finalNorm, head } = model.weights;
+  const ofLayers = layers.flatMap((layer) => Object.values(layer) as (Weight | null)[]);
+  const weights = [embedding, ...ofLayers, finalNorm, head].filter((weight) => weight !== null);
+  return [...new Set(weights)];
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+/** How a frozen weight is kept: dense, in the checkpoint's own bytes. */
+import type { WeightDType } from "../core/dtype.ts";
+import { UserError } from "../core/errors.ts";
+import { account } from "../native/ledger.ts";
+import { MappedFile } from "../native/mapped_file.ts";
+import type { Kernels } from "../ops/kernels.ts";
+import { readFloatsInto } from "../tensor/read_tensor.ts";
+import type { TensorEntry } from "../tensor/safetensors.ts";
+import { numel, type Weight } from "../tensor/tensor.ts";
+
+/** Where the weights of one model come from. Disposing it closes its files: no weight of it may be used afterwards. */
+export interface WeightSource extends Disposable {
+  /**
+   * A weight as stored, frozen: a matrix (rows, cols), or a vector as (1, cols).
+   *
+   * @throws {UserError} When no backend can read its dtype, naming it
+   */
+  load(entry: TensorEntry): Weight;
+}
+
+/** Types of weights that a backend reads. */
+const READABLE: Readonly<Record<Kernels["backend"], readonly WeightDType[]>> = {
+  cpu: ["f32", "bf16", "f16"],
+  reference: ["f32", "bf16", "f16", "f64"],
+};
+
+/** What is wrong with a tensor's dtype for this backend, or null. */
+export function weightDTypeProblem(kernels: Pick<Kernels, "backend">, entry: TensorEntry): string | null {
+  const readable: readonly string[] = READABLE[kernels.backend];
+  if (readable.includes(entry.dtype)) return null;
+  return `Tensor "${entry.name}" of ${entry.path} is ${entry.dtype}: the ${kernels.backend} backend reads ${
+    readable.join(", ")
+  }`;
+}
+
+/**
+ * Weights for these kernels: memory-mapped for native ones, never copied; read into f64 for the reference.
+ *
+ * @mutates kernels.ledger: mapped files and read weights count as "weights" until the source is disposed
+ */
+export function openWeights(kernels: Kernels): WeightSource {
+  return kernels.backend === "cpu" ? mappedWeights(kernels) : widenedWeights(kernels);
+}
+
+function mappedWeights(kernels: Kernels): WeightSource {
+  const owned = new DisposableStack();
+  const files = new Map<string, MappedFile>();
+  return {
+    load(entry) {
+      const shape = weightShape(kernels, entry);
+      let file = files.get(entry.path);
+      if (file === undefined) {
+        file = owned.use(MappedFile.open(entry.path, kernels.ledger));
+        files.set(entry.path, file);
+      }
+      return {
+        ...shape,
+        data: null,
+        mapped: { handle: file.handle, offsetBytes: entry.offsetBytes },
+        grad: null,
+      };
+    },
+    [Symbol.dispose]: () => owned.dispose(),
+  };
+}
+
+function widenedWeights(kernels: Kernels): WeightSource {
+  let bytes = 0;
+  return {
+    load(entry) {
+      const shape = weightShape(kernels, entry);
+      const data = new Float64Array(numel(entry.shape));
+      readFloatsInto(data, entry);
+      account(kernels.ledger, "weights", data.byteLength);
+      bytes += data.byteLength;
+      return { ...shape, dtype: "f64", data, mapped: null, grad: null };
+    },
+    [Symbol.dispose]() {
+      account(kernels.ledger, "weights", -bytes);
+      bytes = 0;
+    },
+  };
+}
+
+function weightShape(
+  kernels: Kernels,
+  entry: TensorEntry,
+): Pick<Weight, "name" | "dtype" | "rows" | "cols"> {
+  const problem = weightDTypeProblem(kernels, entry);
+  if (problem !== null) throw new UserError(problem);
+  const [rows = 1, cols = 1] = entry.shape.length === 1 ? [1, ...entry.shape] : entry.shape;
+  return { name: entry.name, dtype: entry.dtype as WeightDType, rows, cols };
+}

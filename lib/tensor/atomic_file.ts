@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Files that are there whole or not at all: written beside their place, synced, then renamed into it. */
+import { basename, dirname, join } from "node:path";
+import { UserError } from "../core/errors.ts";
+
+/** Takes the pieces of a file in order. */
+export type FileWriter = (bytes: Uint8Array) => Promise<void>;
+
+/** Error codes that mean "no room": disk full, quota used up, file too large. */
+const NO_ROOM = ["ENOSPC", "EDQUOT", "EFBIG"];
+
+/**
+ * Creates or replaces a file. Until the last byte is on the disk, what stood there before stands there still; when
+ * anything fails, the unfinished file is removed.
+ *
+ * @param bytesNeeded Size it will have, for the message when there is no room
+ * @throws {UserError} When the disk is full, naming the path and the bytes needed
+ */
+export async function writeFileAtomically(
+  path: string,
+  bytesNeeded: number,
+  write: (writer: FileWriter) => Promise<void>,
+): Promise<void> {
+  const unfinished = join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}.part`);
+  try {
+    using file = await Deno.open(unfinished, { write: true, createNew: true });
+    await write((bytes) => writeAll(file, bytes));
+    await file.sync();
+  } catch (error) {
+    await removeIfThere(unfinished);
+    throw asRoomError(error, path, bytesNeeded);
+  }
+  try {
+    await Deno.rename(unfinished, path);
+  } catch (error) {
+    await removeIfThere(unfinished);
+    throw error;
+  }
+  await syncFolder(dirname(path));
+}
+
+/** Creates or replaces a text file; see {@linkcode writeFileAtomically}. */
+export async function writeTextAtomically(path: string, text: string): Promise<void> {
+  const bytes = new TextEncoder().encode(text);
+  await writeFileAtomically(path, bytes.length, (write) => write(bytes));
+}
+
+async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+  // Pieces of 64 MiB: one write call takes at most 2 GiB.
+  for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done, done + (1 << 26)));
+}
+
+async function removeIfThere(path: string): Promise<void> {
+  try {
+    await Deno.remove(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/** A rename is durable once its folder is synced. */
+async function syncFolder(folder: string): Promise<void> {
+  using handle = await Deno.open(folder, { read: true });
+  await handle.sync();
+}
+
+function asRoomError(error: unknown, path: string, bytesNeeded: number): unknown {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  if (!NO_ROOM.includes(code)) return error;
+  return new UserError(
+    `Cannot write ${path}: it needs ${bytesNeeded} bytes and there is no room (${code}); free some space and try again`,
+    { cause: error },
+  );
+}

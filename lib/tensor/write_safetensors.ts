@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Writes safetensors files, piece by piece. */
+import { BYTES_PER_ELEMENT, type DType } from "../core/dtype.ts";
+import { writeFileAtomically } from "./atomic_file.ts";
+import { numel } from "./tensor.ts";
+
+/** A tensor to write. */
+export interface TensorSource {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** The elements, or a function that gives them in pieces, so that a large tensor never lives twice. */
+  readonly data: ArrayBufferView | (() => Iterable<ArrayBufferView>);
+}
+
+/**
+ * Writes a safetensors file atomically (`lib/tensor/atomic_file.ts`). Tensors lie in the order given, which readers
+ * want largest element first so that every tensor is aligned; the header is padded to a multiple of 8 bytes.
+ *
+ * @throws {UserError} When there is no room on the disk
+ * @throws {RangeError} When a name comes twice, or data and shape disagree
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: readonly TensorSource[],
+  metadata: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const header = new Map<string, unknown>();
+  if (Object.keys(metadata).length > 0) header.set("__metadata__", metadata);
+  let end = 0;
+  for (const tensor of tensors) {
+    if (header.has(tensor.name)) throw new RangeError(`Tensor "${tensor.name}" is given twice for ${path}`);
+    const begin = end;
+    end += tensorBytes(tensor);
+    header.set(tensor.name, {
+      dtype: tensor.dtype.toUpperCase(),
+      shape: tensor.shape,
+      data_offsets: [begin, end],
+    });
+  }
+  const prefix = encodeHeader(header);
+  await writeFileAtomically(path, prefix.length + end, async (write) => {
+    await write(prefix);
+    for (const tensor of tensors) {
+      let written = 0;
+      const pieces = typeof tensor.data === "function" ? tensor.data() : [tensor.data];
+      for (const piece of pieces) {
+        await write(new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength));
+        written += piece.byteLength;
+      }
+      if (written !== tensorBytes(tensor)) {
+        throw new RangeError(
+          `Tensor "${tensor.name}" has ${written} bytes, its shape (${tensor.shape}) needs ${
+            tensorBytes(tensor)
+          }`,
+        );
+      }
+    }
+  });
+}
+
+function tensorBytes(tensor: TensorSource): number {
+  return numel(tensor.shape) * BYTES_PER_ELEMENT[tensor.dtype];
+}
+
+function encodeHeader(header: ReadonlyMap<string, unknown>): Uint8Array {
+  const fields = [...header].map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`);
+  const json = new TextEncoder().encode(`{${fields.join(",")}}`);
+  const padded = Math.ceil(json.length / 8) * 8;
+  const bytes = new Uint8Array(8 + padded).fill(0x20);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(padded), true);
+  bytes.set(json, 8);
+  return bytes;
+}
