@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Contract cases of attention and cross-entropy. */
+import type { AttentionShape } from "../../../lib/ops/kernels.ts";
+import { absolute, type KernelCase, type Outputs } from "../kernel_case.ts";
+import type { Stage } from "../stage.ts";
+
+interface AttentionCase {
+  readonly label: string;
+  readonly shape: AttentionShape;
+  readonly spans: readonly number[];
+}
+
+function attentionCase(
+  label: string,
+  [heads, kvHeads, headDim]: readonly [number, number, number],
+  spans: readonly number[],
+  options: { readonly window?: number; readonly queryRows?: number } = {},
+): AttentionCase {
+  const last = (column: number) => Math.max(0, ...spans.filter((_, i) => i % 4 === column));
+  const queryRows = options.queryRows ?? last(1);
+  const scale = 1 / Math.sqrt(headDim);
+  return {
+    label,
+    spans,
+    shape: { queryRows, keyRows: last(3), heads, kvHeads, headDim, window: options.window ?? 0, scale },
+  };
+}
+
+const WITH_EMPTY = [0, 5, 0, 5, 5, 5, 5, 5, 5, 12, 5, 12];
+
+const ATTENTION: readonly AttentionCase[] = [
+  attentionCase("one token", [1, 1, 1], [0, 1, 0, 1]),
+  attentionCase("no spans", [2, 1, 4], [], { queryRows: 3 }),
+  attentionCase("no rows", [2, 1, 4], []),
+  attentionCase("spans with an empty sequence, as many kv heads", [3, 3, 5], WITH_EMPTY),
+  attentionCase("two queries a kv head", [4, 2, 16], WITH_EMPTY),
+  attentionCase("seven queries a kv head", [7, 1, 33], WITH_EMPTY),
+  attentionCase("a window of one", [2, 1, 8], WITH_EMPTY, { window: 1 }),
+  attentionCase("a window of three", [2, 2, 8], WITH_EMPTY, { window: 3 }),
+  attentionCase("a window longer than the sequences", [2, 2, 8], WITH_EMPTY, { window: 50 }),
+  attentionCase("query rows in no span", [2, 1, 6], [1, 3, 0, 2, 5, 6, 2, 3], { queryRows: 8 }),
+  attentionCase("one query on cached keys", [4, 2, 64], [0, 1, 0, 67, 1, 2, 67, 70], { window: 40 }),
+  attentionCase("new queries after a cached prefix", [2, 1, 17], [0, 4, 0, 9]),
+  attentionCase("sequences longer than a tile", [2, 1, 20], [0, 131, 0, 131, 131, 200, 131, 200]),
+  attentionCase("a window in sequences longer than a tile", [2, 1, 20], [0, 131, 0, 131], { window: 70 }),
+];
+
+function inputs(stage: Stage, { shape }: AttentionCase) {
+  const queries = shape.queryRows * shape.heads * shape.headDim;
+  const keys = shape.keyRows * shape.kvHeads * shape.headDim;
+  return {
+    queries,
+    keys,
+    q: stage.normal("q", queries, 2),
+    k: stage.normal("k", keys),
+    v: stage.normal("v", keys),
+    dO: stage.normal("dO", queries),
+    spans: (spans: readonly number[]) => Int32Array.from(spans),
+  };
+}
+
+function forward(stage: Stage, test: AttentionCase): Outputs {
+  const { queries, q, k, v, spans } = inputs(stage, test);
+  const [o, lse] = [stage.output(queries), stage.output(test.shape.queryRows * test.shape.heads)];
+  stage.k.attentionForward(o, lse, q, k, v, spans(test.spans), test.shape);
+  return { o, lse: onlyCovered(lse as Float64Array, test) };
+}
+
+/** lse of rows in a span: that of other rows says nothing. */
+function onlyCovered(lse: Float64Array, { shape, spans }: AttentionCase): Float64Array {
+  const covered = new Set<number>();
+  for (let s = 0; s < spans.length; s += 4) {
+    for (let row = spans[s] as number; row < (spans[s + 1] as number); row++) covered.add(row);
+  }
+  return Float64Array.from(lse).filter((_, i) => covered.has(Math.floor(i / shape.heads)));
+}
+
+function backward(stage: Stage, test: AttentionCase): Outputs {
+  const { queries, keys, q, k, v, dO, spans } = inputs(stage, test);
+  const [o, lse] = [stage.output(queries), stage.output(test.shape.queryRows * test.shape.heads)];
+  stage.k.attentionForward(o, lse, q, k, v, spans(test.spans), test.shape);
+  const [dq, dk, dv] = [stage.output(queries), stage.output(keys), stage.output(keys)];
+  stage.k.attentionBackward(dq, dk, dv, dO, q, k, v, o, lse, spans(test.spans), test.shape);
+  return { dq, dk, dv };
+}
+
+/**
+ * Magnitudes. A score s has terms S = scale * sum |q||k|; p = exp(s - lse) carries a relative error in proportion to
+ * 1 + 2 max S, so P = p (1 + 2 max S). Then o: P|v|, dv: P|do|, and with DS = P (|do||v| + |do||O|) scale,
+ * dq: DS|k|, dk: DS|q|.
+ */
+function magnitudes(stage: Stage, test: AttentionCase): Outputs {
+  const { queries, keys, q, k, v, dO } = inputs(stage, test);
+  const { shape } = test;
+  const { headDim: D, heads, kvHeads, scale } = shape;
+  const o = new Float64Array(queries);
+  const [dq, dk, dv] = [new Float64Array(queries), new Float64Array(keys), new Float64Array(keys)];
+  const lse: number[] = [];
+  const dot = (a: ArrayLike<number>, i: number, b: ArrayLike<number>, j: number, term = (x: number) => x) => {
+    let sum = 0;
+    for (let d = 0; d < D; d++) sum += term((a[i + d] as number) * (b[j + d] as number));
+    return sum;
+  };
+  const addTo = (to: Float64Array, i: number, factor: number, from: ArrayLike<number>, j: number) => {
+    for (let d = 0; d < D; d++) to[i + d] = (to[i + d] as number) + factor * Math.abs(from[j + d] as number);
+  };
+  for (let s = 0; s < test.spans.length; s += 4) {
+    const [q0, q1, k0, k1] = test.spans.slice(s, s + 4) as [number, number, number, number];
+    for (let row = q0; row < q1; row++) {
+      const to = k1 - (q1 - 1 - row);
+      const from = shape.window > 0 ? Math.max(k0, to - shape.window) : k0;
+      for (let head = 0; head < heads; head++) {
+        const at = (row * heads + head) * D;
+        const seen = Array.from(
+          { length: to - from },
+          (_, i) => ((from + i) * kvHeads + Math.floor(head * kvHeads / heads)) * D,
+        );
+        const scores = seen.map((key) => scale * dot(q, at, k, key));
+        const largest = scale * Math.max(0, ...seen.map((key) => dot(q, at, k, key, Math.abs)));
+        const sum = scores.reduce((total, score) => total + Math.exp(score), 0);
+        lse.push(Math.abs(Math.log(sum)) + 1 + 2 * largest);
+        const P = scores.map((score) => Math.exp(score) / sum * (1 + 2 * largest));
+        seen.forEach((key, i) => addTo(o, at, P[i] as number, v, key));
+        seen.forEach((key, i) => {
+          const terms = dot(dO, at, v, key, Math.abs) + dot(dO, at, o, at, Math.abs);
+          const DS = (P[i] as number) * terms * scale;
+          addTo(dv, key, P[i] as number, dO, at);
+          addTo(dq, at, DS, k, key);
+          addTo(dk, key, DS, q, at);
+        });
+      }
+    }
+  }
+  return { o, lse: Float64Array.from(lse), dq, dk, dv };
+}
+
+const LOGITS = [[0, 5], [1, 1], [3, 17], [4, 130], [2, 1031]] as const;
+
+function crossEntropy(stage: Stage, tokens: number, vocabulary: number, scale: number): Outputs {
+  const targets = Int32Array.from({ length: tokens }, (_, t) => t === 1 ? -1 : (7 * t + 3) % vocabulary);
+  const [loss, logits] = [stage.output(tokens), stage.normal("logits", tokens * vocabulary, 5)];
+  stage.k.crossEntropy(loss, logits, targets, vocabulary, scale);
+  return { loss, logits };
+}
+
+/** loss = lse - logit; p = exp(logit - lse) carries a relative error in proportion to 1 + |logit| + |lse|. */
+function crossEntropyMagnitudes(stage: Stage, tokens: number, vocabulary: number, scale: number): Outputs {
+  const logits = stage.normal("logits", tokens * vocabulary, 5);
+  const largest = absolute(logits).reduce((a, b) => Math.max(a, b), 0) + Math.log(vocabulary);
+  const oracle = crossEntropy(stage, tokens, vocabulary, scale).logits as Float64Array;
+  return {
+    loss: new Float64Array(tokens).fill(1 + 2 * largest),
+    // A gradient is scale * p, but for the target scale * (p - 1), the only one that is not positive.
+    logits: scale === 0 ? absolute(logits) : oracle.map((g) => (g < 0 ? scale : g) * (1 + 2 * largest)),
+  };
+}
+
+/** Cases of this family. */
+export const attentionCases: readonly KernelCase[] = [
+  ...ATTENTION.flatMap((test): KernelCase[] => [
+    {
+      name: `attentionForward() of ${test.label}`,
+      run: (stage) => forward(stage, test),
+      magnitudes: (stage) => magnitudes(stage, test),
+    },
+    {
+      name: `attentionBackward() of ${test.label}`,
+      run: (stage) => backward(stage, test),
+      magnitudes: (stage) => magnitudes(stage, test),
+      multiple: 8, // o and lse too come from the kernels
+    },
+  ]),
+  ...LOGITS.flatMap(([tokens, vocabulary]) =>
+    [0, 0.125].map((scale): KernelCase => ({
+      name: `crossEntropy() of (T,V) = (${tokens},${vocabulary}) ${
+        scale === 0 ? "leaves" : "replaces"
+      } the logits`,
+      run: (stage) => crossEntropy(stage, tokens, vocabulary, scale),
+      magnitudes: (stage) => crossEntropyMagnitudes(stage, tokens, vocabulary, scale),
+    }))
+  ),
+  {
+    name: "crossEntropy() of logits far apart is 0 or their distance",
+    run(stage) {
+      const [loss, logits] = [stage.output(2), stage.values([1000, -1000, 0, 1000, -1000, 0])];
+      stage.k.crossEntropy(loss, logits, Int32Array.of(0, 1), 3, 1);
+      return { loss, logits };
+    },
+  },
+];

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Contract cases of norms, rotary embedding, activations, sums and random numbers. */
+import { absolute, type KernelCase, type Outputs } from "../kernel_case.ts";
+import { type Stage, weightMagnitudes } from "../stage.ts";
+
+const COUNTS = [0, 1, 3, 15, 16, 17, 1009];
+const ROWS = [[0, 4], [1, 1], [3, 7], [2, 16], [5, 33], [4, 130]] as const;
+
+/** Kernels that return a number give it as an array of one. */
+const number = (x: number): Float64Array => Float64Array.of(x);
+
+function rmsNorm(stage: Stage, rows: number, D: number): Outputs {
+  const [y, rstd] = [stage.output(rows * D), stage.output(rows)];
+  stage.k.rmsNormForward(y, rstd, stage.normal("x", rows * D), stage.weight("w", 1, D, "bf16"), rows, 1e-5);
+  return { y, rstd };
+}
+
+function rmsNormGradient(stage: Stage, rows: number, D: number, accumulate: boolean): Outputs {
+  const x = stage.normal("x", rows * D);
+  const w = stage.weight("w", 1, D, "f16");
+  const rstd = rmsNorm(stage, rows, D).rstd as Float64Array;
+  const dx = accumulate ? stage.normal("dx", rows * D) : stage.output(rows * D);
+  const dweight = accumulate ? stage.normal("dweight", D) : null;
+  stage.k.rmsNormBackward(dx, dweight, stage.normal("dy", rows * D), x, rstd, w, rows, accumulate);
+  return dweight ? { dx, dweight } : { dx };
+}
+
+/** dx = rstd * (w*dy - n * mean(w*dy*n)) by the magnitudes of its terms. */
+function rmsNormMagnitudes(stage: Stage, rows: number, D: number, accumulate: boolean): Outputs {
+  const at = (name: string, count: number) => absolute(stage.normal(name, count));
+  const [x, dy] = [at("x", rows * D), at("dy", rows * D)];
+  const w = weightMagnitudes(stage.weight("w", 1, D, "f16"));
+  const rstd = rmsNorm(stage, rows, D).rstd as Float64Array;
+  const dx = accumulate ? at("dx", rows * D) : new Float64Array(rows * D);
+  const dweight = accumulate ? at("dweight", D) : null;
+  for (let t = 0; t < rows; t++) {
+    const r = rstd[t] as number;
+    const n = Array.from(x.subarray(t * D, (t + 1) * D), (value) => value * r);
+    const wdy = n.map((_, i) => (w[i] as number) * (dy[t * D + i] as number));
+    const mean = n.reduce((sum, value, i) => sum + value * (wdy[i] as number), 0) / D;
+    n.forEach((value, i) => {
+      dx[t * D + i] = (dx[t * D + i] as number) + r * ((wdy[i] as number) + value * mean);
+      if (dweight) dweight[i] = (dweight[i] as number) + (dy[t * D + i] as number) * value;
+    });
+  }
+  return dweight ? { dx, dweight } : { dx };
+}
+
+const POSITIONS = Int32Array.of(4, 0, 0, 2, 3);
+
+function rotary(stage: Stage, heads: number, headDim: number, inverse: boolean): Outputs {
+  const x = stage.normal("x", POSITIONS.length * heads * headDim);
+  const [cos, sin] = [stage.normal("cos", 5 * headDim / 2), stage.normal("sin", 5 * headDim / 2)];
+  stage.k.ropeApply(x, cos, sin, POSITIONS, heads, headDim, inverse);
+  return { x };
+}
+
+/** |a cos| + |b sin| and |b cos| + |a sin|: the sums without cancellation. */
+function rotaryMagnitudes(stage: Stage, heads: number, headDim: number): Outputs {
+  const half = headDim / 2;
+  const x = absolute(stage.normal("x", POSITIONS.length * heads * headDim));
+  const [cos, sin] = [absolute(stage.normal("cos", 5 * half)), absolute(stage.normal("sin", 5 * half))];
+  return {
+    x: x.map((value, i) => {
+      const inHead = i % headDim;
+      const row = (POSITIONS[Math.floor(i / (heads * headDim))] as number) * half + inHead % half;
+      const other = x[inHead < half ? i + half : i - half] as number;
+      return value * (cos[row] as number) + other * (sin[row] as number);
+    }),
+  };
+}
+
+function swigluGradient(stage: Stage, count: number, inPlace: boolean): Outputs {
+  const [gate, up, dy] = [
+    stage.normal("gate", count, 4),
+    stage.normal("up", count),
+    stage.normal("dy", count),
+  ];
+  const dgate = inPlace ? gate : stage.output(count);
+  const dup = inPlace ? up : stage.output(count);
+  stage.k.swigluBackward(dgate, dup, dy, gate, up);
+  return { dgate, dup };
+}
+
+function swigluGradientMagnitudes(stage: Stage, count: number): Outputs {
+  const [gate, up, dy] = [
+    stage.normal("gate", count, 4),
+    stage.normal("up", count),
+    stage.normal("dy", count),
+  ];
+  const s = (i: number) => 1 / (1 + Math.exp(-(gate[i] as number)));
+  const dgate = Float64Array.from(
+    gate,
+    (g, i) => Math.abs((dy[i] as number) * (up[i] as number)) * s(i) * (1 + Math.abs(g)),
+  );
+  return { dgate, dup: Float64Array.from(gate, (g, i) => Math.abs((dy[i] as number) * g) * s(i)) };
+}
+
+function swigluExtremes(stage: Stage): Outputs {
+  const gate = stage.values([-1000, -90, -87.5, 0, 20, 90, 1000]);
+  const y = stage.output(gate.length);
+  stage.k.swigluForward(y, gate, stage.values(new Float64Array(gate.length).fill(1.5)));
+  return { y };
+}
+
+const outputMagnitudes = (_: Stage, oracle: Outputs): Outputs =>
+  Object.fromEntries(Object.entries(oracle).map(([name, values]) => [name, absolute(values)]));
+
+function perCount(count: number): KernelCase[] {
+  return [
+    {
+      name: `swigluForward() of ${count} elements`,
+      run(stage) {
+        const y = stage.output(count);
+        stage.k.swigluForward(y, stage.normal("gate", count, 4), stage.normal("up", count));
+        return { y };
+      },
+      magnitudes: outputMagnitudes,
+    },
+    ...[false, true].map((inPlace): KernelCase => ({
+      name: `swigluBackward() of ${count} elements${inPlace ? " in place" : ""}`,
+      run: (stage) => swigluGradient(stage, count, inPlace),
+      magnitudes: (stage) => swigluGradientMagnitudes(stage, count),
+      multiple: 8, // a quotient and four products, each rounded
+    })),
+    {
+      name: `reluForward() and reluBackward() of ${count} elements are exact`,
+      run(stage) {
+        const [y, dx] = [stage.output(count), stage.output(count)];
+        stage.k.reluForward(y, stage.normal("x", count));
+        stage.k.reluBackward(dx, stage.normal("dy", count), y);
+        return { y, dx };
+      },
+    },
+    {
+      name: `add() of ${count} elements`,
+      run(stage) {
+        const y = stage.normal("y", count);
+        stage.k.add(y, stage.normal("x", count));
+        return { y };
+      },
+      magnitudes: outputMagnitudes,
+    },
+    {
+      name: `sumSquares() of ${count} elements`,
+      run: (stage) => ({ sum: number(stage.k.sumSquares(stage.normal("x", count))) }),
+      // Squares of f32 are exact in f64: only the order of an f64 sum differs.
+      magnitudes: (_, oracle) => ({
+        sum: (oracle.sum as Float64Array).map((sum) => sum * 2 ** -29 * count / 4),
+      }),
+    },
+    {
+      name: `randomNormal() of ${count} elements`,
+      run(stage) {
+        const out = stage.output(count);
+        stage.k.randomNormal(out, 0xfedcba98, 3, 0.25);
+        return { out };
+      },
+      magnitudes: outputMagnitudes,
+      multiple: 1, // computed in f64 everywhere: only the last rounding differs
+    },
+  ];
+}
+
+/** Cases of this family. */
+export const elementwiseCases: readonly KernelCase[] = [
+  ...COUNTS.flatMap(perCount),
+  {
+    name: "swigluForward() of a very small or large gate is 0 or the product",
+    run: swigluExtremes,
+    // Where exp(-gate) leaves the range of f32 the result may be 0: it is below the smallest normal number times gate.
+    magnitudes: (_, oracle) => ({ y: absolute(oracle.y as Float64Array).map((y) => y + 2 ** -100) }),
+  },
+  {
+    name: "sumSquares() of an infinity or NaN is not finite",
+    run: (stage) => ({
+      finite: Int32Array.from(
+        [[1, Infinity], [NaN, 2], [1, 2]],
+        (x) => Number(Number.isFinite(stage.k.sumSquares(stage.values(x)))),
+      ),
+    }),
+  },
+  ...ROWS.flatMap(([rows, D]): KernelCase[] => [
+    {
+      name: `rmsNormForward() of (rows,D) = (${rows},${D})`,
+      run: (stage) => rmsNorm(stage, rows, D),
+      magnitudes: outputMagnitudes,
+    },
+    ...[false, true].map((accumulate): KernelCase => ({
+      name: `rmsNormBackward() of (rows,D) = (${rows},${D}) ${accumulate ? "accumulates" : "writes"}`,
+      run: (stage) => rmsNormGradient(stage, rows, D, accumulate),
+      magnitudes: (stage) => rmsNormMagnitudes(stage, rows, D, accumulate),
+      multiple: 8, // rstd too comes from the kernels
+    })),
+  ]),
+  ...([[1, 2, false], [3, 6, true], [2, 32, false], [5, 34, true]] as const).map((
+    [heads, headDim, inverse],
+  ): KernelCase => ({
+    name: `ropeApply() of ${heads} heads of ${headDim}${inverse ? ", inverse" : ""}`,
+    run: (stage) => rotary(stage, heads, headDim, inverse),
+    magnitudes: (stage) => rotaryMagnitudes(stage, heads, headDim),
+  })),
+];

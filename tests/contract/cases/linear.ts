@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Contract cases of matrix products and embedding. */
+import { type KernelCase, onAbsoluteInputs, type Outputs } from "../kernel_case.ts";
+import type { Stage, StoredDType } from "../stage.ts";
+
+/** Tokens, inputs, outputs: around vector and tile widths, primes, and sums longer than a block. */
+const SIZES = [
+  [0, 3, 2],
+  [1, 1, 1],
+  [5, 16, 17],
+  [7, 31, 15],
+  [2, 33, 64],
+  [33, 37, 65],
+  [17, 130, 131],
+  [3, 1031, 5],
+  [70, 257, 19],
+] as const;
+const DTYPES = ["f32", "bf16", "f16"] as const;
+
+function forward(
+  stage: Stage,
+  [T, I, O]: readonly number[],
+  dtype: StoredDType,
+  accumulate: boolean,
+): Outputs {
+  const [tokens, cols, rows] = [T, I, O] as [number, number, number];
+  const y = accumulate ? stage.normal("y", tokens * rows) : stage.output(tokens * rows);
+  const bias = accumulate ? null : stage.weight("bias", 1, rows, dtype);
+  stage.k.linearForward(
+    y,
+    stage.normal("x", tokens * cols),
+    stage.weight("w", rows, cols, dtype),
+    bias,
+    tokens,
+    accumulate,
+  );
+  return { y };
+}
+
+function backwardData(
+  stage: Stage,
+  [T, I, O]: readonly number[],
+  dtype: StoredDType,
+  accumulate: boolean,
+): Outputs {
+  const [tokens, cols, rows] = [T, I, O] as [number, number, number];
+  const dx = accumulate ? stage.normal("dx", tokens * cols) : stage.output(tokens * cols);
+  const dy = stage.normal("dy", tokens * rows);
+  stage.k.linearBackwardData(dx, dy, stage.weight("w", rows, cols, dtype), tokens, accumulate);
+  return { dx };
+}
+
+function backwardWeight(stage: Stage, [T, I, O]: readonly number[], withBias: boolean): Outputs {
+  const [tokens, cols, rows] = [T, I, O] as [number, number, number];
+  const dweight = stage.normal("dweight", rows * cols);
+  const dbias = withBias ? stage.normal("dbias", rows) : null;
+  const [dy, x] = [stage.normal("dy", tokens * rows), stage.normal("x", tokens * cols)];
+  stage.k.linearBackwardWeight(dweight, dbias, dy, x, tokens, rows, cols);
+  return dbias ? { dweight, dbias } : { dweight };
+}
+
+function embedding(stage: Stage, ids: readonly number[], hidden: number, dtype: StoredDType): Outputs {
+  const vocabulary = 11;
+  const tokens = Int32Array.from(ids);
+  const y = stage.output(ids.length * hidden);
+  stage.k.embeddingForward(y, tokens, stage.weight("w", vocabulary, hidden, dtype));
+  return { y };
+}
+
+function embeddingGradient(stage: Stage, ids: readonly number[], hidden: number): Outputs {
+  const vocabulary = 11;
+  const dweight = stage.normal("dweight", vocabulary * hidden);
+  const dy = stage.normal("dy", ids.length * hidden);
+  stage.k.embeddingBackward(dweight, Int32Array.from(ids), dy, vocabulary, hidden);
+  return { dweight };
+}
+
+function sums(name: string, run: KernelCase["run"]): KernelCase {
+  return { name, run, magnitudes: onAbsoluteInputs(run) };
+}
+
+const IDS = [3, 0, 10, 3, 3, 7];
+
+/** Cases of this family. */
+export const linearCases: readonly KernelCase[] = [
+  ...SIZES.flatMap((size, i) => {
+    const dtype = DTYPES[i % 3] as StoredDType;
+    const label = `of (T,I,O) = (${size}) and a ${dtype} weight`;
+    return [
+      sums(`linearForward() ${label} adds the bias`, (stage) => forward(stage, size, dtype, false)),
+      sums(`linearForward() ${label} accumulates`, (stage) => forward(stage, size, dtype, true)),
+      sums(`linearBackwardData() ${label} writes`, (stage) => backwardData(stage, size, dtype, false)),
+      sums(`linearBackwardData() ${label} accumulates`, (stage) => backwardData(stage, size, dtype, true)),
+      sums(
+        `linearBackwardWeight() of (T,I,O) = (${size}) accumulates`,
+        (stage) => backwardWeight(stage, size, i % 2 === 0),
+      ),
+    ];
+  }),
+  ...DTYPES.map((dtype) =>
+    sums(`linearForward() of a ${dtype} weight`, (stage) => forward(stage, [6, 48, 35], dtype, true))
+  ),
+  ...DTYPES.map((dtype): KernelCase => ({
+    name: `embeddingForward() copies rows of a ${dtype} table`,
+    run: (stage) => embedding(stage, IDS, 19, dtype),
+  })),
+  { name: "embeddingForward() of no tokens", run: (stage) => embedding(stage, [], 3, "f32") },
+  sums("embeddingBackward() sums repeated ids", (stage) => embeddingGradient(stage, IDS, 19)),
+  sums("embeddingBackward() of no tokens leaves the gradient", (stage) => embeddingGradient(stage, [], 5)),
+];

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Contract cases of row matrices and AdamW, dense and by rows. */
+import type { AdamMode, AdamwStep, RowMoments } from "../../../lib/ops/kernels.ts";
+import { absolute, type KernelCase, type Outputs } from "../kernel_case.ts";
+import type { Stage } from "../stage.ts";
+
+const ROWS = 12;
+const STEPS = 9;
+
+/** Hyper-parameters that f32 holds exactly, so that every backend means the same numbers. */
+function hyper(stage: Stage, step: number, lr: (step: number) => number): AdamwStep {
+  const lrHistory = stage.values(Array.from({ length: step }, (_, i) => Math.fround(lr(i + 1))));
+  const [beta1, beta2, eps, weightDecay] = [0.9, 0.999, 1e-8, 0.0625].map(Math.fround) as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  return { step, beta1, beta2, eps, weightDecay, gradScale: 0.5, lrHistory };
+}
+
+const decaying = (step: number) => 0.05 / step;
+
+function dense(stage: Stage, count: number, step: number): Outputs {
+  const [w, m] = [stage.normal("w", count), stage.normal("m", count, 0.1)];
+  const v = stage.normal("v", count, 0.1);
+  v.forEach((x, i) => v[i] = x * x);
+  stage.k.adamwDense(w, m, v, stage.normal("grad", count), hyper(stage, step, decaying));
+  return { w, m, v };
+}
+
+/** w moves by lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps): by the magnitudes of m's two terms. */
+function denseMagnitudes(stage: Stage, count: number, step: number, oracle: Outputs): Outputs {
+  const { beta1, beta2, eps, gradScale, lrHistory } = hyper(stage, step, decaying);
+  const stepSize = (lrHistory[step - 1] as number) / (1 - beta1 ** step);
+  const grad = absolute(stage.normal("grad", count));
+  const m = absolute(stage.normal("m", count, 0.1))
+    .map((x, i) => beta1 * x + (1 - beta1) * gradScale * (grad[i] as number));
+  const v = oracle.v as Float64Array;
+  const w = absolute(stage.normal("w", count)).map((x, i) =>
+    x + 3 * stepSize * (m[i] as number) / (Math.sqrt((v[i] as number) / (1 - beta2 ** step)) + eps)
+  );
+  return { w, m, v };
+}
+
+/** Rows with a gradient at each step; some steps have none, some rows never one. */
+function touched(step: number): number[] {
+  return [7, 0, 3, 10, 4].filter((row) => (row + step * step) % 3 === 0);
+}
+
+async function rows(stage: Stage, cols: number, mode: AdamMode, flush: boolean): Promise<Outputs> {
+  const { k } = stage;
+  const matrix = stage.rowMatrix("w", ROWS, cols);
+  const moments: RowMoments = {
+    m: stage.values(new Float64Array(ROWS * cols)),
+    v: stage.values(new Float64Array(ROWS * cols)),
+    lastStep: stage.intOutput(ROWS).fill(0),
+  };
+  for (let step = 1; step <= STEPS; step++) {
+    const mine = Int32Array.from(touched(step));
+    const grad = stage.normal(`grad ${step}`, mine.length * cols);
+    await k.adamwRows(matrix, moments, grad, mine, mine.length, mode, hyper(stage, step, decaying));
+  }
+  if (flush) {
+    // Blocks of three rows, in increasing order, some of them current already.
+    for (const blocks of [[0, 2], [0, 1, 3]]) {
+      const upTo = hyper(stage, STEPS, decaying);
+      await k.adamwRowsCatchUp(matrix, moments, Int32Array.from(blocks), 3, true, upTo);
+    }
+  }
+  const w = stage.output(ROWS * cols);
+  k.rowMatrixRead(w, matrix, 0);
+  return {
+    w,
+    m: moments.m,
+    v: moments.v,
+    ...(flush || mode === "dense" ? { lastStep: moments.lastStep } : {}),
+  };
+}
+
+/**
+ * m and v are means of gradients and their squares, so the largest of each bounds their terms. A step moves w by at most
+ * lr (1-b1)/sqrt(1-b2), about 3.2 lr, and an error of m counts as much; nine steps of it.
+ */
+function rowsMagnitudes(stage: Stage, cols: number): Outputs {
+  const draws = Array.from(
+    { length: STEPS },
+    (_, i) => stage.normal(`grad ${i + 1}`, touched(i + 1).length * cols),
+  );
+  const largest = Math.max(...draws.map((grad) => Math.max(0, ...absolute(grad)))) * 0.5;
+  const w = new Float64Array(ROWS * cols);
+  stage.k.rowMatrixRead(w, stage.rowMatrix("w", ROWS, cols), 0);
+  const count = ROWS * cols;
+  return {
+    w: absolute(w).map((x) => x + STEPS * 0.05 * 10),
+    m: new Float64Array(count).fill(largest * 0.2),
+    v: new Float64Array(count).fill(largest ** 2 * 0.002),
+  };
+}
+
+function planes(stage: Stage, rowCount: number, cols: number): Outputs {
+  const matrix = stage.rowMatrix("w", rowCount, cols);
+  const middle = Math.floor(rowCount / 2);
+  if (rowCount > 0) stage.k.rowMatrixWrite(matrix, stage.normal("row", cols), middle);
+  const [all, one] = [stage.output(rowCount * cols), stage.output(rowCount > 0 ? cols : 0)];
+  stage.k.rowMatrixRead(all, matrix, 0);
+  if (rowCount > 0) stage.k.rowMatrixRead(one, matrix, middle);
+  return { all, one };
+}
+
+/** Cases of this family. */
+export const rowCases: readonly KernelCase[] = [
+  ...[[0, 3], [1, 1], [5, 7], [3, 33]].map(([rowCount, cols]): KernelCase => ({
+    name: `rowMatrixWrite() and rowMatrixRead() of (${rowCount},${cols}) keep every bit`,
+    run: (stage) => planes(stage, rowCount as number, cols as number),
+  })),
+  ...[[0, 1], [1, 1], [17, 2], [37, 1], [1009, 1000]].map(([count, step]): KernelCase => ({
+    name: `adamwDense() of ${count} elements at step ${step}`,
+    run: (stage) => dense(stage, count as number, step as number),
+    magnitudes: (stage, oracle) => denseMagnitudes(stage, count as number, step as number, oracle),
+  })),
+  ...[1, 7, 16, 33].flatMap((cols) =>
+    ([["dense", false], ["lazy", false], ["lazy-exact", false], ["lazy-exact", true]] as const).map((
+      [mode, flush],
+    ): KernelCase => ({
+      name: `adamwRows() of ${cols} columns, ${mode}${flush ? ", then adamwRowsCatchUp()" : ""}`,
+      run: (stage) => rows(stage, cols, mode, flush),
+      magnitudes: (stage) => rowsMagnitudes(stage, cols),
+    }))
+  ),
+];

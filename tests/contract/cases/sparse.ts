@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Contract cases of the sparse adapter: route, forward, touch and backward in one run, every mode and odd size. */
+import assert from "node:assert/strict";
+import type { Gate, Scope, SparsePairs, SparseRouting, SparseShape } from "../../../lib/ops/kernels.ts";
+import type { Floats } from "../../../lib/tensor/tensor.ts";
+import type { KernelCase, Outputs } from "../kernel_case.ts";
+import type { Stage } from "../stage.ts";
+import { sparseMagnitudes } from "./sparse_magnitudes.ts";
+
+/** One adapter call. */
+export interface SparseCase {
+  readonly label: string;
+  readonly shape: SparseShape;
+  readonly frozenKeys: boolean;
+  readonly frozenRouter: boolean;
+  /** Small whole numbers, so that scores tie and every backend computes them exactly. */
+  readonly ties: boolean;
+  /** Every token prefers the last expert. */
+  readonly oneExpert: boolean;
+}
+
+type Options = Partial<Omit<SparseCase, "label" | "shape">> & {
+  readonly gate?: Gate;
+  readonly scope?: Scope;
+};
+
+function sparseCase(
+  label: string,
+  [tokens, hidden, neurons, experts, activeExperts, topK]: readonly [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ],
+  options: Options = {},
+): SparseCase {
+  const { gate = "raw", scope = "token" } = options;
+  return {
+    label: `${gate} gate, ${scope} scope, ${label}`,
+    shape: { gate, scope, tokens, hidden, neurons, experts, activeExperts, topK },
+    frozenKeys: options.frozenKeys ?? false,
+    frozenRouter: options.frozenRouter ?? gate === "none",
+    ties: options.ties ?? false,
+    oneExpert: options.oneExpert ?? false,
+  };
+}
+
+const GATES: readonly Gate[] = ["raw", "softmax", "sigmoid", "none"];
+const SCOPES: readonly Scope[] = ["token", "union"];
+
+const CASES: readonly SparseCase[] = [
+  ...GATES.flatMap((gate) =>
+    SCOPES.flatMap((scope) => [
+      sparseCase("odd sizes", [7, 19, 24, 6, 2, 3], { gate, scope }),
+      sparseCase("ties", [9, 5, 12, 4, 2, 3], {
+        gate: gate === "softmax" ? "none" : gate,
+        scope,
+        ties: true,
+      }),
+      sparseCase("no tokens", [0, 3, 6, 3, 1, 2], { gate, scope }),
+    ])
+  ).filter((test, i, all) => all.findIndex(({ label }) => label === test.label) === i),
+  sparseCase("one token, one neuron, one column", [1, 1, 1, 1, 1, 1]),
+  sparseCase("primes", [11, 13, 35, 7, 3, 5]),
+  sparseCase("K beyond the candidates", [6, 16, 12, 6, 2, 50]),
+  sparseCase("K = R and N = 1", [5, 17, 23, 1, 1, 23], { gate: "none" }),
+  sparseCase("all experts active", [6, 9, 20, 5, 5, 4], { gate: "softmax" }),
+  sparseCase("one neuron an expert", [8, 12, 31, 31, 8, 4]),
+  sparseCase("one expert taking all", [40, 15, 24, 4, 1, 3], { oneExpert: true }),
+  sparseCase("frozen keys", [7, 19, 24, 6, 2, 3], { frozenKeys: true }),
+  sparseCase("frozen router", [7, 19, 24, 6, 2, 3], { frozenRouter: true, gate: "sigmoid" }),
+  sparseCase("many tokens", [150, 33, 96, 12, 3, 7]),
+  sparseCase("many tokens", [90, 33, 96, 12, 3, 7], { gate: "softmax", scope: "union" }),
+  sparseCase("wide rows", [21, 307, 64, 8, 2, 9], { gate: "sigmoid" }),
+];
+
+/** The numbers an adapter call starts from. */
+export function sparseInputs(stage: Stage, test: SparseCase) {
+  const { tokens, hidden, neurons, experts } = test.shape;
+  const whole = (name: string, count: number, range: number): Floats => {
+    const values = stage.normal(name, count, range);
+    return values.map((x) => Math.max(-range, Math.min(range, Math.round(x)))) as Floats;
+  };
+  const draw = (name: string, count: number) => test.ties ? whole(name, count, 1) : stage.normal(name, count);
+  const h = draw("h", tokens * hidden);
+  const gateWeight = draw("gateWeight", experts * hidden);
+  if (test.oneExpert) {
+    h.forEach((x, i) => h[i] = Math.abs(x));
+    gateWeight.forEach((x, i) =>
+      gateWeight[i] = i >= (experts - 1) * hidden ? 1 + Math.abs(x) : -Math.abs(x)
+    );
+  }
+  return {
+    h,
+    gateWeight,
+    keys: draw("keys", neurons * hidden),
+    values: draw("values", neurons * hidden),
+    dy: stage.normal("dy", tokens * hidden),
+    dh: stage.normal("dh", tokens * hidden),
+    dgateWeight: stage.normal("dgateWeight", experts * hidden),
+  };
+}
+
+async function route(stage: Stage, test: SparseCase, h: Floats, gateWeight: Floats): Promise<SparseRouting> {
+  const { tokens, experts, activeExperts } = test.shape;
+  const routing: SparseRouting = {
+    logits: stage.output(tokens * experts),
+    experts: stage.intOutput(tokens * activeExperts),
+    expertTokens: stage.intOutput(experts),
+  };
+  await stage.k.sparseRoute(routing, h, gateWeight, test.shape);
+  return routing;
+}
+
+async function run(stage: Stage, test: SparseCase): Promise<Outputs> {
+  const { shape } = test;
+  const input = sparseInputs(stage, test);
+  const [keys, values] = [input.keys, input.values].map((data) =>
+    stage.rowMatrixOf(data, shape.neurons, shape.hidden)
+  ) as [ReturnType<Stage["rowMatrix"]>, ReturnType<Stage["rowMatrix"]>];
+  const routing = await route(stage, test, input.h, input.gateWeight);
+
+  const room = shape.tokens * (shape.scope === "union" ? shape.neurons : shape.topK);
+  const pairs: SparsePairs = {
+    offsets: stage.intOutput(shape.tokens + 1),
+    neurons: stage.intOutput(room),
+    dots: stage.output(room),
+    scores: stage.output(room),
+  };
+  const y = stage.output(shape.tokens * shape.hidden);
+  const count = await stage.k.sparseForward(y, pairs, input.h, routing, keys, values, shape);
+  await assertTooLittleRoomIsReported(stage, test, input.h, routing, keys, values, count);
+
+  const gradients = {
+    slots: stage.intOutput(shape.neurons).fill(-1),
+    rows: stage.intOutput(shape.neurons),
+    rowCount: 0,
+    keys: test.frozenKeys ? null : stage.output(shape.neurons * shape.hidden),
+    values: stage.output(shape.neurons * shape.hidden),
+  };
+  const { dy, dh, h, gateWeight } = input;
+  const dgateWeight = test.frozenRouter ? null : input.dgateWeight;
+  const neurons = pairs.neurons.subarray(0, count);
+  const first = {
+    ...pairs,
+    neurons,
+    dots: pairs.dots.subarray(0, count),
+    scores: pairs.scores.subarray(0, count),
+  };
+  // Twice: new rows are written, then the same rows added to.
+  for (const firstNewSlot of [0, neurons.length === 0 ? 0 : new Set(neurons).size]) {
+    stage.k.sparseTouch(gradients, neurons, count);
+    await stage.k.sparseBackward(
+      dh,
+      dgateWeight,
+      gradients,
+      firstNewSlot,
+      dy,
+      h,
+      routing,
+      first,
+      gateWeight,
+      keys,
+      values,
+      shape,
+    );
+  }
+  const used = gradients.rowCount * shape.hidden;
+  return {
+    ...routing,
+    offsets: pairs.offsets,
+    neurons,
+    dots: first.dots,
+    scores: first.scores,
+    y,
+    slots: gradients.slots,
+    rows: gradients.rows.subarray(0, gradients.rowCount),
+    dh,
+    dvalues: gradients.values.subarray(0, used),
+    ...(gradients.keys ? { dkeys: gradients.keys.subarray(0, used) } : {}),
+    ...(dgateWeight ? { dgateWeight } : {}),
+  };
+}
+
+/** Union scope: with room for one pair less the number needed comes back, and nothing is written outside. */
+async function assertTooLittleRoomIsReported(
+  stage: Stage,
+  { shape }: SparseCase,
+  h: Floats,
+  routing: SparseRouting,
+  keys: ReturnType<Stage["rowMatrix"]>,
+  values: ReturnType<Stage["rowMatrix"]>,
+  count: number,
+): Promise<void> {
+  if (shape.scope !== "union" || count === 0) return;
+  const tight: SparsePairs = {
+    offsets: stage.intOutput(shape.tokens + 1),
+    neurons: stage.intOutput(count - 1),
+    dots: stage.output(count - 1),
+    scores: stage.output(count - 1),
+  };
+  const y = stage.output(shape.tokens * shape.hidden);
+  assert.equal(await stage.k.sparseForward(y, tight, h, routing, keys, values, shape), count);
+}
+
+/** Cases of this family. */
+export const sparseCases: readonly KernelCase[] = CASES.map((test) => ({
+  name: `sparseRoute(), sparseForward(), sparseTouch() and sparseBackward(): ${test.label}`,
+  run: (stage) => run(stage, test),
+  magnitudes: (stage, oracle) => sparseMagnitudes(stage, test, oracle),
+  multiple: 8, // a dot of one kernel enters the sums of the next
+}));

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A case of the kernel contract: what to compute, and how large the terms of its sums are. */
+import type { Awaitable } from "../../lib/ops/kernels.ts";
+import type { Floats } from "../../lib/tensor/tensor.ts";
+import { referenceStage, type Stage } from "./stage.ts";
+
+/** Results by name. Whole numbers, and floats without magnitudes, are compared exactly. */
+export type Outputs = Readonly<Record<string, Floats | Int32Array>>;
+
+/** One case, run on every backend. */
+export interface KernelCase {
+  /** A sentence with the kernel's name: `linearForward() adds the bias`. */
+  readonly name: string;
+  /** Calls kernels of `stage.k` and returns what they wrote. */
+  run(stage: Stage): Awaitable<Outputs>;
+  /**
+   * For each float output, the sum of magnitudes of the terms of each element (rule 13 of the style guide). Computed by
+   * the oracle from a stage with the same inputs.
+   */
+  magnitudes?(stage: Stage, oracle: Outputs): Awaitable<Outputs>;
+  /**
+   * Multiple of the f32 spacing (2^-23) times the magnitudes that is allowed; 4 when absent. Inputs are exact, so a sum
+   * of n terms in blocked order is off by a few roundings of its largest partial sums, far below the worst case n/2.
+   */
+  readonly multiple?: number;
+}
+
+/** Magnitudes of a case whose outputs are sums of products: the case itself on absolute inputs. */
+export function onAbsoluteInputs(
+  run: KernelCase["run"],
+): NonNullable<KernelCase["magnitudes"]> {
+  return () => run(referenceStage({ absolute: true }));
+}
+
+/** |x|, element by element. */
+export function absolute(values: ArrayLike<number>): Float64Array {
+  return Float64Array.from(values, Math.abs);
+}

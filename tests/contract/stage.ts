@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Where a contract case runs: kernels of one backend, inputs that are the same for all, outputs between sentinels. */
+import assert from "node:assert/strict";
+import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../../lib/core/half.ts";
+import { randomNormal } from "../../lib/core/rng.ts";
+import type { Kernels } from "../../lib/ops/kernels.ts";
+import { referenceKernels } from "../../lib/ops/reference/reference.ts";
+import type { Floats, RowMatrix, Weight } from "../../lib/tensor/tensor.ts";
+
+/** Kernels with the inputs and outputs of one case. */
+export interface Stage {
+  readonly k: Kernels;
+  /** N(0, std^2), a function of the name alone, at an odd offset; |.| of it on a stage of magnitudes. */
+  normal(name: string, count: number, std?: number): Floats;
+  /** These very values. */
+  values(values: ArrayLike<number>): Floats;
+  /** Room for results: filled with a sentinel, and guarded. */
+  output(count: number): Floats;
+  /** Like {@linkcode Stage.output}. */
+  intOutput(count: number): Int32Array;
+  /** A weight of normal values as stored in `dtype`; with a gradient of normal values when trained. */
+  weight(
+    name: string,
+    rows: number,
+    cols: number,
+    dtype: StoredDType,
+    options?: { trained?: boolean },
+  ): Weight;
+  /** A row matrix of normal values. */
+  rowMatrix(name: string, rows: number, cols: number): RowMatrix;
+  /** A row matrix of these values. */
+  rowMatrixOf(values: ArrayLike<number>, rows: number, cols: number): RowMatrix;
+  /** Fails when anything was written around an output or an input. */
+  assertGuards(): void;
+}
+
+/** Types weights of a checkpoint are stored in. */
+export type StoredDType = "f32" | "bf16" | "f16";
+
+const GUARD = 5; // elements on each side; odd, so that arrays start off any vector boundary
+const SENTINEL = -7777.5;
+
+/** FNV-1a, 32 bits: the random stream of a name. */
+function streamOf(name: string): number {
+  let hash = 0x811c9dc5;
+  for (const character of name) hash = Math.imul(hash ^ character.charCodeAt(0), 0x01000193) >>> 0;
+  return hash;
+}
+
+/**
+ * A stage over some kernels.
+ *
+ * @param options `bf16Inputs`: normal values are rounded to bf16, so that products of a backend that rounds its inputs
+ *   to bf16 are those of the oracle, and the f32 bound holds for both. `absolute`: the stage of magnitudes.
+ */
+export function createStage(
+  k: Kernels,
+  options: { readonly bf16Inputs?: boolean; readonly absolute?: boolean } = {},
+): Stage {
+  const guardedArrays: (Floats | Int32Array)[] = [];
+  const guard = <A extends Floats | Int32Array>(all: A, count: number): A => {
+    guardedArrays.push(all.fill(SENTINEL) as A);
+    return all.subarray(GUARD, GUARD + count) as A;
+  };
+  const output = (count: number): Floats =>
+    guard(
+      k.float === "f64" ? new Float64Array(count + 2 * GUARD) : new Float32Array(count + 2 * GUARD),
+      count,
+    );
+  const values = (data: ArrayLike<number>): Floats => {
+    const array = output(data.length);
+    array.set(data);
+    return array;
+  };
+  const drawn = (name: string, count: number, std: number): Float32Array => {
+    const data = new Float32Array(count);
+    randomNormal(data, 77, streamOf(name), std);
+    if (options.bf16Inputs) data.forEach((x, i) => data[i] = bf16ToFloat(floatToBf16(x)));
+    return options.absolute ? data.map(Math.abs) : data;
+  };
+  const normal = (name: string, count: number, std = 1) => values(drawn(name, count, std));
+  const rowMatrixOf = (data: ArrayLike<number>, rows: number, cols: number): RowMatrix => {
+    const matrix = k.rowMatrix(rows, cols);
+    k.rowMatrixWrite(matrix, values(data), 0);
+    return matrix;
+  };
+  return {
+    k,
+    normal,
+    values,
+    output,
+    intOutput: (count) => guard(new Int32Array(count + 2 * GUARD), count),
+    weight: (name, rows, cols, dtype, { trained = false } = {}) => ({
+      name,
+      dtype,
+      rows,
+      cols,
+      data: stored(drawn(name, rows * cols, 1), dtype),
+      mapped: null,
+      grad: trained ? normal(`${name}.grad`, rows * cols) : null,
+    }),
+    rowMatrix: (name, rows, cols) => rowMatrixOf(drawn(name, rows * cols, 1), rows, cols),
+    rowMatrixOf,
+    assertGuards() {
+      for (const all of guardedArrays) {
+        const sentinel = all instanceof Int32Array ? Math.trunc(SENTINEL) : SENTINEL;
+        const around = [...all.subarray(0, GUARD), ...all.subarray(all.length - GUARD)];
+        assert.ok(around.every((x) => x === sentinel), `wrote around an array of ${all.length - 2 * GUARD}`);
+      }
+    },
+  };
+}
+
+function stored(values: Float32Array, dtype: StoredDType): Float32Array | Uint16Array {
+  if (dtype === "f32") return values;
+  return Uint16Array.from(values, dtype === "bf16" ? floatToBf16 : floatToF16);
+}
+
+/** |values| of a weight as stored. */
+export function weightMagnitudes(w: Weight): number[] {
+  const read = { f32: Number, f64: Number, bf16: bf16ToFloat, f16: f16ToFloat }[w.dtype];
+  return Array.from(w.data as ArrayLike<number>, (x) => Math.abs(read(x)));
+}
+
+/** The oracle's stage. */
+export function referenceStage(
+  options: { readonly bf16Inputs?: boolean; readonly absolute?: boolean } = {},
+): Stage {
+  return createStage(referenceKernels(), options);
+}
