@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Flags as data: one table a command, from which come the help, the parser, the config file's keys and every message.
+ * All mistakes of a command line are found together.
+ */
+import { Command, Option } from "commander";
+import { nearestName } from "../core/suggestion.ts";
+
+/** What a flag's value is. */
+export type FlagKind = "text" | "texts" | "integer" | "number" | "switch";
+
+/** One flag. */
+export interface Flag {
+  /** Kebab-case, without the dashes. */
+  readonly name: string;
+  readonly kind: FlagKind;
+  readonly help: string;
+  /** Shown in the help; the value itself is the callee's business unless `default` is set. */
+  readonly defaultText?: string;
+  readonly choices?: readonly string[];
+  readonly min?: number;
+  readonly max?: number;
+  /** Whether min itself is refused. */
+  readonly above?: boolean;
+  /** Methods the flag makes sense for; absent: all. */
+  readonly methods?: readonly string[];
+}
+
+/** Values by flag name; a flag that was not given is absent. */
+export type FlagValues = Readonly<Record<string, string | readonly string[] | number | boolean>>;
+
+/** `top-k` as `topK`. */
+export function camelCase(name: string): string {
+  return name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/** What a reader of the help sees in place of the value. */
+function placeholder(flag: Flag): string {
+  if (flag.kind === "switch") return "";
+  if (flag.choices) return ` <${flag.choices.join("|")}>`;
+  return flag.kind === "texts" ? " <value...>" : flag.kind === "text" ? " <text>" : " <number>";
+}
+
+/** Adds the flags to a command, for its help and its parser. Values arrive as text and are checked by {@linkcode readFlags}. */
+export function declareFlags(command: Command, flags: readonly Flag[]): Command {
+  for (const flag of flags) {
+    const help = flag.defaultText === undefined ? flag.help : `${flag.help} (default: ${flag.defaultText})`;
+    command.addOption(new Option(`--${flag.name}${placeholder(flag)}`, help));
+  }
+  return command.allowUnknownOption().allowExcessArguments();
+}
+
+function readNumber(flag: Flag, label: string, raw: unknown, problems: string[]): number | null {
+  const value = typeof raw === "number"
+    ? raw
+    : typeof raw === "string" && raw.trim() !== ""
+    ? Number(raw)
+    : NaN;
+  const what = flag.kind === "integer" ? "a whole number" : "a number";
+  const { min = -Infinity, max = Infinity } = flag;
+  const inRange = value <= max && (flag.above ? value > min : value >= min);
+  if (!Number.isFinite(value) || (flag.kind === "integer" && !Number.isSafeInteger(value)) || !inRange) {
+    const low = min === -Infinity ? "" : ` ${flag.above ? "above" : "from"} ${min}`;
+    const high = max === Infinity ? "" : ` up to ${max}`;
+    problems.push(`${label} is ${JSON.stringify(raw)}, expected ${what}${low}${high}`);
+    return null;
+  }
+  return value;
+}
+
+function readText(flag: Flag, label: string, raw: unknown, problems: string[]): string | null {
+  if (typeof raw !== "string" || raw === "") {
+    problems.push(`${label} is ${JSON.stringify(raw)}, expected text`);
+    return null;
+  }
+  if (flag.choices && !flag.choices.includes(raw)) {
+    const hint = nearestName(raw, flag.choices);
+    const guess = hint === null ? "" : `; did you mean ${hint}?`;
+    problems.push(`${label} is "${raw}", expected one of ${flag.choices.join(", ")}${guess}`);
+    return null;
+  }
+  return raw;
+}
+
+function readValue(flag: Flag, label: string, raw: unknown, problems: string[]): FlagValues[string] | null {
+  switch (flag.kind) {
+    case "switch":
+      if (typeof raw === "boolean") return raw;
+      problems.push(`${label} is ${JSON.stringify(raw)}, expected true or false`);
+      return null;
+    case "integer":
+    case "number":
+      return readNumber(flag, label, raw, problems);
+    case "text":
+      return readText(flag, label, raw, problems);
+    case "texts": {
+      const items = Array.isArray(raw) ? raw : [raw];
+      const texts = items.map((item) => readText(flag, label, item, problems));
+      return texts.every((text) => text !== null) ? texts : null;
+    }
+  }
+}
+
+/** Reads one source of values: the command line or a config file. */
+function readSource(
+  flags: readonly Flag[],
+  raw: Readonly<Record<string, unknown>>,
+  label: (flag: Flag) => string,
+  problems: string[],
+): FlagValues {
+  const values: Record<string, FlagValues[string]> = {};
+  for (const flag of flags) {
+    const given = raw[camelCase(flag.name)] ?? raw[flag.name];
+    if (given === undefined) continue;
+    const value = readValue(flag, label(flag), given, problems);
+    if (value !== null) values[flag.name] = value;
+  }
+  return values;
+}
+
+/** Flags on the command line that the table lacks, each with the nearest that it has. */
+function unknownFlags(flags: readonly Flag[], rest: readonly string[], problems: string[]): void {
+  const names = flags.map((flag) => flag.name);
+  rest.forEach((text, i) => {
+    if (text.startsWith("-")) {
+      const name = text.replace(/^-+/, "").split("=")[0] as string;
+      const hint = nearestName(name, names);
+      problems.push(`unknown flag ${text.split("=")[0]}${hint === null ? "" : `; did you mean --${hint}?`}`);
+    } else if (!rest[i - 1]?.startsWith("-")) {
+      problems.push(`"${text}" belongs to no flag`);
+    }
+  });
+}
+
+/** Values of a parsed command line. @mutates problems */
+export function readFlags(command: Command, flags: readonly Flag[], problems: string[]): FlagValues {
+  unknownFlags(flags, command.args, problems);
+  return readSource(flags, command.opts(), (flag) => `--${flag.name}`, problems);
+}
+
+/** Values of a config file: an object with flag names, kebab-case or camelCase, as keys. @mutates problems */
+export function readConfigFile(path: string, flags: readonly Flag[], problems: string[]): FlagValues {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(Deno.readTextFileSync(path));
+  } catch (error) {
+    problems.push(`--config ${path} cannot be read as JSON: ${(error as Error).message}`);
+    return {};
+  }
+  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
+    problems.push(`--config ${path} holds no JSON object`);
+    return {};
+  }
+  const known = new Set(flags.flatMap((flag) => [flag.name, camelCase(flag.name)]));
+  for (const key of Object.keys(parsed)) {
+    if (known.has(key)) continue;
+    const hint = nearestName(key, [...known]);
+    problems.push(`${path}: unknown key "${key}"${hint === null ? "" : `; did you mean "${hint}"?`}`);
+  }
+  return readSource(
+    flags,
+    parsed as Record<string, unknown>,
+    (flag) => `${path}: "${camelCase(flag.name)}"`,
+    problems,
+  );
+}

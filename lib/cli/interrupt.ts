@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Ctrl-C: the first asks the work to finish its step and save, the second ends the process. */
+
+/** A terminal's group and `deno task` both deliver one Ctrl-C: a repeat this soon is the same key press (measured). */
+const SAME_PRESS_MS = 500;
+
+/** Exit code of a process ended by SIGINT. */
+export const INTERRUPTED = 130;
+
+/**
+ * Listens for SIGINT and SIGTERM until disposed.
+ *
+ * @param onFirst Called at the first signal
+ */
+export function listenForInterrupt(onFirst: () => void): { readonly signal: AbortSignal } & Disposable {
+  const controller = new AbortController();
+  let firstMs = -Infinity;
+  const listener = () => {
+    const now = performance.now();
+    if (!controller.signal.aborted) {
+      firstMs = now;
+      controller.abort();
+      onFirst();
+    } else if (now - firstMs > SAME_PRESS_MS) {
+      Deno.exit(INTERRUPTED);
+    }
+  };
+  const signals = ["SIGINT", "SIGTERM"] as const;
+  for (const signal of signals) Deno.addSignalListener(signal, listener);
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]: () => {
+      for (const signal of signals) Deno.removeSignalListener(signal, listener);
+    },
+  };
+}
+
+/** Lets signals and timers be heard between blocking native calls. */
+export function yieldToEvents(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
+}

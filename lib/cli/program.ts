@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The command line: parses, runs one command, and turns every failure into a message and an exit code. */
+import { Command, CommanderError } from "commander";
+import { throwIfAny, UserError } from "../core/errors.ts";
+import { declareFlags, type Flag, type FlagValues, readConfigFile, readFlags } from "./flags.ts";
+import { createOutput, type Output } from "./output.ts";
+
+/** One subcommand. */
+export interface CommandSpec {
+  readonly name: string;
+  readonly summary: string;
+  readonly examples: readonly string[];
+  readonly flags: readonly Flag[];
+  /** Does the work; false when it was not done although nothing failed (an interrupt). */
+  run(values: FlagValues, output: Output): Promise<boolean>;
+}
+
+/** Flags of every command. */
+const COMMON_FLAGS: readonly Flag[] = [
+  { name: "config", kind: "text", help: "JSON file with the same keys as the flags; flags win" },
+  { name: "json", kind: "switch", help: "print one JSON object on stdout at the end, all else on stderr" },
+  { name: "quiet", kind: "switch", help: "print nothing but errors and the JSON object" },
+];
+
+/** Exit codes. */
+const DONE = 0, FAILED = 1, USER_MISTAKE = 2, INTERRUPTED = 130;
+
+function readValues(command: Command, spec: CommandSpec): FlagValues {
+  const flags = [...spec.flags, ...COMMON_FLAGS];
+  const problems: string[] = [];
+  const given = readFlags(command, flags, problems);
+  const fromFile = typeof given.config === "string" ? readConfigFile(given.config, flags, problems) : {};
+  throwIfAny(`The command line of ${spec.name}`, problems);
+  return { ...fromFile, ...given };
+}
+
+function createCommand(spec: CommandSpec): Command {
+  const command = new Command(`deno task ${spec.name}`).description(spec.summary).exitOverride();
+  declareFlags(command, [...spec.flags, ...COMMON_FLAGS]);
+  if (spec.examples.length > 0) {
+    command.addHelpText("after", `\nExamples:\n${spec.examples.map((example) => `  ${example}`).join("\n")}`);
+  }
+  return command.configureOutput({ outputError: () => {} });
+}
+
+/** The message a user sees. A mistake of theirs shows no stack; anything else does, for a report. */
+function describeFailure(error: unknown): string {
+  if (error instanceof UserError || error instanceof CommanderError) return error.message;
+  if (!(error instanceof Error)) return String(error);
+  const cause = error.cause instanceof Error ? `\ncaused by: ${error.cause.message}` : "";
+  return `${error.stack ?? error.message}${cause}`;
+}
+
+/** Runs a command with its arguments. Returns the exit code. */
+export async function runCommand(spec: CommandSpec, args: readonly string[]): Promise<number> {
+  const command = createCommand(spec);
+  try {
+    command.parse([...args], { from: "user" });
+    const values = readValues(command, spec);
+    const output = createOutput({ json: values.json === true, quiet: values.quiet === true });
+    return await spec.run(values, output) ? DONE : INTERRUPTED;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return DONE; // --help
+    console.error(describeFailure(error).replace(/^error: /, ""));
+    return error instanceof UserError || error instanceof CommanderError ? USER_MISTAKE : FAILED;
+  }
+}

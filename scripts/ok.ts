@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+/** `deno task ok`: the whole gate, in the order in which things fail fastest. Stops at the first failure. */
+import { test } from "./test.ts";
+
+interface Step {
+  readonly name: string;
+  readonly args: readonly string[];
+}
+
+const STEPS: readonly Step[] = [
+  { name: "format", args: ["fmt", "--check", "--quiet"] },
+  { name: "lint", args: ["lint", "--quiet"] },
+  { name: "types", args: ["check", "--quiet", "mod.ts", "lib", "scripts", "tests"] },
+  { name: "levels", args: ["run", "--allow-read", "scripts/check_levels.ts"] },
+  { name: "symbols", args: ["run", "--allow-read", "--allow-run", "scripts/gen_symbols.ts", "--check"] },
+];
+
+async function runStep({ name, args }: Step): Promise<boolean> {
+  const start = performance.now();
+  const { success } = await new Deno.Command(Deno.execPath(), { args: [...args] }).spawn().status;
+  console.log(`${success ? "ok  " : "FAIL"} ${name} (${((performance.now() - start) / 1000).toFixed(1)} s)`);
+  return success;
+}
+
+for (const step of STEPS) {
+  if (!await runStep(step)) Deno.exit(1);
+}
+Deno.exit(await test([]));
