@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The flags of `deno task train`, with the published defaults. */
+import type { Flag } from "./flags.ts";
+import { MODEL_FLAGS } from "./model_flags.ts";
+
+const SPARSE = ["sparse"] as const;
+const ADAPTERS = ["sparse", "parallel"] as const;
+
+/** What is trained. */
+const METHOD_FLAGS: readonly Flag[] = [
+  {
+    name: "method",
+    kind: "text",
+    choices: ["sparse", "parallel", "full"],
+    help: "what is trained",
+    defaultText: "sparse",
+  },
+  {
+    name: "neurons",
+    kind: "integer",
+    min: 1,
+    methods: ADAPTERS,
+    help: "adapter neurons in each layer (r)",
+    defaultText: "4096; parallel 1024",
+  },
+  {
+    name: "experts",
+    kind: "integer",
+    min: 1,
+    methods: SPARSE,
+    help: "Key-Experts that the neurons are divided into (N)",
+    defaultText: "4 * sqrt(neurons)",
+  },
+  {
+    name: "active-experts",
+    kind: "integer",
+    min: 1,
+    methods: SPARSE,
+    help: "experts the router picks for each token (k_e)",
+    defaultText: "8",
+  },
+  {
+    name: "top-k",
+    kind: "integer",
+    min: 1,
+    methods: SPARSE,
+    help: "neurons a token uses (K)",
+    defaultText: "64",
+  },
+  {
+    name: "gate",
+    kind: "text",
+    choices: ["raw", "softmax", "sigmoid", "none"],
+    methods: SPARSE,
+    help: "how a router logit scales its expert's neurons",
+    defaultText: "raw",
+  },
+  {
+    name: "scope",
+    kind: "text",
+    choices: ["token", "union"],
+    methods: SPARSE,
+    help: "a token uses its own neurons, or those of the whole micro-batch",
+    defaultText: "token",
+  },
+  {
+    name: "keys",
+    kind: "text",
+    choices: ["trained", "frozen"],
+    methods: SPARSE,
+    help: "whether keys are trained",
+    defaultText: "trained",
+  },
+  {
+    name: "placement",
+    kind: "text",
+    choices: ["host", "device"],
+    methods: SPARSE,
+    help: "where the adapter's math runs; device needs a GPU",
+    defaultText: "host",
+  },
+];
+
+/** How it is trained. */
+const OPTIMIZER_FLAGS: readonly Flag[] = [
+  {
+    name: "lr",
+    kind: "number",
+    min: 0,
+    above: true,
+    help: "peak learning rate",
+    defaultText: "1e-4; full 1e-5",
+  },
+  {
+    name: "schedule",
+    kind: "text",
+    choices: ["linear", "cosine", "constant"],
+    help: "learning rate after the warm-up",
+    defaultText: "linear",
+  },
+  {
+    name: "warmup-ratio",
+    kind: "number",
+    min: 0,
+    max: 1,
+    help: "share of the steps over which the rate rises",
+    defaultText: "0.02",
+  },
+  { name: "weight-decay", kind: "number", min: 0, help: "decoupled weight decay", defaultText: "0" },
+  {
+    name: "adam",
+    kind: "text",
+    choices: ["dense", "lazy-exact", "lazy"],
+    methods: SPARSE,
+    help: "rows without a gradient: dense moves them, lazy-exact gives the same bits later, lazy leaves them",
+    defaultText: "lazy-exact",
+  },
+  { name: "beta1", kind: "number", min: 0, max: 1, help: "decay of the first moment", defaultText: "0.9" },
+  { name: "beta2", kind: "number", min: 0, max: 1, help: "decay of the second moment", defaultText: "0.999" },
+  {
+    name: "adam-eps",
+    kind: "number",
+    min: 0,
+    above: true,
+    help: "added to the root of v",
+    defaultText: "1e-8",
+  },
+  {
+    name: "clip",
+    kind: "number",
+    min: 0,
+    help: "largest global gradient norm, 0 for none",
+    defaultText: "1",
+  },
+  { name: "epochs", kind: "number", min: 0, above: true, help: "passes over the data", defaultText: "3" },
+  { name: "steps", kind: "integer", min: 1, help: "optimizer steps, instead of epochs" },
+  { name: "batch-size", kind: "integer", min: 1, help: "rows of one optimizer step", defaultText: "64" },
+  {
+    name: "micro-batch-size",
+    kind: "integer",
+    min: 1,
+    help: "rows computed at once",
+    defaultText: "4",
+  },
+  {
+    name: "activations",
+    kind: "text",
+    choices: ["store", "recompute"],
+    help: "what backward remembers: recompute trades time for memory",
+    defaultText: "store",
+  },
+  {
+    name: "seed",
+    kind: "integer",
+    min: 0,
+    max: 2 ** 32 - 1,
+    help: "of every random choice",
+    defaultText: "42",
+  },
+];
+
+/** What it is trained on. */
+const DATA_FLAGS: readonly Flag[] = [
+  { name: "data", kind: "texts", help: "JSONL files", defaultText: "the demo's facts" },
+  { name: "eval-data", kind: "texts", help: "JSONL files whose loss is watched" },
+  {
+    name: "seq-len",
+    kind: "integer",
+    min: 2,
+    help: "longest row in tokens; longer ones are cut",
+    defaultText: "256",
+  },
+  {
+    name: "packing",
+    kind: "switch",
+    help: "fill each row with several examples, kept apart in attention",
+  },
+  {
+    name: "loss-on",
+    kind: "text",
+    choices: ["completion", "all"],
+    help: "tokens that count in the loss",
+    defaultText: "completion",
+  },
+  {
+    name: "bad-rows",
+    kind: "text",
+    choices: ["stop", "skip"],
+    help: "what a row that cannot be used does",
+    defaultText: "stop",
+  },
+];
+
+/** What is kept. */
+const RUN_FLAGS: readonly Flag[] = [
+  { name: "out", kind: "text", help: "run folder", defaultText: "runs/<date>-<method>" },
+  { name: "eval-every", kind: "integer", min: 1, help: "steps between losses on the evaluation data" },
+  { name: "save-every", kind: "integer", min: 1, help: "steps between checkpoints" },
+  { name: "save-limit", kind: "integer", min: 1, help: "checkpoints kept", defaultText: "3" },
+  { name: "resume", kind: "switch", help: "continue from the newest checkpoint in --out" },
+  { name: "dry-run", kind: "switch", help: "check everything, predict the memory, and stop" },
+];
+
+/** All of them. */
+export const TRAIN_FLAGS: readonly Flag[] = [
+  ...MODEL_FLAGS,
+  ...DATA_FLAGS,
+  ...METHOD_FLAGS,
+  ...OPTIMIZER_FLAGS,
+  ...RUN_FLAGS,
+];
