@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The flags of `deno task train`, with the published defaults. */
+import { DATA_FLAGS } from "./data_flags.ts";
 import type { Flag } from "./flags.ts";
 import { MODEL_FLAGS } from "./model_flags.ts";
 
@@ -159,36 +160,10 @@ const OPTIMIZER_FLAGS: readonly Flag[] = [
   },
 ];
 
-/** What it is trained on. */
-const DATA_FLAGS: readonly Flag[] = [
-  { name: "data", kind: "texts", help: "JSONL files", defaultText: "the demo's facts" },
+/** What it is trained on, beside {@linkcode DATA_FLAGS}. */
+const TRAINING_DATA_FLAGS: readonly Flag[] = [
   { name: "eval-data", kind: "texts", help: "JSONL files whose loss is watched" },
-  {
-    name: "seq-len",
-    kind: "integer",
-    min: 2,
-    help: "longest row in tokens; longer ones are cut",
-    defaultText: "256",
-  },
-  {
-    name: "packing",
-    kind: "switch",
-    help: "fill each row with several examples, kept apart in attention",
-  },
-  {
-    name: "loss-on",
-    kind: "text",
-    choices: ["completion", "all"],
-    help: "tokens that count in the loss",
-    defaultText: "completion",
-  },
-  {
-    name: "bad-rows",
-    kind: "text",
-    choices: ["stop", "skip"],
-    help: "what a row that cannot be used does",
-    defaultText: "stop",
-  },
+  { name: "packing", kind: "switch", help: "fill each row with several examples, kept apart in attention" },
 ];
 
 /** What is kept. */
@@ -205,6 +180,7 @@ const RUN_FLAGS: readonly Flag[] = [
 export const TRAIN_FLAGS: readonly Flag[] = [
   ...MODEL_FLAGS,
   ...DATA_FLAGS,
+  ...TRAINING_DATA_FLAGS,
   ...METHOD_FLAGS,
   ...OPTIMIZER_FLAGS,
   ...RUN_FLAGS,

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Flags that say what data is read and how, shared by the commands that read some. */
+import { countBadRows, type LoadDataOptions } from "../data/load_data.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { formatCount } from "../report/format.ts";
+import type { Flag, FlagValues } from "./flags.ts";
+import { DEMO } from "./session.ts";
+
+/** What is read. */
+export const DATA_FLAGS: readonly Flag[] = [
+  { name: "data", kind: "texts", help: "JSONL files", defaultText: "the demo's facts" },
+  {
+    name: "seq-len",
+    kind: "integer",
+    min: 2,
+    help: "longest row in tokens; longer ones are cut",
+    defaultText: "256",
+  },
+  {
+    name: "loss-on",
+    kind: "text",
+    choices: ["completion", "all"],
+    help: "tokens that count in the loss",
+    defaultText: "completion",
+  },
+  {
+    name: "chat-template",
+    kind: "text",
+    choices: ["auto", "off"],
+    help: "auto uses the model's chat template when it has one",
+    defaultText: "auto",
+  },
+  {
+    name: "bad-rows",
+    kind: "text",
+    choices: ["stop", "skip"],
+    help: "what a row that cannot be used does",
+    defaultText: "stop",
+  },
+];
+
+/** The data files that the flags name. */
+export function dataPaths(values: FlagValues): readonly string[] {
+  return (values.data ?? [DEMO.facts]) as readonly string[];
+}
+
+/** How they are read. */
+export function dataOptions(values: FlagValues): LoadDataOptions {
+  return {
+    seqLen: (values["seq-len"] ?? 256) as number,
+    lossOn: (values["loss-on"] ?? "completion") as "completion" | "all",
+    chatTemplate: (values["chat-template"] ?? "auto") as "auto" | "off",
+    badRows: (values["bad-rows"] ?? "stop") as "stop" | "skip",
+  };
+}
+
+/** A data set's account as table rows: what was read, used, left out and cut. */
+export function dataSummary({ report }: Dataset): string[][] {
+  return [
+    ["rows", "count"],
+    ["read", String(report.rowsRead)],
+    ["used", String(report.rowsUsed)],
+    ...countBadRows(report.badRows).map(([category, count]) => [`left out: ${category}`, String(count)]),
+    ["cut to length", String(report.truncatedRows)],
+    ["tokens", formatCount(report.tokens)],
+    ["tokens cut off", formatCount(report.cutTokens)],
+    ["targets", formatCount(report.targets)],
+  ];
+}

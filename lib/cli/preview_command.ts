@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+/** `deno task preview`: the tokens and the loss mask that a data file gives. */
+import { countBadRows, loadData } from "../data/load_data.ts";
+import { formatPreview, previewExamples } from "../data/preview.ts";
+import { loadTokenizer } from "../data/tokenizer.ts";
+import { formatTable } from "../report/table.ts";
+import { DATA_FLAGS, dataOptions, dataPaths, dataSummary } from "./data_flags.ts";
+import type { FlagValues } from "./flags.ts";
+import type { Output } from "./output.ts";
+import type { CommandSpec } from "./program.ts";
+import { DEMO } from "./session.ts";
+
+async function run(values: FlagValues, output: Output): Promise<boolean> {
+  const tokenizer = await loadTokenizer((values.model ?? DEMO.model) as string);
+  const dataset = await loadData(dataPaths(values), tokenizer, dataOptions(values));
+  const shown = previewExamples(dataset, tokenizer, (values.rows ?? 3) as number);
+  output.line(formatPreview(shown, { color: output.color }));
+  output.line(formatTable(dataSummary(dataset)));
+  output.result({
+    ...dataset.report,
+    badRows: Object.fromEntries(countBadRows(dataset.report.badRows)),
+    examples: shown.map(({ place, tokens, targets, cutTokens }) => ({ place, tokens, targets, cutTokens })),
+  });
+  return true;
+}
+
+/** The command. */
+export const PREVIEW: CommandSpec = {
+  name: "preview",
+  summary: "Shows the tokens and the loss mask that a data file gives.",
+  examples: ["deno task preview --model checkpoints/llama --data facts.jsonl --rows 5"],
+  flags: [
+    { name: "model", kind: "text", help: "Hugging Face checkpoint folder", defaultText: "the demo's model" },
+    ...DATA_FLAGS,
+    { name: "rows", kind: "integer", min: 0, help: "rows to show", defaultText: "3" },
+  ],
+  run,
+};
