@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Ctrl-C: the first asks the work to finish its step and save, the second ends the process. */
+import { EXIT } from "./program.ts";
 
 /** A terminal's group and `deno task` both deliver one Ctrl-C: a repeat this soon is the same key press (measured). */
 const SAME_PRESS_MS = 500;
-
-/** Exit code of a process ended by SIGINT. */
-export const INTERRUPTED = 130;
 
 /**
  * Listens for SIGINT and SIGTERM until disposed.
@@ -22,7 +20,7 @@ export function listenForInterrupt(onFirst: () => void): { readonly signal: Abor
       controller.abort();
       onFirst();
     } else if (now - firstMs > SAME_PRESS_MS) {
-      Deno.exit(INTERRUPTED);
+      Deno.exit(EXIT.interrupted);
     }
   };
   const signals = ["SIGINT", "SIGTERM"] as const;

@@ -7,10 +7,10 @@ import { formatTable } from "../report/table.ts";
 import { DATA_FLAGS, dataOptions, dataPaths, dataSummary } from "./data_flags.ts";
 import type { FlagValues } from "./flags.ts";
 import type { Output } from "./output.ts";
-import type { CommandSpec } from "./program.ts";
+import { type CommandSpec, EXIT } from "./program.ts";
 import { DEMO } from "./session.ts";
 
-async function run(values: FlagValues, output: Output): Promise<boolean> {
+async function run(values: FlagValues, output: Output): Promise<number> {
   const tokenizer = await loadTokenizer((values.model ?? DEMO.model) as string);
   const dataset = await loadData(dataPaths(values), tokenizer, dataOptions(values));
   const shown = previewExamples(dataset, tokenizer, (values.rows ?? 3) as number);
@@ -21,7 +21,7 @@ async function run(values: FlagValues, output: Output): Promise<boolean> {
     badRows: Object.fromEntries(countBadRows(dataset.report.badRows)),
     examples: shown.map(({ place, tokens, targets, cutTokens }) => ({ place, tokens, targets, cutTokens })),
   });
-  return true;
+  return EXIT.done;
 }
 
 /** The command. */

@@ -11,9 +11,12 @@ export interface CommandSpec {
   readonly summary: string;
   readonly examples: readonly string[];
   readonly flags: readonly Flag[];
-  /** Does the work; false when it was not done although nothing failed (an interrupt). */
-  run(values: FlagValues, output: Output): Promise<boolean>;
+  /** Does the work. Returns the exit code: {@linkcode EXIT}. */
+  run(values: FlagValues, output: Output): Promise<number>;
 }
+
+/** Exit codes: 0 only when the work was done, 2 for a user's mistake, 130 after an interrupt. */
+export const EXIT = { done: 0, failed: 1, userMistake: 2, interrupted: 130 } as const;
 
 /** Flags of every command. */
 const COMMON_FLAGS: readonly Flag[] = [
@@ -21,9 +24,6 @@ const COMMON_FLAGS: readonly Flag[] = [
   { name: "json", kind: "switch", help: "print one JSON object on stdout at the end, all else on stderr" },
   { name: "quiet", kind: "switch", help: "print nothing but errors and the JSON object" },
 ];
-
-/** Exit codes. */
-const DONE = 0, FAILED = 1, USER_MISTAKE = 2, INTERRUPTED = 130;
 
 function readValues(command: Command, spec: CommandSpec): FlagValues {
   const flags = [...spec.flags, ...COMMON_FLAGS];
@@ -58,10 +58,10 @@ export async function runCommand(spec: CommandSpec, args: readonly string[]): Pr
     command.parse([...args], { from: "user" });
     const values = readValues(command, spec);
     const output = createOutput({ json: values.json === true, quiet: values.quiet === true });
-    return await spec.run(values, output) ? DONE : INTERRUPTED;
+    return await spec.run(values, output);
   } catch (error) {
-    if (error instanceof CommanderError && error.exitCode === 0) return DONE; // --help
+    if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done; // --help
     console.error(describeFailure(error).replace(/^error: /, ""));
-    return error instanceof UserError || error instanceof CommanderError ? USER_MISTAKE : FAILED;
+    return error instanceof UserError || error instanceof CommanderError ? EXIT.userMistake : EXIT.failed;
   }
 }

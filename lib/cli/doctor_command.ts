@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+/** `deno task doctor`: the installation as found, what is missing, and how to get it. */
+import { nativeFacts } from "../native/doctor.ts";
+import { formatBytes } from "../report/format.ts";
+import { formatTable } from "../report/table.ts";
+import type { FlagValues } from "./flags.ts";
+import type { Output } from "./output.ts";
+import { type CommandSpec, EXIT } from "./program.ts";
+
+async function run(_values: FlagValues, output: Output): Promise<number> {
+  const facts = await nativeFacts();
+  const { build, context } = facts;
+  output.line(formatTable([
+    ["what", "found"],
+    ["library", facts.libraryPath],
+    ["ABI", facts.abi ?? "the library does not open"],
+    ["compiler", build?.compiler ?? "?"],
+    ["revision", build?.revision ?? "?"],
+    ["targets of this machine", build?.machineTargets.join(", ") ?? "?"],
+    ["target in use", context?.target ?? "?"],
+    ["matrix products", context === null ? "?" : `${context.gemm} (there are: ${build?.gemm.join(", ")})`],
+    ["threads in use", context === null ? "?" : `${context.threads} of ${facts.cores} cores`],
+    ["workspace held", context === null ? "?" : formatBytes(context.workspaceBytes)],
+    ["CUDA compiler", facts.nvcc ?? "none"],
+    ["CUDA devices", facts.cudaDevices.join(", ") || "none"],
+    ["Deno", `${Deno.version.deno} (V8 ${Deno.version.v8})`],
+  ]));
+  for (const { name, effect, remedy, optional } of facts.missing) {
+    output.line(`\n${optional ? "optional" : "MISSING"}: ${name}: ${effect}\n  ${remedy}`);
+  }
+  const usable = facts.missing.every(({ optional }) => optional);
+  output.line(
+    usable ? "\nAll that training needs is here." : "\nTraining cannot run until what is missing is there.",
+  );
+  output.result({ ...facts, usable });
+  return usable ? EXIT.done : EXIT.failed;
+}
+
+/** The command. */
+export const DOCTOR: CommandSpec = {
+  name: "doctor",
+  summary: "Reports the installation: library, instruction sets, GPU, what is missing and how to get it.",
+  examples: ["deno task doctor", "deno task doctor --json"],
+  flags: [],
+  run,
+};
