@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The kernel table over libmeft: what it refuses before C sees it, weights as stored, lanes. */
+import assert from "node:assert/strict";
+import { createLedger } from "../../lib/native/ledger.ts";
+import { MappedFile } from "../../lib/native/mapped_file.ts";
+import type { AdamwStep, RowMoments } from "../../lib/ops/kernels.ts";
+import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";
+import type { Floats, RowMatrix, Weight } from "../../lib/tensor/tensor.ts";
+import { machineTargets, normals } from "./kernel_check.ts";
+
+function weight(rows: number, cols: number, fields: Partial<Weight> = {}): Weight {
+  return {
+    name: "w",
+    dtype: "f32",
+    rows,
+    cols,
+    data: new Float32Array(rows * cols),
+    mapped: null,
+    grad: null,
+    ...fields,
+  };
+}
+
+function step(fields: Partial<AdamwStep> = {}): AdamwStep {
+  const lrHistory = Float32Array.of(0.1, 0.05, 0.02);
+  return {
+    step: 1,
+    beta1: 0.9,
+    beta2: 0.99,
+    eps: 1e-8,
+    weightDecay: 0.01,
+    gradScale: 1,
+    lrHistory,
+    ...fields,
+  };
+}
+
+function moments(matrix: RowMatrix): RowMoments {
+  const count = matrix.rows * matrix.cols;
+  return { m: new Float32Array(count), v: new Float32Array(count), lastStep: new Int32Array(matrix.rows) };
+}
+
+Deno.test("nativeKernels() multiplies in bf16 where the target does, unless told otherwise", () => {
+  for (const target of machineTargets()) {
+    using k = nativeKernels({ target });
+    assert.equal(k.compute, target === "avx512_bf16" ? "bf16" : "f32");
+    assert.equal(k.info().target, target);
+  }
+  using k = nativeKernels({ compute: "f32" });
+  assert.deepEqual([k.compute, k.backend, k.float], ["f32", "cpu", "f32"]);
+});
+
+Deno.test("nativeKernels() accounts its arena in the ledger it is given", () => {
+  const ledger = createLedger();
+  using k = nativeKernels({ ledger });
+  assert.equal(k.arenaFloats(1000).length, 1000);
+  assert.equal(ledger.held.get("activations"), k.arena.bytes);
+  assert.ok(k.arena.bytes >= 4000);
+});
+
+Deno.test("nativeKernels() refuses arrays of another type or too short, by name", () => {
+  using k = nativeKernels();
+  const four = k.floats(4);
+  assert.throws(() => k.add(new Float64Array(4), four), {
+    name: "TypeError",
+    message: "y is a Float64Array, expected a Float32Array: native kernels take f32",
+  });
+  assert.throws(() => k.add(four, k.floats(3)), {
+    name: "RangeError",
+    message: "x has 3 elements, expected 4",
+  });
+  const cases: [string, () => void][] = [
+    ["y", () => k.linearForward(k.floats(5), four, weight(3, 2), null, 2, false)],
+    ["x", () => k.linearForward(k.floats(6), k.floats(3), weight(3, 2), null, 2, false)],
+    ["dx", () => k.linearBackwardData(k.floats(3), k.floats(6), weight(3, 2), 2, false)],
+    ["dbias", () => k.linearBackwardWeight(k.floats(6), k.floats(2), k.floats(6), four, 2, 3, 2)],
+    ["dweight", () => k.embeddingBackward(k.floats(7), Int32Array.of(0), k.floats(2), 4, 2)],
+    ["rstd", () => k.rmsNormForward(four, k.floats(1), four, weight(1, 2), 2, 1e-6)],
+    ["sin", () => k.ropeApply(four, four, k.floats(3), new Int32Array(1), 1, 4, false)],
+    ["up", () => k.swigluForward(four, four, k.floats(3))],
+    ["logits", () => k.crossEntropy(four, k.floats(11), new Int32Array(4), 3, 1)],
+    [
+      "lse",
+      () =>
+        k.attentionForward(
+          k.floats(8),
+          k.floats(3),
+          k.floats(8),
+          k.floats(8),
+          k.floats(8),
+          new Int32Array(4),
+          {
+            queryRows: 2,
+            keyRows: 2,
+            heads: 2,
+            kvHeads: 2,
+            headDim: 2,
+            window: 0,
+            scale: 1,
+          },
+        ),
+    ],
+    ["lrHistory", () => k.adamwDense(four, four, four, four, step({ step: 4 }))],
+  ];
+  for (const [name, call] of cases) {
+    assert.throws(call, {
+      name: "RangeError",
+      message: new RegExp(`^${name} has \\d+ elements, expected \\d+$`),
+    });
+  }
+});
+
+Deno.test("nativeKernels() refuses weights it cannot read, by name", () => {
+  using k = nativeKernels();
+  const forward = (w: Weight, bias: Weight | null = null) => () =>
+    k.linearForward(k.floats(3), k.floats(2), w, bias, 1, false);
+  assert.throws(forward(weight(3, 2, { dtype: "f64", data: new Float64Array(6) })), {
+    name: "TypeError",
+    message: /^"w" is f64: native kernels read f32, bf16 and f16/,
+  });
+  assert.throws(forward(weight(3, 2, { dtype: "bf16" })), { message: '"w" is bf16 in a Float32Array' });
+  assert.throws(forward(weight(3, 2, { data: new Uint16Array(6) })), {
+    message: '"w" is f32 in a Uint16Array',
+  });
+  assert.throws(forward(weight(3, 2, { data: new Float32Array(5) })), {
+    message: '"w" has 5 elements, expected 6',
+  });
+  const mapped = { handle: 1n, offsetBytes: 0 };
+  assert.throws(forward(weight(3, 2, { mapped })), {
+    message: /must have either data or a mapped file, it has both/,
+  });
+  assert.throws(forward(weight(3, 2, { data: null })), { message: /it has neither/ });
+  assert.throws(forward(weight(3, 2), weight(1, 2)), { message: '"w" is (1,2), expected (1,3)' });
+  assert.throws(() => k.rmsNormForward(k.floats(4), k.floats(2), k.floats(4), weight(2, 2), 2, 0), {
+    message: '"w" is (2,2), expected (1,2)',
+  });
+  assert.throws(forward(weight(3, 2, { data: null, mapped: { handle: 2n ** 40n, offsetBytes: 0 } })), {
+    name: "NativeError",
+    message: /handle 1099511627776 names no mapped file/,
+  });
+});
+
+Deno.test("a weight in a mapped file gives the same bits as one in memory", async () => {
+  const path = await Deno.makeTempFile();
+  const values = normals(5 * 7, 1).slice();
+  await Deno.writeFile(path, new Uint8Array(values.buffer));
+  try {
+    using file = MappedFile.open(path);
+    using k = nativeKernels();
+    const inMemory = weight(5, 6, { data: values.subarray(5) });
+    const inFile = weight(5, 6, { data: null, mapped: { handle: file.handle, offsetBytes: 20 } });
+    const x = normals(3 * 6, 2);
+    const [a, b] = [k.floats(15), k.floats(15)];
+    k.linearForward(a, x, inMemory, null, 3, false);
+    k.linearForward(b, x, inFile, null, 3, false);
+    assert.ok(a.some((value) => value !== 0));
+    assert.deepEqual(b, a);
+  } finally {
+    await Deno.remove(path);
+  }
+});
+
+Deno.test("rowMatrixWrite() and rowMatrixRead() keep f32 bits and refuse rows outside", () => {
+  using k = nativeKernels();
+  const matrix = k.rowMatrix(4, 3);
+  const values = normals(6, 3);
+  k.rowMatrixWrite(matrix, values, 2);
+  const all = k.floats(12);
+  k.rowMatrixRead(all, matrix, 0);
+  assert.deepEqual(all.subarray(6), values.slice());
+  assert.deepEqual(all.subarray(0, 6), k.floats(6));
+  for (const firstRow of [-1, 0.5, 3, NaN]) {
+    assert.throws(() => k.rowMatrixWrite(matrix, values, firstRow), {
+      message: `6 values from row ${firstRow} leave a matrix of 4 rows of 3`,
+    });
+  }
+  const reference: RowMatrix = {
+    rows: 1,
+    cols: 3,
+    hi: new Uint16Array(0),
+    lo: new Int16Array(0),
+    full: null,
+  };
+  assert.throws(() => k.rowMatrixRead(k.floats(3), reference, 0), {
+    message: "matrix.hi has 0 elements, expected 3",
+  });
+});
+
+Deno.test("adamwRowsCatchUp() refuses a block that leaves the matrix", () => {
+  using k = nativeKernels();
+  const matrix = k.rowMatrix(5, 2);
+  const catchUp = (block: number) => () =>
+    k.adamwRowsCatchUp(matrix, moments(matrix), Int32Array.of(block), 2, true, step());
+  catchUp(1)();
+  for (const block of [2, -1]) {
+    assert.throws(catchUp(block), { message: `block ${block} of 2 rows leaves a matrix of 5 rows` });
+  }
+});
+
+/** Three steps of row AdamW, all asked for before the first is awaited. */
+async function threeSteps(async: boolean, threads: number): Promise<Floats[]> {
+  using k = nativeKernels({ async, threads });
+  const matrix = k.rowMatrix(64, 33);
+  k.rowMatrixWrite(matrix, normals(64 * 33, 4), 0);
+  const state = moments(matrix);
+  const rows = Int32Array.from({ length: 40 }, (_, i) => (i * 7) % 64);
+  const grad = normals(40 * 33, 5);
+  const results = [1, 2, 3].map((t) =>
+    k.adamwRows(matrix, state, grad, rows, rows.length, "lazy-exact", step({ step: t }))
+  );
+  for (const result of results) {
+    assert.equal(result instanceof Promise, async);
+    await result;
+  }
+  const weights = k.floats(64 * 33);
+  k.rowMatrixRead(weights, matrix, 0);
+  return [weights, state.m, state.v];
+}
+
+Deno.test("a host lane of promises gives the bits of inline calls, in order, for one thread and two", async () => {
+  const inline = await threeSteps(false, 1);
+  assert.ok(inline[0]?.every((value) => Number.isFinite(value)));
+  assert.deepEqual(await threeSteps(false, 2), inline);
+  assert.deepEqual(await threeSteps(true, 1), inline);
+  assert.deepEqual(await threeSteps(true, 2), inline);
+});
+
+Deno.test("a failed call of a host lane rejects, and the next one still runs", async () => {
+  using k = nativeKernels({ async: true });
+  const matrix = k.rowMatrix(4, 2);
+  const state = moments(matrix);
+  const update = (row: number) =>
+    k.adamwRows(matrix, state, normals(2, 6), Int32Array.of(row), 1, "lazy", step()) as Promise<void>;
+  const failed = update(9);
+  const next = update(1);
+  await assert.rejects(failed, { name: "NativeError", op: "adamw_rows" });
+  await next;
+  assert.equal(state.lastStep[1], 1);
+});
+
+Deno.test("kernels whose contexts were freed say so", async () => {
+  const k = nativeKernels({ async: true });
+  k[Symbol.dispose]();
+  const gone = { message: "This native context was disposed" };
+  assert.throws(() => k.add(k.floats(1), k.floats(1)), gone);
+  const matrix = k.rowMatrix(1, 1);
+  const late = k.adamwRows(matrix, moments(matrix), k.floats(1), Int32Array.of(0), 1, "lazy", step());
+  await assert.rejects(async () => await late, gone);
+});
