@@ -70,6 +70,8 @@ export function growRowGradients(
     keys: gradients.keys && grow(gradients.keys),
     values: grow(gradients.values),
   };
-  account(k.ledger, "gradients", rowGradientBytes(grown) - rowGradientBytes(gradients));
+  // Both live while rows are copied, so the peak counts both.
+  account(k.ledger, "gradients", floatBytes(grown.keys) + floatBytes(grown.values));
+  account(k.ledger, "gradients", -floatBytes(gradients.keys) - floatBytes(gradients.values));
   return grown;
 }
