@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * AdamW (Loshchilov and Hutter, 2019) over dense parameters and over rows, in three modes for rows without a gradient:
+ *
+ * - `dense` (published): they move by their momentum at every step, as in `torch.optim.AdamW`.
+ * - `lazy-exact`: the same bits, later. A row catches up on the steps it missed just before it is read or updated.
+ * - `lazy`: they stay; when touched again, their moments have decayed. Cheaper, another algorithm (as SparseAdam).
+ */
+import { account } from "../native/ledger.ts";
+import type { AdamMode, AdamwStep, Kernels, RowMoments } from "../ops/kernels.ts";
+import type { Moments, Optimizer, OptimizerState, UpdateStep } from "./optimizer.ts";
+import { isTrained, liveGradient, type Parameter, parameterCount, type RowParameter } from "./parameters.ts";
+import { constant, cosine, linear, type Schedule, scheduleProblems } from "./schedule.ts";
+
+/** Choices of {@linkcode adamw}; what is left out takes the published value. */
+export interface AdamwOptions {
+  /** Peak learning rate. Default: the method's (1e-4 for adapters, 1e-5 for full fine-tuning). */
+  readonly lr?: number;
+  /** Default: linear to 0 after a warm-up of 2% of the steps. A bare name takes that warm-up. */
+  readonly schedule?: Schedule | Schedule["kind"];
+  /** Limit of the global gradient norm; null for none. Default 1. */
+  readonly clip?: number | null;
+  /** Default 0.9. */
+  readonly beta1?: number;
+  /** Default 0.999. */
+  readonly beta2?: number;
+  /** Default 1e-8. */
+  readonly eps?: number;
+  /** Decoupled weight decay. Default 0. */
+  readonly weightDecay?: number;
+  /** Default `lazy-exact`: the published (dense) results bit for bit, at the cost of touched rows. */
+  readonly mode?: AdamMode;
+}
+
+/** {@linkcode AdamwOptions}, all decided. */
+export type AdamwConfig = Required<Omit<AdamwOptions, "schedule">> & { readonly schedule: Schedule };
+
+/** The modes there are. */
+export const ADAM_MODES: readonly AdamMode[] = ["lazy-exact", "dense", "lazy"];
+
+const DEFAULTS: AdamwConfig = {
+  lr: 1e-4,
+  schedule: linear(),
+  clip: 1,
+  beta1: 0.9,
+  beta2: 0.999,
+  eps: 1e-8,
+  weightDecay: 0,
+  mode: "lazy-exact",
+};
+
+const SCHEDULES = { linear, cosine, constant };
+
+/** Resolves options, later ones winning over earlier ones. Problems: one sentence each. */
+export function resolveAdamw(
+  ...options: readonly AdamwOptions[]
+): { config: AdamwConfig; problems: string[] } {
+  const given: AdamwOptions = Object.assign({}, DEFAULTS, ...options.map(withoutUndefined));
+  const named = given.schedule ?? DEFAULTS.schedule;
+  const schedule = typeof named === "string" ? SCHEDULES[named]?.() ?? { kind: named } : named;
+  const config = { ...DEFAULTS, ...given, schedule };
+  const problems = scheduleProblems(schedule);
+  const check = (ok: boolean, name: keyof AdamwConfig, expected: string): void => {
+    if (!ok) problems.push(`${name} is ${config[name]}, expected ${expected}`);
+  };
+  check(config.lr >= 0 && config.lr < Infinity, "lr", "a number of at least 0");
+  check(config.clip === null || config.clip > 0, "clip", "a number above 0, or null for no limit");
+  check(config.beta1 >= 0 && config.beta1 < 1, "beta1", "a number from 0 to below 1");
+  check(config.beta2 >= 0 && config.beta2 < 1, "beta2", "a number from 0 to below 1");
+  check(config.eps > 0 && config.eps < Infinity, "eps", "a number above 0");
+  check(config.weightDecay >= 0 && config.weightDecay < Infinity, "weightDecay", "a number of at least 0");
+  check(ADAM_MODES.includes(config.mode), "mode", ADAM_MODES.join(", "));
+  return { config, problems };
+}
+
+function withoutUndefined(options: AdamwOptions): AdamwOptions {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
+/** The optimizer of a resolved configuration. */
+export function adamwOptimizer(config: AdamwConfig): Optimizer {
+  return {
+    name: "adamw",
+    config: { ...config, schedule: { ...config.schedule } },
+    lr: config.lr,
+    schedule: config.schedule,
+    clip: config.clip,
+    bytes: ({ count, rows }) => 8 * count + 4 * (rows ?? 0),
+    init: initAdamw,
+    update: (k, parameters, state, step) => updateAdamw(k, config, parameters, state, step),
+    beforeRead: (k, parameter, state, step, blocks, blockRows) => {
+      if (config.mode !== "lazy-exact" || !parameter.trained || step === 0) return;
+      const moments = rowMoments(state, parameter);
+      return k.adamwRowsCatchUp(
+        parameter.matrix,
+        moments,
+        blocks,
+        blockRows,
+        false,
+        replay(config, state, step),
+      );
+    },
+    flush: async (k, parameters, state, step) => {
+      if (config.mode !== "lazy-exact" || step === 0) return;
+      for (const parameter of parameters) {
+        if (parameter.kind === "dense" || !parameter.trained) continue;
+        // The whole matrix is one block.
+        const all = new Int32Array(1);
+        const moments = rowMoments(state, parameter);
+        const adam = replay(config, state, step);
+        await k.adamwRowsCatchUp(parameter.matrix, moments, all, parameter.matrix.rows, true, adam);
+      }
+    },
+  };
+}
+
+function initAdamw(k: Kernels, parameters: readonly Parameter[]): OptimizerState {
+  const moments = new Map<string, Moments>();
+  for (const parameter of parameters) {
+    if (!isTrained(parameter)) continue;
+    const count = parameterCount(parameter);
+    const lastStep = parameter.kind === "rows" ? new Int32Array(parameter.matrix.rows) : null;
+    const entry = { m: k.floats(count), v: k.floats(count), lastStep };
+    account(k.ledger, "optimizer", entry.m.byteLength + entry.v.byteLength + (lastStep?.byteLength ?? 0));
+    moments.set(parameter.name, entry);
+  }
+  return { moments, lrHistory: new Float32Array(0) };
+}
+
+async function updateAdamw(
+  k: Kernels,
+  config: AdamwConfig,
+  parameters: readonly Parameter[],
+  state: OptimizerState,
+  step: UpdateStep,
+): Promise<OptimizerState> {
+  const next = { moments: state.moments, lrHistory: withRate(state.lrHistory, step.step, step.lr) };
+  const adam = adamwStep(config, next, step.step, step.gradScale);
+  for (const parameter of parameters) {
+    if (!isTrained(parameter)) continue;
+    if (parameter.kind === "dense") {
+      const { m, v } = momentsOf(next, parameter);
+      k.adamwDense(parameter.data, m, v, liveGradient(parameter), adam);
+    } else {
+      const { rows, rowCount } = parameter.owner.gradients;
+      const moments = rowMoments(next, parameter);
+      await k.adamwRows(
+        parameter.matrix,
+        moments,
+        liveGradient(parameter),
+        rows,
+        rowCount,
+        config.mode,
+        adam,
+      );
+    }
+  }
+  return next;
+}
+
+/** The history with the rate of one more step; room grows by doubling. */
+function withRate(history: Float32Array, step: number, lr: number): Float32Array {
+  let grown = history;
+  if (history.length < step) {
+    grown = new Float32Array(Math.max(64, 2 * step));
+    grown.set(history);
+  }
+  grown[step - 1] = lr;
+  return grown;
+}
+
+function adamwStep(config: AdamwConfig, state: OptimizerState, step: number, gradScale: number): AdamwStep {
+  const { beta1, beta2, eps, weightDecay } = config;
+  return { step, beta1, beta2, eps, weightDecay, gradScale, lrHistory: state.lrHistory };
+}
+
+/** Missed steps have no gradient, so their scale does not matter. */
+function replay(config: AdamwConfig, state: OptimizerState, step: number): AdamwStep {
+  return adamwStep(config, state, step, 1);
+}
+
+function momentsOf(state: OptimizerState, parameter: Parameter): Moments {
+  const moments = state.moments.get(parameter.name);
+  if (!moments) throw new RangeError(`The optimizer has no state for parameter "${parameter.name}"`);
+  return moments;
+}
+
+function rowMoments(state: OptimizerState, parameter: RowParameter): RowMoments {
+  const { m, v, lastStep } = momentsOf(state, parameter);
+  if (!lastStep) throw new RangeError(`The optimizer state of "${parameter.name}" is not one of rows`);
+  return { m, v, lastStep };
+}

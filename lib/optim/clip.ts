@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Clipping by the norm of all gradients together. */
+import type { Kernels } from "../ops/kernels.ts";
+import { isTrained, liveGradient, type Parameter } from "./parameters.ts";
+
+/**
+ * Euclidean norm of all gradients as one vector, summed in f64 in the order of the parameters; not finite when a
+ * gradient holds a value that is not.
+ */
+export function globalNorm(k: Kernels, parameters: readonly Parameter[]): number {
+  let sum = 0;
+  for (const parameter of parameters) {
+    if (isTrained(parameter)) sum += k.sumSquares(liveGradient(parameter));
+  }
+  return Math.sqrt(sum);
+}
+
+/**
+ * The factor that brings gradients of this norm to at most `clip`: min(1, clip / (norm + 1e-6)), as PyTorch's
+ * `clip_grad_norm_`. 1 without a limit.
+ */
+export function clipFactor(norm: number, clip: number | null): number {
+  return clip === null ? 1 : Math.min(1, clip / (norm + 1e-6));
+}
