@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The contract of an adapter: what is trained, where it meets the model, how it starts, how much memory it takes. */
+import type { JsonObject } from "../core/json.ts";
+import type { Hooks } from "../models/hooks.ts";
+import type { Model } from "../models/model.ts";
+import type { Parameter, RowParameter } from "../optim/parameters.ts";
+import type { Awaitable, Kernels } from "../ops/kernels.ts";
+
+/** Where adapters attach: a half block's branch, or the weights themselves. */
+export type Site = "ffn" | "attention" | "weights";
+
+/** Size of one parameter, known before anything is allocated. */
+export interface ParameterSize {
+  readonly name: string;
+  /** Elements. */
+  readonly count: number;
+  /** Rows of a parameter that is updated by rows; null for a dense one. */
+  readonly rows: number | null;
+  readonly trained: boolean;
+}
+
+/** What an adapter will need. */
+export interface AdapterSizes {
+  readonly parameters: readonly ParameterSize[];
+  /** Host bytes of all parameters. */
+  readonly parameterBytes: number;
+  /** Host bytes of gradients for steps of this many tokens. */
+  readonly gradientBytes: number;
+}
+
+/** A kind of adapter with its settings resolved for a model. */
+export interface Adapter {
+  /** Name in the registry and in `adapter_config.json`. */
+  readonly kind: string;
+  /** Every mode and size. */
+  readonly config: JsonObject;
+  readonly sites: readonly Site[];
+  /** @param tokensPerStep Tokens of one optimizer step at most; 0 when nothing is trained */
+  sizes(model: Model, tokensPerStep: number): AdapterSizes;
+  /**
+   * Allocates the parameters and, with `tokensPerStep` > 0, their gradients; enters both in the ledger. Values are
+   * zeros (full fine-tuning: the model's), to be set by `init`, by a saved adapter or by a checkpoint.
+   */
+  create(k: Kernels, model: Model, tokensPerStep: number): AdapterParams;
+}
+
+/** Parameters of one adapter on one model. */
+export interface AdapterParams {
+  readonly adapter: Adapter;
+  /** All parameters, in a fixed order: what is saved, and what the optimizer sees. */
+  readonly parameters: readonly Parameter[];
+  /** Sets the starting values, a pure function of the seed. The model's output does not change. @mutates parameters */
+  init(k: Kernels, seed: number): void;
+  /** How the model is to be run with this adapter. */
+  attach(k: Kernels, options?: AttachOptions): Attachment;
+  /** Mean over the layers of the neurons that fired since the gradients were cleared. */
+  activeNeurons(): number;
+  /** Takes the memory out of the ledger. The parameters must not be used any more. */
+  release(): void;
+}
+
+/** Choices of `attach`. */
+export interface AttachOptions {
+  /** Called before rows are read: block b is rows [b * blockRows, (b+1) * blockRows) of the parameter. */
+  readonly beforeRead?: (parameter: RowParameter, blocks: Int32Array, blockRows: number) => Awaitable<void>;
+}
+
+/** An adapter in place: everything that runs a model takes these two. */
+export interface Attachment {
+  /** The model itself, or one with trained copies of its weights. */
+  readonly model: Model;
+  readonly hooks: Hooks;
+}
+
+/** An adapter, or what is wrong with its options: one sentence each. */
+export interface Resolved {
+  readonly adapter: Adapter;
+  readonly problems: readonly string[];
+}
+
+/** Name of an adapter tensor of a layer, in PEFT's style. */
+export function layerTensorName(layer: number, part: string): string {
+  return `base_model.model.model.layers.${layer}.mlp.meft.${part}`;
+}

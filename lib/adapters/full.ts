@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Full fine-tuning: every weight of the model becomes a trained copy in the backend's float type. The yardstick of adapters. */
+import type { Model } from "../models/model.ts";
+import { allWeights, trainableModel } from "../models/trainable.ts";
+import type { DenseParameter } from "../optim/parameters.ts";
+import type { Weight } from "../tensor/tensor.ts";
+import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
+
+/** Full fine-tuning as an adapter: its parameters are whatever the copies have become. It has no options. */
+export function fullAdapter(options: object): Resolved {
+  const problems = Object.keys(options).map((name) =>
+    `"${name}" is no option of full fine-tuning: it has none`
+  );
+  const adapter: Adapter = {
+    kind: "full",
+    config: {},
+    sites: ["weights"],
+    sizes: fullSizes,
+    create: (_k, model) => createFull(adapter, model),
+  };
+  return { adapter, problems };
+}
+
+/** Gradients are always there; memory that is never written is not taken from the machine. */
+function fullSizes(model: Model): AdapterSizes {
+  const parameters = allWeights(model)
+    .map(({ name, rows, cols }) => ({ name, count: rows * cols, rows: null, trained: true }));
+  const bytes = parameters.reduce((sum, { count }) => sum + 4 * count, 0);
+  return { parameters, parameterBytes: bytes, gradientBytes: bytes };
+}
+
+function createFull(adapter: Adapter, base: Model): AdapterParams {
+  const model = trainableModel(base);
+  return {
+    adapter,
+    parameters: model.trainable.map(weightParameter),
+    // The copies already hold the model's values: nothing starts at random.
+    init: () => {},
+    attach: () => ({ model, hooks: {} }),
+    activeNeurons: () => 0,
+    release: () => model[Symbol.dispose](),
+  };
+}
+
+/** A trained weight as the optimizer sees it. */
+export function weightParameter(weight: Weight): DenseParameter {
+  const { name, rows, cols, data, grad } = weight;
+  if (data === null || data instanceof Uint16Array) {
+    throw new RangeError(`Weight "${name}" cannot be trained: it is not held in memory as floats`);
+  }
+  return { kind: "dense", name, shape: rows === 1 ? [cols] : [rows, cols], data, grad };
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The dense parallel adapter: y = ReLU(h A) B beside the feed-forward half of every layer. The limit K = r, N = 1 of the
+ * sparse adapter without a gate, with every neuron computed for every token.
+ */
+import { didYouMean } from "../core/suggestion.ts";
+import type { BranchHook } from "../models/hooks.ts";
+import type { Model, ModelConfig } from "../models/model.ts";
+import { account } from "../native/ledger.ts";
+import { arenaTensor } from "../ops/arena_tensor.ts";
+import type { Kernels } from "../ops/kernels.ts";
+import { linearBackward, linearForward } from "../ops/linear.ts";
+import { reluBackward, reluForward } from "../ops/relu.ts";
+import type { Tensor, Weight } from "../tensor/tensor.ts";
+import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
+import { layerTensorName } from "./adapter.ts";
+import { weightParameter } from "./full.ts";
+
+/** Choices of the parallel adapter. */
+export interface ParallelOptions {
+  /** r: key-value pairs in each layer. Default 1024. */
+  readonly neurons?: number;
+  /** Standard deviation of the keys at the start; values start at 0. Default: the model's `initializer_range`. */
+  readonly initStd?: number;
+}
+
+/** Names of all options. */
+const OPTION_NAMES = ["neurons", "initStd"];
+
+interface ParallelLayer {
+  /** (R,D): row j is key j. */
+  readonly keys: Weight;
+  /** (R,D): row j is value j, so that y = z values is the data-backward product of this weight. */
+  readonly values: Weight;
+}
+
+/** The parallel adapter for a model. */
+export function parallelAdapter(options: ParallelOptions, model: ModelConfig): Resolved {
+  const { neurons = 1024, initStd = model.initializerRange } = options;
+  const problems = Object.keys(options)
+    .filter((name) => !OPTION_NAMES.includes(name))
+    .map((name) => `"${name}" is no option of the parallel adapter${didYouMean(name, OPTION_NAMES)}`);
+  if (!(Number.isSafeInteger(neurons) && neurons >= 1)) {
+    problems.push(`neurons is ${neurons}, expected a whole number of at least 1`);
+  }
+  if (!Number.isFinite(initStd)) problems.push(`initStd is ${initStd}, expected a number`);
+  const adapter: Adapter = {
+    kind: "parallel",
+    config: { neurons, initStd },
+    sites: ["ffn"],
+    sizes: (model, tokensPerStep) => parallelSizes(neurons, model, tokensPerStep),
+    create: (k, model, tokensPerStep) => createParallel(k, adapter, neurons, initStd, model, tokensPerStep),
+  };
+  return { adapter, problems };
+}
+
+function parallelSizes(neurons: number, model: Model, tokensPerStep: number): AdapterSizes {
+  const { numHiddenLayers: layers, hiddenSize } = model.config;
+  const count = neurons * hiddenSize;
+  const parameters = Array.from({ length: layers }, (_, layer) => [
+    { name: layerTensorName(layer, "keys"), count, rows: null, trained: true },
+    { name: layerTensorName(layer, "values"), count, rows: null, trained: true },
+  ]).flat();
+  const bytes = parameters.length * count * 4;
+  return { parameters, parameterBytes: bytes, gradientBytes: tokensPerStep > 0 ? bytes : 0 };
+}
+
+function createParallel(
+  k: Kernels,
+  adapter: Adapter,
+  neurons: number,
+  initStd: number,
+  model: Model,
+  tokensPerStep: number,
+): AdapterParams {
+  const weight = (name: string): Weight => {
+    const data = k.floats(neurons * model.config.hiddenSize);
+    const grad = tokensPerStep > 0 ? k.floats(data.length) : null;
+    return { name, dtype: k.float, rows: neurons, cols: model.config.hiddenSize, data, mapped: null, grad };
+  };
+  const layers = Array.from({ length: model.config.numHiddenLayers }, (_, layer): ParallelLayer => ({
+    keys: weight(layerTensorName(layer, "keys")),
+    values: weight(layerTensorName(layer, "values")),
+  }));
+  const weights = layers.flatMap(({ keys, values }) => [keys, values]);
+  accountWeights(k, weights, 1);
+  return {
+    adapter,
+    parameters: weights.map(weightParameter),
+    init: (k, seed) =>
+      layers.forEach(({ keys, values }, layer) => {
+        k.randomNormal(weightParameter(keys).data, seed, layer, initStd);
+        weightParameter(values).data.fill(0);
+      }),
+    attach: (k) => ({ hooks: { ffn: branchHook(k, layers) }, model }),
+    activeNeurons: () => neurons,
+    release: () => accountWeights(k, weights, -1),
+  };
+}
+
+/** Enters weights and their gradients in the ledger, or takes them out. */
+function accountWeights(k: Kernels, weights: readonly Weight[], sign: 1 | -1): void {
+  for (const { data, grad } of weights) {
+    account(k.ledger, "parameters", sign * (data?.byteLength ?? 0));
+    account(k.ledger, "gradients", sign * (grad?.byteLength ?? 0));
+  }
+}
+
+function branchHook(
+  k: Kernels,
+  layers: readonly ParallelLayer[],
+): BranchHook<{ readonly z: Tensor }> {
+  const at = (layer: number): ParallelLayer => {
+    const found = layers[layer];
+    if (!found) {
+      throw new RangeError(`The adapter has ${layers.length} layers, the model asks for layer ${layer}`);
+    }
+    return found;
+  };
+  return {
+    /** z = ReLU(h keys^T), y = z values. */
+    forward(layer, h) {
+      const { keys, values } = at(layer);
+      const z = reluForward(k, linearForward(k, h, keys), { inPlace: true });
+      const y = arenaTensor(k, h.shape);
+      k.linearBackwardData(y.data, z.data, values, h.shape[0] ?? 0, false);
+      return { y, residuals: { z } };
+    },
+    /** dz = dy values^T where z > 0; dvalues += z^T dy; dkeys += dz^T h; dh += dz keys. */
+    backward(layer, { z }, h, dy, dh) {
+      const { keys, values } = at(layer);
+      const dz = reluBackward(k, z, linearForward(k, dy, values), { inPlace: true });
+      if (values.grad) {
+        k.linearBackwardWeight(
+          values.grad,
+          null,
+          z.data,
+          dy.data,
+          dy.shape[0] ?? 0,
+          values.rows,
+          values.cols,
+        );
+      }
+      linearBackward(k, h, keys, dz, { addTo: dh });
+    },
+  };
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The sparse adapter with Key-Experts (MEFT, Hao et al., ACL 2024) beside the feed-forward half of every layer.
+ * Keys and values are row matrices in host memory; a token reads the rows of its experts and fires few of them.
+ */
+import type { BranchHook } from "../models/hooks.ts";
+import type { Model, ModelConfig } from "../models/model.ts";
+import { account } from "../native/ledger.ts";
+import type { DenseParameter, Parameter, RowParameter } from "../optim/parameters.ts";
+import type { Awaitable, Kernels, SparseRouting } from "../ops/kernels.ts";
+import { createRowGradients, rowGradientBytes } from "../ops/row_gradients.ts";
+import { sparseBackward, sparseForward, type SparseParams, type SparseResiduals } from "../ops/sparse.ts";
+import type { Floats, RowMatrix } from "../tensor/tensor.ts";
+import type { Adapter, AdapterParams, AdapterSizes, AttachOptions, Resolved } from "./adapter.ts";
+import { layerTensorName } from "./adapter.ts";
+import { resolveSparse, type SparseOptions, type SparseSettings } from "./sparse_config.ts";
+
+/** Rows drawn from one random stream, so that a large matrix is filled piece by piece. Part of the definition. */
+const ROWS_PER_STREAM = 1024;
+/** Streams of a layer: pieces of its keys from 0 up, its router last. */
+const STREAMS_PER_LAYER = 1 << 16;
+
+/** One layer: what the ops read and write, and the same as named parameters. */
+interface SparseLayer {
+  readonly params: SparseParams;
+  readonly router: DenseParameter;
+  readonly keys: RowParameter;
+  readonly values: RowParameter;
+}
+
+/** The sparse adapter for a model. */
+export function sparseAdapter(options: SparseOptions, model: ModelConfig): Resolved {
+  const { settings, problems } = resolveSparse(options, model.initializerRange);
+  const adapter: Adapter = {
+    kind: "sparse",
+    config: { ...settings },
+    sites: ["ffn"],
+    sizes: (model, tokensPerStep) => sparseSizes(settings, model, tokensPerStep),
+    create: (k, model, tokensPerStep) => createSparse(k, adapter, settings, model, tokensPerStep),
+  };
+  return { adapter, problems };
+}
+
+/** Rows that one step can touch: what its tokens choose. Scope `union` shares them, but adds none that nobody chose. */
+function touchableRows(settings: SparseSettings, tokensPerStep: number): number {
+  const { neurons, experts, activeExperts, topK } = settings;
+  return Math.min(neurons, tokensPerStep * Math.min(topK, activeExperts * (neurons / experts)));
+}
+
+function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: number): AdapterSizes {
+  const { neurons, experts } = settings;
+  const { numHiddenLayers: layers, hiddenSize } = model.config;
+  const training = tokensPerStep > 0;
+  const trainedKeys = settings.keys === "trained";
+  const parameters = Array.from({ length: layers }, (_, layer) => [
+    {
+      name: layerTensorName(layer, "router"),
+      count: experts * hiddenSize,
+      rows: null,
+      trained: routerIsTrained(settings),
+    },
+    {
+      name: layerTensorName(layer, "keys"),
+      count: neurons * hiddenSize,
+      rows: neurons,
+      trained: trainedKeys,
+    },
+    { name: layerTensorName(layer, "values"), count: neurons * hiddenSize, rows: neurons, trained: true },
+  ]).flat();
+  // Two int32 a neuron index the compact gradients, which the op pairs expect even when nothing is trained.
+  const rowBytes = 8 * neurons +
+    touchableRows(settings, tokensPerStep) * hiddenSize * 4 * (trainedKeys ? 2 : 1);
+  const routerBytes = training && routerIsTrained(settings) ? 4 * experts * hiddenSize : 0;
+  return {
+    parameters,
+    parameterBytes: parameters.reduce((sum, { count }) => sum + 4 * count, 0),
+    gradientBytes: layers * (rowBytes + routerBytes),
+  };
+}
+
+/** Without a gate the router only selects, which has no gradient. */
+function routerIsTrained(settings: SparseSettings): boolean {
+  return settings.gate !== "none";
+}
+
+function createSparse(
+  k: Kernels,
+  adapter: Adapter,
+  settings: SparseSettings,
+  model: Model,
+  tokensPerStep: number,
+): AdapterParams {
+  const layers = Array.from(
+    { length: model.config.numHiddenLayers },
+    (_, layer) => createLayer(k, settings, layer, model.config.hiddenSize, tokensPerStep),
+  );
+  return {
+    adapter,
+    parameters: layers.flatMap(({ router, keys, values }): Parameter[] => [router, keys, values]),
+    init: (k, seed) => layers.forEach(({ params }, layer) => initLayer(k, settings, params, seed, layer)),
+    attach: (k, options = {}) => ({
+      hooks: { ffn: branchHook(k, settings, layers, options) },
+      model,
+    }),
+    activeNeurons: () =>
+      layers.reduce((sum, { params }) => sum + params.gradients.rowCount, 0) / Math.max(1, layers.length),
+    release: () => {
+      for (const { params } of layers) {
+        account(k.ledger, "parameters", -parameterBytes(params));
+        account(
+          k.ledger,
+          "gradients",
+          -rowGradientBytes(params.gradients) - (params.gateGrad?.byteLength ?? 0),
+        );
+      }
+    },
+  };
+}
+
+function createLayer(
+  k: Kernels,
+  settings: SparseSettings,
+  layer: number,
+  hidden: number,
+  tokensPerStep: number,
+): SparseLayer {
+  const { neurons, experts } = settings;
+  const trainedKeys = settings.keys === "trained";
+  const gateWeight = k.floats(experts * hidden);
+  const gateGrad = tokensPerStep > 0 && routerIsTrained(settings) ? k.floats(gateWeight.length) : null;
+  const params: SparseParams = {
+    gateWeight,
+    gateGrad,
+    keys: k.rowMatrix(neurons, hidden),
+    values: k.rowMatrix(neurons, hidden),
+    // Room for a whole step at once: memory of rows that are never touched is reserved, not used.
+    gradients: createRowGradients(k, neurons, hidden, {
+      keys: trainedKeys,
+      slots: touchableRows(settings, tokensPerStep),
+    }),
+  };
+  account(k.ledger, "gradients", gateGrad?.byteLength ?? 0);
+  account(k.ledger, "parameters", parameterBytes(params));
+  return {
+    params,
+    router: {
+      kind: "dense",
+      name: layerTensorName(layer, "router"),
+      shape: [experts, hidden],
+      data: gateWeight,
+      grad: gateGrad,
+    },
+    keys: rowParameter(layer, "keys", params, trainedKeys),
+    values: rowParameter(layer, "values", params, true),
+  };
+}
+
+function parameterBytes({ gateWeight, keys, values }: SparseParams): number {
+  return gateWeight.byteLength + rowMatrixBytes(keys) + rowMatrixBytes(values);
+}
+
+function rowMatrixBytes(matrix: RowMatrix): number {
+  return matrix.hi.byteLength + matrix.lo.byteLength + (matrix.full?.byteLength ?? 0);
+}
+
+function rowParameter(
+  layer: number,
+  part: "keys" | "values",
+  params: SparseParams,
+  trained: boolean,
+): RowParameter {
+  return {
+    kind: "rows",
+    name: layerTensorName(layer, part),
+    matrix: params[part],
+    part,
+    owner: params,
+    trained,
+  };
+}
+
+/** Published start: keys N(0, std^2), values 0, each router row `routerScale` times the mean key of its expert. */
+function initLayer(
+  k: Kernels,
+  settings: SparseSettings,
+  params: SparseParams,
+  seed: number,
+  layer: number,
+): void {
+  const { neurons, experts, routerScale, initStd } = settings;
+  const { keys, gateWeight } = params;
+  const stream = layer * STREAMS_PER_LAYER;
+  const expertRows = neurons / experts;
+  const sums = settings.routerInit === "keys" ? new Float64Array(experts * keys.cols) : null;
+  for (let row = 0; row < neurons; row += ROWS_PER_STREAM) {
+    const piece = k.floats(Math.min(ROWS_PER_STREAM, neurons - row) * keys.cols);
+    k.randomNormal(piece, seed, stream + row / ROWS_PER_STREAM, initStd);
+    k.rowMatrixWrite(keys, piece, row);
+    if (sums) addByExpert(sums, piece, row, expertRows, keys.cols);
+  }
+  if (sums) {
+    for (let i = 0; i < sums.length; i++) gateWeight[i] = routerScale * (sums[i] as number) / expertRows;
+  } else k.randomNormal(gateWeight, seed, stream + STREAMS_PER_LAYER - 1, initStd);
+}
+
+/** sums (N,D) += the rows of each expert; the first row of the piece is `firstRow` of the matrix. @mutates sums */
+function addByExpert(
+  sums: Float64Array,
+  piece: Floats,
+  firstRow: number,
+  expertRows: number,
+  cols: number,
+): void {
+  for (let row = 0; row < piece.length / cols; row++) {
+    const to = Math.floor((firstRow + row) / expertRows) * cols;
+    for (let c = 0; c < cols; c++) {
+      sums[to + c] = (sums[to + c] as number) + (piece[row * cols + c] as number);
+    }
+  }
+}
+
+function branchHook(
+  k: Kernels,
+  settings: SparseSettings,
+  layers: readonly SparseLayer[],
+  { beforeRead }: AttachOptions,
+): BranchHook<SparseResiduals> {
+  const at = (layer: number): SparseLayer => {
+    const found = layers[layer];
+    if (!found) {
+      throw new RangeError(`The adapter has ${layers.length} layers, the model asks for layer ${layer}`);
+    }
+    return found;
+  };
+  const expertRows = settings.neurons / settings.experts;
+  return {
+    forward(layer, h) {
+      const { params, keys, values } = at(layer);
+      if (!beforeRead) return sparseForward(k, params, h, settings);
+      const prepare = (routing: SparseRouting): Awaitable<void> => {
+        const experts = routedExperts(routing);
+        const keysReady = beforeRead(keys, experts, expertRows);
+        const readValues = () => beforeRead(values, experts, expertRows);
+        return keysReady instanceof Promise ? keysReady.then(readValues) : readValues();
+      };
+      return sparseForward(k, params, h, settings, { prepare });
+    },
+    backward: (layer, residuals, h, dy, dh) => sparseBackward(k, at(layer).params, residuals, h, dy, dh),
+  };
+}
+
+/** Experts that at least one token goes to, increasing. */
+function routedExperts({ expertTokens }: SparseRouting): Int32Array {
+  const experts: number[] = [];
+  expertTokens.forEach((tokens, expert) => {
+    if (tokens > 0) experts.push(expert);
+  });
+  return Int32Array.from(experts);
+}
