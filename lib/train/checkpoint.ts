@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Checkpoints: `step-NNNNNN` folders with everything for a bit-exact resume. One is written under a hidden name, synced,
+ * and renamed into place, so that a folder with a step's name is whole; its manifest tells whether it still is.
+ */
+import { join } from "node:path";
+import { throwIfAny, UserError } from "../core/errors.ts";
+import { isJsonObject, type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
+import type { DataPosition } from "../data/batches.ts";
+import { writeTextAtomically } from "../tensor/atomic_file.ts";
+import { writeSafetensors } from "../tensor/write_safetensors.ts";
+import { arrayBytes, optimizerArrays, parameterArrays, readArraysInto } from "./checkpoint_tensors.ts";
+import { assertRoom, freeBytes } from "./disk.ts";
+import { manifestProblems, writeManifest } from "./manifest.ts";
+import { type Run, runIdentity } from "./plan.ts";
+import { allocate, flushState, type TrainState } from "./state.ts";
+
+const PARAMETERS = "parameters.safetensors";
+const OPTIMIZER = "optimizer.safetensors";
+const STATE = "state.json";
+const FORMAT_VERSION = 1;
+/** Room for headers, JSON and the file system's own records. */
+const SLACK_BYTES = 1 << 20;
+
+/** A checkpoint on disk. */
+export interface CheckpointEntry {
+  readonly step: number;
+  readonly path: string;
+}
+
+/** Choices of {@linkcode saveCheckpoint}. */
+export interface SaveOptions {
+  /** Free bytes of the disk of a folder; for tests. */
+  readonly freeBytes?: (folder: string) => Promise<number | null>;
+}
+
+/**
+ * Writes a checkpoint of a state, then removes those beyond `saveTotalLimit`. When anything fails, earlier checkpoints
+ * are as they were and the unfinished one is gone.
+ *
+ * @param folder Where checkpoints are; made if needed     @param dataHash From `datasetHash`
+ * @returns Its folder
+ * @throws {UserError} When there is no room, naming the path and the bytes needed
+ */
+export async function saveCheckpoint(
+  run: Run,
+  state: TrainState,
+  dataHash: string,
+  folder: string,
+  options: SaveOptions = {},
+): Promise<string> {
+  await flushState(run, state);
+  await Deno.mkdir(folder, { recursive: true });
+  await removeUnfinished(folder);
+  const name = `step-${String(state.step).padStart(6, "0")}`;
+  const path = join(folder, name);
+  if (await folderExists(path)) {
+    if ((await manifestProblems(path)).length === 0) return path;
+    await Deno.remove(path, { recursive: true });
+  }
+  const parameters = parameterArrays(state.params.parameters);
+  const optimizer = optimizerArrays(state.params.parameters, state.optim, state.step);
+  const bytesNeeded = arrayBytes(parameters) + arrayBytes(optimizer) + SLACK_BYTES;
+  assertRoom(path, bytesNeeded, await (options.freeBytes ?? freeBytes)(folder));
+
+  const unfinished = join(folder, `.${name}.partial`);
+  try {
+    await Deno.mkdir(unfinished);
+    await writeSafetensors(join(unfinished, PARAMETERS), parameters);
+    await writeSafetensors(join(unfinished, OPTIMIZER), optimizer);
+    await writeTextAtomically(join(unfinished, STATE), stateText(run, state, dataHash));
+    await writeManifest(unfinished, [PARAMETERS, OPTIMIZER, STATE]);
+    await Deno.rename(unfinished, path);
+  } catch (error) {
+    await Deno.remove(unfinished, { recursive: true }).catch(() => {});
+    throw error;
+  }
+  await syncFolder(folder);
+  await removeOld(folder, run.settings.saveTotalLimit);
+  return path;
+}
+
+/** Checkpoints of a folder, oldest first, complete or not. None when the folder does not exist. */
+export async function listCheckpoints(folder: string): Promise<CheckpointEntry[]> {
+  const found: CheckpointEntry[] = [];
+  try {
+    for await (const { name } of Deno.readDir(folder)) {
+      const match = /^step-(\d{6,})$/.exec(name);
+      if (match) found.push({ step: Number(match[1]), path: join(folder, name) });
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return found.toSorted((a, b) => a.step - b.step);
+}
+
+/**
+ * The newest checkpoint of a folder, or null when there is none.
+ *
+ * @throws {UserError} When it is damaged: what is wrong, and which newest one is whole
+ */
+export async function newestCheckpoint(folder: string): Promise<string | null> {
+  const newest = (await listCheckpoints(folder)).at(-1);
+  if (!newest) return null;
+  await assertComplete(newest.path);
+  return newest.path;
+}
+
+/**
+ * Reads a checkpoint into a new state of this run.
+ *
+ * @param dataHash Of the data the run is to go on with
+ * @throws {UserError} When it is damaged (naming the newest complete one beside it), or belongs to another run,
+ *   model or data set (listing every difference)
+ * @mutates run.adapter
+ */
+export async function loadCheckpoint(run: Run, dataHash: string, path: string): Promise<TrainState> {
+  await assertComplete(path);
+  const saved = readState(path);
+  const problems = jsonDifferences(saved.identity, runIdentity(run))
+    .map(({ path: key, before, after }) => `${key} is ${show(after)}, the checkpoint has ${show(before)}`);
+  if (saved.dataHash !== dataHash) {
+    problems.push("the data differs: other rows, another order, or tokenised otherwise");
+  }
+  throwIfAny(`Resuming from ${path}`, problems);
+  const state = allocate(run);
+  const optim = { ...state.optim, lrHistory: new Float32Array(saved.step) };
+  readArraysInto(join(path, PARAMETERS), parameterArrays(state.params.parameters));
+  readArraysInto(join(path, OPTIMIZER), optimizerArrays(state.params.parameters, optim, saved.step));
+  return { ...state, optim, step: saved.step, position: saved.position };
+}
+
+function show(value: Json | undefined): string {
+  return value === undefined ? "not set" : JSON.stringify(value);
+}
+
+async function assertComplete(path: string): Promise<void> {
+  if (!(await folderExists(path))) throw new UserError(`There is no checkpoint ${path}`);
+  const problems = await manifestProblems(path);
+  if (problems.length === 0) return;
+  const whole = await newestComplete(join(path, ".."), path);
+  const way = whole === null
+    ? "no complete checkpoint is beside it: start the run again"
+    : `the newest complete one is ${whole}: remove the damaged one, or resume from that`;
+  throw new UserError(`Checkpoint ${path} is damaged: ${problems.join("; ")}; ${way}`);
+}
+
+async function newestComplete(folder: string, except: string): Promise<string | null> {
+  for (const { path } of (await listCheckpoints(folder)).toReversed()) {
+    if (path !== except && (await manifestProblems(path)).length === 0) return path;
+  }
+  return null;
+}
+
+interface SavedState {
+  readonly step: number;
+  readonly position: DataPosition;
+  readonly identity: JsonObject;
+  readonly dataHash: string;
+}
+
+function stateText(run: Run, state: TrainState, dataHash: string): string {
+  const { step, position } = state;
+  const saved = { format_version: FORMAT_VERSION, step, position, dataHash, identity: runIdentity(run) };
+  return JSON.stringify(saved, null, 2) + "\n";
+}
+
+/** The manifest vouches for the bytes, so only another version of the format can be in the way. */
+function readState(path: string): SavedState {
+  const value: unknown = JSON.parse(Deno.readTextFileSync(join(path, STATE)));
+  if (!isJsonObject(value) || value["format_version"] !== FORMAT_VERSION) {
+    throw new UserError(`Checkpoint ${path} has another format than this version reads (${FORMAT_VERSION})`);
+  }
+  return value as unknown as SavedState;
+}
+
+async function folderExists(path: string): Promise<boolean> {
+  try {
+    return (await Deno.stat(path)).isDirectory;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/** What a killed run left half-written. */
+async function removeUnfinished(folder: string): Promise<void> {
+  for await (const { name } of Deno.readDir(folder)) {
+    if (/^\.step-\d{6,}\.partial$/.test(name)) await Deno.remove(join(folder, name), { recursive: true });
+  }
+}
+
+async function removeOld(folder: string, limit: number | null): Promise<void> {
+  if (limit === null) return;
+  for (const { path } of (await listCheckpoints(folder)).slice(0, -limit)) {
+    await Deno.remove(path, { recursive: true });
+  }
+}
+
+/** A rename is durable once its folder is synced. */
+async function syncFolder(folder: string): Promise<void> {
+  using handle = await Deno.open(folder, { read: true });
+  await handle.sync();
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Where the time of a step goes: the model's lane, the adapter's, the optimizer's. */
+import type { BranchHook, Hooks } from "../models/hooks.ts";
+import type { Awaitable } from "../ops/kernels.ts";
+
+/** Milliseconds, from any fixed point. */
+export type Clock = () => number;
+
+/** Milliseconds spent, by lane. */
+export interface LaneTimes {
+  /** Adapter work done inside the caller: the model waits. */
+  inlineMs: number;
+  /** Adapter work under way beside the model. */
+  besideMs: number;
+}
+
+/** The same hooks, with the time of every call added to `times`. */
+export function timedHooks(hooks: Hooks, times: LaneTimes, clock: Clock): Hooks {
+  return {
+    ...(hooks.ffn && { ffn: timedHook(hooks.ffn, times, clock) }),
+    ...(hooks.attention && { attention: timedHook(hooks.attention, times, clock) }),
+  };
+}
+
+function timedHook(hook: BranchHook, times: LaneTimes, clock: Clock): BranchHook {
+  const timed = <T>(call: () => Awaitable<T>): Awaitable<T> => {
+    const start = clock();
+    const result = call();
+    if (!(result instanceof Promise)) {
+      times.inlineMs += clock() - start;
+      return result;
+    }
+    return result.then((value) => {
+      times.besideMs += clock() - start;
+      return value;
+    });
+  };
+  return {
+    forward: (layer, h) => timed(() => hook.forward(layer, h)),
+    backward: (layer, residuals, h, dy, dh) => timed(() => hook.backward(layer, residuals, h, dy, dh)),
+  };
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The training loop: an async generator of metrics. It evaluates, saves and resumes, and knows nothing of logging. */
+import { saveAdapterFiles } from "../adapters/adapter_files.ts";
+import { throwIfAny } from "../core/errors.ts";
+import { countSteps, sequentialBatches, type StepData, trainingSteps } from "../data/batches.ts";
+import { type Dataset, datasetHash, exampleCount, exampleLength, examplePlace } from "../data/dataset.ts";
+import { type BatchLoss, evaluateLoss } from "../models/decoder.ts";
+import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import type { Clock } from "./lanes.ts";
+import { batchOptions, type Run } from "./plan.ts";
+import { type MetricsLog, openMetrics, openRunFolder, type RunFolder } from "./run_folder.ts";
+import { attachState, flushState, init, releaseState, type TrainState } from "./state.ts";
+import { NonFiniteError, type StepMetrics, trainStep } from "./step.ts";
+
+/** Choices of {@linkcode train}. */
+export interface TrainOptions {
+  /** Goes on from the newest checkpoint of the run folder (true), or from a checkpoint folder. Default false. */
+  readonly resume?: boolean | string;
+  /** Evaluated every `evalEvery` steps and at the end. */
+  readonly evalData?: Dataset;
+  /** When it fires, the step under way is finished and saved, and the run ends. */
+  readonly signal?: AbortSignal;
+  /** Milliseconds; default `performance.now`. */
+  readonly clock?: Clock;
+}
+
+/** Metrics of a step, and what was done after it. */
+export interface TrainEvent extends StepMetrics {
+  readonly totalSteps: number;
+  /** Epoch of the step's data, from 0. */
+  readonly epoch: number;
+  /** Mean loss on the evaluation data, when it was measured after this step. */
+  readonly evalLoss: number | null;
+  /** Folder of the checkpoint that was saved after this step. */
+  readonly checkpoint: string | null;
+}
+
+/** How a run ended. */
+export interface TrainResult {
+  /** Steps taken in all, earlier parts of a resumed run included. */
+  readonly steps: number;
+  /** Whether the signal ended it before its last step. */
+  readonly interrupted: boolean;
+  /** Folder of the saved adapter; null without a run folder, or when interrupted. */
+  readonly adapter: string | null;
+}
+
+/** What the loop carries along. */
+interface Session {
+  readonly run: Run;
+  readonly totalSteps: number;
+  readonly data: Dataset;
+  readonly dataHash: string;
+  readonly folder: RunFolder | null;
+  readonly options: TrainOptions;
+}
+
+/**
+ * Trains a run on data, step by step, and yields the metrics of each. Afterwards `run.adapter` holds what was learnt.
+ *
+ * @throws {UserError} When data and run do not fit, the run folder is taken, or a checkpoint cannot be resumed or written
+ * @throws {NonFiniteError} When loss or gradient is not finite: names step and rows, after the last good state was saved
+ * @mutates run.totalSteps, run.adapter
+ */
+export async function* train(
+  run: Run,
+  data: Dataset,
+  options: TrainOptions = {},
+): AsyncGenerator<TrainEvent, TrainResult> {
+  throwIfAny("The data", dataProblems(run, data));
+  const totalSteps = run.totalSteps ??= countSteps(data, batchOptions(run), run.settings.epochs);
+  const resume = options.resume ?? false;
+  const folder = await openRunFolder(run, data, resume !== false);
+  const session: Session = { run, totalSteps, data, dataHash: datasetHash(data), folder, options };
+  let state = await startState(session, resume);
+  await using log = folder && await openMetrics(folder.metrics, state.step);
+  try {
+    for (const stepData of trainingSteps(data, batchOptions(run), state.position)) {
+      if (state.step >= totalSteps || options.signal?.aborted) break;
+      const epoch = state.position.epoch;
+      const [next, metrics] = await guardedStep(session, state, stepData, log);
+      state = next;
+      yield await afterStep(session, state, { ...metrics, totalSteps, epoch }, log);
+    }
+    const interrupted = state.step < totalSteps;
+    // A signal may come between a step and the next, when nothing was saved.
+    if (interrupted && state.step > 0) await save(session, state, log);
+    return {
+      steps: state.step,
+      interrupted,
+      adapter: interrupted ? null : await exportAdapter(session, state),
+    };
+  } finally {
+    // A state is spent here only when its update failed half-way: then there is nothing to bring up to date.
+    if (!state.lease.spent) {
+      await flushState(run, state);
+      releaseState(run, state, { keepParams: true });
+    }
+  }
+}
+
+/**
+ * Mean loss over all targets of a data set with the state's parameters.
+ *
+ * @returns Sum and count, whose quotient is the mean
+ */
+export async function evaluateState(run: Run, state: TrainState, data: Dataset): Promise<BatchLoss> {
+  const { model, hooks } = attachState(run, state);
+  let [lossSum, targetCount] = [0, 0];
+  for (const { batch } of sequentialBatches(data, run.settings.batch.micro)) {
+    const loss = await evaluateLoss(model, batch, hooks);
+    lossSum += loss.lossSum;
+    targetCount += loss.targetCount;
+  }
+  return { lossSum, targetCount };
+}
+
+/** Whether the data fits the run. */
+function dataProblems({ settings }: Run, data: Dataset): string[] {
+  const { seqLen, packing } = settings.batch;
+  if (exampleCount(data) === 0) return ["has no examples"];
+  if (data.report.targets === 0) return ["has no token to take a loss of: nothing can be learnt from it"];
+  let longest = packing ? data.seqLen : 0;
+  for (let i = 0; i < exampleCount(data); i++) longest = Math.max(longest, exampleLength(data, i));
+  if (longest <= seqLen) return [];
+  return [
+    `has rows of up to ${longest} tokens, but batch.seqLen is ${seqLen}: load it with seqLen ${seqLen}`,
+  ];
+}
+
+async function startState(session: Session, resume: boolean | string): Promise<TrainState> {
+  const { run, dataHash, folder } = session;
+  if (resume === false) return init(run);
+  const path = typeof resume === "string" ? resume : folder && await newestCheckpoint(folder.checkpoints);
+  // A run that was killed before its first checkpoint starts again from the beginning.
+  return path === null ? init(run) : await loadCheckpoint(run, dataHash, path);
+}
+
+/** A step; when it is not finite, the good state is saved and the error names the rows. */
+async function guardedStep(
+  session: Session,
+  state: TrainState,
+  stepData: StepData,
+  log: MetricsLog | null,
+): Promise<[TrainState, StepMetrics]> {
+  try {
+    return await trainStep(session.run, state, stepData, session.options.clock);
+  } catch (error) {
+    if (!(error instanceof NonFiniteError)) throw error;
+    if (state.step > 0) await save(session, state, log);
+    const rows = formatRows(session.data, error.examples);
+    throw new NonFiniteError(`${error.message}. Rows of the step: ${rows}`, error.step, error.examples);
+  }
+}
+
+/** `a.jsonl:3,17 b.jsonl:4`, in the order of the step. */
+function formatRows(data: Dataset, examples: readonly number[]): string {
+  const lines = new Map<string, number[]>();
+  for (const example of examples) {
+    const { file, line } = examplePlace(data, example);
+    lines.set(file, [...lines.get(file) ?? [], line]);
+  }
+  return [...lines].map(([file, numbers]) => `${file}:${numbers.join(",")}`).join(" ");
+}
+
+/** Evaluates, logs and saves, where they are due. */
+async function afterStep(
+  session: Session,
+  state: TrainState,
+  metrics: Omit<TrainEvent, "evalLoss" | "checkpoint">,
+  log: MetricsLog | null,
+): Promise<TrainEvent> {
+  const { run, totalSteps, options } = session;
+  const last = state.step === totalSteps;
+  const due = (every: number | null): boolean => last || (every !== null && state.step % every === 0);
+  let evalLoss: number | null = null;
+  if (options.evalData && due(run.settings.evalEvery)) {
+    const { lossSum, targetCount } = await evaluateState(run, state, options.evalData);
+    evalLoss = lossSum / targetCount;
+  }
+  await log?.append({ ...metrics, evalLoss });
+  const saves = due(run.settings.saveEvery) || options.signal?.aborted;
+  return { ...metrics, evalLoss, checkpoint: saves ? await save(session, state, log) : null };
+}
+
+async function save(session: Session, state: TrainState, log: MetricsLog | null): Promise<string | null> {
+  if (session.folder === null) return null;
+  await log?.sync();
+  return await saveCheckpoint(session.run, state, session.dataHash, session.folder.checkpoints);
+}
+
+async function exportAdapter({ run, folder }: Session, state: TrainState): Promise<string | null> {
+  if (folder === null) return null;
+  await flushState(run, state);
+  await saveAdapterFiles(run.model.kernels, state.params, run.base, folder.adapter);
+  return folder.adapter;
+}

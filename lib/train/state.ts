@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The training state: parameters, optimizer state and position. Donated: after a step, only the new one may be used. */
+import type { AdapterParams, Attachment } from "../adapters/adapter.ts";
+import { type DataPosition, FIRST_POSITION } from "../data/batches.ts";
+import { account } from "../native/ledger.ts";
+import type { OptimizerState } from "../optim/optimizer.ts";
+import { type Run, tokensPerStep } from "./plan.ts";
+
+/** Everything that training goes on from. Together with the run and the data, it decides all that follows. */
+export interface TrainState {
+  readonly params: AdapterParams;
+  readonly optim: OptimizerState;
+  /** Steps taken. */
+  readonly step: number;
+  /** Where the next step's data starts. */
+  readonly position: DataPosition;
+  /** Whether a later state has taken over the memory of this one. */
+  readonly lease: { spent: boolean };
+}
+
+/** The start: fresh parameters (the model's output does not change yet) and optimizer state. @mutates run.adapter */
+export function init(run: Run): TrainState {
+  const state = allocate(run);
+  state.params.init(run.model.kernels, run.settings.seed);
+  return state;
+}
+
+/** A state with memory but no values yet, for a checkpoint to fill. @mutates run.adapter */
+export function allocate(run: Run): TrainState {
+  const k = run.model.kernels;
+  const params = run.adapterKind.create(k, run.model, tokensPerStep(run.settings));
+  const optim = run.optimizer.init(k, params.parameters);
+  run.adapter = params;
+  return { params, optim, step: 0, position: FIRST_POSITION, lease: { spent: false } };
+}
+
+/** @throws {Error} When a later state has taken over */
+export function assertUsable(state: TrainState): void {
+  if (state.lease.spent) {
+    throw new Error(`The state of step ${state.step} is spent: go on with the state that the step returned`);
+  }
+}
+
+/** How the model is to be run with a state, for steps, evaluation and generation. */
+export function attachState(run: Run, state: TrainState): Attachment {
+  const k = run.model.kernels;
+  return state.params.attach(k, {
+    beforeRead: (parameter, blocks, blockRows) =>
+      run.optimizer.beforeRead(k, parameter, state.optim, state.step, blocks, blockRows),
+  });
+}
+
+/** Brings rows that wait for their optimizer steps up to date: needed before parameters are read in any other way. */
+export function flushState(run: Run, state: TrainState): Promise<void> {
+  return run.optimizer.flush(run.model.kernels, state.params.parameters, state.optim, state.step);
+}
+
+/** Takes the optimizer state out of the ledger, and the parameters too unless they are kept. Spends the state. */
+export function releaseState(
+  run: Run,
+  state: TrainState,
+  options: { readonly keepParams?: boolean } = {},
+): void {
+  assertUsable(state);
+  state.lease.spent = true;
+  for (const { m, v, lastStep } of state.optim.moments.values()) {
+    account(
+      run.model.kernels.ledger,
+      "optimizer",
+      -m.byteLength - v.byteLength - (lastStep?.byteLength ?? 0),
+    );
+  }
+  if (!options.keepParams) state.params.release();
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+/** One training step: a pure function of run, state and data, made of smaller ones. */
+import type { StepData } from "../data/batches.ts";
+import { lossAndGradients } from "../models/decoder.ts";
+import { heldBytes } from "../native/ledger.ts";
+import { clipFactor, globalNorm } from "../optim/clip.ts";
+import { clearGradients } from "../optim/parameters.ts";
+import { scheduleFactor } from "../optim/schedule.ts";
+import { type Clock, type LaneTimes, timedHooks } from "./lanes.ts";
+import type { Run } from "./plan.ts";
+import { assertUsable, attachState, type TrainState } from "./state.ts";
+
+/** What a step did. */
+export interface StepMetrics {
+  /** From 1. */
+  readonly step: number;
+  /** Mean over the targets of the whole batch. */
+  readonly loss: number;
+  readonly tokens: number;
+  readonly targets: number;
+  readonly lr: number;
+  /** Norm of all gradients, before clipping. */
+  readonly gradNorm: number;
+  readonly tokensPerSecond: number;
+  /** Mean over the layers of the neurons that fired for at least one token. */
+  readonly activeNeurons: number;
+  /** Forward and backward, without adapter work that the model waited for. */
+  readonly modelMs: number;
+  /** Adapter work, inside the model's time or beside it. */
+  readonly adapterMs: number;
+  readonly optimizerMs: number;
+  /** Host bytes held after the step. */
+  readonly heldBytes: number;
+}
+
+/** A loss or gradient that is not finite. Nothing was changed: the state before the step is still good. */
+export class NonFiniteError extends Error {
+  override readonly name = "NonFiniteError";
+  readonly step: number;
+  /** Examples of the step, by their index in the data set. */
+  readonly examples: readonly number[];
+
+  constructor(message: string, step: number, examples: readonly number[]) {
+    super(message);
+    this.step = step;
+    this.examples = examples;
+  }
+}
+
+/**
+ * Gradients over the micro-batches of a step, clipping, one update.
+ *
+ * @returns The next state and what happened; the old state is spent
+ * @throws {NonFiniteError} When loss or gradient is not finite; then the old state stays as it was
+ * @mutates state (donated)
+ */
+export async function trainStep(
+  run: Run,
+  state: TrainState,
+  data: StepData,
+  clock: Clock = () => performance.now(),
+): Promise<[TrainState, StepMetrics]> {
+  assertUsable(state);
+  const step = state.step + 1;
+  const start = clock();
+  const times: LaneTimes = { inlineMs: 0, besideMs: 0 };
+  const loss = await accumulate(run, state, data, times, clock);
+  const gradNorm = globalNorm(run.model.kernels, state.params.parameters);
+  assertFinite(step, loss, gradNorm, data);
+
+  const lr = learningRate(run, step);
+  const gradScale = clipFactor(gradNorm, run.optimizer.clip);
+  const beforeUpdate = clock();
+  const next = await update(run, state, { step, lr, gradScale }, data);
+  const end = clock();
+  return [next, {
+    step,
+    loss,
+    tokens: data.tokenCount,
+    targets: data.targetCount,
+    lr,
+    gradNorm,
+    tokensPerSecond: data.tokenCount / Math.max(1e-9, (end - start) / 1000),
+    activeNeurons: state.params.activeNeurons(),
+    modelMs: beforeUpdate - start - times.inlineMs,
+    adapterMs: times.inlineMs + times.besideMs,
+    optimizerMs: end - beforeUpdate,
+    heldBytes: heldBytes(run.model.kernels.ledger),
+  }];
+}
+
+/**
+ * Loss and gradients of a step: the mean over all its targets, whatever the micro-batches, because every micro-batch's
+ * gradient is scaled by 1 / (targets of the step) and summed.
+ *
+ * @returns The mean loss     @mutates gradients of the state's parameters, which start from zero
+ */
+export async function accumulate(
+  run: Run,
+  state: TrainState,
+  data: StepData,
+  times: LaneTimes = { inlineMs: 0, besideMs: 0 },
+  clock: Clock = () => 0,
+): Promise<number> {
+  if (data.targetCount === 0) {
+    throw new RangeError(`Step ${state.step + 1} has no targets: there is nothing to take a loss of`);
+  }
+  clearGradients(state.params.parameters);
+  const { model, hooks } = attachState(run, state);
+  const timed = timedHooks(hooks, times, clock);
+  const options = { activations: run.settings.activations, lossScale: 1 / data.targetCount };
+  let lossSum = 0;
+  for (const { batch } of data.microBatches) {
+    lossSum += (await lossAndGradients(model, batch, timed, options)).lossSum;
+  }
+  return lossSum / data.targetCount;
+}
+
+/** Learning rate of a step (from 1). Optimizers keep it as f32. */
+export function learningRate({ optimizer, totalSteps }: Run, step: number): number {
+  if (totalSteps === null) {
+    throw new RangeError(
+      "The run's steps are not known: give it steps, or train it on data, which decides them",
+    );
+  }
+  return optimizer.lr * scheduleFactor(optimizer.schedule, step, totalSteps);
+}
+
+/** One optimizer update with the gradients that lie in the state. Spends the state. @mutates state (donated) */
+export async function update(
+  run: Run,
+  state: TrainState,
+  step: { readonly step: number; readonly lr: number; readonly gradScale: number },
+  data: StepData,
+): Promise<TrainState> {
+  assertUsable(state);
+  state.lease.spent = true;
+  const optim = await run.optimizer.update(run.model.kernels, state.params.parameters, state.optim, step);
+  return { params: state.params, optim, step: step.step, position: data.next, lease: { spent: false } };
+}
+
+function assertFinite(step: number, loss: number, gradNorm: number, data: StepData): void {
+  if (Number.isFinite(loss) && Number.isFinite(gradNorm)) return;
+  const what = Number.isFinite(loss) ? `the gradient's norm is ${gradNorm}` : `the loss is ${loss}`;
+  const examples = data.microBatches.flatMap((micro) => [...micro.examples]);
+  throw new NonFiniteError(`Step ${step}: ${what}; nothing was changed`, step, examples);
+}
