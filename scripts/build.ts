@@ -3,9 +3,10 @@
  * `deno task build`: configures and builds libmeft with CMake. Other tasks call {@linkcode ensureBuilt}, which does so
  * only when a source is newer than the last build. Speaks on stderr, so that stdout stays the task's own.
  */
+import { fileURLToPath } from "node:url";
 import { firstCommand, missingTools, missingToolsText } from "../lib/native/tools.ts";
 
-const ROOT = decodeURIComponent(new URL("../", import.meta.url).pathname);
+const ROOT = fileURLToPath(new URL("../", import.meta.url));
 const SOURCES = ["CMakeLists.txt", "csrc"];
 const STAMP = "built.stamp";
 

@@ -4,6 +4,7 @@
  * `lib/native/{symbols,structs,calls}.ts` and `csrc/core/abi_asserts.cpp`. With `--check` it writes nothing and exits
  * with 1 when a file is stale.
  */
+import { fileURLToPath } from "node:url";
 import { type Header, type Parameter, parseHeader, type Prototype, type Struct } from "./header.ts";
 
 const ROOT = new URL("../", import.meta.url);
@@ -163,7 +164,7 @@ function assertsText(header: Header): string {
 
 async function formatted(text: string): Promise<string> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["fmt", "--config", new URL("deno.json", ROOT).pathname, "--ext", "ts", "-"],
+    args: ["fmt", "--config", fileURLToPath(new URL("deno.json", ROOT)), "--ext", "ts", "-"],
     stdin: "piped",
     stdout: "piped",
   }).spawn();

@@ -3,6 +3,7 @@
  * `deno task test:asan`: builds libmeft with AddressSanitizer and UndefinedBehaviorSanitizer and runs the tests that
  * call it, with the sanitizers' runtimes loaded before Deno. Leaks are not looked for: V8 frees nothing at exit.
  */
+import { fileURLToPath } from "node:url";
 import { type BuildOptions, ensureBuilt } from "./build.ts";
 
 const SANITIZED: BuildOptions = { folder: "build/asan", define: ["-DMEFT_SANITIZE=ON"] };
@@ -23,7 +24,7 @@ async function main(args: readonly string[]): Promise<number> {
       LD_PRELOAD: preload,
       ASAN_OPTIONS: "detect_leaks=0:handle_segv=0",
       UBSAN_OPTIONS: "print_stacktrace=1",
-      MEFT_LIB: decodeURIComponent(new URL("../build/asan/libmeft.so", import.meta.url).pathname),
+      MEFT_LIB: fileURLToPath(new URL("../build/asan/libmeft.so", import.meta.url)),
     },
   }).spawn();
   return (await child.status).code;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Finds and opens libmeft, once a process and only when first needed. It is never closed: a call after that would crash. */
+import { fileURLToPath } from "node:url";
 import { fromInt64 } from "./scalars.ts";
 import { MEFT_ABI_MAJOR, MEFT_ABI_MINOR, SYMBOLS } from "./symbols.ts";
 
@@ -29,7 +30,7 @@ let opened: Library | undefined;
 /** Where the library is looked for: `MEFT_LIB`, else the build folder beside this checkout. */
 export function libraryPath(): string {
   return readEnv("MEFT_LIB") ??
-    decodeURIComponent(new URL("../../build/cpu/libmeft.so", import.meta.url).pathname);
+    fileURLToPath(new URL("../../build/cpu/libmeft.so", import.meta.url));
 }
 
 /**
