@@ -6,8 +6,8 @@ import { UserError } from "../core/errors.ts";
 /** Takes the pieces of a file in order. */
 export type FileWriter = (bytes: Uint8Array) => Promise<void>;
 
-/** Error codes that mean "no room": disk full, quota used up, file too large. */
-const NO_ROOM = ["ENOSPC", "EDQUOT", "EFBIG"];
+/** Numbers of Linux errors that mean "no room" (disk full, file too large, quota used up); not all have a code in Deno. */
+const NO_ROOM = /\(os error (28|27|122)\)/;
 
 /**
  * Creates or replaces a file. Until the last byte is on the disk, what stood there before stands there still; when
@@ -65,10 +65,9 @@ async function syncFolder(folder: string): Promise<void> {
 }
 
 function asRoomError(error: unknown, path: string, bytesNeeded: number): unknown {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  if (!NO_ROOM.includes(code)) return error;
+  if (!(error instanceof Error) || !NO_ROOM.test(error.message)) return error;
   return new UserError(
-    `Cannot write ${path}: it needs ${bytesNeeded} bytes and there is no room (${code}); free some space and try again`,
+    `Cannot write ${path}: it needs ${bytesNeeded} bytes and there is no room (${error.message}); free some space and try again`,
     { cause: error },
   );
 }
