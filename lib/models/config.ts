@@ -209,14 +209,9 @@ function readHeadDim(
 ): number {
   const given = integerField(fields, "head_dim", { min: 1, missing });
   if (given === null && hiddenSize % heads !== 0) {
-    problem(
-      fields,
-      "head_dim",
-      `a value, because ${heads} heads do not divide the hidden size ${hiddenSize}`,
-      null,
-    );
+    const wanted = `a value, because ${heads} heads do not divide the hidden size ${hiddenSize}`;
+    return problem(fields, "head_dim", wanted, 2);
   }
   const headDim = given ?? hiddenSize / heads;
-  if (headDim % 2 !== 0) problem(fields, "head_dim", `an even number for the rotation, not ${headDim}`, null);
-  return headDim;
+  return headDim % 2 === 0 ? headDim : problem(fields, "head_dim", `an even number, not ${headDim}`, 2);
 }
