@@ -8,6 +8,7 @@
 
 #include "cpu/kernels/activation.h"
 #include "cpu/kernels/adamw.h"
+#include "cpu/kernels/attention.h"
 #include "cpu/kernels/elementwise.h"
 #include "cpu/kernels/embedding.h"
 #include "cpu/kernels/linear.h"
@@ -20,6 +21,7 @@
 #define MEFT_FAMILIES(X) \
     X(activation)        \
     X(adamw)             \
+    X(attention)         \
     X(elementwise)       \
     X(embedding)         \
     X(linear)            \

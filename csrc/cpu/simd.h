@@ -283,6 +283,13 @@ inline vf exp(vf x) {
     return add(y, select_gt(set1(0.f), not_finite, zero(), not_finite));
 }
 
+// x in lanes first <= i < end, other elsewhere; first and end may lie outside of the vector.
+inline vf keep_range(vf x, int first, int end, vf other) {
+    static const float kIndex[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const vf lane = load(kIndex);
+    return select_gt(set1(float(first)), lane, other, select_gt(set1(float(end)), lane, x, other));
+}
+
 // Whole vectors and the rest of an array by one loop body: body(i, lanes) with lanes either All or First.
 struct All {};
 struct First {

@@ -198,7 +198,8 @@ MEFT_API meft_status meft_random_normal(meft_ctx *ctx, float *out, int64_t count
 /* Causal grouped-query attention over spans; nothing crosses a span. Row s of spans (span_count,4) int32 is
  * {q_begin, q_end, k_begin, k_end}; the last query of a span sits at its last key, so query i of a span sees
  * keys up to i + (key count - query count), and with window > 0 only the last `window` of those.
- * Query rows in no span get zeros. Memory is linear in the sequence length. */
+ * Query rows in no span get zeros (o and lse). A span has no more queries than keys; spans share no query row, and for
+ * the backward pass no key row. Memory is linear in the sequence length. */
 typedef struct meft_attention {
     uint32_t struct_size;
     int32_t reserved;
@@ -209,7 +210,7 @@ typedef struct meft_attention {
     int64_t head_dim;
     int64_t window; /* 0: no window */
     int64_t span_count;
-    float scale;    /* of q.k, usually 1/sqrt(head_dim) */
+    float scale;    /* of q.k, more than 0, usually 1/sqrt(head_dim) */
     int32_t reserved2;
 } meft_attention;
 

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which keys a query of a span sees, and where the vectors of a head lie.
+#pragma once
+
+#include "cpu/gemm_tile.h"
+
+namespace meft {
+namespace MEFT_TARGET_NS {
+
+constexpr int64_t kKeyTile = 64;  // keys packed at once: with their values they stay in L1 or L2
+
+inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// One span; queries and keys are counted from its own begin.
+struct Span {
+    int64_t q_begin, queries, k_begin, keys, window;
+
+    // Query i sees keys [keys_begin(i), keys_end(i)): the last query sits at the last key. Both grow with i.
+    int64_t keys_end(int64_t i) const { return i + 1 + keys - queries; }
+    int64_t keys_begin(int64_t i) const { return window > 0 ? larger(0, keys_end(i) - window) : 0; }
+};
+
+inline Span span_at(const int32_t *spans, int64_t index, int64_t window) {
+    const int32_t *s = spans + 4 * index;
+    const int64_t keys = int64_t(s[3]) - s[2];
+    return {s[0], int64_t(s[1]) - s[0], s[2], keys, window < keys ? window : 0};
+}
+
+// Sizes of one call, and strides between the rows of its arrays.
+struct Layout {
+    int64_t heads, kv_heads, head_dim, group;  // group: query heads of a kv head
+    int64_t q_stride, k_stride;                // elements between the rows of a query head, of a kv head
+    float scale;
+
+    explicit Layout(const meft_attention &a)
+        : heads(a.heads),
+          kv_heads(a.kv_heads),
+          head_dim(a.head_dim),
+          group(a.heads / a.kv_heads),
+          q_stride(a.heads * a.head_dim),
+          k_stride(a.kv_heads * a.head_dim),
+          scale(a.scale) {}
+    int64_t key(int64_t row, int64_t kv_head) const { return row * k_stride + kv_head * head_dim; }
+};
+
+// c (m x n) (+)= a * the first k rows of b, which was packed with packed_k >= k rows.
+inline void multiply_first(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t m, int64_t n,
+                           int64_t k, int64_t packed_k, bool accumulate) {
+    for (int64_t j = 0; j < n; j += kPanel) {
+        multiply<F32>(c + j, ldc, a, lda, panel_at<F32>(b, packed_k, j), m, smaller(kPanel, n - j), k, accumulate);
+    }
+}
+
+// The range [starts[r], starts[r+1]) that holds x, of `count` ranges in increasing order, some of them empty.
+inline int64_t index_of(const int64_t *starts, int64_t count, int64_t x) {
+    int64_t low = 0, high = count;  // starts[low] <= x < starts[high]
+    while (high - low > 1) {
+        const int64_t middle = low + (high - low) / 2;
+        (starts[middle] <= x ? low : high) = middle;
+    }
+    return low;
+}
+
+// Multiply-adds that are worth a task of their own: some 5 us.
+constexpr double kWorkPerTask = 2.5e5;
+
+}  // namespace MEFT_TARGET_NS
+}  // namespace meft

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+// Causal attention, forward: tiles of rows x keys with an online softmax (Milakov and Gimelshein 2018; Dao et al.
+// 2022), so that no more than a tile of scores exists. The backward pass stands in attention_backward.cpp.
+#include "cpu/kernels/attention.h"
+
+#include "core/pool.h"
+#include "cpu/attention_span.h"
+
+namespace meft {
+namespace MEFT_TARGET_NS {
+
+void attention_backward(meft_ctx &lane, float *dq, float *dk, float *dv, const float *d_o, const float *q,
+                        const float *k, const float *v, const float *o, const float *lse, const int32_t *spans,
+                        const meft_attention &params);
+
+namespace {
+
+constexpr int64_t kQueryBlock = 96;  // queries of one work item: packing a key tile is shared by this many rows
+constexpr int64_t kRowTile = 24;     // rows of a score tile, which stays in L1; a multiple of kTileRows
+
+struct Forward {
+    Layout at;
+    float *o, *lse;
+    const float *q, *k, *v;
+};
+
+// What one thread needs; the softmax state (largest, total) has one entry a row and unit of the work item.
+struct Scratch {
+    float *keys, *values, *scores, *largest, *total;
+
+    static int64_t count(const Layout &at) {
+        return 2 * kKeyTile * round_up(at.head_dim, kLanes) + kRowTile * kKeyTile + 2 * state_count(at);
+    }
+    static int64_t state_count(const Layout &at) { return at.group * kQueryBlock; }
+    Scratch(float *from, const Layout &at) {
+        const int64_t packed = kKeyTile * round_up(at.head_dim, kLanes);
+        keys = from;
+        values = keys + packed;
+        scores = values + packed;
+        largest = scores + kRowTile * kKeyTile;
+        total = largest + state_count(at);
+    }
+};
+
+// The rows of a work item, as `units` matrices of `rows` rows. Usually a unit is a query head and a row a query; a lone
+// query (decoding) makes the group's heads the rows of one unit, so that they share one pass over the keys.
+struct Rows {
+    int64_t units, rows, row_stride, lse_stride, step;  // step: queries from row to row
+    int64_t first_query, q_begin, lse_begin;            // offsets of unit 0, row 0
+
+    Rows(const Layout &at, const Span &span, int64_t kv_head, int64_t begin, int64_t end) : first_query(begin) {
+        const bool lone = end - begin == 1;
+        units = lone ? 1 : at.group;
+        rows = lone ? at.group : end - begin;
+        row_stride = lone ? at.head_dim : at.q_stride;
+        lse_stride = lone ? 1 : at.heads;
+        step = lone ? 0 : 1;
+        lse_begin = (span.q_begin + begin) * at.heads + kv_head * at.group;
+        q_begin = lse_begin * at.head_dim;
+    }
+    int64_t query(int64_t row) const { return first_query + row * step; }
+};
+
+// Takes the scores of keys [first, end) of a row's tile into its softmax. Scores become e^(scale*s - largest), zero
+// outside of [first, end) up to width; o, which stands for the keys before, is brought to the new largest.
+void softmax_row(float *scores, int64_t first, int64_t end, int64_t width, float scale, float *largest, float *total,
+                 float *o, int64_t head_dim) {
+    const vf nothing = set1(-HUGE_VALF);
+    vf best = nothing;
+    for (int64_t j = 0; j < width; j += kLanes) {
+        const vf s = keep_range(load(scores + j), int(first - j), int(end - j), nothing);
+        store(scores + j, s);
+        best = max(best, s);
+    }
+    const float tile_largest = max_of(best) * scale, before = *largest;
+    if (tile_largest > before) *largest = tile_largest;
+    // Nothing seen yet, or only -infinity: any finite shift gives e^-infinity = 0.
+    const float shift = *largest == -HUGE_VALF ? 0.f : *largest;
+    vf tile_total = zero();
+    for (int64_t j = 0; j < width; j += kLanes) {
+        const vf p = exp(fma(load(scores + j), set1(scale), set1(-shift)));
+        store(scores + j, p);
+        tile_total = add(tile_total, p);
+    }
+    if (*largest != before && before != -HUGE_VALF) {
+        const float keep = std::exp(before - shift);
+        *total *= keep;
+        each_vector(0, head_dim,
+                    [&](int64_t i, auto lanes) { store(o + i, mul(load(o + i, lanes), set1(keep)), lanes); });
+    }
+    *total += sum(tile_total);
+}
+
+// Rows [row, row + m) of a unit against keys [k0, k0 + n), which are packed.
+void forward_tile(const Forward &f, const Span &span, const Rows &rows, int64_t unit, int64_t row, int64_t m,
+                  int64_t k0, int64_t n, const Scratch &s) {
+    const Layout &at = f.at;
+    const int64_t begin = span.keys_begin(rows.query(row)), end = span.keys_end(rows.query(row + m - 1));
+    if (end <= k0 || begin >= k0 + n) return;
+    const bool is_first = begin >= k0;
+    const int64_t seen = smaller(n, end - k0);
+    const int64_t place = rows.q_begin + unit * at.head_dim + row * rows.row_stride;
+    float *largest = s.largest + unit * rows.rows + row, *total = s.total + unit * rows.rows + row;
+    // Whole panels: their packed width stands for all n keys.
+    const int64_t columns = smaller(n, round_up(seen, kPanel));
+    multiply<F32>(s.scores, kKeyTile, f.q + place, rows.row_stride, s.keys, m, columns, at.head_dim, false);
+    for (int64_t i = 0; i < m; ++i) {
+        if (is_first) {
+            largest[i] = -HUGE_VALF;
+            total[i] = 0;
+        }
+        const int64_t query = rows.query(row + i);
+        const int64_t to = smaller(seen, larger(0, span.keys_end(query) - k0));
+        const int64_t from = smaller(to, larger(0, span.keys_begin(query) - k0));
+        softmax_row(s.scores + i * kKeyTile, from, to, round_up(seen, kLanes), at.scale, largest + i, total + i,
+                    f.o + place + i * rows.row_stride, at.head_dim);
+    }
+    multiply_first(f.o + place, rows.row_stride, s.scores, kKeyTile, s.values, m, at.head_dim, seen, n, !is_first);
+}
+
+// o /= total,  lse = largest + ln total.
+void finish_rows(const Forward &f, const Rows &rows, const Scratch &s) {
+    for (int64_t unit = 0; unit < rows.units; ++unit) {
+        for (int64_t row = 0; row < rows.rows; ++row) {
+            const int64_t state = unit * rows.rows + row;
+            float *o = f.o + rows.q_begin + unit * f.at.head_dim + row * rows.row_stride;
+            const vf factor = set1(1.f / s.total[state]);
+            each_vector(0, f.at.head_dim,
+                        [&](int64_t i, auto lanes) { store(o + i, mul(load(o + i, lanes), factor), lanes); });
+            f.lse[rows.lse_begin + unit + row * rows.lse_stride] = s.largest[state] + std::log(s.total[state]);
+        }
+    }
+}
+
+// Queries [begin, end) of a span, of all query heads of a kv head.
+void forward_block(const Forward &f, const Span &span, int64_t kv_head, int64_t begin, int64_t end, const Scratch &s) {
+    const Layout &at = f.at;
+    const Rows rows(at, span, kv_head, begin, end);
+    const int64_t last = span.keys_end(end - 1);
+    for (int64_t k0 = span.keys_begin(begin); k0 < last; k0 += kKeyTile) {
+        const int64_t n = smaller(kKeyTile, last - k0), place = at.key(span.k_begin + k0, kv_head);
+        pack_transposed<F32>(s.keys, matrix(f.k + place, at.k_stride), nullptr, n, at.head_dim);
+        pack_normal<F32>(s.values, matrix(f.v + place, at.k_stride), nullptr, n, at.head_dim);
+        for (int64_t unit = 0; unit < rows.units; ++unit) {
+            for (int64_t row = 0; row < rows.rows; row += kRowTile) {
+                forward_tile(f, span, rows, unit, row, smaller(kRowTile, rows.rows - row), k0, n, s);
+            }
+        }
+    }
+    finish_rows(f, rows, s);
+}
+
+int64_t blocks_of(const Span &span) { return (span.queries + kQueryBlock - 1) / kQueryBlock; }
+
+void attention_forward(meft_ctx &lane, float *o, float *lse, const float *q, const float *k, const float *v,
+                       const int32_t *spans, const meft_attention &params) {
+    lane.ran_target = kTarget;
+    const Forward f{Layout(params), o, lse, q, k, v};
+    Workspace::Frame frame(lane.workspace);
+    // Query blocks of spans before span s, and the multiply-adds of all.
+    int64_t *blocks_before = frame.take<int64_t>(params.span_count + 1);
+    blocks_before[0] = 0;
+    double work = 0;
+    for (int64_t s = 0; s < params.span_count; ++s) {
+        const Span span = span_at(spans, s, params.window);
+        blocks_before[s + 1] = blocks_before[s] + blocks_of(span);
+        work += double(span.queries) * double(span.keys) * double(f.at.heads * f.at.head_dim);
+    }
+    const int64_t items = blocks_before[params.span_count] * f.at.kv_heads, each = Scratch::count(f.at);
+    const int64_t per_task = 1 + int64_t(double(items) * kWorkPerTask / (work + 1));
+    float *scratch = frame.take<float>(each * lane.threads);
+    parallel_chunks(lane, items, per_task, [&](int64_t begin, int64_t end, int32_t thread) {
+        const Scratch mine(scratch + thread * each, f.at);
+        for (int64_t item = begin; item < end; ++item) {
+            // Last blocks first: they see the most keys, and what is left at the end should be small.
+            const int64_t block = blocks_before[params.span_count] - 1 - item / f.at.kv_heads;
+            const int64_t s = index_of(blocks_before, params.span_count, block);
+            const Span span = span_at(spans, s, params.window);
+            const int64_t first = (block - blocks_before[s]) * kQueryBlock;
+            forward_block(f, span, item % f.at.kv_heads, first, smaller(first + kQueryBlock, span.queries), mine);
+        }
+    });
+}
+
+}  // namespace
+
+extern const attention_kernels attention_table;
+const attention_kernels attention_table = {attention_forward, attention_backward};
+
+}  // namespace MEFT_TARGET_NS
+}  // namespace meft
