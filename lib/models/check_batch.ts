@@ -19,9 +19,12 @@ export function checkBatch(batch: Batch, vocabSize: number): void {
       `starts of the batch are [${starts}], expected a rise from 0 to its ${ids.length} tokens`,
     );
   }
-  for (let t = 0; t < ids.length; t++) {
-    assertInteger(`id of token ${t}`, ids[t] as number, 0, vocabSize - 1);
-    assertInteger(`target of token ${t}`, targets[t] as number, -1, vocabSize - 1);
-    assertInteger(`position of token ${t}`, positions[t] as number, 0);
-  }
+  assertAll("id", ids, 0, vocabSize - 1);
+  assertAll("target", targets, -1, vocabSize - 1);
+  assertAll("position", positions, 0, 2 ** 31 - 1);
+}
+
+function assertAll(name: string, values: Int32Array, min: number, max: number): void {
+  const bad = values.findIndex((value) => value < min || value > max);
+  if (bad >= 0) assertInteger(`${name} of token ${bad}`, values[bad] as number, min, max);
 }

@@ -9,9 +9,12 @@ import type { Tensor } from "../tensor/tensor.ts";
  * another lane.
  */
 export interface BranchHook<Residuals = unknown> {
-  /** Residuals live in the arena: they are valid until the block's activations are released. */
+  /**
+   * Residuals live in the arena: they are valid until the block's activations are released. When activations are
+   * recomputed, forward runs once more just before backward, and that run's residuals count.
+   */
   forward(layer: number, h: Tensor): Awaitable<{ y: Tensor; residuals: Residuals }>;
-  /** Adds this branch's share to dh (T,D). @mutates dh */
+  /** Adds this branch's share to dh (T,D). May run beside the frozen half's backward. @mutates dh */
   backward(layer: number, residuals: Residuals, h: Tensor, dy: Tensor, dh: Tensor): Awaitable<void>;
 }
 
