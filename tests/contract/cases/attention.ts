@@ -86,8 +86,8 @@ function backward(stage: Stage, test: AttentionCase): Outputs {
 
 /**
  * Magnitudes. A score s has terms S = scale * sum |q||k|; p = exp(s - lse) carries a relative error in proportion to
- * 1 + 2 max S, so P = p (1 + 2 max S). Then o: P|v|, dv: P|do|, and with DS = P (|do||v| + |do||O|) scale,
- * dq: DS|k|, dk: DS|q|.
+ * 1 + 2 max S, so P = p (1 + 2 max S). Then o: O = P|v|, dv: P|do|. ds = p (dp - delta) scale with dp = do.v and
+ * delta = do.o has the error of p, of dp and of delta: DS = (P |dp - delta| + p (|do||v| + |do|O)) scale; dq: DS|k|, dk: DS|q|.
  */
 function magnitudes(stage: Stage, test: AttentionCase): Outputs {
   const { queries, keys, q, k, v, dO } = inputs(stage, test);
@@ -119,12 +119,14 @@ function magnitudes(stage: Stage, test: AttentionCase): Outputs {
         const largest = scale * Math.max(0, ...seen.map((key) => dot(q, at, k, key, Math.abs)));
         const sum = scores.reduce((total, score) => total + Math.exp(score), 0);
         lse.push(Math.abs(Math.log(sum)) + 1 + 2 * largest);
-        const P = scores.map((score) => Math.exp(score) / sum * (1 + 2 * largest));
-        seen.forEach((key, i) => addTo(o, at, P[i] as number, v, key));
+        const p = scores.map((score) => Math.exp(score) / sum);
+        seen.forEach((key, i) => addTo(o, at, (p[i] as number) * (1 + 2 * largest), v, key));
+        const dp = seen.map((key) => dot(dO, at, v, key));
+        const delta = dp.reduce((total, value, i) => total + value * (p[i] as number), 0);
         seen.forEach((key, i) => {
-          const terms = dot(dO, at, v, key, Math.abs) + dot(dO, at, o, at, Math.abs);
-          const DS = (P[i] as number) * terms * scale;
-          addTo(dv, key, P[i] as number, dO, at);
+          const [pi, terms] = [p[i] as number, dot(dO, at, v, key, Math.abs) + dot(dO, at, o, at, Math.abs)];
+          const DS = pi * ((1 + 2 * largest) * Math.abs((dp[i] as number) - delta) + terms) * scale;
+          addTo(dv, key, pi * (1 + 2 * largest), dO, at);
           addTo(dq, at, DS, k, key);
           addTo(dk, key, DS, q, at);
         });
@@ -167,7 +169,6 @@ export const attentionCases: readonly KernelCase[] = [
       name: `attentionBackward() of ${test.label}`,
       run: (stage) => backward(stage, test),
       magnitudes: (stage) => magnitudes(stage, test),
-      multiple: 8, // o and lse too come from the kernels
     },
   ]),
   ...LOGITS.flatMap(([tokens, vocabulary]) =>
