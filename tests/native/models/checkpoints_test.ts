@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Every family against torch in f64, by the native kernels on memory-mapped weights. */
+import { evaluateLoss, forwardLogits, lossAndGradients } from "../../../lib/models/decoder.ts";
+import { loadModel } from "../../../lib/models/load.ts";
+import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
+import { assertWithin, largest, MODEL_FIXTURES, modelFixture } from "../../fixtures/model_fixture.ts";
+
+const EPS = 2 ** -23;
+/**
+ * f32: about 30 sums in a row (2 layers, norms, attention, head) of some 40 products each, whose terms are of the size of
+ * the tensor's largest element; errors of rounding grow like the root of their number, so 64 eps is generous but finite.
+ */
+const MULTIPLE = 64;
+
+type Bound = (what: string, oracle: Float64Array) => number;
+
+/** Compares everything a pass gives with the oracle. */
+async function comparePass(name: string, compute: "f32" | "bf16", bound: Bound): Promise<void> {
+  const { dir, batch, expected, names } = modelFixture(name);
+  using kernels = nativeKernels({ compute });
+  using model = loadModel(dir, kernels);
+  const compare = (what: string, actual: ArrayLike<number>) =>
+    assertWithin(what, actual, expected(what), bound(what, expected(what)));
+
+  compare("logits", (await forwardLogits(model, batch, {})).data);
+  compare("loss", [(await evaluateLoss(model, batch, {})).lossSum]);
+  const seen = new Map<number, Float32Array>();
+  const { lossSum } = await lossAndGradients(model, batch, {}, {
+    activations: "store",
+    lossScale: 1 / batch.targetCount,
+    tap: (layer, dx) => seen.set(layer, Float32Array.from(dx.data)),
+  });
+  compare("loss", [lossSum]);
+  for (const what of names("hidden_grad.")) {
+    compare(what, seen.get(Number(what.split(".").at(-1))) ?? []);
+  }
+}
+
+for (const name of MODEL_FIXTURES) {
+  Deno.test(`a pass of ${name} in f32 is within ${MULTIPLE} eps of torch in f64, relative to the largest element`, () =>
+    comparePass(name, "f32", (_, oracle) => MULTIPLE * EPS * largest(oracle)));
+
+  Deno.test(`a pass of ${name} in bf16 errs at most twice as much as torch in bf16`, () => {
+    const { expected } = modelFixture(name);
+    return comparePass(name, "bf16", (what) => 2 * (expected(`bf16_error.${what}`)[0] as number));
+  });
+}

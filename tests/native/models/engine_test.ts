@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The engine on native kernels: equal bits where that is promised, and memory that does not grow. */
+import assert from "node:assert/strict";
+import { lossAndGradients } from "../../../lib/models/decoder.ts";
+import { createKvCache, decodeStep } from "../../../lib/models/kv_cache.ts";
+import { loadModel } from "../../../lib/models/load.ts";
+import { trainableModel } from "../../../lib/models/trainable.ts";
+import { heldBytes } from "../../../lib/native/ledger.ts";
+import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
+import { modelFixture } from "../../fixtures/model_fixture.ts";
+import { probeHook } from "../../fixtures/probe_hook.ts";
+
+const POLICIES = ["store", "recompute"] as const;
+
+/** Gradients of everything after one batch, with hooks, as bytes. */
+async function gradientBytes(name: string, activations: typeof POLICIES[number]): Promise<Uint8Array[]> {
+  const { dir, batch } = modelFixture(name);
+  using kernels = nativeKernels();
+  using base = loadModel(dir, kernels);
+  using model = trainableModel(base);
+  const hooks = { ffn: probeHook(kernels, 0.5, true), attention: probeHook(kernels, -0.1, false) };
+  const { lossSum } = await lossAndGradients(model, batch, hooks, { activations, lossScale: 0.01 });
+  const numbers = Float64Array.of(lossSum, hooks.ffn.dscale, hooks.attention.dscale);
+  return [numbers, ...model.trainable.map(({ grad }) => grad)].map((array) => new Uint8Array(array.buffer));
+}
+
+for (const name of ["llama_biases", "mistral_bf16", "qwen3_tied"]) {
+  Deno.test(`store and recompute give the same bits for ${name}`, async () => {
+    const [stored, recomputed] = [await gradientBytes(name, "store"), await gradientBytes(name, "recompute")];
+    assert(stored.every((bytes) => bytes.some((byte) => byte !== 0)));
+    assert.deepEqual(stored, recomputed);
+  });
+}
+
+for (const activations of POLICIES) {
+  Deno.test(`the byte ledger is flat over 200 steps with ${activations}`, async () => {
+    const { dir, batch } = modelFixture("mistral_window");
+    using kernels = nativeKernels();
+    using base = loadModel(dir, kernels);
+    using model = trainableModel(base, (name) => name.includes("layers.1"));
+    const hooks = { ffn: probeHook(kernels, 0.5, false) };
+    const step = () => lossAndGradients(model, batch, hooks, { activations, lossScale: 0.01 });
+    await step();
+    const held = new Map(kernels.ledger.held);
+    const arena = [kernels.arena.bytes, kernels.arena.mark()];
+    const { workspaceBytes } = kernels.info();
+    for (let i = 0; i < 200; i++) await step();
+    assert.deepEqual(kernels.ledger.held, held);
+    assert.deepEqual([kernels.arena.bytes, kernels.arena.mark()], arena);
+    assert.equal(kernels.info().workspaceBytes, workspaceBytes);
+  });
+}
+
+Deno.test("loading maps the files, and disposing model, copy and cache gives every byte back", async () => {
+  const { dir } = modelFixture("qwen2_tied");
+  using kernels = nativeKernels();
+  {
+    using base = loadModel(dir, kernels);
+    using model = trainableModel(base);
+    using cache = createKvCache(model, 4, 2);
+    await decodeStep(model, cache, [Int32Array.of(1, 2, 3), Int32Array.of(4)], {});
+    const fileBytes = base.checkpoint.files.reduce((sum, file) => sum + file.fileBytes, 0);
+    assert.equal(kernels.ledger.held.get("weights"), fileBytes);
+    assert.equal(base.weights.embedding.data, null);
+    assert.equal(model.weights.head, model.weights.embedding);
+    assert((kernels.ledger.held.get("cache") ?? 0) > 0);
+  }
+  assert.equal(heldBytes(kernels.ledger), kernels.ledger.held.get("activations"));
+});
