@@ -26,7 +26,7 @@ async function judge(test: KernelCase, bf16Inputs: boolean): Promise<Verdict> {
 
 async function runOn(backend: Backend, threads: number, test: KernelCase): Promise<Outputs> {
   using k = backend.open(threads);
-  const stage: Stage = createStage(k, { bf16Inputs: k.compute === "bf16" });
+  const stage = createStage(k, { bf16Inputs: k.compute === "bf16" });
   const outputs = await test.run(stage);
   stage.assertGuards();
   backend.assertRan(k);

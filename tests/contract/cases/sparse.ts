@@ -24,7 +24,8 @@ type Options = Partial<Omit<SparseCase, "label" | "shape">> & {
   readonly scope?: Scope;
 };
 
-function sparseCase(
+/** A case from (T, D, R, N, k_e, K). */
+export function sparseCase(
   label: string,
   [tokens, hidden, neurons, experts, activeExperts, topK]: readonly [
     number,
@@ -205,10 +206,13 @@ async function assertTooLittleRoomIsReported(
   assert.equal(await stage.k.sparseForward(y, tight, h, routing, keys, values, shape), count);
 }
 
-/** Cases of this family. */
-export const sparseCases: readonly KernelCase[] = CASES.map((test) => ({
+/** A case for the contract. */
+export const sparseKernelCase = (test: SparseCase): KernelCase => ({
   name: `sparseRoute(), sparseForward(), sparseTouch() and sparseBackward(): ${test.label}`,
   run: (stage) => run(stage, test),
   magnitudes: (stage, oracle) => sparseMagnitudes(stage, test, oracle),
   multiple: 8, // a dot of one kernel enters the sums of the next
-}));
+});
+
+/** Cases of this family. */
+export const sparseCases: readonly KernelCase[] = CASES.map(sparseKernelCase);
