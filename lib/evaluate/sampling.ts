@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Choosing the next token from its logits. */
+import { categorical, nextUniform, type RandomStream } from "../core/rng.ts";
+import type { Floats } from "../tensor/tensor.ts";
+
+/** How a token is chosen. */
+export interface SamplingOptions {
+  /** 0 takes the likeliest token (default); higher values even the odds out. */
+  readonly temperature?: number;
+  /** Draws only from the likeliest tokens that make up this share of the probability. Default 1. */
+  readonly topP?: number;
+}
+
+/**
+ * @throws {RangeError} When a value makes no sense, naming it
+ */
+export function checkSampling({ temperature = 0, topP = 1 }: SamplingOptions): void {
+  if (!(temperature >= 0 && temperature < Infinity)) {
+    throw new RangeError(`temperature is ${temperature}, expected a number of at least 0`);
+  }
+  if (!(topP > 0 && topP <= 1)) {
+    throw new RangeError(`topP is ${topP}, expected a number above 0 and up to 1`);
+  }
+}
+
+/**
+ * The next token. Greedy choice takes the lowest of equal ids.
+ *
+ * Sampling: p = softmax(logits / temperature) in f64; with topP < 1 the tokens are sorted by p (equal ones by id), and
+ * the shortest beginning of that list with a sum of at least topP is drawn from.
+ *
+ * @param logits (V)
+ * @mutates random: one draw, unless greedy
+ * @throws {RangeError} When a logit is NaN
+ */
+export function chooseToken(logits: Floats, options: SamplingOptions, random: RandomStream): number {
+  const best = argmax(logits);
+  const { temperature = 0, topP = 1 } = options;
+  if (temperature === 0) return best;
+  const peak = logits[best] as number;
+  const weights = Float64Array.from(logits, (logit) => Math.exp((logit - peak) / temperature));
+  const uniform = nextUniform(random);
+  if (topP === 1) return categorical(weights, uniform);
+  const nucleus = topTokens(weights, topP);
+  return nucleus[categorical(nucleus.map((id) => weights[id] as number), uniform)] as number;
+}
+
+function argmax(logits: Floats): number {
+  let best = 0;
+  for (let id = 0; id < logits.length; id++) {
+    const logit = logits[id] as number;
+    if (Number.isNaN(logit)) {
+      throw new RangeError(`The logit of token ${id} is NaN: the model or adapter is broken`);
+    }
+    if (logit > (logits[best] as number)) best = id;
+  }
+  return best;
+}
+
+/** Ids of the nucleus, likeliest first. */
+function topTokens(weights: Float64Array, topP: number): number[] {
+  let total = 0;
+  for (const weight of weights) total += weight;
+  // All tokens below this together have less than 1 - topP, so none of them is needed: spares sorting the vocabulary.
+  const floor = (1 - topP) * total / weights.length;
+  const ids: number[] = [];
+  weights.forEach((weight, id) => {
+    if (weight >= floor) ids.push(id);
+  });
+  ids.sort((a, b) => (weights[b] as number) - (weights[a] as number) || a - b);
+  let sum = 0;
+  const count = ids.findIndex((id) => (sum += weights[id] as number) >= topP * total);
+  return count < 0 ? ids : ids.slice(0, count + 1);
+}

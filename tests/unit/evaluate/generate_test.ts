@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Generation: ends, streams, many prompts at once; and against one forward pass of a real model. */
+import assert from "node:assert/strict";
+import { type FinishReason, generate, generateAnswers, generateIn } from "../../../lib/evaluate/generate.ts";
+import { forwardLogits } from "../../../lib/models/decoder.ts";
+import { loadModel } from "../../../lib/models/load.ts";
+import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
+import { fixtureTokenizer } from "../data/fixtures.ts";
+import { modelFixture } from "../../fixtures/model_fixture.ts";
+import { CHARACTERS, END, type FakeSession, fakeSession } from "./fake_session.ts";
+
+const STOP = { stopIds: new Set([END]) };
+
+/** Counts down from the last digit: "5" gives "43210". */
+function countDown(text: string): string {
+  const last = Number(text.at(-1));
+  return last > 0 ? String(last - 1) : "";
+}
+
+async function run(
+  session: FakeSession,
+  prompts: readonly string[],
+  options: Partial<Parameters<typeof generateIn>[3]> = {},
+): Promise<{ text: string; finish: FinishReason | null; tokens: number }[]> {
+  const answers = prompts.map(() => ({ text: "", finish: null as FinishReason | null, tokens: 0 }));
+  const ids = prompts.map((prompt) => CHARACTERS.encode(prompt));
+  for await (const { index, text, finish } of generateIn(session, CHARACTERS, ids, { ...STOP, ...options })) {
+    const answer = answers[index];
+    assert(answer !== undefined && answer.finish === null, "nothing comes after the end");
+    answer.text += text;
+    answer.tokens++;
+    answer.finish = finish;
+  }
+  return answers;
+}
+
+Deno.test("generateIn() ends at a stop id, whose text is not given", async () => {
+  assert.deepEqual(await run(fakeSession(1, 20, countDown), ["3"]), [{
+    text: "210",
+    finish: "stop id",
+    tokens: 4,
+  }]);
+  assert.deepEqual(await run(fakeSession(1, 20, countDown), ["0"]), [{
+    text: "",
+    finish: "stop id",
+    tokens: 1,
+  }]);
+});
+
+Deno.test("generateIn() ends at maxNewTokens and where the session is full", async () => {
+  const short = await run(fakeSession(1, 20, countDown), ["9"], { maxNewTokens: 3 });
+  assert.deepEqual(short, [{ text: "876", finish: "length", tokens: 3 }]);
+  const full = await run(fakeSession(1, 4, countDown), ["x9"]);
+  assert.deepEqual(full, [{ text: "87", finish: "length", tokens: 2 }]);
+});
+
+Deno.test("generateIn() ends at a stop string, and holds back what may become one", async () => {
+  const answers = await run(fakeSession(1, 20, countDown), ["9"], { stopStrings: ["54", "3", "63"] });
+  assert.deepEqual(answers, [{ text: "876", finish: "stop string", tokens: 5 }]);
+  const pieces: string[] = [];
+  const options = { ...STOP, stopStrings: ["77", "67"] };
+  for await (const { text } of generateIn(fakeSession(1, 20, countDown), CHARACTERS, [[57]], options)) {
+    pieces.push(text);
+  }
+  assert.deepEqual(pieces, ["8", "", "7", "65", "4", "3", "2", "1", "0", ""].map((text) => text));
+});
+
+Deno.test("generateIn() gives the same answers whatever the number of sequences, and fills free ones", async () => {
+  const prompts = ["3", "9", "1", "0", "5", "22"];
+  const alone = await run(fakeSession(1, 20, countDown), prompts);
+  assert.deepEqual(alone.map(({ text }) => text), ["210", "876543210", "0", "", "43210", "10"]);
+  for (const sequences of [2, 3, 6, 9]) {
+    const session = fakeSession(sequences, 20, countDown);
+    assert.deepEqual(await run(session, prompts), alone);
+  }
+  const two = fakeSession(2, 20, countDown);
+  await run(two, prompts);
+  const work = prompts.map((prompt) => Number(prompt.at(-1)) + 1).reduce((a, b) => a + b);
+  assert.equal(two.calls.flat().length, work, "no token is computed twice");
+  assert(two.calls.length < work * 0.7, "sequences work side by side");
+});
+
+Deno.test("generateIn() samples by seed and prompt, not by how prompts are grouped", async () => {
+  const even = (sequences: number) => {
+    const session = fakeSession(sequences, 40, () => "a");
+    const flat: FakeSession = {
+      ...session,
+      append: async (ids) => (await session.append(ids)).map(() => 0), // every token equally likely
+    };
+    return flat;
+  };
+  const prompts = ["a", "b", "c", "d"];
+  const options = { temperature: 1, seed: 4, maxNewTokens: 10, stopIds: new Set<number>() };
+  const one = await run(even(1), prompts, options);
+  assert.deepEqual(await run(even(3), prompts, options), one);
+  assert.notDeepEqual(await run(even(1), prompts, { ...options, seed: 5 }), one);
+  assert.notEqual(one[0]?.text, one[1]?.text);
+});
+
+Deno.test("generateIn() gives a character of several tokens when it is whole", async () => {
+  const tokenizer = await fixtureTokenizer("metaspace");
+  const script = [...tokenizer.encode("日é").slice(1), END];
+  let at = 0;
+  const session = { ...fakeSession(1, 20, () => ""), vocabSize: tokenizer.vocabSize };
+  session.append = () => {
+    const logits = new Float32Array(tokenizer.vocabSize);
+    logits[script[at++] as number] = 1;
+    return Promise.resolve(logits);
+  };
+  const pieces: string[] = [];
+  for await (const { text } of generateIn(session, tokenizer, [[5]], STOP)) pieces.push(text);
+  assert.deepEqual(pieces, ["", "", "日", "", "é", ""]);
+});
+
+Deno.test("generateIn() refuses prompts it has no room for, before any work", async () => {
+  await assert.rejects(run(fakeSession(1, 4, countDown), ["1", ""]), /Prompt 1 has no tokens/);
+  const small = fakeSession(1, 4, countDown);
+  await assert.rejects(run(small, ["1", "1234"]), /Prompt 1 has 4 tokens, there is room for 4/);
+  assert.equal(small.calls.length, 0);
+  await assert.rejects(run(fakeSession(1, 4, countDown), ["1"], { maxNewTokens: 0 }), /maxNewTokens is 0/);
+  await assert.rejects(run(fakeSession(1, 4, countDown), ["1"], { topP: 2 }), /topP is 2/);
+  assert.deepEqual(await run(fakeSession(1, 4, countDown), []), []);
+});
+
+Deno.test("generateAnswers() with a cache equals choosing the best token of whole forward passes", async () => {
+  for (const name of ["llama_biases", "mistral_window", "qwen3_tied"]) {
+    using model = loadModel(modelFixture(name).dir, referenceKernels());
+    const prompts = [[5, 6, 7], [9], [3, 1, 4, 1, 5]];
+    const expected = [];
+    for (const prompt of prompts) {
+      const ids = [...prompt];
+      for (let i = 0; i < 6; i++) ids.push(await bestNext(model, ids));
+      expected.push(ids.slice(prompt.length));
+    }
+    const options = { maxNewTokens: 6, stopIds: new Set<number>(), sequences: 2 };
+    const answers = await Array.fromAsync(generateAnswers(model, CHARACTERS, prompts, options));
+    answers.sort((a, b) => a.index - b.index);
+    assert.deepEqual(answers.map(({ ids }) => ids), expected, name);
+    assert.deepEqual(answers.map(({ finish }) => finish), ["length", "length", "length"]);
+  }
+});
+
+async function bestNext(model: Parameters<typeof forwardLogits>[0], ids: number[]): Promise<number> {
+  const batch = {
+    ids: Int32Array.from(ids),
+    positions: Int32Array.from(ids, (_, i) => i),
+    starts: Int32Array.of(0, ids.length),
+    targets: new Int32Array(ids.length).fill(-1),
+    targetCount: 0,
+  };
+  const logits = await forwardLogits(model, batch, {});
+  const last = [...logits.data.slice(-model.config.vocabSize)];
+  return last.indexOf(Math.max(...last));
+}
+
+Deno.test("generate() gives the cache back, also when the reader leaves early", async () => {
+  const kernels = referenceKernels();
+  using model = loadModel(modelFixture("llama_biases").dir, kernels);
+  const held = () => kernels.ledger.held.get("cache") ?? 0;
+  for await (const _ of generate(model, CHARACTERS, [[5]], { stopIds: new Set() })) {
+    assert(held() > 0);
+    break;
+  }
+  assert.equal(held(), 0);
+});
+
+Deno.test("generate() refuses a prompt as long as the model's context", async () => {
+  using model = loadModel(modelFixture("llama_biases").dir, referenceKernels());
+  const long = Array(model.config.maxPositionEmbeddings).fill(1);
+  const first = generate(model, CHARACTERS, [long], STOP).next();
+  await assert.rejects(first, /Prompt 0 has \d+ tokens, the model has room for \d+/);
+});

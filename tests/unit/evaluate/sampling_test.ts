@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Sampling: greedy ties, frequencies, the nucleus, and refusals. */
+import assert from "node:assert/strict";
+import { randomStream } from "../../../lib/core/rng.ts";
+import { checkSampling, chooseToken, type SamplingOptions } from "../../../lib/evaluate/sampling.ts";
+
+/** Share of each token over many draws. */
+function shares(logits: number[], options: SamplingOptions, draws = 4000): number[] {
+  const random = randomStream(1, 0);
+  const counts = logits.map(() => 0);
+  for (let i = 0; i < draws; i++) {
+    const id = chooseToken(Float32Array.from(logits), options, random);
+    counts[id] = (counts[id] as number) + 1;
+  }
+  return counts.map((count) => count / draws);
+}
+
+Deno.test("chooseToken() without temperature takes the likeliest, the lowest of equals, and draws nothing", () => {
+  const random = randomStream(1, 0);
+  assert.equal(chooseToken(Float32Array.of(1, 3, 3, 2), {}, random), 1);
+  assert.equal(chooseToken(Float32Array.of(-Infinity, -5), {}, random), 1);
+  assert.equal(chooseToken(Float64Array.of(7), {}, random), 0);
+  assert.equal(random.position, 0);
+});
+
+Deno.test("chooseToken() draws in proportion to softmax(logits / temperature)", () => {
+  const logits = [0, Math.log(2), Math.log(5)];
+  const tolerance = 4 * Math.sqrt(0.25 / 4000); // four standard deviations
+  for (const [temperature, weights] of [[1, [1, 2, 5]], [0.5, [1, 4, 25]]] as const) {
+    const total = weights.reduce((sum, weight) => sum + weight, 0);
+    shares(logits, { temperature }).forEach((share, id) => {
+      const expected = (weights[id] as number) / total;
+      assert(Math.abs(share - expected) <= tolerance, `token ${id}: ${share}, expected ${expected}`);
+    });
+  }
+});
+
+Deno.test("chooseToken() with topP draws only from the shortest likeliest list that reaches it", () => {
+  const logits = [Math.log(1), Math.log(4), Math.log(2), Math.log(3)]; // shares 0.1, 0.4, 0.2, 0.3
+  const seen = (topP: number) => shares(logits, { temperature: 1, topP }).map((share) => share > 0);
+  assert.deepEqual(seen(0.39), [false, true, false, false]);
+  assert.deepEqual(seen(0.41), [false, true, false, true]);
+  assert.deepEqual(seen(0.69), [false, true, false, true]);
+  assert.deepEqual(seen(0.71), [false, true, true, true]);
+  assert.deepEqual(seen(1), [true, true, true, true]);
+  const [, first, , second] = shares(logits, { temperature: 1, topP: 0.6 });
+  assert(Math.abs((first as number) - 4 / 7) <= 0.04 && Math.abs((second as number) - 3 / 7) <= 0.04);
+  assert.deepEqual(shares([1, 1, 1], { temperature: 1, topP: 0.3 }), [1, 0, 0], "the lowest of equals");
+});
+
+Deno.test("chooseToken() gives the same draws for the same stream", () => {
+  const logits = Float32Array.from({ length: 50 }, (_, i) => Math.sin(i));
+  const draw = (stream: number) => {
+    const random = randomStream(9, stream);
+    return Array.from({ length: 20 }, () => chooseToken(logits, { temperature: 1, topP: 0.9 }, random));
+  };
+  assert.deepEqual(draw(3), draw(3));
+  assert.notDeepEqual(draw(3), draw(4));
+});
+
+Deno.test("chooseToken() and checkSampling() refuse what makes no sense", () => {
+  const random = randomStream(1, 0);
+  assert.throws(() => chooseToken(Float32Array.of(1, NaN), {}, random), /logit of token 1 is NaN/);
+  assert.throws(() => chooseToken(Float32Array.of(NaN, 1), { temperature: 1 }, random), /token 0 is NaN/);
+  assert.throws(() => checkSampling({ temperature: -1 }), /temperature is -1/);
+  assert.throws(() => checkSampling({ temperature: NaN }), /temperature is NaN/);
+  assert.throws(() => checkSampling({ topP: 0 }), /topP is 0/);
+  assert.throws(() => checkSampling({ topP: 1.1 }), /topP is 1\.1/);
+});
