@@ -35,8 +35,8 @@ export interface RunOptions {
   /** Default: `adamw()`. */
   readonly optimizer?: OptimizerSpec;
   readonly batch?: BatchChoice;
-  /** Optimizer steps; wins over `epochs`. */
-  readonly steps?: number;
+  /** Optimizer steps; wins over `epochs`. Default null: by epochs. */
+  readonly steps?: number | null;
   /** Passes over the data. Default 4. */
   readonly epochs?: number;
   /** Of the start values and of the order of the data, a whole number below 2^32. Default 42. */

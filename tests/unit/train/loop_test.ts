@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { UserError } from "../../../lib/core/errors.ts";
+import { full } from "../../../lib/methods/full.ts";
+import type { Method } from "../../../lib/methods/method.ts";
+import { parallel } from "../../../lib/methods/parallel.ts";
+import { sparse } from "../../../lib/methods/sparse.ts";
+import type { AdamMode } from "../../../lib/ops/kernels.ts";
+import { adamw } from "../../../lib/optim/registry.ts";
+import {
+  evaluateState,
+  train,
+  type TrainEvent,
+  type TrainOptions,
+  type TrainResult,
+} from "../../../lib/train/loop.ts";
+import { plan, type RunOptions } from "../../../lib/train/plan.ts";
+import { init } from "../../../lib/train/state.ts";
+import { NonFiniteError } from "../../../lib/train/step.ts";
+import { parameterBytes, SMALL_SPARSE, smallData, smallModel, smallOptions } from "./small_run.ts";
+
+/** Trains to the end, or until `stopAfter` events were taken, as a reader does who leaves the loop. */
+async function runAll(
+  options: RunOptions,
+  trainOptions: TrainOptions = {},
+  stopAfter = Infinity,
+): Promise<{ events: TrainEvent[]; result: TrainResult | null; bits: Map<string, Uint8Array> }> {
+  using model = smallModel();
+  const run = plan(model, smallOptions(options));
+  const generator = train(run, smallData(), trainOptions);
+  const events: TrainEvent[] = [];
+  let result: TrainResult | null = null;
+  while (events.length < stopAfter) {
+    const next = await generator.next();
+    if (next.done) {
+      result = next.value;
+      break;
+    }
+    events.push(next.value);
+  }
+  await generator.return({ steps: 0, interrupted: true, adapter: null });
+  return { events, result, bits: parameterBytes(run.adapter?.parameters ?? []) };
+}
+
+async function withFolder(use: (out: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await use(join(folder, "run"));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+function adapterBytes(out: string): Uint8Array[] {
+  return ["adapter_model.safetensors", "adapter_config.json"].map((name) =>
+    Deno.readFileSync(join(out, "adapter", name))
+  );
+}
+
+const METHODS: readonly (readonly [Method, AdamMode])[] = [
+  [sparse(SMALL_SPARSE), "lazy-exact"],
+  [sparse(SMALL_SPARSE), "dense"],
+  [sparse(SMALL_SPARSE), "lazy"],
+  [sparse({ ...SMALL_SPARSE, scope: "union", gate: "softmax" }), "lazy-exact"],
+  [parallel({ neurons: 5 }), "dense"],
+  [full(), "dense"],
+];
+
+for (const [method, mode] of METHODS) {
+  const { scope } = method.adapter.options;
+  Deno.test(`train() resumed gives the same bytes as uninterrupted: ${method.name} ${scope ?? ""} ${mode}`, async () => {
+    await withFolder(async (out) => {
+      const options = { method, optimizer: adamw({ lr: 0.02, mode }), steps: 8, saveEvery: 3 };
+      const whole = await runAll({ ...options, out: `${out}-whole` });
+      assert.equal(whole.events.length, 8);
+      // Left after step 5: the newest checkpoint is that of step 3, and two logged steps must be taken back.
+      await runAll({ ...options, out }, {}, 5);
+      const resumed = await runAll({ ...options, out }, { resume: true });
+      assert.deepEqual(resumed.events.map(({ step }) => step), [4, 5, 6, 7, 8]);
+      assert.deepEqual(resumed.bits, whole.bits);
+      assert.deepEqual(adapterBytes(out), adapterBytes(`${out}-whole`));
+      const log = Deno.readTextFileSync(join(out, "metrics.jsonl")).trimEnd().split("\n");
+      const steps = log.map((line) => JSON.parse(line) as TrainEvent);
+      assert.deepEqual(steps.map(({ step }) => step), [1, 2, 3, 4, 5, 6, 7, 8]);
+      assert.deepEqual(steps.map(({ loss }) => loss), whole.events.map(({ loss }) => loss));
+      const names = [...Deno.readDirSync(join(out, "checkpoints"))].map(({ name }) => name).sort();
+      assert.deepEqual(names, ["step-000003", "step-000006", "step-000008"]);
+    });
+  });
+}
+
+for (const scope of ["token", "union"] as const) {
+  for (const gate of ["raw", "softmax", "sigmoid", "none"] as const) {
+    Deno.test(`train() with lazy-exact gives the bits of dense, evaluations in between: scope ${scope}, gate ${gate}`, async () => {
+      const results = [];
+      for (const mode of ["dense", "lazy-exact"] as const) {
+        const method = sparse({ ...SMALL_SPARSE, scope, gate });
+        const optimizer = adamw({ lr: 0.02, weightDecay: 0.01, mode });
+        results.push(await runAll({ method, optimizer, evalEvery: 2 }, { evalData: smallData(3, 99) }));
+      }
+      const [dense, lazy] = results;
+      assert.deepEqual(lazy?.bits, dense?.bits);
+      assert.deepEqual(lazy?.events.map(({ loss }) => loss), dense?.events.map(({ loss }) => loss));
+      const evaluated = dense?.events.map(({ evalLoss }) => evalLoss) ?? [];
+      assert.deepEqual(evaluated.map((loss) => loss !== null), [false, true, false, true, false, true, true]);
+      assert.deepEqual(lazy?.events.map(({ evalLoss }) => evalLoss), evaluated);
+    });
+  }
+}
+
+Deno.test("train() by epochs takes every row of each epoch once", async () => {
+  using model = smallModel();
+  const batch = { size: 5, micro: 2, seqLen: 12 };
+  const run = plan(model, smallOptions({ steps: null, epochs: 2, batch }));
+  const events: TrainEvent[] = [];
+  for await (const event of train(run, smallData())) events.push(event);
+  assert.equal(run.totalSteps, 6);
+  assert.deepEqual(events.map(({ epoch }) => epoch), [0, 0, 0, 1, 1, 1]);
+  const tokens = smallData().report.tokens;
+  for (const epoch of [0, 1]) {
+    const seen = events.filter((event) => event.epoch === epoch).reduce(
+      (sum, event) => sum + event.tokens,
+      0,
+    );
+    assert.equal(seen, tokens);
+  }
+});
+
+Deno.test("train() with a signal finishes the step, saves it and can be resumed to the same bytes", async () => {
+  await withFolder(async (out) => {
+    const whole = await runAll({ out: `${out}-whole` });
+    const controller = new AbortController();
+    using model = smallModel();
+    const generator = train(plan(model, smallOptions({ out })), smallData(), { signal: controller.signal });
+    await generator.next();
+    controller.abort();
+    const second = await generator.next();
+    assert.ok(!second.done && second.value.step === 2 || second.done);
+    let result = second;
+    while (!result.done) result = await generator.next();
+    assert.equal(result.value.interrupted, true);
+    assert.equal(result.value.adapter, null);
+    assert.ok(result.value.steps >= 1 && result.value.steps < 7);
+    const resumed = await runAll({ out }, { resume: true });
+    assert.equal(resumed.events[0]?.step, result.value.steps + 1);
+    assert.deepEqual(resumed.bits, whole.bits);
+    assert.deepEqual(adapterBytes(out), adapterBytes(`${out}-whole`));
+  });
+});
+
+Deno.test("train() lowers the loss, ends at its steps, and leaves the adapter on the run", async () => {
+  const { events, result, bits } = await runAll({ steps: 7 });
+  assert.deepEqual(result, { steps: 7, interrupted: false, adapter: null });
+  assert.ok(bits.size > 0);
+  const losses = events.map(({ loss }) => loss);
+  assert.ok((losses.at(-1) as number) < (losses[0] as number) - 0.5, `${losses}`);
+});
+
+Deno.test("train() stops at a non-finite loss, saves the state before it, and names file and lines", async () => {
+  await withFolder(async (out) => {
+    using model = smallModel();
+    const run = plan(model, smallOptions({ out }));
+    const generator = train(run, smallData());
+    await generator.next();
+    const values = run.adapter?.parameters.find(({ name }) => name.endsWith("0.mlp.meft.values"));
+    assert.ok(values?.kind === "rows" && values.matrix.full);
+    values.matrix.full.fill(Infinity);
+    const error = await generator.next().then(() => null, (e: unknown) => e);
+    assert.ok(error instanceof NonFiniteError, `${error}`);
+    assert.match(error.message, /^Step 2: .* Rows of the step: small.jsonl:\d+,\d+,\d+,\d+$/);
+    const names = [...Deno.readDirSync(join(out, "checkpoints"))].map(({ name }) => name);
+    assert.deepEqual(names, ["step-000001"]);
+  });
+});
+
+Deno.test("train() refuses a taken run folder, a resume of nothing, and rows that are too long", async () => {
+  await withFolder(async (out) => {
+    await runAll({ out, steps: 1 });
+    const attempts: [() => Promise<unknown>, RegExp][] = [
+      [() => runAll({ out, steps: 1 }), /already holds a run: resume it, or choose another folder/],
+      [() => runAll({ out: `${out}-none` }, { resume: true }), /There is no run in .*-none to resume/],
+      [() => runAll({ batch: { size: 2, seqLen: 4 } }), /has rows of up to \d tokens, but batch.seqLen is 4/],
+    ];
+    for (const [attempt, message] of attempts) {
+      const error = await attempt().then(() => null, (e: unknown) => e);
+      assert.ok(error instanceof UserError && message.test(error.message), `${error}`);
+    }
+  });
+});
+
+Deno.test("train() resumed before its first checkpoint starts again from the beginning", async () => {
+  await withFolder(async (out) => {
+    await runAll({ out, steps: 3 }, {}, 1);
+    const { events } = await runAll({ out, steps: 3 }, { resume: true });
+    assert.deepEqual(events.map(({ step }) => step), [1, 2, 3]);
+  });
+});
+
+Deno.test("train() keeps the ledger flat after its first step", async () => {
+  const { events } = await runAll({ steps: 200, epochs: 1 });
+  const held = events.slice(1).map(({ heldBytes }) => heldBytes);
+  assert.equal(held.length, 199);
+  assert.deepEqual([...new Set(held)], [held[0]]);
+});
+
+Deno.test("evaluateState() is the mean loss over all targets, whatever the micro-batch", async () => {
+  using model = smallModel();
+  const means = [];
+  for (const micro of [1, 3, 12]) {
+    const run = plan(model, smallOptions({ batch: { size: 12, micro, seqLen: 12 } }));
+    const { lossSum, targetCount } = await evaluateState(run, init(run), smallData());
+    assert.equal(targetCount, smallData().report.targets);
+    means.push(lossSum / targetCount);
+  }
+  const [first] = means;
+  assert.ok(means.every((mean) => Math.abs(mean - (first as number)) < 1e-12), `${means}`);
+});
