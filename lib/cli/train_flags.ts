@@ -133,7 +133,7 @@ const OPTIMIZER_FLAGS: readonly Flag[] = [
     help: "largest global gradient norm, 0 for none",
     defaultText: "1",
   },
-  { name: "epochs", kind: "number", min: 0, above: true, help: "passes over the data", defaultText: "3" },
+  { name: "epochs", kind: "integer", min: 1, help: "passes over the data", defaultText: "4" },
   { name: "steps", kind: "integer", min: 1, help: "optimizer steps, instead of epochs" },
   { name: "batch-size", kind: "integer", min: 1, help: "rows of one optimizer step", defaultText: "64" },
   {

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+/** `deno task train`: fine-tunes a model; with no flags, the demo. */
+import { join } from "node:path";
+import { throwIfAny } from "../core/errors.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { loadData } from "../data/load_data.ts";
+import { formatBytes, formatCount, formatLoss, formatSeconds, formatShare } from "../report/format.ts";
+import { formatMemory } from "../report/memory.ts";
+import { formatTable } from "../report/table.ts";
+import { plan, type Run } from "../train/plan.ts";
+import { dataOptions, dataPaths, dataSummary } from "./data_flags.ts";
+import { DEMO_VALUES, measureDemo, reportDemo } from "./demo.ts";
+import type { FlagValues } from "./flags.ts";
+import { peakHostBytes } from "./host_memory.ts";
+import type { Output } from "./output.ts";
+import { type CommandSpec, EXIT } from "./program.ts";
+import { openSession, type Session } from "./session.ts";
+import { TRAIN_FLAGS } from "./train_flags.ts";
+import { readRunOptions, refuseForeignFlags } from "./train_options.ts";
+import { type TrainingAccount, trainWithProgress } from "./training.ts";
+
+/** What only shows when flags are seen together. */
+function checkTogether(values: FlagValues): void {
+  const problems: string[] = [];
+  refuseForeignFlags(values, (values.method ?? "sparse") as string, problems);
+  if (values.model !== undefined && values.data === undefined) problems.push("--model needs --data");
+  if (values.data !== undefined && values.model === undefined) problems.push("--data needs --model");
+  if (values.resume === true && values.out === undefined) {
+    problems.push("--resume needs --out, the run to continue");
+  }
+  if (values["eval-every"] !== undefined && values["eval-data"] === undefined) {
+    problems.push("--eval-every needs --eval-data");
+  }
+  throwIfAny("The command line of train", problems);
+}
+
+/** `runs/20261121-153012-sparse`. */
+function defaultOut(name: string): string {
+  return join(
+    "runs",
+    `${new Date().toISOString().slice(0, 19).replace(/[-:]/g, "").replace("T", "-")}-${name}`,
+  );
+}
+
+function describeRun(run: Run, data: Dataset): string {
+  const { memory, settings, method } = run;
+  const config = Object.entries(run.adapterKind.config).map(([name, value]) => `${name} ${value}`).join(", ");
+  const what = formatTable([
+    ["run", ""],
+    [
+      "model",
+      `${run.base.name} (${formatCount(memory.modelParameters)} parameters, ${run.model.config.modelType})`,
+    ],
+    ["method", `${method.name}: ${method.summary}`],
+    ["adapter", config === "" ? "none" : config],
+    [
+      "trained",
+      `${formatCount(memory.trainedParameters)} parameters, ${formatShare(memory.adapterShare)} of the model`,
+    ],
+    ["matrix products", run.model.kernels.compute],
+    ["folder", settings.out ?? "none"],
+  ]);
+  return [what, formatTable(dataSummary(data)), formatMemory(memory.bytes)].join("\n\n");
+}
+
+function describeAccount(run: Run, account: TrainingAccount): string {
+  const loss = (value: number | null) => value === null ? "not measured" : formatLoss(value);
+  return formatTable([
+    ["result", ""],
+    ["steps", `${account.steps}${account.interrupted ? ` of ${run.totalSteps}, interrupted` : ""}`],
+    ["loss", `${loss(account.lossFirst)} to ${loss(account.lossLast)}`],
+    ["evaluation loss", loss(account.evalLoss)],
+    ["time", `${formatSeconds(account.seconds)}, ${formatCount(account.tokens / account.seconds)} tokens/s`],
+    ["peak memory", formatBytes(peakHostBytes())],
+    ["adapter", account.adapter ?? `none yet: continue with --resume --out ${run.settings.out}`],
+  ]);
+}
+
+function resultOf(run: Run, account: TrainingAccount, demo: unknown): Record<string, unknown> {
+  return {
+    steps: account.steps,
+    interrupted: account.interrupted,
+    tokens: account.tokens,
+    lossFirst: account.lossFirst,
+    lossLast: account.lossLast,
+    eval: demo ?? (account.evalLoss === null ? null : { loss: account.evalLoss }),
+    seconds: account.seconds,
+    tokensPerSecond: account.tokens / account.seconds,
+    adapterParameters: run.memory.adapterParameters,
+    trainableFraction: run.memory.trainedParameters / run.memory.modelParameters,
+    peakHostBytes: peakHostBytes(),
+    peakDeviceBytes: 0,
+    adapter: account.adapter,
+    out: run.settings.out,
+  };
+}
+
+async function loadEvalData(values: FlagValues, session: Session): Promise<Dataset | null> {
+  if (values["eval-data"] === undefined) return null;
+  return await loadData(values["eval-data"] as readonly string[], session.tokenizer, dataOptions(values));
+}
+
+async function run(given: FlagValues, output: Output): Promise<number> {
+  checkTogether(given);
+  const isDemo = given.model === undefined;
+  const values = isDemo ? { ...DEMO_VALUES, ...given } : given;
+  using session = await openSession(values);
+  const data = await loadData(dataPaths(values), session.tokenizer, dataOptions(values));
+  const evalData = await loadEvalData(values, session);
+  const out = (values.out ?? defaultOut(isDemo ? "demo" : (values.method ?? "sparse") as string)) as string;
+  const planned = plan(session.model, readRunOptions(values, out));
+  output.line(describeRun(planned, data));
+  if (values["dry-run"] === true) {
+    output.result({ dryRun: true, memory: planned.memory, data: data.report, settings: planned.settings });
+    return EXIT.done;
+  }
+  const before = isDemo ? await measureDemo(session, null, output) : null;
+  const account = await trainWithProgress(
+    planned,
+    data,
+    { resume: values.resume === true, evalData },
+    output,
+  );
+  const after = before && !account.interrupted ? await measureDemo(session, planned.adapter, output) : null;
+  output.line(`\n${describeAccount(planned, account)}`);
+  const demo = before && after ? reportDemo(before, after, planned, account, output) : null;
+  output.result(resultOf(planned, account, demo));
+  return account.interrupted ? EXIT.interrupted : EXIT.done;
+}
+
+/** The command. */
+export const TRAIN: CommandSpec = {
+  name: "train",
+  summary: "Fine-tunes a Hugging Face checkpoint; with no flags, runs the demo.",
+  examples: [
+    "deno task train",
+    "deno task train --model checkpoints/llama --data facts.jsonl --out runs/facts",
+    "deno task train --model checkpoints/llama --data facts.jsonl --neurons 8192 --top-k 32 --steps 500 --dry-run",
+    "deno task train --config run.json --resume --out runs/facts",
+  ],
+  flags: TRAIN_FLAGS,
+  run,
+};

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Runs the training loop for people: progress, Ctrl-C, and the account at the end. */
+import type { Dataset } from "../data/dataset.ts";
+import { formatLoss } from "../report/format.ts";
+import { createProgress } from "../report/progress.ts";
+import { train, type TrainEvent, type TrainResult } from "../train/loop.ts";
+import type { Run } from "../train/plan.ts";
+import { listenForInterrupt, yieldToEvents } from "./interrupt.ts";
+import type { Output } from "./output.ts";
+
+/** What a run did, in numbers. */
+export interface TrainingAccount extends TrainResult {
+  readonly lossFirst: number | null;
+  readonly lossLast: number | null;
+  readonly evalLoss: number | null;
+  readonly tokens: number;
+  readonly seconds: number;
+}
+
+function progressNote(event: TrainEvent): string {
+  const rate = `${Math.round(event.tokensPerSecond)} tokens/s`;
+  const evaluated = event.evalLoss === null ? "" : `  eval loss ${formatLoss(event.evalLoss)}`;
+  return `loss ${formatLoss(event.loss)}  lr ${event.lr.toExponential(2)}  ${rate}${evaluated}`;
+}
+
+/** Trains to the end, or to the first Ctrl-C, which finishes the step and saves. */
+export async function trainWithProgress(
+  run: Run,
+  data: Dataset,
+  options: { readonly resume: boolean; readonly evalData: Dataset | null },
+  output: Output,
+): Promise<TrainingAccount> {
+  using interrupt = listenForInterrupt(() =>
+    output.write("\nStopping after this step; press Ctrl-C again to leave without saving.\n")
+  );
+  const events = train(run, data, {
+    resume: options.resume,
+    signal: interrupt.signal,
+    ...(options.evalData ? { evalData: options.evalData } : {}),
+  });
+  const start = performance.now();
+  let progress: ReturnType<typeof createProgress> | null = null;
+  let [tokens, lossFirst, lossLast, evalLoss]: [number, number | null, number | null, number | null] = [
+    0,
+    null,
+    null,
+    null,
+  ];
+  for (;;) {
+    const { value, done } = await events.next();
+    if (done) {
+      progress?.finish();
+      return { ...value, lossFirst, lossLast, evalLoss, tokens, seconds: (performance.now() - start) / 1000 };
+    }
+    progress ??= createProgress(output, "training", value.totalSteps, { firstDone: value.step - 1 });
+    tokens += value.tokens;
+    lossFirst ??= value.loss;
+    [lossLast, evalLoss] = [value.loss, value.evalLoss ?? evalLoss];
+    progress.update(value.step, progressNote(value));
+    if (value.checkpoint !== null) progress.line(`saved ${value.checkpoint}`);
+    await yieldToEvents();
+  }
+}
