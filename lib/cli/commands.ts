@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The commands there are. Adding one is a file and a line here. */
 import { DOCTOR } from "./doctor_command.ts";
+import { EVALUATE } from "./evaluate_command.ts";
+import { GENERATE } from "./generate_command.ts";
 import { PREVIEW } from "./preview_command.ts";
 import type { CommandSpec } from "./program.ts";
+import { TRAIN } from "./train_command.ts";
 
 /** All commands, in the order of the README. */
-export const COMMANDS: readonly CommandSpec[] = [PREVIEW, DOCTOR];
+export const COMMANDS: readonly CommandSpec[] = [TRAIN, EVALUATE, GENERATE, PREVIEW, DOCTOR];

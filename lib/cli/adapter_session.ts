@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Opens a model with a saved adapter on it, for the commands that run one. */
+import type { Hooks } from "../models/hooks.ts";
+import type { Model } from "../models/model.ts";
+import type { Tokenizer } from "../data/tokenizer.ts";
+import { loadAdapter } from "../train/adapters.ts";
+import type { Flag, FlagValues } from "./flags.ts";
+import { MODEL_FLAGS } from "./model_flags.ts";
+import { openSession } from "./session.ts";
+
+/** Flags of a model with its adapter. */
+export const ADAPTER_SESSION_FLAGS: readonly Flag[] = [
+  ...MODEL_FLAGS,
+  { name: "adapter", kind: "text", help: "adapter folder of a run", defaultText: "none" },
+  { name: "force", kind: "switch", help: "use the adapter although it was trained on another base model" },
+  {
+    name: "chat-template",
+    kind: "text",
+    choices: ["auto", "off"],
+    help: "auto uses the model's chat template when it has one",
+    defaultText: "auto",
+  },
+];
+
+/** A model as it is to be run. */
+export interface AdapterSession extends Disposable {
+  readonly model: Model;
+  readonly hooks: Hooks;
+  readonly tokenizer: Tokenizer;
+}
+
+/** Opens the model and the adapter that the flags name. */
+export async function openAdapterSession(values: FlagValues): Promise<AdapterSession> {
+  const session = await openSession(values);
+  try {
+    const { tokenizer } = session;
+    const dispose = () => session[Symbol.dispose]();
+    if (values.adapter === undefined) {
+      return { model: session.model, hooks: {}, tokenizer, [Symbol.dispose]: dispose };
+    }
+    const adapter = await loadAdapter(session.model, values.adapter as string, {
+      force: values.force === true,
+    });
+    const { model, hooks } = adapter.attach(session.model.kernels);
+    return { model, hooks, tokenizer, [Symbol.dispose]: dispose };
+  } catch (error) {
+    session[Symbol.dispose]();
+    throw error;
+  }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The demo that `deno task train` runs without flags: how well the facts are known, and what else was forgotten. */
+import type { AdapterParams } from "../adapters/adapter.ts";
+import { stopIds } from "../data/examples.ts";
+import { loadData } from "../data/load_data.ts";
+import { datasetLoss } from "../evaluate/loss.ts";
+import type { Estimate } from "../evaluate/metrics.ts";
+import { loadPrompts, type RowScore, scoreRows, summarizeScores } from "../evaluate/score.ts";
+import { formatBytes, formatCount, formatLoss, formatSeconds, formatShare } from "../report/format.ts";
+import { createProgress } from "../report/progress.ts";
+import { formatTable } from "../report/table.ts";
+import type { Run } from "../train/plan.ts";
+import type { FlagValues } from "./flags.ts";
+import { peakHostBytes } from "./host_memory.ts";
+import { yieldToEvents } from "./interrupt.ts";
+import type { Output } from "./output.ts";
+import { DEMO, type Session } from "./session.ts";
+import type { TrainingAccount } from "./training.ts";
+
+/** Flags of the demo: small enough for two minutes on two cores. A flag that is given wins. */
+export const DEMO_VALUES: FlagValues = {
+  neurons: 1024,
+  lr: 2e-3,
+  "batch-size": 32,
+  "micro-batch-size": 32,
+  "seq-len": 64,
+  epochs: 40,
+};
+
+/** What the model knows at one moment. */
+export interface DemoMeasure {
+  readonly exactMatch: Estimate;
+  /** Mean loss on text that has nothing to do with the facts. */
+  readonly generalLoss: number;
+  readonly rows: readonly RowScore[];
+}
+
+/** Asks all questions and reads the held-out text, with or without an adapter. */
+export async function measureDemo(
+  session: Session,
+  adapter: AdapterParams | null,
+  output: Output,
+): Promise<DemoMeasure> {
+  const { tokenizer } = session;
+  const { model, hooks } = adapter?.attach(session.model.kernels) ?? { model: session.model, hooks: {} };
+  const { items } = await loadPrompts(DEMO.facts, tokenizer);
+  const options = {
+    hooks,
+    maxNewTokens: 16,
+    sequences: 64,
+    stopIds: stopIds(tokenizer, model.config.eosTokenIds),
+    stopStrings: ["\n"],
+  };
+  const progress = createProgress(output, adapter === null ? "asking before" : "asking after", items.length);
+  const rows: RowScore[] = [];
+  for await (const row of scoreRows(model, tokenizer, items, ["exact-match"], options)) {
+    rows.push(row);
+    progress.update(rows.length, `${row.prediction.slice(0, 24)}`);
+    await yieldToEvents();
+  }
+  progress.finish();
+  const general = await loadData(DEMO.general, tokenizer, { seqLen: 256 });
+  const { loss } = await datasetLoss(model, general, { hooks, microBatchSize: 16 });
+  return {
+    exactMatch: summarizeScores(rows, ["exact-match"]).get("exact-match") as Estimate,
+    generalLoss: loss,
+    rows,
+  };
+}
+
+const share = ({ mean, low, high }: Estimate) =>
+  `${formatShare(mean)} (${formatShare(low)} to ${formatShare(high)})`;
+
+/** Prints what changed, with a few answers. Returns it for the JSON object. */
+export function reportDemo(
+  before: DemoMeasure,
+  after: DemoMeasure,
+  run: Run,
+  account: TrainingAccount,
+  output: Output,
+): Record<string, unknown> {
+  const wrongBefore = before.rows.filter((row) => row.scores["exact-match"] === 0).slice(0, 3);
+  const examples = wrongBefore.map(({ place, prediction, answers }) => {
+    const later = after.rows.find((row) => row.place.line === place.line);
+    return [answers[0] as string, prediction, later?.prediction ?? ""];
+  });
+  output.line("\n" + formatTable([["taught", "answered before", "answers now"], ...examples]));
+  output.line(
+    "\n" + formatTable([
+      ["demo", "before", "after"],
+      [
+        `exact match on ${before.rows.length} taught facts`,
+        share(before.exactMatch),
+        share(after.exactMatch),
+      ],
+      ["loss on held-out general text", formatLoss(before.generalLoss), formatLoss(after.generalLoss)],
+    ]),
+  );
+  output.line(
+    "\n" + formatTable([
+      ["cost", ""],
+      [
+        "adapter",
+        `${formatCount(run.memory.adapterParameters)} parameters, ${
+          formatShare(run.memory.adapterShare)
+        } of the model`,
+      ],
+      ["time", formatSeconds(account.seconds)],
+      ["peak memory", formatBytes(peakHostBytes())],
+      ["saved in", account.adapter ?? "nowhere"],
+    ]),
+  );
+  return {
+    exactMatchBefore: before.exactMatch.mean,
+    exactMatchAfter: after.exactMatch.mean,
+    facts: before.rows.length,
+    generalLossBefore: before.generalLoss,
+    generalLossAfter: after.generalLoss,
+  };
+}
