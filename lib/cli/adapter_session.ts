@@ -39,7 +39,7 @@ export async function openAdapterSession(values: FlagValues): Promise<AdapterSes
       return { model: session.model, hooks: {}, tokenizer, [Symbol.dispose]: dispose };
     }
     const adapter = await loadAdapter(session.model, values.adapter as string, {
-      force: values.force === true,
+      allowOtherBase: values.force === true,
     });
     const { model, hooks } = adapter.attach(session.model.kernels);
     return { model, hooks, tokenizer, [Symbol.dispose]: dispose };
