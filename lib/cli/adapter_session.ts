@@ -6,7 +6,7 @@ import type { Tokenizer } from "../data/tokenizer.ts";
 import { loadAdapter } from "../train/adapters.ts";
 import type { Flag, FlagValues } from "./flags.ts";
 import { MODEL_FLAGS } from "./model_flags.ts";
-import { openSession } from "./session.ts";
+import { openModelOf } from "./session.ts";
 
 /** Flags of a model with its adapter. */
 export const ADAPTER_SESSION_FLAGS: readonly Flag[] = [
@@ -31,20 +31,14 @@ export interface AdapterSession extends Disposable {
 
 /** Opens the model and the adapter that the flags name. */
 export async function openAdapterSession(values: FlagValues): Promise<AdapterSession> {
-  const session = await openSession(values);
-  try {
-    const { tokenizer } = session;
-    const dispose = () => session[Symbol.dispose]();
-    if (values.adapter === undefined) {
-      return { model: session.model, hooks: {}, tokenizer, [Symbol.dispose]: dispose };
-    }
-    const adapter = await loadAdapter(session.model, values.adapter as string, {
-      allowOtherBase: values.force === true,
-    });
-    const { model, hooks } = adapter.attach(session.model.kernels);
-    return { model, hooks, tokenizer, [Symbol.dispose]: dispose };
-  } catch (error) {
-    session[Symbol.dispose]();
-    throw error;
-  }
+  using opening = new DisposableStack();
+  const base = opening.use(await openModelOf(values));
+  const { tokenizer } = base;
+  const attached = values.adapter === undefined
+    ? { model: base, hooks: {} }
+    : (await loadAdapter(base, values.adapter as string, { allowOtherBase: values.force === true })).attach(
+      base.kernels,
+    );
+  const owned = opening.move();
+  return { ...attached, tokenizer, [Symbol.dispose]: () => owned.dispose() };
 }

@@ -9,12 +9,13 @@ import { loadPrompts, type RowScore, scoreRows, summarizeScores } from "../evalu
 import { formatBytes, formatCount, formatLoss, formatSeconds, formatShare } from "../report/format.ts";
 import { createProgress } from "../report/progress.ts";
 import { formatTable } from "../report/table.ts";
+import type { OpenModel } from "../train/open_model.ts";
 import type { Run } from "../train/plan.ts";
 import type { FlagValues } from "./flags.ts";
 import { peakHostBytes } from "./host_memory.ts";
 import { yieldToEvents } from "./interrupt.ts";
 import type { Output } from "./output.ts";
-import { DEMO, type Session } from "./session.ts";
+import { DEMO } from "./session.ts";
 import type { TrainingAccount } from "./training.ts";
 
 /** Flags of the demo: small enough for two minutes on two cores. A flag that is given wins. */
@@ -37,12 +38,12 @@ export interface DemoMeasure {
 
 /** Asks all questions and reads the held-out text, with or without an adapter. */
 export async function measureDemo(
-  session: Session,
+  base: OpenModel,
   adapter: AdapterParams | null,
   output: Output,
 ): Promise<DemoMeasure> {
-  const { tokenizer } = session;
-  const { model, hooks } = adapter?.attach(session.model.kernels) ?? { model: session.model, hooks: {} };
+  const { tokenizer } = base;
+  const { model, hooks } = adapter?.attach(base.kernels) ?? { model: base, hooks: {} };
   const { items } = await loadPrompts(DEMO.facts, tokenizer);
   const options = {
     hooks,

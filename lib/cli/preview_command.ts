@@ -8,10 +8,10 @@ import { DATA_FLAGS, dataOptions, dataPaths, dataSummary } from "./data_flags.ts
 import type { FlagValues } from "./flags.ts";
 import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
-import { DEMO } from "./session.ts";
+import { modelFolder } from "./session.ts";
 
 async function run(values: FlagValues, output: Output): Promise<number> {
-  const tokenizer = await loadTokenizer((values.model ?? DEMO.model) as string);
+  const tokenizer = await loadTokenizer(modelFolder(values));
   const dataset = await loadData(dataPaths(values), tokenizer, dataOptions(values));
   const shown = previewExamples(dataset, tokenizer, (values.rows ?? 3) as number);
   output.line(formatPreview(shown, { color: output.color }));

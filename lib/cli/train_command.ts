@@ -7,6 +7,7 @@ import { loadData } from "../data/load_data.ts";
 import { formatBytes, formatCount, formatLoss, formatSeconds, formatShare } from "../report/format.ts";
 import { formatMemory } from "../report/memory.ts";
 import { formatTable } from "../report/table.ts";
+import type { OpenModel } from "../train/open_model.ts";
 import { plan, type Run } from "../train/plan.ts";
 import { dataOptions, dataPaths, dataSummary } from "./data_flags.ts";
 import { DEMO_VALUES, measureDemo, reportDemo } from "./demo.ts";
@@ -14,7 +15,7 @@ import type { FlagValues } from "./flags.ts";
 import { peakHostBytes } from "./host_memory.ts";
 import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
-import { openSession, type Session } from "./session.ts";
+import { openModelOf } from "./session.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
 import { readRunOptions, refuseForeignFlags } from "./train_options.ts";
 import { type TrainingAccount, trainWithProgress } from "./training.ts";
@@ -95,33 +96,33 @@ function resultOf(run: Run, account: TrainingAccount, demo: unknown): Record<str
   };
 }
 
-async function loadEvalData(values: FlagValues, session: Session): Promise<Dataset | null> {
+async function loadEvalData(values: FlagValues, model: OpenModel): Promise<Dataset | null> {
   if (values["eval-data"] === undefined) return null;
-  return await loadData(values["eval-data"] as readonly string[], session.tokenizer, dataOptions(values));
+  return await loadData(values["eval-data"] as readonly string[], model.tokenizer, dataOptions(values));
 }
 
 async function run(given: FlagValues, output: Output): Promise<number> {
   checkTogether(given);
   const isDemo = given.model === undefined;
   const values = isDemo ? { ...DEMO_VALUES, ...given } : given;
-  using session = await openSession(values);
-  const data = await loadData(dataPaths(values), session.tokenizer, dataOptions(values));
-  const evalData = await loadEvalData(values, session);
+  using model = await openModelOf(values);
+  const data = await loadData(dataPaths(values), model.tokenizer, dataOptions(values));
+  const evalData = await loadEvalData(values, model);
   const out = (values.out ?? defaultOut(isDemo ? "demo" : (values.method ?? "sparse") as string)) as string;
-  const planned = plan(session.model, readRunOptions(values, out));
+  const planned = plan(model, readRunOptions(values, out));
   output.line(describeRun(planned, data));
   if (values["dry-run"] === true) {
     output.result({ dryRun: true, memory: planned.memory, data: data.report, settings: planned.settings });
     return EXIT.done;
   }
-  const before = isDemo ? await measureDemo(session, null, output) : null;
+  const before = isDemo ? await measureDemo(model, null, output) : null;
   const account = await trainWithProgress(
     planned,
     data,
     { resume: values.resume === true, evalData },
     output,
   );
-  const after = before && !account.interrupted ? await measureDemo(session, planned.adapter, output) : null;
+  const after = before && !account.interrupted ? await measureDemo(model, planned.adapter, output) : null;
   output.line(`\n${describeAccount(planned, account)}`);
   const demo = before && after ? reportDemo(before, after, planned, account, output) : null;
   output.result(resultOf(planned, account, demo));

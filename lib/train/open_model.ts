@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The short way in: a checkpoint folder with its tokenizer, on kernels of its own, and data read for it. */
+import { UserError } from "../core/errors.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { loadData, type LoadDataOptions } from "../data/load_data.ts";
+import { checkVocabulary, loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import { loadModel } from "../models/load.ts";
+import type { Model } from "../models/model.ts";
+import type { Kernels } from "../ops/kernels.ts";
+import { nativeKernels } from "../ops/native/native_kernels.ts";
+
+/** Where a model runs. */
+export interface OpenModelOptions {
+  /** "auto" is the CPU as long as there is no GPU backend. Default "auto". */
+  readonly device?: "auto" | "cpu" | "cuda";
+  /** Of matrix products; "auto" is bf16 where the machine multiplies it, else f32. Default "auto". */
+  readonly dtype?: "auto" | "f32" | "bf16";
+  /** CPU threads. Default: all cores. */
+  readonly threads?: number;
+  /** Kernels to use instead of new ones; they stay the caller's. `device`, `dtype` and `threads` then say nothing. */
+  readonly kernels?: Kernels;
+}
+
+/** A model with its tokenizer. Use with `using`: disposing it gives back its files and its kernels. */
+export interface OpenModel extends Model {
+  readonly tokenizer: Tokenizer;
+}
+
+/**
+ * Opens a Hugging Face folder: `config.json`, `*.safetensors`, `tokenizer.json`.
+ *
+ * @throws {ValidationError} Listing everything that is wrong with the checkpoint
+ * @throws {UserError} When the tokenizer is missing or does not fit, or the device is not there
+ */
+export async function openModel(dir: string, options: OpenModelOptions = {}): Promise<OpenModel> {
+  if (options.device === "cuda") {
+    throw new UserError("device is cuda, but this build has no CUDA backend: use cpu or auto");
+  }
+  using opening = new DisposableStack();
+  const kernels = options.kernels ?? opening.use(nativeKernels({
+    compute: options.dtype ?? "auto",
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
+  }));
+  const tokenizer = await loadTokenizer(dir);
+  const model = opening.use(loadModel(dir, kernels));
+  checkVocabulary(tokenizer, model.config.vocabSize);
+  const owned = opening.move();
+  return { ...model, tokenizer, [Symbol.dispose]: () => owned.dispose() };
+}
+
+/** Reads JSONL files for a model; `seqLen` is 256 unless given. See `loadData` of `lib/data`. */
+export function loadDataFor(
+  paths: string | readonly string[],
+  model: OpenModel,
+  options: Partial<LoadDataOptions> = {},
+): Promise<Dataset> {
+  return loadData(paths, model.tokenizer, { seqLen: 256, ...options });
+}
