@@ -3,7 +3,7 @@
  * Flags as data: one table a command, from which come the help, the parser, the config file's keys and every message.
  * All mistakes of a command line are found together.
  */
-import { Command, Option } from "commander";
+import { type Command, Option } from "commander";
 import { nearestName } from "../core/suggestion.ts";
 
 /** What a flag's value is. */

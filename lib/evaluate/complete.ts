@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The short way to an answer: one prompt in, its completion out. */
+import type { AdapterParams } from "../adapters/adapter.ts";
+import { type FormatOptions, promptFromText, stopIds } from "../data/examples.ts";
+import type { Tokenizer } from "../data/tokenizer.ts";
+import type { Model } from "../models/model.ts";
+import { generate, type GeneratedToken, type GenerateOptions } from "./generate.ts";
+
+/** How a prompt is completed; `stopIds` adds to the model's own. */
+export interface CompleteOptions extends Partial<GenerateOptions>, FormatOptions {
+  /** Trained parameters to run the model with. */
+  readonly adapter?: AdapterParams | null;
+}
+
+/** Streams the completion of a prompt, token by token. A model with a chat template is asked in conversation. */
+export function streamCompletion(
+  model: Model & { readonly tokenizer: Tokenizer },
+  prompt: string,
+  options: CompleteOptions = {},
+): AsyncGenerator<GeneratedToken> {
+  const { tokenizer, config, kernels } = model;
+  const attached = options.adapter?.attach(kernels) ?? { model, hooks: {} };
+  const own = stopIds(tokenizer, config.eosTokenIds, options);
+  return generate(attached.model, tokenizer, [promptFromText(prompt, tokenizer, options)], {
+    ...options,
+    hooks: attached.hooks,
+    stopIds: new Set([...own, ...options.stopIds ?? []]),
+  });
+}
+
+/** The completion of a prompt, whole. */
+export async function complete(
+  model: Model & { readonly tokenizer: Tokenizer },
+  prompt: string,
+  options: CompleteOptions = {},
+): Promise<string> {
+  let text = "";
+  for await (const token of streamCompletion(model, prompt, options)) text += token.text;
+  return text;
+}
