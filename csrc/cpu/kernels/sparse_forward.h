@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "core/context.h"
+
+namespace meft {
+
+// Keys or values as split planes.
+struct RowPlanes {
+    const uint16_t *hi;
+    const int16_t *lo;
+};
+
+struct ForwardPairs {
+    int32_t *offsets;
+    int32_t *neurons;
+    float *dots;
+    float *scores;
+};
+
+struct sparse_forward_kernels {
+    // Returns the pairs there are; when that exceeds params.pair_capacity nothing else is valid.
+    int64_t (*forward)(meft_ctx &lane, float *y, const ForwardPairs &pairs, const float *h, const float *logits,
+                       const int32_t *experts, const RowPlanes &keys, const RowPlanes &values,
+                       const meft_sparse &params);
+};
+
+}  // namespace meft

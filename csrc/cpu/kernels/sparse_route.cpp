@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// The router: logits g = W_g h in f32, and the experts with the largest of them.
+#include "cpu/kernels/sparse_route.h"
+
+#include "core/pool.h"
+#include "cpu/product.h"
+#include "cpu/top_k.h"
+
+namespace meft {
+namespace MEFT_TARGET_NS {
+
+namespace {
+
+constexpr int64_t kTokensPerTask = 32;
+constexpr int64_t kWideTokens = 192;  // from here on packing W_g pays; below, packing the tokens
+
+// The `active` largest logits, ties to the lowest expert, in increasing order. NaN ranks below everything, so that the
+// choice is defined; the forward pass turns such a token's output into NaN.
+void choose_experts(int32_t *chosen, const float *logits, int32_t *keys, int32_t experts, int32_t active) {
+    for (int32_t e = 0; e < experts; ++e) {
+        keys[e] = logits[e] == logits[e] ? ordered_key(logits[e] + 0.f) : INT32_MIN;
+    }
+    TopCut cut = top_cut(keys, experts, active);
+    int32_t count = 0;
+    for (int32_t e = 0; e < experts; ++e) {
+        if (cut.keeps(keys[e])) chosen[count++] = e;
+    }
+}
+
+void route(meft_ctx &lane, float *logits, int32_t *experts, int32_t *expert_tokens, const float *h,
+           const float *gate_weight, const meft_sparse &params) {
+    lane.ran_target = kTarget;
+    const int64_t tokens = params.tokens, count = params.experts, hidden = params.hidden;
+    const int64_t active = params.active_experts;
+    const Matrix rows = matrix(h, hidden), gate = matrix(gate_weight, hidden);
+    if (tokens < kWideTokens) {
+        narrow_product<F32>(lane, {logits, count, gate, false, rows, true, count, tokens, hidden, false});
+    } else {
+        wide_product<F32>(lane, {logits, count, rows, false, gate, true, tokens, count, hidden, false});
+    }
+    Workspace::Frame frame(lane.workspace);
+    int32_t *keys = frame.take<int32_t>(lane.threads * count);
+    parallel_chunks(lane, tokens, kTokensPerTask, [&](int64_t begin, int64_t end, int32_t thread) {
+        for (int64_t t = begin; t < end; ++t) {
+            choose_experts(experts + t * active, logits + t * count, keys + thread * count, int32_t(count),
+                           int32_t(active));
+        }
+    });
+    for (int64_t e = 0; e < count; ++e) expert_tokens[e] = 0;
+    for (int64_t i = 0; i < tokens * active; ++i) ++expert_tokens[experts[i]];
+}
+
+}  // namespace
+
+extern const sparse_route_kernels sparse_route_table;
+const sparse_route_kernels sparse_route_table = {route};
+
+}  // namespace MEFT_TARGET_NS
+}  // namespace meft
