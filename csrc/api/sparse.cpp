@@ -96,10 +96,10 @@ meft_status meft_sparse_route(meft_ctx *ctx, float *logits, int32_t *experts, in
     });
 }
 
-meft_status meft_sparse_forward(meft_ctx *ctx, float *y, int32_t *offsets, int32_t *neurons, float *dots,
-                                float *scores, int64_t *needed_pairs, const float *h, const float *logits,
-                                const int32_t *experts, const uint16_t *keys_hi, const int16_t *keys_lo,
-                                const uint16_t *values_hi, const int16_t *values_lo, const meft_sparse *params) {
+meft_status meft_sparse_forward(meft_ctx *ctx, float *y, int32_t *offsets, int32_t *neurons, float *dots, float *scores,
+                                int64_t *needed_pairs, const float *h, const float *logits, const int32_t *experts,
+                                const uint16_t *keys_hi, const int16_t *keys_lo, const uint16_t *values_hi,
+                                const int16_t *values_lo, const meft_sparse *params) {
     return guarded(ctx, "sparse_forward", [&] {
         check_sparse(params);
         check_array("y", y, params->tokens * params->hidden);
@@ -119,8 +119,8 @@ meft_status meft_sparse_forward(meft_ctx *ctx, float *y, int32_t *offsets, int32
     });
 }
 
-meft_status meft_sparse_touch(meft_ctx *ctx, int32_t *slots, int32_t *rows, int64_t *row_count,
-                              const int32_t *neurons, int64_t pairs, int64_t neuron_count) {
+meft_status meft_sparse_touch(meft_ctx *ctx, int32_t *slots, int32_t *rows, int64_t *row_count, const int32_t *neurons,
+                              int64_t pairs, int64_t neuron_count) {
     return guarded(ctx, "sparse_touch", [&] {
         check_range("neuron_count", neuron_count, 0, std::numeric_limits<int32_t>::max());
         check_count("pairs", pairs);
@@ -151,10 +151,10 @@ meft_status meft_sparse_touch(meft_ctx *ctx, int32_t *slots, int32_t *rows, int6
 
 meft_status meft_sparse_backward(meft_ctx *ctx, float *dh, float *dgate_weight, float *dkeys, float *dvalues,
                                  const float *dy, const float *h, const float *logits, const int32_t *experts,
-                                 const int32_t *offsets, const int32_t *neurons, const float *dots,
-                                 const float *scores, const int32_t *slots, int64_t first_new_slot,
-                                 const float *gate_weight, const uint16_t *keys_hi, const int16_t *keys_lo,
-                                 const uint16_t *values_hi, const int16_t *values_lo, const meft_sparse *params) {
+                                 const int32_t *offsets, const int32_t *neurons, const float *dots, const float *scores,
+                                 const int32_t *slots, int64_t first_new_slot, const float *gate_weight,
+                                 const uint16_t *keys_hi, const int16_t *keys_lo, const uint16_t *values_hi,
+                                 const int16_t *values_lo, const meft_sparse *params) {
     return guarded(ctx, "sparse_backward", [&] {
         check_sparse(params);
         check_count("first_new_slot", first_new_slot);

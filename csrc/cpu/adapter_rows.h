@@ -18,7 +18,8 @@ struct F32Rows {
 
     struct Row {
         const float *data;
-        template <class Lanes> vf load(int64_t i, Lanes lanes) const {
+        template <class Lanes>
+        vf load(int64_t i, Lanes lanes) const {
             return meft::MEFT_TARGET_NS::load(data + i, lanes);
         }
         void prefetch(int64_t i) const { __builtin_prefetch(data + i); }
@@ -33,7 +34,10 @@ struct HighRows {
 
     struct Row {
         const uint16_t *hi;
-        template <class Lanes> vf load(int64_t i, Lanes lanes) const { return load_bf16(hi + i, lanes); }
+        template <class Lanes>
+        vf load(int64_t i, Lanes lanes) const {
+            return load_bf16(hi + i, lanes);
+        }
         void prefetch(int64_t i) const { __builtin_prefetch(hi + i); }
     };
     static constexpr int kLineElements = 32;
@@ -48,7 +52,10 @@ struct JoinedRows {
     struct Row {
         const uint16_t *hi;
         const int16_t *lo;
-        template <class Lanes> vf load(int64_t i, Lanes lanes) const { return load_planes(hi + i, lo + i, lanes); }
+        template <class Lanes>
+        vf load(int64_t i, Lanes lanes) const {
+            return load_planes(hi + i, lo + i, lanes);
+        }
         void prefetch(int64_t i) const {
             __builtin_prefetch(hi + i);
             __builtin_prefetch(lo + i);
@@ -66,7 +73,8 @@ struct AdapterRows {
 };
 
 // Calls body with the rows as `compute` reads them.
-template <class Body> void with_rows(const AdapterRows &rows, int32_t compute, Body &&body) {
+template <class Body>
+void with_rows(const AdapterRows &rows, int32_t compute, Body &&body) {
     if (compute == MEFT_BF16) {
         body(HighRows{rows.hi, rows.hidden});
     } else {

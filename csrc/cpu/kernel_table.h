@@ -17,6 +17,9 @@
 #include "cpu/kernels/planes.h"
 #include "cpu/kernels/random.h"
 #include "cpu/kernels/rotary.h"
+#include "cpu/kernels/sparse_backward.h"
+#include "cpu/kernels/sparse_forward.h"
+#include "cpu/kernels/sparse_route.h"
 // MEFT_FAMILIES: name of each family.
 #define MEFT_FAMILIES(X) \
     X(activation)        \
@@ -29,7 +32,10 @@
     X(norm)              \
     X(planes)            \
     X(random)            \
-    X(rotary)
+    X(rotary)            \
+    X(sparse_backward)   \
+    X(sparse_forward)    \
+    X(sparse_route)
 
 namespace meft {
 

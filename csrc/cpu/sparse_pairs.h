@@ -17,9 +17,9 @@ struct PairSegment {
 };
 
 struct PairSegments {
-    PairSegment *list;   // by expert, tokens increasing within one
-    int64_t *starts;     // (N+1): segments of expert e are [starts[e], starts[e+1])
-    int64_t *pair_starts;  // (N+1): pairs of experts before e
+    PairSegment *list;      // by expert, tokens increasing within one
+    int64_t *starts;        // (N+1): segments of expert e are [starts[e], starts[e+1])
+    int64_t *pair_starts;   // (N+1): pairs of experts before e
     int32_t *token_starts;  // (T+1): in token order, segments of token t are [token_starts[t], token_starts[t+1])
     int64_t count() const { return token_starts[tokens]; }
     int64_t tokens;
@@ -29,7 +29,8 @@ PairSegments segment_pairs(Workspace::Frame &frame, const int32_t *offsets, cons
                            const meft_sparse &params);
 
 // A number known at compile time, as an argument.
-template <int kValue> struct Constant {
+template <int kValue>
+struct Constant {
     static constexpr int value = kValue;
 };
 
@@ -42,7 +43,8 @@ constexpr int kSumVectors = 8;
 constexpr int64_t kSumColumns = kSumVectors * kLanes;
 
 // Terms of a sum: entry i is weight[i] * rows.row(index[i]).
-template <class Rows> struct Terms {
+template <class Rows>
+struct Terms {
     Rows rows;
     const int32_t *index;
     const float *weight;
@@ -74,7 +76,8 @@ inline void sum_tile(float *out, const Terms<Rows> &terms, int64_t first, int64_
 }
 
 // Calls tile(column, vectors constant, lanes) so that the tiles cover columns [begin, end), in order.
-template <class Tile> inline void each_sum_tile(int64_t begin, int64_t end, Tile &&tile) {
+template <class Tile>
+inline void each_sum_tile(int64_t begin, int64_t end, Tile &&tile) {
     int64_t column = begin;
     for (; column + kSumColumns <= end; column += kSumColumns) tile(column, Constant<kSumVectors>(), All{});
     for (; column + 4 * kLanes <= end; column += 4 * kLanes) tile(column, Constant<4>(), All{});

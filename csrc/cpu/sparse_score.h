@@ -16,7 +16,8 @@ constexpr int64_t kScoreTokens = 192;  // tokens of a block: their packed form a
 constexpr int64_t kScoreRows = 256;    // keys at once: 192 KiB of scores
 
 // Tokens of a block and their scores against up to kScoreRows keys. Memory of one thread.
-template <class Compute> struct ScoreBlock {
+template <class Compute>
+struct ScoreBlock {
     typedef typename Compute::operand operand;
 
     operand *packed;  // packed_room

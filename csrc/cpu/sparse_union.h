@@ -8,8 +8,8 @@
 namespace meft {
 namespace MEFT_TARGET_NS {
 
-// Writes the pairs (t, j in the union) with score > 0, each with the token's own gate factor for j's expert. Returns how
-// many there are; when that exceeds pair_capacity the pairs are not valid.
+// Writes the pairs (t, j in the union) with score > 0, each with the token's own gate factor for j's expert. Returns
+// how many there are; when that exceeds pair_capacity the pairs are not valid.
 int64_t fire_union(meft_ctx &lane, Workspace::Frame &frame, uint8_t *tainted, const ForwardPairs &pairs,
                    const SelectInput &input);
 

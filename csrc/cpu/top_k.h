@@ -56,8 +56,7 @@ inline uint32_t lanes_greater(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP
 inline uint32_t lanes_greater(vf a, vf b) { return uint32_t(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ))); }
 #else
 inline uint32_t lanes_greater(vf a, vf b) {
-    return uint32_t(a[0] > b[0]) | uint32_t(a[1] > b[1]) << 1 | uint32_t(a[2] > b[2]) << 2 |
-           uint32_t(a[3] > b[3]) << 3;
+    return uint32_t(a[0] > b[0]) | uint32_t(a[1] > b[1]) << 1 | uint32_t(a[2] > b[2]) << 2 | uint32_t(a[3] > b[3]) << 3;
 }
 #endif
 
@@ -85,9 +84,9 @@ inline int32_t append_lanes(float *values, int32_t *ids, vf x, uint32_t mask, in
 
 // What all filters of a call share.
 struct FilterPlan {
-    int32_t keep;  // k
-    int32_t room;  // elements of a filter's buffers
-    float floor;   // only scores above it count
+    int32_t keep;   // k
+    int32_t room;   // elements of a filter's buffers
+    float floor;    // only scores above it count
     int32_t *keys;  // room, scratch of one thread
 
     static int32_t room_for(int64_t keep, int64_t candidates) {

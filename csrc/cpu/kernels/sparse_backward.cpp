@@ -164,8 +164,8 @@ void row_gradients(meft_ctx &lane, const BackwardCall &call, const SparseGradien
 // ---- the router
 
 // raw, sigmoid: dg is 0 but for experts that fired, so both sums run over segments.
-void sparse_router_gradients(meft_ctx &lane, const BackwardCall &call, const SparseGradients &gradients,
-                             const float *h, const float *gate_weight) {
+void sparse_router_gradients(meft_ctx &lane, const BackwardCall &call, const SparseGradients &gradients, const float *h,
+                             const float *gate_weight) {
     Workspace::Frame frame(lane.workspace);
     const meft_sparse &params = *call.params;
     const PairSegments &segments = call.segments;
@@ -223,8 +223,12 @@ void backward(meft_ctx &lane, const SparseGradients &gradients, const float *dy,
               const meft_sparse &params) {
     lane.ran_target = kTarget;
     Workspace::Frame frame(lane.workspace);
-    BackwardCall call = {&params, &pairs, segment_pairs(frame, pairs.offsets, pairs.neurons, params),
-                         gate_factors(lane, frame, nullptr, logits, params), nullptr, nullptr};
+    BackwardCall call = {&params,
+                         &pairs,
+                         segment_pairs(frame, pairs.offsets, pairs.neurons, params),
+                         gate_factors(lane, frame, nullptr, logits, params),
+                         nullptr,
+                         nullptr};
     call.ddots = frame.take<float>(pairs.offsets[params.tokens]);
     call.dfactors = frame.take<float>(call.segments.count());
     all_score_gradients(lane, call, dy, {values.hi, values.lo, params.hidden});

@@ -59,8 +59,8 @@ int64_t forward(meft_ctx &lane, float *y, const ForwardPairs &pairs, const float
     const int64_t tokens = params.tokens, hidden = params.hidden;
     Workspace::Frame frame(lane.workspace);
     uint8_t *tainted = frame.take<uint8_t>(tokens);
-    const SelectInput input = {h, experts, gate_factors(lane, frame, tainted, logits, params),
-                               {keys.hi, keys.lo, hidden}, &params};
+    const SelectInput input = {
+        h, experts, gate_factors(lane, frame, tainted, logits, params), {keys.hi, keys.lo, hidden}, &params};
     const int64_t needed = params.scope == MEFT_SCOPE_UNION ? fire_union(lane, frame, tainted, pairs, input)
                                                             : fire_own(lane, frame, tainted, pairs, input);
     if (needed > params.pair_capacity) return needed;

@@ -11,8 +11,10 @@ namespace {
 int32_t lower_bound(const int32_t *neurons, int32_t first, int32_t last, int64_t bound) {
     while (first < last) {
         const int32_t middle = first + (last - first) / 2;
-        if (neurons[middle] < bound) first = middle + 1;
-        else last = middle;
+        if (neurons[middle] < bound)
+            first = middle + 1;
+        else
+            last = middle;
     }
     return first;
 }

@@ -32,6 +32,8 @@ void route(meft_ctx &lane, float *logits, int32_t *experts, int32_t *expert_toke
     lane.ran_target = kTarget;
     const int64_t tokens = params.tokens, count = params.experts, hidden = params.hidden;
     const int64_t active = params.active_experts;
+    for (int64_t e = 0; e < count; ++e) expert_tokens[e] = 0;
+    if (tokens == 0) return;
     const Matrix rows = matrix(h, hidden), gate = matrix(gate_weight, hidden);
     if (tokens < kWideTokens) {
         narrow_product<F32>(lane, {logits, count, gate, false, rows, true, count, tokens, hidden, false});
@@ -46,7 +48,6 @@ void route(meft_ctx &lane, float *logits, int32_t *experts, int32_t *expert_toke
                            int32_t(active));
         }
     });
-    for (int64_t e = 0; e < count; ++e) expert_tokens[e] = 0;
     for (int64_t i = 0; i < tokens * active; ++i) ++expert_tokens[experts[i]];
 }
 

@@ -23,9 +23,8 @@ int64_t key_operands(F32, const float **operands, float *tile, int64_t stride, c
     *operands = tile;
     return stride;
 }
-int64_t key_operands(Bf16, const Bf16::operand **operands, Bf16::operand *tile, int64_t stride,
-                     const AdapterRows &keys, const int32_t *rows, int64_t first, int64_t count, int64_t begin,
-                     int64_t cut) {
+int64_t key_operands(Bf16, const Bf16::operand **operands, Bf16::operand *tile, int64_t stride, const AdapterRows &keys,
+                     const int32_t *rows, int64_t first, int64_t count, int64_t begin, int64_t cut) {
     const Matrix high = {keys.hi, keys.hidden, MEFT_BF16};
     if (rows == nullptr) {
         *operands = in_place<Bf16>(part(high, first, begin));
@@ -38,7 +37,8 @@ int64_t key_operands(Bf16, const Bf16::operand **operands, Bf16::operand *tile, 
 
 }  // namespace
 
-template <class Compute> void ScoreBlock<Compute>::pack(const float *h, const int32_t *ids, int64_t count) {
+template <class Compute>
+void ScoreBlock<Compute>::pack(const float *h, const int32_t *ids, int64_t count) {
     tokens = count;
     width = round_up(count, kLanes);
     for (int64_t p = 0; p < hidden; p += kDepth) {

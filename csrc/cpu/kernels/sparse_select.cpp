@@ -79,7 +79,8 @@ int64_t block_tokens(const meft_ctx &lane, const SelectInput &input, int64_t fil
 }
 
 // Memory of one thread.
-template <class Compute> struct Scratch {
+template <class Compute>
+struct Scratch {
     ScoreBlock<Compute> block;
     float *lines;  // [lane][kScoreRows]: scores of kLanes tokens, token by token
     TopFilter *filters;
@@ -154,8 +155,7 @@ void run_item(Scratch<Compute> &scratch, const SelectInput &input, const Item &i
 }
 
 template <class Compute>
-void run_items(meft_ctx &lane, const SelectInput &input, const Candidates &candidates, uint8_t *tainted,
-               float floor) {
+void run_items(meft_ctx &lane, const SelectInput &input, const Candidates &candidates, uint8_t *tainted, float floor) {
     Workspace::Frame frame(lane.workspace);
     FilterPlan plan = {int32_t(candidates.room), 0, floor, nullptr};
     plan.room = FilterPlan::room_for(plan.keep, input.per_expert());

@@ -50,13 +50,14 @@ Union unite(meft_ctx &lane, Workspace::Frame &frame, const SelectInput &input, c
 struct Staging {
     float *dots;
     int32_t *places;
-    int64_t used;       // claimed so far, beyond capacity too
-    int64_t *begins;    // of each block's pairs
-    int32_t *counts;    // (T)
+    int64_t used;     // claimed so far, beyond capacity too
+    int64_t *begins;  // of each block's pairs
+    int32_t *counts;  // (T)
 };
 
 // Memory of one thread.
-template <class Compute> struct UnionScratch {
+template <class Compute>
+struct UnionScratch {
     ScoreBlock<Compute> block;
     float *lines;
     TopFilter *lists;  // of a token: every place with a score above 0; never cut
