@@ -33,7 +33,8 @@ type Span = readonly [start: number, end: number];
  * The target of a turn starts where the generation prompt ends and goes on to the end-of-turn mark, which is what the
  * template writes after this turn whether or not others follow.
  *
- * @returns The segments up to the last target, and the text that generation of the last turn starts from
+ * @returns The segments up to the last target, and the text before that target, which generation is to start from (the
+ *   template's generation prompt, less what only its makers' answers begin with: an opened thought)
  * @throws {RowError} When the template refuses the messages, or an assistant turn cannot be found in its text
  */
 export function formatChat(
@@ -59,17 +60,17 @@ export function formatChat(
   const marks = turns.map((turn) => turnEndMark(render, messages, turn));
   const spans = contentSpans(render, messages, { turns, prompts, marks, whole });
   const segments: Segment[] = [];
-  let cursor = 0;
+  let [cursor, start] = [0, 0];
   spans.forEach(([contentStart, contentEnd], n) => {
     const promptEnd = Math.min(commonPrefixLength(prompts[n] as string, whole), contentStart);
-    const start = Math.max(cursor, promptEnd);
+    start = Math.max(cursor, promptEnd);
     const mark = marks[n] as string;
     const end = contentEnd + (whole.startsWith(mark, contentEnd) ? mark.length : 0);
     if (start > cursor) segments.push(given(whole.slice(cursor, start)));
     segments.push({ text: whole.slice(start, end), loss: true, endsTurn: false });
     cursor = end;
   });
-  return { segments, prompt: prompts.at(-1) as string };
+  return { segments, prompt: whole.slice(0, start) };
 }
 
 /** Stands for the content of a turn; two code points of private use around its number. */

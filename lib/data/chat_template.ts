@@ -29,10 +29,25 @@ export interface ChatTemplate {
 }
 
 /**
- * The date that templates print. Fixed, so that the same data gives the same tokens on every day; this one is the
- * fall-back that the Llama 3 templates themselves name.
+ * The day that templates print, by the letters of `strftime`. Fixed, so that the same data gives the same tokens on every
+ * day; it is the one that the Llama 3 templates themselves fall back to.
  */
-const DATE_STRING = "26 Jul 2024";
+const DATE: Readonly<Record<string, string>> = {
+  a: "Fri",
+  A: "Friday",
+  b: "Jul",
+  B: "July",
+  d: "26",
+  j: "208",
+  m: "07",
+  y: "24",
+  Y: "2024",
+  H: "00",
+  I: "12",
+  M: "00",
+  S: "00",
+  p: "AM",
+};
 
 /**
  * Compiles a template.
@@ -57,14 +72,19 @@ export function compileChatTemplate(
         enable_thinking: options.enableThinking ?? false,
         tools: null,
         documents: null,
-        date_string: DATE_STRING,
+        date_string: formatDate("%d %b %Y"),
+        fixed_now: formatDate,
       }),
   };
 }
 
+function formatDate(format: string): string {
+  return format.replace(/%-?([a-zA-Z])/g, (directive, letter) => DATE[letter] ?? directive);
+}
+
 function parse(source: string, owner: string): Template {
   try {
-    return new Template(source);
+    return new Template(source.replace(/\bstrftime_now\b/g, "fixed_now")); // the package's own looks at the clock
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new UserError(`The chat template of "${owner}" cannot be read: ${reason}`, { cause: error });

@@ -77,11 +77,9 @@ export function buildPrompt(row: Row, tokenizer: Tokenizer, options: FormatOptio
   return { ids: encodeSegments(prompt, tokenizer, plain).ids, answers };
 }
 
-/** A user's words as the model is asked in conversation: by its chat template, or as they are without one. */
+/** A user's words as the start of generation, in the form of a `{prompt, completion}` row. */
 export function promptFromText(text: string, tokenizer: Tokenizer, options: FormatOptions = {}): number[] {
-  const template = templateOf(tokenizer, options);
-  if (template === null) return [...tokenizer.prefixIds, ...tokenizer.encode(text)];
-  return tokenizer.encode(template.render([{ role: "user", content: text }], { addGenerationPrompt: true }));
+  return [...buildPrompt({ kind: "prompt", prompt: text, completion: "a" }, tokenizer, options).ids];
 }
 
 /**
@@ -97,7 +95,7 @@ export function stopIds(
   if (tokenizer.eosId !== null) ids.add(tokenizer.eosId);
   if (templateOf(tokenizer, options) !== null) {
     const { ids: turn, lossMask } = buildExample(
-      { kind: "question", question: "a", answers: ["a"] },
+      { kind: "prompt", prompt: "a", completion: "a" },
       tokenizer,
       { ...options, seqLen: Number.MAX_SAFE_INTEGER },
     );

@@ -159,6 +159,27 @@ Deno.test("buildExample() follows a template that writes thoughts in the last tu
   ]);
 });
 
+/** DeepSeek's distilled models in short: thoughts are cut out of answers, but the generation prompt opens one. */
+const OPENING = `{% for m in messages %}{% if m.role == 'user' %}<U>{{ m.content }}{% else %}` +
+  `<A>{{ m.content.split('</think>')[-1] }}<|im_end|>{% endif %}{% endfor %}` +
+  `{% if add_generation_prompt %}<A><think>\n{% endif %}`;
+
+Deno.test("buildPrompt() stops before what the generation prompt opens but the template's answers never have", async () => {
+  const tokenizer = await withTemplate(OPENING);
+  for (const completion of ["<that>", "<think>hm</think><that>"]) {
+    const row: Row = { kind: "prompt", prompt: "the", completion };
+    assert.deepEqual(example(row, tokenizer), [[0, "<U>the<A>"], [1, "<that><|im_end|>"]]);
+    assert.equal(tokenizer.decode(buildPrompt(row, tokenizer).ids), "<U>the<A>");
+  }
+});
+
+Deno.test("ChatTemplate.render() prints the same day on every day", async () => {
+  const source =
+    "{% if date_string is not defined %}?{% endif %}{{ date_string }} {{ strftime_now('%Y-%m-%d') }}";
+  const { chatTemplate } = await withTemplate(source);
+  assert.equal(chatTemplate?.render([], { addGenerationPrompt: false }), "26 Jul 2024 2024-07-26");
+});
+
 Deno.test("buildExample() refuses a row in the chat template's own words, or one whose answer it hides", async () => {
   const inst = await fixtureTokenizer("metaspace");
   const twice: Row = {
