@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this machine can do at most, measured now: multiply-adds and memory reads of all threads together.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <thread>
+#include <vector>
+
+namespace yardstick {
+
+inline double now() {
+    using namespace std::chrono;
+    return duration<double>(steady_clock::now().time_since_epoch()).count();
+}
+
+inline double median(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    return values[values.size() / 2];
+}
+
+// Seconds of body(thread) run on `threads` threads at once.
+inline double together(int threads, const std::function<void(int)> &body) {
+    std::vector<std::thread> others;
+    const double start = now();
+    for (int thread = 1; thread < threads; ++thread) others.emplace_back(body, thread);
+    body(0);
+    for (std::thread &other : others) other.join();
+    return now() - start;
+}
+
+#if defined(__x86_64__)
+
+// Twelve independent chains hide the latency of an instruction; written in assembly so that no compiler flag decides.
+#define MEFT_CHAINS(instruction, r)                                                                               \
+    instruction " %%" r "14,%%" r "15,%%" r "0\n" instruction " %%" r "14,%%" r "15,%%" r "1\n" instruction       \
+                " %%" r "14,%%" r "15,%%" r "2\n" instruction " %%" r "14,%%" r "15,%%" r "3\n" instruction       \
+                " %%" r "14,%%" r "15,%%" r "4\n" instruction " %%" r "14,%%" r "15,%%" r "5\n" instruction       \
+                " %%" r "14,%%" r "15,%%" r "6\n" instruction " %%" r "14,%%" r "15,%%" r "7\n" instruction       \
+                " %%" r "14,%%" r "15,%%" r "8\n" instruction " %%" r "14,%%" r "15,%%" r "9\n" instruction       \
+                " %%" r "14,%%" r "15,%%" r "10\n" instruction " %%" r "14,%%" r "15,%%" r "11\n"
+#define MEFT_RUN_CHAINS(instruction, r, rounds)                                                                  \
+    asm volatile("vzeroall\n1:\n" MEFT_CHAINS(instruction, r) "dec %0\njnz 1b\nvzeroupper\n"                      \
+                 : "+r"(rounds)                                                                                  \
+                 :                                                                                               \
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",      \
+                   "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "cc")
+
+enum class Kind { f32, bf16 };
+
+inline void run_chains(Kind kind, bool wide, int64_t rounds) {
+    if (kind == Kind::bf16) {
+        MEFT_RUN_CHAINS("vdpbf16ps", "zmm", rounds);
+    } else if (wide) {
+        MEFT_RUN_CHAINS("vfmadd231ps", "zmm", rounds);
+    } else {
+        MEFT_RUN_CHAINS("vfmadd231ps", "ymm", rounds);
+    }
+}
+#undef MEFT_RUN_CHAINS
+#undef MEFT_CHAINS
+
+// GFLOP/s of all threads: vfmadd231ps, or vdpbf16ps where the machine has it (else the f32 figure).
+inline double peak_gflops(Kind kind, int threads) {
+    const bool wide = __builtin_cpu_supports("avx512f");
+    if (!__builtin_cpu_supports("fma")) return 0;
+    if (kind == Kind::bf16 && !__builtin_cpu_supports("avx512bf16")) kind = Kind::f32;
+    const int64_t rounds = 4000000;
+    const double flops = 12. * 2 * (kind == Kind::bf16 ? 32 : wide ? 16 : 8);
+    const double seconds = together(threads, [=](int) { run_chains(kind, wide, rounds); });
+    return 1e-9 * flops * double(rounds) * threads / seconds;
+}
+
+#endif
+
+// GB/s of all threads reading an array far larger than the caches.
+inline double read_gigabytes(const std::vector<uint64_t> &array, int threads) {
+    std::vector<uint64_t> sums(size_t(threads) * 8);
+    const size_t part = array.size() / size_t(threads);
+    const double seconds = together(threads, [&](int thread) {
+        const uint64_t *from = array.data() + part * size_t(thread);
+        uint64_t sum[8] = {};
+        for (size_t i = 0; i + 8 <= part; i += 8) {
+            for (int j = 0; j < 8; ++j) sum[j] ^= from[i + size_t(j)];
+        }
+        for (int j = 0; j < 8; ++j) sums[size_t(thread) * 8 + size_t(j)] = sum[j];
+    });
+    volatile uint64_t sink = sums[0];
+    (void)sink;
+    return 1e-9 * double(array.size()) * 8 / seconds;
+}
+
+}  // namespace yardstick
