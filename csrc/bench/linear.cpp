@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Speed of linear layers: GFLOP/s, share of what the machine can multiply and add, and the same by oneDNN where it is
-// installed. All in one process, in turn, medians; few-token rows also give the weights' GB/s.
+// installed. All in one process, in turn, the fastest round of each (others may use the machine); few-token rows also
+// give the weights' GB/s.
 //
-//   ninja -C build/cpu bench_linear && build/cpu/bench_linear [threads] [rounds] [first shape] [last shape]
+//   ninja -C build/cpu bench_linear && build/cpu/bench_linear [threads] [rounds] [TOKENSxROWSxCOLS ...]
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 
 #include "bench/yardstick.h"
 #include "meft.h"
@@ -56,8 +58,10 @@ struct Case {
         for (int64_t i = 0; i < s.rows * s.cols; ++i) {
             // The upper half of a float is a bf16; as an f16 it is some finite number too.
             const char *bytes = reinterpret_cast<const char *>(&dw[size_t(i)]);
-            if (dtype == MEFT_F32) std::memcpy(&w[size_t(i) * 4], bytes, 4);
-            else std::memcpy(&w[size_t(i) * 2], bytes + 2, 2);
+            if (dtype == MEFT_F32)
+                std::memcpy(&w[size_t(i) * 4], bytes, 4);
+            else
+                std::memcpy(&w[size_t(i) * 2], bytes + 2, 2);
         }
         descriptor.struct_size = sizeof descriptor;
         descriptor.dtype = dtype;
@@ -67,8 +71,8 @@ struct Case {
 
     meft_status run(meft_ctx *lane, int direction) {
         if (direction == 0) {
-            return meft_linear_forward(lane, y.data(), x.data(), w.data(), &descriptor, nullptr, nullptr,
-                                       shape.tokens, compute, 0);
+            return meft_linear_forward(lane, y.data(), x.data(), w.data(), &descriptor, nullptr, nullptr, shape.tokens,
+                                       compute, 0);
         }
         if (direction == 1) {
             return meft_linear_backward_data(lane, dx.data(), dy.data(), w.data(), &descriptor, shape.tokens, compute,
@@ -95,7 +99,7 @@ void measure(Shape shape, int32_t dtype, int32_t compute, int rounds, int thread
                 meft_ctx *lane = provider == 0 ? own : onednn;
                 if (lane == nullptr) continue;
                 one.run(lane, direction);
-                const double start = yardstick::now();
+                const double start = yardstick::now(threads);
                 for (int i = 0; i < repeats; ++i) {
                     if (one.run(lane, direction) == MEFT_OK) continue;
                     char error[256];
@@ -103,18 +107,21 @@ void measure(Shape shape, int32_t dtype, int32_t compute, int rounds, int thread
                     std::printf("%s\n", error);
                     std::exit(1);
                 }
-                if (round > 0) times[provider].push_back((yardstick::now() - start) / repeats);
+                if (round > 0) times[provider].push_back((yardstick::now(threads) - start) / repeats);
             }
         }
-        const double seconds = yardstick::median(times[0]), rate = gflop / seconds;
+        const double seconds = yardstick::least(times[0]), rate = gflop / seconds;
         std::printf("%5lld x %4lld x %4lld  %-4s w, %-4s  %-15s %9.3f ms %7.0f GFLOP/s %3.0f%% of peak",
                     static_cast<long long>(shape.tokens), static_cast<long long>(shape.rows),
-                    static_cast<long long>(shape.cols), dtype == MEFT_F32 ? "f32" : dtype == MEFT_BF16 ? "bf16" : "f16",
+                    static_cast<long long>(shape.cols),
+                    dtype == MEFT_F32    ? "f32"
+                    : dtype == MEFT_BF16 ? "bf16"
+                                         : "f16",
                     compute == MEFT_F32 ? "f32" : "bf16", names[direction], 1e3 * seconds, rate,
-                    100 * rate / yardstick::median(peak));
+                    100 * rate / yardstick::most(peak));
         if (shape.tokens <= 32 && direction == 0) std::printf(" %6.1f GB/s", 1e-9 * double(one.w.size()) / seconds);
         if (!times[1].empty()) {
-            const double theirs = yardstick::median(times[1]);
+            const double theirs = yardstick::least(times[1]);
             std::printf("  oneDNN %7.0f GFLOP/s, own/oneDNN %.2f", gflop / theirs, theirs / seconds);
         }
         std::printf("\n");
@@ -127,7 +134,13 @@ void measure(Shape shape, int32_t dtype, int32_t compute, int rounds, int thread
 int main(int argc, char **argv) {
     const auto argument = [&](int i, int otherwise) { return argc > i ? std::atoi(argv[i]) : otherwise; };
     const int threads = argument(1, int(std::max(1u, std::thread::hardware_concurrency())));
-    const int rounds = std::max(1, argument(2, 7)), first = argument(3, 0), last = argument(4, 99);
+    const int rounds = std::max(1, argument(2, 7));
+    std::vector<Shape> shapes;
+    for (int i = 3; i < argc; ++i) {
+        long long tokens, rows, cols;
+        if (std::sscanf(argv[i], "%lldx%lldx%lld", &tokens, &rows, &cols) == 3) shapes.push_back({tokens, rows, cols});
+    }
+    if (shapes.empty()) shapes.assign(std::begin(kShapes), std::end(kShapes));
     meft_ctx *own = open_lane(threads, MEFT_GEMM_OWN), *onednn = open_lane(threads, MEFT_GEMM_ONEDNN);
     if (own == nullptr) return 1;
     {
@@ -136,12 +149,12 @@ int main(int argc, char **argv) {
         for (int i = 0; i < 5; ++i) reads.push_back(yardstick::read_gigabytes(array, threads));
         std::printf("%d threads: f32 %.0f GFLOP/s, bf16 %.0f GFLOP/s, memory read %.1f GB/s\n", threads,
                     yardstick::peak_gflops(Kind::f32, threads), yardstick::peak_gflops(Kind::bf16, threads),
-                    yardstick::median(reads));
+                    yardstick::most(reads));
     }
-    for (int i = std::max(0, first); i <= last && i < int(sizeof kShapes / sizeof kShapes[0]); ++i) {
-        measure(kShapes[i], MEFT_F32, MEFT_F32, rounds, threads, own, onednn);
-        measure(kShapes[i], MEFT_BF16, MEFT_BF16, rounds, threads, own, onednn);
-        measure(kShapes[i], MEFT_F32, MEFT_BF16, rounds, threads, own, onednn);
+    for (const Shape &shape : shapes) {
+        measure(shape, MEFT_F32, MEFT_F32, rounds, threads, own, onednn);
+        measure(shape, MEFT_BF16, MEFT_BF16, rounds, threads, own, onednn);
+        measure(shape, MEFT_F32, MEFT_BF16, rounds, threads, own, onednn);
     }
     meft_ctx_destroy(onednn);
     meft_ctx_destroy(own);

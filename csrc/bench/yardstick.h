@@ -3,50 +3,50 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <functional>
 #include <thread>
 #include <vector>
 
 namespace yardstick {
 
-inline double now() {
-    using namespace std::chrono;
-    return duration<double>(steady_clock::now().time_since_epoch()).count();
+// Seconds on the clock; for one thread, seconds that it really ran, so that a busy machine does not count.
+inline double now(int threads) {
+    timespec time;
+    clock_gettime(threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+    return double(time.tv_sec) + 1e-9 * double(time.tv_nsec);
 }
 
-inline double median(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    return values[values.size() / 2];
-}
+inline double least(const std::vector<double> &values) { return *std::min_element(values.begin(), values.end()); }
+inline double most(const std::vector<double> &values) { return *std::max_element(values.begin(), values.end()); }
 
 // Seconds of body(thread) run on `threads` threads at once.
 inline double together(int threads, const std::function<void(int)> &body) {
     std::vector<std::thread> others;
-    const double start = now();
+    const double start = now(threads);
     for (int thread = 1; thread < threads; ++thread) others.emplace_back(body, thread);
     body(0);
     for (std::thread &other : others) other.join();
-    return now() - start;
+    return now(threads) - start;
 }
 
 #if defined(__x86_64__)
 
 // Twelve independent chains hide the latency of an instruction; written in assembly so that no compiler flag decides.
-#define MEFT_CHAINS(instruction, r)                                                                               \
-    instruction " %%" r "14,%%" r "15,%%" r "0\n" instruction " %%" r "14,%%" r "15,%%" r "1\n" instruction       \
-                " %%" r "14,%%" r "15,%%" r "2\n" instruction " %%" r "14,%%" r "15,%%" r "3\n" instruction       \
-                " %%" r "14,%%" r "15,%%" r "4\n" instruction " %%" r "14,%%" r "15,%%" r "5\n" instruction       \
-                " %%" r "14,%%" r "15,%%" r "6\n" instruction " %%" r "14,%%" r "15,%%" r "7\n" instruction       \
-                " %%" r "14,%%" r "15,%%" r "8\n" instruction " %%" r "14,%%" r "15,%%" r "9\n" instruction       \
-                " %%" r "14,%%" r "15,%%" r "10\n" instruction " %%" r "14,%%" r "15,%%" r "11\n"
-#define MEFT_RUN_CHAINS(instruction, r, rounds)                                                                  \
-    asm volatile("vzeroall\n1:\n" MEFT_CHAINS(instruction, r) "dec %0\njnz 1b\nvzeroupper\n"                      \
-                 : "+r"(rounds)                                                                                  \
-                 :                                                                                               \
-                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",      \
-                   "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "cc")
+#define MEFT_CHAINS(instruction, r)                                                                                   \
+    instruction " %%" r "14,%%" r "15,%%" r "0\n" instruction " %%" r "14,%%" r "15,%%" r "1\n" instruction " %%" r   \
+                "14,%%" r "15,%%" r "2\n" instruction " %%" r "14,%%" r "15,%%" r "3\n" instruction " %%" r "14,%%" r \
+                "15,%%" r "4\n" instruction " %%" r "14,%%" r "15,%%" r "5\n" instruction " %%" r "14,%%" r "15,%%" r \
+                "6\n" instruction " %%" r "14,%%" r "15,%%" r "7\n" instruction " %%" r "14,%%" r "15,%%" r           \
+                "8\n" instruction " %%" r "14,%%" r "15,%%" r "9\n" instruction " %%" r "14,%%" r "15,%%" r           \
+                "10\n" instruction " %%" r "14,%%" r "15,%%" r "11\n"
+#define MEFT_RUN_CHAINS(instruction, r, rounds)                                                                      \
+    asm volatile("vzeroall\n1:\n" MEFT_CHAINS(instruction, r) "dec %0\njnz 1b\nvzeroupper\n"                         \
+                 : "+r"(rounds)                                                                                      \
+                 :                                                                                                   \
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", \
+                   "xmm12", "xmm13", "xmm14", "xmm15", "cc")
 
 enum class Kind { f32, bf16 };
 

@@ -13,7 +13,7 @@ const COMPUTED = [MEFT_F32, MEFT_BF16] as const;
 
 /**
  * [tokens, rows, cols]: empty and single sizes, vector widths (4, 8, 16) and panel widths (8, 16, 64) with their
- * neighbours, the three ways of the forward pass (up to 10 tokens, up to 191, more), every cut of its loops.
+ * neighbours, the three ways of the forward pass (up to 12 tokens, up to 95 or 191, more), every cut of its loops.
  */
 const SHAPES = [
   [0, 3, 5],
@@ -24,8 +24,8 @@ const SHAPES = [
   [2, 13, 15],
   [3, 16, 16],
   [7, 17, 67],
-  [10, 65, 130],
-  [11, 3, 63],
+  [12, 65, 130],
+  [13, 3, 63],
   [16, 49, 64],
   [17, 101, 65],
   [129, 7, 31],

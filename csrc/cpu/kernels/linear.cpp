@@ -15,8 +15,11 @@ namespace MEFT_TARGET_NS {
 
 namespace {
 
-constexpr int64_t kFewTokens = 10;    // measured: from here on packing the tokens pays
-constexpr int64_t kWideTokens = 192;  // and from here on packing the weights
+constexpr int64_t kFewTokens = 12;  // measured: from here on packing the tokens pays
+// And from here on packing the weights; sooner when they must be converted anyway, or when the transposes of the narrow
+// way (one an output) weigh against short sums.
+constexpr int64_t kWideTokens = 192;
+constexpr int64_t kWideTokensConverted = 96;
 #if defined(__AVX512F__)
 constexpr int kDotRows = 6;  // 4 tokens x 6 rows: 24 sums + 4 + 1 of 32 registers
 #else
@@ -141,7 +144,8 @@ void forward(meft_ctx &lane, float *y, const float *x, const StoredWeight &w, co
             forward_few<Compute>(lane, y, x, w, bias_row, tokens, accumulate);
             return;
         }
-        if (tokens < kWideTokens && tokens < w.cols) {
+        const int64_t wide = w.dtype == Compute::kDtype ? kWideTokens : kWideTokensConverted;
+        if (tokens < wide && 2 * tokens < w.cols) {
             narrow_product<Compute>(lane, {y, w.rows, stored_matrix(w), false, matrix(x, w.cols), true, w.rows, tokens,
                                            w.cols, accumulate});
         } else {

@@ -14,8 +14,9 @@ int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 int64_t pieces(int64_t count, int64_t piece) { return (count + piece - 1) / piece; }
 
 // Block sizes. Measured best of a sweep on Zen 5 (L1 48 KiB, L2 1 MiB, L3 32 MiB shared) by csrc/bench/linear.cpp.
-constexpr int64_t kWideDepthBytes = 4096;          // of one row of A: kTileRows of them take half of L1
-constexpr int64_t kWidePanels = 2;                 // packed at once: 512 KiB with the depth above
+constexpr int64_t kWideDepthBytes = 2048;  // of a row of A; kTileRows of them stay in L1
+constexpr int64_t kWideColumns = 256;      // packed at once: 512 KiB, half of L2
+constexpr int64_t kLeastColumns = 64;
 constexpr int64_t kWideRows = 1024;                // rows of A that share one packing of B
 constexpr int64_t kCopyBytes = int64_t(16) << 20;  // of a converted block of A
 constexpr int64_t kNarrowBytes = 512 << 10;        // of B per cut of k
@@ -33,7 +34,8 @@ struct Grid {
 Grid wide_grid(const meft_ctx &lane, int64_t m, int64_t n, int64_t k) {
     if (m * n * k <= kSerialWork) return {m, n, 1, 1};
     const int64_t wanted = lane.threads > 1 ? 4 * lane.threads : 1;
-    const int64_t columns = pieces(n, kWidePanels * kPanel) < wanted ? kPanel : kWidePanels * kPanel;
+    int64_t columns = kWideColumns;
+    while (columns > kLeastColumns && pieces(n, columns) < wanted) columns /= 2;
     const int64_t across = pieces(n, columns);
     const int64_t down = smaller(pieces(wanted, across), pieces(m, 8 * kTileRows));
     const int64_t rows = round_up(pieces(m, down), kTileRows);
