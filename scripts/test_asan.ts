@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * `deno task test:asan`: builds libmeft with AddressSanitizer and UndefinedBehaviorSanitizer and runs the tests that
+ * `deno task asan`: builds libmeft with AddressSanitizer and UndefinedBehaviorSanitizer and runs the tests that
  * call it, with the sanitizers' runtimes loaded before Deno. Leaks are not looked for: V8 frees nothing at exit.
  */
 import { fileURLToPath } from "node:url";

@@ -92,8 +92,7 @@ export function readEnv(name: string): string | undefined {
 
 function dlopen(path: string): Symbols {
   try {
-    const optional = Object.entries(SYMBOLS).map(([name, symbol]) => [name, { ...symbol, optional: true }]);
-    return Deno.dlopen(path, Object.fromEntries(optional) as typeof SYMBOLS).symbols;
+    return Deno.dlopen(path, SYMBOLS).symbols;
   } catch (cause) {
     if (cause instanceof Deno.errors.NotCapable) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
