@@ -2,9 +2,9 @@
 /** The training loop: an async generator of metrics. It evaluates, saves and resumes, and knows nothing of logging. */
 import { saveAdapterFiles } from "../adapters/adapter_files.ts";
 import { throwIfAny } from "../core/errors.ts";
-import { countSteps, sequentialBatches, type StepData, trainingSteps } from "../data/batches.ts";
+import { countSteps, type StepData, trainingSteps } from "../data/batches.ts";
 import { type Dataset, datasetHash, exampleCount, exampleLength, examplePlace } from "../data/dataset.ts";
-import { type BatchLoss, evaluateLoss } from "../models/decoder.ts";
+import { type DatasetLoss, datasetLoss } from "../evaluate/loss.ts";
 import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import type { Clock } from "./lanes.ts";
 import { batchOptions, type Run } from "./plan.ts";
@@ -99,20 +99,10 @@ export async function* train(
   }
 }
 
-/**
- * Mean loss over all targets of a data set with the state's parameters.
- *
- * @returns Sum and count, whose quotient is the mean
- */
-export async function evaluateState(run: Run, state: TrainState, data: Dataset): Promise<BatchLoss> {
+/** Mean loss over a data set with the parameters of a state. */
+export function evaluateState(run: Run, state: TrainState, data: Dataset): Promise<DatasetLoss> {
   const { model, hooks } = attachState(run, state);
-  let [lossSum, targetCount] = [0, 0];
-  for (const { batch } of sequentialBatches(data, run.settings.batch.micro)) {
-    const loss = await evaluateLoss(model, batch, hooks);
-    lossSum += loss.lossSum;
-    targetCount += loss.targetCount;
-  }
-  return { lossSum, targetCount };
+  return datasetLoss(model, data, { hooks, microBatchSize: run.settings.batch.micro });
 }
 
 /** Whether the data fits the run. */
@@ -173,11 +163,10 @@ async function afterStep(
   const { run, totalSteps, options } = session;
   const last = state.step === totalSteps;
   const due = (every: number | null): boolean => last || (every !== null && state.step % every === 0);
-  let evalLoss: number | null = null;
-  if (options.evalData && due(run.settings.evalEvery)) {
-    const { lossSum, targetCount } = await evaluateState(run, state, options.evalData);
-    evalLoss = lossSum / targetCount;
-  }
+  const evaluation = options.evalData && due(run.settings.evalEvery)
+    ? await evaluateState(run, state, options.evalData)
+    : null;
+  const evalLoss = evaluation?.loss ?? null;
   await log?.append({ ...metrics, evalLoss });
   const saves = due(run.settings.saveEvery) || options.signal?.aborted;
   return { ...metrics, evalLoss, checkpoint: saves ? await save(session, state, log) : null };
