@@ -3,33 +3,14 @@ import assert from "node:assert/strict";
 import { assertWithin } from "../../compare.ts";
 import { sparse } from "../../../lib/methods/sparse.ts";
 import { type StepData, trainingSteps } from "../../../lib/data/batches.ts";
-import { liveGradient } from "../../../lib/optim/parameters.ts";
 import { batchOptions, plan, type Run } from "../../../lib/train/plan.ts";
 import { init } from "../../../lib/train/state.ts";
 import { accumulate, NonFiniteError, trainStep } from "../../../lib/train/step.ts";
+import { wholeGradients } from "./gradients.ts";
 import { parameterBytes, SMALL_SPARSE, smallData, smallModel, smallOptions } from "./small_run.ts";
 
 function firstStep(run: Run): StepData {
   return trainingSteps(smallData(), batchOptions(run)).next().value;
-}
-
-/** Gradients as whole matrices: compact rows have no fixed order. */
-function denseGradients(run: Run): Map<string, Float64Array> {
-  const found = new Map<string, Float64Array>();
-  for (const parameter of run.adapter?.parameters ?? []) {
-    const live = liveGradient(parameter);
-    if (parameter.kind === "dense") found.set(parameter.name, Float64Array.from(live));
-    else {
-      const { rows, cols } = parameter.matrix;
-      const whole = new Float64Array(rows * cols);
-      for (let slot = 0; slot < live.length / cols; slot++) {
-        const row = parameter.owner.gradients.rows[slot] as number;
-        whole.set(live.subarray(slot * cols, (slot + 1) * cols), row * cols);
-      }
-      found.set(parameter.name, whole);
-    }
-  }
-  return found;
 }
 
 Deno.test("accumulate() gives the same loss and gradient for micro-batches of 1, 2, 4 and 8 rows", async () => {
@@ -40,7 +21,7 @@ Deno.test("accumulate() gives the same loss and gradient for micro-batches of 1,
     // One step first, because values of zero leave keys and router without a gradient.
     const [state] = await trainStep(run, init(run), firstStep(run));
     const loss = await accumulate(run, state, firstStep(run));
-    results.push({ loss, gradients: denseGradients(run) });
+    results.push({ loss, gradients: wholeGradients(state.params.parameters) });
   }
   const [whole, ...parts] = results;
   assert.ok(whole);
