@@ -32,8 +32,3 @@ export function backends(): Backend[] {
     }))
   );
 }
-
-/** Whether the built library has this function yet. */
-export function libraryHas(symbol: string): boolean {
-  return Reflect.get(openLibrary().symbols, symbol) !== null;
-}

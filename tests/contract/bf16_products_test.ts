@@ -8,7 +8,7 @@ import type { Kernels, SparsePairs, SparseShape } from "../../lib/ops/kernels.ts
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import type { Floats, Weight } from "../../lib/tensor/tensor.ts";
 import { assertWithin, EPS_F32 } from "../compare.ts";
-import { type Backend, backends, libraryHas } from "./backends.ts";
+import { type Backend, backends } from "./backends.ts";
 import { createStage, type Stage } from "./stage.ts";
 
 const [TOKENS, COLS, ROWS] = [19, 67, 35];
@@ -133,9 +133,6 @@ async function sparse(
 
 Deno.test(
   "sparseForward() in bf16 scores rounded tokens against the high halves of the keys, and routes in f32",
-  {
-    ignore: !libraryHas("meft_sparse_forward"),
-  },
   async () => {
     await onBf16Backends(async (stage, backend) => {
       const h = stage.normal("h", SHAPE.tokens * SHAPE.hidden);

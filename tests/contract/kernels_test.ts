@@ -5,29 +5,19 @@ import type { Kernels } from "../../lib/ops/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { assertSameBits } from "../compare.ts";
 import { assertAgreesEverywhere } from "./agreement.ts";
-import { backends, libraryHas } from "./backends.ts";
+import { backends } from "./backends.ts";
 import { attentionCases } from "./cases/attention.ts";
 import { elementwiseCases } from "./cases/elementwise.ts";
 import { linearCases } from "./cases/linear.ts";
 import { rowCases } from "./cases/rows.ts";
 import { sparseCases } from "./cases/sparse.ts";
-import type { KernelCase } from "./kernel_case.ts";
 import { createStage } from "./stage.ts";
 
 const CASES = [...linearCases, ...elementwiseCases, ...attentionCases, ...sparseCases, ...rowCases];
 
-const there = (test: KernelCase): boolean =>
-  libraryHas("meft_linear_forward") || !linearCases.includes(test)
-    ? libraryHas("meft_attention_forward") || !test.name.startsWith("attention")
-      ? libraryHas("meft_sparse_route") || !sparseCases.includes(test)
-      : false
-    : false;
-
 for (const test of CASES) {
-  const ignore = !there(test);
   Deno.test({
     name: `${test.name} agrees with the oracle on every backend, whatever the threads`,
-    ignore,
     fn: () => assertAgreesEverywhere(test),
   });
 }

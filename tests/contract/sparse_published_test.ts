@@ -7,7 +7,7 @@ import { createRowGradients } from "../../lib/ops/row_gradients.ts";
 import { sparseBackward, sparseForward, type SparseParams } from "../../lib/ops/sparse.ts";
 import type { Floats, Tensor } from "../../lib/tensor/tensor.ts";
 import { assertWithin, EPS_F32 } from "../compare.ts";
-import { backends, libraryHas } from "./backends.ts";
+import { backends } from "./backends.ts";
 
 interface PublishedCase {
   readonly name: string;
@@ -93,11 +93,7 @@ for (const test of cases) {
     compare("reference", await run(referenceKernels(), test), test, 1e-10);
   });
 
-  const ignore = !libraryHas("meft_sparse_route");
-  Deno.test({
-    name: `every backend agrees with PyTorch on the published sparse adapter: ${test.name}`,
-    ignore,
-  }, async () => {
+  Deno.test(`every backend agrees with PyTorch on the published sparse adapter: ${test.name}`, async () => {
     for (const backend of backends()) {
       using k = backend.open(2);
       // Sums of at most 13 products of three factors, twice nested: their magnitudes are within a few times the largest

@@ -3,7 +3,6 @@
 import * as fc from "fast-check";
 import type { Gate, Scope } from "../../lib/ops/kernels.ts";
 import { assertAgreesEverywhere } from "./agreement.ts";
-import { libraryHas } from "./backends.ts";
 import { sparseCase, sparseKernelCase } from "./cases/sparse.ts";
 
 const cases = fc.integer({ min: 1, max: 12 }).chain((experts) =>
@@ -20,9 +19,7 @@ const cases = fc.integer({ min: 1, max: 12 }).chain((experts) =>
   })
 );
 
-Deno.test("the sparse kernels agree with the oracle on random shapes and modes", {
-  ignore: !libraryHas("meft_sparse_route"),
-}, async () => {
+Deno.test("the sparse kernels agree with the oracle on random shapes and modes", async () => {
   await fc.assert(
     fc.asyncProperty(cases, async (random) => {
       const { tokens, hidden, perExpert, experts, activeExperts, topK, ...options } = random;

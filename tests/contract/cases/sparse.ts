@@ -64,6 +64,7 @@ const CASES: readonly SparseCase[] = [
     ])
   ).filter((test, i, all) => all.findIndex(({ label }) => label === test.label) === i),
   sparseCase("one token, one neuron, one column", [1, 1, 1, 1, 1, 1]),
+  sparseCase("one token", [1, 9, 12, 3, 1, 2]),
   sparseCase("primes", [11, 13, 35, 7, 3, 5]),
   sparseCase("K beyond the candidates", [6, 16, 12, 6, 2, 50]),
   sparseCase("K = R and N = 1", [5, 17, 23, 1, 1, 23], { gate: "none" }),
@@ -211,7 +212,6 @@ export const sparseKernelCase = (test: SparseCase): KernelCase => ({
   name: `sparseRoute(), sparseForward(), sparseTouch() and sparseBackward(): ${test.label}`,
   run: (stage) => run(stage, test),
   magnitudes: (stage, oracle) => sparseMagnitudes(stage, test, oracle),
-  multiple: 8, // a dot of one kernel enters the sums of the next
 });
 
 /** Cases of this family. */

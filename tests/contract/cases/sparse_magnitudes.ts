@@ -1,100 +1,136 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Sums of magnitudes of the sparse adapter, for the error bounds of its contract. An error of a dot or a logit is
- * carried through gate, score and gradient to first order; capitals name magnitudes.
+ * Sums of magnitudes of the sparse adapter, for the error bounds of its contract. Every quantity carries its value and
+ * the magnitude of its error to first order: of a sum the magnitudes of its terms, of a product |a| B + A |b|.
  */
 import type { Floats } from "../../../lib/tensor/tensor.ts";
 import { absolute, type Outputs } from "../kernel_case.ts";
 import type { Stage } from "../stage.ts";
 import { type SparseCase, sparseInputs } from "./sparse.ts";
 
+type GateName = SparseCase["shape"]["gate"];
+
+/** A value and the magnitude of its error. */
+interface Rounded {
+  readonly value: number;
+  readonly error: number;
+}
+
 /** Row i of a matrix of `width` columns. */
 const row = (matrix: Floats, i: number, width: number) => matrix.subarray(i * width, (i + 1) * width);
 
-function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
-  return sum;
-}
+const sum = (values: readonly number[]) => values.reduce((total, x) => total + x, 0);
 
-function addScaled(to: Floats, factor: number, from: Floats): void {
-  to.forEach((value, i) => to[i] = value + factor * (from[i] as number));
-}
-
-/** Gate factors of one token, and the magnitudes of their errors, from logits and logit magnitudes. */
-function gates(
-  gate: SparseCase["shape"]["gate"],
-  logits: number[],
-  L: number[],
-): { c: number[]; C: number[] } {
-  if (gate === "raw") return { c: logits.map(Math.abs), C: L };
-  if (gate === "none") return { c: logits.map(() => 1), C: logits.map(() => 0) };
-  if (gate === "sigmoid") {
-    const c = logits.map((x) => 1 / (1 + Math.exp(-x)));
-    return { c, C: c.map((ci, e) => ci * (1 + (L[e] as number))) };
+function dot(a: Floats, b: Floats): Rounded {
+  let [value, error] = [0, 0];
+  for (let i = 0; i < a.length; i++) {
+    const product = (a[i] as number) * (b[i] as number);
+    value += product;
+    error += Math.abs(product);
   }
-  const largest = Math.max(...logits);
-  const sum = logits.reduce((total, x) => total + Math.exp(x - largest), 0);
-  const c = logits.map((x) => Math.exp(x - largest) / sum);
-  return { c, C: c.map((ci, e) => ci * (2 + (L[e] as number) + Math.max(...L))) };
+  return { value, error };
 }
 
-/** Magnitudes of the logit gradients, from those of the gate factors' gradients. */
-function logitMagnitudes(gate: SparseCase["shape"]["gate"], total: number[], DC: number[]): number[] {
-  if (gate === "raw") return DC;
-  if (gate === "none") return DC.map(() => 0);
-  if (gate === "sigmoid") return DC.map((dc, e) => (total[e] as number) * dc);
-  const mean = DC.reduce((sum, dc, e) => sum + (total[e] as number) * dc, 0);
-  return DC.map((dc, e) => (total[e] as number) * (dc + mean));
+/** a * b, with the rounding of the product itself. */
+function product(a: Rounded, b: Rounded): Rounded {
+  const value = a.value * b.value;
+  return { value, error: Math.abs(a.value) * b.error + a.error * Math.abs(b.value) + Math.abs(value) };
+}
+
+/** to += |factor's value and error| * |from|: one term of a sum of rows. */
+function addTerm(to: Floats, factor: Rounded, from: Floats, times = 1): void {
+  const size = times * (Math.abs(factor.value) + factor.error);
+  to.forEach((magnitude, i) => to[i] = magnitude + size * Math.abs(from[i] as number));
+}
+
+/** Gate factors of one token from its logits. */
+function gates(gate: GateName, logits: readonly Rounded[]): Rounded[] {
+  if (gate === "raw") return [...logits];
+  if (gate === "none") return logits.map(() => ({ value: 1, error: 0 }));
+  if (gate === "sigmoid") {
+    return logits.map(({ value, error }) => {
+      const c = 1 / (1 + Math.exp(-value));
+      return { value: c, error: c * (1 + Math.abs(value) + (1 - c) * error) };
+    });
+  }
+  const largest = Math.max(...logits.map(({ value }) => value));
+  const total = sum(logits.map(({ value }) => Math.exp(value - largest)));
+  const c = logits.map(({ value }) => Math.exp(value - largest) / total);
+  const mean = sum(logits.map(({ error }, f) => (c[f] as number) * error));
+  const range = Math.max(...logits.map(({ value }) => largest - value));
+  return logits.map(({ error }, e) => ({
+    value: c[e] as number,
+    error: (c[e] as number) * (2 + range + error + mean),
+  }));
+}
+
+/** Gradients of the logits from those of the gate factors. */
+function logitGradients(gate: GateName, c: readonly Rounded[], dc: readonly Rounded[]): Rounded[] {
+  if (gate === "raw") return [...dc];
+  if (gate === "none") return dc.map(() => ({ value: 0, error: 0 }));
+  if (gate === "sigmoid") {
+    return dc.map((d, e) => {
+      const { value, error } = c[e] as Rounded;
+      return product({ value: value * (1 - value), error: error + value * (1 - value) }, d);
+    });
+  }
+  const terms = dc.map((d, e) => product(c[e] as Rounded, d));
+  const mean = { value: sum(terms.map(({ value }) => value)), error: sum(terms.map(({ error }) => error)) };
+  return dc.map((d, e) =>
+    product(c[e] as Rounded, {
+      value: d.value - mean.value,
+      error: d.error + mean.error + Math.abs(d.value) + Math.abs(mean.value),
+    })
+  );
 }
 
 /** Magnitudes of every float output of a case. The backward pass ran twice, so its terms count twice. */
 export function sparseMagnitudes(stage: Stage, test: SparseCase, oracle: Outputs): Outputs {
   const { tokens, hidden, neurons, experts, gate } = test.shape;
-  const input = sparseInputs(stage, test);
-  const [h, keys, values, dy, W] = [input.h, input.keys, input.values, input.dy, input.gateWeight]
-    .map(absolute) as [Floats, Floats, Floats, Floats, Floats];
-  const pairNeurons = oracle.neurons as Int32Array;
-  const [offsets, slots] = [oracle.offsets as Int32Array, oracle.slots as Int32Array];
-  const logits: number[] = [];
-  const [dots, scores]: [number[], number[]] = [[], []];
+  const { h, keys, values, dy, gateWeight, ...start } = sparseInputs(stage, test);
+  const [pairNeurons, offsets, slots] = [oracle.neurons, oracle.offsets, oracle.slots] as [
+    Int32Array,
+    Int32Array,
+    Int32Array,
+  ];
+  const rowCount = (oracle.rows as Int32Array).length;
+  const [logits, dots, scores]: [number[], number[], number[]] = [[], [], []];
   const y = new Float64Array(tokens * hidden);
-  const dh = absolute(input.dh);
-  const dgateWeight = absolute(input.dgateWeight);
-  const dkeys = new Float64Array((oracle.rows as Int32Array).length * hidden);
-  const dvalues = new Float64Array(dkeys.length);
+  const [dh, dgateWeight] = [absolute(start.dh), absolute(start.dgateWeight)];
+  const [dkeys, dvalues] = [new Float64Array(rowCount * hidden), new Float64Array(rowCount * hidden)];
   for (let t = 0; t < tokens; t++) {
-    const own = row(h, t, hidden);
-    const L = Array.from({ length: experts }, (_, e) => dot(own, row(W, e, hidden)));
-    logits.push(...L);
-    const { c, C } = gates(gate, [...row(oracle.logits as Floats, t, experts)], L);
-    const total = c.map((ci, e) => ci + (C[e] as number));
-    const DC = c.map(() => 0);
+    const [own, upstream] = [row(h, t, hidden), row(dy, t, hidden)];
+    const g = Array.from({ length: experts }, (_, e) => dot(own, row(gateWeight, e, hidden)));
+    logits.push(...g.map(({ error }) => error));
+    const c = gates(gate, g);
+    const dc = c.map((): { value: number; error: number } => ({ value: 0, error: 0 }));
     for (let p = offsets[t] as number; p < (offsets[t + 1] as number); p++) {
       const neuron = pairNeurons[p] as number;
       const [key, value] = [row(keys, neuron, hidden), row(values, neuron, hidden)];
-      const slot = slots[neuron] as number;
-      const e = Math.floor(neuron * experts / neurons);
-      const A = dot(own, key);
-      const S = (total[e] as number) * A;
-      const DS = dot(row(dy, t, hidden), value);
-      dots.push(A);
-      scores.push(S);
-      addScaled(row(y, t, hidden), S, value);
-      addScaled(row(dvalues, slot, hidden), 2 * S, row(dy, t, hidden));
-      addScaled(row(dkeys, slot, hidden), 2 * (total[e] as number) * DS, own);
-      addScaled(row(dh, t, hidden), 2 * (total[e] as number) * DS, key);
-      DC[e] = (DC[e] as number) + A * DS;
+      const [slot, e] = [slots[neuron] as number, Math.floor(neuron * experts / neurons)];
+      const [a, dscore] = [dot(own, key), dot(upstream, value)];
+      const [score, ddot] = [product(c[e] as Rounded, a), product(c[e] as Rounded, dscore)];
+      dots.push(a.error);
+      scores.push(score.error);
+      addTerm(row(y, t, hidden), score, value);
+      addTerm(row(dvalues, slot, hidden), score, upstream, 2);
+      addTerm(row(dkeys, slot, hidden), ddot, own, 2);
+      addTerm(row(dh, t, hidden), ddot, key, 2);
+      const term = product(a, dscore);
+      const into = dc[e] as { value: number; error: number };
+      into.value += term.value;
+      into.error += term.error;
     }
-    logitMagnitudes(gate, total, DC).forEach((G, e) => {
-      addScaled(row(dh, t, hidden), 2 * G, row(W, e, hidden));
-      addScaled(row(dgateWeight, e, hidden), 2 * G, own);
+    logitGradients(gate, c, dc).forEach((dg, e) => {
+      addTerm(row(dh, t, hidden), dg, row(gateWeight, e, hidden), 2);
+      addTerm(row(dgateWeight, e, hidden), dg, own, 2);
     });
   }
+  const float = (list: number[]) => Float64Array.from(list);
   return {
-    logits: Float64Array.from(logits),
-    dots: Float64Array.from(dots),
-    scores: Float64Array.from(scores),
+    logits: float(logits),
+    dots: float(dots),
+    scores: float(scores),
     y,
     dh,
     dvalues,
