@@ -6,6 +6,7 @@
 //   load/store    unaligned; the _part forms touch only the first n lanes (0 <= n <= kLanes), the rest read 0
 //   fma(a,b,c)    a*b + c, fused where the target fuses
 //   each_vector   a loop over whole vectors and the rest with one body
+//   keep_range    x in a range of lanes, something else outside
 #pragma once
 
 #include <cmath>

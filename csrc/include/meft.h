@@ -199,7 +199,8 @@ MEFT_API meft_status meft_random_normal(meft_ctx *ctx, float *out, int64_t count
  * {q_begin, q_end, k_begin, k_end}; the last query of a span sits at its last key, so query i of a span sees
  * keys up to i + (key count - query count), and with window > 0 only the last `window` of those.
  * Query rows in no span get zeros (o and lse). A span has no more queries than keys; spans share no query row, and for
- * the backward pass no key row. Memory is linear in the sequence length. */
+ * the backward pass no key row. Memory is linear in the sequence length. A NaN may reach any row of its span, but no
+ * other span. */
 typedef struct meft_attention {
     uint32_t struct_size;
     int32_t reserved;
