@@ -45,7 +45,7 @@ function defaultOut(name: string): string {
 
 function describeRun(run: Run, data: Dataset): string {
   const { memory, settings, method } = run;
-  const config = Object.entries(run.adapterKind.config).map(([name, value]) => `${name} ${value}`).join(", ");
+  const config = Object.entries(run.adapterKind.config).map(([name, value]) => [`  ${name}`, String(value)]);
   const what = formatTable([
     ["run", ""],
     [
@@ -53,7 +53,7 @@ function describeRun(run: Run, data: Dataset): string {
       `${run.base.name} (${formatCount(memory.modelParameters)} parameters, ${run.model.config.modelType})`,
     ],
     ["method", `${method.name}: ${method.summary}`],
-    ["adapter", config === "" ? "none" : config],
+    ...config,
     [
       "trained",
       `${formatCount(memory.trainedParameters)} parameters, ${formatShare(memory.adapterShare)} of the model`,

@@ -52,7 +52,10 @@ export async function trainWithProgress(
       progress?.finish();
       return { ...value, lossFirst, lossLast, evalLoss, tokens, seconds: (performance.now() - start) / 1000 };
     }
-    progress ??= createProgress(output, "training", value.totalSteps, { firstDone: value.step - 1 });
+    progress ??= createProgress(output, "training", value.totalSteps, {
+      firstDone: value.step - 1,
+      startMs: start,
+    });
     tokens += value.tokens;
     lossFirst ??= value.loss;
     [lossLast, evalLoss] = [value.loss, value.evalLoss ?? evalLoss];

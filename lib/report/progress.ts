@@ -41,17 +41,17 @@ function secondsLeft(startMs: number, nowMs: number, done: number, firstDone: nu
  * Progress towards `total` pieces.
  *
  * @param label What is being done: `training`
- * @param firstDone Pieces done before this run, for a resumed one
- * @param now A clock in milliseconds
+ * @param options `firstDone`: pieces done before this run, for a resumed one; `startMs`: when work began, if before this
+ *   call; `now`: a clock in milliseconds
  */
 export function createProgress(
   output: ProgressOutput,
   label: string,
   total: number,
-  options: { readonly firstDone?: number; readonly now?: () => number } = {},
+  options: { readonly firstDone?: number; readonly startMs?: number; readonly now?: () => number } = {},
 ): Progress {
   const { firstDone = 0, now = () => performance.now() } = options;
-  const startMs = now();
+  const startMs = options.startMs ?? now();
   let shownMs = -Infinity;
   let onLine = false;
   const clear = () => {
