@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from "node:assert/strict";
+import { ValidationError } from "../../../lib/core/errors.ts";
+import { parallel } from "../../../lib/methods/parallel.ts";
+import { METHOD_NAMES, methodByName } from "../../../lib/methods/registry.ts";
+import { sparse } from "../../../lib/methods/sparse.ts";
+import { adamw } from "../../../lib/optim/registry.ts";
+import { plan, type RunOptions } from "../../../lib/train/plan.ts";
+import { smallModel, smallOptions } from "./small_run.ts";
+
+Deno.test("plan() lists the mistakes of adapter, optimizer and run together, and allocates nothing", () => {
+  using model = smallModel();
+  const held = new Map(model.kernels.ledger.held);
+  const options = {
+    method: sparse({ neurons: 100, experts: 7, activeExperts: 9 }),
+    optimizer: adamw({ lr: -1, beta2: 2 }),
+    batch: { size: 4, micro: 8, seqLen: 1000 },
+    steps: 0,
+    seed: 2 ** 32,
+    saveEvery: 1.5,
+    activations: "forget",
+  } as unknown as RunOptions;
+  try {
+    plan(model, options);
+    assert.fail("the options are wrong");
+  } catch (error) {
+    assert.ok(error instanceof ValidationError, `${error}`);
+    assert.deepEqual(
+      error.problems.map((problem) => problem.split(" ")[0]),
+      [
+        "experts",
+        "activeExperts",
+        "lr",
+        "beta2",
+        "steps",
+        "saveEvery",
+        "seed",
+        "batch.micro",
+        "batch.seqLen",
+        "activations",
+      ].filter((name) => name !== "topK"),
+    );
+  }
+  assert.deepEqual(model.kernels.ledger.held, held);
+});
+
+Deno.test("plan() without options is the published run", () => {
+  using model = smallModel();
+  const { settings, adapterKind, optimizer } = plan(model, { batch: { seqLen: 64 } });
+  assert.deepEqual(settings, {
+    batch: { size: 64, micro: 4, seqLen: 64, packing: false },
+    steps: null,
+    epochs: 4,
+    seed: 42,
+    activations: "store",
+    out: null,
+    saveEvery: null,
+    saveTotalLimit: 3,
+    evalEvery: null,
+  });
+  assert.equal(adapterKind.config["neurons"], 4096);
+  assert.equal(adapterKind.config["initStd"], model.config.initializerRange);
+  assert.deepEqual([optimizer.lr, optimizer.clip], [1e-4, 1]);
+});
+
+Deno.test("plan() takes the learning rate of the method unless another is given", () => {
+  using model = smallModel();
+  const lr = (options: RunOptions) => plan(model, smallOptions(options)).optimizer.lr;
+  assert.equal(lr({ method: methodByName("full"), optimizer: adamw() }), 1e-5);
+  assert.equal(lr({ method: methodByName("full"), optimizer: adamw({ lr: 0.3 }) }), 0.3);
+  assert.equal(lr({ method: parallel({ neurons: 2 }), optimizer: adamw() }), 1e-4);
+});
+
+Deno.test("plan() predicts parameters exactly and stays at twelve bytes a parameter and four a row", () => {
+  using model = smallModel();
+  const { memory } = plan(model, smallOptions({ method: sparse({ neurons: 48, experts: 12, topK: 4 }) }));
+  const [layers, hidden] = [2, 24];
+  assert.equal(memory.adapterParameters, layers * hidden * (48 + 48 + 12));
+  assert.equal(memory.trainedParameters, memory.adapterParameters);
+  const persistent = (memory.bytes.parameters ?? 0) + (memory.bytes.optimizer ?? 0);
+  assert.equal(persistent, 12 * memory.adapterParameters + 4 * layers * 2 * 48);
+});
+
+Deno.test("methodByName() knows every method and suggests the nearest name", () => {
+  for (const name of METHOD_NAMES) assert.equal(methodByName(name).name, name);
+  assert.throws(() => methodByName("sparce"), /There is no method "sparce"; did you mean "sparse"\?/);
+  assert.throws(() => methodByName("toString"), /There is no method "toString"/);
+});
