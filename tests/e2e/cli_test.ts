@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { DEMO_FACTS, DEMO_MODEL, runCommandLine, SMALL_RUN, spawn, withFolder } from "./command.ts";
+
+/** Lines of a JSONL text. */
+function jsonLines(text: string): Record<string, unknown>[] {
+  return text.trimEnd().split("\n").map((line) => JSON.parse(line));
+}
+
+/** Names in a folder, sorted. */
+function names(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+}
+
+Deno.test("train writes its run folder, and evaluate and generate use the adapter", () =>
+  withFolder(async (folder) => {
+    const out = `${folder}/run`;
+    const trained = await runCommandLine(
+      ...[
+        "train",
+        ...SMALL_RUN,
+        "--steps",
+        "6",
+        "--save-every",
+        "3",
+        "--lr",
+        "2e-3",
+        "--eval-data",
+        DEMO_FACTS,
+      ],
+      ...["--out", out, "--json"],
+    );
+    strictEqual(trained.code, 0, trained.stderr);
+    strictEqual(trained.stdout.trimEnd().split("\n").length, 1, "stdout carries one JSON object alone");
+    const result = JSON.parse(trained.stdout);
+    for (
+      const key of [
+        "steps",
+        "tokens",
+        "lossFirst",
+        "lossLast",
+        "tokensPerSecond",
+        "adapterParameters",
+        "trainableFraction",
+        "peakHostBytes",
+        "peakDeviceBytes",
+      ]
+    ) ok(Number.isFinite(result[key]), `${key} is ${result[key]}`);
+    strictEqual(result.steps, 40);
+    strictEqual(result.out, out);
+
+    deepStrictEqual(names(out), ["adapter", "checkpoints", "metrics.jsonl", "run.json"]);
+    deepStrictEqual(names(`${out}/checkpoints`), ["step-000020", "step-000040"]);
+    deepStrictEqual(names(`${out}/adapter`), ["adapter_config.json", "adapter_model.safetensors"]);
+    strictEqual(JSON.parse(Deno.readTextFileSync(`${out}/adapter/adapter_config.json`)).peft_type, "MEFT");
+    const metrics = jsonLines(Deno.readTextFileSync(`${out}/metrics.jsonl`));
+    deepStrictEqual(metrics.map(({ step }) => step), Array.from({ length: 40 }, (_, i) => i + 1));
+    for (const key of ["loss", "tokens", "lr", "gradNorm", "tokensPerSecond", "activeNeurons", "adapterMs"]) {
+      ok(metrics.every((line) => Number.isFinite(line[key])), `every line has ${key}`);
+    }
+
+    const model = ["--model", DEMO_MODEL, "--adapter", `${out}/adapter`];
+    const evaluated = await runCommandLine(
+      ...["evaluate", ...model, "--data", DEMO_FACTS, "--metric", "loss", "exact-match", "f1"],
+      ...["--limit", "8", "--max-new-tokens", "8", "--json"],
+    );
+    strictEqual(evaluated.code, 0, evaluated.stderr);
+    const scores = JSON.parse(evaluated.stdout);
+    ok(
+      Math.abs(scores.loss - result.eval.loss) <= 1e-3 * result.eval.loss,
+      `${scores.loss} is not ${result.eval.loss}`,
+    );
+    strictEqual(scores.scores["exact-match"].count, 8);
+    const base = await runCommandLine("evaluate", "--model", DEMO_MODEL, "--data", DEMO_FACTS, "--json");
+    strictEqual(base.code, 0, base.stderr);
+    const baseLoss = JSON.parse(base.stdout).loss;
+    ok(scores.loss < 0.97 * baseLoss, `the adapter took the loss from ${baseLoss} to ${scores.loss} only`);
+
+    const generated = await runCommandLine(
+      "generate",
+      ...model,
+      "--prompt",
+      "Question:",
+      "--max-new-tokens",
+      "4",
+      "--json",
+    );
+    strictEqual(generated.code, 0, generated.stderr);
+    strictEqual(JSON.parse(generated.stdout).tokens, 4);
+  }));
+
+Deno.test("train stopped by SIGINT saves, exits with 130, and resumed ends in the bytes of a run left alone", () =>
+  withFolder(async (folder) => {
+    const flags = ["train", ...SMALL_RUN, "--steps", "60", "--lr", "2e-3"];
+    const whole = await runCommandLine(...flags, "--out", `${folder}/whole`);
+    strictEqual(whole.code, 0, whole.stderr);
+
+    const child = spawn([...flags, "--out", `${folder}/parts`]);
+    const metrics = `${folder}/parts/metrics.jsonl`;
+    const linesWritten = () => {
+      try {
+        return Deno.readTextFileSync(metrics).split("\n").length - 1;
+      } catch {
+        return 0;
+      }
+    };
+    const finished = child.output();
+    while (linesWritten() < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+    child.kill("SIGINT");
+    const { code, stderr } = await finished;
+    strictEqual(code, 130, new TextDecoder().decode(stderr));
+    ok(linesWritten() < 60, "the run ended before the signal came");
+    strictEqual(names(`${folder}/parts/checkpoints`).length, 1);
+
+    const resumed = await runCommandLine(...flags, "--out", `${folder}/parts`, "--resume");
+    strictEqual(resumed.code, 0, resumed.stderr);
+    const bytes = (run: string) => Deno.readFileSync(`${folder}/${run}/adapter/adapter_model.safetensors`);
+    deepStrictEqual(bytes("parts"), bytes("whole"));
+    deepStrictEqual(
+      jsonLines(Deno.readTextFileSync(metrics)).map(({ step }) => step),
+      Array.from({ length: 60 }, (_, i) => i + 1),
+    );
+  }));
+
+Deno.test("train lists all mistakes of the command line and the config file, and exits with 2", () =>
+  withFolder(async (folder) => {
+    const config = `${folder}/config.json`;
+    await Deno.writeTextFile(config, JSON.stringify({ topK: 8, neuron: 4 }));
+    const { code, stdout, stderr } = await runCommandLine(
+      ...["train", "--lrr", "1", "--top-k", "many", "--gate", "rwa", "--config", config, "--json"],
+    );
+    strictEqual(code, 2);
+    strictEqual(stdout, "");
+    match(stderr, /4 problems/);
+    match(stderr, /unknown flag --lrr; did you mean --lr\?/);
+    match(stderr, /--top-k is "many"/);
+    match(stderr, /did you mean raw\?/);
+    match(stderr, /unknown key "neuron"; did you mean "neurons"\?/);
+  }));
+
+Deno.test("train refuses flags of other methods, sizes that do not fit, and a folder that is taken", () =>
+  withFolder(async (folder) => {
+    const foreign = await runCommandLine("train", ...SMALL_RUN, "--method", "full", "--placement", "device");
+    strictEqual(foreign.code, 2);
+    match(foreign.stderr, /--neurons does not apply to --method full/);
+    match(foreign.stderr, /--placement device/);
+
+    const sizes = await runCommandLine(
+      "train",
+      ...SMALL_RUN,
+      "--experts",
+      "7",
+      "--seq-len",
+      "4096",
+      "--out",
+      `${folder}/a`,
+    );
+    strictEqual(sizes.code, 2);
+    match(sizes.stderr, /experts is 7, which does not divide neurons = 64: use experts 4 or 8/);
+    match(sizes.stderr, /512 positions/);
+    strictEqual(names(folder).length, 0, "nothing was written");
+
+    const first = await runCommandLine(
+      "train",
+      ...SMALL_RUN,
+      "--steps",
+      "1",
+      "--out",
+      `${folder}/b`,
+      "--quiet",
+    );
+    strictEqual(first.code, 0, first.stderr);
+    strictEqual(first.stdout, "");
+    const second = await runCommandLine("train", ...SMALL_RUN, "--steps", "1", "--out", `${folder}/b`);
+    strictEqual(second.code, 2);
+    match(second.stderr, /already holds a run/);
+  }));
+
+Deno.test("train names file, line and reason of bad rows, and skips them only when asked", () =>
+  withFolder(async (folder) => {
+    const data = `${folder}/rows.jsonl`;
+    const good = Array.from({ length: 8 }, (_, i) => JSON.stringify({ prompt: `p${i}`, completion: " c" }));
+    await Deno.writeTextFile(
+      data,
+      [...good, "{broken", '{"prompt":"p","completion":""}', '{"prompt":1}', ""].join("\n"),
+    );
+    const flags = [
+      "train",
+      "--model",
+      DEMO_MODEL,
+      "--data",
+      data,
+      "--neurons",
+      "16",
+      "--steps",
+      "1",
+      "--json",
+    ];
+    const stopped = await runCommandLine(...flags, "--out", `${folder}/stopped`);
+    strictEqual(stopped.code, 2);
+    match(stopped.stderr, /3 of 11 rows cannot be used/);
+    for (const line of [9, 10, 11]) match(stopped.stderr, new RegExp(`rows\\.jsonl:${line}: `));
+    const skipped = await runCommandLine(...flags, "--out", `${folder}/skipped`, "--bad-rows", "skip");
+    strictEqual(skipped.code, 0, skipped.stderr);
+    const { data: counts } = JSON.parse(Deno.readTextFileSync(`${folder}/skipped/run.json`));
+    deepStrictEqual([counts.rowsRead, counts.rowsUsed, counts.badRows], [11, 8, 3]);
+  }));
+
+Deno.test("evaluate refuses an adapter that is cut short, and one of another model unless forced", () =>
+  withFolder(async (folder) => {
+    const trained = await runCommandLine("train", ...SMALL_RUN, "--steps", "1", "--out", `${folder}/run`);
+    strictEqual(trained.code, 0, trained.stderr);
+    const adapter = `${folder}/run/adapter`;
+    const evaluate = (...more: string[]) =>
+      runCommandLine("evaluate", "--model", DEMO_MODEL, "--adapter", adapter, "--data", DEMO_FACTS, ...more);
+
+    const configPath = `${adapter}/adapter_config.json`;
+    const config = await Deno.readTextFile(configPath);
+    await Deno.writeTextFile(
+      configPath,
+      config.replace(/"base_model_hash": "\w{8}/, '"base_model_hash": "00000000'),
+    );
+    const other = await evaluate();
+    strictEqual(other.code, 2);
+    match(other.stderr, /00000000/);
+    strictEqual((await evaluate("--force")).code, 0);
+
+    const tensors = `${adapter}/adapter_model.safetensors`;
+    await Deno.truncate(tensors, Deno.statSync(tensors).size - 100);
+    const cut = await evaluate("--force");
+    strictEqual(cut.code, 2);
+    match(cut.stderr, /adapter_model\.safetensors/);
+  }));
+
+Deno.test("preview shows tokens and mask, dry runs write nothing, doctor finds the library", () =>
+  withFolder(async (folder) => {
+    const preview = await runCommandLine(
+      "preview",
+      "--model",
+      DEMO_MODEL,
+      "--data",
+      DEMO_FACTS,
+      "--rows",
+      "1",
+    );
+    strictEqual(preview.code, 0, preview.stderr);
+    match(preview.stdout, /facts\.jsonl:1 .* targets/);
+    match(preview.stdout, /⟦.*⟧/);
+    const dry = await runCommandLine("train", ...SMALL_RUN, "--out", `${folder}/run`, "--dry-run", "--json");
+    strictEqual(dry.code, 0, dry.stderr);
+    ok(JSON.parse(dry.stdout).memory.totalBytes > 0);
+    strictEqual(names(folder).length, 0);
+    const doctor = await runCommandLine("doctor", "--json");
+    strictEqual(doctor.code, 0, doctor.stderr);
+    strictEqual(JSON.parse(doctor.stdout).usable, true);
+  }));

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Runs the command line as a user does, in a process of its own. */
+
+const ROOT = decodeURIComponent(new URL("../../", import.meta.url).pathname);
+
+/** What a command left behind. */
+export interface CommandResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** The demo's files. */
+export const DEMO_MODEL = `${ROOT}notebooks/demo/model`;
+export const DEMO_FACTS = `${ROOT}notebooks/demo/facts.jsonl`;
+
+/** Starts a command; its streams are piped. */
+export function spawn(args: readonly string[]): Deno.ChildProcess {
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "--allow-all", `${ROOT}scripts/meft.ts`, ...args],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    env: { NO_COLOR: "1" },
+  }).spawn();
+}
+
+/** Runs a command to its end. */
+export async function runCommandLine(...args: string[]): Promise<CommandResult> {
+  const { code, stdout, stderr } = await spawn(args).output();
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+/** Calls the body with a fresh folder, removed afterwards. */
+export async function withFolder(body: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await body(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Flags of a run that takes a second. */
+export const SMALL_RUN = [
+  "--model",
+  DEMO_MODEL,
+  "--data",
+  DEMO_FACTS,
+  "--seq-len",
+  "64",
+  "--neurons",
+  "64",
+  "--top-k",
+  "16",
+  "--batch-size",
+  "8",
+] as const;
