@@ -32,11 +32,14 @@ const SHAPES = [
   [193, 63, 17],
 ] as const;
 /** Sizes that reach a second cut of k, a second block of tokens or columns, and both threads. */
-const LARGE_SHAPES = [[5, 211, 1031], [37, 131, 4201], [191, 53, 1367], [203, 197, 2085], [
-  1031,
-  67,
-  41,
-]] as const;
+const LARGE_SHAPES = [
+  [5, 211, 1031],
+  [37, 31, 4201],
+  [95, 53, 737],
+  [203, 301, 531],
+  [201, 67, 1061],
+  [1031, 67, 41],
+] as const;
 
 /** A weight somewhere inside a buffer: not aligned to its vectors, rows further apart than they are long. */
 interface TestWeight {
