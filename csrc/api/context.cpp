@@ -11,6 +11,7 @@
 #include "core/mapping.h"
 #include "core/pool.h"
 #include "cpu/kernel_table.h"
+#include "cpu/onednn.h"
 
 using namespace meft;
 
@@ -46,8 +47,13 @@ void open_context(meft_ctx &ctx, const meft_ctx_params &params) {
         fail(MEFT_INVALID, "threads is %d, expected 0 (all cores) to %d", params.threads, kMostThreads);
     }
     ctx.target = ctx.kernels->target;
-    if (params.gemm != MEFT_GEMM_OWN) {
-        fail(MEFT_UNSUPPORTED, "matrix product provider %d is not in this build", params.gemm);
+    if (params.gemm != MEFT_GEMM_OWN && params.gemm != MEFT_GEMM_ONEDNN) {
+        fail(MEFT_INVALID, "gemm is %d, expected MEFT_GEMM_OWN or MEFT_GEMM_ONEDNN", params.gemm);
+    }
+    if (params.gemm == MEFT_GEMM_ONEDNN && onednn_missing() != nullptr) {
+        fail(MEFT_UNSUPPORTED,
+             "matrix products by oneDNN are not available (%s): install the package libdnnl-dev and build again",
+             onednn_missing());
     }
     ctx.gemm = params.gemm;
     const int32_t threads = params.threads > 0 ? params.threads : usable_cores();
@@ -66,7 +72,7 @@ int64_t meft_build_info(char *out, int64_t out_bytes) {
                              "\",\"machineTargets\":" +
                              target_list([](int32_t target) { return kernel_table(target) != nullptr; }) +
                              ",\"compiledTargets\":" + target_list(target_compiled) +
-                             ",\"gemm\":[\"own\"]}";
+                             ",\"gemm\":[\"own\"" + (onednn_missing() == nullptr ? ",\"onednn\"" : "") + "]}";
     return copy_text(text, out, out_bytes);
 }
 

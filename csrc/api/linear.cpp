@@ -5,6 +5,7 @@
 #include "core/guard.h"
 #include "core/mapping.h"
 #include "cpu/kernel_table.h"
+#include "cpu/onednn.h"
 
 using namespace meft;
 
@@ -29,6 +30,49 @@ void check_compute(int32_t compute) {
     }
 }
 
+// A weight, and an activation (rows apart by its columns), as oneDNN sees them; transposed swaps the two indices.
+OnednnMatrix onednn_matrix(const StoredWeight &w, bool transposed) {
+    return transposed ? OnednnMatrix{w.data, 1, w.stride, w.dtype} : OnednnMatrix{w.data, w.stride, 1, w.dtype};
+}
+OnednnMatrix onednn_matrix(const float *x, int64_t cols, bool transposed) {
+    return onednn_matrix(StoredWeight{x, 0, cols, cols, MEFT_F32}, transposed);
+}
+
+// y (+)= x w^T + bias.
+void forward(meft_ctx &lane, float *y, const float *x, const StoredWeight &w, const StoredWeight &bias, int64_t tokens,
+             int32_t compute, bool accumulate) {
+    const linear_kernels &own = *lane.kernels->linear;
+    if (!onednn_takes(lane, w.dtype, tokens, w.rows, w.cols)) {
+        own.forward(lane, y, x, w, bias, tokens, compute, accumulate);
+        return;
+    }
+    onednn_multiply(lane, {y, w.rows, onednn_matrix(x, w.cols, false), onednn_matrix(w, true), tokens, w.rows, w.cols,
+                           compute, accumulate, 0});
+    if (bias.data != nullptr) own.add_bias(lane, y, bias, tokens);
+}
+
+// dx (+)= dy w.
+void backward_data(meft_ctx &lane, float *dx, const float *dy, const StoredWeight &w, int64_t tokens, int32_t compute,
+                   bool accumulate) {
+    if (!onednn_takes(lane, w.dtype, tokens, w.cols, w.rows)) {
+        lane.kernels->linear->backward_data(lane, dx, dy, w, tokens, compute, accumulate);
+        return;
+    }
+    onednn_multiply(lane, {dx, w.cols, onednn_matrix(dy, w.rows, false), onednn_matrix(w, false), tokens, w.cols,
+                           w.rows, compute, accumulate, 0});
+}
+
+// dweight += dy^T x.
+void backward_weight(meft_ctx &lane, float *dweight, const float *dy, const float *x, int64_t tokens, int64_t rows,
+                     int64_t cols, int32_t compute) {
+    if (!onednn_takes(lane, MEFT_F32, rows, cols, tokens)) {
+        lane.kernels->linear->backward_weight(lane, dweight, dy, x, tokens, rows, cols, compute);
+        return;
+    }
+    onednn_multiply(lane, {dweight, cols, onednn_matrix(dy, rows, true), onednn_matrix(x, cols, false), rows, cols,
+                           tokens, compute, true, 0});
+}
+
 }  // namespace
 
 extern "C" {
@@ -43,7 +87,7 @@ meft_status meft_linear_forward(meft_ctx *ctx, float *y, const float *x, const v
         const StoredWeight bias_row = stored_bias(bias, bias_desc, weight.rows);
         check_matrix("y", y, tokens, weight.rows);
         check_matrix("x", x, tokens, weight.cols);
-        ctx->kernels->linear->forward(*ctx, y, x, weight, bias_row, tokens, compute, accumulate != 0);
+        forward(*ctx, y, x, weight, bias_row, tokens, compute, accumulate != 0);
     });
 }
 
@@ -55,7 +99,7 @@ meft_status meft_linear_backward_data(meft_ctx *ctx, float *dx, const float *dy,
         const StoredWeight weight = stored_weight("w", w, w_desc);
         check_matrix("dx", dx, tokens, weight.cols);
         check_matrix("dy", dy, tokens, weight.rows);
-        ctx->kernels->linear->backward_data(*ctx, dx, dy, weight, tokens, compute, accumulate != 0);
+        backward_data(*ctx, dx, dy, weight, tokens, compute, accumulate != 0);
     });
 }
 
@@ -69,7 +113,8 @@ meft_status meft_linear_backward_weight(meft_ctx *ctx, float *dweight, float *db
         check_matrix("dweight", dweight, rows, cols);
         check_matrix("dy", dy, tokens, rows);
         check_matrix("x", x, tokens, cols);
-        ctx->kernels->linear->backward_weight(*ctx, dweight, dbias, dy, x, tokens, rows, cols, compute);
+        backward_weight(*ctx, dweight, dy, x, tokens, rows, cols, compute);
+        if (dbias != nullptr) ctx->kernels->linear->backward_bias(*ctx, dbias, dy, tokens, rows);
     });
 }
 

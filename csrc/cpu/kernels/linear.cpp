@@ -117,13 +117,24 @@ void forward_few(meft_ctx &lane, float *y, const float *x, const StoredWeight &w
     });
 }
 
-void add_to_rows(meft_ctx &lane, float *y, const float *bias, int64_t tokens, int64_t rows) {
-    const int64_t chunk = kSerialWork / 4 / (rows + 1) + 1;
+// The bias as floats, or null.
+const float *widen_bias(Workspace::Frame &frame, const StoredWeight &bias) {
+    if (bias.data == nullptr) return nullptr;
+    float *row = frame.take<float>(bias.cols);
+    widen(row, bias.data, bias.dtype, bias.cols);
+    return row;
+}
+
+void add_bias(meft_ctx &lane, float *y, const StoredWeight &bias, int64_t tokens) {
+    lane.ran_target = kTarget;
+    Workspace::Frame frame(lane.workspace);
+    const int64_t rows = bias.cols, chunk = kSerialWork / 4 / (rows + 1) + 1;
+    const float *values = widen_bias(frame, bias);
     parallel_chunks(lane, tokens, chunk, [=](int64_t begin, int64_t end, int32_t) {
         for (int64_t t = begin; t < end; ++t) {
             float *row = y + t * rows;
             each_vector(0, rows, [=](int64_t r, auto lanes) {
-                store(row + r, add(load(row + r, lanes), load(bias + r, lanes)), lanes);
+                store(row + r, add(load(row + r, lanes), load(values + r, lanes)), lanes);
             });
         }
     });
@@ -132,16 +143,11 @@ void add_to_rows(meft_ctx &lane, float *y, const float *bias, int64_t tokens, in
 void forward(meft_ctx &lane, float *y, const float *x, const StoredWeight &w, const StoredWeight &bias, int64_t tokens,
              int32_t compute, bool accumulate) {
     lane.ran_target = kTarget;
-    Workspace::Frame frame(lane.workspace);
-    float *bias_row = nullptr;
-    if (bias.data != nullptr) {
-        bias_row = frame.take<float>(w.rows);
-        widen(bias_row, bias.data, bias.dtype, w.rows);
-    }
     with_compute(compute, [&](auto way) {
         typedef decltype(way) Compute;
         if (tokens <= kFewTokens) {
-            forward_few<Compute>(lane, y, x, w, bias_row, tokens, accumulate);
+            Workspace::Frame frame(lane.workspace);
+            forward_few<Compute>(lane, y, x, w, widen_bias(frame, bias), tokens, accumulate);
             return;
         }
         const int64_t wide = w.dtype == Compute::kDtype ? kWideTokens : kWideTokensConverted;
@@ -152,7 +158,7 @@ void forward(meft_ctx &lane, float *y, const float *x, const StoredWeight &w, co
             wide_product<Compute>(lane, {y, w.rows, matrix(x, w.cols), false, stored_matrix(w), true, tokens, w.rows,
                                          w.cols, accumulate});
         }
-        if (bias_row != nullptr) add_to_rows(lane, y, bias_row, tokens, w.rows);
+        if (bias.data != nullptr) add_bias(lane, y, bias, tokens);
     });
 }
 
@@ -166,7 +172,8 @@ void backward_data(meft_ctx &lane, float *dx, const float *dy, const StoredWeigh
 }
 
 // dbias[r] += sum over t of dy[t][r], in increasing t.
-void sum_columns(meft_ctx &lane, float *dbias, const float *dy, int64_t tokens, int64_t rows) {
+void backward_bias(meft_ctx &lane, float *dbias, const float *dy, int64_t tokens, int64_t rows) {
+    lane.ran_target = kTarget;
     const int64_t chunk = tokens * rows <= kSerialWork ? rows + 1 : kColumnChunk;
     parallel_chunks(lane, rows, chunk, [=](int64_t begin, int64_t end, int32_t) {
         for (int64_t t = 0; t < tokens; ++t) {
@@ -178,20 +185,19 @@ void sum_columns(meft_ctx &lane, float *dbias, const float *dy, int64_t tokens, 
     });
 }
 
-void backward_weight(meft_ctx &lane, float *dweight, float *dbias, const float *dy, const float *x, int64_t tokens,
-                     int64_t rows, int64_t cols, int32_t compute) {
+void backward_weight(meft_ctx &lane, float *dweight, const float *dy, const float *x, int64_t tokens, int64_t rows,
+                     int64_t cols, int32_t compute) {
     lane.ran_target = kTarget;
     with_compute(compute, [&](auto way) {
         wide_product<decltype(way)>(
             lane, {dweight, cols, matrix(dy, rows), true, matrix(x, cols), false, rows, cols, tokens, true});
     });
-    if (dbias != nullptr) sum_columns(lane, dbias, dy, tokens, rows);
 }
 
 }  // namespace
 
 extern const linear_kernels linear_table;
-const linear_kernels linear_table = {forward, backward_data, backward_weight};
+const linear_kernels linear_table = {forward, backward_data, backward_weight, add_bias, backward_bias};
 
 }  // namespace MEFT_TARGET_NS
 }  // namespace meft

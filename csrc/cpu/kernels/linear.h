@@ -14,8 +14,11 @@ struct linear_kernels {
                     int64_t tokens, int32_t compute, bool accumulate);
     void (*backward_data)(meft_ctx &lane, float *dx, const float *dy, const StoredWeight &w, int64_t tokens,
                           int32_t compute, bool accumulate);
-    void (*backward_weight)(meft_ctx &lane, float *dweight, float *dbias, const float *dy, const float *x,
-                            int64_t tokens, int64_t rows, int64_t cols, int32_t compute);
+    void (*backward_weight)(meft_ctx &lane, float *dweight, const float *dy, const float *x, int64_t tokens,
+                            int64_t rows, int64_t cols, int32_t compute);
+    // The parts of a bias, for products that another provider computes: y += bias, and dbias += sum of dy over tokens.
+    void (*add_bias)(meft_ctx &lane, float *y, const StoredWeight &bias, int64_t tokens);
+    void (*backward_bias)(meft_ctx &lane, float *dbias, const float *dy, int64_t tokens, int64_t rows);
 };
 
 }  // namespace meft
