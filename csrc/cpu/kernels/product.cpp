@@ -52,7 +52,11 @@ struct Rows {
 template <class Compute>
 void convert_a(meft_ctx &lane, const Product &product, int64_t row, int64_t count, typename Compute::operand *scratch,
                int64_t stride) {
-    const int64_t chunk = count * product.k <= kSerialWork ? count : 32;
+    // A transposed copy reads `chunk` elements of each row of a: short pieces would cost a page each.
+    const int64_t most = product.a_transposed ? 256 : 32;
+    const int64_t chunk = count * product.k <= kSerialWork
+                              ? count
+                              : smaller(most, round_up(pieces(count, 2 * int64_t(lane.threads)), 32));
     parallel_chunks(lane, count, chunk, [&](int64_t begin, int64_t end, int32_t) {
         typename Compute::operand *to = scratch + begin * stride;
         if (product.a_transposed) {
