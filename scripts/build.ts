@@ -58,7 +58,7 @@ export async function build(options: BuildOptions = RELEASE): Promise<void> {
 
 async function buildOrExit(options: BuildOptions): Promise<void> {
   const start = performance.now();
-  console.error(`Building the native library into ${options.folder} (about a minute the first time)`);
+  console.error(`Building the native library into ${options.folder} (a minute or two the first time)`);
   try {
     await build(options);
   } catch (error) {
@@ -119,13 +119,35 @@ async function generatorArguments(folder: string): Promise<string[]> {
   return [...(ninja ? ["-G", "Ninja"] : []), ...(ccache ? ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] : [])];
 }
 
+/** Runs CMake; on a terminal, shows how far the build is. */
 async function cmake(args: readonly string[]): Promise<void> {
-  const { success, stdout, stderr } = await new Deno.Command("cmake", { args: [...args] }).output();
-  if (success) return;
-  const output = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+  const child = new Deno.Command("cmake", { args: [...args], stdout: "piped", stderr: "piped" }).spawn();
+  const [output, errors] = await Promise.all([
+    textOf(child.stdout, Deno.stderr.isTerminal() ? showStep : () => {}),
+    textOf(child.stderr, () => {}),
+  ]);
+  if ((await child.status).success) return;
   throw new BuildError(
-    `${output.trimEnd()}\nCannot build the native library: cmake ${args.join(" ")} failed`,
+    `${(output + errors).trimEnd()}\nCannot build the native library: cmake ${args.join(" ")} failed`,
   );
+}
+
+/** All that a stream says; `show` sees each piece as it comes. */
+async function textOf(stream: ReadableStream<Uint8Array>, show: (piece: string) => void): Promise<string> {
+  let text = "";
+  for await (
+    const piece of stream.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>)
+  ) {
+    text += piece;
+    show(piece);
+  }
+  return text;
+}
+
+/** `[12/112]` of Ninja or `[ 12%]` of Make, over the one before it. */
+function showStep(piece: string): void {
+  const step = piece.match(/\[[ \d]+(?:\/\d+|%)\]/g)?.at(-1);
+  if (step !== undefined) Deno.stderr.writeSync(new TextEncoder().encode(`\r${step} \r`));
 }
 
 if (import.meta.main) await buildOrExit(RELEASE);
