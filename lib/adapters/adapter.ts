@@ -26,6 +26,8 @@ export interface AdapterSizes {
   readonly parameterBytes: number;
   /** Host bytes of gradients for steps of this many tokens. */
   readonly gradientBytes: number;
+  /** Floats that a layer's forward keeps for each token, besides the model's own. */
+  readonly keptFloatsPerToken: number;
 }
 
 /** A kind of adapter with its settings resolved for a model. */

@@ -26,7 +26,7 @@ function fullSizes(model: Model): AdapterSizes {
   const parameters = allWeights(model)
     .map(({ name, rows, cols }) => ({ name, count: rows * cols, rows: null, trained: true }));
   const bytes = parameters.reduce((sum, { count }) => sum + 4 * count, 0);
-  return { parameters, parameterBytes: bytes, gradientBytes: bytes };
+  return { parameters, parameterBytes: bytes, gradientBytes: bytes, keptFloatsPerToken: 0 };
 }
 
 function createFull(adapter: Adapter, base: Model): AdapterParams {

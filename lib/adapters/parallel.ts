@@ -62,7 +62,8 @@ function parallelSizes(neurons: number, model: Model, tokensPerStep: number): Ad
     { name: layerTensorName(layer, "values"), count, rows: null, trained: true },
   ]).flat();
   const bytes = parameters.length * count * 4;
-  return { parameters, parameterBytes: bytes, gradientBytes: tokensPerStep > 0 ? bytes : 0 };
+  const gradientBytes = tokensPerStep > 0 ? bytes : 0;
+  return { parameters, parameterBytes: bytes, gradientBytes, keptFloatsPerToken: neurons + hiddenSize };
 }
 
 function createParallel(

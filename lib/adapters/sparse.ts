@@ -41,10 +41,14 @@ export function sparseAdapter(options: SparseOptions, model: ModelConfig): Resol
   return { adapter, problems };
 }
 
+/** Neurons that a token may choose. */
+function neuronsPerToken({ neurons, experts, activeExperts, topK }: SparseSettings): number {
+  return Math.min(topK, activeExperts * (neurons / experts));
+}
+
 /** Rows that one step can touch: what its tokens choose. Scope `union` shares them, but adds none that nobody chose. */
 function touchableRows(settings: SparseSettings, tokensPerStep: number): number {
-  const { neurons, experts, activeExperts, topK } = settings;
-  return Math.min(neurons, tokensPerStep * Math.min(topK, activeExperts * (neurons / experts)));
+  return Math.min(settings.neurons, tokensPerStep * neuronsPerToken(settings));
 }
 
 function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: number): AdapterSizes {
@@ -75,6 +79,8 @@ function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: numb
     parameters,
     parameterBytes: parameters.reduce((sum, { count }) => sum + 4 * count, 0),
     gradientBytes: layers * (rowBytes + routerBytes),
+    // The result, the router's logits and choice, and three numbers for each neuron that may fire.
+    keptFloatsPerToken: hiddenSize + experts + settings.activeExperts + 3 * neuronsPerToken(settings),
   };
 }
 

@@ -70,7 +70,7 @@ export async function* train(
   throwIfAny("The data", dataProblems(run, data));
   const totalSteps = run.totalSteps ??= countSteps(data, batchOptions(run), run.settings.epochs);
   const resume = options.resume ?? false;
-  const folder = await openRunFolder(run, data, resume !== false);
+  const folder = await openRunFolder(run, data, resume);
   const session: Session = { run, totalSteps, data, dataHash: datasetHash(data), folder, options };
   let state = await startState(session, resume);
   await using log = folder && await openMetrics(folder.metrics, state.step);

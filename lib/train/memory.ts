@@ -36,7 +36,8 @@ export function predictMemory(
   optimizer: Optimizer,
   { batch, activations }: Sizes,
 ): MemoryPrediction {
-  const { parameters, parameterBytes, gradientBytes } = adapter.sizes(model, batch.size * batch.seqLen);
+  const sizes = adapter.sizes(model, batch.size * batch.seqLen);
+  const { parameters, parameterBytes, gradientBytes } = sizes;
   const trained = parameters.filter((parameter) => parameter.trained);
   const count = (list: typeof parameters): number =>
     list.reduce((sum, parameter) => sum + parameter.count, 0);
@@ -46,7 +47,7 @@ export function predictMemory(
     parameters: parameterBytes,
     optimizer: optimizerBytes,
     gradients: gradientBytes,
-    activations: activationBytes(model, batch.micro * batch.seqLen, activations),
+    activations: activationBytes(model, batch.micro * batch.seqLen, activations, sizes.keptFloatsPerToken),
   };
   const modelParameters = [...model.checkpoint.tensors.values()]
     .reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
@@ -69,9 +70,14 @@ function keptFloatsPerToken(config: ModelConfig): number {
 }
 
 /** Stored: every block's residuals. Recomputed: every block's input, and one block's residuals at a time. */
-function activationBytes(model: Model, tokens: number, policy: ActivationPolicyName): number {
+function activationBytes(
+  model: Model,
+  tokens: number,
+  policy: ActivationPolicyName,
+  keptByAdapter: number,
+): number {
   const { config, kernels } = model;
-  const kept = keptFloatsPerToken(config);
+  const kept = keptFloatsPerToken(config) + keptByAdapter;
   const layers = config.numHiddenLayers;
   // Gradients of a block under way are about as wide as what it keeps.
   const perToken = policy === "store" ? (layers + 1) * kept : layers * config.hiddenSize + 2 * kept;

@@ -27,17 +27,27 @@ export function runFolder(out: string): RunFolder {
 /**
  * Makes the folder and writes `run.json`.
  *
+ * @param resume True: the run in the folder goes on; a checkpoint's path: from there, in this folder or a new one
  * @throws {UserError} When a new run would overwrite an old one, or there is nothing to resume
  */
-export async function openRunFolder(run: Run, data: Dataset, resuming: boolean): Promise<RunFolder | null> {
+export async function openRunFolder(
+  run: Run,
+  data: Dataset,
+  resume: boolean | string,
+): Promise<RunFolder | null> {
   const { out } = run.settings;
-  if (out === null) return null;
+  if (out === null) {
+    if (resume === true) throw new UserError("There is nothing to resume: the run has no folder (out)");
+    return null;
+  }
   const path = join(out, "run.json");
   const exists = await Deno.stat(path).then(() => true, () => false);
-  if (exists && !resuming) {
+  if (exists && resume === false) {
     throw new UserError(`${out} already holds a run: resume it, or choose another folder`);
   }
-  if (!exists && resuming) throw new UserError(`There is no run in ${out} to resume: ${path} does not exist`);
+  if (!exists && resume === true) {
+    throw new UserError(`There is no run in ${out} to resume: ${path} does not exist`);
+  }
   await Deno.mkdir(out, { recursive: true });
   const { settings, base, method, memory } = run;
   const record = {

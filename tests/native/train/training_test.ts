@@ -66,20 +66,31 @@ for (const compute of ["f32", "bf16"] as const) {
   }
 }
 
-Deno.test("train() gives the same bits on a lane beside the model and for any number of threads", async () => {
+Deno.test("train() gives the same bits on a lane beside the model, for any number of threads, stored or recomputed", async () => {
   const options = { steps: 10 };
   const plain = await outcome({ threads: 1 }, options);
   for (const kernelOptions of [{ async: true }, { threads: 2 }, { threads: 2, async: true }]) {
-    const other = await outcome(kernelOptions, options);
-    assert.deepEqual(losses(other), losses(plain), JSON.stringify(kernelOptions));
-    assert.deepEqual(other.bits, plain.bits, JSON.stringify(kernelOptions));
+    for (const activations of ["store", "recompute"] as const) {
+      const other = await outcome(kernelOptions, { ...options, activations });
+      const title = `${JSON.stringify(kernelOptions)} ${activations}`;
+      assert.deepEqual(losses(other), losses(plain), title);
+      assert.deepEqual(other.bits, plain.bits, title);
+    }
   }
 });
 
 const METHODS: readonly Method[] = [sparse(SMALL_SPARSE), parallel({ neurons: 5 }), full()];
 
-for (const method of METHODS) {
-  Deno.test(`train() of ${method.name} follows the f64 reference for eight steps`, async () => {
+/** Sizes at their limits: K beyond the candidates, one expert with K = r, every expert active. */
+const LIMITS: readonly Method[] = [
+  sparse({ ...SMALL_SPARSE, topK: 48, gate: "sigmoid" }),
+  sparse({ neurons: 17, experts: 1, activeExperts: 1, topK: 17, gate: "softmax", keys: "frozen" }),
+  sparse({ neurons: 17, experts: 17, activeExperts: 17, topK: 1, scope: "union", gate: "none" }),
+];
+
+for (const method of [...METHODS, ...LIMITS]) {
+  const title = `${method.name} ${JSON.stringify(method.adapter.options)}`;
+  Deno.test(`train() of ${title} follows the f64 reference for eight steps`, async () => {
     const options = { method, steps: 8, optimizer: adamw({ lr: 1e-3 }) };
     const native = await outcome({ compute: "f32" }, options);
     using model = smallModel();
@@ -91,7 +102,9 @@ for (const method of METHODS) {
     assertWithin("losses", losses(native), expected, 2e-3);
     assertWithin("first loss", losses(native).slice(0, 1), expected.slice(0, 1), 64 * EPS_F32 * 5);
   });
+}
 
+for (const method of METHODS) {
   Deno.test(`train() of ${method.name} resumed on native kernels gives the same bytes as uninterrupted`, async () => {
     const folder = await Deno.makeTempDir();
     try {

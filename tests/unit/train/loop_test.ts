@@ -180,12 +180,24 @@ Deno.test("train() refuses a taken run folder, a resume of nothing, and rows tha
     const attempts: [() => Promise<unknown>, RegExp][] = [
       [() => runAll({ out, steps: 1 }), /already holds a run: resume it, or choose another folder/],
       [() => runAll({ out: `${out}-none` }, { resume: true }), /There is no run in .*-none to resume/],
+      [() => runAll({}, { resume: true }), /There is nothing to resume: the run has no folder/],
       [() => runAll({ batch: { size: 2, seqLen: 4 } }), /has rows of up to \d tokens, but batch.seqLen is 4/],
     ];
     for (const [attempt, message] of attempts) {
       const error = await attempt().then(() => null, (e: unknown) => e);
       assert.ok(error instanceof UserError && message.test(error.message), `${error}`);
     }
+  });
+});
+
+Deno.test("train() resumes from a checkpoint that is named, into a folder of its own", async () => {
+  await withFolder(async (out) => {
+    const whole = await runAll({ out, saveEvery: 2, saveTotalLimit: null });
+    const checkpoint = join(out, "checkpoints", "step-000004");
+    const { events, bits } = await runAll({ out: `${out}-other` }, { resume: checkpoint });
+    assert.deepEqual(events.map(({ step }) => step), [5, 6, 7]);
+    assert.deepEqual(bits, whole.bits);
+    assert.deepEqual(adapterBytes(`${out}-other`), adapterBytes(out));
   });
 });
 
