@@ -64,7 +64,8 @@ async function syncFolder(folder: string): Promise<void> {
   await handle.sync();
 }
 
-function asRoomError(error: unknown, path: string, bytesNeeded: number): unknown {
+/** An error of a write, made plain when it means that there is no room; any other as it is. */
+export function asRoomError(error: unknown, path: string, bytesNeeded: number): unknown {
   if (!(error instanceof Error) || !NO_ROOM.test(error.message)) return error;
   return new UserError(
     `Cannot write ${path}: it needs ${bytesNeeded} bytes and there is no room (${error.message}); free some space and try again`,

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { throwIfAny, UserError } from "../core/errors.ts";
 import { isJsonObject, type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
 import type { DataPosition } from "../data/batches.ts";
-import { writeTextAtomically } from "../tensor/atomic_file.ts";
+import { asRoomError, writeTextAtomically } from "../tensor/atomic_file.ts";
 import { writeSafetensors } from "../tensor/write_safetensors.ts";
 import { arrayBytes, optimizerArrays, parameterArrays, readArraysInto } from "./checkpoint_tensors.ts";
 import { assertRoom, freeBytes } from "./disk.ts";
@@ -73,7 +73,7 @@ export async function saveCheckpoint(
     await Deno.rename(unfinished, path);
   } catch (error) {
     await Deno.remove(unfinished, { recursive: true }).catch(() => {});
-    throw error;
+    throw asRoomError(error, path, bytesNeeded);
   }
   await syncFolder(folder);
   await removeOld(folder, run.settings.saveTotalLimit);

@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { UserError } from "../core/errors.ts";
 import { type Dataset, datasetHash } from "../data/dataset.ts";
-import { writeTextAtomically } from "../tensor/atomic_file.ts";
+import { asRoomError, writeTextAtomically } from "../tensor/atomic_file.ts";
 import { type Run, runIdentity } from "./plan.ts";
 
 /** Places within a run folder. */
@@ -85,7 +85,11 @@ export async function openMetrics(path: string, step: number): Promise<MetricsLo
   return {
     async append(line) {
       const bytes = encoder.encode(JSON.stringify(line) + "\n");
-      for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
+      try {
+        for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
+      } catch (error) {
+        throw asRoomError(error, path, bytes.length);
+      }
     },
     sync: () => file.sync(),
     [Symbol.asyncDispose]: () => {
