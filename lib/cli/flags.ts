@@ -37,8 +37,9 @@ export function camelCase(name: string): string {
 /** What a reader of the help sees in place of the value. */
 function placeholder(flag: Flag): string {
   if (flag.kind === "switch") return "";
-  if (flag.choices) return ` <${flag.choices.join("|")}>`;
-  return flag.kind === "texts" ? " <value...>" : flag.kind === "text" ? " <text>" : " <number>";
+  const what = flag.choices?.join("|") ??
+    { text: "text", texts: "text", integer: "number", number: "number" }[flag.kind];
+  return ` <${what}${flag.kind === "texts" ? "..." : ""}>`;
 }
 
 /** Adds the flags to a command, for its help and its parser. Values arrive as text and are checked by {@linkcode readFlags}. */
