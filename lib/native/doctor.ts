@@ -29,7 +29,7 @@ export interface NativeFacts {
   readonly nvcc: string | null;
   /** CUDA devices, as the driver names them. */
   readonly cudaDevices: readonly string[];
-  /** Whether the library was built with oneDNN. */
+  /** Whether oneDNN can be asked for: its provider was built, and its library is there. */
   readonly oneDnn: boolean;
   readonly missing: readonly Missing[];
 }

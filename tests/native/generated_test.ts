@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { parseHeader } from "../../scripts/header.ts";
 import { staleFiles } from "../../scripts/gen_symbols.ts";
-import { libraryPath } from "../../lib/native/library.ts";
+import { buildInfo, libraryPath, openLibrary } from "../../lib/native/library.ts";
 import { writeAttentionParams, writeSparseParams, writeWeightParams } from "../../lib/native/structs.ts";
 
 const headerText = () => Deno.readTextFile(new URL("../../csrc/include/meft.h", import.meta.url));
@@ -12,12 +12,24 @@ Deno.test("the generated files are what the header gives: else run `deno task sy
   assert.deepEqual(await staleFiles(), []);
 });
 
+async function exportsOf(path: string): Promise<string[]> {
+  const { stdout } = await new Deno.Command("nm", { args: ["-D", "--defined-only", path] }).output();
+  const lines = new TextDecoder().decode(stdout).trim().split("\n");
+  return lines.map((line) => line.split(" ").at(-1) ?? "").sort();
+}
+
 Deno.test("libmeft exports exactly the functions of the header", async () => {
-  const { stdout } = await new Deno.Command("nm", { args: ["-D", "--defined-only", libraryPath()] }).output();
-  const exported = new TextDecoder().decode(stdout).split("\n").map((line) => line.split(" ").at(-1) ?? "")
-    .filter((name) => name !== "");
   const declared = parseHeader(await headerText()).prototypes.map((prototype) => prototype.name);
-  assert.deepEqual(exported.sort(), declared.toSorted());
+  assert.deepEqual(await exportsOf(libraryPath()), declared.toSorted());
+});
+
+Deno.test({
+  name: "libmeft_onednn exports its one function",
+  ignore: !buildInfo(openLibrary()).gemm.includes("onednn"),
+  async fn() {
+    const path = libraryPath().replace("libmeft.so", "libmeft_onednn.so");
+    assert.deepEqual(await exportsOf(path), ["meft_onednn_multiply"]);
+  },
 });
 
 Deno.test("parseHeader() reads functions, structs and constants", () => {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Loading and unloading, however often and in whatever order: a child process that crashes has an exit code. */
 import assert from "node:assert/strict";
+import { buildInfo, openLibrary } from "../../lib/native/library.ts";
 import { runChild } from "./child.ts";
+
+const KERNELS = new URL("../../lib/ops/native/native_kernels.ts", import.meta.url).href;
 
 const USE = "calls.add(lane, new Float32Array(100_000), new Float32Array(100_000), 100_000);";
 
@@ -67,6 +70,23 @@ Deno.test("the library is opened and closed 100 times with idle workers alive", 
        library.close();
      }`,
   );
+});
+
+Deno.test({
+  name: "a process that multiplies by oneDNN exits cleanly, though oneDNN's own threads are alive",
+  ignore: !buildInfo(openLibrary()).gemm.includes("onednn"),
+  async fn() {
+    const program = `const { nativeKernels } = await import("${KERNELS}");
+      const k = nativeKernels({ gemm: "onednn", threads: 2, compute: "f32" });
+      const data = new Float32Array(256 * 256).fill(1);
+      const w = { name: "w", dtype: "f32", rows: 256, cols: 256, data, mapped: null, grad: null };
+      const y = k.floats(256 * 256);
+      k.linearForward(y, data, w, null, 256, false);
+      console.log(k.info().gemm, y[0]);`;
+    for (const ending of ["", "k[Symbol.dispose]();", "Deno.exit(0);"]) {
+      for (let i = 0; i < 3; i++) assert.equal(await exitsCleanly(program + ending), "onednn 256");
+    }
+  },
 });
 
 Deno.test("a forgotten context is freed once it is collected", async () => {
