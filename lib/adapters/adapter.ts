@@ -5,6 +5,7 @@ import type { Hooks } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
 import type { Parameter, RowParameter } from "../optim/parameters.ts";
 import type { Awaitable, Kernels } from "../ops/kernels.ts";
+import type { Floats } from "../tensor/tensor.ts";
 
 /** Where adapters attach: a half block's branch, or the weights themselves. */
 export type Site = "ffn" | "attention" | "weights";
@@ -55,10 +56,23 @@ export interface AdapterParams {
   init(k: Kernels, seed: number): void;
   /** How the model is to be run with this adapter. */
   attach(k: Kernels, options?: AttachOptions): Attachment;
+  /**
+   * The model's weights with the adapter folded in, one change a tensor; tensors that are not named stay as they are.
+   * Absent when the adapter is no change of weights.
+   */
+  merge?(k: Kernels): Iterable<WeightChange>;
   /** Mean over the layers of the neurons that fired since the gradients were cleared. */
   activeNeurons(): number;
   /** Takes the memory out of the ledger. The parameters must not be used any more. */
   release(): void;
+}
+
+/** What merging does to one tensor of the checkpoint. */
+export interface WeightChange {
+  /** The tensor's name in the checkpoint. */
+  readonly name: string;
+  /** @param weights The tensor, widened to floats: W becomes W'. @mutates weights */
+  apply(weights: Floats): void;
 }
 
 /** Choices of `attach`. */
