@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Saved adapters: `adapter_model.safetensors` and `adapter_config.json`, PEFT's names. Loading is strict: a missing or
- * unknown tensor, another shape or another base model is an error.
+ * unknown tensor or another shape is an error. Another base model of the same shapes is told, not refused.
  */
 import { join } from "node:path";
 import { throwIfAny, UserError } from "../core/errors.ts";
@@ -86,15 +86,15 @@ function* rowPieces(k: Kernels, matrix: Matrix): Generator<Floats> {
 
 /** Choices of {@linkcode loadAdapterFiles}. */
 export interface LoadAdapterOptions {
-  /** Loads an adapter that was trained on another model of the same shape. */
-  readonly allowOtherBase?: boolean;
+  /** Called with one sentence that names both models and hashes, when the adapter was trained on another one. */
+  readonly onOtherBase?: (notice: string) => void;
 }
 
 /**
  * Reads a saved adapter for inference.
  *
- * @throws {UserError} When the folder holds no adapter, a file is damaged, a tensor is missing, unknown or of another
- *   shape, or the adapter belongs to another model
+ * @throws {UserError} When the folder holds no adapter, a file is damaged, or a tensor is missing, unknown or of another
+ *   shape
  */
 export async function loadAdapterFiles(
   k: Kernels,
@@ -105,12 +105,11 @@ export async function loadAdapterFiles(
 ): Promise<AdapterParams> {
   const config = readAdapterConfig(folder);
   const subject = `Adapter ${folder}`;
-  if (config.baseHash !== identity.hash && !options.allowOtherBase) {
-    throw new UserError(
-      `${subject} was trained on ${config.baseName} (hash ${
-        config.baseHash.slice(0, 12)
-      }), not on ${identity.name} ` +
-        `(hash ${identity.hash.slice(0, 12)}): load the model it belongs to`,
+  if (config.baseHash !== identity.hash) {
+    const [trainedOn, given] = [config.baseHash, identity.hash].map((hash) => hash.slice(0, 12));
+    options.onOtherBase?.(
+      `${subject} was trained on ${config.baseName} (hash ${trainedOn}), not on ${identity.name} (hash ${given}): ` +
+        `what it learnt may mean nothing there`,
     );
   }
   const { adapter, problems } = resolveAdapter(

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Opens a model with a saved adapter on it, for the commands that run one. */
+import type { LoadAdapterOptions } from "../adapters/adapter_files.ts";
 import type { Hooks } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
@@ -12,7 +13,7 @@ import { openModelOf } from "./session.ts";
 export const ADAPTER_SESSION_FLAGS: readonly Flag[] = [
   ...MODEL_FLAGS,
   { name: "adapter", kind: "text", help: "adapter folder of a run", defaultText: "none" },
-  { name: "force", kind: "switch", help: "use the adapter although it was trained on another base model" },
+  { name: "force", kind: "switch", help: "no warning when the adapter was trained on another base model" },
   {
     name: "chat-template",
     kind: "text",
@@ -21,6 +22,12 @@ export const ADAPTER_SESSION_FLAGS: readonly Flag[] = [
     defaultText: "auto",
   },
 ];
+
+/** Warns on stderr, so that it is seen whatever the command prints; --force silences it. */
+export function warningOnOtherBase(values: FlagValues): LoadAdapterOptions {
+  if (values.force === true) return {};
+  return { onOtherBase: (notice) => console.error(`Warning: ${notice} (--force says nothing)`) };
+}
 
 /** A model as it is to be run. */
 export interface AdapterSession extends Disposable {
@@ -36,9 +43,7 @@ export async function openAdapterSession(values: FlagValues): Promise<AdapterSes
   const { tokenizer } = base;
   const attached = values.adapter === undefined
     ? { model: base, hooks: {} }
-    : (await loadAdapter(base, values.adapter as string, { allowOtherBase: values.force === true })).attach(
-      base.kernels,
-    );
+    : (await loadAdapter(base, values.adapter as string, warningOnOtherBase(values))).attach(base.kernels);
   const owned = opening.move();
   return { ...attached, tokenizer, [Symbol.dispose]: () => owned.dispose() };
 }

@@ -13,7 +13,7 @@ export function saveAdapter(model: Model, params: AdapterParams, folder: string)
 /**
  * Reads an adapter for evaluation and generation: run the model as `adapter.attach(model.kernels)` says.
  *
- * @throws {UserError} When the folder holds no adapter for this model, or a damaged one
+ * @throws {UserError} When the folder holds no adapter, a damaged one, or one for a model of other shapes
  */
 export function loadAdapter(
   model: Model,
