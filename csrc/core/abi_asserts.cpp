@@ -46,13 +46,13 @@ static_assert(offsetof(meft_sparse, active_experts) == 48 && sizeof(meft_sparse:
 static_assert(offsetof(meft_sparse, top_k) == 56 && sizeof(meft_sparse::top_k) == 8, "top_k");
 static_assert(offsetof(meft_sparse, pair_capacity) == 64 && sizeof(meft_sparse::pair_capacity) == 8, "pair_capacity");
 
-static_assert(sizeof(meft_adamw) == 40 && alignof(meft_adamw) <= 8, "meft_adamw");
+static_assert(sizeof(meft_adamw) == 56 && alignof(meft_adamw) <= 8, "meft_adamw");
 static_assert(offsetof(meft_adamw, struct_size) == 0 && sizeof(meft_adamw::struct_size) == 4, "struct_size");
 static_assert(offsetof(meft_adamw, mode) == 4 && sizeof(meft_adamw::mode) == 4, "mode");
 static_assert(offsetof(meft_adamw, step) == 8 && sizeof(meft_adamw::step) == 8, "step");
-static_assert(offsetof(meft_adamw, beta1) == 16 && sizeof(meft_adamw::beta1) == 4, "beta1");
-static_assert(offsetof(meft_adamw, beta2) == 20 && sizeof(meft_adamw::beta2) == 4, "beta2");
-static_assert(offsetof(meft_adamw, eps) == 24 && sizeof(meft_adamw::eps) == 4, "eps");
-static_assert(offsetof(meft_adamw, weight_decay) == 28 && sizeof(meft_adamw::weight_decay) == 4, "weight_decay");
-static_assert(offsetof(meft_adamw, grad_scale) == 32 && sizeof(meft_adamw::grad_scale) == 4, "grad_scale");
-static_assert(offsetof(meft_adamw, reserved) == 36 && sizeof(meft_adamw::reserved) == 4, "reserved");
+static_assert(offsetof(meft_adamw, beta1) == 16 && sizeof(meft_adamw::beta1) == 8, "beta1");
+static_assert(offsetof(meft_adamw, beta2) == 24 && sizeof(meft_adamw::beta2) == 8, "beta2");
+static_assert(offsetof(meft_adamw, eps) == 32 && sizeof(meft_adamw::eps) == 8, "eps");
+static_assert(offsetof(meft_adamw, weight_decay) == 40 && sizeof(meft_adamw::weight_decay) == 8, "weight_decay");
+static_assert(offsetof(meft_adamw, grad_scale) == 48 && sizeof(meft_adamw::grad_scale) == 4, "grad_scale");
+static_assert(offsetof(meft_adamw, reserved) == 52 && sizeof(meft_adamw::reserved) == 4, "reserved");

@@ -14,13 +14,13 @@ namespace MEFT_TARGET_NS {
 // would also change subnormal weights, and so that every target does the same.
 constexpr float kSmallestNormal = 1.17549435e-38f;
 
-// Scalars of every step of a call. Products of f64, each rounded to f32 once.
+// Scalars of every step of a call. Each rounded from f64 to f32 once.
 struct AdamRates {
     vf beta1, rest1, beta2, rest2, eps;
 };
 inline AdamRates adam_rates(const meft_adamw &p) {
-    return {set1(p.beta1), set1(float(1 - double(p.beta1))), set1(p.beta2), set1(float(1 - double(p.beta2))),
-            set1(p.eps)};
+    return {set1(float(p.beta1)), set1(float(1 - p.beta1)), set1(float(p.beta2)), set1(float(1 - p.beta2)),
+            set1(float(p.eps))};
 }
 
 // Scalars of step `step` (from 1): w = keep*w - rate * m / (sqrt(v)*bias2 + eps).
@@ -30,10 +30,10 @@ struct StepScalars {
     float keep;   // 1 - lr * weight_decay
 };
 inline StepScalars step_scalars(const meft_adamw &p, float lr, int64_t step) {
-    const double correction1 = 1 - ::pow(double(p.beta1), double(step));
-    const double correction2 = 1 - ::pow(double(p.beta2), double(step));
+    const double correction1 = 1 - ::pow(p.beta1, double(step));
+    const double correction2 = 1 - ::pow(p.beta2, double(step));
     return {float(double(lr) / correction1), float(1 / ::sqrt(correction2)),
-            float(1 - double(lr) * double(p.weight_decay))};
+            float(1 - double(lr) * p.weight_decay)};
 }
 
 struct AdamElements {
@@ -75,8 +75,7 @@ inline vf not_final(const AdamElements &x, float rate, vf eps) {
     return select_gt(least, size, zero(), select_gt(right, left, zero(), set1(1.f)));
 }
 inline bool finality_holds(const meft_adamw &p) {
-    return p.weight_decay == 0 && double(p.beta1) * (1 + 1e-6) <= ::sqrt(double(p.beta2)) &&
-           p.eps >= 8.67361737988403547e-19f;
+    return p.weight_decay == 0 && p.beta1 * (1 + 1e-6) <= ::sqrt(p.beta2) && p.eps >= 8.67361737988403547e-19;
 }
 
 }  // namespace MEFT_TARGET_NS

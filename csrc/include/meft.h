@@ -297,10 +297,10 @@ typedef struct meft_adamw {
     uint32_t struct_size;
     int32_t mode; /* MEFT_ADAM_*; rows only */
     int64_t step;
-    float beta1;
-    float beta2;
-    float eps;
-    float weight_decay;
+    double beta1; /* f64, so that 1 - beta2 keeps its digits: 1 - 0.999f is off by 1e-5 of itself */
+    double beta2;
+    double eps;
+    double weight_decay;
     float grad_scale;
     int32_t reserved;
 } meft_adamw;

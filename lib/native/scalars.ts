@@ -27,8 +27,8 @@ export function uint32(name: string, value: number): number {
   throw new RangeError(`${name} is ${value}, expected a whole number from 0 to ${UINT32_MAX}`);
 }
 
-/** For a `float` that must not be NaN. @throws {RangeError} When it is */
-export function float32(name: string, value: number): number {
+/** For a `float` or `double` that must not be NaN. @throws {RangeError} When it is */
+export function floating(name: string, value: number): number {
   if (!Number.isNaN(value)) return value;
   throw new RangeError(`${name} is NaN, expected a number`);
 }

@@ -16,9 +16,9 @@ export function hyper(options: Partial<Hyper>): Hyper {
   return {
     mode: DENSE,
     step: 1,
-    beta1: Math.fround(0.9),
-    beta2: Math.fround(0.999),
-    eps: Math.fround(1e-8),
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-8,
     weightDecay: 0,
     gradScale: 1,
     ...options,

@@ -63,7 +63,7 @@ bool may_rest(const RowsCall &call, int64_t row, int64_t reach, bool all_moments
 
 // What not_final wants to know: a bound on the rate of all steps after s when learning rates stay at most `highest`.
 float rate_bound(const meft_adamw &p, float highest, int64_t s) {
-    return float(double(highest) / (1 - ::pow(double(p.beta1), double(s + 1))));
+    return float(double(highest) / (1 - ::pow(p.beta1, double(s + 1))));
 }
 
 // Steps from+1..reach with g = 0. Once the weights are final only the moments go on.
@@ -112,8 +112,8 @@ void lazy_row(const RowsCall &call, int64_t row, const float *grad) {
     const int64_t step = call.params->step;
     const double missed = double(step - 1 - current_to(call.state.last_step[row]));
     const StepScalars &now = call.scalars[step - call.first];
-    const vf decay1 = set1(float(::pow(double(call.params->beta1), missed)));
-    const vf decay2 = set1(float(::pow(double(call.params->beta2), missed)));
+    const vf decay1 = set1(float(::pow(call.params->beta1, missed)));
+    const vf decay2 = set1(float(::pow(call.params->beta2, missed)));
     const vf keep = set1(float(::pow(double(now.keep), missed)));
     const vf scale = set1(call.params->grad_scale);
     update_row(call.state, row, [&](AdamElements &x, int64_t column, auto lanes) {
