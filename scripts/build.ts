@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { firstCommand, missingTools, missingToolsText } from "../lib/native/tools.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
-const SOURCES = ["CMakeLists.txt", "csrc"];
+const SOURCES = ["csrc"];
 const STAMP = "built.stamp";
 
 /** Where and how to build. */
@@ -49,7 +49,7 @@ export async function build(options: BuildOptions = RELEASE): Promise<void> {
   if (await isFresh(options)) return;
   const begun = new Date();
   await forgetOtherCheckout(folder);
-  await cmake(["-S", ROOT, "-B", folder, ...await generatorArguments(folder), ...options.define]);
+  await cmake(["-S", `${ROOT}csrc`, "-B", folder, ...await generatorArguments(folder), ...options.define]);
   await cmake(["--build", folder, "--parallel", String(navigator.hardwareConcurrency)]);
   // Stamped with the time it began: a source saved meanwhile is newer.
   await Deno.writeTextFile(`${folder}/${STAMP}`, "");
@@ -106,7 +106,7 @@ async function requireTools(): Promise<void> {
 async function forgetOtherCheckout(folder: string): Promise<void> {
   const cache = await Deno.readTextFile(`${folder}/CMakeCache.txt`).catch(() => "");
   const home = /^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$/m.exec(cache)?.[1];
-  if (home === undefined || `${home}/` === ROOT) return;
+  if (home === undefined || home === `${ROOT}csrc`) return;
   await Deno.remove(folder, { recursive: true });
 }
 
