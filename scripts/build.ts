@@ -16,6 +16,8 @@ export interface BuildOptions {
   readonly folder: string;
   /** Further arguments of CMake's configuration. */
   readonly define: readonly string[];
+  /** Builds even when no source changed: a package that the build looks for may have come since. */
+  readonly always?: boolean;
 }
 
 /** The library that tasks use. */
@@ -46,7 +48,7 @@ export async function build(options: BuildOptions = RELEASE): Promise<void> {
   await Deno.mkdir(folder, { recursive: true });
   using lock = await Deno.open(`${folder}.lock`, { create: true, write: true });
   await lock.lock(true); // two tasks started together build once
-  if (await isFresh(options)) return;
+  if (!options.always && await isFresh(options)) return;
   const begun = new Date();
   await forgetOtherCheckout(folder);
   await cmake(["-S", `${ROOT}csrc`, "-B", folder, ...await generatorArguments(folder), ...options.define]);
@@ -150,4 +152,4 @@ function showStep(piece: string): void {
   if (step !== undefined) Deno.stderr.writeSync(new TextEncoder().encode(`\r${step} \r`));
 }
 
-if (import.meta.main) await buildOrExit(RELEASE);
+if (import.meta.main) await buildOrExit({ ...RELEASE, always: true });

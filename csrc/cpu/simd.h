@@ -232,16 +232,17 @@ inline vf pow2(vf n) {
     for (int i = 0; i < 4; ++i) x[i] = bits_float(uint32_t(int32_t(n[i]) + 127) << 23);
     return x;
 }
-inline vf load_bf16(const uint16_t *p) {
-    return vf{bf16_to_float(p[0]), bf16_to_float(p[1]), bf16_to_float(p[2]), bf16_to_float(p[3])};
-}
+// Copied first: a mapped file may hold its elements at any byte.
 inline vf load_bf16_part(const uint16_t *p, int n) {
-    vf x = zero();
-    for (int i = 0; i < n; ++i) x[i] = bf16_to_float(p[i]);
-    return x;
+    uint16_t h[4] = {};
+    std::memcpy(h, p, size_t(n) * 2);
+    return vf{bf16_to_float(h[0]), bf16_to_float(h[1]), bf16_to_float(h[2]), bf16_to_float(h[3])};
 }
+inline vf load_bf16(const uint16_t *p) { return load_bf16_part(p, 4); }
 inline vf load_f16(const uint16_t *p) {
-    return vf{f16_to_float(p[0]), f16_to_float(p[1]), f16_to_float(p[2]), f16_to_float(p[3])};
+    uint16_t h[4];
+    std::memcpy(h, p, sizeof h);
+    return vf{f16_to_float(h[0]), f16_to_float(h[1]), f16_to_float(h[2]), f16_to_float(h[3])};
 }
 inline vf load_planes(const uint16_t *hi, const int16_t *lo) {
     vf x;
@@ -315,7 +316,10 @@ inline void widen(float *out, const void *from, int32_t dtype, int64_t count) {
     const uint16_t *half = static_cast<const uint16_t *>(from);
     int64_t i = 0;
     for (; i + kLanes <= count; i += kLanes) store(out + i, dtype == 1 ? load_bf16(half + i) : load_f16(half + i));
-    for (; i < count; ++i) out[i] = dtype == 1 ? bf16_to_float(half[i]) : f16_to_float(half[i]);
+    for (uint16_t h; i < count; ++i) {
+        std::memcpy(&h, half + i, sizeof h);  // at any byte, in a mapped file
+        out[i] = dtype == 1 ? bf16_to_float(h) : f16_to_float(h);
+    }
 }
 
 }  // namespace MEFT_TARGET_NS

@@ -13,7 +13,8 @@ export interface TestWeight {
   readonly values: Float64Array;
 }
 
-const OFFSET_BYTES = 2;
+/** Where a test weight begins in its buffer. */
+export const OFFSET_BYTES = 2;
 
 /** A weight of N(0,1), rounded to its type; rows `gap` elements further apart than they must be. */
 export function testWeight(dtype: number, rows: number, cols: number, stream: number, gap = 3): TestWeight {

@@ -3,9 +3,11 @@
 import assert from "node:assert/strict";
 import { linearBackwardData, linearBackwardWeight, linearForward } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
+import { MappedFile } from "../../lib/native/mapped_file.ts";
+import { writeWeightParams } from "../../lib/native/structs.ts";
 import { MEFT_BF16, MEFT_F16, MEFT_F32 } from "../../lib/native/symbols.ts";
-import { guarded, misaligned, normals, onEveryTarget } from "./kernel_check.ts";
-import { check, operands, oracle, testWeight } from "./linear_check.ts";
+import { bitsOf, guarded, misaligned, normals, onEveryTarget } from "./kernel_check.ts";
+import { check, OFFSET_BYTES, operands, oracle, testWeight } from "./linear_check.ts";
 
 const STORED = [MEFT_F32, MEFT_BF16, MEFT_F16] as const;
 const COMPUTED = [MEFT_F32, MEFT_BF16] as const;
@@ -201,6 +203,35 @@ Deno.test("a NaN or an infinity in the input of a linear layer reaches exactly t
         }
       });
     }
+  }
+});
+
+Deno.test("linearForward() reads a mapped weight at an odd byte, and one that ends where the file and its page end", () => {
+  const [rows, cols] = [37, 83];
+  const path = Deno.makeTempFileSync();
+  try {
+    for (const dtype of STORED) {
+      const w = testWeight(dtype, rows, cols, 1);
+      const bytes = w.data.length - OFFSET_BYTES;
+      const atPageEnd = 4096 - bytes % 4096;
+      for (const [tokens, offsetBytes] of [2, 20, 200].flatMap((t) => [[t, 1], [t, atPageEnd]] as const)) {
+        const file = new Uint8Array(offsetBytes + bytes);
+        file.set(w.data.subarray(OFFSET_BYTES), offsetBytes);
+        Deno.writeFileSync(path, file);
+        using mapped = MappedFile.open(path);
+        const [handle, rowStride] = [mapped.handle, cols + 3];
+        const descriptor = writeWeightParams({ dtype, rows, cols, rowStride, handle, offsetBytes });
+        const x = normals(tokens * cols, 3);
+        onEveryTarget((lane) => {
+          const y = guarded(tokens * rows), inMemory = guarded(tokens * rows);
+          linearForward(lane, y, x, null, descriptor, null, null, tokens, MEFT_F32, 0);
+          linearForward(lane, inMemory, x, w.data, w.descriptor, null, null, tokens, MEFT_F32, 0);
+          return { y, inMemory };
+        }, ({ y, inMemory }) => assert.deepEqual(bitsOf(y), bitsOf(inMemory)));
+      }
+    }
+  } finally {
+    Deno.removeSync(path);
   }
 });
 
