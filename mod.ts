@@ -65,7 +65,7 @@ export { inspect } from "./lib/ops/sparse.ts";
 export * as ops from "./lib/ops/pairs.ts";
 export { evaluateLoss, forwardLogits, lossAndGradients } from "./lib/models/decoder.ts";
 export { createKvCache, decodeStep } from "./lib/models/kv_cache.ts";
-export type { BranchHook, Hooks } from "./lib/models/hooks.ts";
+export type { BranchHook, Hooks, LinearHook } from "./lib/models/hooks.ts";
 
 // Errors that a caller may want to tell apart.
 export { NativeError, UserError, ValidationError } from "./lib/core/errors.ts";

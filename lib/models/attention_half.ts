@@ -2,10 +2,11 @@
 /** The attention half of a block: y = x + attention(norm(x)) + hook(norm(x)). */
 import { arenaTensor } from "../ops/arena_tensor.ts";
 import { attentionBackward, attentionForward, type AttentionResiduals } from "../ops/attention.ts";
-import { linearBackward, linearForward } from "../ops/linear.ts";
 import { rmsNormBackward, rmsNormForward, type RmsNormResiduals } from "../ops/norm.ts";
 import { rotaryBackward, rotaryForward } from "../ops/rotary.ts";
 import type { Tensor, Weight } from "../tensor/tensor.ts";
+import type { Hooks } from "./hooks.ts";
+import { siteBackward, siteForward, siteIsTrained } from "./linear_site.ts";
 import type { LayerWeights } from "./model.ts";
 import { backwardBeside, forwardBeside, type Hooked, isTrained, type StepContext } from "./step.ts";
 
@@ -21,10 +22,12 @@ export interface AttentionHalfResiduals {
   readonly hooked: Hooked | null;
 }
 
-/** Whether any weight of this half is trained. */
-export function attentionIsTrained(w: LayerWeights): boolean {
-  const { inputNorm, q, k, v, o, qBias, kBias, vBias, oBias, qNorm, kNorm } = w;
-  return isTrained([inputNorm, q, k, v, o, qBias, kBias, vBias, oBias, qNorm, kNorm]);
+const SITES = ["q", "k", "v", "o"] as const;
+
+/** Whether backward has something to add to in this half: its weights, or what hooks train. */
+export function attentionIsTrained(w: LayerWeights, hooks: Hooks): boolean {
+  return hooks.attention !== undefined || isTrained([w.inputNorm, w.qNorm, w.kNorm]) ||
+    SITES.some((site) => siteIsTrained(w, hooks, site));
 }
 
 /** @param x (T,D) read. @returns y (T,D) and residuals, in the arena */
@@ -39,14 +42,14 @@ export async function attentionHalfForward(
   const y = arenaTensor(k, x.shape);
   y.data.set(x.data);
   const { hooked, kept } = await forwardBeside(k, step.hooks.attention, layer, h, y, () => {
-    const q = heads(step, linearForward(k, h, w.q, { bias: w.qBias }), config.numAttentionHeads, w.qNorm);
-    const keys = heads(step, linearForward(k, h, w.k, { bias: w.kBias }), config.numKeyValueHeads, w.kNorm);
-    const values = split(linearForward(k, h, w.v, { bias: w.vBias }), config.numKeyValueHeads);
+    const q = heads(step, siteForward(step, layer, w, "q", h), config.numAttentionHeads, w.qNorm);
+    const keys = heads(step, siteForward(step, layer, w, "k", h), config.numKeyValueHeads, w.kNorm);
+    const values = split(siteForward(step, layer, w, "v", h), config.numKeyValueHeads);
     const fresh = { keys: keys.rotated, values };
     const seen = step.extend?.(layer, fresh) ?? fresh;
     const options = { spans: step.spans, window: config.slidingWindows[layer] as number };
     const { y: o, residuals } = attentionForward(k, q.rotated, seen.keys, seen.values, options);
-    linearForward(k, join(o), w.o, { bias: w.oBias, addTo: y });
+    siteForward(step, layer, w, "o", join(o), y);
     return { qNorm: q.norm, kNorm: keys.norm, attention: residuals };
   });
   return { y, residuals: { norm, h, hooked, ...kept } };
@@ -67,7 +70,7 @@ export async function attentionHalfBackward(
 ): Promise<void> {
   const { k } = step;
   const { h, norm, hooked } = residuals;
-  const reachesWeights = needsInput || attentionIsTrained(w);
+  const wanted = needsInput || isTrained([w.inputNorm]);
   const dh = await backwardBeside(
     k,
     step.hooks.attention,
@@ -75,26 +78,30 @@ export async function attentionHalfBackward(
     hooked,
     h,
     dx,
-    () => reachesWeights ? frozenBackward(step, layer, w, residuals, dx) : null,
+    () => frozenBackward(step, layer, w, residuals, dx, wanted),
   );
-  if (reachesWeights && dh !== null) rmsNormBackward(k, norm, w.inputNorm, dh, { addTo: dx });
+  if (wanted && dh !== null) rmsNormBackward(k, norm, w.inputNorm, dh, { addTo: dx });
 }
 
-/** dy to dh through projections and attention. @mutates grads of w */
+/** dy to dh (when that is wanted) through projections and attention. @mutates grads of w, what the hook trains */
 function frozenBackward(
   step: StepContext,
   layer: number,
   w: LayerWeights,
   { h, qNorm, kNorm, attention }: AttentionHalfResiduals,
   dy: Tensor,
-): Tensor {
-  const { k, config } = step;
-  const dO = linearBackward(k, join(attention.o), w.o, dy, { bias: w.oBias });
+  wanted: boolean,
+): Tensor | null {
+  const { k, config, hooks } = step;
+  const belowAttention = wanted || isTrained([w.qNorm, w.kNorm]) ||
+    (["q", "k", "v"] as const).some((site) => siteIsTrained(w, hooks, site));
+  const dO = siteBackward(step, layer, w, "o", join(attention.o), dy, belowAttention);
+  if (dO === null) return null;
   const options = { spans: step.spans, window: config.slidingWindows[layer] as number };
   const { dq, dk, dv } = attentionBackward(k, attention, split(dO, config.numAttentionHeads), options);
-  const dh = linearBackward(k, h, w.q, headsBackward(step, dq, w.qNorm, qNorm), { bias: w.qBias });
-  linearBackward(k, h, w.k, headsBackward(step, dk, w.kNorm, kNorm), { bias: w.kBias, addTo: dh });
-  return linearBackward(k, h, w.v, join(dv), { bias: w.vBias, addTo: dh });
+  const dh = siteBackward(step, layer, w, "q", h, headsBackward(step, dq, w.qNorm, qNorm), wanted);
+  siteBackward(step, layer, w, "k", h, headsBackward(step, dk, w.kNorm, kNorm), wanted, dh);
+  return siteBackward(step, layer, w, "v", h, join(dv), wanted, dh);
 }
 
 /** Splits a projection (T,heads*Dh) into heads, norms each where the family does, rotates. */

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The feed-forward half of a block: y = x + down(silu(gate(h)) * up(h)) + hook(h), h = norm(x). */
-import { linearBackward, linearForward } from "../ops/linear.ts";
 import { rmsNormBackward, rmsNormForward, type RmsNormResiduals } from "../ops/norm.ts";
 import { swigluBackward, swigluForward } from "../ops/swiglu.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { Hooks } from "./hooks.ts";
+import { siteBackward, siteForward, siteIsTrained } from "./linear_site.ts";
 import type { LayerWeights } from "./model.ts";
 import { backwardBeside, forwardBeside, type Hooked, isTrained, type StepContext } from "./step.ts";
 
@@ -18,9 +19,12 @@ export interface FfnHalfResiduals {
   readonly hooked: Hooked | null;
 }
 
-/** Whether any weight of this half is trained. */
-export function ffnIsTrained(w: LayerWeights): boolean {
-  return isTrained([w.postAttentionNorm, w.gate, w.up, w.down, w.gateBias, w.upBias, w.downBias]);
+const SITES = ["gate", "up", "down"] as const;
+
+/** Whether backward has something to add to in this half: its weights, or what hooks train. */
+export function ffnIsTrained(w: LayerWeights, hooks: Hooks): boolean {
+  return hooks.ffn !== undefined || isTrained([w.postAttentionNorm]) ||
+    SITES.some((site) => siteIsTrained(w, hooks, site));
 }
 
 /** @param x (T,D) read     @param y (T,D) written. @mutates y. @returns residuals, in the arena */
@@ -34,11 +38,11 @@ export async function ffnHalfForward(
   const { k, config } = step;
   const { y: h, residuals: norm } = rmsNormForward(k, x, w.postAttentionNorm, config.rmsNormEps);
   const { hooked, kept } = await forwardBeside(k, step.hooks.ffn, layer, h, y, () => {
-    const gate = linearForward(k, h, w.gate, { bias: w.gateBias });
-    const up = linearForward(k, h, w.up, { bias: w.upBias });
+    const gate = siteForward(step, layer, w, "gate", h);
+    const up = siteForward(step, layer, w, "up", h);
     y.data.set(x.data);
     const mark = k.arena.mark();
-    linearForward(k, swigluForward(k, gate, up), w.down, { bias: w.downBias, addTo: y });
+    siteForward(step, layer, w, "down", swigluForward(k, gate, up), y);
     k.arena.release(mark);
     return { gate, up };
   });
@@ -60,7 +64,7 @@ export async function ffnHalfBackward(
 ): Promise<void> {
   const { k } = step;
   const { h, norm, hooked } = residuals;
-  const reachesWeights = needsInput || ffnIsTrained(w);
+  const wanted = needsInput || isTrained([w.postAttentionNorm]);
   const dh = await backwardBeside(
     k,
     step.hooks.ffn,
@@ -68,22 +72,28 @@ export async function ffnHalfBackward(
     hooked,
     h,
     dx,
-    () => reachesWeights ? frozenBackward(step, w, residuals, dx) : null,
+    () => frozenBackward(step, layer, w, residuals, dx, wanted),
   );
-  if (reachesWeights && dh !== null) rmsNormBackward(k, norm, w.postAttentionNorm, dh, { addTo: dx });
+  if (wanted && dh !== null) rmsNormBackward(k, norm, w.postAttentionNorm, dh, { addTo: dx });
 }
 
-/** dy to dh through the three products. @mutates residuals, grads of w */
+/** dy to dh (when that is wanted) through the three products. @mutates residuals, grads of w, what the hook trains */
 function frozenBackward(
-  { k }: StepContext,
+  step: StepContext,
+  layer: number,
   w: LayerWeights,
   { h, gate, up }: FfnHalfResiduals,
   dy: Tensor,
-): Tensor {
+  wanted: boolean,
+): Tensor | null {
+  const { k, hooks } = step;
+  const trained = (site: typeof SITES[number]): boolean => siteIsTrained(w, hooks, site);
   // Only a trained `down` needs its input again; making it costs less than keeping it.
-  const product = w.down.grad === null ? null : swigluForward(k, gate, up);
-  const dproduct = linearBackward(k, product, w.down, dy, { bias: w.downBias });
+  const product = trained("down") ? swigluForward(k, gate, up) : null;
+  const belowDown = wanted || trained("gate") || trained("up");
+  const dproduct = siteBackward(step, layer, w, "down", product, dy, belowDown);
+  if (dproduct === null) return null;
   const { dgate, dup } = swigluBackward(k, { gate, up }, dproduct, { inPlace: true });
-  const dh = linearBackward(k, h, w.gate, dgate, { bias: w.gateBias });
-  return linearBackward(k, h, w.up, dup, { bias: w.upBias, addTo: dh });
+  const dh = siteBackward(step, layer, w, "gate", h, dgate, wanted);
+  return siteBackward(step, layer, w, "up", h, dup, wanted, dh);
 }

@@ -2,6 +2,7 @@
 /** Where an adapter meets a model. Models call hooks and never import adapters. */
 import type { Awaitable } from "../ops/kernels.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { LinearSite } from "./sites.ts";
 
 /**
  * A hook on a branch site: it sees the normalised input h (T,D) of a half block and adds y (T,D) to that half's output,
@@ -18,8 +19,26 @@ export interface BranchHook<Residuals = unknown> {
   backward(layer: number, residuals: Residuals, h: Tensor, dy: Tensor, dh: Tensor): Awaitable<void>;
 }
 
+/**
+ * A hook on linear sites: it sees the input x (T,I) and the output y (T,O) of a weight. It keeps nothing of its own for
+ * backward, which gets x once more: to compute a thin product again costs less than to keep it in every layer.
+ */
+export interface LinearHook {
+  /** Where it is called, in every layer. */
+  readonly sites: ReadonlySet<LinearSite>;
+  /** Adds its delta to y. @mutates y */
+  forward(layer: number, site: LinearSite, x: Tensor, y: Tensor): void;
+  /**
+   * Accumulates its gradients and adds its share to dx (T,I), which is null when nothing below needs it.
+   *
+   * @param x As given to forward     @param dy (T,O) read     @mutates dx
+   */
+  backward(layer: number, site: LinearSite, x: Tensor, dy: Tensor, dx: Tensor | null): void;
+}
+
 /** Hooks of a model, by site. */
 export interface Hooks {
+  readonly linear?: LinearHook;
   readonly ffn?: BranchHook;
   readonly attention?: BranchHook;
 }

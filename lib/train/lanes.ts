@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where the time of a step goes: the model's lane, the adapter's, the optimizer's. */
-import type { BranchHook, Hooks } from "../models/hooks.ts";
+import type { BranchHook, Hooks, LinearHook } from "../models/hooks.ts";
 import type { Awaitable } from "../ops/kernels.ts";
 
 /** Milliseconds, from any fixed point. */
@@ -17,6 +17,7 @@ export interface LaneTimes {
 /** The same hooks, with the time of every call added to `times`. */
 export function timedHooks(hooks: Hooks, times: LaneTimes, clock: Clock): Hooks {
   return {
+    ...(hooks.linear && { linear: timedLinearHook(hooks.linear, times, clock) }),
     ...(hooks.ffn && { ffn: timedHook(hooks.ffn, times, clock) }),
     ...(hooks.attention && { attention: timedHook(hooks.attention, times, clock) }),
   };
@@ -38,5 +39,18 @@ function timedHook(hook: BranchHook, times: LaneTimes, clock: Clock): BranchHook
   return {
     forward: (layer, h) => timed(() => hook.forward(layer, h)),
     backward: (layer, residuals, h, dy, dh) => timed(() => hook.backward(layer, residuals, h, dy, dh)),
+  };
+}
+
+function timedLinearHook(hook: LinearHook, times: LaneTimes, clock: Clock): LinearHook {
+  const timed = (call: () => void): void => {
+    const start = clock();
+    call();
+    times.inlineMs += clock() - start;
+  };
+  return {
+    sites: hook.sites,
+    forward: (layer, site, x, y) => timed(() => hook.forward(layer, site, x, y)),
+    backward: (layer, site, x, dy, dx) => timed(() => hook.backward(layer, site, x, dy, dx)),
   };
 }

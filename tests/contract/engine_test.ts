@@ -7,12 +7,13 @@ import type { Hooks } from "../../lib/models/hooks.ts";
 import { createKvCache, decodeStep } from "../../lib/models/kv_cache.ts";
 import { loadModel } from "../../lib/models/load.ts";
 import type { Model } from "../../lib/models/model.ts";
+import { LINEAR_SITES } from "../../lib/models/sites.ts";
 import { trainableModel } from "../../lib/models/trainable.ts";
 import { heldBytes } from "../../lib/native/ledger.ts";
 import type { Kernels } from "../../lib/ops/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { assertWithin, MODEL_FIXTURES, modelFixture } from "../fixtures/model_fixture.ts";
-import { probeHook } from "../fixtures/probe_hook.ts";
+import { linearProbeHook, probeHook } from "../fixtures/probe_hook.ts";
 
 /** The same sums in another grouping, in f64, of values of order 1. */
 const REGROUPED = 1e-11;
@@ -74,7 +75,7 @@ for (const name of MODEL_FIXTURES.filter((fixture) => fixture !== "llama_dynamic
     const { dir, batch } = modelFixture(name);
     const kernels = referenceKernels();
     using model = loadModel(dir, kernels);
-    const hooks = { ffn: probeHook(kernels, 0.3, false) };
+    const hooks = { ffn: probeHook(kernels, 0.3, false), linear: linearProbeHook(0.2, LINEAR_SITES) };
     const full = await forwardLogits(model, batch, hooks);
     const vocabulary = model.config.vocabSize;
     const before = heldBytes(kernels.ledger);
@@ -126,9 +127,13 @@ for (const activations of POLICIES) {
       const { dir, batch } = modelFixture("qwen2_tied");
       const kernels = referenceKernels();
       using model = loadModel(dir, kernels);
-      const hooks = { ffn: probeHook(kernels, 0.4, later), attention: probeHook(kernels, -0.2, later) };
+      const hooks = {
+        ffn: probeHook(kernels, 0.4, later),
+        attention: probeHook(kernels, -0.2, later),
+        linear: linearProbeHook(0.1, LINEAR_SITES),
+      };
       await lossAndGradients(model, batch, hooks, { activations, lossScale: 0.5 });
-      for (const hook of [hooks.ffn, hooks.attention]) {
+      for (const hook of Object.values(hooks)) {
         const [scale, step] = [hook.scale, 1e-5];
         const lossAt = async (value: number): Promise<number> => {
           hook.scale = value;
@@ -137,6 +142,28 @@ for (const activations of POLICIES) {
         const difference = (await lossAt(scale + step) - await lossAt(scale - step)) / (2 * step);
         hook.scale = scale;
         // Central differences err by about step^2 times the third derivative, and by rounding / step.
+        assertWithin("dscale", [hook.dscale], [difference], 1e-6 * Math.max(1, Math.abs(difference)));
+      }
+    });
+  }
+}
+
+for (const activations of POLICIES) {
+  for (const site of LINEAR_SITES) {
+    Deno.test(`a hook on ${site} alone gets its gradient with ${activations}, beside trained weights too`, async () => {
+      const { dir, batch } = modelFixture("qwen2_tied");
+      using base = loadModel(dir, referenceKernels());
+      using model = trainableModel(base, (name) => name === "model.layers.1.self_attn.q_proj.bias");
+      const options = { activations, lossScale: 0.5 } as const;
+      for (const runs of [base, model]) {
+        const hook = linearProbeHook(0.1, [site]);
+        await lossAndGradients(runs, batch, { linear: hook }, options);
+        const lossAt = async (value: number): Promise<number> => {
+          hook.scale = value;
+          return 0.5 * (await evaluateLoss(runs, batch, { linear: hook })).lossSum;
+        };
+        const step = 1e-5;
+        const difference = (await lossAt(0.1 + step) - await lossAt(0.1 - step)) / (2 * step);
         assertWithin("dscale", [hook.dscale], [difference], 1e-6 * Math.max(1, Math.abs(difference)));
       }
     });
@@ -180,15 +207,25 @@ for (const activations of POLICIES) {
     const none = () => false;
     assert.deepEqual(await count(none), { data: 0, weight: 0, attention: 0 });
     assert.deepEqual(await count((name) => name === "lm_head.weight"), { data: 1, weight: 1, attention: 0 });
-    // Down, gate and up of the last layer: data of down, gate and up, and of the head.
+    // Data of the head and of down; nothing below the last layer's up needs more.
     assert.deepEqual(await count((name) => name === "model.layers.1.mlp.up_proj.weight"), {
-      data: 4,
+      data: 2,
       weight: 1,
       attention: 0,
     });
     // A hook needs the gradient of its output alone: in the lowest layer no frozen product is run backward.
     const hooks = { ffn: probeHook(kernels, 0.1, false) };
     assert.deepEqual(await count(none, hooks), { data: 1 + 3 + 4, weight: 0, attention: 1 });
+    // Data of the head, of all seven of the upper layer, and of what lies above the site in the lowest layer.
+    for (const [above, site] of (["down", "up", "o", "v"] as const).entries()) {
+      const linear = linearProbeHook(0.1, [site]);
+      const expected = {
+        data: 1 + 7 + ([0, 1, 3, 4][above] as number),
+        weight: 0,
+        attention: site === "v" ? 2 : 1,
+      };
+      assert.deepEqual(await count(none, { linear }), expected, site);
+    }
     assert.deepEqual(await count((name) => name.includes("embed")), {
       data: 1 + 2 * 7,
       weight: 0,

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A product with one of a layer's weights, together with the hook on it: the only place where the two meet. */
+import { linearBackward, linearBackwardWeight, linearForward } from "../ops/linear.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { Hooks } from "./hooks.ts";
+import type { LayerWeights } from "./model.ts";
+import type { LinearSite } from "./sites.ts";
+import { isTrained, type StepContext } from "./step.ts";
+
+/** Whether backward has something to add to at a site: its weight, its bias, or what its hook trains. */
+export function siteIsTrained(w: LayerWeights, hooks: Hooks, site: LinearSite): boolean {
+  return isTrained([w[site], w[`${site}Bias`]]) || hooks.linear?.sites.has(site) === true;
+}
+
+/**
+ * y = x w^T + bias + the hook's delta.
+ *
+ * @param x (T,I) read     @param addTo (T,O) the result is added to it, and it is returned
+ * @returns y (T,O), in the arena. Backward needs x again where {@linkcode siteIsTrained}.
+ */
+export function siteForward(
+  { k, hooks }: StepContext,
+  layer: number,
+  w: LayerWeights,
+  site: LinearSite,
+  x: Tensor,
+  addTo?: Tensor,
+): Tensor {
+  const y = linearForward(k, x, w[site], { bias: w[`${site}Bias`], ...(addTo && { addTo }) });
+  if (hooks.linear?.sites.has(site)) hooks.linear.forward(layer, site, x, y);
+  return y;
+}
+
+/**
+ * Backward of {@linkcode siteForward}.
+ *
+ * @param x (T,I) as given to forward; may be null where nothing is trained     @param dy (T,O) read
+ * @param wanted Whether anything needs dx; nothing is computed for it otherwise
+ * @param addTo (T,I) dx is added to it, and it is returned; null for none
+ * @returns dx (T,I), or null when it is not wanted     @mutates grads of w, what the hook trains
+ * @throws {RangeError} When x is missing where something is trained
+ */
+export function siteBackward(
+  { k, hooks }: StepContext,
+  layer: number,
+  w: LayerWeights,
+  site: LinearSite,
+  x: Tensor | null,
+  dy: Tensor,
+  wanted: boolean,
+  addTo: Tensor | null = null,
+): Tensor | null {
+  const bias = w[`${site}Bias`];
+  const dx = wanted ? linearBackward(k, x, w[site], dy, { bias, ...(addTo && { addTo }) }) : null;
+  if (!wanted) linearBackwardWeight(k, x, w[site], dy, bias);
+  if (hooks.linear?.sites.has(site)) {
+    if (!x) {
+      throw new RangeError(`x of "${w[site].name}" is missing: it has a hook, so forward must keep it`);
+    }
+    hooks.linear.backward(layer, site, x, dy, dx);
+  }
+  return dx;
+}
