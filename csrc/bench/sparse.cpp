@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// Speed of the sparse adapter: milliseconds of each call of a step, its work in GFLOP/s (bytes in GB/s for AdamW), and
+// how that compares with what the machine can do. The fastest round of each; with one thread, time on the processor.
+//
+//   ninja -C build/cpu bench_sparse && build/cpu/bench_sparse [threads] [rounds] [f32|bf16] [DxMxNxrxKxT ...]
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "bench/yardstick.h"
+#include "meft.h"
+
+namespace {
+
+// D hidden, M neurons, N experts, r of them per token, K neurons per token, T tokens.
+struct Shape {
+    int64_t D, M, N, r, K, T;
+};
+
+const Shape kShapes[] = {
+    {1024, 16384, 64, 4, 64, 2048}, {4096, 16384, 64, 4, 64, 1024}, {1024, 4096, 256, 8, 64, 1024}};
+
+void fill_normal(meft_ctx *lane, std::vector<float> &x, int64_t count, uint32_t stream, float std) {
+    x.resize(size_t(count));
+    meft_random_normal(lane, x.data(), count, 1, stream, std);
+}
+
+struct Planes {
+    std::vector<uint16_t> hi;
+    std::vector<int16_t> lo;
+    std::vector<float> m, v;
+    std::vector<int32_t> last_step;
+    Planes(meft_ctx *lane, const Shape &s, uint32_t stream)
+        : hi(size_t(s.M * s.D)), lo(hi.size()), m(hi.size()), v(hi.size()), last_step(size_t(s.M)) {
+        std::vector<float> x;
+        fill_normal(lane, x, s.M * s.D, stream, 0.02f);
+        meft_planes_split(lane, hi.data(), lo.data(), x.data(), s.M * s.D);
+    }
+};
+
+struct Step {
+    Shape s;
+    meft_sparse params = {};
+    Planes keys, values;
+    std::vector<float> gate, h, dy, y, dh, dgate, logits, dots, scores, dkeys, dvalues, lr;
+    std::vector<int32_t> experts, load, offsets, neurons, slots, rows;
+    int64_t pairs = 0, touched = 0, step = 0;
+
+    Step(meft_ctx *lane, const Shape &shape, int32_t compute)
+        : s(shape), keys(lane, s, 1), values(lane, s, 2), lr(1 << 16, 1e-4f) {
+        params = {sizeof params, MEFT_GATE_RAW, MEFT_SCOPE_TOKEN, compute, s.T, s.D, s.M, s.N, s.r, s.K, s.T * s.K};
+        fill_normal(lane, gate, s.N * s.D, 3, 0.1f);
+        fill_normal(lane, h, s.T * s.D, 4, 1);
+        fill_normal(lane, dy, s.T * s.D, 5, 1e-3f);
+        for (auto *x : {&y, &dh}) x->resize(size_t(s.T * s.D));
+        dgate.resize(size_t(s.N * s.D));
+        logits.resize(size_t(s.T * s.N));
+        for (auto *x : {&dots, &scores}) x->resize(size_t(s.T * s.K));
+        for (auto *x : {&dkeys, &dvalues}) x->resize(size_t(s.M * s.D));
+        experts.resize(size_t(s.T * s.r));
+        load.resize(size_t(s.N));
+        offsets.resize(size_t(s.T + 1));
+        neurons.resize(size_t(s.T * s.K));
+        slots.assign(size_t(s.M), -1);
+        rows.resize(size_t(s.M));
+    }
+    void check(meft_ctx *lane, meft_status status) {
+        char text[256];
+        if (status == MEFT_OK) return;
+        meft_error_text(lane, text, sizeof text);
+        std::printf("%s\n", text);
+        std::exit(1);
+    }
+    void run(meft_ctx *lane, int part) {
+        switch (part) {
+            case 0:
+                return check(lane, meft_sparse_route(lane, logits.data(), experts.data(), load.data(), h.data(),
+                                                     gate.data(), &params));
+            case 1:
+                return check(lane, meft_sparse_forward(lane, y.data(), offsets.data(), neurons.data(), dots.data(),
+                                                       scores.data(), &pairs, h.data(), logits.data(), experts.data(),
+                                                       keys.hi.data(), keys.lo.data(), values.hi.data(),
+                                                       values.lo.data(), &params));
+            case 2:
+                std::fill(slots.begin(), slots.end(), -1);
+                touched = 0;
+                return check(lane,
+                             meft_sparse_touch(lane, slots.data(), rows.data(), &touched, neurons.data(), pairs, s.M));
+            case 3:
+                return check(
+                    lane, meft_sparse_backward(lane, dh.data(), dgate.data(), dkeys.data(), dvalues.data(), dy.data(),
+                                               h.data(), logits.data(), experts.data(), offsets.data(), neurons.data(),
+                                               dots.data(), scores.data(), slots.data(), 0, gate.data(), keys.hi.data(),
+                                               keys.lo.data(), values.hi.data(), values.lo.data(), &params));
+            default: update(lane, MEFT_ADAM_LAZY_EXACT);
+        }
+    }
+    void update(meft_ctx *lane, int32_t mode) {
+        const meft_adamw adam = {sizeof adam, mode, ++step, 0.9f, 0.999f, 1e-8f, 0, 1, 0};
+        for (auto *planes : {&keys, &values}) {
+            check(lane, meft_adamw_rows(lane, planes->hi.data(), planes->lo.data(), planes->m.data(), planes->v.data(),
+                                        planes->last_step.data(), (planes == &keys ? dkeys : dvalues).data(),
+                                        rows.data(), lr.data(), touched, s.M, s.D, &adam));
+        }
+    }
+};
+
+void measure(meft_ctx *lane, const Shape &s, int32_t compute, int threads, int rounds) {
+    const char *names[] = {"route", "forward", "touch", "backward", "AdamW of touched rows"};
+    Step step(lane, s, compute);
+    std::vector<double> seconds[5];
+    for (int round = 0; round <= rounds; ++round) {
+        for (int part = 0; part < 5; ++part) {
+            const double start = yardstick::now(threads);
+            step.run(lane, part);
+            if (round > 0) seconds[part].push_back(yardstick::now(threads) - start);
+        }
+    }
+    const double score = 2. * double(s.T * s.r * (s.M / s.N) * s.D), pair = 2. * double(step.pairs * s.D);
+    const double work[] = {2. * double(s.T * s.N * s.D), score + pair, 0, 4 * pair, 0};
+    std::printf("D=%ld M=%ld N=%ld r=%ld K=%ld T=%ld %s: %ld pairs, %ld rows touched\n", long(s.D), long(s.M),
+                long(s.N), long(s.r), long(s.K), long(s.T), compute == MEFT_BF16 ? "bf16" : "f32", long(step.pairs),
+                long(step.touched));
+    double total = 0;
+    for (int part = 0; part < 5; ++part) {
+        const double best = yardstick::least(seconds[part]);
+        total += best;
+        std::printf("  %-22s %8.2f ms", names[part], 1e3 * best);
+        if (work[part] > 0) std::printf("  %7.1f GFLOP/s", 1e-9 * work[part] / best);
+        if (part == 4) std::printf("  %7.1f GB/s", 1e-9 * 2 * 28 * double(step.touched * s.D) / best);
+        std::printf("\n");
+    }
+    std::printf("  %-22s %8.2f ms\n", "whole step", 1e3 * total);
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+    const int threads = argc > 1 ? std::atoi(argv[1]) : 2, rounds = argc > 2 ? std::atoi(argv[2]) : 5;
+    const int32_t compute = argc > 3 && std::strcmp(argv[3], "f32") == 0 ? MEFT_F32 : MEFT_BF16;
+    meft_ctx_params params = {sizeof params, MEFT_TARGET_AUTO, MEFT_GEMM_OWN, threads};
+    char error[256];
+    meft_ctx *lane = meft_ctx_create(&params, error, sizeof error);
+    if (lane == nullptr) return std::printf("%s\n", error), 1;
+    std::printf("%d threads; peak %.0f GFLOP/s f32, %.0f bf16\n", threads,
+                yardstick::peak_gflops(yardstick::Kind::f32, threads),
+                yardstick::peak_gflops(yardstick::Kind::bf16, threads));
+    if (argc < 5) {
+        for (const Shape &shape : kShapes) measure(lane, shape, compute, threads, rounds);
+    }
+    for (int i = 4; i < argc; ++i) {
+        long d[6];
+        if (std::sscanf(argv[i], "%ldx%ldx%ldx%ldx%ldx%ld", d, d + 1, d + 2, d + 3, d + 4, d + 5) != 6) {
+            return std::printf("%s is not DxMxNxrxKxT\n", argv[i]), 1;
+        }
+        measure(lane, {d[0], d[1], d[2], d[3], d[4], d[5]}, compute, threads, rounds);
+    }
+    meft_ctx_destroy(lane);
+    return 0;
+}
