@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rows of a matrix as the sparse adapter's kernels read them: f32, the bf16 plane alone, or both planes joined.
-// row(r) is a place in the row; load(i, lanes) reads its elements from i on as f32, lanes as in each_vector.
+// at(r, c) is a place in row r; load(i, lanes) reads from i elements further on as f32, lanes as in each_vector.
 #pragma once
 
 #include "cpu/split_planes.h"
@@ -25,7 +25,7 @@ struct F32Rows {
         void prefetch(int64_t i) const { __builtin_prefetch(data + i); }
     };
     static constexpr int kLineElements = 16;
-    Row row(int64_t r) const { return {data + r * stride}; }
+    Row at(int64_t r, int64_t c) const { return {data + r * stride + c}; }
 };
 
 struct HighRows {
@@ -41,7 +41,7 @@ struct HighRows {
         void prefetch(int64_t i) const { __builtin_prefetch(hi + i); }
     };
     static constexpr int kLineElements = 32;
-    Row row(int64_t r) const { return {hi + r * stride}; }
+    Row at(int64_t r, int64_t c) const { return {hi + r * stride + c}; }
 };
 
 struct JoinedRows {
@@ -62,7 +62,7 @@ struct JoinedRows {
         }
     };
     static constexpr int kLineElements = 32;
-    Row row(int64_t r) const { return {hi + r * stride, lo + r * stride}; }
+    Row at(int64_t r, int64_t c) const { return {hi + r * stride + c, lo + r * stride + c}; }
 };
 
 // Keys or values of an adapter.

@@ -54,21 +54,21 @@ struct Terms {
 template <int kVectors, class Rows, class Lanes>
 inline void sum_tile(float *out, const Terms<Rows> &terms, int64_t first, int64_t last, int64_t column, bool written,
                      Lanes lanes) {
-    constexpr int64_t kAhead = 4;  // rows are scattered: the hardware does not guess them
+    constexpr int64_t kAhead = 4;  // rows that are not packed lie scattered: the hardware does not guess them
     vf sums[kVectors];
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) sums[v] = written ? zero() : load(out + v * kLanes, lanes);
     for (int64_t i = first; i < last; ++i) {
-        if (kVectors > 1 && i + kAhead < last) {
-            const auto next = terms.rows.row(terms.index[i + kAhead]);
+        if (kVectors == kSumVectors && i + kAhead < last) {
+            const auto next = terms.rows.at(terms.index[i + kAhead], column);
 #pragma GCC unroll 16
-            for (int v = 0; v < kVectors * kLanes; v += Rows::kLineElements) next.prefetch(column + v);
+            for (int v = 0; v < kVectors * kLanes; v += Rows::kLineElements) next.prefetch(v);
         }
-        const auto row = terms.rows.row(terms.index[i]);
+        const auto row = terms.rows.at(terms.index[i], column);
         const vf weight = set1(terms.weight[i]);
 #pragma GCC unroll 16
         for (int v = 0; v < kVectors; ++v) {
-            sums[v] = fma(weight, row.load(column + v * kLanes, lanes), sums[v]);
+            sums[v] = fma(weight, row.load(v * kLanes, lanes), sums[v]);
         }
     }
 #pragma GCC unroll 16
@@ -94,10 +94,11 @@ inline void sum_row(float *out, const Terms<Rows> &terms, int64_t first, int64_t
 }
 
 // out (T,columns) += sums over the pairs, index and weight by pair. Expert outer, column tile inner: a tile of an
-// expert's rows stays in cache while its tokens pass. Tasks own columns and tokens, so no two write the same element.
+// expert's rows stays in L2 while its tokens pass. Tasks own columns and tokens, so no two write the same element.
 template <class Rows>
 void add_pair_sums(meft_ctx &lane, float *out, int64_t columns, const Terms<Rows> &terms, const PairSegments &segments,
                    int64_t experts) {
+    constexpr int64_t kAhead = 4;  // segments: their elements of out lie scattered too
     const int64_t tiles = (columns + kSumColumns - 1) / kSumColumns;
     const int64_t across = tiles < lane.threads ? tiles : lane.threads;
     const int64_t width = (tiles + across - 1) / across * kSumColumns;
@@ -111,9 +112,12 @@ void add_pair_sums(meft_ctx &lane, float *out, int64_t columns, const Terms<Rows
             while (from < to && from->token < low) ++from;
             while (to > from && to[-1].token >= high) --to;
             each_sum_tile(begin, end, [&](int64_t column, auto vectors, auto lanes) {
+                constexpr int kVectors = decltype(vectors)::value;
                 for (const PairSegment *s = from; s < to; ++s) {
-                    sum_tile<decltype(vectors)::value>(out + s->token * columns + column, terms, s->first, s->last,
-                                                       column, false, lanes);
+                    const float *next = out + (s + kAhead < to ? s[kAhead].token : s->token) * columns + column;
+                    for (int v = 0; v < kVectors; ++v) __builtin_prefetch(next + v * kLanes, 1);
+                    sum_tile<kVectors>(out + s->token * columns + column, terms, s->first, s->last, column, false,
+                                       lanes);
                 }
             });
         }

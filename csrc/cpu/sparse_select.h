@@ -47,26 +47,32 @@ inline int64_t chosen_count(const SelectInput &input, const Candidates &candidat
     return count < input.params->top_k ? count : input.params->top_k;
 }
 
-// Calls body(neuron, dot, score) for a token's top K, neurons increasing. keys: k_e * room, scratch.
+// Calls body(neuron, dot, score) for a token's top K, neurons increasing. scores: k_e * room, scratch.
 template <class Body>
-void each_chosen(const SelectInput &input, const Candidates &candidates, int64_t token, int32_t *keys, Body &&body) {
-    const int64_t active = input.params->active_experts, first = token * active;
+void each_chosen(const SelectInput &input, const Candidates &candidates, int64_t token, float *scores, Body &&body) {
+    const int64_t active = input.params->active_experts, top_k = input.params->top_k;
+    const int64_t first = token * active;
     int64_t total = 0;
     for (int64_t i = first; i < first + active; ++i) {
-        const float factor = input.gate.at(token, input.experts[i]);
+        const vf factor = set1(input.gate.at(token, input.experts[i]));
         const float *dots = candidates.dots + i * candidates.room;
-        for (int32_t c = 0; c < candidates.counts[i]; ++c) keys[total++] = ordered_key(gated(factor, dots[c]));
+        each_vector(0, candidates.counts[i], [&](int64_t c, auto lanes) {
+            store(scores + total + c, gated(factor, load(dots + c, lanes)), lanes);
+        });
+        total += candidates.counts[i];
     }
-    TopCut cut = {INT32_MIN, total};
-    if (total > input.params->top_k) cut = top_cut(keys, int32_t(total), int32_t(input.params->top_k));
-    total = 0;
-    for (int64_t i = first; i < first + active; ++i) {
-        for (int32_t c = 0; c < candidates.counts[i]; ++c) {
-            const int32_t key = keys[total++];
-            if (!cut.keeps(key)) continue;
-            body(candidates.neurons[i * candidates.room + c], candidates.dots[i * candidates.room + c],
-                 bits_float(uint32_t(ordered_bits(key))));
-        }
+    TopCut cut = {-HUGE_VALF, 0};
+    if (total > top_k) cut = top_cut(scores, total, top_k);
+    for (int64_t i = first; i < first + active; scores += candidates.counts[i++]) {
+        const float *dots = candidates.dots + i * candidates.room;
+        const int32_t *neurons = candidates.neurons + i * candidates.room;
+        each_vector(0, candidates.counts[i], [&](int64_t c, auto lanes) {
+            uint32_t mask = cut.keep(load(scores + c, lanes), lane_mask(lanes));
+            for (; mask != 0; mask &= mask - 1) {
+                const int64_t at = c + __builtin_ctz(mask);
+                body(neurons[at], dots[at], scores[at]);
+            }
+        });
     }
 }
 

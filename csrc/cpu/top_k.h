@@ -10,76 +10,94 @@
 namespace meft {
 namespace MEFT_TARGET_NS {
 
-// Signed integers that are ordered as the floats are, -0 below +0. Undoes itself.
-inline int32_t ordered_bits(int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); }
-inline int32_t ordered_key(float x) { return ordered_bits(int32_t(float_bits(x))); }
-
 // gate * dot with both zeros made +0, so that they tie.
 inline float gated(float gate, float dot) { return gate * dot + 0.f; }
 inline vf gated(vf gate, vf dot) { return add(mul(gate, dot), zero()); }
 
-// Which keys of a list stay: those above `key`, and of those equal to it the first `ties`.
-struct TopCut {
-    int32_t key;
-    int64_t ties;
-    bool keeps(int32_t candidate) { return candidate > key || (candidate == key && ties-- > 0); }
-};
-
-inline int32_t count_above(const int32_t *keys, int32_t count, int32_t bound) {
-    int32_t above = 0;
-    for (int32_t i = 0; i < count; ++i) above += keys[i] > bound;
-    return above;
-}
-
-// The cut that keeps exactly `keep` of count keys, 0 < keep <= count.
-inline TopCut top_cut(const int32_t *keys, int32_t count, int32_t keep) {
-    int32_t least = keys[0], most = keys[0];
-    for (int32_t i = 1; i < count; ++i) {
-        least = keys[i] < least ? keys[i] : least;
-        most = keys[i] > most ? keys[i] : most;
-    }
-    // At most keep - 1 keys lie above high, at least keep above low; so the keep-th largest is in (low, high].
-    int64_t low = int64_t(least) - 1, high = most;
-    while (high - low > 1) {
-        const int64_t middle = low + (high - low) / 2;
-        const int32_t above = count_above(keys, count, int32_t(middle));
-        if (above == keep) return {int32_t(middle), 0};
-        (above > keep ? low : high) = middle;
-    }
-    return {int32_t(high), keep - count_above(keys, count, int32_t(high))};
-}
-
-// Bit i is set where lane i of a is greater than that of b.
+// Bit i of a mask stands for lane i: those where a > b; 32-bit lanes first, first + 1, ..; the marked lanes of x
+// written one after the other, kLanes of room needed (in a register first: vpcompress to memory is microcoded on Zen
+// 4).
 #if defined(__AVX512F__)
 inline uint32_t lanes_greater(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
-#elif defined(__AVX2__)
+inline vf lanes_from(int32_t first) {
+    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_set1_epi32(first), lane));
+}
+inline void store_marked(float *out, vf x, uint32_t mask) { store(out, _mm512_maskz_compress_ps(__mmask16(mask), x)); }
+#else
+#if defined(__AVX2__)
 inline uint32_t lanes_greater(vf a, vf b) { return uint32_t(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ))); }
+inline vf lanes_from(int32_t first) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_set1_epi32(first), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)));
+}
 #else
 inline uint32_t lanes_greater(vf a, vf b) {
     return uint32_t(a[0] > b[0]) | uint32_t(a[1] > b[1]) << 1 | uint32_t(a[2] > b[2]) << 2 | uint32_t(a[3] > b[3]) << 3;
 }
+inline vf lanes_from(int32_t first) { return (vf)(vi{first, first + 1, first + 2, first + 3}); }
 #endif
-
-// Appends the lanes of x whose bit is set, with their ids first + lane. Room for kLanes elements is needed.
-inline int32_t append_lanes(float *values, int32_t *ids, vf x, uint32_t mask, int32_t first) {
-#if defined(__AVX512F__)
-    // Compressing in a register: vpcompress to memory is microcoded on Zen 4.
-    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    const __m512i id = _mm512_add_epi32(_mm512_set1_epi32(first), lane);
-    _mm512_storeu_ps(values, _mm512_maskz_compress_ps(__mmask16(mask), x));
-    _mm512_storeu_si512(ids, _mm512_maskz_compress_epi32(__mmask16(mask), id));
-    return __builtin_popcount(mask);
-#else
+inline void store_marked(float *out, vf x, uint32_t mask) {
     float lanes[kLanes];
     store(lanes, x);
-    int32_t count = 0;
-    for (; mask != 0; mask &= mask - 1, ++count) {
-        const int lane = __builtin_ctz(mask);
-        values[count] = lanes[lane];
-        ids[count] = first + lane;
-    }
-    return count;
+    for (; mask != 0; mask &= mask - 1) std::memcpy(out++, lanes + __builtin_ctz(mask), sizeof(float));
+}
 #endif
+
+inline uint32_t lane_mask(All) { return uint32_t((uint64_t(1) << kLanes) - 1); }
+inline uint32_t lane_mask(First lanes) { return (1u << lanes.n) - 1; }
+
+// Which scores of a list stay: those above `bound`, and of those equal to it the first `ties`.
+struct TopCut {
+    float bound;
+    int64_t ties;
+
+    // The lanes of x that stay, among those marked in `lanes`; vectors must come in order.
+    uint32_t keep(vf x, uint32_t lanes) {
+        const uint32_t above = lanes_greater(x, set1(bound)) & lanes;
+        if (ties == 0) return above;
+        uint32_t equal = lanes & ~above & ~lanes_greater(set1(bound), x);
+        while (__builtin_popcount(equal) > ties) equal &= ~(1u << (31 - __builtin_clz(equal)));
+        ties -= __builtin_popcount(equal);
+        return above | equal;
+    }
+};
+
+// Signed integers that are ordered as the floats are, -0 below +0. Undoes itself.
+inline int32_t ordered_bits(int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); }
+inline int32_t ordered_key(float x) { return ordered_bits(int32_t(float_bits(x))); }
+inline float key_float(int64_t key) { return bits_float(uint32_t(ordered_bits(int32_t(key)))); }
+
+inline int64_t count_above(const float *scores, int64_t count, float bound) {
+    int64_t above = 0;
+    each_vector(0, count, [&](int64_t i, auto lanes) {
+        above += __builtin_popcount(lanes_greater(load(scores + i, lanes), set1(bound)) & lane_mask(lanes));
+    });
+    return above;
+}
+
+// The cut that keeps exactly `keep` of count scores, 0 < keep <= count. No score is NaN or -0.
+inline TopCut top_cut(const float *scores, int64_t count, int64_t keep) {
+    vf most_lanes = set1(scores[0]), least_lanes = set1(scores[0]);
+    int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) {
+        most_lanes = max(most_lanes, load(scores + i));
+        least_lanes = min(least_lanes, load(scores + i));
+    }
+    float most = max_of(most_lanes), least = -max_of(sub(zero(), least_lanes));
+    for (; i < count; ++i) {
+        most = scores[i] > most ? scores[i] : most;
+        least = scores[i] < least ? scores[i] : least;
+    }
+    // Fewer than `keep` scores lie above high, at least `keep` above low: the keep-th largest is in (low, high].
+    int64_t low = int64_t(ordered_key(least + 0.f)) - 1, high = ordered_key(most);
+    while (high - low > 1) {
+        const int64_t middle = low + (high - low) / 2;
+        const int64_t above = count_above(scores, count, key_float(middle));
+        if (above == keep) return {key_float(middle), 0};
+        (above > keep ? low : high) = middle;
+    }
+    const float bound = key_float(high);
+    return {bound, keep - count_above(scores, count, bound)};
 }
 
 // What all filters of a call share.
@@ -87,7 +105,7 @@ struct FilterPlan {
     int32_t keep;   // k
     int32_t room;   // elements of a filter's buffers
     float floor;    // only scores above it count
-    int32_t *keys;  // room, scratch of one thread
+    float *scores;  // room, scratch of one thread
 
     static int32_t room_for(int64_t keep, int64_t candidates) {
         const int64_t enough = keep + 64 > 2 * keep ? keep + 64 : 2 * keep;
@@ -106,16 +124,21 @@ struct TopFilter {
     // Cuts the buffer to k and raises the threshold. What ties with it later has a higher id and loses.
     void cut(const FilterPlan &plan) {
         if (count <= plan.keep) return;
-        for (int32_t i = 0; i < count; ++i) plan.keys[i] = ordered_key(gated(gate, dots[i]));
-        TopCut top = top_cut(plan.keys, count, plan.keep);
-        threshold = bits_float(uint32_t(ordered_bits(top.key)));
-        int32_t kept = 0;
-        for (int32_t i = 0; i < count; ++i) {
-            dots[kept] = dots[i];
-            ids[kept] = ids[i];
-            kept += top.keeps(plan.keys[i]);
-        }
-        count = kept;
+        float *scores = plan.scores, *id_lanes = reinterpret_cast<float *>(ids);
+        const int64_t all = count;
+        each_vector(0, all,
+                    [&](int64_t i, auto lanes) { store(scores + i, gated(set1(gate), load(dots + i, lanes)), lanes); });
+        TopCut top = top_cut(scores, all, plan.keep);
+        threshold = top.bound;
+        int64_t kept = 0;
+        each_vector(0, all, [&](int64_t i, auto lanes) {
+            const uint32_t mask = top.keep(load(scores + i, lanes), lane_mask(lanes));
+            const vf dot = load(dots + i, lanes), id = load(id_lanes + i, lanes);
+            store_marked(dots + kept, dot, mask);
+            store_marked(id_lanes + kept, id, mask);
+            kept += __builtin_popcount(mask);
+        });
+        count = int32_t(kept);
     }
 
     // Offers n neurons from id `first` on. Lanes of `tainted` become NaN when a score is not finite.
@@ -125,14 +148,12 @@ struct TopFilter {
             tainted = fma(z, zero(), tainted);
             const uint32_t mask = lanes_greater(z, set1(threshold)) & lane_mask(lanes);
             if (mask == 0) return;
-            count += append_lanes(dots + count, ids + count, x, mask, first + int32_t(i));
+            store_marked(dots + count, x, mask);
+            store_marked(reinterpret_cast<float *>(ids + count), lanes_from(first + int32_t(i)), mask);
+            count += __builtin_popcount(mask);
             if (count + kLanes > plan.room) cut(plan);
         });
     }
-
-private:
-    static uint32_t lane_mask(All) { return ~0u; }
-    static uint32_t lane_mask(First lanes) { return (1u << lanes.n) - 1; }
 };
 
 }  // namespace MEFT_TARGET_NS

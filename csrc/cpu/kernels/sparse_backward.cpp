@@ -36,7 +36,7 @@ void dot_pairs(float *dots, const float *x, const Rows &rows, const int32_t *ind
 #pragma GCC unroll 4
     for (int i = 0; i < kRows; ++i) {
         sums[i] = zero();
-        row[i] = rows.row(index[i]);
+        row[i] = rows.at(index[i], 0);
     }
     each_vector(begin, end, [&](int64_t c, auto lanes) {
         const vf column = load(x + c, lanes);
@@ -141,24 +141,28 @@ PairsByNeuron sort_by_neuron(meft_ctx &lane, Workspace::Frame &frame, const Back
     return sorted;
 }
 
-void row_gradients(meft_ctx &lane, const BackwardCall &call, const SparseGradients &gradients, const float *dy,
-                   const float *h) {
-    Workspace::Frame frame(lane.workspace);
-    const int64_t hidden = call.params->hidden;
-    const PairsByNeuron sorted = sort_by_neuron(lane, frame, call);
-    const Terms<F32Rows> value_terms = {{dy, hidden}, sorted.tokens, sorted.scores};
-    const Terms<F32Rows> key_terms = {{h, hidden}, sorted.tokens, sorted.ddots};
-    parallel_chunks(lane, call.params->neurons, kRowsPerTask, [&](int64_t begin, int64_t end, int32_t) {
+// Row gradients of one matrix: row j gets the sum over its pairs of weight * from_token.
+void add_row_gradients(meft_ctx &lane, float *rows, const SparseGradients &gradients, const PairsByNeuron &sorted,
+                       const float *weights, const float *from, const meft_sparse &params) {
+    const Terms<F32Rows> terms = {{from, params.hidden}, sorted.tokens, weights};
+    parallel_chunks(lane, params.neurons, kRowsPerTask, [&](int64_t begin, int64_t end, int32_t) {
         for (int64_t j = begin; j < end; ++j) {
             const int64_t first = sorted.starts[j], last = sorted.starts[j + 1];
             if (first == last) continue;
             const int64_t slot = gradients.slots[j];
-            const bool written = slot >= gradients.first_new_slot;
-            sum_row(gradients.dvalues + slot * hidden, value_terms, first, last, hidden, written);
-            if (gradients.dkeys == nullptr) continue;
-            sum_row(gradients.dkeys + slot * hidden, key_terms, first, last, hidden, written);
+            sum_row(rows + slot * params.hidden, terms, first, last, params.hidden, slot >= gradients.first_new_slot);
         }
     });
+}
+
+// Values, then keys: a pass reads dy or h of an expert's tokens, which then stay in L2 for the expert's other neurons.
+void row_gradients(meft_ctx &lane, const BackwardCall &call, const SparseGradients &gradients, const float *dy,
+                   const float *h) {
+    Workspace::Frame frame(lane.workspace);
+    const PairsByNeuron sorted = sort_by_neuron(lane, frame, call);
+    add_row_gradients(lane, gradients.dvalues, gradients, sorted, sorted.scores, dy, *call.params);
+    if (gradients.dkeys == nullptr) return;
+    add_row_gradients(lane, gradients.dkeys, gradients, sorted, sorted.ddots, h, *call.params);
 }
 
 // ---- the router

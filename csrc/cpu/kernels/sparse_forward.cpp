@@ -29,11 +29,11 @@ int64_t fire_own(meft_ctx &lane, Workspace::Frame &frame, uint8_t *tainted, cons
         pairs.offsets[t + 1] = pairs.offsets[t] + int32_t(chosen_count(input, candidates, t));
     }
     const int64_t room = candidates.room * input.params->active_experts;
-    int32_t *keys = frame.take<int32_t>(lane.threads * room);
+    float *scores = frame.take<float>(lane.threads * room);
     parallel_chunks(lane, tokens, kTokensPerTask, [&](int64_t begin, int64_t end, int32_t thread) {
         for (int64_t t = begin; t < end; ++t) {
             int64_t p = pairs.offsets[t];
-            each_chosen(input, candidates, t, keys + thread * room, [&](int32_t neuron, float dot, float score) {
+            each_chosen(input, candidates, t, scores + thread * room, [&](int32_t neuron, float dot, float score) {
                 pairs.neurons[p] = neuron;
                 pairs.dots[p] = dot;
                 pairs.scores[p++] = score;

@@ -14,17 +14,15 @@ namespace {
 constexpr int64_t kTokensPerTask = 32;
 constexpr int64_t kWideTokens = 192;  // from here on packing W_g pays; below, packing the tokens
 
-// The `active` largest logits, ties to the lowest expert, in increasing order. NaN ranks below everything, so that the
+// The `active` largest logits, ties to the lowest expert, in increasing order. NaN counts as -infinity, so that the
 // choice is defined; the forward pass turns such a token's output into NaN.
-void choose_experts(int32_t *chosen, const float *logits, int32_t *keys, int32_t experts, int32_t active) {
-    for (int32_t e = 0; e < experts; ++e) {
-        keys[e] = logits[e] == logits[e] ? ordered_key(logits[e] + 0.f) : INT32_MIN;
-    }
-    TopCut cut = top_cut(keys, experts, active);
-    int32_t count = 0;
-    for (int32_t e = 0; e < experts; ++e) {
-        if (cut.keeps(keys[e])) chosen[count++] = e;
-    }
+void choose_experts(int32_t *chosen, const float *logits, float *scores, int64_t experts, int64_t active) {
+    for (int64_t e = 0; e < experts; ++e) scores[e] = logits[e] == logits[e] ? logits[e] + 0.f : -HUGE_VALF;
+    TopCut cut = top_cut(scores, experts, active);
+    each_vector(0, experts, [&](int64_t e, auto lanes) {
+        uint32_t mask = cut.keep(load(scores + e, lanes), lane_mask(lanes));
+        for (; mask != 0; mask &= mask - 1) *chosen++ = int32_t(e) + __builtin_ctz(mask);
+    });
 }
 
 void route(meft_ctx &lane, float *logits, int32_t *experts, int32_t *expert_tokens, const float *h,
@@ -41,11 +39,10 @@ void route(meft_ctx &lane, float *logits, int32_t *experts, int32_t *expert_toke
         wide_product<F32>(lane, {logits, count, rows, false, gate, true, tokens, count, hidden, false});
     }
     Workspace::Frame frame(lane.workspace);
-    int32_t *keys = frame.take<int32_t>(lane.threads * count);
+    float *scores = frame.take<float>(lane.threads * count);
     parallel_chunks(lane, tokens, kTokensPerTask, [&](int64_t begin, int64_t end, int32_t thread) {
         for (int64_t t = begin; t < end; ++t) {
-            choose_experts(experts + t * active, logits + t * count, keys + thread * count, int32_t(count),
-                           int32_t(active));
+            choose_experts(experts + t * active, logits + t * count, scores + thread * count, count, active);
         }
     });
     for (int64_t i = 0; i < tokens * active; ++i) ++expert_tokens[experts[i]];

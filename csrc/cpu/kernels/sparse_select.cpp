@@ -108,7 +108,7 @@ Scratch<Compute> make_scratch(Workspace::Frame &frame, const SelectInput &input,
         scratch.filters[t].ids = ids + t * plan.room;
     }
     scratch.plan = plan;
-    scratch.plan.keys = frame.take<int32_t>(plan.room);
+    scratch.plan.scores = frame.take<float>(plan.room);
     return scratch;
 }
 

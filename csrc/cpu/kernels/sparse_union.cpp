@@ -26,10 +26,10 @@ Union unite(meft_ctx &lane, Workspace::Frame &frame, const SelectInput &input, c
     uint8_t *selected = frame.take<uint8_t>(params.neurons);
     std::memset(selected, 0, size_t(params.neurons));
     const int64_t room = candidates.room * params.active_experts;
-    int32_t *keys = frame.take<int32_t>(lane.threads * room);
+    float *scores = frame.take<float>(lane.threads * room);
     parallel_chunks(lane, params.tokens, kTokensPerTask, [&](int64_t begin, int64_t end, int32_t thread) {
         for (int64_t t = begin; t < end; ++t) {
-            each_chosen(input, candidates, t, keys + thread * room, [&](int32_t neuron, float, float) {
+            each_chosen(input, candidates, t, scores + thread * room, [&](int32_t neuron, float, float) {
                 __atomic_store_n(selected + neuron, uint8_t(1), __ATOMIC_RELAXED);
             });
         }
