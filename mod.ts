@@ -47,6 +47,7 @@ export { train, type TrainEvent, type TrainOptions, type TrainResult } from "./l
 export { accumulate, NonFiniteError, type StepMetrics, trainStep, update } from "./lib/train/step.ts";
 export { flushState, init, type TrainState } from "./lib/train/state.ts";
 export { loadAdapter, saveAdapter } from "./lib/train/adapters.ts";
+export { mergeAdapter, type MergeOptions, type MergeReport } from "./lib/train/merge.ts";
 export { clipFactor, globalNorm } from "./lib/optim/clip.ts";
 
 // Answers and scores.

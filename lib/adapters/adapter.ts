@@ -38,6 +38,8 @@ export interface Adapter {
   /** Every mode and size. */
   readonly config: JsonObject;
   readonly sites: readonly Site[];
+  /** Why the adapter cannot be folded into the model's weights, as a sentence; absent when `merge` can do that. */
+  readonly mergeRefusal?: string;
   /** @param tokensPerStep Tokens of one optimizer step at most; 0 when nothing is trained */
   sizes(model: Model, tokensPerStep: number): AdapterSizes;
   /**
@@ -58,9 +60,11 @@ export interface AdapterParams {
   attach(k: Kernels, options?: AttachOptions): Attachment;
   /**
    * The model's weights with the adapter folded in, one change a tensor; tensors that are not named stay as they are.
-   * Absent when the adapter is no change of weights.
+   * Absent when the adapter is no change of weights: then its `mergeRefusal` says why.
    */
   merge?(k: Kernels): Iterable<WeightChange>;
+  /** Fields of `config.json` that merging changes; none when absent. */
+  readonly mergedConfig?: JsonObject;
   /** Mean over the layers of the neurons that fired since the gradients were cleared. */
   activeNeurons(): number;
   /** Takes the memory out of the ledger. The parameters must not be used any more. */
@@ -71,7 +75,12 @@ export interface AdapterParams {
 export interface WeightChange {
   /** The tensor's name in the checkpoint. */
   readonly name: string;
-  /** @param weights The tensor, widened to floats: W becomes W'. @mutates weights */
+  /** What the tensor grows to; absent when it keeps its shape. */
+  readonly shape?: readonly number[];
+  /**
+   * @param weights The tensor, widened to floats: W becomes W'. Grown, it holds the old values in its first rows and
+   *   columns and zeros beside them; a tensor that the checkpoint lacks is all zeros. @mutates weights
+   */
   apply(weights: Floats): void;
 }
 

@@ -15,6 +15,7 @@ import type { Tensor, Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
 import { layerTensorName } from "./adapter.ts";
 import { weightParameter } from "./full.ts";
+import { type KeysAndValues, widening, wideningRefusal } from "./widening.ts";
 
 /** Choices of the parallel adapter. */
 export interface ParallelOptions {
@@ -26,13 +27,6 @@ export interface ParallelOptions {
 
 /** Names of all options. */
 const OPTION_NAMES = ["neurons", "initStd"];
-
-interface ParallelLayer {
-  /** (R,D): row j is key j. */
-  readonly keys: Weight;
-  /** (R,D): row j is value j, so that y = z values is the data-backward product of this weight. */
-  readonly values: Weight;
-}
 
 /** The parallel adapter for a model. */
 export function parallelAdapter(options: ParallelOptions, model: ModelConfig): Resolved {
@@ -48,6 +42,7 @@ export function parallelAdapter(options: ParallelOptions, model: ModelConfig): R
     kind: "parallel",
     config: { neurons, initStd },
     sites: ["ffn"],
+    ...wideningRefusal(model),
     sizes: (model, tokensPerStep) => parallelSizes(neurons, model, tokensPerStep),
     create: (k, model, tokensPerStep) => createParallel(k, adapter, neurons, initStd, model, tokensPerStep),
   };
@@ -79,7 +74,7 @@ function createParallel(
     const grad = tokensPerStep > 0 ? k.floats(data.length) : null;
     return { name, dtype: k.float, rows: neurons, cols: model.config.hiddenSize, data, mapped: null, grad };
   };
-  const layers = Array.from({ length: model.config.numHiddenLayers }, (_, layer): ParallelLayer => ({
+  const layers = Array.from({ length: model.config.numHiddenLayers }, (_, layer): KeysAndValues => ({
     keys: weight(layerTensorName(layer, "keys")),
     values: weight(layerTensorName(layer, "values")),
   }));
@@ -94,6 +89,7 @@ function createParallel(
         weightParameter(values).data.fill(0);
       }),
     attach: (k) => ({ hooks: { ffn: branchHook(k, layers) }, model }),
+    ...(adapter.mergeRefusal === undefined ? widening(model.config, layers) : {}),
     activeNeurons: () => neurons,
     release: () => accountWeights(k, weights, -1),
   };
@@ -109,9 +105,9 @@ function accountWeights(k: Kernels, weights: readonly Weight[], sign: 1 | -1): v
 
 function branchHook(
   k: Kernels,
-  layers: readonly ParallelLayer[],
+  layers: readonly KeysAndValues[],
 ): BranchHook<{ readonly z: Tensor }> {
-  const at = (layer: number): ParallelLayer => {
+  const at = (layer: number): KeysAndValues => {
     const found = layers[layer];
     if (!found) {
       throw new RangeError(`The adapter has ${layers.length} layers, the model asks for layer ${layer}`);

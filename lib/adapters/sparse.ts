@@ -35,6 +35,9 @@ export function sparseAdapter(options: SparseOptions, model: ModelConfig): Resol
     kind: "sparse",
     config: { ...settings },
     sites: ["ffn"],
+    mergeRefusal: settings.scope === "token"
+      ? "each token chooses neurons of its own (top-K among its experts), which no fixed matrix does"
+      : "the neurons of a token are chosen by the tokens beside it (top-K over the micro-batch), which no fixed matrix does",
     sizes: (model, tokensPerStep) => sparseSizes(settings, model, tokensPerStep),
     create: (k, model, tokensPerStep) => createSparse(k, adapter, settings, model, tokensPerStep),
   };

@@ -3,9 +3,10 @@
 import { DOCTOR } from "./doctor_command.ts";
 import { EVALUATE } from "./evaluate_command.ts";
 import { GENERATE } from "./generate_command.ts";
+import { MERGE } from "./merge_command.ts";
 import { PREVIEW } from "./preview_command.ts";
 import type { CommandSpec } from "./program.ts";
 import { TRAIN } from "./train_command.ts";
 
 /** All commands, in the order of the README. */
-export const COMMANDS: readonly CommandSpec[] = [TRAIN, EVALUATE, GENERATE, PREVIEW, DOCTOR];
+export const COMMANDS: readonly CommandSpec[] = [TRAIN, EVALUATE, GENERATE, PREVIEW, MERGE, DOCTOR];

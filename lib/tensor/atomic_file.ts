@@ -59,7 +59,7 @@ async function removeIfThere(path: string): Promise<void> {
 }
 
 /** A rename is durable once its folder is synced. */
-async function syncFolder(folder: string): Promise<void> {
+export async function syncFolder(folder: string): Promise<void> {
   using handle = await Deno.open(folder, { read: true });
   await handle.sync();
 }

@@ -87,7 +87,8 @@ const FLOAT_VALUES: Readonly<Record<string, "as stored" | ((half: number) => num
   f16: f16ToFloat,
 };
 
-function readBytes(entry: TensorEntry): Uint8Array<ArrayBuffer> {
+/** The bytes of a tensor, as stored. */
+export function readBytes(entry: TensorEntry): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(entry.bytes);
   const file = openForReading(entry.path);
   try {

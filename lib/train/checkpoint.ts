@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { throwIfAny, UserError } from "../core/errors.ts";
 import { isJsonObject, type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
 import type { DataPosition } from "../data/batches.ts";
-import { asRoomError, writeTextAtomically } from "../tensor/atomic_file.ts";
+import { asRoomError, syncFolder, writeTextAtomically } from "../tensor/atomic_file.ts";
 import { writeSafetensors } from "../tensor/write_safetensors.ts";
 import { arrayBytes, optimizerArrays, parameterArrays, readArraysInto } from "./checkpoint_tensors.ts";
 import { assertRoom, freeBytes } from "./disk.ts";
@@ -195,10 +195,4 @@ async function removeOld(folder: string, limit: number | null): Promise<void> {
   for (const { path } of (await listCheckpoints(folder)).slice(0, -limit)) {
     await Deno.remove(path, { recursive: true });
   }
-}
-
-/** A rename is durable once its folder is synced. */
-async function syncFolder(folder: string): Promise<void> {
-  using handle = await Deno.open(folder, { read: true });
-  await handle.sync();
 }

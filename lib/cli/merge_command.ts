@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+/** `deno task merge`: folds an adapter into its model and writes a plain Hugging Face checkpoint. */
+import { throwIfAny } from "../core/errors.ts";
+import { formatBytes } from "../report/format.ts";
+import { formatTable } from "../report/table.ts";
+import { mergeAdapter } from "../train/merge.ts";
+import type { MergedDType } from "../train/merged_checkpoint.ts";
+import { warningOnOtherBase } from "./adapter_session.ts";
+import type { FlagValues } from "./flags.ts";
+import type { Output } from "./output.ts";
+import { type CommandSpec, EXIT } from "./program.ts";
+
+const NEEDED = ["model", "adapter", "out"] as const;
+
+async function run(values: FlagValues, output: Output): Promise<number> {
+  throwIfAny(
+    "The command line of merge",
+    NEEDED.filter((name) => values[name] === undefined).map((name) => `--${name} is needed`),
+  );
+  const dtype = (values.dtype ?? "base") as MergedDType | "base";
+  const report = await mergeAdapter({
+    model: values.model as string,
+    adapter: values.adapter as string,
+    out: values.out as string,
+    dtype: dtype === "base" ? null : dtype,
+    ...(typeof values.threads === "number" ? { threads: values.threads } : {}),
+    ...warningOnOtherBase(values),
+  });
+  const { comparison } = report;
+  output.line(formatTable([
+    ["merged", ""],
+    ["tensors", `${report.changedTensors} of ${report.tensors} changed`],
+    ["size", formatBytes(report.bytes)],
+    ["logits compared", String(comparison.count)],
+    [
+      "largest difference",
+      `${comparison.largestDifference.toExponential(2)} (logits go up to ${
+        comparison.largestLogit.toPrecision(3)
+      })`,
+    ],
+    ["allowed", `${comparison.bound.toExponential(2)}: ${comparison.rule}`],
+    ["written to", report.out],
+  ]));
+  output.result(report);
+  return EXIT.done;
+}
+
+/** The command. */
+export const MERGE: CommandSpec = {
+  name: "merge",
+  summary:
+    "Folds an adapter into its model: writes a plain checkpoint, and checks it against the two before it is there.",
+  examples: [
+    "deno task merge --model checkpoints/llama --adapter runs/facts/adapter --out checkpoints/llama-facts",
+    "deno task merge --model checkpoints/llama --adapter runs/facts/adapter --out merged --dtype f32",
+  ],
+  flags: [
+    { name: "model", kind: "text", help: "Hugging Face checkpoint folder" },
+    { name: "adapter", kind: "text", help: "adapter folder of a run" },
+    { name: "out", kind: "text", help: "folder to write, new or empty" },
+    {
+      name: "dtype",
+      kind: "text",
+      choices: ["base", "f32", "bf16", "f16"],
+      help: "type of the merged weights",
+      defaultText: "base, each tensor's own",
+    },
+    {
+      name: "threads",
+      kind: "integer",
+      min: 1,
+      help: "CPU threads of the comparison",
+      defaultText: "all cores",
+    },
+    { name: "force", kind: "switch", help: "no warning when the adapter was trained on another base model" },
+  ],
+  run,
+};

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Merging: a base model and an adapter become one Hugging Face checkpoint, which is loaded again and compared before it
+ * takes its name.
+ */
+import { basename, dirname, join } from "node:path";
+import type { LoadAdapterOptions } from "../adapters/adapter_files.ts";
+import { UserError } from "../core/errors.ts";
+import { loadModel } from "../models/load.ts";
+import { nativeKernels } from "../ops/native/native_kernels.ts";
+import { syncFolder } from "../tensor/atomic_file.ts";
+import { loadAdapter } from "./adapters.ts";
+import { compareMerged, type MergeComparison, type RunSource } from "./merge_check.ts";
+import { type MergedDType, writeMergedCheckpoint, type WrittenCheckpoint } from "./merged_checkpoint.ts";
+
+/** What is merged, and into what. */
+export interface MergeOptions extends LoadAdapterOptions {
+  /** Folder of the base model. */
+  readonly model: string;
+  /** Folder of the adapter. */
+  readonly adapter: string;
+  /** Folder to write; it must not exist, or be empty. */
+  readonly out: string;
+  /** Type of the merged weights; null keeps each tensor's own. Default null. */
+  readonly dtype?: MergedDType | null;
+  /** CPU threads of the comparison. Default: all cores. */
+  readonly threads?: number;
+}
+
+/** What merging wrote, and how it compares. */
+export interface MergeReport extends WrittenCheckpoint {
+  readonly out: string;
+  readonly comparison: MergeComparison;
+}
+
+/**
+ * Merges. The folder appears under its name only when it is whole and its logits agree with those of base and adapter;
+ * whatever goes wrong, nothing is left behind.
+ *
+ * @throws {UserError} When the folder is taken, or the adapter cannot be merged exactly, with the reason
+ * @throws {Error} When the logits of the merged model differ by more than rounding explains: names both numbers
+ */
+export async function mergeAdapter(options: MergeOptions): Promise<MergeReport> {
+  const { model, adapter, out } = options;
+  await assertFree(out);
+  await Deno.mkdir(dirname(out), { recursive: true });
+  const unfinished = join(dirname(out), `.${basename(out)}.${crypto.randomUUID()}.part`);
+  await Deno.mkdir(unfinished);
+  try {
+    const written = await writeMerged(options, unfinished);
+    const source: RunSource = { model, adapter };
+    const comparison = await compareMerged(source, unfinished, options.threads);
+    if (!(comparison.largestDifference <= comparison.bound)) {
+      throw new Error(
+        `The merged model's logits differ by up to ${comparison.largestDifference} from those of base and adapter, ` +
+          `more than ${comparison.bound} (${comparison.rule}): ${out} was not written`,
+      );
+    }
+    await Deno.rename(unfinished, out);
+    await syncFolder(dirname(out));
+    return { ...written, out, comparison };
+  } finally {
+    await Deno.remove(unfinished, { recursive: true }).catch(() => {});
+  }
+}
+
+async function assertFree(out: string): Promise<void> {
+  let entries: Deno.DirEntry[];
+  try {
+    entries = await Array.fromAsync(Deno.readDir(out));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+    throw new UserError(
+      `${out} is no folder that can be written: ${error instanceof Error ? error.message : error}`,
+    );
+  }
+  if (entries.length > 0) throw new UserError(`${out} is not empty: choose another folder`);
+}
+
+async function writeMerged(options: MergeOptions, folder: string): Promise<WrittenCheckpoint> {
+  // Values are only read: what products are computed in does not matter.
+  using kernels = nativeKernels({ threads: options.threads });
+  using model = loadModel(options.model, kernels);
+  const params = await loadAdapter(model, options.adapter, options);
+  if (params.merge === undefined) {
+    throw new UserError(
+      `Adapter ${options.adapter} (${params.adapter.kind}) cannot be merged into a checkpoint: ` +
+        `${
+          params.adapter.mergeRefusal ?? "it is no change of weights"
+        }; run the model with it beside (--adapter)`,
+    );
+  }
+  const merged = {
+    changes: [...params.merge(kernels)],
+    config: params.mergedConfig ?? {},
+    dtype: options.dtype ?? null,
+  };
+  return await writeMergedCheckpoint(model, merged, folder);
+}

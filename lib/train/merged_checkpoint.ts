@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Writes a Hugging Face checkpoint folder that is a base model with changed weights, file by file as the base is. */
+import { basename, join } from "node:path";
+import type { WeightChange } from "../adapters/adapter.ts";
+import type { WeightDType } from "../core/dtype.ts";
+import { throwIfAny, UserError } from "../core/errors.ts";
+import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../core/half.ts";
+import { isJsonObject, type JsonObject } from "../core/json.ts";
+import type { Model } from "../models/model.ts";
+import { allWeights } from "../models/trainable.ts";
+import { HEAD_NAME } from "../models/weights.ts";
+import { writeTextAtomically } from "../tensor/atomic_file.ts";
+import { readBytes, readFloatsInto } from "../tensor/read_tensor.ts";
+import type { SafetensorsFile, TensorEntry } from "../tensor/safetensors.ts";
+import { type Floats, numel } from "../tensor/tensor.ts";
+import { type TensorSource, writeSafetensors } from "../tensor/write_safetensors.ts";
+
+/** Types a merged checkpoint may be stored in. */
+export type MergedDType = Exclude<WeightDType, "f64">;
+
+/** What becomes of a base model. */
+export interface MergedModel {
+  readonly changes: readonly WeightChange[];
+  /** Fields of `config.json` that change. */
+  readonly config: JsonObject;
+  /** Type of all weights; null keeps each tensor's own. */
+  readonly dtype: MergedDType | null;
+}
+
+/** What was written. */
+export interface WrittenCheckpoint {
+  readonly tensors: number;
+  readonly changedTensors: number;
+  readonly bytes: number;
+}
+
+/** Names in `config.json` of the types. */
+const CONFIG_DTYPES: Readonly<Record<MergedDType, string>> = {
+  f32: "float32",
+  bf16: "bfloat16",
+  f16: "float16",
+};
+const INDEX = "model.safetensors.index.json";
+/** Weights in any format with their indexes, and the base's own description: what is not copied. */
+const NOT_COPIED =
+  /\.(safetensors|bin|pt|pth|gguf|h5|msgpack|onnx)$|\.index\.json$|^config\.json$|^README|^\./;
+
+/**
+ * Writes weights, `config.json` and whatever else the base folder holds at its top (tokenizer, templates, generation
+ * settings) into a folder that exists and is empty. A tensor lives in memory only while it is written.
+ *
+ * @throws {UserError} When a value does not fit the type, naming tensor and value, or the disk is full
+ */
+export async function writeMergedCheckpoint(
+  model: Model,
+  merged: MergedModel,
+  folder: string,
+): Promise<WrittenCheckpoint> {
+  const changes = new Map(merged.changes.map((change) => [change.name, change]));
+  const files = mergedFiles(model, changes, merged.dtype);
+  const weightMap: Record<string, string> = {};
+  let bytes = 0;
+  for (const { name, tensors } of files) {
+    await writeSafetensors(join(folder, name), tensors, { format: "pt" });
+    for (const tensor of tensors) weightMap[tensor.name] = name;
+    bytes += tensors.reduce((sum, { dtype, shape }) => sum + numel(shape) * (dtype === "f32" ? 4 : 2), 0);
+  }
+  if (files.length > 1) {
+    await writeJson(join(folder, INDEX), { metadata: { total_size: bytes }, weight_map: weightMap });
+  }
+  await writeJson(join(folder, "config.json"), mergedConfig(model.dir, merged));
+  await copyOtherFiles(model.dir, folder);
+  return { tensors: Object.keys(weightMap).length, changedTensors: changes.size, bytes };
+}
+
+interface MergedFile {
+  readonly name: string;
+  readonly tensors: readonly TensorSource[];
+}
+
+/** The base's files with their tensors changed; tensors that the base lacks come last. */
+function mergedFiles(
+  model: Model,
+  changes: ReadonlyMap<string, WeightChange>,
+  dtype: MergedDType | null,
+): MergedFile[] {
+  const weights = new Set(allWeights(model).map(({ name }) => name));
+  // A tied head is the embedding: a copy that older writers stored would be stale.
+  const staleHead = model.config.tieWordEmbeddings ? HEAD_NAME : null;
+  const source = (entry: TensorEntry): TensorSource => {
+    const change = changes.get(entry.name);
+    const target = weights.has(entry.name) ? dtype ?? entry.dtype as MergedDType : entry.dtype;
+    if (change === undefined && target === entry.dtype) {
+      const { name, shape } = entry;
+      return { name, dtype: entry.dtype as TensorSource["dtype"], shape, data: () => [readBytes(entry)] };
+    }
+    return changedTensor(entry, change, target as MergedDType);
+  };
+  const files = model.checkpoint.files.map((file: SafetensorsFile) => ({
+    name: basename(file.path),
+    tensors: [...file.tensors.values()].filter(({ name }) => name !== staleHead).map(source),
+  }));
+  const added = [...changes.values()].filter(({ name }) => !model.checkpoint.tensors.has(name));
+  // In the type of the tensors around them.
+  const addedDType = dtype ?? model.weights.embedding.dtype as MergedDType;
+  files.at(-1)?.tensors.push(...added.map((change) => changedTensor(null, change, addedDType)));
+  return files;
+}
+
+/** A tensor computed in f64 and rounded once. @param entry Null when the base has no such tensor */
+function changedTensor(
+  entry: TensorEntry | null,
+  change: WeightChange | undefined,
+  dtype: MergedDType,
+): TensorSource {
+  const name = (entry ?? change)?.name as string;
+  const shape = change?.shape ?? entry?.shape;
+  if (shape === undefined) {
+    throw new RangeError(`Merging changes "${name}", which the checkpoint lacks, and gives no shape`);
+  }
+  return {
+    name,
+    dtype,
+    shape,
+    data: () => {
+      const values = grownValues(entry, shape);
+      change?.apply(values);
+      return [rounded(name, values, dtype)];
+    },
+  };
+}
+
+/** The tensor's values in the corner of a tensor of this shape. */
+function grownValues(entry: TensorEntry | null, shape: readonly number[]): Float64Array {
+  const values = new Float64Array(numel(shape));
+  if (entry === null) return values;
+  if (numel(entry.shape) === values.length) {
+    readFloatsInto(values, entry);
+    return values;
+  }
+  const before = new Float64Array(numel(entry.shape));
+  readFloatsInto(before, entry);
+  const [cols, wide] = [entry.shape.at(-1) ?? 1, shape.at(-1) ?? 1];
+  for (let row = 0; row < before.length / cols; row++) {
+    values.set(before.subarray(row * cols, (row + 1) * cols), row * wide);
+  }
+  return values;
+}
+
+type Rounding = { readonly bits: (x: number) => number; readonly value: (bits: number) => number };
+
+const HALVES: Readonly<Record<"bf16" | "f16", Rounding>> = {
+  bf16: { bits: floatToBf16, value: bf16ToFloat },
+  f16: { bits: floatToF16, value: f16ToFloat },
+};
+
+function rounded(name: string, values: Floats, dtype: MergedDType): Float32Array | Uint16Array {
+  const half = dtype === "f32" ? null : HALVES[dtype];
+  const out = half ? new Uint16Array(values.length) : new Float32Array(values.length);
+  for (let i = 0; i < values.length; i++) {
+    const x = values[i] as number;
+    out[i] = half ? half.bits(x) : x;
+    const stored = half ? half.value(out[i] as number) : out[i] as number;
+    if (Number.isFinite(stored)) continue;
+    throw new UserError(
+      `Tensor "${name}": ${x} is no number that ${dtype} can hold` +
+        (Number.isFinite(x) ? `; store the model in another type` : ""),
+    );
+  }
+  return out;
+}
+
+function mergedConfig(baseDir: string, { config, dtype }: MergedModel): JsonObject {
+  const base: unknown = JSON.parse(Deno.readTextFileSync(join(baseDir, "config.json")));
+  throwIfAny(join(baseDir, "config.json"), isJsonObject(base) ? [] : ["is no JSON object"]);
+  const fields = base as JsonObject;
+  if (dtype === null) return { ...fields, ...config };
+  // Newer writers call the field dtype, all readers know torch_dtype.
+  const dtypeField = "dtype" in fields ? "dtype" : "torch_dtype";
+  return { ...fields, ...config, [dtypeField]: CONFIG_DTYPES[dtype] };
+}
+
+async function copyOtherFiles(from: string, to: string): Promise<void> {
+  for await (const { name, isDirectory } of Deno.readDir(from)) {
+    if (!isDirectory && !NOT_COPIED.test(name)) await Deno.copyFile(join(from, name), join(to, name));
+  }
+}
+
+async function writeJson(path: string, value: unknown): Promise<void> {
+  await writeTextAtomically(path, JSON.stringify(value, null, 2) + "\n");
+}

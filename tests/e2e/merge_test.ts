@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { DEMO_FACTS, DEMO_MODEL, runCommandLine, SMALL_RUN, withFolder } from "./command.ts";
+
+Deno.test("merge writes a checkpoint that evaluates as model and adapter do, says how close, and refuses the rest", () =>
+  withFolder(async (folder) => {
+    const train = [
+      "train",
+      "--model",
+      DEMO_MODEL,
+      "--data",
+      DEMO_FACTS,
+      "--seq-len",
+      "64",
+      "--batch-size",
+      "8",
+    ];
+    const trained = await runCommandLine(
+      ...[...train, "--method", "parallel", "--neurons", "32", "--lr", "5e-3", "--steps", "8"],
+      ...["--out", `${folder}/run`],
+    );
+    strictEqual(trained.code, 0, trained.stderr);
+    const [adapter, out] = [`${folder}/run/adapter`, `${folder}/merged`];
+    const merge = (...flags: string[]) => runCommandLine("merge", "--model", DEMO_MODEL, "--json", ...flags);
+    const merged = await merge("--adapter", adapter, "--out", out);
+    strictEqual(merged.code, 0, merged.stderr);
+    const report = JSON.parse(merged.stdout);
+    ok(report.comparison.largestDifference <= report.comparison.bound, merged.stdout);
+    match(merged.stderr, /largest difference/);
+
+    const loss = async (...flags: string[]) => {
+      const evaluated = await runCommandLine("evaluate", ...flags, "--data", DEMO_FACTS, "--json");
+      strictEqual(evaluated.code, 0, evaluated.stderr);
+      return JSON.parse(evaluated.stdout).loss as number;
+    };
+    const [together, alone, base] = [
+      await loss("--model", DEMO_MODEL, "--adapter", adapter),
+      await loss("--model", out),
+      await loss("--model", DEMO_MODEL),
+    ];
+    ok(Math.abs(alone - together) < 0.02 * Math.abs(base - together), `${base} ${together} ${alone}`);
+
+    const again = await merge("--adapter", adapter, "--out", out);
+    strictEqual(again.code, 2);
+    match(again.stderr, /merged is not empty/);
+    const unsaid = await merge("--dtype", "int8");
+    strictEqual(unsaid.code, 2);
+    match(unsaid.stderr, /--dtype is "int8"/);
+    const missing = await merge();
+    for (const flag of ["--adapter", "--out"]) match(missing.stderr, new RegExp(`${flag} is needed`));
+
+    const sparse = await runCommandLine("train", ...SMALL_RUN, "--steps", "1", "--out", `${folder}/sparse`);
+    strictEqual(sparse.code, 0, sparse.stderr);
+    const refused = await merge("--adapter", `${folder}/sparse/adapter`, "--out", `${folder}/none`);
+    strictEqual(refused.code, 2);
+    match(refused.stderr, /cannot be merged .* no fixed matrix/);
+    deepStrictEqual([...Deno.readDirSync(folder)].map(({ name }) => name).sort(), [
+      "merged",
+      "run",
+      "sparse",
+    ]);
+  }));

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Merging adapters into checkpoints of every layout, and what it refuses. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { resolveAdapter } from "../../../lib/adapters/registry.ts";
+import type { JsonObject } from "../../../lib/core/json.ts";
+import { forwardLogits } from "../../../lib/models/decoder.ts";
+import { loadModel } from "../../../lib/models/load.ts";
+import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
+import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
+import { indexCheckpoint } from "../../../lib/tensor/checkpoint_index.ts";
+import { readTensor } from "../../../lib/tensor/read_tensor.ts";
+import { readSafetensorsHeader, type TensorEntry } from "../../../lib/tensor/safetensors.ts";
+import { writeSafetensors } from "../../../lib/tensor/write_safetensors.ts";
+import { loadAdapter, saveAdapter } from "../../../lib/train/adapters.ts";
+import { mergeAdapter } from "../../../lib/train/merge.ts";
+import { compareMerged, comparisonBatch } from "../../../lib/train/merge_check.ts";
+import { assertWithin } from "../../compare.ts";
+import { modelFixture } from "../../fixtures/model_fixture.ts";
+
+/** An adapter whose every parameter was moved from its start, saved. */
+async function stirredAdapter(dir: string, kind: string, options: JsonObject, folder: string): Promise<void> {
+  using kernels = nativeKernels();
+  using model = loadModel(dir, kernels);
+  const { adapter, problems } = resolveAdapter({ kind, options }, model.config);
+  assert.deepEqual(problems, []);
+  const params = adapter.create(kernels, model, 0);
+  params.init(kernels, 42);
+  params.parameters.forEach((parameter, i) => {
+    if (parameter.kind !== "dense") return;
+    const noise = kernels.floats(parameter.data.length);
+    kernels.randomNormal(noise, 7, i, 0.05);
+    noise.forEach((x, j) => parameter.data[j] = (parameter.data[j] as number) + x);
+  });
+  await saveAdapter(model, params, folder);
+}
+
+/** Calls the body with the folder of a base model, of a stirred adapter for it, and of a merged model to be. */
+async function withAdapter(
+  base: string,
+  kind: string,
+  options: JsonObject,
+  body: (folders: { model: string; adapter: string; out: string; around: string }) => Promise<void>,
+): Promise<void> {
+  const around = await Deno.makeTempDir();
+  try {
+    const adapter = join(around, "adapter");
+    await stirredAdapter(base, kind, options, adapter);
+    await body({ model: base, adapter, out: join(around, "merged"), around });
+  } finally {
+    await Deno.remove(around, { recursive: true });
+  }
+}
+
+/** Logits in f64, by the reference. */
+async function exactLogits(dir: string, adapter: string | null): Promise<Float64Array> {
+  const kernels = referenceKernels();
+  using base = loadModel(dir, kernels);
+  const { model, hooks } = adapter === null
+    ? { model: base, hooks: {} }
+    : (await loadAdapter(base, adapter)).attach(kernels);
+  return (await forwardLogits(model, comparisonBatch(base.config.vocabSize), hooks)).data as Float64Array;
+}
+
+const tensorsOf = (dir: string) => indexCheckpoint(dir, []).tensors;
+const namesIn = (dir: string) => [...Deno.readDirSync(dir)].map(({ name }) => name).sort();
+const configOf = (dir: string) => JSON.parse(Deno.readTextFileSync(join(dir, "config.json")));
+
+const CASES: readonly { base: string; kind: string; options: JsonObject; title: string }[] = [
+  { base: "qwen2_tied", kind: "full", options: {}, title: "sharded with an index, tied head" },
+  { base: "llama_linear", kind: "full", options: {}, title: "one file, a head of its own" },
+  { base: "llama3_tied", kind: "parallel", options: { neurons: 5 }, title: "without biases" },
+  { base: "llama_biases", kind: "parallel", options: { neurons: 3 }, title: "with biases" },
+];
+
+for (const { base, kind, options, title } of CASES) {
+  Deno.test(`mergeAdapter() of ${kind} into ${base} (${title}) in f32 gives the f64 logits of the two`, () =>
+    withAdapter(modelFixture(base).dir, kind, options, async ({ model, adapter, out }) => {
+      const report = await mergeAdapter({ model, adapter, out, dtype: "f32" });
+      assert.ok(report.comparison.largestDifference <= report.comparison.bound);
+      const expected = await exactLogits(model, adapter);
+      const scale = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+      // Weights are rounded to f32 once: a relative 2^-24 each, of random sign, through every layer.
+      assertWithin("logits", await exactLogits(out, null), expected, 2 ** -20 * scale);
+      const unmerged = await exactLogits(model, null);
+      assert.ok(
+        unmerged.some((x, i) => Math.abs(x - (expected[i] as number)) > 0.01),
+        "the adapter does something",
+      );
+      assert.equal(configOf(out).dtype ?? configOf(out).torch_dtype, "float32");
+      const left = namesIn(model).filter((name) => name !== "expected.safetensors");
+      assert.deepEqual(namesIn(out), left);
+    }));
+}
+
+Deno.test("mergeAdapter() keeps the base's dtype, shards and untouched tensors", () =>
+  withAdapter(modelFixture("mistral_bf16").dir, "full", {}, async ({ model, adapter, out }) => {
+    const { comparison } = await mergeAdapter({ model, adapter, out });
+    assert.match(comparison.rule, /bf16/);
+    assert.deepEqual(configOf(out), configOf(model));
+    const [before, after] = [tensorsOf(model), tensorsOf(out)];
+    assert.deepEqual([...after.keys()].sort(), [...before.keys()].sort());
+    for (const [name, { dtype, shape }] of before) {
+      assert.deepEqual([after.get(name)?.dtype, after.get(name)?.shape], [dtype, shape], name);
+    }
+  }));
+
+Deno.test("mergeAdapter() of parallel changes no tensor but those of the feed-forward half, and the configuration", () =>
+  withAdapter(
+    modelFixture("llama3_tied").dir,
+    "parallel",
+    { neurons: 5 },
+    async ({ model, adapter, out }) => {
+      await mergeAdapter({ model, adapter, out });
+      const [before, after] = [tensorsOf(model), tensorsOf(out)];
+      for (const [name, entry] of before) {
+        if (name.includes(".mlp.")) continue;
+        assert.deepEqual(readTensor(after.get(name) as TensorEntry, "f32"), readTensor(entry, "f32"), name);
+      }
+      const [base, merged] = [configOf(model), configOf(out)];
+      assert.equal(merged.intermediate_size, base.intermediate_size + 5);
+      assert.deepEqual({ ...merged, intermediate_size: 0, mlp_bias: 0 }, {
+        ...base,
+        intermediate_size: 0,
+        mlp_bias: 0,
+      });
+      assert.equal(merged.mlp_bias, true);
+    },
+  ));
+
+Deno.test("mergeAdapter() leaves out a stored copy of a tied head, which would be stale", async () => {
+  const base = await Deno.makeTempDir();
+  try {
+    const { dir } = modelFixture("llama3_tied");
+    await Deno.copyFile(join(dir, "config.json"), join(base, "config.json"));
+    const entries = [...readSafetensorsHeader(join(dir, "model.safetensors")).tensors.values()];
+    const embedding = entries.find(({ name }) => name === "model.embed_tokens.weight") as TensorEntry;
+    const tensors = [
+      ...entries.map((entry) => [entry.name, entry] as const),
+      ["lm_head.weight", embedding] as const,
+    ]
+      .map(([name, entry]) => ({
+        name,
+        shape: entry.shape,
+        dtype: "f32" as const,
+        data: readTensor(entry, "f32"),
+      }));
+    await writeSafetensors(join(base, "model.safetensors"), tensors);
+    await withAdapter(base, "full", {}, async ({ model, adapter, out }) => {
+      await mergeAdapter({ model, adapter, out });
+      assert.ok(tensorsOf(model).has("lm_head.weight"));
+      assert.ok(!tensorsOf(out).has("lm_head.weight"));
+    });
+  } finally {
+    await Deno.remove(base, { recursive: true });
+  }
+});
+
+const REFUSED: readonly { base: string; kind: string; options: JsonObject; reason: RegExp }[] = [
+  {
+    base: "llama3_tied",
+    kind: "sparse",
+    options: { neurons: 8 },
+    reason: /each token chooses neurons of its own/,
+  },
+  {
+    base: "llama3_tied",
+    kind: "sparse",
+    options: { neurons: 8, scope: "union" },
+    reason: /by the tokens beside it/,
+  },
+  { base: "qwen2_tied", kind: "parallel", options: { neurons: 4 }, reason: /the qwen2 family has none/ },
+];
+
+for (const { base, kind, options, reason } of REFUSED) {
+  Deno.test(`mergeAdapter() refuses ${kind} ${JSON.stringify(options)} on ${base} with the reason`, () =>
+    withAdapter(modelFixture(base).dir, kind, options, async ({ model, adapter, out, around }) => {
+      await assert.rejects(mergeAdapter({ model, adapter, out }), reason);
+      assert.deepEqual(namesIn(around), ["adapter"]);
+    }));
+}
+
+Deno.test("mergeAdapter() refuses a taken folder, and leaves nothing behind when a value does not fit the type", () =>
+  withAdapter(
+    modelFixture("llama3_tied").dir,
+    "parallel",
+    { neurons: 2 },
+    async ({ model, adapter, out, around }) => {
+      await Deno.mkdir(out);
+      await Deno.writeTextFile(join(out, "mine.txt"), "kept");
+      await assert.rejects(mergeAdapter({ model, adapter, out }), /is not empty/);
+      assert.deepEqual(namesIn(out), ["mine.txt"]);
+      const free = join(around, "free");
+      await assert.rejects(
+        mergeAdapter({ model, adapter, out: free, dtype: "f16" }),
+        /gate_proj.* f16 can hold/,
+      );
+      assert.deepEqual(namesIn(around), ["adapter", "merged"]);
+    },
+  ));
+
+Deno.test("compareMerged() tells a model that is not the merged one, in f32 and in bf16", async () => {
+  for (const base of ["llama3_tied", "mistral_bf16"]) {
+    await withAdapter(modelFixture(base).dir, "full", {}, async ({ model, adapter }) => {
+      const { largestDifference, bound } = await compareMerged({ model, adapter }, model);
+      assert.ok(largestDifference > 2 * bound, `${base}: ${largestDifference} beside ${bound}`);
+    });
+  }
+});
