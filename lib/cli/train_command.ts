@@ -43,6 +43,12 @@ function defaultOut(name: string): string {
   );
 }
 
+function describeTrained({ memory }: Run): string {
+  return `${formatCount(memory.trainedParameters)} parameters, ${
+    formatShare(memory.adapterShare)
+  } of the model`;
+}
+
 function describeRun(run: Run, data: Dataset): string {
   const { memory, settings, method } = run;
   const config = Object.entries(run.adapterKind.config).map(([name, value]) => [`  ${name}`, String(value)]);
@@ -70,7 +76,8 @@ function describeAccount(run: Run, account: TrainingAccount): string {
     ["result", ""],
     ["steps", `${account.steps}${account.interrupted ? ` of ${run.totalSteps}, interrupted` : ""}`],
     ["loss", `${loss(account.lossFirst)} to ${loss(account.lossLast)}`],
-    ["evaluation loss", loss(account.evalLoss)],
+    ...(account.evalLoss === null ? [] : [["evaluation loss", loss(account.evalLoss)]]),
+    ["trained", describeTrained(run)],
     ["time", `${formatSeconds(account.seconds)}, ${formatCount(account.tokens / account.seconds)} tokens/s`],
     ["peak memory", formatBytes(peakHostBytes())],
     ["adapter", account.adapter ?? `none yet: continue with --resume --out ${run.settings.out}`],
@@ -123,8 +130,8 @@ async function run(given: FlagValues, output: Output): Promise<number> {
     output,
   );
   const after = before && !account.interrupted ? await measureDemo(model, planned.adapter, output) : null;
+  const demo = before && after ? reportDemo(before, after, output) : null;
   output.line(`\n${describeAccount(planned, account)}`);
-  const demo = before && after ? reportDemo(before, after, planned, account, output) : null;
   output.result(resultOf(planned, account, demo));
   return account.interrupted ? EXIT.interrupted : EXIT.done;
 }
