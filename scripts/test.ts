@@ -26,7 +26,9 @@ async function runTests(args: readonly string[]): Promise<{ code: number; summar
 /** Runs the tests named, or all of them with the examples of the documentation. */
 export async function test(args: readonly string[]): Promise<number> {
   await ensureBuilt();
-  const { code, summary } = await runTests(args.length > 0 ? args : ["--doc", "mod.ts", "lib", "tests"]);
+  const { code, summary } = await runTests(
+    args.length > 0 ? args : ["--doc", "README.md", "mod.ts", "lib", "tests"],
+  );
   console.log(summary);
   return code === 0 && summary.startsWith("0 passed") ? 1 : code;
 }
