@@ -76,7 +76,7 @@ function symbolsText(header: Header): string {
 /** One interface and one writer for every params struct. */
 function structsText(header: Header): string {
   return `${BANNER}/** Writers of the params structs: plain numbers to the bytes that C reads. */\n` +
-    `import { floating, int32, int64 } from "./scalars.ts";\n` +
+    `import { floating, int32, int64, uint32 } from "./scalars.ts";\n` +
     header.structs.map(structText).join("");
 }
 
@@ -91,6 +91,7 @@ function structText(struct: Struct): string {
   );
   const setters: Readonly<Record<string, readonly [string, string]>> = {
     int32_t: ["setInt32", "int32"],
+    uint32_t: ["setUint32", "uint32"],
     int64_t: ["setBigInt64", "int64"],
     float: ["setFloat32", "floating"],
     double: ["setFloat64", "floating"],

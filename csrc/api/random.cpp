@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cinttypes>
 #include <cmath>
 
 #include "core/guard.h"
@@ -13,5 +14,23 @@ extern "C" meft_status meft_random_normal(meft_ctx *ctx, float *out, int64_t cou
         check_array("out", out, count);
         if (!(std >= 0 && std < HUGE_VALF)) fail(MEFT_INVALID, "std is %g, expected finite and 0 or more", double(std));
         ctx->kernels->random->normal(*ctx, out, count, seed, stream, std);
+    });
+}
+
+extern "C" meft_status meft_dropout_apply(meft_ctx *ctx, float *y, const float *x, int64_t count,
+                                          const meft_dropout *params) {
+    return guarded(ctx, "dropout_apply", [&] {
+        check_struct("params", params, sizeof *params);
+        check_count("count", count);
+        check_array("y", y, count);
+        check_array("x", x, count);
+        const meft_dropout &mask = *params;
+        if (mask.first < 0 || mask.first > INT64_MAX - count) {
+            fail(MEFT_INVALID, "first is %" PRId64 ", expected from 0 to 2^63 less the count", mask.first);
+        }
+        if (!(mask.probability >= 0 && mask.probability < 1)) {
+            fail(MEFT_INVALID, "probability is %g, expected from 0 to below 1", mask.probability);
+        }
+        ctx->kernels->random->dropout(*ctx, y, x, count, mask);
     });
 }

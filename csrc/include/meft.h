@@ -34,7 +34,7 @@ extern "C" {
 #endif
 
 #define MEFT_ABI_MAJOR 1
-#define MEFT_ABI_MINOR 0
+#define MEFT_ABI_MINOR 1
 
 typedef int32_t meft_status;
 #define MEFT_OK 0
@@ -192,6 +192,24 @@ MEFT_API meft_status meft_sum_squares(meft_ctx *ctx, double *out, const float *x
  * In f64, rounded to f32 at the end. std is finite and not negative. */
 MEFT_API meft_status meft_random_normal(meft_ctx *ctx, float *out, int64_t count, uint32_t seed,
                                         uint32_t stream, float std);
+
+/* Inverted dropout: y = x / (1 - p) where an element stays, else 0; or that added to y. Element i stays when word
+ * (first + i) mod 4 of Philox4x32-10 is not below round(p * 2^32), at most 2^32 - 1; its counter is
+ * ((first + i) / 4 low, high, part, 4), its key (seed, stream). The same as dropout of lib/core/rng.ts.
+ * In place allowed. */
+typedef struct meft_dropout {
+    uint32_t struct_size;
+    uint32_t seed;
+    uint32_t stream;
+    uint32_t part;
+    int64_t first;      /* at least 0 */
+    double probability; /* p, from 0 to below 1 */
+    int32_t accumulate;
+    int32_t reserved;
+} meft_dropout;
+
+MEFT_API meft_status meft_dropout_apply(meft_ctx *ctx, float *y, const float *x, int64_t count,
+                                        const meft_dropout *params);
 
 /* ---- attention ------------------------------------------------------------------------------ */
 

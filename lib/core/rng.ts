@@ -3,11 +3,12 @@
  * Random numbers as pure functions of (seed, stream, index): Philox4x32-10 (Salmon et al., "Parallel random numbers:
  * as easy as 1, 2, 3", SC 2011). Nothing is hidden state, so any part can be made again, in any order.
  *
- * Counter words: 0 and 1 hold the block index; 2 is free; 3 is the domain, which keeps the users of one seed apart.
+ * Counter words: 0 and 1 hold the block index; 2 is a part of the stream, where there are parts; 3 is the domain, which
+ * keeps the users of one seed apart.
  */
 
 /** Counter word 3, by use. */
-const DOMAIN = { normal: 0, permutation: 1, stream: 2 } as const;
+const DOMAIN = { normal: 0, permutation: 1, stream: 2, uniform: 3, dropout: 4 } as const;
 
 const MULTIPLIER_0 = 0xd2511f53;
 const MULTIPLIER_1 = 0xcd9e8d57;
@@ -43,8 +44,8 @@ export function philox4x32(key: readonly [number, number], counter: PhiloxBlock)
   return [x0, x1, x2, x3];
 }
 
-function block(seed: number, stream: number, index: number, domain: number): PhiloxBlock {
-  const counter: PhiloxBlock = [index >>> 0, Math.floor(index / 2 ** 32), 0, domain];
+function block(seed: number, stream: number, index: number, domain: number, part = 0): PhiloxBlock {
+  const counter: PhiloxBlock = [index >>> 0, Math.floor(index / 2 ** 32), part, domain];
   return philox4x32([seed >>> 0, stream >>> 0], counter);
 }
 
@@ -74,6 +75,67 @@ export function randomNormal(
       if (i + pair < out.length) out[i + pair] = radius * Math.cos(angle);
       if (i + pair + 1 < out.length) out[i + pair + 1] = radius * Math.sin(angle);
     }
+  }
+}
+
+/**
+ * Fills `out` with numbers uniform in (-bound, bound); element i is a pure function of (seed, stream, i):
+ * word i mod 4 of block i/4.
+ *
+ * @mutates out
+ */
+export function randomUniform(
+  out: Float32Array | Float64Array,
+  seed: number,
+  stream: number,
+  bound: number,
+): void {
+  for (let i = 0; i < out.length; i += 4) {
+    const words = block(seed, stream, i / 4, DOMAIN.uniform);
+    for (let j = 0; j < 4 && i + j < out.length; j++) {
+      out[i + j] = bound * (2 * toUniform(words[j] as number) - 1);
+    }
+  }
+}
+
+/** Which elements dropout takes away: a pure function of all this and the element's place. */
+export interface DropoutMask {
+  readonly seed: number;
+  readonly stream: number;
+  /** Tells masks of one stream apart. */
+  readonly part: number;
+  /** Place of element 0 within the mask, at least 0. */
+  readonly first: number;
+  /** Share of elements taken away, from 0 to below 1. */
+  readonly probability: number;
+}
+
+/** A word below this takes its element away. */
+export function dropoutThreshold(probability: number): number {
+  return Math.min(2 ** 32 - 1, Math.round(probability * 2 ** 32));
+}
+
+/**
+ * Inverted dropout: y = x / (1 - p) where an element stays, else 0; or that added to y. Element i stays when word
+ * (first + i) mod 4 of block (first + i) / 4 is not below p 2^32. The same as `meft_dropout_apply`.
+ *
+ * @mutates y
+ */
+export function dropout(
+  y: Float32Array | Float64Array,
+  x: Float32Array | Float64Array,
+  mask: DropoutMask,
+  accumulate: boolean,
+): void {
+  const { seed, stream, part, first, probability } = mask;
+  const threshold = dropoutThreshold(probability);
+  const scale = 1 / (1 - probability);
+  let words: PhiloxBlock = [0, 0, 0, 0];
+  for (let i = 0; i < y.length; i++) {
+    const place = first + i;
+    if (i === 0 || place % 4 === 0) words = block(seed, stream, Math.floor(place / 4), DOMAIN.dropout, part);
+    const kept = (words[place % 4] as number) >= threshold ? scale * (x[i] as number) : 0;
+    y[i] = accumulate ? (y[i] as number) + kept : kept;
   }
 }
 

@@ -339,6 +339,20 @@ export function randomNormal(
   );
 }
 
+/** `meft_dropout_apply`. */
+export function dropoutApply(
+  lane: NativeContext,
+  y: Float32Array | null,
+  x: Float32Array | null,
+  count: number | bigint,
+  params: Uint8Array | null,
+): void {
+  lane.check(
+    "dropout_apply",
+    lane.symbols.meft_dropout_apply(lane.pointer, y, x, int64("count", count), params),
+  );
+}
+
 /** `meft_attention_forward`. */
 export function attentionForward(
   lane: NativeContext,

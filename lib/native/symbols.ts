@@ -3,7 +3,7 @@
 /** The symbols of libmeft, each parameter with its C declaration, and the constants of the header. */
 
 export const MEFT_ABI_MAJOR = 1;
-export const MEFT_ABI_MINOR = 0;
+export const MEFT_ABI_MINOR = 1;
 export const MEFT_OK = 0;
 export const MEFT_INVALID = 1;
 export const MEFT_OUT_OF_MEMORY = 2;
@@ -275,6 +275,16 @@ export const SYMBOLS = {
       "u32", // uint32_t seed
       "u32", // uint32_t stream
       "f32", // float std
+    ],
+    result: "i32",
+  },
+  meft_dropout_apply: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *y
+      "buffer", // const float *x
+      "i64", // int64_t count
+      "buffer", // const meft_dropout *params
     ],
     result: "i32",
   },

@@ -6,6 +6,7 @@
  * T tokens, D hidden, V vocabulary, H heads, Hkv kv heads, Dh head size, R neurons, N experts, P pairs.
  */
 import type { ComputeDType } from "../core/dtype.ts";
+import type { DropoutMask } from "../core/rng.ts";
 import type { Arena } from "../native/arena.ts";
 import type { Ledger } from "../native/ledger.ts";
 import type { Floats, RowMatrix, Weight } from "../tensor/tensor.ts";
@@ -128,6 +129,8 @@ export interface Kernels {
   rowMatrixRead(out: Floats, matrix: RowMatrix, firstRow: number): void;
   /** N(0, std^2), a pure function of (seed, stream, index): `lib/core/rng.ts`. */
   randomNormal(out: Floats, seed: number, stream: number, std: number): void;
+  /** y = x / (1 - p) where the mask keeps an element, else 0; or that added to y: `lib/core/rng.ts`. In place allowed. */
+  dropout(y: Floats, x: Floats, mask: DropoutMask, accumulate: boolean): void;
 
   linearForward(
     y: Floats,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Norms, rotary embedding, activations and sums over libmeft. */
 import * as calls from "../../native/calls.ts";
+import { writeDropoutParams } from "../../native/structs.ts";
 import type { Kernels } from "../kernels.ts";
 import { f32, f32OrNull } from "./arguments.ts";
 import type { Lanes } from "./lanes.ts";
@@ -19,9 +20,10 @@ export type DenseKernels = Pick<
   | "add"
   | "sumSquares"
   | "randomNormal"
+  | "dropout"
 >;
 
-/** See `meft_rmsnorm_*`, `meft_rope_apply`, `meft_swiglu_*`, `meft_relu_*`, `meft_add`, `meft_sum_squares`. */
+/** See `meft_rmsnorm_*`, `meft_rope_apply`, `meft_swiglu_*`, `meft_relu_*`, `meft_add`, `meft_sum_squares`, `meft_random_normal`, `meft_dropout_apply`. */
 export function denseKernels(lanes: Lanes): DenseKernels {
   return { ...normKernels(lanes), ...elementwiseKernels(lanes) };
 }
@@ -117,6 +119,11 @@ function elementwiseKernels(
 
     randomNormal(out, seed, stream, std): void {
       calls.randomNormal(model, f32("out", out, out.length), out.length, seed, stream, std);
+    },
+
+    dropout(y, x, mask, accumulate): void {
+      const params = writeDropoutParams({ ...mask, accumulate: Number(accumulate) });
+      calls.dropoutApply(model, f32("y", y, y.length), f32("x", x, y.length), y.length, params);
     },
   };
 }

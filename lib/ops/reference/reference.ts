@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The reference backend: every kernel in plain TypeScript and f64. The oracle of all others, and meant to be read. */
-import { randomNormal } from "../../core/rng.ts";
+import { dropout, randomNormal } from "../../core/rng.ts";
 import { Arena } from "../../native/arena.ts";
 import { createLedger, type Ledger } from "../../native/ledger.ts";
 import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
@@ -45,6 +45,7 @@ export function referenceKernels(options: { readonly ledger?: Ledger } = {}): Ke
     floats: (count) => new Float64Array(count),
     arenaFloats: (count) => arena.f64(count),
     randomNormal,
+    dropout,
     ...rowMatrixKernels,
     ...linearKernels,
     ...elementwiseKernels,

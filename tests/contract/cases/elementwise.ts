@@ -46,6 +46,14 @@ function rmsNormMagnitudes(stage: Stage, rows: number, D: number, accumulate: bo
   return dweight ? { dx, dweight } : { dx };
 }
 
+/** The first place is no multiple of a block's four, and lies beyond 32 bits. */
+function dropped(stage: Stage, count: number, accumulate: boolean): Outputs {
+  const y = accumulate ? stage.normal("y", count) : stage.output(count);
+  const mask = { seed: 0xfedcba98, stream: 5, part: 9, first: 2 ** 34 + 3, probability: 0.3 };
+  stage.k.dropout(y, stage.normal("x", count), mask, accumulate);
+  return { y };
+}
+
 const POSITIONS = Int32Array.of(4, 0, 0, 2, 3);
 
 function rotary(stage: Stage, heads: number, headDim: number, inverse: boolean): Outputs {
@@ -159,6 +167,14 @@ function perCount(count: number): KernelCase[] {
       magnitudes: outputMagnitudes,
       multiple: 1, // computed in f64 everywhere: only the last rounding differs
     },
+    ...[false, true].map((accumulate): KernelCase => ({
+      name: `dropout() of ${count} elements ${accumulate ? "accumulates" : "writes"}`,
+      run: (stage) => dropped(stage, count, accumulate),
+      magnitudes: (stage) => {
+        const [x, y] = [absolute(stage.normal("x", count)), absolute(stage.normal("y", count))];
+        return { y: x.map((magnitude, i) => 2 * magnitude + (y[i] as number)) };
+      },
+    })),
   ];
 }
 

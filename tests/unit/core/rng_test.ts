@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import {
   categorical,
+  dropout,
   nextIntegerBelow,
   nextUniform,
   nextWord,
@@ -10,6 +11,7 @@ import {
   philox4x32,
   randomNormal,
   randomStream,
+  randomUniform,
 } from "../../../lib/core/rng.ts";
 
 Deno.test("philox4x32() gives the known answers of Random123", () => {
@@ -109,4 +111,45 @@ Deno.test("categorical() draws in proportion to the weights and never an impossi
   assert.equal(categorical([0, 2, 6, 0], 1), 2);
   assert.throws(() => categorical([0, 0], 0.5), /sum to 0/);
   assert.throws(() => categorical([1, NaN], 0.5), /sum to NaN/);
+});
+
+Deno.test("randomUniform() spreads evenly over (-bound, bound), and is a function of its key alone", () => {
+  const n = 40_000;
+  const out = new Float64Array(n);
+  randomUniform(out, 1, 2, 0.5);
+  assert.ok(out.every((x) => x > -0.5 && x < 0.5));
+  const counts = new Array(10).fill(0);
+  for (const x of out) counts[Math.floor((x + 0.5) * 10)]++;
+  // Five standard errors of a tenth of n draws.
+  for (const count of counts) assert.ok(Math.abs(count - n / 10) < 5 * Math.sqrt(n * 0.09), `${counts}`);
+  const short = new Float64Array(7);
+  randomUniform(short, 1, 2, 0.5);
+  assert.deepEqual(short, out.slice(0, 7));
+  randomUniform(short, 1, 3, 0.5);
+  assert.notDeepEqual(short, out.slice(0, 7));
+});
+
+Deno.test("dropout() keeps the right share, scaled, and any piece of a mask is the mask of that place", () => {
+  const n = 40_000;
+  const mask = { seed: 3, stream: 4, part: 5, first: 0, probability: 0.2 };
+  const ones = new Float64Array(n).fill(1);
+  const y = new Float64Array(n);
+  dropout(y, ones, mask, false);
+  assert.ok(y.every((x) => x === 0 || x === 1.25));
+  const kept = y.filter((x) => x > 0).length;
+  assert.ok(Math.abs(kept - 0.8 * n) < 5 * Math.sqrt(0.16 * n), `${kept} of ${n}`);
+  for (const first of [1, 2, 3, 4, 1003]) {
+    const piece = new Float64Array(9);
+    dropout(piece, ones, { ...mask, first }, false);
+    assert.deepEqual(piece, y.slice(first, first + 9));
+  }
+  for (const other of [{ seed: 4 }, { stream: 5 }, { part: 6 }]) {
+    const apart = new Float64Array(n);
+    dropout(apart, ones, { ...mask, ...other }, false);
+    const both = apart.filter((x, i) => x > 0 && (y[i] as number) > 0).length;
+    assert.ok(Math.abs(both - 0.64 * n) < 5 * Math.sqrt(0.64 * 0.36 * n), `${both} of ${n}`);
+  }
+  const sum = Float64Array.of(10, 10, 10, 10);
+  dropout(sum, ones.subarray(0, 4), mask, true);
+  assert.deepEqual(sum, y.slice(0, 4).map((x) => x + 10));
 });
