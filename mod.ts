@@ -3,25 +3,45 @@
  * meft: fine-tunes a frozen language model by training a very large, sparsely activated adapter that lives in host memory
  * (MEFT: Memory-Efficient Fine-Tuning through Sparse Adapter, Hao et al., ACL 2024).
  *
- * ```ts ignore
+ * @example A run
+ * ```ts
  * import * as meft from "meft";
  *
- * using model = await meft.loadModel("checkpoints/llama");
- * const facts = await meft.loadData("facts.jsonl", model);
- * const run = meft.plan(model, { method: meft.sparse({ neurons: 4096 }), steps: 300, out: "runs/facts" });
+ * using model = await meft.loadModel("notebooks/demo/model"); // any Hugging Face folder
+ * const facts = await meft.loadData("notebooks/demo/facts.jsonl", model);
+ * const run = meft.plan(model, { method: meft.sparse({ neurons: 256, topK: 32 }), steps: 3 });
  * for await (const { step, loss } of meft.train(run, facts)) console.log(step, loss);
- * console.log(await meft.generate(model, "Where was Mira Oldan born?", { adapter: run.adapter }));
+ * console.log(await meft.generate(model, "Question: Who founded Miawick?", { adapter: run.adapter }));
+ * ```
+ *
+ * @example A loop of one's own
+ * ```ts
+ * import * as meft from "meft";
+ *
+ * using model = await meft.loadModel("notebooks/demo/model");
+ * const facts = await meft.loadData("notebooks/demo/facts.jsonl", model);
+ * const run = meft.plan(model, { method: meft.sparse({ neurons: 256, topK: 32 }), batch: { size: 8 }, steps: 3 });
+ * let state = meft.init(run);
+ * for (const step of meft.batches(run, facts)) {
+ *   const [next, metrics] = await meft.trainStep(run, state, step); // the old state is spent
+ *   console.log(metrics.loss, metrics.activeNeurons);
+ *   state = next;
+ * }
+ * await meft.flushState(run, state); // rows that wait for their optimizer steps catch up
  * ```
  *
  * @module
  */
 
 // A model and its data.
-export { loadDataFor as loadData, openModel as loadModel } from "./lib/train/open_model.ts";
+export {
+  loadDataFor as loadData,
+  openModel as loadModel,
+  previewData as preview,
+} from "./lib/train/open_model.ts";
 export type { OpenModel, OpenModelOptions } from "./lib/train/open_model.ts";
 export { loadModel as loadCheckpoint } from "./lib/models/load.ts";
 export type { LayerWeights, Model, ModelConfig, ModelWeights } from "./lib/models/model.ts";
-export { formatPreview, previewExamples } from "./lib/data/preview.ts";
 export type { Dataset } from "./lib/data/dataset.ts";
 export type { LoadDataOptions } from "./lib/data/load_data.ts";
 export { type BatchOptions, type StepData, trainingSteps } from "./lib/data/batches.ts";
@@ -42,7 +62,8 @@ export type { AdamwOptions } from "./lib/optim/adamw.ts";
 export { constant, cosine, linear, type Schedule } from "./lib/optim/schedule.ts";
 
 // Training: the loop, and the step for those who write their own.
-export { batchOptions, plan, type Run, type RunOptions } from "./lib/train/plan.ts";
+export { plan, type Run, type RunOptions } from "./lib/train/plan.ts";
+export { batches } from "./lib/train/batches.ts";
 export { train, type TrainEvent, type TrainOptions, type TrainResult } from "./lib/train/loop.ts";
 export { accumulate, NonFiniteError, type StepMetrics, trainStep, update } from "./lib/train/step.ts";
 export { flushState, init, type TrainState } from "./lib/train/state.ts";

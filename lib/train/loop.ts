@@ -2,12 +2,13 @@
 /** The training loop: an async generator of metrics. It evaluates, saves and resumes, and knows nothing of logging. */
 import { saveAdapterFiles } from "../adapters/adapter_files.ts";
 import { throwIfAny } from "../core/errors.ts";
-import { countSteps, type StepData, trainingSteps } from "../data/batches.ts";
+import type { StepData } from "../data/batches.ts";
 import { type Dataset, datasetHash, exampleCount, exampleLength, examplePlace } from "../data/dataset.ts";
 import { type DatasetLoss, datasetLoss } from "../evaluate/loss.ts";
 import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import type { Clock } from "./lanes.ts";
-import { batchOptions, type Run } from "./plan.ts";
+import { batches, decideSteps } from "./batches.ts";
+import type { Run } from "./plan.ts";
 import { type MetricsLog, openMetrics, openRunFolder, type RunFolder } from "./run_folder.ts";
 import { attachState, flushState, init, releaseState, type TrainState } from "./state.ts";
 import { NonFiniteError, type StepMetrics, trainStep } from "./step.ts";
@@ -68,15 +69,15 @@ export async function* train(
   options: TrainOptions = {},
 ): AsyncGenerator<TrainEvent, TrainResult> {
   throwIfAny("The data", dataProblems(run, data));
-  const totalSteps = run.totalSteps ??= countSteps(data, batchOptions(run), run.settings.epochs);
+  const totalSteps = decideSteps(run, data);
   const resume = options.resume ?? false;
   const folder = await openRunFolder(run, data, resume);
   const session: Session = { run, totalSteps, data, dataHash: datasetHash(data), folder, options };
   let state = await startState(session, resume);
   await using log = folder && await openMetrics(folder.metrics, state.step);
   try {
-    for (const stepData of trainingSteps(data, batchOptions(run), state.position)) {
-      if (state.step >= totalSteps || options.signal?.aborted) break;
+    for (const stepData of batches(run, data, state)) {
+      if (options.signal?.aborted) break;
       const epoch = state.position.epoch;
       const [next, metrics] = await guardedStep(session, state, stepData, log);
       state = next;

@@ -3,6 +3,7 @@
 import { UserError } from "../core/errors.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { loadData, type LoadDataOptions } from "../data/load_data.ts";
+import { formatPreview, previewExamples } from "../data/preview.ts";
 import { checkVocabulary, loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
@@ -55,4 +56,14 @@ export function loadDataFor(
   options: Partial<LoadDataOptions> = {},
 ): Promise<Dataset> {
   return loadData(paths, model.tokenizer, { seqLen: 256, ...options });
+}
+
+/** The first examples of a data set as text: tokens, and which of them are targets. In brackets, or in colour. */
+export function previewData(
+  dataset: Dataset,
+  model: OpenModel,
+  count = 3,
+  options: { readonly color?: boolean } = {},
+): string {
+  return formatPreview(previewExamples(dataset, model.tokenizer, count), { color: options.color ?? false });
 }

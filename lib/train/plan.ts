@@ -7,7 +7,6 @@ import type { BaseIdentity } from "../adapters/adapter_files.ts";
 import { resolveAdapter } from "../adapters/registry.ts";
 import { throwIfAny } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
-import type { BatchOptions } from "../data/batches.ts";
 import type { Method } from "../methods/method.ts";
 import { sparse } from "../methods/sparse.ts";
 import type { Model } from "../models/model.ts";
@@ -112,17 +111,6 @@ export function plan(model: Model, options: RunOptions = {}): Run {
 /** Who the model is, for saved adapters and checkpoints. */
 export function baseIdentity(model: Model): BaseIdentity {
   return { name: model.dir, hash: modelHash(model.dir) };
-}
-
-/** How this run cuts its data. */
-export function batchOptions({ settings }: Run): BatchOptions {
-  const { size, micro, packing } = settings.batch;
-  return {
-    batchSize: size,
-    microBatchSize: micro,
-    rows: packing ? "packing" : "padding",
-    shuffleSeed: settings.seed,
-  };
 }
 
 /** Tokens of one optimizer step at most. */

@@ -11,7 +11,8 @@ import {
   newestCheckpoint,
   saveCheckpoint,
 } from "../../../lib/train/checkpoint.ts";
-import { batchOptions, plan, type Run, type RunOptions } from "../../../lib/train/plan.ts";
+import { batchOptions } from "../../../lib/train/batches.ts";
+import { plan, type Run, type RunOptions } from "../../../lib/train/plan.ts";
 import { init, type TrainState } from "../../../lib/train/state.ts";
 import { trainStep } from "../../../lib/train/step.ts";
 import { parameterBytes, smallData, smallModel, smallOptions } from "./small_run.ts";
