@@ -93,41 +93,55 @@ struct Step {
                                                h.data(), logits.data(), experts.data(), offsets.data(), neurons.data(),
                                                dots.data(), scores.data(), slots.data(), 0, gate.data(), keys.hi.data(),
                                                keys.lo.data(), values.hi.data(), values.lo.data(), &params));
-            default: update(lane, MEFT_ADAM_LAZY_EXACT);
+            case 4: return update(lane);
+            default: catch_up(lane);
         }
     }
-    void update(meft_ctx *lane, int32_t mode) {
-        const meft_adamw adam = {sizeof adam, mode, ++step, 0.9f, 0.999f, 1e-8f, 0, 1, 0};
-        for (auto *planes : {&keys, &values}) {
-            check(lane, meft_adamw_rows(lane, planes->hi.data(), planes->lo.data(), planes->m.data(), planes->v.data(),
-                                        planes->last_step.data(), (planes == &keys ? dkeys : dvalues).data(),
-                                        rows.data(), lr.data(), touched, s.M, s.D, &adam));
+    meft_adamw next_step() { return {sizeof(meft_adamw), MEFT_ADAM_LAZY_EXACT, ++step, 0.9f, 0.999f, 1e-8f, 0, 1, 0}; }
+    void update(meft_ctx *lane) {
+        const meft_adamw adam = next_step();
+        for (Planes *p : {&keys, &values}) {
+            check(lane, meft_adamw_rows(lane, p->hi.data(), p->lo.data(), p->m.data(), p->v.data(), p->last_step.data(),
+                                        (p == &keys ? dkeys : dvalues).data(), rows.data(), lr.data(), touched, s.M,
+                                        s.D, &adam));
+        }
+    }
+    // Every expert has missed one step.
+    void catch_up(meft_ctx *lane) {
+        const meft_adamw adam = next_step();
+        std::vector<int32_t> blocks(size_t(s.N));
+        for (size_t e = 0; e < blocks.size(); ++e) blocks[e] = int32_t(e);
+        for (Planes *p : {&keys, &values}) {
+            check(lane, meft_adamw_rows_catch_up(lane, p->hi.data(), p->lo.data(), p->m.data(), p->v.data(),
+                                                 p->last_step.data(), blocks.data(), lr.data(), s.N, s.M / s.N, s.D, 0,
+                                                 &adam));
         }
     }
 };
 
 void measure(meft_ctx *lane, const Shape &s, int32_t compute, int threads, int rounds) {
-    const char *names[] = {"route", "forward", "touch", "backward", "AdamW of touched rows"};
+    const char *names[] = {"route", "forward", "touch", "backward", "AdamW of touched rows", "catching up one step"};
     Step step(lane, s, compute);
-    std::vector<double> seconds[5];
+    std::vector<double> seconds[6];
     for (int round = 0; round <= rounds; ++round) {
-        for (int part = 0; part < 5; ++part) {
+        for (int part = 0; part < 6; ++part) {
             const double start = yardstick::now(threads);
             step.run(lane, part);
             if (round > 0) seconds[part].push_back(yardstick::now(threads) - start);
         }
     }
     const double score = 2. * double(s.T * s.r * (s.M / s.N) * s.D), pair = 2. * double(step.pairs * s.D);
-    const double work[] = {2. * double(s.T * s.N * s.D), score + pair, 0, 4 * pair, 0};
+    const double work[] = {2. * double(s.T * s.N * s.D), score + pair, 0, 4 * pair, 0, 0};
     std::printf("D=%ld M=%ld N=%ld r=%ld K=%ld T=%ld %s: %ld pairs, %ld rows touched\n", long(s.D), long(s.M),
                 long(s.N), long(s.r), long(s.K), long(s.T), compute == MEFT_BF16 ? "bf16" : "f32", long(step.pairs),
                 long(step.touched));
     double total = 0;
-    for (int part = 0; part < 5; ++part) {
+    for (int part = 0; part < 6; ++part) {
         const double best = yardstick::least(seconds[part]);
         total += best;
         std::printf("  %-22s %8.2f ms", names[part], 1e3 * best);
         if (work[part] > 0) std::printf("  %7.1f GFLOP/s", 1e-9 * work[part] / best);
+        // Per element of keys and values: planes, m and v read and written, the gradient read.
         if (part == 4) std::printf("  %7.1f GB/s", 1e-9 * 2 * 28 * double(step.touched * s.D) / best);
         std::printf("\n");
     }

@@ -66,18 +66,6 @@ float rate_bound(const meft_adamw &p, float highest, int64_t s) {
     return float(double(highest) / (1 - ::pow(p.beta1, double(s + 1))));
 }
 
-// Steps from+1..reach with g = 0. Once the weights are final only the moments go on.
-void replay(AdamElements &x, const RowsCall &call, int64_t from, int64_t reach) {
-    for (int64_t s = from; s < reach; ++s) {
-        if (call.finality && reach - s >= kFinalityPeriod / 2 && (s - from) % kFinalityPeriod == 0 &&
-            max_of(not_final(x, rate_bound(*call.params, call.highest_after[s], s), call.rates.eps)) == 0) {
-            for (; s < reach; ++s) adam_moments(x, zero(), call.rates);
-            return;
-        }
-        adam_step(x, zero(), call.rates, call.scalars[s + 1 - call.first]);
-    }
-}
-
 // Calls update(x, column, lanes) for the row's elements, a vector at a time; lanes as in each_vector.
 template <class Update>
 void update_row(const RowState &state, int64_t row, Update &&update) {
@@ -93,17 +81,42 @@ void update_row(const RowState &state, int64_t row, Update &&update) {
     });
 }
 
+// Steps from+1..reach with g = 0, on elements in registers. Once the weights are final only the moments go on.
+void replay(AdamElements &x, const RowsCall &call, int64_t from, int64_t reach) {
+    for (int64_t s = from; s < reach; ++s) {
+        if (call.finality && reach - s >= kFinalityPeriod / 2 && (s - from) % kFinalityPeriod == 0 &&
+            max_of(not_final(x, rate_bound(*call.params, call.highest_after[s], s), call.rates.eps)) == 0) {
+            for (; s < reach; ++s) adam_moments(x, zero(), call.rates);
+            return;
+        }
+        adam_step(x, zero(), call.rates, call.scalars[s + 1 - call.first]);
+    }
+}
+
+// A row's steps from+1..reach without gradient. One step, the usual case, runs at memory speed.
+void replay_row(const RowsCall &call, int64_t row, int64_t from, int64_t reach) {
+    if (reach - from > 1) {
+        update_row(call.state, row, [&](AdamElements &x, int64_t, auto) { replay(x, call, from, reach); });
+        return;
+    }
+    const AdamRates rates = call.rates;
+    const StepScalars now = call.scalars[reach - call.first];
+    update_row(call.state, row, [&](AdamElements &x, int64_t, auto) { adam_step(x, zero(), rates, now); });
+}
+
 // Dense semantics for one row: what it missed, then step params->step with its gradient, or with 0 when grad is null.
 void exact_row(const RowsCall &call, int64_t row, const float *grad) {
     const int64_t step = call.params->step, reach = grad != nullptr ? step - 1 : step;
-    int64_t from = current_to(call.state.last_step[row]);
-    if (may_rest(call, row, reach, true)) from = reach;
-    const StepScalars &now = call.scalars[step - call.first];
-    const vf scale = set1(call.params->grad_scale);
-    update_row(call.state, row, [&](AdamElements &x, int64_t column, auto lanes) {
-        if (from < reach) replay(x, call, from, reach);
-        if (grad != nullptr) adam_step(x, mul(scale, load(grad + column, lanes)), call.rates, now);
-    });
+    const int64_t from = current_to(call.state.last_step[row]);
+    if (from < reach && !may_rest(call, row, reach, true)) replay_row(call, row, from, reach);
+    if (grad != nullptr) {
+        const AdamRates rates = call.rates;
+        const StepScalars now = call.scalars[step - call.first];
+        const vf scale = set1(call.params->grad_scale);
+        update_row(call.state, row, [&](AdamElements &x, int64_t column, auto lanes) {
+            adam_step(x, mul(scale, load(grad + column, lanes)), rates, now);
+        });
+    }
     call.state.last_step[row] = int32_t(step);
 }
 
@@ -111,14 +124,15 @@ void exact_row(const RowsCall &call, int64_t row, const float *grad) {
 void lazy_row(const RowsCall &call, int64_t row, const float *grad) {
     const int64_t step = call.params->step;
     const double missed = double(step - 1 - current_to(call.state.last_step[row]));
-    const StepScalars &now = call.scalars[step - call.first];
+    const AdamRates rates = call.rates;
+    const StepScalars now = call.scalars[step - call.first];
     const vf decay1 = set1(float(::pow(call.params->beta1, missed)));
     const vf decay2 = set1(float(::pow(call.params->beta2, missed)));
     const vf keep = set1(float(::pow(double(now.keep), missed)));
     const vf scale = set1(call.params->grad_scale);
     update_row(call.state, row, [&](AdamElements &x, int64_t column, auto lanes) {
         x = {mul(keep, x.w), mul(decay1, x.m), mul(decay2, x.v)};
-        adam_step(x, mul(scale, load(grad + column, lanes)), call.rates, now);
+        adam_step(x, mul(scale, load(grad + column, lanes)), rates, now);
     });
     call.state.last_step[row] = int32_t(step);
 }
@@ -198,15 +212,25 @@ void adamw_rows(meft_ctx &lane, const RowState &state, const float *grad, const 
         step_given_rows(lane, call, grad, rows, row_count, params.mode == MEFT_ADAM_LAZY_EXACT);
 }
 
+// Whether no later step without gradient can change the row's weights while rates stay at most `rate`.
+bool row_is_final(const RowsCall &call, int64_t row, float rate) {
+    const RowState &state = call.state;
+    const int64_t base = row * state.hidden;
+    bool all = true;
+    each_vector(base, base + state.hidden, [&](int64_t i, auto lanes) {
+        if (!all) return;
+        const AdamElements x = {load_planes(state.hi + i, state.lo + i, lanes), load(state.m + i, lanes),
+                                load(state.v + i, lanes)};
+        all = max_of(not_final(x, rate, call.rates.eps)) == 0;
+    });
+    return all;
+}
+
 // Replays one row and says in last_step whether its weights can still move.
 void catch_up_row(const RowsCall &call, int64_t row, float mark_rate, bool all_moments) {
-    const int64_t step = call.params->step, from = current_to(call.state.last_step[row]);
-    vf open = zero();
-    update_row(call.state, row, [&](AdamElements &x, int64_t, auto) {
-        replay(x, call, from, step);
-        open = max(open, not_final(x, mark_rate, call.rates.eps));
-    });
-    const bool final_weights = call.finality && !all_moments && max_of(open) == 0;
+    const int64_t step = call.params->step;
+    replay_row(call, row, current_to(call.state.last_step[row]), step);
+    const bool final_weights = call.finality && !all_moments && row_is_final(call, row, mark_rate);
     call.state.last_step[row] = int32_t(final_weights ? -step : step);
 }
 
