@@ -39,41 +39,31 @@ export {
   openModel as loadModel,
   previewData as preview,
 } from "./lib/train/open_model.ts";
-export type { OpenModel, OpenModelOptions } from "./lib/train/open_model.ts";
 export { loadModel as loadCheckpoint } from "./lib/models/load.ts";
-export type { LayerWeights, Model, ModelConfig, ModelWeights } from "./lib/models/model.ts";
-export type { Dataset } from "./lib/data/dataset.ts";
-export type { LoadDataOptions } from "./lib/data/load_data.ts";
-export { type BatchOptions, type StepData, trainingSteps } from "./lib/data/batches.ts";
-export type { Batch } from "./lib/data/batch.ts";
-export { loadTokenizer, type Tokenizer } from "./lib/data/tokenizer.ts";
+export { trainingSteps } from "./lib/data/batches.ts";
+export { loadTokenizer } from "./lib/data/tokenizer.ts";
 
 // What is trained, and how.
 export { sparse } from "./lib/methods/sparse.ts";
 export { parallel } from "./lib/methods/parallel.ts";
 export { full } from "./lib/methods/full.ts";
 export { METHOD_NAMES, methodByName } from "./lib/methods/registry.ts";
-export type { Method } from "./lib/methods/method.ts";
-export type { SparseOptions } from "./lib/adapters/sparse_config.ts";
-export type { ParallelOptions } from "./lib/adapters/parallel.ts";
-export type { Adapter, AdapterParams } from "./lib/adapters/adapter.ts";
 export { adamw } from "./lib/optim/registry.ts";
-export type { AdamwOptions } from "./lib/optim/adamw.ts";
-export { constant, cosine, linear, type Schedule } from "./lib/optim/schedule.ts";
+export { constant, cosine, linear } from "./lib/optim/schedule.ts";
 
 // Training: the loop, and the step for those who write their own.
-export { plan, type Run, type RunOptions } from "./lib/train/plan.ts";
+export { plan } from "./lib/train/plan.ts";
 export { batches } from "./lib/train/batches.ts";
-export { train, type TrainEvent, type TrainOptions, type TrainResult } from "./lib/train/loop.ts";
-export { accumulate, NonFiniteError, type StepMetrics, trainStep, update } from "./lib/train/step.ts";
-export { flushState, init, type TrainState } from "./lib/train/state.ts";
+export { train } from "./lib/train/loop.ts";
+export { accumulate, NonFiniteError, trainStep, update } from "./lib/train/step.ts";
+export { flushState, init } from "./lib/train/state.ts";
 export { loadAdapter, saveAdapter } from "./lib/train/adapters.ts";
-export { mergeAdapter, type MergeOptions, type MergeReport } from "./lib/train/merge.ts";
+export { mergeAdapter } from "./lib/train/merge.ts";
 export { clipFactor, globalNorm } from "./lib/optim/clip.ts";
 
 // Answers and scores.
-export { complete as generate, type CompleteOptions, streamCompletion } from "./lib/evaluate/complete.ts";
-export { generate as generateTokens, type ModelGenerateOptions } from "./lib/evaluate/generate.ts";
+export { complete as generate, streamCompletion } from "./lib/evaluate/complete.ts";
+export { generate as generateTokens } from "./lib/evaluate/generate.ts";
 export { loadPrompts, scoreRows, summarizeScores } from "./lib/evaluate/score.ts";
 export { datasetLoss } from "./lib/evaluate/loss.ts";
 export { exactMatch, f1, normalizeAnswer } from "./lib/evaluate/metrics.ts";
@@ -81,13 +71,73 @@ export { exactMatch, f1, normalizeAnswer } from "./lib/evaluate/metrics.ts";
 // The layers below: kernels, op pairs, the engine.
 export { nativeKernels as native } from "./lib/ops/native/native_kernels.ts";
 export { referenceKernels as reference } from "./lib/ops/reference/reference.ts";
-export type { Kernels } from "./lib/ops/kernels.ts";
-export type { RowMatrix, Tensor, Weight } from "./lib/tensor/tensor.ts";
 export { inspect } from "./lib/ops/sparse.ts";
 export * as ops from "./lib/ops/pairs.ts";
 export { evaluateLoss, forwardLogits, lossAndGradients } from "./lib/models/decoder.ts";
 export { createKvCache, decodeStep } from "./lib/models/kv_cache.ts";
-export type { BranchHook, Hooks, LinearHook } from "./lib/models/hooks.ts";
 
 // Errors that a caller may want to tell apart.
 export { NativeError, UserError, ValidationError } from "./lib/core/errors.ts";
+
+// Every type that the above speaks of.
+export type * from "./lib/activations/registry.ts";
+export type * from "./lib/adapters/adapter.ts";
+export type * from "./lib/adapters/adapter_files.ts";
+export type * from "./lib/adapters/parallel.ts";
+export type * from "./lib/adapters/registry.ts";
+export type * from "./lib/adapters/sparse_config.ts";
+export type * from "./lib/core/dtype.ts";
+export type * from "./lib/core/errors.ts";
+export type * from "./lib/core/json.ts";
+export type * from "./lib/data/batch.ts";
+export type * from "./lib/data/batches.ts";
+export type * from "./lib/data/chat_template.ts";
+export type * from "./lib/data/dataset.ts";
+export type * from "./lib/data/examples.ts";
+export type * from "./lib/data/load_data.ts";
+export type * from "./lib/data/preview.ts";
+export type * from "./lib/data/rows.ts";
+export type * from "./lib/data/tokenizer.ts";
+export type * from "./lib/evaluate/complete.ts";
+export type * from "./lib/evaluate/generate.ts";
+export type * from "./lib/evaluate/loss.ts";
+export type * from "./lib/evaluate/metrics.ts";
+export type * from "./lib/evaluate/sampling.ts";
+export type * from "./lib/evaluate/score.ts";
+export type * from "./lib/methods/full.ts";
+export type * from "./lib/methods/method.ts";
+export type * from "./lib/methods/parallel.ts";
+export type * from "./lib/methods/registry.ts";
+export type * from "./lib/methods/sparse.ts";
+export type * from "./lib/models/decoder.ts";
+export type * from "./lib/models/hooks.ts";
+export type * from "./lib/models/kv_cache.ts";
+export type * from "./lib/models/load.ts";
+export type * from "./lib/models/model.ts";
+export type * from "./lib/models/rope.ts";
+export type * from "./lib/native/arena.ts";
+export type * from "./lib/native/context.ts";
+export type * from "./lib/native/ledger.ts";
+export type * from "./lib/ops/kernels.ts";
+export type * from "./lib/ops/native/native_kernels.ts";
+export type * from "./lib/ops/reference/reference.ts";
+export type * from "./lib/ops/sparse.ts";
+export type * from "./lib/optim/adamw.ts";
+export type * from "./lib/optim/clip.ts";
+export type * from "./lib/optim/optimizer.ts";
+export type * from "./lib/optim/parameters.ts";
+export type * from "./lib/optim/registry.ts";
+export type * from "./lib/optim/schedule.ts";
+export type * from "./lib/tensor/checkpoint_index.ts";
+export type * from "./lib/tensor/safetensors.ts";
+export type * from "./lib/tensor/tensor.ts";
+export type * from "./lib/train/adapters.ts";
+export type * from "./lib/train/batches.ts";
+export type * from "./lib/train/lanes.ts";
+export type * from "./lib/train/loop.ts";
+export type * from "./lib/train/memory.ts";
+export type * from "./lib/train/merge.ts";
+export type * from "./lib/train/open_model.ts";
+export type * from "./lib/train/plan.ts";
+export type * from "./lib/train/state.ts";
+export type * from "./lib/train/step.ts";
