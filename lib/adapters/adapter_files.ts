@@ -10,7 +10,7 @@ import { formatShape } from "../core/shape.ts";
 import type { Model } from "../models/model.ts";
 import { type Parameter, parameterCount, parameterShape } from "../optim/parameters.ts";
 import type { Kernels } from "../ops/kernels.ts";
-import { writeTextAtomically } from "../tensor/atomic_file.ts";
+import { makeFolder, writeTextAtomically } from "../tensor/atomic_file.ts";
 import { fileHash } from "../tensor/file_hash.ts";
 import { readFloatsInto } from "../tensor/read_tensor.ts";
 import { readSafetensorsHeader, type SafetensorsFile } from "../tensor/safetensors.ts";
@@ -50,7 +50,7 @@ export async function saveAdapterFiles(
   folder: string,
 ): Promise<void> {
   const { adapter, parameters } = params;
-  await Deno.mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const path = join(folder, ADAPTER_TENSORS);
   await writeSafetensors(path, parameters.map((parameter) => tensorSource(k, parameter)), { format: "meft" });
   const config = {

@@ -8,13 +8,14 @@ export type FileWriter = (bytes: Uint8Array) => Promise<void>;
 
 /** Numbers of Linux errors that mean "no room" (disk full, file too large, quota used up); not all have a code in Deno. */
 const NO_ROOM = /\(os error (28|27|122)\)/;
+const OS_ERROR = /\(os error \d+\)/;
 
 /**
  * Creates or replaces a file. Until the last byte is on the disk, what stood there before stands there still; when
  * anything fails, the unfinished file is removed.
  *
  * @param bytesNeeded Size it will have, for the message when there is no room
- * @throws {UserError} When the disk is full, naming the path and the bytes needed
+ * @throws {UserError} When it cannot be written, naming the path and what is in the way
  */
 export async function writeFileAtomically(
   path: string,
@@ -28,13 +29,13 @@ export async function writeFileAtomically(
     await file.sync();
   } catch (error) {
     await removeIfThere(unfinished);
-    throw asRoomError(error, path, bytesNeeded);
+    throw asWriteError(error, path, bytesNeeded);
   }
   try {
     await Deno.rename(unfinished, path);
   } catch (error) {
     await removeIfThere(unfinished);
-    throw error;
+    throw asWriteError(error, path);
   }
   await syncFolder(dirname(path));
 }
@@ -64,11 +65,28 @@ export async function syncFolder(folder: string): Promise<void> {
   await handle.sync();
 }
 
-/** An error of a write, made plain when it means that there is no room; any other as it is. */
-export function asRoomError(error: unknown, path: string, bytesNeeded: number): unknown {
-  if (!(error instanceof Error) || !NO_ROOM.test(error.message)) return error;
+/** Makes a folder and those above it. @throws {UserError} When that cannot be, naming it and what is in the way */
+export async function makeFolder(path: string): Promise<void> {
+  try {
+    await Deno.mkdir(path, { recursive: true });
+  } catch (error) {
+    throw asWriteError(error, path);
+  }
+}
+
+/**
+ * An error of the operating system on writing, made plain; any other as it is.
+ *
+ * @param bytesNeeded For the message when there is no room
+ */
+export function asWriteError(error: unknown, path: string, bytesNeeded: number | null = null): unknown {
+  if (!(error instanceof Error) || !OS_ERROR.test(error.message)) return error;
+  // Deno adds the call and the file's passing name.
+  const reason = error.message.replace(/(\(os error \d+\)).*/s, "$1");
+  if (!NO_ROOM.test(reason)) return new UserError(`Cannot write ${path}: ${reason}`, { cause: error });
+  const needed = bytesNeeded === null ? "" : `it needs ${bytesNeeded} bytes and `;
   return new UserError(
-    `Cannot write ${path}: it needs ${bytesNeeded} bytes and there is no room (${error.message}); free some space and try again`,
+    `Cannot write ${path}: ${needed}there is no room (${reason}); free some space and try again`,
     { cause: error },
   );
 }

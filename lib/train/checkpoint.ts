@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { throwIfAny, UserError } from "../core/errors.ts";
 import { isJsonObject, type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
 import type { DataPosition } from "../data/batches.ts";
-import { asRoomError, syncFolder, writeTextAtomically } from "../tensor/atomic_file.ts";
+import { asWriteError, makeFolder, syncFolder, writeTextAtomically } from "../tensor/atomic_file.ts";
 import { writeSafetensors } from "../tensor/write_safetensors.ts";
 import { arrayBytes, optimizerArrays, parameterArrays, readArraysInto } from "./checkpoint_tensors.ts";
 import { assertRoom, freeBytes } from "./disk.ts";
@@ -50,7 +50,7 @@ export async function saveCheckpoint(
   options: SaveOptions = {},
 ): Promise<string> {
   await flushState(run, state);
-  await Deno.mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   await removeUnfinished(folder);
   const name = `step-${String(state.step).padStart(6, "0")}`;
   const path = join(folder, name);
@@ -73,7 +73,7 @@ export async function saveCheckpoint(
     await Deno.rename(unfinished, path);
   } catch (error) {
     await Deno.remove(unfinished, { recursive: true }).catch(() => {});
-    throw asRoomError(error, path, bytesNeeded);
+    throw asWriteError(error, path, bytesNeeded);
   }
   await syncFolder(folder);
   await removeOld(folder, run.settings.saveTotalLimit);

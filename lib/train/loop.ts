@@ -9,7 +9,7 @@ import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from "./checkpoint.t
 import type { Clock } from "./lanes.ts";
 import { batches, decideSteps } from "./batches.ts";
 import type { Run } from "./plan.ts";
-import { type MetricsLog, openMetrics, openRunFolder, type RunFolder } from "./run_folder.ts";
+import { type MetricsLog, openMetrics, openRunFolder, recordRun, type RunFolder } from "./run_folder.ts";
 import { attachState, flushState, init, releaseState, type TrainState } from "./state.ts";
 import { NonFiniteError, type StepMetrics, trainStep } from "./step.ts";
 
@@ -71,9 +71,10 @@ export async function* train(
   throwIfAny("The data", dataProblems(run, data));
   const totalSteps = decideSteps(run, data);
   const resume = options.resume ?? false;
-  const folder = await openRunFolder(run, data, resume);
+  using folder = await openRunFolder(run, resume);
   const session: Session = { run, totalSteps, data, dataHash: datasetHash(data), folder, options };
   let state = await startState(session, resume);
+  if (folder) await recordRun(folder, run, data);
   await using log = folder && await openMetrics(folder.metrics, state.step);
   try {
     for (const stepData of batches(run, data, state)) {

@@ -8,7 +8,7 @@ import type { LoadAdapterOptions } from "../adapters/adapter_files.ts";
 import { UserError } from "../core/errors.ts";
 import { loadModel } from "../models/load.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
-import { syncFolder } from "../tensor/atomic_file.ts";
+import { makeFolder, syncFolder } from "../tensor/atomic_file.ts";
 import { loadAdapter } from "./adapters.ts";
 import { compareMerged, type MergeComparison, type RunSource } from "./merge_check.ts";
 import { type MergedDType, writeMergedCheckpoint, type WrittenCheckpoint } from "./merged_checkpoint.ts";
@@ -43,9 +43,9 @@ export interface MergeReport extends WrittenCheckpoint {
 export async function mergeAdapter(options: MergeOptions): Promise<MergeReport> {
   const { model, adapter, out } = options;
   await assertFree(out);
-  await Deno.mkdir(dirname(out), { recursive: true });
+  await makeFolder(dirname(out));
   const unfinished = join(dirname(out), `.${basename(out)}.${crypto.randomUUID()}.part`);
-  await Deno.mkdir(unfinished);
+  await makeFolder(unfinished);
   try {
     const written = await writeMerged(options, unfinished);
     const source: RunSource = { model, adapter };

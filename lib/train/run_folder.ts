@@ -3,52 +3,72 @@
 import { join } from "node:path";
 import { UserError } from "../core/errors.ts";
 import { type Dataset, datasetHash } from "../data/dataset.ts";
-import { asRoomError, writeTextAtomically } from "../tensor/atomic_file.ts";
+import { asWriteError, makeFolder, writeTextAtomically } from "../tensor/atomic_file.ts";
 import { type Run, runIdentity } from "./plan.ts";
 
-/** Places within a run folder. */
-export interface RunFolder {
+/** Places within a run folder, which is this process's alone until disposed. */
+export interface RunFolder extends Disposable {
   readonly out: string;
   readonly checkpoints: string;
   readonly adapter: string;
   readonly metrics: string;
 }
 
-/** Places of a run folder. */
-export function runFolder(out: string): RunFolder {
-  return {
-    out,
-    checkpoints: join(out, "checkpoints"),
-    adapter: join(out, "adapter"),
-    metrics: join(out, "metrics.jsonl"),
-  };
-}
+const RECORD = "run.json";
+const LOCK = ".lock";
 
 /**
- * Makes the folder and writes `run.json`.
+ * Makes the folder and takes it, so that no other process trains in it at the same time.
  *
  * @param resume True: the run in the folder goes on; a checkpoint's path: from there, in this folder or a new one
- * @throws {UserError} When a new run would overwrite an old one, or there is nothing to resume
+ * @returns Null when the run has no folder
+ * @throws {UserError} When a new run would overwrite an old one, there is nothing to resume, another process is training
+ *   in the folder, or it cannot be written
  */
-export async function openRunFolder(
-  run: Run,
-  data: Dataset,
-  resume: boolean | string,
-): Promise<RunFolder | null> {
+export async function openRunFolder(run: Run, resume: boolean | string): Promise<RunFolder | null> {
   const { out } = run.settings;
   if (out === null) {
     if (resume === true) throw new UserError("There is nothing to resume: the run has no folder (out)");
     return null;
   }
-  const path = join(out, "run.json");
-  const exists = await Deno.stat(path).then(() => true, () => false);
-  if (exists && resume === false) {
+  const record = join(out, RECORD);
+  if (resume === true && !(await exists(record))) {
+    throw new UserError(`There is no run in ${out} to resume: ${record} does not exist`);
+  }
+  await makeFolder(out);
+  const lock = await lockFolder(out);
+  if (resume === false && await exists(record)) {
+    lock.close();
     throw new UserError(`${out} already holds a run: resume it, or choose another folder`);
   }
-  if (!exists && resume === true) {
-    throw new UserError(`There is no run in ${out} to resume: ${path} does not exist`);
+  return {
+    out,
+    checkpoints: join(out, "checkpoints"),
+    adapter: join(out, "adapter"),
+    metrics: join(out, "metrics.jsonl"),
+    [Symbol.dispose]: () => lock.close(),
+  };
+}
+
+/** A file whose lock the system takes back when the process ends, however it ends. */
+async function lockFolder(out: string): Promise<Deno.FsFile> {
+  const path = join(out, LOCK);
+  let file: Deno.FsFile;
+  try {
+    file = await Deno.open(path, { write: true, create: true });
+  } catch (error) {
+    throw asWriteError(error, path);
   }
-  await Deno.mkdir(out, { recursive: true });
+  // Some network file systems have no locks: there, people must look out themselves.
+  if (await file.tryLock(true).catch(() => true)) return file;
+  file.close();
+  throw new UserError(
+    `Cannot train in ${out}: another process is training in it; wait for it, or choose another folder`,
+  );
+}
+
+/** Writes `run.json`: what was decided, about which model and data. */
+export async function recordRun(folder: RunFolder, run: Run, data: Dataset): Promise<void> {
   const { settings, base, method, memory } = run;
   const record = {
     method: method.name,
@@ -61,8 +81,11 @@ export async function openRunFolder(
     trainedParameters: memory.trainedParameters,
     versions: Deno.version,
   };
-  await writeTextAtomically(path, JSON.stringify(record, null, 2) + "\n");
-  return runFolder(out);
+  await writeTextAtomically(join(folder.out, RECORD), JSON.stringify(record, null, 2) + "\n");
+}
+
+function exists(path: string): Promise<boolean> {
+  return Deno.stat(path).then(() => true, () => false);
 }
 
 function counts({ report }: Dataset): Record<string, number> {
@@ -88,7 +111,7 @@ export async function openMetrics(path: string, step: number): Promise<MetricsLo
       try {
         for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
       } catch (error) {
-        throw asRoomError(error, path, bytes.length);
+        throw asWriteError(error, path, bytes.length);
       }
     },
     sync: () => file.sync(),

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../lib/core/errors.ts";
-import { openMetrics, openRunFolder } from "../../../lib/train/run_folder.ts";
+import { train } from "../../../lib/train/loop.ts";
+import { openMetrics, openRunFolder, recordRun, type RunFolder } from "../../../lib/train/run_folder.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { smallData, smallModel, smallOptions } from "./small_run.ts";
 
@@ -33,8 +34,11 @@ Deno.test("openRunFolder() writes what was decided, about which model and data",
     using model = smallModel();
     const out = join(folder, "run");
     const run = plan(model, smallOptions({ out }));
-    const places = await openRunFolder(run, smallData(), false);
-    assert.equal(places?.adapter, join(out, "adapter"));
+    {
+      using places = await openRunFolder(run, false);
+      assert.equal(places?.adapter, join(out, "adapter"));
+      await recordRun(places as RunFolder, run, smallData());
+    }
     const record = JSON.parse(await Deno.readTextFile(join(out, "run.json")));
     assert.equal(record.method, "sparse");
     assert.equal(record.identity.adapter.neurons, 48);
@@ -42,6 +46,47 @@ Deno.test("openRunFolder() writes what was decided, about which model and data",
     assert.equal(record.base.hash, run.base.hash);
     assert.match(record.data.hash, /^[0-9a-f]{64}$/);
     assert.equal(record.data.rowsUsed, 12);
-    await assert.rejects(openRunFolder(run, smallData(), false), UserError);
+    await assert.rejects(openRunFolder(run, false), UserError);
+  });
+});
+
+Deno.test("openRunFolder() lets one run at a time into a folder", async () => {
+  await withFolder(async (out) => {
+    using model = smallModel();
+    const run = plan(model, smallOptions({ out }));
+    {
+      using first = await openRunFolder(run, false);
+      await recordRun(first as RunFolder, run, smallData());
+      await assert.rejects(openRunFolder(run, true), /another process is training in it/);
+    }
+    using second = await openRunFolder(run, true);
+    assert.equal(second?.out, out);
+  });
+});
+
+Deno.test("openRunFolder() says what is in the way of a folder that cannot be made", async () => {
+  await withFolder(async (folder) => {
+    using model = smallModel();
+    const file = join(folder, "file");
+    await Deno.writeTextFile(file, "");
+    for (const out of [file, join(file, "run")]) {
+      const opening = openRunFolder(plan(model, smallOptions({ out })), false);
+      await assert.rejects(opening, (error) => {
+        assert(error instanceof UserError, String(error));
+        assert(error.message.startsWith(`Cannot write ${out}: `), error.message);
+        return true;
+      });
+    }
+  });
+});
+
+Deno.test("train() that cannot resume leaves run.json as it was", async () => {
+  await withFolder(async (out) => {
+    using model = smallModel();
+    for await (const _ of train(plan(model, smallOptions({ out, steps: 1 })), smallData()));
+    const before = await Deno.readTextFile(join(out, "run.json"));
+    const other = plan(model, smallOptions({ out, steps: 2, seed: 1 }));
+    await assert.rejects(train(other, smallData(), { resume: true }).next(), /seed is 1/);
+    assert.equal(await Deno.readTextFile(join(out, "run.json")), before);
   });
 });
