@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Text generation: token by token, for one prompt or for many at once. */
+import { UserError } from "../core/errors.ts";
 import { type RandomStream, randomStream } from "../core/rng.ts";
 import { assertInteger } from "../core/shape.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
@@ -56,7 +57,8 @@ export interface ModelGenerateOptions extends GenerateOptions {
  * Streams answers to prompts, several at once: a sequence that ends takes the next prompt.
  *
  * @param prompts Token ids of each prompt
- * @throws {RangeError} When a prompt is empty or fills the model's whole context, or an option makes no sense
+ * @throws {UserError} When a prompt fills the model's whole context
+ * @throws {RangeError} When a prompt is empty, or an option makes no sense
  */
 export async function* generate(
   model: Model,
@@ -69,7 +71,7 @@ export async function* generate(
   const { maxPositionEmbeddings } = model.config;
   prompts.forEach((prompt, i) => {
     if (prompt.length < maxPositionEmbeddings) return;
-    throw new RangeError(
+    throw new UserError(
       `Prompt ${i} has ${prompt.length} tokens, the model has room for ${maxPositionEmbeddings}, answer included`,
     );
   });
