@@ -25,6 +25,15 @@ function jsonSafe(_key: string, value: unknown): unknown {
   return typeof value === "bigint" ? Number(value) : value;
 }
 
+/** Null when the terminal does not say, as some that record sessions do not. */
+function terminalColumns(): number | null {
+  try {
+    return Deno.consoleSize().columns || null;
+  } catch {
+    return null;
+  }
+}
+
 /** The output of one command. */
 export function createOutput(options: { readonly json: boolean; readonly quiet: boolean }): Output {
   const stream = options.json ? Deno.stderr : Deno.stdout;
@@ -36,6 +45,7 @@ export function createOutput(options: { readonly json: boolean; readonly quiet: 
     json: options.json,
     color: isTerminal && !Deno.noColor,
     isTerminal,
+    columns: isTerminal ? terminalColumns() : null,
     write,
     line: (text) => write(`${text}\n`),
     result: (value) => {

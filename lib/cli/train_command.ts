@@ -117,7 +117,7 @@ async function run(given: FlagValues, output: Output): Promise<number> {
   const evalData = await loadEvalData(values, model);
   const out = (values.out ?? defaultOut(isDemo ? "demo" : (values.method ?? "sparse") as string)) as string;
   const planned = plan(model, readRunOptions(values, out));
-  output.line(describeRun(planned, data));
+  output.line(`${describeRun(planned, data)}\n`);
   if (values["dry-run"] === true) {
     output.result({ dryRun: true, memory: planned.memory, data: data.report, settings: planned.settings });
     return EXIT.done;

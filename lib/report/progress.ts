@@ -9,6 +9,8 @@ import { formatSeconds } from "./format.ts";
 /** Where lines go. */
 export interface ProgressOutput {
   readonly isTerminal: boolean;
+  /** Width of the terminal, when it is one and known: a longer line would wrap and could not be redrawn. */
+  readonly columns?: number | null;
   write(text: string): void;
 }
 
@@ -67,7 +69,8 @@ export function createProgress(
       const left = formatSeconds(secondsLeft(startMs, nowMs, done, firstDone, total));
       if (output.isTerminal) {
         clear();
-        output.write(`${label} ${bar(done / total)} ${done}/${total}  ${note}  ${left} left`);
+        const line = `${label} ${bar(done / total)} ${done}/${total}  ${left} left  ${note}`;
+        output.write([...line].slice(0, (output.columns ?? Infinity) - 1).join(""));
         onLine = true;
       } else {
         output.write(`${label} ${done}/${total}  ${note}  ${left} left\n`);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import {
   formatBytes,
   formatCount,
@@ -52,7 +52,7 @@ Deno.test("createProgress() redraws one line on a terminal and prints whole line
     let text = "";
     let clock = 0;
     const progress = createProgress(
-      { isTerminal, write: (piece) => text += piece },
+      { isTerminal, columns: 50, write: (piece) => text += piece },
       "training",
       10,
       { firstDone: 4, now: () => clock },
@@ -67,6 +67,7 @@ Deno.test("createProgress() redraws one line on a terminal and prints whole line
   };
   const terminal = show(true);
   strictEqual(terminal.split("\n").length, 2, "only the saved line ends in a newline");
+  ok(terminal.split("\r\x1b[2K").every((line) => line.length < 50), "no line wraps");
   strictEqual(terminal.split("\r\x1b[2K").length, 7);
   // Plain: the first update, the one 5 seconds later which is also the last.
   deepStrictEqual(show(false).trimEnd().split("\n"), [
