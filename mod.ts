@@ -46,6 +46,7 @@ export { loadTokenizer } from "./lib/data/tokenizer.ts";
 // What is trained, and how.
 export { sparse } from "./lib/methods/sparse.ts";
 export { parallel } from "./lib/methods/parallel.ts";
+export { lora } from "./lib/methods/lora.ts";
 export { full } from "./lib/methods/full.ts";
 export { METHOD_NAMES, methodByName } from "./lib/methods/registry.ts";
 export { adamw } from "./lib/optim/registry.ts";
@@ -83,6 +84,8 @@ export { NativeError, UserError, ValidationError } from "./lib/core/errors.ts";
 export type * from "./lib/activations/registry.ts";
 export type * from "./lib/adapters/adapter.ts";
 export type * from "./lib/adapters/adapter_files.ts";
+export type * from "./lib/adapters/file_format.ts";
+export type * from "./lib/adapters/lora_config.ts";
 export type * from "./lib/adapters/parallel.ts";
 export type * from "./lib/adapters/registry.ts";
 export type * from "./lib/adapters/sparse_config.ts";

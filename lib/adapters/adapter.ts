@@ -7,8 +7,8 @@ import type { Parameter, RowParameter } from "../optim/parameters.ts";
 import type { Awaitable, Kernels } from "../ops/kernels.ts";
 import type { Floats } from "../tensor/tensor.ts";
 
-/** Where adapters attach: a half block's branch, or the weights themselves. */
-export type Site = "ffn" | "attention" | "weights";
+/** Where adapters attach: a half block's branch, single weights' inputs and outputs, or the weights themselves. */
+export type Site = "ffn" | "attention" | "linear" | "weights";
 
 /** Size of one parameter, known before anything is allocated. */
 export interface ParameterSize {
@@ -84,8 +84,19 @@ export interface WeightChange {
   apply(weights: Floats): void;
 }
 
+/** Where training stands: what masks that change from step to step are a function of. */
+export interface TrainingPlace {
+  readonly seed: number;
+  /** From 1. */
+  readonly step: number;
+  /** Place of the micro-batch's first token among the step's tokens: how a step is cut does not matter. */
+  readonly firstToken: number;
+}
+
 /** Choices of `attach`. */
 export interface AttachOptions {
+  /** Given for the forward and backward passes of training; absent, the adapter answers as it has learnt. */
+  readonly training?: TrainingPlace;
   /** Called before rows are read: block b is rows [b * blockRows, (b+1) * blockRows) of the parameter. */
   readonly beforeRead?: (parameter: RowParameter, blocks: Int32Array, blockRows: number) => Awaitable<void>;
 }

@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { throwIfAny, UserError } from "../core/errors.ts";
 import { isJsonObject, type JsonObject } from "../core/json.ts";
 import { formatShape } from "../core/shape.ts";
-import type { Model } from "../models/model.ts";
-import { type Parameter, parameterCount, parameterShape } from "../optim/parameters.ts";
+import type { Model, ModelConfig } from "../models/model.ts";
+import { type Parameter, parameterShape } from "../optim/parameters.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import { makeFolder, writeTextAtomically } from "../tensor/atomic_file.ts";
 import { fileHash } from "../tensor/file_hash.ts";
@@ -16,30 +16,26 @@ import { readFloatsInto } from "../tensor/read_tensor.ts";
 import { readSafetensorsHeader, type SafetensorsFile } from "../tensor/safetensors.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import { type TensorSource, writeSafetensors } from "../tensor/write_safetensors.ts";
-import type { AdapterParams } from "./adapter.ts";
-import { resolveAdapter } from "./registry.ts";
+import type { Adapter, AdapterParams } from "./adapter.ts";
+import { type AdapterDescription, type AdapterFormat, type BaseIdentity, shown } from "./file_format.ts";
+import { MEFT_FORMAT } from "./meft_format.ts";
+import { PEFT_LORA_FORMAT } from "./peft_lora_format.ts";
+import { type AdapterSpec, resolveAdapter } from "./registry.ts";
 
 /** Files of a saved adapter. */
 export const ADAPTER_TENSORS = "adapter_model.safetensors";
 /** @see ADAPTER_TENSORS */
 export const ADAPTER_CONFIG = "adapter_config.json";
 
-const PEFT_TYPE = "MEFT";
-const FORMAT_VERSION = 1;
+/** Kinds that have a format of PEFT's own; all others are in ours. */
+const PEFT_FORMATS: Readonly<Record<string, AdapterFormat>> = { lora: PEFT_LORA_FORMAT };
+const FORMATS: readonly AdapterFormat[] = [MEFT_FORMAT, ...Object.values(PEFT_FORMATS)];
 /** Rows that are joined from their planes at a time. */
 const ROWS_PER_PIECE = 1024;
 
-/** The model an adapter belongs to. */
-export interface BaseIdentity {
-  /** Folder or name, for people. */
-  readonly name: string;
-  /** Tells whether it is the same model. */
-  readonly hash: string;
-}
-
 /**
- * Writes the adapter into a folder, which is made if needed. The configuration, written last, holds the hash of the
- * tensors: files that do not belong together are found when loading.
+ * Writes the adapter into a folder, which is made if needed. The configuration is written last; our own holds
+ * the hash of the tensors, so that files that do not belong together are found when loading.
  *
  * @throws {UserError} When the disk is full
  */
@@ -52,18 +48,10 @@ export async function saveAdapterFiles(
   const { adapter, parameters } = params;
   await makeFolder(folder);
   const path = join(folder, ADAPTER_TENSORS);
-  await writeSafetensors(path, parameters.map((parameter) => tensorSource(k, parameter)), { format: "meft" });
-  const config = {
-    peft_type: PEFT_TYPE,
-    format_version: FORMAT_VERSION,
-    adapter: adapter.kind,
-    sites: adapter.sites,
-    settings: adapter.config,
-    parameters: parameters.reduce((sum, parameter) => sum + parameterCount(parameter), 0),
-    base_model_name_or_path: base.name,
-    base_model_hash: base.hash,
-    adapter_model_sha256: await fileHash(path),
-  };
+  const format = PEFT_FORMATS[adapter.kind] ?? MEFT_FORMAT;
+  const tensors = parameters.map((parameter) => tensorSource(k, parameter));
+  await writeSafetensors(path, tensors, format.metadata(base));
+  const config = format.config(params, base, await fileHash(path));
   await writeTextAtomically(join(folder, ADAPTER_CONFIG), JSON.stringify(config, null, 2) + "\n");
 }
 
@@ -82,6 +70,57 @@ function* rowPieces(k: Kernels, matrix: Matrix): Generator<Floats> {
     k.rowMatrixRead(piece, matrix, row);
     yield piece;
   }
+}
+
+/** A saved adapter that was opened and found whole; its tensors are still in the file. */
+export interface SavedAdapter {
+  readonly folder: string;
+  readonly spec: AdapterSpec;
+  readonly baseName: string;
+  /** Null when the folder does not say. */
+  readonly baseHash: string | null;
+  readonly tensors: SafetensorsFile;
+  readonly tensorsHash: string;
+}
+
+/**
+ * Opens a saved adapter.
+ *
+ * @throws {UserError} When the folder holds no adapter, or a damaged one, or one that is not supported
+ */
+export async function openAdapterFiles(folder: string): Promise<SavedAdapter> {
+  const fields = readConfigFields(folder);
+  const path = join(folder, ADAPTER_TENSORS);
+  const tensors = readSafetensorsHeader(path);
+  const { kind, options, baseName, baseHash, tensorsHash } = describe(folder, fields, tensors.metadata);
+  const hash = await fileHash(path);
+  if (tensorsHash !== null && hash !== tensorsHash) {
+    throw new UserError(
+      `Adapter ${folder} is damaged: ${ADAPTER_TENSORS} has the hash ${
+        hash.slice(0, 12)
+      }, its configuration says ` +
+        `${tensorsHash.slice(0, 12)}; save or copy it again`,
+    );
+  }
+  return { folder, spec: { kind, options }, baseName, baseHash, tensors, tensorsHash: hash };
+}
+
+/** One sentence that names both models and hashes, when an adapter was trained on another model; else null. */
+export function otherBaseNotice(saved: SavedAdapter, { name, hash }: BaseIdentity): string | null {
+  if (saved.baseHash === null || saved.baseHash === hash) return null;
+  const [trainedOn, given] = [saved.baseHash, hash].map((text) => text.slice(0, 12));
+  return `Adapter ${saved.folder} was trained on ${saved.baseName} (hash ${trainedOn}), not on ${name} ` +
+    `(hash ${given}): what it learnt may mean nothing there`;
+}
+
+/**
+ * The values of a saved adapter into parameters made for it.
+ *
+ * @throws {ValidationError} When tensors are missing, unknown or of another shape: all of them @mutates params
+ */
+export function readAdapterInto(k: Kernels, saved: SavedAdapter, params: AdapterParams): void {
+  throwIfAny(`Adapter ${saved.folder}`, tensorProblems(saved.tensors, params.parameters));
+  for (const parameter of params.parameters) readParameter(k, saved.tensors, parameter);
 }
 
 /** Choices of {@linkcode loadAdapterFiles}. */
@@ -103,44 +142,21 @@ export async function loadAdapterFiles(
   folder: string,
   options: LoadAdapterOptions = {},
 ): Promise<AdapterParams> {
-  const config = readAdapterConfig(folder);
-  const subject = `Adapter ${folder}`;
-  if (config.baseHash !== identity.hash) {
-    const [trainedOn, given] = [config.baseHash, identity.hash].map((hash) => hash.slice(0, 12));
-    options.onOtherBase?.(
-      `${subject} was trained on ${config.baseName} (hash ${trainedOn}), not on ${identity.name} (hash ${given}): ` +
-        `what it learnt may mean nothing there`,
-    );
-  }
-  const { adapter, problems } = resolveAdapter(
-    { kind: config.kind, options: config.settings },
-    model.config,
-  );
-  throwIfAny(`${ADAPTER_CONFIG} of ${subject}`, problems);
-  const path = join(folder, ADAPTER_TENSORS);
-  const file = readSafetensorsHeader(path);
-  const hash = await fileHash(path);
-  if (hash !== config.tensorsHash) {
-    throw new UserError(
-      `${subject} is damaged: ${ADAPTER_TENSORS} has the hash ${hash.slice(0, 12)}, its configuration says ` +
-        `${config.tensorsHash.slice(0, 12)}; save or copy it again`,
-    );
-  }
-  const params = adapter.create(k, model, 0);
-  throwIfAny(subject, tensorProblems(file, params.parameters));
-  for (const parameter of params.parameters) readParameter(k, file, parameter);
+  const saved = await openAdapterFiles(folder);
+  const notice = otherBaseNotice(saved, identity);
+  if (notice !== null) options.onOtherBase?.(notice);
+  const params = resolveSaved(saved, model.config).create(k, model, 0);
+  readAdapterInto(k, saved, params);
   return params;
 }
 
-interface AdapterConfig {
-  readonly kind: string;
-  readonly settings: JsonObject;
-  readonly baseName: string;
-  readonly baseHash: string;
-  readonly tensorsHash: string;
+function resolveSaved({ spec, folder }: SavedAdapter, model: ModelConfig): Adapter {
+  const { adapter, problems } = resolveAdapter(spec, model);
+  throwIfAny(`${ADAPTER_CONFIG} of adapter ${folder}`, problems);
+  return adapter;
 }
 
-function readAdapterConfig(folder: string): AdapterConfig {
+function readConfigFields(folder: string): JsonObject {
   const path = join(folder, ADAPTER_CONFIG);
   let value: unknown;
   try {
@@ -151,37 +167,26 @@ function readAdapterConfig(folder: string): AdapterConfig {
     }
     throw new UserError(`${path} cannot be read: ${error instanceof Error ? error.message : error}`);
   }
+  if (!isJsonObject(value)) throw new UserError(`${path} holds no JSON object`);
+  return value;
+}
+
+/** @throws {ValidationError} Listing everything that is wrong with the configuration */
+function describe(
+  folder: string,
+  fields: JsonObject,
+  metadata: Readonly<Record<string, string>>,
+): AdapterDescription {
+  const format = FORMATS.find(({ peftType }) => peftType === fields["peft_type"]);
   const problems: string[] = [];
-  const fields = isJsonObject(value) ? value : {};
-  const text = (name: string): string => {
-    const field = fields[name];
-    if (typeof field === "string") return field;
-    problems.push(`"${name}" is ${JSON.stringify(field) ?? "missing"}, expected a string`);
-    return "";
-  };
-  if (fields["peft_type"] !== PEFT_TYPE) {
-    problems.push(
-      `"peft_type" is ${JSON.stringify(fields["peft_type"]) ?? "missing"}, expected "${PEFT_TYPE}"`,
-    );
+  if (!format) {
+    const known = FORMATS.map(({ peftType }) => `"${peftType}"`).join(" or ");
+    problems.push(`"peft_type" is ${shown(fields["peft_type"])}, expected ${known}`);
   }
-  if (fields["format_version"] !== FORMAT_VERSION) {
-    problems.push(
-      `"format_version" is ${
-        JSON.stringify(fields["format_version"]) ?? "missing"
-      }, this version reads ${FORMAT_VERSION}`,
-    );
-  }
-  const settings = fields["settings"];
-  if (!isJsonObject(settings)) problems.push(`"settings" is not an object`);
-  const config = {
-    kind: text("adapter"),
-    settings: isJsonObject(settings) ? settings : {},
-    baseName: text("base_model_name_or_path"),
-    baseHash: text("base_model_hash"),
-    tensorsHash: text("adapter_model_sha256"),
-  };
-  throwIfAny(path, problems);
-  return config;
+  // What else is wrong with it can only be told by the rules of some format.
+  const description = (format ?? MEFT_FORMAT).read(fields, metadata, problems);
+  throwIfAny(join(folder, ADAPTER_CONFIG), problems);
+  return description;
 }
 
 function tensorProblems(file: SafetensorsFile, parameters: readonly Parameter[]): string[] {

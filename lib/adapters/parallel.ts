@@ -6,7 +6,6 @@
 import { didYouMean } from "../core/suggestion.ts";
 import type { BranchHook } from "../models/hooks.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
-import { account } from "../native/ledger.ts";
 import { arenaTensor } from "../ops/arena_tensor.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import { linearBackward, linearForward } from "../ops/linear.ts";
@@ -14,6 +13,7 @@ import { reluBackward, reluForward } from "../ops/relu.ts";
 import type { Tensor, Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
 import { layerTensorName } from "./adapter.ts";
+import { accountWeights, adapterWeight } from "./dense_weights.ts";
 import { weightParameter } from "./full.ts";
 import { type KeysAndValues, widening, wideningRefusal } from "./widening.ts";
 
@@ -69,11 +69,8 @@ function createParallel(
   model: Model,
   tokensPerStep: number,
 ): AdapterParams {
-  const weight = (name: string): Weight => {
-    const data = k.floats(neurons * model.config.hiddenSize);
-    const grad = tokensPerStep > 0 ? k.floats(data.length) : null;
-    return { name, dtype: k.float, rows: neurons, cols: model.config.hiddenSize, data, mapped: null, grad };
-  };
+  const weight = (name: string): Weight =>
+    adapterWeight(k, name, neurons, model.config.hiddenSize, tokensPerStep > 0);
   const layers = Array.from({ length: model.config.numHiddenLayers }, (_, layer): KeysAndValues => ({
     keys: weight(layerTensorName(layer, "keys")),
     values: weight(layerTensorName(layer, "values")),
@@ -93,14 +90,6 @@ function createParallel(
     activeNeurons: () => neurons,
     release: () => accountWeights(k, weights, -1),
   };
-}
-
-/** Enters weights and their gradients in the ledger, or takes them out. */
-function accountWeights(k: Kernels, weights: readonly Weight[], sign: 1 | -1): void {
-  for (const { data, grad } of weights) {
-    account(k.ledger, "parameters", sign * (data?.byteLength ?? 0));
-    account(k.ledger, "gradients", sign * (grad?.byteLength ?? 0));
-  }
 }
 
 function branchHook(

@@ -6,6 +6,7 @@ import { didYouMean } from "../core/suggestion.ts";
 import type { ModelConfig } from "../models/model.ts";
 import type { Resolved } from "./adapter.ts";
 import { fullAdapter } from "./full.ts";
+import { loraAdapter } from "./lora.ts";
 import { parallelAdapter } from "./parallel.ts";
 import { sparseAdapter } from "./sparse.ts";
 
@@ -13,6 +14,7 @@ import { sparseAdapter } from "./sparse.ts";
 const ADAPTERS: Readonly<Record<string, (options: JsonObject, model: ModelConfig) => Resolved>> = {
   sparse: sparseAdapter,
   parallel: parallelAdapter,
+  lora: loraAdapter,
   full: (options) => fullAdapter(options as Readonly<Record<string, never>>),
 };
 

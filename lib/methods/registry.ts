@@ -4,11 +4,12 @@ import { UserError } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import { didYouMean } from "../core/suggestion.ts";
 import { full } from "./full.ts";
+import { lora } from "./lora.ts";
 import type { Method } from "./method.ts";
 import { parallel } from "./parallel.ts";
 import { sparse } from "./sparse.ts";
 
-const METHODS: Readonly<Record<string, () => Method>> = { sparse, parallel, full };
+const METHODS: Readonly<Record<string, () => Method>> = { sparse, parallel, lora, full };
 
 /** Names of the methods there are. */
 export const METHOD_NAMES: readonly string[] = Object.keys(METHODS);

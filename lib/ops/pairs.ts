@@ -4,6 +4,7 @@ export * from "./attention.ts";
 export * from "./embedding.ts";
 export * from "./linear.ts";
 export * from "./loss.ts";
+export * from "./low_rank.ts";
 export * from "./norm.ts";
 export * from "./relu.ts";
 export * from "./rotary.ts";

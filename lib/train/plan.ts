@@ -3,7 +3,7 @@
 import type { ActivationPolicyName } from "../activations/registry.ts";
 import { ACTIVATION_POLICIES } from "../activations/registry.ts";
 import type { Adapter, AdapterParams } from "../adapters/adapter.ts";
-import type { BaseIdentity } from "../adapters/adapter_files.ts";
+import type { BaseIdentity } from "../adapters/file_format.ts";
 import { resolveAdapter } from "../adapters/registry.ts";
 import { throwIfAny } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The training state: parameters, optimizer state and position. Donated: after a step, only the new one may be used. */
-import type { AdapterParams, Attachment } from "../adapters/adapter.ts";
+import type { AdapterParams, Attachment, TrainingPlace } from "../adapters/adapter.ts";
 import { type DataPosition, FIRST_POSITION } from "../data/batches.ts";
 import { account } from "../native/ledger.ts";
 import type { OptimizerState } from "../optim/optimizer.ts";
@@ -41,10 +41,19 @@ export function assertUsable(state: TrainState): void {
   }
 }
 
-/** How the model is to be run with a state, for steps, evaluation and generation. */
-export function attachState(run: Run, state: TrainState): Attachment {
+/**
+ * How the model is to be run with a state: for evaluation and generation, or for a micro-batch of training.
+ *
+ * @param training Where the micro-batch stands in its step; absent when nothing is trained
+ */
+export function attachState(
+  run: Run,
+  state: TrainState,
+  training?: Omit<TrainingPlace, "seed">,
+): Attachment {
   const k = run.model.kernels;
   return state.params.attach(k, {
+    ...(training && { training: { ...training, seed: run.settings.seed } }),
     beforeRead: (parameter, blocks, blockRows) =>
       run.optimizer.beforeRead(k, parameter, state.optim, state.step, blocks, blockRows),
   });

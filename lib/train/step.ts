@@ -106,12 +106,12 @@ export async function accumulate(
     throw new RangeError(`Step ${state.step + 1} has no targets: there is nothing to take a loss of`);
   }
   clearGradients(state.params.parameters);
-  const { model, hooks } = attachState(run, state);
-  const timed = timedHooks(hooks, times, clock);
   const options = { activations: run.settings.activations, lossScale: 1 / data.targetCount };
-  let lossSum = 0;
+  let [lossSum, firstToken] = [0, 0];
   for (const { batch } of data.microBatches) {
-    lossSum += (await lossAndGradients(model, batch, timed, options)).lossSum;
+    const { model, hooks } = attachState(run, state, { step: state.step + 1, firstToken });
+    lossSum += (await lossAndGradients(model, batch, timedHooks(hooks, times, clock), options)).lossSum;
+    firstToken += batch.ids.length;
   }
   return lossSum / data.targetCount;
 }

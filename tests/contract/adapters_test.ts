@@ -26,6 +26,11 @@ const CASES: Readonly<Record<string, readonly JsonObject[]>> = {
     { ...SPARSE, gate: "none", experts: 1, activeExperts: 1, routerInit: "random" },
   ],
   parallel: [{ neurons: 7 }],
+  lora: [
+    { rank: 3 },
+    { rank: 1, alpha: 5, useRslora: true, targets: ["q", "v", "down"] },
+    { rank: 2, dropout: 0.4, targets: ["o", "gate", "up", "k"] },
+  ],
 };
 
 const batch = makeMicroBatch(smallData(), Int32Array.of(0, 3, 5)).batch;
@@ -141,7 +146,7 @@ for (const kind of ADAPTER_KINDS) {
         const files = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
         assert.deepEqual(files, ["adapter_config.json", "adapter_model.safetensors"]);
         const config = JSON.parse(await Deno.readTextFile(join(folder, "adapter_config.json")));
-        assert.equal(config.peft_type, "MEFT");
+        assert.equal(config.peft_type, kind === "lora" ? "LORA" : "MEFT");
       } finally {
         await Deno.remove(folder, { recursive: true });
       }

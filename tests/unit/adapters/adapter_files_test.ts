@@ -91,11 +91,11 @@ Deno.test("loadAdapter() lists all missing, unknown and wrongly shaped tensors",
 
 Deno.test("loadAdapter() names everything wrong in adapter_config.json", async () => {
   await withAdapter(async (folder, model) => {
-    await changeConfig(folder, { peft_type: "LORA", settings: 3, format_version: 9, base_model_hash: null });
+    await changeConfig(folder, { peft_type: "IA3", settings: 3, format_version: 9, base_model_hash: null });
     const text = await message(loadAdapter(model, folder));
     for (
       const problem of [
-        '"peft_type" is "LORA", expected "MEFT"',
+        '"peft_type" is "IA3", expected "MEFT" or "LORA"',
         '"format_version" is 9, this version reads 1',
         '"settings" is not an object',
         '"base_model_hash" is null, expected a string',

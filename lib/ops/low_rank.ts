@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A low-rank delta of a linear layer (LoRA; Hu et al., ICLR 2022): y += s (x' A^T) B^T, x' = dropout(x). */
+import type { DropoutMask } from "../core/rng.ts";
+import type { Tensor, Weight } from "../tensor/tensor.ts";
+import { arenaTensor, assertWeight } from "./arena_tensor.ts";
+import type { Kernels } from "./kernels.ts";
+import { linearBackward, linearBackwardWeight, linearForward } from "./linear.ts";
+
+/** The two factors of a delta, s B A, and their scale. */
+export interface LowRank {
+  /** (R,I). */
+  readonly a: Weight;
+  /** (O,R). */
+  readonly b: Weight;
+  /** s. */
+  readonly scale: number;
+}
+
+/**
+ * Low-rank delta: u = s x' A^T,  y += u B^T.
+ *
+ * @param x (...,I) float, read     @param y (...,O) float, accumulated
+ * @param mask Dropout of x; null for none. Backward keeps x and nothing else: u is cheaper made again than kept.
+ * @mutates y
+ * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
+ */
+export function lowRankForward(
+  k: Kernels,
+  x: Tensor,
+  y: Tensor,
+  delta: LowRank,
+  mask: DropoutMask | null = null,
+): void {
+  assertFactors(delta);
+  const mark = k.arena.mark();
+  linearForward(k, down(k, masked(k, x, mask), delta), delta.b, { addTo: y });
+  k.arena.release(mark);
+}
+
+/**
+ * Low-rank delta, backward. With u as in forward and du = s dy B:  dB += dy^T u,  dA += du^T x',  dx += mask'(du A).
+ *
+ * @param x (...,I) float as given to forward     @param dy (...,O) float, read
+ * @param dx (...,I) float, accumulated; null when nothing needs it     @param mask As given to forward
+ * @mutates dx, delta.a.grad, delta.b.grad
+ * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
+ */
+export function lowRankBackward(
+  k: Kernels,
+  x: Tensor,
+  dy: Tensor,
+  dx: Tensor | null,
+  delta: LowRank,
+  mask: DropoutMask | null = null,
+): void {
+  assertFactors(delta);
+  const mark = k.arena.mark();
+  const seen = masked(k, x, mask);
+  const du = linearBackward(k, down(k, seen, delta), delta.b, dy);
+  scaleInPlace(du, delta.scale);
+  if (dx === null) linearBackwardWeight(k, seen, delta.a, du);
+  else if (mask === null) linearBackward(k, seen, delta.a, du, { addTo: dx });
+  else k.dropout(dx.data, linearBackward(k, seen, delta.a, du).data, mask, true);
+  k.arena.release(mark);
+}
+
+function assertFactors({ a, b }: LowRank): void {
+  assertWeight(b, b.rows, a.rows, "O,R");
+}
+
+/** x', in the arena when there is a mask. */
+function masked(k: Kernels, x: Tensor, mask: DropoutMask | null): Tensor {
+  if (mask === null) return x;
+  const kept = arenaTensor(k, x.shape);
+  k.dropout(kept.data, x.data, mask, false);
+  return kept;
+}
+
+/** u (...,R), in the arena. */
+function down(k: Kernels, x: Tensor, { a, scale }: LowRank): Tensor {
+  return scaleInPlace(linearForward(k, x, a), scale);
+}
+
+/** A few numbers a token: not worth a kernel. @mutates x */
+function scaleInPlace(x: Tensor, scale: number): Tensor {
+  if (scale === 1) return x;
+  for (let i = 0; i < x.data.length; i++) x.data[i] = (x.data[i] as number) * scale;
+  return x;
+}
