@@ -15,7 +15,6 @@ export interface RunFolder extends Disposable {
 }
 
 const RECORD = "run.json";
-const LOCK = ".lock";
 
 /**
  * Makes the folder and takes it, so that no other process trains in it at the same time.
@@ -50,18 +49,17 @@ export async function openRunFolder(run: Run, resume: boolean | string): Promise
   };
 }
 
-/** A file whose lock the system takes back when the process ends, however it ends. */
+/** Locks the folder itself, so that no file is left behind; the system takes the lock back however the process ends. */
 async function lockFolder(out: string): Promise<Deno.FsFile> {
-  const path = join(out, LOCK);
-  let file: Deno.FsFile;
+  let folder: Deno.FsFile;
   try {
-    file = await Deno.open(path, { write: true, create: true });
+    folder = await Deno.open(out, { read: true });
   } catch (error) {
-    throw asWriteError(error, path);
+    throw asWriteError(error, out);
   }
-  // Some network file systems have no locks: there, people must look out themselves.
-  if (await file.tryLock(true).catch(() => true)) return file;
-  file.close();
+  // Some network file systems have no such locks: there, people must look out themselves.
+  if (await folder.tryLock(true).catch(() => true)) return folder;
+  folder.close();
   throw new UserError(
     `Cannot train in ${out}: another process is training in it; wait for it, or choose another folder`,
   );
