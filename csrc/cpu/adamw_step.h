@@ -32,8 +32,7 @@ struct StepScalars {
 inline StepScalars step_scalars(const meft_adamw &p, float lr, int64_t step) {
     const double correction1 = 1 - ::pow(p.beta1, double(step));
     const double correction2 = 1 - ::pow(p.beta2, double(step));
-    return {float(double(lr) / correction1), float(1 / ::sqrt(correction2)),
-            float(1 - double(lr) * p.weight_decay)};
+    return {float(double(lr) / correction1), float(1 / ::sqrt(correction2)), float(1 - double(lr) * p.weight_decay)};
 }
 
 struct AdamElements {

@@ -267,20 +267,23 @@ typedef struct meft_sparse {
     int64_t pair_capacity;
 } meft_sparse;
 
-/* Keys and values are (R,D) as two planes: f32 bits = (hi << 16) + lo, hi uint16 (rounded bf16), lo int16. */
+/* Keys and values are (R,D) as two planes: f32 bits = (hi << 16) + lo, hi uint16 (rounded bf16), lo int16.
+ * Every value is kept bit for bit, but for NaN, which becomes 0x7fc00000. */
 MEFT_API meft_status meft_planes_split(meft_ctx *ctx, uint16_t *hi, int16_t *lo, const float *x, int64_t count);
 MEFT_API meft_status meft_planes_join(meft_ctx *ctx, float *x, const uint16_t *hi, const int16_t *lo,
                                       int64_t count);
 
 /* logits (T,N) f32 written: h gate_weight^T, in f32; experts (T,active_experts) int32 written: the largest logits,
- * ties to the lowest index, in increasing expert order. expert_tokens (N) int32 written: tokens per expert. @nonblocking */
+ * ties to the lowest index, in increasing expert order. expert_tokens (N) int32 written: tokens per expert.
+ * @nonblocking */
 MEFT_API meft_status meft_sparse_route(meft_ctx *ctx, float *logits, int32_t *experts, int32_t *expert_tokens,
                                        const float *h, const float *gate_weight, const meft_sparse *params);
 
 /* y (T,D) written: sum over the token's pairs of score * value row. Pairs in token order, neurons increasing:
  * offsets (T+1), neurons (P), dots (P) = h.key, scores (P) = gate * dot > 0. needed_pairs[0] = pairs there are;
  * when that exceeds pair_capacity (scope union only, token scope needs at most T*top_k) nothing else is
- * valid and the caller calls again with room. @nonblocking */
+ * valid and the caller calls again with room. A token with a logit, or a score among those compared for it, that is NaN
+ * or infinite gets NaN for its whole row of y: comparisons would lose it. @nonblocking */
 MEFT_API meft_status meft_sparse_forward(meft_ctx *ctx, float *y, int32_t *offsets, int32_t *neurons, float *dots,
                                          float *scores, int64_t *needed_pairs, const float *h,
                                          const float *logits, const int32_t *experts, const uint16_t *keys_hi,
@@ -310,7 +313,8 @@ MEFT_API meft_status meft_sparse_backward(meft_ctx *ctx, float *dh, float *dgate
 /* AdamW. With g = grad_scale * gradient, at step t (from 1):
  *   m = beta1*m + (1-beta1)*g;  v = beta2*v + (1-beta2)*g*g
  *   w = w*(1 - lr*weight_decay) - lr/(1-beta1^t) * m / (sqrt(v)/sqrt(1-beta2^t) + eps)
- * lr_history[i] is the learning rate of step i+1; it has at least `step` entries. */
+ * Moments below the smallest normal f32 become 0. lr_history[i] is the learning rate of step i+1, finite and not
+ * negative; it has at least `step` entries. */
 typedef struct meft_adamw {
     uint32_t struct_size;
     int32_t mode; /* MEFT_ADAM_*; rows only */

@@ -32,6 +32,34 @@ export interface Sizes {
   readonly K: number;
 }
 
+/** A small call with odd sizes; override what the test is about. */
+export const BASE: Sizes = {
+  gate: "raw",
+  scope: "token",
+  compute: F32,
+  T: 7,
+  D: 37,
+  R: 24,
+  N: 4,
+  active: 2,
+  K: 3,
+};
+
+/** Sizes at the edges: of vectors, of the blocks of tokens (192), neurons (256) and columns (512 and 1024). */
+export const SIZES: readonly Partial<Sizes>[] = [
+  {},
+  { T: 0 },
+  { T: 1, D: 1, R: 1, N: 1, active: 1, K: 1 },
+  { N: 1, active: 1, K: 24 },
+  { K: 100, active: 3 },
+  { active: 4, K: 5 },
+  { N: 24, active: 5, K: 2 },
+  { T: 230, D: 9, R: 21, N: 3, active: 1, K: 4 },
+  { T: 17, D: 16, R: 300, N: 1, active: 1, K: 70 },
+  { T: 18, D: 33, R: 1040, N: 2, active: 1, K: 17 },
+  { T: 20, D: 1100, R: 40, N: 5, active: 2, K: 6 },
+];
+
 /** Rows as split planes, and what the call's compute type sees of them. */
 export interface Planes {
   readonly hi: Uint16Array;
