@@ -45,13 +45,12 @@ export async function trainHere(
   if (saves) await meft.saveAdapter(model, state.params, adapterFolder);
   const losses: number[] = [];
   const steps: unknown[] = [];
-  for (const data_ of meft.trainingSteps(data, meft.batchOptions(run))) {
-    const [next, { loss, lr }] = await meft.trainStep(run, state, data_);
+  for (const step of meft.batches(run, data)) {
+    const [next, { loss, lr }] = await meft.trainStep(run, state, step);
     state = next;
     losses.push(loss);
     // Optimizers keep the rate as f32.
-    steps.push({ lr: Math.fround(lr), ...stepRecord(data_) });
-    if (losses.length === parityCase.steps) break;
+    steps.push({ lr: Math.fround(lr), ...stepRecord(step) });
   }
   const { beta1, beta2, eps, weightDecay, clip } = run.optimizer.config;
   const optimizer = { beta1, beta2, eps, weightDecay, clip };
