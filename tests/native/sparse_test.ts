@@ -18,7 +18,7 @@ import {
   SIZES,
   type Sizes,
 } from "./sparse_check.ts";
-import { oracleBackward, type OraclePair, oraclePairs, oracleRoute, oracleValues } from "./sparse_oracle.ts";
+import { type OraclePair, oraclePairs, oracleRoute, oracleValues } from "./sparse_oracle.ts";
 
 /** How far a chain of D multiply-adds may be off: sum of |a . b| over row i of a and row j of b, times its roundings. */
 function chainBound(a: ArrayLike<number>, i: number, b: ArrayLike<number>, j: number, D: number): number {
