@@ -40,16 +40,22 @@ export interface TokenizerFiles {
   readonly chatTemplate?: string;
 }
 
+/** A model folder without a tokenizer. */
+export class MissingTokenizerError extends UserError {
+  override readonly name = "MissingTokenizerError";
+}
+
 /**
  * Loads the tokenizer of a model folder: `tokenizer.json`, and where present `tokenizer_config.json`,
  * `special_tokens_map.json` and `chat_template.jinja`.
  *
- * @throws {UserError} When a file is missing, is not JSON, or asks for something unsupported; the message names it
+ * @throws {MissingTokenizerError} When there is no `tokenizer.json`
+ * @throws {UserError} When a file is not JSON, or asks for something unsupported; the message names it
  */
 export async function loadTokenizer(folder: string): Promise<Tokenizer> {
   const tokenizer = await readJson(folder, "tokenizer.json");
   if (tokenizer === undefined) {
-    throw new UserError(
+    throw new MissingTokenizerError(
       `"${folder}" has no tokenizer.json; save it there with the model (a sentencepiece tokenizer.model alone is not enough)`,
     );
   }

@@ -4,7 +4,7 @@ import { UserError } from "../core/errors.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { loadData, type LoadDataOptions } from "../data/load_data.ts";
 import { formatPreview, previewExamples } from "../data/preview.ts";
-import { checkVocabulary, loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import { checkVocabulary, loadTokenizer, MissingTokenizerError, type Tokenizer } from "../data/tokenizer.ts";
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import type { Kernels } from "../ops/kernels.ts";
@@ -24,14 +24,16 @@ export interface OpenModelOptions {
 
 /** A model with its tokenizer. Use with `using`: disposing it gives back its files and its kernels. */
 export interface OpenModel extends Model {
+  /** @throws {MissingTokenizerError} When the folder has none: such a model takes token ids alone */
   readonly tokenizer: Tokenizer;
 }
 
 /**
- * Opens a Hugging Face folder: `config.json`, `*.safetensors`, `tokenizer.json`.
+ * Opens a Hugging Face folder: `config.json`, `*.safetensors`, `tokenizer.json`. A folder without a tokenizer opens too, for
+ * those who have token ids.
  *
  * @throws {ValidationError} Listing everything that is wrong with the checkpoint
- * @throws {UserError} When the tokenizer is missing or does not fit, or the device is not there
+ * @throws {UserError} When the tokenizer is damaged or does not fit, or the device is not there
  */
 export async function openModel(dir: string, options: OpenModelOptions = {}): Promise<OpenModel> {
   if (options.device === "cuda") {
@@ -42,11 +44,27 @@ export async function openModel(dir: string, options: OpenModelOptions = {}): Pr
     compute: options.dtype ?? "auto",
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   }));
-  const tokenizer = await loadTokenizer(dir);
   const model = opening.use(loadModel(dir, kernels));
-  checkVocabulary(tokenizer, model.config.vocabSize);
+  const tokenizer = await tokenizerIfAny(dir);
+  if (!(tokenizer instanceof Error)) checkVocabulary(tokenizer, model.config.vocabSize);
   const owned = opening.move();
-  return { ...model, tokenizer, [Symbol.dispose]: () => owned.dispose() };
+  return {
+    ...model,
+    get tokenizer() {
+      if (tokenizer instanceof Error) throw tokenizer;
+      return tokenizer;
+    },
+    [Symbol.dispose]: () => owned.dispose(),
+  };
+}
+
+async function tokenizerIfAny(dir: string): Promise<Tokenizer | MissingTokenizerError> {
+  try {
+    return await loadTokenizer(dir);
+  } catch (error) {
+    if (error instanceof MissingTokenizerError) return error;
+    throw error;
+  }
 }
 
 /** Reads JSONL files for a model; `seqLen` is 256 unless given. See `loadData` of `lib/data`. */
