@@ -52,7 +52,11 @@ export function trainableModel(
   };
   hold(1);
   return {
-    ...model,
+    dir: model.dir,
+    config: model.config,
+    kernels: k,
+    checkpoint,
+    rope: model.rope,
     weights,
     trainable,
     [Symbol.dispose]() {

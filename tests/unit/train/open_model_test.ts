@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { MissingTokenizerError } from "../../../lib/data/tokenizer.ts";
+import { trainableModel } from "../../../lib/models/trainable.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { loadDataFor, openModel } from "../../../lib/train/open_model.ts";
 
@@ -11,6 +12,8 @@ Deno.test("openModel() opens a folder without a tokenizer, and says so when one 
   using model = await openModel(`${MODELS}llama_biases`, { kernels: referenceKernels() });
   assert.equal(model.config.modelType, "llama");
   assert.throws(() => model.tokenizer, MissingTokenizerError);
+  using trained = trainableModel(model);
+  assert.equal(trained.dir, model.dir);
   assert.throws(() => loadDataFor("rows.jsonl", model), /has no tokenizer\.json/);
 });
 
