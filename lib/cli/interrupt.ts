@@ -6,7 +6,7 @@ import { EXIT } from "./program.ts";
 const SAME_PRESS_MS = 500;
 
 /**
- * Listens for SIGINT and SIGTERM until disposed.
+ * Listens until disposed for SIGINT, SIGTERM and SIGHUP, which a terminal sends when it is closed.
  *
  * @param onFirst Called at the first signal
  */
@@ -23,7 +23,7 @@ export function listenForInterrupt(onFirst: () => void): { readonly signal: Abor
       Deno.exit(EXIT.interrupted);
     }
   };
-  const signals = ["SIGINT", "SIGTERM"] as const;
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
   for (const signal of signals) Deno.addSignalListener(signal, listener);
   return {
     signal: controller.signal,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where a command writes: people's text to stdout, or to stderr when stdout carries one JSON object. */
+import { UserError } from "../core/errors.ts";
 import type { ProgressOutput } from "../report/progress.ts";
 
 /** A command's way out. */
@@ -10,6 +11,8 @@ export interface Output extends ProgressOutput {
   line(text: string): void;
   /** The command's result as one JSON object on stdout, with --json. */
   result(value: unknown): void;
+  /** Why text was lost although somebody may want it; null while none was. Whoever has stopped reading wants no more. */
+  lostText(): string | null;
 }
 
 const encoder = new TextEncoder();
@@ -17,6 +20,12 @@ const encoder = new TextEncoder();
 function writeAll(stream: { writeSync(bytes: Uint8Array): number }, text: string): void {
   const bytes = encoder.encode(text);
   for (let offset = 0; offset < bytes.length;) offset += stream.writeSync(bytes.subarray(offset));
+}
+
+/** Whether whoever read a stream has gone: a pipe's reader ended, or the terminal was closed. */
+function readerIsGone(error: unknown): boolean {
+  const { code } = error as { readonly code?: unknown };
+  return code === "EPIPE" || code === "EIO";
 }
 
 /** Numbers that JSON cannot carry become text: "NaN" is better read than null. */
@@ -38,8 +47,15 @@ function terminalColumns(): number | null {
 export function createOutput(options: { readonly json: boolean; readonly quiet: boolean }): Output {
   const stream = options.json ? Deno.stderr : Deno.stdout;
   const isTerminal = stream.isTerminal();
+  let failure: unknown = null;
   const write = (text: string) => {
-    if (!options.quiet) writeAll(stream, text);
+    if (options.quiet || failure !== null) return;
+    try {
+      writeAll(stream, text);
+    } catch (error) {
+      // A run of days does not end because a window did, or because its log has no room.
+      failure = error;
+    }
   };
   return {
     json: options.json,
@@ -49,7 +65,13 @@ export function createOutput(options: { readonly json: boolean; readonly quiet: 
     write,
     line: (text) => write(`${text}\n`),
     result: (value) => {
-      if (options.json) writeAll(Deno.stdout, `${JSON.stringify(value, jsonSafe)}\n`);
+      if (!options.json) return;
+      try {
+        writeAll(Deno.stdout, `${JSON.stringify(value, jsonSafe)}\n`);
+      } catch (error) {
+        throw new UserError(`The work is done, but its JSON object could not be written: ${error}`);
+      }
     },
+    lostText: () => failure === null || readerIsGone(failure) ? null : String(failure),
   };
 }

@@ -58,7 +58,11 @@ export async function runCommand(spec: CommandSpec, args: readonly string[]): Pr
     command.parse([...args], { from: "user" });
     const values = readValues(command, spec);
     const output = createOutput({ json: values.json === true, quiet: values.quiet === true });
-    return await spec.run(values, output);
+    const code = await spec.run(values, output);
+    const lost = output.lostText();
+    if (lost === null) return code;
+    console.error(`Some of the text above could not be written: ${lost}`);
+    return code === EXIT.done ? EXIT.failed : code;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done; // --help
     console.error(describeFailure(error).replace(/^error: /, ""));

@@ -122,6 +122,45 @@ Deno.test("train stopped by SIGINT saves, exits with 130, and resumed ends in th
     );
   }));
 
+Deno.test("train goes on when nobody reads its text any more, and saves when the terminal is closed", () =>
+  withFolder(async (folder) => {
+    const start = (out: string, steps: string): Deno.ChildProcess =>
+      spawn(["train", ...SMALL_RUN, "--steps", steps, "--out", `${folder}/${out}`]);
+    const unread = start("unread", "6");
+    await unread.stdout.cancel();
+    const { code, stderr } = await unread.output();
+    strictEqual(code, 0, new TextDecoder().decode(stderr));
+    ok(names(`${folder}/unread`).includes("adapter"));
+
+    const closed = start("closed", "100000");
+    const text = closed.stdout.getReader();
+    const decoder = new TextDecoder();
+    for (let seen = ""; !seen.includes("training 1/");) {
+      const { value, done } = await text.read();
+      if (done) break;
+      seen += decoder.decode(value);
+    }
+    await text.cancel();
+    closed.kill("SIGHUP");
+    strictEqual((await closed.status).code, 130);
+    await closed.stderr.cancel();
+    strictEqual(names(`${folder}/closed/checkpoints`).length, 1);
+  }));
+
+Deno.test({
+  name: "doctor whose text has nowhere to go does its work, says so, and exits with 1",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    const child = new Deno.Command("sh", {
+      args: ["-c", `exec "$0" run --quiet --allow-all scripts/meft.ts doctor > /dev/full`, Deno.execPath()],
+      stderr: "piped",
+    });
+    const { code, stderr } = await child.output();
+    strictEqual(code, 1);
+    match(new TextDecoder().decode(stderr), /^Some of the text above could not be written: .*No space left/);
+  },
+});
+
 Deno.test("train lists all mistakes of the command line and the config file, and exits with 2", () =>
   withFolder(async (folder) => {
     const config = `${folder}/config.json`;
