@@ -10,8 +10,14 @@ import { type AdapterFormat, shown } from "./file_format.ts";
 /** PEFT warns of fields that it does not know, so the hash of the base model is beside the tensors. */
 const BASE_HASH = "base_model_hash";
 
-/** Modules of transformers' models, by site. */
+/** Modules of transformers' models that have a site. */
 const MODULES: readonly string[] = LINEAR_SITES.map((site) => `${site}_proj`);
+/**
+ * A module as PEFT names it: `q_proj`, or the path in each layer when the user said "all-linear". Which layers those are
+ * is told by the tensors: one that a layer lacks is an error.
+ */
+const MODULE_PATH =
+  /^(?:(?:model\.)?layers\.\d+\.)?(?:self_attn\.(?=[qkvo]_)|mlp\.(?=gate_|up_|down_))?([a-z]+_proj)$/;
 
 /** Options that say how training began, ran or was recorded: with saved factors, the result is the same. */
 const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
@@ -109,10 +115,16 @@ function readTargets(modules: Json | undefined, problems: string[]): readonly st
     );
     return LINEAR_SITES;
   }
-  const unknown = modules.filter((module) => !MODULES.includes(module));
+  const named = new Set<string>();
+  const unknown: Json[] = [];
+  for (const module of modules as readonly Json[]) {
+    const name = typeof module === "string" ? MODULE_PATH.exec(module)?.[1] : undefined;
+    if (name !== undefined && MODULES.includes(name)) named.add(name);
+    else unknown.push(module);
+  }
   for (const module of unknown) {
     problems.push(`"target_modules" has ${shown(module)}, expected only ${MODULES.join(", ")}`);
   }
-  const sites = LINEAR_SITES.filter((site) => modules.includes(`${site}_proj`));
+  const sites = LINEAR_SITES.filter((site) => named.has(`${site}_proj`));
   return sites.length === 0 && unknown.length > 0 ? LINEAR_SITES : sites; // said once is enough
 }
