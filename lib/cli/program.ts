@@ -2,6 +2,7 @@
 /** The command line: parses, runs one command, and turns every failure into a message and an exit code. */
 import { Command, CommanderError } from "commander";
 import { throwIfAny, UserError } from "../core/errors.ts";
+import { NonFiniteError } from "../train/step.ts";
 import { declareFlags, type Flag, type FlagValues, readConfigFile, readFlags } from "./flags.ts";
 import { createOutput, type Output } from "./output.ts";
 
@@ -43,9 +44,10 @@ function createCommand(spec: CommandSpec): Command {
   return command.configureOutput({ outputError: () => {} });
 }
 
-/** The message a user sees. A mistake of theirs shows no stack; anything else does, for a report. */
+/** The message a user sees. What is no defect of the program shows no stack; anything else does, for a report. */
 function describeFailure(error: unknown): string {
-  if (error instanceof UserError || error instanceof CommanderError) return error.message;
+  const isPlain = [UserError, CommanderError, NonFiniteError].some((kind) => error instanceof kind);
+  if (isPlain) return (error as Error).message;
   if (!(error instanceof Error)) return String(error);
   const cause = error.cause instanceof Error ? `\ncaused by: ${error.cause.message}` : "";
   return `${error.stack ?? error.message}${cause}`;

@@ -64,9 +64,9 @@ function readFamily(values: Record<string, unknown>, problems: string[]): ModelC
   const family = FAMILIES.get(String(type));
   if (family === undefined) {
     problems.push(
-      `config.json: Field "model_type" is ${JSON.stringify(type)}, expected one of ${
-        [...FAMILIES.keys()].join(", ")
-      }` +
+      `config.json: Field "model_type" ${
+        type === undefined ? "is missing" : `is ${JSON.stringify(type)}`
+      }, expected one of ${[...FAMILIES.keys()].join(", ")}` +
         didYouMean(String(type), FAMILIES.keys()),
     );
     return null;

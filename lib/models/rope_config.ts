@@ -19,6 +19,9 @@ import type { RopeScaling } from "./model.ts";
 /** What transformers takes for a missing `rope_theta`. */
 const DEFAULT_THETA = 10000;
 
+/** Fields of scalings that say where a checkpoint comes from, not what it computes. */
+const SAYS_NOTHING: ReadonlySet<string> = new Set(["finetuned"]);
+
 /** @mutates fields */
 export function readRope(
   fields: ConfigFields,
@@ -44,7 +47,7 @@ export function readRope(
     missing: maxPositionEmbeddings,
   });
   const ropeScaling = readScaling(rope, outerOriginal ?? original, maxPositionEmbeddings);
-  reportUnknown(rope);
+  reportUnknown(rope, SAYS_NOTHING);
   return { ropeTheta, ropeScaling };
 }
 

@@ -64,18 +64,26 @@ export function readSafetensorsHeader(path: string): SafetensorsFile {
 /**
  * Reads bytes [offsetBytes, offsetBytes + out.length) of an open file.
  *
- * @throws {ValidationError} When the file ends before
+ * @throws {ValidationError} When the file ends before, or cannot be read
  */
 export function readBytesAt(file: Deno.FsFile, path: string, out: Uint8Array, offsetBytes: number): void {
   file.seekSync(offsetBytes, Deno.SeekMode.Start);
   for (let done = 0; done < out.length;) {
     // Pieces of 64 MiB: one read call takes at most 2 GiB.
-    const count = file.readSync(out.subarray(done, done + (1 << 26)));
+    const count = readSome(file, path, out.subarray(done, done + (1 << 26)));
     if (count === null) {
       const end = offsetBytes + out.length;
       throw fileError(path, `it is truncated: ${end} bytes expected, it ends after ${offsetBytes + done}`);
     }
     done += count;
+  }
+}
+
+function readSome(file: Deno.FsFile, path: string, out: Uint8Array): number | null {
+  try {
+    return file.readSync(out);
+  } catch (error) {
+    throw fileError(path, `it cannot be read: ${error instanceof Error ? error.message : error}`);
   }
 }
 

@@ -203,7 +203,11 @@ Deno.test("readConfig() gives qwen layers windows by max_window_layers, or by la
 Deno.test("readConfig() reads rotary fields in their older and newer places alike", () => {
   const yarn = { factor: 4, original_max_position_embeddings: 16, beta_fast: 8 };
   const newer = readGood({ ...LLAMA, rope_parameters: { rope_type: "yarn", rope_theta: 5000, ...yarn } });
-  const older = readGood({ ...LLAMA, rope_theta: 5000, rope_scaling: { type: "yarn", ...yarn } });
+  const older = readGood({
+    ...LLAMA,
+    rope_theta: 5000,
+    rope_scaling: { type: "yarn", finetuned: true, ...yarn },
+  });
   assert.deepEqual(newer, older);
   assert.equal(newer.ropeTheta, 5000);
   assert.equal(newer.ropeScaling?.type, "yarn");
@@ -226,6 +230,10 @@ const WRONG: readonly [fields: Fields, problem: RegExp][] = [
   [
     { ...LLAMA, model_type: "lama" },
     /"model_type" is "lama", expected one of llama, .*; did you mean "llama"\?/,
+  ],
+  [
+    { ...LLAMA, model_type: undefined },
+    /"model_type" is missing, expected one of llama/,
   ],
   [{ ...LLAMA, architectures: ["LlamaForSequenceClassification"] }, /"architectures".*LlamaForCausalLM/],
   [{ ...LLAMA, hidden_act: "gelu" }, /"hidden_act" is "gelu", expected "silu"/],

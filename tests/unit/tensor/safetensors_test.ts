@@ -213,3 +213,9 @@ Deno.test("readTensor() names a file that shrank since its header was read", () 
     Deno.truncateSync(path, entry.offsetBytes + 5);
     assert.throws(() => readTensor(entry, "f32"), /shrunk\.safetensors.*\n.*truncated/);
   }));
+
+Deno.test("readSafetensorsHeader() of a folder says that it cannot be read", async () => {
+  const folder = await Deno.makeTempDir();
+  assert.throws(() => readSafetensorsHeader(folder), ValidationError);
+  await Deno.remove(folder);
+});
