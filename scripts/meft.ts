@@ -10,5 +10,6 @@ if (spec === undefined) {
   console.error(`"${name}" is no command; there are ${COMMANDS.map((command) => command.name).join(", ")}`);
   Deno.exit(2);
 }
-if (spec.name !== "doctor" && !args.includes("--help") && !args.includes("-h")) await ensureBuilt();
+const needsLibrary = spec.name !== "doctor" || args.includes("--methods");
+if (needsLibrary && !args.includes("--help") && !args.includes("-h")) await ensureBuilt();
 Deno.exit(await runCommand(spec, args));

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task doctor`: the installation as found, what is missing, and how to get it. */
+import { throwIfAny } from "../core/errors.ts";
 import { nativeFacts } from "../native/doctor.ts";
 import { formatBytes } from "../report/format.ts";
 import { formatTable } from "../report/table.ts";
 import type { FlagValues } from "./flags.ts";
+import { formatMethods, methodAccounts } from "./methods_table.ts";
 import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
+import { openModelOf } from "./session.ts";
 
-async function run(_values: FlagValues, output: Output): Promise<number> {
+async function run(values: FlagValues, output: Output): Promise<number> {
+  if (values.methods === true) return await reportMethods(values, output);
+  throwIfAny("The command line of doctor", values.model === undefined ? [] : ["--model needs --methods"]);
   const facts = await nativeFacts();
   const { build, context } = facts;
   output.line(formatTable([
@@ -36,11 +41,37 @@ async function run(_values: FlagValues, output: Output): Promise<number> {
   return usable ? EXIT.done : EXIT.failed;
 }
 
+/** Every method on the model, with its defaults. */
+async function reportMethods(values: FlagValues, output: Output): Promise<number> {
+  using model = await openModelOf(values);
+  const methods = methodAccounts(model);
+  output.line(`${model.dir} (${model.config.modelType}), host memory by class with the defaults of train\n`);
+  output.line(formatMethods(methods));
+  output.result({ model: model.dir, methods });
+  return EXIT.done;
+}
+
 /** The command. */
 export const DOCTOR: CommandSpec = {
   name: "doctor",
   summary: "Reports the installation: library, instruction sets, GPU, what is missing and how to get it.",
-  examples: ["deno task doctor", "deno task doctor --json"],
-  flags: [],
+  examples: [
+    "deno task doctor",
+    "deno task doctor --json",
+    "deno task doctor --methods --model checkpoints/llama",
+  ],
+  flags: [
+    {
+      name: "methods",
+      kind: "switch",
+      help: "list the methods with their trained parameters and memory instead",
+    },
+    {
+      name: "model",
+      kind: "text",
+      help: "checkpoint folder that --methods is about",
+      defaultText: "the demo's model",
+    },
+  ],
   run,
 };

@@ -12,6 +12,9 @@ import { type CommandSpec, EXIT } from "./program.ts";
 
 const NEEDED = ["model", "adapter", "out"] as const;
 
+const allowed = (found: number, bound: number) =>
+  `${found.toExponential(2)} (allowed ${bound.toExponential(2)})`;
+
 async function run(values: FlagValues, output: Output): Promise<number> {
   throwIfAny(
     "The command line of merge",
@@ -32,13 +35,10 @@ async function run(values: FlagValues, output: Output): Promise<number> {
     ["tensors", `${report.changedTensors} of ${report.tensors} changed`],
     ["size", formatBytes(report.bytes)],
     ["logits compared", String(comparison.count)],
-    [
-      "largest difference",
-      `${comparison.largestDifference.toExponential(2)} (logits go up to ${
-        comparison.largestLogit.toPrecision(3)
-      })`,
-    ],
-    ["allowed", `${comparison.bound.toExponential(2)}: ${comparison.rule}`],
+    ["largest logit", comparison.largestLogit.toPrecision(3)],
+    ["largest difference", allowed(comparison.largestDifference, comparison.bound)],
+    ["mean difference", allowed(comparison.rmsDifference, comparison.rmsBound)],
+    ["allowed are", comparison.rule],
     ["written to", report.out],
   ]));
   output.result(report);

@@ -50,10 +50,11 @@ export async function mergeAdapter(options: MergeOptions): Promise<MergeReport> 
     const written = await writeMerged(options, unfinished);
     const source: RunSource = { model, adapter };
     const comparison = await compareMerged(source, unfinished, options.threads);
-    if (!(comparison.largestDifference <= comparison.bound)) {
+    if (!comparison.agrees) {
+      const { largestDifference, bound, rmsDifference, rmsBound, rule } = comparison;
       throw new Error(
-        `The merged model's logits differ by up to ${comparison.largestDifference} from those of base and adapter, ` +
-          `more than ${comparison.bound} (${comparison.rule}): ${out} was not written`,
+        `The merged model's logits differ from those of base and adapter by up to ${largestDifference} (allowed ${bound}), ` +
+          `${rmsDifference} as a root mean square (allowed ${rmsBound}: ${rule}): ${out} was not written`,
       );
     }
     await Deno.rename(unfinished, out);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What `deno task parity` compares: whole trainings, and saved sparse adapters in transformers. */
+/** What `deno task parity` compares: whole trainings, saved adapters and merged models in transformers. */
 import { join } from "node:path";
 import * as meft from "../../mod.ts";
 import { readTensor } from "../../lib/tensor/read_tensor.ts";
@@ -62,6 +62,12 @@ export function trainings(steps: number): readonly ParityCase[] {
       optimizer: { lr: 1e-3, weightDecay: 0.01 },
       ...common,
     },
+    {
+      name: "lora, all linear sites",
+      method: meft.lora({ rank: 8 }),
+      optimizer: { lr: 1e-3, weightDecay: 0.01 },
+      ...common,
+    },
     { name: "full", method: meft.full(), optimizer: { lr: 1e-4, weightDecay: 0.01 }, ...common },
   ];
 }
@@ -93,12 +99,24 @@ export async function lossesOf(records: readonly string[]): Promise<number[][]> 
   return lines.map((line) => (JSON.parse(line) as { losses: number[] }).losses);
 }
 
-/** Every gate in every scope. */
-const MODES = (["raw", "softmax", "sigmoid", "none"] as const).flatMap((gate) =>
-  (["token", "union"] as const).map((scope) => ({ gate, scope }))
-);
+/** The sparse adapter with every gate in every scope, and LoRA with its other scale, on some of its sites. */
+const SAVED: readonly { readonly name: string; readonly method: meft.Method }[] = [
+  ...(["raw", "softmax", "sigmoid", "none"] as const).flatMap((gate) =>
+    (["token", "union"] as const).map((scope) => ({
+      name: `sparse, ${gate} gate, ${scope} scope`,
+      method: meft.sparse({ neurons: 192, experts: 24, activeExperts: 3, topK: 6, gate, scope }),
+    }))
+  ),
+  {
+    name: "lora on q, v, down, rank-stabilised",
+    method: meft.lora({ rank: 4, useRslora: true, targets: ["q", "v", "down"] }),
+  },
+];
 
-/** Trains a sparse adapter in each mode for a few steps, saves it, and compares logits with transformers'. */
+/**
+ * Trains adapters for a few steps, saves them, and compares logits with transformers', where `load_sparse.py` loads the
+ * sparse ones and PEFT the others.
+ */
 export async function compareSavedAdapters(
   model: meft.Model,
   data: meft.Dataset,
@@ -110,9 +128,9 @@ export async function compareSavedAdapters(
   await Deno.writeTextFile(batchPath, JSON.stringify(batchRecord(batch)));
   const here: ArrayLike<number>[] = [];
   const folders: string[] = [];
-  for (const [i, mode] of MODES.entries()) {
+  for (const [i, { method }] of SAVED.entries()) {
     const run = meft.plan(model, {
-      method: meft.sparse({ neurons: 192, experts: 24, activeExperts: 3, topK: 6, ...mode }),
+      method,
       optimizer: meft.adamw({ lr: 1e-2 }),
       batch: { size: 8, micro: 4, seqLen: 64 },
       steps,
@@ -126,10 +144,9 @@ export async function compareSavedAdapters(
     params.release();
   }
   const there = await logitsThere(model.dir, batchPath, folder, folders);
-  return MODES.map(({ gate, scope }, i) => {
-    const name = `saved sparse, ${gate} gate, ${scope} scope: logits`;
+  return SAVED.map(({ name }, i) => {
     const difference = differenceOverLargest(here[i] as ArrayLike<number>, there[i] as ArrayLike<number>);
-    return verdict(name, steps, difference, LOGITS_BOUND);
+    return verdict(`saved ${name}: logits`, steps, difference, LOGITS_BOUND);
   });
 }
 
@@ -167,7 +184,7 @@ export async function compareMergedModels(
   return verdicts;
 }
 
-/** Logits of a model in transformers with each sparse adapter, or of the model alone. */
+/** Logits of a model in transformers with each adapter, or of the model alone. */
 async function logitsThere(
   modelDir: string,
   batchPath: string,
@@ -175,7 +192,7 @@ async function logitsThere(
   adapters: readonly string[],
 ): Promise<ArrayLike<number>[]> {
   const out = join(folder, "logits.safetensors");
-  await runPeer("load_sparse.py", [modelDir, batchPath, out, ...adapters]);
+  await runPeer("logits.py", [modelDir, batchPath, out, ...adapters]);
   const { tensors } = readSafetensorsHeader(out);
   return Array.from(tensors.keys(), (_, i) => readTensor(tensors.get(String(i)) as TensorEntry, "f32"));
 }

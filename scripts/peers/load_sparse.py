@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loads a sparse adapter's folder into a transformers model, by the published equations, and writes its logits.
+"""Loads a sparse adapter's folder into a transformers model, by the published equations.
 
-    python scripts/peers/load_sparse.py MODEL BATCH.json OUT.safetensors [ADAPTER...]
+    from load_sparse import attach, load_model
 
-BATCH.json holds ids, positions and starts of one micro-batch; OUT gets one (tokens, vocabulary) tensor for each adapter
-folder, named by its place in the list, or the model's own as "0" when there is none. As a module: `attach(model, folder)`. Needs torch, transformers, safetensors.
+    model = load_model("checkpoints/llama")
+    attach(model, "runs/facts/adapter")  # from here on, an ordinary transformers model
+
+Needs torch, transformers, safetensors. `logits.py` compares with it, `train.py` trains it.
 """
 
 import json
-import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
@@ -99,19 +100,3 @@ def logits_of(model, batch):
 
 def load_model(folder, dtype=torch.float32):
     return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager")
-
-
-def main(model_folder, batch_file, out, *folders):
-    batch = json.loads(Path(batch_file).read_text())
-    results = {}
-    for place, folder in enumerate(folders or [None]):
-        model = load_model(model_folder)
-        if folder is not None:
-            attach(model, folder)
-        with torch.no_grad():
-            results[str(place)] = logits_of(model, batch).contiguous()
-    save_file(results, out)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

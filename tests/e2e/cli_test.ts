@@ -274,7 +274,7 @@ Deno.test("evaluate refuses an adapter that is cut short, and warns of one of an
     match(cut.stderr, /adapter_model\.safetensors/);
   }));
 
-Deno.test("preview shows tokens and mask, dry runs write nothing, doctor finds the library", () =>
+Deno.test("preview shows tokens and mask, dry runs write nothing, doctor finds the library and lists methods", () =>
   withFolder(async (folder) => {
     const preview = await runCommandLine(
       "preview",
@@ -295,4 +295,9 @@ Deno.test("preview shows tokens and mask, dry runs write nothing, doctor finds t
     const doctor = await runCommandLine("doctor", "--json");
     strictEqual(doctor.code, 0, doctor.stderr);
     strictEqual(JSON.parse(doctor.stdout).usable, true);
+    const methods = await runCommandLine("doctor", "--methods", "--model", DEMO_MODEL, "--json");
+    strictEqual(methods.code, 0, methods.stderr);
+    const listed: { method: string; trainedParameters: number }[] = JSON.parse(methods.stdout).methods;
+    ok(listed.length >= 3 && listed.every(({ trainedParameters }) => trainedParameters > 0), methods.stdout);
+    for (const { method } of listed) match(methods.stderr, new RegExp(`^${method} `, "m"));
   }));

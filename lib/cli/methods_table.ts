@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What every method would train on a model, and what memory that takes: `deno task doctor --methods`. */
+import { METHOD_NAMES, methodByName } from "../methods/registry.ts";
+import type { Model } from "../models/model.ts";
+import { formatBytes, formatCount, formatShare } from "../report/format.ts";
+import { formatTable } from "../report/table.ts";
+import { plan } from "../train/plan.ts";
+
+/** A method on a model, with its defaults. */
+export interface MethodAccount {
+  readonly method: string;
+  readonly summary: string;
+  readonly trainedParameters: number;
+  /** Trained parameters over the model's. */
+  readonly trainedShare: number;
+  /** Predicted host bytes by class, for steps of the default batch. */
+  readonly bytes: Readonly<Partial<Record<string, number>>>;
+  readonly totalBytes: number;
+  /** Why it cannot be merged into a checkpoint of this family, or null when it can. */
+  readonly mergeRefusal: string | null;
+}
+
+/** Longest row that is foretold, as `train` has it by default. */
+const SEQ_LEN = 256;
+
+/** All methods, in the order of their registry. Allocates nothing. */
+export function methodAccounts(model: Model): MethodAccount[] {
+  const seqLen = Math.min(SEQ_LEN, model.config.maxPositionEmbeddings);
+  return METHOD_NAMES.map((name) => {
+    const { method, memory, adapterKind } = plan(model, { method: methodByName(name), batch: { seqLen } });
+    return {
+      method: name,
+      summary: method.summary,
+      trainedParameters: memory.trainedParameters,
+      trainedShare: memory.trainedParameters / memory.modelParameters,
+      bytes: memory.bytes,
+      totalBytes: memory.totalBytes,
+      mergeRefusal: adapterKind.mergeRefusal ?? null,
+    };
+  });
+}
+
+/** The accounts as text: one line a method, then what each is. */
+export function formatMethods(accounts: readonly MethodAccount[]): string {
+  const classes = Object.keys(accounts[0]?.bytes ?? {});
+  const rows = accounts.map((
+    { method, trainedParameters, trainedShare, bytes, totalBytes, mergeRefusal },
+  ) => [
+    method,
+    formatCount(trainedParameters),
+    formatShare(trainedShare),
+    ...classes.map((name) => formatBytes(bytes[name] ?? 0)),
+    formatBytes(totalBytes),
+    mergeRefusal === null ? "yes" : "no",
+  ]);
+  const table = formatTable([
+    ["method", "trains", "of the model", ...classes, "together", "merges"],
+    ...rows,
+  ]);
+  const summaries = formatTable([
+    ["method", "is"],
+    ...accounts.map(({ method, summary }) => [method, summary]),
+  ]);
+  const refusals = accounts.filter(({ mergeRefusal }) => mergeRefusal !== null)
+    .map(({ method, mergeRefusal }) => `${method} does not merge: ${mergeRefusal}`);
+  return [table, summaries, ...refusals].join("\n\n");
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from "node:assert/strict";
+import { formatMethods, methodAccounts } from "../../../lib/cli/methods_table.ts";
+import { TRAIN_FLAGS } from "../../../lib/cli/train_flags.ts";
+import { refuseForeignFlags } from "../../../lib/cli/train_options.ts";
+import { METHOD_NAMES, methodByName } from "../../../lib/methods/registry.ts";
+import { plan } from "../../../lib/train/plan.ts";
+import { smallModel } from "../train/small_run.ts";
+
+Deno.test("methodAccounts() tells every method's trained parameters and bytes as plan() does", () => {
+  using model = smallModel();
+  const accounts = methodAccounts(model);
+  assert.deepEqual(accounts.map(({ method }) => method), METHOD_NAMES);
+  for (const { method, trainedParameters, trainedShare, bytes, totalBytes } of accounts) {
+    const seqLen = model.config.maxPositionEmbeddings;
+    const { memory } = plan(model, {
+      method: methodByName(method),
+      batch: { seqLen: Math.min(256, seqLen) },
+    });
+    assert.equal(trainedParameters, memory.trainedParameters);
+    assert.ok(trainedParameters > 0);
+    assert.equal(trainedShare, memory.trainedParameters / memory.modelParameters);
+    assert.deepEqual(bytes, memory.bytes);
+    assert.equal(totalBytes, Object.values(bytes).reduce<number>((sum, count) => sum + (count ?? 0), 0));
+  }
+  const full = accounts.find(({ method }) => method === "full");
+  assert.equal(full?.trainedShare, 1);
+});
+
+Deno.test("formatMethods() has a line for each method, every class of memory, and why one does not merge", () => {
+  using model = smallModel();
+  const accounts = methodAccounts(model);
+  const text = formatMethods(accounts);
+  for (const { method, summary, bytes } of accounts) {
+    assert.match(text, new RegExp(`^${method} +\\d.* (yes|no)$`, "m"));
+    assert.ok(text.includes(summary));
+    for (const name of Object.keys(bytes)) assert.ok(text.includes(name), name);
+  }
+  assert.match(text, /^sparse does not merge: each token chooses/m);
+});
+
+for (const method of METHOD_NAMES) {
+  Deno.test(`refuseForeignFlags() refuses each flag that ${method} has no use for, by name, and no other`, () => {
+    const values = Object.fromEntries(TRAIN_FLAGS.map(({ name }) => [name, "given"]));
+    const problems: string[] = [];
+    refuseForeignFlags(values, method, problems);
+    const foreign = TRAIN_FLAGS.filter(({ methods }) => methods && !methods.includes(method));
+    assert.deepEqual(
+      problems.map((problem) => /^--(\S+) does not apply to --method/.exec(problem)?.[1]),
+      foreign.map(({ name }) => name),
+    );
+  });
+}
+
+Deno.test("flags are meant for methods that there are", () => {
+  for (const { name, methods = [] } of TRAIN_FLAGS) {
+    for (const method of methods) assert.ok(METHOD_NAMES.includes(method), `--${name}: ${method}`);
+  }
+});
