@@ -58,7 +58,7 @@ export { batches } from "./lib/train/batches.ts";
 export { train } from "./lib/train/loop.ts";
 export { accumulate, NonFiniteError, trainStep, update } from "./lib/train/step.ts";
 export { flushState, init } from "./lib/train/state.ts";
-export { loadAdapter, saveAdapter } from "./lib/train/adapters.ts";
+export { loadAdapter, openAdapter, saveAdapter } from "./lib/train/adapters.ts";
 export { mergeAdapter } from "./lib/train/merge.ts";
 export { clipFactor, globalNorm } from "./lib/optim/clip.ts";
 

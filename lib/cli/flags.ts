@@ -30,7 +30,7 @@ export interface Flag {
 export type FlagValues = Readonly<Record<string, string | readonly string[] | number | boolean>>;
 
 /** `top-k` as `topK`. */
-export function camelCase(name: string): string {
+function camelCase(name: string): string {
   return name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
 }
 
@@ -95,7 +95,10 @@ function readValue(flag: Flag, label: string, raw: unknown, problems: string[]):
     case "text":
       return readText(flag, label, raw, problems);
     case "texts": {
-      const items = Array.isArray(raw) ? raw : [raw];
+      // Choices hold no commas, so that several may be joined by them.
+      const split = (item: unknown): unknown[] =>
+        flag.choices && typeof item === "string" ? item.split(",") : [item];
+      const items = (Array.isArray(raw) ? raw : [raw]).flatMap(split);
       const texts = items.map((item) => readText(flag, label, item, problems));
       return texts.every((text) => text !== null) ? texts : null;
     }

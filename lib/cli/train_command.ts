@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task train`: fine-tunes a model; with no flags, the demo. */
 import { join } from "node:path";
+import { otherBaseNotice, type SavedAdapter } from "../adapters/adapter_files.ts";
 import { throwIfAny } from "../core/errors.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { loadData } from "../data/load_data.ts";
 import { formatBytes, formatCount, formatLoss, formatSeconds, formatShare } from "../report/format.ts";
 import { formatMemory } from "../report/memory.ts";
 import { formatTable } from "../report/table.ts";
+import { openAdapter } from "../train/adapters.ts";
 import type { OpenModel } from "../train/open_model.ts";
 import { plan, type Run } from "../train/plan.ts";
 import { dataOptions, dataPaths, dataSummary } from "./data_flags.ts";
@@ -17,13 +19,13 @@ import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 import { openModelOf } from "./session.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
-import { readRunOptions, refuseForeignFlags } from "./train_options.ts";
+import { methodName, readRunOptions, refuseForeignFlags } from "./train_options.ts";
 import { type TrainingAccount, trainWithProgress } from "./training.ts";
 
 /** What only shows when flags are seen together. */
-function checkTogether(values: FlagValues): void {
+function checkTogether(values: FlagValues, start: SavedAdapter | null): void {
   const problems: string[] = [];
-  refuseForeignFlags(values, (values.method ?? "sparse") as string, problems);
+  refuseForeignFlags(values, methodName(values, start), problems);
   if (values.model !== undefined && values.data === undefined) problems.push("--model needs --data");
   if (values.data !== undefined && values.model === undefined) problems.push("--data needs --model");
   if (values.resume === true && values.out === undefined) {
@@ -64,6 +66,7 @@ function describeRun(run: Run, data: Dataset): string {
       "trained",
       `${formatCount(memory.trainedParameters)} parameters, ${formatShare(memory.adapterShare)} of the model`,
     ],
+    ...(run.start ? [["starts from", run.start.folder]] : []),
     ["matrix products", run.model.kernels.compute],
     ["folder", settings.out ?? "none"],
   ]);
@@ -109,14 +112,17 @@ async function loadEvalData(values: FlagValues, model: OpenModel): Promise<Datas
 }
 
 async function run(given: FlagValues, output: Output): Promise<number> {
-  checkTogether(given);
+  const start = given.adapter === undefined ? null : await openAdapter(given.adapter as string);
+  checkTogether(given, start);
   const isDemo = given.model === undefined;
   const values = isDemo ? { ...DEMO_VALUES, ...given } : given;
   using model = await openModelOf(values);
   const data = await loadData(dataPaths(values), model.tokenizer, dataOptions(values));
   const evalData = await loadEvalData(values, model);
-  const out = (values.out ?? defaultOut(isDemo ? "demo" : (values.method ?? "sparse") as string)) as string;
-  const planned = plan(model, readRunOptions(values, out));
+  const out = (values.out ?? defaultOut(isDemo ? "demo" : methodName(values, start))) as string;
+  const planned = plan(model, readRunOptions(values, start, out));
+  const notice = start && otherBaseNotice(start, planned.base);
+  if (notice) output.line(`${notice}\n`);
   output.line(`${describeRun(planned, data)}\n`);
   if (values["dry-run"] === true) {
     output.result({ dryRun: true, memory: planned.memory, data: data.report, settings: planned.settings });

@@ -1,26 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The flags of `deno task train`, with the published defaults. */
 import { DATA_FLAGS } from "./data_flags.ts";
+import { METHOD_NAMES } from "../methods/registry.ts";
+import { LINEAR_SITES } from "../models/sites.ts";
 import type { Flag } from "./flags.ts";
 import { MODEL_FLAGS } from "./model_flags.ts";
 
 const SPARSE = ["sparse"] as const;
-const ADAPTERS = ["sparse", "parallel"] as const;
+const NEURONS = ["sparse", "parallel"] as const;
+const LORA = ["lora"] as const;
 
 /** What is trained. */
 const METHOD_FLAGS: readonly Flag[] = [
   {
     name: "method",
     kind: "text",
-    choices: ["sparse", "parallel", "full"],
+    choices: METHOD_NAMES,
     help: "what is trained",
     defaultText: "sparse",
+  },
+  {
+    name: "adapter",
+    kind: "text",
+    help: "saved adapter to start from, ours or a LoRA of PEFT's; it brings its method and sizes",
+    defaultText: "a new one",
   },
   {
     name: "neurons",
     kind: "integer",
     min: 1,
-    methods: ADAPTERS,
+    methods: NEURONS,
     help: "adapter neurons in each layer (r)",
     defaultText: "4096; parallel 1024",
   },
@@ -79,6 +88,46 @@ const METHOD_FLAGS: readonly Flag[] = [
     methods: SPARSE,
     help: "where the adapter's math runs; device needs a GPU",
     defaultText: "host",
+  },
+  {
+    name: "rank",
+    kind: "integer",
+    min: 1,
+    methods: LORA,
+    help: "rank of every delta",
+    defaultText: "8",
+  },
+  {
+    name: "lora-alpha",
+    kind: "number",
+    min: 0,
+    above: true,
+    methods: LORA,
+    help: "deltas are scaled by alpha / rank",
+    defaultText: "16",
+  },
+  {
+    name: "lora-dropout",
+    kind: "number",
+    min: 0,
+    max: 1,
+    methods: LORA,
+    help: "share of its inputs that a delta does not see in a training step",
+    defaultText: "0",
+  },
+  {
+    name: "rslora",
+    kind: "switch",
+    methods: LORA,
+    help: "scale by alpha / sqrt(rank): rank-stabilised",
+  },
+  {
+    name: "target",
+    kind: "texts",
+    choices: ["all", ...LINEAR_SITES],
+    methods: LORA,
+    help: "weights of each layer that get a delta",
+    defaultText: "all",
   },
 ];
 

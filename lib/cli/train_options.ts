@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From the flags of `train` to the options of the public API. */
+import type { SavedAdapter } from "../adapters/adapter_files.ts";
 import type { JsonObject } from "../core/json.ts";
 import { methodByName } from "../methods/registry.ts";
 import type { Method } from "../methods/method.ts";
@@ -7,11 +8,24 @@ import type { AdamwOptions } from "../optim/adamw.ts";
 import { adamw } from "../optim/registry.ts";
 import { PUBLISHED_WARMUP_RATIO, type Schedule } from "../optim/schedule.ts";
 import type { RunOptions } from "../train/plan.ts";
-import { camelCase, type FlagValues } from "./flags.ts";
+import type { FlagValues } from "./flags.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
 
-/** Flags that are options of the adapter, by the same name in camelCase. */
-const ADAPTER_FLAGS = ["neurons", "experts", "active-experts", "top-k", "gate", "scope", "keys"] as const;
+/** Flags that are options of an adapter, and what they are called there. */
+const ADAPTER_FLAGS = {
+  neurons: "neurons",
+  experts: "experts",
+  "active-experts": "activeExperts",
+  "top-k": "topK",
+  gate: "gate",
+  scope: "scope",
+  keys: "keys",
+  rank: "rank",
+  "lora-alpha": "alpha",
+  "lora-dropout": "dropout",
+  rslora: "useRslora",
+  target: "targets",
+} as const;
 
 /** The object's members that are not undefined: options left out must be absent. */
 function given<T extends object>(options: { readonly [K in keyof T]: T[K] | undefined }): T {
@@ -26,17 +40,29 @@ export function refuseForeignFlags(values: FlagValues, method: string, problems:
       `--${flag.name} does not apply to --method ${method}, only to ${flag.methods.join(" and ")}`,
     );
   }
+  if (values.adapter !== undefined) {
+    for (const name of Object.keys(ADAPTER_FLAGS).filter((flag) => values[flag] !== undefined)) {
+      problems.push(`--${name} does not apply with --adapter, which brings its own`);
+    }
+  }
   if (values.placement === "device") {
     problems.push("--placement device: this build has no GPU backend; use --placement host");
   }
 }
 
-/** The method that the flags name, with its adapter's options. */
-export function readMethod(values: FlagValues): Method {
+/** The method that the flags name, or that of the adapter to start from, with the adapter's options. */
+export function readMethod(values: FlagValues, start: SavedAdapter | null): Method {
   const options = Object.fromEntries(
-    ADAPTER_FLAGS.filter((name) => values[name] !== undefined).map((name) => [camelCase(name), values[name]]),
+    Object.entries(ADAPTER_FLAGS)
+      .filter(([flag]) => values[flag] !== undefined)
+      .map(([flag, option]) => [option, values[flag]]),
   );
-  return methodByName((values.method ?? "sparse") as string, options as JsonObject);
+  return methodByName(methodName(values, start), options as JsonObject);
+}
+
+/** Name of the method that the flags name, or that of the adapter to start from. */
+export function methodName(values: FlagValues, start: SavedAdapter | null): string {
+  return (values.method ?? start?.spec.kind ?? "sparse") as string;
 }
 
 function readSchedule(values: FlagValues): Schedule {
@@ -62,9 +88,10 @@ function readOptimizer(values: FlagValues): AdamwOptions {
 }
 
 /** The options of {@linkcode plan} that the flags say. */
-export function readRunOptions(values: FlagValues, out: string): RunOptions {
+export function readRunOptions(values: FlagValues, start: SavedAdapter | null, out: string): RunOptions {
   return given<RunOptions>({
-    method: readMethod(values),
+    method: readMethod(values, start),
+    start,
     optimizer: adamw(readOptimizer(values)),
     batch: given<NonNullable<RunOptions["batch"]>>({
       size: values["batch-size"] as number,

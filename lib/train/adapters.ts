@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Adapters of a model on disk: the short forms that take a model and know its identity. */
 import type { AdapterParams } from "../adapters/adapter.ts";
-import { loadAdapterFiles, type LoadAdapterOptions, saveAdapterFiles } from "../adapters/adapter_files.ts";
+import {
+  loadAdapterFiles,
+  type LoadAdapterOptions,
+  openAdapterFiles,
+  saveAdapterFiles,
+  type SavedAdapter,
+} from "../adapters/adapter_files.ts";
 import type { Model } from "../models/model.ts";
 import { baseIdentity } from "./plan.ts";
 
@@ -21,4 +27,13 @@ export function loadAdapter(
   options: LoadAdapterOptions = {},
 ): Promise<AdapterParams> {
   return loadAdapterFiles(model.kernels, model, baseIdentity(model), folder, options);
+}
+
+/**
+ * Opens a saved adapter to train it further: `plan(model, { start })`.
+ *
+ * @throws {UserError} When the folder holds no adapter, or a damaged one, or one that is not supported
+ */
+export function openAdapter(folder: string): Promise<SavedAdapter> {
+  return openAdapterFiles(folder);
 }

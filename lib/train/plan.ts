@@ -3,11 +3,13 @@
 import type { ActivationPolicyName } from "../activations/registry.ts";
 import { ACTIVATION_POLICIES } from "../activations/registry.ts";
 import type { Adapter, AdapterParams } from "../adapters/adapter.ts";
+import type { SavedAdapter } from "../adapters/adapter_files.ts";
 import type { BaseIdentity } from "../adapters/file_format.ts";
 import { resolveAdapter } from "../adapters/registry.ts";
 import { throwIfAny } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { Method } from "../methods/method.ts";
+import { methodByName } from "../methods/registry.ts";
 import { sparse } from "../methods/sparse.ts";
 import type { Model } from "../models/model.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
@@ -29,8 +31,10 @@ export interface BatchChoice {
 
 /** Choices of a run; what is left out takes the method's or the published value. */
 export interface RunOptions {
-  /** Default: `sparse()`. */
+  /** Default: `sparse()`, or that of the adapter to start from. */
   readonly method?: Method;
+  /** A saved adapter to start from, by `openAdapter`: it brings its kind and sizes. Default null: a new one. */
+  readonly start?: SavedAdapter | null;
   /** Default: `adamw()`. */
   readonly optimizer?: OptimizerSpec;
   readonly batch?: BatchChoice;
@@ -70,6 +74,8 @@ export interface Run {
   readonly model: Model;
   readonly method: Method;
   readonly adapterKind: Adapter;
+  /** Where the parameters' first values come from; null for a new adapter. */
+  readonly start: SavedAdapter | null;
   readonly optimizer: Optimizer;
   readonly settings: RunSettings;
   readonly base: BaseIdentity;
@@ -87,18 +93,25 @@ export interface Run {
  * @throws {ValidationError} Listing all mistakes at once
  */
 export function plan(model: Model, options: RunOptions = {}): Run {
-  const method = options.method ?? sparse();
-  const { adapter, problems: adapterProblems } = resolveAdapter(method.adapter, model.config);
+  const start = options.start ?? null;
+  const method = options.method ?? (start ? methodByName(start.spec.kind) : sparse());
+  const { adapter, problems: adapterProblems } = resolveAdapter(start?.spec ?? method.adapter, model.config);
   const { optimizer, problems: optimizerProblems } = resolveOptimizer(
     options.optimizer ?? adamw(),
     method.optimizer,
   );
   const settings = resolveSettings(options, method);
-  throwIfAny("The run", [...adapterProblems, ...optimizerProblems, ...settingsProblems(settings, model)]);
+  throwIfAny("The run", [
+    ...startProblems(method, start),
+    ...adapterProblems,
+    ...optimizerProblems,
+    ...settingsProblems(settings, model),
+  ]);
   return {
     model,
     method,
     adapterKind: adapter,
+    start,
     optimizer,
     settings,
     base: baseIdentity(model),
@@ -123,6 +136,7 @@ export function runIdentity(run: Run): JsonObject {
   const { batch, seed } = run.settings;
   return {
     adapter: { kind: run.adapterKind.kind, ...run.adapterKind.config },
+    ...(run.start && { startHash: run.start.tensorsHash }),
     optimizer: { name: run.optimizer.name, ...run.optimizer.config },
     batch: { ...batch },
     seed,
@@ -150,6 +164,15 @@ function resolveSettings(options: RunOptions, method: Method): RunSettings {
     saveTotalLimit: options.saveTotalLimit === undefined ? 3 : options.saveTotalLimit,
     evalEvery: options.evalEvery ?? null,
   };
+}
+
+function startProblems({ name, adapter }: Method, start: SavedAdapter | null): string[] {
+  if (start === null) return [];
+  if (adapter.kind !== start.spec.kind) {
+    return [`method is "${name}", but ${start.folder} holds a ${start.spec.kind} adapter`];
+  }
+  const options = Object.keys(adapter.options).join(", ");
+  return options === "" ? [] : [`${options} cannot be chosen: ${start.folder} brings its own`];
 }
 
 function settingsProblems(settings: RunSettings, { config }: Model): string[] {

@@ -70,6 +70,7 @@ export async function recordRun(folder: RunFolder, run: Run, data: Dataset): Pro
   const { settings, base, method, memory } = run;
   const record = {
     method: method.name,
+    start: run.start?.folder ?? null,
     identity: runIdentity(run),
     settings,
     base,

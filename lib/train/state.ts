@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The training state: parameters, optimizer state and position. Donated: after a step, only the new one may be used. */
+import { readAdapterInto } from "../adapters/adapter_files.ts";
 import type { AdapterParams, Attachment, TrainingPlace } from "../adapters/adapter.ts";
 import { type DataPosition, FIRST_POSITION } from "../data/batches.ts";
 import { account } from "../native/ledger.ts";
@@ -18,10 +19,15 @@ export interface TrainState {
   readonly lease: { spent: boolean };
 }
 
-/** The start: fresh parameters (the model's output does not change yet) and optimizer state. @mutates run.adapter */
+/**
+ * The start: parameters, fresh (the model's output does not change yet) or those of `run.start`, and optimizer state.
+ *
+ * @throws {UserError} When the saved adapter to start from does not fit the model     @mutates run.adapter
+ */
 export function init(run: Run): TrainState {
   const state = allocate(run);
-  state.params.init(run.model.kernels, run.settings.seed);
+  if (run.start) readAdapterInto(run.model.kernels, run.start, state.params);
+  else state.params.init(run.model.kernels, run.settings.seed);
   return state;
 }
 

@@ -3,6 +3,8 @@
 import { evaluateLoss, forwardLogits, lossAndGradients } from "../../../lib/models/decoder.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
+import { loadAdapter } from "../../../lib/train/adapters.ts";
+import { LORA_FIXTURES, loraFixture } from "../../fixtures/lora_fixture.ts";
 import { assertWithin, largest, MODEL_FIXTURES, modelFixture } from "../../fixtures/model_fixture.ts";
 
 const EPS = 2 ** -23;
@@ -43,5 +45,17 @@ for (const name of MODEL_FIXTURES) {
   Deno.test(`a pass of ${name} in bf16 errs at most twice as much as torch in bf16`, () => {
     const { expected } = modelFixture(name);
     return comparePass(name, "bf16", (what) => 2 * (expected(`bf16_error.${what}`)[0] as number));
+  });
+}
+
+for (const name of LORA_FIXTURES) {
+  Deno.test(`logits with ${name}, a LoRA of PEFT's, in f32 are within ${MULTIPLE} eps of torch in f64`, async () => {
+    const { folder, base, expected } = loraFixture(name);
+    using kernels = nativeKernels({ compute: "f32" });
+    using model = loadModel(base.dir, kernels);
+    const { hooks } = (await loadAdapter(model, folder)).attach(kernels);
+    const oracle = expected("logits");
+    const bound = MULTIPLE * EPS * largest(oracle);
+    assertWithin("logits", (await forwardLogits(model, base.batch, hooks)).data, oracle, bound);
   });
 }

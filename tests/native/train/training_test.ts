@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { trainingSteps } from "../../../lib/data/batches.ts";
 import { full } from "../../../lib/methods/full.ts";
+import { lora } from "../../../lib/methods/lora.ts";
 import type { Method } from "../../../lib/methods/method.ts";
 import { parallel } from "../../../lib/methods/parallel.ts";
 import { sparse } from "../../../lib/methods/sparse.ts";
@@ -80,7 +81,12 @@ Deno.test("train() gives the same bits on a lane beside the model, for any numbe
   }
 });
 
-const METHODS: readonly Method[] = [sparse(SMALL_SPARSE), parallel({ neurons: 5 }), full()];
+const METHODS: readonly Method[] = [
+  sparse(SMALL_SPARSE),
+  parallel({ neurons: 5 }),
+  lora({ rank: 3, dropout: 0.2 }),
+  full(),
+];
 
 /** Sizes at their limits: K beyond the candidates, one expert with K = r, every expert active. */
 const LIMITS: readonly Method[] = [

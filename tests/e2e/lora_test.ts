@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { DEMO_FACTS, DEMO_MODEL, runCommandLine, withFolder } from "./command.ts";
+
+const RUN = ["train", "--model", DEMO_MODEL, "--data", DEMO_FACTS, "--seq-len", "64", "--batch-size", "8"];
+
+Deno.test("train --method lora writes PEFT's files, and goes on from them with --adapter", () =>
+  withFolder(async (folder) => {
+    const flags = [
+      "--rank",
+      "4",
+      "--lora-alpha",
+      "8",
+      "--lora-dropout",
+      "0.1",
+      "--rslora",
+      "--target",
+      "q,v,down",
+    ];
+    const first = await runCommandLine(
+      ...RUN,
+      ...[
+        "--method",
+        "lora",
+        ...flags,
+        "--steps",
+        "30",
+        "--lr",
+        "5e-3",
+        "--out",
+        `${folder}/first`,
+        "--json",
+      ],
+    );
+    strictEqual(first.code, 0, first.stderr);
+    const config = JSON.parse(Deno.readTextFileSync(`${folder}/first/adapter/adapter_config.json`));
+    strictEqual(config.peft_type, "LORA");
+    deepStrictEqual(
+      [config.r, config.lora_alpha, config.lora_dropout, config.use_rslora, config.target_modules],
+      [4, 8, 0.1, true, ["q_proj", "v_proj", "down_proj"]],
+    );
+
+    const second = await runCommandLine(
+      ...RUN,
+      ...["--adapter", `${folder}/first/adapter`, "--steps", "2", "--out", `${folder}/second`, "--json"],
+    );
+    strictEqual(second.code, 0, second.stderr);
+    const [before, after] = [first, second].map(({ stdout }) => JSON.parse(stdout));
+    ok(after.lossFirst < before.lossFirst - 0.05, `${before.lossFirst} at first, then ${after.lossFirst}`);
+    strictEqual(after.adapterParameters, before.adapterParameters);
+    const record = JSON.parse(Deno.readTextFileSync(`${folder}/second/run.json`));
+    deepStrictEqual([record.method, record.start], ["lora", `${folder}/first/adapter`]);
+  }));
+
+Deno.test("train refuses flags of another method by name, targets that do not exist, and sizes beside --adapter", () =>
+  withFolder(async (folder) => {
+    const mixed = await runCommandLine(...RUN, "--method", "lora", "--top-k", "4", "--target", "q,w");
+    strictEqual(mixed.code, 2);
+    match(mixed.stderr, /--target is "w", expected one of all, q, k, v, o, gate, up, down/);
+    const foreign = await runCommandLine(...RUN, "--rank", "4", "--rslora");
+    strictEqual(foreign.code, 2);
+    match(foreign.stderr, /--rank does not apply to --method sparse, only to lora/);
+    match(foreign.stderr, /--rslora does not apply to --method sparse/);
+    const out = `${folder}/run`;
+    const made = await runCommandLine(...RUN, "--method", "lora", "--steps", "1", "--out", out);
+    strictEqual(made.code, 0, made.stderr);
+    const sized = await runCommandLine(
+      ...RUN,
+      "--adapter",
+      `${out}/adapter`,
+      "--rank",
+      "2",
+      "--neurons",
+      "8",
+    );
+    strictEqual(sized.code, 2);
+    match(sized.stderr, /--rank does not apply with --adapter, which brings its own/);
+    match(sized.stderr, /--neurons does not apply to --method lora, only to sparse and parallel/);
+  }));

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from "node:assert/strict";
+import { loraAdapter } from "../../../lib/adapters/lora.ts";
+import { loraScale, resolveLora } from "../../../lib/adapters/lora_config.ts";
+import type { AdapterParams } from "../../../lib/adapters/adapter.ts";
+import type { Model } from "../../../lib/models/model.ts";
+import { LINEAR_SITES } from "../../../lib/models/sites.ts";
+import type { DenseParameter } from "../../../lib/optim/parameters.ts";
+import { smallModel } from "../train/small_run.ts";
+
+function started(model: Model, seed: number): AdapterParams {
+  const params = loraAdapter({ rank: 5 }).adapter.create(model.kernels, model, 0);
+  params.init(model.kernels, seed);
+  return params;
+}
+
+const dense = ({ parameters }: AdapterParams): DenseParameter[] =>
+  parameters.filter((parameter) => parameter.kind === "dense");
+
+Deno.test("loraAdapter() starts as PEFT does: A uniform within 1/sqrt(inputs), B zero", () => {
+  using model = smallModel();
+  const parameters = dense(started(model, 42));
+  assert.equal(parameters.length, 2 * 7 * model.config.numHiddenLayers);
+  for (const { name, shape, data } of parameters) {
+    if (name.endsWith("lora_B.weight")) {
+      assert.ok(data.every((x) => x === 0), name);
+      continue;
+    }
+    const bound = 1 / Math.sqrt(shape[1] as number);
+    const largest = data.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+    assert.ok(largest < bound && largest > 0.9 * bound, `${name}: ${largest} within ${bound}`);
+  }
+});
+
+Deno.test("loraAdapter() draws every weight, and every seed, from numbers of its own", () => {
+  using model = smallModel();
+  const firsts = [42, 43].flatMap((seed) =>
+    dense(started(model, seed)).filter(({ name }) => name.includes("lora_A"))
+      .map(({ data, shape }) => (data[0] as number) * Math.sqrt(shape[1] as number))
+  );
+  assert.equal(new Set(firsts).size, firsts.length);
+  assert.deepEqual(started(model, 42).parameters, started(model, 42).parameters);
+});
+
+Deno.test("resolveLora() has PEFT's sizes by default, takes sites in any order, and lists every mistake at once", () => {
+  const { settings, problems } = resolveLora({});
+  assert.deepEqual(problems, []);
+  assert.deepEqual(settings, {
+    rank: 8,
+    alpha: 16,
+    dropout: 0,
+    useRslora: false,
+    targets: [...LINEAR_SITES],
+  });
+  assert.equal(loraScale(settings), 2);
+  assert.equal(loraScale({ ...settings, rank: 16, useRslora: true }), 4);
+  assert.deepEqual(resolveLora({ targets: ["down", "q"] }).settings.targets, ["q", "down"]);
+  const wrong = { rank: 1.5, alpha: 0, dropout: 1, useRslora: "no", targets: ["q", "x"], rnk: 2 };
+  const said = resolveLora(wrong as unknown as Parameters<typeof resolveLora>[0]).problems;
+  for (
+    const problem of [
+      "rank is 1.5, expected a whole number",
+      "alpha is 0, expected a number above 0",
+      "dropout is 1, expected a number from 0 to below 1",
+      'useRslora is "no", expected true or false',
+      'target "x" is unknown, expected "all" or some of q, k, v, o, gate, up, down',
+      '"rnk" is no option of LoRA; did you mean "rank"?',
+    ]
+  ) assert.ok(said.some((sentence) => sentence.startsWith(problem)), `${problem} in ${said}`);
+  assert.equal(said.length, 6);
+  assert.match(resolveLora({ targets: [] }).problems.join(), /targets is \[\], expected "all"/);
+});
