@@ -27,7 +27,7 @@ Deno.test("loraAdapter() starts as PEFT does: A uniform within 1/sqrt(inputs), B
       continue;
     }
     const bound = 1 / Math.sqrt(shape[1] as number);
-    const largest = data.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+    const largest = Float64Array.from(data).reduce((most, x) => Math.max(most, Math.abs(x)), 0);
     assert.ok(largest < bound && largest > 0.9 * bound, `${name}: ${largest} within ${bound}`);
   }
 });
