@@ -58,6 +58,11 @@ export async function build(options: BuildOptions = RELEASE): Promise<void> {
   await Deno.utime(`${folder}/${STAMP}`, begun, begun);
 }
 
+/** Builds a developer tool of a build folder that is configured. @throws {BuildError} When the compiler fails */
+export async function buildTarget(target: string, options: BuildOptions = RELEASE): Promise<void> {
+  await cmake(["--build", `${ROOT}${options.folder}`, "--target", target]);
+}
+
 async function buildOrExit(options: BuildOptions): Promise<void> {
   const start = performance.now();
   console.error(`Building the native library into ${options.folder} (a minute or two the first time)`);

@@ -34,6 +34,14 @@ export function runPeer(script: string, args: readonly string[]): Promise<string
   return runPython([join(PEERS, script), ...args]);
 }
 
+/** How a script of scripts/peers is started, for who talks to it while it runs. */
+export function peerCommand(
+  script: string,
+  args: readonly string[],
+): { program: string; args: string[]; env: Record<string, string> } {
+  return { program: interpreter(), args: [join(PEERS, script), ...args], env: {} };
+}
+
 async function runPython(args: readonly string[]): Promise<string> {
   const command = interpreter();
   let output: Deno.CommandOutput;

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * `deno task bench`: how fast, against what the machine can do and against PyTorch on the same work.
+ *
+ *     deno task bench [kernels] [step] [peers] [--quick] [--rounds N] [--threads N] [--seed N] [--only NAME]... [--no-compile]
+ *
+ * Prints tables and writes bench/kernels.json, bench/step.json, bench/peers.json with a chart beside each. Peers need
+ * PyTorch, transformers and PEFT in python3, or in the interpreter that MEFT_PYTHON names.
+ */
+import { parseArgs } from "node:util";
+import { UserError } from "../mod.ts";
+import { benchKernels } from "./bench/kernels.ts";
+import { formatMachine, lookAtMachine, type Machine } from "./bench/machine.ts";
+import { benchPeers } from "./bench/peers.ts";
+import { barRatios } from "./bench/ratios.ts";
+import * as report from "./bench/report.ts";
+import { benchSteps } from "./bench/step.ts";
+import { buildTarget, ensureBuilt } from "./build.ts";
+import { requirePackages } from "./parity/python.ts";
+
+const PART_NAMES = ["kernels", "step", "peers"];
+
+/** What the flags say. */
+interface Options {
+  readonly parts: readonly string[];
+  readonly quick: boolean;
+  readonly rounds: number;
+  readonly threads: number;
+  readonly seed: number;
+  readonly only: readonly string[];
+  readonly compile: boolean;
+  /** For checkpoints; removed at the end. */
+  readonly folder: string;
+}
+
+/** @throws {UserError} Naming the flag that has no meaning */
+function readOptions(folder: string): Options {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    allowNegative: true,
+    options: {
+      quick: { type: "boolean", default: false },
+      rounds: { type: "string" },
+      threads: { type: "string" },
+      seed: { type: "string" },
+      only: { type: "string", multiple: true, default: [] },
+      compile: { type: "boolean" },
+    },
+  });
+  const unknown = positionals.filter((part) => !PART_NAMES.includes(part));
+  if (unknown.length > 0) {
+    throw new UserError(`There is no part ${unknown.join(", ")}: ${PART_NAMES.join(", ")}`);
+  }
+  const count = (name: "rounds" | "threads" | "seed", otherwise: number): number => {
+    const value = Number(values[name] ?? otherwise);
+    if (Number.isSafeInteger(value) && value >= 1) return value;
+    throw new UserError(`--${name} is ${values[name]}, expected a whole number of at least 1`);
+  };
+  return {
+    parts: positionals.length > 0 ? positionals : PART_NAMES,
+    quick: values.quick,
+    rounds: count("rounds", values.quick ? 3 : 7),
+    threads: count("threads", navigator.hardwareConcurrency),
+    seed: count("seed", 1),
+    only: values.only,
+    compile: values.compile ?? !values.quick,
+    folder,
+  };
+}
+
+async function kernelsPart(options: Options, machine: Machine): Promise<void> {
+  const results = await benchKernels({
+    ...options,
+    onResult: ({ name, shape }) => progress(`${name} ${shape}`),
+  });
+  const title = "Kernels: share of the machine's limit";
+  await report.writeResults("kernels", machine, { kernels: results }, {
+    title,
+    unit: "%",
+    bars: report.kernelBars(results),
+  });
+  console.log(`\n${report.kernelTable(results)}`);
+}
+
+async function stepPart(options: Options, machine: Machine): Promise<void> {
+  const results = await benchSteps({
+    ...options,
+    onCell: ({ series, name }) => progress(`${series} ${name}`),
+  });
+  const title = "Training steps by part";
+  await report.writeResults("step", machine, { cells: results }, {
+    title,
+    unit: "ms",
+    bars: report.stepBars(results),
+  });
+  console.log(`\n${report.stepTable(results)}`);
+}
+
+async function peersPart(options: Options, machine: Machine): Promise<void> {
+  await requirePackages();
+  const peers = await benchPeers({
+    ...options,
+    onPairing: ({ name, dtype }) => progress(`${name} ${dtype}`),
+  });
+  // Two of the bar's numbers are of kernels.
+  const kernels = await benchKernels({ ...options, quick: true, onResult: () => {} });
+  const ratios = barRatios(peers.pairings, kernels, peers.sparseOverFrozen);
+  const title = `The same training step, ${peers.tokens} tokens: ${peers.model}`;
+  const bars = report.peerBars(peers.pairings);
+  await report.writeResults("peers", machine, { ratios, ...peers, kernels }, { title, unit: "ms", bars });
+  console.log(`\n${title}\n${report.peerTable(peers.pairings)}\n\n${report.ratioTable(ratios)}`);
+}
+
+/** Says on stderr what was just measured. */
+function progress(text: string): void {
+  console.error(`measured ${text}`);
+}
+
+async function main(): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    const options = readOptions(folder);
+    await ensureBuilt();
+    await buildTarget("bench_limits");
+    const machine = await lookAtMachine(options.threads, options.seed);
+    console.log(formatMachine(machine));
+    const parts = { kernels: kernelsPart, step: stepPart, peers: peersPart };
+    for (const part of options.parts) await parts[part as keyof typeof parts](options, machine);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+try {
+  await main();
+} catch (error) {
+  console.error(error instanceof UserError ? error.message : error);
+  Deno.exit(error instanceof UserError ? 2 : 1);
+}

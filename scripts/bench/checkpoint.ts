@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Checkpoints with random weights, for measuring: any size of the llama family. */
+import { join } from "node:path";
+import { readConfig } from "../../lib/models/load.ts";
+import { buildWeights } from "../../lib/models/weights.ts";
+import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";
+import { type TensorSource, writeSafetensors } from "../../lib/tensor/write_safetensors.ts";
+import type { CaseDType } from "./cases.ts";
+
+/** Sizes that matter for speed. */
+export interface ModelSizes {
+  readonly hidden: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly inner: number;
+  readonly vocabulary: number;
+}
+
+/** A checkpoint that was written. */
+export interface Checkpoint {
+  readonly folder: string;
+  readonly dtype: CaseDType;
+  readonly sizes: ModelSizes;
+}
+
+/** Sizes as text: `d 1024, 8 layers, ffn 2816, 16/8 heads, vocabulary 32000`. */
+export function formatSizes({ hidden, layers, heads, kvHeads, inner, vocabulary }: ModelSizes): string {
+  return `d ${hidden}, ${layers} layers, ffn ${inner}, ${heads}/${kvHeads} heads, vocabulary ${vocabulary}`;
+}
+
+/** Writes a checkpoint into a new folder under `parent`: norms are 1, everything else N(0, 0.02^2). */
+export async function writeCheckpoint(
+  parent: string,
+  sizes: ModelSizes,
+  dtype: CaseDType,
+  seed: number,
+): Promise<Checkpoint> {
+  const folder = await Deno.makeTempDir({ dir: parent });
+  await Deno.writeTextFile(join(folder, "config.json"), JSON.stringify(configJson(sizes, dtype)));
+  const problems: string[] = [];
+  const config = readConfig(folder, problems);
+  if (config === null) throw new Error(problems.join("; "));
+  using k = nativeKernels();
+  const tensors: TensorSource[] = [];
+  buildWeights(config, (name, rows, cols) => {
+    const shape = rows === null ? [cols] : [rows, cols];
+    const stream = tensors.length;
+    const data = function* (): Iterable<ArrayBufferView> {
+      const values = new Float32Array((rows ?? 1) * cols).fill(1);
+      if (rows !== null) k.randomNormal(values, seed, stream, config.initializerRange);
+      yield dtype === "f32" ? values : highHalves(values);
+    };
+    tensors.push({ name, dtype, shape, data });
+  });
+  await writeSafetensors(join(folder, "model.safetensors"), tensors, { format: "pt" });
+  return { folder, dtype, sizes };
+}
+
+/** bf16 by cutting: the values only have to be random. */
+function highHalves(values: Float32Array): Uint16Array {
+  const bits = new Uint16Array(values.buffer, values.byteOffset, 2 * values.length);
+  const halves = new Uint16Array(values.length);
+  for (let i = 0; i < halves.length; i++) halves[i] = bits[2 * i + 1] as number;
+  return halves;
+}
+
+function configJson(sizes: ModelSizes, dtype: CaseDType): Record<string, unknown> {
+  return {
+    architectures: ["LlamaForCausalLM"],
+    model_type: "llama",
+    hidden_size: sizes.hidden,
+    intermediate_size: sizes.inner,
+    num_hidden_layers: sizes.layers,
+    num_attention_heads: sizes.heads,
+    num_key_value_heads: sizes.kvHeads,
+    head_dim: sizes.hidden / sizes.heads,
+    vocab_size: sizes.vocabulary,
+    max_position_embeddings: 4096,
+    hidden_act: "silu",
+    rms_norm_eps: 1e-5,
+    rope_theta: 10000,
+    rope_scaling: null,
+    attention_bias: false,
+    mlp_bias: false,
+    tie_word_embeddings: false,
+    initializer_range: 0.02,
+    bos_token_id: 0,
+    eos_token_id: 1,
+    torch_dtype: dtype === "f32" ? "float32" : "bfloat16",
+  };
+}

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The kernels that are measured: sizes, operands, and the work by which a time becomes a rate. */
+import type { AttentionShape, Kernels, SparseShape } from "../../lib/ops/kernels.ts";
+import { createRowGradients } from "../../lib/ops/row_gradients.ts";
+import type { Weight } from "../../lib/tensor/tensor.ts";
+
+/** What bounds a kernel: which of the machine's limits its rate is compared with. */
+export type Bound = "f32Gflops" | "bf16Gflops" | "readGigabytes" | "updateGigabytes";
+
+/** A kernel on its operands. */
+export interface KernelCase {
+  readonly name: string;
+  readonly shape: string;
+  readonly bound: Bound;
+  /** Giga-operations or gigabytes of one call, by the bound. */
+  readonly work: number;
+  /** One call; the operands are its own. */
+  readonly run: () => void;
+}
+
+/** Makes a case with kernels; operands live as long as the case. */
+export type MakeCase = (k: Kernels) => KernelCase;
+
+const D = 1024;
+
+/** Type of matrix products on native kernels. */
+function products(k: Kernels): "f32" | "bf16" {
+  return k.compute === "bf16" ? "bf16" : "f32";
+}
+
+function random(k: Kernels, count: number, std = 1): Float32Array {
+  const values = new Float32Array(count);
+  k.randomNormal(values, 1, count % 9973, std);
+  return values;
+}
+
+function weight(k: Kernels, dtype: "f32" | "bf16", rows: number, cols: number): Weight {
+  const data = random(k, rows * cols, 0.02);
+  const halves = new Uint16Array(data.buffer).filter((_, i) => i % 2 === 1);
+  return { name: "w", dtype, rows, cols, data: dtype === "f32" ? data : halves, mapped: null, grad: null };
+}
+
+/** Products with a weight (rows,cols) of the type that products compute in. */
+export function linearCases(tokens: number, rows: number, cols: number): MakeCase[] {
+  const shape = `${tokens} x ${rows} x ${cols}`;
+  const gflop = 2e-9 * tokens * rows * cols;
+  const make = (name: string, prepare: (k: Kernels) => () => void): MakeCase => (k) => {
+    const bytes = 1e-9 * rows * cols * (products(k) === "bf16" ? 2 : 4);
+    const cached = { bound: `${products(k)}Gflops`, work: gflop } as const;
+    // With one token every weight is read for one product: memory is the limit.
+    const limit = tokens === 1 ? { bound: "readGigabytes", work: bytes } as const : cached;
+    return { name: `linear ${name} ${products(k)}`, shape, ...limit, run: prepare(k) };
+  };
+  return [
+    make("forward", (k) => {
+      const [y, x, w] = [
+        new Float32Array(tokens * rows),
+        random(k, tokens * cols),
+        weight(k, products(k), rows, cols),
+      ];
+      return () => k.linearForward(y, x, w, null, tokens, false);
+    }),
+    make("backward data", (k) => {
+      const [dx, dy] = [new Float32Array(tokens * cols), random(k, tokens * rows)];
+      const w = weight(k, products(k), rows, cols);
+      return () => k.linearBackwardData(dx, dy, w, tokens, false);
+    }),
+  ];
+}
+
+/** Everything else of a step, at sizes beyond the caches where memory is the limit. */
+export const OTHER_CASES: readonly MakeCase[] = [
+  (k) => attention(k, false),
+  (k) => attention(k, true),
+  (k) => {
+    const rows = 8192;
+    const [y, x, rstd, w] = [
+      new Float32Array(rows * D),
+      random(k, rows * D),
+      new Float32Array(rows),
+      norm(k),
+    ];
+    const run = () => k.rmsNormForward(y, rstd, x, w, rows, 1e-5);
+    return {
+      name: "RMS norm forward",
+      shape: `${rows} x ${D}`,
+      bound: "updateGigabytes",
+      work: 8e-9 * rows * D,
+      run,
+    };
+  },
+  (k) => {
+    const rows = 8192;
+    const [dx, dy, x] = [new Float32Array(rows * D), random(k, rows * D), random(k, rows * D)];
+    const [rstd, w] = [new Float32Array(rows).fill(1), norm(k)];
+    const run = () => k.rmsNormBackward(dx, null, dy, x, rstd, w, rows, false);
+    return {
+      name: "RMS norm backward",
+      shape: `${rows} x ${D}`,
+      bound: "updateGigabytes",
+      work: 12e-9 * rows * D,
+      run,
+    };
+  },
+  (k) => {
+    const count = 4096 * 2816;
+    const [y, gate, up] = [new Float32Array(count), random(k, count), random(k, count)];
+    const run = () => k.swigluForward(y, gate, up);
+    return {
+      name: "SwiGLU forward",
+      shape: "4096 x 2816",
+      bound: "updateGigabytes",
+      work: 12e-9 * count,
+      run,
+    };
+  },
+  (k) => {
+    const count = 4096 * 2816;
+    const [gate, up, dy] = [random(k, count), random(k, count), random(k, count)];
+    const [dgate, dup] = [new Float32Array(count), new Float32Array(count)];
+    const run = () => k.swigluBackward(dgate, dup, dy, gate, up);
+    return {
+      name: "SwiGLU backward",
+      shape: "4096 x 2816",
+      bound: "updateGigabytes",
+      work: 20e-9 * count,
+      run,
+    };
+  },
+  (k) => {
+    const [rows, vocabulary] = [512, 32000];
+    const [logits, losses] = [random(k, rows * vocabulary), new Float32Array(rows)];
+    const targets = Int32Array.from({ length: rows }, (_, t) => t);
+    const run = () => k.crossEntropy(losses, logits, targets, vocabulary, 1);
+    const work = 8e-9 * rows * vocabulary;
+    return {
+      name: "cross-entropy and gradient",
+      shape: `${rows} x ${vocabulary}`,
+      bound: "updateGigabytes",
+      work,
+      run,
+    };
+  },
+  (k) => {
+    const x = random(k, 1 << 24);
+    return {
+      name: "sum of squares",
+      shape: "16 M",
+      bound: "readGigabytes",
+      work: 4e-9 * x.length,
+      run: () => void k.sumSquares(x),
+    };
+  },
+  (k) => {
+    const count = 1 << 24;
+    const [w, m, v, g] = [
+      random(k, count),
+      new Float32Array(count),
+      new Float32Array(count),
+      random(k, count, 1e-3),
+    ];
+    let step = 0;
+    const run = () => k.adamwDense(w, m, v, g, adamw(++step));
+    return { name: "AdamW dense", shape: "16 M", bound: "updateGigabytes", work: 28e-9 * count, run };
+  },
+  (k) => {
+    const rows = 1 << 14;
+    const matrix = k.rowMatrix(rows, D);
+    k.rowMatrixWrite(matrix, random(k, rows * D, 0.02), 0);
+    const moments = { m: k.floats(rows * D), v: k.floats(rows * D), lastStep: new Int32Array(rows) };
+    const [grad, all] = [random(k, rows * D, 1e-3), Int32Array.from({ length: rows }, (_, row) => row)];
+    let step = 0;
+    const run = () => void k.adamwRows(matrix, moments, grad, all, rows, "lazy-exact", adamw(++step));
+    return {
+      name: "AdamW rows",
+      shape: `${rows} x ${D}`,
+      bound: "updateGigabytes",
+      work: 28e-9 * rows * D,
+      run,
+    };
+  },
+];
+
+function norm(k: Kernels): Weight {
+  return { name: "norm", dtype: "f32", rows: 1, cols: D, data: random(k, D), mapped: null, grad: null };
+}
+
+function adamw(step: number) {
+  const lrHistory = new Float32Array(step).fill(1e-4);
+  return { step, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, gradScale: 1, lrHistory };
+}
+
+/** Four sequences of 256 tokens, 16 heads over 8. Counted: q.k and p.v of what a causal query sees; backward 2.5 times that. */
+function attention(k: Kernels, backward: boolean): KernelCase {
+  const [sequences, length, heads, kvHeads, headDim] = [4, 256, 16, 8, 64] as const;
+  const T = sequences * length;
+  const shape: AttentionShape = {
+    queryRows: T,
+    keyRows: T,
+    heads,
+    kvHeads,
+    headDim,
+    window: 0,
+    scale: 1 / 8,
+  };
+  const spans = Int32Array.from({ length: 4 * sequences }, (_, i) => ((i >> 2) + (i & 1)) * length);
+  const [q, keys, values] = [
+    random(k, T * heads * headDim),
+    random(k, T * kvHeads * headDim),
+    random(k, T * kvHeads * headDim),
+  ];
+  const [o, lse] = [new Float32Array(q.length), new Float32Array(T * heads)];
+  const forward = () => k.attentionForward(o, lse, q, keys, values, spans, shape);
+  const gflop = 4e-9 * sequences * (length * (length + 1) / 2) * heads * headDim;
+  const text = `${sequences} x ${length}, ${heads}/${kvHeads} heads of ${headDim}`;
+  if (!backward) {
+    return { name: "attention forward", shape: text, bound: "f32Gflops", work: gflop, run: forward };
+  }
+  forward();
+  const [dO, dq] = [random(k, o.length), new Float32Array(q.length)];
+  const [dk, dv] = [new Float32Array(keys.length), new Float32Array(values.length)];
+  const run = () => k.attentionBackward(dq, dk, dv, dO, q, keys, values, o, lse, spans, shape);
+  return { name: "attention backward", shape: text, bound: "f32Gflops", work: 2.5 * gflop, run };
+}
+
+/** The calls of a sparse adapter's step, in their order; each leaves what the next one needs. */
+export function sparseCases(k: Kernels, neurons: number, experts: number): KernelCase[] {
+  const shape: SparseShape = {
+    gate: "raw",
+    scope: "token",
+    tokens: 1024,
+    hidden: D,
+    neurons,
+    experts,
+    activeExperts: 8,
+    topK: 64,
+  };
+  const T = shape.tokens;
+  const [h, dy, gateWeight] = [random(k, T * D), random(k, T * D, 1e-3), random(k, experts * D, 0.1)];
+  const routing = {
+    logits: new Float32Array(T * experts),
+    experts: new Int32Array(T * shape.activeExperts),
+    expertTokens: new Int32Array(experts),
+  };
+  const [keys, values] = [k.rowMatrix(neurons, D), k.rowMatrix(neurons, D)];
+  for (const matrix of [keys, values]) k.rowMatrixWrite(matrix, random(k, neurons * D, 0.02), 0);
+  const room = T * shape.topK;
+  const pairs = {
+    offsets: new Int32Array(T + 1),
+    neurons: new Int32Array(room),
+    dots: new Float32Array(room),
+    scores: new Float32Array(room),
+  };
+  const gradients = createRowGradients(k, neurons, D, { keys: true, slots: neurons });
+  const [y, dh, dgate] = [new Float32Array(T * D), new Float32Array(T * D), new Float32Array(experts * D)];
+  const route = () => void k.sparseRoute(routing, h, gateWeight, shape);
+  let fired = 0;
+  const forward = () => void (fired = k.sparseForward(y, pairs, h, routing, keys, values, shape) as number);
+  route();
+  forward();
+  k.sparseTouch(gradients, pairs.neurons, fired);
+  const backward = () =>
+    void k.sparseBackward(dh, dgate, gradients, 0, dy, h, routing, pairs, gateWeight, keys, values, shape);
+  const text = `${T} tokens, d ${D}, r ${neurons}, N ${experts}, k_e 8, K 64`;
+  const score = 2e-9 * T * shape.activeExperts * neurons / experts * D;
+  const pair = 2e-9 * fired * D;
+  const bound = `${products(k)}Gflops` as const;
+  return [
+    { name: "sparse routing", shape: text, bound: "f32Gflops", work: 2e-9 * T * experts * D, run: route },
+    { name: "sparse scores, top-K, values", shape: text, bound, work: score + pair, run: forward },
+    { name: "sparse backward", shape: text, bound, work: 4 * pair, run: backward },
+  ];
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * One training step of ours, timed, in a process of its own: the protocol of `scripts/peers/bench_torch.py`.
+ *
+ *     our_step.ts CASE.json
+ *
+ * Prints a JSON line when ready, then for every line on standard input runs one step and prints its time and the parts
+ * of it; for the line "peak" it prints the most memory this process has held.
+ */
+import { peakHostBytes } from "../../lib/cli/host_memory.ts";
+import { nextIntegerBelow, randomStream } from "../../lib/core/rng.ts";
+import type { StepData } from "../../lib/data/batches.ts";
+import { lossAndGradients } from "../../lib/models/decoder.ts";
+import { loadModel } from "../../lib/models/load.ts";
+import type { Model } from "../../lib/models/model.ts";
+import { adamw } from "../../lib/optim/registry.ts";
+import { constant } from "../../lib/optim/schedule.ts";
+import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";
+import { plan } from "../../lib/train/plan.ts";
+import { init } from "../../lib/train/state.ts";
+import { trainStep } from "../../lib/train/step.ts";
+import { methodOf, type StepCase } from "./cases.ts";
+import { type PartTimes, timedKernels } from "./timed_kernels.ts";
+
+/** Runs a step; returns its loss. */
+type RunStep = () => Promise<{ loss: number; activeNeurons: number | null }>;
+
+/** Random tokens; every token but the last of a sequence has the next as its target. */
+function stepData(one: StepCase, vocabulary: number): StepData {
+  const { sequences, seqLen } = one;
+  const tokens = sequences * seqLen;
+  const random = randomStream(one.seed, 0);
+  const ids = Int32Array.from({ length: tokens }, () => nextIntegerBelow(random, vocabulary));
+  const positions = Int32Array.from({ length: tokens }, (_, t) => t % seqLen);
+  const targets = ids.map((_, t) => (t + 1) % seqLen === 0 ? -1 : ids[t + 1] as number);
+  const starts = Int32Array.from({ length: sequences + 1 }, (_, s) => s * seqLen);
+  const targetCount = sequences * (seqLen - 1);
+  return {
+    microBatches: [{ batch: { ids, positions, starts, targets, targetCount }, examples: new Int32Array(0) }],
+    targetCount,
+    tokenCount: tokens,
+    next: { epoch: 0, row: 0 },
+  };
+}
+
+function prepare(one: StepCase, model: Model): { run: RunStep; trained: number } {
+  const data = stepData(one, model.config.vocabSize);
+  const method = methodOf(one);
+  const [micro] = data.microBatches;
+  if (method === null) {
+    if (micro === undefined) throw new RangeError("A step has one micro-batch here");
+    const options = { activations: "store", lossScale: 1 / data.targetCount, tap: () => {} } as const;
+    const run: RunStep = async () => {
+      const { lossSum } = await lossAndGradients(model, micro.batch, {}, options);
+      return { loss: lossSum / data.targetCount, activeNeurons: null };
+    };
+    return { run, trained: 0 };
+  }
+  const training = plan(model, {
+    method,
+    optimizer: adamw({ schedule: constant(), weightDecay: 0 }),
+    batch: { size: one.sequences, micro: one.sequences, seqLen: one.seqLen },
+    steps: 1_000_000,
+    seed: one.seed,
+  });
+  let state = init(training);
+  const run: RunStep = async () => {
+    const [next, { loss, activeNeurons }] = await trainStep(training, state, data);
+    state = next;
+    return { loss, activeNeurons };
+  };
+  return { run, trained: training.memory.trainedParameters };
+}
+
+/** Lines of standard input as they come. */
+async function* inputLines(): AsyncGenerator<string> {
+  let rest = "";
+  for await (const piece of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + piece).split("\n");
+    rest = lines.pop() ?? "";
+    yield* lines;
+  }
+}
+
+const one: StepCase = JSON.parse(await Deno.readTextFile(Deno.args[0] ?? ""));
+const times: PartTimes = new Map();
+using kernels = nativeKernels({ threads: one.threads, compute: one.dtype });
+using model = loadModel(one.model, timedKernels(kernels, times));
+const { run, trained } = prepare(one, model);
+const { target, threads } = kernels.info();
+console.log(JSON.stringify({ version: `${target}, ${threads} threads`, trained }));
+for await (const line of inputLines()) {
+  if (line === "peak") {
+    console.log(JSON.stringify({ bytes: peakHostBytes() }));
+    continue;
+  }
+  times.clear();
+  const start = performance.now();
+  const did = await run();
+  const ms = performance.now() - start;
+  const known = [...times.values()].reduce((sum, part) => sum + part, 0);
+  console.log(JSON.stringify({ ms, ...did, parts: { ...Object.fromEntries(times), rest: ms - known } }));
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The same kernels with a clock at every call: where the time of a step goes, without a change to the product. */
+import type { NativeKernels } from "../../lib/ops/native/native_kernels.ts";
+import type { Weight } from "../../lib/tensor/tensor.ts";
+
+/** Milliseconds by part of a step. */
+export type PartTimes = Map<string, number>;
+
+/** Parts of a step, in the order of its report. What is left of a step is "rest": TypeScript, copies and sums. */
+export const PARTS = [
+  "attention products",
+  "attention",
+  "frozen FFN",
+  "head and loss",
+  "norms",
+  "adapter products",
+  "routing",
+  "scoring and values",
+  "sparse backward",
+  "clip norm",
+  "update",
+  "catching up",
+  "rest",
+] as const;
+/** One of {@linkcode PARTS}. */
+export type Part = typeof PARTS[number];
+
+const PART_OF = {
+  linearBackwardWeight: "adapter products",
+  rmsNormForward: "norms",
+  rmsNormBackward: "norms",
+  ropeApply: "attention",
+  swigluForward: "frozen FFN",
+  swigluBackward: "frozen FFN",
+  reluForward: "adapter products",
+  reluBackward: "adapter products",
+  add: "norms",
+  sumSquares: "clip norm",
+  attentionForward: "attention",
+  attentionBackward: "attention",
+  crossEntropy: "head and loss",
+  sparseRoute: "routing",
+  sparseForward: "scoring and values",
+  sparseTouch: "sparse backward",
+  sparseBackward: "sparse backward",
+  adamwDense: "update",
+  adamwRows: "update",
+  adamwRowsCatchUp: "catching up",
+} as const satisfies Partial<Record<keyof NativeKernels, Part>>;
+
+/** Kernels whose calls add their milliseconds to `times`. The lane must work inside the caller. @mutates times */
+export function timedKernels(kernels: NativeKernels, times: PartTimes): NativeKernels {
+  const timed = <A extends unknown[], T>(call: (...passed: A) => T, part: (...passed: A) => Part) => {
+    return (...passed: A): T => {
+      const start = performance.now();
+      const result = call(...passed);
+      const name = part(...passed);
+      times.set(name, (times.get(name) ?? 0) + performance.now() - start);
+      return result;
+    };
+  };
+  const wrapped = Object.fromEntries(
+    Object.entries(PART_OF).map(([name, part]) => {
+      const call = kernels[name as keyof typeof PART_OF] as (...passed: unknown[]) => unknown;
+      return [name, timed(call, () => part)];
+    }),
+  ) as unknown as Pick<NativeKernels, keyof typeof PART_OF>;
+  return {
+    ...kernels,
+    ...wrapped,
+    linearForward: timed(kernels.linearForward, (_y, _x, w) => partOfWeight(w)),
+    linearBackwardData: timed(kernels.linearBackwardData, (_dx, _dy, w) => partOfWeight(w)),
+  };
+}
+
+/** Names of frozen weights are the checkpoint's own. */
+function partOfWeight({ name }: Weight): Part {
+  if (/^model\.layers\.\d+\.self_attn\./.test(name)) return "attention products";
+  if (/^model\.layers\.\d+\.mlp\.(gate|up|down)_proj\.weight$/.test(name)) return "frozen FFN";
+  return name === "lm_head.weight" ? "head and loss" : "adapter products";
+}
