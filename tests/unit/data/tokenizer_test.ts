@@ -113,7 +113,10 @@ Deno.test("createTokenizer() names what it cannot use", async () => {
 Deno.test("loadTokenizer() names a missing or broken file", async () => {
   const folder = await Deno.makeTempDir();
   try {
-    await assert.rejects(loadTokenizer(folder), { name: "UserError", message: /has no tokenizer\.json/ });
+    await assert.rejects(loadTokenizer(folder), {
+      name: "MissingTokenizerError",
+      message: /has no tokenizer\.json/,
+    });
     await Deno.writeTextFile(join(folder, "tokenizer.json"), '{"model": ');
     await assert.rejects(loadTokenizer(folder), {
       name: "UserError",
