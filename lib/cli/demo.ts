@@ -14,9 +14,10 @@ import type { FlagValues } from "./flags.ts";
 import { yieldToEvents } from "./interrupt.ts";
 import type { Output } from "./output.ts";
 import { DEMO } from "./session.ts";
+import { TRAIN_FLAGS } from "./train_flags.ts";
 
-/** Flags of the demo: small enough for two minutes on two cores. A flag that is given wins. */
-export const DEMO_VALUES: FlagValues = {
+/** Flags of the demo: small enough for two minutes on two cores. */
+const DEMO_VALUES: FlagValues = {
   neurons: 1024,
   lr: 5e-4,
   "batch-size": 32,
@@ -24,6 +25,14 @@ export const DEMO_VALUES: FlagValues = {
   "seq-len": 64,
   epochs: 50,
 };
+
+/** The demo's flags, as far as they apply to the method, under those that are given. */
+export function withDemoValues(given: FlagValues): FlagValues {
+  const method = (given.method ?? "sparse") as string;
+  const applies = (name: string) =>
+    TRAIN_FLAGS.find((flag) => flag.name === name)?.methods?.includes(method) ?? true;
+  return { ...Object.fromEntries(Object.entries(DEMO_VALUES).filter(([name]) => applies(name))), ...given };
+}
 
 /** What the model knows at one moment. */
 export interface DemoMeasure {

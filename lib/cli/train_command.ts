@@ -12,7 +12,7 @@ import { openAdapter } from "../train/adapters.ts";
 import type { OpenModel } from "../train/open_model.ts";
 import { plan, type Run } from "../train/plan.ts";
 import { dataOptions, dataPaths, dataSummary } from "./data_flags.ts";
-import { DEMO_VALUES, measureDemo, reportDemo } from "./demo.ts";
+import { measureDemo, reportDemo, withDemoValues } from "./demo.ts";
 import type { FlagValues } from "./flags.ts";
 import { peakHostBytes } from "./host_memory.ts";
 import type { Output } from "./output.ts";
@@ -115,7 +115,7 @@ async function run(given: FlagValues, output: Output): Promise<number> {
   const start = given.adapter === undefined ? null : await openAdapter(given.adapter as string);
   checkTogether(given, start);
   const isDemo = given.model === undefined;
-  const values = isDemo ? { ...DEMO_VALUES, ...given } : given;
+  const values = isDemo ? withDemoValues(given) : given;
   using model = await openModelOf(values);
   const data = await loadData(dataPaths(values), model.tokenizer, dataOptions(values));
   const evalData = await loadEvalData(values, model);
