@@ -3,10 +3,7 @@
 import { join } from "node:path";
 import type { Method } from "../../lib/methods/method.ts";
 import { methodByName } from "../../lib/methods/registry.ts";
-import type { Checkpoint } from "./checkpoint.ts";
-
-/** Type of weights and of matrix products. */
-export type CaseDType = "f32" | "bf16";
+import type { CaseDType, Checkpoint } from "./checkpoint.ts";
 
 /** A method with its sizes; `none` is the frozen model: forward, and backward to the embedding's output. */
 export type CaseMethod =

@@ -5,7 +5,9 @@ import { readConfig } from "../../lib/models/load.ts";
 import { buildWeights } from "../../lib/models/weights.ts";
 import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import { type TensorSource, writeSafetensors } from "../../lib/tensor/write_safetensors.ts";
-import type { CaseDType } from "./cases.ts";
+
+/** Type of weights and of matrix products. */
+export type CaseDType = "f32" | "bf16";
 
 /** Sizes that matter for speed. */
 export interface ModelSizes {

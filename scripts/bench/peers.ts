@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The same training step here and in PyTorch, in turn: step for step, each side in a process of its own. */
-import { type Checkpoint, formatSizes, type ModelSizes, writeCheckpoint } from "./checkpoint.ts";
 import {
-  type CaseDefaults,
   type CaseDType,
-  type CaseMethod,
-  sparseSizes,
-  type StepCase,
-  stepCase,
-} from "./cases.ts";
+  type Checkpoint,
+  formatSizes,
+  type ModelSizes,
+  writeCheckpoint,
+} from "./checkpoint.ts";
+import { type CaseDefaults, type CaseMethod, sparseSizes, type StepCase, stepCase } from "./cases.ts";
 import { loadNow } from "./machine.ts";
 import { median, summarize, type Summary } from "./statistics.ts";
 import { type Ready, type Side, StepProcess } from "./step_process.ts";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The numbers of the performance bar, drawn from what was measured. */
-import type { CaseDType } from "./cases.ts";
+import type { CaseDType } from "./checkpoint.ts";
 import type { KernelResult } from "./kernels.ts";
 import type { Pairing } from "./peers.ts";
 

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Full training steps over a matrix of sizes: their time by part, their memory, and how both grow. */
-import { type Checkpoint, formatSizes, type ModelSizes, writeCheckpoint } from "./checkpoint.ts";
-import { type CaseDefaults, type CaseDType, type CaseMethod, sparseSizes, stepCase } from "./cases.ts";
+import {
+  type CaseDType,
+  type Checkpoint,
+  formatSizes,
+  type ModelSizes,
+  writeCheckpoint,
+} from "./checkpoint.ts";
+import { type CaseDefaults, type CaseMethod, sparseSizes, stepCase } from "./cases.ts";
 import { loadNow } from "./machine.ts";
 import { median, summarize, type Summary } from "./statistics.ts";
 import { StepProcess, type StepTime } from "./step_process.ts";
