@@ -19,13 +19,14 @@ import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 import { openModelOf } from "./session.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
-import { methodName, readRunOptions, refuseForeignFlags } from "./train_options.ts";
+import { methodName, readRunOptions, refuseForeignFlags, refuseSettledFlags } from "./train_options.ts";
 import { type TrainingAccount, trainWithProgress } from "./training.ts";
 
 /** What only shows when flags are seen together. */
 function checkTogether(values: FlagValues, start: SavedAdapter | null): void {
   const problems: string[] = [];
   refuseForeignFlags(values, methodName(values, start), problems);
+  refuseSettledFlags(values, problems);
   if (values.model !== undefined && values.data === undefined) problems.push("--model needs --data");
   if (values.data !== undefined && values.model === undefined) problems.push("--data needs --model");
   if (values.resume === true && values.out === undefined) {

@@ -40,13 +40,16 @@ export function refuseForeignFlags(values: FlagValues, method: string, problems:
       `--${flag.name} does not apply to --method ${method}, only to ${flag.methods.join(" and ")}`,
     );
   }
-  if (values.adapter !== undefined) {
-    for (const name of Object.keys(ADAPTER_FLAGS).filter((flag) => values[flag] !== undefined)) {
-      problems.push(`--${name} does not apply with --adapter, which brings its own`);
-    }
-  }
   if (values.placement === "device") {
     problems.push("--placement device: this build has no GPU backend; use --placement host");
+  }
+}
+
+/** Sizes and modes that were given although the adapter to start from brings its own. @mutates problems */
+export function refuseSettledFlags(values: FlagValues, problems: string[]): void {
+  if (values.adapter === undefined) return;
+  for (const name of Object.keys(ADAPTER_FLAGS).filter((flag) => values[flag] !== undefined)) {
+    problems.push(`--${name} does not apply with --adapter, which brings its own`);
   }
 }
 
