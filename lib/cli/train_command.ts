@@ -2,7 +2,7 @@
 /** `deno task train`: fine-tunes a model; with no flags, the demo. */
 import { join } from "node:path";
 import { otherBaseNotice, type SavedAdapter } from "../adapters/adapter_files.ts";
-import { throwIfAny } from "../core/errors.ts";
+import { throwIfAny, UserError } from "../core/errors.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { loadData } from "../data/load_data.ts";
 import { formatBytes, formatCount, formatLoss, formatSeconds, formatShare } from "../report/format.ts";
@@ -14,7 +14,7 @@ import { plan, type Run } from "../train/plan.ts";
 import { dataOptions, dataPaths, dataSummary } from "./data_flags.ts";
 import { measureDemo, reportDemo, withDemoValues } from "./demo.ts";
 import type { FlagValues } from "./flags.ts";
-import { peakHostBytes } from "./host_memory.ts";
+import { memoryProblem, peakHostBytes } from "./host_memory.ts";
 import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 import { openModelOf } from "./session.ts";
@@ -125,10 +125,13 @@ async function run(given: FlagValues, output: Output): Promise<number> {
   const notice = start && otherBaseNotice(start, planned.base);
   if (notice) output.line(`${notice}\n`);
   output.line(`${describeRun(planned, data)}\n`);
+  const tooLarge = memoryProblem(planned.memory);
   if (values["dry-run"] === true) {
+    if (tooLarge !== null) output.line(`Not on this machine: ${tooLarge}`);
     output.result({ dryRun: true, memory: planned.memory, data: data.report, settings: planned.settings });
     return EXIT.done;
   }
+  if (tooLarge !== null) throw new UserError(tooLarge);
   const before = isDemo ? await measureDemo(model, null, output) : null;
   const account = await trainWithProgress(
     planned,

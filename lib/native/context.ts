@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A native context: one lane, with its target, its threads and at most one call in flight. */
-import { NativeError } from "../core/errors.ts";
+import { NativeError, UserError } from "../core/errors.ts";
 import { decodeText, openLibrary, readEnv, readText, type Symbols } from "./library.ts";
 import { fromInt64 } from "./scalars.ts";
 import { throwUnlessOk } from "./status.ts";
@@ -74,7 +74,7 @@ export class NativeContext implements Disposable {
   #disposed = false;
 
   /**
-   * @throws {RangeError} When an option or its environment variable has no meaning
+   * @throws {UserError} When an option or its environment variable has no meaning
    * @throws {NativeError} When this build or machine lacks the target or provider
    */
   constructor(options: ContextOptions = {}) {
@@ -172,7 +172,7 @@ function choose<Table extends Readonly<Record<string, number>>>(
 ): number {
   const value = Object.hasOwn(table, name) ? table[name] : undefined;
   if (value !== undefined) return value;
-  throw new RangeError(
+  throw new UserError(
     `${option} (or ${variable}) is "${name}", expected one of ${Object.keys(table).join(", ")}`,
   );
 }
@@ -180,7 +180,7 @@ function choose<Table extends Readonly<Record<string, number>>>(
 function threadCount(option: number | undefined): number {
   const threads = option ?? Number(readEnv("MEFT_THREADS") ?? 0);
   if (Number.isInteger(threads) && threads >= 0 && threads <= 4096) return threads;
-  throw new RangeError(
+  throw new UserError(
     `threads (or MEFT_THREADS) is ${
       option ?? readEnv("MEFT_THREADS")
     }, expected a whole number from 0 (all cores) to 4096`,

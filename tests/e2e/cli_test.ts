@@ -215,6 +215,27 @@ Deno.test("train refuses flags of other methods, sizes that do not fit, and a fo
     match(second.stderr, /already holds a run/);
   }));
 
+Deno.test("train refuses what cannot fit into memory, and a dry run says so", () =>
+  withFolder(async (folder) => {
+    const flags = [
+      "train",
+      ...SMALL_RUN,
+      "--neurons",
+      String(2 ** 40),
+      "--steps",
+      "1",
+      "--out",
+      `${folder}/run`,
+    ];
+    const refused = await runCommandLine(...flags);
+    strictEqual(refused.code, 2);
+    match(refused.stderr, /^The run needs .* TiB of host memory .*, but .* are free: train fewer neurons/);
+    deepStrictEqual(names(folder), []);
+    const dry = await runCommandLine(...flags, "--dry-run");
+    strictEqual(dry.code, 0, dry.stderr);
+    match(dry.stdout, /^Not on this machine: The run needs /m);
+  }));
+
 Deno.test("train names file, line and reason of bad rows, and skips them only when asked", () =>
   withFolder(async (folder) => {
     const data = `${folder}/rows.jsonl`;

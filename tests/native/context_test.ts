@@ -54,13 +54,13 @@ Deno.test("MEFT_FORCE_TARGET, MEFT_THREADS and MEFT_GEMM hold for a whole proces
 
 Deno.test("NativeContext names the option, its value and the choices when one has no meaning", () => {
   assert.throws(() => new NativeContext({ target: "avx9" as Target }), {
-    name: "RangeError",
+    name: "UserError",
     message: /target \(or MEFT_FORCE_TARGET\) is "avx9", expected one of auto, portable, avx2/,
   });
-  assert.throws(() => new NativeContext({ target: "toString" as Target }), { name: "RangeError" });
+  assert.throws(() => new NativeContext({ target: "toString" as Target }), { name: "UserError" });
   for (const threads of [-1, 1.5, NaN, 5000]) {
     assert.throws(() => new NativeContext({ threads }), {
-      name: "RangeError",
+      name: "UserError",
       message: new RegExp(`threads \\(or MEFT_THREADS\\) is ${threads}, expected`),
     });
   }
@@ -130,7 +130,9 @@ Deno.test("a second call on a context in flight is BUSY, and two contexts overla
       () => library.symbols.meft_sum_squares(context.pointer, out, x, BigInt(x.length)),
     );
   let busy = 0;
-  for (let round = 0; round < 20 && busy === 0; round++) {
+  // On a loaded machine the first call may be over before the second one starts: then again.
+  const deadline = performance.now() + 60_000;
+  while (busy === 0 && performance.now() < deadline) {
     const results = [new Float64Array(1), new Float64Array(1), new Float64Array(1)] as const;
     const settled = await Promise.allSettled([
       start(lane, results[0]),
