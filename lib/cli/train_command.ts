@@ -82,7 +82,7 @@ function describeAccount(run: Run, account: TrainingAccount): string {
     ["loss", `${loss(account.lossFirst)} to ${loss(account.lossLast)}`],
     ...(account.evalLoss === null ? [] : [["evaluation loss", loss(account.evalLoss)]]),
     ["trained", describeTrained(run)],
-    ["time", `${formatSeconds(account.seconds)}, ${formatCount(account.tokens / account.seconds)} tokens/s`],
+    ["time", `${formatSeconds(account.seconds)}, ${formatCount(account.tokensPerSecond)} tokens/s`],
     ["peak memory", formatBytes(peakHostBytes())],
     ["adapter", account.adapter ?? `none yet: continue with --resume --out ${run.settings.out}`],
   ]);
@@ -97,7 +97,7 @@ function resultOf(run: Run, account: TrainingAccount, demo: unknown): Record<str
     lossLast: account.lossLast,
     eval: demo ?? (account.evalLoss === null ? null : { loss: account.evalLoss }),
     seconds: account.seconds,
-    tokensPerSecond: account.tokens / account.seconds,
+    tokensPerSecond: account.tokensPerSecond,
     adapterParameters: run.memory.adapterParameters,
     trainableFraction: run.memory.trainedParameters / run.memory.modelParameters,
     peakHostBytes: peakHostBytes(),

@@ -14,7 +14,10 @@ export interface TrainingAccount extends TrainResult {
   readonly lossLast: number | null;
   readonly evalLoss: number | null;
   readonly tokens: number;
+  /** All of it: steps, evaluations and checkpoints. */
   readonly seconds: number;
+  /** Of the steps alone. */
+  readonly tokensPerSecond: number;
 }
 
 function progressNote(event: TrainEvent): string {
@@ -40,6 +43,7 @@ export async function trainWithProgress(
   });
   const start = performance.now();
   let progress: ReturnType<typeof createProgress> | null = null;
+  let stepSeconds = 0;
   let [tokens, lossFirst, lossLast, evalLoss]: [number, number | null, number | null, number | null] = [
     0,
     null,
@@ -50,13 +54,16 @@ export async function trainWithProgress(
     const { value, done } = await events.next();
     if (done) {
       progress?.finish();
-      return { ...value, lossFirst, lossLast, evalLoss, tokens, seconds: (performance.now() - start) / 1000 };
+      const seconds = (performance.now() - start) / 1000;
+      const tokensPerSecond = tokens / Math.max(1e-9, stepSeconds);
+      return { ...value, lossFirst, lossLast, evalLoss, tokens, seconds, tokensPerSecond };
     }
     progress ??= createProgress(output, "training", value.totalSteps, {
       firstDone: value.step - 1,
       startMs: start,
     });
     tokens += value.tokens;
+    stepSeconds += value.tokens / value.tokensPerSecond;
     lossFirst ??= value.loss;
     [lossLast, evalLoss] = [value.loss, value.evalLoss ?? evalLoss];
     progress.update(value.step, progressNote(value));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
-import { DEMO_FACTS, DEMO_MODEL, runCommandLine, SMALL_RUN, spawn, withFolder } from "./command.ts";
+import { DEMO_FACTS, DEMO_MODEL, runCommandLine, SMALL_RUN, spawn } from "./command.ts";
+import { withFolder } from "../fixtures/folder.ts";
 
 /** Lines of a JSONL text. */
 function jsonLines(text: string): Record<string, unknown>[] {

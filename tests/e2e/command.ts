@@ -32,16 +32,6 @@ export async function runCommandLine(...args: string[]): Promise<CommandResult> 
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
-/** Calls the body with a fresh folder, removed afterwards. */
-export async function withFolder(body: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await body(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
 /** Flags of a run that takes a second. */
 export const SMALL_RUN = [
   "--model",

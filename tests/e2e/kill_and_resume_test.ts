@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { nextUniform, randomStream } from "../../lib/core/rng.ts";
 import { listCheckpoints, newestCheckpoint } from "../../lib/train/checkpoint.ts";
+import { withFolder } from "../fixtures/folder.ts";
 
 const CHILD = fileURLToPath(new URL("../fixtures/small_training.ts", import.meta.url));
 const STEPS = "40";
@@ -37,15 +38,6 @@ async function killAfter(child: Deno.ChildProcess, delayMs: number): Promise<boo
   const { signal } = await child.status;
   clearTimeout(timer);
   return signal === "SIGKILL";
-}
-
-async function withFolder(use: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await use(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
 }
 
 Deno.test("a training killed at random moments, saves included, and resumed ends in the same bytes", async () => {

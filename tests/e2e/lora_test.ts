@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
-import { DEMO_FACTS, DEMO_MODEL, runCommandLine, withFolder } from "./command.ts";
+import { DEMO_FACTS, DEMO_MODEL, runCommandLine } from "./command.ts";
+import { withFolder } from "../fixtures/folder.ts";
 
 const RUN = ["train", "--model", DEMO_MODEL, "--data", DEMO_FACTS, "--seq-len", "64", "--batch-size", "8"];
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
-import { DEMO_FACTS, DEMO_MODEL, runCommandLine, SMALL_RUN, withFolder } from "./command.ts";
+import { DEMO_FACTS, DEMO_MODEL, runCommandLine, SMALL_RUN } from "./command.ts";
+import { withFolder } from "../fixtures/folder.ts";
 
 Deno.test("merge writes a checkpoint that evaluates as model and adapter do, says how close, and refuses the rest", () =>
   withFolder(async (folder) => {

@@ -6,15 +6,7 @@ import { train } from "../../../lib/train/loop.ts";
 import { openMetrics, openRunFolder, recordRun, type RunFolder } from "../../../lib/train/run_folder.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { smallData, smallModel, smallOptions } from "./small_run.ts";
-
-async function withFolder(use: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await use(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
+import { withFolder } from "../../fixtures/folder.ts";
 
 Deno.test("openMetrics() takes back lines after the step, lines cut short and lines of something else", async () => {
   await withFolder(async (folder) => {
