@@ -8,7 +8,8 @@ import { listCheckpoints, newestCheckpoint } from "../../lib/train/checkpoint.ts
 import { withFolder } from "../fixtures/folder.ts";
 
 const CHILD = fileURLToPath(new URL("../fixtures/small_training.ts", import.meta.url));
-const STEPS = "40";
+/** Enough that eight short lives do not end the run, on a fast and idle machine too. */
+const STEPS = "200";
 /** A save takes most of a step's time here, so that about half of the kills fall into one. */
 const KILLS = 8;
 const LONGEST_LIFE_MS = 250;
