@@ -67,6 +67,7 @@ export { complete as generate, streamCompletion } from "./lib/evaluate/complete.
 export { generate as generateTokens } from "./lib/evaluate/generate.ts";
 export { loadPrompts, scoreRows, summarizeScores } from "./lib/evaluate/score.ts";
 export { datasetLoss } from "./lib/evaluate/loss.ts";
+export { inspectExample } from "./lib/evaluate/activity.ts";
 export { exactMatch, f1, normalizeAnswer } from "./lib/evaluate/metrics.ts";
 
 // The layers below: kernels, op pairs, the engine.

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task ok`: the whole gate, in the order in which things fail fastest. Stops at the first failure. */
+import { addCounts, formatCounts } from "./counts.ts";
+import { runNotebooks } from "./notebooks.ts";
 import { test } from "./test.ts";
 
 interface Step {
@@ -25,4 +27,7 @@ async function runStep({ name, args }: Step): Promise<boolean> {
 for (const step of STEPS) {
   if (!await runStep(step)) Deno.exit(1);
 }
-Deno.exit(await test([]));
+const tests = await test([]);
+const notebooks = tests.code === 0 ? await runNotebooks() : { passed: 0, failed: 0, skipped: 0 };
+console.log(formatCounts(addCounts(tests.counts, notebooks)));
+Deno.exit(notebooks.failed > 0 ? 1 : tests.code);

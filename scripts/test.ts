@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task test`: builds the library, runs every test, and ends with one line that says how many ran. */
 import { ensureBuilt } from "./build.ts";
+import { type Counts, formatCounts } from "./counts.ts";
 
 /** What `deno test` says at its end. */
 const SUMMARY = /(\d+) passed(?: \(\d+ steps?\))? \| (\d+) failed(?: \(\d+ steps?\))?(?: \| (\d+) ignored)?/;
 
+/** Exit code and counts of a test run. */
+interface TestResult {
+  readonly code: number;
+  readonly counts: Counts;
+}
+
 /** Runs `deno test`, passing its output on. Returns its exit code and its closing counts. */
-async function runTests(args: readonly string[]): Promise<{ code: number; summary: string }> {
+async function runTests(args: readonly string[]): Promise<TestResult> {
   const child = new Deno.Command(Deno.execPath(), {
     args: ["test", "--allow-all", "--quiet", ...args],
     stdout: "piped",
@@ -20,17 +27,20 @@ async function runTests(args: readonly string[]): Promise<{ code: number; summar
   }
   const { code } = await child.status;
   const [, passed = "0", failed = "0", skipped = "0"] = SUMMARY.exec(tail) ?? [];
-  return { code, summary: `${passed} passed, ${failed} failed, ${skipped} skipped` };
+  return { code, counts: { passed: Number(passed), failed: Number(failed), skipped: Number(skipped) } };
 }
 
-/** Runs the tests named, or all of them with the examples of the documentation. */
-export async function test(args: readonly string[]): Promise<number> {
+/** Runs the tests named, or all of them with the examples of the documentation. No test at all is a failure. */
+export async function test(args: readonly string[]): Promise<TestResult> {
   await ensureBuilt();
-  const { code, summary } = await runTests(
+  const { code, counts } = await runTests(
     args.length > 0 ? args : ["--doc", "README.md", "mod.ts", "lib", "tests"],
   );
-  console.log(summary);
-  return code === 0 && summary.startsWith("0 passed") ? 1 : code;
+  return { code: code === 0 && counts.passed === 0 ? 1 : code, counts };
 }
 
-if (import.meta.main) Deno.exit(await test(Deno.args));
+if (import.meta.main) {
+  const { code, counts } = await test(Deno.args);
+  console.log(formatCounts(counts));
+  Deno.exit(code);
+}

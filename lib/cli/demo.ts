@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The demo that `deno task train` runs without flags: how well the facts are known, and what else was forgotten. */
 import type { AdapterParams } from "../adapters/adapter.ts";
+import { yieldToEvents } from "../core/event_loop.ts";
 import { stopIds } from "../data/examples.ts";
 import { loadData } from "../data/load_data.ts";
 import { datasetLoss } from "../evaluate/loss.ts";
@@ -11,7 +12,6 @@ import { createProgress } from "../report/progress.ts";
 import { formatTable } from "../report/table.ts";
 import type { OpenModel } from "../train/open_model.ts";
 import type { FlagValues } from "./flags.ts";
-import { yieldToEvents } from "./interrupt.ts";
 import type { Output } from "./output.ts";
 import { DEMO } from "./session.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task evaluate`: scores a model, with or without an adapter. */
+import { yieldToEvents } from "../core/event_loop.ts";
 import { stopIds } from "../data/examples.ts";
 import { loadData } from "../data/load_data.ts";
 import { datasetLoss } from "../evaluate/loss.ts";
@@ -10,7 +11,6 @@ import { formatTable } from "../report/table.ts";
 import { ADAPTER_SESSION_FLAGS, type AdapterSession, openAdapterSession } from "./adapter_session.ts";
 import { DATA_FLAGS, dataOptions, dataPaths, dataSummary } from "./data_flags.ts";
 import type { FlagValues } from "./flags.ts";
-import { yieldToEvents } from "./interrupt.ts";
 import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 

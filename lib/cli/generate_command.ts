@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task generate`: completes a prompt, streaming. */
+import { yieldToEvents } from "../core/event_loop.ts";
 import { promptFromText, stopIds } from "../data/examples.ts";
 import { type FinishReason, generate } from "../evaluate/generate.ts";
 import { ADAPTER_SESSION_FLAGS, openAdapterSession } from "./adapter_session.ts";
 import type { FlagValues } from "./flags.ts";
-import { listenForInterrupt, yieldToEvents } from "./interrupt.ts";
+import { listenForInterrupt } from "./interrupt.ts";
 import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 import { UserError } from "../core/errors.ts";

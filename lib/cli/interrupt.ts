@@ -32,8 +32,3 @@ export function listenForInterrupt(onFirst: () => void): { readonly signal: Abor
     },
   };
 }
-
-/** Lets signals and timers be heard between blocking native calls. */
-export function yieldToEvents(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 0));
-}

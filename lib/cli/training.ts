@@ -5,7 +5,7 @@ import { formatLoss } from "../report/format.ts";
 import { createProgress } from "../report/progress.ts";
 import { train, type TrainEvent, type TrainResult } from "../train/loop.ts";
 import type { Run } from "../train/plan.ts";
-import { listenForInterrupt, yieldToEvents } from "./interrupt.ts";
+import { listenForInterrupt } from "./interrupt.ts";
 import type { Output } from "./output.ts";
 
 /** What a run did, in numbers. */
@@ -68,6 +68,5 @@ export async function trainWithProgress(
     [lossLast, evalLoss] = [value.loss, value.evalLoss ?? evalLoss];
     progress.update(value.step, progressNote(value));
     if (value.checkpoint !== null) progress.line(`saved ${value.checkpoint}`);
-    await yieldToEvents();
   }
 }

@@ -220,6 +220,12 @@ export interface SparseActivity {
   readonly meanPairsPerToken: number;
   /** Fired neurons over all neurons. */
   readonly firedFraction: number;
+  /** (T+1): the neurons that fired for token t are `pairNeurons[pairOffsets[t]]` up to `pairOffsets[t+1]`, without it. */
+  readonly pairOffsets: Int32Array;
+  /** (P): neuron of each pair. */
+  readonly pairNeurons: Int32Array;
+  /** (P) float: z, how strongly it fired; its value row enters the token's output with this weight. */
+  readonly pairScores: Floats;
 }
 
 /** Which experts and neurons fired, for which token. Copies: it outlives the arena. */
@@ -236,5 +242,8 @@ export function inspect(residuals: SparseResiduals): SparseActivity {
     pairsPerToken,
     meanPairsPerToken: shape.tokens === 0 ? 0 : pairCount / shape.tokens,
     firedFraction: shape.neurons === 0 ? 0 : firedNeurons.length / shape.neurons,
+    pairOffsets: pairs.offsets.slice(0, shape.tokens + 1),
+    pairNeurons: pairs.neurons.slice(0, pairCount),
+    pairScores: pairs.scores.slice(0, pairCount),
   };
 }

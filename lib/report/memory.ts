@@ -3,12 +3,20 @@
 import { formatBytes } from "./format.ts";
 import { formatTable } from "./table.ts";
 
-/** A table of host bytes by class with their sum. */
-export function formatMemory(bytes: Readonly<Partial<Record<string, number>>>): string {
+/** Bytes by class. */
+type BytesByClass = Readonly<Partial<Record<string, number>>>;
+
+/** Host bytes by class with their sum, below a head. */
+export function memoryRows(bytes: BytesByClass): string[][] {
   const classes = Object.entries(bytes).filter((entry): entry is [string, number] => entry[1] !== undefined);
   const total = classes.reduce((sum, [, count]) => sum + count, 0);
-  return formatTable([
+  return [
     ["host memory", "predicted"],
     ...[...classes, ["together", total] as const].map(([name, count]) => [name, formatBytes(count)]),
-  ]);
+  ];
+}
+
+/** The same as a text table. */
+export function formatMemory(bytes: BytesByClass): string {
+  return formatTable(memoryRows(bytes));
 }

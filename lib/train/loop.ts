@@ -2,6 +2,7 @@
 /** The training loop: an async generator of metrics. It evaluates, saves and resumes, and knows nothing of logging. */
 import { saveAdapterFiles } from "../adapters/adapter_files.ts";
 import { throwIfAny } from "../core/errors.ts";
+import { yieldToEvents } from "../core/event_loop.ts";
 import type { StepData } from "../data/batches.ts";
 import { type Dataset, datasetHash, exampleCount, exampleLength, examplePlace } from "../data/dataset.ts";
 import { type DatasetLoss, datasetLoss } from "../evaluate/loss.ts";
@@ -58,6 +59,7 @@ interface Session {
 
 /**
  * Trains a run on data, step by step, and yields the metrics of each. Afterwards `run.adapter` holds what was learnt.
+ * Between steps the event loop gets a turn, so that signals, timers and a notebook's kernel stay awake.
  *
  * @throws {UserError} When data and run do not fit, the run folder is taken, or a checkpoint cannot be resumed or written
  * @throws {NonFiniteError} When loss or gradient is not finite: names step and rows, after the last good state was saved
@@ -83,6 +85,8 @@ export async function* train(
       const [next, metrics] = await guardedStep(session, state, stepData, log);
       state = next;
       yield await afterStep(session, state, { ...metrics, totalSteps, epoch }, log);
+      // Native calls block: without a turn here no interrupt and no chart would be heard before the end.
+      await yieldToEvents();
     }
     const interrupted = state.step < totalSteps;
     // A signal may come between a step and the next, when nothing was saved.

@@ -228,3 +228,13 @@ Deno.test("evaluateState() is the mean loss over all targets, whatever the micro
   const [first] = means;
   assert.ok(means.every((mean) => Math.abs(mean - (first as number)) < 1e-12), `${means}`);
 });
+
+Deno.test("train() gives timers a turn between steps, so that a notebook hears its stop button", async () => {
+  using model = smallModel();
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(), 0);
+  const steps = train(plan(model, smallOptions()), smallData(), { signal: controller.signal });
+  let taken = 0;
+  for await (const _ of steps) taken++;
+  assert.ok(taken < 7, `${taken} steps were taken`);
+});

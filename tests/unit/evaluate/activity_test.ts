@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import { exampleLength } from "../../../lib/data/dataset.ts";
+import { inspectExample } from "../../../lib/evaluate/activity.ts";
+import { full } from "../../../lib/methods/full.ts";
+import { train } from "../../../lib/train/loop.ts";
+import { plan } from "../../../lib/train/plan.ts";
+import { init } from "../../../lib/train/state.ts";
+import { SMALL_SPARSE, smallData, smallModel, smallOptions } from "../train/small_run.ts";
+
+Deno.test("inspectExample() tells each layer's neurons for each token of one example", async () => {
+  using model = smallModel();
+  const data = smallData();
+  const run = plan(model, smallOptions());
+  for await (const _ of train(run, data));
+  const adapter = run.adapter;
+  ok(adapter);
+  const before = adapter.activeNeurons();
+  const layers = await inspectExample(model, adapter, data, 3);
+  strictEqual(layers.length, model.config.numHiddenLayers);
+  const tokens = exampleLength(data, 3);
+  for (const layer of layers) {
+    strictEqual(layer.pairOffsets.length, tokens + 1);
+    strictEqual(layer.pairOffsets[tokens], layer.pairNeurons.length);
+    strictEqual(layer.pairScores.length, layer.pairNeurons.length);
+    ok(layer.pairScores.every((score) => score > 0));
+    ok(layer.pairsPerToken.every((count) => count <= SMALL_SPARSE.topK));
+    strictEqual(layer.expertLoad.reduce((a, b) => a + b, 0), tokens * SMALL_SPARSE.activeExperts);
+    deepStrictEqual(layer.firedNeurons, Int32Array.from(new Set(layer.pairNeurons)).sort());
+  }
+  ok(layers.some((layer) => layer.pairNeurons.length > 0));
+  strictEqual(adapter.activeNeurons(), before);
+  deepStrictEqual(await inspectExample(model, adapter, data, 3), layers);
+});
+
+Deno.test("inspectExample() refuses an adapter without neurons", async () => {
+  using model = smallModel();
+  const run = plan(model, smallOptions({ method: full() }));
+  const { params } = init(run);
+  await rejects(
+    inspectExample(model, params, smallData(), 0),
+    /of the kind full: only a sparse one has neurons/,
+  );
+});

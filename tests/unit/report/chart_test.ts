@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
+import { barChart, heatMap, lineChart, thinPoints } from "../../../lib/report/chart.ts";
+import { type Display, mediaOf, memoryTable, table } from "../../../lib/report/display.ts";
+import { liveChart } from "../../../lib/report/live_chart.ts";
+
+/** Corners of the first line of a chart, in pixels. */
+function lineCorners(svg: string): number[][] {
+  const path = /aria-label="line"[^>]*><path d="([^"]*)"/.exec(svg)?.[1] ?? "";
+  return [...path.matchAll(/([\d.]+),([\d.]+)/g)].map(([, x, y]) => [Number(x), Number(y)]);
+}
+
+Deno.test("lineChart() places points by their values, on one SVG that stands alone", () => {
+  const { svg } = lineChart([{ x: 1, y: 0 }, { x: 2, y: 4 }, { x: 3, y: 2 }], { x: "step", y: "loss" });
+  match(svg, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg" width="640"/);
+  const [first, second, third] = lineCorners(svg) as [number[], number[], number[]];
+  strictEqual(2 * (second[0] as number), (first[0] as number) + (third[0] as number));
+  strictEqual(2 * (third[1] as number), (first[1] as number) + (second[1] as number));
+  ok((second[1] as number) < (first[1] as number), "larger values stand higher");
+});
+
+Deno.test("lineChart() leaves a gap where a value is not finite, and draws nothing of nothing", () => {
+  const points = [1, 2, NaN, 4, 5].map((y, x) => ({ x, y }));
+  const { svg } = lineChart(points, { x: "x", y: "y" });
+  strictEqual(
+    /<path d="([^"]*)" ?\/?>/.exec(svg.slice(svg.indexOf('aria-label="line"')))?.[1]?.match(/M/g)?.length,
+    2,
+  );
+  strictEqual(lineCorners(lineChart([], { x: "x", y: "y" }).svg).length, 0);
+});
+
+Deno.test("thinPoints() keeps short lines as they are and long ones by their means", () => {
+  const points = Array.from({ length: 320 }, (_, x) => ({ x, y: x * x }));
+  deepStrictEqual(thinPoints(points), points);
+  deepStrictEqual(thinPoints([]), []);
+  const long = Array.from({ length: 641 }, (_, x) => ({ x, y: x % 3 }));
+  const thin = thinPoints(long);
+  strictEqual(thin.length, 214);
+  deepStrictEqual(thin[0], { x: 1, y: 1 });
+});
+
+Deno.test("barChart() and heatMap() draw one mark a value", () => {
+  const bars = barChart(Int32Array.of(3, 0, 7), { x: "expert", y: "tokens" }).svg;
+  strictEqual(bars.slice(bars.indexOf('aria-label="rect"')).match(/<rect /g)?.length, 3);
+  const cells = [0, 1, 2, 3, 4, 5].map((value) => ({ x: value % 3, y: `fact <${value % 2}>`, value }));
+  const heat = heatMap(cells, { x: "neuron", y: "", value: "fires" }).svg;
+  strictEqual(heat.slice(heat.indexOf('aria-label="cell"')).match(/<rect /g)?.length, 6);
+  match(heat, /fact &lt;1&gt;/);
+});
+
+Deno.test("liveChart() redraws now and then, at the last step, and what is left at finish()", async () => {
+  const drawn: Display[] = [];
+  let nowMs = 0;
+  const redraw = (display: Display) => {
+    drawn.push(display);
+    return Promise.resolve();
+  };
+  const chart = liveChart(["loss", "evalLoss"], { redraw, now: () => nowMs });
+  const push = (step: number) =>
+    chart.push({ step, totalSteps: 9, loss: 1 / step, evalLoss: step === 2 ? 5 : null });
+  await push(1);
+  await push(2);
+  strictEqual(drawn.length, 1);
+  nowMs = 300;
+  await push(3);
+  strictEqual(drawn.length, 2);
+  await push(4);
+  await chart.finish();
+  await chart.finish();
+  strictEqual(drawn.length, 3);
+  await push(9);
+  strictEqual(drawn.length, 4);
+  strictEqual(drawn.at(-1)?.text, "loss 0.1111, evalLoss 5.000");
+  strictEqual(lineCorners(chart.draw().svg).length, 5);
+});
+
+Deno.test("liveChart() outside a notebook shows nothing; a metric that is not there is named", async () => {
+  const chart = liveChart(["loss"]);
+  await chart.push({ step: 1, totalSteps: 1, loss: 2 });
+  match(chart.draw().svg, /aria-label="line"/);
+  const wrong = liveChart(["los"]) as unknown as typeof chart;
+  await rejects(wrong.push({ step: 1, loss: 2 }), /no metric "los": it has step, loss/);
+});
+
+Deno.test("table() and memoryTable() are HTML for a notebook, and text elsewhere, with nothing left to be a tag", () => {
+  const shown = table([["question", "answer"], ["<b>&", 7]]);
+  const media = mediaOf(shown);
+  match(media["text/html"] as string, /<th>question<\/th>.*\n.*<td>&lt;b&gt;&amp;<\/td><td>7<\/td>/);
+  strictEqual(media["text/plain"], shown.text);
+  strictEqual(Deno.inspect(shown), shown.text);
+  match(memoryTable({ weights: 1536, optimizer: 512 }).text, /together\s+2\.00 KiB$/);
+});
