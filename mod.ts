@@ -123,7 +123,7 @@ export type * from "./lib/models/load.ts";
 export type * from "./lib/models/model.ts";
 export type * from "./lib/models/rope.ts";
 export type * from "./lib/models/sites.ts";
-export type * from "./lib/models/step.ts";
+export type { KeyValues } from "./lib/models/step.ts";
 export type * from "./lib/native/arena.ts";
 export type * from "./lib/native/context.ts";
 export type * from "./lib/native/ledger.ts";
