@@ -7,6 +7,9 @@ import { UserError } from "../../mod.ts";
 const PEERS = join(dirname(dirname(fileURLToPath(import.meta.url))), "peers");
 const PACKAGES = ["torch", "transformers", "safetensors", "peft"];
 
+/** Threads that wait by spinning make PyTorch ten times slower on a busy machine, and no faster on a quiet one. */
+const QUIET_WAIT = { OMP_WAIT_POLICY: "PASSIVE" };
+
 /** The interpreter: MEFT_PYTHON, or python3. */
 function interpreter(): string {
   return Deno.env.get("MEFT_PYTHON") ?? "python3";
@@ -39,7 +42,7 @@ export function peerCommand(
   script: string,
   args: readonly string[],
 ): { program: string; args: string[]; env: Record<string, string> } {
-  return { program: interpreter(), args: [join(PEERS, script), ...args], env: {} };
+  return { program: interpreter(), args: [join(PEERS, script), ...args], env: QUIET_WAIT };
 }
 
 async function runPython(args: readonly string[]): Promise<string> {
@@ -50,8 +53,7 @@ async function runPython(args: readonly string[]): Promise<string> {
       args: [...args],
       stdout: "piped",
       stderr: "piped",
-      // Threads that wait by spinning made these runs ten times slower on a busy machine.
-      env: { OMP_WAIT_POLICY: "PASSIVE" },
+      env: QUIET_WAIT,
     }).output();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
