@@ -17,7 +17,7 @@ int64_t pieces(int64_t count, int64_t piece) { return (count + piece - 1) / piec
 constexpr int64_t kWideDepthBytes = 2048;  // of a row of A; kTileRows of them stay in L1
 constexpr int64_t kWideColumns = 256;      // packed at once: 512 KiB, half of L2
 constexpr int64_t kLeastColumns = 64;
-constexpr int64_t kWideRows = 1024;                // rows of A that share one packing of B
+constexpr int64_t kWideRows = 1056;                // rows of A that share one packing of B: just over 1024, in tiles
 constexpr int64_t kCopyBytes = int64_t(16) << 20;  // of a converted block of A
 constexpr int64_t kNarrowBytes = 512 << 10;        // of B per cut of k
 constexpr int64_t kNarrowColumns = 192;
@@ -94,6 +94,16 @@ void multiply_rows(meft_ctx &lane, const Product &product, int64_t row, int64_t 
     });
 }
 
+// The terms [p, p + k) of every sum; later cuts add to C.
+Product cut_of(const Product &product, int64_t p, int64_t k) {
+    Product cut = product;
+    cut.a = product.a_transposed ? part(product.a, p, 0) : part(product.a, 0, p);
+    cut.b = product.b_transposed ? part(product.b, 0, p) : part(product.b, p, 0);
+    cut.k = k;
+    cut.accumulate = product.accumulate || p > 0;
+    return cut;
+}
+
 }  // namespace
 
 template <class Compute>
@@ -101,17 +111,24 @@ void wide_product(meft_ctx &lane, const Product &product) {
     typedef typename Compute::operand operand;
     constexpr int64_t kLine = 64 / int64_t(sizeof(operand));
     const bool copy = product.a_transposed || in_place<Compute>(product.a) == nullptr;
+    const int64_t block = smaller(product.m, kWideRows / kTileRows * kTileRows);
+    // A long copied row is cut rather than the block made lower, which would pack B again for each block. Cuts are
+    // whole depths of multiply_rows, so the order of the sums is the same.
+    const int64_t depth = kWideDepthBytes / int64_t(sizeof(operand));
+    const int64_t fitting = kCopyBytes / int64_t(sizeof(operand)) / larger(block, 1) / depth * depth;
+    const int64_t span = copy ? smaller(larger(product.k, 1), larger(depth, fitting)) : larger(product.k, 1);
     // A line of padding keeps rows a power of two apart out of each other's cache sets.
-    const int64_t stride = copy ? round_up(product.k, kLine) + kLine : product.a.stride;
-    const int64_t fitting = copy ? larger(96, kCopyBytes / int64_t(sizeof(operand)) / stride) : kWideRows;
-    const int64_t block = smaller(product.m, smaller(kWideRows, fitting) / kTileRows * kTileRows);
+    const int64_t stride = copy ? round_up(span, kLine) + kLine : product.a.stride;
     Workspace::Frame frame(lane.workspace);
     operand *scratch = copy ? frame.take<operand>(block * stride) : nullptr;
     for (int64_t row = 0; row < product.m; row += block) {
         const int64_t count = smaller(block, product.m - row);
-        if (copy) convert_a<Compute>(lane, product, row, count, scratch, stride);
-        const operand *a = copy ? scratch : in_place<Compute>(part(product.a, row, 0));
-        multiply_rows<Compute>(lane, product, row, count, {a, stride});
+        for (int64_t p = 0; p == 0 || p < product.k; p += span) {
+            const Product cut = cut_of(product, p, smaller(span, product.k - p));
+            if (copy) convert_a<Compute>(lane, cut, row, count, scratch, stride);
+            const operand *a = copy ? scratch : in_place<Compute>(part(cut.a, row, 0));
+            multiply_rows<Compute>(lane, cut, row, count, {a, stride});
+        }
     }
 }
 
