@@ -11,7 +11,7 @@ import { linearBackwardWeight } from "./linear.ts";
 
 /** How much memory the logits of one chunk may take. */
 export interface HeadLossOptions {
-  /** Bytes of one chunk's logits; 32 MiB when absent. At least one row is always taken. */
+  /** Bytes of one chunk's logits; 64 MiB when absent. At least one row is always taken. */
   readonly chunkBytes?: number;
   /** Rows of a chunk; overrides chunkBytes. */
   readonly chunkRows?: number;
@@ -27,7 +27,8 @@ export interface HeadLoss {
   readonly losses: Floats;
 }
 
-const CHUNK_BYTES = 32 * 2 ** 20;
+/** Each chunk packs the head again: at 1024 tokens, V 32000, two chunks were 2 % of a step faster than four (Zen 5). */
+const CHUNK_BYTES = 64 * 2 ** 20;
 
 /** Rows of logits (V wide) that fit a byte budget, at least one. */
 export function lossChunkRows(k: Kernels, vocabulary: number, options: HeadLossOptions = {}): number {
