@@ -138,6 +138,8 @@ function chart(text: string, panels: readonly Panel[]): Chart {
     return placed;
   });
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" ` +
-    `viewBox="0 0 ${WIDTH} ${height}"><rect width="100%" height="100%" fill="white"/>${parts.join("")}</svg>`;
+    `viewBox="0 0 ${WIDTH} ${height}"><rect class="paper" width="100%" height="100%" fill="white"/>${
+      parts.join("")
+    }</svg>`;
   return { svg, ...createDisplay(text, "image/svg+xml", svg) };
 }

@@ -14,7 +14,8 @@ function displayWidth(text: string): number {
   return width;
 }
 
-const looksNumeric = (text: string) => /^[-+±]?[\d.,]+( |$)/.test(stripVTControlCharacters(text));
+/** Whether a cell starts with a number. */
+export const looksNumeric = (text: string) => /^[-+±]?[\d.,]+( |$)/.test(stripVTControlCharacters(text));
 
 /**
  * Lays rows out in columns. The first row is the head. A column whose every cell below the head starts with a number is

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Reports as one HTML file each: style, script and pictures inside, readable by day and by night, offline for good. The page's
+ * own policy forbids every connection, but for one to its own server where a run is watched.
+ */
+import type { Chart } from "./chart.ts";
+import { PAGE_SCRIPT, PAGE_STYLE } from "./html_page_assets.ts";
+import { escapeHtml } from "./display.ts";
+import { looksNumeric } from "./table.ts";
+
+/** Markup that may stand in a page as it is: made by {@linkcode html}, which escapes what it is given. */
+export interface Html {
+  readonly markup: string;
+}
+
+/** What can be put into markup: text is escaped, markup is kept, lists are joined. */
+export type HtmlContent = string | number | Html | readonly HtmlContent[];
+
+/** A part of a page, below a heading. */
+export interface PageSection {
+  /** Unique in the page: anchor of the section. */
+  readonly id: string;
+  readonly heading: string;
+  readonly body: HtmlContent;
+}
+
+/** A page. */
+export interface Page {
+  readonly title: string;
+  /** Stands below the title. */
+  readonly summary?: HtmlContent;
+  readonly sections: readonly PageSection[];
+}
+
+/** Markup from a template: html`<p>${text}</p>` escapes `text`. */
+export function html(parts: TemplateStringsArray, ...contents: readonly HtmlContent[]): Html {
+  return { markup: parts.reduce((text, part, i) => text + markupOf(contents[i - 1] as HtmlContent) + part) };
+}
+
+/** A chart with its title above and, where there is something to say, a note below. */
+export function figure(chart: Chart, title: string, note: HtmlContent = ""): Html {
+  return html`<figure><figcaption>${title}</figcaption>${{ markup: chart.svg }}${
+    note === "" ? "" : html`<p class="note">${note}</p>`
+  }</figure>`;
+}
+
+/** A table whose first row is the head. Columns of numbers are right-aligned. */
+export function htmlTable(rows: readonly (readonly (string | number | Html)[])[]): Html {
+  const [head = [], ...body] = rows;
+  const numeric = head.map((_, column) =>
+    body.length > 0 && body.every((row) => {
+      const cell = row[column] ?? "";
+      return typeof cell === "number" || (typeof cell === "string" && looksNumeric(cell));
+    })
+  );
+  const cells = (row: readonly (string | number | Html)[], tag: "th" | "td") =>
+    row.map((cell, column) => ({
+      markup: `<${tag}${numeric[column] ? ' class="number"' : ""}>${markupOf(cell)}</${tag}>`,
+    }));
+  const lines = body.map((row) => html`<tr>${cells(row, "td")}</tr>\n`);
+  return html`
+    <div class="scroll">
+      <table>
+        <thead>
+          <tr>${cells(head, "th")}</tr>
+        </thead>
+        <tbody>${lines}</tbody>
+      </table>
+    </div>
+  `;
+}
+
+/** Something long that is shown when asked for. */
+export function folded(summary: string, body: HtmlContent): Html {
+  return html`<details><summary>${summary}</summary>${body}</details>`;
+}
+
+/** What changes while a page is watched: everything below `<body>` that people read. */
+export function pageBody({ title, summary = "", sections }: Page): string {
+  const body = sections.map(({ id, heading, body }) =>
+    html`<section id="${id}"><h2>${heading}</h2>${body}</section>\n`
+  );
+  return html`
+    <header>
+      <h1>${title}</h1>
+      <div class="summary">${summary}</div>
+    </header>\\n${body}
+  `.markup;
+}
+
+/**
+ * The whole file.
+ *
+ * @param live Whether the page asks the server it came from for news, at `events`
+ */
+export function renderPage(page: Page, { live = false }: { readonly live?: boolean } = {}): string {
+  return wrapBody(page.title, pageBody(page), live);
+}
+
+/** A page around a body that {@linkcode pageBody} made. */
+export function wrapBody(title: string, body: string, live: boolean): string {
+  const policy =
+    `default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; ` +
+    `connect-src ${live ? "'self'" : "'none'"}; base-uri 'none'; form-action 'none'`;
+  return `<!doctype html>
+<html lang="en"${live ? ' data-live="connecting"' : ""}>
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
+<title>${escapeHtml(title)}</title>
+<style>${PAGE_STYLE}</style>
+</head>
+<body>
+<main>${body}</main>
+<script>${PAGE_SCRIPT}</script>
+</body>
+</html>
+`;
+}
+
+function markupOf(content: HtmlContent): string {
+  if (typeof content === "string") return escapeHtml(content);
+  if (typeof content === "number") return String(content);
+  if ("markup" in content) return content.markup;
+  return content.map(markupOf).join("");
+}
