@@ -67,8 +67,20 @@ export interface AdapterParams {
   readonly mergedConfig?: JsonObject;
   /** Mean over the layers of the neurons that fired since the gradients were cleared. */
   activeNeurons(): number;
+  /** What fired, one record a layer; absent where neurons do not fire by choice. Views: the next step changes them. */
+  layerActivity?(): LayerActivity[];
   /** Takes the memory out of the ledger. The parameters must not be used any more. */
   release(): void;
+}
+
+/** What fired in one layer. */
+export interface LayerActivity {
+  /** Neurons R of the layer. */
+  readonly neurons: number;
+  /** Neurons that fired since the gradients were cleared, in no order. */
+  readonly firedNeurons: Int32Array;
+  /** (N): tokens routed to each expert in the passes of training, since the parameters were made. */
+  readonly expertTokens: Float64Array;
 }
 
 /** What merging does to one tensor of the checkpoint. */

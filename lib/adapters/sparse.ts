@@ -26,6 +26,8 @@ interface SparseLayer {
   readonly router: DenseParameter;
   readonly keys: RowParameter;
   readonly values: RowParameter;
+  /** (N): tokens that backward saw routed to each expert. */
+  readonly expertTokens: Float64Array;
 }
 
 /** The sparse adapter for a model. */
@@ -113,6 +115,12 @@ function createSparse(
     }),
     activeNeurons: () =>
       layers.reduce((sum, { params }) => sum + params.gradients.rowCount, 0) / Math.max(1, layers.length),
+    layerActivity: () =>
+      layers.map(({ params: { gradients }, expertTokens }) => ({
+        neurons: settings.neurons,
+        firedNeurons: gradients.rows.subarray(0, gradients.rowCount),
+        expertTokens,
+      })),
     release: () => {
       for (const { params } of layers) {
         account(k.ledger, "parameters", -parameterBytes(params));
@@ -161,6 +169,7 @@ function createLayer(
     },
     keys: rowParameter(layer, "keys", params, trainedKeys),
     values: rowParameter(layer, "values", params, true),
+    expertTokens: new Float64Array(experts),
   };
 }
 
@@ -254,7 +263,13 @@ function branchHook(
       };
       return sparseForward(k, params, h, settings, { prepare });
     },
-    backward: (layer, residuals, h, dy, dh) => sparseBackward(k, at(layer).params, residuals, h, dy, dh),
+    backward(layer, residuals, h, dy, dh) {
+      const { params, expertTokens } = at(layer);
+      residuals.routing.expertTokens.forEach((tokens, expert) => {
+        expertTokens[expert] = (expertTokens[expert] as number) + tokens;
+      });
+      return sparseBackward(k, params, residuals, h, dy, dh);
+    },
   };
 }
 

@@ -7,6 +7,8 @@ import type { StepData } from "../data/batches.ts";
 import { type Dataset, datasetHash, exampleCount, exampleLength, examplePlace } from "../data/dataset.ts";
 import { type DatasetLoss, datasetLoss } from "../evaluate/loss.ts";
 import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import type { MemoryClass } from "../native/ledger.ts";
+import { type ActivityWatch, countDeadNeurons, readExpertLoad, watchActivity } from "./activity.ts";
 import type { Clock } from "./lanes.ts";
 import { batches, decideSteps } from "./batches.ts";
 import type { Run } from "./plan.ts";
@@ -24,6 +26,8 @@ export interface TrainOptions {
   readonly signal?: AbortSignal;
   /** Milliseconds; default `performance.now`. */
   readonly clock?: Clock;
+  /** Milliseconds since 1970, for the log; default `Date.now`. */
+  readonly wallClock?: Clock;
 }
 
 /** Metrics of a step, and what was done after it. */
@@ -35,6 +39,18 @@ export interface TrainEvent extends StepMetrics {
   readonly evalLoss: number | null;
   /** Folder of the checkpoint that was saved after this step. */
   readonly checkpoint: string | null;
+  /**
+   * Mean over the layers of the neurons that fired for no token of the last 100 steps (of all steps of this process, as
+   * long as these are fewer). Null for an adapter whose neurons do not fire by choice.
+   */
+  readonly deadNeurons: number | null;
+  /**
+   * (L,N): training tokens routed to each expert of each layer since this was last read: after the first step, each
+   * twentieth of the run, and every evaluation. Null after all other steps, and for an adapter without experts.
+   */
+  readonly expertLoad: readonly (readonly number[])[] | null;
+  /** Most host bytes held so far, by class. Read as often as `expertLoad`, else null. */
+  readonly peakBytes: Readonly<Partial<Record<MemoryClass, number>>> | null;
 }
 
 /** How a run ended. */
@@ -57,6 +73,15 @@ interface Session {
   readonly options: TrainOptions;
 }
 
+/** What is watched and written down beside the steps. */
+interface Records {
+  readonly log: MetricsLog | null;
+  readonly activity: ActivityWatch | null;
+}
+
+/** How often at least a run reads what is too long to be logged at every step. */
+const READINGS = 20;
+
 /**
  * Trains a run on data, step by step, and yields the metrics of each. Afterwards `run.adapter` holds what was learnt.
  * Between steps the event loop gets a turn, so that signals, timers and a notebook's kernel stay awake.
@@ -78,13 +103,14 @@ export async function* train(
   let state = await startState(session, resume);
   if (folder) await recordRun(folder, run, data);
   await using log = folder && await openMetrics(folder.metrics, state.step);
+  const records: Records = { log, activity: watchActivity(state.params, state.step) };
   try {
     for (const stepData of batches(run, data, state)) {
       if (options.signal?.aborted) break;
       const epoch = state.position.epoch;
       const [next, metrics] = await guardedStep(session, state, stepData, log);
       state = next;
-      yield await afterStep(session, state, { ...metrics, totalSteps, epoch }, log);
+      yield await afterStep(session, state, { ...metrics, totalSteps, epoch }, records);
       // Native calls block: without a turn here no interrupt and no chart would be heard before the end.
       await yieldToEvents();
     }
@@ -163,19 +189,33 @@ function formatRows(data: Dataset, examples: readonly number[]): string {
 async function afterStep(
   session: Session,
   state: TrainState,
-  metrics: Omit<TrainEvent, "evalLoss" | "checkpoint">,
-  log: MetricsLog | null,
+  metrics: StepMetrics & Pick<TrainEvent, "totalSteps" | "epoch">,
+  { log, activity }: Records,
 ): Promise<TrainEvent> {
   const { run, totalSteps, options } = session;
+  const deadNeurons = activity && countDeadNeurons(activity, state.params, state.step);
   const last = state.step === totalSteps;
   const due = (every: number | null): boolean => last || (every !== null && state.step % every === 0);
   const evaluation = options.evalData && due(run.settings.evalEvery)
     ? await evaluateState(run, state, options.evalData)
     : null;
-  const evalLoss = evaluation?.loss ?? null;
-  await log?.append({ ...metrics, evalLoss });
+  const reads = evaluation !== null || state.step === 1 || due(Math.ceil(totalSteps / READINGS));
+  const seen = {
+    ...metrics,
+    evalLoss: evaluation?.loss ?? null,
+    deadNeurons,
+    expertLoad: activity && reads ? readExpertLoad(activity, state.params) : null,
+    peakBytes: reads ? Object.fromEntries(run.model.kernels.ledger.peak) : null,
+  };
+  await log?.append(logLine(seen, (options.wallClock ?? Date.now)()));
   const saves = due(run.settings.saveEvery) || options.signal?.aborted;
-  return { ...metrics, evalLoss, checkpoint: saves ? await save(session, state, log) : null };
+  return { ...seen, checkpoint: saves ? await save(session, state, log) : null };
+}
+
+/** What is written down of a step: all that was seen, the moment in seconds since 1970, and nothing that is null. */
+function logLine(seen: Omit<TrainEvent, "checkpoint">, wallMs: number): object {
+  const known = Object.entries(seen).filter(([, value]) => value !== null);
+  return { ...Object.fromEntries(known), time: wallMs / 1000 };
 }
 
 async function save(session: Session, state: TrainState, log: MetricsLog | null): Promise<string | null> {

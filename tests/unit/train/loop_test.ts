@@ -216,6 +216,53 @@ Deno.test("train() keeps the ledger flat after its first step", async () => {
   assert.deepEqual([...new Set(held)], [held[0]]);
 });
 
+Deno.test("train() reads expert load and memory now and then, counts silent neurons, and logs what it yields", async () => {
+  await withFolder(async (out) => {
+    const options = { evalData: smallData(3, 99), wallClock: () => 1_700_000_000_500 };
+    const { events } = await runAll({ out, steps: 41, evalEvery: 10 }, options);
+    const log = Deno.readTextFileSync(join(out, "metrics.jsonl")).trimEnd().split("\n").map((line) =>
+      JSON.parse(line)
+    );
+    events.forEach((event, i) => {
+      const { checkpoint: _, ...seen } = event;
+      const known = Object.entries(seen).filter(([, value]) => value !== null);
+      assert.deepEqual(log[i], { ...Object.fromEntries(known), time: 1_700_000_000.5 });
+    });
+    // Every third step is a twentieth of the run, every tenth is evaluated.
+    const reads = events.filter(({ expertLoad }) => expertLoad !== null);
+    assert.deepEqual(
+      reads.map(({ step }) => step),
+      [1, 3, 6, 9, 10, 12, 15, 18, 20, 21, 24, 27, 30, 33, 36, 39, 40, 41],
+    );
+    assert.deepEqual(
+      events.map(({ peakBytes }) => peakBytes !== null),
+      events.map(({ expertLoad }) => expertLoad !== null),
+    );
+    let from = 0;
+    for (const { step, expertLoad } of reads) {
+      const tokens = events.slice(from, step).reduce((sum, event) => sum + event.tokens, 0);
+      for (const layer of expertLoad ?? []) {
+        assert.equal(layer.length, SMALL_SPARSE.experts);
+        assert.equal(
+          layer.reduce((a, b) => a + b),
+          tokens * SMALL_SPARSE.activeExperts,
+          `up to step ${step}`,
+        );
+      }
+      from = step;
+    }
+    const [first, last] = [events[0], events.at(-1)] as [TrainEvent, TrainEvent];
+    assert.equal(first.deadNeurons, SMALL_SPARSE.neurons - first.activeNeurons);
+    assert.ok((last.deadNeurons as number) < (first.deadNeurons as number));
+    assert.ok((last.peakBytes?.parameters as number) > 0);
+  });
+  const { events } = await runAll({ method: parallel({ neurons: 5 }), steps: 2 });
+  assert.deepEqual(events.map(({ deadNeurons, expertLoad }) => [deadNeurons, expertLoad]), [[null, null], [
+    null,
+    null,
+  ]]);
+});
+
 Deno.test("evaluateState() is the mean loss over all targets, whatever the micro-batch", async () => {
   using model = smallModel();
   const means = [];
