@@ -2,12 +2,19 @@
 /** Charts as SVG text, drawn without a browser. Kept out of `mod.ts`: a plotting library is no part of training. */
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
-import { createDisplay, type Display } from "./display.ts";
+import { createDisplay, type Display, escapeHtml } from "./display.ts";
+import { seriesColor } from "./palette.ts";
 
 /** A point; one that is not finite leaves a gap. */
 export interface Point {
   readonly x: number;
   readonly y: number;
+}
+
+/** A line of a chart. */
+export interface Series {
+  readonly name: string;
+  readonly points: readonly Point[];
 }
 
 /** One cell of a heat map. */
@@ -32,13 +39,28 @@ const WIDTH = 640;
 const HEIGHT = 200;
 /** Widest usual width of a character at the size of tick labels, in pixels. */
 const CHARACTER_WIDTH = 6;
-const COLOR = "#2b6cb0";
+const COLOR = seriesColor(0);
 /** More points than this would lie on the same pixels. */
 const MAX_POINTS = 320;
 
 /** A line through points, in the order given. */
 export function lineChart(points: readonly Point[], labels: ChartLabels): Chart {
-  return chart(describe("line chart", points.length, labels), [linePanel(points, labels)]);
+  return seriesChart([{ name: labels.y, points }], labels);
+}
+
+/**
+ * Several lines on the same axes, in the colours of `palette.ts`. The panel carries its values as `data-series` and its axes
+ * as `data-x-axis` and `data-y-axis` (first and last value, then their pixels), so that a page can say what is drawn where.
+ *
+ * @param options `zero`: the y axis starts at 0     `dots`: points are marked, for few of them
+ */
+export function seriesChart(
+  series: readonly Series[],
+  labels: ChartLabels,
+  options: { readonly zero?: boolean; readonly dots?: boolean } = {},
+): Chart {
+  const count = series.reduce((sum, { points }) => sum + points.length, 0);
+  return chart(describe("line chart", count, labels), [linePanel(series, labels, options)]);
 }
 
 /** One bar for each value, by index. */
@@ -72,19 +94,21 @@ export function heatMap(cells: readonly HeatCell[], labels: ChartLabels & { read
 }
 
 /** Several lines below each other, for metrics of different size. */
-export function linePanels(
-  panels: readonly { readonly name: string; readonly points: readonly Point[] }[],
-  x: string,
-): Chart {
+export function linePanels(panels: readonly Series[], x: string): Chart {
   const text = panels.map(({ name, points }) =>
     `${name} ${points.at(-1)?.y.toPrecision(4) ?? "not yet measured"}`
   ).join(", ");
-  return chart(text, panels.map(({ name, points }) => linePanel(points, { x, y: name })));
+  return chart(text, panels.map((line) => linePanel([line], { x, y: line.name })));
+}
+
+/** Neighbouring points that become one in a line of this many. */
+export function pointsPerMean(count: number): number {
+  return Math.max(1, Math.ceil(count / MAX_POINTS));
 }
 
 /** At most {@linkcode MAX_POINTS} points: means of neighbours, so that a long run draws as fast as a short one. */
 export function thinPoints(points: readonly Point[]): Point[] {
-  const bucket = Math.max(1, Math.ceil(points.length / MAX_POINTS));
+  const bucket = pointsPerMean(points.length);
   const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
   return Array.from({ length: Math.ceil(points.length / bucket) }, (_, i) => {
     const part = points.slice(i * bucket, (i + 1) * bucket);
@@ -105,16 +129,43 @@ function describe(kind: string, count: number, { x, y }: ChartLabels): string {
   return `${kind}, ${y} by ${x}, ${count} values`;
 }
 
-function axes({ x, y }: ChartLabels): Plot.PlotOptions {
+function axes({ x, y }: ChartLabels): { readonly x: Plot.ScaleOptions; readonly y: Plot.ScaleOptions } {
   return { x: { label: x }, y: { label: y, grid: true } };
 }
 
-function linePanel(points: readonly Point[], labels: ChartLabels): Panel {
-  const marks = [Plot.line(thinPoints(points), { x: "x", y: "y", stroke: COLOR, strokeWidth: 1.5 })];
-  return panel({ marks, ...axes(labels) });
+function linePanel(
+  series: readonly Series[],
+  labels: ChartLabels,
+  { zero = false, dots = false }: { readonly zero?: boolean; readonly dots?: boolean } = {},
+): Panel {
+  const thin = series.map(({ name, points }) => ({ name, points: thinPoints(points) }));
+  const marks = thin.flatMap(({ points }, i) => [
+    Plot.line(points, { x: "x", y: "y", stroke: seriesColor(i), strokeWidth: 1.5 }),
+    ...(dots ? [Plot.dot(points, { x: "x", y: "y", fill: seriesColor(i), r: 2.5 })] : []),
+  ]);
+  const { x, y } = axes(labels);
+  return panel({ marks, x, y: { ...y, zero } }, { "data-x-name": labels.x, "data-series": seriesText(thin) });
 }
 
-function panel(options: Plot.PlotOptions): Panel {
+/** The values of lines as JSON: enough digits to read, not more. */
+function seriesText(series: readonly Series[]): string {
+  const short = (value: number) => Number.isFinite(value) ? Number(value.toPrecision(7)) : null;
+  return JSON.stringify(
+    series.map(({ name, points }) => ({ name, points: points.map(({ x, y }) => [short(x), short(y)]) })),
+  );
+}
+
+/** First and last value of an axis, then their pixels; nothing where nothing is drawn. */
+function axisText(scale: Plot.Scale | undefined): string {
+  const ends = (values: Iterable<unknown> = []) => {
+    const all = [...values].map(Number);
+    return [all[0], all.at(-1)];
+  };
+  return scale === undefined ? "" : [...ends(scale.domain), ...ends(scale.range)].join(" ");
+}
+
+/** @param attributes Given to the panel's SVG, beside those of its axes when there are any */
+function panel(options: Plot.PlotOptions, attributes: Readonly<Record<string, string>> = {}): Panel {
   const height = options.height ?? HEIGHT;
   const dom = parseHTML("<!doctype html><body></body>") as unknown as DomWindow;
   const svg = Plot.plot({
@@ -125,7 +176,14 @@ function panel(options: Plot.PlotOptions): Panel {
     ...options,
     document: dom.document,
   });
-  return { svg: svg.outerHTML, height };
+  if (Object.keys(attributes).length === 0) return { svg: svg.outerHTML, height };
+  const all = {
+    ...attributes,
+    "data-x-axis": axisText(svg.scale("x")),
+    "data-y-axis": axisText(svg.scale("y")),
+  };
+  const text = Object.entries(all).map(([name, value]) => `${name}="${escapeHtml(value)}" `).join("");
+  return { svg: svg.outerHTML.replace("<svg ", () => `<svg ${text}`), height };
 }
 
 /** Panels below each other in one SVG, on white: notebooks show it as an image, whose page may be dark. */

@@ -6,6 +6,7 @@
 import type { Chart } from "./chart.ts";
 import { PAGE_SCRIPT, PAGE_STYLE } from "./html_page_assets.ts";
 import { escapeHtml } from "./display.ts";
+import { SERIES_COLORS } from "./palette.ts";
 import { looksNumeric } from "./table.ts";
 
 /** Markup that may stand in a page as it is: made by {@linkcode html}, which escapes what it is given. */
@@ -38,10 +39,23 @@ export function html(parts: TemplateStringsArray, ...contents: readonly HtmlCont
 }
 
 /** A chart with its title above and, where there is something to say, a note below. */
-export function figure(chart: Chart, title: string, note: HtmlContent = ""): Html {
+export function figure(chart: Chart, title: HtmlContent, note: HtmlContent = ""): Html {
   return html`<figure><figcaption>${title}</figcaption>${{ markup: chart.svg }}${
     note === "" ? "" : html`<p class="note">${note}</p>`
   }</figure>`;
+}
+
+/** A chart of several lines, with what each colour means in its title. */
+export function legendFigure(
+  chart: Chart,
+  title: string,
+  names: readonly string[],
+  note: HtmlContent = "",
+): Html {
+  const keys = names.map((name, i) =>
+    html`<span><i class="swatch-${i % SERIES_COLORS.length}"></i>${name}</span>`
+  );
+  return figure(chart, html`${title} <span class="legend">${keys}</span>`, note);
 }
 
 /** A table whose first row is the head. Columns of numbers are right-aligned. */

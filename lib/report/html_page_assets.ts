@@ -1,17 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Style and script of every report page, as text: a page holds all it needs. */
 
-/** The colour of drawn values in `chart.ts`, which pages exchange for one that reads well by day and by night. */
-const CHART_COLOR = "#2b6cb0";
+import { DARK_SERIES_COLORS, SERIES_COLORS } from "./palette.ts";
+
+/** `--series-0: …; --series-1: …;` */
+const variables = (colors: readonly string[]) =>
+  colors.map((color, i) => `--series-${i}: ${color};`).join(" ");
+
+/** What a chart has drawn in a series' colour takes the page's. */
+const SERIES_RULES = SERIES_COLORS.map((color, i) =>
+  `figure svg [stroke="${color}"] { stroke: var(--series-${i}); } figure svg [fill="${color}"] { fill: var(--series-${i}); }
+.swatch-${i} { background: var(--series-${i}); }`
+).join("\n");
 
 /** Light as it is, dark where the reader's system is. */
 export const PAGE_STYLE = `
 :root {
-  --paper: #ffffff; --ink: #1a202c; --faint: #5a6578; --rule: #d8dee8; --box: #f5f7fa; --series: ${CHART_COLOR};
+  --paper: #ffffff; --ink: #1a202c; --faint: #5a6578; --rule: #d8dee8; --box: #f5f7fa;
+  ${variables(SERIES_COLORS)}
   color-scheme: light dark;
 }
 @media (prefers-color-scheme: dark) {
-  :root { --paper: #12161d; --ink: #e6eaf0; --faint: #9aa6b8; --rule: #2e3745; --box: #1a202a; --series: #6cb2f5; }
+  :root { --paper: #12161d; --ink: #e6eaf0; --faint: #9aa6b8; --rule: #2e3745; --box: #1a202a;
+    ${variables(DARK_SERIES_COLORS)} }
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
@@ -25,8 +36,9 @@ figure { margin: 0; padding: 12px; background: var(--box); border: 1px solid var
 figcaption { font-weight: 600; margin-bottom: 4px; }
 figure svg { max-width: 100%; height: auto; display: block; color: var(--ink); }
 figure svg .paper { fill: transparent; }
-figure svg [stroke="${CHART_COLOR}"] { stroke: var(--series); }
-figure svg [fill="${CHART_COLOR}"] { fill: var(--series); }
+${SERIES_RULES}
+.legend span { margin-right: 12px; font-weight: normal; font-size: 13px; color: var(--faint); }
+.legend i { display: inline-block; width: 12px; height: 3px; margin-right: 5px; vertical-align: middle; }
 .scroll { overflow-x: auto; margin-bottom: 12px; }
 table { border-collapse: collapse; font-size: 14px; }
 th, td { text-align: left; vertical-align: top; padding: 4px 16px 4px 0; border-bottom: 1px solid var(--rule); }
@@ -46,8 +58,8 @@ html[data-live="lost"]::after { content: "the run cannot be reached"; color: #d9
 `;
 
 /**
- * Shows the value under the pointer: panels carry theirs as `data-points` ([x, y] pairs) and their axes as `data-x-axis`,
- * `data-y-axis` (first and last value, first and last pixel). Where the page is watched, it takes each new body as it comes.
+ * Shows the values under the pointer, which panels carry as `data-series` (`seriesChart` in `chart.ts`). Where the page is
+ * watched, it takes each new body as it comes.
  */
 export const PAGE_SCRIPT = `
 "use strict";
@@ -57,7 +69,7 @@ export const PAGE_SCRIPT = `
   document.body.append(tip);
   const number = (value) => Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(6)));
   addEventListener("pointermove", (event) => {
-    const panel = event.target instanceof Element ? event.target.closest("svg[data-points]") : null;
+    const panel = event.target instanceof Element ? event.target.closest("svg[data-series]") : null;
     tip.style.display = "none";
     if (panel === null) return;
     const matrix = panel.getScreenCTM();
@@ -65,12 +77,16 @@ export const PAGE_SCRIPT = `
     const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix.inverse());
     const [x0, x1, left, right] = panel.dataset.xAxis.split(" ").map(Number);
     const x = x0 + (at.x - left) / (right - left) * (x1 - x0);
-    let nearest = null;
-    for (const point of JSON.parse(panel.dataset.points)) {
-      if (nearest === null || Math.abs(point[0] - x) < Math.abs(nearest[0] - x)) nearest = point;
+    const lines = [];
+    for (const { name, points } of JSON.parse(panel.dataset.series)) {
+      let nearest = null;
+      for (const point of points) {
+        if (point[1] !== null && (nearest === null || Math.abs(point[0] - x) < Math.abs(nearest[0] - x))) nearest = point;
+      }
+      if (nearest !== null) lines.push(panel.dataset.xName + " " + number(nearest[0]) + "  " + name + " " + number(nearest[1]));
     }
-    if (nearest === null) return;
-    tip.textContent = panel.dataset.xName + " " + number(nearest[0]) + "   " + panel.dataset.yName + " " + number(nearest[1]);
+    if (lines.length === 0) return;
+    tip.textContent = lines.join("\\n");
     tip.style.display = "block";
     tip.style.left = Math.min(event.clientX + 12, innerWidth - tip.offsetWidth - 8) + "px";
     tip.style.top = (event.clientY + 16) + "px";
