@@ -78,12 +78,19 @@ export function barChart(values: ArrayLike<number>, labels: ChartLabels): Chart 
   return chart(describe("bar chart", bars.length, labels), [panel({ marks, ...axes(labels) })]);
 }
 
-/** Values as colours, rows and columns in the order in which they first occur. */
+/** Values as colours, rows and columns in the order in which they first occur; each cell says its value under the pointer. */
 export function heatMap(cells: readonly HeatCell[], labels: ChartLabels & { readonly value: string }): Chart {
   const rows = new Set(cells.map(({ y }) => y));
   const longestName = Math.max(0, ...[...rows].map((name) => String(name).length));
   const svg = panel({
-    marks: [Plot.cell(cells, { x: "x", y: "y", fill: "value" })],
+    marks: [
+      Plot.cell(cells, {
+        x: "x",
+        y: "y",
+        fill: "value",
+        title: ({ x, y, value }) => `${labels.x} ${x}, ${labels.y} ${y}: ${value.toPrecision(4)}`,
+      }),
+    ],
     x: { label: labels.x, domain: [...new Set(cells.map(({ x }) => x))], ticks: [], type: "band" },
     y: { label: labels.y, domain: [...rows], type: "band" },
     color: { scheme: "blues" },
@@ -91,6 +98,34 @@ export function heatMap(cells: readonly HeatCell[], labels: ChartLabels & { read
     marginLeft: 24 + CHARACTER_WIDTH * longestName,
   });
   return chart(describe(`heat map of ${labels.value}`, cells.length, labels), [svg]);
+}
+
+/** Horizontal bars in groups, one colour a name, in the order in which groups and names first occur. */
+export function groupedBars(
+  bars: readonly { readonly group: string; readonly name: string; readonly value: number }[],
+  labels: ChartLabels,
+): Chart {
+  const groups = [...new Set(bars.map(({ group }) => group))];
+  const names = [...new Set(bars.map(({ name }) => name))];
+  const longestName = Math.max(0, ...groups.map((group) => group.length));
+  const svg = panel({
+    marks: [
+      Plot.barX(bars, {
+        x: "value",
+        y: "name",
+        fy: "group",
+        fill: (bar) => seriesColor(names.indexOf(bar.name)),
+      }),
+      Plot.ruleX([0]),
+    ],
+    x: { label: labels.x, grid: true },
+    y: { axis: null, domain: names },
+    fy: { label: null, axis: "left", domain: groups },
+    color: { type: "identity" },
+    height: 60 + 14 * groups.length * names.length,
+    marginLeft: 24 + CHARACTER_WIDTH * longestName,
+  });
+  return chart(describe("bar chart", bars.length, labels), [svg]);
 }
 
 /** Several lines below each other, for metrics of different size. */

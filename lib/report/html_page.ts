@@ -9,57 +9,58 @@ import { escapeHtml } from "./display.ts";
 import { SERIES_COLORS } from "./palette.ts";
 import { looksNumeric } from "./table.ts";
 
-/** Markup that may stand in a page as it is: made by {@linkcode html}, which escapes what it is given. */
-export interface Html {
-  readonly markup: string;
+/** Markup that may stand in a page as it is: made by {@linkcode markup}, which escapes what it is given. */
+export interface Markup {
+  readonly html: string;
 }
 
 /** What can be put into markup: text is escaped, markup is kept, lists are joined. */
-export type HtmlContent = string | number | Html | readonly HtmlContent[];
+export type Content = string | number | Markup | readonly Content[];
 
 /** A part of a page, below a heading. */
 export interface PageSection {
   /** Unique in the page: anchor of the section. */
   readonly id: string;
   readonly heading: string;
-  readonly body: HtmlContent;
+  readonly body: Content;
 }
 
 /** A page. */
 export interface Page {
   readonly title: string;
   /** Stands below the title. */
-  readonly summary?: HtmlContent;
+  readonly summary?: Content;
   readonly sections: readonly PageSection[];
 }
 
-/** Markup from a template: html`<p>${text}</p>` escapes `text`. */
-export function html(parts: TemplateStringsArray, ...contents: readonly HtmlContent[]): Html {
-  return { markup: parts.reduce((text, part, i) => text + markupOf(contents[i - 1] as HtmlContent) + part) };
+/** Markup from a template: markup`<p>${text}</p>` escapes `text`. */
+export function markup(parts: TemplateStringsArray, ...contents: readonly Content[]): Markup {
+  return { html: parts.reduce((text, part, i) => text + htmlOf(contents[i - 1] as Content) + part) };
 }
 
 /** A chart with its title above and, where there is something to say, a note below. */
-export function figure(chart: Chart, title: HtmlContent, note: HtmlContent = ""): Html {
-  return html`<figure><figcaption>${title}</figcaption>${{ markup: chart.svg }}${
-    note === "" ? "" : html`<p class="note">${note}</p>`
+export function figure(chart: Chart, title: Content, note: Content = ""): Markup {
+  return markup`<figure><figcaption>${title}</figcaption>${{ html: chart.svg }}${
+    note === "" ? "" : markup`<p class="note">${note}</p>`
   }</figure>`;
 }
 
-/** A chart of several lines, with what each colour means in its title. */
+/** A chart of several series, with what each colour means in its title. */
 export function legendFigure(
   chart: Chart,
   title: string,
   names: readonly string[],
-  note: HtmlContent = "",
-): Html {
+  note: Content = "",
+): Markup {
+  if (names.length < 2) return figure(chart, title, note);
   const keys = names.map((name, i) =>
-    html`<span><i class="swatch-${i % SERIES_COLORS.length}"></i>${name}</span>`
+    markup`<span><i class="swatch-${i % SERIES_COLORS.length}"></i>${name}</span>`
   );
-  return figure(chart, html`${title} <span class="legend">${keys}</span>`, note);
+  return figure(chart, markup`${title} <span class="legend">${keys}</span>`, note);
 }
 
 /** A table whose first row is the head. Columns of numbers are right-aligned. */
-export function htmlTable(rows: readonly (readonly (string | number | Html)[])[]): Html {
+export function htmlTable(rows: readonly (readonly (string | number | Markup)[])[]): Markup {
   const [head = [], ...body] = rows;
   const numeric = head.map((_, column) =>
     body.length > 0 && body.every((row) => {
@@ -67,39 +68,26 @@ export function htmlTable(rows: readonly (readonly (string | number | Html)[])[]
       return typeof cell === "number" || (typeof cell === "string" && looksNumeric(cell));
     })
   );
-  const cells = (row: readonly (string | number | Html)[], tag: "th" | "td") =>
+  const cells = (row: readonly (string | number | Markup)[], tag: "th" | "td") =>
     row.map((cell, column) => ({
-      markup: `<${tag}${numeric[column] ? ' class="number"' : ""}>${markupOf(cell)}</${tag}>`,
+      html: `<${tag}${numeric[column] ? ' class="number"' : ""}>${htmlOf(cell)}</${tag}>`,
     }));
-  const lines = body.map((row) => html`<tr>${cells(row, "td")}</tr>\n`);
-  return html`
-    <div class="scroll">
-      <table>
-        <thead>
-          <tr>${cells(head, "th")}</tr>
-        </thead>
-        <tbody>${lines}</tbody>
-      </table>
-    </div>
-  `;
+  const lines = body.map((row) => markup`<tr>${cells(row, "td")}</tr>\n`);
+  const top = cells(head, "th");
+  return markup`<div class="scroll"><table><thead><tr>${top}</tr></thead><tbody>${lines}</tbody></table></div>`;
 }
 
 /** Something long that is shown when asked for. */
-export function folded(summary: string, body: HtmlContent): Html {
-  return html`<details><summary>${summary}</summary>${body}</details>`;
+export function folded(summary: string, body: Content): Markup {
+  return markup`<details><summary>${summary}</summary>${body}</details>`;
 }
 
 /** What changes while a page is watched: everything below `<body>` that people read. */
 export function pageBody({ title, summary = "", sections }: Page): string {
   const body = sections.map(({ id, heading, body }) =>
-    html`<section id="${id}"><h2>${heading}</h2>${body}</section>\n`
+    markup`<section id="${id}"><h2>${heading}</h2>${body}</section>\n`
   );
-  return html`
-    <header>
-      <h1>${title}</h1>
-      <div class="summary">${summary}</div>
-    </header>\\n${body}
-  `.markup;
+  return markup`<header><h1>${title}</h1><div class="summary">${summary}</div></header>\n${body}`.html;
 }
 
 /**
@@ -135,9 +123,9 @@ export function wrapBody(title: string, body: string, live: boolean): string {
 `;
 }
 
-function markupOf(content: HtmlContent): string {
+function htmlOf(content: Content): string {
   if (typeof content === "string") return escapeHtml(content);
   if (typeof content === "number") return String(content);
-  if ("markup" in content) return content.markup;
-  return content.map(markupOf).join("");
+  if ("html" in content) return content.html;
+  return content.map(htmlOf).join("");
 }

@@ -20,4 +20,5 @@ export type { Display, MediaBundle } from "./display.ts";
 export { liveChart } from "./live_chart.ts";
 export type { LiveChart, StepNumbers } from "./live_chart.ts";
 export { interruptSignal } from "./notebook.ts";
+export { writeRunReport } from "./run_report.ts";
 export { formatBytes, formatCount, formatLoss, formatSeconds, formatShare } from "./format.ts";

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 import { doesNotMatch, match, strictEqual } from "node:assert/strict";
 import { lineChart } from "../../../lib/report/chart.ts";
-import { figure, folded, html, htmlTable, renderPage } from "../../../lib/report/html_page.ts";
+import { figure, folded, htmlTable, markup, renderPage } from "../../../lib/report/html_page.ts";
 
-Deno.test("html`` escapes text, keeps markup, joins lists", () => {
-  const cells = ["<b>", 'a "quote" & more'].map((text) => html`<td>${text}</td>`);
+Deno.test("markup`` escapes text, keeps markup, joins lists", () => {
+  const cells = ["<b>", 'a "quote" & more'].map((text) => markup`<td>${text}</td>`);
   strictEqual(
-    html`<tr>${cells}${3}</tr>`.markup,
+    markup`<tr>${cells}${3}</tr>`.html,
     "<tr><td>&lt;b&gt;</td><td>a &quot;quote&quot; &amp; more</td>3</tr>",
   );
 });
 
 Deno.test("htmlTable() right-aligns columns of numbers alone", () => {
-  const { markup } = htmlTable([["name", "bytes"], ["1 of <x>", "2.5 KiB"], ["keys", 12]]);
-  match(markup, /<th>name<\/th><th class="number">bytes<\/th>/);
-  match(markup, /<td>1 of &lt;x&gt;<\/td><td class="number">2.5 KiB<\/td>/);
+  const { html } = htmlTable([["name", "bytes"], ["1 of <x>", "2.5 KiB"], ["keys", 12]]);
+  match(html, /<th>name<\/th><th class="number">bytes<\/th>/);
+  match(html, /<td>1 of &lt;x&gt;<\/td><td class="number">2.5 KiB<\/td>/);
 });
 
 Deno.test("renderPage() holds all it needs and asks nothing of a network", () => {
@@ -25,7 +25,7 @@ Deno.test("renderPage() holds all it needs and asks nothing of a network", () =>
     sections: [{
       id: "loss",
       heading: "Loss",
-      body: [figure(chart, "loss"), folded("more", html`<pre>x</pre>`)],
+      body: [figure(chart, "loss"), folded("more", markup`<pre>x</pre>`)],
     }],
   };
   const text = renderPage(page);
