@@ -24,6 +24,16 @@ export interface Pass<Residuals> {
   readonly dx: Tensor;
   /** Takes the output y (T,D) of the last block; when blocks need backward, it writes dy into dx. */
   readonly turn: (y: Tensor) => void;
+  /** Where activations may lie for a while; absent when there is no such memory. */
+  readonly idle?: IdleMemory | undefined;
+}
+
+/** Memory that nobody needs for a part of a pass, by block of the model. */
+export interface IdleMemory {
+  /** What is idle until backward reaches this block: gradients that are about to be computed afresh. */
+  untilBackward(block: number): readonly ArrayBufferView[];
+  /** Backward of this block is about to begin: its idle memory is its owner's again, with any contents. */
+  beforeBackward(block: number): void;
 }
 
 /** Runs a pass. Everything it took from the arena is given back. @mutates pass.dx */
@@ -57,12 +67,39 @@ export function splitFrozen<Residuals>(
   return { frozen: blocks.slice(0, count), trained: blocks.slice(count) };
 }
 
-/** Runs something and gives back what it took from the arena, also when it fails. */
+/** The loans of one pass: what is idle in the blocks below lodges the activations of those above. */
+export interface Loans {
+  /** Before forward of a block. */
+  beforeForward(block: number): void;
+  /** Before backward of a block, when all blocks above have given back their activations. */
+  beforeBackward(block: number): void;
+}
+
+/**
+ * Lends a block's idle memory to the arena while forward and backward are above that block.
+ *
+ * @param first Lowest block that backward reaches
+ */
+export function idleLoans({ arena }: Kernels, idle: IdleMemory | undefined, first: number): Loans {
+  if (idle === undefined) return { beforeForward: () => {}, beforeBackward: () => {} };
+  return {
+    beforeForward(block) {
+      if (block > first) idle.untilBackward(block - 1).forEach((memory) => arena.lend(memory));
+    },
+    beforeBackward(block) {
+      idle.untilBackward(block).forEach((memory) => arena.takeBack(memory));
+      idle.beforeBackward(block);
+    },
+  };
+}
+
+/** Runs something and gives back what it took from the arena, and what was lent to the arena, also when it fails. */
 export async function releasing<T>(k: Kernels, run: () => Promise<T>): Promise<T> {
   const mark: ArenaMark = k.arena.mark();
   try {
     return await run();
   } finally {
     k.arena.release(mark);
+    k.arena.takeBack();
   }
 }

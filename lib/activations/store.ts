@@ -3,15 +3,17 @@
 import type { ArenaMark } from "../native/arena.ts";
 import { arenaTensor } from "../ops/arena_tensor.ts";
 import type { Kernels } from "../ops/kernels.ts";
-import { forwardOnly, type Pass, releasing, splitFrozen } from "./policy.ts";
+import { forwardOnly, idleLoans, type Pass, releasing, splitFrozen } from "./policy.ts";
 
 /** An {@linkcode ActivationPolicy}. @mutates pass.dx */
 export function storeActivations<Residuals>(k: Kernels, pass: Pass<Residuals>): Promise<void> {
   return releasing(k, async () => {
     const { frozen, trained } = splitFrozen(pass.blocks);
+    const loans = idleLoans(k, pass.idle, frozen.length);
     let x = await forwardOnly(k, frozen, pass.x);
     const kept: { mark: ArenaMark; residuals: Residuals }[] = [];
-    for (const block of trained) {
+    for (const [i, block] of trained.entries()) {
+      loans.beforeForward(frozen.length + i);
       const mark = k.arena.mark();
       const y = arenaTensor(k, x.shape);
       kept.push({ mark, residuals: await block.forward(x, y) });
@@ -20,6 +22,7 @@ export function storeActivations<Residuals>(k: Kernels, pass: Pass<Residuals>): 
     pass.turn(x);
     for (const [i, block] of [...trained.entries()].reverse()) {
       const { mark, residuals } = kept[i] as { mark: ArenaMark; residuals: Residuals };
+      loans.beforeBackward(frozen.length + i);
       await block.backward(residuals, pass.dx);
       k.arena.release(mark); // the block's output too: only the block above, already done, needed it
     }

@@ -54,6 +54,11 @@ export interface AdapterParams {
   readonly adapter: Adapter;
   /** All parameters, in a fixed order: what is saved, and what the optimizer sees. */
   readonly parameters: readonly Parameter[];
+  /**
+   * Those whose gradients only the backward pass of one layer writes, by layer. Until then activations may lie in the
+   * memory of these gradients.
+   */
+  readonly byLayer: readonly (readonly Parameter[])[];
   /** Sets the starting values, a pure function of the seed. The model's output does not change. @mutates parameters */
   init(k: Kernels, seed: number): void;
   /** How the model is to be run with this adapter. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Full fine-tuning: every weight of the model becomes a trained copy in the backend's float type. The yardstick of adapters. */
-import type { Model } from "../models/model.ts";
+import type { LayerWeights, Model } from "../models/model.ts";
 import { allWeights, trainableModel } from "../models/trainable.ts";
 import type { DenseParameter } from "../optim/parameters.ts";
 import type { Weight } from "../tensor/tensor.ts";
@@ -31,9 +31,13 @@ function fullSizes(model: Model): AdapterSizes {
 
 function createFull(adapter: Adapter, base: Model): AdapterParams {
   const model = trainableModel(base);
+  const parameters = new Map(model.trainable.map((weight) => [weight.name, weightParameter(weight)]));
+  const ofLayer = (layer: LayerWeights): DenseParameter[] =>
+    (Object.values(layer) as (Weight | null)[]).flatMap((weight) => parameters.get(weight?.name ?? "") ?? []);
   return {
     adapter,
-    parameters: model.trainable.map(weightParameter),
+    parameters: [...parameters.values()],
+    byLayer: model.weights.layers.map(ofLayer),
     // The copies already hold the model's values: nothing starts at random.
     init: () => {},
     attach: () => ({ model, hooks: {} }),

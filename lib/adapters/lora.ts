@@ -80,10 +80,14 @@ function createLora(
   );
   const deltas = layers.flatMap((layer) => [...layer.values()]);
   const weights = deltas.flatMap(({ a, b }) => [a, b]);
+  const byLayer = layers.map((layer) =>
+    [...layer.values()].flatMap(({ a, b }) => [a, b].map(factorParameter))
+  );
   accountWeights(k, weights, 1);
   return {
     adapter,
-    parameters: weights.map(factorParameter),
+    parameters: byLayer.flat(),
+    byLayer,
     init: (_k, seed) => deltas.forEach((delta) => initDelta(delta, seed)),
     attach: (k, { training } = {}) => ({
       hooks: { linear: linearHook(k, settings, layers, training ?? null) },

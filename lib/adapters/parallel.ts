@@ -6,7 +6,6 @@
 import { didYouMean } from "../core/suggestion.ts";
 import type { BranchHook } from "../models/hooks.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
-import { arenaTensor } from "../ops/arena_tensor.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import { linearBackward, linearForward } from "../ops/linear.ts";
 import { reluBackward, reluForward } from "../ops/relu.ts";
@@ -58,7 +57,7 @@ function parallelSizes(neurons: number, model: Model, tokensPerStep: number): Ad
   ]).flat();
   const bytes = parameters.length * count * 4;
   const gradientBytes = tokensPerStep > 0 ? bytes : 0;
-  return { parameters, parameterBytes: bytes, gradientBytes, keptFloatsPerToken: neurons + hiddenSize };
+  return { parameters, parameterBytes: bytes, gradientBytes, keptFloatsPerToken: neurons };
 }
 
 function createParallel(
@@ -76,10 +75,12 @@ function createParallel(
     values: weight(layerTensorName(layer, "values")),
   }));
   const weights = layers.flatMap(({ keys, values }) => [keys, values]);
+  const byLayer = layers.map(({ keys, values }) => [keys, values].map(weightParameter));
   accountWeights(k, weights, 1);
   return {
     adapter,
-    parameters: weights.map(weightParameter),
+    parameters: byLayer.flat(),
+    byLayer,
     init: (k, seed) =>
       layers.forEach(({ keys, values }, layer) => {
         k.randomNormal(weightParameter(keys).data, seed, layer, initStd);
@@ -105,12 +106,11 @@ function branchHook(
   };
   return {
     /** z = ReLU(h keys^T), y = z values. */
-    forward(layer, h) {
+    forward(layer, h, y) {
       const { keys, values } = at(layer);
       const z = reluForward(k, linearForward(k, h, keys), { inPlace: true });
-      const y = arenaTensor(k, h.shape);
       k.linearBackwardData(y.data, z.data, values, h.shape[0] ?? 0, false);
-      return { y, residuals: { z } };
+      return { z };
     },
     /** dz = dy values^T where z > 0; dvalues += z^T dy; dkeys += dz^T h; dh += dz keys. */
     backward(layer, { z }, h, dy, dh) {

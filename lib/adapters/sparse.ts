@@ -84,8 +84,8 @@ function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: numb
     parameters,
     parameterBytes: parameters.reduce((sum, { count }) => sum + 4 * count, 0),
     gradientBytes: layers * (rowBytes + routerBytes),
-    // The result, the router's logits and choice, and three numbers for each neuron that may fire.
-    keptFloatsPerToken: hiddenSize + experts + settings.activeExperts + 3 * neuronsPerToken(settings),
+    // The router's logits and choice, and three numbers for each neuron that may fire.
+    keptFloatsPerToken: experts + settings.activeExperts + 3 * neuronsPerToken(settings),
   };
 }
 
@@ -105,9 +105,11 @@ function createSparse(
     { length: model.config.numHiddenLayers },
     (_, layer) => createLayer(k, settings, layer, model.config.hiddenSize, tokensPerStep),
   );
+  const byLayer = layers.map(({ router, keys, values }): Parameter[] => [router, keys, values]);
   return {
     adapter,
-    parameters: layers.flatMap(({ router, keys, values }): Parameter[] => [router, keys, values]),
+    parameters: byLayer.flat(),
+    byLayer,
     init: (k, seed) => layers.forEach(({ params }, layer) => initLayer(k, settings, params, seed, layer)),
     attach: (k, options = {}) => ({
       hooks: { ffn: branchHook(k, settings, layers, options) },
@@ -252,16 +254,16 @@ function branchHook(
   };
   const expertRows = settings.neurons / settings.experts;
   return {
-    forward(layer, h) {
+    forward(layer, h, y) {
       const { params, keys, values } = at(layer);
-      if (!beforeRead) return sparseForward(k, params, h, settings);
-      const prepare = (routing: SparseRouting): Awaitable<void> => {
+      const prepare = beforeRead && ((routing: SparseRouting): Awaitable<void> => {
         const experts = routedExperts(routing);
         const keysReady = beforeRead(keys, experts, expertRows);
         const readValues = () => beforeRead(values, experts, expertRows);
         return keysReady instanceof Promise ? keysReady.then(readValues) : readValues();
-      };
-      return sparseForward(k, params, h, settings, { prepare });
+      });
+      const fired = sparseForward(k, params, h, settings, { prepare, into: y });
+      return fired instanceof Promise ? fired.then(({ residuals }) => residuals) : fired.residuals;
     },
     backward(layer, residuals, h, dy, dh) {
       const { params, expertTokens } = at(layer);

@@ -40,10 +40,10 @@ export async function inspectExample(
 function watched(hook: BranchHook<SparseResiduals>, layers: SparseActivity[]): BranchHook<SparseResiduals> {
   return {
     ...hook,
-    async forward(layer, h) {
-      const result = await hook.forward(layer, h);
-      layers[layer] = inspect(result.residuals);
-      return result;
+    async forward(layer, h, y) {
+      const residuals = await hook.forward(layer, h, y);
+      layers[layer] = inspect(residuals);
+      return residuals;
     },
   };
 }

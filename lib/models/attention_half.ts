@@ -2,7 +2,7 @@
 /** The attention half of a block: y = x + attention(norm(x)) + hook(norm(x)). */
 import { arenaTensor } from "../ops/arena_tensor.ts";
 import { attentionBackward, attentionForward, type AttentionResiduals } from "../ops/attention.ts";
-import { rmsNormBackward, rmsNormForward, type RmsNormResiduals } from "../ops/norm.ts";
+import { rmsNormAgain, rmsNormBackward, rmsNormForward, type RmsNormResiduals } from "../ops/norm.ts";
 import { rotaryBackward, rotaryForward } from "../ops/rotary.ts";
 import type { Tensor, Weight } from "../tensor/tensor.ts";
 import type { Hooks } from "./hooks.ts";
@@ -10,11 +10,9 @@ import { siteBackward, siteForward, siteIsTrained } from "./linear_site.ts";
 import type { LayerWeights } from "./model.ts";
 import { backwardBeside, forwardBeside, type Hooked, isTrained, type StepContext } from "./step.ts";
 
-/** What backward keeps: T*(2D + 2(H + 2Hkv)Dh) floats or less, and the hook's own. */
+/** What backward keeps: T*(2D + 2(H + Hkv)Dh + H + 1) floats, head norms' inputs, and the hook's own. */
 export interface AttentionHalfResiduals {
   readonly norm: RmsNormResiduals;
-  /** (T,D) norm(x). */
-  readonly h: Tensor;
   /** Null where the family has no head norms. */
   readonly qNorm: RmsNormResiduals | null;
   readonly kNorm: RmsNormResiduals | null;
@@ -22,7 +20,9 @@ export interface AttentionHalfResiduals {
   readonly hooked: Hooked | null;
 }
 
-const SITES = ["q", "k", "v", "o"] as const;
+/** Weights whose input is h. */
+const INPUT_SITES = ["q", "k", "v"] as const;
+const SITES = [...INPUT_SITES, "o"] as const;
 
 /** Whether backward has something to add to in this half: its weights, or what hooks train. */
 export function attentionIsTrained(w: LayerWeights, hooks: Hooks): boolean {
@@ -38,10 +38,11 @@ export async function attentionHalfForward(
   x: Tensor,
 ): Promise<{ y: Tensor; residuals: AttentionHalfResiduals }> {
   const { k, config } = step;
-  const { y: h, residuals: norm } = rmsNormForward(k, x, w.inputNorm, config.rmsNormEps);
+  const { h } = step.scratch;
+  const { residuals: norm } = rmsNormForward(k, x, w.inputNorm, config.rmsNormEps, { into: h });
   const y = arenaTensor(k, x.shape);
   y.data.set(x.data);
-  const { hooked, kept } = await forwardBeside(k, step.hooks.attention, layer, h, y, () => {
+  const { hooked, kept } = await forwardBeside(step, step.hooks.attention, layer, y, () => {
     const q = heads(step, siteForward(step, layer, w, "q", h), config.numAttentionHeads, w.qNorm);
     const keys = heads(step, siteForward(step, layer, w, "k", h), config.numKeyValueHeads, w.kNorm);
     const values = split(siteForward(step, layer, w, "v", h), config.numKeyValueHeads);
@@ -52,7 +53,7 @@ export async function attentionHalfForward(
     siteForward(step, layer, w, "o", join(o), y);
     return { qNorm: q.norm, kNorm: keys.norm, attention: residuals };
   });
-  return { y, residuals: { norm, h, hooked, ...kept } };
+  return { y, residuals: { norm, hooked, ...kept } };
 }
 
 /**
@@ -68,15 +69,17 @@ export async function attentionHalfBackward(
   dx: Tensor,
   needsInput: boolean,
 ): Promise<void> {
-  const { k } = step;
-  const { h, norm, hooked } = residuals;
+  const { k, config, hooks, scratch } = step;
+  const { norm, hooked } = residuals;
   const wanted = needsInput || isTrained([w.inputNorm]);
+  if (hooks.attention !== undefined || INPUT_SITES.some((site) => siteIsTrained(w, hooks, site))) {
+    rmsNormAgain(k, norm, w.inputNorm, config.rmsNormEps, scratch.h);
+  }
   const dh = await backwardBeside(
-    k,
-    step.hooks.attention,
+    step,
+    hooks.attention,
     layer,
     hooked,
-    h,
     dx,
     () => frozenBackward(step, layer, w, residuals, dx, wanted),
   );
@@ -88,13 +91,13 @@ function frozenBackward(
   step: StepContext,
   layer: number,
   w: LayerWeights,
-  { h, qNorm, kNorm, attention }: AttentionHalfResiduals,
+  { qNorm, kNorm, attention }: AttentionHalfResiduals,
   dy: Tensor,
   wanted: boolean,
 ): Tensor | null {
-  const { k, config, hooks } = step;
+  const { k, config, hooks, scratch: { h } } = step;
   const belowAttention = wanted || isTrained([w.qNorm, w.kNorm]) ||
-    (["q", "k", "v"] as const).some((site) => siteIsTrained(w, hooks, site));
+    INPUT_SITES.some((site) => siteIsTrained(w, hooks, site));
   const dO = siteBackward(step, layer, w, "o", join(attention.o), dy, belowAttention);
   if (dO === null) return null;
   const options = { spans: step.spans, window: config.slidingWindows[layer] as number };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The engine: a decoder over a batch, forward and backward, as composed op pairs. */
-import { forwardOnly, releasing } from "../activations/policy.ts";
+import { forwardOnly, type IdleMemory, releasing } from "../activations/policy.ts";
 import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../activations/registry.ts";
 import type { Batch } from "../data/batch.ts";
 import { arenaTensor } from "../ops/arena_tensor.ts";
@@ -14,7 +14,7 @@ import { checkBatch } from "./check_batch.ts";
 import { createBlocks, type GradientTap, lowestTrained } from "./block.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Model } from "./model.ts";
-import type { StepContext } from "./step.ts";
+import { type StepContext, stepScratch } from "./step.ts";
 
 /** A loss as sum and count, so that means over several batches are exact. */
 export interface BatchLoss {
@@ -31,6 +31,8 @@ export interface GradientOptions {
   readonly lossScale: number;
   /** Called with the gradient of every hidden state, last layer's output (layer L) first; makes all of them be computed. */
   readonly tap?: GradientTap;
+  /** Memory that is idle for a part of the pass, by layer. */
+  readonly idle?: IdleMemory;
 }
 
 /**
@@ -72,7 +74,7 @@ export function lossAndGradients(
       loss = lossTurn(model, batch, y, dx, options.lossScale, lowest);
       options.tap?.(blocks.length, dx);
     };
-    await ACTIVATION_POLICIES[options.activations](k, { blocks, x, dx, turn });
+    await ACTIVATION_POLICIES[options.activations](k, { blocks, x, dx, turn, idle: options.idle });
     if (lowest === 0) embeddingBackward(k, batch.ids, weights.embedding, dx);
     return loss;
   });
@@ -102,7 +104,7 @@ async function finalHidden(model: Model, batch: Batch, hooks: Hooks): Promise<Te
   return rmsNormForward(k, y, weights.finalNorm, config.rmsNormEps).y;
 }
 
-/** What all layers share for a batch of whole sequences. May take rotary rows from the arena. */
+/** What all layers share for a batch of whole sequences. Takes scratch from the arena. */
 function batchStep(model: Model, batch: Batch, hooks: Hooks): StepContext {
   checkBatch(batch, model.config.vocabSize);
   return {
@@ -112,6 +114,7 @@ function batchStep(model: Model, batch: Batch, hooks: Hooks): StepContext {
     rope: model.rope.rowsFor(batch.positions, batch.starts),
     spans: causalSpans(batch.starts),
     extend: null,
+    scratch: stepScratch(model.kernels, model.config, hooks, batch.ids.length),
   };
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The feed-forward half of a block: y = x + down(silu(gate(h)) * up(h)) + hook(h), h = norm(x). */
-import { rmsNormBackward, rmsNormForward, type RmsNormResiduals } from "../ops/norm.ts";
+import { rmsNormAgain, rmsNormBackward, rmsNormForward, type RmsNormResiduals } from "../ops/norm.ts";
 import { swigluBackward, swigluForward } from "../ops/swiglu.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Hooks } from "./hooks.ts";
@@ -8,18 +8,18 @@ import { siteBackward, siteForward, siteIsTrained } from "./linear_site.ts";
 import type { LayerWeights } from "./model.ts";
 import { backwardBeside, forwardBeside, type Hooked, isTrained, type StepContext } from "./step.ts";
 
-/** What backward keeps: T*(D + 2F) floats, and the hook's own. */
+/** What backward keeps besides x: T*(2F + 1) floats, and the hook's own. */
 export interface FfnHalfResiduals {
   readonly norm: RmsNormResiduals;
-  /** (T,D) norm(x). */
-  readonly h: Tensor;
   /** (T,F) each; backward turns them into their gradients. */
   readonly gate: Tensor;
   readonly up: Tensor;
   readonly hooked: Hooked | null;
 }
 
-const SITES = ["gate", "up", "down"] as const;
+/** Weights whose input is h. */
+const INPUT_SITES = ["gate", "up"] as const;
+const SITES = [...INPUT_SITES, "down"] as const;
 
 /** Whether backward has something to add to in this half: its weights, or what hooks train. */
 export function ffnIsTrained(w: LayerWeights, hooks: Hooks): boolean {
@@ -36,8 +36,9 @@ export async function ffnHalfForward(
   y: Tensor,
 ): Promise<FfnHalfResiduals> {
   const { k, config } = step;
-  const { y: h, residuals: norm } = rmsNormForward(k, x, w.postAttentionNorm, config.rmsNormEps);
-  const { hooked, kept } = await forwardBeside(k, step.hooks.ffn, layer, h, y, () => {
+  const { h } = step.scratch;
+  const { residuals: norm } = rmsNormForward(k, x, w.postAttentionNorm, config.rmsNormEps, { into: h });
+  const { hooked, kept } = await forwardBeside(step, step.hooks.ffn, layer, y, () => {
     const gate = siteForward(step, layer, w, "gate", h);
     const up = siteForward(step, layer, w, "up", h);
     y.data.set(x.data);
@@ -46,7 +47,7 @@ export async function ffnHalfForward(
     k.arena.release(mark);
     return { gate, up };
   });
-  return { norm, h, hooked, ...kept };
+  return { norm, hooked, ...kept };
 }
 
 /**
@@ -62,15 +63,17 @@ export async function ffnHalfBackward(
   dx: Tensor,
   needsInput: boolean,
 ): Promise<void> {
-  const { k } = step;
-  const { h, norm, hooked } = residuals;
+  const { k, config, hooks, scratch } = step;
+  const { norm, hooked } = residuals;
   const wanted = needsInput || isTrained([w.postAttentionNorm]);
+  if (hooks.ffn !== undefined || INPUT_SITES.some((site) => siteIsTrained(w, hooks, site))) {
+    rmsNormAgain(k, norm, w.postAttentionNorm, config.rmsNormEps, scratch.h);
+  }
   const dh = await backwardBeside(
-    k,
-    step.hooks.ffn,
+    step,
+    hooks.ffn,
     layer,
     hooked,
-    h,
     dx,
     () => frozenBackward(step, layer, w, residuals, dx, wanted),
   );
@@ -82,11 +85,11 @@ function frozenBackward(
   step: StepContext,
   layer: number,
   w: LayerWeights,
-  { h, gate, up }: FfnHalfResiduals,
+  { gate, up }: FfnHalfResiduals,
   dy: Tensor,
   wanted: boolean,
 ): Tensor | null {
-  const { k, hooks } = step;
+  const { k, hooks, scratch: { h } } = step;
   const trained = (site: typeof SITES[number]): boolean => siteIsTrained(w, hooks, site);
   // Only a trained `down` needs its input again; making it costs less than keeping it.
   const product = trained("down") ? swigluForward(k, gate, up) : null;

@@ -13,8 +13,10 @@ export interface BranchHook<Residuals = unknown> {
   /**
    * Residuals live in the arena: they are valid until the block's activations are released. When activations are
    * recomputed, forward runs once more just before backward, and that run's residuals count.
+   *
+   * @param h (T,D) read; backward is given it again     @param y (T,D) written. @mutates y
    */
-  forward(layer: number, h: Tensor): Awaitable<{ y: Tensor; residuals: Residuals }>;
+  forward(layer: number, h: Tensor, y: Tensor): Awaitable<Residuals>;
   /** Adds this branch's share to dh (T,D). May run beside the frozen half's backward. @mutates dh */
   backward(layer: number, residuals: Residuals, h: Tensor, dy: Tensor, dh: Tensor): Awaitable<void>;
 }

@@ -10,7 +10,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { createBlocks } from "./block.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Model } from "./model.ts";
-import type { KeyValues, StepContext } from "./step.ts";
+import { type KeyValues, type StepContext, stepScratch } from "./step.ts";
 
 /** Keys and values of S sequences, room for `capacity` tokens each. Use with `using`. */
 export interface KvCache extends Disposable {
@@ -85,6 +85,7 @@ export async function decodeStep(
       rope: model.rope.rowsFor(fresh.positions, fresh.starts),
       spans: fresh.spans,
       extend: (layer, rows) => extend(cache, layer, rows, fresh),
+      scratch: stepScratch(k, config, hooks, fresh.ids.length),
     };
     const x = embeddingForward(k, fresh.ids, weights.embedding);
     const y = await forwardOnly(k, createBlocks(step, weights.layers, Infinity), x);

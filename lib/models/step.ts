@@ -23,6 +23,23 @@ export interface StepContext {
   readonly spans: Int32Array;
   /** Puts new keys and values behind those of earlier calls, when decoding; null when these are all. */
   readonly extend: ((layer: number, fresh: KeyValues) => KeyValues) | null;
+  /** Memory that every half uses for a while. */
+  readonly scratch: StepScratch;
+}
+
+/** Memory of the half under way; what is in it does not outlive that half's forward or backward. */
+export interface StepScratch {
+  /** (T,D) norm(x), the input of the half's weights and hook. Backward makes it again where it is needed. */
+  readonly h: Tensor;
+  /** (T,D) forward: what the hook adds; backward: the hook's share of dh. Null without a hook on a branch. */
+  readonly branch: Tensor | null;
+}
+
+/** Scratch of a pass over `tokens` tokens, in the arena. */
+export function stepScratch(k: Kernels, config: ModelConfig, hooks: Hooks, tokens: number): StepScratch {
+  const shape = [tokens, config.hiddenSize];
+  const hooked = hooks.ffn !== undefined || hooks.attention !== undefined;
+  return { h: arenaTensor(k, shape), branch: hooked ? arenaTensor(k, shape) : null };
 }
 
 /** What a hook left for backward. */
@@ -42,17 +59,16 @@ export function isTrained(weights: readonly (Weight | null)[]): boolean {
  * @param frozen Writes y and returns what it keeps for backward
  */
 export async function forwardBeside<Kept>(
-  k: Kernels,
+  { k, scratch: { h, branch } }: StepContext,
   hook: BranchHook | undefined,
   layer: number,
-  h: Tensor,
   y: Tensor,
   frozen: () => Kept,
 ): Promise<{ hooked: Hooked | null; kept: Kept }> {
-  const [result, kept] = await beside(hook?.forward(layer, h), frozen);
-  if (result === undefined) return { hooked: null, kept };
-  addInto(k, y, result.y);
-  return { hooked: { residuals: result.residuals }, kept };
+  if (hook === undefined || branch === null) return { hooked: null, kept: frozen() };
+  const [residuals, kept] = await beside(hook.forward(layer, h, branch), frozen);
+  addInto(k, y, branch);
+  return { hooked: { residuals }, kept };
 }
 
 /**
@@ -63,16 +79,14 @@ export async function forwardBeside<Kept>(
  * @returns dh (T,D), or null when there is neither
  */
 export async function backwardBeside(
-  k: Kernels,
+  { k, scratch: { h, branch: share } }: StepContext,
   hook: BranchHook | undefined,
   layer: number,
   hooked: Hooked | null,
-  h: Tensor,
   dy: Tensor,
   frozen: () => Tensor | null,
 ): Promise<Tensor | null> {
-  if (hook === undefined || hooked === null) return frozen();
-  const share = arenaTensor(k, h.shape);
+  if (hook === undefined || hooked === null || share === null) return frozen();
   share.data.fill(0);
   const [, dh] = await beside(hook.backward(layer, hooked.residuals, h, dy, share), frozen);
   return dh === null ? share : addInto(k, dh, share);

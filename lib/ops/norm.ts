@@ -17,7 +17,9 @@ export interface RmsNormResiduals {
  * RMS normalization: y = x * rstd * w,  rstd = 1/sqrt(mean(x^2) + eps), over the last dimension.
  *
  * @param x (...,D) float, read     @param w (1,D) as stored
+ * @param options `into` (...,D): where y is written, and returned
  * @returns y (...,D) float and rstd (rows) float, in the arena. Backward keeps x and rstd.
+ * @mutates options.into
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
 export function rmsNormForward(
@@ -25,12 +27,34 @@ export function rmsNormForward(
   x: Tensor,
   w: Weight,
   eps: number,
+  options: { readonly into?: Tensor } = {},
 ): { y: Tensor; residuals: RmsNormResiduals } {
   assertWeight(w, 1, x.shape.at(-1) ?? 0, "1,D");
-  const y = arenaTensor(k, x.shape);
+  if (options.into) assertShape(`y of "${w.name}"`, options.into.shape, x.shape, "...,D");
+  const y = options.into ?? arenaTensor(k, x.shape);
   const rstd = arenaTensor(k, [rowsOf(x)]);
   k.rmsNormForward(y.data, rstd.data, x.data, w, rowsOf(x), eps);
   return { y, residuals: { x, rstd } };
+}
+
+/**
+ * The output of {@linkcode rmsNormForward} once more, bit for bit: cheaper made again than kept.
+ *
+ * @param eps As given to forward     @param into (...,D) float, written and returned
+ * @mutates into
+ * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
+ */
+export function rmsNormAgain(
+  k: Kernels,
+  { x, rstd }: RmsNormResiduals,
+  w: Weight,
+  eps: number,
+  into: Tensor,
+): Tensor {
+  assertWeight(w, 1, x.shape.at(-1) ?? 0, "1,D");
+  assertShape(`y of "${w.name}"`, into.shape, x.shape, "...,D");
+  k.rmsNormForward(into.data, rstd.data, x.data, w, rowsOf(x), eps);
+  return into;
 }
 
 /**

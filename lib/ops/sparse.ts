@@ -70,8 +70,9 @@ function andThen<T, U>(result: Awaitable<T>, next: (value: T) => Awaitable<U>): 
  * Sparse adapter, forward: route, prepare, score.
  *
  * @param h (T,D) float, read: the normalised input of the feed-forward half
- * @param options `prepare`: see {@linkcode PrepareRows}
+ * @param options `prepare`: see {@linkcode PrepareRows}; `into` (T,D): where y is written, and returned
  * @returns y (T,D) float and residuals, in the arena. Backward keeps h and the residuals.
+ * @mutates options.into
  * @throws {RangeError} When a shape or a size disagrees, naming it and both values
  */
 export function sparseForward(
@@ -79,7 +80,7 @@ export function sparseForward(
   params: SparseParams,
   h: Tensor,
   config: SparseConfig,
-  options: { readonly prepare?: PrepareRows } = {},
+  options: { readonly prepare?: PrepareRows | undefined; readonly into?: Tensor } = {},
 ): Awaitable<{ y: Tensor; residuals: SparseResiduals }> {
   const shape = sparseShape(params, h, config);
   const routing: SparseRouting = {
@@ -87,7 +88,8 @@ export function sparseForward(
     experts: k.arena.i32(shape.tokens * shape.activeExperts),
     expertTokens: k.arena.i32(shape.experts),
   };
-  const y = arenaTensor(k, h.shape);
+  if (options.into) assertShape("y of the sparse adapter", options.into.shape, h.shape, "T,D");
+  const y = options.into ?? arenaTensor(k, h.shape);
   const routed = k.sparseRoute(routing, h.data, params.gateWeight, shape);
   const prepared = andThen(routed, () => options.prepare?.(routing));
   return andThen(

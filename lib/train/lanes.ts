@@ -37,7 +37,7 @@ function timedHook(hook: BranchHook, times: LaneTimes, clock: Clock): BranchHook
     });
   };
   return {
-    forward: (layer, h) => timed(() => hook.forward(layer, h)),
+    forward: (layer, h, y) => timed(() => hook.forward(layer, h, y)),
     backward: (layer, residuals, h, dy, dh) => timed(() => hook.backward(layer, residuals, h, dy, dh)),
   };
 }

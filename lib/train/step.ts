@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One training step: a pure function of run, state and data, made of smaller ones. */
+import type { IdleMemory } from "../activations/policy.ts";
 import type { StepData } from "../data/batches.ts";
 import { lossAndGradients } from "../models/decoder.ts";
 import { heldBytes } from "../native/ledger.ts";
 import { clipFactor, globalNorm } from "../optim/clip.ts";
-import { clearGradients } from "../optim/parameters.ts";
 import { scheduleFactor } from "../optim/schedule.ts";
+import { clearOtherGradients, idleGradients } from "./idle_gradients.ts";
 import { type Clock, type LaneTimes, timedHooks } from "./lanes.ts";
 import type { Run } from "./plan.ts";
 import { assertUsable, attachState, type TrainState } from "./state.ts";
@@ -105,12 +106,18 @@ export async function accumulate(
   if (data.targetCount === 0) {
     throw new RangeError(`Step ${state.step + 1} has no targets: there is nothing to take a loss of`);
   }
-  clearGradients(state.params.parameters);
-  const options = { activations: run.settings.activations, lossScale: 1 / data.targetCount };
+  clearOtherGradients(state.params);
+  let idle: IdleMemory | undefined = idleGradients(state.params);
   let [lossSum, firstToken] = [0, 0];
   for (const { batch } of data.microBatches) {
     const { model, hooks } = attachState(run, state, { step: state.step + 1, firstToken });
+    const options = {
+      activations: run.settings.activations,
+      lossScale: 1 / data.targetCount,
+      ...(idle && { idle }),
+    };
     lossSum += (await lossAndGradients(model, batch, timedHooks(hooks, times, clock), options)).lossSum;
+    idle = undefined; // from here on gradients are sums under way
     firstToken += batch.ids.length;
   }
   return lossSum / data.targetCount;

@@ -75,7 +75,7 @@ for (const name of MODEL_FIXTURES.filter((fixture) => fixture !== "llama_dynamic
     const { dir, batch } = modelFixture(name);
     const kernels = referenceKernels();
     using model = loadModel(dir, kernels);
-    const hooks = { ffn: probeHook(kernels, 0.3, false), linear: linearProbeHook(0.2, LINEAR_SITES) };
+    const hooks = { ffn: probeHook(0.3, false), linear: linearProbeHook(0.2, LINEAR_SITES) };
     const full = await forwardLogits(model, batch, hooks);
     const vocabulary = model.config.vocabSize;
     const before = heldBytes(kernels.ledger);
@@ -128,8 +128,8 @@ for (const activations of POLICIES) {
       const kernels = referenceKernels();
       using model = loadModel(dir, kernels);
       const hooks = {
-        ffn: probeHook(kernels, 0.4, later),
-        attention: probeHook(kernels, -0.2, later),
+        ffn: probeHook(0.4, later),
+        attention: probeHook(-0.2, later),
         linear: linearProbeHook(0.1, LINEAR_SITES),
       };
       await lossAndGradients(model, batch, hooks, { activations, lossScale: 0.5 });
@@ -214,7 +214,7 @@ for (const activations of POLICIES) {
       attention: 0,
     });
     // A hook needs the gradient of its output alone: in the lowest layer no frozen product is run backward.
-    const hooks = { ffn: probeHook(kernels, 0.1, false) };
+    const hooks = { ffn: probeHook(0.1, false) };
     assert.deepEqual(await count(none, hooks), { data: 1 + 3 + 4, weight: 0, attention: 1 });
     // Data of the head, of all seven of the upper layer, and of what lies above the site in the lowest layer.
     for (const [above, site] of (["down", "up", "o", "v"] as const).entries()) {

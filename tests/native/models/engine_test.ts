@@ -18,7 +18,7 @@ async function gradientBytes(name: string, activations: typeof POLICIES[number])
   using kernels = nativeKernels();
   using base = loadModel(dir, kernels);
   using model = trainableModel(base);
-  const hooks = { ffn: probeHook(kernels, 0.5, true), attention: probeHook(kernels, -0.1, false) };
+  const hooks = { ffn: probeHook(0.5, true), attention: probeHook(-0.1, false) };
   const { lossSum } = await lossAndGradients(model, batch, hooks, { activations, lossScale: 0.01 });
   const numbers = Float64Array.of(lossSum, hooks.ffn.dscale, hooks.attention.dscale);
   return [numbers, ...model.trainable.map(({ grad }) => grad)].map((array) => new Uint8Array(array.buffer));
@@ -38,7 +38,7 @@ for (const activations of POLICIES) {
     using kernels = nativeKernels();
     using base = loadModel(dir, kernels);
     using model = trainableModel(base, (name) => name.includes("layers.1"));
-    const hooks = { ffn: probeHook(kernels, 0.5, false) };
+    const hooks = { ffn: probeHook(0.5, false) };
     const step = () => lossAndGradients(model, batch, hooks, { activations, lossScale: 0.01 });
     await step();
     const held = new Map(kernels.ledger.held);

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The gradients of a step are worth nothing until backward writes them: until then activations may lie in their memory. */
+import type { IdleMemory } from "../activations/policy.ts";
+import type { AdapterParams } from "../adapters/adapter.ts";
+import { clearGradients, type Parameter } from "../optim/parameters.ts";
+
+/** Smaller pieces are not worth the search through them. */
+const SMALLEST_BYTES = 1 << 20;
+
+/** The gradient memory of one parameter, used or not; row gradients are shared by keys and values, so each gives its own. */
+function gradientMemory(parameter: Parameter): ArrayBufferView | null {
+  return parameter.kind === "dense" ? parameter.grad : parameter.owner.gradients[parameter.part];
+}
+
+/** For the first micro-batch of a step: nothing has been added to any gradient yet. Each is cleared before its layer's backward. */
+export function idleGradients({ byLayer }: AdapterParams): IdleMemory {
+  const at = (layer: number): readonly Parameter[] => byLayer[layer] ?? [];
+  return {
+    untilBackward: (layer) =>
+      at(layer).map(gradientMemory).filter((memory) => memory !== null)
+        .filter(({ byteLength }) => byteLength >= SMALLEST_BYTES),
+    beforeBackward: (layer) => clearGradients(at(layer)),
+  };
+}
+
+/** Sets those gradients to zero that {@linkcode idleGradients} does not. @mutates gradients */
+export function clearOtherGradients({ parameters, byLayer }: AdapterParams): void {
+  const ofLayers = new Set(byLayer.flat());
+  clearGradients(parameters.filter((parameter) => !ofLayers.has(parameter)));
+}
