@@ -4,64 +4,13 @@
 #include <cinttypes>
 #include <cstring>
 #include <new>
-#include <string_view>
 #include <thread>
 
 #include "core/guard.h"
+#include "core/lane.h"
 #include "core/mapping.h"
-#include "core/pool.h"
-#include "cpu/kernel_table.h"
-#include "cpu/onednn.h"
 
 using namespace meft;
-
-namespace {
-
-constexpr int32_t kMostThreads = 4096;
-
-int64_t copy_text(std::string_view text, char *out, int64_t out_bytes) {
-    if (out != nullptr && out_bytes > 0) {
-        const size_t count = std::min(text.size(), static_cast<size_t>(out_bytes - 1));
-        std::memcpy(out, text.data(), count);
-        out[count] = '\0';
-    }
-    return static_cast<int64_t>(text.size()) + 1;
-}
-
-std::string target_list(bool (*wanted)(int32_t)) {
-    std::string list;
-    for (int32_t target = MEFT_TARGET_PORTABLE; target <= MEFT_TARGET_AVX512_BF16; ++target) {
-        if (!wanted(target)) continue;
-        if (!list.empty()) list += ",";
-        list += std::string("\"") + target_name(target) + "\"";
-    }
-    return "[" + list + "]";
-}
-
-void open_context(meft_ctx &ctx, const meft_ctx_params &params) {
-    ctx.kernels = kernel_table(params.target);
-    if (ctx.kernels == nullptr) {
-        fail(MEFT_UNSUPPORTED, "target %s is not in this build or not on this machine", target_name(params.target));
-    }
-    if (params.threads < 0 || params.threads > kMostThreads) {
-        fail(MEFT_INVALID, "threads is %d, expected 0 (all cores) to %d", params.threads, kMostThreads);
-    }
-    ctx.target = ctx.kernels->target;
-    if (params.gemm != MEFT_GEMM_OWN && params.gemm != MEFT_GEMM_ONEDNN) {
-        fail(MEFT_INVALID, "gemm is %d, expected MEFT_GEMM_OWN or MEFT_GEMM_ONEDNN", params.gemm);
-    }
-    if (params.gemm == MEFT_GEMM_ONEDNN && onednn_missing() != nullptr) {
-        fail(MEFT_UNSUPPORTED,
-             "matrix products by oneDNN are not available (%s): install the package libdnnl-dev and build again",
-             onednn_missing());
-    }
-    ctx.gemm = params.gemm;
-    const int32_t threads = params.threads > 0 ? params.threads : usable_cores();
-    if (threads > 1) pool_acquire(threads);  // last: what it takes, meft_ctx_destroy gives back
-    ctx.threads = threads;
-}
-
-}  // namespace
 
 extern "C" {
 
@@ -69,10 +18,7 @@ uint32_t meft_abi_version(void) { return (uint32_t(MEFT_ABI_MAJOR) << 16) | MEFT
 
 int64_t meft_build_info(char *out, int64_t out_bytes) {
     const std::string text = std::string("{\"compiler\":\"") + MEFT_COMPILER + "\",\"revision\":\"" + MEFT_REVISION +
-                             "\",\"machineTargets\":" +
-                             target_list([](int32_t target) { return kernel_table(target) != nullptr; }) +
-                             ",\"compiledTargets\":" + target_list(target_compiled) +
-                             ",\"gemm\":[\"own\"" + (onednn_missing() == nullptr ? ",\"onednn\"" : "") + "]}";
+                             "\"," + build_facts() + "}";
     return copy_text(text, out, out_bytes);
 }
 
@@ -84,7 +30,7 @@ meft_ctx *meft_ctx_create(const meft_ctx_params *params, char *error, int64_t er
     }
     try {
         check_struct("params", params, sizeof *params);
-        open_context(*ctx, *params);
+        open_lane(*ctx, *params);
         return ctx;
     } catch (...) {
         record_failure(ctx, "ctx_create");
@@ -97,9 +43,8 @@ meft_ctx *meft_ctx_create(const meft_ctx_params *params, char *error, int64_t er
 void meft_ctx_destroy(meft_ctx *ctx) {
     if (ctx == nullptr) return;
     while (!enter(ctx)) std::this_thread::yield();  // a call in flight ends first
-    const bool holds_pool = ctx->threads > 1;
+    close_lane(*ctx);
     delete ctx;
-    if (holds_pool) pool_release();
 }
 
 int64_t meft_error_text(meft_ctx *ctx, char *out, int64_t out_bytes) {

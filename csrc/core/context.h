@@ -11,7 +11,8 @@
 
 namespace meft {
 struct KernelTable;
-}
+struct DeviceLane;
+}  // namespace meft
 
 struct meft_ctx {
     std::atomic<bool> busy{false};
@@ -22,4 +23,5 @@ struct meft_ctx {
     int32_t ran_target = MEFT_TARGET_AUTO;  // written by a kernel itself, so tests can see what ran
     const meft::KernelTable *kernels = nullptr;
     meft::Workspace workspace;
+    meft::DeviceLane *device = nullptr;  // of a lane that is a device's
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/guard.h"
 
+#include <algorithm>
 #include <cinttypes>
 #include <cstdarg>
 #include <cstdio>
@@ -48,6 +49,15 @@ meft_status record_failure(meft_ctx *ctx, const char *op) noexcept {
         ctx->error.clear();  // no memory even for the text
         return MEFT_OUT_OF_MEMORY;
     }
+}
+
+int64_t copy_text(std::string_view text, char *out, int64_t out_bytes) {
+    if (out != nullptr && out_bytes > 0) {
+        const size_t count = std::min(text.size(), static_cast<size_t>(out_bytes - 1));
+        std::memcpy(out, text.data(), count);
+        out[count] = '\0';
+    }
+    return static_cast<int64_t>(text.size()) + 1;
 }
 
 void check_count(const char *name, int64_t count) {

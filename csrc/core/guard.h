@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "core/context.h"
 #include "core/mapping.h"
@@ -41,7 +42,8 @@ meft_status record_failure(meft_ctx *ctx, const char *op) noexcept;
 inline bool enter(meft_ctx *ctx) { return !ctx->busy.exchange(true, std::memory_order_acquire); }
 
 // Runs body() as the one call in flight on ctx; op is the name without the meft_ prefix.
-template <class Body> meft_status guarded(meft_ctx *ctx, const char *op, Body &&body) {
+template <class Body>
+meft_status guarded(meft_ctx *ctx, const char *op, Body &&body) {
     if (ctx == nullptr) return MEFT_INVALID;
     if (!enter(ctx)) return MEFT_BUSY;
     Call call(ctx);
@@ -55,10 +57,13 @@ template <class Body> meft_status guarded(meft_ctx *ctx, const char *op, Body &&
     }
 }
 
+// Writes a text NUL-terminated and cut at out_bytes. Returns the bytes the whole text needs, the NUL included.
+int64_t copy_text(std::string_view text, char *out, int64_t out_bytes);
+
 // Argument checks shared by the functions of csrc/api.
-void check_count(const char *name, int64_t count);                         // >= 0
-void check_array(const char *name, const void *data, int64_t count);       // not null unless count is 0
+void check_count(const char *name, int64_t count);                                  // >= 0
+void check_array(const char *name, const void *data, int64_t count);                // not null unless count is 0
 void check_matrix(const char *name, const void *data, int64_t rows, int64_t cols);  // the same for rows x cols
-void check_struct(const char *name, const void *params, uint32_t wanted);  // not null, struct_size == wanted
+void check_struct(const char *name, const void *params, uint32_t wanted);           // not null, struct_size == wanted
 
 }  // namespace meft

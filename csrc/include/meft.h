@@ -2,6 +2,9 @@
  *
  * meft.h: the whole C ABI of libmeft.
  *
+ * libmeft, libmeft_cuda and libmeft_cuda_emulated all export it. A context of a CUDA library is one stream of a device; its
+ * calls return when their work is issued, unless an argument is an array of the host, and work in the order of calls.
+ *
  * Rules, for every function:
  *  - Arguments come in the order context, outputs, inputs, sizes, scalars, params struct.
  *  - A fallible call returns meft_status; its text is on the context until the context's next call
@@ -34,7 +37,7 @@ extern "C" {
 #endif
 
 #define MEFT_ABI_MAJOR 1
-#define MEFT_ABI_MINOR 1
+#define MEFT_ABI_MINOR 2
 
 typedef int32_t meft_status;
 #define MEFT_OK 0
@@ -57,6 +60,9 @@ typedef int32_t meft_status;
 #define MEFT_TARGET_AVX2 2
 #define MEFT_TARGET_AVX512 3
 #define MEFT_TARGET_AVX512_BF16 4
+/* A CUDA device, and the same kernels run by the CPU: the only targets of the CUDA libraries. */
+#define MEFT_TARGET_CUDA 5
+#define MEFT_TARGET_CUDA_EMULATED 6
 
 /* Providers of matrix products. */
 #define MEFT_GEMM_OWN 0
@@ -114,6 +120,48 @@ MEFT_API meft_status meft_map_close(meft_ctx *ctx, int64_t handle);
 /* Copies count_bytes from a mapped file. */
 MEFT_API meft_status meft_map_read(meft_ctx *ctx, uint8_t *out, int64_t handle, int64_t offset_bytes,
                                    int64_t count_bytes);
+
+/* ---- memory of a device --------------------------------------------------------------------- */
+
+/* Where a library has no device, memory is the host's: reserving is MEFT_UNSUPPORTED, copies are plain copies, and
+ * waiting returns at once. */
+
+/* Writes one JSON object, like meft_build_info: the backend; of a device its name, architecture, memory and free bytes,
+ * driver and runtime, libraries found; the bytes held and their peaks by class. */
+MEFT_API int64_t meft_device_facts(meft_ctx *ctx, char *out, int64_t out_bytes);
+/* The peaks become what is held now. */
+MEFT_API meft_status meft_device_reset_peaks(meft_ctx *ctx);
+
+/* address[0]: an address range of `bytes` bytes that stands for memory of the device, uninitialised, 256-byte aligned
+ * there. Arrays within it may be passed wherever a function takes an array, but for those whose elements the function
+ * checks (ids, positions, spans, targets); the host must not touch them: that ends the process with a sentence.
+ * class_name: NUL-terminated, under which the bytes are booked. MEFT_OUT_OF_MEMORY says who asked and who holds what. */
+MEFT_API meft_status meft_device_reserve(meft_ctx *ctx, int64_t *address, int64_t bytes, const uint8_t *class_name);
+/* Waits for the context's work first. */
+MEFT_API meft_status meft_device_release(meft_ctx *ctx, int64_t address);
+
+/* address[0]: host memory that copies reach beside other work. */
+MEFT_API meft_status meft_pinned_reserve(meft_ctx *ctx, int64_t *address, int64_t bytes);
+MEFT_API meft_status meft_pinned_release(meft_ctx *ctx, int64_t address);
+
+/* Each side is an array of the host or of the device. On return it is issued; it is done when one side is memory of the
+ * host that is not pinned. @nonblocking */
+MEFT_API meft_status meft_copy(meft_ctx *ctx, void *to, const void *from, int64_t bytes);
+MEFT_API meft_status meft_zero(meft_ctx *ctx, void *to, int64_t bytes);
+
+/* Returns when all work that the context was given is done. @nonblocking */
+MEFT_API meft_status meft_synchronize(meft_ctx *ctx);
+
+/* Events let lanes and the host wait for each other's work without waiting for all of it. event[0] is never 0 and
+ * belongs to the process. record marks the work that ctx was given so far; recording again moves the mark. */
+MEFT_API meft_status meft_event_create(meft_ctx *ctx, int64_t *event);
+MEFT_API meft_status meft_event_destroy(meft_ctx *ctx, int64_t event);
+MEFT_API meft_status meft_event_record(meft_ctx *ctx, int64_t event);
+/* Work given to ctx from now on waits for the mark; the call itself does not. */
+MEFT_API meft_status meft_event_lane_waits(meft_ctx *ctx, int64_t event);
+/* Returns when the marked work is done. The context only carries the call: another than the one that works.
+ * @nonblocking */
+MEFT_API meft_status meft_event_host_waits(meft_ctx *ctx, int64_t event);
 
 /* ---- weights -------------------------------------------------------------------------------- */
 

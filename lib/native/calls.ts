@@ -43,6 +43,117 @@ export function mapRead(
   );
 }
 
+/** `meft_device_reset_peaks`. */
+export function deviceResetPeaks(lane: NativeContext): void {
+  lane.check("device_reset_peaks", lane.symbols.meft_device_reset_peaks(lane.pointer));
+}
+
+/** `meft_device_reserve`. */
+export function deviceReserve(
+  lane: NativeContext,
+  address: BigInt64Array | null,
+  bytes: number | bigint,
+  className: Uint8Array | null,
+): void {
+  lane.check(
+    "device_reserve",
+    lane.symbols.meft_device_reserve(lane.pointer, address, int64("bytes", bytes), className),
+  );
+}
+
+/** `meft_device_release`. */
+export function deviceRelease(lane: NativeContext, address: number | bigint): void {
+  lane.check("device_release", lane.symbols.meft_device_release(lane.pointer, int64("address", address)));
+}
+
+/** `meft_pinned_reserve`. */
+export function pinnedReserve(
+  lane: NativeContext,
+  address: BigInt64Array | null,
+  bytes: number | bigint,
+): void {
+  lane.check(
+    "pinned_reserve",
+    lane.symbols.meft_pinned_reserve(lane.pointer, address, int64("bytes", bytes)),
+  );
+}
+
+/** `meft_pinned_release`. */
+export function pinnedRelease(lane: NativeContext, address: number | bigint): void {
+  lane.check("pinned_release", lane.symbols.meft_pinned_release(lane.pointer, int64("address", address)));
+}
+
+/** `meft_copy`. */
+export function copy(
+  lane: NativeContext,
+  to: ArrayBufferView | null,
+  from: ArrayBufferView | null,
+  bytes: number | bigint,
+): void {
+  lane.check("copy", lane.symbols.meft_copy(lane.pointer, to, from, int64("bytes", bytes)));
+}
+
+/** `meft_copy` on another thread; settles when it is done. */
+export function copyAsync(
+  lane: NativeContext,
+  to: ArrayBufferView | null,
+  from: ArrayBufferView | null,
+  bytes: number | bigint,
+): Promise<void> {
+  return lane.settle(
+    "copy",
+    () => lane.symbols.meft_copy_async(lane.pointer, to, from, int64("bytes", bytes)),
+  );
+}
+
+/** `meft_zero`. */
+export function zero(lane: NativeContext, to: ArrayBufferView | null, bytes: number | bigint): void {
+  lane.check("zero", lane.symbols.meft_zero(lane.pointer, to, int64("bytes", bytes)));
+}
+
+/** `meft_synchronize`. */
+export function synchronize(lane: NativeContext): void {
+  lane.check("synchronize", lane.symbols.meft_synchronize(lane.pointer));
+}
+
+/** `meft_synchronize` on another thread; settles when it is done. */
+export function synchronizeAsync(lane: NativeContext): Promise<void> {
+  return lane.settle("synchronize", () => lane.symbols.meft_synchronize_async(lane.pointer));
+}
+
+/** `meft_event_create`. */
+export function eventCreate(lane: NativeContext, event: BigInt64Array | null): void {
+  lane.check("event_create", lane.symbols.meft_event_create(lane.pointer, event));
+}
+
+/** `meft_event_destroy`. */
+export function eventDestroy(lane: NativeContext, event: number | bigint): void {
+  lane.check("event_destroy", lane.symbols.meft_event_destroy(lane.pointer, int64("event", event)));
+}
+
+/** `meft_event_record`. */
+export function eventRecord(lane: NativeContext, event: number | bigint): void {
+  lane.check("event_record", lane.symbols.meft_event_record(lane.pointer, int64("event", event)));
+}
+
+/** `meft_event_lane_waits`. */
+export function eventLaneWaits(lane: NativeContext, event: number | bigint): void {
+  lane.check("event_lane_waits", lane.symbols.meft_event_lane_waits(lane.pointer, int64("event", event)));
+}
+
+/** `meft_event_host_waits`. */
+export function eventHostWaits(lane: NativeContext, event: number | bigint): void {
+  lane.check("event_host_waits", lane.symbols.meft_event_host_waits(lane.pointer, int64("event", event)));
+}
+
+/** `meft_event_host_waits` on another thread; settles when it is done. */
+export function eventHostWaitsAsync(lane: NativeContext, event: number | bigint): Promise<void> {
+  return lane.settle(
+    "event_host_waits",
+    () => lane.symbols.meft_event_host_waits_async(lane.pointer, int64("event", event)),
+  );
+}
+
 /** `meft_linear_forward`. */
 export function linearForward(
   lane: NativeContext,

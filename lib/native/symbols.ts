@@ -3,7 +3,7 @@
 /** The symbols of libmeft, each parameter with its C declaration, and the constants of the header. */
 
 export const MEFT_ABI_MAJOR = 1;
-export const MEFT_ABI_MINOR = 1;
+export const MEFT_ABI_MINOR = 2;
 export const MEFT_OK = 0;
 export const MEFT_INVALID = 1;
 export const MEFT_OUT_OF_MEMORY = 2;
@@ -20,6 +20,8 @@ export const MEFT_TARGET_PORTABLE = 1;
 export const MEFT_TARGET_AVX2 = 2;
 export const MEFT_TARGET_AVX512 = 3;
 export const MEFT_TARGET_AVX512_BF16 = 4;
+export const MEFT_TARGET_CUDA = 5;
+export const MEFT_TARGET_CUDA_EMULATED = 6;
 export const MEFT_GEMM_OWN = 0;
 export const MEFT_GEMM_ONEDNN = 1;
 export const MEFT_GATE_RAW = 0;
@@ -97,6 +99,137 @@ export const SYMBOLS = {
       "i64", // int64_t handle
       "i64", // int64_t offset_bytes
       "i64", // int64_t count_bytes
+    ],
+    result: "i32",
+  },
+  meft_device_facts: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // char *out
+      "i64", // int64_t out_bytes
+    ],
+    result: "i64",
+  },
+  meft_device_reset_peaks: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+    ],
+    result: "i32",
+  },
+  meft_device_reserve: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // int64_t *address
+      "i64", // int64_t bytes
+      "buffer", // const uint8_t *class_name
+    ],
+    result: "i32",
+  },
+  meft_device_release: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "i64", // int64_t address
+    ],
+    result: "i32",
+  },
+  meft_pinned_reserve: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // int64_t *address
+      "i64", // int64_t bytes
+    ],
+    result: "i32",
+  },
+  meft_pinned_release: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "i64", // int64_t address
+    ],
+    result: "i32",
+  },
+  meft_copy: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // void *to
+      "buffer", // const void *from
+      "i64", // int64_t bytes
+    ],
+    result: "i32",
+  },
+  meft_copy_async: {
+    name: "meft_copy",
+    nonblocking: true,
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // void *to
+      "buffer", // const void *from
+      "i64", // int64_t bytes
+    ],
+    result: "i32",
+  },
+  meft_zero: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // void *to
+      "i64", // int64_t bytes
+    ],
+    result: "i32",
+  },
+  meft_synchronize: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+    ],
+    result: "i32",
+  },
+  meft_synchronize_async: {
+    name: "meft_synchronize",
+    nonblocking: true,
+    parameters: [
+      "pointer", // meft_ctx *ctx
+    ],
+    result: "i32",
+  },
+  meft_event_create: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // int64_t *event
+    ],
+    result: "i32",
+  },
+  meft_event_destroy: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "i64", // int64_t event
+    ],
+    result: "i32",
+  },
+  meft_event_record: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "i64", // int64_t event
+    ],
+    result: "i32",
+  },
+  meft_event_lane_waits: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "i64", // int64_t event
+    ],
+    result: "i32",
+  },
+  meft_event_host_waits: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "i64", // int64_t event
+    ],
+    result: "i32",
+  },
+  meft_event_host_waits_async: {
+    name: "meft_event_host_waits",
+    nonblocking: true,
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "i64", // int64_t event
     ],
     result: "i32",
   },

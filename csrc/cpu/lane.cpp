@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lanes of libmeft: threads of the one pool, and the kernels of an instruction set.
+#include "core/lane.h"
+
+#include <cstring>
+
+#include "core/guard.h"
+#include "core/pool.h"
+#include "cpu/kernel_table.h"
+#include "cpu/onednn.h"
+
+namespace meft {
+
+namespace {
+
+constexpr int32_t kMostThreads = 4096;
+
+std::string target_list(bool (*wanted)(int32_t)) {
+    std::string list;
+    for (int32_t target = MEFT_TARGET_PORTABLE; target <= MEFT_TARGET_AVX512_BF16; ++target) {
+        if (!wanted(target)) continue;
+        if (!list.empty()) list += ",";
+        list += std::string("\"") + target_name(target) + "\"";
+    }
+    return "[" + list + "]";
+}
+
+[[noreturn]] void fail_no_device() {
+    fail(MEFT_UNSUPPORTED, "this library has no device: its memory is the host's own");
+}
+
+}  // namespace
+
+void open_lane(meft_ctx &ctx, const meft_ctx_params &params) {
+    ctx.kernels = kernel_table(params.target);
+    if (ctx.kernels == nullptr) {
+        fail(MEFT_UNSUPPORTED, "target %s is not in this build or not on this machine", target_name(params.target));
+    }
+    if (params.threads < 0 || params.threads > kMostThreads) {
+        fail(MEFT_INVALID, "threads is %d, expected 0 (all cores) to %d", params.threads, kMostThreads);
+    }
+    ctx.target = ctx.kernels->target;
+    if (params.gemm != MEFT_GEMM_OWN && params.gemm != MEFT_GEMM_ONEDNN) {
+        fail(MEFT_INVALID, "gemm is %d, expected MEFT_GEMM_OWN or MEFT_GEMM_ONEDNN", params.gemm);
+    }
+    if (params.gemm == MEFT_GEMM_ONEDNN && onednn_missing() != nullptr) {
+        fail(MEFT_UNSUPPORTED,
+             "matrix products by oneDNN are not available (%s): install the package libdnnl-dev and build again",
+             onednn_missing());
+    }
+    ctx.gemm = params.gemm;
+    const int32_t threads = params.threads > 0 ? params.threads : usable_cores();
+    if (threads > 1) pool_acquire(threads);  // last: what it takes, close_lane gives back
+    ctx.threads = threads;
+}
+
+void close_lane(meft_ctx &ctx) noexcept {
+    if (ctx.threads > 1) pool_release();
+}
+
+std::string build_facts() {
+    return "\"backend\":\"cpu\",\"machineTargets\":" +
+           target_list([](int32_t target) { return kernel_table(target) != nullptr; }) +
+           ",\"compiledTargets\":" + target_list(target_compiled) + ",\"gemm\":[\"own\"" +
+           (onednn_missing() == nullptr ? ",\"onednn\"" : "") + "]";
+}
+
+std::string device_facts_text(meft_ctx &) { return "{\"backend\":\"cpu\",\"ledger\":{}}"; }
+void *device_reserve(meft_ctx &, int64_t, const char *) { fail_no_device(); }
+void device_release(meft_ctx &, void *) { fail_no_device(); }
+void *pinned_reserve(meft_ctx &, int64_t) { fail_no_device(); }
+void pinned_release(meft_ctx &, void *) { fail_no_device(); }
+
+// Host memory is at once the device's: calls are done when they return.
+void copy_bytes(meft_ctx &, void *to, const void *from, int64_t bytes) {
+    if (bytes > 0) std::memmove(to, from, size_t(bytes));
+}
+void zero_bytes(meft_ctx &, void *to, int64_t bytes) {
+    if (bytes > 0) std::memset(to, 0, size_t(bytes));
+}
+void wait_for_lane(meft_ctx &) {}
+int64_t event_create() { return 1; }
+void event_destroy(int64_t) {}
+void event_record(meft_ctx &, int64_t) {}
+void event_lane_waits(meft_ctx &, int64_t) {}
+void event_host_waits(int64_t) {}
+void reset_device_peaks() {}
+
+}  // namespace meft

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a context holds besides the common part when its lane is a device: one stream, in whose order all its work runs.
+#pragma once
+
+#include <vector>
+
+#include "core/context.h"
+#include "cuda/runtime/runtime.h"
+
+namespace meft {
+
+struct DeviceLane {
+    cudaStream_t stream = nullptr;
+    void *product_handle = nullptr;  // of the library of matrix products, made when first asked
+    void *product_workspace = nullptr;
+};
+
+namespace cuda {
+
+inline cudaStream_t stream_of(const meft_ctx &lane) { return lane.device->stream; }
+
+// Targets of this library.
+constexpr int32_t kTarget =
+#if defined(__CUDACC__) || defined(MEFT_CUDA_DEVICE)
+    MEFT_TARGET_CUDA;
+#else
+    MEFT_TARGET_CUDA_EMULATED;
+#endif
+
+}  // namespace cuda
+}  // namespace meft
