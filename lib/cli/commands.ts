@@ -6,7 +6,8 @@ import { GENERATE } from "./generate_command.ts";
 import { MERGE } from "./merge_command.ts";
 import { PREVIEW } from "./preview_command.ts";
 import type { CommandSpec } from "./program.ts";
+import { REPORT } from "./report_command.ts";
 import { TRAIN } from "./train_command.ts";
 
 /** All commands, in the order of the README. */
-export const COMMANDS: readonly CommandSpec[] = [TRAIN, EVALUATE, GENERATE, PREVIEW, MERGE, DOCTOR];
+export const COMMANDS: readonly CommandSpec[] = [TRAIN, EVALUATE, GENERATE, PREVIEW, MERGE, REPORT, DOCTOR];

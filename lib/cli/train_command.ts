@@ -15,6 +15,7 @@ import { dataOptions, dataPaths, dataSummary } from "./data_flags.ts";
 import { measureDemo, reportDemo, withDemoValues } from "./demo.ts";
 import type { FlagValues } from "./flags.ts";
 import { memoryProblem, peakHostBytes } from "./host_memory.ts";
+import { openLiveReport } from "./live_report.ts";
 import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 import { openModelOf } from "./session.ts";
@@ -85,6 +86,7 @@ function describeAccount(run: Run, account: TrainingAccount): string {
     ["time", `${formatSeconds(account.seconds)}, ${formatCount(account.tokensPerSecond)} tokens/s`],
     ["peak memory", formatBytes(peakHostBytes())],
     ["adapter", account.adapter ?? `none yet: continue with --resume --out ${run.settings.out}`],
+    ["report", join(run.settings.out ?? "", "report.html")],
   ]);
 }
 
@@ -132,14 +134,13 @@ async function run(given: FlagValues, output: Output): Promise<number> {
     return EXIT.done;
   }
   if (tooLarge !== null) throw new UserError(tooLarge);
+  const examples = { model, run: planned, data: evalData ?? data, values, output };
+  await using report = await openLiveReport(out, examples);
   const before = isDemo ? await measureDemo(model, null, output) : null;
-  const account = await trainWithProgress(
-    planned,
-    data,
-    { resume: values.resume === true, evalData },
-    output,
-  );
+  const options = { resume: values.resume === true, evalData, afterStep: report.afterStep };
+  const account = await trainWithProgress(planned, data, options, output);
   const after = before && !account.interrupted ? await measureDemo(model, planned.adapter, output) : null;
+  await report.finish(account.interrupted ? null : planned.adapter);
   const demo = before && after ? reportDemo(before, after, output) : null;
   output.line(`\n${describeAccount(planned, account)}`);
   output.result(resultOf(planned, account, demo));
@@ -154,7 +155,8 @@ export const TRAIN: CommandSpec = {
     "deno task train",
     "deno task train --model checkpoints/llama --data facts.jsonl --out runs/facts",
     "deno task train --model checkpoints/llama --data facts.jsonl --neurons 8192 --top-k 32 --steps 500 --dry-run",
-    "deno task train --config run.json --resume --out runs/facts",
+    "deno task train --model checkpoints/llama --data facts.jsonl --out runs/facts --watch",
+    "deno task train --config flags.json --resume --out runs/facts",
   ],
   flags: TRAIN_FLAGS,
   run,

@@ -4,6 +4,7 @@ import { DATA_FLAGS } from "./data_flags.ts";
 import { METHOD_NAMES } from "../methods/registry.ts";
 import { LINEAR_SITES } from "../models/sites.ts";
 import type { Flag } from "./flags.ts";
+import { REPORT_FLAGS } from "./live_report.ts";
 import { MODEL_FLAGS } from "./model_flags.ts";
 
 const SPARSE = ["sparse"] as const;
@@ -233,4 +234,5 @@ export const TRAIN_FLAGS: readonly Flag[] = [
   ...METHOD_FLAGS,
   ...OPTIMIZER_FLAGS,
   ...RUN_FLAGS,
+  ...REPORT_FLAGS,
 ];

@@ -30,7 +30,12 @@ function progressNote(event: TrainEvent): string {
 export async function trainWithProgress(
   run: Run,
   data: Dataset,
-  options: { readonly resume: boolean; readonly evalData: Dataset | null },
+  options: {
+    readonly resume: boolean;
+    readonly evalData: Dataset | null;
+    /** Awaited after every step, before the next. */
+    readonly afterStep: (event: TrainEvent) => Promise<void>;
+  },
   output: Output,
 ): Promise<TrainingAccount> {
   using interrupt = listenForInterrupt(() =>
@@ -68,5 +73,6 @@ export async function trainWithProgress(
     [lossLast, evalLoss] = [value.loss, value.evalLoss ?? evalLoss];
     progress.update(value.step, progressNote(value));
     if (value.checkpoint !== null) progress.line(`saved ${value.checkpoint}`);
+    await options.afterStep(value);
   }
 }

@@ -2,7 +2,8 @@
 /** Charts as SVG text, drawn without a browser. Kept out of `mod.ts`: a plotting library is no part of training. */
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
-import { createDisplay, type Display, escapeHtml } from "./display.ts";
+import { createDisplay, type Display } from "./display.ts";
+import { escapeHtml } from "./escape_html.ts";
 import { seriesColor } from "./palette.ts";
 
 /** A point; one that is not finite leaves a gap. */
@@ -152,7 +153,7 @@ export function thinPoints(points: readonly Point[]): Point[] {
 }
 
 /** What a plot needs of a browser. */
-type DomWindow = Pick<Plot.PlotOptions, "document">;
+type DomWindow = { readonly document: NonNullable<Plot.PlotOptions["document"]> };
 
 /** An SVG with its height in pixels. */
 interface Panel {

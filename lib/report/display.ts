@@ -3,6 +3,7 @@
 import type { Dataset } from "../data/dataset.ts";
 import { formatPreview, previewExamples, type PreviewToken } from "../data/preview.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
+import { escapeHtml } from "./escape_html.ts";
 import { memoryRows } from "./memory.ts";
 import { formatTable } from "./table.ts";
 
@@ -66,12 +67,4 @@ export function tokenView(data: Dataset, model: { readonly tokenizer: Tokenizer 
 function tokenHtml({ text, id, loss }: PreviewToken): string {
   const shown = escapeHtml(text).replaceAll("\n", "↵").replaceAll(" ", "␣");
   return `<code title="${id}" style="${loss ? TARGET_STYLE : CONTEXT_STYLE}">${shown}</code>`;
-}
-
-/** Text as HTML shows it: no tag, no entity. */
-export function escapeHtml(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll(
-    '"',
-    "&quot;",
-  );
 }

@@ -5,7 +5,7 @@
  */
 import type { Chart } from "./chart.ts";
 import { PAGE_SCRIPT, PAGE_STYLE } from "./html_page_assets.ts";
-import { escapeHtml } from "./display.ts";
+import { escapeHtml } from "./escape_html.ts";
 import { SERIES_COLORS } from "./palette.ts";
 import { looksNumeric } from "./table.ts";
 

@@ -69,9 +69,10 @@ export const PAGE_SCRIPT = `
   document.body.append(tip);
   const number = (value) => Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(6)));
   addEventListener("pointermove", (event) => {
-    const panel = event.target instanceof Element ? event.target.closest("svg[data-series]") : null;
+    const drawing = event.target instanceof Element ? event.target.closest("figure svg") : null;
+    const panel = drawing?.closest("figure").querySelector("svg[data-series]");
     tip.style.display = "none";
-    if (panel === null) return;
+    if (!panel) return;
     const matrix = panel.getScreenCTM();
     if (matrix === null) return;
     const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix.inverse());

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/** `report.html` of a run folder: written at the end of a run, and now and then while it goes on. */
-import { join } from "node:path";
+/** `report.html` of a run folder: written from what the folder holds, once, or again and again while the run goes on. */
+import { basename, join, resolve } from "node:path";
 import { writeTextAtomically } from "../tensor/atomic_file.ts";
-import { renderPage } from "./html_page.ts";
+import { pageBody, wrapBody } from "./html_page.ts";
+import { startPageServer } from "./page_server.ts";
 import { runPage } from "./run_page.ts";
 import { readRunRecord } from "./run_record.ts";
+
+/** Between looks at a run that goes on. */
+const LOOK_MS = 250;
+/** Share of one core's time that a page which is watched may take. */
+const TIME_SHARE = 0.1;
 
 /**
  * Writes the report of a run, from what its folder holds. Readers see the old page or the new one, never half of one.
@@ -13,35 +19,84 @@ import { readRunRecord } from "./run_record.ts";
  * @throws {UserError} When the folder holds no run, or cannot be written
  */
 export async function writeRunReport(folder: string): Promise<string> {
-  const path = join(folder, "report.html");
-  await writeTextAtomically(path, renderPage(runPage(await readRunRecord(folder))));
-  return path;
+  await writePage(folder);
+  return pagePath(folder);
 }
 
-/** Keeps a report fresh while its run goes on. */
-export interface ReportRefresh {
-  /** Writes the report anew if it is due: often enough to watch, seldom enough to cost little. */
-  afterStep(): Promise<void>;
+/**
+ * Writes the report and serves it on 127.0.0.1, both anew whenever the run has logged more.
+ *
+ * @param port 0 for any that is free     @param onServing Told the address
+ * @param signal When it fires, the page is written and sent a last time, and the serving ends
+ * @throws {UserError} When the port cannot be had, or the folder not be written
+ */
+export async function serveRunReport(
+  folder: string,
+  port: number,
+  onServing: (url: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const server = startPageServer(titleOf(folder), port);
+  onServing(server.url);
+  let shown = "";
+  let dueMs = 0;
+  try {
+    for (;;) {
+      const last = signal.aborted;
+      const state = folderState(folder);
+      if (state !== null && state !== shown && (last || performance.now() >= dueMs)) {
+        const startMs = performance.now();
+        server.show(await writePage(folder));
+        shown = state;
+        dueMs = startMs + (performance.now() - startMs) / TIME_SHARE;
+      }
+      if (last) return;
+      await pause(LOOK_MS, signal);
+    }
+  } finally {
+    await server.end();
+  }
 }
 
-/** Share of a run's time that its report may take. */
-const TIME_SHARE = 0.02;
-/** Nobody reads faster, in milliseconds. */
-const SHORTEST_INTERVAL_MS = 2000;
+function pagePath(folder: string): string {
+  return join(folder, "report.html");
+}
 
-/** @param now A clock in milliseconds */
-export function createReportRefresh(
-  write: () => Promise<unknown>,
-  now: () => number = () => performance.now(),
-): ReportRefresh {
-  let dueMs = now() + SHORTEST_INTERVAL_MS;
-  return {
-    async afterStep() {
-      const startMs = now();
-      if (startMs < dueMs) return;
-      await write();
-      const endMs = now();
-      dueMs = endMs + Math.max(SHORTEST_INTERVAL_MS, (endMs - startMs) / TIME_SHARE);
-    },
-  };
+function titleOf(folder: string): string {
+  return basename(resolve(folder));
+}
+
+/** Returns the page's body. */
+async function writePage(folder: string): Promise<string> {
+  const page = runPage(await readRunRecord(folder));
+  const body = pageBody(page);
+  await writeTextAtomically(pagePath(folder), wrapBody(page.title, body, false));
+  return body;
+}
+
+/** Changes when the run has written more; null while there is no run yet. */
+function folderState(folder: string): string | null {
+  const states = ["run.json", "metrics.jsonl", "examples.json"].map((name) => {
+    try {
+      const { mtime, size } = Deno.statSync(join(folder, name));
+      return `${mtime?.getTime()} ${size}`;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return null;
+      throw error;
+    }
+  });
+  return states[0] === null ? null : states.join(" ");
+}
+
+/** Ends early when the signal fires. */
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    signal.addEventListener("abort", end);
+  });
 }

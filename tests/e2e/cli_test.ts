@@ -50,7 +50,14 @@ Deno.test("train writes its run folder, and evaluate and generate use the adapte
     strictEqual(result.steps, 40);
     strictEqual(result.out, out);
 
-    deepStrictEqual(names(out), ["adapter", "checkpoints", "metrics.jsonl", "run.json"]);
+    deepStrictEqual(names(out), [
+      "adapter",
+      "checkpoints",
+      "examples.json",
+      "metrics.jsonl",
+      "report.html",
+      "run.json",
+    ]);
     deepStrictEqual(names(`${out}/checkpoints`), ["step-000020", "step-000040"]);
     deepStrictEqual(names(`${out}/adapter`), ["adapter_config.json", "adapter_model.safetensors"]);
     strictEqual(JSON.parse(Deno.readTextFileSync(`${out}/adapter/adapter_config.json`)).peft_type, "MEFT");

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The report of a run while it goes on: answers before and after, a fresh page now and then, and who watches it. */
+import { refreshReport, serveReport } from "../report/report_child.ts";
+import { writeExamples } from "../report/run_record.ts";
+import { type EventLog, openEventLog } from "../report/tensorboard/event_log.ts";
+import type { TrainEvent } from "../train/loop.ts";
+import type { AdapterParams } from "../adapters/adapter.ts";
+import type { Flag } from "./flags.ts";
+import type { Output } from "./output.ts";
+import { answersAfter, answersBefore, type ExampleSession } from "./run_examples.ts";
+
+/** Flags of `train` and `report` that say how a page is watched. */
+export const WATCH_FLAGS: readonly Flag[] = [
+  { name: "watch", kind: "switch", help: "serve report.html on 127.0.0.1 while the run goes on" },
+  {
+    name: "watch-port",
+    kind: "integer",
+    min: 0,
+    max: 65535,
+    help: "port of --watch; 0 takes any that is free",
+    defaultText: "0",
+  },
+];
+
+/** Flags of `train` about its report. */
+export const REPORT_FLAGS: readonly Flag[] = [
+  ...WATCH_FLAGS,
+  {
+    name: "examples",
+    kind: "integer",
+    min: 0,
+    help: "questions that the report shows, answered before and after; 0 for none",
+    defaultText: "4",
+  },
+  { name: "tensorboard", kind: "switch", help: "also write the metrics as a TensorBoard event file" },
+];
+
+/** The report of a run under way. Disposing it without `finish` writes the page without answers after training. */
+export interface LiveReport extends AsyncDisposable {
+  /** After a step: writes what is due. */
+  afterStep(event: TrainEvent): Promise<void>;
+  /** Asks the questions again and writes the page a last time. */
+  finish(adapter: AdapterParams | null): Promise<void>;
+}
+
+/** Asks the questions before training, and starts serving. The run's folder is left alone until its first step ended. */
+export async function openLiveReport(out: string, session: ExampleSession): Promise<LiveReport> {
+  const { values, output } = session;
+  const child = values.watch === true
+    ? await serveReport(out, (values["watch-port"] ?? 0) as number)
+    : refreshReport(out);
+  if (child.url !== null) output.line(`watch the run at ${child.url}\n`);
+  const attempt = sayFailure(output);
+  let finished = false;
+  let started = false;
+  await using opening = new AsyncDisposableStack();
+  opening.defer(async () => {
+    // A run that failed or was interrupted has a page too, unless it never got to a step.
+    if (!finished && (started || child.url !== null)) await attempt(() => child.finish());
+  });
+  const examples = await answersBefore(out, session);
+  let events: EventLog | null = null;
+  const owned = opening.move();
+  return {
+    async afterStep(event) {
+      if (!started) {
+        started = true;
+        await attempt(() => writeExamples(out, examples));
+        if (values.tensorboard === true) events = owned.use(await openEventLog(out));
+      } else events?.append({ ...event, time: Date.now() / 1000 });
+      child.refresh();
+    },
+    async finish(adapter) {
+      if (started && adapter) {
+        await attempt(async () => writeExamples(out, await answersAfter(examples, adapter, session)));
+      }
+      finished = true;
+      await attempt(() => child.finish());
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+/** A report that cannot be written is no reason to end a run, nor to call it failed: it is said. */
+function sayFailure(output: Output): (write: () => Promise<unknown>) => Promise<void> {
+  return async (write) => {
+    try {
+      await write();
+    } catch (error) {
+      output.line(`The report could not be written: ${(error as Error).message}`);
+    }
+  };
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+/** `deno task report`: the report of a run that has ended or goes on elsewhere, and its metrics for TensorBoard. */
+import { join } from "node:path";
+import { throwIfAny } from "../core/errors.ts";
+import { readRunRecord } from "../report/run_record.ts";
+import { formatTable } from "../report/table.ts";
+import { writeEventFile } from "../report/tensorboard/event_log.ts";
+import type { FlagValues } from "./flags.ts";
+import { listenForInterrupt } from "./interrupt.ts";
+import { WATCH_FLAGS } from "./live_report.ts";
+import type { Output } from "./output.ts";
+import { type CommandSpec, EXIT } from "./program.ts";
+
+async function run(values: FlagValues, output: Output): Promise<number> {
+  throwIfAny("The command line of report", [
+    ...(values.run === undefined ? ["--run is needed: the run folder"] : []),
+    ...(values["watch-port"] !== undefined && values.watch !== true ? ["--watch-port needs --watch"] : []),
+  ]);
+  const folder = values.run as string;
+  const { metrics } = await readRunRecord(folder);
+  // Loaded here: a plotting library is no part of the other commands.
+  const { serveRunReport, writeRunReport } = await import("../report/run_report.ts");
+  const report = await writeRunReport(folder);
+  const events = values.tensorboard === true ? await writeEventFile(folder) : null;
+  output.line(formatTable([
+    ["report", ""],
+    ["steps", String(metrics.at(-1)?.step ?? 0)],
+    ["page", report],
+    ...(events === null ? [] : [["TensorBoard", `tensorboard --logdir ${join(folder, "tensorboard")}`]]),
+  ]));
+  output.result({ run: folder, steps: metrics.at(-1)?.step ?? 0, report, tensorboard: events });
+  if (values.watch === true) {
+    using interrupt = listenForInterrupt(() => {});
+    const port = (values["watch-port"] ?? 0) as number;
+    // Ctrl-C is how this ends, so it is no failure.
+    await serveRunReport(folder, port, (url) => output.line(`watch the run at ${url}`), interrupt.signal);
+  }
+  return EXIT.done;
+}
+
+/** The command. */
+export const REPORT: CommandSpec = {
+  name: "report",
+  summary:
+    "Writes a run's report.html anew, serves it while the run goes on elsewhere, converts its metrics for TensorBoard.",
+  examples: [
+    "deno task report --run runs/facts",
+    "deno task report --run runs/facts --watch",
+    "deno task report --run runs/facts --tensorboard && tensorboard --logdir runs/facts/tensorboard",
+  ],
+  flags: [
+    { name: "run", kind: "text", help: "run folder" },
+    ...WATCH_FLAGS,
+    { name: "tensorboard", kind: "switch", help: "write the metrics as a TensorBoard event file" },
+  ],
+  run,
+};

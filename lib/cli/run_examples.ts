@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The questions of a run's report, asked before the first step and after the last. */
+import type { AdapterParams } from "../adapters/adapter.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { stopIds } from "../data/examples.ts";
+import { answerQuestions, type SampleQuestion, sampleQuestions } from "../evaluate/sample_answers.ts";
+import { type Example, readExamples } from "../report/run_record.ts";
+import { loadAdapter } from "../train/adapters.ts";
+import type { OpenModel } from "../train/open_model.ts";
+import type { Run } from "../train/plan.ts";
+import type { FlagValues } from "./flags.ts";
+import type { Output } from "./output.ts";
+
+const ANSWER_TOKENS = 32;
+
+/** What is asked of whom. */
+export interface ExampleSession {
+  readonly model: OpenModel;
+  readonly run: Run;
+  /** Where the questions come from: the evaluation data, or the training data when there is none. */
+  readonly data: Dataset;
+  readonly values: FlagValues;
+  readonly output: Output;
+}
+
+/** A resumed run keeps the answers that were given before its first step. */
+export async function answersBefore(
+  out: string,
+  session: ExampleSession,
+): Promise<readonly Example[]> {
+  const { model, run, values } = session;
+  const earlier = values.resume === true ? await readExamples(out) : [];
+  if (earlier.length > 0) return earlier;
+  const questions = questionsOf(session);
+  const start = run.start ? await loadAdapter(model, run.start.folder) : null;
+  const answers = await ask(questions, start, session, "before");
+  start?.release();
+  return questions.map(({ prompt, expected }, i) => ({
+    prompt,
+    expected: [expected],
+    before: answers[i] as string,
+    after: null,
+  }));
+}
+
+/** The examples with the answers of the trained model. */
+export async function answersAfter(
+  examples: readonly Example[],
+  adapter: AdapterParams,
+  session: ExampleSession,
+): Promise<Example[]> {
+  const questions = questionsOf(session);
+  const answers = await ask(questions, adapter, session, "after");
+  const byPrompt = new Map(questions.map(({ prompt }, i) => [prompt, answers[i] as string]));
+  return examples.map((example) => ({ ...example, after: byPrompt.get(example.prompt) ?? null }));
+}
+
+function questionsOf({ model, data, values }: ExampleSession): SampleQuestion[] {
+  return sampleQuestions(data, model.tokenizer, (values.examples ?? 4) as number);
+}
+
+async function ask(
+  questions: readonly SampleQuestion[],
+  adapter: AdapterParams | null,
+  { model: base, values, output }: ExampleSession,
+  moment: "before" | "after",
+): Promise<string[]> {
+  if (questions.length === 0) return [];
+  output.line(`asking ${questions.length} questions for the report ${moment} training`);
+  const { tokenizer } = base;
+  const { model, hooks } = adapter?.attach(base.kernels) ?? { model: base, hooks: {} };
+  const chatTemplate = (values["chat-template"] ?? "auto") as "auto" | "off";
+  return await answerQuestions(model, tokenizer, questions, {
+    hooks,
+    maxNewTokens: ANSWER_TOKENS,
+    sequences: questions.length,
+    stopIds: stopIds(tokenizer, model.config.eosTokenIds, { chatTemplate }),
+  });
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * TensorBoard's event files, byte by byte: records of `Event` messages with numbers in them. (Own code: a library
+ * of protocol buffers would need generated code, and itself at run time, for the five fields that are written here.)
+ *
+ * A record is: length (u64), masked CRC-32C of the length (u32), the message, masked CRC-32C of the message (u32), all
+ * little-endian. The fields are those of tensorflow/core/util/event.proto and tensorflow/core/framework/summary.proto.
+ */
+
+/** A number under a name. */
+export interface Scalar {
+  readonly tag: string;
+  readonly value: number;
+}
+
+/** What stands first in every event file. */
+export function versionRecord(seconds: number): Uint8Array {
+  return record([...double(1, seconds), ...lengthDelimited(3, encoder.encode("brain.Event:2"))]);
+}
+
+/**
+ * The numbers of one step.
+ *
+ * @param seconds Since 1970     @param step A whole number from 0
+ */
+export function scalarRecord(seconds: number, step: number, scalars: readonly Scalar[]): Uint8Array {
+  const summary = scalars.flatMap(({ tag, value }) =>
+    lengthDelimited(1, [...lengthDelimited(1, encoder.encode(tag)), ...float(2, value)])
+  );
+  return record([...double(1, seconds), ...varint(2, step), ...lengthDelimited(5, summary)]);
+}
+
+const encoder = new TextEncoder();
+
+/** CRC-32C (Castagnoli, reflected polynomial 0x82f63b78) of bytes. */
+export function crc32c(bytes: Iterable<number>): number {
+  let crc = 0xffffffff;
+  for (const byte of bytes) crc = (CRC_TABLE[(crc ^ byte) & 0xff] as number) ^ (crc >>> 8);
+  return (crc ^ 0xffffffff) >>> 0;
+}
+
+const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte;
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
+  return crc;
+});
+
+/** Rotated and shifted, because a CRC of bytes that hold their own CRC says little. */
+function maskedCrc(bytes: Uint8Array): number {
+  const crc = crc32c(bytes);
+  return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
+}
+
+function record(message: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(8 + 4 + message.length + 4);
+  const view = new DataView(bytes.buffer);
+  view.setBigUint64(0, BigInt(message.length), true);
+  view.setUint32(8, maskedCrc(bytes.subarray(0, 8)), true);
+  bytes.set(message, 12);
+  view.setUint32(12 + message.length, maskedCrc(bytes.subarray(12, 12 + message.length)), true);
+  return bytes;
+}
+
+/** A field's number and wire type: 0 varint, 1 eight bytes, 2 length-delimited, 5 four bytes. */
+function key(field: number, wireType: 0 | 1 | 2 | 5): number[] {
+  return base128(field << 3 | wireType);
+}
+
+/** Seven bits a byte, the lowest first. Division, because steps may not fit into 32 bits. */
+function base128(value: number): number[] {
+  const bytes: number[] = [];
+  let rest = value;
+  for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push(rest % 128 | 128);
+  return [...bytes, rest];
+}
+
+function varint(field: number, value: number): number[] {
+  return [...key(field, 0), ...base128(value)];
+}
+
+function lengthDelimited(field: number, bytes: ArrayLike<number>): number[] {
+  return [...key(field, 2), ...base128(bytes.length), ...Array.from(bytes)];
+}
+
+function double(field: number, value: number): number[] {
+  return [...key(field, 1), ...new Uint8Array(new Float64Array([value]).buffer)];
+}
+
+function float(field: number, value: number): number[] {
+  return [...key(field, 5), ...new Uint8Array(new Float32Array([value]).buffer)];
+}
