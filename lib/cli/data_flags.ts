@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Flags that say what data is read and how, shared by the commands that read some. */
-import { countBadRows, type LoadDataOptions } from "../data/load_data.ts";
+import { countBadRows } from "../data/load_data.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { formatCount } from "../report/format.ts";
+import { dataOptionsOf } from "../train/settings.ts";
+import { settingsOf } from "./flag_settings.ts";
 import type { Flag, FlagValues } from "./flags.ts";
 import { DEMO } from "./session.ts";
 
@@ -45,13 +47,8 @@ export function dataPaths(values: FlagValues): readonly string[] {
 }
 
 /** How they are read. */
-export function dataOptions(values: FlagValues): LoadDataOptions {
-  return {
-    seqLen: (values["seq-len"] ?? 256) as number,
-    lossOn: (values["loss-on"] ?? "completion") as "completion" | "all",
-    chatTemplate: (values["chat-template"] ?? "auto") as "auto" | "off",
-    badRows: (values["bad-rows"] ?? "stop") as "stop" | "skip",
-  };
+export function dataOptions(values: FlagValues): ReturnType<typeof dataOptionsOf> {
+  return dataOptionsOf(settingsOf(values));
 }
 
 /** A data set's account as table rows: what was read, used, left out and cut. */

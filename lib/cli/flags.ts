@@ -6,8 +6,8 @@
 import { type Command, Option } from "commander";
 import { nearestName } from "../core/suggestion.ts";
 
-/** What a flag's value is. */
-export type FlagKind = "text" | "texts" | "integer" | "number" | "switch";
+/** What a flag's value is; `values` are texts, or whatever JSON a config file has, as its text. */
+export type FlagKind = "text" | "texts" | "integer" | "number" | "switch" | "values";
 
 /** One flag. */
 export interface Flag {
@@ -30,7 +30,7 @@ export interface Flag {
 export type FlagValues = Readonly<Record<string, string | readonly string[] | number | boolean>>;
 
 /** `top-k` as `topK`. */
-function camelCase(name: string): string {
+export function camelCase(name: string): string {
   return name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
 }
 
@@ -38,8 +38,8 @@ function camelCase(name: string): string {
 function placeholder(flag: Flag): string {
   if (flag.kind === "switch") return "";
   const what = flag.choices?.join("|") ??
-    { text: "text", texts: "text", integer: "number", number: "number" }[flag.kind];
-  return ` <${what}${flag.kind === "texts" ? "..." : ""}>`;
+    { text: "text", texts: "text", integer: "number", number: "number", values: "text" }[flag.kind];
+  return ` <${what}${flag.kind === "texts" || flag.kind === "values" ? "..." : ""}>`;
 }
 
 /** Adds the flags to a command, for its help and its parser. Values arrive as text and are checked by {@linkcode readFlags}. */
@@ -83,7 +83,13 @@ function readText(flag: Flag, label: string, raw: unknown, problems: string[]): 
   return raw;
 }
 
-function readValue(flag: Flag, label: string, raw: unknown, problems: string[]): FlagValues[string] | null {
+/** A raw value as its flag has it; null, with a problem, when it cannot be that. @mutates problems */
+export function readValue(
+  flag: Flag,
+  label: string,
+  raw: unknown,
+  problems: string[],
+): FlagValues[string] | null {
   switch (flag.kind) {
     case "switch":
       if (typeof raw === "boolean") return raw;
@@ -94,6 +100,8 @@ function readValue(flag: Flag, label: string, raw: unknown, problems: string[]):
       return readNumber(flag, label, raw, problems);
     case "text":
       return readText(flag, label, raw, problems);
+    case "values":
+      return [raw].flat().map((item) => typeof item === "string" ? item : JSON.stringify(item));
     case "texts": {
       // Choices hold no commas, so that several may be joined by them.
       const split = (item: unknown): unknown[] =>

@@ -11,8 +11,10 @@ import { formatTable } from "../report/table.ts";
 import { openAdapter } from "../train/adapters.ts";
 import type { OpenModel } from "../train/open_model.ts";
 import { plan, type Run } from "../train/plan.ts";
+import { methodName } from "../train/settings.ts";
 import { dataOptions, dataPaths, dataSummary } from "./data_flags.ts";
 import { measureDemo, reportDemo, withDemoValues } from "./demo.ts";
+import { settingsOf } from "./flag_settings.ts";
 import type { FlagValues } from "./flags.ts";
 import { memoryProblem, peakHostBytes } from "./host_memory.ts";
 import { openLiveReport } from "./live_report.ts";
@@ -20,13 +22,13 @@ import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 import { openModelOf } from "./session.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
-import { methodName, readRunOptions, refuseForeignFlags, refuseSettledFlags } from "./train_options.ts";
+import { readRunOptions, refuseForeignFlags, refuseSettledFlags } from "./train_options.ts";
 import { type TrainingAccount, trainWithProgress } from "./training.ts";
 
 /** What only shows when flags are seen together. */
 function checkTogether(values: FlagValues, start: SavedAdapter | null): void {
   const problems: string[] = [];
-  refuseForeignFlags(values, methodName(values, start), problems);
+  refuseForeignFlags(values, methodName(settingsOf(values), start), problems);
   refuseSettledFlags(values, problems);
   if (values.model !== undefined && values.data === undefined) problems.push("--model needs --data");
   if (values.data !== undefined && values.model === undefined) problems.push("--data needs --model");
@@ -122,7 +124,7 @@ async function run(given: FlagValues, output: Output): Promise<number> {
   using model = await openModelOf(values);
   const data = await loadData(dataPaths(values), model.tokenizer, dataOptions(values));
   const evalData = await loadEvalData(values, model);
-  const out = (values.out ?? defaultOut(isDemo ? "demo" : methodName(values, start))) as string;
+  const out = (values.out ?? defaultOut(isDemo ? "demo" : methodName(settingsOf(values), start))) as string;
   const planned = plan(model, readRunOptions(values, start, out));
   const notice = start && otherBaseNotice(start, planned.base);
   if (notice) output.line(`${notice}\n`);

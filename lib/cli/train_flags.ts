@@ -3,13 +3,16 @@
 import { DATA_FLAGS } from "./data_flags.ts";
 import { METHOD_NAMES } from "../methods/registry.ts";
 import { LINEAR_SITES } from "../models/sites.ts";
+import { methodsOf } from "../train/settings.ts";
 import type { Flag } from "./flags.ts";
 import { REPORT_FLAGS } from "./live_report.ts";
 import { MODEL_FLAGS } from "./model_flags.ts";
 
-const SPARSE = ["sparse"] as const;
-const NEURONS = ["sparse", "parallel"] as const;
-const LORA = ["lora"] as const;
+/** Methods that a flag makes sense for; absent: all. */
+function forMethods(setting: string): { readonly methods?: readonly string[] } {
+  const methods = methodsOf(setting);
+  return methods === null ? {} : { methods };
+}
 
 /** What is trained. */
 const METHOD_FLAGS: readonly Flag[] = [
@@ -30,7 +33,7 @@ const METHOD_FLAGS: readonly Flag[] = [
     name: "neurons",
     kind: "integer",
     min: 1,
-    methods: NEURONS,
+    ...forMethods("neurons"),
     help: "adapter neurons in each layer (r)",
     defaultText: "4096; parallel 1024",
   },
@@ -38,7 +41,7 @@ const METHOD_FLAGS: readonly Flag[] = [
     name: "experts",
     kind: "integer",
     min: 1,
-    methods: SPARSE,
+    ...forMethods("experts"),
     help: "Key-Experts that the neurons are divided into (N)",
     defaultText: "4 * sqrt(neurons)",
   },
@@ -46,7 +49,7 @@ const METHOD_FLAGS: readonly Flag[] = [
     name: "active-experts",
     kind: "integer",
     min: 1,
-    methods: SPARSE,
+    ...forMethods("activeExperts"),
     help: "experts the router picks for each token (k_e)",
     defaultText: "8",
   },
@@ -54,7 +57,7 @@ const METHOD_FLAGS: readonly Flag[] = [
     name: "top-k",
     kind: "integer",
     min: 1,
-    methods: SPARSE,
+    ...forMethods("topK"),
     help: "neurons a token uses (K)",
     defaultText: "64",
   },
@@ -62,7 +65,7 @@ const METHOD_FLAGS: readonly Flag[] = [
     name: "gate",
     kind: "text",
     choices: ["raw", "softmax", "sigmoid", "none"],
-    methods: SPARSE,
+    ...forMethods("gate"),
     help: "how a router logit scales its expert's neurons",
     defaultText: "raw",
   },
@@ -70,7 +73,7 @@ const METHOD_FLAGS: readonly Flag[] = [
     name: "scope",
     kind: "text",
     choices: ["token", "union"],
-    methods: SPARSE,
+    ...forMethods("scope"),
     help: "a token uses its own neurons, or those of the whole micro-batch",
     defaultText: "token",
   },
@@ -78,7 +81,7 @@ const METHOD_FLAGS: readonly Flag[] = [
     name: "keys",
     kind: "text",
     choices: ["trained", "frozen"],
-    methods: SPARSE,
+    ...forMethods("keys"),
     help: "whether keys are trained",
     defaultText: "trained",
   },
@@ -86,7 +89,7 @@ const METHOD_FLAGS: readonly Flag[] = [
     name: "placement",
     kind: "text",
     choices: ["host", "device"],
-    methods: SPARSE,
+    ...forMethods("placement"),
     help: "where the adapter's math runs; device needs a GPU",
     defaultText: "host",
   },
@@ -94,7 +97,7 @@ const METHOD_FLAGS: readonly Flag[] = [
     name: "rank",
     kind: "integer",
     min: 1,
-    methods: LORA,
+    ...forMethods("rank"),
     help: "rank of every delta",
     defaultText: "8",
   },
@@ -103,7 +106,7 @@ const METHOD_FLAGS: readonly Flag[] = [
     kind: "number",
     min: 0,
     above: true,
-    methods: LORA,
+    ...forMethods("loraAlpha"),
     help: "deltas are scaled by alpha / rank",
     defaultText: "16",
   },
@@ -112,21 +115,21 @@ const METHOD_FLAGS: readonly Flag[] = [
     kind: "number",
     min: 0,
     max: 1,
-    methods: LORA,
+    ...forMethods("loraDropout"),
     help: "share of its inputs that a delta does not see in a training step",
     defaultText: "0",
   },
   {
     name: "rslora",
     kind: "switch",
-    methods: LORA,
+    ...forMethods("rslora"),
     help: "scale by alpha / sqrt(rank): rank-stabilised",
   },
   {
     name: "target",
     kind: "texts",
     choices: ["all", ...LINEAR_SITES],
-    methods: LORA,
+    ...forMethods("target"),
     help: "weights of each layer that get a delta",
     defaultText: "all",
   },
@@ -162,7 +165,7 @@ const OPTIMIZER_FLAGS: readonly Flag[] = [
     name: "adam",
     kind: "text",
     choices: ["dense", "lazy-exact", "lazy"],
-    methods: SPARSE,
+    ...forMethods("adam"),
     help: "rows without a gradient: dense moves them, lazy-exact gives the same bits later, lazy leaves them",
     defaultText: "lazy-exact",
   },

@@ -36,6 +36,7 @@ export class Arena {
   readonly #blockBytes: number;
   #lent: Block[] = [];
   #own: Block[] = [];
+  #peakBytes = 0;
 
   /** @param blockBytes Size of a block; a larger request gets a block of its own size. */
   constructor(ledger: Ledger, blockBytes = 1 << 26) {
@@ -96,6 +97,13 @@ export class Arena {
     this.#lent = this.#lent.filter((block) => !returned(block));
   }
 
+  /** Most bytes of its own in use at one time since the last call; `bytes` only ever grows. */
+  takePeak(): number {
+    const peak = this.#peakBytes;
+    this.#peakBytes = 0;
+    return peak;
+  }
+
   /** Uninitialised elements (contents of earlier use), 64-byte aligned within the block. */
   f32(count: number): Float32Array {
     const [buffer, offset] = this.#take(count * 4);
@@ -124,6 +132,7 @@ export class Arena {
       account(this.#ledger, "activations", block.used - block.touched);
       block.touched = block.used;
     }
+    this.#peakBytes = Math.max(this.#peakBytes, this.#own.reduce((sum, { used }) => sum + used, 0));
     return [block.buffer as ArrayBuffer, offset];
   }
 

@@ -44,3 +44,8 @@ export function heldBytes(ledger: Ledger): number {
   for (const held of ledger.held.values()) bytes += held;
   return bytes;
 }
+
+/** Lets the peaks start anew from what is held now. @mutates ledger */
+export function resetPeaks(ledger: Ledger): void {
+  for (const [memoryClass, held] of ledger.held) ledger.peak.set(memoryClass, held);
+}

@@ -137,8 +137,8 @@ export function evaluateState(run: Run, state: TrainState, data: Dataset): Promi
   return datasetLoss(model, data, { hooks, microBatchSize: run.settings.batch.micro });
 }
 
-/** Whether the data fits the run. */
-function dataProblems({ settings }: Run, data: Dataset): string[] {
+/** Why a run cannot train on the data: one sentence each, none when it can. */
+export function dataProblems({ settings }: Run, data: Dataset): string[] {
   const { seqLen, packing } = settings.batch;
   if (exampleCount(data) === 0) return ["has no examples"];
   if (data.report.targets === 0) return ["has no token to take a loss of: nothing can be learnt from it"];

@@ -36,6 +36,11 @@ export async function openRunFolder(run: Run, resume: boolean | string): Promise
   }
   await makeFolder(out);
   const lock = await lockFolder(out);
+  if (lock === null) {
+    throw new UserError(
+      `Cannot train in ${out}: another process is training in it; wait for it, or choose another folder`,
+    );
+  }
   if (resume === false && await exists(record)) {
     lock.close();
     throw new UserError(`${out} already holds a run: resume it, or choose another folder`);
@@ -49,8 +54,11 @@ export async function openRunFolder(run: Run, resume: boolean | string): Promise
   };
 }
 
-/** Locks the folder itself, so that no file is left behind; the system takes the lock back however the process ends. */
-async function lockFolder(out: string): Promise<Deno.FsFile> {
+/**
+ * Locks a folder itself, so that no file is left behind; the system takes the lock back however the process ends. Closing it
+ * gives it back; null when another process has it.
+ */
+export async function lockFolder(out: string): Promise<Deno.FsFile | null> {
   let folder: Deno.FsFile;
   try {
     folder = await Deno.open(out, { read: true });
@@ -60,9 +68,7 @@ async function lockFolder(out: string): Promise<Deno.FsFile> {
   // Some network file systems have no such locks: there, people must look out themselves.
   if (await folder.tryLock(true).catch(() => true)) return folder;
   folder.close();
-  throw new UserError(
-    `Cannot train in ${out}: another process is training in it; wait for it, or choose another folder`,
-  );
+  return null;
 }
 
 /** Writes `run.json`: what was decided, about which model and data. */

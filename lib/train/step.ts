@@ -32,6 +32,8 @@ export interface StepMetrics {
   readonly optimizerMs: number;
   /** Host bytes held after the step. */
   readonly heldBytes: number;
+  /** Most bytes of activations, and of what is computed between them, in use at one time of the step. */
+  readonly activationBytes: number;
 }
 
 /** A loss or gradient that is not finite. Nothing was changed: the state before the step is still good. */
@@ -63,6 +65,7 @@ export async function trainStep(
 ): Promise<[TrainState, StepMetrics]> {
   assertUsable(state);
   const step = state.step + 1;
+  run.model.kernels.arena.takePeak();
   const start = clock();
   const times: LaneTimes = { inlineMs: 0, besideMs: 0 };
   const loss = await accumulate(run, state, data, times, clock);
@@ -87,6 +90,7 @@ export async function trainStep(
     adapterMs: times.inlineMs + times.besideMs,
     optimizerMs: end - beforeUpdate,
     heldBytes: heldBytes(run.model.kernels.ledger),
+    activationBytes: run.model.kernels.arena.takePeak(),
   }];
 }
 

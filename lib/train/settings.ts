@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * A run as one flat record: what the flags of `deno task train` say, by their camelCase names. One vocabulary for the command
+ * line, for config files and for studies.
+ */
+import type { ActivationPolicyName } from "../activations/registry.ts";
+import type { SavedAdapter } from "../adapters/adapter_files.ts";
+import type { JsonObject } from "../core/json.ts";
+import type { LoadDataOptions } from "../data/load_data.ts";
+import { methodByName } from "../methods/registry.ts";
+import type { Method } from "../methods/method.ts";
+import type { LinearSite } from "../models/sites.ts";
+import type { AdamwOptions } from "../optim/adamw.ts";
+import { adamw } from "../optim/registry.ts";
+import { PUBLISHED_WARMUP_RATIO, type Schedule } from "../optim/schedule.ts";
+import type { OpenModelOptions } from "./open_model.ts";
+import type { BatchChoice, RunOptions } from "./plan.ts";
+
+/** Settings of a run; what is left out takes the default that `deno task train --help` shows. */
+export interface TrainSettings {
+  /** Hugging Face checkpoint folder. */
+  readonly model?: string;
+  readonly device?: NonNullable<OpenModelOptions["device"]>;
+  readonly dtype?: NonNullable<OpenModelOptions["dtype"]>;
+  readonly threads?: number;
+  /** JSONL files that are trained on. */
+  readonly data?: string | readonly string[];
+  readonly seqLen?: number;
+  readonly lossOn?: LoadDataOptions["lossOn"];
+  readonly chatTemplate?: "auto" | "off";
+  readonly badRows?: "stop" | "skip";
+  /** JSONL files whose loss is watched. */
+  readonly evalData?: string | readonly string[];
+  readonly packing?: boolean;
+  readonly method?: string;
+  /** Saved adapter to start from. */
+  readonly adapter?: string;
+  readonly neurons?: number;
+  readonly experts?: number;
+  readonly activeExperts?: number;
+  readonly topK?: number;
+  readonly gate?: string;
+  readonly scope?: string;
+  readonly keys?: string;
+  readonly placement?: string;
+  readonly rank?: number;
+  readonly loraAlpha?: number;
+  readonly loraDropout?: number;
+  readonly rslora?: boolean;
+  readonly target?: "all" | readonly (LinearSite | "all")[];
+  readonly lr?: number;
+  readonly schedule?: Schedule["kind"];
+  readonly warmupRatio?: number;
+  readonly weightDecay?: number;
+  readonly adam?: NonNullable<AdamwOptions["mode"]>;
+  readonly beta1?: number;
+  readonly beta2?: number;
+  readonly adamEps?: number;
+  /** 0 for none. */
+  readonly clip?: number;
+  readonly epochs?: number;
+  readonly steps?: number;
+  readonly batchSize?: number;
+  readonly microBatchSize?: number;
+  readonly activations?: ActivationPolicyName;
+  readonly seed?: number;
+  readonly evalEvery?: number;
+  readonly saveEvery?: number;
+  readonly saveLimit?: number;
+}
+
+/** Names of all settings. */
+export const SETTING_NAMES: readonly string[] = Object.keys(
+  {
+    model: 1,
+    device: 1,
+    dtype: 1,
+    threads: 1,
+    data: 1,
+    seqLen: 1,
+    lossOn: 1,
+    chatTemplate: 1,
+    badRows: 1,
+    evalData: 1,
+    packing: 1,
+    method: 1,
+    adapter: 1,
+    neurons: 1,
+    experts: 1,
+    activeExperts: 1,
+    topK: 1,
+    gate: 1,
+    scope: 1,
+    keys: 1,
+    placement: 1,
+    rank: 1,
+    loraAlpha: 1,
+    loraDropout: 1,
+    rslora: 1,
+    target: 1,
+    lr: 1,
+    schedule: 1,
+    warmupRatio: 1,
+    weightDecay: 1,
+    adam: 1,
+    beta1: 1,
+    beta2: 1,
+    adamEps: 1,
+    clip: 1,
+    epochs: 1,
+    steps: 1,
+    batchSize: 1,
+    microBatchSize: 1,
+    activations: 1,
+    seed: 1,
+    evalEvery: 1,
+    saveEvery: 1,
+    saveLimit: 1,
+  } satisfies Record<keyof TrainSettings, 1>,
+);
+
+/** Settings that are options of an adapter, and what they are called there. */
+const ADAPTER_OPTIONS = {
+  neurons: "neurons",
+  experts: "experts",
+  activeExperts: "activeExperts",
+  topK: "topK",
+  gate: "gate",
+  scope: "scope",
+  keys: "keys",
+  rank: "rank",
+  loraAlpha: "alpha",
+  loraDropout: "dropout",
+  rslora: "useRslora",
+  target: "targets",
+} as const;
+
+const SPARSE = ["sparse"];
+const LORA = ["lora"];
+
+/** Methods that a setting makes sense for; every other setting makes sense for all. */
+const METHODS_OF: Readonly<Partial<Record<string, readonly string[]>>> = {
+  neurons: ["sparse", "parallel"],
+  experts: SPARSE,
+  activeExperts: SPARSE,
+  topK: SPARSE,
+  gate: SPARSE,
+  scope: SPARSE,
+  keys: SPARSE,
+  placement: SPARSE,
+  adam: SPARSE,
+  rank: LORA,
+  loraAlpha: LORA,
+  loraDropout: LORA,
+  rslora: LORA,
+  target: LORA,
+};
+
+/** Methods that a setting makes sense for; null for all. */
+export function methodsOf(setting: string): readonly string[] | null {
+  return METHODS_OF[setting] ?? null;
+}
+
+/** Names of the settings that an adapter to start from brings itself. */
+export const ADAPTER_SETTINGS: readonly string[] = Object.keys(ADAPTER_OPTIONS);
+
+/** The object's members that are not undefined: options left out must be absent. */
+function given<T extends object>(options: { readonly [K in keyof T]: T[K] | undefined }): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}
+
+/** Name of the method that the settings name, or that of the adapter to start from. */
+export function methodName(settings: TrainSettings, start: SavedAdapter | null): string {
+  return settings.method ?? start?.spec.kind ?? "sparse";
+}
+
+/** How the data files are read. */
+export function dataOptionsOf(settings: TrainSettings): Required<Omit<LoadDataOptions, "today">> {
+  return {
+    seqLen: settings.seqLen ?? 256,
+    lossOn: settings.lossOn ?? "completion",
+    chatTemplate: settings.chatTemplate ?? "auto",
+    badRows: settings.badRows ?? "stop",
+  };
+}
+
+/** Where the model runs. */
+export function openOptionsOf(settings: TrainSettings): OpenModelOptions {
+  return given<OpenModelOptions>({
+    device: settings.device,
+    dtype: settings.dtype,
+    threads: settings.threads,
+  });
+}
+
+/** The options of `plan` that the settings say. */
+export function runOptionsOf(
+  settings: TrainSettings,
+  start: SavedAdapter | null,
+  out: string | null,
+): RunOptions {
+  return given<RunOptions>({
+    method: methodOf(settings, start),
+    start,
+    optimizer: adamw(optimizerOf(settings)),
+    batch: given<BatchChoice>({
+      size: settings.batchSize,
+      micro: settings.microBatchSize,
+      seqLen: settings.seqLen,
+      packing: settings.packing,
+    }),
+    steps: settings.steps,
+    epochs: settings.epochs,
+    seed: settings.seed,
+    activations: settings.activations,
+    out,
+    saveEvery: settings.saveEvery,
+    saveTotalLimit: settings.saveLimit,
+    evalEvery: settings.evalEvery,
+  });
+}
+
+function methodOf(settings: TrainSettings, start: SavedAdapter | null): Method {
+  const options = Object.fromEntries(
+    Object.entries(ADAPTER_OPTIONS)
+      .map(([setting, option]) => [option, settings[setting as keyof typeof ADAPTER_OPTIONS]])
+      .filter(([, value]) => value !== undefined),
+  );
+  return methodByName(methodName(settings, start), options as JsonObject);
+}
+
+function optimizerOf(settings: TrainSettings): AdamwOptions {
+  return {
+    ...given<AdamwOptions>({
+      lr: settings.lr,
+      weightDecay: settings.weightDecay,
+      beta1: settings.beta1,
+      beta2: settings.beta2,
+      eps: settings.adamEps,
+      mode: settings.adam,
+    }),
+    ...(settings.clip === undefined ? {} : { clip: settings.clip === 0 ? null : settings.clip }),
+    schedule: {
+      kind: settings.schedule ?? "linear",
+      warmupRatio: settings.warmupRatio ?? PUBLISHED_WARMUP_RATIO,
+    },
+  };
+}
