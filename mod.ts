@@ -62,12 +62,17 @@ export { loadAdapter, openAdapter, saveAdapter } from "./lib/train/adapters.ts";
 export { mergeAdapter } from "./lib/train/merge.ts";
 export { clipFactor, globalNorm } from "./lib/optim/clip.ts";
 
+// Studies: grids of runs.
+export { ablate, listCells } from "./lib/study/ablate.ts";
+export { readResults } from "./lib/study/results.ts";
+export { groupBySeed } from "./lib/study/summary.ts";
+
 // Answers and scores.
 export { complete as generate, streamCompletion } from "./lib/evaluate/complete.ts";
 export { generate as generateTokens } from "./lib/evaluate/generate.ts";
 export { loadPrompts, scoreRows, summarizeScores } from "./lib/evaluate/score.ts";
 export { datasetLoss } from "./lib/evaluate/loss.ts";
-export { inspectExample } from "./lib/evaluate/activity.ts";
+export { inspectDataset, inspectExample } from "./lib/evaluate/activity.ts";
 export { exactMatch, f1, normalizeAnswer } from "./lib/evaluate/metrics.ts";
 
 // The layers below: kernels, op pairs, the engine.
@@ -138,6 +143,14 @@ export type * from "./lib/optim/optimizer.ts";
 export type * from "./lib/optim/parameters.ts";
 export type * from "./lib/optim/registry.ts";
 export type * from "./lib/optim/schedule.ts";
+export type * from "./lib/evaluate/activity.ts";
+export type * from "./lib/study/ablate.ts";
+export type * from "./lib/study/grid.ts";
+export type * from "./lib/study/prepare.ts";
+export type * from "./lib/study/results.ts";
+export type * from "./lib/study/scoring.ts";
+export type * from "./lib/study/summary.ts";
+export type * from "./lib/train/settings.ts";
 export type * from "./lib/tensor/checkpoint_index.ts";
 export type * from "./lib/tensor/safetensors.ts";
 export type * from "./lib/tensor/tensor.ts";

@@ -18,6 +18,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ["adapters"],
   ["methods"],
   ["train", "evaluate"],
+  ["study"],
   ["report", "cli"],
 ];
 

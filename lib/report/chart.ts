@@ -36,7 +36,8 @@ export interface Chart extends Display {
   readonly svg: string;
 }
 
-const WIDTH = 640;
+/** Of every chart, in pixels. */
+export const WIDTH = 640;
 const HEIGHT = 200;
 /** Widest usual width of a character at the size of tick labels, in pixels. */
 const CHARACTER_WIDTH = 6;
@@ -156,7 +157,7 @@ export function thinPoints(points: readonly Point[]): Point[] {
 type DomWindow = { readonly document: NonNullable<Plot.PlotOptions["document"]> };
 
 /** An SVG with its height in pixels. */
-interface Panel {
+export interface Panel {
   readonly svg: string;
   readonly height: number;
 }
@@ -201,7 +202,7 @@ function axisText(scale: Plot.Scale | undefined): string {
 }
 
 /** @param attributes Given to the panel's SVG, beside those of its axes when there are any */
-function panel(options: Plot.PlotOptions, attributes: Readonly<Record<string, string>> = {}): Panel {
+export function panel(options: Plot.PlotOptions, attributes: Readonly<Record<string, string>> = {}): Panel {
   const height = options.height ?? HEIGHT;
   const dom = parseHTML("<!doctype html><body></body>") as unknown as DomWindow;
   const svg = Plot.plot({
@@ -223,7 +224,7 @@ function panel(options: Plot.PlotOptions, attributes: Readonly<Record<string, st
 }
 
 /** Panels below each other in one SVG, on white: notebooks show it as an image, whose page may be dark. */
-function chart(text: string, panels: readonly Panel[]): Chart {
+export function chart(text: string, panels: readonly Panel[]): Chart {
   const height = panels.reduce((sum, panel) => sum + panel.height, 0);
   let top = 0;
   const parts = panels.map((panel) => {

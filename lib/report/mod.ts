@@ -15,6 +15,9 @@
  */
 export { barChart, heatMap, lineChart } from "./chart.ts";
 export type { Chart, ChartLabels, HeatCell, Point } from "./chart.ts";
+export { plotStudy } from "./ablation_charts.ts";
+export type { PlotChoice } from "./ablation_charts.ts";
+export { studyTable } from "./ablation_report.ts";
 export { memoryTable, table, tokenView } from "./display.ts";
 export type { Display, MediaBundle } from "./display.ts";
 export { liveChart } from "./live_chart.ts";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { exampleLength } from "../../../lib/data/dataset.ts";
-import { inspectExample } from "../../../lib/evaluate/activity.ts";
+import { inspectDataset, inspectExample } from "../../../lib/evaluate/activity.ts";
 import { full } from "../../../lib/methods/full.ts";
 import { train } from "../../../lib/train/loop.ts";
 import { plan } from "../../../lib/train/plan.ts";
@@ -41,4 +41,40 @@ Deno.test("inspectExample() refuses an adapter without neurons", async () => {
     inspectExample(model, params, smallData(), 0),
     /of the kind full: only a sparse one has neurons/,
   );
+});
+
+Deno.test("inspectDataset() counts over all examples what inspectExample() tells of each", async () => {
+  using model = smallModel();
+  const data = smallData();
+  const run = plan(model, smallOptions());
+  for await (const _ of train(run, data));
+  const adapter = run.adapter;
+  ok(adapter);
+  const { neurons, experts } = SMALL_SPARSE;
+  const layers = Array.from({ length: model.config.numHiddenLayers }, () => ({
+    expertLoad: new Float64Array(experts),
+    neuronTokens: new Float64Array(neurons),
+  }));
+  let [tokens, fired] = [0, 0];
+  for (let example = 0; example < 12; example++) {
+    tokens += exampleLength(data, example);
+    (await inspectExample(model, adapter, data, example)).forEach((layer, i) => {
+      layer.expertLoad.forEach((load, expert) => layers[i]!.expertLoad[expert]! += load);
+      for (const neuron of layer.pairNeurons) layers[i]!.neuronTokens[neuron]! += 1;
+      fired += layer.pairNeurons.length;
+    });
+  }
+  const seen = await inspectDataset(model, adapter, data, { microBatchSize: 5 });
+  deepStrictEqual(seen.layers, layers);
+  strictEqual(seen.tokens, tokens);
+  strictEqual(seen.neuronsPerToken, fired / layers.length / tokens);
+  const dead = layers.flatMap(({ neuronTokens }) => [...neuronTokens]).filter((count) => count === 0).length;
+  ok(dead > 0, "the case has dead neurons");
+  ok(Math.abs(seen.deadNeurons - dead / neurons / layers.length) <= 1e-15);
+  const loads = layers.map(({ expertLoad }) =>
+    Math.max(...expertLoad) / (expertLoad.reduce((a, b) => a + b) / experts)
+  );
+  ok(Math.abs(seen.loadImbalance - (loads[0]! + loads[1]!) / 2) <= 1e-12);
+  const first = await inspectDataset(model, adapter, data, { examples: 3, microBatchSize: 1 });
+  strictEqual(first.tokens, [0, 1, 2].reduce((sum, i) => sum + exampleLength(data, i), 0));
 });

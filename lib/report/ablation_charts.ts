@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Charts of a study: score, memory and time against what its grids go through. */
+import type { ScoreName } from "../evaluate/score.ts";
+import { type CellResult, readResults } from "../study/results.ts";
+import {
+  axesOf,
+  axisValue,
+  groupBySeed,
+  groupsOf,
+  partsOf,
+  type SeedGroup,
+  seriesOf,
+  SIZE,
+} from "../study/summary.ts";
+import { settingText } from "../study/grid.ts";
+import type { Chart } from "./chart.ts";
+import { formatBytes, formatSeconds } from "./format.ts";
+import {
+  intervalChart,
+  type IntervalChartOptions,
+  type IntervalPoint,
+  type IntervalSeries,
+} from "./interval_chart.ts";
+
+/** What stands at an axis, where it is not the setting's own name. */
+const AXIS_LABELS: Readonly<Record<string, string>> = {
+  [SIZE]: "trained parameters",
+  topK: "K, neurons a token may fire",
+  experts: "N, Key-Experts",
+  activeExperts: "k_e, experts of a token",
+  neurons: "r, neurons a layer",
+  rank: "rank",
+  lr: "learning rate",
+};
+
+/** A value that can be drawn for a group; null where the group has none. */
+interface Quantity {
+  readonly name: string;
+  readonly options: IntervalChartOptions;
+  pointOf(group: SeedGroup): Omit<IntervalPoint, "x"> | null;
+}
+
+const share = (value: number) => `${Math.round(100 * value)} %`;
+
+/** A score with its interval. */
+function scoreQuantity(name: ScoreName): Quantity {
+  return {
+    name: name.replaceAll("-", " "),
+    options: { domain: [0, 1], format: share },
+    pointOf({ scores }) {
+      const estimate = scores[name];
+      return estimate ? { y: estimate.mean, low: estimate.low, high: estimate.high } : null;
+    },
+  };
+}
+
+const LOSS: Quantity = {
+  name: "loss of the last step",
+  options: { format: (loss) => loss.toPrecision(3) },
+  pointOf: ({ means }) => means && { y: means.lossLast },
+};
+
+const COSTS: readonly Quantity[] = [
+  {
+    name: "peak memory",
+    options: { format: formatBytes },
+    pointOf: ({ means }) => means && { y: means.peakBytes },
+  },
+  {
+    name: "training time",
+    options: { format: formatSeconds },
+    pointOf: ({ means }) => means && { y: means.seconds },
+  },
+];
+
+/** A chart of a study with what it shows. */
+export interface StudyChart {
+  readonly part: string;
+  /** A setting, or `trainedParameters`. */
+  readonly axis: string;
+  readonly title: string;
+  readonly chart: Chart;
+}
+
+/** What is drawn against what. */
+export interface PlotChoice {
+  /** A setting's name, or `trainedParameters`. */
+  readonly x: string;
+  /** A score (`exact-match`), or a number: `loss`, `memory`, `time`. Default: the study's first score, else the loss. */
+  readonly y?: ScoreName | "loss" | "memory" | "time";
+  /** Setting that lines are told apart by. Default: the method and what else is gone through. */
+  readonly series?: string;
+  /** Part of the study. Default: all of it. */
+  readonly part?: string;
+}
+
+function firstScore(groups: readonly SeedGroup[]): Quantity {
+  const name = groups.flatMap(({ scores }) => Object.keys(scores))[0] as ScoreName | undefined;
+  return name === undefined ? LOSS : scoreQuantity(name);
+}
+
+function quantityOf(y: PlotChoice["y"], groups: readonly SeedGroup[]): Quantity {
+  if (y === undefined) return firstScore(groups);
+  if (y === "loss") return LOSS;
+  if (y === "memory") return COSTS[0] as Quantity;
+  return y === "time" ? COSTS[1] as Quantity : scoreQuantity(y);
+}
+
+function draw(
+  groups: readonly SeedGroup[],
+  axis: string,
+  quantity: Quantity,
+  nameOf: (group: SeedGroup) => string,
+): Chart {
+  const series = new Map<string, IntervalPoint[]>();
+  for (const group of groups) {
+    const point = quantity.pointOf(group);
+    const value = axisValue(group, axis);
+    if (point === null || value === undefined) continue;
+    const x = typeof value === "number" ? value : settingText(value);
+    const name = nameOf(group);
+    series.set(name, [...series.get(name) ?? [], { x, ...point }]);
+  }
+  const lines = [...series].map(([name, points]): IntervalSeries => ({ name, points }));
+  return intervalChart(lines, { x: AXIS_LABELS[axis] ?? axis, y: quantity.name }, quantity.options);
+}
+
+/** Every chart of a study: for each part and each of its axes the score, then memory and time. */
+export function studyCharts(results: readonly CellResult[]): StudyChart[] {
+  const all = groupBySeed(results);
+  return partsOf(all).flatMap((part) => {
+    const groups = groupsOf(all, part);
+    return axesOf(groups, part).flatMap((axis) =>
+      [firstScore(groups), ...COSTS].map((quantity) => ({
+        part,
+        axis,
+        title: `${quantity.name} by ${AXIS_LABELS[axis] ?? axis}`,
+        chart: draw(groups, axis, quantity, (group) => seriesOf(group, groups, part, axis)),
+      }))
+    );
+  });
+}
+
+/**
+ * One chart of a study, from its folder or from results at hand: `plotStudy("runs/k", { x: "topK", series: "experts" })`.
+ *
+ * @throws {UserError} When the folder's results cannot be read
+ */
+export async function plotStudy(study: string | readonly CellResult[], choice: PlotChoice): Promise<Chart> {
+  const all = groupBySeed(typeof study === "string" ? await readResults(study) : study);
+  const part = choice.part ?? partsOf(all)[0] ?? "";
+  const groups = choice.part === undefined ? all : groupsOf(all, choice.part);
+  const { series } = choice;
+  const nameOf = (group: SeedGroup) =>
+    series === undefined
+      ? seriesOf(group, groups, part, choice.x)
+      : `${series} ${settingText(axisValue(group, series))}`;
+  return draw(groups, choice.x, quantityOf(choice.y, groups), nameOf);
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What cells share: models, data sets and questions, each opened once. */
+import { UserError } from "../core/errors.ts";
+import type { Dataset } from "../data/dataset.ts";
+import type { Prompt } from "../data/examples.ts";
+import { loadData, type Placed } from "../data/load_data.ts";
+import { loadPrompts } from "../evaluate/score.ts";
+import { type OpenModel, openModel } from "../train/open_model.ts";
+import { dataOptionsOf, openOptionsOf, type TrainSettings } from "../train/settings.ts";
+
+/** Opens what a cell needs, or hands out what another cell has opened. Disposing it closes the models. */
+export interface Resources extends Disposable {
+  model(settings: TrainSettings): Promise<OpenModel>;
+  data(settings: TrainSettings): Promise<Dataset>;
+  /** Of `evalData`; null when the settings name none. */
+  evalData(settings: TrainSettings): Promise<Dataset | null>;
+  /** Of `evalData`, or else of `data`: does the model know what it was taught? */
+  prompts(settings: TrainSettings): Promise<readonly Placed<Prompt>[]>;
+}
+
+/** Empty resources. */
+export function createResources(): Resources {
+  const opened = new DisposableStack();
+  const known = new Map<string, Promise<unknown>>();
+  const once = <T>(key: readonly unknown[], make: () => Promise<T>): Promise<T> => {
+    const name = JSON.stringify(key);
+    const found = known.get(name) as Promise<T> | undefined;
+    const made = found ?? make();
+    known.set(name, made);
+    return made;
+  };
+  const modelKey = ({ model, device, dtype, threads }: TrainSettings) => [model, device, dtype, threads];
+  const model = (settings: TrainSettings) =>
+    once(["model", ...modelKey(settings)], async () => {
+      if (settings.model === undefined) {
+        throw new UserError("model is not set: which checkpoint is to be trained?");
+      }
+      return opened.use(await openModel(settings.model, openOptionsOf(settings)));
+    });
+  const read = (files: string | readonly string[], settings: TrainSettings): Promise<Dataset> => {
+    const options = dataOptionsOf(settings);
+    return once(
+      ["data", files, options, settings.model],
+      async () => await loadData(files, (await model(settings)).tokenizer, options),
+    );
+  };
+  const trainingFiles = ({ data }: TrainSettings): string | readonly string[] => {
+    if (data === undefined) throw new UserError("data is not set: which rows are to be trained on?");
+    return data;
+  };
+  return {
+    model,
+    data: async (settings) => await read(trainingFiles(settings), settings),
+    evalData: async (settings) =>
+      settings.evalData === undefined ? null : await read(settings.evalData, settings),
+    prompts: async (settings) => {
+      const files = settings.evalData ?? trainingFiles(settings);
+      const { chatTemplate, badRows } = dataOptionsOf(settings);
+      const options = { chatTemplate, badRows };
+      return await once(
+        ["prompts", files, options, settings.model],
+        async () => (await loadPrompts(files, (await model(settings)).tokenizer, options)).items,
+      );
+    },
+    [Symbol.dispose]: () => opened.dispose(),
+  };
+}

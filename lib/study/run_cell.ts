@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+/** One cell: trained in its run folder, scored, and put into numbers. All numbers but times follow from the settings. */
+import { join } from "node:path";
+import type { AdapterParams } from "../adapters/adapter.ts";
+import { yieldToEvents } from "../core/event_loop.ts";
+import { inspectDataset } from "../evaluate/activity.ts";
+import { resetPeaks } from "../native/ledger.ts";
+import { train, type TrainEvent } from "../train/loop.ts";
+import { plan, type Run } from "../train/plan.ts";
+import type { PreparedCell } from "./prepare.ts";
+import type { CellActivity, CellNumbers } from "./results.ts";
+import { scoreAdapter, type Scoring } from "./scoring.ts";
+
+/** Checkpoints of a cell, so that a kill costs a quarter of it at most. */
+const CHECKPOINTS_PER_CELL = 4;
+/** Examples whose activity is looked at: enough for shares in percent, whatever the data's size. */
+const INSPECTED_EXAMPLES = 2048;
+
+/** Classes of memory that a run holds as long as it lasts. */
+const CLASSES = ["weights", "parameters", "optimizer", "gradients"] as const;
+
+/** Where and how a cell runs. */
+export interface CellRun {
+  /** Run folder of the cell; null keeps nothing. */
+  readonly folder: string | null;
+  readonly scoring: Scoring;
+  readonly keepAdapter: boolean;
+  readonly signal?: AbortSignal;
+  readonly onStep?: (event: TrainEvent) => void;
+}
+
+/** Trains and scores a cell, from its newest checkpoint if it has one. Null when the signal ended it first. */
+export async function runCell(cell: PreparedCell, options: CellRun): Promise<CellNumbers | null> {
+  const { model } = cell;
+  const run = plan(model, { ...cell.options, ...cadence(cell, options.folder) });
+  resetPeaks(model.kernels.ledger);
+  try {
+    const steps: TrainEvent[] = [];
+    const finished = await trainCell(run, cell, options, steps);
+    if (!finished) return null;
+    const adapter = run.adapter as AdapterParams;
+    const held = model.kernels.ledger.peak;
+    const bytes = Object.fromEntries(CLASSES.map((name) => [name, held.get(name) ?? 0]));
+    const startMs = performance.now();
+    const attachment = adapter.attach(model.kernels);
+    const { chatTemplate = "auto" } = cell.cell.settings;
+    const scores = await scoreAdapter(
+      attachment,
+      model.tokenizer,
+      cell.prompts,
+      options.scoring,
+      chatTemplate,
+    );
+    const scoringSeconds = (performance.now() - startMs) / 1000;
+    const activity = await activityOf(adapter, cell);
+    const all = options.folder === null ? steps : await readSteps(options.folder);
+    if (options.folder !== null) await tidy(options.folder, options.keepAdapter);
+    return { scores, ...trainingNumbers(run, all), ...peaksOf(bytes, all), activity, scoringSeconds };
+  } finally {
+    run.adapter?.release();
+  }
+}
+
+function cadence({ options, totalSteps }: PreparedCell, out: string | null) {
+  const saveEvery = options.saveEvery ?? Math.ceil(totalSteps / CHECKPOINTS_PER_CELL);
+  return out === null ? { out } : { out, saveEvery, saveTotalLimit: 1 };
+}
+
+/** False when the signal ended the training early. @mutates steps */
+async function trainCell(
+  run: Run,
+  cell: PreparedCell,
+  options: CellRun,
+  steps: TrainEvent[],
+): Promise<boolean> {
+  const { folder, signal, onStep } = options;
+  const resume = folder !== null && await exists(join(folder, "run.json"));
+  const events = train(run, cell.data, {
+    resume,
+    ...(signal && { signal }),
+    ...(cell.evalData && { evalData: cell.evalData }),
+  });
+  for (;;) {
+    const { value, done } = await events.next();
+    if (done) return !value.interrupted;
+    steps.push(value);
+    onStep?.(value);
+    await yieldToEvents();
+  }
+}
+
+function exists(path: string): Promise<boolean> {
+  return Deno.stat(path).then(() => true, () => false);
+}
+
+/** Lines of the cell's `metrics.jsonl`: those of a part that was killed too. */
+async function readSteps(folder: string): Promise<StepLine[]> {
+  const text = await Deno.readTextFile(join(folder, "metrics.jsonl"));
+  return text.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line) as StepLine);
+}
+
+/** What is kept of a finished cell: its metrics and settings, and its adapter if asked for. */
+async function tidy(folder: string, keepAdapter: boolean): Promise<void> {
+  await Deno.remove(join(folder, "checkpoints"), { recursive: true });
+  if (!keepAdapter) await Deno.remove(join(folder, "adapter"), { recursive: true });
+}
+
+type StepLine =
+  & Pick<TrainEvent, "loss" | "tokens" | "tokensPerSecond" | "activeNeurons" | "activationBytes">
+  & Partial<Pick<TrainEvent, "evalLoss">>;
+
+type TrainingNumbers = Omit<CellNumbers, "scores" | "peakBytes" | "bytes" | "activity" | "scoringSeconds">;
+
+function trainingNumbers({ memory }: Run, steps: readonly StepLine[]): TrainingNumbers {
+  const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+  const tokens = sum(steps.map((step) => step.tokens));
+  const seconds = sum(steps.map((step) => step.tokens / step.tokensPerSecond));
+  const last = steps.slice(-Math.ceil(steps.length / 10));
+  return {
+    lossFirst: (steps[0] as StepLine).loss,
+    lossLast: (steps.at(-1) as StepLine).loss,
+    evalLoss: steps.at(-1)?.evalLoss ?? null,
+    steps: steps.length,
+    tokens,
+    adapterParameters: memory.adapterParameters,
+    trainedParameters: memory.trainedParameters,
+    trainedShare: memory.trainedParameters / memory.modelParameters,
+    activeNeurons: sum(last.map((step) => step.activeNeurons)) / last.length,
+    seconds,
+    tokensPerSecond: tokens / Math.max(1e-9, seconds),
+  };
+}
+
+/**
+ * What the run held, with the activations of its largest step. (The arena keeps what the largest cell so far needed, and
+ * kernels some kilobytes of scratch: both say nothing of this one.)
+ */
+function peaksOf(
+  held: CellNumbers["bytes"],
+  steps: readonly StepLine[],
+): Pick<CellNumbers, "peakBytes" | "bytes"> {
+  const activations = steps.reduce((most, { activationBytes }) => Math.max(most, activationBytes), 0);
+  const bytes = { ...held, activations };
+  return { bytes, peakBytes: Object.values(bytes).reduce((total, count) => total + count, 0) };
+}
+
+async function activityOf(
+  adapter: AdapterParams,
+  { model, data, evalData }: PreparedCell,
+): Promise<CellActivity | null> {
+  if (adapter.layerActivity === undefined) return null;
+  const seen = await inspectDataset(model, adapter, evalData ?? data, { examples: INSPECTED_EXAMPLES });
+  const { neuronsPerToken, deadNeurons, idleExperts, loadImbalance } = seen;
+  return { neuronsPerToken, deadNeurons, idleExperts, loadImbalance };
+}

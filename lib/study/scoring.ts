@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/** How cells are scored: which questions, which scores, how long an answer may be. The same for all cells of a study. */
+import type { JsonObject } from "../core/json.ts";
+import { yieldToEvents } from "../core/event_loop.ts";
+import type { Placed } from "../data/load_data.ts";
+import { type Prompt, stopIds } from "../data/examples.ts";
+import type { Estimate } from "../evaluate/metrics.ts";
+import { type RowScore, type ScoreName, scoreRows, summarizeScores } from "../evaluate/score.ts";
+import type { Attachment } from "../adapters/adapter.ts";
+import type { Tokenizer } from "../data/tokenizer.ts";
+
+/** Choices of scoring. */
+export interface ScoringOptions {
+  /** Scores of answers; empty to ask nothing. Default exact match. */
+  readonly metrics?: readonly ScoreName[];
+  /** Questions that are asked, from the first. Default: all. */
+  readonly limit?: number;
+  /** Tokens of an answer at most. Default 32. */
+  readonly maxNewTokens?: number;
+  /** Texts that end an answer. Default: a line's end. */
+  readonly stop?: readonly string[];
+  /** Questions answered at once. Does not change the answers but for rounding. Default 64. */
+  readonly sequences?: number;
+}
+
+/** {@linkcode ScoringOptions}, all decided. */
+export type Scoring = Required<Omit<ScoringOptions, "limit">> & { readonly limit: number | null };
+
+/** Decides all choices. */
+export function resolveScoring(options: ScoringOptions): Scoring {
+  return {
+    metrics: options.metrics ?? ["exact-match"],
+    limit: options.limit ?? null,
+    maxNewTokens: options.maxNewTokens ?? 32,
+    stop: options.stop ?? ["\n"],
+    sequences: options.sequences ?? 64,
+  };
+}
+
+/** What of the scoring decides its results. */
+export function scoringIdentity(scoring: Scoring): JsonObject {
+  const { metrics, limit, maxNewTokens, stop } = scoring;
+  return { metrics: [...metrics], limit, maxNewTokens, stop: [...stop] };
+}
+
+/** Asks all questions of a model as it was trained. Empty when there is no score to take. */
+export async function scoreAdapter(
+  { model, hooks }: Attachment,
+  tokenizer: Tokenizer,
+  prompts: readonly Placed<Prompt>[],
+  scoring: Scoring,
+  chatTemplate: "auto" | "off",
+): Promise<Partial<Record<ScoreName, Estimate>>> {
+  if (scoring.metrics.length === 0) return {};
+  const rows: RowScore[] = [];
+  const answers = scoreRows(model, tokenizer, prompts, scoring.metrics, {
+    hooks,
+    maxNewTokens: scoring.maxNewTokens,
+    sequences: scoring.sequences,
+    stopIds: stopIds(tokenizer, model.config.eosTokenIds, { chatTemplate }),
+    stopStrings: scoring.stop,
+  });
+  for await (const row of answers) {
+    rows.push(row);
+    await yieldToEvents();
+  }
+  return Object.fromEntries(summarizeScores(rows, scoring.metrics));
+}
