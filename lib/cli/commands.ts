@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The commands there are. Adding one is a file and a line here. */
+import { ABLATE } from "./ablate_command.ts";
 import { DOCTOR } from "./doctor_command.ts";
 import { EVALUATE } from "./evaluate_command.ts";
 import { GENERATE } from "./generate_command.ts";
@@ -10,4 +11,13 @@ import { REPORT } from "./report_command.ts";
 import { TRAIN } from "./train_command.ts";
 
 /** All commands, in the order of the README. */
-export const COMMANDS: readonly CommandSpec[] = [TRAIN, EVALUATE, GENERATE, PREVIEW, MERGE, REPORT, DOCTOR];
+export const COMMANDS: readonly CommandSpec[] = [
+  TRAIN,
+  ABLATE,
+  EVALUATE,
+  GENERATE,
+  PREVIEW,
+  MERGE,
+  REPORT,
+  DOCTOR,
+];

@@ -17,7 +17,7 @@ import { DEMO } from "./session.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
 
 /** Flags of the demo: small enough for two minutes on two cores. */
-const DEMO_VALUES: FlagValues = {
+export const DEMO_VALUES: FlagValues = {
   neurons: 1024,
   lr: 5e-4,
   "batch-size": 32,

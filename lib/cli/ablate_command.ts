@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+/** `deno task ablate`: trains and scores every cell of a grid; killed, the same command goes on. */
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { throwIfAny } from "../core/errors.ts";
+import type { ScoreName } from "../evaluate/score.ts";
+import { failureRows, formatEstimate, studyRows, writeStudyReport } from "../report/ablation_report.ts";
+import { formatBytes, formatCount, formatLoss, formatSeconds } from "../report/format.ts";
+import { createProgress, type Progress } from "../report/progress.ts";
+import { formatTable } from "../report/table.ts";
+import {
+  ablate,
+  type AblateOptions,
+  type FinishedCell,
+  listCells,
+  type PlannedCell,
+} from "../study/ablate.ts";
+import type { Grid } from "../study/grid.ts";
+import { groupBySeed } from "../study/summary.ts";
+import type { TrainEvent } from "../train/loop.ts";
+import type { TrainSettings } from "../train/settings.ts";
+import { DEMO_VALUES } from "./demo.ts";
+import { settingsOf } from "./flag_settings.ts";
+import type { Flag, FlagValues } from "./flags.ts";
+import { GRID_FLAGS, readGrids } from "./grid_flags.ts";
+import { memoryProblem } from "./host_memory.ts";
+import { listenForInterrupt } from "./interrupt.ts";
+import type { Output } from "./output.ts";
+import { type CommandSpec, EXIT } from "./program.ts";
+import { DEMO } from "./session.ts";
+
+const METRICS = ["exact-match", "f1", "gsm8k", "gsm8k-flexible", "none"] as const;
+
+const STUDY_FLAGS: readonly Flag[] = [
+  {
+    name: "grid",
+    kind: "values",
+    help:
+      "KEY=v1,v2: values of a train flag to go through; several multiply. In a config file an object, or a list of them",
+  },
+  { name: "seeds", kind: "values", help: "1,2,3: every cell once with each seed", defaultText: "42" },
+  {
+    name: "out",
+    kind: "text",
+    help: "folder of the study; given again, it goes on",
+    defaultText: "runs/ablate-<hash of base and grid>",
+  },
+  {
+    name: "metric",
+    kind: "texts",
+    choices: METRICS,
+    help: "scores of answers to --eval-data, or else to --data",
+    defaultText: "exact-match",
+  },
+  { name: "limit", kind: "integer", min: 1, help: "questions to ask, from the first", defaultText: "all" },
+  { name: "max-new-tokens", kind: "integer", min: 1, help: "tokens of an answer at most", defaultText: "32" },
+  { name: "stop", kind: "texts", help: "texts that end an answer", defaultText: "a line's end" },
+  {
+    name: "save-every",
+    kind: "integer",
+    min: 1,
+    help: "steps between checkpoints of a cell",
+    defaultText: "a quarter",
+  },
+  { name: "keep-adapters", kind: "switch", help: "keep every cell's trained adapter" },
+  { name: "list", kind: "switch", help: "check all cells, list them, and stop" },
+];
+
+/** Everything a study is. */
+interface Study {
+  readonly base: TrainSettings;
+  readonly grids: readonly Grid[];
+  readonly out: string;
+  readonly options: AblateOptions;
+}
+
+function readStudy(values: FlagValues): Study {
+  const problems: string[] = [];
+  const texts = (name: string) => (values[name] ?? []) as readonly string[];
+  if (values.model !== undefined && values.data === undefined) problems.push("--model needs --data");
+  if (values.data !== undefined && values.model === undefined) problems.push("--data needs --model");
+  if (texts("metric").includes("none") && texts("metric").length > 1) {
+    problems.push("--metric none stands alone: no answers are scored");
+  }
+  const grids = readGrids(texts("grid"), texts("seeds"), problems);
+  throwIfAny("The command line of ablate", problems);
+  const ofTrain = Object.entries(values).filter(([name]) =>
+    name === "save-every" || GRID_FLAGS.some((flag) => flag.name === name)
+  );
+  const demo = values.model === undefined ? { ...DEMO_VALUES, model: DEMO.model, data: [DEMO.facts] } : {};
+  const base = settingsOf({ ...demo, ...Object.fromEntries(ofTrain) });
+  const hash = createHash("sha256").update(JSON.stringify([base, grids])).digest("hex").slice(0, 8);
+  const out = (values.out ?? join("runs", `ablate-${hash}`)) as string;
+  return { base, grids, out, options: { ...scoringOptions(values), out, checkMemory: memoryProblem } };
+}
+
+function scoringOptions(values: FlagValues): AblateOptions {
+  const metrics = values.metric as readonly string[] | undefined;
+  return {
+    ...(metrics && { metrics: metrics.filter((name) => name !== "none") as ScoreName[] }),
+    ...(values.limit === undefined ? {} : { limit: values.limit as number }),
+    ...(values["max-new-tokens"] === undefined ? {} : { maxNewTokens: values["max-new-tokens"] as number }),
+    ...(values.stop === undefined ? {} : { stop: values.stop as readonly string[] }),
+    keepAdapters: values["keep-adapters"] === true,
+  };
+}
+
+function describeCells(cells: readonly PlannedCell[]): string {
+  return formatTable([
+    ["cell", "part", "steps", "trained", "memory", "state"],
+    ...cells.map(({ label, parts, totalSteps, trainedParameters, predictedBytes, done }) => [
+      label,
+      parts.map(({ part }) => part).join(", "),
+      String(totalSteps),
+      formatCount(trainedParameters),
+      formatBytes(predictedBytes),
+      done ? "done" : "to run",
+    ]),
+  ]);
+}
+
+/** What a finished cell is told as, in one line. */
+function describeFinished({ index, count, label, numbers, error, earlier }: FinishedCell): string {
+  const place = `${index + 1}/${count} ${label}`;
+  if (numbers === null) return `${place}  failed: ${error}`;
+  const score = Object.entries(numbers.scores).map(([name, estimate]) =>
+    `${name} ${formatEstimate(estimate)}`
+  );
+  const what = [...score, `loss ${formatLoss(numbers.lossLast)}`, formatSeconds(numbers.seconds)].join("  ");
+  return `${place}  ${what}${earlier ? "  (done before)" : ""}`;
+}
+
+/** Progress over the steps of all cells that are still to run. */
+interface StudyProgress {
+  readonly onCells: NonNullable<AblateOptions["onCells"]>;
+  readonly onStep: NonNullable<AblateOptions["onStep"]>;
+  finishCell(cell: FinishedCell): void;
+  finish(): void;
+}
+
+function studyProgress(output: Output): StudyProgress {
+  let cells: readonly PlannedCell[] = [];
+  let [before, total] = [0, 0];
+  let startMs = performance.now();
+  let progress: Progress | null = null;
+  const note = ({ loss, tokensPerSecond }: TrainEvent, place: string) =>
+    `${place}  loss ${formatLoss(loss)}  ${Math.round(tokensPerSecond)} tokens/s`;
+  return {
+    onCells(planned) {
+      cells = planned;
+      total = planned.reduce((sum, { totalSteps, done }) => sum + (done ? 0 : totalSteps), 0);
+      const done = planned.filter((cell) => cell.done).length;
+      startMs = performance.now();
+      output.line(`${planned.length} cells, ${done} done before, ${total} steps to go`);
+    },
+    onStep(event, { index, count, label }) {
+      progress ??= createProgress(output, "study", total, { firstDone: event.step - 1, startMs });
+      // The end of the bar belongs to the last score, not to the last step.
+      progress.update(
+        Math.min(before + event.step, total - 1),
+        note(event, `cell ${index + 1}/${count} ${label}`),
+      );
+    },
+    finishCell(cell) {
+      if (!cell.earlier) before += cells[cell.index]?.totalSteps ?? 0;
+      if (progress === null) output.line(describeFinished(cell));
+      else progress.line(describeFinished(cell));
+    },
+    finish: () => progress?.finish(),
+  };
+}
+
+async function listStudy({ base, grids, options }: Study, output: Output): Promise<number> {
+  const cells = await listCells(base, grids, options);
+  output.line(describeCells(cells));
+  output.result({ out: options.out, cells });
+  return EXIT.done;
+}
+
+async function run(values: FlagValues, output: Output): Promise<number> {
+  const study = readStudy(values);
+  if (values.list === true) return await listStudy(study, output);
+  const { base, grids, out, options } = study;
+  const progress = studyProgress(output);
+  using interrupt = listenForInterrupt(() =>
+    output.write(
+      "\nStopping after this step; the same command goes on from there. Ctrl-C again leaves at once.\n",
+    )
+  );
+  const results: FinishedCell[] = [];
+  const refreshReport = seldom(() => writeStudyReport(out, results));
+  const { onCells, onStep } = progress;
+  for await (const cell of ablate(base, grids, { ...options, onCells, onStep, signal: interrupt.signal })) {
+    results.push(cell);
+    progress.finishCell(cell);
+    await refreshReport();
+  }
+  progress.finish();
+  return await concludeStudy(results, out, interrupt.signal.aborted, output);
+}
+
+/** Share of a study's time that its page may take while it goes on. */
+const REPORT_SHARE = 0.02;
+
+/** The same work, left out while the last time would take more than its share. */
+function seldom(work: () => Promise<unknown>): () => Promise<void> {
+  let dueMs = 0;
+  return async () => {
+    const startMs = performance.now();
+    if (startMs < dueMs) return;
+    await work();
+    const endMs = performance.now();
+    dueMs = endMs + (endMs - startMs) / REPORT_SHARE;
+  };
+}
+
+async function concludeStudy(
+  results: readonly FinishedCell[],
+  out: string,
+  interrupted: boolean,
+  output: Output,
+): Promise<number> {
+  const report = await writeStudyReport(out, results);
+  const failures = failureRows(results);
+  output.line(`\n${formatTable(studyRows(results))}`);
+  if (failures.length > 0) output.line(`\n${formatTable(failures)}`);
+  output.line(`\nresults.jsonl, results.csv and report.html in ${out}`);
+  const failed = results.filter(({ status }) => status === "failed").length;
+  const done = results.length - failed;
+  output.result({
+    out,
+    report,
+    cells: results.length,
+    done,
+    failed,
+    interrupted,
+    configurations: groupBySeed(results),
+  });
+  if (interrupted) return EXIT.interrupted;
+  return failed > 0 ? EXIT.failed : EXIT.done;
+}
+
+/** The command. */
+export const ABLATE: CommandSpec = {
+  name: "ablate",
+  summary:
+    "Trains and scores every cell of a grid; with no model named, on the demo. Killed, the same command goes on.",
+  examples: [
+    "deno task ablate --grid top-k=8,16,64 --grid experts=1,16,64 --active-experts 1 --seeds 1,2,3",
+    "deno task ablate --model checkpoints/llama --data facts.jsonl --grid method=sparse,lora,full --out runs/methods",
+    "deno task ablate --grid neurons=256,1024,4096 --list",
+    "deno task ablate --config scripts/study/study.json",
+  ],
+  flags: [...GRID_FLAGS, ...STUDY_FLAGS],
+  run,
+};

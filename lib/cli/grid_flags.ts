@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Grids as people write them: `--grid top-k=4,16,64` on a command line, objects in a config file. */
+import { isJsonObject } from "../core/json.ts";
+import { nearestName } from "../core/suggestion.ts";
+import type { Grid } from "../study/grid.ts";
+import { camelCase, type Flag, readValue } from "./flags.ts";
+import { TRAIN_FLAGS } from "./train_flags.ts";
+
+/** Flags that say where a run is kept, not what it is. */
+const NOT_VARIED = [
+  "out",
+  "resume",
+  "dry-run",
+  "eval-every",
+  "save-every",
+  "save-limit",
+  "watch",
+  "watch-port",
+  "examples",
+  "tensorboard",
+];
+
+/** Flags of `train` that a study takes, and that its grid can go through. */
+export const GRID_FLAGS: readonly Flag[] = TRAIN_FLAGS.filter(({ name }) => !NOT_VARIED.includes(name));
+
+/** Words of a grid that are no flags. */
+const WORDS = ["part", "series"];
+
+type Values = Record<string, unknown>;
+
+function flagOf(name: string, where: string, problems: string[]): Flag | null {
+  const found = GRID_FLAGS.find((flag) => flag.name === name || camelCase(flag.name) === name);
+  if (found) return found;
+  const hint = nearestName(name, [...GRID_FLAGS.map((flag) => flag.name), ...WORDS]);
+  const guess = hint === null ? "" : `; did you mean ${hint}?`;
+  const reason = NOT_VARIED.includes(name) ? "says nothing of a cell" : "is no flag of train";
+  problems.push(`${where}: "${name}" ${reason}${guess}`);
+  return null;
+}
+
+/** A value of a command line: switches are written true or false, several texts are joined by plus signs. */
+function rawValue(flag: Flag, text: string): unknown {
+  if (flag.kind === "switch") return text === "true" ? true : text === "false" ? false : text;
+  return flag.kind === "texts" ? text.split("+") : text;
+}
+
+/** `top-k=4,16`, into the grid. @mutates grid, problems */
+function readText(text: string, grid: Values, problems: string[]): void {
+  const [, name = "", list = ""] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
+  const where = `--grid ${text}`;
+  if (name === "" || list === "") {
+    problems.push(`${where}: expected KEY=value,value`);
+    return;
+  }
+  const flag = flagOf(name, where, problems);
+  if (flag === null) return;
+  const key = camelCase(flag.name);
+  if (key in grid) problems.push(`${where}: ${flag.name} is given twice`);
+  grid[key] = list.split(",").map((item) => readValue(flag, where, rawValue(flag, item), problems));
+}
+
+/** An object of a config file. @mutates problems */
+function readObject(object: Readonly<Record<string, unknown>>, where: string, problems: string[]): Values {
+  const grid: Values = {};
+  for (const [name, raw] of Object.entries(object)) {
+    if (WORDS.includes(name)) {
+      if (typeof raw !== "string") {
+        problems.push(`${where}: "${name}" is ${JSON.stringify(raw)}, expected text`);
+      }
+      grid[name] = raw;
+      continue;
+    }
+    const flag = flagOf(name, where, problems);
+    if (flag === null) continue;
+    const read = (item: unknown) => readValue(flag, `${where}: "${name}"`, item, problems);
+    grid[camelCase(flag.name)] = Array.isArray(raw) ? raw.map(read) : read(raw);
+  }
+  return grid;
+}
+
+function readSeeds(texts: readonly string[], problems: string[]): unknown[] {
+  const flag = GRID_FLAGS.find(({ name }) => name === "seed") as Flag;
+  const seeds = texts.flatMap((text) => text.replace(/^\[|\]$/g, "").split(","));
+  return seeds.map((seed) => readValue(flag, "--seeds", seed, problems));
+}
+
+/**
+ * The grids that texts say: those of a command line are one grid and multiply, each JSON object is a grid of its own. Seeds
+ * multiply with every grid that has none of its own. No grid at all is one cell a seed.
+ *
+ * @mutates problems
+ */
+export function readGrids(
+  texts: readonly string[],
+  seeds: readonly string[],
+  problems: string[],
+): Grid[] {
+  const multiplied: Values = {};
+  const grids: Values[] = [];
+  texts.forEach((text, i) => {
+    if (!text.startsWith("{") && !text.startsWith("[")) return readText(text, multiplied, problems);
+    const where = `grid ${i + 1}`;
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch {
+      value = null;
+    }
+    if (isJsonObject(value as never)) grids.push(readObject(value as Values, where, problems));
+    else problems.push(`${where} is ${text}, expected an object such as {"top-k": [4, 16]}`);
+  });
+  if (Object.keys(multiplied).length > 0 || grids.length === 0) grids.push(multiplied);
+  const values = readSeeds(seeds, problems);
+  return grids.map((grid) =>
+    values.length > 0 && !("seed" in grid) ? { ...grid, seed: values } : grid
+  ) as Grid[];
+}
