@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <cinttypes>
 #include <cmath>
-#include <cstring>
 
 #include "core/guard.h"
+#include "core/lane.h"
 #include "cpu/kernel_table.h"
 
 using namespace meft;
@@ -20,6 +20,9 @@ void check_params(const meft_attention *a) {
     if (a->heads < 1 || a->kv_heads < 1 || a->heads % a->kv_heads != 0) {
         fail(MEFT_INVALID, "heads is %" PRId64 " and kv_heads %" PRId64 ", expected a multiple of 1 or more", a->heads,
              a->kv_heads);
+    }
+    if (a->compute != MEFT_F32 && a->compute != MEFT_BF16) {
+        fail(MEFT_INVALID, "compute is %d, expected MEFT_F32 or MEFT_BF16", a->compute);
     }
     if (a->head_dim < 1) fail(MEFT_INVALID, "head_dim is %" PRId64 ", expected 1 or more", a->head_dim);
     if (!(a->scale > 0 && a->scale < HUGE_VALF)) {
@@ -72,11 +75,11 @@ struct Ranges {
     }
 
     // Zeros the rows of x (rows, width) outside of the ranges.
-    void zero_rest(float *x, int64_t rows, int64_t width) const {
+    void zero_rest(meft_ctx &ctx, float *x, int64_t rows, int64_t width) const {
         int64_t row = 0;
         for (int64_t i = 0; i <= count; ++i) {
             const int64_t next = i < count ? ranges[i].begin : rows;
-            if (next > row) std::memset(x + row * width, 0, size_t((next - row) * width) * sizeof *x);
+            if (next > row) zero_bytes(ctx, x + row * width, (next - row) * width * int64_t(sizeof *x));
             if (i < count) row = ranges[i].end;
         }
     }
@@ -100,8 +103,8 @@ meft_status meft_attention_forward(meft_ctx *ctx, float *o, float *lse, const fl
         check_array("v", v, k_count);
         Workspace::Frame frame(ctx->workspace);
         const Ranges queries(frame, spans, a.span_count, 0);
-        queries.zero_rest(o, a.q_rows, a.heads * a.head_dim);
-        queries.zero_rest(lse, a.q_rows, a.heads);
+        queries.zero_rest(*ctx, o, a.q_rows, a.heads * a.head_dim);
+        queries.zero_rest(*ctx, lse, a.q_rows, a.heads);
         ctx->kernels->attention->forward(*ctx, o, lse, q, k, v, spans, a);
     });
 }
@@ -125,9 +128,9 @@ meft_status meft_attention_backward(meft_ctx *ctx, float *dq, float *dk, float *
         check_array("lse", lse, a.q_rows * a.heads);
         Workspace::Frame frame(ctx->workspace);
         const Ranges queries(frame, spans, a.span_count, 0), keys(frame, spans, a.span_count, 2);
-        queries.zero_rest(dq, a.q_rows, a.heads * a.head_dim);
-        keys.zero_rest(dk, a.k_rows, a.kv_heads * a.head_dim);
-        keys.zero_rest(dv, a.k_rows, a.kv_heads * a.head_dim);
+        queries.zero_rest(*ctx, dq, a.q_rows, a.heads * a.head_dim);
+        keys.zero_rest(*ctx, dk, a.k_rows, a.kv_heads * a.head_dim);
+        keys.zero_rest(*ctx, dv, a.k_rows, a.kv_heads * a.head_dim);
         ctx->kernels->attention->backward(*ctx, dq, dk, dv, d_o, q, k, v, o, lse, spans, a);
     });
 }

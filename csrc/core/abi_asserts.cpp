@@ -32,7 +32,7 @@ static_assert(offsetof(meft_dropout, reserved) == 36 && sizeof(meft_dropout::res
 
 static_assert(sizeof(meft_attention) == 72 && alignof(meft_attention) <= 8, "meft_attention");
 static_assert(offsetof(meft_attention, struct_size) == 0 && sizeof(meft_attention::struct_size) == 4, "struct_size");
-static_assert(offsetof(meft_attention, reserved) == 4 && sizeof(meft_attention::reserved) == 4, "reserved");
+static_assert(offsetof(meft_attention, compute) == 4 && sizeof(meft_attention::compute) == 4, "compute");
 static_assert(offsetof(meft_attention, q_rows) == 8 && sizeof(meft_attention::q_rows) == 8, "q_rows");
 static_assert(offsetof(meft_attention, k_rows) == 16 && sizeof(meft_attention::k_rows) == 8, "k_rows");
 static_assert(offsetof(meft_attention, heads) == 24 && sizeof(meft_attention::heads) == 8, "heads");

@@ -2,6 +2,7 @@
 // Lanes of the CUDA libraries: one stream each, of device 0.
 #include "cuda/lane.h"
 
+#include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -126,8 +127,8 @@ void copy_bytes(meft_ctx &ctx, void *to, const void *from, int64_t bytes) {
 void zero_bytes(meft_ctx &ctx, void *to, int64_t bytes) {
     if (bytes == 0) return;
     void *device = device_address(to, bytes);
-    if (device == nullptr) fail(MEFT_INVALID, "to is the host's");
-    fill_zero(device, bytes, ctx.device->stream);
+    if (device != nullptr) return fill_zero(device, bytes, ctx.device->stream);
+    std::memset(to, 0, size_t(bytes));
 }
 
 void wait_for_lane(meft_ctx &ctx) { synchronize(ctx.device->stream); }

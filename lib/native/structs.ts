@@ -68,6 +68,7 @@ export function writeDropoutParams(params: DropoutParams): Uint8Array<ArrayBuffe
 
 /** Fields of `meft_attention`. */
 export interface AttentionParams {
+  readonly compute: number;
   readonly qRows: number | bigint;
   readonly kRows: number | bigint;
   readonly heads: number | bigint;
@@ -82,6 +83,7 @@ export interface AttentionParams {
 export function writeAttentionParams(params: AttentionParams): Uint8Array<ArrayBuffer> {
   const view = new DataView(new ArrayBuffer(72));
   view.setUint32(0, 72, true);
+  view.setInt32(4, int32("compute", params.compute), true);
   view.setBigInt64(8, int64("qRows", params.qRows), true);
   view.setBigInt64(16, int64("kRows", params.kRows), true);
   view.setBigInt64(24, int64("heads", params.heads), true);

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { attentionBackward, attentionForward } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
 import { writeAttentionParams } from "../../lib/native/structs.ts";
+import { MEFT_F32 } from "../../lib/native/symbols.ts";
 import type { AttentionShape } from "../../lib/ops/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import {
@@ -89,6 +90,7 @@ function inputsOf({ queryRows, keyRows, heads, kvHeads, headDim }: Case): Inputs
 function paramsOf(c: Case): Uint8Array {
   const { queryRows: qRows, keyRows: kRows, heads, kvHeads, headDim, window, scale } = c;
   return writeAttentionParams({
+    compute: MEFT_F32,
     qRows,
     kRows,
     heads,

@@ -78,6 +78,7 @@ Deno.test("struct writers put each field where C reads it", () => {
   assert.deepEqual(new Uint32Array(weight.buffer, 0, 2), Uint32Array.of(48, 1));
   assert.deepEqual(new BigInt64Array(weight.buffer, 8), BigInt64Array.of(2n, 3n, 4n, 2n ** 60n, 6n));
   const attention = {
+    compute: 1,
     qRows: 1,
     kRows: 2,
     heads: 3,
@@ -88,8 +89,9 @@ Deno.test("struct writers put each field where C reads it", () => {
     scale: 0.5,
   };
   const view = new DataView(writeAttentionParams(attention).buffer);
-  assert.equal(view.getInt32(4, true), 0); // reserved
+  assert.equal(view.getInt32(4, true), 1);
   assert.equal(view.getFloat32(64, true), 0.5);
+  assert.equal(view.getInt32(68, true), 0); // reserved
   assert.throws(() => writeAttentionParams({ ...attention, heads: 1.5 }), { message: /^heads is 1.5/ });
   assert.throws(() => writeAttentionParams({ ...attention, scale: NaN }), { message: /^scale is NaN/ });
   const sizes = { tokens: 1, hidden: 1, neurons: 1, experts: 1, activeExperts: 1, topK: 1, pairCapacity: 1 };

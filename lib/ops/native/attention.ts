@@ -2,6 +2,7 @@
 /** Attention and cross-entropy over libmeft. */
 import * as calls from "../../native/calls.ts";
 import { writeAttentionParams } from "../../native/structs.ts";
+import { MEFT_F32 } from "../../native/symbols.ts";
 import type { AttentionShape, Kernels } from "../kernels.ts";
 import { f32 } from "./arguments.ts";
 import type { Lanes } from "./lanes.ts";
@@ -63,6 +64,7 @@ function counts(shape: AttentionShape): { queries: number; keys: number; logSums
 
 function attentionParams(shape: AttentionShape, spans: Int32Array): Uint8Array<ArrayBuffer> {
   return writeAttentionParams({
+    compute: MEFT_F32,
     qRows: shape.queryRows,
     kRows: shape.keyRows,
     heads: shape.heads,

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sparse adapter, forward: which pairs fire, and y = sum of score * value row.
+//
+// A number that is not finite must not get lost in a comparison: a token with a router logit or a candidate's score
+// that is NaN or infinite gets NaN for its whole row of y.
+#include "cpu/kernels/sparse_forward.h"
+
+#include "cuda/kernels/sparse_rows.cuh"
+#include "cuda/kernels/sparse_union.cuh"
+
+namespace meft {
+namespace cuda {
+
+namespace {
+
+constexpr int kTokensPerBlock = kThreads / 32;
+
+// Writes a token's pairs from the cut; a warp a token. Nothing when there are more pairs than room.
+__global__ void emit_own_kernel(ForwardPairs pairs, const int64_t *needed, int64_t capacity, const int32_t *experts,
+                                GateFactors gate, Candidates candidates, CandidateSizes sizes) {
+    const int64_t token = int64_t(blockIdx.x) * kTokensPerBlock + threadIdx.x / 32;
+    if (token >= sizes.tokens || needed[0] > capacity) return;
+    int32_t at = pairs.offsets[token];
+    each_candidate(sizes, experts, gate, candidates.dots, token, candidates.cuts[token],
+                   [&](bool stays, int place, int kept, int32_t neuron, float dot, float score) {
+                       if (stays) {
+                           pairs.neurons[at + place] = neuron;
+                           pairs.dots[at + place] = dot;
+                           pairs.scores[at + place] = score;
+                       }
+                       at += kept;
+                   });
+}
+
+// scope token: a pair is a neuron in the token's own top K with a score above 0.
+void fire_own(Operands &on, int32_t *tainted, const ForwardPairs &pairs, int64_t *needed, const SelectInput &input) {
+    const meft_sparse &params = *input.params;
+    const Candidates candidates = select_candidates(on, tainted, input, 0.f);
+    running_sums(on.stream, pairs.offsets, needed, candidates.counts, params.tokens);
+    MEFT_LAUNCH(emit_own_kernel, dim3(unsigned((params.tokens + kTokensPerBlock - 1) / kTokensPerBlock)), kThreads, 0,
+                on.stream, pairs, needed, params.pair_capacity, input.experts, input.gate, candidates,
+                candidate_sizes(params, 0.f));
+}
+
+// y_t = sum over the token's pairs of score * value, from NaN where the token is tainted.
+template <class Rows>
+__global__ void __launch_bounds__(kThreads) sum_values_kernel(float *y, const int32_t *tainted, ForwardPairs pairs,
+                                                              const int64_t *needed, int64_t capacity, Rows values) {
+    if (needed[0] > capacity) return;
+    const int64_t token = blockIdx.x, column = (int64_t(blockIdx.y) * kThreads + threadIdx.x) * Rows::kWidth;
+    if (column >= values.hidden) return;
+    const float start = tainted[token] ? __uint_as_float(kQuietNan) : 0.f;
+    Floats<Rows::kWidth> sum;
+    for (int j = 0; j < Rows::kWidth; ++j) sum.at[j] = start;
+    add_rows(sum, values, pairs.neurons, pairs.scores, pairs.offsets[token], pairs.offsets[token + 1], column);
+    store(y + token * values.hidden + column, sum);
+}
+
+int64_t forward(meft_ctx &lane, float *y, const ForwardPairs &pairs, const float *h, const float *logits,
+                const int32_t *experts, const RowPlanes &keys, const RowPlanes &values, const meft_sparse &params) {
+    int64_t needed = 0;
+    const int64_t tokens = params.tokens, hidden = params.hidden, elements = params.neurons * hidden;
+    if (tokens == 0) {
+        on_device(lane, [&](Operands &on) { fill_zero(on.out(pairs.offsets, 1), sizeof(int32_t), on.stream); });
+        return 0;
+    }
+    const auto planes_of = [&](Operands &on, const RowPlanes &rows) {
+        return DevicePlanes{on.in(rows.hi, elements), params.compute == MEFT_F32 ? on.in(rows.lo, elements) : nullptr,
+                            hidden};
+    };
+    on_device(lane, [&](Operands &on) {
+        const ForwardPairs to = {on.out(pairs.offsets, tokens + 1), on.out(pairs.neurons, params.pair_capacity),
+                                 on.out(pairs.dots, params.pair_capacity), on.out(pairs.scores, params.pair_capacity)};
+        int32_t *tainted = on.scratch<int32_t>(tokens);
+        int64_t *total = on.out(&needed, 1);
+        const SelectInput input = {on.in(h, tokens * hidden),
+                                   on.in(experts, tokens * params.active_experts),
+                                   experts,
+                                   gate_factors(on, tainted, on.in(logits, tokens * params.experts), params),
+                                   planes_of(on, keys),
+                                   &params};
+        if (params.scope == MEFT_SCOPE_UNION) {
+            fire_union(on, tainted, to, total, input);
+        } else {
+            fire_own(on, tainted, to, total, input);
+        }
+        float *out = on.out(y, tokens * hidden);
+        with_rows(planes_of(on, values), params.compute, fours(out), [&](auto rows) {
+            using Rows = decltype(rows);
+            const dim3 grid(unsigned(tokens), blocks_for(hidden, kThreads * Rows::kWidth));
+            MEFT_LAUNCH(sum_values_kernel<Rows>, grid, kThreads, 0, on.stream, out, tainted, to, total,
+                        params.pair_capacity, rows);
+        });
+    });
+    return needed;
+}
+
+}  // namespace
+
+extern const sparse_forward_kernels sparse_forward_table;
+const sparse_forward_kernels sparse_forward_table = {forward};
+
+}  // namespace cuda
+}  // namespace meft
