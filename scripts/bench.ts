@@ -17,6 +17,7 @@ import * as report from "./bench/report.ts";
 import { benchSteps } from "./bench/step.ts";
 import { buildTarget, ensureBuilt } from "./build.ts";
 import { requirePackages } from "./parity/python.ts";
+import { helpIfAsked } from "./help.ts";
 
 const PART_NAMES = ["kernels", "step", "peers"];
 
@@ -131,6 +132,7 @@ async function main(): Promise<void> {
   }
 }
 
+helpIfAsked("bench");
 try {
   await main();
 } catch (error) {

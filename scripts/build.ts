@@ -5,6 +5,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { firstCommand, missingTools, missingToolsText } from "../lib/native/tools.ts";
+import { helpIfAsked } from "./help.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 const SOURCES = ["csrc"];
@@ -157,4 +158,7 @@ function showStep(piece: string): void {
   if (step !== undefined) Deno.stderr.writeSync(new TextEncoder().encode(`\r${step} \r`));
 }
 
-if (import.meta.main) await buildOrExit({ ...RELEASE, always: true });
+if (import.meta.main) {
+  helpIfAsked("build");
+  await buildOrExit({ ...RELEASE, always: true });
+}

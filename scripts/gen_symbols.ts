@@ -6,6 +6,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { type Header, type Parameter, parseHeader, type Prototype, type Struct } from "./header.ts";
+import { helpIfAsked } from "./help.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const HEADER = "csrc/include/meft.h";
@@ -211,4 +212,7 @@ async function main(): Promise<number> {
   return 0;
 }
 
-if (import.meta.main) Deno.exit(await main());
+if (import.meta.main) {
+  helpIfAsked("symbols");
+  Deno.exit(await main());
+}

@@ -20,6 +20,7 @@ import { CONFIG, writeBlankModel } from "./demo/blank_model.ts";
 import { trainTokenizer } from "./demo/bpe.ts";
 import { makeTexts } from "./demo/texts.ts";
 import { ensureBuilt } from "./build.ts";
+import { helpIfAsked } from "./help.ts";
 
 const SEED = 7;
 const STEPS = 1200;
@@ -70,6 +71,7 @@ async function trainModel(corpus: string, blank: string, folder: string): Promis
   await saveModel(run, folder);
 }
 
+helpIfAsked("demo");
 await ensureBuilt();
 const texts = makeTexts(SEED);
 const work = await Deno.makeTempDir();

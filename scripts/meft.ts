@@ -1,15 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Entry of the tasks that users run: `deno task train …` is `meft.ts train …`. Builds the library when it is stale. */
 import { COMMANDS } from "../lib/cli/commands.ts";
+import { formatCommands } from "../lib/cli/overview.ts";
 import { runCommand } from "../lib/cli/program.ts";
+import { didYouMean } from "../lib/core/suggestion.ts";
 import { ensureBuilt } from "./build.ts";
 
+/** Commands that work without the native library. */
+const WITHOUT_LIBRARY = ["doctor", "report", "completion"];
+
 const [name = "", ...args] = Deno.args;
+const asksHelp = (words: readonly string[]) => words.includes("--help") || words.includes("-h");
+if (asksHelp([name])) {
+  console.log(formatCommands(COMMANDS));
+  Deno.exit(0);
+}
 const spec = COMMANDS.find((command) => command.name === name);
 if (spec === undefined) {
-  console.error(`"${name}" is no command; there are ${COMMANDS.map((command) => command.name).join(", ")}`);
+  const names = COMMANDS.map((command) => command.name);
+  console.error(`"${name}" is no command${didYouMean(name, names)}\n\n${formatCommands(COMMANDS)}`);
   Deno.exit(2);
 }
-const needsLibrary = spec.name !== "doctor" || args.includes("--methods");
-if (needsLibrary && !args.includes("--help") && !args.includes("-h")) await ensureBuilt();
+const needsLibrary = !WITHOUT_LIBRARY.includes(name) || args.includes("--methods");
+if (needsLibrary && !asksHelp(args)) await ensureBuilt();
 Deno.exit(await runCommand(spec, args));

@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ensureBuilt } from "./build.ts";
 import { type Counts, formatCounts } from "./counts.ts";
+import { helpIfAsked } from "./help.ts";
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const FOLDER = join(ROOT, "notebooks");
@@ -134,6 +135,7 @@ export async function runNotebooks(): Promise<Counts> {
 }
 
 if (import.meta.main) {
+  helpIfAsked("notebooks");
   await ensureBuilt();
   const counts = await runNotebooks();
   console.log(formatCounts(counts));

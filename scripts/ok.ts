@@ -3,6 +3,7 @@
 import { addCounts, formatCounts } from "./counts.ts";
 import { runNotebooks } from "./notebooks.ts";
 import { test } from "./test.ts";
+import { helpIfAsked } from "./help.ts";
 
 interface Step {
   readonly name: string;
@@ -24,6 +25,7 @@ async function runStep({ name, args }: Step): Promise<boolean> {
   return success;
 }
 
+helpIfAsked("ok");
 for (const step of STEPS) {
   if (!await runStep(step)) Deno.exit(1);
 }

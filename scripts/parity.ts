@@ -17,6 +17,7 @@ import {
   type Verdict,
 } from "./parity/comparisons.ts";
 import { requirePackages } from "./parity/python.ts";
+import { helpIfAsked } from "./help.ts";
 
 const DEMO = new URL("../notebooks/demo/", import.meta.url).pathname;
 
@@ -48,6 +49,7 @@ function table(verdicts: readonly Verdict[]): string {
   ]);
 }
 
+helpIfAsked("parity");
 const { values } = parseArgs({
   options: { steps: { type: "string", default: "50" }, json: { type: "boolean", default: false } },
 });

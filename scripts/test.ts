@@ -2,6 +2,7 @@
 /** `deno task test`: builds the library, runs every test, and ends with one line that says how many ran. */
 import { ensureBuilt } from "./build.ts";
 import { type Counts, formatCounts } from "./counts.ts";
+import { helpIfAsked } from "./help.ts";
 
 /** What `deno test` says at its end. */
 const SUMMARY = /(\d+) passed(?: \(\d+ steps?\))? \| (\d+) failed(?: \(\d+ steps?\))?(?: \| (\d+) ignored)?/;
@@ -40,6 +41,7 @@ export async function test(args: readonly string[]): Promise<TestResult> {
 }
 
 if (import.meta.main) {
+  helpIfAsked("test");
   const { code, counts } = await test(Deno.args);
   console.log(formatCounts(counts));
   Deno.exit(code);

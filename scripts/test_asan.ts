@@ -5,6 +5,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { type BuildOptions, ensureBuilt } from "./build.ts";
+import { helpIfAsked } from "./help.ts";
 
 const SANITIZED: BuildOptions = { folder: "build/asan", define: ["-DMEFT_SANITIZE=ON"] };
 const TESTS = ["tests/contract", "tests/native"];
@@ -30,4 +31,7 @@ async function main(args: readonly string[]): Promise<number> {
   return (await child.status).code;
 }
 
-if (import.meta.main) Deno.exit(await main(Deno.args));
+if (import.meta.main) {
+  helpIfAsked("asan");
+  Deno.exit(await main(Deno.args));
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The commands there are. Adding one is a file and a line here. */
 import { ABLATE } from "./ablate_command.ts";
+import { completionCommand } from "./completion_command.ts";
 import { DOCTOR } from "./doctor_command.ts";
 import { EVALUATE } from "./evaluate_command.ts";
 import { GENERATE } from "./generate_command.ts";
@@ -20,4 +21,5 @@ export const COMMANDS: readonly CommandSpec[] = [
   MERGE,
   REPORT,
   DOCTOR,
+  completionCommand(() => COMMANDS),
 ];

@@ -2,6 +2,7 @@
 /** `deno task evaluate`: scores a model, with or without an adapter. */
 import { yieldToEvents } from "../core/event_loop.ts";
 import { stopIds } from "../data/examples.ts";
+import { firstExamples } from "../data/dataset.ts";
 import { loadData } from "../data/load_data.ts";
 import { datasetLoss } from "../evaluate/loss.ts";
 import { loadPrompts, type RowScore, type ScoreName, scoreRows, summarizeScores } from "../evaluate/score.ts";
@@ -17,7 +18,8 @@ import { type CommandSpec, EXIT } from "./program.ts";
 const METRICS = ["loss", "exact-match", "f1", "gsm8k", "gsm8k-flexible"] as const;
 
 async function measureLoss(session: AdapterSession, values: FlagValues, output: Output) {
-  const data = await loadData(dataPaths(values), session.tokenizer, dataOptions(values));
+  const all = await loadData(dataPaths(values), session.tokenizer, dataOptions(values));
+  const data = firstExamples(all, (values.limit ?? Infinity) as number);
   output.line(formatTable(dataSummary(data)));
   const progress = createProgress(output, "loss", data.report.rowsUsed);
   const result = await datasetLoss(session.model, data, {
@@ -93,7 +95,7 @@ export const EVALUATE: CommandSpec = {
     ...ADAPTER_SESSION_FLAGS.filter(({ name }) => !DATA_FLAGS.some((flag) => flag.name === name)),
     ...DATA_FLAGS,
     { name: "metric", kind: "texts", choices: METRICS, help: "what is measured", defaultText: "loss" },
-    { name: "limit", kind: "integer", min: 1, help: "rows to answer, from the first", defaultText: "all" },
+    { name: "limit", kind: "integer", min: 1, help: "rows to score, from the first", defaultText: "all" },
     {
       name: "max-new-tokens",
       kind: "integer",

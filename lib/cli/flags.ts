@@ -144,10 +144,19 @@ function unknownFlags(flags: readonly Flag[], rest: readonly string[], problems:
   });
 }
 
-/** Values of a parsed command line. @mutates problems */
-export function readFlags(command: Command, flags: readonly Flag[], problems: string[]): FlagValues {
-  unknownFlags(flags, command.args, problems);
-  return readSource(flags, command.opts(), (flag) => `--${flag.name}`, problems);
+/** Values of a parsed command line. @param argument What may stand first, without a flag. @mutates problems */
+export function readFlags(
+  command: Command,
+  flags: readonly Flag[],
+  problems: string[],
+  argument?: Flag,
+): FlagValues {
+  const [first] = command.args;
+  const takesFirst = argument !== undefined && first !== undefined && !first.startsWith("-");
+  unknownFlags(flags, takesFirst ? command.args.slice(1) : command.args, problems);
+  const values = readSource(flags, command.opts(), (flag) => `--${flag.name}`, problems);
+  const value = takesFirst ? readText(argument, `the ${argument.name}`, first, problems) : null;
+  return value === null ? values : { ...values, [argument?.name as string]: value };
 }
 
 /** Values of a config file: an object with flag names, kebab-case or camelCase, as keys. @mutates problems */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The command line: parses, runs one command, and turns every failure into a message and an exit code. */
-import { Command, CommanderError } from "commander";
+import { Argument, Command, CommanderError } from "commander";
 import { throwIfAny, UserError } from "../core/errors.ts";
 import { NonFiniteError } from "../train/step.ts";
 import { declareFlags, type Flag, type FlagValues, readConfigFile, readFlags } from "./flags.ts";
@@ -12,6 +12,8 @@ export interface CommandSpec {
   readonly summary: string;
   readonly examples: readonly string[];
   readonly flags: readonly Flag[];
+  /** What may stand without a flag; its value has the name of this one. */
+  readonly argument?: Flag;
   /** Does the work. Returns the exit code: {@linkcode EXIT}. */
   run(values: FlagValues, output: Output): Promise<number>;
 }
@@ -20,7 +22,7 @@ export interface CommandSpec {
 export const EXIT = { done: 0, failed: 1, userMistake: 2, interrupted: 130 } as const;
 
 /** Flags of every command. */
-const COMMON_FLAGS: readonly Flag[] = [
+export const COMMON_FLAGS: readonly Flag[] = [
   { name: "config", kind: "text", help: "JSON file with the same keys as the flags; flags win" },
   { name: "json", kind: "switch", help: "print one JSON object on stdout at the end, all else on stderr" },
   { name: "quiet", kind: "switch", help: "print nothing but errors and the JSON object" },
@@ -29,7 +31,7 @@ const COMMON_FLAGS: readonly Flag[] = [
 function readValues(command: Command, spec: CommandSpec): FlagValues {
   const flags = [...spec.flags, ...COMMON_FLAGS];
   const problems: string[] = [];
-  const given = readFlags(command, flags, problems);
+  const given = readFlags(command, flags, problems, spec.argument);
   const fromFile = typeof given.config === "string" ? readConfigFile(given.config, flags, problems) : {};
   throwIfAny(`The command line of ${spec.name}`, problems);
   return { ...fromFile, ...given };
@@ -38,6 +40,7 @@ function readValues(command: Command, spec: CommandSpec): FlagValues {
 function createCommand(spec: CommandSpec): Command {
   const command = new Command(`deno task ${spec.name}`).description(spec.summary).exitOverride();
   declareFlags(command, [...spec.flags, ...COMMON_FLAGS]);
+  if (spec.argument) command.addArgument(new Argument(`[${spec.argument.name}]`, spec.argument.help));
   if (spec.examples.length > 0) {
     command.addHelpText("after", `\nExamples:\n${spec.examples.map((example) => `  ${example}`).join("\n")}`);
   }

@@ -22,7 +22,7 @@ import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 import { openModelOf } from "./session.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
-import { readRunOptions, refuseForeignFlags, refuseSettledFlags } from "./train_options.ts";
+import { adapterFlagName, readRunOptions, refuseForeignFlags, refuseSettledFlags } from "./train_options.ts";
 import { type TrainingAccount, trainWithProgress } from "./training.ts";
 
 /** What only shows when flags are seen together. */
@@ -57,7 +57,10 @@ function describeTrained({ memory }: Run): string {
 
 function describeRun(run: Run, data: Dataset): string {
   const { memory, settings, method } = run;
-  const config = Object.entries(run.adapterKind.config).map(([name, value]) => [`  ${name}`, String(value)]);
+  const config = Object.entries(run.adapterKind.config).map(([name, value]) => [
+    `  ${adapterFlagName(name)}`,
+    String(value),
+  ]);
   const what = formatTable([
     ["run", ""],
     [

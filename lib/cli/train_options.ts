@@ -2,10 +2,16 @@
 /** From the flags of `train` to the settings of the public API, and what flags do not go together. */
 import type { SavedAdapter } from "../adapters/adapter_files.ts";
 import type { RunOptions } from "../train/plan.ts";
-import { ADAPTER_SETTINGS, runOptionsOf } from "../train/settings.ts";
+import { ADAPTER_OPTIONS, ADAPTER_SETTINGS, runOptionsOf } from "../train/settings.ts";
 import { settingsOf } from "./flag_settings.ts";
 import { camelCase, type FlagValues } from "./flags.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
+
+/** The flag of an adapter's option: `topK` is `top-k`. Options without a flag are written in the same way. */
+export function adapterFlagName(option: string): string {
+  const setting = Object.entries(ADAPTER_OPTIONS).find(([, name]) => name === option)?.[0] ?? option;
+  return setting.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
 
 /** Flags that were given although the method has no use for them. @mutates problems */
 export function refuseForeignFlags(values: FlagValues, method: string, problems: string[]): void {

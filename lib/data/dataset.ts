@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import type { Example } from "./examples.ts";
 import type { BadRow, RowPlace } from "./rows.ts";
 
-/** What reading gave: `rowsRead = rowsUsed + badRows.length`. */
+/** What reading gave: `rowsRead = rowsUsed + badRows.length`, unless only the first rows are used. */
 export interface ReadReport {
   readonly rowsRead: number;
   readonly rowsUsed: number;
@@ -57,6 +57,30 @@ export function exampleLength(dataset: Dataset, i: number): number {
 /** Where example i was read. */
 export function examplePlace(dataset: Dataset, i: number): RowPlace {
   return { file: dataset.files[dataset.fileOf[i] as number] as string, line: dataset.lineOf[i] as number };
+}
+
+/** The first examples of a data set, `count` at most; tokens and targets of its report are theirs. */
+export function firstExamples(dataset: Dataset, count: number): Dataset {
+  const kept = Math.min(count, exampleCount(dataset));
+  const tokens = dataset.offsets[kept] as number;
+  const lossMask = dataset.lossMask.subarray(0, tokens);
+  return {
+    ...dataset,
+    ids: dataset.ids.subarray(0, tokens),
+    lossMask,
+    offsets: dataset.offsets.subarray(0, kept + 1),
+    fileOf: dataset.fileOf.subarray(0, kept),
+    lineOf: dataset.lineOf.subarray(0, kept),
+    cutOf: dataset.cutOf.subarray(0, kept),
+    report: {
+      ...dataset.report,
+      rowsUsed: kept,
+      truncatedRows: dataset.cutOf.subarray(0, kept).filter((cut) => cut > 0).length,
+      cutTokens: dataset.cutOf.subarray(0, kept).reduce((sum, cut) => sum + cut, 0),
+      tokens,
+      targets: lossMask.reduce((sum, target) => sum + target, 0),
+    },
+  };
 }
 
 /**

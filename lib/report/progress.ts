@@ -5,6 +5,7 @@
  * returns on a terminal that reports no columns.)
  */
 import { formatSeconds } from "./format.ts";
+import { cutToWidth } from "./text_width.ts";
 
 /** Where lines go. */
 export interface ProgressOutput {
@@ -70,7 +71,7 @@ export function createProgress(
       if (output.isTerminal) {
         clear();
         const line = `${label} ${bar(done / total)} ${done}/${total}  ${left} left  ${note}`;
-        output.write([...line].slice(0, (output.columns ?? Infinity) - 1).join(""));
+        output.write(cutToWidth(line, (output.columns ?? Infinity) - 1));
         onLine = true;
       } else {
         output.write(`${label} ${done}/${total}  ${note}  ${left} left\n`);

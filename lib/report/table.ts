@@ -1,18 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Aligned text tables. */
 import { stripVTControlCharacters } from "node:util";
-
-/** Columns a piece of text takes in a terminal: wide East Asian characters take two. */
-function displayWidth(text: string): number {
-  let width = 0;
-  for (const character of stripVTControlCharacters(text)) {
-    width +=
-      /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff00-\uff60]/u.test(character)
-        ? 2
-        : 1;
-  }
-  return width;
-}
+import { displayWidth } from "./text_width.ts";
 
 /** Whether a cell starts with a number. */
 export const looksNumeric = (text: string) => /^[-+±]?[\d.,]+( |$)/.test(stripVTControlCharacters(text));

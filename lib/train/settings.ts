@@ -120,7 +120,7 @@ export const SETTING_NAMES: readonly string[] = Object.keys(
 );
 
 /** Settings that are options of an adapter, and what they are called there. */
-const ADAPTER_OPTIONS = {
+export const ADAPTER_OPTIONS = {
   neurons: "neurons",
   experts: "experts",
   activeExperts: "activeExperts",

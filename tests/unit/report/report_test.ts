@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import {
   formatBytes,
   formatCount,
@@ -8,6 +8,7 @@ import {
   formatShare,
 } from "../../../lib/report/format.ts";
 import { createProgress } from "../../../lib/report/progress.ts";
+import { cutToWidth, displayWidth } from "../../../lib/report/text_width.ts";
 import { formatTable } from "../../../lib/report/table.ts";
 
 Deno.test("formatBytes() and its kin choose units at their borders", () => {
@@ -75,4 +76,27 @@ Deno.test("createProgress() redraws one line on a terminal and prints whole line
     "training 10/10  loss 10  0.0 s left",
     "saved",
   ]);
+});
+
+Deno.test("createProgress() cuts its line to the terminal by columns, not by characters", () => {
+  const written: string[] = [];
+  const output = { isTerminal: true, columns: 80, write: (text: string) => written.push(text) };
+  const progress = createProgress(output, "answering", 2, { now: () => 0 });
+  progress.update(2, "北京".repeat(30));
+  const line = (written.at(-1) ?? "").replace("\r\x1b[2K", "");
+  // One column stays free: a full line would wrap. Two columns a character may leave one more.
+  ok(displayWidth(line) === 79 || displayWidth(line) === 78, `${displayWidth(line)} columns`);
+  match(line, /北京$|京北$/);
+});
+
+Deno.test("displayWidth() and cutToWidth() count what a terminal shows", () => {
+  strictEqual(displayWidth("abc"), 3);
+  strictEqual(displayWidth("北京"), 4);
+  strictEqual(displayWidth("é"), 1, "a letter with a combining accent");
+  strictEqual(displayWidth("👩‍💻"), 2, "characters joined into one");
+  strictEqual(displayWidth("\x1b[1mabc\x1b[0m"), 3);
+  strictEqual(cutToWidth("a北京b", 4), "a北");
+  strictEqual(cutToWidth("a👩‍💻b", 3), "a👩‍💻");
+  strictEqual(cutToWidth("abc", 0), "");
+  strictEqual(cutToWidth("abc", 9), "abc");
 });

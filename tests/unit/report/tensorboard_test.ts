@@ -5,7 +5,7 @@ import { openEventLog, scalarsOf, writeEventFile } from "../../../lib/report/ten
 import { crc32c, scalarRecord, versionRecord } from "../../../lib/report/tensorboard/records.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 
-/** The version at 1700000000.5 and two scalars of step 2^33 + 300, as TensorBoard 2.20's RecordWriter wrote them. */
+/** The version at 1700000000.5 and two scalars of step 2^33 + 300, as TensorBoard 2.21's RecordWriter wrote them. */
 const WRITTEN_BY_TENSORBOARD =
   "1800000000000000a37f4b220900002040fc54d9411a0d627261696e2e4576656e743a322b35311039000000000000008b0737f10900002040fc54d94110ac828080202a280a110a0a747261696e2f6c6f7373150000a03f0a130a0c74696d652f6d6f64656c4d7315cdcccc3da1138c98";
 

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+/** `--help` of the tasks for people who work on meft; those of its users have theirs from `lib/cli`. */
+
+/** What a task does and how it is called. */
+interface TaskHelp {
+  readonly summary: string;
+  /** Flags or arguments with what they mean. */
+  readonly flags: readonly (readonly [string, string])[];
+  readonly examples: readonly string[];
+}
+
+/** The tasks, in the order of `deno.json`. */
+export const TASK_HELP: Readonly<Record<string, TaskHelp>> = {
+  build: {
+    summary: "Builds the native library into build/cpu.",
+    flags: [],
+    examples: ["deno task build"],
+  },
+  test: {
+    summary: "Builds what is stale and runs all tests and documentation examples, or those named.",
+    flags: [["PATH...", "files and folders of tests; other flags are those of deno test"]],
+    examples: ["deno task test", "deno task test tests/unit/data", "deno task test --filter rope tests/unit"],
+  },
+  ok: {
+    summary: "Runs the whole gate: format, lint, types, levels, symbols, build, tests, notebooks.",
+    flags: [],
+    examples: ["deno task ok"],
+  },
+  notebooks: {
+    summary: "Type-checks every notebook and executes it headless, where Jupyter is installed.",
+    flags: [],
+    examples: ["deno task notebooks"],
+  },
+  asan: {
+    summary: "Runs the native tests under the address and undefined-behaviour sanitizers.",
+    flags: [["PATH...", "files and folders of tests; by default all native ones"]],
+    examples: ["deno task asan", "deno task asan tests/native/linear_test.ts"],
+  },
+  symbols: {
+    summary: "Writes the FFI side of csrc/include/meft.h anew.",
+    flags: [["--check", "write nothing; fail when a file is stale"]],
+    examples: ["deno task symbols", "deno task symbols --check"],
+  },
+  parity: {
+    summary:
+      "Trains the demo's model here and in PyTorch, compares all losses and logits, fails on a difference.",
+    flags: [["--steps N", "steps of each training (default: 50)"], [
+      "--json",
+      "print the verdicts as JSON instead of a table",
+    ]],
+    examples: ["deno task parity", "MEFT_PYTHON=python3 deno task parity --steps 10"],
+  },
+  bench: {
+    summary: "Measures kernels against the machine's limits, whole steps, and the same steps in PyTorch.",
+    flags: [
+      ["kernels, step, peers", "what is measured (default: all)"],
+      ["--quick", "fewer rounds and sizes"],
+      ["--rounds N", "rounds whose median counts (default: 7, quick 3)"],
+      ["--threads N", "CPU threads (default: all cores)"],
+      ["--seed N", "of the order of measuring (default: 1)"],
+      ["--only NAME", "one kernel, step or peer; may be given again"],
+      ["--no-compile", "without torch.compile"],
+    ],
+    examples: ["deno task bench kernels --quick", "MEFT_PYTHON=python3 deno task bench peers"],
+  },
+  demo: {
+    summary: "Makes the demo's model and data anew, which takes about 20 minutes.",
+    flags: [],
+    examples: ["deno task demo"],
+  },
+};
+
+/** Prints the help of a task and ends the process when it was asked for. */
+export function helpIfAsked(task: string): void {
+  if (Deno.args[0] !== "--help" && Deno.args[0] !== "-h") return;
+  const { summary, flags, examples } = TASK_HELP[task] as TaskHelp;
+  const all = [...flags, ["-h, --help", "display this help"] as const];
+  const width = Math.max(...all.map(([name]) => name.length));
+  const lines = all.map(([name, meaning]) => `  ${name.padEnd(width)}  ${meaning}`);
+  const calls = examples.map((example) => `  ${example}`);
+  const usage = `Usage: deno task ${task} [options]`;
+  console.log([usage, "", summary, "", "Options:", ...lines, "", "Examples:", ...calls].join("\n"));
+  Deno.exit(0);
+}
