@@ -17,6 +17,8 @@ export { barChart, heatMap, lineChart } from "./chart.ts";
 export type { Chart, ChartLabels, HeatCell, Point } from "./chart.ts";
 export { plotStudy } from "./ablation_charts.ts";
 export type { PlotChoice } from "./ablation_charts.ts";
+export { liveStudy } from "./live_study.ts";
+export type { LiveStudy } from "./live_study.ts";
 export { studyTable } from "./ablation_report.ts";
 export { memoryTable, table, tokenView } from "./display.ts";
 export type { Display, MediaBundle } from "./display.ts";

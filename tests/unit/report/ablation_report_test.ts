@@ -3,6 +3,7 @@ import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:asse
 import { plotStudy, studyCharts } from "../../../lib/report/ablation_charts.ts";
 import { failureRows, studyPage, studyRows } from "../../../lib/report/ablation_report.ts";
 import { intervalChart } from "../../../lib/report/interval_chart.ts";
+import { liveStudy } from "../../../lib/report/live_study.ts";
 import { writeResults } from "../../../lib/study/results.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 import { STUDY, studyCell } from "../../fixtures/study.ts";
@@ -96,4 +97,15 @@ Deno.test("studyRows() has a row a configuration, and failureRows() the reasons"
   strictEqual(rows.length, 4);
   deepStrictEqual(rows[1]?.slice(0, 3), ["topK=4", "2", "25.0 % (0.0 % to 88.5 %)"]);
   deepStrictEqual(failureRows(STUDY), []);
+});
+
+Deno.test("liveStudy() redraws with each cell that finishes", async () => {
+  const shown: number[] = [];
+  const redraw = (display: { readonly text: string }) =>
+    Promise.resolve(void shown.push(display.text.length));
+  const chart = liveStudy({ x: "topK" }, { redraw });
+  for (const cell of STUDY.slice(0, 3)) await chart.push(cell);
+  strictEqual(shown.length, 3);
+  deepStrictEqual(chart.cells, STUDY.slice(0, 3));
+  strictEqual((await chart.draw()).svg, (await plotStudy(STUDY.slice(0, 3), { x: "topK" })).svg);
 });
