@@ -101,18 +101,6 @@ Deno.test("--quiet prints nothing, --json one object on stdout, and train shows 
     doesNotMatch(dry.stdout, /topK|activeExperts|initStd/);
     const commands = [
       train,
-      [
-        "ablate",
-        ...SMALL_RUN,
-        "--grid",
-        "clip=1",
-        "--steps",
-        "1",
-        "--metric",
-        "none",
-        "--out",
-        `${folder}/study`,
-      ],
       ["evaluate", ...model, "--data", DEMO_FACTS, "--limit", "3"],
       ["generate", ...model, "--prompt", "Question:", "--max-new-tokens", "2"],
       ["preview", ...model, "--data", DEMO_FACTS],
