@@ -23,6 +23,8 @@ export interface KernelCase {
    * of n terms in blocked order is off by a few roundings of its largest partial sums, far below the worst case n/2.
    */
   readonly multiple?: number;
+  /** The same for a device with products in bf16, where it rounds more than their inputs. */
+  readonly deviceBf16Multiple?: number;
 }
 
 /** Magnitudes of a case whose outputs are sums of products: the case itself on absolute inputs. */

@@ -7,6 +7,7 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -96,7 +97,7 @@ inline thread_local Worker *worker = nullptr;
 inline thread_local Fiber *self = nullptr;
 // Order in which threads run: 0 forwards, 1 backwards, otherwise the seed of a shuffle. A result that depends on it
 // shows a missing barrier.
-inline int order = 0;
+inline std::atomic<int> order{0};
 
 // An odd stride, so that stacks do not fall into the same sets of the cache.
 #if defined(__SANITIZE_ADDRESS__)
@@ -255,7 +256,7 @@ inline void shuffle_order(Worker &w) {
     w.warp_order.clear();
     for (int base = 0; base < w.threads; base += 32) w.warp_order.push_back(base);
     for (int lane = 0; lane < 32; ++lane) w.lane_order[lane] = lane;
-    uint32_t state = uint32_t(order) * 2654435761u + 1;
+    uint32_t state = uint32_t(order.load()) * 2654435761u + 1;
     const auto mix = [&state](int *p, int n) {
         if (order == 1) std::reverse(p, p + n);
         if (order <= 1) return;

@@ -2,7 +2,6 @@
 /** Attention and cross-entropy over libmeft. */
 import * as calls from "../../native/calls.ts";
 import { writeAttentionParams } from "../../native/structs.ts";
-import { MEFT_F32 } from "../../native/symbols.ts";
 import type { AttentionShape, Kernels } from "../kernels.ts";
 import { f32 } from "./arguments.ts";
 import type { Lanes } from "./lanes.ts";
@@ -11,7 +10,7 @@ import type { Lanes } from "./lanes.ts";
 export type AttentionKernels = Pick<Kernels, "attentionForward" | "attentionBackward" | "crossEntropy">;
 
 /** See `meft_attention_*` and `meft_cross_entropy`. */
-export function attentionKernels({ model }: Lanes): AttentionKernels {
+export function attentionKernels({ model, compute }: Lanes): AttentionKernels {
   return {
     attentionForward(o, lse, q, k, v, spans, shape): void {
       const { queries, keys, logSums } = counts(shape);
@@ -23,7 +22,7 @@ export function attentionKernels({ model }: Lanes): AttentionKernels {
         f32("k", k, keys),
         f32("v", v, keys),
         spans,
-        attentionParams(shape, spans),
+        attentionParams(shape, spans, compute),
       );
     },
 
@@ -41,7 +40,7 @@ export function attentionKernels({ model }: Lanes): AttentionKernels {
         f32("o", o, queries),
         f32("lse", lse, logSums),
         spans,
-        attentionParams(shape, spans),
+        attentionParams(shape, spans, compute),
       );
     },
 
@@ -62,9 +61,9 @@ function counts(shape: AttentionShape): { queries: number; keys: number; logSums
   };
 }
 
-function attentionParams(shape: AttentionShape, spans: Int32Array): Uint8Array<ArrayBuffer> {
+function attentionParams(shape: AttentionShape, spans: Int32Array, compute: number): Uint8Array<ArrayBuffer> {
   return writeAttentionParams({
-    compute: MEFT_F32,
+    compute,
     qRows: shape.queryRows,
     kRows: shape.keyRows,
     heads: shape.heads,

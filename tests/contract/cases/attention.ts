@@ -42,6 +42,8 @@ const ATTENTION: readonly AttentionCase[] = [
   attentionCase("one query on cached keys", [4, 2, 64], [0, 1, 0, 67, 1, 2, 67, 70], { window: 40 }),
   attentionCase("new queries after a cached prefix", [2, 1, 17], [0, 4, 0, 9]),
   attentionCase("sequences longer than a tile", [2, 1, 20], [0, 131, 0, 131, 131, 200, 131, 200]),
+  attentionCase("wide heads in groups", [4, 2, 80], [0, 70, 0, 70]),
+  attentionCase("the widest heads, cached keys, a window", [2, 1, 256], [0, 20, 0, 40], { window: 30 }),
   attentionCase("a window in sequences longer than a tile", [2, 1, 20], [0, 131, 0, 131], { window: 70 }),
 ];
 
@@ -157,6 +159,12 @@ function crossEntropyMagnitudes(stage: Stage, tokens: number, vocabulary: number
   };
 }
 
+/**
+ * Tensor cores take probabilities (o, dv) and their gradients (dq, dk) rounded to bf16, half a unit of 2^-8 of each term;
+ * the other half is for what o's error does to delta.
+ */
+const DEVICE_BF16_MULTIPLE = 2 ** -8 / 2 ** -23;
+
 /** Cases of this family. */
 export const attentionCases: readonly KernelCase[] = [
   ...ATTENTION.flatMap((test): KernelCase[] => [
@@ -164,11 +172,13 @@ export const attentionCases: readonly KernelCase[] = [
       name: `attentionForward() of ${test.label}`,
       run: (stage) => forward(stage, test),
       magnitudes: (stage) => magnitudes(stage, test),
+      deviceBf16Multiple: DEVICE_BF16_MULTIPLE,
     },
     {
       name: `attentionBackward() of ${test.label}`,
       run: (stage) => backward(stage, test),
       magnitudes: (stage) => magnitudes(stage, test),
+      deviceBf16Multiple: DEVICE_BF16_MULTIPLE,
     },
   ]),
   ...LOGITS.flatMap(([tokens, vocabulary]) =>
