@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+import { deepStrictEqual } from "node:assert/strict";
+import type { Dataset } from "../../../lib/data/dataset.ts";
+import type { Tokenizer } from "../../../lib/data/tokenizer.ts";
+import { sampleQuestions } from "../../../lib/evaluate/sample_answers.ts";
+
+/** Token 7 reads as " 7". */
+const tokenizer = {
+  decode: (ids: ArrayLike<number>) => Array.from(ids, (id) => ` ${id}`).join(""),
+} as Partial<Tokenizer> as Tokenizer;
+
+/** Examples of tokens 0, 1, 2, … with these masks, some of them cut. */
+function dataOf(masks: readonly (readonly number[])[], cut: readonly number[] = []): Dataset {
+  const ends = masks.map((_, i) => masks.slice(0, i + 1).flat().length);
+  return {
+    ids: Int32Array.from(masks.flat(), (_, i) => i),
+    lossMask: Uint8Array.from(masks.flat()),
+    offsets: Float64Array.from([0, ...ends]),
+    cutOf: Uint32Array.from(masks, (_, i) => cut.includes(i) ? 1 : 0),
+  } as Partial<Dataset> as Dataset;
+}
+
+Deno.test("sampleQuestions() takes what stands before the last completion", () => {
+  const [question] = sampleQuestions(dataOf([[0, 1, 0, 0, 1, 1]]), tokenizer, 4);
+  deepStrictEqual(question, { ids: [0, 1, 2, 3], prompt: "0 1 2 3", expected: "4 5" });
+});
+
+Deno.test("sampleQuestions() comes from all over the data and leaves out texts and what was cut", () => {
+  const row = [0, 0, 1];
+  const prompts = (data: Dataset, count: number) =>
+    sampleQuestions(data, tokenizer, count).map(({ ids }) => ids[0]);
+  deepStrictEqual(prompts(dataOf(Array(8).fill(row)), 4), [0, 6, 12, 18]);
+  deepStrictEqual(prompts(dataOf(Array(8).fill(row)), 0), []);
+  deepStrictEqual(prompts(dataOf([row, row]), 4), [0, 3]);
+  deepStrictEqual(prompts(dataOf([[0, 1, 1], row, row], [1]), 2), [6]);
+  deepStrictEqual(prompts(dataOf([]), 2), []);
+});
