@@ -24,4 +24,14 @@ struct meft_ctx {
     const meft::KernelTable *kernels = nullptr;
     meft::Workspace workspace;
     meft::DeviceLane *device = nullptr;  // of a lane that is a device's
+    int64_t lap_ns = 0;  // a moment inside the last call, by take_lap
 };
+
+namespace meft {
+
+// Nanoseconds of a steady clock.
+int64_t now_ns();
+// Notes the moment at which one part of a call ends and the next begins, for whoever accounts for them.
+void take_lap(meft_ctx &ctx);
+
+}  // namespace meft

@@ -14,6 +14,7 @@ namespace meft {
 namespace {
 
 constexpr int32_t kMostThreads = 4096;
+constexpr int64_t kZeroChunk = 1 << 20;
 
 std::string target_list(bool (*wanted)(int32_t)) {
     std::string list;
@@ -75,8 +76,10 @@ void pinned_release(meft_ctx &, void *) { fail_no_device(); }
 void copy_bytes(meft_ctx &, void *to, const void *from, int64_t bytes) {
     if (bytes > 0) std::memmove(to, from, size_t(bytes));
 }
-void zero_bytes(meft_ctx &, void *to, int64_t bytes) {
-    if (bytes > 0) std::memset(to, 0, size_t(bytes));
+void zero_bytes(meft_ctx &ctx, void *to, int64_t bytes) {
+    parallel_chunks(ctx, bytes, kZeroChunk, [to](int64_t begin, int64_t end, int32_t) {
+        std::memset(static_cast<char *>(to) + begin, 0, size_t(end - begin));
+    });
 }
 void wait_for_lane(meft_ctx &) {}
 int64_t event_create() { return 1; }

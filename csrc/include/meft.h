@@ -398,6 +398,29 @@ MEFT_API meft_status meft_adamw_rows_catch_up(meft_ctx *ctx, uint16_t *hi, int16
                                               int64_t block_count, int64_t block_rows, int64_t hidden,
                                               int32_t all_moments, const meft_adamw *params);
 
+/* ---- the sparse adapter as one call of a lane --------------------------------------------------- */
+
+/* Route, bring rows up to date, score and sum in one call: what a lane beside the model's is handed for a layer.
+ * meft_sparse_route; then, unless adam is null, meft_adamw_rows_catch_up (all_moments 0) of the rows of every expert that
+ * has tokens, of keys and of values, each unless its last_step is null; then meft_sparse_forward.
+ * routed (N) int32 is scratch. times_ns (4) written: nanoseconds of routing, bringing up to date, scoring and
+ * choosing, and value sums. @nonblocking */
+MEFT_API meft_status meft_sparse_branch_forward(
+    meft_ctx *ctx, float *y, float *logits, int32_t *experts, int32_t *expert_tokens, int32_t *routed,
+    int32_t *offsets, int32_t *neurons, float *dots, float *scores, int64_t *needed_pairs, int64_t *times_ns,
+    const float *h, const float *gate_weight, uint16_t *keys_hi, int16_t *keys_lo, float *keys_m, float *keys_v,
+    int32_t *keys_last_step, uint16_t *values_hi, int16_t *values_lo, float *values_m, float *values_v,
+    int32_t *values_last_step, const float *lr_history, const meft_sparse *params, const meft_adamw *adam);
+
+/* meft_sparse_touch and meft_sparse_backward in one call, but for dh (T,D), which is written. dkeys and dvalues have room
+ * for slot_capacity rows; more touched rows than that are MEFT_INVALID, with slots taken. @nonblocking */
+MEFT_API meft_status meft_sparse_branch_backward(
+    meft_ctx *ctx, float *dh, float *dgate_weight, float *dkeys, float *dvalues, int32_t *slots, int32_t *rows,
+    int64_t *row_count, const float *dy, const float *h, const float *logits, const int32_t *experts,
+    const int32_t *offsets, const int32_t *neurons, const float *dots, const float *scores, int64_t slot_capacity,
+    const float *gate_weight, const uint16_t *keys_hi, const int16_t *keys_lo, const uint16_t *values_hi,
+    const int16_t *values_lo, const meft_sparse *params);
+
 #ifdef __cplusplus
 }
 #endif

@@ -9,8 +9,13 @@ import type { Tensor } from "../tensor/tensor.ts";
 export interface Block<Residuals> {
   /** Whether backward has anything to do here. Once false for a block, it is false for all blocks below. */
   readonly needsBackward: boolean;
-  /** @param x (T,D) read     @param y (T,D) written. @mutates y */
-  forward(x: Tensor, y: Tensor): Promise<Residuals>;
+  /**
+   * @param x (T,D) read     @param y (T,D) written
+   * @param first What an earlier run on the same x returned, of which the part in the host arena lives on: that part is
+   *   used and not made again, and y, which nobody needs a second time, is left incomplete
+   * @mutates y
+   */
+  forward(x: Tensor, y: Tensor, first?: Residuals): Promise<Residuals>;
   /** @param dx (T,D) holds dy, and dx afterwards. @mutates dx; residuals are spent */
   backward(residuals: Residuals, dx: Tensor): Promise<void>;
 }
@@ -50,12 +55,29 @@ export async function forwardOnly<Residuals>(
   const outputs = [arenaTensor(k, x.shape), arenaTensor(k, x.shape)] as const;
   for (const [i, block] of blocks.entries()) {
     const y = outputs[i % 2 as 0 | 1];
-    const mark = k.arena.mark();
+    const mark = markBoth(k);
     await block.forward(x, y);
-    k.arena.release(mark);
+    releaseBoth(k, mark);
     x = y;
   }
   return x;
+}
+
+/** Places in the arena and in the host arena. */
+export interface BothMarks {
+  readonly arena: ArenaMark;
+  readonly host: ArenaMark;
+}
+
+/** What is in use at present. */
+export function markBoth(k: Kernels): BothMarks {
+  return { arena: k.arena.mark(), host: k.hostArena.mark() };
+}
+
+/** Gives back everything taken since. */
+export function releaseBoth(k: Kernels, mark: BothMarks): void {
+  k.arena.release(mark.arena);
+  k.hostArena.release(mark.host);
 }
 
 /** Blocks that backward never reaches, and the rest. */
@@ -93,13 +115,13 @@ export function idleLoans({ arena }: Kernels, idle: IdleMemory | undefined, firs
   };
 }
 
-/** Runs something and gives back what it took from the arena, and what was lent to the arena, also when it fails. */
+/** Runs something and gives back what it took from the arenas, and what was lent to the arena, also when it fails. */
 export async function releasing<T>(k: Kernels, run: () => Promise<T>): Promise<T> {
-  const mark: ArenaMark = k.arena.mark();
+  const mark = markBoth(k);
   try {
     return await run();
   } finally {
-    k.arena.release(mark);
+    releaseBoth(k, mark);
     k.arena.takeBack();
   }
 }

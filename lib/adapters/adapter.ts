@@ -4,7 +4,8 @@ import type { JsonObject } from "../core/json.ts";
 import type { Hooks } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
 import type { Parameter, RowParameter } from "../optim/parameters.ts";
-import type { Awaitable, Kernels } from "../ops/kernels.ts";
+import type { RowCatchUp } from "../optim/optimizer.ts";
+import type { Kernels } from "../ops/kernels.ts";
 import type { Floats } from "../tensor/tensor.ts";
 
 /** Where adapters attach: a half block's branch, single weights' inputs and outputs, or the weights themselves. */
@@ -29,6 +30,8 @@ export interface AdapterSizes {
   readonly gradientBytes: number;
   /** Floats that a layer's forward keeps for each token, besides the model's own. */
   readonly keptFloatsPerToken: number;
+  /** Those of them that are kept in every layer even when activations are recomputed. Default 0. */
+  readonly keptWhenRecomputed?: number;
 }
 
 /** A kind of adapter with its settings resolved for a model. */
@@ -114,8 +117,8 @@ export interface TrainingPlace {
 export interface AttachOptions {
   /** Given for the forward and backward passes of training; absent, the adapter answers as it has learnt. */
   readonly training?: TrainingPlace;
-  /** Called before rows are read: block b is rows [b * blockRows, (b+1) * blockRows) of the parameter. */
-  readonly beforeRead?: (parameter: RowParameter, blocks: Int32Array, blockRows: number) => Awaitable<void>;
+  /** What brings rows that lag behind the optimizer up to date before they are read; null when none does. */
+  readonly behind?: (parameter: RowParameter) => RowCatchUp | null;
 }
 
 /** An adapter in place: everything that runs a model takes these two. */

@@ -7,7 +7,7 @@ import { didYouMean } from "../core/suggestion.ts";
 import type { BranchHook } from "../models/hooks.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
 import type { Kernels } from "../ops/kernels.ts";
-import { linearBackward, linearForward } from "../ops/linear.ts";
+import { linearBackwardWeight, linearForward } from "../ops/linear.ts";
 import { reluBackward, reluForward } from "../ops/relu.ts";
 import type { Tensor, Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
@@ -112,7 +112,7 @@ function branchHook(
       k.linearBackwardData(y.data, z.data, values, h.shape[0] ?? 0, false);
       return { z };
     },
-    /** dz = dy values^T where z > 0; dvalues += z^T dy; dkeys += dz^T h; dh += dz keys. */
+    /** dz = dy values^T where z > 0; dvalues += z^T dy; dkeys += dz^T h; dh = dz keys. */
     backward(layer, { z }, h, dy, dh) {
       const { keys, values } = at(layer);
       const dz = reluBackward(k, z, linearForward(k, dy, values), { inPlace: true });
@@ -127,7 +127,8 @@ function branchHook(
           values.cols,
         );
       }
-      linearBackward(k, h, keys, dz, { addTo: dh });
+      linearBackwardWeight(k, h, keys, dz);
+      k.linearBackwardData(dh.data, dz.data, keys, h.shape[0] ?? 0, false);
     },
   };
 }

@@ -3,16 +3,16 @@
  * The sparse adapter with Key-Experts (MEFT, Hao et al., ACL 2024) beside the feed-forward half of every layer.
  * Keys and values are row matrices in host memory; a token reads the rows of its experts and fires few of them.
  */
-import type { BranchHook } from "../models/hooks.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
 import { account } from "../native/ledger.ts";
 import type { DenseParameter, Parameter, RowParameter } from "../optim/parameters.ts";
-import type { Awaitable, Kernels, SparseRouting } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels.ts";
 import { createRowGradients, rowGradientBytes } from "../ops/row_gradients.ts";
-import { sparseBackward, sparseForward, type SparseParams, type SparseResiduals } from "../ops/sparse.ts";
+import type { SparseParams } from "../ops/sparse.ts";
 import type { Floats, RowMatrix } from "../tensor/tensor.ts";
-import type { Adapter, AdapterParams, AdapterSizes, AttachOptions, Resolved } from "./adapter.ts";
+import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
 import { layerTensorName } from "./adapter.ts";
+import { hostBranch } from "./sparse_host.ts";
 import { resolveSparse, type SparseOptions, type SparseSettings } from "./sparse_config.ts";
 
 /** Rows drawn from one random stream, so that a large matrix is filled piece by piece. Part of the definition. */
@@ -21,7 +21,7 @@ const ROWS_PER_STREAM = 1024;
 const STREAMS_PER_LAYER = 1 << 16;
 
 /** One layer: what the ops read and write, and the same as named parameters. */
-interface SparseLayer {
+export interface SparseLayer {
   readonly params: SparseParams;
   readonly router: DenseParameter;
   readonly keys: RowParameter;
@@ -80,12 +80,14 @@ function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: numb
   const rowBytes = 8 * neurons +
     touchableRows(settings, tokensPerStep) * hiddenSize * 4 * (trainedKeys ? 2 : 1);
   const routerBytes = training && routerIsTrained(settings) ? 4 * experts * hiddenSize : 0;
+  // The router's logits and choice, and three numbers for each neuron that may fire.
+  const kept = experts + settings.activeExperts + 3 * neuronsPerToken(settings);
   return {
     parameters,
     parameterBytes: parameters.reduce((sum, { count }) => sum + 4 * count, 0),
     gradientBytes: layers * (rowBytes + routerBytes),
-    // The router's logits and choice, and three numbers for each neuron that may fire.
-    keptFloatsPerToken: experts + settings.activeExperts + 3 * neuronsPerToken(settings),
+    keptFloatsPerToken: kept,
+    keptWhenRecomputed: kept,
   };
 }
 
@@ -112,7 +114,7 @@ function createSparse(
     byLayer,
     init: (k, seed) => layers.forEach(({ params }, layer) => initLayer(k, settings, params, seed, layer)),
     attach: (k, options = {}) => ({
-      hooks: { ffn: branchHook(k, settings, layers, options) },
+      hooks: { ffn: hostBranch(k, settings, layers, options) },
       model,
     }),
     activeNeurons: () =>
@@ -237,49 +239,4 @@ function addByExpert(
       sums[to + c] = (sums[to + c] as number) + (piece[row * cols + c] as number);
     }
   }
-}
-
-function branchHook(
-  k: Kernels,
-  settings: SparseSettings,
-  layers: readonly SparseLayer[],
-  { beforeRead }: AttachOptions,
-): BranchHook<SparseResiduals> {
-  const at = (layer: number): SparseLayer => {
-    const found = layers[layer];
-    if (!found) {
-      throw new RangeError(`The adapter has ${layers.length} layers, the model asks for layer ${layer}`);
-    }
-    return found;
-  };
-  const expertRows = settings.neurons / settings.experts;
-  return {
-    forward(layer, h, y) {
-      const { params, keys, values } = at(layer);
-      const prepare = beforeRead && ((routing: SparseRouting): Awaitable<void> => {
-        const experts = routedExperts(routing);
-        const keysReady = beforeRead(keys, experts, expertRows);
-        const readValues = () => beforeRead(values, experts, expertRows);
-        return keysReady instanceof Promise ? keysReady.then(readValues) : readValues();
-      });
-      const fired = sparseForward(k, params, h, settings, { prepare, into: y });
-      return fired instanceof Promise ? fired.then(({ residuals }) => residuals) : fired.residuals;
-    },
-    backward(layer, residuals, h, dy, dh) {
-      const { params, expertTokens } = at(layer);
-      residuals.routing.expertTokens.forEach((tokens, expert) => {
-        expertTokens[expert] = (expertTokens[expert] as number) + tokens;
-      });
-      return sparseBackward(k, params, residuals, h, dy, dh);
-    },
-  };
-}
-
-/** Experts that at least one token goes to, increasing. */
-function routedExperts({ expertTokens }: SparseRouting): Int32Array {
-  const experts: number[] = [];
-  expertTokens.forEach((tokens, expert) => {
-    if (tokens > 0) experts.push(expert);
-  });
-  return Int32Array.from(experts);
 }

@@ -52,9 +52,9 @@ export function createBlocks(
     const [attentionPlace, ffnPlace] = [1 + 2 * layer, 2 + 2 * layer];
     return {
       needsBackward: ffnPlace >= lowest,
-      async forward(x, y) {
+      async forward(x, y, first) {
         const { y: middle, residuals: attention } = await attentionHalfForward(step, layer, w, x);
-        return { attention, ffn: await ffnHalfForward(step, layer, w, middle, y) };
+        return { attention, ffn: await ffnHalfForward(step, layer, w, middle, y, first?.ffn) };
       },
       async backward({ attention, ffn }, dx) {
         const mark = step.k.arena.mark();

@@ -27,13 +27,18 @@ export function ffnIsTrained(w: LayerWeights, hooks: Hooks): boolean {
     SITES.some((site) => siteIsTrained(w, hooks, site));
 }
 
-/** @param x (T,D) read     @param y (T,D) written. @mutates y. @returns residuals, in the arena */
+/**
+ * @param x (T,D) read     @param y (T,D) written; left incomplete with `first`
+ * @param first See `Block.forward`
+ * @returns residuals, in the arena     @mutates y
+ */
 export async function ffnHalfForward(
   step: StepContext,
   layer: number,
   w: LayerWeights,
   x: Tensor,
   y: Tensor,
+  first?: FfnHalfResiduals,
 ): Promise<FfnHalfResiduals> {
   const { k, config } = step;
   const { h } = step.scratch;
@@ -41,12 +46,13 @@ export async function ffnHalfForward(
   const { hooked, kept } = await forwardBeside(step, step.hooks.ffn, layer, y, () => {
     const gate = siteForward(step, layer, w, "gate", h);
     const up = siteForward(step, layer, w, "up", h);
+    if (first) return { gate, up };
     y.data.set(x.data);
     const mark = k.arena.mark();
     siteForward(step, layer, w, "down", swigluForward(k, gate, up), y);
     k.arena.release(mark);
     return { gate, up };
-  });
+  }, first?.hooked);
   return { norm, hooked, ...kept };
 }
 

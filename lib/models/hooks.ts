@@ -11,13 +11,18 @@ import type { LinearSite } from "./sites.ts";
  */
 export interface BranchHook<Residuals = unknown> {
   /**
-   * Residuals live in the arena: they are valid until the block's activations are released. When activations are
-   * recomputed, forward runs once more just before backward, and that run's residuals count.
+   * Whether residuals live in the host arena: then they outlast a block's activations, and forward runs once even when
+   * activations are recomputed. Else they live in the arena, and the residuals of the last run count.
+   */
+  readonly residualsOnHost?: boolean;
+  /**
+   * What it allocates, it allocates before it returns. y is there once the result has come and `Kernels.link` was told that
+   * it arrives.
    *
    * @param h (T,D) read; backward is given it again     @param y (T,D) written. @mutates y
    */
   forward(layer: number, h: Tensor, y: Tensor): Awaitable<Residuals>;
-  /** Adds this branch's share to dh (T,D). May run beside the frozen half's backward. @mutates dh */
+  /** Writes this branch's share of dh (T,D), as forward does y. May run beside the frozen half's backward. @mutates dh */
   backward(layer: number, residuals: Residuals, h: Tensor, dy: Tensor, dh: Tensor): Awaitable<void>;
 }
 

@@ -25,6 +25,17 @@ export interface StepContext {
   readonly extend: ((layer: number, fresh: KeyValues) => KeyValues) | null;
   /** Memory that every half uses for a while. */
   readonly scratch: StepScratch;
+  /** Given while a hook is under way and all that can be done without it is: lets the other half of the micro-batch work. */
+  readonly yieldTurn?: (() => Promise<void>) | undefined;
+  /** What was waited for; absent when nobody asks. */
+  readonly waits?: WaitAccount | undefined;
+}
+
+/** How long the model's lane had nothing to do but to wait for hooks. */
+export interface WaitAccount {
+  /** Milliseconds, from any fixed point. */
+  readonly clock: () => number;
+  waitMs: number;
 }
 
 /** Memory of the half under way; what is in it does not outlive that half's forward or backward. */
@@ -57,16 +68,21 @@ export function isTrained(weights: readonly (Weight | null)[]): boolean {
  *
  * @param y (T,D) the hook's output is added. @mutates y
  * @param frozen Writes y and returns what it keeps for backward
+ * @param first What the hook left when it saw this h before, when y need not be complete
  */
 export async function forwardBeside<Kept>(
-  { k, scratch: { h, branch } }: StepContext,
+  step: StepContext,
   hook: BranchHook | undefined,
   layer: number,
   y: Tensor,
   frozen: () => Kept,
+  first: Hooked | null = null,
 ): Promise<{ hooked: Hooked | null; kept: Kept }> {
+  const { k, scratch: { h, branch } } = step;
   if (hook === undefined || branch === null) return { hooked: null, kept: frozen() };
-  const [residuals, kept] = await beside(hook.forward(layer, h, branch), frozen);
+  if (first !== null && hook.residualsOnHost === true) return { hooked: first, kept: frozen() };
+  const [residuals, kept] = await beside(step, hook.forward(layer, h, branch), frozen);
+  k.link.arrive(branch.data);
   addInto(k, y, branch);
   return { hooked: { residuals }, kept };
 }
@@ -79,27 +95,41 @@ export async function forwardBeside<Kept>(
  * @returns dh (T,D), or null when there is neither
  */
 export async function backwardBeside(
-  { k, scratch: { h, branch: share } }: StepContext,
+  step: StepContext,
   hook: BranchHook | undefined,
   layer: number,
   hooked: Hooked | null,
   dy: Tensor,
   frozen: () => Tensor | null,
 ): Promise<Tensor | null> {
+  const { k, scratch: { h, branch: share } } = step;
   if (hook === undefined || hooked === null || share === null) return frozen();
-  share.data.fill(0);
-  const [, dh] = await beside(hook.backward(layer, hooked.residuals, h, dy, share), frozen);
+  const [, dh] = await beside(step, hook.backward(layer, hooked.residuals, h, dy, share), frozen);
+  k.link.arrive(share.data);
   return dh === null ? share : addInto(k, dh, share);
 }
 
-/** Does `work` while something is under way. That is awaited even when the work fails: it may still use the arena. */
-async function beside<A, B>(underWay: Awaitable<A>, work: () => B): Promise<[A, B]> {
+/**
+ * Does `work` while something is under way, then lets the other half of the micro-batch work. What is under way is awaited
+ * even when all that fails: it may still use the arena.
+ */
+async function beside<A, B>(
+  { yieldTurn, waits }: StepContext,
+  underWay: Awaitable<A>,
+  work: () => B,
+): Promise<[A, B]> {
+  if (underWay instanceof Promise) underWay.catch(() => {}); // should it fail before it is awaited
   let done: B;
   try {
     done = work();
+    if (yieldTurn) await yieldTurn();
   } catch (error) {
     await Promise.allSettled([underWay]);
     throw error;
   }
-  return [await underWay, done];
+  if (!(underWay instanceof Promise)) return [underWay, done];
+  const start = waits?.clock() ?? 0;
+  const result = await underWay;
+  if (waits) waits.waitMs += waits.clock() - start;
+  return [result, done];
 }

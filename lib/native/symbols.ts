@@ -706,4 +706,128 @@ export const SYMBOLS = {
     ],
     result: "i32",
   },
+  meft_sparse_branch_forward: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *y
+      "buffer", // float *logits
+      "buffer", // int32_t *experts
+      "buffer", // int32_t *expert_tokens
+      "buffer", // int32_t *routed
+      "buffer", // int32_t *offsets
+      "buffer", // int32_t *neurons
+      "buffer", // float *dots
+      "buffer", // float *scores
+      "buffer", // int64_t *needed_pairs
+      "buffer", // int64_t *times_ns
+      "buffer", // const float *h
+      "buffer", // const float *gate_weight
+      "buffer", // uint16_t *keys_hi
+      "buffer", // int16_t *keys_lo
+      "buffer", // float *keys_m
+      "buffer", // float *keys_v
+      "buffer", // int32_t *keys_last_step
+      "buffer", // uint16_t *values_hi
+      "buffer", // int16_t *values_lo
+      "buffer", // float *values_m
+      "buffer", // float *values_v
+      "buffer", // int32_t *values_last_step
+      "buffer", // const float *lr_history
+      "buffer", // const meft_sparse *params
+      "buffer", // const meft_adamw *adam
+    ],
+    result: "i32",
+  },
+  meft_sparse_branch_forward_async: {
+    name: "meft_sparse_branch_forward",
+    nonblocking: true,
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *y
+      "buffer", // float *logits
+      "buffer", // int32_t *experts
+      "buffer", // int32_t *expert_tokens
+      "buffer", // int32_t *routed
+      "buffer", // int32_t *offsets
+      "buffer", // int32_t *neurons
+      "buffer", // float *dots
+      "buffer", // float *scores
+      "buffer", // int64_t *needed_pairs
+      "buffer", // int64_t *times_ns
+      "buffer", // const float *h
+      "buffer", // const float *gate_weight
+      "buffer", // uint16_t *keys_hi
+      "buffer", // int16_t *keys_lo
+      "buffer", // float *keys_m
+      "buffer", // float *keys_v
+      "buffer", // int32_t *keys_last_step
+      "buffer", // uint16_t *values_hi
+      "buffer", // int16_t *values_lo
+      "buffer", // float *values_m
+      "buffer", // float *values_v
+      "buffer", // int32_t *values_last_step
+      "buffer", // const float *lr_history
+      "buffer", // const meft_sparse *params
+      "buffer", // const meft_adamw *adam
+    ],
+    result: "i32",
+  },
+  meft_sparse_branch_backward: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *dh
+      "buffer", // float *dgate_weight
+      "buffer", // float *dkeys
+      "buffer", // float *dvalues
+      "buffer", // int32_t *slots
+      "buffer", // int32_t *rows
+      "buffer", // int64_t *row_count
+      "buffer", // const float *dy
+      "buffer", // const float *h
+      "buffer", // const float *logits
+      "buffer", // const int32_t *experts
+      "buffer", // const int32_t *offsets
+      "buffer", // const int32_t *neurons
+      "buffer", // const float *dots
+      "buffer", // const float *scores
+      "i64", // int64_t slot_capacity
+      "buffer", // const float *gate_weight
+      "buffer", // const uint16_t *keys_hi
+      "buffer", // const int16_t *keys_lo
+      "buffer", // const uint16_t *values_hi
+      "buffer", // const int16_t *values_lo
+      "buffer", // const meft_sparse *params
+    ],
+    result: "i32",
+  },
+  meft_sparse_branch_backward_async: {
+    name: "meft_sparse_branch_backward",
+    nonblocking: true,
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *dh
+      "buffer", // float *dgate_weight
+      "buffer", // float *dkeys
+      "buffer", // float *dvalues
+      "buffer", // int32_t *slots
+      "buffer", // int32_t *rows
+      "buffer", // int64_t *row_count
+      "buffer", // const float *dy
+      "buffer", // const float *h
+      "buffer", // const float *logits
+      "buffer", // const int32_t *experts
+      "buffer", // const int32_t *offsets
+      "buffer", // const int32_t *neurons
+      "buffer", // const float *dots
+      "buffer", // const float *scores
+      "i64", // int64_t slot_capacity
+      "buffer", // const float *gate_weight
+      "buffer", // const uint16_t *keys_hi
+      "buffer", // const int16_t *keys_lo
+      "buffer", // const uint16_t *values_hi
+      "buffer", // const int16_t *values_lo
+      "buffer", // const meft_sparse *params
+    ],
+    result: "i32",
+  },
 } as const satisfies Deno.ForeignLibraryInterface;

@@ -7,12 +7,15 @@
  */
 import type { ComputeDType } from "../core/dtype.ts";
 import type { DropoutMask } from "../core/rng.ts";
+import type { Awaitable } from "../core/awaitable.ts";
+import type { JobQueue } from "../core/job_queue.ts";
 import type { Arena } from "../native/arena.ts";
 import type { Ledger } from "../native/ledger.ts";
 import type { Floats, RowMatrix, Weight } from "../tensor/tensor.ts";
+import type { HostLink } from "./host_link.ts";
+import type { HostTimes } from "./host_times.ts";
 
-/** A result now, or from a lane that works beside the caller, later. */
-export type Awaitable<T> = T | Promise<T>;
+export type { Awaitable } from "../core/awaitable.ts";
 
 /** Shape of one attention call; see `meft_attention`. */
 export interface AttentionShape {
@@ -106,6 +109,14 @@ export interface RowMoments {
   readonly lastStep: Int32Array;
 }
 
+/** What the rows of a layer need to be brought up to date before they are read; see `meft_adamw_rows_catch_up`. */
+export interface RowsBehind {
+  /** Null for rows that never lag: frozen ones. */
+  readonly keys: RowMoments | null;
+  readonly values: RowMoments | null;
+  readonly step: AdamwStep;
+}
+
 /** Every primitive. Arguments: outputs, inputs, sizes. "accumulated" outputs are added to. */
 export interface Kernels {
   readonly backend: "cpu" | "reference";
@@ -116,11 +127,23 @@ export interface Kernels {
   /** Where op pairs take their results from. */
   readonly arena: Arena;
   readonly ledger: Ledger;
+  /** Host memory of a pass: what the host lane reads and keeps for backward. Given back apart from `arena`. */
+  readonly hostArena: Arena;
+  /** How activations reach the host lane and come back. */
+  readonly link: HostLink;
+  /** Jobs of the host lane: whoever reads or writes rows takes its turn here. */
+  readonly hostJobs: JobQueue;
+  /** What the host lane spent its time on, added up. */
+  readonly hostTimes: HostTimes;
+  /** The same kernels with a second arena and link, for the other half of a micro-batch. Always the same object. */
+  twin(): Kernels;
 
   /** Zeroed floats owned by the caller, of the backend's float type. */
   floats(count: number): Floats;
   /** Uninitialised floats from the arena. */
   arenaFloats(count: number): Floats;
+  /** Uninitialised floats from the host arena. */
+  hostFloats(count: number): Floats;
   /** A zeroed row matrix owned by the caller. */
   rowMatrix(rows: number, cols: number): RowMatrix;
   /** Writes (count) values into the matrix from row `firstRow`. */
@@ -243,6 +266,37 @@ export interface Kernels {
     shape: SparseShape,
   ): Awaitable<void>;
 
+  /**
+   * `sparseRoute`, catching up of the routed experts' rows, and `sparseForward`, in one hand-over to the host lane.
+   *
+   * @param behind Null when no row lags     @returns As `sparseForward`. @mutates keys, values, their moments
+   */
+  sparseBranchForward(
+    y: Floats,
+    routing: SparseRouting,
+    pairs: SparsePairs,
+    h: Floats,
+    gateWeight: Floats,
+    keys: RowMatrix,
+    values: RowMatrix,
+    behind: RowsBehind | null,
+    shape: SparseShape,
+  ): Awaitable<number>;
+  /** `sparseTouch` and `sparseBackward`; dh (T,D) is written. The gradients have room for all that is touched. */
+  sparseBranchBackward(
+    dh: Floats,
+    dgateWeight: Floats | null,
+    gradients: RowGradients,
+    dy: Floats,
+    h: Floats,
+    routing: SparseRouting,
+    pairs: SparsePairs,
+    gateWeight: Floats,
+    keys: RowMatrix,
+    values: RowMatrix,
+    shape: SparseShape,
+  ): Awaitable<void>;
+
   /** One AdamW step of a dense parameter. @mutates w, m, v */
   adamwDense(w: Floats, m: Floats, v: Floats, grad: Floats, step: AdamwStep): void;
   /** One AdamW step of rows[0..rowCount); gradient row i belongs to rows[i]. @mutates matrix, moments */
@@ -265,3 +319,6 @@ export interface Kernels {
     step: AdamwStep,
   ): Awaitable<void>;
 }
+
+/** What a kernel table and its twin have each of their own. */
+export type OwnMemory = Pick<Kernels, "arena" | "arenaFloats" | "hostArena" | "hostFloats" | "link">;

@@ -46,21 +46,22 @@ export function clearRowGradients(gradients: RowGradients): void {
 }
 
 /**
- * Gradients with room for at least `gradients.rowCount` rows: the same object when there is, else a larger copy of the
- * first `kept` rows (half as much again, so that growing stays rare).
+ * Gradients with room for `added` more rows, as far as there are that many: the same object when there is room, else a larger
+ * copy (half as much again, so that growing stays rare).
  */
 export function growRowGradients(
   k: Kernels,
   gradients: RowGradients,
-  kept: number,
+  added: number,
   hidden: number,
 ): RowGradients {
   const { rowCount, slots } = gradients;
-  if (rowCount * hidden <= gradients.values.length) return gradients;
-  const room = Math.min(slots.length, Math.ceil(rowCount * 1.5)) * hidden;
+  const needed = Math.min(slots.length, rowCount + added);
+  if (needed * hidden <= gradients.values.length) return gradients;
+  const room = Math.min(slots.length, Math.ceil(needed * 1.5)) * hidden;
   const grow = (from: Floats): Floats => {
     const to = k.floats(room);
-    to.set(from.subarray(0, kept * hidden));
+    to.set(from.subarray(0, rowCount * hidden));
     return to;
   };
   const grown: RowGradients = {

@@ -13,11 +13,13 @@ import type {
   Gate,
   Kernels,
   RowGradients,
+  RowsBehind,
   Scope,
   SparsePairs,
   SparseRouting,
   SparseShape,
 } from "./kernels.ts";
+import { andThen } from "../core/awaitable.ts";
 import { growRowGradients } from "./row_gradients.ts";
 
 /** Sizes and modes of an adapter; those of the call come from its tensors. */
@@ -55,23 +57,23 @@ export interface SparseResiduals {
   readonly pairCount: number;
 }
 
-/**
- * Called between routing and scoring: rows of the experts with `expertTokens` > 0 are about to be read. The lazy
- * optimizer brings them up to date here.
- */
-export type PrepareRows = (routing: SparseRouting) => Awaitable<void>;
-
-/** Goes on with a result now if it is there, else when it comes: synchronous kernels stay synchronous. */
-function andThen<T, U>(result: Awaitable<T>, next: (value: T) => Awaitable<U>): Awaitable<U> {
-  return result instanceof Promise ? result.then(next) : next(result);
+/** What {@linkcode sparseForward} may be given besides. */
+export interface SparseForwardOptions {
+  /** Rows of the routed experts are brought up to date before they are read; null or absent when none lags. */
+  readonly behind?: RowsBehind | null;
+  /** (T,D): where y is written, and returned. */
+  readonly into?: Tensor;
+  /** When h and `into` may be used by the host lane; at once when absent. */
+  readonly ready?: () => Awaitable<void>;
+  /** Takes a turn on the host lane for the work; without it there is no other. */
+  readonly turn?: <T>(job: () => Awaitable<T>) => Awaitable<T>;
 }
 
 /**
- * Sparse adapter, forward: route, prepare, score.
+ * Sparse adapter, forward: route, bring rows up to date, score, sum. Everything it needs is allocated before it returns.
  *
  * @param h (T,D) float, read: the normalised input of the feed-forward half
- * @param options `prepare`: see {@linkcode PrepareRows}; `into` (T,D): where y is written, and returned
- * @returns y (T,D) float and residuals, in the arena. Backward keeps h and the residuals.
+ * @returns y (T,D) float, in the arena unless `into`, and residuals, in the host arena. Backward keeps h and the residuals.
  * @mutates options.into
  * @throws {RangeError} When a shape or a size disagrees, naming it and both values
  */
@@ -80,55 +82,76 @@ export function sparseForward(
   params: SparseParams,
   h: Tensor,
   config: SparseConfig,
-  options: { readonly prepare?: PrepareRows | undefined; readonly into?: Tensor } = {},
+  options: SparseForwardOptions = {},
 ): Awaitable<{ y: Tensor; residuals: SparseResiduals }> {
   const shape = sparseShape(params, h, config);
-  const routing: SparseRouting = {
-    logits: k.arenaFloats(shape.tokens * shape.experts),
-    experts: k.arena.i32(shape.tokens * shape.activeExperts),
-    expertTokens: k.arena.i32(shape.experts),
-  };
   if (options.into) assertShape("y of the sparse adapter", options.into.shape, h.shape, "T,D");
+  const routing: SparseRouting = {
+    logits: k.hostFloats(shape.tokens * shape.experts),
+    experts: k.hostArena.i32(shape.tokens * shape.activeExperts),
+    expertTokens: k.hostArena.i32(shape.experts),
+  };
+  const pairs = pairsOf(k, shape, pairRoom(shape));
   const y = options.into ?? arenaTensor(k, h.shape);
-  const routed = k.sparseRoute(routing, h.data, params.gateWeight, shape);
-  const prepared = andThen(routed, () => options.prepare?.(routing));
-  return andThen(
-    prepared,
-    () =>
-      andThen(fire(k, y, h, params, routing, shape, pairRoom(shape)), ({ pairs, pairCount }) => ({
-        y,
-        residuals: { shape, routing, pairs, pairCount },
-      })),
-  );
+  const { gateWeight, keys, values } = params;
+  const score = () =>
+    k.sparseBranchForward(
+      y.data,
+      routing,
+      pairs,
+      h.data,
+      gateWeight,
+      keys,
+      values,
+      options.behind ?? null,
+      shape,
+    );
+  const job = () =>
+    andThen(
+      andThen(options.ready?.(), score),
+      (count) =>
+        andThen(fitting(k, y, h, params, routing, pairs, count, shape), (fitted) => ({
+          y,
+          residuals: { shape, routing, pairs: firstPairs(fitted, count), pairCount: count },
+        })),
+    );
+  return options.turn ? options.turn(job) : job();
 }
 
 /** Pairs there can be (token scope), or a first guess (union: as many again; it is tried again if there are more). */
 function pairRoom(shape: SparseShape): number {
-  const candidates = shape.activeExperts * shape.neurons / shape.experts;
-  const ownPairs = shape.tokens * Math.min(shape.topK, candidates);
-  return shape.scope === "token" ? ownPairs : Math.min(2 * ownPairs, shape.tokens * shape.neurons);
+  const own = ownPairs(shape);
+  return shape.scope === "token" ? own : Math.min(2 * own, shape.tokens * shape.neurons);
 }
 
-function fire(
+/** Pairs that tokens choose for themselves, at most: no more neurons than that are touched, in either scope. */
+function ownPairs(shape: SparseShape): number {
+  return shape.tokens * Math.min(shape.topK, shape.activeExperts * shape.neurons / shape.experts);
+}
+
+function pairsOf(k: Kernels, shape: SparseShape, room: number): SparsePairs {
+  return {
+    offsets: k.hostArena.i32(shape.tokens + 1),
+    neurons: k.hostArena.i32(room),
+    dots: k.hostFloats(room),
+    scores: k.hostFloats(room),
+  };
+}
+
+/** The pairs when all `count` of them fit; else (scope union only) larger ones, after scoring once more. */
+function fitting(
   k: Kernels,
   y: Tensor,
   h: Tensor,
-  params: SparseParams,
+  { keys, values }: SparseParams,
   routing: SparseRouting,
+  pairs: SparsePairs,
+  count: number,
   shape: SparseShape,
-  room: number,
-): Awaitable<{ pairs: SparsePairs; pairCount: number }> {
-  const pairs: SparsePairs = {
-    offsets: k.arena.i32(shape.tokens + 1),
-    neurons: k.arena.i32(room),
-    dots: k.arenaFloats(room),
-    scores: k.arenaFloats(room),
-  };
-  const fired = k.sparseForward(y.data, pairs, h.data, routing, params.keys, params.values, shape);
-  return andThen(fired, (pairCount) => {
-    if (pairCount > room) return fire(k, y, h, params, routing, shape, pairCount);
-    return { pairs: firstPairs(pairs, pairCount), pairCount };
-  });
+): Awaitable<SparsePairs> {
+  if (count <= pairs.neurons.length) return pairs;
+  const larger = pairsOf(k, shape, count);
+  return andThen(k.sparseForward(y.data, larger, h.data, routing, keys, values, shape), () => larger);
 }
 
 function firstPairs(pairs: SparsePairs, count: number): SparsePairs {
@@ -143,12 +166,12 @@ function firstPairs(pairs: SparsePairs, count: number): SparsePairs {
 /**
  * Sparse adapter, backward. For a pair (t, j) that fired, with a_j = h . key_j and e = e(j):
  *
- *   dz_j = value_j . dy,  dvalue_j += z_j dy,  dkey_j += c_e dz_j h,  dh += c_e dz_j key_j,  dc_e = sum of a_j dz_j
+ *   dz_j = value_j . dy,  dvalue_j += z_j dy,  dkey_j += c_e dz_j h,  dh = sum of c_e dz_j key_j,  dc_e = sum of a_j dz_j
  *   raw: dg = dc;  softmax: dg_e = c_e (dc_e - sum_f c_f dc_f);  sigmoid: dg = c (1 - c) dc;  none: dg = 0
  *   dW_g[e] += dg_e h,  dh += sum over e of dg_e W_g[e]
  *
  * @param h  (T,D) float as given to forward     @param dy (T,D) float, read
- * @param dh (T,D) float, accumulated
+ * @param dh (T,D) float, written
  * @mutates dh, params.gateGrad, params.gradients (touched rows only)
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
@@ -165,14 +188,16 @@ export function sparseBackward(
   assertShape("h of the sparse adapter", h.shape, expected, "T,D");
   assertShape("dy of the sparse adapter", dy.shape, expected, "T,D");
   assertShape("dh of the sparse adapter", dh.shape, expected, "T,D");
-  const firstNewSlot = params.gradients.rowCount;
-  k.sparseTouch(params.gradients, pairs.neurons, pairCount);
-  params.gradients = growRowGradients(k, params.gradients, firstNewSlot, shape.hidden);
-  return k.sparseBackward(
+  params.gradients = growRowGradients(
+    k,
+    params.gradients,
+    Math.min(pairCount, ownPairs(shape)),
+    shape.hidden,
+  );
+  return k.sparseBranchBackward(
     dh.data,
     shape.gate === "none" ? null : params.gateGrad,
     params.gradients,
-    firstNewSlot,
     dy.data,
     h.data,
     routing,

@@ -88,17 +88,9 @@ export function adamwOptimizer(config: AdamwConfig): Optimizer {
     bytes: ({ count, rows }) => 8 * count + 4 * (rows ?? 0),
     init: initAdamw,
     update: (k, parameters, state, step) => updateAdamw(k, config, parameters, state, step),
-    beforeRead: (k, parameter, state, step, blocks, blockRows) => {
-      if (config.mode !== "lazy-exact" || !parameter.trained || step === 0) return;
-      const moments = rowMoments(state, parameter);
-      return k.adamwRowsCatchUp(
-        parameter.matrix,
-        moments,
-        blocks,
-        blockRows,
-        false,
-        replay(config, state, step),
-      );
+    behind: (parameter, state, step) => {
+      if (config.mode !== "lazy-exact" || !parameter.trained || step === 0) return null;
+      return { moments: rowMoments(state, parameter), step: replay(config, state, step) };
     },
     flush: async (k, parameters, state, step) => {
       if (config.mode !== "lazy-exact" || step === 0) return;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The contract of an optimizer: an init/update pair over a list of parameters, and how far rows may lag behind. */
 import type { JsonObject } from "../core/json.ts";
-import type { Awaitable, Kernels } from "../ops/kernels.ts";
+import type { AdamwStep, Kernels, RowMoments } from "../ops/kernels.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import type { Parameter, RowParameter } from "./parameters.ts";
 import type { Schedule } from "./schedule.ts";
@@ -12,6 +12,12 @@ export interface Moments {
   readonly v: Floats;
   /** (rows) int32, see `RowMoments`; null for a dense parameter. */
   readonly lastStep: Int32Array | null;
+}
+
+/** What `adamwRowsCatchUp` needs besides the rows. */
+export interface RowCatchUp {
+  readonly moments: RowMoments;
+  readonly step: AdamwStep;
 }
 
 /** State of an optimizer. It is donated: after an update, only the state returned may be used. */
@@ -54,18 +60,11 @@ export interface Optimizer {
     step: UpdateStep,
   ): Promise<OptimizerState>;
   /**
-   * Brings rows up to date before they are read: block b is rows [b * blockRows, (b+1) * blockRows).
+   * What brings rows up to date before they are read; null when no row ever lags.
    *
-   * @param step Steps taken so far     @mutates parameter.matrix, state
+   * @param step Steps taken so far
    */
-  beforeRead(
-    k: Kernels,
-    parameter: RowParameter,
-    state: OptimizerState,
-    step: number,
-    blocks: Int32Array,
-    blockRows: number,
-  ): Awaitable<void>;
+  behind(parameter: RowParameter, state: OptimizerState, step: number): RowCatchUp | null;
   /** Brings everything up to date, as if no row had ever waited. @mutates parameters, state */
   flush(k: Kernels, parameters: readonly Parameter[], state: OptimizerState, step: number): Promise<void>;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a run will need, by class, before anything is allocated. */
 import type { ActivationPolicyName } from "../activations/registry.ts";
-import type { Adapter } from "../adapters/adapter.ts";
+import type { Adapter, AdapterSizes } from "../adapters/adapter.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
 import type { MemoryClass } from "../native/ledger.ts";
 import { lossChunkRows } from "../ops/loss.ts";
@@ -47,7 +47,7 @@ export function predictMemory(
     parameters: parameterBytes,
     optimizer: optimizerBytes,
     gradients: gradientBytes,
-    activations: activationBytes(model, batch.micro * batch.seqLen, activations, sizes.keptFloatsPerToken),
+    activations: activationBytes(model, batch.micro * batch.seqLen, activations, sizes),
   };
   const modelParameters = [...model.checkpoint.tensors.values()]
     .reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
@@ -74,13 +74,15 @@ function activationBytes(
   model: Model,
   tokens: number,
   policy: ActivationPolicyName,
-  keptByAdapter: number,
+  { keptFloatsPerToken: keptByAdapter, keptWhenRecomputed = 0 }: AdapterSizes,
 ): number {
   const { config, kernels } = model;
   const kept = keptFloatsPerToken(config) + keptByAdapter;
   const layers = config.numHiddenLayers;
   // Gradients of a block under way are about as wide as what it keeps.
-  const perToken = policy === "store" ? (layers + 1) * kept : layers * config.hiddenSize + 2 * kept;
+  const perToken = policy === "store"
+    ? (layers + 1) * kept
+    : layers * (config.hiddenSize + keptWhenRecomputed) + 2 * kept;
   const logits = Math.min(tokens, lossChunkRows(kernels, config.vocabSize)) * config.vocabSize;
   return 4 * (tokens * perToken + logits);
 }

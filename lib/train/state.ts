@@ -60,8 +60,7 @@ export function attachState(
   const k = run.model.kernels;
   return state.params.attach(k, {
     ...(training && { training: { ...training, seed: run.settings.seed } }),
-    beforeRead: (parameter, blocks, blockRows) =>
-      run.optimizer.beforeRead(k, parameter, state.optim, state.step, blocks, blockRows),
+    behind: (parameter) => run.optimizer.behind(parameter, state.optim, state.step),
   });
 }
 

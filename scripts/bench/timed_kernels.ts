@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The same kernels with a clock at every call: where the time of a step goes, without a change to the product. */
+import { hostTimesSince } from "../../lib/ops/host_times.ts";
 import type { NativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import type { Weight } from "../../lib/tensor/tensor.ts";
 
@@ -39,10 +40,8 @@ const PART_OF = {
   attentionForward: "attention",
   attentionBackward: "attention",
   crossEntropy: "head and loss",
-  sparseRoute: "routing",
   sparseForward: "scoring and values",
-  sparseTouch: "sparse backward",
-  sparseBackward: "sparse backward",
+  sparseBranchBackward: "sparse backward",
   adamwDense: "update",
   adamwRows: "update",
   adamwRowsCatchUp: "catching up",
@@ -65,9 +64,19 @@ export function timedKernels(kernels: NativeKernels, times: PartTimes): NativeKe
       return [name, timed(call, () => part)];
     }),
   ) as unknown as Pick<NativeKernels, keyof typeof PART_OF>;
+  const add = (name: Part, ms: number): void => void times.set(name, (times.get(name) ?? 0) + ms);
   return {
     ...kernels,
     ...wrapped,
+    sparseBranchForward(...passed) {
+      const before = { ...kernels.hostTimes };
+      const fired = kernels.sparseBranchForward(...passed);
+      const { routing, scoring, values, catchUp } = hostTimesSince(kernels.hostTimes, before);
+      add("routing", routing);
+      add("scoring and values", scoring + values);
+      add("catching up", catchUp);
+      return fired;
+    },
     linearForward: timed(kernels.linearForward, (_y, _x, w) => partOfWeight(w)),
     linearBackwardData: timed(kernels.linearBackwardData, (_dx, _dy, w) => partOfWeight(w)),
   };

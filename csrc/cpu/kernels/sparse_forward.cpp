@@ -64,6 +64,7 @@ int64_t forward(meft_ctx &lane, float *y, const ForwardPairs &pairs, const float
     const int64_t needed = params.scope == MEFT_SCOPE_UNION ? fire_union(lane, frame, tainted, pairs, input)
                                                             : fire_own(lane, frame, tainted, pairs, input);
     if (needed > params.pair_capacity) return needed;
+    take_lap(lane);
     parallel_chunks(lane, tokens, kTokensPerTask, [&](int64_t begin, int64_t end, int32_t) {
         for (int64_t t = begin; t < end; ++t) {
             const float start = tainted[t] ? bits_float(kQuietNan) : 0.f;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** AdamW for dense parameters, and for rows on the host lane, over libmeft. */
+import { andThen } from "../../core/awaitable.ts";
 import * as calls from "../../native/calls.ts";
 import { writeAdamwParams } from "../../native/structs.ts";
 import * as constants from "../../native/symbols.ts";
@@ -18,7 +19,7 @@ const MODES = {
 } as const;
 
 /** See `meft_adamw_*`. */
-export function adamwKernels({ model, host }: Lanes): AdamwKernels {
+export function adamwKernels({ model, host, times }: Lanes): AdamwKernels {
   return {
     adamwDense(w, m, v, grad, step): void {
       const count = w.length;
@@ -35,7 +36,8 @@ export function adamwKernels({ model, host }: Lanes): AdamwKernels {
     },
 
     adamwRows(matrix, moments, grad, rows, rowCount, mode, step): Awaitable<void> {
-      return host.run(
+      const start = performance.now();
+      const done = host.run(
         calls.adamwRows,
         calls.adamwRowsAsync,
         ...stateArguments(matrix, moments),
@@ -47,6 +49,7 @@ export function adamwKernels({ model, host }: Lanes): AdamwKernels {
         matrix.cols,
         adamwParams(step, mode),
       );
+      return andThen(done, () => void (times.update += performance.now() - start));
     },
 
     adamwRowsCatchUp(matrix, moments, blocks, blockRows, allMoments, step): Awaitable<void> {
@@ -90,6 +93,7 @@ function checkBlocks(matrix: RowMatrix, blocks: Int32Array, blockRows: number): 
   }
 }
 
-function adamwParams(step: AdamwStep, mode: AdamMode): Uint8Array<ArrayBuffer> {
+/** A new record for each call, as of `sparseParams`. */
+export function adamwParams(step: AdamwStep, mode: AdamMode): Uint8Array<ArrayBuffer> {
   return writeAdamwParams({ ...step, mode: MODES[mode] });
 }

@@ -2,6 +2,7 @@
 /** What every family of native kernels closes over. */
 import type { NativeContext } from "../../native/context.ts";
 import type { Lane } from "../../native/lane.ts";
+import type { HostTimes } from "../host_times.ts";
 
 /** The lanes of one kernel set. */
 export interface Lanes {
@@ -11,4 +12,6 @@ export interface Lanes {
   readonly host: Lane;
   /** MEFT_F32 or MEFT_BF16: type of matrix products. */
   readonly compute: number;
+  /** What the host lane spent, added up. */
+  readonly times: HostTimes;
 }

@@ -5,13 +5,17 @@ import type { ContextInfo, ContextOptions } from "../../native/context.ts";
 import { Lane } from "../../native/lane.ts";
 import { createLedger, type Ledger } from "../../native/ledger.ts";
 import { MEFT_BF16, MEFT_F32 } from "../../native/symbols.ts";
-import type { Kernels } from "../kernels.ts";
+import { createJobQueue } from "../../core/job_queue.ts";
+import { directLink } from "../host_link.ts";
+import { createHostTimes } from "../host_times.ts";
+import type { Kernels, OwnMemory } from "../kernels.ts";
 import { adamwKernels } from "./adamw.ts";
 import { attentionKernels } from "./attention.ts";
 import { denseKernels } from "./dense.ts";
 import { linearKernels } from "./linear.ts";
 import { rowKernels } from "./rows.ts";
 import { sparseKernels } from "./sparse.ts";
+import { branchKernels } from "./sparse_branch.ts";
 
 /** Choices of {@linkcode nativeKernels}. */
 export interface NativeKernelOptions extends ContextOptions {
@@ -37,7 +41,6 @@ export interface NativeKernels extends Kernels, Disposable {
  */
 export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels {
   const ledger = options.ledger ?? createLedger();
-  const arena = new Arena(ledger);
   const owned = new DisposableStack();
   const inline = owned.use(new Lane(options));
   const host = options.async ? owned.use(new Lane(options, true)) : inline;
@@ -46,22 +49,39 @@ export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels 
     model: inline.context,
     host,
     compute: compute === "bf16" ? MEFT_BF16 : MEFT_F32,
+    times: createHostTimes(),
   };
-  return {
+  let twin: Kernels | null = null;
+  const first: NativeKernels = {
     backend: "cpu",
     float: "f32",
     compute,
-    arena,
     ledger,
-    arenaFloats: (count) => arena.f32(count),
+    hostJobs: createJobQueue(),
+    hostTimes: lanes.times,
+    ...ownMemory(ledger),
+    twin: () => twin ??= { ...first, ...ownMemory(ledger) },
     ...rowKernels(lanes),
     ...linearKernels(lanes),
     ...denseKernels(lanes),
     ...attentionKernels(lanes),
     ...sparseKernels(lanes),
+    ...branchKernels(lanes),
     ...adamwKernels(lanes),
     info: () => inline.context.info(),
     [Symbol.dispose]: () => owned.dispose(),
+  };
+  return first;
+}
+
+function ownMemory(ledger: Ledger): OwnMemory {
+  const [arena, hostArena] = [new Arena(ledger), new Arena(ledger)];
+  return {
+    arena,
+    arenaFloats: (count) => arena.f32(count),
+    hostArena,
+    hostFloats: (count) => hostArena.f32(count),
+    link: directLink(),
   };
 }
 

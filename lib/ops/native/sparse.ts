@@ -133,7 +133,8 @@ function backwardKernels(
   };
 }
 
-function checkedRouting(
+/** Arrays of a routing that fit a shape. @throws {RangeError} When they are too short */
+export function checkedRouting(
   routing: SparseRouting,
   shape: SparseShape,
 ): { readonly logits: Float32Array; readonly experts: Int32Array } {
@@ -143,8 +144,12 @@ function checkedRouting(
   };
 }
 
-// A new record for each call: one on a nonblocking lane is still read while the next is written.
-function sparseParams(shape: SparseShape, compute: number, pairCapacity: number): Uint8Array<ArrayBuffer> {
+/** A new record for each call: one on a nonblocking lane is still read while the next is written. */
+export function sparseParams(
+  shape: SparseShape,
+  compute: number,
+  pairCapacity: number,
+): Uint8Array<ArrayBuffer> {
   return writeSparseParams({
     ...shape,
     gate: GATES[shape.gate],

@@ -4,11 +4,15 @@ import { dropout, randomNormal } from "../../core/rng.ts";
 import { Arena } from "../../native/arena.ts";
 import { createLedger, type Ledger } from "../../native/ledger.ts";
 import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
-import type { Kernels } from "../kernels.ts";
+import { createJobQueue } from "../../core/job_queue.ts";
+import { directLink } from "../host_link.ts";
+import { createHostTimes } from "../host_times.ts";
+import type { Kernels, OwnMemory } from "../kernels.ts";
 import { adamwKernels } from "./adamw.ts";
 import { attentionKernels } from "./attention.ts";
 import { elementwiseKernels } from "./elementwise.ts";
 import { linearKernels } from "./linear.ts";
+import { branchKernels } from "./sparse_branch.ts";
 import { fullRows, sparseForwardKernels } from "./sparse.ts";
 import { sparseBackwardKernels } from "./sparse_backward.ts";
 
@@ -35,15 +39,17 @@ const rowMatrixKernels: Pick<Kernels, "rowMatrix" | "rowMatrixWrite" | "rowMatri
  */
 export function referenceKernels(options: { readonly ledger?: Ledger } = {}): Kernels {
   const ledger = options.ledger ?? createLedger();
-  const arena = new Arena(ledger, ARENA_BLOCK_BYTES);
-  return {
+  let twin: Kernels | null = null;
+  const first: Kernels = {
     backend: "reference",
     float: "f64",
     compute: "f64",
-    arena,
     ledger,
+    hostJobs: createJobQueue(),
+    hostTimes: createHostTimes(),
+    ...ownMemory(ledger),
+    twin: () => twin ??= { ...first, ...ownMemory(ledger) },
     floats: (count) => new Float64Array(count),
-    arenaFloats: (count) => arena.f64(count),
     randomNormal,
     dropout,
     ...rowMatrixKernels,
@@ -53,5 +59,18 @@ export function referenceKernels(options: { readonly ledger?: Ledger } = {}): Ke
     ...sparseForwardKernels,
     ...sparseBackwardKernels,
     ...adamwKernels,
+    ...branchKernels,
+  };
+  return first;
+}
+
+function ownMemory(ledger: Ledger): OwnMemory {
+  const [arena, hostArena] = [new Arena(ledger, ARENA_BLOCK_BYTES), new Arena(ledger, ARENA_BLOCK_BYTES)];
+  return {
+    arena,
+    arenaFloats: (count) => arena.f64(count),
+    hostArena,
+    hostFloats: (count) => hostArena.f64(count),
+    link: directLink(),
   };
 }

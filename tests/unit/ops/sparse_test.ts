@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The sparse adapter's op pair: order of work, lanes, room for pairs, ties, growth, inspection, refusals. */
 import assert from "node:assert/strict";
-import type { Awaitable, Kernels } from "../../../lib/ops/kernels.ts";
+import type { Kernels } from "../../../lib/ops/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import {
   clearRowGradients,
@@ -76,33 +76,30 @@ Deno.test("sparseForward() tries again when the union needs more room than guess
   const params = adapter(k, directions, directions, [[1, 0]]);
   const union: SparseConfig = { gate: "none", scope: "union", experts: 1, activeExperts: 1, topK: 1 };
   const { y, residuals } = await sparseForward(counting, params, rows(...directions.flat()), union);
-  assert.equal(calls, 2, "64 pairs where 16 were guessed");
+  assert.equal(calls, 1, "64 pairs where 16 were guessed: scored once more");
   assert.equal(residuals.pairCount, 64);
   assert.deepEqual([...residuals.pairs.neurons.subarray(56)], [0, 1, 2, 3, 4, 5, 6, 7]);
   const { y: dense } = await sparseForward(k, params, rows(...directions.flat()), { ...union, topK: 8 });
   assertSameBits("y", y.data, dense.data);
 });
 
-Deno.test("sparseForward() runs route, prepare, forward in order on a lane of promises, and at once without", async () => {
+Deno.test("sparseForward() waits for its turn and for h, on a lane of promises, and is there at once without", async () => {
   const k = referenceKernels();
   const order: string[] = [];
-  const later = async <T>(name: string, work: () => Awaitable<T>): Promise<T> => {
-    await Promise.resolve();
-    order.push(name);
-    return work();
-  };
   const lane: Kernels = {
     ...k,
-    sparseRoute: (...args) => later("route", () => k.sparseRoute(...args)),
-    sparseForward: (...args) => later("forward", () => k.sparseForward(...args)),
+    sparseBranchForward: async (...args) => {
+      await Promise.resolve();
+      order.push("branch");
+      return k.sparseBranchForward(...args);
+    },
   };
   const h = rows(1, 1, 0, 3);
-  const prepare = async (routing: { readonly expertTokens: Int32Array }) => {
-    await Promise.resolve();
-    order.push(`prepare ${routing.expertTokens}`);
-  };
-  const slow = await sparseForward(lane, example(k), h, config, { prepare });
-  assert.deepEqual(order, ["route", "prepare 1,1", "forward"]);
+  const slow = await sparseForward(lane, example(k), h, config, {
+    ready: () => Promise.resolve().then(() => void order.push("ready")),
+    turn: (job) => Promise.resolve().then(() => (order.push("turn"), job())),
+  });
+  assert.deepEqual(order, ["turn", "ready", "branch"]);
   const now = sparseForward(k, example(k), h, config);
   assert.ok(!(now instanceof Promise));
   assertSameBits("y", slow.y.data, now.y.data);
@@ -150,12 +147,13 @@ Deno.test("growRowGradients() keeps the rows there were", () => {
   const k = referenceKernels();
   const small = createRowGradients(k, 10, 2, { keys: false, slots: 2 });
   small.values.set([1, 2, 3, 4]);
-  small.rowCount = 5;
-  const grown = growRowGradients(k, small, 2, 2);
+  small.rowCount = 2;
+  const grown = growRowGradients(k, small, 3, 2);
   assert.ok(grown.values.length >= 10);
   assertSameBits("values", grown.values.subarray(0, 4), [1, 2, 3, 4]);
   assert.equal(grown.keys, null);
-  assert.equal(growRowGradients(k, grown, 5, 2), grown);
+  assert.equal(growRowGradients(k, grown, 3, 2), grown);
+  assert.equal(growRowGradients(k, grown, 100, 2).values.length, 20, "no more than there are rows");
 });
 
 Deno.test("sparseForward() refuses sizes that do not fit, by name", () => {
