@@ -28,7 +28,7 @@ export interface Pass<Residuals> {
   /** (T,D) gradient: of the last output after the turn, of x (when it was needed) at the end. */
   readonly dx: Tensor;
   /** Takes the output y (T,D) of the last block; when blocks need backward, it writes dy into dx. */
-  readonly turn: (y: Tensor) => void;
+  readonly turn: (y: Tensor) => void | Promise<void>;
   /** Where activations may lie for a while; absent when there is no such memory. */
   readonly idle?: IdleMemory | undefined;
 }

@@ -33,7 +33,7 @@ export function recomputeActivations<Residuals>(k: Kernels, pass: Pass<Residuals
       k.arena.release(inside);
       x = y;
     }
-    pass.turn(x);
+    await pass.turn(x);
     for (const [i, block] of [...trained.entries()].reverse()) {
       const { mark, input, first } = kept[i] as typeof kept[number];
       k.arena.release(mark.arena); // the block's output: only the block above, already done, needed it

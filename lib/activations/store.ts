@@ -27,7 +27,7 @@ export function storeActivations<Residuals>(k: Kernels, pass: Pass<Residuals>): 
       kept.push({ mark, residuals: await block.forward(x, y) });
       x = y;
     }
-    pass.turn(x);
+    await pass.turn(x);
     for (const [i, block] of [...trained.entries()].reverse()) {
       const { mark, residuals } = kept[i] as { mark: BothMarks; residuals: Residuals };
       loans.beforeBackward(frozen.length + i);

@@ -102,9 +102,11 @@ function frozenBackward(
   if (dO === null) return null;
   const options = { spans: step.spans, window: config.slidingWindows[layer] as number };
   const { dq, dk, dv } = attentionBackward(k, attention, split(dO, config.numAttentionHeads), options);
+  const seen = { keys: dk, values: dv };
+  const own = step.extendBackward?.(layer, seen) ?? seen;
   const dh = siteBackward(step, layer, w, "q", h, headsBackward(step, dq, w.qNorm, qNorm), wanted);
-  siteBackward(step, layer, w, "k", h, headsBackward(step, dk, w.kNorm, kNorm), wanted, dh);
-  return siteBackward(step, layer, w, "v", h, join(dv), wanted, dh);
+  siteBackward(step, layer, w, "k", h, headsBackward(step, own.keys, w.kNorm, kNorm), wanted, dh);
+  return siteBackward(step, layer, w, "v", h, join(own.values), wanted, dh);
 }
 
 /** Splits a projection (T,heads*Dh) into heads, norms each where the family does, rotates. */

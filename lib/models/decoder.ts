@@ -13,8 +13,8 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { checkBatch } from "./check_batch.ts";
 import { createBlocks, type GradientTap, lowestTrained } from "./block.ts";
 import type { Hooks } from "./hooks.ts";
-import type { Model } from "./model.ts";
-import { type StepContext, stepScratch } from "./step.ts";
+import type { Model, RopeRows } from "./model.ts";
+import { type StepContext, stepScratch, type WaitAccount } from "./step.ts";
 
 /** A loss as sum and count, so that means over several batches are exact. */
 export interface BatchLoss {
@@ -32,7 +32,9 @@ export interface GradientOptions {
   /** Called with the gradient of every hidden state, last layer's output (layer L) first; makes all of them be computed. */
   readonly tap?: GradientTap;
   /** Memory that is idle for a part of the pass, by layer. */
-  readonly idle?: IdleMemory;
+  readonly idle?: IdleMemory | undefined;
+  /** What the model's lane waited for is added here. */
+  readonly waits?: WaitAccount | undefined;
 }
 
 /**
@@ -62,22 +64,33 @@ export function lossAndGradients(
   hooks: Hooks,
   options: GradientOptions,
 ): Promise<BatchLoss> {
-  const { kernels: k, weights } = model;
-  return releasing(k, async () => {
-    const step = batchStep(model, batch, hooks);
-    const lowest = options.tap === undefined ? lowestTrained(weights, hooks) : 0;
-    const blocks = createBlocks(step, weights.layers, lowest, options.tap);
-    const x = embeddingForward(k, batch.ids, weights.embedding);
-    const dx = arenaTensor(k, x.shape);
-    let loss: BatchLoss = { lossSum: 0, targetCount: 0 };
-    const turn = (y: Tensor): void => {
-      loss = lossTurn(model, batch, y, dx, options.lossScale, lowest);
-      options.tap?.(blocks.length, dx);
-    };
-    await ACTIVATION_POLICIES[options.activations](k, { blocks, x, dx, turn, idle: options.idle });
-    if (lowest === 0) embeddingBackward(k, batch.ids, weights.embedding, dx);
-    return loss;
+  return releasing(model.kernels, () => {
+    const step = { ...batchStep(model, batch, hooks), waits: options.waits };
+    return gradientPass(step, model, batch, options);
   });
+}
+
+/** {@linkcode lossAndGradients} of a pass that was set up; what it takes from the arenas is the caller's to give back. */
+export async function gradientPass(
+  step: StepContext,
+  model: Model,
+  batch: Batch,
+  options: GradientOptions & { readonly afterLoss?: (() => Promise<void>) | undefined },
+): Promise<BatchLoss> {
+  const { kernels: k, weights } = model;
+  const lowest = options.tap === undefined ? lowestTrained(weights, step.hooks) : 0;
+  const blocks = createBlocks(step, weights.layers, lowest, options.tap);
+  const x = embeddingForward(k, batch.ids, weights.embedding);
+  const dx = arenaTensor(k, x.shape);
+  let loss: BatchLoss = { lossSum: 0, targetCount: 0 };
+  const turn = (y: Tensor): void | Promise<void> => {
+    loss = lossTurn(model, batch, y, dx, options.lossScale, lowest);
+    options.tap?.(blocks.length, dx);
+    return options.afterLoss?.();
+  };
+  await ACTIVATION_POLICIES[options.activations](k, { blocks, x, dx, turn, idle: options.idle });
+  if (lowest === 0) embeddingBackward(k, batch.ids, weights.embedding, dx);
+  return loss;
 }
 
 /**
@@ -105,13 +118,13 @@ async function finalHidden(model: Model, batch: Batch, hooks: Hooks): Promise<Te
 }
 
 /** What all layers share for a batch of whole sequences. Takes scratch from the arena. */
-function batchStep(model: Model, batch: Batch, hooks: Hooks): StepContext {
+export function batchStep(model: Model, batch: Batch, hooks: Hooks, rope?: RopeRows): StepContext {
   checkBatch(batch, model.config.vocabSize);
   return {
     k: model.kernels,
     config: model.config,
     hooks,
-    rope: model.rope.rowsFor(batch.positions, batch.starts),
+    rope: rope ?? model.rope.rowsFor(batch.positions, batch.starts),
     spans: causalSpans(batch.starts),
     extend: null,
     scratch: stepScratch(model.kernels, model.config, hooks, batch.ids.length),

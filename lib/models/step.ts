@@ -23,6 +23,8 @@ export interface StepContext {
   readonly spans: Int32Array;
   /** Puts new keys and values behind those of earlier calls, when decoding; null when these are all. */
   readonly extend: ((layer: number, fresh: KeyValues) => KeyValues) | null;
+  /** Given the gradients of what `extend` returned, gives those of what it was given; the same when absent. */
+  readonly extendBackward?: ((layer: number, gradients: KeyValues) => KeyValues) | undefined;
   /** Memory that every half uses for a while. */
   readonly scratch: StepScratch;
   /** Given while a hook is under way and all that can be done without it is: lets the other half of the micro-batch work. */
