@@ -102,7 +102,6 @@ meft_status meft_sparse_forward(meft_ctx *ctx, float *y, int32_t *offsets, int32
                                 const int16_t *values_lo, const meft_sparse *params) {
     return guarded(ctx, "sparse_forward", [&] {
         check_sparse(params);
-        check_array("y", y, params->tokens * params->hidden);
         check_array("offsets", offsets, params->tokens + 1);
         check_array("neurons", neurons, params->pair_capacity);
         check_array("dots", dots, params->pair_capacity);

@@ -328,11 +328,11 @@ MEFT_API meft_status meft_planes_join(meft_ctx *ctx, float *x, const uint16_t *h
 MEFT_API meft_status meft_sparse_route(meft_ctx *ctx, float *logits, int32_t *experts, int32_t *expert_tokens,
                                        const float *h, const float *gate_weight, const meft_sparse *params);
 
-/* y (T,D) written: sum over the token's pairs of score * value row. Pairs in token order, neurons increasing:
+/* y (T,D) written: sum over the token's pairs of score * value row; or null when only the pairs are wanted. Pairs in token order, neurons increasing:
  * offsets (T+1), neurons (P), dots (P) = h.key, scores (P) = gate * dot > 0. needed_pairs[0] = pairs there are;
  * when that exceeds pair_capacity (scope union only, token scope needs at most T*top_k) nothing else is
  * valid and the caller calls again with room. A token with a logit, or a score among those compared for it, that is NaN
- * or infinite gets NaN for its whole row of y: comparisons would lose it. @nonblocking */
+ * or infinite gets NaN for its whole row of y (without y, for its scores): comparisons would lose it. @nonblocking */
 MEFT_API meft_status meft_sparse_forward(meft_ctx *ctx, float *y, int32_t *offsets, int32_t *neurons, float *dots,
                                          float *scores, int64_t *needed_pairs, const float *h,
                                          const float *logits, const int32_t *experts, const uint16_t *keys_hi,

@@ -7,6 +7,7 @@ import type { Parameter, RowParameter } from "../optim/parameters.ts";
 import type { RowCatchUp } from "../optim/optimizer.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import type { Floats } from "../tensor/tensor.ts";
+import type { RowTraffic } from "./row_slots.ts";
 
 /** Where adapters attach: a half block's branch, single weights' inputs and outputs, or the weights themselves. */
 export type Site = "ffn" | "attention" | "linear" | "weights";
@@ -77,6 +78,13 @@ export interface AdapterParams {
   activeNeurons(): number;
   /** What fired, one record a layer; absent where neurons do not fire by choice. Views: the next step changes them. */
   layerActivity?(): LayerActivity[];
+  /**
+   * Brings the gradients of a step's passes to where the optimizer finds them. To be called after the last pass, and before
+   * rows change. @mutates gradients
+   */
+  collectGradients?(): void;
+  /** What travelled by placement `device` since the parameters were made; null or absent when nothing did. */
+  rowTraffic?(): RowTraffic | null;
   /** Takes the memory out of the ledger. The parameters must not be used any more. */
   release(): void;
 }
@@ -113,12 +121,21 @@ export interface TrainingPlace {
   readonly firstToken: number;
 }
 
+/** Where an adapter's rows are computed with. */
+export type RowPlacement = { readonly kind: "host" } | {
+  readonly kind: "device";
+  /** Rows of each layer that the model's memory has room for. */
+  readonly cachedRows: number;
+};
+
 /** Choices of `attach`. */
 export interface AttachOptions {
   /** Given for the forward and backward passes of training; absent, the adapter answers as it has learnt. */
   readonly training?: TrainingPlace;
   /** What brings rows that lag behind the optimizer up to date before they are read; null when none does. */
   readonly behind?: (parameter: RowParameter) => RowCatchUp | null;
+  /** Where rows are computed with, for adapters that leave a choice. Default: where they live, on the host. */
+  readonly placement?: RowPlacement;
 }
 
 /** An adapter in place: everything that runs a model takes these two. */

@@ -3,6 +3,7 @@
  * The sparse adapter with Key-Experts (MEFT, Hao et al., ACL 2024) beside the feed-forward half of every layer.
  * Keys and values are row matrices in host memory; a token reads the rows of its experts and fires few of them.
  */
+import type { BranchHook } from "../models/hooks.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
 import { account } from "../native/ledger.ts";
 import type { DenseParameter, Parameter, RowParameter } from "../optim/parameters.ts";
@@ -10,9 +11,11 @@ import type { Kernels } from "../ops/kernels.ts";
 import { createRowGradients, rowGradientBytes } from "../ops/row_gradients.ts";
 import type { SparseParams } from "../ops/sparse.ts";
 import type { Floats, RowMatrix } from "../tensor/tensor.ts";
-import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
+import type { Adapter, AdapterParams, AdapterSizes, AttachOptions, Resolved } from "./adapter.ts";
 import { layerTensorName } from "./adapter.ts";
-import { hostBranch } from "./sparse_host.ts";
+import { createRowSlots, type RowSlots, type RowTraffic } from "./row_slots.ts";
+import { deviceBranch } from "./sparse_device.ts";
+import { hostBranch, layerAt } from "./sparse_host.ts";
 import { resolveSparse, type SparseOptions, type SparseSettings } from "./sparse_config.ts";
 
 /** Rows drawn from one random stream, so that a large matrix is filled piece by piece. Part of the definition. */
@@ -108,13 +111,27 @@ function createSparse(
     (_, layer) => createLayer(k, settings, layer, model.config.hiddenSize, tokensPerStep),
   );
   const byLayer = layers.map(({ router, keys, values }): Parameter[] => [router, keys, values]);
+  const rowSlots = new Map<number, RowSlots>();
+  const branch = (own: Kernels, options: AttachOptions): BranchHook => {
+    const { placement } = options;
+    if (placement?.kind !== "device") return hostBranch(own, settings, layers, options);
+    const slotsOf = (layer: number): RowSlots => {
+      const found = rowSlots.get(layer) ??
+        createRowSlots(k, layerAt(layers, layer).params, Math.min(settings.neurons, placement.cachedRows));
+      rowSlots.set(layer, found);
+      return found;
+    };
+    return deviceBranch(own, settings, layers, slotsOf, options);
+  };
   return {
     adapter,
+    collectGradients: () => rowSlots.forEach((slots) => slots.collect()),
+    rowTraffic: () => rowSlots.size === 0 ? null : sumTraffic([...rowSlots.values()]),
     parameters: byLayer.flat(),
     byLayer,
     init: (k, seed) => layers.forEach(({ params }, layer) => initLayer(k, settings, params, seed, layer)),
     attach: (k, options = {}) => ({
-      hooks: { ffn: hostBranch(k, settings, layers, options) },
+      hooks: { ffn: branch(k, options) },
       model,
     }),
     activeNeurons: () =>
@@ -126,6 +143,8 @@ function createSparse(
         expertTokens,
       })),
     release: () => {
+      rowSlots.forEach((slots) => slots.release());
+      rowSlots.clear();
       for (const { params } of layers) {
         account(k.ledger, "parameters", -parameterBytes(params));
         account(
@@ -136,6 +155,14 @@ function createSparse(
       }
     },
   };
+}
+
+function sumTraffic(layers: readonly RowSlots[]): RowTraffic {
+  const sum = { hits: 0, misses: 0, evictions: 0, upBytes: 0, downBytes: 0 };
+  for (const { traffic } of layers) {
+    for (const name of Object.keys(sum) as (keyof RowTraffic)[]) sum[name] += traffic[name];
+  }
+  return sum;
 }
 
 function createLayer(

@@ -22,6 +22,11 @@ export interface BranchHook<Residuals = unknown> {
    * @param h (T,D) read; backward is given it again     @param y (T,D) written. @mutates y
    */
   forward(layer: number, h: Tensor, y: Tensor): Awaitable<Residuals>;
+  /**
+   * What is left to do in the model's own lane once forward's result has come, in the order of the halves and layers: y (T,D)
+   * is written here instead. @mutates y
+   */
+  finish?(layer: number, residuals: Residuals, h: Tensor, y: Tensor): void;
   /** Writes this branch's share of dh (T,D), as forward does y. May run beside the frozen half's backward. @mutates dh */
   backward(layer: number, residuals: Residuals, h: Tensor, dy: Tensor, dh: Tensor): Awaitable<void>;
 }

@@ -84,6 +84,7 @@ export async function forwardBeside<Kept>(
   if (hook === undefined || branch === null) return { hooked: null, kept: frozen() };
   if (first !== null && hook.residualsOnHost === true) return { hooked: first, kept: frozen() };
   const [residuals, kept] = await beside(step, hook.forward(layer, h, branch), frozen);
+  hook.finish?.(layer, residuals, h, branch);
   k.link.arrive(branch.data);
   addInto(k, y, branch);
   return { hooked: { residuals }, kept };

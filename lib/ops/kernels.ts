@@ -269,10 +269,11 @@ export interface Kernels {
   /**
    * `sparseRoute`, catching up of the routed experts' rows, and `sparseForward`, in one hand-over to the host lane.
    *
+   * @param y Null when only the pairs are wanted; a token that would get NaN then gets NaN for the scores it has
    * @param behind Null when no row lags     @returns As `sparseForward`. @mutates keys, values, their moments
    */
   sparseBranchForward(
-    y: Floats,
+    y: Floats | null,
     routing: SparseRouting,
     pairs: SparsePairs,
     h: Floats,
@@ -296,6 +297,11 @@ export interface Kernels {
     values: RowMatrix,
     shape: SparseShape,
   ): Awaitable<void>;
+
+  /** out (T,width) written: the value of each pair at its token and column, 0 elsewhere; pairs of column -1 are left out. */
+  pairsScatter(out: Floats, values: Floats, offsets: Int32Array, columns: Int32Array, width: number): void;
+  /** out (P): of each pair with a column, what stands there in dense (T,width); others stay. */
+  pairsGather(out: Floats, dense: Floats, offsets: Int32Array, columns: Int32Array, width: number): void;
 
   /** One AdamW step of a dense parameter. @mutates w, m, v */
   adamwDense(w: Floats, m: Floats, v: Floats, grad: Floats, step: AdamwStep): void;

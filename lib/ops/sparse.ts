@@ -84,38 +84,57 @@ export function sparseForward(
   config: SparseConfig,
   options: SparseForwardOptions = {},
 ): Awaitable<{ y: Tensor; residuals: SparseResiduals }> {
-  const shape = sparseShape(params, h, config);
   if (options.into) assertShape("y of the sparse adapter", options.into.shape, h.shape, "T,D");
+  const y = options.into ?? arenaTensor(k, h.shape);
+  return andThen(fire(k, params, h, y.data, config, options), (residuals) => ({ y, residuals }));
+}
+
+/**
+ * The first part of {@linkcode sparseForward}: which pairs fire, and how strongly, without their sum.
+ *
+ * @param h (T,D) float, read     @returns residuals, in the host arena
+ * @throws {RangeError} When a shape or a size disagrees, naming it and both values
+ */
+export function sparseSelect(
+  k: Kernels,
+  params: SparseParams,
+  h: Tensor,
+  config: SparseConfig,
+  options: Omit<SparseForwardOptions, "into"> = {},
+): Awaitable<SparseResiduals> {
+  return fire(k, params, h, null, config, options);
+}
+
+function fire(
+  k: Kernels,
+  params: SparseParams,
+  h: Tensor,
+  y: Floats | null,
+  config: SparseConfig,
+  { behind = null, ready, turn }: SparseForwardOptions,
+): Awaitable<SparseResiduals> {
+  const shape = sparseShape(params, h, config);
   const routing: SparseRouting = {
     logits: k.hostFloats(shape.tokens * shape.experts),
     experts: k.hostArena.i32(shape.tokens * shape.activeExperts),
     expertTokens: k.hostArena.i32(shape.experts),
   };
   const pairs = pairsOf(k, shape, pairRoom(shape));
-  const y = options.into ?? arenaTensor(k, h.shape);
   const { gateWeight, keys, values } = params;
-  const score = () =>
-    k.sparseBranchForward(
-      y.data,
-      routing,
-      pairs,
-      h.data,
-      gateWeight,
-      keys,
-      values,
-      options.behind ?? null,
-      shape,
-    );
+  const scoreInto = (room: SparsePairs): Awaitable<number> =>
+    k.sparseBranchForward(y, routing, room, h.data, gateWeight, keys, values, behind, shape);
   const job = () =>
-    andThen(
-      andThen(options.ready?.(), score),
-      (count) =>
-        andThen(fitting(k, y, h, params, routing, pairs, count, shape), (fitted) => ({
-          y,
-          residuals: { shape, routing, pairs: firstPairs(fitted, count), pairCount: count },
-        })),
-    );
-  return options.turn ? options.turn(job) : job();
+    andThen(andThen(ready?.(), () => scoreInto(pairs)), (count) => {
+      // Scope union only: all is done once more, with room.
+      const fitted = count <= pairs.neurons.length ? pairs : pairsOf(k, shape, count);
+      return andThen(fitted === pairs ? count : scoreInto(fitted), () => ({
+        shape,
+        routing,
+        pairs: firstPairs(fitted, count),
+        pairCount: count,
+      }));
+    });
+  return turn ? turn(job) : job();
 }
 
 /** Pairs there can be (token scope), or a first guess (union: as many again; it is tried again if there are more). */
@@ -136,22 +155,6 @@ function pairsOf(k: Kernels, shape: SparseShape, room: number): SparsePairs {
     dots: k.hostFloats(room),
     scores: k.hostFloats(room),
   };
-}
-
-/** The pairs when all `count` of them fit; else (scope union only) larger ones, after scoring once more. */
-function fitting(
-  k: Kernels,
-  y: Tensor,
-  h: Tensor,
-  { keys, values }: SparseParams,
-  routing: SparseRouting,
-  pairs: SparsePairs,
-  count: number,
-  shape: SparseShape,
-): Awaitable<SparsePairs> {
-  if (count <= pairs.neurons.length) return pairs;
-  const larger = pairsOf(k, shape, count);
-  return andThen(k.sparseForward(y.data, larger, h.data, routing, keys, values, shape), () => larger);
 }
 
 function firstPairs(pairs: SparsePairs, count: number): SparsePairs {

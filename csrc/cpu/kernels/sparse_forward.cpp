@@ -65,6 +65,13 @@ int64_t forward(meft_ctx &lane, float *y, const ForwardPairs &pairs, const float
                                                             : fire_own(lane, frame, tainted, pairs, input);
     if (needed > params.pair_capacity) return needed;
     take_lap(lane);
+    if (y == nullptr) {
+        for (int64_t t = 0; t < tokens; ++t) {
+            if (!tainted[t]) continue;
+            for (int64_t p = pairs.offsets[t]; p < pairs.offsets[t + 1]; ++p) pairs.scores[p] = bits_float(kQuietNan);
+        }
+        return needed;
+    }
     parallel_chunks(lane, tokens, kTokensPerTask, [&](int64_t begin, int64_t end, int32_t) {
         for (int64_t t = begin; t < end; ++t) {
             const float start = tainted[t] ? bits_float(kQuietNan) : 0.f;

@@ -9,6 +9,7 @@ import { createJobQueue } from "../../core/job_queue.ts";
 import { directLink } from "../host_link.ts";
 import { createHostTimes } from "../host_times.ts";
 import type { Kernels, OwnMemory } from "../kernels.ts";
+import { pairMatrixKernels } from "../pair_matrix.ts";
 import { adamwKernels } from "./adamw.ts";
 import { attentionKernels } from "./attention.ts";
 import { denseKernels } from "./dense.ts";
@@ -67,6 +68,7 @@ export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels 
     ...attentionKernels(lanes),
     ...sparseKernels(lanes),
     ...branchKernels(lanes),
+    ...pairMatrixKernels,
     ...adamwKernels(lanes),
     info: () => inline.context.info(),
     [Symbol.dispose]: () => owned.dispose(),

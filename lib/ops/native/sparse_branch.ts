@@ -38,7 +38,7 @@ function forwardKernel({ host, compute, times }: Lanes): Pick<BranchKernels, "sp
       const done = host.run(
         calls.sparseBranchForward,
         calls.sparseBranchForwardAsync,
-        f32("y", y, shape.tokens * shape.hidden),
+        f32OrNull("y", y, shape.tokens * shape.hidden),
         logits,
         experts,
         room("expertTokens", routing.expertTokens, shape.experts),

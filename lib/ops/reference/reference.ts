@@ -8,6 +8,7 @@ import { createJobQueue } from "../../core/job_queue.ts";
 import { directLink } from "../host_link.ts";
 import { createHostTimes } from "../host_times.ts";
 import type { Kernels, OwnMemory } from "../kernels.ts";
+import { pairMatrixKernels } from "../pair_matrix.ts";
 import { adamwKernels } from "./adamw.ts";
 import { attentionKernels } from "./attention.ts";
 import { elementwiseKernels } from "./elementwise.ts";
@@ -60,6 +61,7 @@ export function referenceKernels(options: { readonly ledger?: Ledger } = {}): Ke
     ...sparseBackwardKernels,
     ...adamwKernels,
     ...branchKernels,
+    ...pairMatrixKernels,
   };
   return first;
 }

@@ -16,7 +16,8 @@ export const branchKernels: Pick<Kernels, "sparseBranchForward" | "sparseBranchB
       if (behind.keys) adamwKernels.adamwRowsCatchUp(keys, behind.keys, experts, rows, false, step);
       if (behind.values) adamwKernels.adamwRowsCatchUp(values, behind.values, experts, rows, false, step);
     }
-    return sparseForwardKernels.sparseForward(y, pairs, h, routing, keys, values, shape);
+    const sums = y ?? new Float64Array(shape.tokens * shape.hidden);
+    return sparseForwardKernels.sparseForward(sums, pairs, h, routing, keys, values, shape);
   },
 
   sparseBranchBackward(dh, dgateWeight, gradients, dy, h, routing, pairs, gateWeight, keys, values, shape) {

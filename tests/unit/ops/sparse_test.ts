@@ -70,13 +70,16 @@ Deno.test("sparseForward() of the union scope lets every token use what any toke
 Deno.test("sparseForward() tries again when the union needs more room than guessed", async () => {
   const k = referenceKernels();
   let calls = 0;
-  const counting: Kernels = { ...k, sparseForward: (...args) => (calls++, k.sparseForward(...args)) };
+  const counting: Kernels = {
+    ...k,
+    sparseBranchForward: (...args) => (calls++, k.sparseBranchForward(...args)),
+  };
   // Eight directions less than a right angle apart: each token chooses its own neuron, and all fire for all.
   const directions = Array.from({ length: 8 }, (_, j) => [Math.cos(j / 10), Math.sin(j / 10)]);
   const params = adapter(k, directions, directions, [[1, 0]]);
   const union: SparseConfig = { gate: "none", scope: "union", experts: 1, activeExperts: 1, topK: 1 };
   const { y, residuals } = await sparseForward(counting, params, rows(...directions.flat()), union);
-  assert.equal(calls, 1, "64 pairs where 16 were guessed: scored once more");
+  assert.equal(calls, 2, "64 pairs where 16 were guessed");
   assert.equal(residuals.pairCount, 64);
   assert.deepEqual([...residuals.pairs.neurons.subarray(56)], [0, 1, 2, 3, 4, 5, 6, 7]);
   const { y: dense } = await sparseForward(k, params, rows(...directions.flat()), { ...union, topK: 8 });
