@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * meft.h: the whole C ABI of libmeft.
+ * // size: one header is what other languages' bindings and scripts/gen_symbols.ts read
  *
  * libmeft, libmeft_cuda and libmeft_cuda_emulated all export it. A context of a CUDA library is one stream of a device; its
  * calls return when their work is issued, unless an argument is an array of the host, and work in the order of calls.

@@ -6,7 +6,7 @@
 import type { BranchHook } from "../models/hooks.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
 import { account } from "../native/ledger.ts";
-import type { DenseParameter, Parameter, RowParameter } from "../optim/parameters.ts";
+import type { Parameter, RowParameter } from "../optim/parameters.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import { createRowGradients, rowGradientBytes } from "../ops/row_gradients.ts";
 import type { SparseParams } from "../ops/sparse.ts";
@@ -15,23 +15,14 @@ import type { Adapter, AdapterParams, AdapterSizes, AttachOptions, Resolved } fr
 import { layerTensorName } from "./adapter.ts";
 import { createRowSlots, type RowSlots, type RowTraffic } from "./row_slots.ts";
 import { deviceBranch } from "./sparse_device.ts";
-import { hostBranch, layerAt } from "./sparse_host.ts";
+import { hostBranch } from "./sparse_host.ts";
+import { layerAt, type SparseLayer } from "./sparse_layer.ts";
 import { resolveSparse, type SparseOptions, type SparseSettings } from "./sparse_config.ts";
 
 /** Rows drawn from one random stream, so that a large matrix is filled piece by piece. Part of the definition. */
 const ROWS_PER_STREAM = 1024;
 /** Streams of a layer: pieces of its keys from 0 up, its router last. */
 const STREAMS_PER_LAYER = 1 << 16;
-
-/** One layer: what the ops read and write, and the same as named parameters. */
-export interface SparseLayer {
-  readonly params: SparseParams;
-  readonly router: DenseParameter;
-  readonly keys: RowParameter;
-  readonly values: RowParameter;
-  /** (N): tokens that backward saw routed to each expert. */
-  readonly expertTokens: Float64Array;
-}
 
 /** The sparse adapter for a model. */
 export function sparseAdapter(options: SparseOptions, model: ModelConfig): Resolved {

@@ -17,9 +17,8 @@ import type { Floats, Tensor, Weight } from "../tensor/tensor.ts";
 import type { AttachOptions } from "./adapter.ts";
 import { rowChunks } from "./row_cache.ts";
 import type { RowSlots } from "./row_slots.ts";
-import type { SparseLayer } from "./sparse.ts";
 import type { SparseSettings } from "./sparse_config.ts";
-import { countTokens, layerAt, rowsBehind } from "./sparse_host.ts";
+import { countTokens, layerAt, rowsBehind, type SparseLayer } from "./sparse_layer.ts";
 
 /** One visit of a chunk of rows in their slots. */
 interface Visit {

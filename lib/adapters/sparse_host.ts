@@ -5,40 +5,17 @@
  */
 import { andThen, type Awaitable } from "../core/awaitable.ts";
 import type { BranchHook } from "../models/hooks.ts";
-import type { Kernels, RowsBehind } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels.ts";
 import { sparseBackward, sparseForward, type SparseResiduals } from "../ops/sparse.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { AttachOptions } from "./adapter.ts";
-import type { SparseLayer } from "./sparse.ts";
+import { countTokens, layerAt, rowsBehind, type SparseLayer } from "./sparse_layer.ts";
 import type { SparseSettings } from "./sparse_config.ts";
 
 /** What backward needs of a forward on the host. */
 export interface HostResiduals extends SparseResiduals {
   /** h as it came to host memory; null where that is the model's memory, and backward is given h again. */
   readonly hostH: Tensor | null;
-}
-
-/** The layer of that number. @throws {RangeError} When there is none */
-export function layerAt(layers: readonly SparseLayer[], layer: number): SparseLayer {
-  const found = layers[layer];
-  if (!found) {
-    throw new RangeError(`The adapter has ${layers.length} layers, the model asks for layer ${layer}`);
-  }
-  return found;
-}
-
-/** Which rows of a layer lag, as the optimizer says. */
-export function rowsBehind({ keys, values }: SparseLayer, { behind }: AttachOptions): RowsBehind | null {
-  const [ofKeys, ofValues] = [behind?.(keys) ?? null, behind?.(values) ?? null];
-  const step = ofKeys?.step ?? ofValues?.step;
-  return step ? { keys: ofKeys?.moments ?? null, values: ofValues?.moments ?? null, step } : null;
-}
-
-/** Counts the tokens that each expert got in a forward that backward has reached. @mutates layer.expertTokens */
-export function countTokens({ expertTokens }: SparseLayer, { routing }: SparseResiduals): void {
-  routing.expertTokens.forEach((tokens, expert) => {
-    expertTokens[expert] = (expertTokens[expert] as number) + tokens;
-  });
 }
 
 /** The hook of placement `host`. */
