@@ -21,9 +21,6 @@ export function refuseForeignFlags(values: FlagValues, method: string, problems:
       `--${flag.name} does not apply to --method ${method}, only to ${flag.methods.join(" and ")}`,
     );
   }
-  if (values.placement === "device") {
-    problems.push("--placement device: this build has no GPU backend; use --placement host");
-  }
 }
 
 /** Sizes and modes that were given although the adapter to start from brings its own. @mutates problems */

@@ -23,7 +23,8 @@ export interface TrainingAccount extends TrainResult {
 function progressNote(event: TrainEvent): string {
   const rate = `${Math.round(event.tokensPerSecond)} tokens/s`;
   const evaluated = event.evalLoss === null ? "" : `  eval loss ${formatLoss(event.evalLoss)}`;
-  return `loss ${formatLoss(event.loss)}  lr ${event.lr.toExponential(2)}  ${rate}${evaluated}`;
+  const bound = `bound: ${event.lanes.bound}`;
+  return `loss ${formatLoss(event.loss)}  lr ${event.lr.toExponential(2)}  ${rate}  ${bound}${evaluated}`;
 }
 
 /** Trains to the end, or to the first Ctrl-C, which finishes the step and saves. */

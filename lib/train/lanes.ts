@@ -12,6 +12,13 @@ export interface LaneTimes {
   inlineMs: number;
   /** Adapter work under way beside the model. */
   besideMs: number;
+  /** What the model's lane waited for adapter work beside it. */
+  waitMs: number;
+}
+
+/** Nothing spent yet. */
+export function createLaneTimes(): LaneTimes {
+  return { inlineMs: 0, besideMs: 0, waitMs: 0 };
 }
 
 /** The same hooks, with the time of every call added to `times`. */
@@ -37,6 +44,7 @@ function timedHook(hook: BranchHook, times: LaneTimes, clock: Clock): BranchHook
     });
   };
   return {
+    ...hook,
     forward: (layer, h, y) => timed(() => hook.forward(layer, h, y)),
     backward: (layer, residuals, h, dy, dh) => timed(() => hook.backward(layer, residuals, h, dy, dh)),
   };

@@ -16,6 +16,7 @@ import type { Optimizer } from "../optim/optimizer.ts";
 import { adamw, type OptimizerSpec, resolveOptimizer } from "../optim/registry.ts";
 import { modelHash } from "../tensor/file_hash.ts";
 import { type MemoryPrediction, predictMemory } from "./memory.ts";
+import { type PlacementChoice, resolvePlacement, type RunPlacement } from "./placement.ts";
 
 /** How rows become optimizer steps. */
 export interface BatchChoice {
@@ -30,7 +31,7 @@ export interface BatchChoice {
 }
 
 /** Choices of a run; what is left out takes the method's or the published value. */
-export interface RunOptions {
+export interface RunOptions extends PlacementChoice {
   /** Default: `sparse()`, or that of the adapter to start from. */
   readonly method?: Method;
   /** A saved adapter to start from, by `openAdapter`: it brings its kind and sizes. Default null: a new one. */
@@ -78,6 +79,8 @@ export interface Run {
   readonly start: SavedAdapter | null;
   readonly optimizer: Optimizer;
   readonly settings: RunSettings;
+  /** Where and in how many parts the adapter's rows are computed with. */
+  readonly rows: RunPlacement;
   readonly base: BaseIdentity;
   /** Predicted bytes by class. */
   readonly memory: MemoryPrediction;
@@ -101,7 +104,9 @@ export function plan(model: Model, options: RunOptions = {}): Run {
     method.optimizer,
   );
   const settings = resolveSettings(options, method);
+  const { decided: rows, problems: rowProblems } = resolvePlacement(options, adapter, model, settings);
   throwIfAny("The run", [
+    ...rowProblems,
     ...startProblems(method, start),
     ...adapterProblems,
     ...optimizerProblems,
@@ -114,6 +119,7 @@ export function plan(model: Model, options: RunOptions = {}): Run {
     start,
     optimizer,
     settings,
+    rows,
     base: baseIdentity(model),
     memory: predictMemory(model, adapter, optimizer, settings),
     totalSteps: settings.steps,
@@ -134,7 +140,11 @@ export function tokensPerStep({ batch }: RunSettings): number {
 /** Everything that decides the results of a run, but for its data. */
 export function runIdentity(run: Run): JsonObject {
   const { batch, seed } = run.settings;
+  const { placement, halves } = run.rows;
   return {
+    // Ways whose sums are those of the default in another order.
+    ...(placement === "host" ? {} : { placement }),
+    ...(halves === 1 ? {} : { halves }),
     adapter: { kind: run.adapterKind.kind, ...run.adapterKind.config },
     ...(run.start && { startHash: run.start.tensorsHash }),
     optimizer: { name: run.optimizer.name, ...run.optimizer.config },

@@ -14,6 +14,7 @@ import type { AdamwOptions } from "../optim/adamw.ts";
 import { adamw } from "../optim/registry.ts";
 import { PUBLISHED_WARMUP_RATIO, type Schedule } from "../optim/schedule.ts";
 import type { OpenModelOptions } from "./open_model.ts";
+import type { PlacementChoice } from "./placement.ts";
 import type { BatchChoice, RunOptions } from "./plan.ts";
 
 /** Settings of a run; what is left out takes the default that `deno task train --help` shows. */
@@ -42,7 +43,9 @@ export interface TrainSettings {
   readonly gate?: string;
   readonly scope?: string;
   readonly keys?: string;
-  readonly placement?: string;
+  readonly placement?: NonNullable<PlacementChoice["placement"]>;
+  readonly halves?: "auto" | "1" | "2" | 1 | 2;
+  readonly cachedRows?: number;
   readonly rank?: number;
   readonly loraAlpha?: number;
   readonly loraDropout?: number;
@@ -93,6 +96,8 @@ export const SETTING_NAMES: readonly string[] = Object.keys(
     scope: 1,
     keys: 1,
     placement: 1,
+    halves: 1,
+    cachedRows: 1,
     rank: 1,
     loraAlpha: 1,
     loraDropout: 1,
@@ -148,6 +153,8 @@ const METHODS_OF: Readonly<Partial<Record<string, readonly string[]>>> = {
   scope: SPARSE,
   keys: SPARSE,
   placement: SPARSE,
+  halves: SPARSE,
+  cachedRows: SPARSE,
   adam: SPARSE,
   rank: LORA,
   loraAlpha: LORA,
@@ -213,11 +220,18 @@ export function runOptionsOf(
     epochs: settings.epochs,
     seed: settings.seed,
     activations: settings.activations,
+    placement: settings.placement,
+    halves: halvesOf(settings.halves),
+    cachedRows: settings.cachedRows,
     out,
     saveEvery: settings.saveEvery,
     saveTotalLimit: settings.saveLimit,
     evalEvery: settings.evalEvery,
   });
+}
+
+function halvesOf(halves: TrainSettings["halves"]): "auto" | 1 | 2 | undefined {
+  return halves === undefined || halves === "auto" ? halves : Number(halves) as 1 | 2;
 }
 
 function methodOf(settings: TrainSettings, start: SavedAdapter | null): Method {

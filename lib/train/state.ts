@@ -5,6 +5,8 @@ import type { AdapterParams, Attachment, TrainingPlace } from "../adapters/adapt
 import { type DataPosition, FIRST_POSITION } from "../data/batches.ts";
 import { account } from "../native/ledger.ts";
 import type { OptimizerState } from "../optim/optimizer.ts";
+import type { Kernels } from "../ops/kernels.ts";
+import { rowPlacement } from "./placement.ts";
 import { type Run, tokensPerStep } from "./plan.ts";
 
 /** Everything that training goes on from. Together with the run and the data, it decides all that follows. */
@@ -51,14 +53,16 @@ export function assertUsable(state: TrainState): void {
  * How the model is to be run with a state: for evaluation and generation, or for a micro-batch of training.
  *
  * @param training Where the micro-batch stands in its step; absent when nothing is trained
+ * @param options `kernels`: the model's own, or their twin for the second half of a micro-batch
  */
 export function attachState(
   run: Run,
   state: TrainState,
   training?: Omit<TrainingPlace, "seed">,
+  { kernels = run.model.kernels }: { readonly kernels?: Kernels } = {},
 ): Attachment {
-  const k = run.model.kernels;
-  return state.params.attach(k, {
+  return state.params.attach(kernels, {
+    ...(training && { placement: rowPlacement(run.rows) }),
     ...(training && { training: { ...training, seed: run.settings.seed } }),
     behind: (parameter) => run.optimizer.behind(parameter, state.optim, state.step),
   });

@@ -2,12 +2,13 @@
 /** One training step: a pure function of run, state and data, made of smaller ones. */
 import type { IdleMemory } from "../activations/policy.ts";
 import type { StepData } from "../data/batches.ts";
-import { lossAndGradients } from "../models/decoder.ts";
 import { heldBytes } from "../native/ledger.ts";
 import { clipFactor, globalNorm } from "../optim/clip.ts";
 import { scheduleFactor } from "../optim/schedule.ts";
 import { clearOtherGradients, idleGradients } from "./idle_gradients.ts";
-import { type Clock, type LaneTimes, timedHooks } from "./lanes.ts";
+import { type LaneAccount, laneAccount, readLanes } from "./lane_account.ts";
+import { type Clock, createLaneTimes, type LaneTimes, timedHooks } from "./lanes.ts";
+import { type AttachPart, microBatchGradients } from "./micro_batch.ts";
 import type { Run } from "./plan.ts";
 import { assertUsable, attachState, type TrainState } from "./state.ts";
 
@@ -30,6 +31,8 @@ export interface StepMetrics {
   /** Adapter work, inside the model's time or beside it. */
   readonly adapterMs: number;
   readonly optimizerMs: number;
+  /** Where the time went, by lane, and what travelled. */
+  readonly lanes: LaneAccount;
   /** Host bytes held after the step. */
   readonly heldBytes: number;
   /** Most bytes of activations, and of what is computed between them, in use at one time of the step. */
@@ -67,7 +70,8 @@ export async function trainStep(
   const step = state.step + 1;
   run.model.kernels.arena.takePeak();
   const start = clock();
-  const times: LaneTimes = { inlineMs: 0, besideMs: 0 };
+  const times = createLaneTimes();
+  const before = readLanes(run.model.kernels, state.params);
   const loss = await accumulate(run, state, data, times, clock);
   const gradNorm = globalNorm(run.model.kernels, state.params.parameters);
   assertFinite(step, loss, gradNorm, data);
@@ -77,7 +81,9 @@ export async function trainStep(
   const beforeUpdate = clock();
   const next = await update(run, state, { step, lr, gradScale }, data);
   const end = clock();
+  const after = readLanes(run.model.kernels, state.params);
   return [next, {
+    lanes: laneAccount(before, after, end - start, times.inlineMs, times.waitMs),
     step,
     loss,
     tokens: data.tokenCount,
@@ -104,7 +110,7 @@ export async function accumulate(
   run: Run,
   state: TrainState,
   data: StepData,
-  times: LaneTimes = { inlineMs: 0, besideMs: 0 },
+  times: LaneTimes = createLaneTimes(),
   clock: Clock = () => 0,
 ): Promise<number> {
   if (data.targetCount === 0) {
@@ -113,17 +119,26 @@ export async function accumulate(
   clearOtherGradients(state.params);
   let idle: IdleMemory | undefined = idleGradients(state.params);
   let [lossSum, firstToken] = [0, 0];
+  const waits = { clock, waitMs: 0 };
   for (const { batch } of data.microBatches) {
-    const { model, hooks } = attachState(run, state, { step: state.step + 1, firstToken });
+    const attach: AttachPart = (kernels, token) => {
+      const place = { step: state.step + 1, firstToken: firstToken + token };
+      const { model, hooks } = attachState(run, state, place, { kernels });
+      return { model, hooks: timedHooks(hooks, times, clock) };
+    };
     const options = {
       activations: run.settings.activations,
       lossScale: 1 / data.targetCount,
-      ...(idle && { idle }),
+      idle,
+      waits,
     };
-    lossSum += (await lossAndGradients(model, batch, timedHooks(hooks, times, clock), options)).lossSum;
+    const { kernels } = run.model;
+    lossSum += (await microBatchGradients(kernels, batch, run.rows.halves, attach, options)).lossSum;
     idle = undefined; // from here on gradients are sums under way
     firstToken += batch.ids.length;
   }
+  state.params.collectGradients?.();
+  times.waitMs += waits.waitMs;
   return lossSum / data.targetCount;
 }
 

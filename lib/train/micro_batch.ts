@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+/** One micro-batch of a step the way that the run has chosen: whole or in halves, rows on the host or on the model's device. */
+import type { Attachment } from "../adapters/adapter.ts";
+import type { Batch } from "../data/batch.ts";
+import { type BatchLoss, type GradientOptions, lossAndGradients } from "../models/decoder.ts";
+import { lossAndGradientsInHalves, splitBatch } from "../models/halves.ts";
+import type { Kernels } from "../ops/kernels.ts";
+
+/** Attaches the adapter to kernels, for tokens from a place of the micro-batch on. */
+export type AttachPart = (k: Kernels, firstToken: number) => Attachment;
+
+/**
+ * Loss and gradients of a micro-batch. One that cannot be cut, having fewer than two tokens, is computed whole.
+ *
+ * @mutates what `attach` gives hooks and gradients to
+ */
+export function microBatchGradients(
+  k: Kernels,
+  batch: Batch,
+  halves: 1 | 2,
+  attach: AttachPart,
+  options: Omit<GradientOptions, "tap">,
+): Promise<BatchLoss> {
+  const split = halves === 2 ? splitBatch(batch) : null;
+  const { model, hooks } = attach(k, 0);
+  if (split === null) return lossAndGradients(model, batch, hooks, options);
+  return lossAndGradientsInHalves(model, batch, split, attach, options);
+}

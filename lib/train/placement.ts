@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+/** How a run computes with the rows of its adapter: chosen by the cost model from measured rates, or forced. */
+import type { Adapter, RowPlacement } from "../adapters/adapter.ts";
+import type { SparseSettings } from "../adapters/sparse_config.ts";
+import type { Model } from "../models/model.ts";
+import {
+  choosePlacement,
+  type MachineRates,
+  type Placement,
+  predictSteps,
+  type StepPrediction,
+  type StepSizes,
+} from "./cost_model.ts";
+
+/** What may be asked for. */
+export interface PlacementChoice {
+  /** `auto` is what the cost model predicts to be quicker; `host` where model and rows share one memory. Default `auto`. */
+  readonly placement?: "auto" | Placement;
+  /** Parts that a micro-batch is computed in. `auto` is by prediction, else 1. Default `auto`. */
+  readonly halves?: "auto" | 1 | 2;
+  /** Rows of each layer that the model's memory has room for with placement `device`; null for all. Default null. */
+  readonly cachedRows?: number | null;
+  /** Measured rates of the machine. Default null: nothing is predicted. */
+  readonly rates?: MachineRates | null;
+}
+
+/** What was decided. */
+export interface RunPlacement {
+  readonly placement: Placement;
+  readonly halves: 1 | 2;
+  readonly cachedRows: number;
+  /** Of all ways, the quickest first; none without rates. */
+  readonly predictions: readonly StepPrediction[];
+}
+
+/** The sizes of a run that placement and halves depend on. */
+interface RunSizes {
+  readonly batch: { readonly size: number; readonly micro: number; readonly seqLen: number };
+  readonly activations: string;
+}
+
+/** Decides. Problems: one sentence each. */
+export function resolvePlacement(
+  choice: PlacementChoice,
+  adapter: Adapter,
+  model: Model,
+  sizes: RunSizes,
+): { decided: RunPlacement; problems: string[] } {
+  const { placement = "auto", halves = "auto", cachedRows = null, rates = null } = choice;
+  const sparse = adapter.kind === "sparse" ? adapter.config as unknown as SparseSettings : null;
+  const problems = choiceProblems(placement, halves, cachedRows);
+  if (placement === "device" && sparse === null) {
+    problems.push(`placement is device, but the ${adapter.kind} adapter is always where the model is`);
+  }
+  if (halves === 2 && sparse?.scope === "union") {
+    problems.push("halves is 2, but scope union chooses over the whole micro-batch: use 1");
+  }
+  const room = Math.min(cachedRows ?? Infinity, sparse?.neurons ?? 1);
+  const fixed: RunPlacement = {
+    placement: placement === "auto" ? "host" : placement,
+    halves: halves === "auto" ? 1 : halves,
+    cachedRows: room,
+    predictions: [],
+  };
+  if (rates === null || sparse === null || problems.length > 0) return { decided: fixed, problems };
+  const stepSizes = sizesOf(sparse, model, sizes, cachedRows === null ? 0 : room);
+  const wantedHalves = sparse.scope === "union" ? 1 : halves === "auto" ? undefined : halves;
+  const best = choosePlacement(stepSizes, rates, {
+    placement: placement === "auto" ? undefined : placement,
+    halves: wantedHalves,
+  });
+  return {
+    decided: {
+      placement: best.placement,
+      halves: best.halves,
+      cachedRows: room,
+      predictions: predictSteps(stepSizes, rates),
+    },
+    problems,
+  };
+}
+
+/** As adapters are told. */
+export function rowPlacement({ placement, cachedRows }: RunPlacement): RowPlacement {
+  return placement === "host" ? { kind: "host" } : { kind: "device", cachedRows };
+}
+
+function choiceProblems(placement: string, halves: unknown, cachedRows: number | null): string[] {
+  const problems: string[] = [];
+  if (!["auto", "host", "device"].includes(placement)) {
+    problems.push(`placement is "${placement}", expected auto, host or device`);
+  }
+  if (!["auto", 1, 2].includes(halves as string)) problems.push(`halves is ${halves}, expected auto, 1 or 2`);
+  if (cachedRows !== null && !(Number.isSafeInteger(cachedRows) && cachedRows >= 1)) {
+    problems.push(`cachedRows is ${cachedRows}, expected a whole number of at least 1`);
+  }
+  return problems;
+}
+
+function sizesOf(
+  { neurons, experts, activeExperts, topK }: SparseSettings,
+  { config, kernels }: Model,
+  { batch, activations }: RunSizes,
+  cachedRows: number,
+): StepSizes {
+  return {
+    tokens: batch.micro * batch.seqLen,
+    sequenceTokens: batch.seqLen,
+    micros: Math.ceil(batch.size / batch.micro),
+    layers: config.numHiddenLayers,
+    hidden: config.hiddenSize,
+    feedForward: config.intermediateSize,
+    queryColumns: config.numAttentionHeads * config.headDim,
+    keyColumns: config.numKeyValueHeads * config.headDim,
+    recompute: activations === "recompute",
+    neurons,
+    experts,
+    activeExperts,
+    topK,
+    activationBytes: kernels.float === "f64" ? 8 : 4,
+    rowBytes: kernels.compute === "bf16" ? 2 : 4,
+    gradientBytes: 4,
+    cachedRows,
+  };
+}
