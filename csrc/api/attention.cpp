@@ -13,6 +13,7 @@ namespace {
 
 void check_params(const meft_attention *a) {
     check_struct("params", a, sizeof *a);
+    check_compute(a->compute);
     check_count("q_rows", a->q_rows);
     check_count("k_rows", a->k_rows);
     check_count("window", a->window);
@@ -20,9 +21,6 @@ void check_params(const meft_attention *a) {
     if (a->heads < 1 || a->kv_heads < 1 || a->heads % a->kv_heads != 0) {
         fail(MEFT_INVALID, "heads is %" PRId64 " and kv_heads %" PRId64 ", expected a multiple of 1 or more", a->heads,
              a->kv_heads);
-    }
-    if (a->compute != MEFT_F32 && a->compute != MEFT_BF16) {
-        fail(MEFT_INVALID, "compute is %d, expected MEFT_F32 or MEFT_BF16", a->compute);
     }
     if (a->head_dim < 1) fail(MEFT_INVALID, "head_dim is %" PRId64 ", expected 1 or more", a->head_dim);
     if (!(a->scale > 0 && a->scale < HUGE_VALF)) {

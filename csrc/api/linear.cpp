@@ -24,12 +24,6 @@ StoredWeight stored_bias(const void *data, const meft_weight *descriptor, int64_
     return bias;
 }
 
-void check_compute(int32_t compute) {
-    if (compute != MEFT_F32 && compute != MEFT_BF16) {
-        fail(MEFT_INVALID, "compute is %d, expected MEFT_F32 or MEFT_BF16", compute);
-    }
-}
-
 // A weight, and an activation (rows apart by its columns), as oneDNN sees them; transposed swaps the two indices.
 OnednnMatrix onednn_matrix(const StoredWeight &w, bool transposed) {
     return transposed ? OnednnMatrix{w.data, 1, w.stride, w.dtype} : OnednnMatrix{w.data, w.stride, 1, w.dtype};

@@ -85,4 +85,10 @@ void check_struct(const char *name, const void *params, uint32_t wanted) {
     if (size != wanted) fail(MEFT_INVALID, "%s has struct_size %u, expected %u", name, size, wanted);
 }
 
+void check_compute(int32_t compute) {
+    if (compute != MEFT_F32 && compute != MEFT_BF16) {
+        fail(MEFT_INVALID, "compute is %d, expected MEFT_F32 or MEFT_BF16", compute);
+    }
+}
+
 }  // namespace meft

@@ -65,5 +65,6 @@ void check_count(const char *name, int64_t count);                              
 void check_array(const char *name, const void *data, int64_t count);                // not null unless count is 0
 void check_matrix(const char *name, const void *data, int64_t rows, int64_t cols);  // the same for rows x cols
 void check_struct(const char *name, const void *params, uint32_t wanted);           // not null, struct_size == wanted
+void check_compute(int32_t compute);                                                // MEFT_F32 or MEFT_BF16
 
 }  // namespace meft

@@ -44,11 +44,36 @@ struct Layout {
     int64_t key(int64_t row, int64_t kv_head) const { return row * k_stride + kv_head * head_dim; }
 };
 
+// Rows of the left matrix of a product, `stride` operands apart.
+template <class Compute>
+struct Operands {
+    const typename Compute::operand *data;
+    int64_t stride;
+};
+
+// Whether rows of floats must be converted to become operands.
+template <class Compute>
+constexpr bool converts() {
+    return Compute::kDtype != MEFT_F32;
+}
+
+// m rows of k floats: in place where they are operands, else converted into room, `stride` operands a row.
+template <class Compute>
+inline Operands<Compute> operands_of(const float *x, int64_t ldx, int64_t m, int64_t k, typename Compute::operand *room,
+                                     int64_t stride) {
+    const Matrix rows = matrix(x, ldx);
+    if (!converts<Compute>()) return {in_place<Compute>(rows), ldx};
+    copy_rows<Compute>(room, stride, rows, nullptr, m, k);
+    return {room, stride};
+}
+
 // c (m x n) (+)= a * the first k rows of b, which was packed with packed_k >= k rows.
-inline void multiply_first(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t m, int64_t n,
-                           int64_t k, int64_t packed_k, bool accumulate) {
+template <class Compute>
+inline void multiply_first(float *c, int64_t ldc, Operands<Compute> a, const typename Compute::operand *b, int64_t m,
+                           int64_t n, int64_t k, int64_t packed_k, bool accumulate) {
     for (int64_t j = 0; j < n; j += kPanel) {
-        multiply<F32>(c + j, ldc, a, lda, panel_at<F32>(b, packed_k, j), m, smaller(kPanel, n - j), k, accumulate);
+        multiply<Compute>(c + j, ldc, a.data, a.stride, panel_at<Compute>(b, packed_k, j), m, smaller(kPanel, n - j), k,
+                          accumulate);
     }
 }
 

@@ -270,8 +270,8 @@ MEFT_API meft_status meft_dropout_apply(meft_ctx *ctx, float *y, const float *x,
  * other span. */
 typedef struct meft_attention {
     uint32_t struct_size;
-    int32_t compute; /* of a device: MEFT_F32, or MEFT_BF16 (q, k, v, do, probabilities and their gradients rounded to
-                        bf16, sums in f32). The CPU computes in f32. */
+    int32_t compute; /* MEFT_F32, or MEFT_BF16: q, k, v, do, probabilities and their gradients rounded to bf16. Softmax,
+                        o, lse and sums are f32. */
     int64_t q_rows;
     int64_t k_rows;
     int64_t heads;

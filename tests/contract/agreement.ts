@@ -15,10 +15,12 @@ interface Verdict {
 async function judge(test: KernelCase, bf16Inputs: boolean, multiple = test.multiple ?? 4): Promise<Verdict> {
   const oracle = await test.run(referenceStage({ bf16Inputs }));
   const magnitudes = await test.magnitudes?.(referenceStage({ bf16Inputs }), oracle) ?? {};
+  const relative = (name: string) =>
+    multiple * EPS_F32 + (bf16Inputs && test.roundedWithin?.includes(name) ? 2 * 2 ** -8 : 0);
   const bounds = Object.fromEntries(
     Object.entries(magnitudes).map(([name, values]) => [
       name,
-      Float64Array.from(values, (magnitude) => multiple * EPS_F32 * magnitude + Number.MIN_VALUE),
+      Float64Array.from(values, (magnitude) => relative(name) * magnitude + Number.MIN_VALUE),
     ]),
   );
   return { oracle, bounds };

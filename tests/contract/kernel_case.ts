@@ -25,6 +25,11 @@ export interface KernelCase {
   readonly multiple?: number;
   /** The same for a device with products in bf16, where it rounds more than their inputs. */
   readonly deviceBf16Multiple?: number;
+  /**
+   * Outputs that are sums of products with computed values (probabilities): where products are bf16 these values are
+   * rounded to it too, which allows two roundings of 2^-8 of the magnitudes more.
+   */
+  readonly roundedWithin?: readonly string[];
 }
 
 /** Magnitudes of a case whose outputs are sums of products: the case itself on absolute inputs. */

@@ -24,21 +24,25 @@ struct Forward {
     const float *q, *k, *v;
 };
 
-// What one thread needs; the softmax state (largest, total) has one entry a row and unit of the work item.
+// What one thread needs; the softmax state (largest, total) has one entry a row and unit of the work item. Converted
+// queries and probabilities have room where rows of floats are no operands.
+template <class Compute>
 struct Scratch {
-    float *keys, *values, *scores, *largest, *total;
+    typedef typename Compute::operand operand;
+    operand *keys, *values, *queries, *weights;
+    float *scores, *largest, *total;
 
-    static int64_t count(const Layout &at) {
-        return 2 * kKeyTile * round_up(at.head_dim, kLanes) + kRowTile * kKeyTile + 2 * state_count(at);
-    }
     static int64_t state_count(const Layout &at) { return at.group * kQueryBlock; }
-    Scratch(float *from, const Layout &at) {
-        const int64_t packed = kKeyTile * round_up(at.head_dim, kLanes);
-        keys = from;
-        values = keys + packed;
-        scores = values + packed;
-        largest = scores + kRowTile * kKeyTile;
-        total = largest + state_count(at);
+    static int64_t query_stride(const Layout &at) { return round_up(at.head_dim, kLanes); }
+    Scratch(Workspace::Frame &frame, const Layout &at) {
+        const int64_t packed = packed_count<Compute>(kKeyTile, round_up(at.head_dim, kLanes));
+        keys = frame.take<operand>(packed);
+        values = frame.take<operand>(packed);
+        queries = converts<Compute>() ? frame.take<operand>(state_count(at) * query_stride(at)) : nullptr;
+        weights = converts<Compute>() ? frame.take<operand>(kRowTile * kKeyTile) : nullptr;
+        scores = frame.take<float>(kRowTile * kKeyTile);
+        largest = frame.take<float>(state_count(at));
+        total = frame.take<float>(state_count(at));
     }
 };
 
@@ -91,9 +95,10 @@ void softmax_row(float *scores, int64_t first, int64_t end, int64_t width, float
     *total += sum(tile_total);
 }
 
-// Rows [row, row + m) of a unit against keys [k0, k0 + n), which are packed.
-void forward_tile(const Forward &f, const Span &span, const Rows &rows, int64_t unit, int64_t row, int64_t m,
-                  int64_t k0, int64_t n, const Scratch &s) {
+// Rows [row, row + m) of a unit against keys [k0, k0 + n), which are packed; q are the unit's rows.
+template <class Compute>
+void forward_tile(const Forward &f, const Span &span, const Rows &rows, Operands<Compute> q, int64_t unit, int64_t row,
+                  int64_t m, int64_t k0, int64_t n, const Scratch<Compute> &s) {
     const Layout &at = f.at;
     const int64_t begin = span.keys_begin(rows.query(row)), end = span.keys_end(rows.query(row + m - 1));
     if (end <= k0 || begin >= k0 + n) return;
@@ -103,7 +108,7 @@ void forward_tile(const Forward &f, const Span &span, const Rows &rows, int64_t 
     float *largest = s.largest + unit * rows.rows + row, *total = s.total + unit * rows.rows + row;
     // Whole panels: their packed width stands for all n keys.
     const int64_t columns = smaller(n, round_up(seen, kPanel));
-    multiply<F32>(s.scores, kKeyTile, f.q + place, rows.row_stride, s.keys, m, columns, at.head_dim, false);
+    multiply<Compute>(s.scores, kKeyTile, q.data + row * q.stride, q.stride, s.keys, m, columns, at.head_dim, false);
     for (int64_t i = 0; i < m; ++i) {
         if (is_first) {
             largest[i] = -HUGE_VALF;
@@ -115,47 +120,58 @@ void forward_tile(const Forward &f, const Span &span, const Rows &rows, int64_t 
         softmax_row(s.scores + i * kKeyTile, from, to, round_up(seen, kLanes), at.scale, largest + i, total + i,
                     f.o + place + i * rows.row_stride, at.head_dim);
     }
-    multiply_first(f.o + place, rows.row_stride, s.scores, kKeyTile, s.values, m, at.head_dim, seen, n, !is_first);
+    const Operands<Compute> weights = operands_of<Compute>(s.scores, kKeyTile, m, seen, s.weights, kKeyTile);
+    multiply_first<Compute>(f.o + place, rows.row_stride, weights, s.values, m, at.head_dim, seen, n, !is_first);
 }
 
 // o /= total,  lse = largest + ln total.
-void finish_rows(const Forward &f, const Rows &rows, const Scratch &s) {
+void finish_rows(const Forward &f, const Rows &rows, const float *largest, const float *total) {
     for (int64_t unit = 0; unit < rows.units; ++unit) {
         for (int64_t row = 0; row < rows.rows; ++row) {
             const int64_t state = unit * rows.rows + row;
             float *o = f.o + rows.q_begin + unit * f.at.head_dim + row * rows.row_stride;
-            const vf factor = set1(1.f / s.total[state]);
+            const vf factor = set1(1.f / total[state]);
             each_vector(0, f.at.head_dim,
                         [&](int64_t i, auto lanes) { store(o + i, mul(load(o + i, lanes), factor), lanes); });
-            f.lse[rows.lse_begin + unit + row * rows.lse_stride] = s.largest[state] + std::log(s.total[state]);
+            f.lse[rows.lse_begin + unit + row * rows.lse_stride] = largest[state] + std::log(total[state]);
         }
     }
 }
 
 // Queries [begin, end) of a span, of all query heads of a kv head.
-void forward_block(const Forward &f, const Span &span, int64_t kv_head, int64_t begin, int64_t end, const Scratch &s) {
+template <class Compute>
+void forward_block(const Forward &f, const Span &span, int64_t kv_head, int64_t begin, int64_t end,
+                   const Scratch<Compute> &s) {
     const Layout &at = f.at;
     const Rows rows(at, span, kv_head, begin, end);
-    const int64_t last = span.keys_end(end - 1);
+    const int64_t last = span.keys_end(end - 1), stride = s.query_stride(at);
+    const auto queries_of = [&](int64_t unit) {
+        return matrix(f.q + rows.q_begin + unit * at.head_dim, rows.row_stride);
+    };
+    for (int64_t unit = 0; unit < (converts<Compute>() ? rows.units : 0); ++unit) {
+        copy_rows<Compute>(s.queries + unit * rows.rows * stride, stride, queries_of(unit), nullptr, rows.rows,
+                           at.head_dim);
+    }
     for (int64_t k0 = span.keys_begin(begin); k0 < last; k0 += kKeyTile) {
         const int64_t n = smaller(kKeyTile, last - k0), place = at.key(span.k_begin + k0, kv_head);
-        pack_transposed<F32>(s.keys, matrix(f.k + place, at.k_stride), nullptr, n, at.head_dim);
-        pack_normal<F32>(s.values, matrix(f.v + place, at.k_stride), nullptr, n, at.head_dim);
+        pack_transposed<Compute>(s.keys, matrix(f.k + place, at.k_stride), nullptr, n, at.head_dim);
+        pack_normal<Compute>(s.values, matrix(f.v + place, at.k_stride), nullptr, n, at.head_dim);
         for (int64_t unit = 0; unit < rows.units; ++unit) {
+            const Operands<Compute> in_floats{in_place<Compute>(queries_of(unit)), rows.row_stride};
+            const Operands<Compute> q =
+                converts<Compute>() ? Operands<Compute>{s.queries + unit * rows.rows * stride, stride} : in_floats;
             for (int64_t row = 0; row < rows.rows; row += kRowTile) {
-                forward_tile(f, span, rows, unit, row, smaller(kRowTile, rows.rows - row), k0, n, s);
+                forward_tile<Compute>(f, span, rows, q, unit, row, smaller(kRowTile, rows.rows - row), k0, n, s);
             }
         }
     }
-    finish_rows(f, rows, s);
+    finish_rows(f, rows, s.largest, s.total);
 }
 
 int64_t blocks_of(const Span &span) { return (span.queries + kQueryBlock - 1) / kQueryBlock; }
 
-void attention_forward(meft_ctx &lane, float *o, float *lse, const float *q, const float *k, const float *v,
-                       const int32_t *spans, const meft_attention &params) {
-    lane.ran_target = kTarget;
-    const Forward f{Layout(params), o, lse, q, k, v};
+template <class Compute>
+void run_forward(meft_ctx &lane, const Forward &f, const int32_t *spans, const meft_attention &params) {
     Workspace::Frame frame(lane.workspace);
     // Query blocks of spans before span s, and the multiply-adds of all.
     int64_t *blocks_before = frame.take<int64_t>(params.span_count + 1);
@@ -166,20 +182,29 @@ void attention_forward(meft_ctx &lane, float *o, float *lse, const float *q, con
         blocks_before[s + 1] = blocks_before[s] + blocks_of(span);
         work += double(span.queries) * double(span.keys) * double(f.at.heads * f.at.head_dim);
     }
-    const int64_t items = blocks_before[params.span_count] * f.at.kv_heads, each = Scratch::count(f.at);
+    const int64_t items = blocks_before[params.span_count] * f.at.kv_heads;
     const int64_t per_task = 1 + int64_t(double(items) * kWorkPerTask / (work + 1));
-    float *scratch = frame.take<float>(each * lane.threads);
+    Scratch<Compute> *scratch = frame.take<Scratch<Compute>>(lane.threads);
+    for (int32_t thread = 0; thread < lane.threads; ++thread) scratch[thread] = Scratch<Compute>(frame, f.at);
     parallel_chunks(lane, items, per_task, [&](int64_t begin, int64_t end, int32_t thread) {
-        const Scratch mine(scratch + thread * each, f.at);
+        const Scratch<Compute> &mine = scratch[thread];
         for (int64_t item = begin; item < end; ++item) {
             // Last blocks first: they see the most keys, and what is left at the end should be small.
             const int64_t block = blocks_before[params.span_count] - 1 - item / f.at.kv_heads;
             const int64_t s = index_of(blocks_before, params.span_count, block);
             const Span span = span_at(spans, s, params.window);
             const int64_t first = (block - blocks_before[s]) * kQueryBlock;
-            forward_block(f, span, item % f.at.kv_heads, first, smaller(first + kQueryBlock, span.queries), mine);
+            forward_block<Compute>(f, span, item % f.at.kv_heads, first, smaller(first + kQueryBlock, span.queries),
+                                   mine);
         }
     });
+}
+
+void attention_forward(meft_ctx &lane, float *o, float *lse, const float *q, const float *k, const float *v,
+                       const int32_t *spans, const meft_attention &params) {
+    lane.ran_target = kTarget;
+    const Forward f{Layout(params), o, lse, q, k, v};
+    with_compute(params.compute, [&](auto way) { run_forward<decltype(way)>(lane, f, spans, params); });
 }
 
 }  // namespace

@@ -173,12 +173,14 @@ export const attentionCases: readonly KernelCase[] = [
       run: (stage) => forward(stage, test),
       magnitudes: (stage) => magnitudes(stage, test),
       deviceBf16Multiple: DEVICE_BF16_MULTIPLE,
+      roundedWithin: ["o"],
     },
     {
       name: `attentionBackward() of ${test.label}`,
       run: (stage) => backward(stage, test),
       magnitudes: (stage) => magnitudes(stage, test),
       deviceBf16Multiple: DEVICE_BF16_MULTIPLE,
+      roundedWithin: ["dq", "dk", "dv"],
     },
   ]),
   ...LOGITS.flatMap(([tokens, vocabulary]) =>
