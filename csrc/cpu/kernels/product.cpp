@@ -15,8 +15,7 @@ int64_t pieces(int64_t count, int64_t piece) { return (count + piece - 1) / piec
 
 // Block sizes. Measured best of a sweep on Zen 5 (L1 48 KiB, L2 1 MiB, L3 32 MiB shared) by csrc/bench/linear.cpp.
 constexpr int64_t kWideDepthBytes = 2048;  // of a row of A; kTileRows of them stay in L1
-constexpr int64_t kWideColumns = 256;      // packed at once: 512 KiB, half of L2
-constexpr int64_t kLeastColumns = 64;
+constexpr int64_t kWidePanels = 256 / kPanel;      // packed at once: 512 KiB, half of L2
 constexpr int64_t kWideRows = 1056;                // rows of A that share one packing of B: just over 1024, in tiles
 constexpr int64_t kCopyBytes = int64_t(16) << 20;  // of a converted block of A
 constexpr int64_t kNarrowBytes = 512 << 10;        // of B per cut of k
@@ -24,22 +23,31 @@ constexpr int64_t kNarrowColumns = 192;
 constexpr int64_t kNarrowRows = 48;  // rows of A per task: whole register tiles and whole transposes
 constexpr int64_t kNarrowCopyRows = 24;
 
-// Cuts of m (rows) and n (columns) into tasks of `rows` x `columns`.
+// Cuts of n into strips of whole panels, of m into `down` parts; a task is one part of one strip. Strips are taken in
+// order and get narrower, so that threads finish together though one may have been interrupted.
 struct Grid {
-    int64_t rows, columns, down, across;
-    int64_t tasks() const { return down * across; }
+    int64_t rows, down, strips;
+    const int64_t *columns;  // strip s: columns[s] to columns[s + 1]
+    int64_t tasks() const { return down * strips; }
+    int64_t widest() const { return columns[1] - columns[0]; }
 };
 
-// Enough tasks that threads finish together: narrower ones first, then shorter ones.
-Grid wide_grid(const meft_ctx &lane, int64_t m, int64_t n, int64_t k) {
-    if (m * n * k <= kSerialWork) return {m, n, 1, 1};
-    const int64_t wanted = lane.threads > 1 ? 4 * lane.threads : 1;
-    int64_t columns = kWideColumns;
-    while (columns > kLeastColumns && pieces(n, columns) < wanted) columns /= 2;
-    const int64_t across = pieces(n, columns);
-    const int64_t down = smaller(pieces(wanted, across), pieces(m, 8 * kTileRows));
-    const int64_t rows = round_up(pieces(m, down), kTileRows);
-    return {rows, columns, pieces(m, rows), across};
+Grid wide_grid(const meft_ctx &lane, Workspace::Frame &frame, int64_t m, int64_t n, int64_t k) {
+    int64_t *columns = frame.take<int64_t>(pieces(n, kPanel) + 2);
+    const bool serial = m * n * k <= kSerialWork;
+    const int64_t threads = serial ? 1 : lane.threads, wanted = threads > 1 ? 4 * threads : 1;
+    const int64_t panels = pieces(n, kPanel), least = panels >= 2 * wanted ? 2 : 1;  // every strip reads all of A
+    int64_t strips = 0;
+    columns[0] = 0;
+    columns[1] = n;
+    for (int64_t at = 0; at < n; ++strips) {
+        const int64_t left = pieces(n - at, kPanel), share = threads > 1 ? left / (2 * threads) : left;
+        at = smaller(n, at + smaller(kWidePanels, larger(share, least)) * kPanel);
+        columns[strips + 1] = at;
+    }
+    const int64_t down = smaller(pieces(wanted, larger(strips, 1)), pieces(m, 8 * kTileRows));
+    const int64_t rows = serial ? m : round_up(pieces(m, larger(down, 1)), kTileRows);
+    return {rows, pieces(m, larger(rows, 1)), strips, columns};
 }
 
 template <class Compute>
@@ -72,13 +80,13 @@ template <class Compute>
 void multiply_rows(meft_ctx &lane, const Product &product, int64_t row, int64_t count, Rows<Compute> a) {
     typedef typename Compute::operand operand;
     const int64_t n = product.n, k = product.k, depth = kWideDepthBytes / int64_t(sizeof(operand));
-    const Grid grid = wide_grid(lane, count, n, k);
-    const int64_t room = packed_count<Compute>(smaller(k, depth), smaller(n, grid.columns));
     Workspace::Frame frame(lane.workspace);
+    const Grid grid = wide_grid(lane, frame, count, n, k);
+    const int64_t room = packed_count<Compute>(smaller(k, depth), grid.widest());
     operand *packed = frame.take<operand>(lane.threads * room);
     parallel(lane, grid.tasks(), [&](int64_t task, int32_t thread) {
-        const int64_t i = task % grid.down * grid.rows, j = task / grid.down * grid.columns;
-        const int64_t rows = smaller(grid.rows, count - i), columns = smaller(grid.columns, n - j);
+        const int64_t i = task % grid.down * grid.rows, rows = smaller(grid.rows, count - i);
+        const int64_t j = grid.columns[task / grid.down], columns = grid.columns[task / grid.down + 1] - j;
         operand *b = packed + thread * room;
         float *c = product.c + (row + i) * product.ldc + j;
         for (int64_t p = 0; p == 0 || p < k; p += depth) {
