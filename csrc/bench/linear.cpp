@@ -4,6 +4,7 @@
 // give the weights' GB/s.
 //
 //   ninja -C build/cpu bench_linear && build/cpu/bench_linear [threads] [rounds] [TOKENSxROWSxCOLS ...]
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -16,6 +17,9 @@
 namespace {
 
 using yardstick::Kind;
+
+// Idle workers of a thread runtime spin on for some milliseconds (libgomp's for up to 10) on a core the next one needs.
+constexpr std::chrono::milliseconds kSettle(20);
 
 struct Shape {
     int64_t tokens, rows, cols;
@@ -93,11 +97,13 @@ void measure(Shape shape, int32_t dtype, int32_t compute, int rounds, int thread
         std::vector<double> peak, times[2];
         for (int round = 0; round <= rounds; ++round) {
             if (round > 0) {
+                std::this_thread::sleep_for(kSettle);
                 peak.push_back(yardstick::peak_gflops(compute == MEFT_BF16 ? Kind::bf16 : Kind::f32, threads));
             }
             for (int provider = 0; provider < 2; ++provider) {
                 meft_ctx *lane = provider == 0 ? own : onednn;
                 if (lane == nullptr) continue;
+                if (provider > 0 || round == 0) std::this_thread::sleep_for(kSettle);
                 one.run(lane, direction);
                 const double start = yardstick::now(threads);
                 for (int i = 0; i < repeats; ++i) {

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <ctime>
 #include <functional>
+#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -69,8 +71,17 @@ inline double peak_gflops(Kind kind, int threads) {
     if (kind == Kind::bf16 && !__builtin_cpu_supports("avx512bf16")) kind = Kind::f32;
     const int64_t rounds = 4000000;
     const double flops = 12. * 2 * (kind == Kind::bf16 ? 32 : wide ? 16 : 8);
-    const double seconds = together(threads, [=](int) { run_chains(kind, wide, rounds); });
-    return 1e-9 * flops * double(rounds) * threads / seconds;
+    // Threads that start and end apart still have a rate each: from when all are there.
+    std::atomic<int> missing(threads);
+    std::vector<double> rates(size_t(threads), 0.);
+    together(threads, [&](int thread) {
+        missing.fetch_sub(1);
+        while (missing.load() > 0) std::this_thread::yield();
+        const double start = now(threads);
+        run_chains(kind, wide, rounds);
+        rates[size_t(thread)] = 1e-9 * flops * double(rounds) / (now(threads) - start);
+    });
+    return std::accumulate(rates.begin(), rates.end(), 0.);
 }
 
 #endif
