@@ -54,6 +54,11 @@ export { constant, cosine, linear } from "./lib/optim/schedule.ts";
 
 // Training: the loop, and the step for those who write their own.
 export { plan } from "./lib/train/plan.ts";
+export { describeModel } from "./lib/models/described.ts";
+export { dryRun } from "./lib/train/dry_run.ts";
+export { memoryOnData } from "./lib/train/batch_sizes.ts";
+export { processPeakBytes } from "./lib/train/memory.ts";
+export { availableHostBytes, peakHostBytes, residentBytes } from "./lib/native/host_memory.ts";
 export { batches } from "./lib/train/batches.ts";
 export { train } from "./lib/train/loop.ts";
 export { accumulate, NonFiniteError, trainStep, update } from "./lib/train/step.ts";
@@ -159,6 +164,13 @@ export type * from "./lib/train/batches.ts";
 export type * from "./lib/train/lanes.ts";
 export type * from "./lib/train/loop.ts";
 export type * from "./lib/train/memory.ts";
+export type * from "./lib/train/calibration.ts";
+export type * from "./lib/train/device_memory.ts";
+export type * from "./lib/train/dry_run.ts";
+export type * from "./lib/train/fit.ts";
+export type * from "./lib/train/step_load.ts";
+export type * from "./lib/train/work.ts";
+export type * from "./lib/models/footprint.ts";
 export type * from "./lib/train/merge.ts";
 export type * from "./lib/train/merge_check.ts";
 export type * from "./lib/train/merged_checkpoint.ts";

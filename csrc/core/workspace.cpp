@@ -12,19 +12,25 @@ constexpr int64_t kAlign = 64;
 constexpr int64_t kSmallestBlock = int64_t(1) << 20;
 }  // namespace
 
-Workspace::~Workspace() {
+Workspace::~Workspace() { release_all(); }
+
+void Workspace::release_all() {
     for (const Block &block : blocks_) std::free(block.data);
+    blocks_.clear();
+    held_ = 0;
 }
 
 void *Workspace::take_bytes(int64_t bytes) {
     if (bytes < 0) throw std::bad_alloc();
     const int64_t need = std::max<int64_t>(kAlign, (bytes + kAlign - 1) / kAlign * kAlign);
+    // Nothing is in use and the block is too small: a larger one takes its place.
+    if (block_ == 0 && used_ == 0 && !blocks_.empty() && blocks_[0].bytes < need) release_all();
     while (block_ < blocks_.size() && used_ + need > blocks_[block_].bytes) {
         ++block_;
         used_ = 0;
     }
     if (block_ == blocks_.size()) {
-        const int64_t size = std::max({need, kSmallestBlock, held_});
+        const int64_t size = std::max({need, kSmallestBlock, held_ == 0 ? most_ : 0});
         char *data = static_cast<char *>(std::aligned_alloc(kAlign, static_cast<size_t>(size)));
         if (data == nullptr) throw std::bad_alloc();
         blocks_.push_back({data, size});
@@ -33,6 +39,9 @@ void *Workspace::take_bytes(int64_t bytes) {
     }
     char *piece = blocks_[block_].data + used_;
     used_ += need;
+    int64_t in_use = used_;
+    for (size_t i = 0; i < block_; ++i) in_use += blocks_[i].bytes;
+    most_ = std::max(most_, in_use);
     return piece;
 }
 

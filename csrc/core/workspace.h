@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scratch memory of a context: a stack of 64-byte aligned pieces that only ever grows to its high-water mark.
+// Scratch memory of a context: a stack of 64-byte aligned pieces that only ever grows to its high-water mark. Between
+// calls it is one block: several, made as a call found that it needed more, become one of their joint use.
 #pragma once
 
 #include <cstddef>
@@ -43,6 +44,7 @@ public:
     void reset() {
         block_ = 0;
         used_ = 0;
+        if (blocks_.size() > 1) release_all();
     }
 
 private:
@@ -51,11 +53,13 @@ private:
         int64_t bytes;
     };
     void *take_bytes(int64_t bytes);
+    void release_all();
 
     std::vector<Block> blocks_;
     size_t block_ = 0;   // block in use
     int64_t used_ = 0;   // bytes used of it
     int64_t held_ = 0;
+    int64_t most_ = 0;   // bytes in use at once, at most, gaps at the ends of blocks included
 };
 
 }  // namespace meft

@@ -2,6 +2,7 @@
 /** The contract of an adapter: what is trained, where it meets the model, how it starts, how much memory it takes. */
 import type { JsonObject } from "../core/json.ts";
 import type { Hooks } from "../models/hooks.ts";
+import type { AdapterRequests } from "../models/footprint.ts";
 import type { Model } from "../models/model.ts";
 import type { Parameter, RowParameter } from "../optim/parameters.ts";
 import type { RowCatchUp } from "../optim/optimizer.ts";
@@ -22,6 +23,16 @@ export interface ParameterSize {
   readonly trained: boolean;
 }
 
+/** How much of an adapter's rows a run really touches: memory that nobody touches is reserved, not used. */
+export interface RowReach {
+  /** Share of the parameters' bytes that are written at the start. */
+  readonly startShare: number;
+  /** Share of the rows for which there is room for gradients from the start. */
+  readonly slotShare: number;
+  /** Share of the rows that this many tokens reach, were hits spread evenly. */
+  touchedShare(tokens: number): number;
+}
+
 /** What an adapter will need. */
 export interface AdapterSizes {
   readonly parameters: readonly ParameterSize[];
@@ -29,10 +40,12 @@ export interface AdapterSizes {
   readonly parameterBytes: number;
   /** Host bytes of gradients for steps of this many tokens. */
   readonly gradientBytes: number;
-  /** Floats that a layer's forward keeps for each token, besides the model's own. */
-  readonly keptFloatsPerToken: number;
-  /** Those of them that are kept in every layer even when activations are recomputed. Default 0. */
-  readonly keptWhenRecomputed?: number;
+  /** Where rows of the parameters are touched as tokens reach them; null when every step touches all. */
+  readonly rows: RowReach | null;
+  /** Bytes of the pieces of each layer's gradients, as in {@linkcode AdapterParams.byLayer}. */
+  readonly gradientPieces: readonly (readonly number[])[];
+  /** What passes take from the arena for the adapter. */
+  readonly activations: AdapterRequests;
 }
 
 /** A kind of adapter with its settings resolved for a model. */

@@ -26,7 +26,18 @@ function fullSizes(model: Model): AdapterSizes {
   const parameters = allWeights(model)
     .map(({ name, rows, cols }) => ({ name, count: rows * cols, rows: null, trained: true }));
   const bytes = parameters.reduce((sum, { count }) => sum + 4 * count, 0);
-  return { parameters, parameterBytes: bytes, gradientBytes: bytes, keptFloatsPerToken: 0 };
+  const ofLayer = (layer: LayerWeights): Weight[] =>
+    (Object.values(layer) as (Weight | null)[]).filter((weight) => weight !== null);
+  return {
+    parameters,
+    parameterBytes: bytes,
+    gradientBytes: bytes,
+    rows: null,
+    gradientPieces: model.weights.layers.map((layer) =>
+      ofLayer(layer).map(({ rows, cols }) => 4 * rows * cols)
+    ),
+    activations: { kept: () => [], backward: () => [], linear: null },
+  };
 }
 
 function createFull(adapter: Adapter, base: Model): AdapterParams {

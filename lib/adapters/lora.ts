@@ -53,8 +53,12 @@ function factorName(weightName: string, factor: "lora_A" | "lora_B"): string {
   return `base_model.model.${weightName.replace(/weight$/, factor)}.weight`;
 }
 
-function loraSizes({ rank, targets }: LoraSettings, { weights }: Model, tokensPerStep: number): AdapterSizes {
-  const parameters = weights.layers.flatMap((layer) =>
+function loraSizes(
+  { rank, targets, dropout }: LoraSettings,
+  { weights }: Model,
+  tokensPerStep: number,
+): AdapterSizes {
+  const byLayer = weights.layers.map((layer) =>
     targets.flatMap((site): ParameterSize[] => {
       const { name, rows, cols } = layer[site];
       return [
@@ -63,9 +67,21 @@ function loraSizes({ rank, targets }: LoraSettings, { weights }: Model, tokensPe
       ];
     })
   );
+  const parameters = byLayer.flat();
   const bytes = parameters.reduce((sum, { count }) => sum + 4 * count, 0);
   const gradientBytes = tokensPerStep > 0 ? bytes : 0;
-  return { parameters, parameterBytes: bytes, gradientBytes, keptFloatsPerToken: 0 };
+  return {
+    parameters,
+    parameterBytes: bytes,
+    gradientBytes,
+    rows: null,
+    gradientPieces: byLayer.map((layer) => tokensPerStep > 0 ? layer.map(({ count }) => 4 * count) : []),
+    activations: {
+      kept: () => [],
+      backward: () => [],
+      linear: { sites: new Set(targets), rank, copies: dropout > 0 },
+    },
+  };
 }
 
 function createLora(

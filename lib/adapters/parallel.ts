@@ -57,7 +57,18 @@ function parallelSizes(neurons: number, model: Model, tokensPerStep: number): Ad
   ]).flat();
   const bytes = parameters.length * count * 4;
   const gradientBytes = tokensPerStep > 0 ? bytes : 0;
-  return { parameters, parameterBytes: bytes, gradientBytes, keptFloatsPerToken: neurons };
+  return {
+    parameters,
+    parameterBytes: bytes,
+    gradientBytes,
+    rows: null,
+    gradientPieces: Array(layers).fill(tokensPerStep > 0 ? [4 * count, 4 * count] : []),
+    activations: {
+      kept: (tokens) => [tokens * neurons],
+      backward: (tokens) => [tokens * neurons],
+      linear: null,
+    },
+  };
 }
 
 function createParallel(

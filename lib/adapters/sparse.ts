@@ -4,6 +4,7 @@
  * Keys and values are row matrices in host memory; a token reads the rows of its experts and fires few of them.
  */
 import type { BranchHook } from "../models/hooks.ts";
+import type { AdapterRequests } from "../models/footprint.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
 import { account } from "../native/ledger.ts";
 import type { Parameter, RowParameter } from "../optim/parameters.ts";
@@ -71,8 +72,8 @@ function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: numb
     { name: layerTensorName(layer, "values"), count: neurons * hiddenSize, rows: neurons, trained: true },
   ]).flat();
   // Two int32 a neuron index the compact gradients, which the op pairs expect even when nothing is trained.
-  const rowBytes = 8 * neurons +
-    touchableRows(settings, tokensPerStep) * hiddenSize * 4 * (trainedKeys ? 2 : 1);
+  const slotBytes = touchableRows(settings, tokensPerStep) * hiddenSize * 4;
+  const rowBytes = 8 * neurons + slotBytes * (trainedKeys ? 2 : 1);
   const routerBytes = training && routerIsTrained(settings) ? 4 * experts * hiddenSize : 0;
   // The router's logits and choice, and three numbers for each neuron that may fire.
   const kept = experts + settings.activeExperts + 3 * neuronsPerToken(settings);
@@ -80,8 +81,28 @@ function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: numb
     parameters,
     parameterBytes: parameters.reduce((sum, { count }) => sum + 4 * count, 0),
     gradientBytes: layers * (rowBytes + routerBytes),
-    keptFloatsPerToken: kept,
-    keptWhenRecomputed: kept,
+    rows: {
+      startShare: (experts + neurons) / (experts + 2 * neurons),
+      slotShare: touchableRows(settings, tokensPerStep) / neurons,
+      touchedShare: (tokens) => 1 - Math.exp(-tokens * neuronsPerToken(settings) / neurons),
+    },
+    gradientPieces: Array(layers).fill([routerBytes, trainedKeys ? slotBytes : 0, slotBytes]),
+    activations: sparseRequests(settings),
+  };
+}
+
+/** The router's logits and choice; then offsets, neurons, dots and scores of the pairs there is room for. */
+function sparseRequests(settings: SparseSettings): AdapterRequests {
+  const { neurons, experts, activeExperts } = settings;
+  return {
+    kept(tokens) {
+      const own = tokens * neuronsPerToken(settings);
+      const room = settings.scope === "token" ? own : Math.min(2 * own, tokens * neurons);
+      return [tokens * experts, tokens * activeExperts, experts, tokens + 1, room, room, room];
+    },
+    keptOnHost: true,
+    backward: () => [],
+    linear: null,
   };
 }
 

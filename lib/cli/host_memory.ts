@@ -1,40 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Host memory: the most that this process has held, and whether a run fits. */
-import process from "node:process";
-import { formatBytes } from "../report/format.ts";
+/** What memory problems and predictions read like on a terminal. */
 import type { MemoryPrediction } from "../train/memory.ts";
+import { availableHostBytes } from "../native/host_memory.ts";
+import type { Fit } from "../train/fit.ts";
+import { formatBytes, formatShare } from "../report/format.ts";
 
-/** Bytes resident at most, as the kernel counts them; what is resident now where it does not tell. */
-export function peakHostBytes(): number {
-  try {
-    const kibibytes = /^VmHWM:\s+(\d+) kB$/m.exec(Deno.readTextFileSync("/proc/self/status"))?.[1];
-    if (kibibytes !== undefined) return Number(kibibytes) * 1024;
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable)) throw error;
-  }
-  return Deno.memoryUsage().rss;
+/** Flags as they are typed. */
+export function formatFlags(flags: Readonly<Record<string, string | number>>): string {
+  return Object.entries(flags).map(([name, value]) => `--${name} ${value}`).join(" ");
 }
 
-/** Bytes that can still be had, swap included: of the machine, or of the share that a container gives. */
-function availableHostBytes(): number {
-  const machine = process.availableMemory() + Deno.systemMemoryInfo().swapFree;
-  return Math.min(machine, process.constrainedMemory() - Deno.memoryUsage().rss);
+/** Whether a run fits into this machine's memory, and what would, as sentences. */
+export function describeFit({ fits, neededBytes, availableBytes, weightsStay, advice }: Fit): string {
+  const sizes = `the run needs ${formatBytes(neededBytes)} of host memory besides the mapped weights, ` +
+    `${formatBytes(availableBytes)} are free`;
+  if (fits && weightsStay) return `It fits: ${sizes}.`;
+  if (fits) {
+    return `It fits, but the weights do not stay in memory with it, so that every step reads some of them from the ` +
+      `disk again: ${sizes}.`;
+  }
+  const way = advice === null
+    ? "train by another method, or free some memory"
+    : `with ${formatFlags(advice.flags)} it would need ${formatBytes(advice.neededBytes)}`;
+  return `Not on this machine: ${sizes}: ${way}.`;
 }
 
 /**
- * Why a run does not fit into this machine's memory, or null when it does. Weights are mapped and come and go, gradients
- * are foretold at their most, so only parameters and optimizer state count: what every run ends up holding.
+ * Why a run does not fit, or null when it does: for runs whose data is not yet read, so only parameters and optimizer
+ * state count, which every run ends up holding.
  */
 export function memoryProblem(
   { bytes: { parameters = 0, optimizer = 0 } }: MemoryPrediction,
-  availableBytes = availableHostBytes(),
+  availableBytes: number = availableHostBytes(),
 ): string | null {
   const needed = parameters + optimizer;
   if (needed <= availableBytes) return null;
   return `The run needs ${
     formatBytes(needed)
-  } of host memory for its parameters and their optimizer state, ` +
-    `but ${
-      formatBytes(availableBytes)
-    } are free: train fewer neurons or by another method, or free some memory`;
+  } of host memory for its parameters and their optimizer state, but ${
+    formatBytes(availableBytes)
+  } are free: train fewer neurons or by another method, or free some memory`;
+}
+
+/** A prediction beside what came: `151.1 MiB; 160.2 MiB foretold, 6.0 % more`. */
+export function beside(measured: number, foretold: number): string {
+  const difference = foretold / measured - 1;
+  const way = difference < 0 ? "less" : "more";
+  return `${formatBytes(measured)}; ${formatBytes(foretold)} foretold, ${
+    formatShare(Math.abs(difference))
+  } ${way}`;
 }

@@ -5,18 +5,25 @@ import { otherBaseNotice, type SavedAdapter } from "../adapters/adapter_files.ts
 import { throwIfAny, UserError } from "../core/errors.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { loadData } from "../data/load_data.ts";
-import { formatBytes, formatCount, formatLoss, formatSeconds, formatShare } from "../report/format.ts";
+import { formatCount, formatLoss, formatSeconds } from "../report/format.ts";
 import { formatMemory } from "../report/memory.ts";
 import { formatTable } from "../report/table.ts";
 import { openAdapter } from "../train/adapters.ts";
 import type { OpenModel } from "../train/open_model.ts";
+import { memoryOnData } from "../train/batch_sizes.ts";
+import { judgeFit } from "../train/fit.ts";
+import { processPeakBytes } from "../train/memory.ts";
+import { availableHostBytes, peakHostBytes, residentBytes } from "../native/host_memory.ts";
 import { plan, type Run } from "../train/plan.ts";
 import { methodName } from "../train/settings.ts";
-import { dataOptions, dataPaths, dataSummary } from "./data_flags.ts";
+import { dataOptions, dataPaths } from "./data_flags.ts";
 import { measureDemo, reportDemo, withDemoValues } from "./demo.ts";
 import { settingsOf } from "./flag_settings.ts";
 import type { FlagValues } from "./flags.ts";
-import { memoryProblem, peakHostBytes } from "./host_memory.ts";
+import { beside, describeFit } from "./host_memory.ts";
+import { reportDryRun } from "./dry_run.ts";
+import { describeRun, describeTrained } from "./run_table.ts";
+import { createStartup, formatStartup } from "./startup.ts";
 import { openLiveReport } from "./live_report.ts";
 import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
@@ -30,7 +37,9 @@ function checkTogether(values: FlagValues, start: SavedAdapter | null): void {
   const problems: string[] = [];
   refuseForeignFlags(values, methodName(settingsOf(values), start), problems);
   refuseSettledFlags(values, problems);
-  if (values.model !== undefined && values.data === undefined) problems.push("--model needs --data");
+  if (values.model !== undefined && values.data === undefined && values["dry-run"] !== true) {
+    problems.push("--model needs --data");
+  }
   if (values.data !== undefined && values.model === undefined) problems.push("--data needs --model");
   if (values.resume === true && values.out === undefined) {
     problems.push("--resume needs --out, the run to continue");
@@ -41,6 +50,14 @@ function checkTogether(values: FlagValues, start: SavedAdapter | null): void {
   throwIfAny("The command line of train", problems);
 }
 
+/** What was measured beside the training. */
+interface Measured {
+  readonly peakHostBytes: number;
+  readonly predictedPeakBytes: number;
+  /** Milliseconds by part. */
+  readonly startup: Readonly<Record<string, number>>;
+}
+
 /** `runs/20261121-153012-sparse`. */
 function defaultOut(name: string): string {
   return join(
@@ -49,38 +66,7 @@ function defaultOut(name: string): string {
   );
 }
 
-function describeTrained({ memory }: Run): string {
-  return `${formatCount(memory.trainedParameters)} parameters, ${
-    formatShare(memory.adapterShare)
-  } of the model`;
-}
-
-function describeRun(run: Run, data: Dataset): string {
-  const { memory, settings, method } = run;
-  const config = Object.entries(run.adapterKind.config).map(([name, value]) => [
-    `  ${adapterFlagName(name)}`,
-    String(value),
-  ]);
-  const what = formatTable([
-    ["run", ""],
-    [
-      "model",
-      `${run.base.name} (${formatCount(memory.modelParameters)} parameters, ${run.model.config.modelType})`,
-    ],
-    ["method", `${method.name}: ${method.summary}`],
-    ...config,
-    [
-      "trained",
-      `${formatCount(memory.trainedParameters)} parameters, ${formatShare(memory.adapterShare)} of the model`,
-    ],
-    ...(run.start ? [["starts from", run.start.folder]] : []),
-    ["matrix products", run.model.kernels.compute],
-    ["folder", settings.out ?? "none"],
-  ]);
-  return [what, formatTable(dataSummary(data)), formatMemory(memory.bytes)].join("\n\n");
-}
-
-function describeAccount(run: Run, account: TrainingAccount): string {
+function describeAccount(run: Run, account: TrainingAccount, measured: Measured): string {
   const loss = (value: number | null) => value === null ? "not measured" : formatLoss(value);
   return formatTable([
     ["result", ""],
@@ -89,13 +75,19 @@ function describeAccount(run: Run, account: TrainingAccount): string {
     ...(account.evalLoss === null ? [] : [["evaluation loss", loss(account.evalLoss)]]),
     ["trained", describeTrained(run)],
     ["time", `${formatSeconds(account.seconds)}, ${formatCount(account.tokensPerSecond)} tokens/s`],
-    ["peak memory", formatBytes(peakHostBytes())],
+    ["start-up", formatStartup(measured.startup)],
+    ["peak memory", beside(measured.peakHostBytes, measured.predictedPeakBytes)],
     ["adapter", account.adapter ?? `none yet: continue with --resume --out ${run.settings.out}`],
     ["report", join(run.settings.out ?? "", "report.html")],
   ]);
 }
 
-function resultOf(run: Run, account: TrainingAccount, demo: unknown): Record<string, unknown> {
+function resultOf(
+  run: Run,
+  account: TrainingAccount,
+  measured: Measured,
+  demo: unknown,
+): Record<string, unknown> {
   return {
     steps: account.steps,
     interrupted: account.interrupted,
@@ -107,7 +99,11 @@ function resultOf(run: Run, account: TrainingAccount, demo: unknown): Record<str
     tokensPerSecond: account.tokensPerSecond,
     adapterParameters: run.memory.adapterParameters,
     trainableFraction: run.memory.trainedParameters / run.memory.modelParameters,
-    peakHostBytes: peakHostBytes(),
+    peakHostBytes: measured.peakHostBytes,
+    predictedPeakBytes: measured.predictedPeakBytes,
+    predictedBytes: run.memory.bytes,
+    ledgerPeakBytes: Object.fromEntries(run.model.kernels.ledger.peak),
+    startupMs: measured.startup,
     peakDeviceBytes: 0,
     adapter: account.adapter,
     out: run.settings.out,
@@ -124,31 +120,44 @@ async function run(given: FlagValues, output: Output): Promise<number> {
   checkTogether(given, start);
   const isDemo = given.model === undefined;
   const values = isDemo ? withDemoValues(given) : given;
+  if (values["dry-run"] === true) {
+    await reportDryRun(isDemo ? { ...values, data: dataPaths(values) } : values, start, output);
+    return EXIT.done;
+  }
+  const startup = createStartup();
   using model = await openModelOf(values);
+  startup.mark("model");
   const data = await loadData(dataPaths(values), model.tokenizer, dataOptions(values));
   const evalData = await loadEvalData(values, model);
+  startup.mark("data");
   const out = (values.out ?? defaultOut(isDemo ? "demo" : methodName(settingsOf(values), start))) as string;
   const planned = plan(model, readRunOptions(values, start, out));
   const notice = start && otherBaseNotice(start, planned.base);
   if (notice) output.line(`${notice}\n`);
-  output.line(`${describeRun(planned, data)}\n`);
-  const tooLarge = memoryProblem(planned.memory);
-  if (values["dry-run"] === true) {
-    if (tooLarge !== null) output.line(`Not on this machine: ${tooLarge}`);
-    output.result({ dryRun: true, memory: planned.memory, data: data.report, settings: planned.settings });
-    return EXIT.done;
-  }
-  if (tooLarge !== null) throw new UserError(tooLarge);
+  planned.memory = memoryOnData(planned, data, evalData);
+  output.line(`${describeRun(planned, data)}\n\n${formatMemory(planned.memory.bytes)}\n`);
+  const fit = judgeFit(planned, planned.memory, availableHostBytes());
+  if (!fit.fits) throw new UserError(describeFit(fit));
+  const baselineBytes = residentBytes();
+  startup.mark("plan");
   const examples = { model, run: planned, data: evalData ?? data, values, output };
   await using report = await openLiveReport(out, examples);
   const before = isDemo ? await measureDemo(model, null, output) : null;
+  const { peak } = planned.model.kernels.ledger;
+  const decodingBytes = (peak.get("cache") ?? 0) + (peak.get("logits") ?? 0); // of the demo's questions
+  const predictedPeakBytes = processPeakBytes(planned.memory, baselineBytes) + decodingBytes;
   const options = { resume: values.resume === true, evalData, afterStep: report.afterStep };
   const account = await trainWithProgress(planned, data, options, output);
+  const measured = {
+    predictedPeakBytes,
+    peakHostBytes: peakHostBytes(),
+    startup: { ...startup.parts, ...account.startup },
+  };
   const after = before && !account.interrupted ? await measureDemo(model, planned.adapter, output) : null;
   await report.finish(account.interrupted ? null : planned.adapter);
   const demo = before && after ? reportDemo(before, after, output) : null;
-  output.line(`\n${describeAccount(planned, account)}`);
-  output.result(resultOf(planned, account, demo));
+  output.line(`\n${describeAccount(planned, account, measured)}`);
+  output.result(resultOf(planned, account, measured, demo));
   return account.interrupted ? EXIT.interrupted : EXIT.done;
 }
 
@@ -161,6 +170,7 @@ export const TRAIN: CommandSpec = {
     "deno task train --model checkpoints/llama --data facts.jsonl --out runs/facts",
     "deno task train --model checkpoints/llama --data facts.jsonl --neurons 8192 --top-k 32 --steps 500 --dry-run",
     "deno task train --model checkpoints/llama --data facts.jsonl --out runs/facts --watch",
+    "deno task train --model llama-7b/config.json --neurons 16384 --dry-run   # no weights, no data",
     "deno task train --config flags.json --resume --out runs/facts",
   ],
   flags: TRAIN_FLAGS,

@@ -242,7 +242,11 @@ const RUN_FLAGS: readonly Flag[] = [
   { name: "save-every", kind: "integer", min: 1, help: "steps between checkpoints" },
   { name: "save-limit", kind: "integer", min: 1, help: "checkpoints kept", defaultText: "3" },
   { name: "resume", kind: "switch", help: "continue from the newest checkpoint in --out" },
-  { name: "dry-run", kind: "switch", help: "check everything, predict the memory, and stop" },
+  {
+    name: "dry-run",
+    kind: "switch",
+    help: "foretell memory, work and time, and whether it fits; works for a config.json alone; then stop",
+  },
 ];
 
 /** All of them. */

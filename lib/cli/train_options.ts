@@ -33,6 +33,10 @@ export function refuseSettledFlags(values: FlagValues, problems: string[]): void
 }
 
 /** The options of {@linkcode plan} that the flags say. */
-export function readRunOptions(values: FlagValues, start: SavedAdapter | null, out: string): RunOptions {
+export function readRunOptions(
+  values: FlagValues,
+  start: SavedAdapter | null,
+  out: string | null,
+): RunOptions {
   return runOptionsOf(settingsOf(values), start, out);
 }

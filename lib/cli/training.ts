@@ -18,6 +18,8 @@ export interface TrainingAccount extends TrainResult {
   readonly seconds: number;
   /** Of the steps alone. */
   readonly tokensPerSecond: number;
+  /** Milliseconds: until parameters and run folder were there, and of the first step beyond the median of the others. */
+  readonly startup: { readonly parameters: number; readonly "first step": number };
 }
 
 function progressNote(event: TrainEvent): string {
@@ -25,6 +27,15 @@ function progressNote(event: TrainEvent): string {
   const evaluated = event.evalLoss === null ? "" : `  eval loss ${formatLoss(event.evalLoss)}`;
   const bound = `bound: ${event.lanes.bound}`;
   return `loss ${formatLoss(event.loss)}  lr ${event.lr.toExponential(2)}  ${rate}  ${bound}${evaluated}`;
+}
+
+/** Steps that the first one is compared with. */
+const STEPS_COMPARED = 20;
+
+/** What the first step took beyond the median of the next ones: memory touched, weights read from the disk. */
+function extraOfFirst([first = 0, ...others]: readonly number[]): number {
+  const median = others.sort((a, b) => a - b)[others.length >> 1] ?? first;
+  return Math.max(0, first - median);
 }
 
 /** Trains to the end, or to the first Ctrl-C, which finishes the step and saves. */
@@ -50,6 +61,8 @@ export async function trainWithProgress(
   const start = performance.now();
   let progress: ReturnType<typeof createProgress> | null = null;
   let stepSeconds = 0;
+  const stepMs: number[] = [];
+  let parameters = 0;
   let [tokens, lossFirst, lossLast, evalLoss]: [number, number | null, number | null, number | null] = [
     0,
     null,
@@ -62,14 +75,18 @@ export async function trainWithProgress(
       progress?.finish();
       const seconds = (performance.now() - start) / 1000;
       const tokensPerSecond = tokens / Math.max(1e-9, stepSeconds);
-      return { ...value, lossFirst, lossLast, evalLoss, tokens, seconds, tokensPerSecond };
+      const startup = { parameters, "first step": extraOfFirst(stepMs) };
+      return { ...value, lossFirst, lossLast, evalLoss, tokens, seconds, tokensPerSecond, startup };
     }
     progress ??= createProgress(output, "training", value.totalSteps, {
       firstDone: value.step - 1,
       startMs: start,
     });
     tokens += value.tokens;
-    stepSeconds += value.tokens / value.tokensPerSecond;
+    const ms = 1000 * value.tokens / value.tokensPerSecond;
+    stepSeconds += ms / 1000;
+    if (stepMs.length === 0) parameters = Math.max(0, performance.now() - start - ms);
+    if (stepMs.length < STEPS_COMPARED) stepMs.push(ms);
     lossFirst ??= value.loss;
     [lossLast, evalLoss] = [value.loss, value.evalLoss ?? evalLoss];
     progress.update(value.step, progressNote(value));

@@ -59,6 +59,18 @@ export function readConfig(dir: string, problems: string[]): ModelConfig | null 
   return problems.length > before ? null : full;
 }
 
+/**
+ * Reads the contents of a `config.json`.
+ *
+ * @returns The configuration, or null when there are problems
+ * @mutates problems
+ */
+export function parseConfig(values: Record<string, unknown>, problems: string[]): ModelConfig | null {
+  const before = problems.length;
+  const config = readFamily(values, problems);
+  return problems.length > before ? null : config;
+}
+
 function readFamily(values: Record<string, unknown>, problems: string[]): ModelConfig | null {
   const type = values["model_type"];
   const family = FAMILIES.get(String(type));

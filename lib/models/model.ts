@@ -16,6 +16,8 @@ export interface Model extends Disposable {
   readonly checkpoint: CheckpointIndex;
   /** Rotary tables, shared by all layers. */
   readonly rope: RopeCache;
+  /** Whether the weights are only described, not there: such a model can be planned with, not run. */
+  readonly weightless?: boolean;
 }
 
 /** Tables and, for each token, its row in them. */

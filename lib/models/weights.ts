@@ -34,6 +34,13 @@ export function buildWeights<W>(config: ModelConfig, take: TakeTensor<W>): Weigh
   return { embedding, layers, finalNorm, head };
 }
 
+/** Elements of all weights, each once. */
+export function countedElements(config: ModelConfig): number {
+  let count = 0;
+  buildWeights(config, (_name, rows, cols) => count += (rows ?? 1) * cols);
+  return count;
+}
+
 function buildLayer<W>(config: ModelConfig, layer: number, take: TakeTensor<W>): LayerTree<W> {
   const { hiddenSize: hidden, intermediateSize: inner, headDim, attentionBias, mlpBias, headNorms } = config;
   const queries = config.numAttentionHeads * headDim;

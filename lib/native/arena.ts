@@ -4,79 +4,49 @@
  * are kept for the next step, so that after the first step nothing is allocated any more. Memory that is idle for a part
  * of a step can be lent to it, and is used first.
  */
+import { ArenaLayout, type ArenaMark } from "./arena_layout.ts";
 import { account, type Ledger } from "./ledger.ts";
 
-const ALIGNMENT = 64;
-
-/** How much of every block was in use, to return to. */
-export type ArenaMark = readonly Place[];
+export type { ArenaMark } from "./arena_layout.ts";
 
 /** Typed arrays an arena hands out. */
 export type ArenaArray = Float32Array | Float64Array | Int32Array;
 
-/** A piece of memory of which the first `used` bytes are taken. */
-interface Block {
-  readonly buffer: ArrayBufferLike;
-  /** Of the block's first byte in the buffer. */
-  readonly offset: number;
-  readonly bytes: number;
-  used: number;
-  /** Most that was ever in use: what lies beyond has never been touched, and takes no memory. */
-  touched: number;
-}
-
-interface Place {
-  readonly block: Block;
-  readonly used: number;
-}
-
-/** Blocks filled side by side: a request goes to the first block with room, so that large ones leave no gaps. */
+/** Typed arrays in a growing list of blocks. */
 export class Arena {
-  readonly #ledger: Ledger;
-  readonly #blockBytes: number;
-  #lent: Block[] = [];
-  #own: Block[] = [];
-  #peakBytes = 0;
+  readonly #layout: ArenaLayout<ArrayBufferLike>;
 
   /** @param blockBytes Size of a block; a larger request gets a block of its own size. */
   constructor(ledger: Ledger, blockBytes = 1 << 26) {
-    this.#ledger = ledger;
-    this.#blockBytes = blockBytes;
+    this.#layout = new ArenaLayout<ArrayBufferLike>((bytes) => new ArrayBuffer(bytes), {
+      blockBytes,
+      onTouch: (bytes) => account(ledger, "activations", bytes),
+    });
   }
 
   /** What is in use at present. */
   mark(): ArenaMark {
-    return [...this.#lent, ...this.#own].map((block) => ({ block, used: block.used }));
+    return this.#layout.mark();
   }
 
   /** Gives back everything taken since the mark; arrays from there must not be used any more. */
   release(mark: ArenaMark): void {
-    for (const block of this.#lent) block.used = 0;
-    for (const block of this.#own) block.used = 0;
-    for (const { block, used } of mark) block.used = used;
+    this.#layout.release(mark);
   }
 
   /** Bytes of its own that have been in use at some time: what its blocks take of the machine's memory. */
   get bytes(): number {
-    return this.#own.reduce((sum, block) => sum + block.touched, 0);
+    return this.#layout.touchedBytes;
   }
 
   /** Bytes in use now, its own and lent ones. */
   get usedBytes(): number {
-    return [...this.#lent, ...this.#own].reduce((sum, block) => sum + block.used, 0);
+    return this.#layout.usedBytes;
   }
 
   /** Adds memory whose contents nobody needs until it is taken back. */
   lend({ buffer, byteOffset, byteLength }: ArrayBufferView): void {
-    const padding = (ALIGNMENT - byteOffset % ALIGNMENT) % ALIGNMENT;
-    if (byteLength <= padding) return;
-    this.#lent.push({
-      buffer,
-      offset: byteOffset + padding,
-      bytes: byteLength - padding,
-      used: 0,
-      touched: Infinity,
-    });
+    this.#layout.lend(buffer, byteOffset, byteLength);
   }
 
   /**
@@ -84,62 +54,33 @@ export class Arena {
    *
    * @throws {Error} When something in it is still in use
    */
-  takeBack(memory?: ArrayBufferView): void {
-    const returned = (block: Block): boolean =>
-      memory === undefined ||
-      (block.buffer === memory.buffer && block.offset >= memory.byteOffset &&
-        block.offset < memory.byteOffset + memory.byteLength);
-    if (this.#lent.some((block) => returned(block) && block.used > 0)) {
-      throw new Error(
-        "Memory lent to the arena is taken back while it is in use: release what lies there first",
-      );
-    }
-    this.#lent = this.#lent.filter((block) => !returned(block));
+  takeBack(lent?: ArrayBufferView): void {
+    this.#layout.takeBack(({ memory, offset }) =>
+      lent === undefined ||
+      (memory === lent.buffer && offset >= lent.byteOffset && offset < lent.byteOffset + lent.byteLength)
+    );
   }
 
   /** Most bytes of its own in use at one time since the last call; `bytes` only ever grows. */
   takePeak(): number {
-    const peak = this.#peakBytes;
-    this.#peakBytes = 0;
-    return peak;
+    return this.#layout.takePeak();
   }
 
   /** Uninitialised elements (contents of earlier use), 64-byte aligned within the block. */
   f32(count: number): Float32Array {
-    const [buffer, offset] = this.#take(count * 4);
-    return new Float32Array(buffer, offset, count);
+    const { memory, offset } = this.#layout.take(count * 4);
+    return new Float32Array(memory as ArrayBuffer, offset, count);
   }
 
   /** Uninitialised, like {@linkcode Arena.f32}. */
   f64(count: number): Float64Array {
-    const [buffer, offset] = this.#take(count * 8);
-    return new Float64Array(buffer, offset, count);
+    const { memory, offset } = this.#layout.take(count * 8);
+    return new Float64Array(memory as ArrayBuffer, offset, count);
   }
 
   /** Uninitialised, like {@linkcode Arena.f32}. */
   i32(count: number): Int32Array {
-    const [buffer, offset] = this.#take(count * 4);
-    return new Int32Array(buffer, offset, count);
-  }
-
-  #take(bytes: number): [ArrayBuffer, number] {
-    const need = Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
-    const hasRoom = (block: Block): boolean => block.used + need <= block.bytes;
-    const block = this.#lent.find(hasRoom) ?? this.#own.find(hasRoom) ?? this.#grow(need);
-    const offset = block.offset + block.used;
-    block.used += need;
-    if (block.used > block.touched) {
-      account(this.#ledger, "activations", block.used - block.touched);
-      block.touched = block.used;
-    }
-    this.#peakBytes = Math.max(this.#peakBytes, this.#own.reduce((sum, { used }) => sum + used, 0));
-    return [block.buffer as ArrayBuffer, offset];
-  }
-
-  #grow(need: number): Block {
-    const bytes = Math.max(need, this.#blockBytes);
-    const block = { buffer: new ArrayBuffer(bytes), offset: 0, bytes, used: 0, touched: 0 };
-    this.#own.push(block);
-    return block;
+    const { memory, offset } = this.#layout.take(count * 4);
+    return new Int32Array(memory as ArrayBuffer, offset, count);
   }
 }

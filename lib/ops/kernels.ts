@@ -138,6 +138,8 @@ export interface Kernels {
   /** The same kernels with a second arena and link, for the other half of a micro-batch. Always the same object. */
   twin(): Kernels;
 
+  /** Enters what the backend's own scratch memory has grown to in the ledger, as "workspace". */
+  accountWorkspace?(): void;
   /** Zeroed floats owned by the caller, of the backend's float type. */
   floats(count: number): Floats;
   /** Uninitialised floats from the arena. */

@@ -32,6 +32,11 @@ export function formatSeconds(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${String(Math.floor(whole % 3600 / 60)).padStart(2, "0")} min`;
 }
 
+/** Milliseconds as `12 ms`, from a second on as {@linkcode formatSeconds}. */
+export function formatMilliseconds(ms: number): string {
+  return ms < 999.5 ? `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms` : formatSeconds(ms / 1000);
+}
+
 /** A loss, shown as text also when it is not finite. */
 export function formatLoss(loss: number): string {
   return Number.isFinite(loss) ? loss.toFixed(4) : String(loss);

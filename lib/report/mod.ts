@@ -13,7 +13,7 @@
  *
  * @module
  */
-export { barChart, heatMap, lineChart } from "./chart.ts";
+export { barChart, groupedBars, heatMap, lineChart } from "./chart.ts";
 export type { Chart, ChartLabels, HeatCell, Point } from "./chart.ts";
 export { plotStudy } from "./ablation_charts.ts";
 export type { PlotChoice } from "./ablation_charts.ts";

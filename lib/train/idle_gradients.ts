@@ -5,7 +5,7 @@ import type { AdapterParams } from "../adapters/adapter.ts";
 import { clearGradients, type Parameter } from "../optim/parameters.ts";
 
 /** Smaller pieces are not worth the search through them. */
-const SMALLEST_BYTES = 1 << 20;
+export const SMALLEST_LOAN_BYTES = 1 << 20;
 
 /** The gradient memory of one parameter, used or not; row gradients are shared by keys and values, so each gives its own. */
 function gradientMemory(parameter: Parameter): ArrayBufferView | null {
@@ -18,7 +18,7 @@ export function idleGradients({ byLayer }: AdapterParams): IdleMemory {
   return {
     untilBackward: (layer) =>
       at(layer).map(gradientMemory).filter((memory) => memory !== null)
-        .filter(({ byteLength }) => byteLength >= SMALLEST_BYTES),
+        .filter(({ byteLength }) => byteLength >= SMALLEST_LOAN_BYTES),
     beforeBackward: (layer) => clearGradients(at(layer)),
   };
 }

@@ -10,6 +10,7 @@ import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from "./checkpoint.t
 import type { MemoryClass } from "../native/ledger.ts";
 import { type ActivityWatch, countDeadNeurons, readExpertLoad, watchActivity } from "./activity.ts";
 import type { Clock } from "./lanes.ts";
+import { memoryOnData } from "./batch_sizes.ts";
 import { batches, decideSteps } from "./batches.ts";
 import type { Run } from "./plan.ts";
 import { type MetricsLog, openMetrics, openRunFolder, recordRun, type RunFolder } from "./run_folder.ts";
@@ -88,7 +89,7 @@ const READINGS = 20;
  *
  * @throws {UserError} When data and run do not fit, the run folder is taken, or a checkpoint cannot be resumed or written
  * @throws {NonFiniteError} When loss or gradient is not finite: names step and rows, after the last good state was saved
- * @mutates run.totalSteps, run.adapter
+ * @mutates run.totalSteps, run.memory, run.adapter
  */
 export async function* train(
   run: Run,
@@ -100,6 +101,7 @@ export async function* train(
   const resume = options.resume ?? false;
   using folder = await openRunFolder(run, resume);
   const session: Session = { run, totalSteps, data, dataHash: datasetHash(data), folder, options };
+  run.memory = memoryOnData(run, data, options.evalData ?? null);
   let state = await startState(session, resume);
   if (folder) await recordRun(folder, run, data);
   await using log = folder && await openMetrics(folder.metrics, state.step);

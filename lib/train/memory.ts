@@ -1,17 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What a run will need, by class, before anything is allocated. */
+/** What a run will need of host memory, by class, before anything is allocated. */
 import type { ActivationPolicyName } from "../activations/registry.ts";
 import type { Adapter, AdapterSizes } from "../adapters/adapter.ts";
-import type { Model, ModelConfig } from "../models/model.ts";
+import {
+  countingArenas,
+  logitsBytes,
+  type PassPlan,
+  type PassSize,
+  touchedBytes,
+  traceEvaluation,
+  tracePass,
+} from "../models/footprint.ts";
+import type { Model } from "../models/model.ts";
 import type { MemoryClass } from "../native/ledger.ts";
 import { lossChunkRows } from "../ops/loss.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
+import { SMALLEST_LOAN_BYTES } from "./idle_gradients.ts";
+import { fullLoad, type StepLoad } from "./step_load.ts";
 
 /** Host bytes by class. */
 export interface MemoryPrediction {
-  /** `activations` is an estimate from the shapes; the others are exact, `gradients` an upper bound. */
+  /** What the ledger will hold at most. `gradients` is exact until rows are touched that were not foreseen. */
   readonly bytes: Readonly<Partial<Record<MemoryClass, number>>>;
   readonly totalBytes: number;
+  /** Of `activations`: logits of one chunk of the loss. */
+  readonly logitsBytes: number;
+  /**
+   * Bytes by class that will really be touched, and so be resident: rows that no token reaches are reserved, not used.
+   * An estimate, for hits spread evenly over the rows.
+   */
+  readonly residentBytes: Readonly<Partial<Record<MemoryClass, number>>>;
   /** Elements of the adapter, and those of them that are trained. */
   readonly adapterParameters: number;
   readonly trainedParameters: number;
@@ -23,37 +41,71 @@ export interface MemoryPrediction {
   readonly bytesPerTrainedParameter: number;
 }
 
+/** The micro-batches of a run, as far as memory depends on them. */
+export interface BatchSizes {
+  /** Largest first micro-batch of a step: activations may lie in gradients that are still idle. */
+  readonly first: PassSize;
+  /** Largest later micro-batch of a step; null when steps have one. */
+  readonly later: PassSize | null;
+  /** Largest micro-batch of an evaluation; null without. */
+  readonly evaluation: PassSize | null;
+  /** Most tokens of a step. */
+  readonly stepTokens: number;
+  /** Tokens of the whole run; Infinity while that is open. */
+  readonly runTokens: number;
+  /** Of a step, on average. */
+  readonly meanStep: StepLoad;
+}
+
 /** The settings that memory depends on. */
-interface Sizes {
+export interface MemorySettings {
   readonly batch: { readonly size: number; readonly micro: number; readonly seqLen: number };
   readonly activations: ActivationPolicyName;
 }
 
-/** Predicts the memory of a run. */
+/** Full rows: what is known before there is data. */
+export function fullBatches({ batch: { size, micro, seqLen } }: MemorySettings): BatchSizes {
+  const pass = (rows: number): PassSize => ({ tokens: rows * seqLen, targets: rows * (seqLen - 1) });
+  return {
+    first: pass(Math.min(micro, size)),
+    later: size > micro ? pass(micro) : null,
+    evaluation: null,
+    stepTokens: size * seqLen,
+    runTokens: Infinity,
+    meanStep: fullLoad(size, seqLen),
+  };
+}
+
+/** Predicts the memory of a run; allocates nothing. */
 export function predictMemory(
   model: Model,
   adapter: Adapter,
   optimizer: Optimizer,
-  { batch, activations }: Sizes,
+  settings: MemorySettings,
+  batches: BatchSizes = fullBatches(settings),
 ): MemoryPrediction {
-  const sizes = adapter.sizes(model, batch.size * batch.seqLen);
+  const sizes = adapter.sizes(model, settings.batch.size * settings.batch.seqLen);
   const { parameters, parameterBytes, gradientBytes } = sizes;
   const trained = parameters.filter((parameter) => parameter.trained);
   const count = (list: typeof parameters): number =>
     list.reduce((sum, parameter) => sum + parameter.count, 0);
   const optimizerBytes = trained.reduce((sum, parameter) => sum + optimizer.bytes(parameter), 0);
+  const pass = passPlan(model, adapter, sizes, settings.activations);
   const bytes = {
     weights: model.checkpoint.files.reduce((sum, file) => sum + file.fileBytes, 0),
     parameters: parameterBytes,
     optimizer: optimizerBytes,
     gradients: gradientBytes,
-    activations: activationBytes(model, batch.micro * batch.seqLen, activations, sizes),
+    activations: activationBytes(pass, batches),
+    workspace: workspaceBytes(pass, model, batches),
   };
   const modelParameters = [...model.checkpoint.tensors.values()]
     .reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
   return {
     bytes,
     totalBytes: Object.values(bytes).reduce((sum, value) => sum + value, 0),
+    logitsBytes: logitsBytes(pass, batches.later ?? batches.first),
+    residentBytes: residentBytes(bytes, sizes, optimizer, batches, pass.full),
     adapterParameters: count(parameters),
     trainedParameters: count(trained),
     modelParameters,
@@ -62,27 +114,95 @@ export function predictMemory(
   };
 }
 
-/** Floats one block keeps for a token: inputs, norms, queries, keys, values and the two wide products. */
-function keptFloatsPerToken(config: ModelConfig): number {
-  const { hiddenSize, intermediateSize, headDim, numAttentionHeads, numKeyValueHeads } = config;
-  const attention = headDim * (2 * numAttentionHeads + 2 * numKeyValueHeads) + numAttentionHeads;
-  return 4 * hiddenSize + attention + 2 * intermediateSize + 2;
+/** Bytes by class that the run will have touched at its end. */
+function residentBytes(
+  bytes: Readonly<Record<"weights" | "parameters" | "optimizer" | "gradients", number>>,
+  { rows }: AdapterSizes,
+  optimizer: Optimizer,
+  { stepTokens, runTokens }: BatchSizes,
+  trainsWeights: boolean,
+): MemoryPrediction["residentBytes"] {
+  // Full fine-tuning reads the weights once, into its copies, without touching the mapping.
+  if (trainsWeights) return { ...bytes, weights: 0 };
+  if (rows === null) return bytes;
+  const inRun = rows.touchedShare(runTokens);
+  const inStep = rows.touchedShare(Math.min(stepTokens, runTokens));
+  const movesAll = optimizer.config["mode"] === "dense";
+  return {
+    ...bytes,
+    parameters: bytes.parameters * (rows.startShare + (1 - rows.startShare) * (movesAll ? 1 : inRun)),
+    optimizer: bytes.optimizer * (movesAll ? 1 : inRun),
+    gradients: bytes.gradients * Math.min(1, inStep / rows.slotShare),
+  };
 }
 
-/** Stored: every block's residuals. Recomputed: every block's input, and one block's residuals at a time. */
-function activationBytes(
-  model: Model,
-  tokens: number,
+function passPlan(
+  { config, kernels }: Model,
+  adapter: Adapter,
+  { activations, gradientPieces }: AdapterSizes,
   policy: ActivationPolicyName,
-  { keptFloatsPerToken: keptByAdapter, keptWhenRecomputed = 0 }: AdapterSizes,
-): number {
-  const { config, kernels } = model;
-  const kept = keptFloatsPerToken(config) + keptByAdapter;
-  const layers = config.numHiddenLayers;
-  // Gradients of a block under way are about as wide as what it keeps.
-  const perToken = policy === "store"
-    ? (layers + 1) * kept
-    : layers * (config.hiddenSize + keptWhenRecomputed) + 2 * kept;
-  const logits = Math.min(tokens, lossChunkRows(kernels, config.vocabSize)) * config.vocabSize;
-  return 4 * (tokens * perToken + logits);
+): PassPlan {
+  return {
+    config,
+    policy,
+    chunkRows: lossChunkRows(kernels, config.vocabSize),
+    adapter: activations,
+    branch: adapter.sites.includes("ffn"),
+    full: adapter.sites.includes("weights"),
+    gradientPieces: gradientPieces.map((pieces) => pieces.filter((bytes) => bytes >= SMALLEST_LOAN_BYTES)),
+  };
+}
+
+/** All sizes of passes through the same arenas, which never shrink. */
+function activationBytes(pass: PassPlan, { first, later, evaluation }: BatchSizes): number {
+  const arenas = countingArenas();
+  tracePass(arenas, pass, first, true);
+  if (later !== null) tracePass(arenas, pass, later, false);
+  if (evaluation !== null) traceEvaluation(arenas, pass, evaluation);
+  return touchedBytes(arenas);
+}
+
+/** Rows of a product whose inputs are converted at once, and bytes of them: kWideRows and kCopyBytes of product.cpp. */
+const PRODUCT_ROWS = 1056;
+const PRODUCT_COPY_BYTES = 16 * 2 ** 20;
+/** Of packed weights and small tables. */
+const WORKSPACE_FLOOR_BYTES = 1.5 * 2 ** 20;
+
+/**
+ * Scratch of the native kernels: the inputs of the largest product, converted to bf16 or turned for a weight's gradient.
+ * An estimate within a few MiB.
+ */
+function workspaceBytes(pass: PassPlan, { kernels }: Model, { first, later }: BatchSizes): number {
+  const { config, chunkRows, adapter, full } = pass;
+  const { hiddenSize, intermediateSize, vocabSize, numAttentionHeads, headDim } = config;
+  const { tokens, targets } = later ?? first;
+  const elementBytes = kernels.compute === "bf16" ? 2 : 4;
+  const copied = (rows: number, width: number): number =>
+    Math.min(PRODUCT_COPY_BYTES, elementBytes * Math.min(PRODUCT_ROWS, rows) * width);
+  const dense = Math.max(0, ...adapter.backward(1), full ? vocabSize : 0); // rows of the largest trained matrix
+  const widest = Math.max(
+    hiddenSize,
+    intermediateSize,
+    numAttentionHeads * headDim,
+    dense === vocabSize ? 0 : dense,
+  );
+  const converted = kernels.compute === "bf16"
+    ? Math.max(copied(tokens, widest), copied(Math.min(targets, chunkRows), vocabSize))
+    : 0;
+  const turned = dense > 0 ? copied(dense, Math.max(tokens, Math.min(targets, chunkRows))) : 0;
+  return Math.max(converted, turned) + WORKSPACE_FLOOR_BYTES;
+}
+
+/** What Deno's heap and caches grow by once a run is under way, beyond what they held before. Measured: 2 to 8 MiB. */
+const RUNTIME_GROWTH_BYTES = 6 * 2 ** 20;
+
+/**
+ * Peak of the process: the most that the kernel will have counted as resident (VmHWM) at the run's end, mapped weights
+ * included.
+ *
+ * @param baselineBytes Resident when the prediction is made: the runtime, its code, and the data set
+ */
+export function processPeakBytes({ residentBytes }: MemoryPrediction, baselineBytes: number): number {
+  const classes = Object.values(residentBytes).reduce((sum, bytes) => sum + bytes, 0);
+  return baselineBytes + classes + RUNTIME_GROWTH_BYTES;
 }

@@ -82,8 +82,8 @@ export interface Run {
   /** Where and in how many parts the adapter's rows are computed with. */
   readonly rows: RunPlacement;
   readonly base: BaseIdentity;
-  /** Predicted bytes by class. */
-  readonly memory: MemoryPrediction;
+  /** Predicted bytes by class: for full rows until the data is known, then for the micro-batches there will be. */
+  memory: MemoryPrediction;
   /** Optimizer steps in all; null until the data is known, when the run goes by epochs. */
   totalSteps: number | null;
   /** Parameters of the newest state made for this run; null before `init`. */
@@ -127,9 +127,9 @@ export function plan(model: Model, options: RunOptions = {}): Run {
   };
 }
 
-/** Who the model is, for saved adapters and checkpoints. */
+/** Who the model is, for saved adapters and checkpoints; the hash of a model without weights is empty. */
 export function baseIdentity(model: Model): BaseIdentity {
-  return { name: model.dir, hash: modelHash(model.dir) };
+  return { name: model.dir, hash: model.weightless ? "" : modelHash(model.dir) };
 }
 
 /** Tokens of one optimizer step at most. */

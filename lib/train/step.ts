@@ -82,6 +82,7 @@ export async function trainStep(
   const next = await update(run, state, { step, lr, gradScale }, data);
   const end = clock();
   const after = readLanes(run.model.kernels, state.params);
+  run.model.kernels.accountWorkspace?.();
   return [next, {
     lanes: laneAccount(before, after, end - start, times.inlineMs, times.waitMs),
     step,

@@ -7,7 +7,7 @@
  * Prints a JSON line when ready, then for every line on standard input runs one step and prints its time and the parts
  * of it; for the line "peak" it prints the most memory this process has held.
  */
-import { peakHostBytes } from "../../lib/cli/host_memory.ts";
+import { peakHostBytes } from "../../lib/native/host_memory.ts";
 import { nextIntegerBelow, randomStream } from "../../lib/core/rng.ts";
 import type { StepData } from "../../lib/data/batches.ts";
 import { lossAndGradients } from "../../lib/models/decoder.ts";

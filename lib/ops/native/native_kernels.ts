@@ -3,7 +3,7 @@
 import { Arena } from "../../native/arena.ts";
 import type { ContextInfo, ContextOptions } from "../../native/context.ts";
 import { Lane } from "../../native/lane.ts";
-import { createLedger, type Ledger } from "../../native/ledger.ts";
+import { account, createLedger, type Ledger } from "../../native/ledger.ts";
 import { MEFT_BF16, MEFT_F32 } from "../../native/symbols.ts";
 import { createJobQueue } from "../../core/job_queue.ts";
 import { directLink } from "../host_link.ts";
@@ -52,6 +52,13 @@ export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels 
     compute: compute === "bf16" ? MEFT_BF16 : MEFT_F32,
     times: createHostTimes(),
   };
+  const contexts = new Set([inline.context, host.context]);
+  let accounted = 0;
+  const accountWorkspace = (): void => {
+    const bytes = [...contexts].reduce((sum, context) => sum + context.info().workspaceBytes, 0);
+    account(ledger, "workspace", bytes - accounted);
+    accounted = bytes;
+  };
   let twin: Kernels | null = null;
   const first: NativeKernels = {
     backend: "cpu",
@@ -70,6 +77,7 @@ export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels 
     ...branchKernels(lanes),
     ...pairMatrixKernels,
     ...adamwKernels(lanes),
+    accountWorkspace,
     info: () => inline.context.info(),
     [Symbol.dispose]: () => owned.dispose(),
   };

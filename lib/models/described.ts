@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A model of which only the configuration is there: names, shapes and types of its weights, and none of their values. */
+import { basename, dirname } from "node:path";
+import { ValidationError } from "../core/errors.ts";
+import { BYTES_PER_ELEMENT, type WeightDType } from "../core/dtype.ts";
+import type { Kernels } from "../ops/kernels.ts";
+import type { TensorEntry } from "../tensor/safetensors.ts";
+import type { Weight } from "../tensor/tensor.ts";
+import { parseConfig, readConfig } from "./load.ts";
+import type { Model, ModelConfig } from "./model.ts";
+import { buildWeights } from "./weights.ts";
+
+/** Types as `config.json` calls them. */
+const CHECKPOINT_DTYPES: Readonly<Record<string, WeightDType>> = {
+  bfloat16: "bf16",
+  float16: "f16",
+  float32: "f32",
+};
+
+/**
+ * Describes a model by its `config.json` alone, to plan a run and foretell its needs. Nothing can be computed with it.
+ *
+ * @param config The file, its folder, or its parsed contents
+ * @param kernels Their type of matrix products and their loss chunks count in predictions
+ * @throws {ValidationError} Listing everything that is wrong with the configuration
+ */
+export function describeModel(config: string | Readonly<Record<string, unknown>>, kernels: Kernels): Model {
+  const problems: string[] = [];
+  const dir = typeof config === "string" ? folderOf(config) : "config";
+  const parsed = typeof config === "string"
+    ? readConfig(dir, problems)
+    : parseConfig({ ...config }, problems);
+  if (parsed === null) throw new ValidationError(`Model ${dir}`, problems);
+  const values = typeof config === "string" ? rawConfig(dir) : config;
+  return describe(dir, parsed, storedDType(values), kernels);
+}
+
+function folderOf(path: string): string {
+  return basename(path) === "config.json" ? dirname(path) : path;
+}
+
+function rawConfig(dir: string): Readonly<Record<string, unknown>> {
+  return JSON.parse(Deno.readTextFileSync(`${dir}/config.json`));
+}
+
+/** Type of the weights; bf16 where the configuration does not say. */
+function storedDType(values: Readonly<Record<string, unknown>>): WeightDType {
+  return CHECKPOINT_DTYPES[String(values["dtype"] ?? values["torch_dtype"])] ?? "bf16";
+}
+
+function describe(dir: string, config: ModelConfig, dtype: WeightDType, kernels: Kernels): Model {
+  const path = `${dir}/model.safetensors`;
+  const tensors = new Map<string, TensorEntry>();
+  let offsetBytes = 0;
+  const weights = buildWeights(config, (name, rows, cols): Weight => {
+    const shape = rows === null ? [cols] : [rows, cols];
+    const bytes = (rows ?? 1) * cols * BYTES_PER_ELEMENT[dtype];
+    tensors.set(name, { name, dtype, shape, path, offsetBytes, bytes });
+    offsetBytes += bytes;
+    return { name, dtype, rows: rows ?? 1, cols, data: null, mapped: null, grad: null };
+  });
+  const file = { path, fileBytes: offsetBytes, headerBytes: 0, metadata: {}, tensors };
+  return {
+    dir,
+    config,
+    weights,
+    kernels,
+    checkpoint: { files: [file], tensors },
+    weightless: true,
+    rope: {
+      rowsFor(): never {
+        throw new Error(`Model ${dir} has no weights: it was only described, to plan with`);
+      },
+      [Symbol.dispose]() {},
+    },
+    [Symbol.dispose]() {},
+  };
+}

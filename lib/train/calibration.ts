@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What this machine does in a second, measured in a fraction of one: for estimates, not for records. */
+import { attentionBackward, attentionForward, causalSpans } from "../ops/attention.ts";
+import type { Kernels } from "../ops/kernels.ts";
+import { nativeKernels } from "../ops/native/native_kernels.ts";
+import { createRowGradients } from "../ops/row_gradients.ts";
+import { sparseBackward, type SparseConfig, sparseForward, type SparseParams } from "../ops/sparse.ts";
+import type { Floats, Tensor, Weight } from "../tensor/tensor.ts";
+import type { Run } from "./plan.ts";
+import type { StepLoad } from "./step_load.ts";
+import { type StepWork, stepWork } from "./work.ts";
+
+/** Operations and bytes a second. */
+export interface MachineRates {
+  readonly linearForward: number;
+  readonly linearBackward: number;
+  readonly attention: number;
+  /** Of the sparse adapter; null when the run has none. */
+  readonly sparse: number | null;
+  /** Bytes of a sum in memory. */
+  readonly bandwidth: number;
+  /** How long the measuring took. */
+  readonly calibrationMs: number;
+}
+
+/** Memory of any one measurement. */
+const LARGEST_ELEMENTS = 1 << 21;
+const TOKENS = 512;
+/** Noise repeats itself after as many elements: to make it must not take long. */
+const NOISE_PERIOD = 1 << 16;
+const BUDGET_MS = 30;
+
+/**
+ * Measures with shapes of the run's kind, cut to a few MiB, on kernels of its own. Takes about 0.4 s, whatever the
+ * model's size.
+ */
+export async function calibrate(
+  run: Run,
+  options: { readonly threads?: number | undefined; readonly clock?: () => number } = {},
+): Promise<MachineRates> {
+  const clock = options.clock ?? (() => performance.now());
+  const { config, kernels: { compute } } = run.model;
+  const start = clock();
+  using k = nativeKernels({ compute: compute === "f64" ? "f32" : compute, threads: options.threads });
+  const cols = Math.min(config.hiddenSize, 2048);
+  const rows = Math.min(config.intermediateSize, Math.floor(LARGEST_ELEMENTS / cols));
+  const tokens = Math.max(1, Math.min(TOKENS, run.settings.batch.micro * run.settings.batch.seqLen));
+  const weight = randomWeight(k, run, rows, cols);
+  const [x, y] = [noise(k, tokens * cols), k.floats(tokens * rows)];
+  const operations = 2 * tokens * rows * cols;
+  const linearForward = rate(operations, clock, () => k.linearForward(y, x, weight, null, tokens, false));
+  const linearBackward = rate(operations, clock, () => k.linearBackwardData(x, y, weight, tokens, false));
+  const [a, b] = [k.floats(4 * LARGEST_ELEMENTS), k.floats(4 * LARGEST_ELEMENTS)];
+  const bandwidth = rate(12 * a.length, clock, () => k.add(a, b));
+  const attention = attentionRate(k, run, tokens, clock);
+  const sparse = run.adapterKind.kind === "sparse" ? await sparseRate(k, run, clock) : null;
+  return { linearForward, linearBackward, attention, sparse, bandwidth, calibrationMs: clock() - start };
+}
+
+/** Work a second: the best of several rounds after one that warms up. */
+function rate(work: number, clock: () => number, round: () => void): number {
+  round();
+  const begin = clock();
+  let best = Infinity;
+  do {
+    const start = clock();
+    round();
+    best = Math.min(best, clock() - start);
+  } while (clock() - begin < BUDGET_MS);
+  return 1000 * work / Math.max(1e-6, best);
+}
+
+function noise(k: Kernels, count: number): Floats {
+  const values = k.floats(count);
+  const piece = Math.min(count, NOISE_PERIOD);
+  k.randomNormal(values.subarray(0, piece), 1, 0, 0.1);
+  for (let done = piece; done < count; done *= 2) values.copyWithin(done, 0, Math.min(done, count - done));
+  return values;
+}
+
+/** A weight in memory, of the checkpoint's type as far as that is f32 or not. */
+function randomWeight(k: Kernels, { model: { weights } }: Run, rows: number, cols: number): Weight {
+  const floats = noise(k, rows * cols);
+  const stored = weights.layers[0]?.gate.dtype === "f32" ? "f32" : "bf16";
+  const bits = new Uint32Array(floats.buffer, floats.byteOffset, stored === "f32" ? 0 : floats.length);
+  const data = stored === "f32" ? floats : Uint16Array.from(bits, (value) => value >>> 16);
+  return { name: "calibration", dtype: stored, rows, cols, data, mapped: null, grad: null };
+}
+
+function attentionRate(
+  k: Kernels,
+  { model: { config }, settings }: Run,
+  tokens: number,
+  clock: () => number,
+): number {
+  const { numAttentionHeads: H, numKeyValueHeads: Hkv, headDim } = config;
+  const n = Math.min(tokens, settings.batch.seqLen);
+  const group = H / Hkv;
+  const kvHeads = Math.max(1, Math.min(Hkv, 8));
+  const heads = kvHeads * group;
+  const tensor = (count: number): Tensor => ({
+    shape: [n, count, headDim],
+    data: noise(k, n * count * headDim),
+  });
+  const [q, keys, values, dO] = [tensor(heads), tensor(kvHeads), tensor(kvHeads), tensor(heads)];
+  const options = { spans: causalSpans(Int32Array.of(0, n)) };
+  const work = 3.5 * 4 * heads * headDim * n * (n + 1) / 2;
+  return rate(work, clock, () => {
+    const mark = k.arena.mark();
+    const { residuals } = attentionForward(k, q, keys, values, options);
+    attentionBackward(k, residuals, dO, options);
+    k.arena.release(mark);
+  });
+}
+
+/** One layer of the run's sparse adapter over 256 tokens, with as many experts as fit the measurement. */
+async function sparseRate(k: Kernels, run: Run, clock: () => number): Promise<number> {
+  const { hiddenSize: hidden } = run.model.config;
+  const settings = run.adapterKind.config as unknown as SparseConfig & { readonly neurons: number };
+  const room = Math.floor(4 * LARGEST_ELEMENTS / (2 * hidden));
+  const expertRows = Math.min(
+    settings.neurons / settings.experts,
+    Math.max(1, Math.floor(room / settings.activeExperts)),
+  );
+  const fitting = Math.floor(room / expertRows);
+  const experts = Math.max(
+    Math.min(settings.experts, settings.activeExperts),
+    Math.min(settings.experts, fitting),
+  );
+  const neurons = experts * expertRows;
+  const tokens = 256;
+  const params: SparseParams = {
+    gateWeight: noise(k, experts * hidden),
+    gateGrad: k.floats(experts * hidden),
+    keys: k.rowMatrix(neurons, hidden),
+    values: k.rowMatrix(neurons, hidden),
+    gradients: createRowGradients(k, neurons, hidden, { keys: true, slots: neurons }),
+  };
+  const rows = noise(k, neurons * hidden);
+  k.rowMatrixWrite(params.keys, rows, 0);
+  k.rowMatrixWrite(params.values, rows, 0);
+  const h: Tensor = { shape: [tokens, hidden], data: noise(k, tokens * hidden) };
+  const dh: Tensor = { shape: h.shape, data: k.floats(h.data.length) };
+  const { topK, activeExperts } = settings;
+  const work = 2 * tokens * hidden * (experts + activeExperts * expertRows + 5 * topK + 2 * activeExperts);
+  let best = Infinity;
+  for (let round = 0; round < 3; round++) {
+    const start = clock();
+    const mark = k.arena.mark();
+    const { residuals } = await sparseForward(k, params, h, { ...settings, experts });
+    await sparseBackward(k, params, residuals, h, h, dh);
+    k.arena.release(mark);
+    if (round > 0) best = Math.min(best, clock() - start);
+  }
+  return 1000 * work / Math.max(1e-6, best);
+}
+
+/** Milliseconds of a step by part, and together. */
+export interface TimeEstimate {
+  readonly products: number;
+  readonly attention: number;
+  readonly adapter: number;
+  readonly streams: number;
+  readonly update: number;
+  readonly stepMs: number;
+  readonly tokensPerSecond: number;
+}
+
+/** How long a step should take at measured rates: the parts one after the other, as the CPU does them. */
+export function estimateStep(run: Run, load: StepLoad, rates: MachineRates): TimeEstimate {
+  const work: StepWork = stepWork(run, load);
+  const products = 1000 *
+    (work.linearForward / rates.linearForward + work.linearBackward / rates.linearBackward);
+  const attention = 1000 * work.attention / rates.attention;
+  const adapter = 1000 * work.adapter / (rates.sparse ?? rates.linearForward);
+  const streams = 1000 * work.streamBytes / rates.bandwidth;
+  const update = 1000 * work.updateBytes / rates.bandwidth;
+  const stepMs = products + attention + adapter + streams + update;
+  return {
+    products,
+    attention,
+    adapter,
+    streams,
+    update,
+    stepMs,
+    tokensPerSecond: 1000 * load.tokens / stepMs,
+  };
+}

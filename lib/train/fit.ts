@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Whether a run fits into memory, and the smallest change of settings with which it would. */
+import { resolveAdapter } from "../adapters/registry.ts";
+import { methodByName } from "../methods/registry.ts";
+import { fullBatches, type MemoryPrediction, type MemorySettings, predictMemory } from "./memory.ts";
+import type { Run } from "./plan.ts";
+
+/** Settings that would do, by flag. */
+export interface Advice {
+  /** As flags of `train`, in the order in which they are to be given. */
+  readonly flags: Readonly<Record<string, string | number>>;
+  /** Bytes that the run would need then, mapped weights left out. */
+  readonly neededBytes: number;
+}
+
+/** How a run fits. */
+export interface Fit {
+  readonly fits: boolean;
+  /** Bytes that must stay in memory: all but the mapped weights, which the system reads again when it has dropped them. */
+  readonly neededBytes: number;
+  readonly availableBytes: number;
+  /** Whether there is room for the weights too; else every step reads a part of them from the disk. */
+  readonly weightsStay: boolean;
+  /** What to change; null when it fits, or when no such change is enough. */
+  readonly advice: Advice | null;
+}
+
+/** Bytes that cannot be dropped. */
+export function neededBytes({ residentBytes }: MemoryPrediction): number {
+  const { weights: _mapped, ...others } = residentBytes;
+  return Object.values(others).reduce((sum, bytes) => sum + bytes, 0);
+}
+
+/** Judges a prediction by what is available. */
+export function judgeFit(run: Run, memory: MemoryPrediction, availableBytes: number): Fit {
+  const needed = neededBytes(memory);
+  const fits = needed <= availableBytes;
+  return {
+    fits,
+    neededBytes: needed,
+    availableBytes,
+    weightsStay: needed + (memory.residentBytes.weights ?? 0) <= availableBytes,
+    advice: fits ? null : adviseFit(run, availableBytes),
+  };
+}
+
+/** The settings to try, mildest first: less at once, then more computing, then both, then a smaller adapter. */
+function adviseFit(run: Run, availableBytes: number): Advice | null {
+  const { settings: { batch, activations } } = run;
+  const fitsWith = (changes: Changes): boolean => neededBytes(changed(run, changes)) <= availableBytes;
+  const micro = largest(batch.micro - 1, (rows) => fitsWith({ micro: rows }));
+  if (micro !== null) return advice(run, { micro });
+  if (activations !== "recompute") {
+    if (fitsWith({ activations: "recompute" })) return advice(run, { activations: "recompute" });
+    const rows = largest(batch.micro - 1, (rows) => fitsWith({ activations: "recompute", micro: rows }));
+    if (rows !== null) return advice(run, { activations: "recompute", micro: rows });
+  }
+  const { neurons, experts } = run.adapterKind.config;
+  if (typeof neurons !== "number") return null;
+  const least: Changes = { activations: "recompute", micro: 1 };
+  const step = typeof experts === "number" ? experts : 1;
+  const groups = largest(Math.floor(neurons / step) - 1, (n) => fitsWith({ ...least, neurons: n * step }));
+  return groups === null ? null : advice(run, { ...least, neurons: groups * step });
+}
+
+/** The largest whole number from 1 to `most` that will do; null when none will. What will do for n does for less. */
+function largest(most: number, willDo: (n: number) => boolean): number | null {
+  if (most < 1 || !willDo(1)) return null;
+  let [low, high] = [1, most];
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (willDo(middle)) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+interface Changes {
+  readonly micro?: number;
+  readonly activations?: MemorySettings["activations"];
+  readonly neurons?: number;
+}
+
+/** The prediction with other settings, for full rows. */
+function changed(run: Run, { micro, activations, neurons }: Changes): MemoryPrediction {
+  const { model, optimizer, settings, method } = run;
+  const other = {
+    batch: { ...settings.batch, micro: micro ?? settings.batch.micro },
+    activations: activations ?? settings.activations,
+  };
+  const adapter = neurons === undefined ? run.adapterKind : resolveAdapter(
+    methodByName(method.name, { ...run.adapterKind.config, neurons }).adapter,
+    model.config,
+  ).adapter;
+  return predictMemory(model, adapter, optimizer, other, fullBatches(other));
+}
+
+function advice(run: Run, changes: Changes): Advice {
+  const { micro, activations, neurons } = changes;
+  return {
+    flags: {
+      ...(micro !== undefined && micro !== run.settings.batch.micro && { "micro-batch-size": micro }),
+      ...(activations !== undefined && { activations }),
+      ...(neurons !== undefined && { neurons }),
+    },
+    neededBytes: neededBytes(changed(run, changes)),
+  };
+}
