@@ -56,41 +56,91 @@ __global__ void __launch_bounds__(kThreads) sum_values_kernel(float *y, const in
     store(y + token * values.hidden + column, sum);
 }
 
+DevicePlanes planes_of(Operands &on, const RowPlanes &rows, const meft_sparse &params) {
+    const int64_t count = params.neurons * params.hidden;
+    return {on.in(rows.hi, count), params.compute == MEFT_F32 ? on.in(rows.lo, count) : nullptr, params.hidden};
+}
+
+// Without y a tainted token shows in its scores.
+__global__ void taint_scores_kernel(ForwardPairs pairs, const int32_t *tainted, const int64_t *needed,
+                                    int64_t capacity) {
+    const int64_t token = blockIdx.x;
+    if (!tainted[token] || needed[0] > capacity) return;
+    for (int32_t p = pairs.offsets[token] + int32_t(threadIdx.x); p < pairs.offsets[token + 1]; p += kThreads) {
+        pairs.scores[p] = __uint_as_float(kQuietNan);
+    }
+}
+
+// y, or, where it is null, NaN scores of tainted tokens.
+void finish_tokens(Operands &on, float *y, const int32_t *tainted, const ForwardPairs &pairs, const int64_t *needed,
+                   const RowPlanes &values, const meft_sparse &params) {
+    const unsigned tokens = unsigned(params.tokens);
+    if (y == nullptr) {
+        MEFT_LAUNCH(taint_scores_kernel, dim3(tokens), kThreads, 0, on.stream, pairs, tainted, needed,
+                    params.pair_capacity);
+        return;
+    }
+    with_rows(planes_of(on, values, params), params.compute, fours(y), [&](auto rows) {
+        using Rows = decltype(rows);
+        const dim3 grid(tokens, blocks_for(params.hidden, kThreads * Rows::kWidth));
+        MEFT_LAUNCH(sum_values_kernel<Rows>, grid, kThreads, 0, on.stream, y, tainted, pairs, needed,
+                    params.pair_capacity, rows);
+    });
+}
+
+// An output of which the host gets a part, or nothing: how much is known when it is written.
+template <class T>
+struct Output {
+    T *device, *host;  // host: null where the caller's array lies on the device
+
+    Output(Operands &on, T *data, int64_t count) : device(nullptr), host(nullptr) {
+        if (count == 0) return;
+        device = static_cast<T *>(device_address(data, count * int64_t(sizeof(T))));
+        if (device != nullptr) return;
+        host = data;
+        device = on.scratch<T>(count);
+    }
+    void bring_down(Operands &on, int64_t count) const {
+        if (host != nullptr && count > 0) copy(host, device, count * int64_t(sizeof(T)), Way::down, on.stream);
+    }
+};
+
 int64_t forward(meft_ctx &lane, float *y, const ForwardPairs &pairs, const float *h, const float *logits,
                 const int32_t *experts, const RowPlanes &keys, const RowPlanes &values, const meft_sparse &params) {
     int64_t needed = 0;
-    const int64_t tokens = params.tokens, hidden = params.hidden, elements = params.neurons * hidden;
+    const int64_t tokens = params.tokens, hidden = params.hidden, room = params.pair_capacity;
     if (tokens == 0) {
         on_device(lane, [&](Operands &on) { fill_zero(on.out(pairs.offsets, 1), sizeof(int32_t), on.stream); });
         return 0;
     }
-    const auto planes_of = [&](Operands &on, const RowPlanes &rows) {
-        return DevicePlanes{on.in(rows.hi, elements), params.compute == MEFT_F32 ? on.in(rows.lo, elements) : nullptr,
-                            hidden};
-    };
     on_device(lane, [&](Operands &on) {
-        const ForwardPairs to = {on.out(pairs.offsets, tokens + 1), on.out(pairs.neurons, params.pair_capacity),
-                                 on.out(pairs.dots, params.pair_capacity), on.out(pairs.scores, params.pair_capacity)};
+        const Output<int32_t> offsets(on, pairs.offsets, tokens + 1), neurons(on, pairs.neurons, room);
+        const Output<float> dots(on, pairs.dots, room), scores(on, pairs.scores, room),
+            sums(on, y, y != nullptr ? tokens * hidden : 0);
+        const ForwardPairs to = {offsets.device, neurons.device, dots.device, scores.device};
         int32_t *tainted = on.scratch<int32_t>(tokens);
-        int64_t *total = on.out(&needed, 1);
+        int64_t *total = on.scratch<int64_t>(1);
         const SelectInput input = {on.in(h, tokens * hidden),
                                    on.in(experts, tokens * params.active_experts),
                                    experts,
                                    gate_factors(on, tainted, on.in(logits, tokens * params.experts), params),
-                                   planes_of(on, keys),
+                                   planes_of(on, keys, params),
                                    &params};
         if (params.scope == MEFT_SCOPE_UNION) {
             fire_union(on, tainted, to, total, input);
         } else {
             fire_own(on, tainted, to, total, input);
         }
-        float *out = on.out(y, tokens * hidden);
-        with_rows(planes_of(on, values), params.compute, fours(out), [&](auto rows) {
-            using Rows = decltype(rows);
-            const dim3 grid(unsigned(tokens), blocks_for(hidden, kThreads * Rows::kWidth));
-            MEFT_LAUNCH(sum_values_kernel<Rows>, grid, kThreads, 0, on.stream, out, tainted, to, total,
-                        params.pair_capacity, rows);
-        });
+        finish_tokens(on, sums.device, tainted, to, total, values, params);
+        copy(&needed, total, sizeof needed, Way::down, on.stream);
+        synchronize(on.stream);
+        if (needed > room) return;
+        offsets.bring_down(on, tokens + 1);
+        neurons.bring_down(on, needed);
+        dots.bring_down(on, needed);
+        scores.bring_down(on, needed);
+        sums.bring_down(on, tokens * hidden);  // nothing without y
+        synchronize(on.stream);
     });
     return needed;
 }
