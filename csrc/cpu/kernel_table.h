@@ -14,6 +14,7 @@
 #include "cpu/kernels/linear.h"
 #include "cpu/kernels/loss.h"
 #include "cpu/kernels/norm.h"
+#include "cpu/kernels/pairs.h"
 #include "cpu/kernels/planes.h"
 #include "cpu/kernels/random.h"
 #include "cpu/kernels/rotary.h"
@@ -30,6 +31,7 @@
     X(linear)            \
     X(loss)              \
     X(norm)              \
+    X(pairs)             \
     X(planes)            \
     X(random)            \
     X(rotary)            \

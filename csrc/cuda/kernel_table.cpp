@@ -17,6 +17,7 @@ namespace cuda {
     X(embedding)              \
     X(loss)                   \
     X(norm)                   \
+    X(pairs)                  \
     X(planes)                 \
     X(random)                 \
     X(rotary)                 \

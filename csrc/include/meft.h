@@ -358,6 +358,14 @@ MEFT_API meft_status meft_sparse_backward(meft_ctx *ctx, float *dh, float *dgate
                                           const uint16_t *values_hi, const int16_t *values_lo,
                                           const meft_sparse *params);
 
+/* Numbers of pairs as a dense matrix and back: pairs of token t are [offsets[t], offsets[t+1]), columns (P) int32 the
+ * column of each; negative: none. scatter: out (T,width) written, values[p] in place and 0 elsewhere. gather: out (P), of each pair
+ * with a column, what stands there in dense (T,width); others stay. */
+MEFT_API meft_status meft_pairs_scatter(meft_ctx *ctx, float *out, const float *values, const int32_t *offsets,
+                                        const int32_t *columns, int64_t tokens, int64_t width);
+MEFT_API meft_status meft_pairs_gather(meft_ctx *ctx, float *out, const float *dense, const int32_t *offsets,
+                                       const int32_t *columns, int64_t tokens, int64_t width);
+
 /* ---- optimizers ----------------------------------------------------------------------------- */
 
 /* AdamW. With g = grad_scale * gradient, at step t (from 1):

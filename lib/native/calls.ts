@@ -799,6 +799,54 @@ export function sparseBackwardAsync(
   );
 }
 
+/** `meft_pairs_scatter`. */
+export function pairsScatter(
+  lane: NativeContext,
+  out: Float32Array | null,
+  values: Float32Array | null,
+  offsets: Int32Array | null,
+  columns: Int32Array | null,
+  tokens: number | bigint,
+  width: number | bigint,
+): void {
+  lane.check(
+    "pairs_scatter",
+    lane.symbols.meft_pairs_scatter(
+      lane.pointer,
+      out,
+      values,
+      offsets,
+      columns,
+      int64("tokens", tokens),
+      int64("width", width),
+    ),
+  );
+}
+
+/** `meft_pairs_gather`. */
+export function pairsGather(
+  lane: NativeContext,
+  out: Float32Array | null,
+  dense: Float32Array | null,
+  offsets: Int32Array | null,
+  columns: Int32Array | null,
+  tokens: number | bigint,
+  width: number | bigint,
+): void {
+  lane.check(
+    "pairs_gather",
+    lane.symbols.meft_pairs_gather(
+      lane.pointer,
+      out,
+      dense,
+      offsets,
+      columns,
+      int64("tokens", tokens),
+      int64("width", width),
+    ),
+  );
+}
+
 /** `meft_adamw_dense`. */
 export function adamwDense(
   lane: NativeContext,

@@ -617,6 +617,30 @@ export const SYMBOLS = {
     ],
     result: "i32",
   },
+  meft_pairs_scatter: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *out
+      "buffer", // const float *values
+      "buffer", // const int32_t *offsets
+      "buffer", // const int32_t *columns
+      "i64", // int64_t tokens
+      "i64", // int64_t width
+    ],
+    result: "i32",
+  },
+  meft_pairs_gather: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *out
+      "buffer", // const float *dense
+      "buffer", // const int32_t *offsets
+      "buffer", // const int32_t *columns
+      "i64", // int64_t tokens
+      "i64", // int64_t width
+    ],
+    result: "i32",
+  },
   meft_adamw_dense: {
     parameters: [
       "pointer", // meft_ctx *ctx

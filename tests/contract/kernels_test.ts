@@ -9,11 +9,19 @@ import { backends } from "./backends.ts";
 import { attentionCases } from "./cases/attention.ts";
 import { elementwiseCases } from "./cases/elementwise.ts";
 import { linearCases } from "./cases/linear.ts";
+import { pairCases } from "./cases/pairs.ts";
 import { rowCases } from "./cases/rows.ts";
 import { sparseCases } from "./cases/sparse.ts";
 import { createStage } from "./stage.ts";
 
-const CASES = [...linearCases, ...elementwiseCases, ...attentionCases, ...sparseCases, ...rowCases];
+const CASES = [
+  ...linearCases,
+  ...elementwiseCases,
+  ...attentionCases,
+  ...sparseCases,
+  ...pairCases,
+  ...rowCases,
+];
 
 for (const test of CASES) {
   Deno.test({

@@ -9,11 +9,11 @@ import { createJobQueue } from "../../core/job_queue.ts";
 import { directLink } from "../host_link.ts";
 import { createHostTimes } from "../host_times.ts";
 import type { Kernels, OwnMemory } from "../kernels.ts";
-import { pairMatrixKernels } from "../pair_matrix.ts";
 import { adamwKernels } from "./adamw.ts";
 import { attentionKernels } from "./attention.ts";
 import { denseKernels } from "./dense.ts";
 import { linearKernels } from "./linear.ts";
+import { pairKernels } from "./pairs.ts";
 import { rowKernels } from "./rows.ts";
 import { sparseKernels } from "./sparse.ts";
 import { branchKernels } from "./sparse_branch.ts";
@@ -75,7 +75,7 @@ export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels 
     ...attentionKernels(lanes),
     ...sparseKernels(lanes),
     ...branchKernels(lanes),
-    ...pairMatrixKernels,
+    ...pairKernels(lanes),
     ...adamwKernels(lanes),
     accountWorkspace,
     info: () => inline.context.info(),
