@@ -12,7 +12,7 @@ namespace {
 // Shared memory of four tiles stays within the 99 KB that every card of 8.6 and later has.
 template <int kDim>
 struct Streamed {
-    static constexpr int kRows = kDim > 128 ? 32 : 64;  // keys (dq) or queries (dk, dv) that pass by at a time
+    static constexpr int kRows = kDim > 64 ? 32 : 64;  // keys (dq) or queries (dk, dv) that pass by at a time
     static constexpr int kStride = kDim + 8;
     static constexpr size_t kBytes = 2 * (kAttentionRows + kRows) * kStride * sizeof(__nv_bfloat16);
 };
