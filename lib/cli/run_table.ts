@@ -2,6 +2,7 @@
 /** What a run is, before it starts: model, method with its sizes, data. */
 import type { Dataset } from "../data/dataset.ts";
 import { formatCount, formatShare } from "../report/format.ts";
+import { formatPlacements } from "../report/placements.ts";
 import { formatTable } from "../report/table.ts";
 import type { Run } from "../train/plan.ts";
 import { dataSummary } from "./data_flags.ts";
@@ -30,7 +31,19 @@ export function describeRun(run: Run, data: Dataset | null): string {
     ["trained", describeTrained(run)],
     ...(run.start ? [["starts from", run.start.folder]] : []),
     ["matrix products", run.model.kernels.compute],
+    ...(run.adapterKind.kind === "sparse" ? [["rows", describeRows(run)]] : []),
     ["folder", settings.out ?? "none"],
   ]);
-  return data === null ? what : [what, formatTable(dataSummary(data))].join("\n\n");
+  const { predictions } = run.rows;
+  return [
+    what,
+    ...(predictions.length > 0 ? [formatPlacements(predictions)] : []),
+    ...(data === null ? [] : [formatTable(dataSummary(data))]),
+  ].join("\n\n");
+}
+
+/** `placement host`, `placement device, 1024 of each layer cached, micro-batches in halves`. */
+function describeRows({ rows: { placement, halves, cachedRows } }: Run): string {
+  const cached = placement === "device" ? `, ${formatCount(cachedRows)} of each layer cached` : "";
+  return `placement ${placement}${cached}${halves === 2 ? ", micro-batches in halves" : ""}`;
 }

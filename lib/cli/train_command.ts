@@ -14,7 +14,8 @@ import { memoryOnData } from "../train/batch_sizes.ts";
 import { judgeFit } from "../train/fit.ts";
 import { processPeakBytes } from "../train/memory.ts";
 import { availableHostBytes, peakHostBytes, residentBytes } from "../native/host_memory.ts";
-import { plan, type Run } from "../train/plan.ts";
+import type { Run } from "../train/plan.ts";
+import { planMeasured } from "../train/rates.ts";
 import { methodName } from "../train/settings.ts";
 import { dataOptions, dataPaths } from "./data_flags.ts";
 import { measureDemo, reportDemo, withDemoValues } from "./demo.ts";
@@ -131,7 +132,7 @@ async function run(given: FlagValues, output: Output): Promise<number> {
   const evalData = await loadEvalData(values, model);
   startup.mark("data");
   const out = (values.out ?? defaultOut(isDemo ? "demo" : methodName(settingsOf(values), start))) as string;
-  const planned = plan(model, readRunOptions(values, start, out));
+  const planned = await planMeasured(model, readRunOptions(values, start, out));
   const notice = start && otherBaseNotice(start, planned.base);
   if (notice) output.line(`${notice}\n`);
   planned.memory = memoryOnData(planned, data, evalData);

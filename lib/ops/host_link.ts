@@ -35,6 +35,8 @@ export interface LinkBytes {
 
 /** Both directions. Its calls only issue work: none waits. */
 export interface HostLink {
+  /** Whether model and host share their memory. */
+  readonly direct: boolean;
   /**
    * Issues the copy of `from`, as the work given to the model's lane so far leaves it.
    *
@@ -55,7 +57,13 @@ export interface HostLink {
 /** The link of a model whose memory is the host's. */
 export function directLink(): HostLink {
   const here = (data: Floats) => ({ data, kept: false, ready: () => {}, release: () => {} });
-  return { down: (from) => here(from), landing: here, arrive: () => {}, bytes: { down: 0, up: 0 } };
+  return {
+    direct: true,
+    down: (from) => here(from),
+    landing: here,
+    arrive: () => {},
+    bytes: { down: 0, up: 0 },
+  };
 }
 
 /** Names of a device's three orders of work: that of the model, and one for the copies of each direction. */
@@ -103,6 +111,7 @@ export function ringLink<Event>(device: LinkDevice<Event>, slots = 4): HostLink 
     return slot;
   };
   return {
+    direct: false,
     down(from, keep) {
       const slot = keep ? null : take("down", from.length);
       const data = slot
