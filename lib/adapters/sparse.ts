@@ -75,8 +75,6 @@ function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: numb
   const slotBytes = touchableRows(settings, tokensPerStep) * hiddenSize * 4;
   const rowBytes = 8 * neurons + slotBytes * (trainedKeys ? 2 : 1);
   const routerBytes = training && routerIsTrained(settings) ? 4 * experts * hiddenSize : 0;
-  // The router's logits and choice, and three numbers for each neuron that may fire.
-  const kept = experts + settings.activeExperts + 3 * neuronsPerToken(settings);
   return {
     parameters,
     parameterBytes: parameters.reduce((sum, { count }) => sum + 4 * count, 0),

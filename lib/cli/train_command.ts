@@ -30,7 +30,7 @@ import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 import { openModelOf } from "./session.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
-import { adapterFlagName, readRunOptions, refuseForeignFlags, refuseSettledFlags } from "./train_options.ts";
+import { readRunOptions, refuseForeignFlags, refuseSettledFlags } from "./train_options.ts";
 import { type TrainingAccount, trainWithProgress } from "./training.ts";
 
 /** What only shows when flags are seen together. */
