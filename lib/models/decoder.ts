@@ -33,6 +33,10 @@ export interface GradientOptions {
   readonly tap?: GradientTap;
   /** Memory that is idle for a part of the pass, by layer. */
   readonly idle?: IdleMemory | undefined;
+  /** Called with the loss of each part of the batch, before its backward. */
+  readonly seeLoss?: ((lossSum: number) => void) | undefined;
+  /** Called when backward has left a layer, and everything that adds to its gradients is done. */
+  readonly afterLayer?: ((layer: number) => void) | undefined;
   /** What the model's lane waited for is added here. */
   readonly waits?: WaitAccount | undefined;
 }
@@ -79,12 +83,17 @@ export async function gradientPass(
 ): Promise<BatchLoss> {
   const { kernels: k, weights } = model;
   const lowest = options.tap === undefined ? lowestTrained(weights, step.hooks) : 0;
-  const blocks = createBlocks(step, weights.layers, lowest, options.tap);
+  const left: GradientTap = (layer, dx) => {
+    options.tap?.(layer, dx);
+    options.afterLayer?.(layer);
+  };
+  const blocks = createBlocks(step, weights.layers, lowest, left);
   const x = embeddingForward(k, batch.ids, weights.embedding);
   const dx = arenaTensor(k, x.shape);
   let loss: BatchLoss = { lossSum: 0, targetCount: 0 };
   const turn = (y: Tensor): void | Promise<void> => {
     loss = lossTurn(model, batch, y, dx, options.lossScale, lowest);
+    options.seeLoss?.(loss.lossSum);
     options.tap?.(blocks.length, dx);
     return options.afterLoss?.();
   };

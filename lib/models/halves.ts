@@ -115,6 +115,8 @@ export function lossAndGradientsInHalves(
           };
           return gradientPass(step, ofHalf, part.batch, {
             ...rest,
+            // Of the two the leading half is the last to leave a layer.
+            afterLayer: leads ? options.afterLayer : undefined,
             afterLoss: leads ? yieldTurn : undefined,
           });
         };

@@ -131,6 +131,8 @@ export interface Kernels {
   readonly hostArena: Arena;
   /** How activations reach the host lane and come back. */
   readonly link: HostLink;
+  /** Whether the host lane works beside the model's, or inside its caller. */
+  readonly hostBeside: boolean;
   /** Jobs of the host lane: whoever reads or writes rows takes its turn here. */
   readonly hostJobs: JobQueue;
   /** What the host lane spent its time on, added up. */

@@ -7,6 +7,7 @@ import { clipFactor, globalNorm } from "../optim/clip.ts";
 import { scheduleFactor } from "../optim/schedule.ts";
 import { clearOtherGradients, idleGradients } from "./idle_gradients.ts";
 import { type LaneAccount, laneAccount, readLanes } from "./lane_account.ts";
+import { type LayerUpdates, layerUpdates, overlapsUpdates } from "./layer_updates.ts";
 import { type Clock, createLaneTimes, type LaneTimes, timedHooks } from "./lanes.ts";
 import { type AttachPart, microBatchGradients } from "./micro_batch.ts";
 import type { Run } from "./plan.ts";
@@ -72,14 +73,19 @@ export async function trainStep(
   const start = clock();
   const times = createLaneTimes();
   const before = readLanes(run.model.kernels, state.params);
-  const loss = await accumulate(run, state, data, times, clock);
-  const gradNorm = globalNorm(run.model.kernels, state.params.parameters);
-  assertFinite(step, loss, gradNorm, data);
-
   const lr = learningRate(run, step);
+  const early = overlapsUpdates(run) ? layerUpdates(run, state, { step, lr, gradScale: 1 }) : null;
+  const [loss, gradNorm] = await spending(state, early, async () => {
+    const sum = await accumulate(run, state, data, times, clock, early);
+    await early?.settle();
+    const norm = globalNorm(run.model.kernels, state.params.parameters);
+    assertFinite(step, sum, norm, data, early?.begun ?? false);
+    return [sum, norm] as const;
+  });
+
   const gradScale = clipFactor(gradNorm, run.optimizer.clip);
   const beforeUpdate = clock();
-  const next = await update(run, state, { step, lr, gradScale }, data);
+  const next = await update(run, state, { step, lr, gradScale }, data, early);
   const end = clock();
   const after = readLanes(run.model.kernels, state.params);
   run.model.kernels.accountWorkspace?.();
@@ -113,6 +119,7 @@ export async function accumulate(
   data: StepData,
   times: LaneTimes = createLaneTimes(),
   clock: Clock = () => 0,
+  early: LayerUpdates | null = null,
 ): Promise<number> {
   if (data.targetCount === 0) {
     throw new RangeError(`Step ${state.step + 1} has no targets: there is nothing to take a loss of`);
@@ -132,6 +139,9 @@ export async function accumulate(
       lossScale: 1 / data.targetCount,
       idle,
       waits,
+      ...(early && data.microBatches.at(-1)?.batch === batch
+        ? { seeLoss: early.seeLoss, afterLayer: early.afterLayer }
+        : { seeLoss: early?.seeLoss }),
     };
     const { kernels } = run.model;
     lossSum += (await microBatchGradients(kernels, batch, run.rows.halves, attach, options)).lossSum;
@@ -159,16 +169,45 @@ export async function update(
   state: TrainState,
   step: { readonly step: number; readonly lr: number; readonly gradScale: number },
   data: StepData,
+  early: LayerUpdates | null = null,
 ): Promise<TrainState> {
   assertUsable(state);
   state.lease.spent = true;
-  const optim = await run.optimizer.update(run.model.kernels, state.params.parameters, state.optim, step);
+  const optim = early
+    ? await early.finish()
+    : await run.optimizer.update(run.model.kernels, state.params.parameters, state.optim, step);
   return { params: state.params, optim, step: step.step, position: data.next, lease: { spent: false } };
 }
 
-function assertFinite(step: number, loss: number, gradNorm: number, data: StepData): void {
+/** Runs what may update layers early: when it fails after one has moved, the state is spent. @mutates state.lease */
+async function spending<T>(
+  state: TrainState,
+  early: LayerUpdates | null,
+  run: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    await early?.settle().catch(() => {});
+    if (early?.begun) state.lease.spent = true;
+    throw error;
+  }
+}
+
+function assertFinite(
+  step: number,
+  loss: number,
+  gradNorm: number,
+  data: StepData,
+  changed: boolean,
+): void {
   if (Number.isFinite(loss) && Number.isFinite(gradNorm)) return;
   const what = Number.isFinite(loss) ? `the gradient's norm is ${gradNorm}` : `the loss is ${loss}`;
   const examples = data.microBatches.flatMap((micro) => [...micro.examples]);
+  if (changed) {
+    throw new Error(
+      `Step ${step}: ${what}; upper layers had taken their step by then: go on from a checkpoint (with a clip none would have)`,
+    );
+  }
   throw new NonFiniteError(`Step ${step}: ${what}; nothing was changed`, step, examples);
 }

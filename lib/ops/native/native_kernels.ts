@@ -65,6 +65,7 @@ export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels 
     float: "f32",
     compute,
     ledger,
+    hostBeside: options.async === true,
     hostJobs: createJobQueue(),
     hostTimes: lanes.times,
     ...ownMemory(ledger),

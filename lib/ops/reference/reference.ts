@@ -46,6 +46,7 @@ export function referenceKernels(options: { readonly ledger?: Ledger } = {}): Ke
     float: "f64",
     compute: "f64",
     ledger,
+    hostBeside: false,
     hostJobs: createJobQueue(),
     hostTimes: createHostTimes(),
     ...ownMemory(ledger),

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from "node:assert/strict";
+import { trainingSteps } from "../../../lib/data/batches.ts";
+import type { Kernels } from "../../../lib/ops/kernels.ts";
+import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
+import { adamw } from "../../../lib/optim/registry.ts";
+import { batchOptions } from "../../../lib/train/batches.ts";
+import { plan } from "../../../lib/train/plan.ts";
+import { init } from "../../../lib/train/state.ts";
+import { trainStep } from "../../../lib/train/step.ts";
+import { slowHostLane } from "../../fixtures/slow_lane.ts";
+import { parameterBytes, smallData, smallModel, smallOptions } from "./small_run.ts";
+
+const unclipped = adamw({ lr: 0.02, clip: null });
+
+/** Kernels that say when rows take a step, and how many passes of the adapter came before. */
+function watched(kernels: Kernels, log: string[]): Kernels {
+  const over = (k: Kernels): Kernels => ({
+    ...k,
+    sparseBranchBackward: async (...args) => {
+      await k.sparseBranchBackward(...args);
+      log.push("backward");
+    },
+    adamwRows: async (...args) => {
+      await Promise.resolve();
+      log.push("update");
+      return k.adamwRows(...args);
+    },
+    twin: () => twin ??= over(k.twin()),
+  });
+  let twin: Kernels | null = null;
+  return over(kernels);
+}
+
+async function steps(kernels: Kernels, halves: 1 | 2, clip: number | null, micro = 2) {
+  using model = smallModel(kernels);
+  const optimizer = adamw({ lr: 0.02, clip });
+  const run = plan(model, smallOptions({ halves, optimizer, batch: { size: 4, micro, seqLen: 12 } }));
+  const data = trainingSteps(smallData(), batchOptions(run));
+  let state = init(run);
+  for (let step = 0; step < 3; step++) [state] = await trainStep(run, state, data.next().value);
+  return parameterBytes(state.params.parameters);
+}
+
+for (const halves of [1, 2] as const) {
+  for (const micro of [2, 4]) {
+    Deno.test(`layers that step while backward goes on get the same bits: ${halves} halves, micro-batches of ${micro}`, async () => {
+      const log: string[] = [];
+      const slow = watched(slowHostLane(referenceKernels(), (call) => call % 3), log);
+      assert.deepEqual(
+        await steps(slow, halves, null, micro),
+        await steps(referenceKernels(), halves, null, micro),
+      );
+      assert.ok(log.indexOf("update") < log.lastIndexOf("backward"));
+      const step = log.slice(0, log.length / 3);
+      assert.ok(
+        step.indexOf("update") < step.lastIndexOf("backward"),
+        "an update before the end of backward",
+      );
+    });
+  }
+}
+
+Deno.test("with clipping no layer steps before the norm is known", async () => {
+  const log: string[] = [];
+  await steps(watched(slowHostLane(referenceKernels(), () => 0), log), 2, 1);
+  const firstStep = log.slice(0, log.length / 3);
+  assert.ok(firstStep.indexOf("update") > firstStep.lastIndexOf("backward"));
+});
+
+Deno.test("a step that fails after a layer has moved spends the state and keeps its text; before, the state is good", async () => {
+  for (const [failing, spent] of [[0, false], [3, true]] as const) {
+    let calls = 0;
+    const kernels = slowHostLane(referenceKernels(), () => calls++ === failing ? -1 : 0);
+    using model = smallModel(kernels);
+    // One micro-batch and two layers: two calls forward, two backward.
+    const run = plan(model, smallOptions({ optimizer: unclipped, batch: { size: 2, micro: 2, seqLen: 12 } }));
+    const data = trainingSteps(smallData(), batchOptions(run)).next().value;
+    const state = init(run);
+    await assert.rejects(trainStep(run, state, data), /^Error: the host lane fell over$/);
+    assert.equal(state.lease.spent, spent);
+    assert.equal(kernels.hostJobs.pending, 0);
+  }
+});
