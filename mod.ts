@@ -54,6 +54,8 @@ export { constant, cosine, linear } from "./lib/optim/schedule.ts";
 
 // Training: the loop, and the step for those who write their own.
 export { plan } from "./lib/train/plan.ts";
+export { measureRates, planMeasured } from "./lib/train/rates.ts";
+export { predictSteps } from "./lib/train/cost_model.ts";
 export { describeModel } from "./lib/models/described.ts";
 export { dryRun } from "./lib/train/dry_run.ts";
 export { memoryOnData } from "./lib/train/batch_sizes.ts";
@@ -162,6 +164,15 @@ export type * from "./lib/tensor/tensor.ts";
 export type * from "./lib/train/adapters.ts";
 export type * from "./lib/train/batches.ts";
 export type * from "./lib/train/lanes.ts";
+export type * from "./lib/train/lane_account.ts";
+export type * from "./lib/train/layer_updates.ts";
+export type * from "./lib/train/placement.ts";
+export type * from "./lib/train/cost_model.ts";
+export type * from "./lib/adapters/row_cache.ts";
+export type * from "./lib/adapters/row_slots.ts";
+export type * from "./lib/ops/host_link.ts";
+export type * from "./lib/ops/host_times.ts";
+export type * from "./lib/core/job_queue.ts";
 export type * from "./lib/train/loop.ts";
 export type * from "./lib/train/memory.ts";
 export type * from "./lib/train/calibration.ts";
