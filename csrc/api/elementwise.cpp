@@ -15,6 +15,14 @@ meft_status meft_add(meft_ctx *ctx, float *y, const float *x, int64_t count) {
     });
 }
 
+meft_status meft_scale(meft_ctx *ctx, float *x, int64_t count, float factor) {
+    return guarded(ctx, "scale", [&] {
+        check_count("count", count);
+        check_array("x", x, count);
+        ctx->kernels->elementwise->scale(*ctx, x, count, factor);
+    });
+}
+
 meft_status meft_sum_squares(meft_ctx *ctx, double *out, const float *x, int64_t count) {
     return guarded(ctx, "sum_squares", [&] {
         check_count("count", count);

@@ -25,7 +25,7 @@
 //     const elementwise_kernels elementwise_table = {add, sum_squares};
 //     }}
 //
-// and its name in MEFT_CUDA_FAMILIES (kernel_table.cpp). The same text is compiled by nvcc into libmeft_cuda and by any
+// Its table is found by its name (kernel_table.cpp). The same text is compiled by nvcc into libmeft_cuda and by any
 // C++17 compiler into libmeft_cuda_emulated, where the contract tests run it.
 //
 // Rules:
@@ -128,6 +128,10 @@ void on_device(meft_ctx &lane, Body &&body) {
 __device__ __forceinline__ float load_element(const float *p) { return *p; }
 __device__ __forceinline__ float load_element(const __nv_bfloat16 *p) { return __bfloat162float(*p); }
 __device__ __forceinline__ float load_element(const __half *p) { return __half2float(*p); }
+
+// The type that a pointer to elements points to: launches name a template's arguments.
+template <class Pointer>
+using Element = typename std::remove_const<typename std::remove_pointer<Pointer>::type>::type;
 
 // Calls body(first element) with the weight's elements in their own type.
 template <class Body>

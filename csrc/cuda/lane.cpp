@@ -10,6 +10,7 @@
 #include "core/guard.h"
 #include "core/lane.h"
 #include "cpu/kernel_table.h"
+#include "cuda/cublaslt.h"
 #include "cuda/memory.h"
 
 namespace meft {
@@ -46,7 +47,8 @@ std::string describe(const DeviceFacts &facts) {
            ",\"driver\":" + quoted(facts.driver) + ",\"runtime\":" + quoted(facts.runtime) +
            ",\"memoryBytes\":" + std::to_string(facts.memory_bytes) +
            ",\"copyEngines\":" + std::to_string(facts.copy_engines) +
-           ",\"multiprocessors\":" + std::to_string(facts.multiprocessors);
+           ",\"multiprocessors\":" + std::to_string(facts.multiprocessors) +
+           ",\"cublasLt\":" + quoted(cublaslt_version());
 }
 
 // Events by number; a number is never used again.
@@ -88,6 +90,7 @@ void open_lane(meft_ctx &ctx, const meft_ctx_params &params) {
 
 void close_lane(meft_ctx &ctx) noexcept {
     if (ctx.device == nullptr) return;
+    release_products(*ctx.device);
     destroy_stream(ctx.device->stream);
     delete ctx.device;
 }

@@ -11,8 +11,7 @@ namespace meft {
 
 struct DeviceLane {
     cudaStream_t stream = nullptr;
-    void *product_handle = nullptr;  // of the library of matrix products, made when first asked
-    void *product_workspace = nullptr;
+    void *products = nullptr;  // what products keep between calls (cublaslt.h)
 };
 
 namespace cuda {

@@ -232,6 +232,8 @@ MEFT_API meft_status meft_relu_backward(meft_ctx *ctx, float *dx, const float *d
 
 /* y += x. */
 MEFT_API meft_status meft_add(meft_ctx *ctx, float *y, const float *x, int64_t count);
+/* x *= factor. */
+MEFT_API meft_status meft_scale(meft_ctx *ctx, float *x, int64_t count, float factor);
 /* out[0] = sum of squares in f64, fixed chunks summed in index order; NaN or infinity when x holds one. */
 MEFT_API meft_status meft_sum_squares(meft_ctx *ctx, double *out, const float *x, int64_t count);
 

@@ -58,7 +58,7 @@ export function deviceBranch(
       sweep(residuals, slotsOf(layer), false, ({ values, columns, first }) => {
         const z = pairMatrix(k, residuals, residuals.pairs.scores, columns, values.rows);
         k.linearBackwardData(y.data, z, values, residuals.shape.tokens, !first);
-      }, k) || y.data.fill(0);
+      }, k) || k.zero(y.data);
     },
     backward(layer, residuals, h, dy, dh) {
       const { params, ...one } = layerAt(layers, layer);
@@ -125,7 +125,7 @@ function keyGradients(
     const e = pairMatrix(k, residuals, ddots, columns, keys.rows);
     k.linearBackwardData(dh.data, e, keys, tokens, !first);
     if (keys.grad) k.linearBackwardWeight(keys.grad, null, e, h.data, tokens, keys.rows, hidden);
-  }, k) || dh.data.fill(0);
+  }, k) || k.zero(dh.data);
 }
 
 /** Visits all rows that fired, in chunks that fit the slots; @returns whether there were any. */

@@ -2,6 +2,7 @@
 /** `deno task doctor`: the installation as found, what is missing, and how to get it. */
 import { throwIfAny } from "../core/errors.ts";
 import { nativeFacts } from "../native/doctor.ts";
+import type { DevicePresence } from "../native/library.ts";
 import { formatBytes } from "../report/format.ts";
 import { formatTable } from "../report/table.ts";
 import type { FlagValues } from "./flags.ts";
@@ -27,7 +28,9 @@ async function run(values: FlagValues, output: Output): Promise<number> {
     ["threads in use", context === null ? "?" : `${context.threads} of ${facts.cores} cores`],
     ["workspace held", context === null ? "?" : formatBytes(context.workspaceBytes)],
     ["CUDA compiler", facts.nvcc ?? "none"],
-    ["CUDA devices", facts.cudaDevices.join(", ") || "none"],
+    ["CUDA library", facts.cuda.build?.backend ?? "none"],
+    ["CUDA device", deviceText(facts.cuda.device)],
+    ["cuBLASLt", facts.cuda.device?.cublasLt ?? "?"],
     ["Deno", `${Deno.version.deno} (V8 ${Deno.version.v8})`],
   ]));
   for (const { name, effect, remedy, optional } of facts.missing) {
@@ -39,6 +42,17 @@ async function run(values: FlagValues, output: Output): Promise<number> {
   );
   output.result({ ...facts, usable });
   return usable ? EXIT.done : EXIT.failed;
+}
+
+function deviceText(device: DevicePresence | null): string {
+  if (device === null) return "none";
+  if (device.presence !== "present") {
+    return `none (${device.presence}: driver ${device.driver}, needs ${device.runtime})`;
+  }
+  const { name, architecture, memoryBytes, driver, runtime } = device;
+  return `${name} (${architecture}), ${
+    formatBytes(memoryBytes)
+  }, driver for CUDA ${driver}, built with ${runtime}`;
 }
 
 /** Every method on the model, with its defaults. */

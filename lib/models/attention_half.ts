@@ -41,7 +41,7 @@ export async function attentionHalfForward(
   const { h } = step.scratch;
   const { residuals: norm } = rmsNormForward(k, x, w.inputNorm, config.rmsNormEps, { into: h });
   const y = arenaTensor(k, x.shape);
-  y.data.set(x.data);
+  k.copy(y.data, x.data);
   const { hooked, kept } = await forwardBeside(step, step.hooks.attention, layer, y, () => {
     const q = heads(step, siteForward(step, layer, w, "q", h), config.numAttentionHeads, w.qNorm);
     const keys = heads(step, siteForward(step, layer, w, "k", h), config.numKeyValueHeads, w.kNorm);

@@ -157,7 +157,7 @@ function lossTurn(
     ? headLossForwardBackward(k, hidden, weights.head, batch.targets, { scale })
     : headLossForward(k, hidden, weights.head, batch.targets);
   if ("dhidden" in loss && lowest <= 1 + 2 * weights.layers.length) {
-    dx.data.fill(0);
+    k.zero(dx.data);
     rmsNormBackward(k, residuals, weights.finalNorm, loss.dhidden as Tensor, { addTo: dx });
   }
   k.arena.release(mark);

@@ -47,7 +47,7 @@ export async function ffnHalfForward(
     const gate = siteForward(step, layer, w, "gate", h);
     const up = siteForward(step, layer, w, "up", h);
     if (first) return { gate, up };
-    y.data.set(x.data);
+    k.copy(y.data, x.data);
     const mark = k.arena.mark();
     siteForward(step, layer, w, "down", swigluForward(k, gate, up), y);
     k.arena.release(mark);

@@ -6,6 +6,7 @@ import { arenaTensor } from "../ops/arena_tensor.ts";
 import { embeddingForward } from "../ops/embedding.ts";
 import { linearForward } from "../ops/linear.ts";
 import { rmsNormForward } from "../ops/norm.ts";
+import type { Kernels } from "../ops/kernels.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { createBlocks } from "./block.ts";
 import type { Hooks } from "./hooks.ts";
@@ -34,7 +35,7 @@ export function createKvCache(model: Model, capacity: number, sequences = 1): Kv
   const { kernels: k, config } = model;
   const shape = [sequences * capacity, config.numKeyValueHeads, config.headDim];
   const count = sequences * capacity * config.numKeyValueHeads * config.headDim;
-  const room = (): Tensor => ({ shape, data: k.floats(count) });
+  const room = (): Tensor => ({ shape, data: k.modelFloats(count, "cache") });
   const layers = Array.from({ length: config.numHiddenLayers }, () => ({ keys: room(), values: room() }));
   const logits = { shape: [sequences, config.vocabSize], data: k.floats(sequences * config.vocabSize) };
   const cacheBytes = 2 * layers.length * count * logits.data.BYTES_PER_ELEMENT;
@@ -50,6 +51,9 @@ export function createKvCache(model: Model, capacity: number, sequences = 1): Kv
     [Symbol.dispose]() {
       if (!open) return;
       open = false;
+      for (const { keys, values } of layers) {
+        [keys, values].forEach(({ data }) => k.device?.release(data.buffer));
+      }
       account(k.ledger, "cache", -cacheBytes);
       account(k.ledger, "logits", -logits.data.byteLength);
     },
@@ -84,7 +88,7 @@ export async function decodeStep(
       hooks,
       rope: model.rope.rowsFor(fresh.positions, fresh.starts),
       spans: fresh.spans,
-      extend: (layer, rows) => extend(cache, layer, rows, fresh),
+      extend: (layer, rows) => extend(k, cache, layer, rows, fresh),
       scratch: stepScratch(k, config, hooks, fresh.ids.length),
     };
     const x = embeddingForward(k, fresh.ids, weights.embedding);
@@ -92,7 +96,7 @@ export async function decodeStep(
     const last = lastRows(model, y, fresh.starts);
     const { y: hidden } = rmsNormForward(k, last, weights.finalNorm, config.rmsNormEps);
     const logits = linearForward(k, hidden, weights.head);
-    scatterRows(cache.logits, logits, ids);
+    scatterRows(k, cache.logits, logits, ids);
   });
   ids.forEach((tokens, s) => cache.lengths[s] = (cache.lengths[s] as number) + tokens.length);
   return cache.logits;
@@ -136,15 +140,23 @@ function layOut(cache: KvCache, ids: readonly Int32Array[], vocabSize: number): 
 }
 
 /** Copies new keys and values behind those of their sequences. @returns the whole layer's. @mutates cache */
-function extend(cache: KvCache, layer: number, rows: KeyValues, { starts }: FreshTokens): KeyValues {
+function extend(
+  k: Kernels,
+  cache: KvCache,
+  layer: number,
+  rows: KeyValues,
+  { starts }: FreshTokens,
+): KeyValues {
   const all = cache.layers[layer] as KeyValues;
   const [, heads = 0, headDim = 0] = rows.keys.shape;
   const width = heads * headDim;
   for (let s = 0; s < cache.sequences; s++) {
     const [begin, end] = [starts[s] as number, starts[s + 1] as number];
+    if (end === begin) continue;
     const to = (s * cache.capacity + (cache.lengths[s] as number)) * width;
-    all.keys.data.set(rows.keys.data.subarray(begin * width, end * width), to);
-    all.values.data.set(rows.values.data.subarray(begin * width, end * width), to);
+    const place = [to, to + (end - begin) * width] as const;
+    k.copy(all.keys.data.subarray(...place), rows.keys.data.subarray(begin * width, end * width));
+    k.copy(all.values.data.subarray(...place), rows.values.data.subarray(begin * width, end * width));
   }
   return all;
 }
@@ -154,17 +166,20 @@ function lastRows(model: Model, y: Tensor, starts: Int32Array): Tensor {
   const width = model.config.hiddenSize;
   const ends = starts.subarray(1).filter((end, s) => end > (starts[s] as number));
   const last = arenaTensor(model.kernels, [ends.length, width]);
-  ends.forEach((end, i) => last.data.set(y.data.subarray((end - 1) * width, end * width), i * width));
+  ends.forEach((end, i) => {
+    const to = last.data.subarray(i * width, (i + 1) * width);
+    model.kernels.copy(to, y.data.subarray((end - 1) * width, end * width));
+  });
   return last;
 }
 
 /** @mutates to: the rows of sequences that had tokens */
-function scatterRows(to: Tensor, from: Tensor, ids: readonly Int32Array[]): void {
+function scatterRows(k: Kernels, to: Tensor, from: Tensor, ids: readonly Int32Array[]): void {
   const [, width = 0] = from.shape;
   let row = 0;
   ids.forEach((tokens, s) => {
     if (tokens.length === 0) return;
-    to.data.set(from.data.subarray(row * width, (row + 1) * width), s * width);
+    k.copy(to.data.subarray(s * width, (s + 1) * width), from.data.subarray(row * width, (row + 1) * width));
     row++;
   });
 }

@@ -47,8 +47,10 @@ export function createRopeCache(k: Kernels, config: ModelConfig): RopeCache {
   let tables: RotaryTables = { cos: k.floats(0), sin: k.floats(0), rows: 0 };
   const resize = (rows: number): void => {
     account(k.ledger, "workspace", (rows - tables.rows) * rowBytes);
-    tables = { cos: k.floats(rows * width), sin: k.floats(rows * width), rows };
-    for (let row = 0; row < rows; row++) fillRow(tables, row, row, frequencies);
+    [tables.cos, tables.sin].forEach(({ buffer }) => k.device?.release(buffer));
+    const filled = { cos: k.floats(rows * width), sin: k.floats(rows * width), rows };
+    for (let row = 0; row < rows; row++) fillRow(filled, row, row, frequencies);
+    tables = k.device === null ? filled : onDevice(k, filled);
   };
   return {
     rowsFor(positions, starts) {
@@ -67,7 +69,7 @@ export function createRopeCache(k: Kernels, config: ModelConfig): RopeCache {
 /** A row for each token, in the arena. */
 function dynamicRows(k: Kernels, config: ModelConfig, positions: Int32Array, starts: Int32Array): RopeRows {
   const [count, width] = [positions.length, config.headDim / 2];
-  const tables = { cos: k.arenaFloats(count * width), sin: k.arenaFloats(count * width), rows: count };
+  const tables = { cos: k.floats(count * width), sin: k.floats(count * width), rows: count };
   for (let s = 0; s + 1 < starts.length; s++) {
     const sequence = positions.subarray(starts[s], starts[s + 1]);
     const length = sequence.reduce((most, position) => Math.max(most, position), -1) + 1;
@@ -75,6 +77,16 @@ function dynamicRows(k: Kernels, config: ModelConfig, positions: Int32Array, sta
     sequence.forEach((position, i) => fillRow(tables, (starts[s] as number) + i, position, frequencies));
   }
   return { tables, rows: positions.map((_, t) => t) };
+}
+
+/** The same tables where the model works. */
+function onDevice(k: Kernels, { cos, sin, rows }: RotaryTables): RotaryTables {
+  const moved = (table: Floats): Floats => {
+    const there = k.modelFloats(table.length, "workspace");
+    k.copy(there, table);
+    return there;
+  };
+  return { cos: moved(cos), sin: moved(sin), rows };
 }
 
 function fillRow(

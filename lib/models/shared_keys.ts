@@ -39,22 +39,22 @@ export function createSharedKeys(
   const joined = (first: Tensor, own: Tensor): Tensor => {
     const [ownTokens = 0, ...rest] = own.shape;
     const both = arenaTensor(second, [tokens + ownTokens, ...rest]);
-    both.data.set(first.data);
-    both.data.set(own.data, first.data.length);
+    second.copy(both.data.subarray(0, first.data.length), first.data);
+    second.copy(both.data.subarray(first.data.length), own.data);
     return both;
   };
   /** Rows [0, tokens) into `to`; @returns the others. */
   const cut = (to: Tensor, all: Tensor): Tensor => {
     const [allTokens = 0, ...rest] = all.shape;
-    to.data.set(all.data.subarray(0, to.data.length));
+    second.copy(to.data, all.data.subarray(0, to.data.length));
     return { shape: [allTokens - tokens, ...rest], data: all.data.subarray(to.data.length) };
   };
   return {
     publish(layer, fresh) {
       const lasting = kept?.[layer];
       if (lasting) {
-        lasting.keys.data.set(fresh.keys.data);
-        lasting.values.data.set(fresh.values.data);
+        k.copy(lasting.keys.data, fresh.keys.data);
+        k.copy(lasting.values.data, fresh.values.data);
       }
       published[layer] = lasting ?? fresh;
       return fresh;

@@ -16,9 +16,16 @@ export type ArenaArray = Float32Array | Float64Array | Int32Array;
 export class Arena {
   readonly #layout: ArenaLayout<ArrayBufferLike>;
 
-  /** @param blockBytes Size of a block; a larger request gets a block of its own size. */
-  constructor(ledger: Ledger, blockBytes = 1 << 26) {
-    this.#layout = new ArenaLayout<ArrayBufferLike>((bytes) => new ArrayBuffer(bytes), {
+  /**
+   * @param blockBytes Size of a block; a larger request gets a block of its own size
+   * @param create Makes the memory of a block: the host's unless given
+   */
+  constructor(
+    ledger: Ledger,
+    blockBytes = 1 << 26,
+    create: (bytes: number) => ArrayBuffer = (bytes) => new ArrayBuffer(bytes),
+  ) {
+    this.#layout = new ArenaLayout<ArrayBufferLike>(create, {
       blockBytes,
       onTouch: (bytes) => account(ledger, "activations", bytes),
     });

@@ -418,6 +418,16 @@ export function add(
   lane.check("add", lane.symbols.meft_add(lane.pointer, y, x, int64("count", count)));
 }
 
+/** `meft_scale`. */
+export function scale(
+  lane: NativeContext,
+  x: Float32Array | null,
+  count: number | bigint,
+  factor: number,
+): void {
+  lane.check("scale", lane.symbols.meft_scale(lane.pointer, x, int64("count", count), factor));
+}
+
 /** `meft_sum_squares`. */
 export function sumSquares(
   lane: NativeContext,

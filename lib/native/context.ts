@@ -18,6 +18,14 @@ export const TARGETS = {
 /** Name of an instruction set. */
 export type Target = keyof typeof TARGETS;
 
+/** What contexts of the CUDA libraries run on. */
+export const DEVICE_TARGETS = {
+  cuda: constants.MEFT_TARGET_CUDA,
+  cuda_emulated: constants.MEFT_TARGET_CUDA_EMULATED,
+} as const;
+/** Name of a kind of device. */
+export type DeviceTarget = keyof typeof DEVICE_TARGETS;
+
 /** Providers of matrix products. */
 export const GEMM_PROVIDERS = { own: constants.MEFT_GEMM_OWN, onednn: constants.MEFT_GEMM_ONEDNN } as const;
 /** Name of a provider of matrix products. */
@@ -35,12 +43,12 @@ export interface ContextOptions {
 
 /** What a context is. */
 export interface ContextInfo {
-  readonly target: Target;
+  readonly target: Target | DeviceTarget;
   readonly gemm: GemmProvider;
   readonly threads: number;
   readonly workspaceBytes: number;
   /** Target that the last kernel call really ran; `auto` before the first. */
-  readonly ranTarget: Target;
+  readonly ranTarget: Target | DeviceTarget;
   /** Bytes of files mapped by the whole process. */
   readonly mappedBytes: number;
 }
@@ -74,21 +82,13 @@ export class NativeContext implements Disposable {
   #disposed = false;
 
   /**
+   * @param options Of a lane of the CPU; or "cuda" for a stream of the CUDA device
    * @throws {UserError} When an option or its environment variable has no meaning
-   * @throws {NativeError} When this build or machine lacks the target or provider
+   * @throws {NativeError} When this build or machine lacks the target, the provider or the device
    */
-  constructor(options: ContextOptions = {}) {
-    const params = writeCtxParams({
-      target: choose(
-        "MEFT_FORCE_TARGET",
-        "target",
-        options.target ?? readEnv("MEFT_FORCE_TARGET") ?? "auto",
-        TARGETS,
-      ),
-      gemm: choose("MEFT_GEMM", "gemm", options.gemm ?? readEnv("MEFT_GEMM") ?? "own", GEMM_PROVIDERS),
-      threads: threadCount(options.threads),
-    });
-    this.symbols = openLibrary().symbols;
+  constructor(options: ContextOptions | "cuda" = {}) {
+    const params = options === "cuda" ? DEVICE_PARAMS : cpuParams(options);
+    this.symbols = openLibrary(options === "cuda" ? "cuda" : "cpu").symbols;
     const error = new Uint8Array(512);
     const pointer = this.symbols.meft_ctx_create(params, error, BigInt(error.length));
     if (pointer === null) throw new NativeError("ctx_create", constants.MEFT_UNSUPPORTED, decodeText(error));
@@ -136,11 +136,11 @@ export class NativeContext implements Disposable {
       (value) => fromInt64("context info", value),
     );
     return {
-      target: nameOf(TARGETS, target),
+      target: nameOf(ALL_TARGETS, target),
       gemm: nameOf(GEMM_PROVIDERS, gemm),
       threads: threads ?? 0,
       workspaceBytes: workspaceBytes ?? 0,
-      ranTarget: nameOf(TARGETS, ranTarget),
+      ranTarget: nameOf(ALL_TARGETS, ranTarget),
       mappedBytes: mappedBytes ?? 0,
     };
   }
@@ -162,6 +162,27 @@ export class NativeContext implements Disposable {
     const pointer = this.#pointer;
     return readText((out, bytes) => this.symbols.meft_error_text(pointer, out, bytes));
   }
+}
+
+const ALL_TARGETS = { ...TARGETS, ...DEVICE_TARGETS };
+
+const DEVICE_PARAMS = writeCtxParams({
+  target: constants.MEFT_TARGET_AUTO,
+  gemm: constants.MEFT_GEMM_OWN,
+  threads: 1,
+});
+
+function cpuParams(options: ContextOptions): Uint8Array<ArrayBuffer> {
+  return writeCtxParams({
+    target: choose(
+      "MEFT_FORCE_TARGET",
+      "target",
+      options.target ?? readEnv("MEFT_FORCE_TARGET") ?? "auto",
+      TARGETS,
+    ),
+    gemm: choose("MEFT_GEMM", "gemm", options.gemm ?? readEnv("MEFT_GEMM") ?? "own", GEMM_PROVIDERS),
+    threads: threadCount(options.threads),
+  });
 }
 
 function choose<Table extends Readonly<Record<string, number>>>(

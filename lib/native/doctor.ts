@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What `deno task doctor` says about the native side: facts, what is missing, and how to get it. */
 import { type ContextInfo, NativeContext } from "./context.ts";
+import { type CudaState, cudaState } from "./cuda.ts";
 import { type BuildInfo, buildInfo, libraryPath, openLibrary } from "./library.ts";
 import { installText, missingTools, missingToolsText, outputOf } from "./tools.ts";
 
@@ -27,8 +28,8 @@ export interface NativeFacts {
   readonly cores: number;
   /** Release of the CUDA compiler; null when there is none. */
   readonly nvcc: string | null;
-  /** CUDA devices, as the driver names them. */
-  readonly cudaDevices: readonly string[];
+  /** The CUDA library and the device it sees. */
+  readonly cuda: CudaState;
   /** Whether oneDNN can be asked for: its provider was built, and its library is there. */
   readonly oneDnn: boolean;
   readonly missing: readonly Missing[];
@@ -56,12 +57,21 @@ export async function nativeFacts(): Promise<NativeFacts> {
       optional: true,
     });
   }
+  const cuda = cudaState();
+  if (cuda.problem !== null) {
+    missing.push({
+      name: "CUDA",
+      effect: "models run on the CPU",
+      remedy: cuda.problem,
+      optional: true,
+    });
+  }
   return {
     libraryPath: libraryPath(),
     ...library,
     cores: navigator.hardwareConcurrency,
     nvcc: /release ([\d.]+)/.exec(await outputOf("nvcc", ["--version"]) ?? "")?.[1] ?? null,
-    cudaDevices: (await outputOf("nvidia-smi", ["-L"]) ?? "").split("\n").filter((line) => line !== ""),
+    cuda,
     oneDnn,
     missing,
   };

@@ -23,14 +23,43 @@ export interface BuildInfo {
   readonly machineTargets: readonly string[];
   /** Providers of matrix products. */
   readonly gemm: readonly string[];
+  readonly backend: "cpu" | "cuda" | "cuda-emulated";
+  /** Of a CUDA library: whether it has a device, and which. */
+  readonly device?: DevicePresence;
 }
 
-let opened: Library | undefined;
+/** Whether a CUDA library can work here; if not, which of the three is missing. */
+export interface DevicePresence {
+  readonly presence: "present" | "no-device" | "driver-missing" | "driver-too-old" | "broken";
+  /** Why it is not present, in the driver's words. */
+  readonly text: string;
+  readonly name: string;
+  readonly architecture: string;
+  /** Newest CUDA version that the driver speaks. */
+  readonly driver: string;
+  /** CUDA version of the library. */
+  readonly runtime: string;
+  readonly memoryBytes: number;
+  readonly cublasLt: string;
+}
 
-/** Where the library is looked for: `MEFT_LIB`, else the build folder beside this checkout. */
-export function libraryPath(): string {
-  return readEnv("MEFT_LIB") ??
-    fileURLToPath(new URL("../../build/cpu/libmeft.so", import.meta.url));
+/** The libraries there are: one for the CPU, and one for CUDA devices. */
+export type LibraryName = "cpu" | "cuda";
+
+const LIBRARIES = {
+  cpu: { variable: "MEFT_LIB", file: "libmeft.so" },
+  cuda: { variable: "MEFT_CUDA_LIBRARY", file: "libmeft_cuda.so" },
+} as const;
+
+const opened = new Map<LibraryName, Library>();
+
+/**
+ * Where a library is looked for: `MEFT_LIB` or `MEFT_CUDA_LIBRARY`, else the build folder beside this checkout. Tests name
+ * libmeft_cuda_emulated.so as the CUDA library.
+ */
+export function libraryPath(name: LibraryName = "cpu"): string {
+  const { variable, file } = LIBRARIES[name];
+  return readEnv(variable) ?? fileURLToPath(new URL(`../../build/cpu/${file}`, import.meta.url));
 }
 
 /**
@@ -39,14 +68,17 @@ export function libraryPath(): string {
  * @throws {Deno.errors.NotCapable} When `--allow-ffi` does not cover the library
  * @throws {Error} When it is missing, broken, or of another ABI, saying what to do
  */
-export function openLibrary(): Library {
-  opened ??= openAt(libraryPath());
-  return opened;
+export function openLibrary(name: LibraryName = "cpu"): Library {
+  const known = opened.get(name);
+  if (known !== undefined) return known;
+  const library = openAt(libraryPath(name), name);
+  opened.set(name, library);
+  return library;
 }
 
 /** Opens the library at `path`, beside any that is open already. For everything but tests, {@linkcode openLibrary}. */
-export function openAt(path: string): Library {
-  const symbols = dlopen(path);
+export function openAt(path: string, name: LibraryName = "cpu"): Library {
+  const symbols = dlopen(path, LIBRARIES[name].variable);
   const version = symbols.meft_abi_version();
   const abi = { major: version >>> 16, minor: version & 0xffff };
   if (abi.major !== MEFT_ABI_MAJOR || abi.minor < MEFT_ABI_MINOR) {
@@ -90,14 +122,14 @@ export function readEnv(name: string): string | undefined {
   }
 }
 
-function dlopen(path: string): Symbols {
+function dlopen(path: string, variable: string): Symbols {
   try {
     return Deno.dlopen(path, SYMBOLS).symbols;
   } catch (cause) {
     if (cause instanceof Deno.errors.NotCapable) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new Error(
-      `Cannot open the native library ${path}: run \`deno task build\`, or set MEFT_LIB to a built libmeft (${reason})`,
+      `Cannot open the native library ${path}: run \`deno task build\`, or set ${variable} to a built one (${reason})`,
       { cause },
     );
   }

@@ -391,6 +391,15 @@ export const SYMBOLS = {
     ],
     result: "i32",
   },
+  meft_scale: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *x
+      "i64", // int64_t count
+      "f32", // float factor
+    ],
+    result: "i32",
+  },
   meft_sum_squares: {
     parameters: [
       "pointer", // meft_ctx *ctx

@@ -10,7 +10,8 @@ import type { DropoutMask } from "../core/rng.ts";
 import type { Awaitable } from "../core/awaitable.ts";
 import type { JobQueue } from "../core/job_queue.ts";
 import type { Arena } from "../native/arena.ts";
-import type { Ledger } from "../native/ledger.ts";
+import type { DeviceMemory } from "../native/device_memory.ts";
+import type { Ledger, MemoryClass } from "../native/ledger.ts";
 import type { Floats, RowMatrix, Weight } from "../tensor/tensor.ts";
 import type { HostLink } from "./host_link.ts";
 import type { HostTimes } from "./host_times.ts";
@@ -119,7 +120,7 @@ export interface RowsBehind {
 
 /** Every primitive. Arguments: outputs, inputs, sizes. "accumulated" outputs are added to. */
 export interface Kernels {
-  readonly backend: "cpu" | "reference";
+  readonly backend: "cpu" | "cuda" | "reference";
   /** Type of activations, gradients and losses. */
   readonly float: "f32" | "f64";
   /** Type of matrix products. */
@@ -139,6 +140,22 @@ export interface Kernels {
   readonly hostTimes: HostTimes;
   /** The same kernels with a second arena and link, for the other half of a micro-batch. Always the same object. */
   twin(): Kernels;
+  /** Where the model's weights and activations lie; null when that is the host's memory, as everything else does. */
+  readonly device: DeviceMemory | null;
+
+  /**
+   * Zeroed floats where the model works: for what it reads and writes at every step. On a device their elements are out of
+   * reach here, like those of the arena: use copy, zero and read.
+   */
+  modelFloats(count: number, memoryClass: MemoryClass): Floats;
+  /** to = from, of the same length; each the host's or the device's. */
+  copy(to: Floats, from: Floats): void;
+  /** x = 0. */
+  zero(x: Floats): void;
+  /** The values as the host sees them: the array itself, or a copy of one that lies on the device. */
+  read(x: Floats): Floats;
+  /** x *= factor. */
+  scale(x: Floats, factor: number): void;
 
   /** Enters what the backend's own scratch memory has grown to in the ledger, as "workspace". */
   accountWorkspace?(): void;

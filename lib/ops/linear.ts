@@ -86,7 +86,8 @@ export function linearBackwardWeight(
   } else if (dbias) {
     // Only the bias is trained: it is the weight of a constant input of ones.
     const mark = k.arena.mark();
-    const ones = k.arenaFloats(tokens).fill(1);
+    const ones = k.arenaFloats(tokens);
+    k.copy(ones, k.floats(tokens).fill(1));
     k.linearBackwardWeight(dbias, null, dy.data, ones, tokens, w.rows, 1);
     k.arena.release(mark);
   }

@@ -81,7 +81,7 @@ export function headLossForwardBackward(
     throw new RangeError(`scale of the loss is ${options.scale}, expected not 0`);
   }
   const dhidden = arenaTensor(k, hidden.shape);
-  dhidden.data.fill(0);
+  k.zero(dhidden.data);
   return { ...headLoss(k, hidden, head, targets, options, { dhidden, scale: options.scale }), dhidden };
 }
 
@@ -95,7 +95,7 @@ function headLoss(
 ): HeadLoss {
   assertShape("hidden of the loss", hidden.shape, [targets.length, head.cols], "T,D");
   const counted = countedRows(targets);
-  const losses = k.arenaFloats(targets.length).fill(0);
+  const losses = k.floats(targets.length);
   const chunkRows = Math.min(lossChunkRows(k, head.rows, options), counted.length);
   const mark = k.arena.mark();
   const chunk = chunkBuffers(k, chunkRows, head);
@@ -130,7 +130,7 @@ function chunkBuffers(k: Kernels, rows: number, head: Weight): ChunkBuffers {
     hidden: k.arenaFloats(rows * head.cols),
     logits: k.arenaFloats(rows * head.rows),
     losses: k.arenaFloats(rows),
-    targets: k.arena.i32(rows),
+    targets: new Int32Array(rows),
   };
 }
 
@@ -150,18 +150,32 @@ function chunkLoss(
   const logits = chunk.logits.subarray(0, count * head.rows);
   const chunkLosses = chunk.losses.subarray(0, count);
   const chunkTargets = chunk.targets.subarray(0, count);
-  rows.forEach((row, i) => {
-    gathered.set(hidden.data.subarray(row * width, (row + 1) * width), i * width);
-    chunkTargets[i] = targets[row] as number;
+  rows.forEach((row, i) => chunkTargets[i] = targets[row] as number);
+  forEachRun(rows, (row, i, length) => {
+    const from = hidden.data.subarray(row * width, (row + length) * width);
+    k.copy(gathered.subarray(i * width, (i + length) * width), from);
   });
   k.linearForward(logits, gathered, head, null, count, false);
   k.crossEntropy(chunkLosses, logits, chunkTargets, head.rows, gradient?.scale ?? 0);
-  rows.forEach((row, i) => losses[row] = chunkLosses[i] as number);
+  const read = k.read(chunkLosses);
+  rows.forEach((row, i) => losses[row] = read[i] as number);
   if (!gradient) return;
 
   const dlogits: Tensor = { shape: [count, head.rows], data: logits };
   linearBackwardWeight(k, { shape: [count, width], data: gathered }, head, dlogits);
   k.linearBackwardData(gathered, logits, head, count, false); // the gathered rows are spent: dhidden takes their place
   const { data } = gradient.dhidden;
-  rows.forEach((row, i) => data.set(gathered.subarray(i * width, (i + 1) * width), row * width));
+  forEachRun(rows, (row, i, length) => {
+    const to = data.subarray(row * width, (row + length) * width);
+    k.copy(to, gathered.subarray(i * width, (i + length) * width));
+  });
+}
+
+/** Calls `body(row, i, length)` for each run rows[i..i+length) of consecutive rows. */
+function forEachRun(rows: Int32Array, body: (row: number, i: number, length: number) => void): void {
+  for (let begin = 0, end = 0; begin < rows.length; begin = end) {
+    const first = rows[begin] as number;
+    for (end = begin + 1; rows[end] === first + end - begin;) end++;
+    body(first, begin, end - begin);
+  }
 }

@@ -57,7 +57,7 @@ export function lowRankBackward(
   const mark = k.arena.mark();
   const seen = masked(k, x, mask);
   const du = linearBackward(k, down(k, seen, delta), delta.b, dy);
-  scaleInPlace(du, delta.scale);
+  scaleInPlace(k, du, delta.scale);
   if (dx === null) linearBackwardWeight(k, seen, delta.a, du);
   else if (mask === null) linearBackward(k, seen, delta.a, du, { addTo: dx });
   else k.dropout(dx.data, linearBackward(k, seen, delta.a, du).data, mask, true);
@@ -78,12 +78,11 @@ function masked(k: Kernels, x: Tensor, mask: DropoutMask | null): Tensor {
 
 /** u (...,R), in the arena. */
 function down(k: Kernels, x: Tensor, { a, scale }: LowRank): Tensor {
-  return scaleInPlace(linearForward(k, x, a), scale);
+  return scaleInPlace(k, linearForward(k, x, a), scale);
 }
 
-/** A few numbers a token: not worth a kernel. @mutates x */
-function scaleInPlace(x: Tensor, scale: number): Tensor {
-  if (scale === 1) return x;
-  for (let i = 0; i < x.data.length; i++) x.data[i] = (x.data[i] as number) * scale;
+/** @mutates x */
+function scaleInPlace(k: Kernels, x: Tensor, scale: number): Tensor {
+  if (scale !== 1) k.scale(x.data, scale);
   return x;
 }

@@ -2,6 +2,7 @@
 /** How a frozen weight is kept: dense, in the checkpoint's own bytes. */
 import type { WeightDType } from "../core/dtype.ts";
 import { UserError } from "../core/errors.ts";
+import type { DeviceMemory } from "../native/device_memory.ts";
 import { account } from "../native/ledger.ts";
 import { MappedFile } from "../native/mapped_file.ts";
 import type { Kernels } from "../ops/kernels.ts";
@@ -22,6 +23,7 @@ export interface WeightSource extends Disposable {
 /** Types of weights that a backend reads. */
 const READABLE: Readonly<Record<Kernels["backend"], readonly WeightDType[]>> = {
   cpu: ["f32", "bf16", "f16"],
+  cuda: ["f32", "bf16", "f16"],
   reference: ["f32", "bf16", "f16", "f64"],
 };
 
@@ -35,12 +37,50 @@ export function weightDTypeProblem(kernels: Pick<Kernels, "backend">, entry: Ten
 }
 
 /**
- * Weights for these kernels: memory-mapped for native ones, never copied; read into f64 for the reference.
+ * Weights for these kernels: memory-mapped for the CPU, never copied; copied to a device once, as stored; read into f64 for
+ * the reference.
  *
  * @mutates kernels.ledger: mapped files and read weights count as "weights" until the source is disposed
  */
 export function openWeights(kernels: Kernels): WeightSource {
+  if (kernels.device !== null) return uploadedWeights(kernels, kernels.device);
   return kernels.backend === "cpu" ? mappedWeights(kernels) : widenedWeights(kernels);
+}
+
+/** Bytes that go up at once. */
+const UPLOAD_BYTES = 1 << 24;
+
+function uploadedWeights(kernels: Kernels, device: DeviceMemory): WeightSource {
+  const blocks: ArrayBuffer[] = [];
+  const files = new DisposableStack();
+  const mapped = new Map<string, MappedFile>();
+  const fileOf = (path: string): MappedFile => {
+    const known = mapped.get(path);
+    if (known !== undefined) return known;
+    const opened = files.use(MappedFile.open(path));
+    mapped.set(path, opened);
+    return opened;
+  };
+  return {
+    load(entry) {
+      const shape = weightShape(kernels, entry);
+      const elements = shape.rows * shape.cols;
+      const bytes = elements * (shape.dtype === "f32" ? 4 : 2);
+      const block = device.reserve(bytes, "weights");
+      blocks.push(block);
+      const file = fileOf(entry.path);
+      for (let begin = 0; begin < bytes; begin += UPLOAD_BYTES) {
+        const count = Math.min(UPLOAD_BYTES, bytes - begin);
+        device.copy(new Uint8Array(block, begin, count), file.read(entry.offsetBytes + begin, count));
+      }
+      const data = shape.dtype === "f32" ? new Float32Array(block) : new Uint16Array(block);
+      return { ...shape, data, mapped: null, grad: null };
+    },
+    [Symbol.dispose]() {
+      files.dispose();
+      for (const block of blocks.splice(0)) device.release(block);
+    },
+  };
 }
 
 function mappedWeights(kernels: Kernels): WeightSource {

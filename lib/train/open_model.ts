@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The short way in: a checkpoint folder with its tokenizer, on kernels of its own, and data read for it. */
-import { UserError } from "../core/errors.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { loadData, type LoadDataOptions } from "../data/load_data.ts";
 import { formatPreview, previewExamples } from "../data/preview.ts";
 import { checkVocabulary, loadTokenizer, MissingTokenizerError, type Tokenizer } from "../data/tokenizer.ts";
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
+import { hasCudaDevice, requireCuda } from "../native/cuda.ts";
 import type { Kernels } from "../ops/kernels.ts";
-import { nativeKernels } from "../ops/native/native_kernels.ts";
+import { cudaKernels } from "../ops/native/cuda_kernels.ts";
+import { type NativeKernels, nativeKernels } from "../ops/native/native_kernels.ts";
 
 /** Where a model runs. */
 export interface OpenModelOptions {
-  /** "auto" is the CPU as long as there is no GPU backend. Default "auto". */
+  /** "auto" is the CUDA device where there is one that can be used, else the CPU. Default "auto". */
   readonly device?: "auto" | "cpu" | "cuda";
   /** Of matrix products; "auto" is bf16 where the machine multiplies it, else f32. Default "auto". */
   readonly dtype?: "auto" | "f32" | "bf16";
@@ -36,14 +37,8 @@ export interface OpenModel extends Model {
  * @throws {UserError} When the tokenizer is damaged or does not fit, or the device is not there
  */
 export async function openModel(dir: string, options: OpenModelOptions = {}): Promise<OpenModel> {
-  if (options.device === "cuda") {
-    throw new UserError("device is cuda, but this build has no CUDA backend: use cpu or auto");
-  }
   using opening = new DisposableStack();
-  const kernels = options.kernels ?? opening.use(nativeKernels({
-    compute: options.dtype ?? "auto",
-    ...(options.threads === undefined ? {} : { threads: options.threads }),
-  }));
+  const kernels = options.kernels ?? opening.use(openKernels(options));
   const model = opening.use(loadModel(dir, kernels));
   const tokenizer = await tokenizerIfAny(dir);
   if (!(tokenizer instanceof Error)) checkVocabulary(tokenizer, model.config.vocabSize);
@@ -56,6 +51,18 @@ export async function openModel(dir: string, options: OpenModelOptions = {}): Pr
     },
     [Symbol.dispose]: () => owned.dispose(),
   };
+}
+
+/**
+ * Kernels of a device.
+ *
+ * @throws {UserError} When the CUDA device that was asked for cannot be used, saying what is missing
+ */
+export function openKernels({ device = "auto", dtype = "auto", threads }: OpenModelOptions): NativeKernels {
+  const cpu = threads === undefined ? {} : { threads };
+  if (device === "cuda") requireCuda();
+  else if (device === "cpu" || !hasCudaDevice()) return nativeKernels({ compute: dtype, ...cpu });
+  return cudaKernels({ compute: dtype, host: cpu });
 }
 
 async function tokenizerIfAny(dir: string): Promise<Tokenizer | MissingTokenizerError> {

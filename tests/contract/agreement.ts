@@ -29,7 +29,10 @@ async function judge(test: KernelCase, bf16Inputs: boolean, multiple = test.mult
 async function runOn(backend: Backend, threads: number, test: KernelCase): Promise<Outputs> {
   using k = backend.open(threads);
   const stage = createStage(k, { bf16Inputs: k.compute === "bf16" });
-  const outputs = await test.run(stage);
+  const written = await test.run(stage);
+  const outputs = Object.fromEntries(
+    Object.entries(written).map(([name, x]) => [name, x instanceof Int32Array ? x : k.read(x)]),
+  );
   stage.assertGuards();
   backend.assertRan(k);
   return outputs;
@@ -43,12 +46,15 @@ function compare(outputs: Outputs, { oracle, bounds }: Verdict): void {
 }
 
 /** Fails unless every backend is within its bound of the oracle, with the same bits on one thread as on two. */
-export async function assertAgreesEverywhere(test: KernelCase): Promise<void> {
+export async function assertAgreesEverywhere(
+  test: KernelCase,
+  on: readonly Backend[] = backends(),
+): Promise<void> {
   const verdicts = { f32: await judge(test, false), bf16: await judge(test, true) };
   const onDevice = test.deviceBf16Multiple === undefined
     ? verdicts.bf16
     : await judge(test, true, test.deviceBf16Multiple);
-  for (const backend of backends()) {
+  for (const backend of on) {
     try {
       const outputs = await runOn(backend, 2, test);
       const rounds = backend.compute === "bf16" && backend.name.startsWith("cuda");

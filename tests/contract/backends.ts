@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every backend that this machine has. A new one is added here, and every contract case runs on it. */
 import type { Kernels } from "../../lib/ops/kernels.ts";
-import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";
+import { cudaKernels } from "../../lib/ops/native/cuda_kernels.ts";
+import { type NativeKernels, nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import { buildInfo, openLibrary } from "../../lib/native/library.ts";
-import { type Target, TARGETS } from "../../lib/native/context.ts";
+import { openTestDevice } from "../cuda_library.ts";
+import { type DeviceTarget, type Target, TARGETS } from "../../lib/native/context.ts";
 
 /** A way to run kernels. */
 export interface Backend {
@@ -20,15 +22,38 @@ export interface Backend {
 export function backends(): Backend[] {
   const targets = buildInfo(openLibrary()).machineTargets.filter((name): name is Target => name in TARGETS);
   return targets.flatMap((target) =>
-    (["f32", "bf16"] as const).map((compute): Backend => ({
-      name: `cpu ${target} ${compute}`,
-      compute,
-      open: (threads) => nativeKernels({ target, compute, threads }),
-      assertRan(k) {
-        if (!("info" in k)) throw new TypeError("expected native kernels");
-        const { ranTarget } = (k as ReturnType<typeof nativeKernels>).info();
-        if (ranTarget !== target) throw new Error(`ran on ${ranTarget}, expected ${target}`);
-      },
-    }))
+    bothProducts(
+      `cpu ${target}`,
+      target,
+      (compute, threads) => nativeKernels({ target, compute, threads }),
+    )
   );
+}
+
+/** The CUDA device, or the same kernels emulated by the CPU: what the name says. */
+export function deviceBackends(): Backend[] {
+  const { backend } = openTestDevice();
+  return bothProducts(
+    backend,
+    backend === "cuda" ? "cuda" : "cuda_emulated",
+    (compute, threads) => cudaKernels({ compute, host: { threads }, blockBytes: 1 << 20 }),
+  );
+}
+
+function bothProducts(
+  name: string,
+  target: Target | DeviceTarget,
+  open: (compute: "f32" | "bf16", threads: number) => NativeKernels,
+): Backend[] {
+  return (["f32", "bf16"] as const).map((compute): Backend => ({
+    name: `${name} ${compute}`,
+    compute,
+    open: (threads) => open(compute, threads),
+    assertRan(k) {
+      const { ranTarget } = (k as NativeKernels).info();
+      if (ranTarget !== target && ranTarget !== "auto") {
+        throw new Error(`ran on ${ranTarget}, expected ${target}`);
+      }
+    },
+  }));
 }

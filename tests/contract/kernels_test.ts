@@ -6,24 +6,10 @@ import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { assertSameBits } from "../compare.ts";
 import { assertAgreesEverywhere } from "./agreement.ts";
 import { backends } from "./backends.ts";
-import { attentionCases } from "./cases/attention.ts";
-import { elementwiseCases } from "./cases/elementwise.ts";
-import { linearCases } from "./cases/linear.ts";
-import { pairCases } from "./cases/pairs.ts";
-import { rowCases } from "./cases/rows.ts";
-import { sparseCases } from "./cases/sparse.ts";
+import { KERNEL_CASES } from "./cases/all.ts";
 import { createStage } from "./stage.ts";
 
-const CASES = [
-  ...linearCases,
-  ...elementwiseCases,
-  ...attentionCases,
-  ...sparseCases,
-  ...pairCases,
-  ...rowCases,
-];
-
-for (const test of CASES) {
+for (const test of KERNEL_CASES) {
   Deno.test({
     name: `${test.name} agrees with the oracle on every backend, whatever the threads`,
     fn: () => assertAgreesEverywhere(test),
@@ -38,8 +24,8 @@ Deno.test("every kernel has a contract case", async () => {
       return Reflect.get(kernels, name);
     },
   });
-  for (const test of CASES) await test.run(createStage(watched));
-  const allocation: (keyof Kernels)[] = ["floats", "arenaFloats"]; // tested below
+  for (const test of KERNEL_CASES) await test.run(createStage(watched));
+  const allocation: (keyof Kernels)[] = ["floats", "arenaFloats", "hostFloats", "modelFloats", "twin"]; // tested below
   const missing = Object.entries(referenceKernels())
     .filter(([name, member]) =>
       typeof member === "function" && !called.has(name) && !allocation.includes(name as keyof Kernels)
@@ -52,7 +38,10 @@ Deno.test("floats() are zeroed and arenaFloats() are of the backend's float type
   for (const backend of backends()) {
     using k = backend.open(1);
     assertSameBits("floats", k.floats(5), new Float32Array(5));
+    assertSameBits("modelFloats", k.read(k.modelFloats(5, "activations")), new Float32Array(5));
     assert.equal(k.arenaFloats(7).length, 7);
+    assert.equal(k.hostFloats(7).length, 7);
+    assert.equal(k.twin(), k.twin());
     assert.equal(k.arenaFloats(0).length, 0);
     assert.equal(k.arenaFloats(1).BYTES_PER_ELEMENT, k.floats(1).BYTES_PER_ELEMENT);
   }

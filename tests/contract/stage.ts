@@ -16,7 +16,11 @@ export interface Stage {
   values(values: ArrayLike<number>): Floats;
   /** Room for results: filled with a sentinel, and guarded. */
   output(count: number): Floats;
-  /** Like {@linkcode Stage.output}. */
+  /** Like the three above, in the host's memory, where rows live. */
+  hostNormal(name: string, count: number, std?: number): Floats;
+  hostValues(values: ArrayLike<number>): Floats;
+  hostOutput(count: number): Floats;
+  /** Like {@linkcode Stage.output}, in the host's memory. */
   intOutput(count: number): Int32Array;
   /** A weight of normal values as stored in `dtype`; with a gradient of normal values when trained. */
   weight(
@@ -59,17 +63,26 @@ export function createStage(
 ): Stage {
   const guardedArrays: (Floats | Int32Array)[] = [];
   const guard = <A extends Floats | Int32Array>(all: A, count: number): A => {
-    guardedArrays.push(all.fill(SENTINEL) as A);
+    guardedArrays.push(all);
     return all.subarray(GUARD, GUARD + count) as A;
   };
-  const output = (count: number): Floats =>
-    guard(
-      k.float === "f64" ? new Float64Array(count + 2 * GUARD) : new Float32Array(count + 2 * GUARD),
-      count,
-    );
+  // Where the model works: on a device, out of reach.
+  const output = (count: number): Floats => {
+    const all = k.modelFloats(count + 2 * GUARD, "activations");
+    k.copy(all, k.floats(all.length).fill(SENTINEL));
+    return guard(all, count);
+  };
+  const hostOutput = (count: number): Floats => guard(k.floats(count + 2 * GUARD).fill(SENTINEL), count);
+  const hostValues = (data: ArrayLike<number>): Floats => {
+    const array = hostOutput(data.length);
+    array.set(data);
+    return array;
+  };
   const values = (data: ArrayLike<number>): Floats => {
     const array = output(data.length);
-    array.set(data);
+    const from = k.floats(data.length);
+    from.set(data);
+    k.copy(array, from);
     return array;
   };
   const drawn = (name: string, count: number, std: number): Float32Array => {
@@ -81,7 +94,7 @@ export function createStage(
   const normal = (name: string, count: number, std = 1) => values(drawn(name, count, std));
   const rowMatrixOf = (data: ArrayLike<number>, rows: number, cols: number): RowMatrix => {
     const matrix = k.rowMatrix(rows, cols);
-    k.rowMatrixWrite(matrix, values(data), 0);
+    k.rowMatrixWrite(matrix, hostValues(data), 0);
     return matrix;
   };
   return {
@@ -89,7 +102,10 @@ export function createStage(
     normal,
     values,
     output,
-    intOutput: (count) => guard(new Int32Array(count + 2 * GUARD), count),
+    hostNormal: (name, count, std = 1) => hostValues(drawn(name, count, std)),
+    hostValues,
+    hostOutput,
+    intOutput: (count) => guard(new Int32Array(count + 2 * GUARD).fill(SENTINEL), count),
     weight: (name, rows, cols, dtype, { trained = false } = {}) => ({
       name,
       dtype,
@@ -102,7 +118,8 @@ export function createStage(
     rowMatrix: (name, rows, cols) => rowMatrixOf(drawn(name, rows * cols, 1), rows, cols),
     rowMatrixOf,
     assertGuards() {
-      for (const all of guardedArrays) {
+      for (const array of guardedArrays) {
+        const all = array instanceof Int32Array ? array : k.read(array);
         const sentinel = all instanceof Int32Array ? Math.trunc(SENTINEL) : SENTINEL;
         const around = [...all.subarray(0, GUARD), ...all.subarray(all.length - GUARD)];
         assert.ok(around.every((x) => x === sentinel), `wrote around an array of ${all.length - 2 * GUARD}`);

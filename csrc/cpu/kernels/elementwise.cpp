@@ -22,6 +22,13 @@ void add_arrays(meft_ctx &lane, float *y, const float *x, int64_t count) {
     });
 }
 
+void scale_array(meft_ctx &lane, float *x, int64_t count, float factor) {
+    lane.ran_target = kTarget;
+    parallel_chunks(lane, count, kChunk, [=](int64_t begin, int64_t end, int32_t) {
+        for (int64_t i = begin; i < end; ++i) x[i] *= factor;
+    });
+}
+
 // Each chunk in f64, chunks in index order: the same bits for any number of threads.
 double sum_squares(meft_ctx &lane, const float *x, int64_t count) {
     lane.ran_target = kTarget;
@@ -46,7 +53,7 @@ double sum_squares(meft_ctx &lane, const float *x, int64_t count) {
 }  // namespace
 
 extern const elementwise_kernels elementwise_table;
-const elementwise_kernels elementwise_table = {add_arrays, sum_squares};
+const elementwise_kernels elementwise_table = {add_arrays, scale_array, sum_squares};
 
 }  // namespace MEFT_TARGET_NS
 }  // namespace meft

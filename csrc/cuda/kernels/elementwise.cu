@@ -20,6 +20,15 @@ void add_arrays(meft_ctx &lane, float *y, const float *x, int64_t count) {
     });
 }
 
+__global__ void scale_kernel(float *x, int64_t count, float factor) { MEFT_FOR_EACH(i, count) x[i] *= factor; }
+
+void scale_array(meft_ctx &lane, float *x, int64_t count, float factor) {
+    if (count == 0) return;
+    on_device(lane, [&](Operands &on) {
+        MEFT_LAUNCH(scale_kernel, grid_of(count), kThreads, 0, on.stream, on.inout(x, count), count, factor);
+    });
+}
+
 // partial[b] = sum of squares of chunk b, in f64.
 __global__ void square_chunks_kernel(double *partial, const float *x, int64_t count) {
     __shared__ double parts[32];
@@ -55,7 +64,7 @@ double sum_squares(meft_ctx &lane, const float *x, int64_t count) {
 }  // namespace
 
 extern const elementwise_kernels elementwise_table;
-const elementwise_kernels elementwise_table = {add_arrays, sum_squares};
+const elementwise_kernels elementwise_table = {add_arrays, scale_array, sum_squares};
 
 }  // namespace cuda
 }  // namespace meft

@@ -7,7 +7,7 @@ import * as constants from "../../native/symbols.ts";
 import type { RowMatrix } from "../../tensor/tensor.ts";
 import type { AdamMode, AdamwStep, Awaitable, Kernels, RowMoments } from "../kernels.ts";
 import { f32, planes, room } from "./arguments.ts";
-import type { Lanes } from "./lanes.ts";
+import { laneOf, type Lanes } from "./lanes.ts";
 
 /** Members of {@linkcode Kernels} that this file gives. */
 export type AdamwKernels = Pick<Kernels, "adamwDense" | "adamwRows" | "adamwRowsCatchUp">;
@@ -19,12 +19,13 @@ const MODES = {
 } as const;
 
 /** See `meft_adamw_*`. */
-export function adamwKernels({ model, host, times }: Lanes): AdamwKernels {
+export function adamwKernels(lanes: Lanes): AdamwKernels {
+  const { host, times } = lanes;
   return {
     adamwDense(w, m, v, grad, step): void {
       const count = w.length;
       calls.adamwDense(
-        model,
+        laneOf(lanes, w),
         f32("w", w, count),
         f32("m", m, count),
         f32("v", v, count),

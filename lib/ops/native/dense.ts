@@ -4,7 +4,7 @@ import * as calls from "../../native/calls.ts";
 import { writeDropoutParams } from "../../native/structs.ts";
 import type { Kernels } from "../kernels.ts";
 import { f32, f32OrNull } from "./arguments.ts";
-import type { Lanes } from "./lanes.ts";
+import { laneOf, type Lanes } from "./lanes.ts";
 import { nativeVector } from "./weights.ts";
 
 /** Members of {@linkcode Kernels} that this file gives. */
@@ -18,6 +18,7 @@ export type DenseKernels = Pick<
   | "reluForward"
   | "reluBackward"
   | "add"
+  | "scale"
   | "sumSquares"
   | "randomNormal"
   | "dropout"
@@ -77,8 +78,9 @@ function normKernels(
 }
 
 function elementwiseKernels(
-  { model }: Lanes,
+  lanes: Lanes,
 ): Omit<DenseKernels, "rmsNormForward" | "rmsNormBackward" | "ropeApply"> {
+  const { model } = lanes;
   const total = new Float64Array(1);
   return {
     swigluForward(y, gate, up): void {
@@ -109,16 +111,20 @@ function elementwiseKernels(
     },
 
     add(y, x): void {
-      calls.add(model, f32("y", y, y.length), f32("x", x, y.length), y.length);
+      calls.add(laneOf(lanes, y), f32("y", y, y.length), f32("x", x, y.length), y.length);
+    },
+
+    scale(x, factor): void {
+      calls.scale(laneOf(lanes, x), f32("x", x, x.length), x.length, factor);
     },
 
     sumSquares(x): number {
-      calls.sumSquares(model, total, f32("x", x, x.length), x.length);
+      calls.sumSquares(laneOf(lanes, x), total, f32("x", x, x.length), x.length);
       return total[0] as number;
     },
 
     randomNormal(out, seed, stream, std): void {
-      calls.randomNormal(model, f32("out", out, out.length), out.length, seed, stream, std);
+      calls.randomNormal(laneOf(lanes, out), f32("out", out, out.length), out.length, seed, stream, std);
     },
 
     dropout(y, x, mask, accumulate): void {

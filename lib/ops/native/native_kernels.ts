@@ -12,8 +12,10 @@ import type { Kernels, OwnMemory } from "../kernels.ts";
 import { adamwKernels } from "./adamw.ts";
 import { attentionKernels } from "./attention.ts";
 import { denseKernels } from "./dense.ts";
+import type { Lanes } from "./lanes.ts";
 import { linearKernels } from "./linear.ts";
 import { pairKernels } from "./pairs.ts";
+import { hostMemory } from "./memory.ts";
 import { rowKernels } from "./rows.ts";
 import { sparseKernels } from "./sparse.ts";
 import { branchKernels } from "./sparse_branch.ts";
@@ -30,7 +32,7 @@ export interface NativeKernelOptions extends ContextOptions {
 
 /** Kernels that own native contexts. */
 export interface NativeKernels extends Kernels, Disposable {
-  readonly backend: "cpu";
+  readonly backend: "cpu" | "cuda";
   /** The model's lane: target, threads, workspace. */
   info(): ContextInfo;
 }
@@ -46,9 +48,11 @@ export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels 
   const inline = owned.use(new Lane(options));
   const host = options.async ? owned.use(new Lane(options, true)) : inline;
   const compute = chooseCompute(options.compute ?? "auto", inline.context.info());
-  const lanes = {
+  const lanes: Lanes = {
     model: inline.context,
     host,
+    inline: inline.context,
+    onDevice: () => false,
     compute: compute === "bf16" ? MEFT_BF16 : MEFT_F32,
     times: createHostTimes(),
   };
@@ -70,6 +74,8 @@ export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels 
     hostTimes: lanes.times,
     ...ownMemory(ledger),
     twin: () => twin ??= { ...first, ...ownMemory(ledger) },
+    device: null,
+    ...hostMemory,
     ...rowKernels(lanes),
     ...linearKernels(lanes),
     ...denseKernels(lanes),

@@ -10,7 +10,7 @@ import type { Lanes } from "./lanes.ts";
 export type RowKernels = Pick<Kernels, "floats" | "rowMatrix" | "rowMatrixWrite" | "rowMatrixRead">;
 
 /** See `meft_planes_*`. */
-export function rowKernels({ model }: Lanes): RowKernels {
+export function rowKernels({ inline }: Lanes): RowKernels {
   return {
     floats(count): Float32Array {
       return new Float32Array(count);
@@ -23,13 +23,13 @@ export function rowKernels({ model }: Lanes): RowKernels {
     rowMatrixWrite(matrix, values, firstRow): void {
       const [begin, end] = range(matrix, values, firstRow);
       const [hi, lo] = [matrix.hi.subarray(begin, end), matrix.lo.subarray(begin, end)];
-      calls.planesSplit(model, hi, lo, f32("values", values, end - begin), end - begin);
+      calls.planesSplit(inline, hi, lo, f32("values", values, end - begin), end - begin);
     },
 
     rowMatrixRead(out, matrix, firstRow): void {
       const [begin, end] = range(matrix, out, firstRow);
       const [hi, lo] = [matrix.hi.subarray(begin, end), matrix.lo.subarray(begin, end)];
-      calls.planesJoin(model, f32("out", out, end - begin), hi, lo, end - begin);
+      calls.planesJoin(inline, f32("out", out, end - begin), hi, lo, end - begin);
     },
   };
 }

@@ -69,7 +69,7 @@ function forwardKernels({ host, compute }: Lanes): Pick<SparseKernels, "sparseRo
 }
 
 function backwardKernels(
-  { model, host, compute }: Lanes,
+  { inline, host, compute }: Lanes,
 ): Pick<SparseKernels, "sparseTouch" | "sparseBackward"> {
   return {
     sparseTouch(gradients, neurons, pairCount): void {
@@ -77,7 +77,7 @@ function backwardKernels(
       const rowCount = BigInt64Array.of(BigInt(gradients.rowCount));
       room("neurons", neurons, pairCount);
       calls.sparseTouch(
-        model,
+        inline,
         slots,
         room("rows", rows, slots.length),
         rowCount,

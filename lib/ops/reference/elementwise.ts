@@ -14,6 +14,7 @@ type ElementwiseKernels = Pick<
   | "reluForward"
   | "reluBackward"
   | "add"
+  | "scale"
   | "sumSquares"
 >;
 
@@ -92,6 +93,10 @@ export const elementwiseKernels: ElementwiseKernels = {
 
   add(y, x) {
     x.forEach((value, i) => y[i] = at(y, i) + value);
+  },
+
+  scale(x, factor) {
+    x.forEach((value, i) => x[i] = value * factor);
   },
 
   sumSquares(x) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Contract cases of attention and cross-entropy. */
 import type { AttentionShape } from "../../../lib/ops/kernels.ts";
+import type { Floats } from "../../../lib/tensor/tensor.ts";
 import { absolute, type KernelCase, type Outputs } from "../kernel_case.ts";
 import type { Stage } from "../stage.ts";
 
@@ -65,11 +66,11 @@ function forward(stage: Stage, test: AttentionCase): Outputs {
   const { queries, q, k, v, spans } = inputs(stage, test);
   const [o, lse] = [stage.output(queries), stage.output(test.shape.queryRows * test.shape.heads)];
   stage.k.attentionForward(o, lse, q, k, v, spans(test.spans), test.shape);
-  return { o, lse: onlyCovered(lse as Float64Array, test) };
+  return { o, lse: onlyCovered(stage.k.read(lse), test) };
 }
 
 /** lse of rows in a span: that of other rows says nothing. */
-function onlyCovered(lse: Float64Array, { shape, spans }: AttentionCase): Float64Array {
+function onlyCovered(lse: Floats, { shape, spans }: AttentionCase): Float64Array {
   const covered = new Set<number>();
   for (let s = 0; s < spans.length; s += 4) {
     for (let row = spans[s] as number; row < (spans[s + 1] as number); row++) covered.add(row);

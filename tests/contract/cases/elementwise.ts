@@ -150,6 +150,23 @@ function perCount(count: number): KernelCase[] {
       magnitudes: outputMagnitudes,
     },
     {
+      name: `scale() of ${count} elements`,
+      run(stage) {
+        const x = stage.normal("x", count);
+        stage.k.scale(x, -0.5);
+        return { x };
+      },
+    },
+    {
+      name: `copy(), zero() and read() of ${count} elements`,
+      run(stage) {
+        const [x, copied, zeros] = [stage.normal("x", count), stage.output(count), stage.normal("z", count)];
+        stage.k.copy(copied, x);
+        stage.k.zero(zeros);
+        return { copied, zeros, read: stage.k.read(x) };
+      },
+    },
+    {
       name: `sumSquares() of ${count} elements`,
       run: (stage) => ({ sum: number(stage.k.sumSquares(stage.normal("x", count))) }),
       // Squares of f32 are exact in f64: only the order of an f64 sum differs.

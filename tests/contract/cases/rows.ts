@@ -9,7 +9,7 @@ const STEPS = 9;
 
 /** Hyper-parameters that f32 holds exactly, so that every backend means the same numbers. */
 function hyper(stage: Stage, step: number, lr: (step: number) => number): AdamwStep {
-  const lrHistory = stage.values(Array.from({ length: step }, (_, i) => Math.fround(lr(i + 1))));
+  const lrHistory = stage.hostValues(Array.from({ length: step }, (_, i) => Math.fround(lr(i + 1))));
   const [beta1, beta2, eps, weightDecay] = [0.9, 0.999, 1e-8, 0.0625].map(Math.fround) as [
     number,
     number,
@@ -23,8 +23,7 @@ const decaying = (step: number) => 0.05 / step;
 
 function dense(stage: Stage, count: number, step: number): Outputs {
   const [w, m] = [stage.normal("w", count), stage.normal("m", count, 0.1)];
-  const v = stage.normal("v", count, 0.1);
-  v.forEach((x, i) => v[i] = x * x);
+  const v = stage.values(stage.k.read(stage.normal("v", count, 0.1)).map((x) => x * x));
   stage.k.adamwDense(w, m, v, stage.normal("grad", count), hyper(stage, step, decaying));
   return { w, m, v };
 }
@@ -52,13 +51,13 @@ async function rows(stage: Stage, cols: number, mode: AdamMode, flush: boolean):
   const { k } = stage;
   const matrix = stage.rowMatrix("w", ROWS, cols);
   const moments: RowMoments = {
-    m: stage.values(new Float64Array(ROWS * cols)),
-    v: stage.values(new Float64Array(ROWS * cols)),
+    m: stage.hostValues(new Float64Array(ROWS * cols)),
+    v: stage.hostValues(new Float64Array(ROWS * cols)),
     lastStep: stage.intOutput(ROWS).fill(0),
   };
   for (let step = 1; step <= STEPS; step++) {
     const mine = Int32Array.from(touched(step));
-    const grad = stage.normal(`grad ${step}`, mine.length * cols);
+    const grad = stage.hostNormal(`grad ${step}`, mine.length * cols);
     await k.adamwRows(matrix, moments, grad, mine, mine.length, mode, hyper(stage, step, decaying));
   }
   if (flush) {
@@ -68,7 +67,7 @@ async function rows(stage: Stage, cols: number, mode: AdamMode, flush: boolean):
       await k.adamwRowsCatchUp(matrix, moments, Int32Array.from(blocks), 3, true, upTo);
     }
   }
-  const w = stage.output(ROWS * cols);
+  const w = stage.hostOutput(ROWS * cols);
   k.rowMatrixRead(w, matrix, 0);
   return {
     w,
@@ -101,8 +100,8 @@ function rowsMagnitudes(stage: Stage, cols: number): Outputs {
 function planes(stage: Stage, rowCount: number, cols: number): Outputs {
   const matrix = stage.rowMatrix("w", rowCount, cols);
   const middle = Math.floor(rowCount / 2);
-  if (rowCount > 0) stage.k.rowMatrixWrite(matrix, stage.normal("row", cols), middle);
-  const [all, one] = [stage.output(rowCount * cols), stage.output(rowCount > 0 ? cols : 0)];
+  if (rowCount > 0) stage.k.rowMatrixWrite(matrix, stage.hostNormal("row", cols), middle);
+  const [all, one] = [stage.hostOutput(rowCount * cols), stage.hostOutput(rowCount > 0 ? cols : 0)];
   stage.k.rowMatrixRead(all, matrix, 0);
   if (rowCount > 0) stage.k.rowMatrixRead(one, matrix, middle);
   return { all, one };

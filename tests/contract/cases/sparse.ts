@@ -82,23 +82,20 @@ const CASES: readonly SparseCase[] = [
 export function sparseInputs(stage: Stage, test: SparseCase) {
   const { tokens, hidden, neurons, experts } = test.shape;
   const whole = (name: string, count: number, range: number): Floats => {
-    const values = stage.normal(name, count, range);
-    return values.map((x) => Math.max(-range, Math.min(range, Math.round(x)))) as Floats;
+    const values = stage.k.read(stage.normal(name, count, range));
+    return stage.values(values.map((x) => Math.max(-range, Math.min(range, Math.round(x)))));
   };
   const draw = (name: string, count: number) => test.ties ? whole(name, count, 1) : stage.normal(name, count);
-  const h = draw("h", tokens * hidden);
-  const gateWeight = draw("gateWeight", experts * hidden);
-  if (test.oneExpert) {
-    h.forEach((x, i) => h[i] = Math.abs(x));
-    gateWeight.forEach((x, i) =>
-      gateWeight[i] = i >= (experts - 1) * hidden ? 1 + Math.abs(x) : -Math.abs(x)
-    );
-  }
+  const changed = (values: Floats, change: (x: number, i: number) => number): Floats =>
+    test.oneExpert ? stage.values(stage.k.read(values).map(change)) : values;
   return {
-    h,
-    gateWeight,
-    keys: draw("keys", neurons * hidden),
-    values: draw("values", neurons * hidden),
+    h: changed(draw("h", tokens * hidden), Math.abs),
+    gateWeight: changed(
+      draw("gateWeight", experts * hidden),
+      (x, i) => i >= (experts - 1) * hidden ? 1 + Math.abs(x) : -Math.abs(x),
+    ),
+    keys: stage.k.read(draw("keys", neurons * hidden)),
+    values: stage.k.read(draw("values", neurons * hidden)),
     dy: stage.normal("dy", tokens * hidden),
     dh: stage.normal("dh", tokens * hidden),
     dgateWeight: stage.normal("dgateWeight", experts * hidden),

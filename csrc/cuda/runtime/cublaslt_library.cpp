@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Finds cuBLASLt: in the folder MEFT_CUDA_LIBS names, in a process that has it already (a PyTorch, say), where the
+// loader looks, in a toolkit, and in the nvidia-* wheels of a Python environment.
+#include "cuda/runtime/cublaslt_library.h"
+
+#include <dlfcn.h>
+#include <glob.h>
+
+#include <cstdlib>
+#include <vector>
+
+#if __has_include(<cublasLt.h>)
+#include <cublasLt.h>
+static_assert(sizeof(meft::cuda::LtAlgorithm) == sizeof(cublasLtMatmulAlgo_t), "cublasLtMatmulAlgo_t");
+static_assert(sizeof(meft::cuda::LtHeuristic) == sizeof(cublasLtMatmulHeuristicResult_t), "heuristic result");
+static_assert(meft::cuda::kLtF32 == CUDA_R_32F && meft::cuda::kLtBf16 == CUDA_R_16BF, "types");
+static_assert(meft::cuda::kLtCompute32F == CUBLAS_COMPUTE_32F, "compute type");
+static_assert(meft::cuda::kLtAsStored == CUBLAS_OP_N && meft::cuda::kLtTransposed == CUBLAS_OP_T, "operations");
+static_assert(meft::cuda::kLtDescTransA == CUBLASLT_MATMUL_DESC_TRANSA, "TRANSA");
+static_assert(meft::cuda::kLtDescTransB == CUBLASLT_MATMUL_DESC_TRANSB, "TRANSB");
+static_assert(meft::cuda::kLtPreferWorkspaceBytes == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, "workspace");
+static_assert(meft::cuda::kLtPreferReduction == CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, "reduction");
+static_assert(meft::cuda::kLtPreferAlignA == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, "alignment of a");
+static_assert(meft::cuda::kLtPreferAlignD == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, "alignment of d");
+#endif
+
+namespace meft {
+namespace cuda {
+
+namespace {
+
+const char *const kNames[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"};
+
+std::vector<std::string> folders() {
+    std::vector<std::string> found;
+    const char *named = std::getenv("MEFT_CUDA_LIBS");
+    if (named != nullptr && named[0] != '\0') found.push_back(std::string(named) + "/");
+    found.push_back("");
+    found.push_back("/usr/local/cuda/lib64/");
+    for (const char *variable : {"VIRTUAL_ENV", "CONDA_PREFIX"}) {
+        const char *root = std::getenv(variable);
+        if (root == nullptr) continue;
+        for (const char *package : {"cu13", "cublas"}) {
+            const std::string pattern = std::string(root) + "/lib/python3*/site-packages/nvidia/" + package + "/lib/";
+            glob_t matches;
+            if (glob(pattern.c_str(), 0, nullptr, &matches) == 0) {
+                for (size_t i = 0; i < matches.gl_pathc; ++i) found.push_back(matches.gl_pathv[i]);
+                globfree(&matches);
+            }
+        }
+    }
+    return found;
+}
+
+struct Library {
+    LtFunctions functions{};
+    bool complete = false;
+    std::string missing;
+};
+
+template <class F>
+bool find(void *library, F &function, const char *name) {
+    function = reinterpret_cast<F>(dlsym(library, name));
+    return function != nullptr;
+}
+
+bool find_all(void *library, LtFunctions &f) {
+    return find(library, f.create, "cublasLtCreate") && find(library, f.destroy, "cublasLtDestroy") &&
+           find(library, f.version, "cublasLtGetVersion") && find(library, f.status_text, "cublasLtGetStatusString") &&
+           find(library, f.desc_create, "cublasLtMatmulDescCreate") &&
+           find(library, f.desc_destroy, "cublasLtMatmulDescDestroy") &&
+           find(library, f.desc_set, "cublasLtMatmulDescSetAttribute") &&
+           find(library, f.layout_create, "cublasLtMatrixLayoutCreate") &&
+           find(library, f.layout_destroy, "cublasLtMatrixLayoutDestroy") &&
+           find(library, f.preference_create, "cublasLtMatmulPreferenceCreate") &&
+           find(library, f.preference_destroy, "cublasLtMatmulPreferenceDestroy") &&
+           find(library, f.preference_set, "cublasLtMatmulPreferenceSetAttribute") &&
+           find(library, f.heuristic, "cublasLtMatmulAlgoGetHeuristic") && find(library, f.matmul, "cublasLtMatmul");
+}
+
+const Library *open_library() {
+    Library *library = new Library();
+    for (const std::string &folder : folders()) {
+        for (const char *name : kNames) {
+            void *handle = dlopen((folder + name).c_str(), RTLD_NOW | RTLD_LOCAL);
+            if (handle == nullptr) {
+                const char *reason = dlerror();
+                if (library->missing.empty() && reason != nullptr) library->missing = reason;
+                continue;
+            }
+            library->complete = find_all(handle, library->functions);
+            if (library->complete) return library;
+            library->missing = folder + name + " lacks a function";
+            dlclose(handle);
+        }
+    }
+    return library;
+}
+
+const Library &library() {
+    static const Library *const opened = open_library();
+    return *opened;
+}
+
+}  // namespace
+
+const LtFunctions *cublaslt() { return library().complete ? &library().functions : nullptr; }
+const std::string &cublaslt_missing() { return library().missing; }
+
+}  // namespace cuda
+}  // namespace meft

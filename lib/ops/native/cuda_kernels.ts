@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The kernel table over libmeft_cuda: the model's work on a device; rows of adapters, and everything in the host's memory,
+ * on the CPU by libmeft.
+ */
+import { Arena } from "../../native/arena.ts";
+import { type ContextOptions, NativeContext } from "../../native/context.ts";
+import { DeviceMemory } from "../../native/device_memory.ts";
+import { Lane } from "../../native/lane.ts";
+import { createLedger, type Ledger } from "../../native/ledger.ts";
+import { MEFT_BF16, MEFT_F32 } from "../../native/symbols.ts";
+import { createJobQueue } from "../../core/job_queue.ts";
+import { createHostTimes } from "../host_times.ts";
+import type { Kernels, OwnMemory } from "../kernels.ts";
+import { adamwKernels } from "./adamw.ts";
+import { attentionKernels } from "./attention.ts";
+import { denseKernels } from "./dense.ts";
+import { hostBranch } from "./host_branch.ts";
+import { pairKernels } from "./pairs.ts";
+import { branchKernels } from "./sparse_branch.ts";
+import type { Lanes } from "./lanes.ts";
+import { linearKernels } from "./linear.ts";
+import { copyingLink, deviceMemory } from "./memory.ts";
+import type { NativeKernels } from "./native_kernels.ts";
+import { rowKernels } from "./rows.ts";
+import { sparseKernels } from "./sparse.ts";
+
+/** Choices of {@linkcode cudaKernels}. */
+export interface CudaKernelOptions {
+  /** Of the CPU lanes. */
+  readonly host?: ContextOptions | undefined;
+  /** Type of matrix products; `auto` (the default) is bf16. */
+  readonly compute?: "f32" | "bf16" | "auto" | undefined;
+  /** Of the host's memory; a new ledger when absent. The device's is kept by the library. */
+  readonly ledger?: Ledger | undefined;
+  /** Bytes of a block of activations on the device. */
+  readonly blockBytes?: number | undefined;
+}
+
+/** Kernels with a device. */
+export interface CudaKernels extends NativeKernels {
+  readonly backend: "cuda";
+  readonly device: DeviceMemory;
+}
+
+/**
+ * All kernels with the model on the CUDA device. Use with `using`: disposing them gives all device memory back.
+ *
+ * @throws {NativeError} When there is no device, saying which of driver and device is missing
+ * @throws {Error} When the library is missing, saying what to do
+ */
+export function cudaKernels(options: CudaKernelOptions = {}): CudaKernels {
+  const ledger = options.ledger ?? createLedger();
+  const owned = new DisposableStack();
+  const model = owned.use(new NativeContext("cuda"));
+  const device = owned.use(new DeviceMemory(model));
+  const inline = owned.use(new Lane(options.host ?? {}));
+  const ownMemory = (): OwnMemory => {
+    const allocate = (bytes: number): ArrayBuffer => device.reserve(bytes, "activations");
+    const [arena, hostArena] = [new Arena(createLedger(), options.blockBytes, allocate), new Arena(ledger)];
+    return {
+      arena,
+      arenaFloats: (count) => arena.f32(count),
+      hostArena,
+      hostFloats: (count) => hostArena.f32(count),
+      link: copyingLink(device),
+    };
+  };
+  const compute = options.compute === "f32" ? "f32" : "bf16";
+  const lanes: Lanes = {
+    model,
+    host: inline,
+    inline: inline.context,
+    onDevice: (array) => device.holds(array),
+    compute: compute === "bf16" ? MEFT_BF16 : MEFT_F32,
+    times: createHostTimes(),
+  };
+  const rows = { ...lanes, compute: hostCompute(compute, inline.context) };
+  let twin: Kernels | null = null;
+  const first: CudaKernels = {
+    backend: "cuda",
+    float: "f32",
+    compute,
+    ledger,
+    hostJobs: createJobQueue(),
+    hostTimes: lanes.times,
+    ...ownMemory(),
+    twin: () => twin ??= { ...first, ...ownMemory() },
+    device,
+    ...deviceMemory(device),
+    ...rowKernels(lanes),
+    ...linearKernels(lanes),
+    ...denseKernels(lanes),
+    ...attentionKernels(lanes),
+    ...hostBranch({ ...sparseKernels(rows), ...branchKernels(rows) }, device),
+    ...pairKernels(lanes),
+    ...adamwKernels(lanes),
+    info: () => model.info(),
+    [Symbol.dispose]: () => owned.dispose(),
+  };
+  return first;
+}
+
+/** bf16 on the host too where its cores multiply it. */
+function hostCompute(compute: "f32" | "bf16", cpu: NativeContext): number {
+  return compute === "bf16" && cpu.info().target === "avx512_bf16" ? MEFT_BF16 : MEFT_F32;
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Every case of the kernel contract. */
+import type { KernelCase } from "../kernel_case.ts";
+import { attentionCases } from "./attention.ts";
+import { elementwiseCases } from "./elementwise.ts";
+import { linearCases } from "./linear.ts";
+import { pairCases } from "./pairs.ts";
+import { rowCases } from "./rows.ts";
+import { sparseCases } from "./sparse.ts";
+
+export const KERNEL_CASES: readonly KernelCase[] = [
+  ...linearCases,
+  ...elementwiseCases,
+  ...attentionCases,
+  ...sparseCases,
+  ...pairCases,
+  ...rowCases,
+];
