@@ -6,10 +6,10 @@
 import { backwardTimes, forwardTimes, type LayerCosts, type PassTimes } from "./lane_schedule.ts";
 
 /** Where the adapter's arithmetic is done; its rows always live in host memory. */
-export type Placement = "host" | "device";
+export type PlacementName = "host" | "device";
 
 /** Rates of a machine, measured at the start of a run. */
-export interface MachineRates {
+export interface LaneRates {
   /** Copies from the device to the host, and back. */
   readonly downBytesPerSecond: number;
   readonly upBytesPerSecond: number;
@@ -57,7 +57,7 @@ export type LaneName = "model" | "down" | "host" | "up";
 
 /** One way to run a step, and what it will take. */
 export interface StepPrediction {
-  readonly placement: Placement;
+  readonly placement: PlacementName;
   readonly halves: 1 | 2;
   readonly stepMs: number;
   /** Milliseconds that each lane works. */
@@ -74,7 +74,7 @@ export function uniformUnion({ neurons, tokens, topK }: StepSizes): number {
 }
 
 /** Seconds of the model's lane in one layer of a micro-batch, forward: products, and causal attention inside sequences. */
-function modelSeconds(sizes: StepSizes, rates: MachineRates): { attention: number; feedForward: number } {
+function modelSeconds(sizes: StepSizes, rates: LaneRates): { attention: number; feedForward: number } {
   const { tokens, hidden, queryColumns, keyColumns, feedForward, sequenceTokens } = sizes;
   const projections = 4 * tokens * hidden * (queryColumns + keyColumns);
   const inner = 2 * tokens * sequenceTokens * queryColumns;
@@ -86,7 +86,7 @@ function modelSeconds(sizes: StepSizes, rates: MachineRates): { attention: numbe
 }
 
 /** Backward of a frozen product is one product; attention's inner part takes 2.5 times its forward. */
-function modelBackwardSeconds(sizes: StepSizes, rates: MachineRates) {
+function modelBackwardSeconds(sizes: StepSizes, rates: LaneRates) {
   const { attention, feedForward } = modelSeconds(sizes, rates);
   const inner = 2 * sizes.tokens * sizes.sequenceTokens * sizes.queryColumns / rates.modelFlopsPerSecond;
   // Run again are all products but those of `down`.
@@ -104,7 +104,7 @@ function passCosts(
   model: { readonly attention: number; readonly feedForward: number; readonly recompute?: number },
   bytes: LayerBytes,
   hostSeconds: number,
-  rates: MachineRates,
+  rates: LaneRates,
 ): LayerCosts {
   return {
     attention: model.attention,
@@ -125,7 +125,7 @@ interface PlacementCosts {
 }
 
 /** Activations travel: h and dy down, y and dh up; the host does all of the adapter. */
-function hostCosts(sizes: StepSizes, rates: MachineRates): PlacementCosts {
+function hostCosts(sizes: StepSizes, rates: LaneRates): PlacementCosts {
   const { tokens, hidden, experts, neurons, activeExperts, topK } = sizes;
   const activation = tokens * hidden * sizes.activationBytes;
   const way = { down: activation, up: activation };
@@ -152,7 +152,7 @@ function hostCosts(sizes: StepSizes, rates: MachineRates): PlacementCosts {
  * Rows travel: h down for routing and scores, keys and values of the rows that fire up, their gradients down; the model's
  * lane multiplies densely by those rows. With a cache, rows and gradients of a step travel once for all micro-batches.
  */
-function deviceCosts(sizes: StepSizes, rates: MachineRates): PlacementCosts {
+function deviceCosts(sizes: StepSizes, rates: LaneRates): PlacementCosts {
   const { tokens, hidden, experts, neurons, activeExperts, micros } = sizes;
   const active = sizes.activeRows ?? uniformUnion(sizes);
   const ofStep = sizes.activeRows ??
@@ -189,10 +189,10 @@ function deviceCosts(sizes: StepSizes, rates: MachineRates): PlacementCosts {
 }
 
 function predictOne(
-  placement: Placement,
+  placement: PlacementName,
   halves: 1 | 2,
   sizes: StepSizes,
-  rates: MachineRates,
+  rates: LaneRates,
 ): StepPrediction {
   const costs = (placement === "host" ? hostCosts : deviceCosts)(sizes, rates);
   const passes: readonly PassTimes[] = [
@@ -225,7 +225,7 @@ export function busiest(busyMs: Readonly<Record<LaneName, number>>): LaneName {
 }
 
 /** Both placements, each whole and in halves: the quickest first. */
-export function predictSteps(sizes: StepSizes, rates: MachineRates): StepPrediction[] {
+export function predictSteps(sizes: StepSizes, rates: LaneRates): StepPrediction[] {
   const all = (["host", "device"] as const).flatMap((placement) =>
     ([1, 2] as const).map((halves) => predictOne(placement, halves, sizes, rates))
   );
@@ -239,8 +239,8 @@ export function predictSteps(sizes: StepSizes, rates: MachineRates): StepPredict
  */
 export function choosePlacement(
   sizes: StepSizes,
-  rates: MachineRates,
-  wanted: { readonly placement?: Placement | undefined; readonly halves?: 1 | 2 | undefined } = {},
+  rates: LaneRates,
+  wanted: { readonly placement?: PlacementName | undefined; readonly halves?: 1 | 2 | undefined } = {},
 ): StepPrediction {
   const open = predictSteps(sizes, rates).filter(({ placement, halves }) =>
     (wanted.placement ?? placement) === placement && (wanted.halves ?? halves) === halves

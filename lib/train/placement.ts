@@ -5,8 +5,8 @@ import type { SparseSettings } from "../adapters/sparse_config.ts";
 import type { Model } from "../models/model.ts";
 import {
   choosePlacement,
-  type MachineRates,
-  type Placement,
+  type LaneRates,
+  type PlacementName,
   predictSteps,
   type StepPrediction,
   type StepSizes,
@@ -15,18 +15,18 @@ import {
 /** What may be asked for. */
 export interface PlacementChoice {
   /** `auto` is what the cost model predicts to be quicker; `host` where model and rows share one memory. Default `auto`. */
-  readonly placement?: "auto" | Placement;
+  readonly placement?: "auto" | PlacementName;
   /** Parts that a micro-batch is computed in. `auto` is by prediction, else 1. Default `auto`. */
   readonly halves?: "auto" | 1 | 2;
   /** Rows of each layer that the model's memory has room for with placement `device`; null for all. Default null. */
   readonly cachedRows?: number | null;
   /** Measured rates of the machine. Default null: nothing is predicted. */
-  readonly rates?: MachineRates | null;
+  readonly rates?: LaneRates | null;
 }
 
 /** What was decided. */
 export interface RunPlacement {
-  readonly placement: Placement;
+  readonly placement: PlacementName;
   readonly halves: 1 | 2;
   readonly cachedRows: number;
   /** Of all ways, the quickest first; none without rates. */

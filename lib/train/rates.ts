@@ -8,7 +8,7 @@ import { arenaTensor } from "../ops/arena_tensor.ts";
 import { createRowGradients, rowGradientBytes } from "../ops/row_gradients.ts";
 import { sparseBackward, sparseForward, type SparseParams } from "../ops/sparse.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { MachineRates } from "./cost_model.ts";
+import type { LaneRates } from "./cost_model.ts";
 import type { Clock } from "./lanes.ts";
 import { plan, type Run, type RunOptions } from "./plan.ts";
 
@@ -47,7 +47,7 @@ export function measureRates(
   { kernels: k, config, weights }: Model,
   { tokens, sparse }: RateSizes,
   clock: Clock = () => performance.now(),
-): Promise<MachineRates> {
+): Promise<LaneRates> {
   return releasing(k, async () => {
     const { hiddenSize } = config;
     const x = arenaTensor(k, [tokens, hiddenSize]);

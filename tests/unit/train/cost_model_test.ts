@@ -2,14 +2,14 @@
 import assert from "node:assert/strict";
 import {
   choosePlacement,
-  type MachineRates,
+  type LaneRates,
   predictSteps,
   type StepSizes,
   uniformUnion,
 } from "../../../lib/train/cost_model.ts";
 
 /** A card of the 4090 class, and the host of a measured 16 cores. */
-const RATES: MachineRates = {
+const RATES: LaneRates = {
   downBytesPerSecond: 25e9,
   upBytesPerSecond: 25e9,
   modelFlopsPerSecond: 130e12,
@@ -93,7 +93,7 @@ Deno.test("choosePlacement() takes rows to the device when few fire often, activ
 });
 
 Deno.test("predictSteps() names the bound: slow copies, slow host, slow model", () => {
-  const bound = (rates: Partial<MachineRates>, placement: "host" | "device") =>
+  const bound = (rates: Partial<LaneRates>, placement: "host" | "device") =>
     of(SIZES, placement, 2, { ...RATES, ...rates }).bound;
   assert.equal(bound({}, "host"), "host");
   assert.equal(bound({ pairFlopsPerSecond: 1e14, scoreFlopsPerSecond: 1e14 }, "host"), "model");

@@ -5,7 +5,7 @@ import { trainingSteps } from "../../../lib/data/batches.ts";
 import { lora } from "../../../lib/methods/lora.ts";
 import { sparse } from "../../../lib/methods/sparse.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
-import type { MachineRates } from "../../../lib/train/cost_model.ts";
+import type { LaneRates } from "../../../lib/train/cost_model.ts";
 import type { PlacementChoice } from "../../../lib/train/placement.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { init } from "../../../lib/train/state.ts";
@@ -15,7 +15,7 @@ import { slowHostLane } from "../../fixtures/slow_lane.ts";
 import { parameterBytes, SMALL_SPARSE, smallData, smallModel, smallOptions } from "./small_run.ts";
 
 /** A host that is slow beside its copies. */
-const RATES: MachineRates = {
+const RATES: LaneRates = {
   downBytesPerSecond: 1e12,
   upBytesPerSecond: 1e12,
   modelFlopsPerSecond: 1e13,
