@@ -84,6 +84,7 @@ export function cudaKernels(options: CudaKernelOptions = {}): CudaKernels {
     ledger,
     hostJobs: createJobQueue(),
     hostTimes: lanes.times,
+    hostBeside: false,
     ...ownMemory(),
     twin: () => twin ??= { ...first, ...ownMemory() },
     device,

@@ -53,6 +53,7 @@ export function copyingLink(device: DeviceMemory): HostLink {
   const bytes: LinkBytes = { down: 0, up: 0 };
   const landings = new Map<Floats, Float32Array>();
   return {
+    direct: false,
     down(from, keep) {
       const data = keep?.(from.length) ?? new Float32Array(from.length);
       device.copy(data, from);
