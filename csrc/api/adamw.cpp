@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "api/adamw_checks.h"
 #include "core/guard.h"
 #include "cpu/kernel_table.h"
 
@@ -15,7 +16,29 @@ void check_fraction(const char *name, float value) {
     if (!(value >= 0 && value < 1)) fail(MEFT_INVALID, "%s is %g, expected at least 0 and less than 1", name, value);
 }
 
-// Everything but the mode. Learning rates before this step were checked when they were this step's.
+void check_rows(const int32_t *rows, const int32_t *last_step, int64_t row_count, int64_t total_rows, int64_t step) {
+    if (row_count > total_rows) {
+        fail(MEFT_INVALID, "row_count is %" PRId64 ", but the matrix has %" PRId64 " rows", row_count, total_rows);
+    }
+    std::vector<bool> seen(static_cast<size_t>(total_rows));
+    for (int64_t i = 0; i < row_count; ++i) {
+        const int32_t row = rows[i];
+        if (row < 0 || row >= total_rows) {
+            fail(MEFT_INVALID, "rows[%" PRId64 "] is %d, expected 0 to %" PRId64, i, row, total_rows - 1);
+        }
+        if (seen[static_cast<size_t>(row)]) fail(MEFT_INVALID, "row %d is named twice in rows", row);
+        seen[static_cast<size_t>(row)] = true;
+        if (std::llabs(last_step[row]) >= step) {
+            fail(MEFT_INVALID, "row %d is current to step %d, so it cannot take step %" PRId64, row,
+                 std::abs(last_step[row]), step);
+        }
+    }
+}
+
+}  // namespace
+
+namespace meft {
+
 void check_adamw(const meft_adamw *params, const float *lr_history) {
     check_struct("params", params, sizeof *params);
     if (params->step < 1 || params->step > std::numeric_limits<int32_t>::max()) {
@@ -39,26 +62,13 @@ void check_adamw(const meft_adamw *params, const float *lr_history) {
     }
 }
 
-void check_rows(const int32_t *rows, const int32_t *last_step, int64_t row_count, int64_t total_rows, int64_t step) {
-    if (row_count > total_rows) {
-        fail(MEFT_INVALID, "row_count is %" PRId64 ", but the matrix has %" PRId64 " rows", row_count, total_rows);
-    }
-    std::vector<bool> seen(static_cast<size_t>(total_rows));
-    for (int64_t i = 0; i < row_count; ++i) {
-        const int32_t row = rows[i];
-        if (row < 0 || row >= total_rows) {
-            fail(MEFT_INVALID, "rows[%" PRId64 "] is %d, expected 0 to %" PRId64, i, row, total_rows - 1);
-        }
-        if (seen[static_cast<size_t>(row)]) fail(MEFT_INVALID, "row %d is named twice in rows", row);
-        seen[static_cast<size_t>(row)] = true;
-        if (std::llabs(last_step[row]) >= step) {
-            fail(MEFT_INVALID, "row %d is current to step %d, so it cannot take step %" PRId64, row,
-                 std::abs(last_step[row]), step);
-        }
+void check_mode(const meft_adamw &params) {
+    if (params.mode < MEFT_ADAM_DENSE || params.mode > MEFT_ADAM_LAZY) {
+        fail(MEFT_INVALID, "mode is %d, expected MEFT_ADAM_DENSE, _LAZY_EXACT or _LAZY", params.mode);
     }
 }
 
-}  // namespace
+}  // namespace meft
 
 extern "C" {
 
@@ -90,9 +100,7 @@ meft_status meft_adamw_rows(meft_ctx *ctx, uint16_t *hi, int16_t *lo, float *m, 
         check_array("grad", grad, row_count * hidden);
         check_array("rows", rows, row_count);
         check_adamw(params, lr_history);
-        if (params->mode < MEFT_ADAM_DENSE || params->mode > MEFT_ADAM_LAZY) {
-            fail(MEFT_INVALID, "mode is %d, expected MEFT_ADAM_DENSE, _LAZY_EXACT or _LAZY", params->mode);
-        }
+        check_mode(*params);
         check_rows(rows, last_step, row_count, total_rows, params->step);
         ctx->kernels->adamw->rows(*ctx, {hi, lo, m, v, last_step, hidden}, grad, rows, lr_history, row_count,
                                   total_rows, *params);

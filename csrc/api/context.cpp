@@ -58,9 +58,10 @@ meft_status meft_ctx_info(meft_ctx *ctx, int64_t *info, int64_t info_count) {
     return guarded(ctx, "ctx_info", [&] {
         check_count("info_count", info_count);
         check_array("info", info, info_count);
-        const int64_t all[] = {ctx->target,     ctx->gemm,     ctx->threads, ctx->workspace.bytes_held(),
-                               ctx->ran_target, mapped_bytes()};
-        const int64_t known = static_cast<int64_t>(sizeof all / sizeof all[0]);
+        int64_t all[6 + kParts] = {ctx->target,     ctx->gemm,     ctx->threads, ctx->workspace.bytes_held(),
+                                   ctx->ran_target, mapped_bytes()};
+        std::copy(ctx->part_ns, ctx->part_ns + kParts, all + 6);
+        const int64_t known = 6 + kParts;
         for (int64_t i = 0; i < std::min(known, info_count); ++i) info[i] = all[i];
     });
 }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cinttypes>
+#include <cmath>
+#include <cstdlib>
 #include <limits>
 
+#include "api/adamw_checks.h"
 #include "core/guard.h"
 #include "cpu/kernel_table.h"
 
@@ -51,6 +54,7 @@ void check_planes(const char *hi_name, const char *lo_name, const void *hi, cons
     if (p.compute == MEFT_F32) check_array(lo_name, lo, p.neurons * p.hidden);
 }
 
+// slots: null where gradients have none.
 void check_pairs(const FiredPairs &pairs, const int32_t *slots, const meft_sparse &p) {
     check_array("offsets", pairs.offsets, p.tokens + 1);
     if (pairs.offsets[0] != 0) fail(MEFT_INVALID, "offsets[0] is %d, expected 0", pairs.offsets[0]);
@@ -64,7 +68,6 @@ void check_pairs(const FiredPairs &pairs, const int32_t *slots, const meft_spars
     check_array("neurons", pairs.neurons, count);
     check_array("dots", pairs.dots, count);
     check_array("scores", pairs.scores, count);
-    check_array("slots", slots, p.neurons);
     for (int64_t t = 0; t < p.tokens; ++t) {
         for (int64_t i = pairs.offsets[t]; i < pairs.offsets[t + 1]; ++i) {
             const int64_t least = i == pairs.offsets[t] ? 0 : int64_t(pairs.neurons[i - 1]) + 1;
@@ -72,10 +75,24 @@ void check_pairs(const FiredPairs &pairs, const int32_t *slots, const meft_spars
                 fail(MEFT_INVALID, "neurons[%" PRId64 "] is %d, expected a token's neurons to increase below %" PRId64,
                      i, pairs.neurons[i], p.neurons);
             }
-            if (slots[pairs.neurons[i]] < 0) {
+            if (slots != nullptr && slots[pairs.neurons[i]] < 0) {
                 fail(MEFT_INVALID, "neuron %d has no slot: call meft_sparse_touch first", pairs.neurons[i]);
             }
         }
+    }
+}
+
+// A matrix that takes a step: its state, and that no row is ahead of it.
+void check_state(const char *name, const RowState &state, const meft_sparse &p, int64_t step) {
+    check_array("hi", state.hi, p.neurons * p.hidden);
+    check_array("lo", state.lo, p.neurons * p.hidden);
+    check_array("m", state.m, p.neurons * p.hidden);
+    check_array("v", state.v, p.neurons * p.hidden);
+    check_array("last_step", state.last_step, p.neurons);
+    for (int64_t row = 0; row < p.neurons; ++row) {
+        if (std::llabs(state.last_step[row]) < step) continue;
+        fail(MEFT_INVALID, "row %" PRId64 " of %s is current to step %d, so it cannot take step %" PRId64, row, name,
+             std::abs(state.last_step[row]), step);
     }
 }
 
@@ -163,6 +180,7 @@ meft_status meft_sparse_backward(meft_ctx *ctx, float *dh, float *dgate_weight, 
         check_array("logits", logits, params->tokens * params->experts);
         check_experts(experts, *params);
         const FiredPairs pairs = {offsets, neurons, dots, scores};
+        check_array("slots", slots, params->neurons);
         check_pairs(pairs, slots, *params);
         check_array("dvalues", dvalues, offsets[params->tokens]);
         if (params->gate != MEFT_GATE_NONE) {
@@ -173,6 +191,43 @@ meft_status meft_sparse_backward(meft_ctx *ctx, float *dh, float *dgate_weight, 
         ctx->kernels->sparse_backward->backward(*ctx, {dh, dgate_weight, dkeys, dvalues, slots, first_new_slot}, dy, h,
                                                 logits, pairs, gate_weight, {keys_hi, keys_lo}, {values_hi, values_lo},
                                                 *params);
+    });
+}
+
+meft_status meft_sparse_backward_step(
+    meft_ctx *ctx, float *dh, float *dgate_weight, double *squares, uint16_t *keys_hi, int16_t *keys_lo, float *keys_m,
+    float *keys_v, int32_t *keys_last_step, uint16_t *values_hi, int16_t *values_lo, float *values_m, float *values_v,
+    int32_t *values_last_step, const float *dy, const float *h, const float *logits, const int32_t *experts,
+    const int32_t *offsets, const int32_t *neurons, const float *dots, const float *scores, const float *gate_weight,
+    const float *lr_history, double clip, const meft_sparse *params, const meft_adamw *adam) {
+    return guarded(ctx, "sparse_backward_step", [&] {
+        if (ctx->kernels->sparse_backward->backward_step == nullptr) {
+            fail(MEFT_UNSUPPORTED, "this lane has no rows that step in the backward pass: call meft_sparse_backward, "
+                                   "then meft_adamw_rows");
+        }
+        check_sparse(params);
+        check_array("dh", dh, params->tokens * params->hidden);
+        check_array("squares", squares, 3);
+        check_array("dy", dy, params->tokens * params->hidden);
+        check_array("h", h, params->tokens * params->hidden);
+        check_array("logits", logits, params->tokens * params->experts);
+        check_experts(experts, *params);
+        const FiredPairs pairs = {offsets, neurons, dots, scores};
+        check_pairs(pairs, nullptr, *params);
+        if (params->gate != MEFT_GATE_NONE) {
+            check_array("gate_weight", gate_weight, params->experts * params->hidden);
+        }
+        check_adamw(adam, lr_history);
+        check_mode(*adam);
+        if (!(clip >= 0) || std::isinf(clip)) fail(MEFT_INVALID, "clip is %g, expected 0 or more", clip);
+        const RowState keys = {keys_hi, keys_lo, keys_m, keys_v, keys_last_step, params->hidden};
+        const RowState values = {values_hi, values_lo, values_m, values_v, values_last_step, params->hidden};
+        if (keys_m != nullptr) check_state("keys", keys, *params, adam->step);
+        check_planes("keys_hi", "keys_lo", keys_hi, keys_lo, *params);
+        check_state("values", values, *params, adam->step);
+        ctx->kernels->sparse_backward->backward_step(*ctx, {dh, dgate_weight, nullptr, nullptr, nullptr, 0},
+                                                     {keys, values, lr_history, adam, clip, squares}, dy, h, logits,
+                                                     pairs, gate_weight, *params);
     });
 }
 

@@ -14,6 +14,18 @@ struct KernelTable;
 struct DeviceLane;
 }  // namespace meft
 
+// Parts of the sparse adapter's calls whose time is kept, in the order of meft_ctx_info.
+enum MeftPart {
+    kPartScores,
+    kPartValues,
+    kPartScoreGradients,
+    kPartInputGradients,
+    kPartRouterGradients,
+    kPartRowGradients,
+    kPartRowSteps,
+    kParts
+};
+
 struct meft_ctx {
     std::atomic<bool> busy{false};
     std::string error;
@@ -25,6 +37,7 @@ struct meft_ctx {
     meft::Workspace workspace;
     meft::DeviceLane *device = nullptr;  // of a lane that is a device's
     int64_t lap_ns = 0;  // a moment inside the last call, by take_lap
+    int64_t part_ns[kParts] = {};
 };
 
 namespace meft {

@@ -110,7 +110,9 @@ MEFT_API void meft_ctx_destroy(meft_ctx *ctx);
 MEFT_API int64_t meft_error_text(meft_ctx *ctx, char *out, int64_t out_bytes);
 
 /* info[0] target, info[1] gemm provider, info[2] threads, info[3] workspace bytes held,
- * info[4] target that the last kernel call really ran, info[5] bytes of files mapped by this process. */
+ * info[4] target that the last kernel call really ran, info[5] bytes of files mapped by this process, info[6] to [12]
+ * nanoseconds since the context was made in the sparse adapter's scores with top-K, values, gradients of scores, of
+ * inputs, of the router, of rows, and row steps in the backward pass. */
 MEFT_API meft_status meft_ctx_info(meft_ctx *ctx, int64_t *info, int64_t info_count);
 
 /* Maps a whole file read-only. handle_and_bytes[0] is a handle (never 0), [1] the file's size in bytes.
@@ -431,6 +433,21 @@ MEFT_API meft_status meft_sparse_branch_backward(
     const int32_t *offsets, const int32_t *neurons, const float *dots, const float *scores, int64_t slot_capacity,
     const float *gate_weight, const uint16_t *keys_hi, const int16_t *keys_lo, const uint16_t *values_hi,
     const int16_t *values_lo, const meft_sparse *params);
+
+/* meft_sparse_backward and meft_adamw_rows in one, for gradients that nothing needs afterwards: a row's gradient is used
+ * while it is in cache and never written. The weights, m, v and last_step of keys and values get the bits that the
+ * two calls would give them, clipped by this layer's norm; dh and dgate_weight are as in meft_sparse_backward.
+ * keys_m, keys_v and keys_last_step null: frozen keys. squares (3) f64 written: sums of squares of the gradients of
+ * router (0 without dgate_weight), keys and values. clip: limit of their norm together, 0 for none; it multiplies
+ * grad_scale of keys and values by min(1, clip / (norm + 1e-6)), the router is the caller's. When the norm is not
+ * finite nothing moves. @nonblocking */
+MEFT_API meft_status meft_sparse_backward_step(
+    meft_ctx *ctx, float *dh, float *dgate_weight, double *squares, uint16_t *keys_hi, int16_t *keys_lo,
+    float *keys_m, float *keys_v, int32_t *keys_last_step, uint16_t *values_hi, int16_t *values_lo, float *values_m,
+    float *values_v, int32_t *values_last_step, const float *dy, const float *h, const float *logits,
+    const int32_t *experts, const int32_t *offsets, const int32_t *neurons, const float *dots, const float *scores,
+    const float *gate_weight, const float *lr_history, double clip, const meft_sparse *params,
+    const meft_adamw *adam);
 
 #ifdef __cplusplus
 }

@@ -51,7 +51,22 @@ export interface ContextInfo {
   readonly ranTarget: Target | DeviceTarget;
   /** Bytes of files mapped by the whole process. */
   readonly mappedBytes: number;
+  /** Milliseconds since the context was made in parts of the sparse adapter's calls. */
+  readonly partMs: Readonly<Record<SparsePart, number>>;
 }
+
+/** Parts of the sparse adapter's calls whose time is kept, in the order of `meft_ctx_info`. */
+export const SPARSE_PARTS = [
+  "scoring",
+  "values",
+  "scoreGradients",
+  "inputGradients",
+  "routerGradients",
+  "rowGradients",
+  "rowSteps",
+] as const;
+/** One of {@linkcode SPARSE_PARTS}. */
+export type SparsePart = typeof SPARSE_PARTS[number];
 
 interface Owned {
   readonly symbols: Symbols;
@@ -129,9 +144,9 @@ export class NativeContext implements Disposable {
 
   /** What the context is. @throws {NativeError} When a call is in flight */
   info(): ContextInfo {
-    const all = new BigInt64Array(6);
+    const all = new BigInt64Array(6 + SPARSE_PARTS.length);
     this.check("ctx_info", this.symbols.meft_ctx_info(this.pointer, all, BigInt(all.length)));
-    const [target, gemm, threads, workspaceBytes, ranTarget, mappedBytes] = Array.from(
+    const [target, gemm, threads, workspaceBytes, ranTarget, mappedBytes, ...partNs] = Array.from(
       all,
       (value) => fromInt64("context info", value),
     );
@@ -142,6 +157,9 @@ export class NativeContext implements Disposable {
       workspaceBytes: workspaceBytes ?? 0,
       ranTarget: nameOf(ALL_TARGETS, ranTarget),
       mappedBytes: mappedBytes ?? 0,
+      partMs: Object.fromEntries(
+        SPARSE_PARTS.map((part, i) => [part, (partNs[i] ?? 0) / 1e6]),
+      ) as Record<SparsePart, number>,
     };
   }
 

@@ -863,4 +863,70 @@ export const SYMBOLS = {
     ],
     result: "i32",
   },
+  meft_sparse_backward_step: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *dh
+      "buffer", // float *dgate_weight
+      "buffer", // double *squares
+      "buffer", // uint16_t *keys_hi
+      "buffer", // int16_t *keys_lo
+      "buffer", // float *keys_m
+      "buffer", // float *keys_v
+      "buffer", // int32_t *keys_last_step
+      "buffer", // uint16_t *values_hi
+      "buffer", // int16_t *values_lo
+      "buffer", // float *values_m
+      "buffer", // float *values_v
+      "buffer", // int32_t *values_last_step
+      "buffer", // const float *dy
+      "buffer", // const float *h
+      "buffer", // const float *logits
+      "buffer", // const int32_t *experts
+      "buffer", // const int32_t *offsets
+      "buffer", // const int32_t *neurons
+      "buffer", // const float *dots
+      "buffer", // const float *scores
+      "buffer", // const float *gate_weight
+      "buffer", // const float *lr_history
+      "f64", // double clip
+      "buffer", // const meft_sparse *params
+      "buffer", // const meft_adamw *adam
+    ],
+    result: "i32",
+  },
+  meft_sparse_backward_step_async: {
+    name: "meft_sparse_backward_step",
+    nonblocking: true,
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *dh
+      "buffer", // float *dgate_weight
+      "buffer", // double *squares
+      "buffer", // uint16_t *keys_hi
+      "buffer", // int16_t *keys_lo
+      "buffer", // float *keys_m
+      "buffer", // float *keys_v
+      "buffer", // int32_t *keys_last_step
+      "buffer", // uint16_t *values_hi
+      "buffer", // int16_t *values_lo
+      "buffer", // float *values_m
+      "buffer", // float *values_v
+      "buffer", // int32_t *values_last_step
+      "buffer", // const float *dy
+      "buffer", // const float *h
+      "buffer", // const float *logits
+      "buffer", // const int32_t *experts
+      "buffer", // const int32_t *offsets
+      "buffer", // const int32_t *neurons
+      "buffer", // const float *dots
+      "buffer", // const float *scores
+      "buffer", // const float *gate_weight
+      "buffer", // const float *lr_history
+      "f64", // double clip
+      "buffer", // const meft_sparse *params
+      "buffer", // const meft_adamw *adam
+    ],
+    result: "i32",
+  },
 } as const satisfies Deno.ForeignLibraryInterface;

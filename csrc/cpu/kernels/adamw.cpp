@@ -9,8 +9,7 @@
 #include "cpu/kernels/adamw.h"
 
 #include "core/pool.h"
-#include "cpu/adamw_step.h"
-#include "cpu/split_planes.h"
+#include "cpu/adamw_rows.h"
 
 namespace meft {
 namespace MEFT_TARGET_NS {
@@ -19,6 +18,7 @@ namespace {
 
 constexpr int64_t kChunk = 1 << 14;      // elements of a task: a few microseconds of memory traffic
 constexpr int64_t kFinalityPeriod = 16;  // steps between two tests inside a replay
+constexpr int64_t kAhead = 512;          // elements fetched ahead: 6 KiB, a memory latency's worth
 constexpr float kRateSlack = 2;          // learning rates may grow by this before a finality mark lapses
 
 void adamw_dense(meft_ctx &lane, float *w, float *m, float *v, const float *grad, const float *lr_history,
@@ -38,18 +38,6 @@ void adamw_dense(meft_ctx &lane, float *w, float *m, float *v, const float *grad
     });
 }
 
-// What one call on rows knows. Scalars exist for steps first..params->step.
-struct RowsCall {
-    const meft_adamw *params;
-    RowState state;
-    AdamRates rates;
-    bool finality;                // finality_holds
-    const float *highest_before;  // [s]: largest learning rate of steps 1..s; with finality only
-    const float *highest_after;   // [s]: largest of steps s+1..params->step; with finality only
-    int64_t first;
-    const StepScalars *scalars;  // [s - first]
-};
-
 int64_t current_to(int32_t last_step) { return last_step < 0 ? -int64_t(last_step) : last_step; }
 
 // Whether a row without gradient needs no replay up to step `reach`.
@@ -66,13 +54,21 @@ float rate_bound(const meft_adamw &p, float highest, int64_t s) {
     return float(double(highest) / (1 - ::pow(p.beta1, double(s + 1))));
 }
 
-// Calls update(x, column, lanes) for the row's elements, a vector at a time; lanes as in each_vector.
+// Calls update(x, column, lanes) for the row's elements, a vector at a time; lanes as in each_vector. At its end it
+// fetches row `next`: rows that are touched here and there are no stream that the hardware would guess.
 template <class Update>
-void update_row(const RowState &state, int64_t row, Update &&update) {
+void update_row(const RowState &state, int64_t row, int64_t next, Update &&update) {
     uint16_t *hi = state.hi + row * state.hidden;
     int16_t *lo = state.lo + row * state.hidden;
     float *m = state.m + row * state.hidden, *v = state.v + row * state.hidden;
-    each_vector(0, state.hidden, [&](int64_t i, auto lanes) {
+    const int64_t hidden = state.hidden, distance = hidden < kAhead ? hidden : kAhead;
+    const int64_t to_next = (next - row - 1) * hidden;
+    each_vector(0, hidden, [&](int64_t i, auto lanes) {
+        const int64_t ahead = i + distance < hidden ? i + distance : i + distance + to_next;
+        __builtin_prefetch(hi + ahead, 1);
+        __builtin_prefetch(lo + ahead, 1);
+        __builtin_prefetch(m + ahead, 1);
+        __builtin_prefetch(v + ahead, 1);
         AdamElements x = {load_planes(hi + i, lo + i, lanes), load(m + i, lanes), load(v + i, lanes)};
         update(x, i, lanes);
         store_planes(hi + i, lo + i, x.w, lanes);
@@ -94,26 +90,26 @@ void replay(AdamElements &x, const RowsCall &call, int64_t from, int64_t reach) 
 }
 
 // A row's steps from+1..reach without gradient. One step, the usual case, runs at memory speed.
-void replay_row(const RowsCall &call, int64_t row, int64_t from, int64_t reach) {
+void replay_row(const RowsCall &call, int64_t row, int64_t next, int64_t from, int64_t reach) {
     if (reach - from > 1) {
-        update_row(call.state, row, [&](AdamElements &x, int64_t, auto) { replay(x, call, from, reach); });
+        update_row(call.state, row, next, [&](AdamElements &x, int64_t, auto) { replay(x, call, from, reach); });
         return;
     }
     const AdamRates rates = call.rates;
     const StepScalars now = call.scalars[reach - call.first];
-    update_row(call.state, row, [&](AdamElements &x, int64_t, auto) { adam_step(x, zero(), rates, now); });
+    update_row(call.state, row, next, [&](AdamElements &x, int64_t, auto) { adam_step(x, zero(), rates, now); });
 }
 
 // Dense semantics for one row: what it missed, then step params->step with its gradient, or with 0 when grad is null.
-void exact_row(const RowsCall &call, int64_t row, const float *grad) {
+void exact_row(const RowsCall &call, int64_t row, int64_t next, const float *grad) {
     const int64_t step = call.params->step, reach = grad != nullptr ? step - 1 : step;
     const int64_t from = current_to(call.state.last_step[row]);
-    if (from < reach && !may_rest(call, row, reach, true)) replay_row(call, row, from, reach);
+    if (from < reach && !may_rest(call, row, reach, true)) replay_row(call, row, next, from, reach);
     if (grad != nullptr) {
         const AdamRates rates = call.rates;
         const StepScalars now = call.scalars[step - call.first];
         const vf scale = set1(call.params->grad_scale);
-        update_row(call.state, row, [&](AdamElements &x, int64_t column, auto lanes) {
+        update_row(call.state, row, next, [&](AdamElements &x, int64_t column, auto lanes) {
             adam_step(x, mul(scale, load(grad + column, lanes)), rates, now);
         });
     }
@@ -121,7 +117,7 @@ void exact_row(const RowsCall &call, int64_t row, const float *grad) {
 }
 
 // LAZY: everything the row missed in three factors, then the step.
-void lazy_row(const RowsCall &call, int64_t row, const float *grad) {
+void lazy_row(const RowsCall &call, int64_t row, int64_t next, const float *grad) {
     const int64_t step = call.params->step;
     const double missed = double(step - 1 - current_to(call.state.last_step[row]));
     const AdamRates rates = call.rates;
@@ -130,7 +126,7 @@ void lazy_row(const RowsCall &call, int64_t row, const float *grad) {
     const vf decay2 = set1(float(::pow(call.params->beta2, missed)));
     const vf keep = set1(float(::pow(double(now.keep), missed)));
     const vf scale = set1(call.params->grad_scale);
-    update_row(call.state, row, [&](AdamElements &x, int64_t column, auto lanes) {
+    update_row(call.state, row, next, [&](AdamElements &x, int64_t column, auto lanes) {
         x = {mul(keep, x.w), mul(decay1, x.m), mul(decay2, x.v)};
         adam_step(x, mul(scale, load(grad + column, lanes)), rates, now);
     });
@@ -162,40 +158,10 @@ void make_scalars(Workspace::Frame &frame, RowsCall &call, const float *lr_histo
 
 int64_t rows_per_task(int64_t hidden) { return hidden >= kChunk ? 1 : kChunk / hidden; }
 
-void step_given_rows(meft_ctx &lane, const RowsCall &call, const float *grad, const int32_t *rows, int64_t count,
-                     bool exact) {
-    const int64_t hidden = call.state.hidden;
-    parallel_chunks(lane, count, rows_per_task(hidden), [&](int64_t begin, int64_t end, int32_t) {
-        for (int64_t i = begin; i < end; ++i) {
-            if (exact)
-                exact_row(call, rows[i], grad + i * hidden);
-            else
-                lazy_row(call, rows[i], grad + i * hidden);
-        }
-    });
-}
+}  // namespace
 
-// Every row of the matrix takes the step; a row that never had a gradient is not even read unless it decays.
-void step_all_rows(meft_ctx &lane, Workspace::Frame &frame, const RowsCall &call, const float *grad,
-                   const int32_t *rows, int64_t count, int64_t total_rows) {
-    const int64_t hidden = call.state.hidden;
-    int32_t *place = frame.take<int32_t>(total_rows);  // of a row in rows, or -1
-    for (int64_t row = 0; row < total_rows; ++row) place[row] = -1;
-    for (int64_t i = 0; i < count; ++i) place[rows[i]] = int32_t(i);
-    parallel_chunks(lane, total_rows, rows_per_task(hidden), [&](int64_t begin, int64_t end, int32_t) {
-        for (int64_t row = begin; row < end; ++row) {
-            if (place[row] >= 0)
-                exact_row(call, row, grad + place[row] * hidden);
-            else if (!may_rest(call, row, call.params->step, true))
-                exact_row(call, row, nullptr);
-        }
-    });
-}
-
-void adamw_rows(meft_ctx &lane, const RowState &state, const float *grad, const int32_t *rows, const float *lr_history,
-                int64_t row_count, int64_t total_rows, const meft_adamw &params) {
-    lane.ran_target = kTarget;
-    Workspace::Frame frame(lane.workspace);
+RowsCall begin_rows(Workspace::Frame &frame, const RowState &state, const float *lr_history, const meft_adamw &params,
+                    const int32_t *rows, int64_t row_count, int64_t total_rows) {
     RowsCall call = begin_call(frame, state, lr_history, params);
     const bool dense = params.mode == MEFT_ADAM_DENSE;
     int64_t oldest = params.step - 1;
@@ -206,10 +172,40 @@ void adamw_rows(meft_ctx &lane, const RowState &state, const float *grad, const 
         }
     }
     make_scalars(frame, call, lr_history, oldest + 1);
-    if (dense)
-        step_all_rows(lane, frame, call, grad, rows, row_count, total_rows);
+    return call;
+}
+
+void step_row(const RowsCall &call, int64_t row, int64_t next, const float *grad) {
+    if (call.params->mode == MEFT_ADAM_LAZY)
+        lazy_row(call, row, next, grad);
     else
-        step_given_rows(lane, call, grad, rows, row_count, params.mode == MEFT_ADAM_LAZY_EXACT);
+        exact_row(call, row, next, grad);
+}
+
+void step_row_without(const RowsCall &call, int64_t row) {
+    if (!may_rest(call, row, call.params->step, true)) exact_row(call, row, row, nullptr);
+}
+
+int64_t rows_per_task(int64_t hidden) { return hidden >= kChunk ? 1 : kChunk / hidden; }
+
+namespace {
+
+void adamw_rows(meft_ctx &lane, const RowState &state, const float *grad, const int32_t *rows, const float *lr_history,
+                int64_t row_count, int64_t total_rows, const meft_adamw &params) {
+    lane.ran_target = kTarget;
+    Workspace::Frame frame(lane.workspace);
+    const RowsCall call = begin_rows(frame, state, lr_history, params, rows, row_count, total_rows);
+    const int64_t hidden = state.hidden;
+    parallel_chunks(lane, row_count, rows_per_task(hidden), [&](int64_t begin, int64_t end, int32_t) {
+        for (int64_t i = begin; i < end; ++i) {
+            step_row(call, rows[i], rows[i + 1 < row_count ? i + 1 : i], grad + i * hidden);
+        }
+    });
+    if (params.mode != MEFT_ADAM_DENSE) return;
+    // Every row of the matrix takes the step; one that never had a gradient is not even read unless it decays.
+    parallel_chunks(lane, total_rows, rows_per_task(hidden), [&](int64_t begin, int64_t end, int32_t) {
+        for (int64_t row = begin; row < end; ++row) step_row_without(call, row);
+    });
 }
 
 // Whether no later step without gradient can change the row's weights while rates stay at most `rate`.
@@ -227,9 +223,9 @@ bool row_is_final(const RowsCall &call, int64_t row, float rate) {
 }
 
 // Replays one row and says in last_step whether its weights can still move.
-void catch_up_row(const RowsCall &call, int64_t row, float mark_rate, bool all_moments) {
+void catch_up_row(const RowsCall &call, int64_t row, int64_t next, float mark_rate, bool all_moments) {
     const int64_t step = call.params->step;
-    replay_row(call, row, current_to(call.state.last_step[row]), step);
+    replay_row(call, row, next, current_to(call.state.last_step[row]), step);
     const bool final_weights = call.finality && !all_moments && row_is_final(call, row, mark_rate);
     call.state.last_step[row] = int32_t(final_weights ? -step : step);
 }
@@ -252,7 +248,8 @@ void adamw_catch_up(meft_ctx &lane, const RowState &state, const int32_t *blocks
     parallel_chunks(lane, count, rows_per_task(state.hidden), [&](int64_t begin, int64_t end, int32_t) {
         for (int64_t i = begin; i < end; ++i) {
             const int64_t row = row_of(i);
-            if (!may_rest(call, row, step, all_moments)) catch_up_row(call, row, mark_rate, all_moments);
+            if (may_rest(call, row, step, all_moments)) continue;
+            catch_up_row(call, row, i + 1 < count ? row_of(i + 1) : row, mark_rate, all_moments);
         }
     });
 }

@@ -4,6 +4,7 @@
 
 #include "core/pool.h"
 #include "cpu/simd.h"
+#include "cpu/square_sum.h"
 
 namespace meft {
 namespace MEFT_TARGET_NS {
@@ -32,18 +33,13 @@ void scale_array(meft_ctx &lane, float *x, int64_t count, float factor) {
 // Each chunk in f64, chunks in index order: the same bits for any number of threads.
 double sum_squares(meft_ctx &lane, const float *x, int64_t count) {
     lane.ran_target = kTarget;
-    const int64_t chunks = (count + kChunk - 1) / kChunk;
+    const int64_t chunks = (count + kSquareChunk - 1) / kSquareChunk;
     Workspace::Frame frame(lane.workspace);
     double *partial = frame.take<double>(chunks);
-    parallel_chunks(lane, count, kChunk, [=](int64_t begin, int64_t end, int32_t) {
-        double lanes[8] = {};
-        int64_t i = begin;
-        for (; i + 8 <= end; i += 8) {
-            for (int j = 0; j < 8; ++j) lanes[j] += double(x[i + j]) * double(x[i + j]);
-        }
-        for (int j = 0; i < end; ++i, ++j) lanes[j] += double(x[i]) * double(x[i]);
-        partial[begin / kChunk] =
-            ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+    parallel_chunks(lane, count, kSquareChunk, [=](int64_t begin, int64_t end, int32_t) {
+        SquareSum sum;
+        sum.add(x + begin, 0, end - begin);
+        partial[begin / kSquareChunk] = sum.total();
     });
     double total = 0;
     for (int64_t chunk = 0; chunk < chunks; ++chunk) total += partial[chunk];

@@ -5,6 +5,7 @@
 // that is NaN or infinite gets NaN for its whole row of y, and so the loss of its batch becomes NaN.
 #include "cpu/kernels/sparse_forward.h"
 
+#include "core/part_clock.h"
 #include "cpu/sparse_pairs.h"
 #include "cpu/sparse_select.h"
 #include "cpu/sparse_union.h"
@@ -53,16 +54,24 @@ void sum_values(meft_ctx &lane, Workspace::Frame &frame, float *y, const Forward
     });
 }
 
+// Which pairs fire: returns how many there are. tainted (T) written.
+int64_t fire(meft_ctx &lane, uint8_t *tainted, const ForwardPairs &pairs, const float *h, const float *logits,
+             const int32_t *experts, const RowPlanes &keys, const meft_sparse &params) {
+    const PartClock clock(lane, kPartScores);
+    Workspace::Frame frame(lane.workspace);
+    const SelectInput input = {h, experts, gate_factors(lane, frame, tainted, logits, params),
+                               {keys.hi, keys.lo, params.hidden}, &params};
+    if (params.scope == MEFT_SCOPE_UNION) return fire_union(lane, frame, tainted, pairs, input);
+    return fire_own(lane, frame, tainted, pairs, input);
+}
+
 int64_t forward(meft_ctx &lane, float *y, const ForwardPairs &pairs, const float *h, const float *logits,
                 const int32_t *experts, const RowPlanes &keys, const RowPlanes &values, const meft_sparse &params) {
     lane.ran_target = kTarget;
     const int64_t tokens = params.tokens, hidden = params.hidden;
     Workspace::Frame frame(lane.workspace);
     uint8_t *tainted = frame.take<uint8_t>(tokens);
-    const SelectInput input = {
-        h, experts, gate_factors(lane, frame, tainted, logits, params), {keys.hi, keys.lo, hidden}, &params};
-    const int64_t needed = params.scope == MEFT_SCOPE_UNION ? fire_union(lane, frame, tainted, pairs, input)
-                                                            : fire_own(lane, frame, tainted, pairs, input);
+    const int64_t needed = fire(lane, tainted, pairs, h, logits, experts, keys, params);
     if (needed > params.pair_capacity) return needed;
     take_lap(lane);
     if (y == nullptr) {
@@ -72,6 +81,7 @@ int64_t forward(meft_ctx &lane, float *y, const ForwardPairs &pairs, const float
         }
         return needed;
     }
+    const PartClock clock(lane, kPartValues);
     parallel_chunks(lane, tokens, kTokensPerTask, [&](int64_t begin, int64_t end, int32_t) {
         for (int64_t t = begin; t < end; ++t) {
             const float start = tainted[t] ? bits_float(kQuietNan) : 0.f;

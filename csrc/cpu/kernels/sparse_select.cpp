@@ -118,10 +118,10 @@ void offer_block(Scratch<Compute> &scratch, int64_t row, int64_t rows, uint8_t *
     const ScoreBlock<Compute> &block = scratch.block;
     for (int64_t u = 0; u < block.tokens; u += kLanes) {
         const int64_t some = block.tokens - u < kLanes ? block.tokens - u : kLanes;
-        transpose_into(scratch.lines, kScoreRows, block.scores + u, block.width, rows, some, false);
+        const float *lines = block.by_token(scratch.lines, u, some, rows);
         for (int64_t t = 0; t < some; ++t) {
             vf zeros = zero();
-            scratch.filters[u + t].offer(scratch.plan, scratch.lines + t * kScoreRows, rows, int32_t(row), zeros);
+            scratch.filters[u + t].offer(scratch.plan, lines + t * kScoreRows, rows, int32_t(row), zeros);
             // Tasks of other experts may set the same flag.
             if (sum(zeros) != 0) __atomic_store_n(tainted + scratch.tokens[u + t], uint8_t(1), __ATOMIC_RELAXED);
         }

@@ -109,10 +109,10 @@ void list_block(UnionScratch<Compute> &scratch, const FilterPlan &plan, const Se
         scratch.block.score(input.keys, united.neurons + row, 0, rows);
         for (int64_t u = 0; u < count; u += kLanes) {
             const int64_t some = count - u < kLanes ? count - u : kLanes;
-            transpose_into(scratch.lines, kScoreRows, scratch.block.scores + u, scratch.block.width, rows, some, false);
+            const float *lines = scratch.block.by_token(scratch.lines, u, some, rows);
             for (int64_t t = 0; t < some; ++t) {
                 vf zeros = zero();
-                list_positive(scratch.lists[u + t], plan, scratch.lines + t * kScoreRows, row, rows, united, input,
+                list_positive(scratch.lists[u + t], plan, lines + t * kScoreRows, row, rows, united, input,
                               first + u + t, zeros);
                 if (sum(zeros) != 0) tainted[first + u + t] = 1;
             }

@@ -270,7 +270,7 @@ void backward(meft_ctx &lane, const SparseGradients &gradients, const float *dy,
 }  // namespace
 
 extern const sparse_backward_kernels sparse_backward_table;
-const sparse_backward_kernels sparse_backward_table = {backward};
+const sparse_backward_kernels sparse_backward_table = {backward, nullptr};
 
 }  // namespace cuda
 }  // namespace meft
