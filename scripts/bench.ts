@@ -9,12 +9,14 @@
  */
 import { parseArgs } from "node:util";
 import { UserError } from "../mod.ts";
-import { benchKernels } from "./bench/kernels.ts";
+import { benchKernels, frozenLayer } from "./bench/kernels.ts";
 import { formatMachine, lookAtMachine, type Machine } from "./bench/machine.ts";
+import { compareParts, hasPeers } from "./bench/part_rounds.ts";
 import { benchPeers } from "./bench/peers.ts";
 import { barRatios } from "./bench/ratios.ts";
 import * as report from "./bench/report.ts";
-import { benchSteps } from "./bench/step.ts";
+import { benchSteps, growths } from "./bench/step.ts";
+import { kernelRows, layerRow } from "./bench/target_rows.ts";
 import { buildTarget, ensureBuilt } from "./build.ts";
 import { requirePackages } from "./parity/python.ts";
 import { helpIfAsked } from "./help.ts";
@@ -70,17 +72,27 @@ function readOptions(folder: string): Options {
 }
 
 async function kernelsPart(options: Options, machine: Machine): Promise<void> {
+  await buildTarget("bench_parts");
   const results = await benchKernels({
     ...options,
     onResult: ({ name, shape }) => progress(`${name} ${shape}`),
   });
+  const comparisons = await compareParts({
+    ...options,
+    rounds: Math.min(5, options.rounds),
+    peers: hasPeers(),
+    onResult: ({ kernel, size, yardstick, missing }) =>
+      progress(`${kernel} ${size} beside ${yardstick}${missing === null ? "" : `: ${missing}`}`),
+  });
+  const layer = frozenLayer({ ...options, rounds: 3 });
+  const targets = [...kernelRows(results), ...comparisons, ...layerRow(comparisons, layer)];
   const title = "Kernels: share of the machine's limit";
-  await report.writeResults("kernels", machine, { kernels: results }, {
+  await report.writeResults("kernels", machine, { targets, kernels: results, comparisons }, {
     title,
     unit: "%",
     bars: report.kernelBars(results),
   });
-  console.log(`\n${report.kernelTable(results)}`);
+  console.log(`\n${report.kernelTable(results)}\n\n${report.targetTable(targets)}`);
 }
 
 async function stepPart(options: Options, machine: Machine): Promise<void> {
@@ -89,12 +101,14 @@ async function stepPart(options: Options, machine: Machine): Promise<void> {
     onCell: ({ series, name }) => progress(`${series} ${name}`),
   });
   const title = "Training steps by part";
-  await report.writeResults("step", machine, { cells: results }, {
+  const growth = growths(results);
+  await report.writeResults("step", machine, { cells: results, growth }, {
     title,
     unit: "ms",
     bars: report.stepBars(results),
   });
-  console.log(`\n${report.stepTable(results)}`);
+  console.log(`\n${report.stepTable(results)}\n\n${report.partsTable(results)}`);
+  if (growth.length > 0) console.log(`\n${report.growthTable(growth)}`);
 }
 
 async function peersPart(options: Options, machine: Machine): Promise<void> {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every kernel of a step against the machine's limits, measured in turn with it, and against its portable form. */
 import { fileURLToPath } from "node:url";
+import { frozenLayerSeconds } from "./layer_share.ts";
+import { LineProcess } from "./line_process.ts";
 import { machineTargets } from "./machine.ts";
 import { type NativeKernelOptions, nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import type { Kernels } from "../../lib/ops/kernels.ts";
@@ -48,6 +50,12 @@ interface Contest {
   readonly oneDnn: KernelCase | null;
 }
 
+/** Seconds of the frozen products of a 7B model's layer, in the machine's best type. */
+export function frozenLayer({ threads, rounds }: { threads: number; rounds: number }): number {
+  using k = nativeKernels({ threads });
+  return frozenLayerSeconds(k, rounds);
+}
+
 /** Measures all kernels. */
 export async function benchKernels(options: KernelOptions): Promise<KernelResult[]> {
   await using limits = startLimits(options.threads);
@@ -91,7 +99,11 @@ export async function benchKernels(options: KernelOptions): Promise<KernelResult
 function linearShapes(quick: boolean): MakeCase[] {
   const shapes: [number, number, number][] = quick
     ? [[512, 4096, 4096]]
-    : [[512, 4096, 4096], [128, 4096, 4096], [1024, 2816, 1024], [1024, 1024, 2816], [1024, 1024, 1024], [
+    : [[512, 4096, 4096], [128, 4096, 4096], [1024, 1024, 256], [1024, 2816, 1024], [1024, 1024, 2816], [
+      1024,
+      1024,
+      1024,
+    ], [
       1,
       4096,
       4096,
@@ -101,7 +113,7 @@ function linearShapes(quick: boolean): MakeCase[] {
 
 async function measure(
   { ours, portable, oneDnn }: Contest,
-  limits: LimitsProcess,
+  limits: LineProcess,
   rounds: number,
 ): Promise<KernelResult> {
   const times: number[] = [];
@@ -110,7 +122,7 @@ async function measure(
   timeOf(ours);
   if (oneDnn) timeOf(oneDnn);
   for (let round = 0; round < rounds; round++) {
-    limit.push((await limits.round())[ours.bound]);
+    limit.push((await limits.ask<Limits>(""))[ours.bound]);
     times.push(timeOf(ours));
     if (oneDnn) rival.push(timeOf(oneDnn));
   }
@@ -140,25 +152,11 @@ function timeOf({ run }: KernelCase): number {
 }
 
 /** The process that measures the machine's limits, round by round. */
-interface LimitsProcess extends AsyncDisposable {
-  round(): Promise<Limits>;
+function startLimits(threads: number): LineProcess {
+  return new LineProcess(builtProgram("bench_limits"), [String(threads)]);
 }
 
-function startLimits(threads: number): LimitsProcess {
-  const program = fileURLToPath(new URL("../../build/cpu/bench_limits", import.meta.url));
-  const child = new Deno.Command(program, { args: [String(threads)], stdin: "piped", stdout: "piped" })
-    .spawn();
-  const [writer, reader] = [child.stdin.getWriter(), child.stdout.getReader()];
-  return {
-    async round() {
-      await writer.write(new TextEncoder().encode("\n"));
-      const { value } = await reader.read(); // a line is written at once
-      return JSON.parse(new TextDecoder().decode(value));
-    },
-    async [Symbol.asyncDispose]() {
-      await writer.close();
-      await reader.cancel();
-      await child.status;
-    },
-  };
+/** A program of the build folder. */
+export function builtProgram(name: string): string {
+  return fileURLToPath(new URL(`../../build/cpu/${name}`, import.meta.url));
 }

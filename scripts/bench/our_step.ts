@@ -20,7 +20,7 @@ import { plan } from "../../lib/train/plan.ts";
 import { init } from "../../lib/train/state.ts";
 import { trainStep } from "../../lib/train/step.ts";
 import { methodOf, type StepCase } from "./cases.ts";
-import { type PartTimes, timedKernels } from "./timed_kernels.ts";
+import { type PartTimes, splitSparse, timedKernels } from "./timed_kernels.ts";
 
 /** Runs a step; returns its loss. */
 type RunStep = () => Promise<{ loss: number; activeNeurons: number | null }>;
@@ -95,9 +95,13 @@ for await (const line of inputLines()) {
     continue;
   }
   times.clear();
+  const before = kernels.info().partMs;
   const start = performance.now();
   const did = await run();
   const ms = performance.now() - start;
+  splitSparse(times, before, kernels.info().partMs);
   const known = [...times.values()].reduce((sum, part) => sum + part, 0);
-  console.log(JSON.stringify({ ms, ...did, parts: { ...Object.fromEntries(times), rest: ms - known } }));
+  console.log(
+    JSON.stringify({ ms, ...did, parts: { ...Object.fromEntries(times), waiting: 0, other: ms - known } }),
+  );
 }

@@ -8,7 +8,8 @@ import type { Machine } from "./machine.ts";
 import type { Pairing, SideResult } from "./peers.ts";
 import type { Ratios } from "./ratios.ts";
 import { formatSummary } from "./statistics.ts";
-import type { CellResult } from "./step.ts";
+import type { CellResult, Growth } from "./step.ts";
+import { isMet, type TargetRow } from "./target_rows.ts";
 import { PARTS } from "./timed_kernels.ts";
 
 const FOLDER = new URL("../../bench/", import.meta.url);
@@ -43,6 +44,24 @@ export function kernelTable(results: readonly KernelResult[]): string {
   ]);
 }
 
+/** The kernels' targets, met or missed. */
+export function targetTable(rows: readonly TargetRow[]): string {
+  const verdict = { true: "met", false: "missed", null: "no peer" } as const;
+  return formatTable([
+    ["kernel", "size", "measured", "yardstick", "ratio", "bar", "", "over portable"],
+    ...rows.map((row) => [
+      row.kernel,
+      row.size,
+      row.measured,
+      row.yardstick,
+      row.ratio === null ? "" : row.ratio.toFixed(row.ratio < 10 ? 2 : 1),
+      `${row.atMost ? "at most" : "at least"} ${row.bar}`,
+      verdict[`${isMet(row)}`],
+      row.overPortable === null ? "" : `${row.overPortable.toFixed(1)}x`,
+    ]),
+  ]);
+}
+
 const LIMIT_NAMES = {
   f32Gflops: "f32 peak",
   bf16Gflops: "bf16 peak",
@@ -71,6 +90,32 @@ export function stepTable(results: readonly CellResult[]): string {
       formatCount(cell.trained),
       cell.activeNeurons === null ? "" : cell.activeNeurons.toFixed(0),
       cell.load.toFixed(1),
+    ]),
+  ]);
+}
+
+/** How times grow. */
+export function growthTable(growths: readonly Growth[]): string {
+  return formatTable([
+    ["grows with", "from", "to", "step ~ size^", "adapter's part ~ size^"],
+    ...growths.map(({ series, from, to, step, adapter }) => [
+      series,
+      String(from),
+      String(to),
+      step.toFixed(2),
+      adapter === null ? "" : adapter.toFixed(2),
+    ]),
+  ]);
+}
+
+/** All parts of all steps, in ms. */
+export function partsTable(results: readonly CellResult[]): string {
+  const used = PARTS.filter((part) => results.some(({ parts }) => (parts[part] ?? 0) >= 0.5));
+  return formatTable([
+    ["step, ms", ...used],
+    ...results.map(({ series, name, parts }) => [
+      `${series}: ${name}`,
+      ...used.map((part) => (parts[part] ?? 0).toFixed(0)),
     ]),
   ]);
 }

@@ -33,6 +33,15 @@ export function summarize(values: readonly number[]): Summary {
   };
 }
 
+/** The power p of the fit y = c x^p: least squares of the logarithms. NaN when a value is not above 0. */
+export function slope(xs: readonly number[], ys: readonly number[]): number {
+  const [u, v] = [xs.map(Math.log), ys.map(Math.log)];
+  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const [mu, mv] = [mean(u), mean(v)];
+  const over = u.reduce((sum, x, i) => sum + (x - mu) * ((v[i] as number) - mv), 0);
+  return over / u.reduce((sum, x) => sum + (x - mu) ** 2, 0);
+}
+
 /** `123 (118 to 131)`. */
 export function formatSummary({ median, low, high }: Summary): string {
   const digits = median < 10 ? 2 : median < 100 ? 1 : 0;

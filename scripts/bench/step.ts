@@ -9,13 +9,15 @@ import {
 } from "./checkpoint.ts";
 import { type CaseDefaults, type CaseMethod, sparseSizes, stepCase } from "./cases.ts";
 import { loadNow } from "./machine.ts";
-import { median, summarize, type Summary } from "./statistics.ts";
+import { median, slope, summarize, type Summary } from "./statistics.ts";
 import { StepProcess, type StepTime } from "./step_process.ts";
 
 /** A cell of the matrix. */
 export interface Cell {
   /** What the cell shows the growth with, or "method". */
-  readonly series: "method" | "r" | "K" | "N" | "tokens" | "d" | "dtype";
+  readonly series: "method" | "r" | "K" | "N" | "k_e" | "tokens" | "d" | "dtype";
+  /** The size that the series varies; absent where nothing grows. */
+  readonly x?: number;
   readonly name: string;
   readonly hidden: number;
   readonly dtype: CaseDType;
@@ -54,44 +56,83 @@ function modelSizes(hidden: number): ModelSizes {
   return { hidden, layers: 4, heads, kvHeads: heads / 2, inner: hidden * 11 / 4, vocabulary: 8192 };
 }
 
+/** r with the N that goes with it: about 4 sqrt(r). */
+const ROWS = [[1024, 128], [4096, 256], [8192, 256], [16384, 512], [32768, 512], [65536, 1024]] as const;
+
 function cells(quick: boolean): Cell[] {
   const sparse = sparseSizes(4096, 256);
-  const methods: Cell[] = [
-    { ...BASE, series: "method", name: "none", method: none },
-    { ...BASE, series: "method", name: "sparse r=4096 N=256 K=64", method: sparse },
-    { ...BASE, series: "method", name: "lora rank 8", method: lora },
-    { ...BASE, series: "method", name: "parallel r=4096", method: parallel },
+  const cell = (
+    series: Cell["series"],
+    name: string,
+    method: CaseMethod,
+    more: Partial<Cell> = {},
+  ): Cell => ({
+    ...BASE,
+    series,
+    name,
+    method,
+    ...more,
+  });
+  const methods = (series: Cell["series"], more: Partial<Cell>): Cell[] => [
+    cell(series, "none", none, more),
+    cell(series, "sparse r=4096 N=256 K=64", sparse, more),
+    cell(series, "lora rank 8", lora, more),
+    cell(series, "parallel r=4096", parallel, more),
   ];
-  if (quick) return methods;
-  const dtypes = [none, sparse].map((method): Cell => (
-    { ...BASE, series: "dtype", name: `f32 ${method.method}`, dtype: "f32", method }
-  ));
-  const rows = [[1024, 128], [4096, 256], [16384, 512], [65536, 1024]] as const;
+  if (quick) return methods("method", {});
   return [
-    ...methods,
-    ...dtypes,
-    ...rows.map(([r, N]): Cell => ({
-      ...BASE,
-      series: "r",
-      name: `r=${r} N=${N}`,
-      method: sparseSizes(r, N),
-    })),
-    ...[16, 256].map((K): Cell => ({
-      ...BASE,
-      series: "K",
-      name: `K=${K}`,
-      method: sparseSizes(4096, 128, K, 16),
-    })),
-    ...[16, 64].map((N): Cell => ({ ...BASE, series: "N", name: `N=${N}`, method: sparseSizes(4096, N) })),
-    ...[256, 4096].flatMap((tokens) => [
-      { ...BASE, series: "tokens", name: `none, ${tokens} tokens`, tokens, method: none } as const,
-      { ...BASE, series: "tokens", name: `sparse, ${tokens} tokens`, tokens, method: sparse } as const,
+    ...methods("method", {}),
+    ...methods("dtype", { dtype: "f32" }),
+    ...ROWS.map(([r, N]) => cell("r", `r=${r} N=${N}`, sparseSizes(r, N), { x: r })),
+    ...[16, 64, 256].map((K) => cell("K", `K=${K}`, sparseSizes(4096, 128, K, 16), { x: K })),
+    ...[16, 64, 256, 1024].map((N) => cell("N", `N=${N}`, sparseSizes(4096, N), { x: N })),
+    ...[4, 8, 16].map((k) => cell("k_e", `k_e=${k}`, sparseSizes(4096, 256, 64, k), { x: k })),
+    ...[256, 1024, 4096].flatMap((tokens) => [
+      cell("tokens", `none, ${tokens} tokens`, none, { tokens }),
+      cell("tokens", `sparse, ${tokens} tokens`, sparse, { tokens, x: tokens }),
     ]),
-    ...[512, 2048].flatMap((hidden) => [
-      { ...BASE, series: "d", name: `none, d=${hidden}`, hidden, method: none } as const,
-      { ...BASE, series: "d", name: `sparse, d=${hidden}`, hidden, method: sparse } as const,
+    ...[512, 1024, 2048].flatMap((hidden) => [
+      cell("d", `none, d=${hidden}`, none, { hidden }),
+      cell("d", `sparse, d=${hidden}`, sparse, { hidden, x: hidden }),
     ]),
   ];
+}
+
+/** How a series grows: time as a power of its size, by least squares of the logarithms. */
+export interface Growth {
+  readonly series: Cell["series"];
+  readonly from: number;
+  readonly to: number;
+  /** Of the whole step. */
+  readonly step: number;
+  /** Of what the step takes above the same step without an adapter; null where that was not measured. */
+  readonly adapter: number | null;
+}
+
+/** Growth of every series with sizes. */
+export function growths(results: readonly CellResult[]): Growth[] {
+  const frozen = (like: CellResult) =>
+    results.find(({ method, hidden, tokens, dtype }) =>
+      method.method === "none" && hidden === like.hidden && tokens === like.tokens && dtype === like.dtype
+    )?.stepMs.median;
+  return (["r", "K", "N", "k_e", "tokens", "d"] as const).flatMap((series) => {
+    const points = results.flatMap((result) => {
+      if (result.series !== series || result.x === undefined) return [];
+      const without = frozen(result);
+      const step = result.stepMs.median;
+      return [{ x: result.x, step, adapter: without === undefined ? NaN : step - without }];
+    });
+    if (points.length < 2) return [];
+    const xs = points.map(({ x }) => x);
+    const adapter = slope(xs, points.map((point) => point.adapter));
+    return [{
+      series,
+      from: Math.min(...xs),
+      to: Math.max(...xs),
+      step: slope(xs, points.map(({ step }) => step)),
+      adapter: Number.isFinite(adapter) ? adapter : null,
+    }];
+  });
 }
 
 /** Measures the matrix, each cell in a process of its own. */

@@ -2,12 +2,16 @@
 /** The same kernels with a clock at every call: where the time of a step goes, without a change to the product. */
 import { hostTimesSince } from "../../lib/ops/host_times.ts";
 import type { NativeKernels } from "../../lib/ops/native/native_kernels.ts";
+import { SPARSE_PARTS, type SparsePart } from "../../lib/native/context.ts";
 import type { Weight } from "../../lib/tensor/tensor.ts";
 
 /** Milliseconds by part of a step. */
 export type PartTimes = Map<string, number>;
 
-/** Parts of a step, in the order of its report. What is left of a step is "rest": TypeScript, copies and sums. */
+/**
+ * Parts of a step, in the order of its report; they add up to the step. What no kernel took is "other": TypeScript,
+ * copies and sums. "waiting" is what one lane waits for another: none here, where all work is the caller's.
+ */
 export const PARTS = [
   "attention products",
   "attention",
@@ -16,12 +20,18 @@ export const PARTS = [
   "norms",
   "adapter products",
   "routing",
-  "scoring and values",
-  "sparse backward",
+  "scoring",
+  "values",
+  "score gradients",
+  "input gradients",
+  "router gradients",
+  "row gradients",
+  "sparse, other",
   "clip norm",
   "update",
   "catching up",
-  "rest",
+  "waiting",
+  "other",
 ] as const;
 /** One of {@linkcode PARTS}. */
 export type Part = typeof PARTS[number];
@@ -40,12 +50,39 @@ const PART_OF = {
   attentionForward: "attention",
   attentionBackward: "attention",
   crossEntropy: "head and loss",
-  sparseForward: "scoring and values",
-  sparseBranchBackward: "sparse backward",
+  sparseForward: "sparse, other",
+  sparseBranchBackward: "sparse, other",
   adamwDense: "update",
   adamwRows: "update",
   adamwRowsCatchUp: "catching up",
 } as const satisfies Partial<Record<keyof NativeKernels, Part>>;
+
+const PART_OF_SPARSE = {
+  scoring: "scoring",
+  values: "values",
+  scoreGradients: "score gradients",
+  inputGradients: "input gradients",
+  routerGradients: "router gradients",
+  rowGradients: "row gradients",
+  rowSteps: "update",
+} as const satisfies Record<SparsePart, Part>;
+
+/**
+ * Takes the sparse adapter's calls apart by the library's own clocks, read before and after a step. @mutates times
+ */
+export function splitSparse(
+  times: PartTimes,
+  before: Readonly<Record<SparsePart, number>>,
+  after: Readonly<Record<SparsePart, number>>,
+): void {
+  const add = (part: Part, ms: number) => times.set(part, (times.get(part) ?? 0) + ms);
+  for (const name of SPARSE_PARTS) {
+    const ms = after[name] - before[name];
+    if (ms === 0) continue;
+    add(PART_OF_SPARSE[name], ms);
+    add("sparse, other", -ms);
+  }
+}
 
 /** Kernels whose calls add their milliseconds to `times`. The lane must work inside the caller. @mutates times */
 export function timedKernels(kernels: NativeKernels, times: PartTimes): NativeKernels {
@@ -73,7 +110,7 @@ export function timedKernels(kernels: NativeKernels, times: PartTimes): NativeKe
       const fired = kernels.sparseBranchForward(...passed);
       const { routing, scoring, values, catchUp } = hostTimesSince(kernels.hostTimes, before);
       add("routing", routing);
-      add("scoring and values", scoring + values);
+      add("sparse, other", scoring + values); // splitSparse() takes these apart
       add("catching up", catchUp);
       return fired;
     },

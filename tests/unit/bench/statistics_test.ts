@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { barChart } from "../../../scripts/bench/chart.ts";
 import { barRatios } from "../../../scripts/bench/ratios.ts";
-import { median, quantile, summarize } from "../../../scripts/bench/statistics.ts";
+import { median, quantile, slope, summarize } from "../../../scripts/bench/statistics.ts";
 
 Deno.test("median() and quantile() interpolate between neighbours, whatever the order of the values", () => {
   assert.equal(median([3, 1, 2]), 2);
@@ -11,6 +11,13 @@ Deno.test("median() and quantile() interpolate between neighbours, whatever the 
   assert.equal(quantile([10, 30, 20, 40, 50], 0.25), 20);
   assert.equal(quantile([7], 0.9), 7);
   assert.equal(median([]), NaN);
+});
+
+Deno.test("slope() finds the power of a power law, and NaN where a logarithm has no value", () => {
+  const power = slope([1, 2, 8, 64], [3, 3 * 2 ** 0.5, 3 * 8 ** 0.5, 3 * 64 ** 0.5]);
+  assert.ok(Math.abs(power - 0.5) < 1e-12, String(power));
+  assert.equal(slope([1, 2], [0, 1]), NaN);
+  assert.equal(slope([1, 2], [-1, 1]), NaN);
 });
 
 Deno.test("summarize() gives the median between its quartiles", () => {
