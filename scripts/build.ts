@@ -9,7 +9,6 @@ import { helpIfAsked } from "./help.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 const SOURCES = ["csrc"];
-const STAMP = "built.stamp";
 
 /** Where and how to build. */
 export interface BuildOptions {
@@ -17,12 +16,17 @@ export interface BuildOptions {
   readonly folder: string;
   /** Further arguments of CMake's configuration. */
   readonly define: readonly string[];
+  /** What is built: CMake's own `all` (what people run), or what tests need besides. Default "all". */
+  readonly target?: "all" | "tested";
   /** Builds even when no source changed: a package that the build looks for may have come since. */
   readonly always?: boolean;
 }
 
 /** The library that tasks use. */
 export const RELEASE: BuildOptions = { folder: "build/cpu", define: [] };
+
+/** What tests use: the same, with the CUDA library emulated, and compiled where nvcc is. */
+export const TESTED: BuildOptions = { ...RELEASE, target: "tested" };
 
 /** A build that cannot go on, with the one message to show. */
 export class BuildError extends Error {
@@ -53,10 +57,21 @@ export async function build(options: BuildOptions = RELEASE): Promise<void> {
   const begun = new Date();
   await forgetOtherCheckout(folder);
   await cmake(["-S", `${ROOT}csrc`, "-B", folder, ...await generatorArguments(folder), ...options.define]);
-  await cmake(["--build", folder, "--parallel", String(navigator.hardwareConcurrency)]);
-  // Stamped with the time it began: a source saved meanwhile is newer.
-  await Deno.writeTextFile(`${folder}/${STAMP}`, "");
-  await Deno.utime(`${folder}/${STAMP}`, begun, begun);
+  const target = options.target ?? "all";
+  const parallel = String(navigator.hardwareConcurrency);
+  await cmake(["--build", folder, "--target", target, "--parallel", parallel]);
+  await stamp(`${folder}/${stampName("all")}`, begun);
+  if (target !== "all") await stamp(`${folder}/${stampName(target)}`, begun);
+}
+
+/** Marks a build with the time it began: a source saved meanwhile is newer. */
+async function stamp(path: string, begun: Date): Promise<void> {
+  await Deno.writeTextFile(path, "");
+  await Deno.utime(path, begun, begun);
+}
+
+function stampName(target: "all" | "tested"): string {
+  return `${target}.stamp`;
 }
 
 /** Builds a developer tool of a build folder that is configured. @throws {BuildError} When the compiler fails */
@@ -82,7 +97,7 @@ async function isFresh(options: BuildOptions): Promise<boolean> {
   const folder = `${ROOT}${options.folder}`;
   try {
     await Deno.stat(`${folder}/libmeft.so`);
-    const built = (await Deno.stat(`${folder}/${STAMP}`)).mtime;
+    const built = (await Deno.stat(`${folder}/${stampName(options.target ?? "all")}`)).mtime;
     if (built === null) return false;
     for (const source of SOURCES) if (await newest(`${ROOT}${source}`) > built.getTime()) return false;
     return true;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task test`: builds the library, runs every test, and ends with one line that says how many ran. */
-import { ensureBuilt } from "./build.ts";
+import { ensureBuilt, TESTED } from "./build.ts";
 import { type Counts, formatCounts } from "./counts.ts";
 import { helpIfAsked } from "./help.ts";
 
@@ -33,7 +33,7 @@ async function runTests(args: readonly string[]): Promise<TestResult> {
 
 /** Runs the tests named, or all of them with the examples of the documentation. No test at all is a failure. */
 export async function test(args: readonly string[]): Promise<TestResult> {
-  await ensureBuilt();
+  await ensureBuilt(TESTED);
   const { code, counts } = await runTests(
     args.length > 0 ? args : ["--doc", "README.md", "mod.ts", "lib", "tests"],
   );

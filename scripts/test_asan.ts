@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { type BuildOptions, ensureBuilt } from "./build.ts";
 import { helpIfAsked } from "./help.ts";
 
-const SANITIZED: BuildOptions = { folder: "build/asan", define: ["-DMEFT_SANITIZE=ON"] };
+const SANITIZED: BuildOptions = { folder: "build/asan", define: ["-DMEFT_SANITIZE=ON"], target: "tested" };
 const TESTS = ["tests/contract", "tests/native"];
 
 /** Path of a compiler's runtime library. */
