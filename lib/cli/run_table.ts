@@ -6,6 +6,7 @@ import { formatPlacements } from "../report/placements.ts";
 import { formatTable } from "../report/table.ts";
 import type { Run } from "../train/plan.ts";
 import { dataSummary } from "./data_flags.ts";
+import { adapterFlagName } from "./train_options.ts";
 
 /** `1.67 M parameters, 94.4 % of the model`. */
 export function describeTrained({ memory }: Run): string {
@@ -17,7 +18,10 @@ export function describeTrained({ memory }: Run): string {
 /** The run and its data as tables; without data, the run alone. */
 export function describeRun(run: Run, data: Dataset | null): string {
   const { memory, settings, method } = run;
-  const config = Object.entries(run.adapterKind.config).map(([name, value]) => [`  ${name}`, String(value)]);
+  const config = Object.entries(run.adapterKind.config).map(([name, value]) => [
+    `  ${adapterFlagName(name)}`,
+    String(value),
+  ]);
   const what = formatTable([
     ["run", ""],
     [

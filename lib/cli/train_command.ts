@@ -105,7 +105,7 @@ function resultOf(
     predictedBytes: run.memory.bytes,
     ledgerPeakBytes: Object.fromEntries(run.model.kernels.ledger.peak),
     startupMs: measured.startup,
-    peakDeviceBytes: 0,
+    peakDeviceBytes: run.model.kernels.device?.bytes().peak ?? 0,
     adapter: account.adapter,
     out: run.settings.out,
   };

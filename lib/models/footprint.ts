@@ -251,10 +251,8 @@ function traceTurn(arena: CountingArena, plan: PassPlan, size: PassSize, gradien
   take(size.tokens * d); // hidden
   take(size.tokens); // rstd
   if (gradient) take(size.tokens * d); // its gradient
-  take(size.tokens); // losses
   take(rows * d);
   take(rows * vocabSize);
-  take(rows);
-  arena.take(rows * 4); // targets
+  take(rows); // losses
   arena.release(mark);
 }

@@ -66,7 +66,7 @@ export function createRopeCache(k: Kernels, config: ModelConfig): RopeCache {
   };
 }
 
-/** A row for each token, in the arena. */
+/** A row for each token. */
 function dynamicRows(k: Kernels, config: ModelConfig, positions: Int32Array, starts: Int32Array): RopeRows {
   const [count, width] = [positions.length, config.headDim / 2];
   const tables = { cos: k.floats(count * width), sin: k.floats(count * width), rows: count };

@@ -68,21 +68,21 @@ Deno.test("train writes its run folder, and evaluate and generate use the adapte
     }
 
     const model = ["--model", DEMO_MODEL, "--adapter", `${out}/adapter`];
-    const evaluated = await runCommandLine(
-      ...["evaluate", ...model, "--data", DEMO_FACTS, "--metric", "loss", "exact-match", "f1"],
-      ...["--limit", "8", "--max-new-tokens", "8", "--json"],
-    );
-    strictEqual(evaluated.code, 0, evaluated.stderr);
-    const scores = JSON.parse(evaluated.stdout);
-    ok(
-      Math.abs(scores.loss - result.eval.loss) <= 1e-3 * result.eval.loss,
-      `${scores.loss} is not ${result.eval.loss}`,
+    const evaluate = async (...args: string[]) => {
+      const evaluated = await runCommandLine("evaluate", ...model, "--data", DEMO_FACTS, "--json", ...args);
+      strictEqual(evaluated.code, 0, evaluated.stderr);
+      return JSON.parse(evaluated.stdout);
+    };
+    const { loss } = await evaluate("--metric", "loss");
+    ok(Math.abs(loss - result.eval.loss) <= 1e-3 * result.eval.loss, `${loss} is not ${result.eval.loss}`);
+    const scores = await evaluate(
+      ...["--metric", "exact-match", "f1", "--limit", "8", "--max-new-tokens", "8"],
     );
     strictEqual(scores.scores["exact-match"].count, 8);
     const base = await runCommandLine("evaluate", "--model", DEMO_MODEL, "--data", DEMO_FACTS, "--json");
     strictEqual(base.code, 0, base.stderr);
     const baseLoss = JSON.parse(base.stdout).loss;
-    ok(scores.loss < 0.97 * baseLoss, `the adapter took the loss from ${baseLoss} to ${scores.loss} only`);
+    ok(loss < 0.97 * baseLoss, `the adapter took the loss from ${baseLoss} to ${loss} only`);
 
     const generated = await runCommandLine(
       "generate",
@@ -190,7 +190,7 @@ Deno.test("train refuses flags of other methods, sizes that do not fit, and a fo
     const foreign = await runCommandLine("train", ...SMALL_RUN, "--method", "full", "--placement", "device");
     strictEqual(foreign.code, 2);
     match(foreign.stderr, /--neurons does not apply to --method full/);
-    match(foreign.stderr, /--placement device/);
+    match(foreign.stderr, /--placement does not apply to --method full/);
 
     const sizes = await runCommandLine(
       "train",
