@@ -6,7 +6,7 @@ import type { AdapterRequests } from "../models/footprint.ts";
 import type { Model } from "../models/model.ts";
 import type { Parameter, RowParameter } from "../optim/parameters.ts";
 import type { RowCatchUp } from "../optim/optimizer.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels, RowStep } from "../ops/kernels.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import type { RowTraffic } from "./row_slots.ts";
 
@@ -141,12 +141,25 @@ export type RowPlacement = { readonly kind: "host" } | {
   readonly cachedRows: number;
 };
 
+/** Rows that take their optimizer step in the backward pass, once each; see `Optimizer.rowStep`. */
+export interface FusedRows {
+  /** How the rows of a layer step (keys null when frozen); null when they must not move, but leave their gradients. */
+  readonly of: (keys: RowParameter | null, values: RowParameter) => RowStep | null;
+  /**
+   * Told of a layer for which `of` gave a step: sums of squares of the gradients of its router and of its trained rows.
+   * When their sum is not finite no row has moved.
+   */
+  readonly stepped: (squares: ReadonlyMap<Parameter, number>) => void;
+}
+
 /** Choices of `attach`. */
 export interface AttachOptions {
   /** Given for the forward and backward passes of training; absent, the adapter answers as it has learnt. */
   readonly training?: TrainingPlace;
   /** What brings rows that lag behind the optimizer up to date before they are read; null when none does. */
   readonly behind?: (parameter: RowParameter) => RowCatchUp | null;
+  /** Given where row gradients need not be kept, with placement host; only adapters with row parameters heed it. */
+  readonly fusedRows?: FusedRows | undefined;
   /** Where rows are computed with, for adapters that leave a choice. Default: where they live, on the host. */
   readonly placement?: RowPlacement;
 }

@@ -6,9 +6,10 @@
 import { andThen, type Awaitable } from "../core/awaitable.ts";
 import type { BranchHook } from "../models/hooks.ts";
 import type { Kernels } from "../ops/kernels.ts";
-import { sparseBackward, sparseForward, type SparseResiduals } from "../ops/sparse.ts";
+import type { Parameter } from "../optim/parameters.ts";
+import { sparseBackward, sparseBackwardStep, sparseForward, type SparseResiduals } from "../ops/sparse.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { AttachOptions } from "./adapter.ts";
+import type { AttachOptions, FusedRows } from "./adapter.ts";
 import { countTokens, layerAt, rowsBehind, type SparseLayer } from "./sparse_layer.ts";
 import type { SparseSettings } from "./sparse_config.ts";
 
@@ -46,16 +47,37 @@ export function hostBranch(
       const arrival = k.link.down(dy.data);
       const landing = k.link.landing(dh.data);
       const backward = (): Awaitable<void> =>
-        sparseBackward(
+        backwardOf(
           k,
-          one.params,
+          one,
           residuals,
           residuals.hostH ?? h,
           { shape: dy.shape, data: arrival.data },
-          { shape: dh.shape, data: landing.data },
+          { dh: { shape: dh.shape, data: landing.data }, fusedRows: options.fusedRows },
         );
       const job = () => andThen(arrival.ready(), () => andThen(landing.ready(), backward));
       return andThen(k.hostJobs.run(job), () => arrival.release());
     },
   };
+}
+
+/** Backward of a layer, with the step of its rows where they may take it at once. */
+function backwardOf(
+  k: Kernels,
+  { params, router, keys, values }: SparseLayer,
+  residuals: SparseResiduals,
+  h: Tensor,
+  dy: Tensor,
+  { dh, fusedRows }: { readonly dh: Tensor; readonly fusedRows: FusedRows | undefined },
+): Awaitable<void> {
+  const step = fusedRows?.of(keys.trained ? keys : null, values);
+  if (!fusedRows || !step) return sparseBackward(k, params, residuals, h, dy, dh);
+  return andThen(
+    sparseBackwardStep(k, params, residuals, h, dy, { dh, step }),
+    ([ofRouter, ofKeys, ofValues]) => {
+      const squares = new Map<Parameter, number>([[router, ofRouter], [values, ofValues]]);
+      if (keys.trained) squares.set(keys, ofKeys);
+      fusedRows.stepped(squares);
+    },
+  );
 }

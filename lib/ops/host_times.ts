@@ -10,9 +10,9 @@ export interface HostTimes {
   scoring: number;
   /** Sums of value rows. */
   values: number;
-  /** All of the adapter's backward pass. */
+  /** All of the adapter's backward pass, with the optimizer steps of rows that take them in it. */
   backward: number;
-  /** Optimizer steps of touched rows. */
+  /** Optimizer steps of touched rows after their backward pass. */
   update: number;
 }
 

@@ -118,6 +118,17 @@ export interface RowsBehind {
   readonly step: AdamwStep;
 }
 
+/** How keys and values take their AdamW step inside the backward pass. */
+export interface RowStep {
+  /** Null for frozen keys. */
+  readonly keys: RowMoments | null;
+  readonly values: RowMoments;
+  readonly mode: AdamMode;
+  readonly adam: AdamwStep;
+  /** Limit of the norm of this layer's gradients together, or null. */
+  readonly clip: number | null;
+}
+
 /** Every primitive. Arguments: outputs, inputs, sizes. "accumulated" outputs are added to. */
 export interface Kernels {
   readonly backend: "cpu" | "cuda" | "reference";
@@ -286,6 +297,26 @@ export interface Kernels {
     values: RowMatrix,
     shape: SparseShape,
   ): Awaitable<void>;
+  /**
+   * sparseBackward and adamwRows in one, for row gradients that nothing needs afterwards: they are never written, and
+   * the weights and moments get the same bits. Returns the sums of squares of the gradients of router (0 when
+   * dgateWeight is null), keys and values; when their sum is not finite no row has moved. Absent where a backend has
+   * no such kernel.
+   * dh (T,D) and dgateWeight (N,D) or null accumulated. @mutates keys, values, their moments
+   */
+  sparseBackwardStep?(
+    dh: Floats,
+    dgateWeight: Floats | null,
+    step: RowStep,
+    dy: Floats,
+    h: Floats,
+    routing: SparseRouting,
+    pairs: SparsePairs,
+    gateWeight: Floats,
+    keys: RowMatrix,
+    values: RowMatrix,
+    shape: SparseShape,
+  ): Awaitable<readonly [router: number, keys: number, values: number]>;
 
   /**
    * `sparseRoute`, catching up of the routed experts' rows, and `sparseForward`, in one hand-over to the host lane.

@@ -14,6 +14,7 @@ import type {
   Kernels,
   RowGradients,
   RowsBehind,
+  RowStep,
   Scope,
   SparsePairs,
   SparseRouting,
@@ -187,10 +188,7 @@ export function sparseBackward(
   dh: Tensor,
 ): Awaitable<void> {
   const { shape, routing, pairs, pairCount } = residuals;
-  const expected = [shape.tokens, shape.hidden];
-  assertShape("h of the sparse adapter", h.shape, expected, "T,D");
-  assertShape("dy of the sparse adapter", dy.shape, expected, "T,D");
-  assertShape("dh of the sparse adapter", dh.shape, expected, "T,D");
+  assertBackwardShapes(shape, h, dy, dh);
   params.gradients = growRowGradients(
     k,
     params.gradients,
@@ -210,6 +208,51 @@ export function sparseBackward(
     params.values,
     shape,
   );
+}
+
+/**
+ * {@linkcode sparseBackward} in which keys and values take their AdamW step at once; their gradients are never written.
+ * For row gradients that nothing needs afterwards: one pass a step, and no clipping by the norm of all gradients.
+ *
+ * @param options `dh`: (T,D) float, written; `step`: how the rows step
+ * @returns Sums of squares of the gradients of router, keys and values; when one is not finite no row has moved
+ * @throws {RangeError} When a shape disagrees, or the kernels have no such step
+ * @mutates dh, params (rows and gateGrad; of `gradients` only which rows were touched), the moments of `step`
+ */
+export function sparseBackwardStep(
+  k: Kernels,
+  params: SparseParams,
+  residuals: SparseResiduals,
+  h: Tensor,
+  dy: Tensor,
+  { dh, step }: { readonly dh: Tensor; readonly step: RowStep },
+): Awaitable<readonly [router: number, keys: number, values: number]> {
+  const { shape, routing, pairs, pairCount } = residuals;
+  assertBackwardShapes(shape, h, dy, dh);
+  if (!k.sparseBackwardStep) {
+    throw new RangeError(`Kernels of backend ${k.backend} have no rows that step in the backward pass`);
+  }
+  k.sparseTouch(params.gradients, pairs.neurons, pairCount);
+  dh.data.fill(0);
+  return k.sparseBackwardStep(
+    dh.data,
+    shape.gate === "none" ? null : params.gateGrad,
+    step,
+    dy.data,
+    h.data,
+    routing,
+    pairs,
+    params.gateWeight,
+    params.keys,
+    params.values,
+    shape,
+  );
+}
+
+function assertBackwardShapes({ tokens, hidden }: SparseShape, h: Tensor, dy: Tensor, dh: Tensor): void {
+  for (const [name, { shape }] of Object.entries({ h, dy, dh })) {
+    assertShape(`${name} of the sparse adapter`, shape, [tokens, hidden], "T,D");
+  }
 }
 
 function sparseShape(params: SparseParams, h: Tensor, config: SparseConfig): SparseShape {

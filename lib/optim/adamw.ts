@@ -18,7 +18,10 @@ export interface AdamwOptions {
   readonly lr?: number;
   /** Default: linear to 0 after a warm-up of 2% of the steps. A bare name takes that warm-up. */
   readonly schedule?: Schedule | Schedule["kind"];
-  /** Limit of the global gradient norm; null for none. Default 1. */
+  /**
+   * Limit of the global gradient norm; null for none. Default 1. Without one, and with one micro-batch a step, a sparse
+   * adapter's rows take their step in the backward pass: the same bits, sooner, and no row gradient is written.
+   */
   readonly clip?: number | null;
   /** Default 0.9. */
   readonly beta1?: number;
@@ -91,6 +94,17 @@ export function adamwOptimizer(config: AdamwConfig): Optimizer {
     behind: (parameter, state, step) => {
       if (config.mode !== "lazy-exact" || !parameter.trained || step === 0) return null;
       return { moments: rowMoments(state, parameter), step: replay(config, state, step) };
+    },
+    rowStep: (state, { step, lr, gradScale }) => {
+      const next = { moments: state.moments, lrHistory: withRate(state.lrHistory, step, lr) };
+      const adam = adamwStep(config, next, step, gradScale);
+      return (keys, values) => ({
+        keys: keys && rowMoments(next, keys),
+        values: rowMoments(next, values),
+        mode: config.mode,
+        adam,
+        clip: null,
+      });
     },
     flush: async (k, parameters, state, step) => {
       if (config.mode !== "lazy-exact" || step === 0) return;

@@ -6,11 +6,17 @@ import { isTrained, liveGradient, type Parameter } from "./parameters.ts";
 /**
  * Euclidean norm of all gradients as one vector, summed in f64 in the order of the parameters; not finite when a
  * gradient holds a value that is not.
+ *
+ * @param known Sums of squares that were taken already
  */
-export function globalNorm(k: Kernels, parameters: readonly Parameter[]): number {
+export function globalNorm(
+  k: Kernels,
+  parameters: readonly Parameter[],
+  known?: ReadonlyMap<Parameter, number>,
+): number {
   let sum = 0;
   for (const parameter of parameters) {
-    if (isTrained(parameter)) sum += k.sumSquares(liveGradient(parameter));
+    if (isTrained(parameter)) sum += known?.get(parameter) ?? k.sumSquares(liveGradient(parameter));
   }
   return Math.sqrt(sum);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The contract of an optimizer: an init/update pair over a list of parameters, and how far rows may lag behind. */
 import type { JsonObject } from "../core/json.ts";
-import type { AdamwStep, Kernels, RowMoments } from "../ops/kernels.ts";
+import type { AdamwStep, Kernels, RowMoments, RowStep } from "../ops/kernels.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import type { Parameter, RowParameter } from "./parameters.ts";
 import type { Schedule } from "./schedule.ts";
@@ -65,6 +65,15 @@ export interface Optimizer {
    * @param step Steps taken so far
    */
   behind(parameter: RowParameter, state: OptimizerState, step: number): RowCatchUp | null;
+  /**
+   * How rows take their step inside the backward pass: the same bits as `update` would give them.
+   *
+   * @returns A function of keys (null when frozen) and values of one layer
+   */
+  rowStep(
+    state: OptimizerState,
+    step: UpdateStep,
+  ): (keys: RowParameter | null, values: RowParameter) => RowStep;
   /** Brings everything up to date, as if no row had ever waited. @mutates parameters, state */
   flush(k: Kernels, parameters: readonly Parameter[], state: OptimizerState, step: number): Promise<void>;
 }

@@ -3,6 +3,7 @@
  * Optimizer steps of layers whose gradients are complete, taken on the host lane while backward goes on in the layers below.
  * The bits are those of an update after all of backward: every parameter takes the same step with the same gradient.
  */
+import type { FusedRows } from "../adapters/adapter.ts";
 import type { OptimizerState, UpdateStep } from "../optim/optimizer.ts";
 import { isTrained, liveGradient, type Parameter } from "../optim/parameters.ts";
 import type { Run } from "./plan.ts";
@@ -10,6 +11,10 @@ import type { TrainState } from "./state.ts";
 
 /** Updates of one step. */
 export interface LayerUpdates {
+  /** Given where rows move in the passes themselves. */
+  readonly rows?: FusedRows;
+  /** Sums of squares of the gradients that were not written; all are when absent. */
+  readonly squares?: ReadonlyMap<Parameter, number>;
   /** The loss of a part of the last micro-batch, before its backward. No layer is updated once the loss is not finite. */
   readonly seeLoss: (lossSum: number) => void;
   /** All gradients of the layer are complete: its update is given to the host lane, behind everything that is waited for. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The training state: parameters, optimizer state and position. Donated: after a step, only the new one may be used. */
 import { readAdapterInto } from "../adapters/adapter_files.ts";
-import type { AdapterParams, Attachment, TrainingPlace } from "../adapters/adapter.ts";
+import type { AdapterParams, Attachment, FusedRows, TrainingPlace } from "../adapters/adapter.ts";
 import { type DataPosition, FIRST_POSITION } from "../data/batches.ts";
 import { account } from "../native/ledger.ts";
 import type { OptimizerState } from "../optim/optimizer.ts";
@@ -53,15 +53,20 @@ export function assertUsable(state: TrainState): void {
  * How the model is to be run with a state: for evaluation and generation, or for a micro-batch of training.
  *
  * @param training Where the micro-batch stands in its step; absent when nothing is trained
- * @param options `kernels`: the model's own, or their twin for the second half of a micro-batch
+ * @param options `kernels`: the model's own, or their twin for the second half of a micro-batch;
+ *   `fusedRows`: given when rows take their step in the backward pass
  */
 export function attachState(
   run: Run,
   state: TrainState,
   training?: Omit<TrainingPlace, "seed">,
-  { kernels = run.model.kernels }: { readonly kernels?: Kernels } = {},
+  { kernels = run.model.kernels, fusedRows }: {
+    readonly kernels?: Kernels;
+    readonly fusedRows?: FusedRows | undefined;
+  } = {},
 ): Attachment {
   return state.params.attach(kernels, {
+    fusedRows,
     ...(training && { placement: rowPlacement(run.rows) }),
     ...(training && { training: { ...training, seed: run.settings.seed } }),
     behind: (parameter) => run.optimizer.behind(parameter, state.optim, state.step),

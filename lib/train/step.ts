@@ -4,7 +4,9 @@ import type { IdleMemory } from "../activations/policy.ts";
 import type { StepData } from "../data/batches.ts";
 import { heldBytes } from "../native/ledger.ts";
 import { clipFactor, globalNorm } from "../optim/clip.ts";
+import type { UpdateStep } from "../optim/optimizer.ts";
 import { scheduleFactor } from "../optim/schedule.ts";
+import { fusesRows, rowUpdates } from "./fused_rows.ts";
 import { clearOtherGradients, idleGradients } from "./idle_gradients.ts";
 import { type LaneAccount, laneAccount, readLanes } from "./lane_account.ts";
 import { type LayerUpdates, layerUpdates, overlapsUpdates } from "./layer_updates.ts";
@@ -74,11 +76,11 @@ export async function trainStep(
   const times = createLaneTimes();
   const before = readLanes(run.model.kernels, state.params);
   const lr = learningRate(run, step);
-  const early = overlapsUpdates(run) ? layerUpdates(run, state, { step, lr, gradScale: 1 }) : null;
+  const early = earlyUpdates(run, state, { step, lr, gradScale: 1 }, data);
   const [loss, gradNorm] = await spending(state, early, async () => {
     const sum = await accumulate(run, state, data, times, clock, early);
     await early?.settle();
-    const norm = globalNorm(run.model.kernels, state.params.parameters);
+    const norm = globalNorm(run.model.kernels, state.params.parameters, early?.squares);
     assertFinite(step, sum, norm, data, early?.begun ?? false);
     return [sum, norm] as const;
   });
@@ -131,7 +133,7 @@ export async function accumulate(
   for (const { batch } of data.microBatches) {
     const attach: AttachPart = (kernels, token) => {
       const place = { step: state.step + 1, firstToken: firstToken + token };
-      const { model, hooks } = attachState(run, state, place, { kernels });
+      const { model, hooks } = attachState(run, state, place, { kernels, fusedRows: early?.rows });
       return { model, hooks: timedHooks(hooks, times, clock) };
     };
     const options = {
@@ -167,7 +169,7 @@ export function learningRate({ optimizer, totalSteps }: Run, step: number): numb
 export async function update(
   run: Run,
   state: TrainState,
-  step: { readonly step: number; readonly lr: number; readonly gradScale: number },
+  step: UpdateStep,
   data: StepData,
   early: LayerUpdates | null = null,
 ): Promise<TrainState> {
@@ -177,6 +179,12 @@ export async function update(
     ? await early.finish()
     : await run.optimizer.update(run.model.kernels, state.params.parameters, state.optim, step);
   return { params: state.params, optim, step: step.step, position: data.next, lease: { spent: false } };
+}
+
+/** How parameters step before backward has ended; null when all wait for its end. */
+function earlyUpdates(run: Run, state: TrainState, step: UpdateStep, data: StepData): LayerUpdates | null {
+  if (overlapsUpdates(run)) return layerUpdates(run, state, step);
+  return fusesRows(run, data) ? rowUpdates(run, state, step) : null;
 }
 
 /** Runs what may update layers early: when it fails after one has moved, the state is spent. @mutates state.lease */

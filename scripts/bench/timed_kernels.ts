@@ -52,6 +52,7 @@ const PART_OF = {
   crossEntropy: "head and loss",
   sparseForward: "sparse, other",
   sparseBranchBackward: "sparse, other",
+  sparseBackwardStep: "sparse, other",
   adamwDense: "update",
   adamwRows: "update",
   adamwRowsCatchUp: "catching up",

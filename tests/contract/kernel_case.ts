@@ -11,6 +11,8 @@ export type Outputs = Readonly<Record<string, Floats | Int32Array>>;
 export interface KernelCase {
   /** A sentence with the kernel's name: `linearForward() adds the bias`. */
   readonly name: string;
+  /** Whether the kernel is one that a device's backend lacks. */
+  readonly hostOnly?: boolean;
   /** Calls kernels of `stage.k` and returns what they wrote. */
   run(stage: Stage): Awaitable<Outputs>;
   /**

@@ -71,7 +71,8 @@ export function adamwKernels(lanes: Lanes): AdamwKernels {
   };
 }
 
-function stateArguments(
+/** A row matrix with its optimizer state, as calls take it. */
+export function stateArguments(
   matrix: RowMatrix,
   moments: RowMoments,
 ): [Uint16Array, Int16Array, Float32Array, Float32Array, Int32Array] {

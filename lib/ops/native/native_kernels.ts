@@ -19,6 +19,7 @@ import { hostMemory } from "./memory.ts";
 import { rowKernels } from "./rows.ts";
 import { sparseKernels } from "./sparse.ts";
 import { branchKernels } from "./sparse_branch.ts";
+import { rowStepKernels } from "./sparse_step.ts";
 
 /** Choices of {@linkcode nativeKernels}. */
 export interface NativeKernelOptions extends ContextOptions {
@@ -82,6 +83,7 @@ export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels 
     ...attentionKernels(lanes),
     ...sparseKernels(lanes),
     ...branchKernels(lanes),
+    ...rowStepKernels(lanes),
     ...pairKernels(lanes),
     ...adamwKernels(lanes),
     accountWorkspace,

@@ -16,6 +16,7 @@ import { linearKernels } from "./linear.ts";
 import { branchKernels } from "./sparse_branch.ts";
 import { fullRows, sparseForwardKernels } from "./sparse.ts";
 import { sparseBackwardKernels } from "./sparse_backward.ts";
+import { sparseBackwardStepKernels } from "./sparse_backward_step.ts";
 
 const ARENA_BLOCK_BYTES = 1 << 20;
 
@@ -65,6 +66,7 @@ export function referenceKernels(options: { readonly ledger?: Ledger } = {}): Ke
     ...attentionKernels,
     ...sparseForwardKernels,
     ...sparseBackwardKernels,
+    ...sparseBackwardStepKernels,
     ...adamwKernels,
     ...branchKernels,
     ...pairMatrixKernels,

@@ -211,5 +211,96 @@ export const sparseKernelCase = (test: SparseCase): KernelCase => ({
   magnitudes: (stage, oracle) => sparseMagnitudes(stage, test, oracle),
 });
 
+const LR = 0.25;
+
+/** One backward pass in which the rows step. eps 1: then w moves by at most lr times an error of its gradient. */
+async function stepRows(stage: Stage, test: SparseCase): Promise<Outputs> {
+  const { shape } = test;
+  const { k } = stage;
+  const count = shape.neurons * shape.hidden;
+  const { h, dy, dh, gateWeight, ...input } = sparseInputs(stage, test);
+  const [keys, values] = [input.keys, input.values].map((data) =>
+    stage.rowMatrixOf(data, shape.neurons, shape.hidden)
+  ) as [ReturnType<Stage["rowMatrix"]>, ReturnType<Stage["rowMatrix"]>];
+  const routing = await route(stage, test, h, gateWeight);
+  const room = shape.tokens * (shape.scope === "union" ? shape.neurons : shape.topK);
+  const pairs: SparsePairs = {
+    offsets: stage.intOutput(shape.tokens + 1),
+    neurons: stage.intOutput(room),
+    dots: stage.output(room),
+    scores: stage.output(room),
+  };
+  const y = stage.output(shape.tokens * shape.hidden);
+  await k.sparseForward(y, pairs, h, routing, keys, values, shape);
+  const moments = () => ({
+    m: stage.output(count).fill(0),
+    v: stage.output(count).fill(0),
+    lastStep: stage.intOutput(shape.neurons).fill(0),
+  });
+  const [ofKeys, ofValues] = [moments(), moments()];
+  const dgateWeight = test.frozenRouter ? null : input.dgateWeight;
+  const adam = {
+    ...{ step: 1, beta1: 0.5, beta2: 0.75, eps: 1, weightDecay: 0, gradScale: 1 },
+    lrHistory: stage.values([LR]),
+  };
+  const step = {
+    keys: test.frozenKeys ? null : ofKeys,
+    values: ofValues,
+    mode: "lazy-exact" as const,
+    adam,
+    clip: null,
+  };
+  assert.ok(k.sparseBackwardStep);
+  await k.sparseBackwardStep(dh, dgateWeight, step, dy, h, routing, pairs, gateWeight, keys, values, shape);
+  const [wkeys, wvalues] = [stage.output(count), stage.output(count)];
+  k.rowMatrixRead(wkeys, keys, 0);
+  k.rowMatrixRead(wvalues, values, 0);
+  return {
+    dh,
+    ...(dgateWeight ? { dgateWeight } : {}),
+    wkeys,
+    wvalues,
+    mkeys: ofKeys.m,
+    mvalues: ofValues.m,
+    stepOfKeys: ofKeys.lastStep,
+    stepOfValues: ofValues.lastStep,
+  };
+}
+
+/** Those of the gradients, row by row; m is half a gradient. */
+async function stepMagnitudes(stage: Stage, test: SparseCase): Promise<Outputs> {
+  const { hidden, neurons } = test.shape;
+  const whole = await run(stage, test);
+  const sizes = await sparseMagnitudes(stage, test, whole);
+  const input = sparseInputs(stage, test);
+  const spread = (compact: Outputs[string] | undefined): Float64Array => {
+    const rows = new Float64Array(neurons * hidden);
+    if (!compact) return rows;
+    (whole.rows as Int32Array).forEach((row, slot) =>
+      rows.set(compact.subarray(slot * hidden, (slot + 1) * hidden), row * hidden)
+    );
+    return rows;
+  };
+  const [dkeys, dvalues] = [spread(sizes.dkeys), spread(sizes.dvalues)];
+  const moved = (w: Floats, grad: Float64Array) =>
+    grad.map((g, i) => Math.abs(w[i] as number) + LR * (1 + g));
+  return {
+    dh: sizes.dh as Floats,
+    ...(sizes.dgateWeight ? { dgateWeight: sizes.dgateWeight } : {}),
+    wkeys: moved(input.keys, dkeys),
+    wvalues: moved(input.values, dvalues),
+    mkeys: dkeys,
+    mvalues: dvalues,
+  };
+}
+
 /** Cases of this family. */
-export const sparseCases: readonly KernelCase[] = CASES.map(sparseKernelCase);
+export const sparseCases: readonly KernelCase[] = [
+  ...CASES.map(sparseKernelCase),
+  ...CASES.map((test): KernelCase => ({
+    name: `sparseBackwardStep(): ${test.label}`,
+    hostOnly: true,
+    run: (stage) => stepRows(stage, test),
+    magnitudes: (stage) => stepMagnitudes(stage, test),
+  })),
+];

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Backward with the rows' AdamW step, of the reference backend: the two one after the other. */
+import type { Floats } from "../../tensor/tensor.ts";
+import type { Kernels, RowGradients } from "../kernels.ts";
+import { adamwKernels } from "./adamw.ts";
+import { sparseForwardKernels } from "./sparse.ts";
+import { sparseBackwardKernels } from "./sparse_backward.ts";
+
+function squareSum(values: Floats | null): number {
+  let sum = 0;
+  for (const x of values ?? []) sum += x * x;
+  return sum;
+}
+
+/** See `meft_sparse_backward_step`. */
+export const sparseBackwardStepKernels: Pick<Kernels, "sparseBackwardStep"> = {
+  async sparseBackwardStep(dh, dgateWeight, step, dy, h, routing, pairs, gateWeight, keys, values, shape) {
+    const gradients: RowGradients = {
+      slots: new Int32Array(shape.neurons).fill(-1),
+      rows: new Int32Array(shape.neurons),
+      rowCount: 0,
+      keys: step.keys && new Float64Array(shape.neurons * shape.hidden),
+      values: new Float64Array(shape.neurons * shape.hidden),
+    };
+    sparseForwardKernels.sparseTouch(gradients, pairs.neurons, pairs.offsets[shape.tokens] as number);
+    await sparseBackwardKernels.sparseBackward(
+      dh,
+      dgateWeight,
+      gradients,
+      0,
+      dy,
+      h,
+      routing,
+      pairs,
+      gateWeight,
+      keys,
+      values,
+      shape,
+    );
+    const squares = [squareSum(dgateWeight), squareSum(gradients.keys), squareSum(gradients.values)] as const;
+    const norm = Math.sqrt(squares[0] + squares[1] + squares[2]);
+    if (!Number.isFinite(norm)) return squares;
+    const factor = step.clip === null ? 1 : Math.min(1, step.clip / (norm + 1e-6));
+    const adam = { ...step.adam, gradScale: step.adam.gradScale * factor };
+    const { rows, rowCount } = gradients;
+    await adamwKernels.adamwRows(values, step.values, gradients.values, rows, rowCount, step.mode, adam);
+    if (step.keys && gradients.keys) {
+      await adamwKernels.adamwRows(keys, step.keys, gradients.keys, rows, rowCount, step.mode, adam);
+    }
+    return squares;
+  },
+};
