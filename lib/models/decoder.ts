@@ -92,7 +92,7 @@ export async function gradientPass(
   const dx = arenaTensor(k, x.shape);
   let loss: BatchLoss = { lossSum: 0, targetCount: 0 };
   const turn = (y: Tensor): void | Promise<void> => {
-    loss = lossTurn(model, batch, y, dx, options.lossScale, lowest);
+    loss = lossTurn(step, model, batch, y, dx, options.lossScale, lowest);
     options.seeLoss?.(loss.lossSum);
     options.tap?.(blocks.length, dx);
     return options.afterLoss?.();
@@ -117,13 +117,13 @@ export function forwardLogits(model: Model, batch: Batch, hooks: Hooks): Promise
   });
 }
 
-/** (M,D) what the head sees, in the arena. */
+/** (M,D) what the head sees, in the scratch of the pass. */
 async function finalHidden(model: Model, batch: Batch, hooks: Hooks): Promise<Tensor> {
   const { kernels: k, weights, config } = model;
   const step = batchStep(model, batch, hooks);
   const x = embeddingForward(k, batch.ids, weights.embedding);
   const y = await forwardOnly(k, createBlocks(step, weights.layers, Infinity), x);
-  return rmsNormForward(k, y, weights.finalNorm, config.rmsNormEps).y;
+  return rmsNormForward(k, y, weights.finalNorm, config.rmsNormEps, { into: step.scratch.h }).y;
 }
 
 /** What all layers share for a batch of whole sequences. Takes scratch from the arena. */
@@ -142,6 +142,7 @@ export function batchStep(model: Model, batch: Batch, hooks: Hooks, rope?: RopeR
 
 /** Final norm, head and loss, and back to the gradient of y when anything from the final norm down is trained. */
 function lossTurn(
+  { scratch }: StepContext,
   model: Model,
   batch: Batch,
   y: Tensor,
@@ -151,7 +152,9 @@ function lossTurn(
 ): BatchLoss {
   const { kernels: k, weights, config } = model;
   const mark = k.arena.mark();
-  const { y: hidden, residuals } = rmsNormForward(k, y, weights.finalNorm, config.rmsNormEps);
+  const { y: hidden, residuals } = rmsNormForward(k, y, weights.finalNorm, config.rmsNormEps, {
+    into: scratch.h,
+  });
   const trained = lowest < Infinity;
   const loss = trained
     ? headLossForwardBackward(k, hidden, weights.head, batch.targets, { scale })

@@ -27,6 +27,11 @@ export interface AdapterRequests {
   kept(tokens: number): Requests;
   /** Whether those lie in the host arena, where they outlast activations that are made again. Default false. */
   readonly keptOnHost?: boolean;
+  /** Taken and given back before the layer's frozen work goes on, forward and backward; absent for none. */
+  readonly passing?: {
+    forward(tokens: number): Requests;
+    backward(tokens: number): Requests;
+  };
   /** Taken by a layer's backward. */
   backward(tokens: number): Requests;
   /** Taken for a moment beside each linear weight with a hook, forward and backward; null without such hooks. */
@@ -178,7 +183,10 @@ function traceForward(
   site("o", H * headDim);
   take(T); // rstd
   const keeps = adapter.keptOnHost ? taker(host) : take;
-  if (run === "first" || !adapter.keptOnHost) adapter.kept(T).forEach(keeps);
+  if (run === "first" || !adapter.keptOnHost) {
+    adapter.kept(T).forEach(keeps);
+    tracePassing(arena, adapter.passing?.forward(T));
+  }
   take(T * F); // gate
   site("gate", d);
   take(T * F); // up
@@ -197,6 +205,7 @@ function traceBackward(arena: CountingArena, plan: PassPlan, T: number, lowest: 
   const site = (name: LinearSite, inputs: number, wanted = true): void =>
     traceLinearHook(arena, plan, T, name, inputs, wanted ? "backward" : "lowest");
   const mark = arena.mark();
+  tracePassing(arena, adapter.passing?.backward(T));
   adapter.backward(T).forEach(take);
   const belowBranch = !(lowest && branch); // else nothing below the hook is trained
   if (belowBranch) {
@@ -221,6 +230,13 @@ function traceBackward(arena: CountingArena, plan: PassPlan, T: number, lowest: 
   if (config.headNorms) take(T * Hkv * headDim);
   site("k", d, wanted);
   site("v", d, wanted);
+}
+
+/** Taken together and given back. */
+function tracePassing(arena: CountingArena, requests: Requests = []): void {
+  const mark = arena.mark();
+  requests.forEach(taker(arena));
+  arena.release(mark);
 }
 
 /** LoRA's thin products, and copies of inputs with dropout; taken and given back. */
@@ -248,7 +264,6 @@ function traceTurn(arena: CountingArena, plan: PassPlan, size: PassSize, gradien
   const take = taker(arena);
   const mark = arena.mark();
   const rows = Math.min(chunkRows, size.targets);
-  take(size.tokens * d); // hidden
   take(size.tokens); // rstd
   if (gradient) take(size.tokens * d); // its gradient
   take(rows * d);

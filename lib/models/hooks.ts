@@ -11,7 +11,7 @@ import type { LinearSite } from "./sites.ts";
  */
 export interface BranchHook<Residuals = unknown> {
   /**
-   * Whether residuals live in the host arena: then they outlast a block's activations, and forward runs once even when
+   * Whether residuals live in the host arena, or there are none: then they outlast a block's activations, and forward runs once even when
    * activations are recomputed. Else they live in the arena, and the residuals of the last run count.
    */
   readonly residualsOnHost?: boolean;

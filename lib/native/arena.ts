@@ -4,7 +4,7 @@
  * are kept for the next step, so that after the first step nothing is allocated any more. Memory that is idle for a part
  * of a step can be lent to it, and is used first.
  */
-import { ArenaLayout, type ArenaMark } from "./arena_layout.ts";
+import { ArenaLayout, type ArenaMark, BLOCK_BYTES } from "./arena_layout.ts";
 import { account, type Ledger } from "./ledger.ts";
 
 export type { ArenaMark } from "./arena_layout.ts";
@@ -22,7 +22,7 @@ export class Arena {
    */
   constructor(
     ledger: Ledger,
-    blockBytes = 1 << 26,
+    blockBytes = BLOCK_BYTES,
     create: (bytes: number) => ArrayBuffer = (bytes) => new ArrayBuffer(bytes),
   ) {
     this.#layout = new ArenaLayout<ArrayBufferLike>(create, {

@@ -179,7 +179,12 @@ function workspaceBytes(pass: PassPlan, { kernels }: Model, { first, later }: Ba
   const elementBytes = kernels.compute === "bf16" ? 2 : 4;
   const copied = (rows: number, width: number): number =>
     Math.min(PRODUCT_COPY_BYTES, elementBytes * Math.min(PRODUCT_ROWS, rows) * width);
-  const dense = Math.max(0, ...adapter.backward(1), full ? vocabSize : 0); // rows of the largest trained matrix
+  const dense = Math.max(
+    0,
+    ...adapter.backward(1),
+    ...(adapter.passing?.backward(1) ?? []),
+    full ? vocabSize : 0,
+  ); // rows of the largest trained matrix
   const widest = Math.max(
     hiddenSize,
     intermediateSize,

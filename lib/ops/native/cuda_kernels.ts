@@ -25,6 +25,9 @@ import type { NativeKernels } from "./native_kernels.ts";
 import { rowKernels } from "./rows.ts";
 import { sparseKernels } from "./sparse.ts";
 
+/** Of a block of activations on the device, which takes its memory whole. */
+const BLOCK_BYTES = 1 << 26;
+
 /** Choices of {@linkcode cudaKernels}. */
 export interface CudaKernelOptions {
   /** Of the CPU lanes. */
@@ -33,7 +36,7 @@ export interface CudaKernelOptions {
   readonly compute?: "f32" | "bf16" | "auto" | undefined;
   /** Of the host's memory; a new ledger when absent. The device's is kept by the library. */
   readonly ledger?: Ledger | undefined;
-  /** Bytes of a block of activations on the device. */
+  /** Bytes of a block of activations on the device. Default 64 MiB. */
   readonly blockBytes?: number | undefined;
 }
 
@@ -57,7 +60,10 @@ export function cudaKernels(options: CudaKernelOptions = {}): CudaKernels {
   const inline = owned.use(new Lane(options.host ?? {}));
   const ownMemory = (): OwnMemory => {
     const allocate = (bytes: number): ArrayBuffer => device.reserve(bytes, "activations");
-    const [arena, hostArena] = [new Arena(createLedger(), options.blockBytes, allocate), new Arena(ledger)];
+    const [arena, hostArena] = [
+      new Arena(createLedger(), options.blockBytes ?? BLOCK_BYTES, allocate),
+      new Arena(ledger),
+    ];
     return {
       arena,
       arenaFloats: (count) => arena.f32(count),
