@@ -12,9 +12,11 @@ const ROOT = decodeURIComponent(new URL("../../", import.meta.url).pathname);
 async function onTerminal(env: Readonly<Record<string, string>>, ...args: string[]): Promise<string> {
   const words = [Deno.execPath(), "run", "--quiet", "--allow-all", `${ROOT}scripts/meft.ts`, ...args];
   const line = words.map((word) => `'${word}'`).join(" ");
+  const { NO_COLOR: _, ...inherited } = Deno.env.toObject(); // tests may run without colours themselves
   const { stdout, code } = await new Deno.Command("script", {
     args: ["--quiet", "--return", "--command", line, "/dev/null"],
-    env: { TERM: "xterm-256color", ...env },
+    clearEnv: true,
+    env: { ...inherited, TERM: "xterm-256color", ...env },
     stdin: "null",
     stderr: "inherit",
   }).output();
