@@ -3,7 +3,7 @@
 // code of every target and of the device, in the namespace that includes it (MEFT_TARGET_NS).
 //
 // A row knows the step s its moments are current to (|last_step|). A row that had no gradient since has lost nothing:
-// replaying steps s+1..t with g = 0 gives exactly the dense bits. A negative last_step says more: no step after s can
+// replaying steps s+1..t with g = 0 in registers gives exactly the dense bits. A negative last_step says more: no step after s can
 // have changed the weights, provided that no learning rate after s exceeds twice the largest one up to s. That proviso
 // is checked whenever the mark is used, and the row still holds its full state of step s, so a mark that no longer
 // holds costs a replay and never a wrong bit.

@@ -3,6 +3,7 @@
 // row's gradient while it is in cache. Defined in kernels/adamw.cpp.
 #pragma once
 
+#include "core/adam_schedule.h"
 #include "core/context.h"
 #include "cpu/adamw_step.h"
 #include "cpu/kernels/adamw.h"
@@ -11,16 +12,10 @@
 namespace meft {
 namespace MEFT_TARGET_NS {
 
-// What one call on rows knows. Scalars exist for steps first..params->step.
-struct RowsCall {
-    const meft_adamw *params;
+// What one call on rows knows.
+struct RowsCall : AdamSchedule {
     RowState state;
     AdamRates rates;
-    bool finality;                // finality_holds
-    const float *highest_before;  // [s]: largest learning rate of steps 1..s; with finality only
-    const float *highest_after;   // [s]: largest of steps s+1..params->step; with finality only
-    int64_t first;
-    const StepScalars *scalars;  // [s - first]
 };
 
 // For the step of params, in which rows[0..row_count) have gradients. Works in `frame`.

@@ -3,6 +3,7 @@
 // else, so that replaying missed steps gives the bits that taking them would have given.
 #pragma once
 
+#include "core/adam_schedule.h"
 #include "cpu/simd.h"
 #include "meft.h"
 
@@ -14,25 +15,13 @@ namespace MEFT_TARGET_NS {
 // would also change subnormal weights, and so that every target does the same.
 constexpr float kSmallestNormal = 1.17549435e-38f;
 
-// Scalars of every step of a call. Each rounded from f64 to f32 once.
+// AdamFactors, in every lane.
 struct AdamRates {
     vf beta1, rest1, beta2, rest2, eps;
 };
 inline AdamRates adam_rates(const meft_adamw &p) {
-    return {set1(float(p.beta1)), set1(float(1 - p.beta1)), set1(float(p.beta2)), set1(float(1 - p.beta2)),
-            set1(float(p.eps))};
-}
-
-// Scalars of step `step` (from 1): w = keep*w - rate * m / (sqrt(v)*bias2 + eps).
-struct StepScalars {
-    float rate;   // lr / (1 - beta1^step)
-    float bias2;  // 1 / sqrt(1 - beta2^step), at least 1
-    float keep;   // 1 - lr * weight_decay
-};
-inline StepScalars step_scalars(const meft_adamw &p, float lr, int64_t step) {
-    const double correction1 = 1 - ::pow(p.beta1, double(step));
-    const double correction2 = 1 - ::pow(p.beta2, double(step));
-    return {float(double(lr) / correction1), float(1 / ::sqrt(correction2)), float(1 - double(lr) * p.weight_decay)};
+    const AdamFactors f = adam_factors(p);
+    return {set1(f.beta1), set1(f.rest1), set1(f.beta2), set1(f.rest2), set1(f.eps)};
 }
 
 struct AdamElements {
@@ -72,9 +61,6 @@ inline vf not_final(const AdamElements &x, float rate, vf eps) {
     const vf right = mul(mul(magnitude(x.w), set1(7.450580596923828125e-9f)), add(sqrt(x.v), eps));
     const vf left = max(mul(set1(rate), size), least);
     return select_gt(least, size, zero(), select_gt(right, left, zero(), set1(1.f)));
-}
-inline bool finality_holds(const meft_adamw &p) {
-    return p.weight_decay == 0 && p.beta1 * (1 + 1e-6) <= ::sqrt(p.beta2) && p.eps >= 8.67361737988403547e-19;
 }
 
 }  // namespace MEFT_TARGET_NS

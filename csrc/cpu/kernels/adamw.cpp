@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// AdamW for dense arrays and for rows of split-plane matrices.
-//
-// A row knows the step s its moments are current to (|last_step|). A row that had no gradient since has lost nothing:
-// replaying steps s+1..t with g = 0 in registers gives exactly the dense bits. A negative last_step says more: no step
-// after s can have changed the weights, provided that no learning rate after s exceeds twice the largest one up to s.
-// That proviso is checked whenever the mark is used, and the row still holds its full state of step s, so a mark
-// that no longer holds costs a replay and never a wrong bit.
+// AdamW for dense arrays and for rows of split-plane matrices. What a row's last_step says, and which rows
+// need no replay: core/adam_schedule.h.
 #include "cpu/kernels/adamw.h"
 
 #include "core/pool.h"
@@ -19,7 +14,6 @@ namespace {
 constexpr int64_t kChunk = 1 << 14;      // elements of a task: a few microseconds of memory traffic
 constexpr int64_t kFinalityPeriod = 16;  // steps between two tests inside a replay
 constexpr int64_t kAhead = 512;          // elements fetched ahead: 6 KiB, a memory latency's worth
-constexpr float kRateSlack = 2;          // learning rates may grow by this before a finality mark lapses
 
 void adamw_dense(meft_ctx &lane, float *w, float *m, float *v, const float *grad, const float *lr_history,
                  int64_t count, const meft_adamw &params) {
@@ -36,22 +30,6 @@ void adamw_dense(meft_ctx &lane, float *w, float *m, float *v, const float *grad
             store(v + i, x.v, lanes);
         });
     });
-}
-
-int64_t current_to(int32_t last_step) { return last_step < 0 ? -int64_t(last_step) : last_step; }
-
-// Whether a row without gradient needs no replay up to step `reach`.
-bool may_rest(const RowsCall &call, int64_t row, int64_t reach, bool all_moments) {
-    const int32_t last = call.state.last_step[row];
-    if (last == 0 && call.params->weight_decay == 0) return true;  // m = v = 0: a step changes no bit
-    if (current_to(last) >= reach) return true;
-    return last < 0 && !all_moments && call.finality &&
-           call.highest_after[-last] <= kRateSlack * call.highest_before[-last];
-}
-
-// What not_final wants to know: a bound on the rate of all steps after s when learning rates stay at most `highest`.
-float rate_bound(const meft_adamw &p, float highest, int64_t s) {
-    return float(double(highest) / (1 - ::pow(p.beta1, double(s + 1))));
 }
 
 // Calls update(x, column, lanes) for the row's elements, a vector at a time; lanes as in each_vector. At its end it
@@ -104,7 +82,7 @@ void replay_row(const RowsCall &call, int64_t row, int64_t next, int64_t from, i
 void exact_row(const RowsCall &call, int64_t row, int64_t next, const float *grad) {
     const int64_t step = call.params->step, reach = grad != nullptr ? step - 1 : step;
     const int64_t from = current_to(call.state.last_step[row]);
-    if (from < reach && !may_rest(call, row, reach, true)) replay_row(call, row, next, from, reach);
+    if (from < reach && !may_rest(call, call.state.last_step[row], reach, true)) replay_row(call, row, next, from, reach);
     if (grad != nullptr) {
         const AdamRates rates = call.rates;
         const StepScalars now = call.scalars[step - call.first];
@@ -134,29 +112,8 @@ void lazy_row(const RowsCall &call, int64_t row, int64_t next, const float *grad
 }
 
 RowsCall begin_call(Workspace::Frame &frame, const RowState &state, const float *lr_history, const meft_adamw &params) {
-    RowsCall call = {&params, state, adam_rates(params), finality_holds(params), nullptr, nullptr, 0, nullptr};
-    if (!call.finality) return call;
-    const int64_t step = params.step;
-    float *before = frame.take<float>(step + 1), *after = frame.take<float>(step + 1);
-    before[0] = 0;
-    for (int64_t s = 1; s <= step; ++s)
-        before[s] = before[s - 1] > lr_history[s - 1] ? before[s - 1] : lr_history[s - 1];
-    after[step] = 0;
-    for (int64_t s = step - 1; s >= 0; --s) after[s] = after[s + 1] > lr_history[s] ? after[s + 1] : lr_history[s];
-    call.highest_before = before;
-    call.highest_after = after;
-    return call;
+    return {begin_schedule(frame, lr_history, params), state, adam_rates(params)};
 }
-
-void make_scalars(Workspace::Frame &frame, RowsCall &call, const float *lr_history, int64_t first) {
-    const int64_t step = call.params->step;
-    StepScalars *scalars = frame.take<StepScalars>(step - first + 1);
-    for (int64_t s = first; s <= step; ++s) scalars[s - first] = step_scalars(*call.params, lr_history[s - 1], s);
-    call.first = first;
-    call.scalars = scalars;
-}
-
-int64_t rows_per_task(int64_t hidden) { return hidden >= kChunk ? 1 : kChunk / hidden; }
 
 }  // namespace
 
@@ -168,7 +125,7 @@ RowsCall begin_rows(Workspace::Frame &frame, const RowState &state, const float 
     if (params.mode != MEFT_ADAM_LAZY) {
         for (int64_t i = 0; i < (dense ? total_rows : row_count); ++i) {
             const int64_t row = dense ? i : rows[i], from = current_to(state.last_step[row]);
-            if (from < oldest && !may_rest(call, row, params.step - 1, true)) oldest = from;
+            if (from < oldest && !may_rest(call, state.last_step[row], params.step - 1, true)) oldest = from;
         }
     }
     make_scalars(frame, call, lr_history, oldest + 1);
@@ -183,7 +140,7 @@ void step_row(const RowsCall &call, int64_t row, int64_t next, const float *grad
 }
 
 void step_row_without(const RowsCall &call, int64_t row) {
-    if (!may_rest(call, row, call.params->step, true)) exact_row(call, row, row, nullptr);
+    if (!may_rest(call, call.state.last_step[row], call.params->step, true)) exact_row(call, row, row, nullptr);
 }
 
 int64_t rows_per_task(int64_t hidden) { return hidden >= kChunk ? 1 : kChunk / hidden; }
@@ -240,7 +197,7 @@ void adamw_catch_up(meft_ctx &lane, const RowState &state, const int32_t *blocks
     int64_t oldest = step;
     for (int64_t i = 0; i < count; ++i) {
         const int64_t from = current_to(state.last_step[row_of(i)]);
-        if (from < oldest && !may_rest(call, row_of(i), step, all_moments)) oldest = from;
+        if (from < oldest && !may_rest(call, state.last_step[row_of(i)], step, all_moments)) oldest = from;
     }
     if (oldest == step) return;
     make_scalars(frame, call, lr_history, oldest + 1);
@@ -248,7 +205,7 @@ void adamw_catch_up(meft_ctx &lane, const RowState &state, const int32_t *blocks
     parallel_chunks(lane, count, rows_per_task(state.hidden), [&](int64_t begin, int64_t end, int32_t) {
         for (int64_t i = begin; i < end; ++i) {
             const int64_t row = row_of(i);
-            if (may_rest(call, row, step, all_moments)) continue;
+            if (may_rest(call, state.last_step[row], step, all_moments)) continue;
             catch_up_row(call, row, i + 1 < count ? row_of(i + 1) : row, mark_rate, all_moments);
         }
     });
