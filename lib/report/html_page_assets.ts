@@ -98,12 +98,16 @@ export const PAGE_SCRIPT = `
   const main = document.querySelector("main");
   const events = new EventSource("events");
   events.onopen = () => { root.dataset.live = "on"; };
-  events.onerror = () => { if (root.dataset.live !== "ended") root.dataset.live = "lost"; };
+  events.onerror = () => {
+    if (root.dataset.live === "ended") events.close();
+    else root.dataset.live = "lost";
+  };
   events.addEventListener("body", (event) => {
     const open = [...main.querySelectorAll("details")].map((details) => details.open);
     main.innerHTML = JSON.parse(event.data);
     main.querySelectorAll("details").forEach((details, i) => { details.open = open[i] === true; });
   });
-  events.addEventListener("end", () => { root.dataset.live = "ended"; events.close(); });
+  // The server closes the stream after this. Closing it here too would race with that, and at times abort the request.
+  events.addEventListener("end", () => { root.dataset.live = "ended"; });
 })();
 `;

@@ -46,7 +46,9 @@ export async function withPage(
     page.on("console", (message) => {
       if (message.type() === "error" || message.type() === "warn") watched.complaints.push(message.text());
     });
-    page.on("requestfailed", (request) => watched.complaints.push(`${request.url()} failed`));
+    page.on("requestfailed", (request) => {
+      watched.complaints.push(`${request.url()} failed: ${request.failure()?.errorText}`);
+    });
     page.on("request", (request) => watched.requests.push(request.url()));
     await page.setViewport({ width: 1280, height: 900 });
     await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: colorScheme }]);
