@@ -34,6 +34,9 @@ MEFT_DECLARE_PARTS(avx2)
 MEFT_DECLARE_PARTS(avx512)
 MEFT_DECLARE_PARTS(avx512_bf16)
 #endif
+#if MEFT_AMX
+MEFT_DECLARE_PARTS(avx512_amx)
+#endif
 }  // namespace meft
 
 namespace {
@@ -45,7 +48,10 @@ const meft::PartTable &parts_of(int32_t target) {
     const meft::PartTable *tables[] = {&meft::portable::part_table,
 #if MEFT_X86
                                        &meft::avx2::part_table, &meft::avx512::part_table,
-                                       &meft::avx512_bf16::part_table
+                                       &meft::avx512_bf16::part_table,
+#endif
+#if MEFT_AMX
+                                       &meft::avx512_amx::part_table,
 #endif
     };
     for (const meft::PartTable *table : tables) {
@@ -224,8 +230,7 @@ int main(int argc, char **argv) {
     char error[256];
     meft_ctx *lane = meft_ctx_create(&params, error, sizeof error);
     if (lane == nullptr) return std::printf("{\"error\":\"%s\"}\n", error), 1;
-    const int32_t compute =
-        meft::kernel_table(MEFT_TARGET_AUTO)->target == MEFT_TARGET_AVX512_BF16 ? MEFT_BF16 : MEFT_F32;
+    const int32_t compute = meft::kernel_table(MEFT_TARGET_AVX512_BF16) != nullptr ? MEFT_BF16 : MEFT_F32;
     Bench all = {lane, threads, parts_of(lane->kernels->target), compute, "", nullptr, nullptr, "", {}, {}, {}, {}};
     std::vector<uint64_t> array(size_t(1) << 25, 1);
     std::vector<float> streams(size_t(1) << 26, 1);

@@ -11,6 +11,12 @@
 #include <thread>
 #include <vector>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "cpu/matrix_tiles.h"
+
 namespace yardstick {
 
 // Seconds on the clock; for one thread, seconds that it really ran, so that a busy machine does not count.
@@ -35,6 +41,26 @@ inline double together(int threads, const std::function<void(int)> &body) {
 
 #if defined(__x86_64__)
 
+// Tile products of 16 x 16 x 32, four chains, each with tiles of its own to load, as matrix products do.
+__attribute__((target("amx-tile,amx-bf16"))) inline void run_tiles(int64_t rounds) {
+    alignas(64) static const uint16_t zeros[4][16 * 32] = {};
+    meft::TileShapes shapes = {};
+    shapes.palette = 1;
+    for (int tile = 0; tile < 8; ++tile) shapes.rows[tile] = 16, shapes.row_bytes[tile] = 64;
+    meft::load_tile_shapes(shapes);
+    for (int64_t i = 0; i < rounds; ++i) {
+        _tile_loadd(4, zeros[0], 64);
+        _tile_loadd(5, zeros[1], 64);
+        _tile_loadd(6, zeros[2], 64);
+        _tile_loadd(7, zeros[3], 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_release();
+}
+
 // Twelve independent chains hide the latency of an instruction; written in assembly so that no compiler flag decides.
 #define MEFT_CHAINS(instruction, r)                                                                                   \
     instruction " %%" r "14,%%" r "15,%%" r "0\n" instruction " %%" r "14,%%" r "15,%%" r "1\n" instruction " %%" r   \
@@ -53,7 +79,9 @@ inline double together(int threads, const std::function<void(int)> &body) {
 enum class Kind { f32, bf16 };
 
 inline void run_chains(Kind kind, bool wide, int64_t rounds) {
-    if (kind == Kind::bf16) {
+    if (kind == Kind::bf16 && meft::may_use_tiles()) {
+        run_tiles(rounds);
+    } else if (kind == Kind::bf16) {
         MEFT_RUN_CHAINS("vdpbf16ps", "zmm", rounds);
     } else if (wide) {
         MEFT_RUN_CHAINS("vfmadd231ps", "zmm", rounds);
@@ -64,13 +92,14 @@ inline void run_chains(Kind kind, bool wide, int64_t rounds) {
 #undef MEFT_RUN_CHAINS
 #undef MEFT_CHAINS
 
-// GFLOP/s of all threads: vfmadd231ps, or vdpbf16ps where the machine has it (else the f32 figure).
+// GFLOP/s of all threads: vfmadd231ps, or for bf16 tiles or vdpbf16ps where the machine has them (else the f32 figure).
 inline double peak_gflops(Kind kind, int threads) {
     const bool wide = __builtin_cpu_supports("avx512f");
     if (!__builtin_cpu_supports("fma")) return 0;
     if (kind == Kind::bf16 && !__builtin_cpu_supports("avx512bf16")) kind = Kind::f32;
-    const int64_t rounds = 4000000;
-    const double flops = 12. * 2 * (kind == Kind::bf16 ? 32 : wide ? 16 : 8);
+    const bool tiles = kind == Kind::bf16 && meft::may_use_tiles();
+    const int64_t rounds = tiles ? 1000000 : 4000000;
+    const double flops = tiles ? 4. * 2 * 16 * 16 * 32 : 12. * 2 * (kind == Kind::bf16 ? 32 : wide ? 16 : 8);
     // Threads that start and end apart still have a rate each: from when all are there.
     std::atomic<int> missing(threads);
     std::vector<double> rates(size_t(threads), 0.);

@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include "cpu/kernel_table.h"
+#include "cpu/matrix_tiles.h"
 
 namespace meft {
 
@@ -18,6 +19,9 @@ MEFT_DECLARE_TARGET(avx2)
 MEFT_DECLARE_TARGET(avx512)
 MEFT_DECLARE_TARGET(avx512_bf16)
 #endif
+#if MEFT_AMX
+MEFT_DECLARE_TARGET(avx512_amx)
+#endif
 
 namespace {
 
@@ -25,6 +29,7 @@ namespace {
 #define MEFT_AVX2_MEMBER(family) &avx2::family##_table,
 #define MEFT_AVX512_MEMBER(family) &avx512::family##_table,
 #define MEFT_AVX512_BF16_MEMBER(family) &avx512_bf16::family##_table,
+#define MEFT_AVX512_AMX_MEMBER(family) &avx512_amx::family##_table,
 
 const KernelTable tables[] = {
     {MEFT_TARGET_PORTABLE, MEFT_FAMILIES(MEFT_PORTABLE_MEMBER)},
@@ -32,6 +37,9 @@ const KernelTable tables[] = {
     {MEFT_TARGET_AVX2, MEFT_FAMILIES(MEFT_AVX2_MEMBER)},
     {MEFT_TARGET_AVX512, MEFT_FAMILIES(MEFT_AVX512_MEMBER)},
     {MEFT_TARGET_AVX512_BF16, MEFT_FAMILIES(MEFT_AVX512_BF16_MEMBER)},
+#endif
+#if MEFT_AMX
+    {MEFT_TARGET_AVX512_AMX, MEFT_FAMILIES(MEFT_AVX512_AMX_MEMBER)},
 #endif
 };
 
@@ -44,7 +52,9 @@ bool machine_runs(int32_t target) {
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     if (target == MEFT_TARGET_AVX2) return avx2;
     if (target == MEFT_TARGET_AVX512) return avx512;
-    if (target == MEFT_TARGET_AVX512_BF16) return avx512 && __builtin_cpu_supports("avx512bf16");
+    const bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+    if (target == MEFT_TARGET_AVX512_BF16) return bf16;
+    if (target == MEFT_TARGET_AVX512_AMX) return bf16 && may_use_tiles();
 #endif
     return false;
 }
@@ -74,6 +84,7 @@ const char *target_name(int32_t target) {
         case MEFT_TARGET_AVX2: return "avx2";
         case MEFT_TARGET_AVX512: return "avx512";
         case MEFT_TARGET_AVX512_BF16: return "avx512_bf16";
+        case MEFT_TARGET_AVX512_AMX: return "avx512_amx";
         default: return "unknown";
     }
 }

@@ -31,6 +31,12 @@ constexpr int kTileVectors = 4;  // 24 sums + 4 of B + 1 of A, of 32 registers
 #else
 constexpr int kTileVectors = 2;  // 12 sums + 2 of B + 1 of A, of 16 registers
 #endif
+// Rows of A that callers who cut m should give at once: whole register tiles, or a pair of matrix tiles.
+#if defined(__AMX_BF16__)
+constexpr int64_t kRowBlock = 32;
+#else
+constexpr int64_t kRowBlock = 4 * kTileRows;
+#endif
 constexpr int kPanel = kTileVectors * kLanes;  // columns of a panel: 64 (AVX-512), 16 (AVX2), 8 (portable)
 
 // A matrix as it lies in memory: row-major, rows `stride` elements apart.

@@ -48,6 +48,10 @@ struct KernelTable {
 #undef MEFT_FAMILY_MEMBER
 };
 
+// Every target there is, each with all that those before it have.
+constexpr int32_t kTargets[] = {MEFT_TARGET_PORTABLE, MEFT_TARGET_AVX2, MEFT_TARGET_AVX512, MEFT_TARGET_AVX512_BF16,
+                                MEFT_TARGET_AVX512_AMX};
+
 // The best target that this machine runs, or the wanted one; null when the machine or the build lacks it.
 const KernelTable *kernel_table(int32_t target);
 const char *target_name(int32_t target);

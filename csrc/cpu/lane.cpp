@@ -18,7 +18,7 @@ constexpr int64_t kZeroChunk = 1 << 20;
 
 std::string target_list(bool (*wanted)(int32_t)) {
     std::string list;
-    for (int32_t target = MEFT_TARGET_PORTABLE; target <= MEFT_TARGET_AVX512_BF16; ++target) {
+    for (int32_t target : kTargets) {
         if (!wanted(target)) continue;
         if (!list.empty()) list += ",";
         list += std::string("\"") + target_name(target) + "\"";

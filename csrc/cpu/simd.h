@@ -35,7 +35,9 @@
 namespace meft {
 namespace MEFT_TARGET_NS {
 
-#if defined(__AVX512BF16__)
+#if defined(__AMX_BF16__)
+constexpr int kTarget = 7;
+#elif defined(__AVX512BF16__)
 constexpr int kTarget = 4;
 #elif defined(__AVX512F__)
 constexpr int kTarget = 3;

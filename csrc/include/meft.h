@@ -55,12 +55,13 @@ typedef int32_t meft_status;
 #define MEFT_BF16 1
 #define MEFT_F16 2
 
-/* Instruction sets, in increasing order. */
+/* Instruction sets; each has what those before it in the list have. */
 #define MEFT_TARGET_AUTO 0
 #define MEFT_TARGET_PORTABLE 1
 #define MEFT_TARGET_AVX2 2
 #define MEFT_TARGET_AVX512 3
 #define MEFT_TARGET_AVX512_BF16 4
+#define MEFT_TARGET_AVX512_AMX 7
 /* A CUDA device, and the same kernels run by the CPU: the only targets of the CUDA libraries. */
 #define MEFT_TARGET_CUDA 5
 #define MEFT_TARGET_CUDA_EMULATED 6

@@ -14,9 +14,15 @@ export const TARGETS = {
   avx2: constants.MEFT_TARGET_AVX2,
   avx512: constants.MEFT_TARGET_AVX512,
   avx512_bf16: constants.MEFT_TARGET_AVX512_BF16,
+  avx512_amx: constants.MEFT_TARGET_AVX512_AMX,
 } as const;
 /** Name of an instruction set. */
 export type Target = keyof typeof TARGETS;
+
+/** Whether cores with this instruction set multiply bf16 faster than f32. */
+export function multipliesBf16(target: Target | DeviceTarget): boolean {
+  return target === "avx512_bf16" || target === "avx512_amx";
+}
 
 /** What contexts of the CUDA libraries run on. */
 export const DEVICE_TARGETS = {

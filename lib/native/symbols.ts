@@ -20,6 +20,7 @@ export const MEFT_TARGET_PORTABLE = 1;
 export const MEFT_TARGET_AVX2 = 2;
 export const MEFT_TARGET_AVX512 = 3;
 export const MEFT_TARGET_AVX512_BF16 = 4;
+export const MEFT_TARGET_AVX512_AMX = 7;
 export const MEFT_TARGET_CUDA = 5;
 export const MEFT_TARGET_CUDA_EMULATED = 6;
 export const MEFT_GEMM_OWN = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The kernel table over libmeft: what it refuses before C sees it, weights as stored, lanes. */
 import assert from "node:assert/strict";
+import { multipliesBf16 } from "../../lib/native/context.ts";
 import { createLedger } from "../../lib/native/ledger.ts";
 import { MappedFile } from "../../lib/native/mapped_file.ts";
 import type { AdamwStep, RowMoments } from "../../lib/ops/kernels.ts";
@@ -45,7 +46,7 @@ function moments(matrix: RowMatrix): RowMoments {
 Deno.test("nativeKernels() multiplies in bf16 where the target does, unless told otherwise", () => {
   for (const target of machineTargets()) {
     using k = nativeKernels({ target });
-    assert.equal(k.compute, target === "avx512_bf16" ? "bf16" : "f32");
+    assert.equal(k.compute, multipliesBf16(target) ? "bf16" : "f32");
     assert.equal(k.info().target, target);
   }
   using k = nativeKernels({ compute: "f32" });

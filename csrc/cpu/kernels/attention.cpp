@@ -15,8 +15,8 @@ void attention_backward(meft_ctx &lane, float *dq, float *dk, float *dv, const f
 
 namespace {
 
-constexpr int64_t kQueryBlock = 96;  // queries of one work item: packing a key tile is shared by this many rows
-constexpr int64_t kRowTile = 24;     // rows of a score tile, which stays in L1; a multiple of kTileRows
+constexpr int64_t kQueryBlock = 96;      // queries of one work item: packing a key tile is shared by this many rows
+constexpr int64_t kRowTile = kRowBlock;  // rows of a score tile, which stays in L1
 
 struct Forward {
     Layout at;

@@ -14,7 +14,7 @@ namespace MEFT_TARGET_NS {
 
 namespace {
 
-constexpr int64_t kRowTile = 48;  // queries of a tile; a multiple of kTileRows
+constexpr int64_t kRowTile = 2 * kRowBlock;  // queries of a tile
 
 struct Backward {
     Layout at;

@@ -105,8 +105,10 @@ void multiply(float *c, int64_t ldc, const typename Compute::operand *a, int64_t
 
 template void multiply<F32>(float *, int64_t, const F32::operand *, int64_t, const F32::operand *, int64_t, int64_t,
                             int64_t, bool);
+#if !defined(__AMX_BF16__)  // else it is gemm_amx.cpp's
 template void multiply<Bf16>(float *, int64_t, const Bf16::operand *, int64_t, const Bf16::operand *, int64_t, int64_t,
                              int64_t, bool);
+#endif
 
 }  // namespace MEFT_TARGET_NS
 }  // namespace meft

@@ -20,8 +20,7 @@ constexpr int64_t kWideRows = 1056;                // rows of A that share one p
 constexpr int64_t kCopyBytes = int64_t(16) << 20;  // of a converted block of A
 constexpr int64_t kNarrowBytes = 512 << 10;        // of B per cut of k
 constexpr int64_t kNarrowColumns = 192;
-constexpr int64_t kNarrowRows = 48;  // rows of A per task: whole register tiles and whole transposes
-constexpr int64_t kNarrowCopyRows = 24;
+constexpr int64_t kNarrowRows = 2 * kRowBlock;  // rows of A per task: whole transposes too
 
 // Cuts of n into strips of whole panels, of m into `down` parts; a task is one part of one strip. Strips are taken in
 // order and get narrower, so that threads finish together though one may have been interrupted.
@@ -45,8 +44,8 @@ Grid wide_grid(const meft_ctx &lane, Workspace::Frame &frame, int64_t m, int64_t
         at = smaller(n, at + smaller(kWidePanels, larger(share, least)) * kPanel);
         columns[strips + 1] = at;
     }
-    const int64_t down = smaller(pieces(wanted, larger(strips, 1)), pieces(m, 8 * kTileRows));
-    const int64_t rows = serial ? m : round_up(pieces(m, larger(down, 1)), kTileRows);
+    const int64_t down = smaller(pieces(wanted, larger(strips, 1)), pieces(m, 2 * kRowBlock));
+    const int64_t rows = serial ? m : round_up(pieces(m, larger(down, 1)), kRowBlock);
     return {rows, pieces(m, larger(rows, 1)), strips, columns};
 }
 
@@ -154,8 +153,8 @@ struct NarrowTask {
         const int64_t k = product.k, width = round_up(columns, kLanes);
         for (int64_t p = 0; p == 0 || p < k; p += depth) {
             const int64_t cut = smaller(depth, k - p);
-            for (int64_t i = 0; i < count; i += kNarrowCopyRows) {
-                const int64_t rows = smaller(kNarrowCopyRows, count - i);
+            for (int64_t i = 0; i < count; i += kRowBlock) {
+                const int64_t rows = smaller(kRowBlock, count - i);
                 const Matrix source = part(product.a, row + i, p);
                 const operand *a = in_place<Compute>(source);
                 int64_t stride = source.stride;
@@ -183,7 +182,7 @@ void narrow_product(meft_ctx &lane, const Product &product) {
     const int64_t fitting = kNarrowBytes / int64_t(sizeof(operand)) / larger(widest, 1) / 64 * 64;
     const int64_t depth = smaller(larger(fitting, 256), 4096);
     const int64_t group = serial ? larger(m, 1) : kNarrowRows;
-    const int64_t copy_room = kNarrowCopyRows * (depth + 64 / int64_t(sizeof(operand)));
+    const int64_t copy_room = kRowBlock * (depth + 64 / int64_t(sizeof(operand)));
     Workspace::Frame frame(lane.workspace);
     operand *packed = frame.take<operand>(padded_k<Compute>(k) * widest);
     operand *copies = frame.take<operand>(lane.threads * copy_room);

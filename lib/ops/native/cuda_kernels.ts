@@ -4,7 +4,7 @@
  * on the CPU by libmeft.
  */
 import { Arena } from "../../native/arena.ts";
-import { type ContextOptions, NativeContext } from "../../native/context.ts";
+import { type ContextOptions, multipliesBf16, NativeContext } from "../../native/context.ts";
 import { DeviceMemory } from "../../native/device_memory.ts";
 import { Lane } from "../../native/lane.ts";
 import { createLedger, type Ledger } from "../../native/ledger.ts";
@@ -110,5 +110,5 @@ export function cudaKernels(options: CudaKernelOptions = {}): CudaKernels {
 
 /** bf16 on the host too where its cores multiply it. */
 function hostCompute(compute: "f32" | "bf16", cpu: NativeContext): number {
-  return compute === "bf16" && cpu.info().target === "avx512_bf16" ? MEFT_BF16 : MEFT_F32;
+  return compute === "bf16" && multipliesBf16(cpu.info().target) ? MEFT_BF16 : MEFT_F32;
 }

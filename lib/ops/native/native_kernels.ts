@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The kernel table over libmeft. */
 import { Arena } from "../../native/arena.ts";
-import type { ContextInfo, ContextOptions } from "../../native/context.ts";
+import { type ContextInfo, type ContextOptions, multipliesBf16 } from "../../native/context.ts";
 import { Lane } from "../../native/lane.ts";
 import { account, createLedger, type Ledger } from "../../native/ledger.ts";
 import { MEFT_BF16, MEFT_F32 } from "../../native/symbols.ts";
@@ -106,5 +106,5 @@ function ownMemory(ledger: Ledger): OwnMemory {
 
 function chooseCompute(wanted: "f32" | "bf16" | "auto", info: ContextInfo): "f32" | "bf16" {
   if (wanted !== "auto") return wanted;
-  return info.target === "avx512_bf16" ? "bf16" : "f32";
+  return multipliesBf16(info.target) ? "bf16" : "f32";
 }
