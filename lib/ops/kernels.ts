@@ -3,6 +3,8 @@
  * The kernel table: every numeric primitive that a backend supplies. Raw arrays and sizes; shapes are checked once, by
  * the op pairs beside this file, which are what everybody else calls. `csrc/include/meft.h` gives the exact formulas.
  *
+ * // size: one table and the records that its calls take, read together
+ *
  * T tokens, D hidden, V vocabulary, H heads, Hkv kv heads, Dh head size, R neurons, N experts, P pairs.
  */
 import type { ActivationDType, ComputeDType } from "../core/dtype.ts";

@@ -137,7 +137,8 @@ function residentBytes(
   };
 }
 
-function passPlan(
+/** All that passes of a run depend on. */
+export function passPlan(
   { config, kernels }: Model,
   adapter: Adapter,
   { activations, gradientPieces }: AdapterSizes,
