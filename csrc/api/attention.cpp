@@ -3,6 +3,7 @@
 #include <cinttypes>
 #include <cmath>
 
+#include "core/activation.h"
 #include "core/guard.h"
 #include "core/lane.h"
 #include "cpu/kernel_table.h"
@@ -73,11 +74,12 @@ struct Ranges {
     }
 
     // Zeros the rows of x (rows, width) outside of the ranges.
-    void zero_rest(meft_ctx &ctx, float *x, int64_t rows, int64_t width) const {
+    void zero_rest(meft_ctx &ctx, Activation x, int64_t rows, int64_t width) const {
+        const int64_t row_bytes = width * activation_bytes(x.dtype);
         int64_t row = 0;
         for (int64_t i = 0; i <= count; ++i) {
             const int64_t next = i < count ? ranges[i].begin : rows;
-            if (next > row) zero_bytes(ctx, x + row * width, (next - row) * width * int64_t(sizeof *x));
+            if (next > row) zero_bytes(ctx, static_cast<char *>(x.data) + row * row_bytes, (next - row) * row_bytes);
             if (i < count) row = ranges[i].end;
         }
     }
@@ -87,7 +89,7 @@ struct Ranges {
 
 extern "C" {
 
-meft_status meft_attention_forward(meft_ctx *ctx, float *o, float *lse, const float *q, const float *k, const float *v,
+meft_status meft_attention_forward(meft_ctx *ctx, void *o, float *lse, const void *q, const void *k, const void *v,
                                    const int32_t *spans, const meft_attention *params) {
     return guarded(ctx, "attention_forward", [&] {
         check_params(params);
@@ -101,14 +103,14 @@ meft_status meft_attention_forward(meft_ctx *ctx, float *o, float *lse, const fl
         check_array("v", v, k_count);
         Workspace::Frame frame(ctx->workspace);
         const Ranges queries(frame, spans, a.span_count, 0);
-        queries.zero_rest(*ctx, o, a.q_rows, a.heads * a.head_dim);
-        queries.zero_rest(*ctx, lse, a.q_rows, a.heads);
+        queries.zero_rest(*ctx, {o, a.compute}, a.q_rows, a.heads * a.head_dim);
+        queries.zero_rest(*ctx, {lse, MEFT_F32}, a.q_rows, a.heads);
         ctx->kernels->attention->forward(*ctx, o, lse, q, k, v, spans, a);
     });
 }
 
-meft_status meft_attention_backward(meft_ctx *ctx, float *dq, float *dk, float *dv, const float *d_o, const float *q,
-                                    const float *k, const float *v, const float *o, const float *lse,
+meft_status meft_attention_backward(meft_ctx *ctx, void *dq, void *dk, void *dv, const void *d_o, const void *q,
+                                    const void *k, const void *v, const void *o, const float *lse,
                                     const int32_t *spans, const meft_attention *params) {
     return guarded(ctx, "attention_backward", [&] {
         check_params(params);
@@ -126,9 +128,9 @@ meft_status meft_attention_backward(meft_ctx *ctx, float *dq, float *dk, float *
         check_array("lse", lse, a.q_rows * a.heads);
         Workspace::Frame frame(ctx->workspace);
         const Ranges queries(frame, spans, a.span_count, 0), keys(frame, spans, a.span_count, 2);
-        queries.zero_rest(*ctx, dq, a.q_rows, a.heads * a.head_dim);
-        keys.zero_rest(*ctx, dk, a.k_rows, a.kv_heads * a.head_dim);
-        keys.zero_rest(*ctx, dv, a.k_rows, a.kv_heads * a.head_dim);
+        queries.zero_rest(*ctx, {dq, a.compute}, a.q_rows, a.heads * a.head_dim);
+        keys.zero_rest(*ctx, {dk, a.compute}, a.k_rows, a.kv_heads * a.head_dim);
+        keys.zero_rest(*ctx, {dv, a.compute}, a.k_rows, a.kv_heads * a.head_dim);
         ctx->kernels->attention->backward(*ctx, dq, dk, dv, d_o, q, k, v, o, lse, spans, a);
     });
 }

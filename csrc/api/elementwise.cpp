@@ -6,12 +6,13 @@ using namespace meft;
 
 extern "C" {
 
-meft_status meft_add(meft_ctx *ctx, float *y, const float *x, int64_t count) {
+meft_status meft_add(meft_ctx *ctx, void *y, const void *x, int64_t count, int32_t dtype) {
     return guarded(ctx, "add", [&] {
         check_count("count", count);
+        check_dtype("y", dtype);
         check_array("y", y, count);
         check_array("x", x, count);
-        ctx->kernels->elementwise->add(*ctx, y, x, count);
+        ctx->kernels->elementwise->add(*ctx, y, x, count, dtype);
     });
 }
 

@@ -17,7 +17,7 @@ extern "C" meft_status meft_random_normal(meft_ctx *ctx, float *out, int64_t cou
     });
 }
 
-extern "C" meft_status meft_dropout_apply(meft_ctx *ctx, float *y, const float *x, int64_t count,
+extern "C" meft_status meft_dropout_apply(meft_ctx *ctx, void *y, const void *x, int64_t count,
                                           const meft_dropout *params) {
     return guarded(ctx, "dropout_apply", [&] {
         check_struct("params", params, sizeof *params);
@@ -25,6 +25,8 @@ extern "C" meft_status meft_dropout_apply(meft_ctx *ctx, float *y, const float *
         check_array("y", y, count);
         check_array("x", x, count);
         const meft_dropout &mask = *params;
+        check_dtype("y", mask.y_dtype);
+        check_dtype("x", mask.x_dtype);
         if (mask.first < 0 || mask.first > INT64_MAX - count) {
             fail(MEFT_INVALID, "first is %" PRId64 ", expected from 0 to 2^63 less the count", mask.first);
         }

@@ -6,15 +6,16 @@
 
 using namespace meft;
 
-extern "C" meft_status meft_rope_apply(meft_ctx *ctx, float *x, const float *cos, const float *sin,
+extern "C" meft_status meft_rope_apply(meft_ctx *ctx, void *x, const float *cos, const float *sin,
                                        const int32_t *positions, int64_t tokens, int64_t heads, int64_t head_dim,
-                                       int64_t table_rows, int32_t inverse) {
+                                       int64_t table_rows, int32_t dtype, int32_t inverse) {
     return guarded(ctx, "rope_apply", [&] {
         check_count("tokens", tokens);
         check_count("heads", heads);
         check_count("head_dim", head_dim);
         check_count("table_rows", table_rows);
         if (head_dim % 2 != 0) fail(MEFT_INVALID, "head_dim is %" PRId64 ", expected an even number", head_dim);
+        check_dtype("x", dtype);
         check_array("x", x, tokens * heads * head_dim);
         check_array("cos", cos, table_rows * (head_dim / 2));
         check_array("sin", sin, table_rows * (head_dim / 2));
@@ -26,6 +27,6 @@ extern "C" meft_status meft_rope_apply(meft_ctx *ctx, float *x, const float *cos
                      positions[t], table_rows - 1);
             }
         }
-        ctx->kernels->rotary->rope_apply(*ctx, x, cos, sin, positions, tokens, heads, head_dim, inverse != 0);
+        ctx->kernels->rotary->rope_apply(*ctx, {x, dtype}, cos, sin, positions, tokens, heads, head_dim, inverse != 0);
     });
 }

@@ -76,14 +76,14 @@ struct Case {
     meft_status run(meft_ctx *lane, int direction) {
         if (direction == 0) {
             return meft_linear_forward(lane, y.data(), x.data(), w.data(), &descriptor, nullptr, nullptr, shape.tokens,
-                                       compute, 0);
+                                       MEFT_F32, MEFT_F32, compute, 0);
         }
         if (direction == 1) {
-            return meft_linear_backward_data(lane, dx.data(), dy.data(), w.data(), &descriptor, shape.tokens, compute,
-                                             0);
+            return meft_linear_backward_data(lane, dx.data(), dy.data(), w.data(), &descriptor, shape.tokens, MEFT_F32,
+                                             MEFT_F32, compute, 0);
         }
         return meft_linear_backward_weight(lane, dw.data(), nullptr, dy.data(), x.data(), shape.tokens, shape.rows,
-                                           shape.cols, compute);
+                                           shape.cols, MEFT_F32, MEFT_F32, compute);
     }
 };
 

@@ -20,7 +20,7 @@ static_assert(offsetof(meft_weight, row_stride) == 24 && sizeof(meft_weight::row
 static_assert(offsetof(meft_weight, handle) == 32 && sizeof(meft_weight::handle) == 8, "handle");
 static_assert(offsetof(meft_weight, offset_bytes) == 40 && sizeof(meft_weight::offset_bytes) == 8, "offset_bytes");
 
-static_assert(sizeof(meft_dropout) == 40 && alignof(meft_dropout) <= 8, "meft_dropout");
+static_assert(sizeof(meft_dropout) == 48 && alignof(meft_dropout) <= 8, "meft_dropout");
 static_assert(offsetof(meft_dropout, struct_size) == 0 && sizeof(meft_dropout::struct_size) == 4, "struct_size");
 static_assert(offsetof(meft_dropout, seed) == 4 && sizeof(meft_dropout::seed) == 4, "seed");
 static_assert(offsetof(meft_dropout, stream) == 8 && sizeof(meft_dropout::stream) == 4, "stream");
@@ -28,7 +28,9 @@ static_assert(offsetof(meft_dropout, part) == 12 && sizeof(meft_dropout::part) =
 static_assert(offsetof(meft_dropout, first) == 16 && sizeof(meft_dropout::first) == 8, "first");
 static_assert(offsetof(meft_dropout, probability) == 24 && sizeof(meft_dropout::probability) == 8, "probability");
 static_assert(offsetof(meft_dropout, accumulate) == 32 && sizeof(meft_dropout::accumulate) == 4, "accumulate");
-static_assert(offsetof(meft_dropout, reserved) == 36 && sizeof(meft_dropout::reserved) == 4, "reserved");
+static_assert(offsetof(meft_dropout, y_dtype) == 36 && sizeof(meft_dropout::y_dtype) == 4, "y_dtype");
+static_assert(offsetof(meft_dropout, x_dtype) == 40 && sizeof(meft_dropout::x_dtype) == 4, "x_dtype");
+static_assert(offsetof(meft_dropout, reserved) == 44 && sizeof(meft_dropout::reserved) == 4, "reserved");
 
 static_assert(sizeof(meft_attention) == 72 && alignof(meft_attention) <= 8, "meft_attention");
 static_assert(offsetof(meft_attention, struct_size) == 0 && sizeof(meft_attention::struct_size) == 4, "struct_size");

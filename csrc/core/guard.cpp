@@ -91,4 +91,17 @@ void check_compute(int32_t compute) {
     }
 }
 
+void check_dtype(const char *name, int32_t dtype) {
+    if (dtype != MEFT_F32 && dtype != MEFT_BF16) {
+        fail(MEFT_INVALID, "%s has dtype %d, expected MEFT_F32 or MEFT_BF16", name, dtype);
+    }
+}
+
+void check_product_dtype(const char *name, int32_t dtype, int32_t compute) {
+    check_dtype(name, dtype);
+    if (dtype == MEFT_BF16 && compute != MEFT_BF16) {
+        fail(MEFT_INVALID, "%s is bf16 and the product f32, expected compute MEFT_BF16", name);
+    }
+}
+
 }  // namespace meft

@@ -66,5 +66,8 @@ void check_array(const char *name, const void *data, int64_t count);            
 void check_matrix(const char *name, const void *data, int64_t rows, int64_t cols);  // the same for rows x cols
 void check_struct(const char *name, const void *params, uint32_t wanted);           // not null, struct_size == wanted
 void check_compute(int32_t compute);                                                // MEFT_F32 or MEFT_BF16
+void check_dtype(const char *name, int32_t dtype);                                  // of activations: the same two
+// The same, of an activation named `name` in a product: bf16 only where products are.
+void check_product_dtype(const char *name, int32_t dtype, int32_t compute);
 
 }  // namespace meft

@@ -2,7 +2,7 @@
 // Which keys a query of a span sees, and where the vectors of a head lie.
 #pragma once
 
-#include "cpu/gemm_tile.h"
+#include "cpu/activation_element.h"
 
 namespace meft {
 namespace MEFT_TARGET_NS {
@@ -51,18 +51,33 @@ struct Operands {
     int64_t stride;
 };
 
-// Whether rows of floats must be converted to become operands.
+// The type of q, k, v, o and their gradients.
 template <class Compute>
-constexpr bool converts() {
+struct ArrayOf {
+    typedef bfloat16 element;
+    static constexpr int32_t kDtype = MEFT_BF16;
+};
+template <>
+struct ArrayOf<F32> {
+    typedef float element;
+    static constexpr int32_t kDtype = MEFT_F32;
+};
+
+// Whether rows of floats, and of the arrays, must be converted to become operands.
+template <class Compute>
+constexpr bool converts_floats() {
     return Compute::kDtype != MEFT_F32;
 }
-
-// m rows of k floats: in place where they are operands, else converted into room, `stride` operands a row.
 template <class Compute>
-inline Operands<Compute> operands_of(const float *x, int64_t ldx, int64_t m, int64_t k, typename Compute::operand *room,
+constexpr bool converts_arrays() {
+    return Compute::kDtype != ArrayOf<Compute>::kDtype;
+}
+
+// m rows of k elements: in place where they are operands, else converted into room, `stride` operands a row.
+template <class Compute>
+inline Operands<Compute> operands_of(Matrix rows, int64_t m, int64_t k, typename Compute::operand *room,
                                      int64_t stride) {
-    const Matrix rows = matrix(x, ldx);
-    if (!converts<Compute>()) return {in_place<Compute>(rows), ldx};
+    if (const typename Compute::operand *data = in_place<Compute>(rows)) return {data, rows.stride};
     copy_rows<Compute>(room, stride, rows, nullptr, m, k);
     return {room, stride};
 }

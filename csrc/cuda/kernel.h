@@ -43,6 +43,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/activation.h"
 #include "core/guard.h"
 #include "cuda/lane.h"
 #include "cuda/launch/launch.h"
@@ -88,6 +89,12 @@ public:
     T *inout(T *data, int64_t count) {
         return static_cast<T *>(place(data, count * int64_t(sizeof(T)), true, true));
     }
+    // The same for activations of either dtype.
+    const void *in(ConstActivation x, int64_t count) {
+        return place(const_cast<void *>(x.data), count * activation_bytes(x.dtype), true, false);
+    }
+    void *out(Activation y, int64_t count) { return place(y.data, count * activation_bytes(y.dtype), false, true); }
+    void *inout(Activation y, int64_t count) { return place(y.data, count * activation_bytes(y.dtype), true, true); }
     // A stored weight (core/mapping.h) with its data on the device.
     template <class Weight>
     Weight weight(const Weight &w) {
@@ -129,6 +136,9 @@ __device__ __forceinline__ float load_element(const float *p) { return *p; }
 __device__ __forceinline__ float load_element(const __nv_bfloat16 *p) { return __bfloat162float(*p); }
 __device__ __forceinline__ float load_element(const __half *p) { return __half2float(*p); }
 
+__device__ __forceinline__ void store_element(float *p, float v) { *p = v; }
+__device__ __forceinline__ void store_element(__nv_bfloat16 *p, float v) { *p = __float2bfloat16(v); }
+
 // The type that a pointer to elements points to: launches name a template's arguments.
 template <class Pointer>
 using Element = typename std::remove_const<typename std::remove_pointer<Pointer>::type>::type;
@@ -139,6 +149,13 @@ void with_elements(const void *data, int32_t dtype, Body &&body) {
     if (dtype == MEFT_BF16) return body(static_cast<const __nv_bfloat16 *>(data));
     if (dtype == MEFT_F16) return body(static_cast<const __half *>(data));
     body(static_cast<const float *>(data));
+}
+
+// Calls body(an element) with a value of the activations' type.
+template <class Body>
+void with_activation(int32_t dtype, Body &&body) {
+    if (dtype == MEFT_BF16) return body(__nv_bfloat16());
+    body(float());
 }
 
 __device__ __forceinline__ float warp_sum(float v) {

@@ -12,8 +12,10 @@
  *    (meft_error_text). Invalid arguments are found before any output is written.
  *  - Counts are int64 elements; byte counts end in _bytes. A pointer may be null only when its
  *    count is 0 or its comment says "or null". No pointer needs alignment beyond its element's.
- *  - Matrices are row-major. Activations are f32. A frozen or trained weight is a pair of arguments
- *    (data, const meft_weight *): data is null when the descriptor names a mapped file.
+ *  - Matrices are row-major. A frozen or trained weight is a pair of arguments (data, const meft_weight *): data is null
+ *    when the descriptor names a mapped file.
+ *  - Activations are f32, or bf16 where a call takes them as void * with their dtype (MEFT_F32 or MEFT_BF16): bf16 is
+ *    read exactly, computed with in f32, and rounded once, to nearest even, as it is written.
  *  - Outputs never alias inputs unless the comment says "in place" or "accumulated".
  *  - Results do not depend on the number of threads.
  *  - Functions marked @nonblocking may also be called from another thread than the one that made the
@@ -37,8 +39,8 @@
 extern "C" {
 #endif
 
-#define MEFT_ABI_MAJOR 1
-#define MEFT_ABI_MINOR 2
+#define MEFT_ABI_MAJOR 2
+#define MEFT_ABI_MINOR 0
 
 typedef int32_t meft_status;
 #define MEFT_OK 0
@@ -50,7 +52,7 @@ typedef int32_t meft_status;
 #define MEFT_BUSY 6
 #define MEFT_INTERNAL 99
 
-/* Element types of stored weights and of matrix products. */
+/* Element types of stored weights, of activations (not f16) and of matrix products (not f16). */
 #define MEFT_F32 0
 #define MEFT_BF16 1
 #define MEFT_F16 2
@@ -180,22 +182,23 @@ typedef struct meft_weight {
     int64_t offset_bytes; /* of the first element: in the file, or in data */
 } meft_weight;
 
-/* y (T,rows) f32, written or accumulated: y (+)= x w^T + bias.  x (T,cols) f32.
- * compute: MEFT_F32, or MEFT_BF16 (x and w rounded to bf16, products summed in f32). bias: 1 x rows, or both null. */
-MEFT_API meft_status meft_linear_forward(meft_ctx *ctx, float *y, const float *x, const void *w,
+/* y (T,rows), written or accumulated: y (+)= x w^T + bias.  x (T,cols).
+ * compute: MEFT_F32, or MEFT_BF16 (x and w rounded to bf16, products summed in f32), which bf16 activations ask for.
+ * bias: 1 x rows, or both null. */
+MEFT_API meft_status meft_linear_forward(meft_ctx *ctx, void *y, const void *x, const void *w,
                                          const meft_weight *w_desc, const void *bias,
-                                         const meft_weight *bias_desc, int64_t tokens, int32_t compute,
-                                         int32_t accumulate);
+                                         const meft_weight *bias_desc, int64_t tokens, int32_t y_dtype,
+                                         int32_t x_dtype, int32_t compute, int32_t accumulate);
 
-/* dx (T,cols) f32, written or accumulated: dx (+)= dy w.  dy (T,rows) f32. */
-MEFT_API meft_status meft_linear_backward_data(meft_ctx *ctx, float *dx, const float *dy, const void *w,
-                                               const meft_weight *w_desc, int64_t tokens, int32_t compute,
-                                               int32_t accumulate);
+/* dx (T,cols), written or accumulated: dx (+)= dy w.  dy (T,rows). */
+MEFT_API meft_status meft_linear_backward_data(meft_ctx *ctx, void *dx, const void *dy, const void *w,
+                                               const meft_weight *w_desc, int64_t tokens, int32_t dx_dtype,
+                                               int32_t dy_dtype, int32_t compute, int32_t accumulate);
 
 /* dweight (rows,cols) f32, accumulated: dweight += dy^T x;  dbias (rows) f32, accumulated, or null. */
-MEFT_API meft_status meft_linear_backward_weight(meft_ctx *ctx, float *dweight, float *dbias, const float *dy,
-                                                 const float *x, int64_t tokens, int64_t rows, int64_t cols,
-                                                 int32_t compute);
+MEFT_API meft_status meft_linear_backward_weight(meft_ctx *ctx, float *dweight, float *dbias, const void *dy,
+                                                 const void *x, int64_t tokens, int64_t rows, int64_t cols,
+                                                 int32_t dy_dtype, int32_t x_dtype, int32_t compute);
 
 /* y (T,D) f32, written: row ids[t] of w (V,D). An id outside [0,V) is MEFT_INVALID. */
 MEFT_API meft_status meft_embedding_forward(meft_ctx *ctx, float *y, const int32_t *ids, const void *w,
@@ -206,35 +209,37 @@ MEFT_API meft_status meft_embedding_backward(meft_ctx *ctx, float *dweight, cons
 
 /* ---- norms, rotary, activations ------------------------------------------------------------- */
 
-/* y (rows,D) = x * rstd * w, rstd (rows) = 1/sqrt(mean(x^2) + eps); w 1 x D. Written. */
-MEFT_API meft_status meft_rmsnorm_forward(meft_ctx *ctx, float *y, float *rstd, const float *x, const void *w,
-                                          const meft_weight *w_desc, int64_t rows, float eps);
-/* With n = x * rstd: dx = rstd * (w*dy - n * mean(w*dy*n)), written or accumulated;
- * dweight (D) += sum over rows of dy*n, or null when the weight is frozen. */
-MEFT_API meft_status meft_rmsnorm_backward(meft_ctx *ctx, float *dx, float *dweight, const float *dy,
-                                           const float *x, const float *rstd, const void *w,
-                                           const meft_weight *w_desc, int64_t rows, int32_t accumulate);
+/* y (rows,D) = x * rstd * w, rstd (rows) f32 = 1/sqrt(mean(x^2) + eps); w 1 x D. Written. */
+MEFT_API meft_status meft_rmsnorm_forward(meft_ctx *ctx, void *y, float *rstd, const void *x, const void *w,
+                                          const meft_weight *w_desc, int64_t rows, int32_t y_dtype,
+                                          int32_t x_dtype, float eps);
+/* With n = x * rstd: dx = rstd * (w*dy - n * mean(w*dy*n)), written or accumulated; dx, dy and x are of dtype;
+ * dweight (D) f32 += sum over rows of dy*n, or null when the weight is frozen. */
+MEFT_API meft_status meft_rmsnorm_backward(meft_ctx *ctx, void *dx, float *dweight, const void *dy,
+                                           const void *x, const float *rstd, const void *w,
+                                           const meft_weight *w_desc, int64_t rows, int32_t dtype,
+                                           int32_t accumulate);
 
-/* Rotates x (T,heads,head_dim) in place, halves convention: pairs (i, i + head_dim/2) by the angle whose
+/* Rotates x (T,heads,head_dim) of dtype in place, halves convention: pairs (i, i + head_dim/2) by the angle whose
  * cos and sin stand in row positions[t] of the tables (table_rows, head_dim/2). inverse != 0 rotates back
  * (the backward pass: the transposed rotation; the tables' scale is applied in both directions). */
-MEFT_API meft_status meft_rope_apply(meft_ctx *ctx, float *x, const float *cos, const float *sin,
+MEFT_API meft_status meft_rope_apply(meft_ctx *ctx, void *x, const float *cos, const float *sin,
                                      const int32_t *positions, int64_t tokens, int64_t heads, int64_t head_dim,
-                                     int64_t table_rows, int32_t inverse);
+                                     int64_t table_rows, int32_t dtype, int32_t inverse);
 
-/* y = silu(gate) * up, elementwise. */
-MEFT_API meft_status meft_swiglu_forward(meft_ctx *ctx, float *y, const float *gate, const float *up,
-                                         int64_t count);
+/* y = silu(gate) * up, elementwise, all of dtype. */
+MEFT_API meft_status meft_swiglu_forward(meft_ctx *ctx, void *y, const void *gate, const void *up, int64_t count,
+                                         int32_t dtype);
 /* dgate, dup written; dgate may be gate and dup may be up (in place). */
-MEFT_API meft_status meft_swiglu_backward(meft_ctx *ctx, float *dgate, float *dup, const float *dy,
-                                          const float *gate, const float *up, int64_t count);
+MEFT_API meft_status meft_swiglu_backward(meft_ctx *ctx, void *dgate, void *dup, const void *dy,
+                                          const void *gate, const void *up, int64_t count, int32_t dtype);
 
 /* y = max(x, 0); dx = dy where y > 0 else 0. In place allowed. */
 MEFT_API meft_status meft_relu_forward(meft_ctx *ctx, float *y, const float *x, int64_t count);
 MEFT_API meft_status meft_relu_backward(meft_ctx *ctx, float *dx, const float *dy, const float *y, int64_t count);
 
-/* y += x. */
-MEFT_API meft_status meft_add(meft_ctx *ctx, float *y, const float *x, int64_t count);
+/* y += x, both of dtype. */
+MEFT_API meft_status meft_add(meft_ctx *ctx, void *y, const void *x, int64_t count, int32_t dtype);
 /* x *= factor. */
 MEFT_API meft_status meft_scale(meft_ctx *ctx, float *x, int64_t count, float factor);
 /* out[0] = sum of squares in f64, fixed chunks summed in index order; NaN or infinity when x holds one. */
@@ -259,10 +264,12 @@ typedef struct meft_dropout {
     int64_t first;      /* at least 0 */
     double probability; /* p, from 0 to below 1 */
     int32_t accumulate;
+    int32_t y_dtype;
+    int32_t x_dtype;
     int32_t reserved;
 } meft_dropout;
 
-MEFT_API meft_status meft_dropout_apply(meft_ctx *ctx, float *y, const float *x, int64_t count,
+MEFT_API meft_status meft_dropout_apply(meft_ctx *ctx, void *y, const void *x, int64_t count,
                                         const meft_dropout *params);
 
 /* ---- attention ------------------------------------------------------------------------------ */
@@ -275,8 +282,8 @@ MEFT_API meft_status meft_dropout_apply(meft_ctx *ctx, float *y, const float *x,
  * other span. */
 typedef struct meft_attention {
     uint32_t struct_size;
-    int32_t compute; /* MEFT_F32, or MEFT_BF16: q, k, v, do, probabilities and their gradients rounded to bf16. Softmax,
-                        o, lse and sums are f32. */
+    int32_t compute; /* MEFT_F32, or MEFT_BF16: q, k, v, o and gradients are bf16 arrays, probabilities and their gradients
+                        are rounded to it too. Softmax, lse and sums are f32. */
     int64_t q_rows;
     int64_t k_rows;
     int64_t heads;
@@ -289,11 +296,11 @@ typedef struct meft_attention {
 } meft_attention;
 
 /* o (q_rows,H,Dh), lse (q_rows,H): log of the sum of exp(scale*q.k). q (q_rows,H,Dh), k and v (k_rows,Hkv,Dh). */
-MEFT_API meft_status meft_attention_forward(meft_ctx *ctx, float *o, float *lse, const float *q, const float *k,
-                                            const float *v, const int32_t *spans, const meft_attention *params);
+MEFT_API meft_status meft_attention_forward(meft_ctx *ctx, void *o, float *lse, const void *q, const void *k,
+                                            const void *v, const int32_t *spans, const meft_attention *params);
 /* dq, dk, dv written (zeros where no span reaches). */
-MEFT_API meft_status meft_attention_backward(meft_ctx *ctx, float *dq, float *dk, float *dv, const float *d_o,
-                                             const float *q, const float *k, const float *v, const float *o,
+MEFT_API meft_status meft_attention_backward(meft_ctx *ctx, void *dq, void *dk, void *dv, const void *d_o,
+                                             const void *q, const void *k, const void *v, const void *o,
                                              const float *lse, const int32_t *spans,
                                              const meft_attention *params);
 

@@ -10,7 +10,7 @@ import { LINEAR_SITES, type LinearSite } from "../models/sites.ts";
 import type { DenseParameter } from "../optim/parameters.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import { type LowRank, lowRankBackward, lowRankForward } from "../ops/low_rank.ts";
-import type { Floats, Tensor, Weight } from "../tensor/tensor.ts";
+import type { Activation, Floats, Weight } from "../tensor/tensor.ts";
 import type {
   Adapter,
   AdapterParams,
@@ -157,7 +157,7 @@ function linearHook(
     if (!found) throw new RangeError(`The adapter has no delta for ${site} of layer ${layer}`);
     return found;
   };
-  const mask = ({ stream }: SiteDelta, { shape: [, width = 0] }: Tensor): DropoutMask | null => {
+  const mask = ({ stream }: SiteDelta, { shape: [, width = 0] }: Activation): DropoutMask | null => {
     if (training === null || dropout === 0) return null;
     const { seed, step, firstToken } = training;
     return { seed, stream: step, part: stream, first: firstToken * width, probability: dropout };

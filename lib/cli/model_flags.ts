@@ -16,7 +16,7 @@ export const MODEL_FLAGS: readonly Flag[] = [
     name: "dtype",
     kind: "text",
     choices: ["auto", "f32", "bf16"],
-    help: "of matrix products; auto is bf16 where the machine multiplies it",
+    help: "of matrix products and of what lies between them; auto is bf16 where the machine multiplies it",
     defaultText: "auto",
   },
   { name: "threads", kind: "integer", min: 1, help: "CPU threads", defaultText: "all cores" },

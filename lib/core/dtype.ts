@@ -10,6 +10,9 @@ export type WeightDType = "f32" | "bf16" | "f16" | "f64";
 /** How matrix products are done: inputs rounded to this type, sums kept in f32 (f64 for `f64`). */
 export type ComputeDType = "f32" | "bf16" | "f64";
 
+/** How activations are stored: in the type of products. */
+export type ActivationDType = ComputeDType;
+
 /** Bytes of one element. */
 export const BYTES_PER_ELEMENT: Readonly<Record<DType, number>> = {
   f32: 4,

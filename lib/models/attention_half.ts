@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The attention half of a block: y = x + attention(norm(x)) + hook(norm(x)). */
-import { arenaTensor } from "../ops/arena_tensor.ts";
+import { arenaActivation, arenaTensor } from "../ops/arena_tensor.ts";
 import { attentionBackward, attentionForward, type AttentionResiduals } from "../ops/attention.ts";
 import { rmsNormAgain, rmsNormBackward, rmsNormForward, type RmsNormResiduals } from "../ops/norm.ts";
 import { rotaryBackward, rotaryForward } from "../ops/rotary.ts";
-import type { Tensor, Weight } from "../tensor/tensor.ts";
+import type { Activation, Tensor, Weight } from "../tensor/tensor.ts";
 import type { Hooks } from "./hooks.ts";
 import { siteBackward, siteForward, siteIsTrained } from "./linear_site.ts";
 import type { LayerWeights } from "./model.ts";
 import { backwardBeside, forwardBeside, type Hooked, isTrained, type StepContext } from "./step.ts";
 
-/** What backward keeps: T*(2D + 2(H + Hkv)Dh + H + 1) floats, head norms' inputs, and the hook's own. */
+/**
+ * What backward keeps: T*2(H + Hkv)Dh elements of activations, T*(2D + H + 1) floats, head norms' inputs, and the hook's
+ * own.
+ */
 export interface AttentionHalfResiduals {
   readonly norm: RmsNormResiduals;
   /** Null where the family has no head norms. */
-  readonly qNorm: RmsNormResiduals | null;
-  readonly kNorm: RmsNormResiduals | null;
+  readonly qNorm: RmsNormResiduals<Activation> | null;
+  readonly kNorm: RmsNormResiduals<Activation> | null;
   readonly attention: AttentionResiduals;
   readonly hooked: Hooked | null;
 }
@@ -98,24 +101,36 @@ function frozenBackward(
   const { k, config, hooks, scratch: { h } } = step;
   const belowAttention = wanted || isTrained([w.qNorm, w.kNorm]) ||
     INPUT_SITES.some((site) => siteIsTrained(w, hooks, site));
-  const dO = siteBackward(step, layer, w, "o", join(attention.o), dy, belowAttention);
+  const o = join(attention.o);
+  const to = belowAttention ? { into: arenaActivation(k, o.shape) } : null;
+  const dO = siteBackward(step, layer, w, "o", o, dy, to);
   if (dO === null) return null;
   const options = { spans: step.spans, window: config.slidingWindows[layer] as number };
   const { dq, dk, dv } = attentionBackward(k, attention, split(dO, config.numAttentionHeads), options);
   const seen = { keys: dk, values: dv };
   const own = step.extendBackward?.(layer, seen) ?? seen;
-  const dh = siteBackward(step, layer, w, "q", h, headsBackward(step, dq, w.qNorm, qNorm), wanted);
-  siteBackward(step, layer, w, "k", h, headsBackward(step, own.keys, w.kNorm, kNorm), wanted, dh);
-  return siteBackward(step, layer, w, "v", h, join(own.values), wanted, dh);
+  const dprojected = headsBackward(step, dq, w.qNorm, qNorm);
+  const dh = siteBackward(
+    step,
+    layer,
+    w,
+    "q",
+    h,
+    dprojected,
+    wanted ? { into: arenaTensor(k, h.shape) } : null,
+  );
+  const rest = dh && { addTo: dh };
+  siteBackward(step, layer, w, "k", h, headsBackward(step, own.keys, w.kNorm, kNorm), rest);
+  return siteBackward(step, layer, w, "v", h, join(own.values), rest);
 }
 
 /** Splits a projection (T,heads*Dh) into heads, norms each where the family does, rotates. */
 function heads(
   step: StepContext,
-  projected: Tensor,
+  projected: Activation,
   count: number,
   weight: Weight | null,
-): { rotated: Tensor; norm: RmsNormResiduals | null } {
+): { rotated: Activation; norm: RmsNormResiduals<Activation> | null } {
   const { k, config, rope } = step;
   const normed = weight && rmsNormForward(k, split(projected, count), weight, config.rmsNormEps);
   const rotated = rotaryForward(k, normed?.y ?? split(projected, count), rope.tables, rope.rows);
@@ -125,20 +140,20 @@ function heads(
 /** @returns The gradient of the projection, (T,heads*Dh). @mutates d, weight.grad */
 function headsBackward(
   { k, rope }: StepContext,
-  d: Tensor,
+  d: Activation,
   weight: Weight | null,
-  norm: RmsNormResiduals | null,
-): Tensor {
+  norm: RmsNormResiduals<Activation> | null,
+): Activation {
   const unrotated = rotaryBackward(k, d, rope.tables, rope.rows);
   return join(weight && norm ? rmsNormBackward(k, norm, weight, unrotated) : unrotated);
 }
 
 /** (T,heads*Dh) seen as (T,heads,Dh). */
-function split({ shape: [tokens = 0, width = 0], data }: Tensor, count: number): Tensor {
+function split({ shape: [tokens = 0, width = 0], data }: Activation, count: number): Activation {
   return { shape: [tokens, count, width / count], data };
 }
 
 /** (T,heads,Dh) seen as (T,heads*Dh). */
-function join({ shape: [tokens = 0, count = 0, headDim = 0], data }: Tensor): Tensor {
+function join({ shape: [tokens = 0, count = 0, headDim = 0], data }: Activation): Activation {
   return { shape: [tokens, count * headDim], data };
 }

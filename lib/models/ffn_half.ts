@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The feed-forward half of a block: y = x + down(silu(gate(h)) * up(h)) + hook(h), h = norm(x). */
+import { arenaActivation, arenaTensor } from "../ops/arena_tensor.ts";
 import { rmsNormAgain, rmsNormBackward, rmsNormForward, type RmsNormResiduals } from "../ops/norm.ts";
 import { swigluBackward, swigluForward } from "../ops/swiglu.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import type { Activation, Tensor } from "../tensor/tensor.ts";
 import type { Hooks } from "./hooks.ts";
 import { siteBackward, siteForward, siteIsTrained } from "./linear_site.ts";
 import type { LayerWeights } from "./model.ts";
 import { backwardBeside, forwardBeside, type Hooked, isTrained, type StepContext } from "./step.ts";
 
-/** What backward keeps besides x: T*(2F + 1) floats, and the hook's own. */
+/** What backward keeps besides x: 2TF elements of activations, T floats, and the hook's own. */
 export interface FfnHalfResiduals {
   readonly norm: RmsNormResiduals;
   /** (T,F) each; backward turns them into their gradients. */
-  readonly gate: Tensor;
-  readonly up: Tensor;
+  readonly gate: Activation;
+  readonly up: Activation;
   readonly hooked: Hooked | null;
 }
 
@@ -100,9 +101,18 @@ function frozenBackward(
   // Only a trained `down` needs its input again; making it costs less than keeping it.
   const product = trained("down") ? swigluForward(k, gate, up) : null;
   const belowDown = wanted || trained("gate") || trained("up");
-  const dproduct = siteBackward(step, layer, w, "down", product, dy, belowDown);
+  const to = belowDown ? { into: arenaActivation(k, gate.shape) } : null;
+  const dproduct = siteBackward(step, layer, w, "down", product, dy, to);
   if (dproduct === null) return null;
   const { dgate, dup } = swigluBackward(k, { gate, up }, dproduct, { inPlace: true });
-  const dh = siteBackward(step, layer, w, "gate", h, dgate, wanted);
-  return siteBackward(step, layer, w, "up", h, dup, wanted, dh);
+  const dh = siteBackward(
+    step,
+    layer,
+    w,
+    "gate",
+    h,
+    dgate,
+    wanted ? { into: arenaTensor(k, h.shape) } : null,
+  );
+  return siteBackward(step, layer, w, "up", h, dup, dh && { addTo: dh });
 }

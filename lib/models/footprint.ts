@@ -18,7 +18,7 @@ export interface PassSize {
   readonly targets: number;
 }
 
-/** Elements that something takes from the arena, by request, each of 4 bytes. */
+/** Floats that something takes from the arena, by request, each of 4 bytes. */
 export type Requests = readonly number[];
 
 /** What an adapter takes, by the tokens of the pass. */
@@ -50,6 +50,8 @@ export interface LinearRequests {
 export interface PassPlan {
   readonly config: ModelConfig;
   readonly policy: ActivationPolicyName;
+  /** Of an element as the backend stores activations. */
+  readonly activationBytes: number;
   /** Rows of a chunk of logits. */
   readonly chunkRows: number;
   readonly adapter: AdapterRequests;
@@ -149,8 +151,14 @@ export function traceEvaluation(arenas: CountingArenas, plan: PassPlan, size: Pa
   arena.release(start);
 }
 
+/** Takes floats. */
 function taker(arena: CountingArena): (elements: number) => void {
   return (elements) => void arena.take(elements * FLOAT_BYTES);
+}
+
+/** Takes elements of activations. */
+function activationTaker(arena: CountingArena, plan: PassPlan): (elements: number) => void {
+  return (elements) => void arena.take(elements * plan.activationBytes);
 }
 
 /** What a block keeps, and what its forward takes for a while. */
@@ -162,23 +170,23 @@ function traceForward(
 ): void {
   const { config, adapter } = plan;
   const { hiddenSize: d, intermediateSize: F, numAttentionHeads: H, numKeyValueHeads: Hkv, headDim } = config;
-  const take = taker(arena);
+  const [take, store] = [taker(arena), activationTaker(arena, plan)];
   const site = (name: LinearSite, inputs: number): void =>
     traceLinearHook(arena, plan, T, name, inputs, "forward");
   const heads = (name: LinearSite, count: number): void => {
-    take(T * count * headDim);
+    store(T * count * headDim);
     site(name, d);
     if (!config.headNorms) return;
-    take(T * count * headDim);
+    store(T * count * headDim);
     take(T * count); // rstd
   };
   take(T); // rstd
   take(T * d); // y of the attention half
   heads("q", H);
   heads("k", Hkv);
-  take(T * Hkv * headDim); // v
+  store(T * Hkv * headDim); // v
   site("v", d);
-  take(T * H * headDim); // o
+  store(T * H * headDim); // o
   take(T * H); // log-sum-exp
   site("o", H * headDim);
   take(T); // rstd
@@ -187,13 +195,13 @@ function traceForward(
     adapter.kept(T).forEach(keeps);
     tracePassing(arena, adapter.passing?.forward(T));
   }
-  take(T * F); // gate
+  store(T * F); // gate
   site("gate", d);
-  take(T * F); // up
+  store(T * F); // up
   site("up", d);
   if (run === "again") return; // the block's output is not made again
   const mark = arena.mark();
-  take(T * F); // their product
+  store(T * F); // their product
   site("down", F);
   arena.release(mark);
 }
@@ -201,7 +209,7 @@ function traceForward(
 function traceBackward(arena: CountingArena, plan: PassPlan, T: number, lowest: boolean): void {
   const { config, adapter, branch, full } = plan;
   const { hiddenSize: d, intermediateSize: F, numAttentionHeads: H, numKeyValueHeads: Hkv, headDim } = config;
-  const take = taker(arena);
+  const [take, store] = [taker(arena), activationTaker(arena, plan)];
   const site = (name: LinearSite, inputs: number, wanted = true): void =>
     traceLinearHook(arena, plan, T, name, inputs, wanted ? "backward" : "lowest");
   const mark = arena.mark();
@@ -209,8 +217,8 @@ function traceBackward(arena: CountingArena, plan: PassPlan, T: number, lowest: 
   adapter.backward(T).forEach(take);
   const belowBranch = !(lowest && branch); // else nothing below the hook is trained
   if (belowBranch) {
-    if (full || adapter.linear?.sites.has("down")) take(T * F); // the product again
-    take(T * F); // its gradient
+    if (full || adapter.linear?.sites.has("down")) store(T * F); // the product again
+    store(T * F); // its gradient
     site("down", F);
     take(T * d); // dh
     site("gate", d);
@@ -219,15 +227,15 @@ function traceBackward(arena: CountingArena, plan: PassPlan, T: number, lowest: 
   arena.release(mark);
   if (!belowBranch) return;
   const wanted = !lowest || full; // the gradient of what enters the first layer matters to the embedding alone
-  take(T * H * headDim); // dO
+  store(T * H * headDim); // dO
   site("o", H * headDim);
-  take(T * H * headDim); // dq
-  take(T * Hkv * headDim); // dk
-  take(T * Hkv * headDim); // dv
-  if (config.headNorms) take(T * H * headDim);
+  store(T * H * headDim); // dq
+  store(T * Hkv * headDim); // dk
+  store(T * Hkv * headDim); // dv
+  if (config.headNorms) store(T * H * headDim);
   if (wanted) take(T * d); // dh
   site("q", d, wanted);
-  if (config.headNorms) take(T * Hkv * headDim);
+  if (config.headNorms) store(T * Hkv * headDim);
   site("k", d, wanted);
   site("v", d, wanted);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where an adapter meets a model. Models call hooks and never import adapters. */
 import type { Awaitable } from "../ops/kernels.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import type { Activation, Tensor } from "../tensor/tensor.ts";
 import type { LinearSite } from "./sites.ts";
 
 /**
@@ -32,20 +32,21 @@ export interface BranchHook<Residuals = unknown> {
 }
 
 /**
- * A hook on linear sites: it sees the input x (T,I) and the output y (T,O) of a weight. It keeps nothing of its own for
+ * A hook on linear sites: it sees the input x (T,I) and the output y (T,O) of a weight, each as it is stored: what it adds
+ * to a y in bf16 is rounded as it is added. It keeps nothing of its own for
  * backward, which gets x once more: to compute a thin product again costs less than to keep it in every layer.
  */
 export interface LinearHook {
   /** Where it is called, in every layer. */
   readonly sites: ReadonlySet<LinearSite>;
   /** Adds its delta to y. @mutates y */
-  forward(layer: number, site: LinearSite, x: Tensor, y: Tensor): void;
+  forward(layer: number, site: LinearSite, x: Activation, y: Activation): void;
   /**
    * Accumulates its gradients and adds its share to dx (T,I), which is null when nothing below needs it.
    *
    * @param x As given to forward     @param dy (T,O) read     @mutates dx
    */
-  backward(layer: number, site: LinearSite, x: Tensor, dy: Tensor, dx: Tensor | null): void;
+  backward(layer: number, site: LinearSite, x: Activation, dy: Activation, dx: Activation | null): void;
 }
 
 /** Hooks of a model, by site. */

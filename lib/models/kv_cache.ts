@@ -7,7 +7,7 @@ import { embeddingForward } from "../ops/embedding.ts";
 import { linearForward } from "../ops/linear.ts";
 import { rmsNormForward } from "../ops/norm.ts";
 import type { Kernels } from "../ops/kernels.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import type { Activation, Tensor } from "../tensor/tensor.ts";
 import { createBlocks } from "./block.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Model } from "./model.ts";
@@ -35,10 +35,13 @@ export function createKvCache(model: Model, capacity: number, sequences = 1): Kv
   const { kernels: k, config } = model;
   const shape = [sequences * capacity, config.numKeyValueHeads, config.headDim];
   const count = sequences * capacity * config.numKeyValueHeads * config.headDim;
-  const room = (): Tensor => ({ shape, data: k.modelFloats(count, "cache") });
+  const room = (): Activation => ({ shape, data: k.modelActivations(count, "cache") });
   const layers = Array.from({ length: config.numHiddenLayers }, () => ({ keys: room(), values: room() }));
   const logits = { shape: [sequences, config.vocabSize], data: k.floats(sequences * config.vocabSize) };
-  const cacheBytes = 2 * layers.length * count * logits.data.BYTES_PER_ELEMENT;
+  const cacheBytes = layers.reduce(
+    (sum, { keys, values }) => sum + keys.data.byteLength + values.data.byteLength,
+    0,
+  );
   let open = true;
   account(k.ledger, "cache", cacheBytes);
   account(k.ledger, "logits", logits.data.byteLength);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A product with one of a layer's weights, together with the hook on it: the only place where the two meet. */
-import { linearBackward, linearBackwardWeight, linearForward } from "../ops/linear.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { arenaActivation, rowsOf } from "../ops/arena_tensor.ts";
+import { linearBackward, linearBackwardWeight, linearForward, type LinearResult } from "../ops/linear.ts";
+import type { Activation, Tensor } from "../tensor/tensor.ts";
 import type { Hooks } from "./hooks.ts";
 import type { LayerWeights } from "./model.ts";
 import type { LinearSite } from "./sites.ts";
@@ -16,17 +17,18 @@ export function siteIsTrained(w: LayerWeights, hooks: Hooks, site: LinearSite): 
  * y = x w^T + bias + the hook's delta.
  *
  * @param x (T,I) read     @param addTo (T,O) the result is added to it, and it is returned
- * @returns y (T,O), in the arena. Backward needs x again where {@linkcode siteIsTrained}.
+ * @returns y (T,O), else an activation in the arena. Backward needs x again where {@linkcode siteIsTrained}.
  */
 export function siteForward(
   { k, hooks }: StepContext,
   layer: number,
   w: LayerWeights,
   site: LinearSite,
-  x: Tensor,
+  x: Activation,
   addTo?: Tensor,
-): Tensor {
-  const y = linearForward(k, x, w[site], { bias: w[`${site}Bias`], ...(addTo && { addTo }) });
+): Activation {
+  const to = addTo ? { addTo } : { into: arenaActivation(k, [rowsOf(x), w[site].rows]) };
+  const y = linearForward<Activation>(k, x, w[site], { bias: w[`${site}Bias`], ...to });
   if (hooks.linear?.sites.has(site)) hooks.linear.forward(layer, site, x, y);
   return y;
 }
@@ -35,24 +37,22 @@ export function siteForward(
  * Backward of {@linkcode siteForward}.
  *
  * @param x (T,I) as given to forward; may be null where nothing is trained     @param dy (T,O) read
- * @param wanted Whether anything needs dx; nothing is computed for it otherwise
- * @param addTo (T,I) dx is added to it, and it is returned; null for none
- * @returns dx (T,I), or null when it is not wanted     @mutates grads of w, what the hook trains
+ * @param to Where dx (T,I) is written or added to; null when nothing needs it, and nothing is computed for it
+ * @returns dx (T,I), or null when it is not wanted     @mutates to, grads of w, what the hook trains
  * @throws {RangeError} When x is missing where something is trained
  */
-export function siteBackward(
+export function siteBackward<A extends Activation>(
   { k, hooks }: StepContext,
   layer: number,
   w: LayerWeights,
   site: LinearSite,
-  x: Tensor | null,
-  dy: Tensor,
-  wanted: boolean,
-  addTo: Tensor | null = null,
-): Tensor | null {
+  x: Activation | null,
+  dy: Activation,
+  to: LinearResult<A> | null,
+): A | null {
   const bias = w[`${site}Bias`];
-  const dx = wanted ? linearBackward(k, x, w[site], dy, { bias, ...(addTo && { addTo }) }) : null;
-  if (!wanted) linearBackwardWeight(k, x, w[site], dy, bias);
+  const dx = to ? linearBackward(k, x, w[site], dy, { bias, ...to }) : null;
+  if (!to) linearBackwardWeight(k, x, w[site], dy, bias);
   if (hooks.linear?.sites.has(site)) {
     if (!x) {
       throw new RangeError(`x of "${w[site].name}" is missing: it has a hook, so forward must keep it`);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Keys and values of one sequence whose tokens are computed in two halves: exact, because attention is causal. */
-import { arenaTensor } from "../ops/arena_tensor.ts";
+import { arenaActivation, arenaLike } from "../ops/arena_tensor.ts";
 import type { Kernels } from "../ops/kernels.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import type { Activation } from "../tensor/tensor.ts";
 import type { ModelConfig } from "./model.ts";
 import type { KeyValues } from "./step.ts";
 
@@ -31,20 +31,20 @@ export function createSharedKeys(
   keep: boolean,
 ): SharedKeys {
   const shape = [tokens, config.numKeyValueHeads, config.headDim];
-  const room = (): KeyValues => ({ keys: arenaTensor(k, shape), values: arenaTensor(k, shape) });
+  const room = (): KeyValues => ({ keys: arenaActivation(k, shape), values: arenaActivation(k, shape) });
   const kept = keep ? Array.from({ length: config.numHiddenLayers }, room) : null;
   const left = room();
   const published: KeyValues[] = [];
   let leftLayer: number | null = null;
-  const joined = (first: Tensor, own: Tensor): Tensor => {
+  const joined = (first: Activation, own: Activation): Activation => {
     const [ownTokens = 0, ...rest] = own.shape;
-    const both = arenaTensor(second, [tokens + ownTokens, ...rest]);
+    const both = arenaLike(second, own, [tokens + ownTokens, ...rest]);
     second.copy(both.data.subarray(0, first.data.length), first.data);
     second.copy(both.data.subarray(first.data.length), own.data);
     return both;
   };
   /** Rows [0, tokens) into `to`; @returns the others. */
-  const cut = (to: Tensor, all: Tensor): Tensor => {
+  const cut = (to: Activation, all: Activation): Activation => {
     const [allTokens = 0, ...rest] = all.shape;
     second.copy(to.data, all.data.subarray(0, to.data.length));
     return { shape: [allTokens - tokens, ...rest], data: all.data.subarray(to.data.length) };

@@ -3,14 +3,14 @@
 import type { Awaitable, Kernels } from "../ops/kernels.ts";
 import { addInto } from "../ops/add.ts";
 import { arenaTensor } from "../ops/arena_tensor.ts";
-import type { Tensor, Weight } from "../tensor/tensor.ts";
+import type { Activation, Tensor, Weight } from "../tensor/tensor.ts";
 import type { BranchHook, Hooks } from "./hooks.ts";
 import type { ModelConfig, RopeRows } from "./model.ts";
 
 /** Keys and values of one layer, (rows,Hkv,Dh). */
 export interface KeyValues {
-  readonly keys: Tensor;
-  readonly values: Tensor;
+  readonly keys: Activation;
+  readonly values: Activation;
 }
 
 /** One pass over the tokens of a batch. */

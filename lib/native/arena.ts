@@ -10,7 +10,7 @@ import { account, type Ledger } from "./ledger.ts";
 export type { ArenaMark } from "./arena_layout.ts";
 
 /** Typed arrays an arena hands out. */
-export type ArenaArray = Float32Array | Float64Array | Int32Array;
+export type ArenaArray = Float32Array | Float64Array | Uint16Array | Int32Array;
 
 /** Typed arrays in a growing list of blocks. */
 export class Arena {
@@ -83,6 +83,12 @@ export class Arena {
   f64(count: number): Float64Array {
     const { memory, offset } = this.#layout.take(count * 8);
     return new Float64Array(memory as ArrayBuffer, offset, count);
+  }
+
+  /** Uninitialised, like {@linkcode Arena.f32}: bits of bf16. */
+  bf16(count: number): Uint16Array {
+    const { memory, offset } = this.#layout.take(count * 2);
+    return new Uint16Array(memory as ArrayBuffer, offset, count);
   }
 
   /** Uninitialised, like {@linkcode Arena.f32}. */

@@ -157,13 +157,15 @@ export function eventHostWaitsAsync(lane: NativeContext, event: number | bigint)
 /** `meft_linear_forward`. */
 export function linearForward(
   lane: NativeContext,
-  y: Float32Array | null,
-  x: Float32Array | null,
+  y: ArrayBufferView | null,
+  x: ArrayBufferView | null,
   w: ArrayBufferView | null,
   wDesc: Uint8Array | null,
   bias: ArrayBufferView | null,
   biasDesc: Uint8Array | null,
   tokens: number | bigint,
+  yDtype: number,
+  xDtype: number,
   compute: number,
   accumulate: number,
 ): void {
@@ -178,6 +180,8 @@ export function linearForward(
       bias,
       biasDesc,
       int64("tokens", tokens),
+      int32("yDtype", yDtype),
+      int32("xDtype", xDtype),
       int32("compute", compute),
       int32("accumulate", accumulate),
     ),
@@ -187,11 +191,13 @@ export function linearForward(
 /** `meft_linear_backward_data`. */
 export function linearBackwardData(
   lane: NativeContext,
-  dx: Float32Array | null,
-  dy: Float32Array | null,
+  dx: ArrayBufferView | null,
+  dy: ArrayBufferView | null,
   w: ArrayBufferView | null,
   wDesc: Uint8Array | null,
   tokens: number | bigint,
+  dxDtype: number,
+  dyDtype: number,
   compute: number,
   accumulate: number,
 ): void {
@@ -204,6 +210,8 @@ export function linearBackwardData(
       w,
       wDesc,
       int64("tokens", tokens),
+      int32("dxDtype", dxDtype),
+      int32("dyDtype", dyDtype),
       int32("compute", compute),
       int32("accumulate", accumulate),
     ),
@@ -215,11 +223,13 @@ export function linearBackwardWeight(
   lane: NativeContext,
   dweight: Float32Array | null,
   dbias: Float32Array | null,
-  dy: Float32Array | null,
-  x: Float32Array | null,
+  dy: ArrayBufferView | null,
+  x: ArrayBufferView | null,
   tokens: number | bigint,
   rows: number | bigint,
   cols: number | bigint,
+  dyDtype: number,
+  xDtype: number,
   compute: number,
 ): void {
   lane.check(
@@ -233,6 +243,8 @@ export function linearBackwardWeight(
       int64("tokens", tokens),
       int64("rows", rows),
       int64("cols", cols),
+      int32("dyDtype", dyDtype),
+      int32("xDtype", xDtype),
       int32("compute", compute),
     ),
   );
@@ -280,31 +292,45 @@ export function embeddingBackward(
 /** `meft_rmsnorm_forward`. */
 export function rmsnormForward(
   lane: NativeContext,
-  y: Float32Array | null,
+  y: ArrayBufferView | null,
   rstd: Float32Array | null,
-  x: Float32Array | null,
+  x: ArrayBufferView | null,
   w: ArrayBufferView | null,
   wDesc: Uint8Array | null,
   rows: number | bigint,
+  yDtype: number,
+  xDtype: number,
   eps: number,
 ): void {
   lane.check(
     "rmsnorm_forward",
-    lane.symbols.meft_rmsnorm_forward(lane.pointer, y, rstd, x, w, wDesc, int64("rows", rows), eps),
+    lane.symbols.meft_rmsnorm_forward(
+      lane.pointer,
+      y,
+      rstd,
+      x,
+      w,
+      wDesc,
+      int64("rows", rows),
+      int32("yDtype", yDtype),
+      int32("xDtype", xDtype),
+      eps,
+    ),
   );
 }
 
 /** `meft_rmsnorm_backward`. */
 export function rmsnormBackward(
   lane: NativeContext,
-  dx: Float32Array | null,
+  dx: ArrayBufferView | null,
   dweight: Float32Array | null,
-  dy: Float32Array | null,
-  x: Float32Array | null,
+  dy: ArrayBufferView | null,
+  x: ArrayBufferView | null,
   rstd: Float32Array | null,
   w: ArrayBufferView | null,
   wDesc: Uint8Array | null,
   rows: number | bigint,
+  dtype: number,
   accumulate: number,
 ): void {
   lane.check(
@@ -319,6 +345,7 @@ export function rmsnormBackward(
       w,
       wDesc,
       int64("rows", rows),
+      int32("dtype", dtype),
       int32("accumulate", accumulate),
     ),
   );
@@ -327,7 +354,7 @@ export function rmsnormBackward(
 /** `meft_rope_apply`. */
 export function ropeApply(
   lane: NativeContext,
-  x: Float32Array | null,
+  x: ArrayBufferView | null,
   cos: Float32Array | null,
   sin: Float32Array | null,
   positions: Int32Array | null,
@@ -335,6 +362,7 @@ export function ropeApply(
   heads: number | bigint,
   headDim: number | bigint,
   tableRows: number | bigint,
+  dtype: number,
   inverse: number,
 ): void {
   lane.check(
@@ -349,6 +377,7 @@ export function ropeApply(
       int64("heads", heads),
       int64("headDim", headDim),
       int64("tableRows", tableRows),
+      int32("dtype", dtype),
       int32("inverse", inverse),
     ),
   );
@@ -357,30 +386,41 @@ export function ropeApply(
 /** `meft_swiglu_forward`. */
 export function swigluForward(
   lane: NativeContext,
-  y: Float32Array | null,
-  gate: Float32Array | null,
-  up: Float32Array | null,
+  y: ArrayBufferView | null,
+  gate: ArrayBufferView | null,
+  up: ArrayBufferView | null,
   count: number | bigint,
+  dtype: number,
 ): void {
   lane.check(
     "swiglu_forward",
-    lane.symbols.meft_swiglu_forward(lane.pointer, y, gate, up, int64("count", count)),
+    lane.symbols.meft_swiglu_forward(lane.pointer, y, gate, up, int64("count", count), int32("dtype", dtype)),
   );
 }
 
 /** `meft_swiglu_backward`. */
 export function swigluBackward(
   lane: NativeContext,
-  dgate: Float32Array | null,
-  dup: Float32Array | null,
-  dy: Float32Array | null,
-  gate: Float32Array | null,
-  up: Float32Array | null,
+  dgate: ArrayBufferView | null,
+  dup: ArrayBufferView | null,
+  dy: ArrayBufferView | null,
+  gate: ArrayBufferView | null,
+  up: ArrayBufferView | null,
   count: number | bigint,
+  dtype: number,
 ): void {
   lane.check(
     "swiglu_backward",
-    lane.symbols.meft_swiglu_backward(lane.pointer, dgate, dup, dy, gate, up, int64("count", count)),
+    lane.symbols.meft_swiglu_backward(
+      lane.pointer,
+      dgate,
+      dup,
+      dy,
+      gate,
+      up,
+      int64("count", count),
+      int32("dtype", dtype),
+    ),
   );
 }
 
@@ -411,11 +451,12 @@ export function reluBackward(
 /** `meft_add`. */
 export function add(
   lane: NativeContext,
-  y: Float32Array | null,
-  x: Float32Array | null,
+  y: ArrayBufferView | null,
+  x: ArrayBufferView | null,
   count: number | bigint,
+  dtype: number,
 ): void {
-  lane.check("add", lane.symbols.meft_add(lane.pointer, y, x, int64("count", count)));
+  lane.check("add", lane.symbols.meft_add(lane.pointer, y, x, int64("count", count), int32("dtype", dtype)));
 }
 
 /** `meft_scale`. */
@@ -463,8 +504,8 @@ export function randomNormal(
 /** `meft_dropout_apply`. */
 export function dropoutApply(
   lane: NativeContext,
-  y: Float32Array | null,
-  x: Float32Array | null,
+  y: ArrayBufferView | null,
+  x: ArrayBufferView | null,
   count: number | bigint,
   params: Uint8Array | null,
 ): void {
@@ -477,11 +518,11 @@ export function dropoutApply(
 /** `meft_attention_forward`. */
 export function attentionForward(
   lane: NativeContext,
-  o: Float32Array | null,
+  o: ArrayBufferView | null,
   lse: Float32Array | null,
-  q: Float32Array | null,
-  k: Float32Array | null,
-  v: Float32Array | null,
+  q: ArrayBufferView | null,
+  k: ArrayBufferView | null,
+  v: ArrayBufferView | null,
   spans: Int32Array | null,
   params: Uint8Array | null,
 ): void {
@@ -494,14 +535,14 @@ export function attentionForward(
 /** `meft_attention_backward`. */
 export function attentionBackward(
   lane: NativeContext,
-  dq: Float32Array | null,
-  dk: Float32Array | null,
-  dv: Float32Array | null,
-  dO: Float32Array | null,
-  q: Float32Array | null,
-  k: Float32Array | null,
-  v: Float32Array | null,
-  o: Float32Array | null,
+  dq: ArrayBufferView | null,
+  dk: ArrayBufferView | null,
+  dv: ArrayBufferView | null,
+  dO: ArrayBufferView | null,
+  q: ArrayBufferView | null,
+  k: ArrayBufferView | null,
+  v: ArrayBufferView | null,
+  o: ArrayBufferView | null,
   lse: Float32Array | null,
   spans: Int32Array | null,
   params: Uint8Array | null,

@@ -51,18 +51,22 @@ export interface DropoutParams {
   readonly first: number | bigint;
   readonly probability: number;
   readonly accumulate: number;
+  readonly yDtype: number;
+  readonly xDtype: number;
 }
 
-/** The 40 bytes of a `meft_dropout`. @throws {RangeError} When an integer does not fit */
+/** The 48 bytes of a `meft_dropout`. @throws {RangeError} When an integer does not fit */
 export function writeDropoutParams(params: DropoutParams): Uint8Array<ArrayBuffer> {
-  const view = new DataView(new ArrayBuffer(40));
-  view.setUint32(0, 40, true);
+  const view = new DataView(new ArrayBuffer(48));
+  view.setUint32(0, 48, true);
   view.setUint32(4, uint32("seed", params.seed), true);
   view.setUint32(8, uint32("stream", params.stream), true);
   view.setUint32(12, uint32("part", params.part), true);
   view.setBigInt64(16, int64("first", params.first), true);
   view.setFloat64(24, floating("probability", params.probability), true);
   view.setInt32(32, int32("accumulate", params.accumulate), true);
+  view.setInt32(36, int32("yDtype", params.yDtype), true);
+  view.setInt32(40, int32("xDtype", params.xDtype), true);
   return new Uint8Array(view.buffer);
 }
 

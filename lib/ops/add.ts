@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sums of tensors: the residual stream. */
 import { assertShape } from "../core/shape.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import type { Activation } from "../tensor/tensor.ts";
 import type { Kernels } from "./kernels.ts";
 
 /**
@@ -11,7 +11,7 @@ import type { Kernels } from "./kernels.ts";
  * @mutates y
  * @throws {RangeError} When the shapes disagree, naming both
  */
-export function addInto(k: Kernels, y: Tensor, x: Tensor): Tensor {
+export function addInto<A extends Activation>(k: Kernels, y: A, x: A): A {
   assertShape("x of add", x.shape, y.shape);
   k.add(y.data, x.data);
   return y;

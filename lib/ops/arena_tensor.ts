@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Results of op pairs: tensors carved from the arena, valid until the arena is released past them. */
 import { assertShape } from "../core/shape.ts";
-import { numel, type Tensor, type Weight } from "../tensor/tensor.ts";
+import { type Activation, numel, type Tensor, type Weight } from "../tensor/tensor.ts";
 import type { Kernels } from "./kernels.ts";
 
 /** An uninitialised tensor from the arena. */
@@ -9,8 +9,19 @@ export function arenaTensor(k: Kernels, shape: readonly number[]): Tensor {
   return { shape, data: k.arenaFloats(numel(shape)) };
 }
 
+/** An uninitialised activation from the arena, of the backend's type for them. */
+export function arenaActivation(k: Kernels, shape: readonly number[]): Activation {
+  return { shape, data: k.arenaActivations(numel(shape)) };
+}
+
+/** An uninitialised tensor from the arena, of the type of `like`, and of its shape unless another is given. */
+export function arenaLike<A extends Activation>(k: Kernels, like: A, shape = like.shape): A {
+  const take = like.data instanceof Uint16Array ? arenaActivation : arenaTensor;
+  return take(k, shape) as A;
+}
+
 /** Product of all dimensions but the last: how many vectors a tensor (...,D) holds. */
-export function rowsOf(x: Tensor): number {
+export function rowsOf(x: Activation): number {
   return numel(x.shape.slice(0, -1));
 }
 

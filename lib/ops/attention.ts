@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Causal attention over the sequences of a micro-batch, with memory linear in their length. */
 import { assertShape } from "../core/shape.ts";
-import type { Tensor } from "../tensor/tensor.ts";
-import { arenaTensor } from "./arena_tensor.ts";
+import type { Activation, Tensor } from "../tensor/tensor.ts";
+import { arenaLike, arenaTensor } from "./arena_tensor.ts";
 import type { AttentionShape, Kernels } from "./kernels.ts";
 
 /** What a query may see. */
@@ -16,11 +16,11 @@ export interface AttentionOptions {
 }
 
 /** What {@linkcode attentionBackward} needs. */
-export interface AttentionResiduals {
-  readonly q: Tensor;
-  readonly k: Tensor;
-  readonly v: Tensor;
-  readonly o: Tensor;
+export interface AttentionResiduals<A extends Activation = Activation> {
+  readonly q: A;
+  readonly k: A;
+  readonly v: A;
+  readonly o: A;
   /** (Tq,H) log of the sum of exp(scale * q.k). */
   readonly lse: Tensor;
 }
@@ -40,19 +40,20 @@ export function causalSpans(starts: Int32Array): Int32Array {
  * Causal grouped-query attention: o = softmax(scale * q k^T) v within each span. The last query of a span sits at its
  * last key. Head h of q reads head floor(h * Hkv / H) of k and v.
  *
- * @param q (Tq,H,Dh) float     @param keys (Tk,Hkv,Dh) float     @param v (Tk,Hkv,Dh) float
- * @returns o (Tq,H,Dh) float, zero for rows in no span, in the arena. Backward keeps q, k, v, o and lse (Tq,H).
+ * @param q (Tq,H,Dh)     @param keys (Tk,Hkv,Dh)     @param v (Tk,Hkv,Dh), all of the backend's type for activations
+ * @returns o (Tq,H,Dh) of it too, zero for rows in no span, in the arena. Backward keeps q, k, v, o and lse (Tq,H)
+ *   float.
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
-export function attentionForward(
+export function attentionForward<A extends Activation>(
   k: Kernels,
-  q: Tensor,
-  keys: Tensor,
-  v: Tensor,
+  q: A,
+  keys: A,
+  v: A,
   options: AttentionOptions,
-): { y: Tensor; residuals: AttentionResiduals } {
+): { y: A; residuals: AttentionResiduals<A> } {
   const shape = attentionShape(q, keys, v, options);
-  const o = arenaTensor(k, q.shape);
+  const o = arenaLike(k, q);
   const lse = arenaTensor(k, [shape.queryRows, shape.heads]);
   k.attentionForward(o.data, lse.data, q.data, keys.data, v.data, options.spans, shape);
   return { y: o, residuals: { q, k: keys, v, o, lse } };
@@ -62,24 +63,24 @@ export function attentionForward(
  * Attention, backward. With p = exp(scale * q.k - lse) and delta = sum(do * o) over a head:
  * dv = p^T do,  ds = p * (do v^T - delta) * scale,  dq = ds k,  dk = ds^T q.
  *
- * @param dO (Tq,H,Dh) float, read
- * @returns dq (Tq,H,Dh), dk and dv (Tk,Hkv,Dh) float, in the arena; zero where no span reaches
+ * @param dO (Tq,H,Dh) of q's type, read
+ * @returns dq (Tq,H,Dh), dk and dv (Tk,Hkv,Dh) of q's type, in the arena; zero where no span reaches
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
-export function attentionBackward(
+export function attentionBackward<A extends Activation>(
   k: Kernels,
-  residuals: AttentionResiduals,
-  dO: Tensor,
+  residuals: AttentionResiduals<A>,
+  dO: A,
   options: AttentionOptions,
-): { dq: Tensor; dk: Tensor; dv: Tensor } {
+): { dq: A; dk: A; dv: A } {
   const { q, k: keys, v, o, lse } = residuals;
   const shape = attentionShape(q, keys, v, options);
   assertShape("dO of attention", dO.shape, q.shape, "Tq,H,Dh");
   assertShape("o of attention", o.shape, q.shape, "Tq,H,Dh");
   assertShape("lse of attention", lse.shape, [shape.queryRows, shape.heads], "Tq,H");
-  const dq = arenaTensor(k, q.shape);
-  const dk = arenaTensor(k, keys.shape);
-  const dv = arenaTensor(k, v.shape);
+  const dq = arenaLike(k, q);
+  const dk = arenaLike(k, keys);
+  const dv = arenaLike(k, v);
   k.attentionBackward(
     dq.data,
     dk.data,
@@ -96,7 +97,12 @@ export function attentionBackward(
   return { dq, dk, dv };
 }
 
-function attentionShape(q: Tensor, keys: Tensor, v: Tensor, options: AttentionOptions): AttentionShape {
+function attentionShape(
+  q: Activation,
+  keys: Activation,
+  v: Activation,
+  options: AttentionOptions,
+): AttentionShape {
   const [queryRows = 0, heads = 0, headDim = 0] = q.shape;
   const [keyRows = 0, kvHeads = 0] = keys.shape;
   assertShape("q of attention", q.shape, [queryRows, heads, headDim], "Tq,H,Dh");

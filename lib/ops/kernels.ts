@@ -3,16 +3,18 @@
  * The kernel table: every numeric primitive that a backend supplies. Raw arrays and sizes; shapes are checked once, by
  * the op pairs beside this file, which are what everybody else calls. `csrc/include/meft.h` gives the exact formulas.
  *
+ * // size: one table and the records that its calls take, read together
+ *
  * T tokens, D hidden, V vocabulary, H heads, Hkv kv heads, Dh head size, R neurons, N experts, P pairs.
  */
-import type { ComputeDType } from "../core/dtype.ts";
+import type { ActivationDType, ComputeDType } from "../core/dtype.ts";
 import type { DropoutMask } from "../core/rng.ts";
 import type { Awaitable } from "../core/awaitable.ts";
 import type { JobQueue } from "../core/job_queue.ts";
 import type { Arena } from "../native/arena.ts";
 import type { DeviceMemory } from "../native/device_memory.ts";
 import type { Ledger, MemoryClass } from "../native/ledger.ts";
-import type { Floats, RowMatrix, Weight } from "../tensor/tensor.ts";
+import type { ActivationArray, Floats, RowMatrix, Weight } from "../tensor/tensor.ts";
 import type { HostLink } from "./host_link.ts";
 import type { HostTimes } from "./host_times.ts";
 
@@ -132,8 +134,10 @@ export interface RowStep {
 /** Every primitive. Arguments: outputs, inputs, sizes. "accumulated" outputs are added to. */
 export interface Kernels {
   readonly backend: "cpu" | "cuda" | "reference";
-  /** Type of activations, gradients and losses. */
+  /** Type of the residual stream, statistics, parameters' gradients and losses. */
   readonly float: "f32" | "f64";
+  /** How an `Activation` is stored. */
+  readonly activationDType: ActivationDType;
   /** Type of matrix products. */
   readonly compute: ComputeDType;
   /** Where op pairs take their results from. */
@@ -159,12 +163,14 @@ export interface Kernels {
    * reach here, like those of the arena: use copy, zero and read.
    */
   modelFloats(count: number, memoryClass: MemoryClass): Floats;
-  /** to = from, of the same length; each the host's or the device's. */
-  copy(to: Floats, from: Floats): void;
+  /** Like `modelFloats`, of the activations' type. */
+  modelActivations(count: number, memoryClass: MemoryClass): ActivationArray;
+  /** to = from, of the same length and type; each the host's or the device's. */
+  copy<A extends ActivationArray>(to: A, from: A): void;
   /** x = 0. */
-  zero(x: Floats): void;
+  zero(x: ActivationArray): void;
   /** The values as the host sees them: the array itself, or a copy of one that lies on the device. */
-  read(x: Floats): Floats;
+  read<A extends ActivationArray>(x: A): A;
   /** x *= factor. */
   scale(x: Floats, factor: number): void;
 
@@ -174,6 +180,8 @@ export interface Kernels {
   floats(count: number): Floats;
   /** Uninitialised floats from the arena. */
   arenaFloats(count: number): Floats;
+  /** The same of the activations' type. */
+  arenaActivations(count: number): ActivationArray;
   /** Uninitialised floats from the host arena. */
   hostFloats(count: number): Floats;
   /** A zeroed row matrix owned by the caller. */
@@ -185,23 +193,29 @@ export interface Kernels {
   /** N(0, std^2), a pure function of (seed, stream, index): `lib/core/rng.ts`. */
   randomNormal(out: Floats, seed: number, stream: number, std: number): void;
   /** y = x / (1 - p) where the mask keeps an element, else 0; or that added to y: `lib/core/rng.ts`. In place allowed. */
-  dropout(y: Floats, x: Floats, mask: DropoutMask, accumulate: boolean): void;
+  dropout(y: ActivationArray, x: ActivationArray, mask: DropoutMask, accumulate: boolean): void;
 
   linearForward(
-    y: Floats,
-    x: Floats,
+    y: ActivationArray,
+    x: ActivationArray,
     w: Weight,
     bias: Weight | null,
     tokens: number,
     accumulate: boolean,
   ): void;
-  linearBackwardData(dx: Floats, dy: Floats, w: Weight, tokens: number, accumulate: boolean): void;
+  linearBackwardData(
+    dx: ActivationArray,
+    dy: ActivationArray,
+    w: Weight,
+    tokens: number,
+    accumulate: boolean,
+  ): void;
   /** dweight (rows,cols) and dbias (rows) accumulated. */
   linearBackwardWeight(
     dweight: Floats,
     dbias: Floats | null,
-    dy: Floats,
-    x: Floats,
+    dy: ActivationArray,
+    x: ActivationArray,
     tokens: number,
     rows: number,
     cols: number,
@@ -209,12 +223,20 @@ export interface Kernels {
   embeddingForward(y: Floats, ids: Int32Array, w: Weight): void;
   embeddingBackward(dweight: Floats, ids: Int32Array, dy: Floats, vocabulary: number, hidden: number): void;
 
-  rmsNormForward(y: Floats, rstd: Floats, x: Floats, w: Weight, rows: number, eps: number): void;
+  rmsNormForward(
+    y: ActivationArray,
+    rstd: Floats,
+    x: ActivationArray,
+    w: Weight,
+    rows: number,
+    eps: number,
+  ): void;
+  /** dx, dy and x are of one type. */
   rmsNormBackward(
-    dx: Floats,
+    dx: ActivationArray,
     dweight: Floats | null,
-    dy: Floats,
-    x: Floats,
+    dy: ActivationArray,
+    x: ActivationArray,
     rstd: Floats,
     w: Weight,
     rows: number,
@@ -222,7 +244,7 @@ export interface Kernels {
   ): void;
   /** In place on x (T,heads,headDim). */
   ropeApply(
-    x: Floats,
+    x: ActivationArray,
     cos: Floats,
     sin: Floats,
     positions: Int32Array,
@@ -230,34 +252,42 @@ export interface Kernels {
     headDim: number,
     inverse: boolean,
   ): void;
-  swigluForward(y: Floats, gate: Floats, up: Floats): void;
-  swigluBackward(dgate: Floats, dup: Floats, dy: Floats, gate: Floats, up: Floats): void;
+  /** All of one type. */
+  swigluForward(y: ActivationArray, gate: ActivationArray, up: ActivationArray): void;
+  /** All of one type. */
+  swigluBackward(
+    dgate: ActivationArray,
+    dup: ActivationArray,
+    dy: ActivationArray,
+    gate: ActivationArray,
+    up: ActivationArray,
+  ): void;
   reluForward(y: Floats, x: Floats): void;
   reluBackward(dx: Floats, dy: Floats, y: Floats): void;
-  /** y += x. */
-  add(y: Floats, x: Floats): void;
+  /** y += x, both of one type. */
+  add<A extends ActivationArray>(y: A, x: A): void;
   /** Sum of squares in f64; not finite when x holds a value that is not. */
   sumSquares(x: Floats): number;
 
-  /** spans (S,4) int32: {queryBegin, queryEnd, keyBegin, keyEnd}. */
+  /** spans (S,4) int32: {queryBegin, queryEnd, keyBegin, keyEnd}. All but lse are of the activations' type. */
   attentionForward(
-    o: Floats,
+    o: ActivationArray,
     lse: Floats,
-    q: Floats,
-    k: Floats,
-    v: Floats,
+    q: ActivationArray,
+    k: ActivationArray,
+    v: ActivationArray,
     spans: Int32Array,
     shape: AttentionShape,
   ): void;
   attentionBackward(
-    dq: Floats,
-    dk: Floats,
-    dv: Floats,
-    dO: Floats,
-    q: Floats,
-    k: Floats,
-    v: Floats,
-    o: Floats,
+    dq: ActivationArray,
+    dk: ActivationArray,
+    dv: ActivationArray,
+    dO: ActivationArray,
+    q: ActivationArray,
+    k: ActivationArray,
+    v: ActivationArray,
+    o: ActivationArray,
     lse: Floats,
     spans: Int32Array,
     shape: AttentionShape,
@@ -379,4 +409,7 @@ export interface Kernels {
 }
 
 /** What a kernel table and its twin have each of their own. */
-export type OwnMemory = Pick<Kernels, "arena" | "arenaFloats" | "hostArena" | "hostFloats" | "link">;
+export type OwnMemory = Pick<
+  Kernels,
+  "arena" | "arenaFloats" | "arenaActivations" | "hostArena" | "hostFloats" | "link"
+>;

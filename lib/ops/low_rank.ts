@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A low-rank delta of a linear layer (LoRA; Hu et al., ICLR 2022): y += s (x' A^T) B^T, x' = dropout(x). */
 import type { DropoutMask } from "../core/rng.ts";
-import type { Tensor, Weight } from "../tensor/tensor.ts";
+import type { Activation, Tensor, Weight } from "../tensor/tensor.ts";
 import { arenaTensor, assertWeight } from "./arena_tensor.ts";
 import type { Kernels } from "./kernels.ts";
 import { linearBackward, linearBackwardWeight, linearForward } from "./linear.ts";
@@ -19,15 +19,16 @@ export interface LowRank {
 /**
  * Low-rank delta: u = s x' A^T,  y += u B^T.
  *
- * @param x (...,I) float, read     @param y (...,O) float, accumulated
+ * @param x (...,I) float or bf16, read     @param y (...,O) float or bf16, accumulated: bf16 is rounded once more, as the
+ *   sum of two linear layers in bf16 is
  * @param mask Dropout of x; null for none. Backward keeps x and nothing else: u is cheaper made again than kept.
  * @mutates y
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
 export function lowRankForward(
   k: Kernels,
-  x: Tensor,
-  y: Tensor,
+  x: Activation,
+  y: Activation,
   delta: LowRank,
   mask: DropoutMask | null = null,
 ): void {
@@ -40,16 +41,16 @@ export function lowRankForward(
 /**
  * Low-rank delta, backward. With u as in forward and du = s dy B:  dB += dy^T u,  dA += du^T x',  dx += mask'(du A).
  *
- * @param x (...,I) float as given to forward     @param dy (...,O) float, read
- * @param dx (...,I) float, accumulated; null when nothing needs it     @param mask As given to forward
+ * @param x (...,I) as given to forward     @param dy (...,O) float or bf16, read
+ * @param dx (...,I) float or bf16, accumulated; null when nothing needs it     @param mask As given to forward
  * @mutates dx, delta.a.grad, delta.b.grad
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
 export function lowRankBackward(
   k: Kernels,
-  x: Tensor,
-  dy: Tensor,
-  dx: Tensor | null,
+  x: Activation,
+  dy: Activation,
+  dx: Activation | null,
   delta: LowRank,
   mask: DropoutMask | null = null,
 ): void {
@@ -68,8 +69,8 @@ function assertFactors({ a, b }: LowRank): void {
   assertWeight(b, b.rows, a.rows, "O,R");
 }
 
-/** x', in the arena when there is a mask. */
-function masked(k: Kernels, x: Tensor, mask: DropoutMask | null): Tensor {
+/** x', float in the arena when there is a mask. */
+function masked(k: Kernels, x: Activation, mask: DropoutMask | null): Activation {
   if (mask === null) return x;
   const kept = arenaTensor(k, x.shape);
   k.dropout(kept.data, x.data, mask, false);
@@ -77,7 +78,7 @@ function masked(k: Kernels, x: Tensor, mask: DropoutMask | null): Tensor {
 }
 
 /** u (...,R), in the arena. */
-function down(k: Kernels, x: Tensor, { a, scale }: LowRank): Tensor {
+function down(k: Kernels, x: Activation, { a, scale }: LowRank): Tensor {
   return scaleInPlace(k, linearForward(k, x, a), scale);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rotary position embedding (Su et al., 2021), halves convention: pairs (i, i + Dh/2). */
 import { assertLength, assertShape } from "../core/shape.ts";
-import type { Floats, Tensor } from "../tensor/tensor.ts";
+import type { Activation, Floats } from "../tensor/tensor.ts";
 import type { Kernels } from "./kernels.ts";
 
 /** Cosines and sines by position. A scale of attention (yarn) may be folded into both. */
@@ -16,32 +16,42 @@ export interface RotaryTables {
 /**
  * Rotates x in place: (a, b) -> (a cos - b sin, b cos + a sin), with the angles of row positions[t].
  *
- * @param x (T,H,Dh) float, rotated in place and returned     @param positions (T) int32
+ * @param x (T,H,Dh) float or bf16, rotated in place and returned     @param positions (T) int32
  * @mutates x
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
-export function rotaryForward(k: Kernels, x: Tensor, tables: RotaryTables, positions: Int32Array): Tensor {
+export function rotaryForward<A extends Activation>(
+  k: Kernels,
+  x: A,
+  tables: RotaryTables,
+  positions: Int32Array,
+): A {
   return rotate(k, x, tables, positions, false);
 }
 
 /**
  * Rotary embedding, backward: the transpose, (a, b) -> (a cos + b sin, b cos - a sin).
  *
- * @param dy (T,H,Dh) float, turned into dx in place and returned     @param positions (T) int32
+ * @param dy (T,H,Dh) float or bf16, turned into dx in place and returned     @param positions (T) int32
  * @mutates dy
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
-export function rotaryBackward(k: Kernels, dy: Tensor, tables: RotaryTables, positions: Int32Array): Tensor {
+export function rotaryBackward<A extends Activation>(
+  k: Kernels,
+  dy: A,
+  tables: RotaryTables,
+  positions: Int32Array,
+): A {
   return rotate(k, dy, tables, positions, true);
 }
 
-function rotate(
+function rotate<A extends Activation>(
   k: Kernels,
-  x: Tensor,
+  x: A,
   tables: RotaryTables,
   positions: Int32Array,
   inverse: boolean,
-): Tensor {
+): A {
   const [, heads = 0, headDim = 0] = x.shape;
   assertShape("x of rotary", x.shape, [positions.length, heads, headDim], "T,H,Dh");
   if (headDim % 2 !== 0) throw new RangeError(`head size of rotary is ${headDim}, expected an even number`);

@@ -5,10 +5,30 @@ import type { WeightDType } from "../core/dtype.ts";
 /** Floating-point data: f32 in the native backend, f64 in the reference. */
 export type Floats = Float32Array | Float64Array;
 
+/** Data of an {@linkcode Activation}: a Uint16Array holds bf16. */
+export type ActivationArray = Floats | Uint16Array;
+
 /** A dense activation, gradient or parameter, row-major. */
 export interface Tensor {
   readonly shape: readonly number[];
   readonly data: Floats;
+}
+
+/**
+ * A tensor that may be stored in half the bytes. Where products are computed in bf16, what only products and elementwise
+ * kernels read is stored in bf16: projections (with norm and rotation), attention's output, the gate, what it gates and
+ * their product, and the gradients of all these. A kernel reads bf16 exactly, computes in f32 and rounds once, as it
+ * writes; a product's inputs would be rounded to bf16 anyhow, so most of these roundings are not new but made earlier.
+ *
+ * What adds up over layers stays f32 (the residual stream x, its gradient, sums of dh), and so do statistics (rstd,
+ * log-sum-exp), logits and losses, and everything of routers, adapters and optimizers: those are a {@linkcode Tensor}, and
+ * the compiler refuses an Activation in their place. Which type an activation takes is said once, by
+ * `Kernels.activationDType`; memory for it is taken by `arenaActivation`, and from there on results take the type of
+ * their inputs (`arenaLike`). With products in f32 every activation is f32, in the reference backend f64.
+ */
+export interface Activation {
+  readonly shape: readonly number[];
+  readonly data: ActivationArray;
 }
 
 /** Elements of a shape. */

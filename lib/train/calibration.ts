@@ -5,7 +5,7 @@ import type { Kernels } from "../ops/kernels.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
 import { createRowGradients } from "../ops/row_gradients.ts";
 import { sparseBackward, type SparseConfig, sparseForward, type SparseParams } from "../ops/sparse.ts";
-import type { Floats, Tensor, Weight } from "../tensor/tensor.ts";
+import type { Activation, Floats, Tensor, Weight } from "../tensor/tensor.ts";
 import type { Run } from "./plan.ts";
 import type { StepLoad } from "./step_load.ts";
 import { type StepWork, stepWork } from "./work.ts";
@@ -46,7 +46,7 @@ export async function calibrate(
   const rows = Math.min(config.intermediateSize, Math.floor(LARGEST_ELEMENTS / cols));
   const tokens = Math.max(1, Math.min(TOKENS, run.settings.batch.micro * run.settings.batch.seqLen));
   const weight = randomWeight(k, run, rows, cols);
-  const [x, y] = [noise(k, tokens * cols), k.floats(tokens * rows)];
+  const [x, y] = [noise(k, tokens * cols), k.modelActivations(tokens * rows, "activations")];
   const operations = 2 * tokens * rows * cols;
   const linearForward = rate(operations, clock, () => k.linearForward(y, x, weight, null, tokens, false));
   const linearBackward = rate(operations, clock, () => k.linearBackwardData(x, y, weight, tokens, false));
@@ -82,9 +82,16 @@ function noise(k: Kernels, count: number): Floats {
 function randomWeight(k: Kernels, { model: { weights } }: Run, rows: number, cols: number): Weight {
   const floats = noise(k, rows * cols);
   const stored = weights.layers[0]?.gate.dtype === "f32" ? "f32" : "bf16";
-  const bits = new Uint32Array(floats.buffer, floats.byteOffset, stored === "f32" ? 0 : floats.length);
-  const data = stored === "f32" ? floats : Uint16Array.from(bits, (value) => value >>> 16);
+  const data = stored === "f32" ? floats : asBf16(floats);
   return { name: "calibration", dtype: stored, rows, cols, data, mapped: null, grad: null };
+}
+
+/** Noise as bf16: the high halves of its bits. */
+function asBf16(floats: Floats): Uint16Array {
+  return Uint16Array.from(
+    new Uint32Array(floats.buffer, floats.byteOffset, floats.length),
+    (value) => value >>> 16,
+  );
 }
 
 function attentionRate(
@@ -98,10 +105,10 @@ function attentionRate(
   const group = H / Hkv;
   const kvHeads = Math.max(1, Math.min(Hkv, 8));
   const heads = kvHeads * group;
-  const tensor = (count: number): Tensor => ({
-    shape: [n, count, headDim],
-    data: noise(k, n * count * headDim),
-  });
+  const tensor = (count: number): Activation => {
+    const floats = noise(k, n * count * headDim);
+    return { shape: [n, count, headDim], data: k.activationDType === "bf16" ? asBf16(floats) : floats };
+  };
   const [q, keys, values, dO] = [tensor(heads), tensor(kvHeads), tensor(kvHeads), tensor(heads)];
   const options = { spans: causalSpans(Int32Array.of(0, n)) };
   const work = 3.5 * 4 * heads * headDim * n * (n + 1) / 2;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What a run would need of a GPU, foretold from shapes alone: no device and no driver is asked. Formulas in elements of
- * M tokens, hidden d, inner F, heads H of which Hkv hold keys, layers L, vocabulary V, adapter rows r of which a token
- * uses K; bf16 on the device.
+ * What a run would need of a GPU, foretold from shapes alone: no device and no driver is asked. Activations by the engine's
+ * own trace, the rest by formulas in elements of M tokens, hidden d, layers L, vocabulary V, adapter rows r of which a token
+ * uses K; weights and activations in bf16, the residual stream and what travels in f32.
  */
+import { countingArenas, logitsBytes, tracePass } from "../models/footprint.ts";
 import { countedElements } from "../models/weights.ts";
+import { fullBatches, passPlan } from "./memory.ts";
 import type { Run } from "./plan.ts";
 
 /** Where the sparse adapter's arithmetic is done. */
@@ -27,17 +29,14 @@ export interface DevicePrediction {
 export type DeviceClass =
   | "weights"
   | "activations"
-  | "working set"
-  | "attention"
   | "loss chunk"
   | "workspace"
   | "adapter"
   | "context";
 
-/** Bytes of an element on the device. */
+/** Bytes of an element of weights and activations on the device, and of the residual stream, h, y and their gradients. */
 const E = 2;
-/** Rows of logits at a time. */
-const LOSS_ROWS = 256;
+const FLOAT = 4;
 /** One for each of two streams with matrix products, and tables. */
 const WORKSPACE_BYTES = 70e6;
 /** Of the driver's context and the libraries' code; 0.4 to 0.7 GB are usual. */
@@ -47,22 +46,19 @@ const STAGED_HALVES = 8;
 
 /** Foretells a run on one GPU. */
 export function predictDevice(run: Run, placement: Placement): DevicePrediction {
-  const { model: { config }, settings: { batch, activations }, memory, adapterKind } = run;
-  const { hiddenSize: d, intermediateSize: F, numHiddenLayers: L, numAttentionHeads: H, vocabSize: V } =
-    config;
+  const { model: { config }, settings: { batch }, memory, adapterKind } = run;
+  const { hiddenSize: d, numHiddenLayers: L } = config;
   const M = Math.min(batch.micro, batch.size) * batch.seqLen;
-  const wide = H * config.headDim;
-  const kept = 3 * d + 2 * wide + 2 * config.numKeyValueHeads * config.headDim + 2 * F;
   const onHost = adapterKind.kind === "sparse" && placement === "host";
   const rows = activeRows(run, M);
+  const pass = passBytes(run);
   const device: Record<DeviceClass, number> = {
     weights: E * countedElements(config),
-    activations: activations === "recompute" ? E * L * M * d : L * M * (E * kept + 4 * H + 8),
-    "working set": E * M * (10 * d + 6 * F),
-    attention: 4 * M * d,
-    "loss chunk": Math.min(LOSS_ROWS, M) * V * (E + 4),
-    workspace: WORKSPACE_BYTES,
-    adapter: onHost ? E * STAGED_HALVES * Math.ceil(M / 2) * d : deviceAdapterBytes(run, rows),
+    activations: pass.kept,
+    "loss chunk": pass.logits,
+    // Products convert what is f32: h, dy and the chunk of logits.
+    workspace: WORKSPACE_BYTES + E * Math.max(M * d, pass.logits / FLOAT),
+    adapter: onHost ? 0 : deviceAdapterBytes(run, rows),
     context: CONTEXT_BYTES,
   };
   const microBatches = Math.ceil(batch.size / batch.micro);
@@ -70,10 +66,21 @@ export function predictDevice(run: Run, placement: Placement): DevicePrediction 
     placement,
     device,
     deviceTotal: Object.values(device).reduce((sum, bytes) => sum + bytes, 0),
-    pinned: onHost ? E * d * (STAGED_HALVES * Math.ceil(M / 2) + L * M) : 4 * E * rows * d,
+    pinned: onHost ? FLOAT * d * (STAGED_HALVES * Math.ceil(M / 2) + L * M) : 4 * E * rows * d,
     host: hostBytes(memory.bytes),
     pcie: pcieBytes(run, placement, { M, rows, microBatches }),
   };
+}
+
+/** What a pass takes from the arena, but for the logits of a chunk; and those. */
+function passBytes({ model, adapterKind, settings }: Run): { kept: number; logits: number } {
+  const sizes = adapterKind.sizes(model, settings.batch.size * settings.batch.seqLen);
+  const pass = { ...passPlan(model, adapterKind, sizes, settings.activations), activationBytes: E };
+  const { first } = fullBatches(settings);
+  const arenas = countingArenas();
+  tracePass(arenas, pass, first, false);
+  const logits = logitsBytes(pass, first);
+  return { kept: arenas.model.touchedBytes - logits, logits };
 }
 
 function hostBytes(bytes: Run["memory"]["bytes"]): DevicePrediction["host"] {
@@ -105,7 +112,7 @@ function pcieBytes(
   const { hiddenSize: d, numHiddenLayers: L } = config;
   if (kind !== "sparse") return { up: E * memory.trainedParameters, down: 4 * memory.trainedParameters };
   const each = placement === "host"
-    ? { up: 2 * E * M * d, down: 2 * E * M * d } // y and dh; h and dy
+    ? { up: 2 * FLOAT * M * d, down: 2 * FLOAT * M * d } // y and dh; h and dy
     : { up: 2 * E * rows * d, down: 2 * 4 * rows * d }; // keys and values; their gradients in f32
   return { up: L * microBatches * each.up, down: L * microBatches * each.down };
 }

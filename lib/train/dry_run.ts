@@ -2,6 +2,7 @@
 /** Everything that can be said of a run before it starts: memory, work, time, and whether it fits. Allocates next to nothing. */
 import type { Dataset } from "../data/dataset.ts";
 import {
+  activationBytesOf,
   type BatchSizes,
   fullBatches,
   type MemoryPrediction,
@@ -66,8 +67,8 @@ export async function dryRun(run: Run, options: DryRunOptions): Promise<DryRun> 
       store: predict("store").bytes.activations ?? 0,
       recompute: predict("recompute").bytes.activations ?? 0,
     },
-    kvCacheBytesPerSequence: 8 * config.numHiddenLayers * settings.batch.seqLen * config.numKeyValueHeads *
-      config.headDim,
+    kvCacheBytesPerSequence: 2 * activationBytesOf(model.kernels) * config.numHiddenLayers *
+      settings.batch.seqLen * config.numKeyValueHeads * config.headDim,
     processPeakBytes: processPeakBytes(memory, options.baselineBytes),
     batches,
     load,

@@ -13,6 +13,7 @@ import {
 } from "../models/footprint.ts";
 import type { Model } from "../models/model.ts";
 import type { MemoryClass } from "../native/ledger.ts";
+import type { Kernels } from "../ops/kernels.ts";
 import { lossChunkRows } from "../ops/loss.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import { SMALLEST_LOAN_BYTES } from "./idle_gradients.ts";
@@ -136,7 +137,8 @@ function residentBytes(
   };
 }
 
-function passPlan(
+/** All that passes of a run depend on. */
+export function passPlan(
   { config, kernels }: Model,
   adapter: Adapter,
   { activations, gradientPieces }: AdapterSizes,
@@ -145,12 +147,18 @@ function passPlan(
   return {
     config,
     policy,
+    activationBytes: activationBytesOf(kernels),
     chunkRows: lossChunkRows(kernels, config.vocabSize),
     adapter: activations,
     branch: adapter.sites.includes("ffn"),
     full: adapter.sites.includes("weights"),
     gradientPieces: gradientPieces.map((pieces) => pieces.filter((bytes) => bytes >= SMALLEST_LOAN_BYTES)),
   };
+}
+
+/** Of an element as the backend stores activations. */
+export function activationBytesOf({ activationDType }: Kernels): number {
+  return activationDType === "bf16" ? 2 : 4;
 }
 
 /** All sizes of passes through the same arenas, which never shrink. */
@@ -169,8 +177,8 @@ const PRODUCT_COPY_BYTES = 16 * 2 ** 20;
 const WORKSPACE_FLOOR_BYTES = 1.5 * 2 ** 20;
 
 /**
- * Scratch of the native kernels: the inputs of the largest product, converted to bf16 or turned for a weight's gradient.
- * An estimate within a few MiB.
+ * Scratch of the native kernels: of the largest product the inputs in f32, converted to bf16 or turned for a weight's
+ * gradient, and the sums in f32 of what is stored in bf16; or those of attention's dq. An estimate within a few MiB.
  */
 function workspaceBytes(pass: PassPlan, { kernels }: Model, { first, later }: BatchSizes): number {
   const { config, chunkRows, adapter, full } = pass;
@@ -185,14 +193,15 @@ function workspaceBytes(pass: PassPlan, { kernels }: Model, { first, later }: Ba
     ...(adapter.passing?.backward(1) ?? []),
     full ? vocabSize : 0,
   ); // rows of the largest trained matrix
-  const widest = Math.max(
-    hiddenSize,
-    intermediateSize,
-    numAttentionHeads * headDim,
-    dense === vocabSize ? 0 : dense,
-  );
+  const queries = numAttentionHeads * headDim;
+  const sums = 4 * Math.min(PRODUCT_ROWS, tokens) * Math.max(intermediateSize, queries);
   const converted = kernels.compute === "bf16"
-    ? Math.max(copied(tokens, widest), copied(Math.min(targets, chunkRows), vocabSize))
+    ? Math.max(
+      sums + copied(tokens, hiddenSize),
+      copied(tokens, dense === vocabSize ? 0 : dense),
+      copied(Math.min(targets, chunkRows), vocabSize),
+      4 * tokens * queries,
+    )
     : 0;
   const turned = dense > 0 ? copied(dense, Math.max(tokens, Math.min(targets, chunkRows))) : 0;
   return Math.max(converted, turned) + WORKSPACE_FLOOR_BYTES;

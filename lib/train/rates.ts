@@ -4,7 +4,7 @@ import type { SparseSettings } from "../adapters/sparse_config.ts";
 import type { Model } from "../models/model.ts";
 import { releasing } from "../activations/policy.ts";
 import { account } from "../native/ledger.ts";
-import { arenaTensor } from "../ops/arena_tensor.ts";
+import { arenaActivation, arenaTensor } from "../ops/arena_tensor.ts";
 import { createRowGradients, rowGradientBytes } from "../ops/row_gradients.ts";
 import { sparseBackward, sparseForward, type SparseParams } from "../ops/sparse.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -76,7 +76,7 @@ export function measureRates(
     const downSeconds = await quickest(down);
     const upSeconds = Math.max(1e-7, await quickest(up) - downSeconds);
     const gate = weights.layers[0]?.gate;
-    const product = gate ? arenaTensor(k, [tokens, gate.rows]) : x;
+    const product = gate ? arenaActivation(k, [tokens, gate.rows]) : x;
     const modelSeconds = await quickest(async () => {
       if (gate) k.linearForward(product.data, x.data, gate, null, tokens, false);
       await down();

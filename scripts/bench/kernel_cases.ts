@@ -2,7 +2,7 @@
 /** The kernels that are measured: sizes, operands, and the work by which a time becomes a rate. */
 import type { AttentionShape, Kernels, SparseShape } from "../../lib/ops/kernels.ts";
 import { createRowGradients } from "../../lib/ops/row_gradients.ts";
-import type { Weight } from "../../lib/tensor/tensor.ts";
+import type { ActivationArray, Weight } from "../../lib/tensor/tensor.ts";
 
 /** What bounds a kernel: which of the machine's limits its rate is compared with. */
 export type Bound = "f32Gflops" | "bf16Gflops" | "readGigabytes" | "updateGigabytes";
@@ -34,10 +34,31 @@ function random(k: Kernels, count: number, std = 1): Float32Array {
   return values;
 }
 
+/** The high halves of floats: bf16. */
+function halves(values: Float32Array): Uint16Array {
+  return new Uint16Array(values.buffer).filter((_, i) => i % 2 === 1);
+}
+
 function weight(k: Kernels, dtype: "f32" | "bf16", rows: number, cols: number): Weight {
-  const data = random(k, rows * cols, 0.02);
-  const halves = new Uint16Array(data.buffer).filter((_, i) => i % 2 === 1);
-  return { name: "w", dtype, rows, cols, data: dtype === "f32" ? data : halves, mapped: null, grad: null };
+  const floats = random(k, rows * cols, 0.02);
+  const data = dtype === "f32" ? floats : halves(floats);
+  return { name: "w", dtype, rows, cols, data, mapped: null, grad: null };
+}
+
+/** Random values as the backend stores activations. */
+function activations(k: Kernels, count: number): ActivationArray {
+  const values = random(k, count);
+  return k.activationDType === "bf16" ? halves(values) : values;
+}
+
+/** Room as the backend stores activations. */
+function room(k: Kernels, count: number): ActivationArray {
+  return k.modelActivations(count, "activations");
+}
+
+/** Bytes of an activation's element. */
+function activationBytes(k: Kernels): number {
+  return k.activationDType === "bf16" ? 2 : 4;
 }
 
 /** Products with a weight (rows,cols) of the type that products compute in. */
@@ -104,26 +125,26 @@ export const OTHER_CASES: readonly MakeCase[] = [
   },
   (k) => {
     const count = 4096 * 2816;
-    const [y, gate, up] = [new Float32Array(count), random(k, count), random(k, count)];
+    const [y, gate, up] = [room(k, count), activations(k, count), activations(k, count)];
     const run = () => k.swigluForward(y, gate, up);
     return {
       name: "SwiGLU forward",
       shape: "4096 x 2816",
       bound: "updateGigabytes",
-      work: 12e-9 * count,
+      work: 3e-9 * activationBytes(k) * count,
       run,
     };
   },
   (k) => {
     const count = 4096 * 2816;
-    const [gate, up, dy] = [random(k, count), random(k, count), random(k, count)];
-    const [dgate, dup] = [new Float32Array(count), new Float32Array(count)];
+    const [gate, up, dy] = [activations(k, count), activations(k, count), activations(k, count)];
+    const [dgate, dup] = [room(k, count), room(k, count)];
     const run = () => k.swigluBackward(dgate, dup, dy, gate, up);
     return {
       name: "SwiGLU backward",
       shape: "4096 x 2816",
       bound: "updateGigabytes",
-      work: 20e-9 * count,
+      work: 5e-9 * activationBytes(k) * count,
       run,
     };
   },
@@ -205,11 +226,11 @@ function attention(k: Kernels, backward: boolean): KernelCase {
   };
   const spans = Int32Array.from({ length: 4 * sequences }, (_, i) => ((i >> 2) + (i & 1)) * length);
   const [q, keys, values] = [
-    random(k, T * heads * headDim),
-    random(k, T * kvHeads * headDim),
-    random(k, T * kvHeads * headDim),
+    activations(k, T * heads * headDim),
+    activations(k, T * kvHeads * headDim),
+    activations(k, T * kvHeads * headDim),
   ];
-  const [o, lse] = [new Float32Array(q.length), new Float32Array(T * heads)];
+  const [o, lse] = [room(k, q.length), new Float32Array(T * heads)];
   const forward = () => k.attentionForward(o, lse, q, keys, values, spans, shape);
   const gflop = 4e-9 * sequences * (length * (length + 1) / 2) * heads * headDim;
   const text = `${sequences} x ${length}, ${heads}/${kvHeads} heads of ${headDim}`;
@@ -217,8 +238,8 @@ function attention(k: Kernels, backward: boolean): KernelCase {
     return { name: "attention forward", shape: text, bound: "f32Gflops", work: gflop, run: forward };
   }
   forward();
-  const [dO, dq] = [random(k, o.length), new Float32Array(q.length)];
-  const [dk, dv] = [new Float32Array(keys.length), new Float32Array(values.length)];
+  const [dO, dq] = [activations(k, o.length), room(k, q.length)];
+  const [dk, dv] = [room(k, keys.length), room(k, values.length)];
   const run = () => k.attentionBackward(dq, dk, dv, dO, q, keys, values, o, lse, spans, shape);
   return { name: "attention backward", shape: text, bound: "f32Gflops", work: 2.5 * gflop, run };
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Runs a contract case on every backend of this machine and compares it with the oracle. */
 import assert from "node:assert/strict";
+import { bf16ToFloat } from "../../lib/core/half.ts";
+import type { ActivationArray, Floats } from "../../lib/tensor/tensor.ts";
 import { assertSameBits, assertWithin, EPS_F32 } from "../compare.ts";
 import { type Backend, backends } from "./backends.ts";
 import type { KernelCase, Outputs } from "./kernel_case.ts";
@@ -26,22 +28,42 @@ async function judge(test: KernelCase, bf16Inputs: boolean, multiple = test.mult
   return { oracle, bounds };
 }
 
-async function runOn(backend: Backend, threads: number, test: KernelCase): Promise<Outputs> {
+/** The values of what a kernel wrote, and whether they were rounded to bf16 as they were stored. */
+interface Written {
+  readonly values: Floats | Int32Array;
+  readonly rounded: boolean;
+}
+
+async function runOn(
+  backend: Backend,
+  threads: number,
+  test: KernelCase,
+): Promise<Readonly<Record<string, Written>>> {
   using k = backend.open(threads);
   const stage = createStage(k, { bf16Inputs: k.compute === "bf16" });
   const written = await test.run(stage);
   const outputs = Object.fromEntries(
-    Object.entries(written).map(([name, x]) => [name, x instanceof Int32Array ? x : k.read(x)]),
+    Object.entries(written).map(([name, x]) => [name, valuesOf(x instanceof Int32Array ? x : k.read(x))]),
   );
   stage.assertGuards();
   backend.assertRan(k);
   return outputs;
 }
 
-function compare(outputs: Outputs, { oracle, bounds }: Verdict): void {
+function valuesOf(x: ActivationArray | Int32Array): Written {
+  if (x instanceof Uint16Array) return { values: Float32Array.from(x, bf16ToFloat), rounded: true };
+  return { values: x, rounded: false };
+}
+
+function compare(outputs: Readonly<Record<string, Written>>, { oracle, bounds }: Verdict): void {
   assert.deepEqual(Object.keys(outputs), Object.keys(oracle));
-  for (const [name, values] of Object.entries(outputs)) {
-    assertWithin(name, values, oracle[name] as Float64Array, bounds[name] ?? 0);
+  for (const [name, { values, rounded }] of Object.entries(outputs)) {
+    const expected = oracle[name] as Float64Array;
+    const bound = bounds[name] ?? new Float64Array(expected.length);
+    // What is rounded is the computed value, itself within its bound.
+    const stored = (x: number, i: number): number =>
+      x + (rounded ? 2 ** -8 * (x + Math.abs(expected[i] as number)) : 0);
+    assertWithin(name, values, expected, bound.map(stored));
   }
 }
 
@@ -59,8 +81,8 @@ export async function assertAgreesEverywhere(
       const outputs = await runOn(backend, 2, test);
       const rounds = backend.compute === "bf16" && backend.name.startsWith("cuda");
       compare(outputs, rounds ? onDevice : verdicts[backend.compute]);
-      for (const [name, values] of Object.entries(await runOn(backend, 1, test))) {
-        assertSameBits(`${name} on one thread`, values, outputs[name] as Float64Array);
+      for (const [name, { values }] of Object.entries(await runOn(backend, 1, test))) {
+        assertSameBits(`${name} on one thread`, values, outputs[name]?.values as Float64Array);
       }
     } catch (error) {
       throw new Error(`${backend.name}: ${error instanceof Error ? error.message : error}`, { cause: error });

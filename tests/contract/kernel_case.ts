@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A case of the kernel contract: what to compute, and how large the terms of its sums are. */
 import type { Awaitable } from "../../lib/ops/kernels.ts";
-import type { Floats } from "../../lib/tensor/tensor.ts";
+import type { ActivationArray } from "../../lib/tensor/tensor.ts";
 import { referenceStage, type Stage } from "./stage.ts";
 
-/** Results by name. Whole numbers, and floats without magnitudes, are compared exactly. */
-export type Outputs = Readonly<Record<string, Floats | Int32Array>>;
+/**
+ * Results by name. Whole numbers, and floats without magnitudes, are compared exactly; but what a backend stores in bf16
+ * may be one rounding of 2^-8 further from the oracle.
+ */
+export type Outputs = Readonly<Record<string, ActivationArray | Int32Array>>;
 
 /** One case, run on every backend. */
 export interface KernelCase {

@@ -25,7 +25,11 @@ Deno.test("every kernel has a contract case", async () => {
     },
   });
   for (const test of KERNEL_CASES) await test.run(createStage(watched));
-  const allocation: (keyof Kernels)[] = ["floats", "arenaFloats", "hostFloats", "modelFloats", "twin"]; // tested below
+  // Tested below.
+  const allocation: (keyof Kernels)[] = [
+    ...(["floats", "arenaFloats", "arenaActivations", "hostFloats"] as const),
+    ...(["modelFloats", "modelActivations", "twin"] as const),
+  ];
   const elsewhere: (keyof Kernels)[] = ["sparseBranchForward", "sparseBranchBackward"]; // sparse_branch_test.ts
   const tested = [...allocation, ...elsewhere];
   const missing = Object.entries(referenceKernels())
@@ -46,5 +50,9 @@ Deno.test("floats() are zeroed and arenaFloats() are of the backend's float type
     assert.equal(k.twin(), k.twin());
     assert.equal(k.arenaFloats(0).length, 0);
     assert.equal(k.arenaFloats(1).BYTES_PER_ELEMENT, k.floats(1).BYTES_PER_ELEMENT);
+    const activations = k.read(k.modelActivations(5, "activations"));
+    assert.deepEqual(activations, k.compute === "bf16" ? new Uint16Array(5) : new Float32Array(5));
+    assert.equal(k.arenaActivations(7).BYTES_PER_ELEMENT, activations.BYTES_PER_ELEMENT);
+    assert.equal(k.arenaActivations(7).length, 7);
   }
 });

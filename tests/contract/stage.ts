@@ -5,7 +5,7 @@ import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../../lib/core
 import { randomNormal } from "../../lib/core/rng.ts";
 import type { Kernels } from "../../lib/ops/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
-import type { Floats, RowMatrix, Weight } from "../../lib/tensor/tensor.ts";
+import type { ActivationArray, Floats, RowMatrix, Weight } from "../../lib/tensor/tensor.ts";
 
 /** Kernels with the inputs and outputs of one case. */
 export interface Stage {
@@ -16,7 +16,11 @@ export interface Stage {
   values(values: ArrayLike<number>): Floats;
   /** Room for results: filled with a sentinel, and guarded. */
   output(count: number): Floats;
-  /** Like the three above, in the host's memory, where rows live. */
+  /** Like `normal`, as the backend stores activations. */
+  activation(name: string, count: number, std?: number): ActivationArray;
+  /** Like `output`, as the backend stores activations. */
+  activationOutput(count: number): ActivationArray;
+  /** Like `normal`, `values` and `output`, in the host's memory, where rows live. */
   hostNormal(name: string, count: number, std?: number): Floats;
   hostValues(values: ArrayLike<number>): Floats;
   hostOutput(count: number): Floats;
@@ -61,8 +65,8 @@ export function createStage(
   k: Kernels,
   options: { readonly bf16Inputs?: boolean; readonly absolute?: boolean } = {},
 ): Stage {
-  const guardedArrays: (Floats | Int32Array)[] = [];
-  const guard = <A extends Floats | Int32Array>(all: A, count: number): A => {
+  const guardedArrays: (ActivationArray | Int32Array)[] = [];
+  const guard = <A extends ActivationArray | Int32Array>(all: A, count: number): A => {
     guardedArrays.push(all);
     return all.subarray(GUARD, GUARD + count) as A;
   };
@@ -70,6 +74,12 @@ export function createStage(
   const output = (count: number): Floats => {
     const all = k.modelFloats(count + 2 * GUARD, "activations");
     k.copy(all, k.floats(all.length).fill(SENTINEL));
+    return guard(all, count);
+  };
+  const activationOutput = (count: number): ActivationArray => {
+    if (k.activationDType !== "bf16") return output(count);
+    const all = k.modelActivations(count + 2 * GUARD, "activations") as Uint16Array;
+    k.copy(all, new Uint16Array(all.length).fill(floatToBf16(SENTINEL)));
     return guard(all, count);
   };
   const hostOutput = (count: number): Floats => guard(k.floats(count + 2 * GUARD).fill(SENTINEL), count);
@@ -92,6 +102,12 @@ export function createStage(
     return options.absolute ? data.map(Math.abs) : data;
   };
   const normal = (name: string, count: number, std = 1) => values(drawn(name, count, std));
+  const activation = (name: string, count: number, std = 1): ActivationArray => {
+    if (k.activationDType !== "bf16") return normal(name, count, std);
+    const array = activationOutput(count);
+    k.copy(array, Uint16Array.from(drawn(name, count, std), floatToBf16));
+    return array;
+  };
   const rowMatrixOf = (data: ArrayLike<number>, rows: number, cols: number): RowMatrix => {
     const matrix = k.rowMatrix(rows, cols);
     k.rowMatrixWrite(matrix, hostValues(data), 0);
@@ -102,6 +118,8 @@ export function createStage(
     normal,
     values,
     output,
+    activation,
+    activationOutput,
     hostNormal: (name, count, std = 1) => hostValues(drawn(name, count, std)),
     hostValues,
     hostOutput,
@@ -120,7 +138,11 @@ export function createStage(
     assertGuards() {
       for (const array of guardedArrays) {
         const all = array instanceof Int32Array ? array : k.read(array);
-        const sentinel = all instanceof Int32Array ? Math.trunc(SENTINEL) : SENTINEL;
+        const sentinel = all instanceof Int32Array
+          ? Math.trunc(SENTINEL)
+          : all instanceof Uint16Array
+          ? floatToBf16(SENTINEL)
+          : SENTINEL;
         const around = [...all.subarray(0, GUARD), ...all.subarray(all.length - GUARD)];
         assert.ok(around.every((x) => x === sentinel), `wrote around an array of ${all.length - 2 * GUARD}`);
       }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** meft_swiglu_* and meft_relu_* against the f64 reference. */
+import { MEFT_F32 } from "../../lib/native/symbols.ts";
 import assert from "node:assert/strict";
 import { reluBackward, reluForward, swigluBackward, swigluForward } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
@@ -26,7 +27,7 @@ Deno.test("swigluForward() matches the oracle from tail to tail", () => {
     onEveryTarget(
       (lane) => {
         const out = { y: guarded(count) };
-        swigluForward(lane, out.y, gate, up, count);
+        swigluForward(lane, out.y, gate, up, count, MEFT_F32);
         return out;
       },
       ({ y }) =>
@@ -55,12 +56,12 @@ Deno.test("swigluBackward() matches the oracle, also in place", () => {
     };
     onEveryTarget((lane) => {
       const out = { dgate: guarded(count), dup: guarded(count) };
-      swigluBackward(lane, out.dgate, out.dup, dy, gate, up, count);
+      swigluBackward(lane, out.dgate, out.dup, dy, gate, up, count, MEFT_F32);
       return out;
     }, check);
     onEveryTarget((lane) => {
       const out = { dgate: misaligned(gate), dup: misaligned(up) };
-      swigluBackward(lane, out.dgate, out.dup, dy, out.dgate, out.dup, count);
+      swigluBackward(lane, out.dgate, out.dup, dy, out.dgate, out.dup, count, MEFT_F32);
       return out;
     }, check);
   }
@@ -70,7 +71,7 @@ Deno.test("swigluForward() lets NaN through and stays finite for large gates", (
   const gate = misaligned([NaN, 1e30, -1e30, 1]), up = misaligned([1, 1, 1, NaN]);
   onEveryTarget((lane) => {
     const out = { y: guarded(4) };
-    swigluForward(lane, out.y, gate, up, 4);
+    swigluForward(lane, out.y, gate, up, 4, MEFT_F32);
     return out;
   }, ({ y }) => assert.deepEqual([...y], [NaN, Math.fround(1e30), -0, NaN]));
 });
@@ -113,6 +114,9 @@ Deno.test("reluForward() and reluBackward() are exact, in place too, and keep Na
 Deno.test("swigluForward() refuses a negative count and a missing array", () => {
   using lane = new NativeContext({ threads: 1 });
   const four = new Float32Array(4);
-  assert.throws(() => swigluForward(lane, four, four, four, -1), /swiglu_forward: count is -1/);
-  assert.throws(() => swigluForward(lane, four, null, four, 4), /gate is null, expected 4 elements/);
+  assert.throws(() => swigluForward(lane, four, four, four, -1, MEFT_F32), /swiglu_forward: count is -1/);
+  assert.throws(
+    () => swigluForward(lane, four, null, four, 4, MEFT_F32),
+    /gate is null, expected 4 elements/,
+  );
 });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Contexts: what they are made with, how they fail, and one call in flight. */
+import { MEFT_F32 } from "../../lib/native/symbols.ts";
 import assert from "node:assert/strict";
 import { NativeError } from "../../lib/core/errors.ts";
 import * as calls from "../../lib/native/calls.ts";
@@ -26,7 +27,7 @@ Deno.test("NativeContext runs every target of the machine when it is asked for",
     using lane = new NativeContext({ target });
     assert.equal(lane.info().ranTarget, "auto");
     const y = Float32Array.of(1, 2, 3);
-    calls.add(lane, y, Float32Array.of(1, 1, 1), 3);
+    calls.add(lane, y, Float32Array.of(1, 1, 1), 3, MEFT_F32);
     assert.deepEqual(y, Float32Array.of(2, 3, 4));
     assert.equal(lane.info().target, target);
     assert.equal(lane.info().ranTarget, target);
@@ -42,7 +43,7 @@ Deno.test("MEFT_FORCE_TARGET, MEFT_THREADS and MEFT_GEMM hold for a whole proces
   for (const target of machineTargets()) {
     const { code, output } = await runChild(
       `using lane = new NativeContext();
-       calls.add(lane, new Float32Array(9), new Float32Array(9), 9);
+       calls.add(lane, new Float32Array(9), new Float32Array(9), 9, 0);
        console.log(JSON.stringify(lane.info()));`,
       { env: { MEFT_FORCE_TARGET: target, MEFT_THREADS: "3", MEFT_GEMM: "own" } },
     );
@@ -99,17 +100,22 @@ Deno.test("a native call that fails throws a NativeError with code, op and a sen
     assert.deepEqual([error.code, error.op], [constants.MEFT_INVALID, "add"]);
     return true;
   };
-  assert.throws(() => calls.add(lane, y, y, -3), check);
-  assert.throws(() => calls.add(lane, y, null, 4), { message: "add: x is null, expected 4 elements" });
-  calls.add(lane, y, y, 4); // the context still works, and an empty array is no array
-  calls.add(lane, new Float32Array(0), new Float32Array(0), 0);
+  assert.throws(() => calls.add(lane, y, y, -3, MEFT_F32), check);
+  assert.throws(() => calls.add(lane, y, null, 4, MEFT_F32), {
+    message: "add: x is null, expected 4 elements",
+  });
+  calls.add(lane, y, y, 4, MEFT_F32); // the context still works, and an empty array is no array
+  calls.add(lane, new Float32Array(0), new Float32Array(0), 0, MEFT_F32);
 });
 
 Deno.test("typed calls refuse numbers that C would wrap or truncate", () => {
   using lane = new NativeContext();
   const y = new Float32Array(4);
   for (const count of [1.5, NaN, 2 ** 53, 2n ** 63n]) {
-    assert.throws(() => calls.add(lane, y, y, count), { name: "RangeError", message: /^count is / });
+    assert.throws(() => calls.add(lane, y, y, count, MEFT_F32), {
+      name: "RangeError",
+      message: /^count is /,
+    });
   }
   for (const seed of [-1, 2 ** 32, 0.5]) {
     assert.throws(() => calls.randomNormal(lane, y, 4, seed, 0, 1), {
@@ -150,7 +156,7 @@ Deno.test("a second call on a context in flight is BUSY, and two contexts overla
     }
   }
   assert.ok(busy > 0, "two calls started together on one context never met");
-  calls.add(lane, new Float32Array(1), new Float32Array(1), 1);
+  calls.add(lane, new Float32Array(1), new Float32Array(1), 1, MEFT_F32);
 });
 
 Deno.test("a context disposed with a call in flight is freed after the call, and unusable at once", async () => {
@@ -209,7 +215,7 @@ Deno.test("openAt() says what to do when the library is missing, or no library",
 Deno.test("openLibrary() lets a missing permission through and needs no more than the library's folder", async () => {
   const folder = libraryPath().replace(/\/[^/]*$/, "");
   const program = `using lane = new NativeContext({ target: "auto" });
-    calls.add(lane, new Float32Array(1), new Float32Array(1), 1);
+    calls.add(lane, new Float32Array(1), new Float32Array(1), 1, 0);
     using file = MappedFile.open(${JSON.stringify(libraryPath())});
     console.log(file.read(1, 3).join());`;
   const allowed = await runChild(program, { permissions: [`--allow-ffi=${folder}`, "--allow-env=MEFT_LIB"] });

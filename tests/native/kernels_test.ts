@@ -8,7 +8,7 @@ import type { AdamwStep, RowMoments } from "../../lib/ops/kernels.ts";
 import { type NativeKernelOptions, nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import { createRowGradients } from "../../lib/ops/row_gradients.ts";
 import { sparseBackward, sparseForward } from "../../lib/ops/sparse.ts";
-import type { Floats, RowMatrix, Tensor, Weight } from "../../lib/tensor/tensor.ts";
+import type { ActivationArray, Floats, RowMatrix, Tensor, Weight } from "../../lib/tensor/tensor.ts";
 import { machineTargets, normals } from "./kernel_check.ts";
 
 function weight(rows: number, cols: number, fields: Partial<Weight> = {}): Weight {
@@ -62,15 +62,27 @@ Deno.test("nativeKernels() accounts its arena in the ledger it is given", () => 
 });
 
 Deno.test("nativeKernels() refuses arrays of another type or too short, by name", () => {
-  using k = nativeKernels();
+  using k = nativeKernels({ compute: "f32" });
   const four = k.floats(4);
-  assert.throws(() => k.add(new Float64Array(4), four), {
+  assert.throws(() => k.add<Floats>(new Float64Array(4), four), {
     name: "TypeError",
     message: "y is a Float64Array, expected a Float32Array: native kernels take f32",
   });
   assert.throws(() => k.add(four, k.floats(3)), {
     name: "RangeError",
     message: "x has 3 elements, expected 4",
+  });
+  assert.throws(() => k.swigluForward(four, four, new Uint16Array(4)), {
+    name: "TypeError",
+    message: "up is bf16, expected f32 here",
+  });
+  assert.throws(() => k.linearForward(k.floats(6), new Uint16Array(4), weight(3, 2), null, 2, false), {
+    name: "NativeError",
+    message: /linear_forward: x is bf16 and the product f32, expected compute MEFT_BF16/,
+  });
+  assert.throws(() => k.copy<ActivationArray>(four, new Uint16Array(4)), {
+    name: "TypeError",
+    message: "Cannot copy a Uint16Array to a Float32Array",
   });
   const cases: [string, () => void][] = [
     ["y", () => k.linearForward(k.floats(5), four, weight(3, 2), null, 2, false)],

@@ -6,7 +6,7 @@ import { runChild } from "./child.ts";
 
 const KERNELS = new URL("../../lib/ops/native/native_kernels.ts", import.meta.url).href;
 
-const USE = "calls.add(lane, new Float32Array(100_000), new Float32Array(100_000), 100_000);";
+const USE = "calls.add(lane, new Float32Array(100_000), new Float32Array(100_000), 100_000, 0);";
 
 async function exitsCleanly(program: string, flags: readonly string[] = []): Promise<string> {
   const { code, output } = await runChild(program, { flags });
@@ -65,7 +65,7 @@ Deno.test("the library is opened and closed 100 times with idle workers alive", 
      for (let i = 0; i < 100; i++) {
        const library = Deno.dlopen(libraryPath(), { meft_ctx_create, meft_add });
        const lane = library.symbols.meft_ctx_create(params, null, 0n);
-       if (library.symbols.meft_add(lane, x, x.slice(), BigInt(x.length)) !== 0) Deno.exit(3);
+       if (library.symbols.meft_add(lane, x, x.slice(), BigInt(x.length), 0) !== 0) Deno.exit(3);
        if (i % 10 === 0) await new Promise((done) => setTimeout(done, 2));
        library.close();
      }`,

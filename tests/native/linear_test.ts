@@ -72,6 +72,8 @@ function checkForward(
       biasData,
       biasDescriptor,
       tokens,
+      MEFT_F32,
+      MEFT_F32,
       compute,
       accumulate ? 1 : 0,
     );
@@ -99,7 +101,18 @@ function checkBackwardData(
   );
   onEveryTarget((lane) => {
     const dx = accumulate ? misaligned(before) : guarded(tokens * cols);
-    linearBackwardData(lane, dx, dy, w.data, w.descriptor, tokens, compute, accumulate ? 1 : 0);
+    linearBackwardData(
+      lane,
+      dx,
+      dy,
+      w.data,
+      w.descriptor,
+      tokens,
+      MEFT_F32,
+      MEFT_F32,
+      compute,
+      accumulate ? 1 : 0,
+    );
     return { dx };
   }, ({ dx }, target) => {
     check(`backward ${tokens}x${rows}x${cols} dtype ${dtype} compute ${compute} ${target} dx`, dx, expected);
@@ -131,7 +144,7 @@ function checkBackwardWeight(
   );
   onEveryTarget((lane) => {
     const dweight = misaligned(beforeWeight), dbias = misaligned(beforeBias);
-    linearBackwardWeight(lane, dweight, dbias, dy, x, tokens, rows, cols, compute);
+    linearBackwardWeight(lane, dweight, dbias, dy, x, tokens, rows, cols, MEFT_F32, MEFT_F32, compute);
     return { dweight, dbias };
   }, ({ dweight, dbias }, target) => {
     const label = `backward ${tokens}x${rows}x${cols} compute ${compute} ${target}`;
@@ -174,7 +187,7 @@ Deno.test("linearBackwardData() of rows too long to be converted at once gives e
   using lane = new NativeContext();
   const product = (count: number): Float32Array => {
     const dx = new Float32Array(count * cols);
-    linearBackwardData(lane, dx, dy, w.data, w.descriptor, count, MEFT_BF16, 0);
+    linearBackwardData(lane, dx, dy, w.data, w.descriptor, count, MEFT_F32, MEFT_F32, MEFT_BF16, 0);
     return dx;
   };
   assert.deepEqual(bitsOf(product(tokens).subarray(0, few * cols)), bitsOf(product(few)));
@@ -191,7 +204,19 @@ Deno.test("linearBackwardWeight() adds to dweight and dbias what f64 sums add", 
 Deno.test("linearBackwardWeight() leaves out dbias when it is null", () => {
   onEveryTarget((lane) => {
     const dweight = misaligned([1, 2]);
-    linearBackwardWeight(lane, dweight, null, misaligned([3]), misaligned([4, 5]), 1, 1, 2, MEFT_F32);
+    linearBackwardWeight(
+      lane,
+      dweight,
+      null,
+      misaligned([3]),
+      misaligned([4, 5]),
+      1,
+      1,
+      2,
+      MEFT_F32,
+      MEFT_F32,
+      MEFT_F32,
+    );
     return { dweight };
   }, ({ dweight }) => assert.deepEqual([...dweight], [13, 17]));
 });
@@ -206,7 +231,7 @@ Deno.test("a NaN or an infinity in the input of a linear layer reaches exactly t
       x[1 * cols + 5] = Infinity;
       onEveryTarget((lane) => {
         const y = guarded(tokens * rows);
-        linearForward(lane, y, x, w.data, w.descriptor, null, null, tokens, compute, 0);
+        linearForward(lane, y, x, w.data, w.descriptor, null, null, tokens, MEFT_F32, MEFT_F32, compute, 0);
         return { y };
       }, ({ y }) => {
         for (let i = 0; i < y.length; i++) {
@@ -237,8 +262,21 @@ Deno.test("linearForward() reads a mapped weight at an odd byte, and one that en
         const x = normals(tokens * cols, 3);
         onEveryTarget((lane) => {
           const y = guarded(tokens * rows), inMemory = guarded(tokens * rows);
-          linearForward(lane, y, x, null, descriptor, null, null, tokens, MEFT_F32, 0);
-          linearForward(lane, inMemory, x, w.data, w.descriptor, null, null, tokens, MEFT_F32, 0);
+          linearForward(lane, y, x, null, descriptor, null, null, tokens, MEFT_F32, MEFT_F32, MEFT_F32, 0);
+          linearForward(
+            lane,
+            inMemory,
+            x,
+            w.data,
+            w.descriptor,
+            null,
+            null,
+            tokens,
+            MEFT_F32,
+            MEFT_F32,
+            MEFT_F32,
+            0,
+          );
           return { y, inMemory };
         }, ({ y, inMemory }) => assert.deepEqual(bitsOf(y), bitsOf(inMemory)));
       }
@@ -257,27 +295,44 @@ Deno.test("linear calls name what is wrong before they write", () => {
     assert.ok(y.every((value) => value === 7), "output was written");
   };
   refused(
-    (lane) => linearForward(lane, y, x, w.data, w.descriptor, bias.data, bias.descriptor, 2, MEFT_F32, 0),
+    (lane) =>
+      linearForward(
+        lane,
+        y,
+        x,
+        w.data,
+        w.descriptor,
+        bias.data,
+        bias.descriptor,
+        2,
+        MEFT_F32,
+        MEFT_F32,
+        MEFT_F32,
+        0,
+      ),
     /bias is 1 x 5, expected 1 x 4/,
   );
   refused(
-    (lane) => linearForward(lane, y, x, w.data, w.descriptor, bias.data, null, 2, MEFT_F32, 0),
+    (lane) =>
+      linearForward(lane, y, x, w.data, w.descriptor, bias.data, null, 2, MEFT_F32, MEFT_F32, MEFT_F32, 0),
     /bias_desc is null/,
   );
   refused(
-    (lane) => linearForward(lane, y, x, w.data, w.descriptor, null, null, 2, MEFT_F16, 0),
+    (lane) => linearForward(lane, y, x, w.data, w.descriptor, null, null, 2, MEFT_F32, MEFT_F32, MEFT_F16, 0),
     /compute is 2/,
   );
   refused(
-    (lane) => linearForward(lane, y, null, w.data, w.descriptor, null, null, 2, MEFT_F32, 0),
+    (lane) =>
+      linearForward(lane, y, null, w.data, w.descriptor, null, null, 2, MEFT_F32, MEFT_F32, MEFT_F32, 0),
     /x is null/,
   );
   refused(
-    (lane) => linearBackwardData(lane, y, x, w.data, w.descriptor, -1, MEFT_F32, 0),
+    (lane) => linearBackwardData(lane, y, x, w.data, w.descriptor, -1, MEFT_F32, MEFT_F32, MEFT_F32, 0),
     /tokens is -1/,
   );
   refused(
-    (lane) => linearBackwardWeight(lane, y, null, x, x, 1, 2n ** 40n, 2n ** 40n, MEFT_F32),
+    (lane) =>
+      linearBackwardWeight(lane, y, null, x, x, 1, 2n ** 40n, 2n ** 40n, MEFT_F32, MEFT_F32, MEFT_F32),
     /more than memory can hold/,
   );
 });

@@ -8,6 +8,7 @@ import { createLedger } from "../../lib/native/ledger.ts";
 import { MappedFile } from "../../lib/native/mapped_file.ts";
 import { writeWeightParams } from "../../lib/native/structs.ts";
 import * as constants from "../../lib/native/symbols.ts";
+import { MEFT_F32 } from "../../lib/native/symbols.ts";
 
 async function withFile(
   bytes: Uint8Array<ArrayBuffer>,
@@ -37,7 +38,18 @@ function weightIn(file: MappedFile, offsetBytes: number, cols: number): Uint8Arr
 /** y = 1/sqrt(mean(x^2)) * w for x of ones: reads the weight. */
 function readWeight(lane: NativeContext, descriptor: Uint8Array<ArrayBuffer>, cols: number): Float32Array {
   const y = new Float32Array(cols);
-  calls.rmsnormForward(lane, y, new Float32Array(1), new Float32Array(cols).fill(1), null, descriptor, 1, 0);
+  calls.rmsnormForward(
+    lane,
+    y,
+    new Float32Array(1),
+    new Float32Array(cols).fill(1),
+    null,
+    descriptor,
+    1,
+    MEFT_F32,
+    MEFT_F32,
+    0,
+  );
   return y;
 }
 

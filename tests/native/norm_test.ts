@@ -5,6 +5,7 @@ import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../../lib/core
 import { rmsnormBackward, rmsnormForward } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
 import { writeWeightParams } from "../../lib/native/structs.ts";
+import { MEFT_F32 } from "../../lib/native/symbols.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import type { Weight } from "../../lib/tensor/tensor.ts";
 import { assertWithin, F32_EPS, guarded, misaligned, normals, onEveryTarget } from "./kernel_check.ts";
@@ -46,7 +47,7 @@ Deno.test("rmsnormForward() matches the oracle for every weight type and odd siz
       referenceKernels().rmsNormForward(y, rstd, Float64Array.from(x), weight, rows, EPS);
       onEveryTarget((lane) => {
         const out = { y: guarded(rows * D), rstd: guarded(rows) };
-        rmsnormForward(lane, out.y, out.rstd, x, weight.data, descriptor, rows, EPS);
+        rmsnormForward(lane, out.y, out.rstd, x, weight.data, descriptor, rows, MEFT_F32, MEFT_F32, EPS);
         return out;
       }, (out) => {
         // The mean is a sum of positive terms: a handful of roundings, and sqrt(D) of them in the longest lane.
@@ -81,7 +82,19 @@ Deno.test("rmsnormBackward() matches the oracle and adds to dx and dweight when 
       onEveryTarget((lane) => {
         const out = { dx: misaligned(start), dweight: misaligned(startWeight) };
         const stored = weight.data;
-        rmsnormBackward(lane, out.dx, out.dweight, dy, x, rstd, stored, descriptor, rows, Number(accumulate));
+        rmsnormBackward(
+          lane,
+          out.dx,
+          out.dweight,
+          dy,
+          x,
+          rstd,
+          stored,
+          descriptor,
+          rows,
+          MEFT_F32,
+          Number(accumulate),
+        );
         return out;
       }, (out) => {
         const bound = 16 * F32_EPS;
@@ -126,7 +139,7 @@ Deno.test("rmsnormForward() keeps a NaN inside its row", () => {
   x[19 + 18] = NaN;
   onEveryTarget((lane) => {
     const out = { y: guarded(3 * 19), rstd: guarded(3) };
-    rmsnormForward(lane, out.y, out.rstd, x, weight.data, descriptor, 3, EPS);
+    rmsnormForward(lane, out.y, out.rstd, x, weight.data, descriptor, 3, MEFT_F32, MEFT_F32, EPS);
     return out;
   }, ({ y }) => y.forEach((value, i) => assert.equal(Number.isNaN(value), i >= 19 && i < 38, `y[${i}]`)));
 });
@@ -136,10 +149,16 @@ Deno.test("rmsnormForward() refuses a matrix as its weight and a missing array",
   const matrix = writeWeightParams({ dtype: 0, rows: 2, cols: 2, rowStride: 2, handle: 0, offsetBytes: 0 });
   const four = new Float32Array(4);
   assert.throws(
-    () => rmsnormForward(lane, four, four, four, four, matrix, 2, EPS),
+    () => rmsnormForward(lane, four, four, four, four, matrix, 2, MEFT_F32, MEFT_F32, EPS),
     /rmsnorm_forward: w has 2 rows, expected a vector/,
   );
   const { weight, descriptor } = weightOf("f32", 4);
-  assert.throws(() => rmsnormForward(lane, four, four, null, weight.data, descriptor, 1, EPS), /x is null/);
-  assert.throws(() => rmsnormForward(lane, four, four, four, weight.data, descriptor, -1, EPS), /rows is -1/);
+  assert.throws(
+    () => rmsnormForward(lane, four, four, null, weight.data, descriptor, 1, MEFT_F32, MEFT_F32, EPS),
+    /x is null/,
+  );
+  assert.throws(
+    () => rmsnormForward(lane, four, four, four, weight.data, descriptor, -1, MEFT_F32, MEFT_F32, EPS),
+    /rows is -1/,
+  );
 });

@@ -36,11 +36,24 @@ Deno.test({
           oracle([tokens, rows, cols], xs, [cols, 1], ws, [1, cols], start);
         const label = `${tokens}x${rows}x${cols} dtype ${dtype} compute ${compute} y`;
         onOnednn((lane) => {
-          linearForward(lane, y, x, w.data, w.descriptor, null, null, tokens, compute, 1);
+          linearForward(lane, y, x, w.data, w.descriptor, null, null, tokens, MEFT_F32, MEFT_F32, compute, 1);
         });
         check(`accumulated ${label}`, y, sums((t, r) => before[t * rows + r] as number));
         using lane = new NativeContext({ gemm: "onednn" });
-        linearForward(lane, y, x, w.data, w.descriptor, bias.data, bias.descriptor, tokens, compute, 0);
+        linearForward(
+          lane,
+          y,
+          x,
+          w.data,
+          w.descriptor,
+          bias.data,
+          bias.descriptor,
+          tokens,
+          MEFT_F32,
+          MEFT_F32,
+          compute,
+          0,
+        );
         check(`biased ${label}`, y, sums((_, r) => bias.values[r] as number));
       }
     }
@@ -58,8 +71,8 @@ Deno.test({
         const dx = new Float32Array(tokens * cols),
           dweight = misaligned(new Float32Array(rows * cols).fill(0.5));
         onOnednn((lane) => {
-          linearBackwardData(lane, dx, dy, w.data, w.descriptor, tokens, compute, 0);
-          linearBackwardWeight(lane, dweight, null, dy, x, tokens, rows, cols, compute);
+          linearBackwardData(lane, dx, dy, w.data, w.descriptor, tokens, MEFT_F32, MEFT_F32, compute, 0);
+          linearBackwardWeight(lane, dweight, null, dy, x, tokens, rows, cols, MEFT_F32, MEFT_F32, compute);
         });
         const [xs, dys, ws] = [operands(x, compute), operands(dy, compute), operands(w.values, compute)];
         const label = `${tokens}x${rows}x${cols} dtype ${dtype} compute ${compute}`;
@@ -81,13 +94,26 @@ Deno.test({
     using own = new NativeContext();
     const w = testWeight(MEFT_F16, 5, 7, 1), none = testWeight(MEFT_F32, 5, 0, 1);
     const x = normals(3 * 7, 3), y = new Float32Array(15), expected = new Float32Array(15);
-    linearForward(own, expected, x, w.data, w.descriptor, null, null, 3, MEFT_F32, 0);
+    linearForward(own, expected, x, w.data, w.descriptor, null, null, 3, MEFT_F32, MEFT_F32, MEFT_F32, 0);
     onOnednn((lane) => {
-      linearForward(lane, y, x, w.data, w.descriptor, null, null, 3, MEFT_F32, 0);
+      linearForward(lane, y, x, w.data, w.descriptor, null, null, 3, MEFT_F32, MEFT_F32, MEFT_F32, 0);
     }, own.info().target);
     assert.deepEqual(y, expected);
     onOnednn((lane) => {
-      linearForward(lane, y, new Float32Array(0), none.data, none.descriptor, null, null, 3, MEFT_F32, 0);
+      linearForward(
+        lane,
+        y,
+        new Float32Array(0),
+        none.data,
+        none.descriptor,
+        null,
+        null,
+        3,
+        MEFT_F32,
+        MEFT_F32,
+        MEFT_F32,
+        0,
+      );
     }, own.info().target);
     assert.ok(y.every((value) => value === 0));
   },

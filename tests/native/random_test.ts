@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** meft_random_normal and meft_dropout_apply against lib/core/rng.ts, which states the same functions. */
+import { MEFT_F32 } from "../../lib/native/symbols.ts";
 import assert from "node:assert/strict";
 import { dropout, randomNormal as oracle } from "../../lib/core/rng.ts";
 import { dropoutApply, randomNormal } from "../../lib/native/calls.ts";
@@ -45,7 +46,7 @@ Deno.test("dropoutApply() equals lib/core/rng.ts for any place, count and probab
       onEveryTarget((lane) => {
         const out = { out: guarded(count) };
         out.out.set(x);
-        const params = writeDropoutParams({ ...mask, accumulate: 0 });
+        const params = writeDropoutParams({ ...mask, accumulate: 0, yDtype: MEFT_F32, xDtype: MEFT_F32 });
         dropoutApply(lane, out.out, out.out, count, params);
         return out;
       }, ({ out }) => {
@@ -64,7 +65,7 @@ Deno.test("dropoutApply() refuses masks without a place or with nothing left", (
       new Float32Array(1),
       new Float32Array(1),
       1,
-      writeDropoutParams({ ...MASK, accumulate: 0, ...change }),
+      writeDropoutParams({ ...MASK, accumulate: 0, yDtype: MEFT_F32, xDtype: MEFT_F32, ...change }),
     );
   assert.throws(call({ probability: 1 }), /dropout_apply: probability is 1, expected from 0 to below 1/);
   assert.throws(call({ probability: -0.1 }), /probability is -0.1/);

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { ropeApply } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
+import { MEFT_F32 } from "../../lib/native/symbols.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { assertWithin, F32_EPS, misaligned, normals, onEveryTarget } from "./kernel_check.ts";
 
@@ -20,7 +21,19 @@ Deno.test("ropeApply() matches the oracle in both directions", () => {
       referenceKernels().ropeApply(expected, cos, sin, positions, heads, headDim, inverse);
       onEveryTarget((lane) => {
         const out = { x: misaligned(x) };
-        ropeApply(lane, out.x, cos, sin, positions, tokens, heads, headDim, TABLE_ROWS, Number(inverse));
+        ropeApply(
+          lane,
+          out.x,
+          cos,
+          sin,
+          positions,
+          tokens,
+          heads,
+          headDim,
+          TABLE_ROWS,
+          MEFT_F32,
+          Number(inverse),
+        );
         return out;
       }, (out) => {
         // Two products of factors below 5 and one sum.
@@ -43,8 +56,8 @@ Deno.test("ropeApply() inverse is the exact adjoint of the rotation", () => {
     x.reduce((sum, value, i) => sum + value * (y[i] as number), 0);
   onEveryTarget((lane) => {
     const out = { forward: misaligned(a), back: misaligned(b) };
-    ropeApply(lane, out.forward, cos, sin, positions, tokens, heads, headDim, TABLE_ROWS, 0);
-    ropeApply(lane, out.back, cos, sin, positions, tokens, heads, headDim, TABLE_ROWS, 1);
+    ropeApply(lane, out.forward, cos, sin, positions, tokens, heads, headDim, TABLE_ROWS, MEFT_F32, 0);
+    ropeApply(lane, out.back, cos, sin, positions, tokens, heads, headDim, TABLE_ROWS, MEFT_F32, 1);
     return out;
   }, ({ forward, back }) => {
     const scale = Math.sqrt(dot(forward, forward) * dot(b, b));
@@ -55,10 +68,13 @@ Deno.test("ropeApply() inverse is the exact adjoint of the rotation", () => {
 Deno.test("ropeApply() refuses an odd head_dim and a position outside the tables, and writes nothing", () => {
   using lane = new NativeContext({ threads: 1 });
   const x = normals(6, 8), before = x.slice(), table = new Float32Array(12);
-  assert.throws(() => ropeApply(lane, x, table, table, Int32Array.of(0, 0), 2, 1, 3, 4, 0), /head_dim is 3/);
+  assert.throws(
+    () => ropeApply(lane, x, table, table, Int32Array.of(0, 0), 2, 1, 3, 4, MEFT_F32, 0),
+    /head_dim is 3/,
+  );
   for (const position of [-1, 4]) {
     assert.throws(
-      () => ropeApply(lane, x, table, table, Int32Array.of(0, position, 1), 3, 1, 2, 4, 0),
+      () => ropeApply(lane, x, table, table, Int32Array.of(0, position, 1), 3, 1, 2, 4, MEFT_F32, 0),
       new RegExp(`positions\\[1\\] is ${position}, expected 0 to 3`),
     );
   }

@@ -3,7 +3,7 @@
 #include "cpu/kernels/activation.h"
 
 #include "core/pool.h"
-#include "cpu/simd.h"
+#include "cpu/activation_element.h"
 
 namespace meft {
 namespace MEFT_TARGET_NS {
@@ -23,8 +23,8 @@ inline Sigmoid sigmoid(vf x) {
 }
 
 // y = silu(g) * u,  silu(g) = g * sigmoid(g).
-void swiglu_forward(meft_ctx &lane, float *y, const float *gate, const float *up, int64_t count) {
-    lane.ran_target = kTarget;
+template <class E>
+void swiglu_forward_of(meft_ctx &lane, E *y, const E *gate, const E *up, int64_t count) {
     parallel_chunks(lane, count, kChunk, [=](int64_t begin, int64_t end, int32_t) {
         each_vector(begin, end, [&](int64_t i, auto lanes) {
             const vf g = load(gate + i, lanes);
@@ -34,9 +34,8 @@ void swiglu_forward(meft_ctx &lane, float *y, const float *gate, const float *up
 }
 
 // With s = sigmoid(g):  dgate = dy * u * s * (1 + g*(1 - s)),  dup = dy * g * s.
-void swiglu_backward(meft_ctx &lane, float *dgate, float *dup, const float *dy, const float *gate, const float *up,
-                     int64_t count) {
-    lane.ran_target = kTarget;
+template <class E>
+void swiglu_backward_of(meft_ctx &lane, E *dgate, E *dup, const E *dy, const E *gate, const E *up, int64_t count) {
     parallel_chunks(lane, count, kChunk, [=](int64_t begin, int64_t end, int32_t) {
         each_vector(begin, end, [&](int64_t i, auto lanes) {
             const vf g = load(gate + i, lanes), u = load(up + i, lanes), d = load(dy + i, lanes);
@@ -44,6 +43,24 @@ void swiglu_backward(meft_ctx &lane, float *dgate, float *dup, const float *dy, 
             store(dgate + i, mul(mul(d, u), mul(at.s, fma(g, at.rest, set1(1.f)))), lanes);
             store(dup + i, mul(d, mul(g, at.s)), lanes);
         });
+    });
+}
+
+void swiglu_forward(meft_ctx &lane, void *y, const void *gate, const void *up, int64_t count, int32_t dtype) {
+    lane.ran_target = kTarget;
+    with_activation(dtype, [&](auto element) {
+        typedef decltype(element) E;
+        swiglu_forward_of(lane, static_cast<E *>(y), static_cast<const E *>(gate), static_cast<const E *>(up), count);
+    });
+}
+
+void swiglu_backward(meft_ctx &lane, void *dgate, void *dup, const void *dy, const void *gate, const void *up,
+                     int64_t count, int32_t dtype) {
+    lane.ran_target = kTarget;
+    with_activation(dtype, [&](auto element) {
+        typedef decltype(element) E;
+        swiglu_backward_of(lane, static_cast<E *>(dgate), static_cast<E *>(dup), static_cast<const E *>(dy),
+                           static_cast<const E *>(gate), static_cast<const E *>(up), count);
     });
 }
 

@@ -8,9 +8,9 @@
 namespace meft {
 
 struct activation_kernels {
-    void (*swiglu_forward)(meft_ctx &lane, float *y, const float *gate, const float *up, int64_t count);
-    void (*swiglu_backward)(meft_ctx &lane, float *dgate, float *dup, const float *dy, const float *gate,
-                            const float *up, int64_t count);
+    void (*swiglu_forward)(meft_ctx &lane, void *y, const void *gate, const void *up, int64_t count, int32_t dtype);
+    void (*swiglu_backward)(meft_ctx &lane, void *dgate, void *dup, const void *dy, const void *gate, const void *up,
+                            int64_t count, int32_t dtype);
     void (*relu_forward)(meft_ctx &lane, float *y, const float *x, int64_t count);
     void (*relu_backward)(meft_ctx &lane, float *dx, const float *dy, const float *y, int64_t count);
 };

@@ -9,8 +9,8 @@
 namespace meft {
 namespace MEFT_TARGET_NS {
 
-void attention_backward(meft_ctx &lane, float *dq, float *dk, float *dv, const float *d_o, const float *q,
-                        const float *k, const float *v, const float *o, const float *lse, const int32_t *spans,
+void attention_backward(meft_ctx &lane, void *dq, void *dk, void *dv, const void *d_o, const void *q, const void *k,
+                        const void *v, const void *o, const float *lse, const int32_t *spans,
                         const meft_attention &params);
 
 namespace {
@@ -18,19 +18,22 @@ namespace {
 constexpr int64_t kQueryBlock = 96;      // queries of one work item: packing a key tile is shared by this many rows
 constexpr int64_t kRowTile = kRowBlock;  // rows of a score tile, which stays in L1
 
+template <class Compute>
 struct Forward {
+    typedef typename ArrayOf<Compute>::element E;
     Layout at;
-    float *o, *lse;
-    const float *q, *k, *v;
+    E *o;
+    float *lse;
+    const E *q, *k, *v;
 };
 
-// What one thread needs; the softmax state (largest, total) has one entry a row and unit of the work item. Converted
-// queries and probabilities have room where rows of floats are no operands.
+// What one thread needs; the softmax state (largest, total) and the sums of values have one entry, or head_dim, a row
+// and unit of the work item. Converted queries and probabilities have room where they are no operands as they lie.
 template <class Compute>
 struct Scratch {
     typedef typename Compute::operand operand;
     operand *keys, *values, *queries, *weights;
-    float *scores, *largest, *total;
+    float *scores, *largest, *total, *sums;
 
     static int64_t state_count(const Layout &at) { return at.group * kQueryBlock; }
     static int64_t query_stride(const Layout &at) { return round_up(at.head_dim, kLanes); }
@@ -38,11 +41,12 @@ struct Scratch {
         const int64_t packed = packed_count<Compute>(kKeyTile, round_up(at.head_dim, kLanes));
         keys = frame.take<operand>(packed);
         values = frame.take<operand>(packed);
-        queries = converts<Compute>() ? frame.take<operand>(state_count(at) * query_stride(at)) : nullptr;
-        weights = converts<Compute>() ? frame.take<operand>(kRowTile * kKeyTile) : nullptr;
+        queries = converts_arrays<Compute>() ? frame.take<operand>(state_count(at) * query_stride(at)) : nullptr;
+        weights = converts_floats<Compute>() ? frame.take<operand>(kRowTile * kKeyTile) : nullptr;
         scores = frame.take<float>(kRowTile * kKeyTile);
         largest = frame.take<float>(state_count(at));
         total = frame.take<float>(state_count(at));
+        sums = frame.take<float>(state_count(at) * at.head_dim);
     }
 };
 
@@ -66,9 +70,9 @@ struct Rows {
 };
 
 // Takes the scores of keys [first, end) of a row's tile into its softmax. Scores become e^(scale*s - largest), zero
-// outside of [first, end) up to width; o, which stands for the keys before, is brought to the new largest.
+// outside of [first, end) up to width; the sums, which stand for the keys before, are brought to the new largest.
 void softmax_row(float *scores, int64_t first, int64_t end, int64_t width, float scale, float *largest, float *total,
-                 float *o, int64_t head_dim) {
+                 float *sums, int64_t head_dim) {
     const vf nothing = set1(-HUGE_VALF);
     vf best = nothing;
     for (int64_t j = 0; j < width; j += kLanes) {
@@ -90,22 +94,22 @@ void softmax_row(float *scores, int64_t first, int64_t end, int64_t width, float
         const float keep = std::exp(before - shift);
         *total *= keep;
         each_vector(0, head_dim,
-                    [&](int64_t i, auto lanes) { store(o + i, mul(load(o + i, lanes), set1(keep)), lanes); });
+                    [&](int64_t i, auto lanes) { store(sums + i, mul(load(sums + i, lanes), set1(keep)), lanes); });
     }
     *total += sum(tile_total);
 }
 
 // Rows [row, row + m) of a unit against keys [k0, k0 + n), which are packed; q are the unit's rows.
 template <class Compute>
-void forward_tile(const Forward &f, const Span &span, const Rows &rows, Operands<Compute> q, int64_t unit, int64_t row,
+void forward_tile(const Forward<Compute> &f, const Span &span, const Rows &rows, Operands<Compute> q, int64_t unit, int64_t row,
                   int64_t m, int64_t k0, int64_t n, const Scratch<Compute> &s) {
     const Layout &at = f.at;
     const int64_t begin = span.keys_begin(rows.query(row)), end = span.keys_end(rows.query(row + m - 1));
     if (end <= k0 || begin >= k0 + n) return;
     const bool is_first = begin >= k0;
     const int64_t seen = smaller(n, end - k0);
-    const int64_t place = rows.q_begin + unit * at.head_dim + row * rows.row_stride;
-    float *largest = s.largest + unit * rows.rows + row, *total = s.total + unit * rows.rows + row;
+    const int64_t state = unit * rows.rows + row;
+    float *largest = s.largest + state, *total = s.total + state, *sums = s.sums + state * at.head_dim;
     // Whole panels: their packed width stands for all n keys.
     const int64_t columns = smaller(n, round_up(seen, kPanel));
     multiply<Compute>(s.scores, kKeyTile, q.data + row * q.stride, q.stride, s.keys, m, columns, at.head_dim, false);
@@ -118,29 +122,31 @@ void forward_tile(const Forward &f, const Span &span, const Rows &rows, Operands
         const int64_t to = smaller(seen, larger(0, span.keys_end(query) - k0));
         const int64_t from = smaller(to, larger(0, span.keys_begin(query) - k0));
         softmax_row(s.scores + i * kKeyTile, from, to, round_up(seen, kLanes), at.scale, largest + i, total + i,
-                    f.o + place + i * rows.row_stride, at.head_dim);
+                    sums + i * at.head_dim, at.head_dim);
     }
-    const Operands<Compute> weights = operands_of<Compute>(s.scores, kKeyTile, m, seen, s.weights, kKeyTile);
-    multiply_first<Compute>(f.o + place, rows.row_stride, weights, s.values, m, at.head_dim, seen, n, !is_first);
+    const Operands<Compute> weights = operands_of<Compute>(matrix(s.scores, kKeyTile), m, seen, s.weights, kKeyTile);
+    multiply_first<Compute>(sums, at.head_dim, weights, s.values, m, at.head_dim, seen, n, !is_first);
 }
 
-// o /= total,  lse = largest + ln total.
-void finish_rows(const Forward &f, const Rows &rows, const float *largest, const float *total) {
+// o = sums / total,  lse = largest + ln total.
+template <class Compute>
+void finish_rows(const Forward<Compute> &f, const Rows &rows, const Scratch<Compute> &s) {
     for (int64_t unit = 0; unit < rows.units; ++unit) {
         for (int64_t row = 0; row < rows.rows; ++row) {
             const int64_t state = unit * rows.rows + row;
-            float *o = f.o + rows.q_begin + unit * f.at.head_dim + row * rows.row_stride;
-            const vf factor = set1(1.f / total[state]);
+            auto *o = f.o + rows.q_begin + unit * f.at.head_dim + row * rows.row_stride;
+            const float *sums = s.sums + state * f.at.head_dim;
+            const vf factor = set1(1.f / s.total[state]);
             each_vector(0, f.at.head_dim,
-                        [&](int64_t i, auto lanes) { store(o + i, mul(load(o + i, lanes), factor), lanes); });
-            f.lse[rows.lse_begin + unit + row * rows.lse_stride] = largest[state] + std::log(total[state]);
+                        [&](int64_t i, auto lanes) { store(o + i, mul(load(sums + i, lanes), factor), lanes); });
+            f.lse[rows.lse_begin + unit + row * rows.lse_stride] = s.largest[state] + std::log(s.total[state]);
         }
     }
 }
 
 // Queries [begin, end) of a span, of all query heads of a kv head.
 template <class Compute>
-void forward_block(const Forward &f, const Span &span, int64_t kv_head, int64_t begin, int64_t end,
+void forward_block(const Forward<Compute> &f, const Span &span, int64_t kv_head, int64_t begin, int64_t end,
                    const Scratch<Compute> &s) {
     const Layout &at = f.at;
     const Rows rows(at, span, kv_head, begin, end);
@@ -148,7 +154,7 @@ void forward_block(const Forward &f, const Span &span, int64_t kv_head, int64_t 
     const auto queries_of = [&](int64_t unit) {
         return matrix(f.q + rows.q_begin + unit * at.head_dim, rows.row_stride);
     };
-    for (int64_t unit = 0; unit < (converts<Compute>() ? rows.units : 0); ++unit) {
+    for (int64_t unit = 0; unit < (converts_arrays<Compute>() ? rows.units : 0); ++unit) {
         copy_rows<Compute>(s.queries + unit * rows.rows * stride, stride, queries_of(unit), nullptr, rows.rows,
                            at.head_dim);
     }
@@ -157,21 +163,21 @@ void forward_block(const Forward &f, const Span &span, int64_t kv_head, int64_t 
         pack_transposed<Compute>(s.keys, matrix(f.k + place, at.k_stride), nullptr, n, at.head_dim);
         pack_normal<Compute>(s.values, matrix(f.v + place, at.k_stride), nullptr, n, at.head_dim);
         for (int64_t unit = 0; unit < rows.units; ++unit) {
-            const Operands<Compute> in_floats{in_place<Compute>(queries_of(unit)), rows.row_stride};
+            const Operands<Compute> as_they_lie{in_place<Compute>(queries_of(unit)), rows.row_stride};
             const Operands<Compute> q =
-                converts<Compute>() ? Operands<Compute>{s.queries + unit * rows.rows * stride, stride} : in_floats;
+                converts_arrays<Compute>() ? Operands<Compute>{s.queries + unit * rows.rows * stride, stride} : as_they_lie;
             for (int64_t row = 0; row < rows.rows; row += kRowTile) {
                 forward_tile<Compute>(f, span, rows, q, unit, row, smaller(kRowTile, rows.rows - row), k0, n, s);
             }
         }
     }
-    finish_rows(f, rows, s.largest, s.total);
+    finish_rows(f, rows, s);
 }
 
 int64_t blocks_of(const Span &span) { return (span.queries + kQueryBlock - 1) / kQueryBlock; }
 
 template <class Compute>
-void run_forward(meft_ctx &lane, const Forward &f, const int32_t *spans, const meft_attention &params) {
+void run_forward(meft_ctx &lane, const Forward<Compute> &f, const int32_t *spans, const meft_attention &params) {
     Workspace::Frame frame(lane.workspace);
     // Query blocks of spans before span s, and the multiply-adds of all.
     int64_t *blocks_before = frame.take<int64_t>(params.span_count + 1);
@@ -200,11 +206,19 @@ void run_forward(meft_ctx &lane, const Forward &f, const int32_t *spans, const m
     });
 }
 
-void attention_forward(meft_ctx &lane, float *o, float *lse, const float *q, const float *k, const float *v,
+void attention_forward(meft_ctx &lane, void *o, float *lse, const void *q, const void *k, const void *v,
                        const int32_t *spans, const meft_attention &params) {
     lane.ran_target = kTarget;
-    const Forward f{Layout(params), o, lse, q, k, v};
-    with_compute(params.compute, [&](auto way) { run_forward<decltype(way)>(lane, f, spans, params); });
+    with_compute(params.compute, [&](auto way) {
+        typedef typename ArrayOf<decltype(way)>::element E;
+        const Forward<decltype(way)> f{Layout(params),
+                                       static_cast<E *>(o),
+                                       lse,
+                                       static_cast<const E *>(q),
+                                       static_cast<const E *>(k),
+                                       static_cast<const E *>(v)};
+        run_forward(lane, f, spans, params);
+    });
 }
 
 }  // namespace

@@ -7,12 +7,12 @@
 
 namespace meft {
 
-// Spans have been checked. Rows that no span holds are not touched: the caller has zeroed them.
+// Arrays are of the compute type. Spans have been checked. Rows that no span holds are not touched: the caller has zeroed them.
 struct attention_kernels {
-    void (*forward)(meft_ctx &lane, float *o, float *lse, const float *q, const float *k, const float *v,
+    void (*forward)(meft_ctx &lane, void *o, float *lse, const void *q, const void *k, const void *v,
                     const int32_t *spans, const meft_attention &params);
-    void (*backward)(meft_ctx &lane, float *dq, float *dk, float *dv, const float *d_o, const float *q, const float *k,
-                     const float *v, const float *o, const float *lse, const int32_t *spans,
+    void (*backward)(meft_ctx &lane, void *dq, void *dk, void *dv, const void *d_o, const void *q, const void *k,
+                     const void *v, const void *o, const float *lse, const int32_t *spans,
                      const meft_attention &params);
 };
 

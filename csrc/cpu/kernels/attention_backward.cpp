@@ -16,18 +16,23 @@ namespace {
 
 constexpr int64_t kRowTile = 2 * kRowBlock;  // queries of a tile
 
+template <class Compute>
 struct Backward {
+    typedef typename ArrayOf<Compute>::element E;
     Layout at;
-    float *dq, *dk, *dv;
-    const float *d_o, *q, *k, *v, *o, *lse;
+    float *dq;  // sums of a segment
+    E *dk, *dv;
+    const E *d_o, *q, *k, *v, *o;
+    const float *lse;
 };
 
-// What one thread needs: packed operands, and room for a left matrix where rows of floats are no operands.
+// What one thread needs: packed operands, room for a left matrix where its rows are no operands as they lie, and the
+// sums of a key tile's dk and dv.
 template <class Compute>
 struct Scratch {
     typedef typename Compute::operand operand;
     operand *keys_t, *values_t, *keys, *rows, *transposed, *left;
-    float *p, *ds;
+    float *p, *ds, *dk, *dv;
 
     static int64_t left_stride(const Layout &at) { return larger(round_up(at.head_dim, kLanes), kKeyTile); }
     Scratch(Workspace::Frame &frame, const Layout &at) {
@@ -35,13 +40,15 @@ struct Scratch {
         for (operand **packed : {&keys_t, &values_t, &keys}) *packed = frame.take<operand>(kKeyTile * wide);
         rows = frame.take<operand>(kRowTile * wide);
         transposed = frame.take<operand>(tile);
-        left = converts<Compute>() ? frame.take<operand>(kRowTile * left_stride(at)) : nullptr;
+        left = converts_floats<Compute>() ? frame.take<operand>(kRowTile * left_stride(at)) : nullptr;
         p = frame.take<float>(tile);
         ds = frame.take<float>(tile);
+        for (float **sums : {&dk, &dv}) *sums = frame.take<float>(kKeyTile * at.head_dim);
     }
 };
 
-float dot(const float *x, const float *y, int64_t count) {
+template <class E>
+float dot(const E *x, const E *y, int64_t count) {
     vf total = zero();
     each_vector(0, count, [&](int64_t i, auto lanes) { total = fma(load(x + i, lanes), load(y + i, lanes), total); });
     return sum(total);
@@ -63,28 +70,28 @@ void differentiate_row(float *p, float *ds, int64_t first, int64_t end, int64_t 
 
 // out (n keys) += tile^T rows, for a tile of m rows. `rows` are those of q or of do.
 template <class Compute>
-void add_transposed_product(float *out, int64_t ldo, const float *tile, const float *rows, int64_t ldr, int64_t m,
-                            int64_t n, int64_t head_dim, const Scratch<Compute> &s) {
+void add_transposed_product(float *out, const float *tile, Matrix rows, int64_t m, int64_t n, int64_t head_dim,
+                            const Scratch<Compute> &s) {
     copy_columns<Compute>(s.transposed, kRowTile, matrix(tile, kKeyTile), nullptr, n, m);
-    pack_normal<Compute>(s.rows, matrix(rows, ldr), nullptr, m, head_dim);
-    multiply<Compute>(out, ldo, s.transposed, kRowTile, s.rows, n, head_dim, m, true);
+    pack_normal<Compute>(s.rows, rows, nullptr, m, head_dim);
+    multiply<Compute>(out, head_dim, s.transposed, kRowTile, s.rows, n, head_dim, m, true);
 }
 
 // Queries [row, row + m) of one head against keys [k0, k0 + n), which are packed.
 template <class Compute>
-void backward_tile(const Backward &b, const Span &span, int64_t head, int64_t row, int64_t m, int64_t k0, int64_t n,
+void backward_tile(const Backward<Compute> &b, const Span &span, int64_t head, int64_t row, int64_t m, int64_t k0, int64_t n,
                    const Scratch<Compute> &s) {
     const Layout &at = b.at;
     const int64_t seen = smaller(n, span.keys_end(row + m - 1) - k0);
     const int64_t lse_at = (span.q_begin + row) * at.heads + head, place = lse_at * at.head_dim;
-    const int64_t key_at = at.key(span.k_begin + k0, head / at.group);
     const int64_t columns = smaller(n, round_up(seen, kPanel));  // whole panels: their width stands for all n keys
-    const auto left = [&](const float *x, int64_t ldx, int64_t width) {
-        return operands_of<Compute>(x, ldx, m, width, s.left, s.left_stride(at));
+    const auto left = [&](Matrix rows, int64_t width) {
+        return operands_of<Compute>(rows, m, width, s.left, s.left_stride(at));
     };
-    const Operands<Compute> q = left(b.q + place, at.q_stride, at.head_dim);
+    const Matrix q_rows = matrix(b.q + place, at.q_stride), d_o_rows = matrix(b.d_o + place, at.q_stride);
+    const Operands<Compute> q = left(q_rows, at.head_dim);
     multiply<Compute>(s.p, kKeyTile, q.data, q.stride, s.keys_t, m, columns, at.head_dim, false);
-    const Operands<Compute> d_o = left(b.d_o + place, at.q_stride, at.head_dim);
+    const Operands<Compute> d_o = left(d_o_rows, at.head_dim);
     multiply<Compute>(s.ds, kKeyTile, d_o.data, d_o.stride, s.values_t, m, columns, at.head_dim, false);
     for (int64_t i = 0; i < m; ++i) {
         const int64_t here = place + i * at.q_stride;
@@ -93,39 +100,41 @@ void backward_tile(const Backward &b, const Span &span, int64_t head, int64_t ro
         differentiate_row(s.p + i * kKeyTile, s.ds + i * kKeyTile, from, to, round_up(seen, kLanes), at.scale,
                           b.lse[lse_at + i * at.heads], dot(b.d_o + here, b.o + here, at.head_dim));
     }
-    const Operands<Compute> ds = left(s.ds, kKeyTile, seen);
+    const Operands<Compute> ds = left(matrix(s.ds, kKeyTile), seen);
     multiply_first<Compute>(b.dq + place, at.q_stride, ds, s.keys, m, at.head_dim, seen, n, true);
-    add_transposed_product(b.dv + key_at, at.k_stride, s.p, b.d_o + place, at.q_stride, m, seen, at.head_dim, s);
-    add_transposed_product(b.dk + key_at, at.k_stride, s.ds, b.q + place, at.q_stride, m, seen, at.head_dim, s);
+    add_transposed_product(s.dv, s.p, d_o_rows, m, seen, at.head_dim, s);
+    add_transposed_product(s.dk, s.ds, q_rows, m, seen, at.head_dim, s);
 }
 
 // Keys [k0, k0 + n) of a kv head against all queries that see one of them, heads in order, queries in order.
 template <class Compute>
-void backward_keys(const Backward &b, const Span &span, int64_t kv_head, int64_t k0, int64_t n,
+void backward_keys(const Backward<Compute> &b, const Span &span, int64_t kv_head, int64_t k0, int64_t n,
                    const Scratch<Compute> &s) {
     const Layout &at = b.at;
     const int64_t place = at.key(span.k_begin + k0, kv_head);
-    for (int64_t j = 0; j < n; ++j) {
-        std::memset(b.dk + place + j * at.k_stride, 0, size_t(at.head_dim) * 4);
-        std::memset(b.dv + place + j * at.k_stride, 0, size_t(at.head_dim) * 4);
-    }
+    for (float *sums : {s.dk, s.dv}) std::memset(sums, 0, size_t(n * at.head_dim) * sizeof *sums);
     // Query i sees a key of the tile when keys_end(i) > k0 and keys_begin(i) < k0 + n.
     const int64_t lead = span.keys - span.queries, begin = larger(0, k0 - lead);
     const int64_t end = span.window > 0 ? smaller(span.queries, k0 + n + span.window - 1 - lead) : span.queries;
-    if (begin >= end) return;
-    pack_transposed<Compute>(s.keys_t, matrix(b.k + place, at.k_stride), nullptr, n, at.head_dim);
-    pack_transposed<Compute>(s.values_t, matrix(b.v + place, at.k_stride), nullptr, n, at.head_dim);
-    pack_normal<Compute>(s.keys, matrix(b.k + place, at.k_stride), nullptr, n, at.head_dim);
+    if (begin < end) {
+        pack_transposed<Compute>(s.keys_t, matrix(b.k + place, at.k_stride), nullptr, n, at.head_dim);
+        pack_transposed<Compute>(s.values_t, matrix(b.v + place, at.k_stride), nullptr, n, at.head_dim);
+        pack_normal<Compute>(s.keys, matrix(b.k + place, at.k_stride), nullptr, n, at.head_dim);
+    }
     for (int64_t head = kv_head * at.group; head < (kv_head + 1) * at.group; ++head) {
         for (int64_t row = begin; row < end; row += kRowTile) {
             backward_tile(b, span, head, row, smaller(kRowTile, end - row), k0, n, s);
         }
     }
+    for (int64_t j = 0; j < n; ++j) {
+        convert(b.dk + place + j * at.k_stride, s.dk + j * at.head_dim, 0, at.head_dim);
+        convert(b.dv + place + j * at.k_stride, s.dv + j * at.head_dim, 0, at.head_dim);
+    }
 }
 
 // Key tiles segment, segment + segments, ... of a (span, kv head): every segment gets long and short columns.
 template <class Compute>
-void backward_segment(const Backward &b, const Span &span, int64_t kv_head, int64_t segment, int64_t segments,
+void backward_segment(const Backward<Compute> &b, const Span &span, int64_t kv_head, int64_t segment, int64_t segments,
                       const Scratch<Compute> &s) {
     const int64_t width = b.at.group * b.at.head_dim;
     for (int64_t i = 0; i < span.queries; ++i) {
@@ -142,26 +151,28 @@ int64_t segment_count(int64_t items, int64_t longest) {
     return larger(1, smaller(wanted, longest / (4 * kKeyTile)));
 }
 
-// dq += the other segments' sums, in order, for the rows of the spans.
-void add_segments(meft_ctx &lane, float *dq, const float *partial, int64_t partial_count, int64_t partials,
-                  const int32_t *spans, const meft_attention &params) {
+// dq = first + the other segments' sums, in order, for the rows of the spans. first may be dq.
+template <class E>
+void add_segments(meft_ctx &lane, E *dq, const float *first, const float *partial, int64_t partial_count,
+                  int64_t partials, const int32_t *spans, const meft_attention &params) {
     const int64_t width = params.heads * params.head_dim;
     for (int64_t s = 0; s < params.span_count; ++s) {
         const Span span = span_at(spans, s, params.window);
-        const int64_t first = span.q_begin * width;
+        const int64_t offset = span.q_begin * width;
         parallel_chunks(lane, span.queries * width, 1 << 14, [=](int64_t begin, int64_t end, int32_t) {
-            for (int64_t p = 0; p < partials; ++p) {
-                const float *from = partial + p * partial_count;
-                each_vector(first + begin, first + end, [&](int64_t i, auto lanes) {
-                    store(dq + i, add(load(dq + i, lanes), load(from + i, lanes)), lanes);
-                });
-            }
+            each_vector(offset + begin, offset + end, [=](int64_t i, auto lanes) {
+                vf sum = load(first + i, lanes);
+                for (int64_t p = 0; p < partials; ++p) sum = add(sum, load(partial + p * partial_count + i, lanes));
+                store(dq + i, sum, lanes);
+            });
         });
     }
 }
 
 template <class Compute>
-void run_backward(meft_ctx &lane, const Backward &whole, const int32_t *spans, const meft_attention &params) {
+void run_backward(meft_ctx &lane, const Backward<Compute> &whole, void *dq, const int32_t *spans,
+                  const meft_attention &params) {
+    typedef typename ArrayOf<Compute>::element E;
     const Layout &at = whole.at;
     double work = 0;
     int64_t longest = 0;
@@ -175,6 +186,9 @@ void run_backward(meft_ctx &lane, const Backward &whole, const int32_t *spans, c
     const int64_t per_task = 1 + int64_t(double(items) * kWorkPerTask / (work + 1));
     const int64_t dq_count = params.q_rows * at.q_stride;
     Workspace::Frame frame(lane.workspace);
+    // The first segment's sums are dq itself where that is f32.
+    const bool rounds = ArrayOf<Compute>::kDtype != MEFT_F32;
+    float *first = rounds ? frame.take<float>(dq_count) : static_cast<float *>(dq);
     float *partial = frame.take<float>(dq_count * (segments - 1));
     Scratch<Compute> *scratch = frame.take<Scratch<Compute>>(lane.threads);
     for (int32_t thread = 0; thread < lane.threads; ++thread) scratch[thread] = Scratch<Compute>(frame, at);
@@ -182,22 +196,29 @@ void run_backward(meft_ctx &lane, const Backward &whole, const int32_t *spans, c
         for (int64_t item = begin; item < end; ++item) {
             const int64_t segment = item % segments, pair = item / segments;
             const Span span = span_at(spans, pair / at.kv_heads, params.window);
-            Backward b = whole;
-            if (segment > 0) b.dq = partial + (segment - 1) * dq_count;
+            Backward<Compute> b = whole;
+            b.dq = segment > 0 ? partial + (segment - 1) * dq_count : first;
             backward_segment<Compute>(b, span, pair % at.kv_heads, segment, segments, scratch[thread]);
         }
     });
-    if (segments > 1) add_segments(lane, whole.dq, partial, dq_count, segments - 1, spans, params);
+    if (rounds || segments > 1) {
+        add_segments(lane, static_cast<E *>(dq), first, partial, dq_count, segments - 1, spans, params);
+    }
 }
 
 }  // namespace
 
-void attention_backward(meft_ctx &lane, float *dq, float *dk, float *dv, const float *d_o, const float *q,
-                        const float *k, const float *v, const float *o, const float *lse, const int32_t *spans,
+void attention_backward(meft_ctx &lane, void *dq, void *dk, void *dv, const void *d_o, const void *q, const void *k,
+                        const void *v, const void *o, const float *lse, const int32_t *spans,
                         const meft_attention &params) {
     lane.ran_target = kTarget;
-    const Backward b{Layout(params), dq, dk, dv, d_o, q, k, v, o, lse};
-    with_compute(params.compute, [&](auto way) { run_backward<decltype(way)>(lane, b, spans, params); });
+    with_compute(params.compute, [&](auto way) {
+        typedef typename ArrayOf<decltype(way)>::element E;
+        const auto in = [](const void *array) { return static_cast<const E *>(array); };
+        const Backward<decltype(way)> b{Layout(params), nullptr, static_cast<E *>(dk), static_cast<E *>(dv), in(d_o),
+                                        in(q),          in(k),   in(v),                in(o),                lse};
+        run_backward(lane, b, dq, spans, params);
+    });
 }
 
 }  // namespace MEFT_TARGET_NS

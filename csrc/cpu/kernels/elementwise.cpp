@@ -3,7 +3,7 @@
 #include "cpu/kernels/elementwise.h"
 
 #include "core/pool.h"
-#include "cpu/simd.h"
+#include "cpu/activation_element.h"
 #include "cpu/square_sum.h"
 
 namespace meft {
@@ -13,13 +13,17 @@ namespace {
 
 constexpr int64_t kChunk = 1 << 14;
 
-void add_arrays(meft_ctx &lane, float *y, const float *x, int64_t count) {
+void add_arrays(meft_ctx &lane, void *y, const void *x, int64_t count, int32_t dtype) {
     lane.ran_target = kTarget;
-    parallel_chunks(lane, count, kChunk, [=](int64_t begin, int64_t end, int32_t) {
-        int64_t i = begin;
-        for (; i + kLanes <= end; i += kLanes) store(y + i, add(load(y + i), load(x + i)));
-        const int rest = int(end - i);
-        if (rest > 0) store_part(y + i, add(load_part(y + i, rest), load_part(x + i, rest)), rest);
+    with_activation(dtype, [&](auto element) {
+        typedef decltype(element) E;
+        E *to = static_cast<E *>(y);
+        const E *from = static_cast<const E *>(x);
+        parallel_chunks(lane, count, kChunk, [=](int64_t begin, int64_t end, int32_t) {
+            each_vector(begin, end, [=](int64_t i, auto lanes) {
+                store(to + i, add(load(to + i, lanes), load(from + i, lanes)), lanes);
+            });
+        });
     });
 }
 

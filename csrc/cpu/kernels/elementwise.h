@@ -8,7 +8,7 @@
 namespace meft {
 
 struct elementwise_kernels {
-    void (*add)(meft_ctx &lane, float *y, const float *x, int64_t count);
+    void (*add)(meft_ctx &lane, void *y, const void *x, int64_t count, int32_t dtype);
     void (*scale)(meft_ctx &lane, float *x, int64_t count, float factor);
     double (*sum_squares)(meft_ctx &lane, const float *x, int64_t count);
 };

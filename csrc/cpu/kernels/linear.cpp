@@ -8,6 +8,7 @@
 #include "cpu/kernels/linear.h"
 
 #include "core/pool.h"
+#include "cpu/activation_element.h"
 #include "cpu/product.h"
 
 namespace meft {
@@ -30,6 +31,32 @@ constexpr int64_t kDotWork = 1 << 17;   // weights per task of the dot kernel
 constexpr int64_t kColumnChunk = 1024;  // columns per task of a column sum
 
 Matrix stored_matrix(const StoredWeight &w) { return {w.data, w.stride, w.dtype}; }
+
+// Rows of a product whose bf16 result is rounded at once: as many as share one packing of the weight (product.cpp).
+constexpr int64_t kRoundedRows = 1056;
+constexpr int64_t kRoundChunk = 1 << 14;
+
+template <class To, class From>
+void convert_array(meft_ctx &lane, To *to, const From *from, int64_t count) {
+    parallel_chunks(lane, count, kRoundChunk,
+                    [=](int64_t begin, int64_t end, int32_t) { convert(to, from, begin, end); });
+}
+
+// Products write f32. For a result in bf16 this is the one place where their sums are rounded:
+// product(y, row, count) writes, or adds to, `count` rows of f32 at y that stand for rows [row, row + count).
+template <class Body>
+void store_rounded(meft_ctx &lane, Activation y, int64_t rows, int64_t width, bool accumulate, Body &&product) {
+    if (y.dtype == MEFT_F32) return product(static_cast<float *>(y.data), 0, rows);
+    bfloat16 *to = static_cast<bfloat16 *>(y.data);
+    Workspace::Frame frame(lane.workspace);
+    float *sums = frame.take<float>((rows < kRoundedRows ? rows : kRoundedRows) * width);
+    for (int64_t row = 0; row < rows; row += kRoundedRows) {
+        const int64_t count = rows - row < kRoundedRows ? rows - row : kRoundedRows;
+        if (accumulate) convert_array(lane, sums, to + row * width, count * width);
+        product(sums, row, count);
+        convert_array(lane, to + row * width, sums, count * width);
+    }
+}
 
 // y[t][r] (+)= x[t] . w[r] + bias[r] for kTokens x kRows; x are operands, padded with zeros to whole vectors.
 template <class Compute, class S, int kTokens, int kRows>
@@ -99,7 +126,7 @@ struct DotRows {
 };
 
 template <class Compute>
-void forward_few(meft_ctx &lane, float *y, const float *x, const StoredWeight &w, const float *bias, int64_t tokens,
+void forward_few(meft_ctx &lane, float *y, Matrix x, const StoredWeight &w, const float *bias, int64_t tokens,
                  bool accumulate) {
     typedef typename Compute::operand operand;
     const int64_t k = w.cols, ldx = round_up(k, kLanes * Compute::kGroup);
@@ -108,7 +135,7 @@ void forward_few(meft_ctx &lane, float *y, const float *x, const StoredWeight &w
     for (int64_t t = 0; t < tokens; ++t) {
         std::memset(operands + t * ldx + k, 0, size_t(ldx - k) * sizeof(operand));
     }
-    copy_rows<Compute>(operands, ldx, matrix(x, k), nullptr, tokens, k);
+    copy_rows<Compute>(operands, ldx, x, nullptr, tokens, k);
     const int64_t chunk = round_up(kDotWork / (k + 1) + 1, kDotRows);
     with_stored(w.dtype, [&](auto stored) {
         const DotRows<Compute, decltype(stored)> dots{y,      operands, ldx, stored_matrix(w), bias,
@@ -140,59 +167,73 @@ void add_bias(meft_ctx &lane, float *y, const StoredWeight &bias, int64_t tokens
     });
 }
 
-void forward(meft_ctx &lane, float *y, const float *x, const StoredWeight &w, const StoredWeight &bias, int64_t tokens,
-             int32_t compute, bool accumulate) {
+template <class Compute>
+void forward_floats(meft_ctx &lane, float *y, Matrix x, const StoredWeight &w, const StoredWeight &bias, int64_t tokens,
+                    bool accumulate) {
+    if (tokens <= kFewTokens) {
+        Workspace::Frame frame(lane.workspace);
+        forward_few<Compute>(lane, y, x, w, widen_bias(frame, bias), tokens, accumulate);
+        return;
+    }
+    const int64_t wide = w.dtype == Compute::kDtype ? kWideTokens : kWideTokensConverted;
+    if (tokens < wide && 2 * tokens < w.cols) {
+        narrow_product<Compute>(
+            lane, {y, w.rows, stored_matrix(w), false, x, true, w.rows, tokens, w.cols, accumulate});
+    } else {
+        wide_product<Compute>(lane,
+                              {y, w.rows, x, false, stored_matrix(w), true, tokens, w.rows, w.cols, accumulate});
+    }
+    if (bias.data != nullptr) add_bias(lane, y, bias, tokens);
+}
+
+void forward(meft_ctx &lane, Activation y, ConstActivation x, const StoredWeight &w, const StoredWeight &bias,
+             int64_t tokens, int32_t compute, bool accumulate) {
     lane.ran_target = kTarget;
+    const Matrix inputs = matrix(x, w.cols);
     with_compute(compute, [&](auto way) {
-        typedef decltype(way) Compute;
-        if (tokens <= kFewTokens) {
-            Workspace::Frame frame(lane.workspace);
-            forward_few<Compute>(lane, y, x, w, widen_bias(frame, bias), tokens, accumulate);
-            return;
-        }
-        const int64_t wide = w.dtype == Compute::kDtype ? kWideTokens : kWideTokensConverted;
-        if (tokens < wide && 2 * tokens < w.cols) {
-            narrow_product<Compute>(lane, {y, w.rows, stored_matrix(w), false, matrix(x, w.cols), true, w.rows, tokens,
-                                           w.cols, accumulate});
-        } else {
-            wide_product<Compute>(lane, {y, w.rows, matrix(x, w.cols), false, stored_matrix(w), true, tokens, w.rows,
-                                         w.cols, accumulate});
-        }
-        if (bias.data != nullptr) add_bias(lane, y, bias, tokens);
+        store_rounded(lane, y, tokens, w.rows, accumulate, [&](float *to, int64_t row, int64_t count) {
+            forward_floats<decltype(way)>(lane, to, part(inputs, row, 0), w, bias, count, accumulate);
+        });
     });
 }
 
-void backward_data(meft_ctx &lane, float *dx, const float *dy, const StoredWeight &w, int64_t tokens, int32_t compute,
-                   bool accumulate) {
+void backward_data(meft_ctx &lane, Activation dx, ConstActivation dy, const StoredWeight &w, int64_t tokens,
+                   int32_t compute, bool accumulate) {
     lane.ran_target = kTarget;
+    const Matrix slopes = matrix(dy, w.rows);
     with_compute(compute, [&](auto way) {
-        wide_product<decltype(way)>(
-            lane, {dx, w.cols, matrix(dy, w.rows), false, stored_matrix(w), false, tokens, w.cols, w.rows, accumulate});
+        store_rounded(lane, dx, tokens, w.cols, accumulate, [&](float *to, int64_t row, int64_t count) {
+            wide_product<decltype(way)>(lane, {to, w.cols, part(slopes, row, 0), false, stored_matrix(w), false, count,
+                                               w.cols, w.rows, accumulate});
+        });
     });
 }
 
 // dbias[r] += sum over t of dy[t][r], in increasing t.
-void backward_bias(meft_ctx &lane, float *dbias, const float *dy, int64_t tokens, int64_t rows) {
+void backward_bias(meft_ctx &lane, float *dbias, ConstActivation dy, int64_t tokens, int64_t rows) {
     lane.ran_target = kTarget;
     const int64_t chunk = tokens * rows <= kSerialWork ? rows + 1 : kColumnChunk;
-    parallel_chunks(lane, rows, chunk, [=](int64_t begin, int64_t end, int32_t) {
-        for (int64_t t = 0; t < tokens; ++t) {
-            const float *from = dy + t * rows;
-            each_vector(begin, end, [=](int64_t r, auto lanes) {
-                store(dbias + r, add(load(dbias + r, lanes), load(from + r, lanes)), lanes);
-            });
-        }
+    with_activation(dy.dtype, [&](auto element) {
+        const auto *slopes = static_cast<const decltype(element) *>(dy.data);
+        parallel_chunks(lane, rows, chunk, [=](int64_t begin, int64_t end, int32_t) {
+            for (int64_t t = 0; t < tokens; ++t) {
+                const auto *from = slopes + t * rows;
+                each_vector(begin, end, [=](int64_t r, auto lanes) {
+                    store(dbias + r, add(load(dbias + r, lanes), load(from + r, lanes)), lanes);
+                });
+            }
+        });
     });
 }
 
 // A tall, narrow weight (LoRA's B) would fill a fraction of the tile's columns: its transpose x^T dy is computed
 // instead and added turned. 2816 x 8 over 1024 tokens in bf16: 1.6 ms before, 0.5 ms so (Zen 5, 2 threads).
 template <class Way>
-void backward_weight_narrow(meft_ctx &lane, float *dweight, const float *dy, const float *x, int64_t tokens,
-                            int64_t rows, int64_t cols) {
+void backward_weight_narrow(meft_ctx &lane, float *dweight, Matrix dy, Matrix x, int64_t tokens, int64_t rows,
+                            int64_t cols) {
     Workspace::Frame frame(lane.workspace);
     float *turned = frame.take<float>(rows * cols);
-    wide_product<Way>(lane, {turned, rows, matrix(x, cols), true, matrix(dy, rows), false, cols, rows, tokens, false});
+    wide_product<Way>(lane, {turned, rows, x, true, dy, false, cols, rows, tokens, false});
     parallel_chunks(lane, rows, 256, [=](int64_t begin, int64_t end, int32_t) {
         for (int64_t r = begin; r < end; ++r) {
             for (int64_t c = 0; c < cols; ++c) dweight[r * cols + c] += turned[c * rows + r];
@@ -200,16 +241,17 @@ void backward_weight_narrow(meft_ctx &lane, float *dweight, const float *dy, con
     });
 }
 
-void backward_weight(meft_ctx &lane, float *dweight, const float *dy, const float *x, int64_t tokens, int64_t rows,
-                     int64_t cols, int32_t compute) {
+void backward_weight(meft_ctx &lane, float *dweight, ConstActivation dy, ConstActivation x, int64_t tokens,
+                     int64_t rows, int64_t cols, int32_t compute) {
     lane.ran_target = kTarget;
+    const Matrix slopes = matrix(dy, rows), inputs = matrix(x, cols);
     const bool narrow = cols <= kPanel / 2 && rows > cols;
     with_compute(compute, [&](auto way) {
         if (narrow) {
-            backward_weight_narrow<decltype(way)>(lane, dweight, dy, x, tokens, rows, cols);
+            backward_weight_narrow<decltype(way)>(lane, dweight, slopes, inputs, tokens, rows, cols);
         } else {
             wide_product<decltype(way)>(
-                lane, {dweight, cols, matrix(dy, rows), true, matrix(x, cols), false, rows, cols, tokens, true});
+                lane, {dweight, cols, slopes, true, inputs, false, rows, cols, tokens, true});
         }
     });
 }

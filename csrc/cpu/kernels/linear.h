@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "core/activation.h"
 #include "core/context.h"
 #include "core/mapping.h"
 
@@ -10,15 +11,15 @@ namespace meft {
 
 // compute is MEFT_F32 or MEFT_BF16; bias.data is null for no bias. Formulas stand in meft.h.
 struct linear_kernels {
-    void (*forward)(meft_ctx &lane, float *y, const float *x, const StoredWeight &w, const StoredWeight &bias,
+    void (*forward)(meft_ctx &lane, Activation y, ConstActivation x, const StoredWeight &w, const StoredWeight &bias,
                     int64_t tokens, int32_t compute, bool accumulate);
-    void (*backward_data)(meft_ctx &lane, float *dx, const float *dy, const StoredWeight &w, int64_t tokens,
+    void (*backward_data)(meft_ctx &lane, Activation dx, ConstActivation dy, const StoredWeight &w, int64_t tokens,
                           int32_t compute, bool accumulate);
-    void (*backward_weight)(meft_ctx &lane, float *dweight, const float *dy, const float *x, int64_t tokens,
+    void (*backward_weight)(meft_ctx &lane, float *dweight, ConstActivation dy, ConstActivation x, int64_t tokens,
                             int64_t rows, int64_t cols, int32_t compute);
     // The parts of a bias, for products that another provider computes: y += bias, and dbias += sum of dy over tokens.
     void (*add_bias)(meft_ctx &lane, float *y, const StoredWeight &bias, int64_t tokens);
-    void (*backward_bias)(meft_ctx &lane, float *dbias, const float *dy, int64_t tokens, int64_t rows);
+    void (*backward_bias)(meft_ctx &lane, float *dbias, ConstActivation dy, int64_t tokens, int64_t rows);
 };
 
 }  // namespace meft

@@ -3,15 +3,16 @@
 
 #include <cstdint>
 
+#include "core/activation.h"
 #include "core/context.h"
 
 namespace meft {
 
-// w: `hidden` elements of dtype. Formulas: meft.h.
+// w: `hidden` elements of dtype; dy and x of rmsnorm_backward are of dx's. Formulas: meft.h.
 struct norm_kernels {
-    void (*rmsnorm_forward)(meft_ctx &lane, float *y, float *rstd, const float *x, const void *w, int32_t dtype,
+    void (*rmsnorm_forward)(meft_ctx &lane, Activation y, float *rstd, ConstActivation x, const void *w, int32_t dtype,
                             int64_t rows, int64_t hidden, float eps);
-    void (*rmsnorm_backward)(meft_ctx &lane, float *dx, float *dweight, const float *dy, const float *x,
+    void (*rmsnorm_backward)(meft_ctx &lane, Activation dx, float *dweight, const void *dy, const void *x,
                              const float *rstd, const void *w, int32_t dtype, int64_t rows, int64_t hidden,
                              bool accumulate);
 };

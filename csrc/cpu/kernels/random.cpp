@@ -3,7 +3,7 @@
 #include "cpu/kernels/random.h"
 
 #include "core/pool.h"
-#include "cpu/simd.h"
+#include "cpu/activation_element.h"
 
 namespace meft {
 namespace MEFT_TARGET_NS {
@@ -82,8 +82,8 @@ void dropout_words(uint32_t words[4 * kBlocks], uint64_t first, const meft_dropo
     }
 }
 
-void dropout(meft_ctx &lane, float *y, const float *x, int64_t count, const meft_dropout &mask) {
-    lane.ran_target = kTarget;
+template <class Y, class X>
+void dropout_of(meft_ctx &lane, Y *y, const X *x, int64_t count, const meft_dropout &mask) {
     const double wide = std::floor(mask.probability * 0x1p32 + 0.5);
     const uint32_t threshold = wide < 0xffffffffp0 ? uint32_t(wide) : 0xffffffffu;
     const float scale = float(1.0 / (1.0 - mask.probability));
@@ -96,11 +96,20 @@ void dropout(meft_ctx &lane, float *y, const float *x, int64_t count, const meft
             dropout_words(words, uint64_t(first_block + i / 4), mask);
             const int64_t low = i < skipped ? skipped : i, high = end - i < 4 * kBlocks ? end : i + 4 * kBlocks;
             for (int64_t place = low; place < high; ++place) {
-                const float scaled = scale * x[place - skipped];  // read always: a masked load is not worth it
+                const float scaled = scale * value_of(x[place - skipped]);  // always: a masked load is not worth it
                 const float kept = words[place - i] >= threshold ? scaled : 0.0f;
-                y[place - skipped] = accumulate ? y[place - skipped] + kept : kept;
+                set_value(y[place - skipped], accumulate ? value_of(y[place - skipped]) + kept : kept);
             }
         }
+    });
+}
+
+void dropout(meft_ctx &lane, void *y, const void *x, int64_t count, const meft_dropout &mask) {
+    lane.ran_target = kTarget;
+    with_activation(mask.y_dtype, [&](auto out) {
+        with_activation(mask.x_dtype, [&](auto in) {
+            dropout_of(lane, static_cast<decltype(out) *>(y), static_cast<const decltype(in) *>(x), count, mask);
+        });
     });
 }
 

@@ -3,7 +3,7 @@
 #include "cpu/kernels/rotary.h"
 
 #include "core/pool.h"
-#include "cpu/simd.h"
+#include "cpu/activation_element.h"
 
 namespace meft {
 namespace MEFT_TARGET_NS {
@@ -11,7 +11,8 @@ namespace MEFT_TARGET_NS {
 namespace {
 
 // With (a, b) = (x[i], x[i + half]):  a' = a*c - b*s,  b' = b*c + a*s.  The inverse is the transposed matrix, s -> -s.
-void rotate(float *x, const float *cos, const float *sin, int64_t half, float sign) {
+template <class E>
+void rotate(E *x, const float *cos, const float *sin, int64_t half, float sign) {
     each_vector(0, half, [&](int64_t i, auto lanes) {
         const vf a = load(x + i, lanes), b = load(x + half + i, lanes);
         const vf c = load(cos + i, lanes), s = mul(set1(sign), load(sin + i, lanes));
@@ -20,18 +21,22 @@ void rotate(float *x, const float *cos, const float *sin, int64_t half, float si
     });
 }
 
-void rope_apply(meft_ctx &lane, float *x, const float *cos, const float *sin, const int32_t *positions, int64_t tokens,
-                int64_t heads, int64_t head_dim, bool inverse) {
+void rope_apply(meft_ctx &lane, Activation x, const float *cos, const float *sin, const int32_t *positions,
+                int64_t tokens, int64_t heads, int64_t head_dim, bool inverse) {
     lane.ran_target = kTarget;
     const int64_t width = heads * head_dim, half = head_dim / 2;
     if (width == 0) return;
     const int64_t chunk = width >= 8192 ? 1 : 8192 / width;
     const float sign = inverse ? -1.f : 1.f;
-    parallel_chunks(lane, tokens, chunk, [=](int64_t begin, int64_t end, int32_t) {
-        for (int64_t t = begin; t < end; ++t) {
-            const int64_t row = positions[t] * half;
-            for (int64_t h = 0; h < heads; ++h) rotate(x + t * width + h * head_dim, cos + row, sin + row, half, sign);
-        }
+    with_activation(x.dtype, [&](auto element) {
+        decltype(element) *data = static_cast<decltype(element) *>(x.data);
+        parallel_chunks(lane, tokens, chunk, [=](int64_t begin, int64_t end, int32_t) {
+            for (int64_t t = begin; t < end; ++t) {
+                const int64_t row = positions[t] * half;
+                auto *at = data + t * width;
+                for (int64_t h = 0; h < heads; ++h) rotate(at + h * head_dim, cos + row, sin + row, half, sign);
+            }
+        });
     });
 }
 

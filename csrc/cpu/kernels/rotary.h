@@ -3,13 +3,14 @@
 
 #include <cstdint>
 
+#include "core/activation.h"
 #include "core/context.h"
 
 namespace meft {
 
 struct rotary_kernels {
     // cos, sin (rows, head_dim/2); positions[t] is in range. In place on x (tokens, heads, head_dim).
-    void (*rope_apply)(meft_ctx &lane, float *x, const float *cos, const float *sin, const int32_t *positions,
+    void (*rope_apply)(meft_ctx &lane, Activation x, const float *cos, const float *sin, const int32_t *positions,
                        int64_t tokens, int64_t heads, int64_t head_dim, bool inverse);
 };
 

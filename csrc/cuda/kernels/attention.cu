@@ -31,6 +31,21 @@ std::vector<AttentionTile> tiles_of(const int32_t *spans, const meft_attention &
     return tiles;
 }
 
+template <class E>
+struct Paths;
+template <>
+struct Paths<float> {
+    static constexpr auto forward = attention_forward_f32;
+    static constexpr auto dq = attention_dq_f32;
+    static constexpr auto dkv = attention_dkv_f32;
+};
+template <>
+struct Paths<__nv_bfloat16> {
+    static constexpr auto forward = attention_forward_bf16;
+    static constexpr auto dq = attention_dq_bf16;
+    static constexpr auto dkv = attention_dkv_bf16;
+};
+
 void check_head_dim(const meft_attention &a) {
     if (a.head_dim > kMostHeadDim) {
         fail(MEFT_UNSUPPORTED, "head_dim is %lld, at most %lld runs on the device", static_cast<long long>(a.head_dim),
@@ -38,54 +53,78 @@ void check_head_dim(const meft_attention &a) {
     }
 }
 
-void forward(meft_ctx &lane, float *o, float *lse, const float *q, const float *k, const float *v, const int32_t *spans,
-             const meft_attention &params) {
-    check_head_dim(params);
+template <class E>
+void forward_of(meft_ctx &lane, E *o, float *lse, const E *q, const E *k, const E *v, const int32_t *spans,
+                const meft_attention &params) {
     const std::vector<AttentionTile> tiles = tiles_of(spans, params, 0);
     const int64_t count = int64_t(tiles.size()), q_count = params.q_rows * params.heads * params.head_dim;
     const int64_t k_count = params.k_rows * params.kv_heads * params.head_dim;
     if (count == 0) return;
     on_device(lane, [&](Operands &on) {
-        const AttentionInputs in = {on.in(q, q_count), on.in(k, k_count), on.in(v, k_count), nullptr, nullptr, nullptr};
-        const auto path = params.compute == MEFT_BF16 ? attention_forward_bf16 : attention_forward_f32;
-        path(on.stream, on.inout(o, q_count), on.inout(lse, params.q_rows * params.heads), in,
-             on.in(tiles.data(), count), count, attention_sizes(params, fours(in.q, in.k, in.v)));
+        const AttentionInputs<E> in = {on.in(q, q_count), on.in(k, k_count), on.in(v, k_count), nullptr, nullptr,
+                                       nullptr};
+        Paths<E>::forward(on.stream, on.inout(o, q_count), on.inout(lse, params.q_rows * params.heads), in,
+                          on.in(tiles.data(), count), count, attention_sizes(params, fours(in.q, in.k, in.v)));
     });
 }
 
 // delta = rowsum(do * o), a warp a row and head.
-__global__ void delta_kernel(float *delta, const float *d_o, const float *o, int64_t rows, int32_t head_dim) {
+template <class E>
+__global__ void delta_kernel(float *delta, const E *d_o, const E *o, int64_t rows, int32_t head_dim) {
     const int64_t row = int64_t(blockIdx.x) * (kThreads / 32) + threadIdx.x / 32;
     if (row >= rows) return;
     float sum = 0;
-    for (int32_t i = threadIdx.x & 31; i < head_dim; i += 32) sum += d_o[row * head_dim + i] * o[row * head_dim + i];
+    for (int32_t i = threadIdx.x & 31; i < head_dim; i += 32) {
+        sum += load_element(d_o + row * head_dim + i) * load_element(o + row * head_dim + i);
+    }
     sum = warp_sum(sum);
     if ((threadIdx.x & 31) == 0) delta[row] = sum;
 }
 
-void backward(meft_ctx &lane, float *dq, float *dk, float *dv, const float *d_o, const float *q, const float *k,
-              const float *v, const float *o, const float *lse, const int32_t *spans, const meft_attention &params) {
-    check_head_dim(params);
+template <class E>
+void backward_of(meft_ctx &lane, const AttentionGradients<E> &gradients, const AttentionInputs<E> &inputs, const E *o,
+                 const int32_t *spans, const meft_attention &params) {
     const std::vector<AttentionTile> by_query = tiles_of(spans, params, 0), by_key = tiles_of(spans, params, 2);
     const int64_t rows = params.q_rows * params.heads, q_count = rows * params.head_dim;
     const int64_t k_count = params.k_rows * params.kv_heads * params.head_dim;
     if (by_key.empty()) return;  // no more queries than keys
     on_device(lane, [&](Operands &on) {
         float *delta = on.scratch<float>(rows);
-        const AttentionInputs in = {on.in(q, q_count),   on.in(k, k_count), on.in(v, k_count),
-                                    on.in(d_o, q_count), on.in(lse, rows),  delta};
-        const AttentionGradients out = {on.inout(dq, q_count), on.inout(dk, k_count), on.inout(dv, k_count)};
+        const AttentionInputs<E> in = {on.in(inputs.q, q_count),   on.in(inputs.k, k_count), on.in(inputs.v, k_count),
+                                       on.in(inputs.d_o, q_count), on.in(inputs.lse, rows),  delta};
+        const AttentionGradients<E> out = {on.inout(gradients.dq, q_count), on.inout(gradients.dk, k_count),
+                                           on.inout(gradients.dv, k_count)};
         const AttentionSizes sizes = attention_sizes(params, fours(in.q, in.k, in.v, in.d_o));
-        const bool bf16 = params.compute == MEFT_BF16;
         if (!by_query.empty()) {
-            MEFT_LAUNCH(delta_kernel, dim3(blocks_for(rows, kThreads / 32)), kThreads, 0, on.stream, delta, in.d_o,
+            MEFT_LAUNCH(delta_kernel<E>, dim3(blocks_for(rows, kThreads / 32)), kThreads, 0, on.stream, delta, in.d_o,
                         on.in(o, q_count), rows, sizes.head_dim);
             const int64_t count = int64_t(by_query.size());
-            (bf16 ? attention_dq_bf16 : attention_dq_f32)(on.stream, out, in, on.in(by_query.data(), count), count,
-                                                          sizes);
+            Paths<E>::dq(on.stream, out, in, on.in(by_query.data(), count), count, sizes);
         }
         const int64_t count = int64_t(by_key.size());
-        (bf16 ? attention_dkv_bf16 : attention_dkv_f32)(on.stream, out, in, on.in(by_key.data(), count), count, sizes);
+        Paths<E>::dkv(on.stream, out, in, on.in(by_key.data(), count), count, sizes);
+    });
+}
+
+void forward(meft_ctx &lane, void *o, float *lse, const void *q, const void *k, const void *v, const int32_t *spans,
+             const meft_attention &params) {
+    check_head_dim(params);
+    with_activation(params.compute, [&](auto element) {
+        using E = decltype(element);
+        forward_of(lane, static_cast<E *>(o), lse, static_cast<const E *>(q), static_cast<const E *>(k),
+                   static_cast<const E *>(v), spans, params);
+    });
+}
+
+void backward(meft_ctx &lane, void *dq, void *dk, void *dv, const void *d_o, const void *q, const void *k,
+              const void *v, const void *o, const float *lse, const int32_t *spans, const meft_attention &params) {
+    check_head_dim(params);
+    with_activation(params.compute, [&](auto element) {
+        using E = decltype(element);
+        const auto in = [](const void *array) { return static_cast<const E *>(array); };
+        const auto out = [](void *array) { return static_cast<E *>(array); };
+        backward_of<E>(lane, {out(dq), out(dk), out(dv)}, {in(q), in(k), in(v), in(d_o), lse, nullptr}, in(o), spans,
+                       params);
     });
 }
 

@@ -28,7 +28,7 @@ __device__ __forceinline__ void load_rows(float *tile, const float *from, int64_
 
 template <int kDim>
 __global__ void __launch_bounds__(kF32Threads)
-    attention_forward_f32_kernel(float *o, float *lse, AttentionInputs in, const AttentionTile *tiles,
+    attention_forward_f32_kernel(float *o, float *lse, AttentionInputs<float> in, const AttentionTile *tiles,
                                  AttentionSizes sizes) {
     MEFT_SHARED_DYNAMIC(float, shared);
     float *queries = shared, *keys = queries + kTile * (kDim + 1), *values = keys + kTile * (kDim + 1);
@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(kF32Threads)
 
 template <int kDim>
 __global__ void __launch_bounds__(kF32Threads)
-    attention_dq_f32_kernel(float *dq, AttentionInputs in, const AttentionTile *tiles, AttentionSizes sizes) {
+    attention_dq_f32_kernel(float *dq, AttentionInputs<float> in, const AttentionTile *tiles, AttentionSizes sizes) {
     MEFT_SHARED_DYNAMIC(float, shared);
     float *queries = shared, *d_outs = queries + kTile * (kDim + 1), *keys = d_outs + kTile * (kDim + 1);
     float *values = keys + kTile * (kDim + 1), *ds = values + kTile * (kDim + 1);
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(kF32Threads)
 
 template <int kDim>
 __global__ void __launch_bounds__(kF32Threads)
-    attention_dkv_f32_kernel(float *dk, float *dv, AttentionInputs in, const AttentionTile *tiles,
+    attention_dkv_f32_kernel(float *dk, float *dv, AttentionInputs<float> in, const AttentionTile *tiles,
                              AttentionSizes sizes) {
     MEFT_SHARED_DYNAMIC(float, shared);
     float *keys = shared, *values = keys + kTile * (kDim + 1), *queries = values + kTile * (kDim + 1);
@@ -161,7 +161,7 @@ void with_head_dim(int32_t head_dim, Run &&run) {
 
 }  // namespace
 
-void attention_forward_f32(cudaStream_t stream, float *o, float *lse, const AttentionInputs &in,
+void attention_forward_f32(cudaStream_t stream, float *o, float *lse, const AttentionInputs<float> &in,
                            const AttentionTile *tiles, int64_t tile_count, const AttentionSizes &sizes) {
     with_head_dim(sizes.head_dim, [&](auto dim) {
         constexpr int kDim = decltype(dim)::value;
@@ -172,7 +172,7 @@ void attention_forward_f32(cudaStream_t stream, float *o, float *lse, const Atte
     });
 }
 
-void attention_dq_f32(cudaStream_t stream, const AttentionGradients &out, const AttentionInputs &in,
+void attention_dq_f32(cudaStream_t stream, const AttentionGradients<float> &out, const AttentionInputs<float> &in,
                       const AttentionTile *tiles, int64_t tile_count, const AttentionSizes &sizes) {
     with_head_dim(sizes.head_dim, [&](auto dim) {
         constexpr int kDim = decltype(dim)::value;
@@ -183,7 +183,7 @@ void attention_dq_f32(cudaStream_t stream, const AttentionGradients &out, const 
     });
 }
 
-void attention_dkv_f32(cudaStream_t stream, const AttentionGradients &out, const AttentionInputs &in,
+void attention_dkv_f32(cudaStream_t stream, const AttentionGradients<float> &out, const AttentionInputs<float> &in,
                        const AttentionTile *tiles, int64_t tile_count, const AttentionSizes &sizes) {
     with_head_dim(sizes.head_dim, [&](auto dim) {
         constexpr int kDim = decltype(dim)::value;

@@ -43,7 +43,7 @@ __device__ __forceinline__ float softmax_row(float (&s)[kTiles][4], int half, So
 
 template <int kDim>
 __global__ void __launch_bounds__(kMmaThreads)
-    attention_forward_kernel(float *o, float *lse, AttentionInputs in, const AttentionTile *tiles,
+    attention_forward_kernel(__nv_bfloat16 *o, float *lse, AttentionInputs<__nv_bfloat16> in, const AttentionTile *tiles,
                              AttentionSizes sizes) {
     constexpr int kStride = kDim + 8;
     MEFT_SHARED_DYNAMIC(__nv_bfloat16, shared);
@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(kMmaThreads)
 }
 
 template <int kDim>
-void forward(cudaStream_t stream, float *o, float *lse, const AttentionInputs &in, const AttentionTile *tiles,
+void forward(cudaStream_t stream, __nv_bfloat16 *o, float *lse, const AttentionInputs<__nv_bfloat16> &in, const AttentionTile *tiles,
              int64_t tile_count, const AttentionSizes &sizes) {
     constexpr size_t kBytes = (kAttentionRows + 2 * kKeys) * (kDim + 8) * sizeof(__nv_bfloat16);
     meft_allow_shared(attention_forward_kernel<kDim>, kBytes);
@@ -103,7 +103,7 @@ void forward(cudaStream_t stream, float *o, float *lse, const AttentionInputs &i
 
 }  // namespace
 
-void attention_forward_bf16(cudaStream_t stream, float *o, float *lse, const AttentionInputs &in,
+void attention_forward_bf16(cudaStream_t stream, __nv_bfloat16 *o, float *lse, const AttentionInputs<__nv_bfloat16> &in,
                             const AttentionTile *tiles, int64_t tile_count, const AttentionSizes &sizes) {
     with_head_dim(sizes.head_dim,
                   [&](auto dim) { forward<decltype(dim)::value>(stream, o, lse, in, tiles, tile_count, sizes); });

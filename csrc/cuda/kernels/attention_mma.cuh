@@ -68,16 +68,17 @@ __device__ __forceinline__ void mask_keys(float (&s)[kTiles][4], const Attention
     }
 }
 
-// Columns [first, ..) of one row of a result, as far as head_dim.
+// Columns [first, ..) of one row of a result, as far as head_dim, rounded.
 template <int kOut>
-__device__ __forceinline__ void store_row(float *to, const float (&out)[kOut][4], int half, int first, int head_dim) {
+__device__ __forceinline__ void store_row(__nv_bfloat16 *to, const float (&out)[kOut][4], int half, int first,
+                                          int head_dim) {
     const int t = threadIdx.x & 3;
 #pragma unroll
     for (int n = 0; n < kOut; ++n) {
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
             const int column = first + n * 8 + 2 * t + j;
-            if (column < head_dim) to[column] = out[n][2 * half + j];
+            if (column < head_dim) store_element(to + column, out[n][2 * half + j]);
         }
     }
 }

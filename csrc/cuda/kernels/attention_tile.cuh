@@ -20,7 +20,7 @@ struct AttentionTile {
 struct AttentionSizes {
     int32_t heads, kv_heads, head_dim, window;  // window: 0 for none
     float scale;
-    bool wide;  // rows may be read as float4
+    bool wide;  // rows may be read four elements at a time
 
     __device__ int32_t group() const { return heads / kv_heads; }
     __device__ int64_t query(int64_t row, int32_t head) const { return (row * heads + head) * head_dim; }
@@ -55,25 +55,22 @@ __device__ __forceinline__ QueryRange queries_of(const AttentionTile &span, int3
 // tile[r][c] = from[r * row_stride + c] for `rows` rows and head_dim columns, zero elsewhere: what lies outside of a
 // span, perhaps NaN, never enters a product. kRows x kDim elements, rows kStride apart.
 template <int kRows, int kDim, int kStride, int kThreads>
-__device__ __forceinline__ void load_tile(__nv_bfloat16 *tile, const float *from, int64_t row_stride, int32_t rows,
-                                          const AttentionSizes &sizes) {
+__device__ __forceinline__ void load_tile(__nv_bfloat16 *tile, const __nv_bfloat16 *from, int64_t row_stride,
+                                          int32_t rows, const AttentionSizes &sizes) {
     constexpr int kFours = kDim / 4;
 #pragma unroll 4
     for (int i = threadIdx.x; i < kRows * kFours; i += kThreads) {
         const int row = i / kFours, column = i % kFours * 4;
-        float x[4] = {0, 0, 0, 0};
-        if (row < rows) {
-            const float *at = from + row * row_stride + column;
-            if (sizes.wide && column < sizes.head_dim) {
-                const Floats<4> v = load<4>(at);
-                for (int j = 0; j < 4; ++j) x[j] = v.at[j];
-            } else if (!sizes.wide) {
-                for (int j = 0; j < 4; ++j) x[j] = column + j < sizes.head_dim ? at[j] : 0.f;
-            }
+        const __nv_bfloat16 *at = from + row * row_stride + column;
+        __nv_bfloat16 *to = tile + row * kStride + column;
+        if (sizes.wide) {
+            const bool inside = row < rows && column < sizes.head_dim;
+            *reinterpret_cast<uint2 *>(to) = inside ? *reinterpret_cast<const uint2 *>(at) : make_uint2(0, 0);
+            continue;
         }
-        __nv_bfloat162 *to = reinterpret_cast<__nv_bfloat162 *>(tile + row * kStride + column);
-        to[0] = __floats2bfloat162_rn(x[0], x[1]);
-        to[1] = __floats2bfloat162_rn(x[2], x[3]);
+        for (int j = 0; j < 4; ++j) {
+            to[j] = row < rows && column + j < sizes.head_dim ? at[j] : __float2bfloat16(0.f);
+        }
     }
 }
 template <int kRows, int kDim, int kStride, int kThreads>

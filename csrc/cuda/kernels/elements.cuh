@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Neighbouring elements, four at once where the arrays allow it.
+// Neighbouring elements as floats, four at once where the arrays allow it.
 #pragma once
 
 #include "cuda/kernel.h"
@@ -7,7 +7,8 @@
 namespace meft {
 namespace cuda {
 
-// kWidth neighbours of a f32 array. With 4 they lie on a 16-byte boundary and travel in one access.
+// kWidth neighbours of an array of f32 or bf16. With 4 they lie on a boundary of their joint size, and travel in one
+// access.
 template <int kWidth>
 struct Floats {
     float at[kWidth];
@@ -31,6 +32,32 @@ __device__ __forceinline__ void store(float *p, const Floats<kWidth> &v) {
         *reinterpret_cast<float4 *>(p) = make_float4(v.at[0], v.at[1], v.at[2], v.at[3]);
     } else {
         *p = v.at[0];
+    }
+}
+
+template <int kWidth>
+__device__ __forceinline__ Floats<kWidth> load(const __nv_bfloat16 *p) {
+    Floats<kWidth> v;
+    if constexpr (kWidth == 4) {
+        const uint2 q = *reinterpret_cast<const uint2 *>(p);
+        v.at[0] = __uint_as_float(q.x << 16), v.at[1] = __uint_as_float(q.x & 0xffff0000u);
+        v.at[2] = __uint_as_float(q.y << 16), v.at[3] = __uint_as_float(q.y & 0xffff0000u);
+    } else {
+        v.at[0] = load_element(p);
+    }
+    return v;
+}
+
+template <int kWidth>
+__device__ __forceinline__ void store(__nv_bfloat16 *p, const Floats<kWidth> &v) {
+    if constexpr (kWidth == 4) {
+        const __nv_bfloat162 pairs[2] = {__floats2bfloat162_rn(v.at[0], v.at[1]),
+                                         __floats2bfloat162_rn(v.at[2], v.at[3])};
+        uint2 q;
+        memcpy(&q, pairs, sizeof q);
+        *reinterpret_cast<uint2 *>(p) = q;
+    } else {
+        store_element(p, v.at[0]);
     }
 }
 

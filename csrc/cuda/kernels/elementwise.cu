@@ -11,12 +11,19 @@ namespace {
 
 constexpr int64_t kChunk = 1 << 14;  // elements a block sums
 
-__global__ void add_kernel(float *y, const float *x, int64_t count) { MEFT_FOR_EACH(i, count) y[i] += x[i]; }
+template <class E>
+__global__ void add_kernel(E *y, const E *x, int64_t count) {
+    MEFT_FOR_EACH(i, count) store_element(y + i, load_element(y + i) + load_element(x + i));
+}
 
-void add_arrays(meft_ctx &lane, float *y, const float *x, int64_t count) {
+void add_arrays(meft_ctx &lane, void *y, const void *x, int64_t count, int32_t dtype) {
     if (count == 0) return;
-    on_device(lane, [&](Operands &on) {
-        MEFT_LAUNCH(add_kernel, grid_of(count), kThreads, 0, on.stream, on.inout(y, count), on.in(x, count), count);
+    with_activation(dtype, [&](auto element) {
+        using E = decltype(element);
+        on_device(lane, [&](Operands &on) {
+            MEFT_LAUNCH(add_kernel<E>, grid_of(count), kThreads, 0, on.stream, on.inout(static_cast<E *>(y), count),
+                        on.in(static_cast<const E *>(x), count), count);
+        });
     });
 }
 

@@ -68,17 +68,25 @@ __device__ __forceinline__ void load_floats(float (*panel)[kFloatStride], const 
     }
 }
 
-__device__ __forceinline__ void put(float *c, float value, int64_t i, int64_t j, int64_t m, int64_t n,
+template <class C>
+__device__ __forceinline__ void put_element(C *at, float value, bool accumulate) {
+    store_element(at, accumulate ? load_element(at) + value : value);
+}
+
+__device__ __forceinline__ void put(const Activation &c, float value, int64_t i, int64_t j, int64_t m, int64_t n,
                                     bool accumulate) {
     if (i >= m || j >= n) return;
-    float *at = c + i * n + j;
-    *at = accumulate ? *at + value : value;
+    const int64_t at = i * n + j;
+    if (c.dtype == MEFT_BF16)
+        put_element(static_cast<__nv_bfloat16 *>(c.data) + at, value, accumulate);
+    else
+        put_element(static_cast<float *>(c.data) + at, value, accumulate);
 }
 
 // b is given by columns: b(j, depth). 8 warps: 4 down by 2 across, 16 x 32 of c each.
 template <class A, class B>
 __global__ void __launch_bounds__(256)
-    mma_product_kernel(float *c, Strided<A> a, Strided<B> b, int64_t m, int64_t n, int64_t k, bool accumulate) {
+    mma_product_kernel(Activation c, Strided<A> a, Strided<B> b, int64_t m, int64_t n, int64_t k, bool accumulate) {
     __shared__ unsigned as[kTile][kPairStride], bs[kTile][kPairStride];
     const int64_t row = int64_t(blockIdx.y) * kTile, col = int64_t(blockIdx.x) * kTile;
     const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
@@ -108,7 +116,7 @@ __global__ void __launch_bounds__(256)
 // The same in f32: a thread makes 4 x 4 of c.
 template <class A, class B>
 __global__ void __launch_bounds__(256)
-    fma_product_kernel(float *c, Strided<A> a, Strided<B> b, int64_t m, int64_t n, int64_t k, bool accumulate) {
+    fma_product_kernel(Activation c, Strided<A> a, Strided<B> b, int64_t m, int64_t n, int64_t k, bool accumulate) {
     __shared__ float as[kDepth][kFloatStride], bs[kDepth][kFloatStride];
     const int64_t row = int64_t(blockIdx.y) * kTile, col = int64_t(blockIdx.x) * kTile;
     const int top = threadIdx.x / 16 * 4, left = threadIdx.x % 16 * 4;
@@ -142,9 +150,10 @@ void launch_tiles(Operands &on, const Product &p, const A *a, const B *b) {
 }
 
 void multiply_in_tiles(Operands &on, const Product &p) {
-    // The first matrix is always activations.
-    const float *a = static_cast<const float *>(p.a.data);
-    with_elements(p.b.data, p.b.dtype, [&](auto *b) { launch_tiles(on, p, a, b); });
+    with_activation(p.a.dtype, [&](auto element) {
+        const auto *a = static_cast<const decltype(element) *>(p.a.data);
+        with_elements(p.b.data, p.b.dtype, [&](auto *b) { launch_tiles(on, p, a, b); });
+    });
 }
 
 }  // namespace
@@ -152,7 +161,8 @@ void multiply_in_tiles(Operands &on, const Product &p) {
 void multiply(meft_ctx &lane, Operands &on, const Product &product) {
     if (product.m == 0 || product.n == 0) return;
     if (product.k == 0) {
-        if (!product.accumulate) fill_zero(product.c, product.m * product.n * int64_t(sizeof(float)), on.stream);
+        const Activation &c = product.c;
+        if (!product.accumulate) fill_zero(c.data, product.m * product.n * activation_bytes(c.dtype), on.stream);
         return;
     }
     if (!multiply_by_cublaslt(lane, on, product)) multiply_in_tiles(on, product);

@@ -15,9 +15,10 @@ struct Matrix {
     int64_t col;
 };
 
-// c (m,n) f32 (+)= a (m,k) b (k,n), rows of c adjacent. compute MEFT_BF16 rounds a and b to bf16; sums are in f32.
+// c (m,n) (+)= a (m,k) b (k,n), rows of c adjacent. compute MEFT_BF16 rounds a and b to bf16; sums are in f32, and
+// rounded once where c is bf16, which only products in bf16 give. a is f32 or bf16.
 struct Product {
-    float *c;
+    Activation c;
     Matrix a;
     Matrix b;
     int64_t m;

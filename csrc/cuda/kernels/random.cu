@@ -51,7 +51,8 @@ struct DropoutMask {
 };
 
 // Threads count blocks of the mask, of which the first and the last may reach over the array's ends.
-__global__ void dropout_kernel(float *y, const float *x, int64_t count, int64_t first, DropoutMask mask) {
+template <class Y, class X>
+__global__ void dropout_kernel(Y *y, const X *x, int64_t count, int64_t first, DropoutMask mask) {
     const int64_t block = first / 4 + int64_t(blockIdx.x) * kThreads + threadIdx.x, begin = block * 4 - first;
     if (begin >= count) return;
     const Words words =
@@ -60,8 +61,8 @@ __global__ void dropout_kernel(float *y, const float *x, int64_t count, int64_t 
         const int64_t i = begin + j;
         if (i < 0 || i >= count) continue;
         // Not fused with the sum: the CPU's bits.
-        const float kept = words.at[j] >= mask.threshold ? __fmul_rn(mask.scale, x[i]) : 0.f;
-        y[i] = mask.accumulate ? __fadd_rn(y[i], kept) : kept;
+        const float kept = words.at[j] >= mask.threshold ? __fmul_rn(mask.scale, load_element(x + i)) : 0.f;
+        store_element(y + i, mask.accumulate ? __fadd_rn(load_element(y + i), kept) : kept);
     }
 }
 
@@ -73,7 +74,7 @@ void normal(meft_ctx &lane, float *out, int64_t count, uint32_t seed, uint32_t s
     });
 }
 
-void dropout(meft_ctx &lane, float *y, const float *x, int64_t count, const meft_dropout &mask) {
+void dropout(meft_ctx &lane, void *y, const void *x, int64_t count, const meft_dropout &mask) {
     if (count == 0) return;
     const double wide = floor(mask.probability * 0x1p32 + 0.5);
     const DropoutMask device = {mask.seed,
@@ -83,9 +84,18 @@ void dropout(meft_ctx &lane, float *y, const float *x, int64_t count, const meft
                                 float(1.0 / (1.0 - mask.probability)),
                                 mask.accumulate != 0};
     on_device(lane, [&](Operands &on) {
-        float *to = device.accumulate ? on.inout(y, count) : on.out(y, count);
-        MEFT_LAUNCH(dropout_kernel, dim3(blocks_for(mask.first % 4 + count, 4 * kThreads)), kThreads, 0, on.stream, to,
-                    on.in(x, count), count, mask.first, device);
+        const Activation result = {y, mask.y_dtype};
+        void *to = device.accumulate ? on.inout(result, count) : on.out(result, count);
+        const void *from = on.in(ConstActivation{x, mask.x_dtype}, count);
+        const dim3 grid(blocks_for(mask.first % 4 + count, 4 * kThreads));
+        with_activation(mask.y_dtype, [&](auto out) {
+            with_activation(mask.x_dtype, [&](auto in) {
+                using Y = decltype(out);
+                using X = decltype(in);
+                MEFT_LAUNCH((dropout_kernel<Y, X>), grid, kThreads, 0, on.stream, static_cast<Y *>(to),
+                            static_cast<const X *>(from), count, mask.first, device);
+            });
+        });
     });
 }
 

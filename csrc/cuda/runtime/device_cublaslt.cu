@@ -23,7 +23,7 @@ struct Stored {
     bool transposed;  // as cuBLASLt sees it
 };
 
-using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int, bool, bool, int, bool>;
+using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int, int, bool, bool, int, bool>;
 
 // What a lane keeps between products.
 struct Products {
@@ -45,9 +45,6 @@ Products &products_of(DeviceLane &lane) {
     }
     return *static_cast<Products *>(lane.products);
 }
-
-__device__ __forceinline__ void store_element(float *p, float v) { *p = v; }
-__device__ __forceinline__ void store_element(__nv_bfloat16 *p, float v) { *p = __float2bfloat16(v); }
 
 template <class To, class From>
 __global__ void cast_kernel(To *to, const From *from, int64_t count, int64_t width, int64_t stride) {
@@ -94,7 +91,8 @@ struct Objects {
 
 void describe(Objects &objects, const Stored &left, const Stored &right, const Product &p) {
     const LtFunctions &lt = objects.lt;
-    const int type = p.compute == MEFT_BF16 ? kLtBf16 : kLtF32;
+    const auto lt_type = [](int32_t dtype) { return dtype == MEFT_BF16 ? kLtBf16 : kLtF32; };
+    const auto type = lt_type(p.compute);
     check(lt.desc_create(&objects.desc, kLtCompute32F, kLtF32), "cublasLtMatmulDescCreate");
     const int32_t left_op = left.transposed ? kLtTransposed : kLtAsStored;
     const int32_t right_op = right.transposed ? kLtTransposed : kLtAsStored;
@@ -104,7 +102,7 @@ void describe(Objects &objects, const Stored &left, const Stored &right, const P
           "cublasLtMatrixLayoutCreate");
     check(lt.layout_create(&objects.b, type, uint64_t(right.width), uint64_t(right.lines), right.stride),
           "cublasLtMatrixLayoutCreate");
-    check(lt.layout_create(&objects.c, kLtF32, uint64_t(p.n), uint64_t(p.m), p.n), "cublasLtMatrixLayoutCreate");
+    check(lt.layout_create(&objects.c, lt_type(p.c.dtype), uint64_t(p.n), uint64_t(p.m), p.n), "cublasLtMatrixLayoutCreate");
 }
 
 // The first algorithm that the library proposes: the same for the same card, version and shape. False when there is
@@ -147,10 +145,11 @@ bool multiply_by_cublaslt(meft_ctx &lane, Operands &on, const Product &p) {
     }
     const int64_t element = p.compute == MEFT_BF16 ? 2 : 4;
     const int alignments[3] = {alignment_of(left.data, left.stride, element),
-                               alignment_of(right.data, right.stride, element), alignment_of(p.c, p.n, 4)};
+                               alignment_of(right.data, right.stride, element),
+                               alignment_of(p.c.data, p.n, activation_bytes(p.c.dtype))};
     Objects objects;
     describe(objects, left, right, p);
-    const Key key(p.m, p.n, p.k, left.stride, right.stride, p.compute, left.transposed, right.transposed,
+    const Key key(p.m, p.n, p.k, left.stride, right.stride, p.compute, p.c.dtype, left.transposed, right.transposed,
                   alignments[0] + 32 * alignments[1] + 1024 * alignments[2], p.accumulate);
     auto known = products.algorithms.find(key);
     if (known == products.algorithms.end()) {
@@ -160,7 +159,7 @@ bool multiply_by_cublaslt(meft_ctx &lane, Operands &on, const Product &p) {
     }
     const float one = 1.0f, beta = p.accumulate ? 1.0f : 0.0f;
     check(objects.lt.matmul(products.handle, objects.desc, &one, left.data, objects.a, right.data, objects.b, &beta,
-                            p.c, objects.c, p.c, objects.c, &known->second, products.workspace, size_t(kWorkspaceBytes),
+                            p.c.data, objects.c, p.c.data, objects.c, &known->second, products.workspace, size_t(kWorkspaceBytes),
                             on.stream),
           "cublasLtMatmul");
     return true;

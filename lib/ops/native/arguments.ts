@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Checks of arguments on their way to C, which sees addresses and cannot know how much lies behind them. */
-import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
+import { MEFT_BF16, MEFT_F32 } from "../../native/symbols.ts";
+import type { ActivationArray, Floats, RowMatrix } from "../../tensor/tensor.ts";
 
 /** An array with room for `count` elements. @throws {RangeError} When it is shorter */
 export function room<T extends { readonly length: number }>(name: string, array: T, count: number): T {
@@ -14,6 +15,32 @@ export function f32(name: string, array: Floats, count: number): Float32Array {
   throw new TypeError(
     `${name} is a ${array.constructor.name}, expected a Float32Array: native kernels take f32`,
   );
+}
+
+/** An activation as the library sees it: its elements, and which type they are. */
+export interface NativeActivation {
+  readonly data: Float32Array | Uint16Array;
+  /** MEFT_F32, or MEFT_BF16. */
+  readonly dtype: number;
+}
+
+/** An array of f32 or bf16 with room for `count` elements. @throws As {@linkcode f32} */
+export function activation(name: string, array: ActivationArray, count: number): NativeActivation {
+  if (array instanceof Uint16Array) return { data: room(name, array, count), dtype: MEFT_BF16 };
+  return { data: f32(name, array, count), dtype: MEFT_F32 };
+}
+
+/** Like {@linkcode activation}, of the type given. @throws {TypeError | RangeError} When of another type, or shorter */
+export function activationOf(
+  dtype: number,
+  name: string,
+  array: ActivationArray,
+  count: number,
+): Float32Array | Uint16Array {
+  const { data, dtype: own } = activation(name, array, count);
+  if (own === dtype) return data;
+  const typed = (of: number): string => of === MEFT_BF16 ? "bf16" : "f32";
+  throw new TypeError(`${name} is ${typed(own)}, expected ${typed(dtype)} here`);
 }
 
 /** Like {@linkcode f32}, null passed on. */

@@ -2,8 +2,9 @@
 /** Attention and cross-entropy over libmeft. */
 import * as calls from "../../native/calls.ts";
 import { writeAttentionParams } from "../../native/structs.ts";
+import type { ActivationArray } from "../../tensor/tensor.ts";
 import type { AttentionShape, Kernels } from "../kernels.ts";
-import { f32 } from "./arguments.ts";
+import { activationOf, f32 } from "./arguments.ts";
 import type { Lanes } from "./lanes.ts";
 
 /** Members of {@linkcode Kernels} that this file gives. */
@@ -11,16 +12,19 @@ export type AttentionKernels = Pick<Kernels, "attentionForward" | "attentionBack
 
 /** See `meft_attention_*` and `meft_cross_entropy`. */
 export function attentionKernels({ model, compute }: Lanes): AttentionKernels {
+  // Activations are stored in the type of products.
+  const stored = (name: string, array: ActivationArray, count: number) =>
+    activationOf(compute, name, array, count);
   return {
     attentionForward(o, lse, q, k, v, spans, shape): void {
       const { queries, keys, logSums } = counts(shape);
       calls.attentionForward(
         model,
-        f32("o", o, queries),
+        stored("o", o, queries),
         f32("lse", lse, logSums),
-        f32("q", q, queries),
-        f32("k", k, keys),
-        f32("v", v, keys),
+        stored("q", q, queries),
+        stored("k", k, keys),
+        stored("v", v, keys),
         spans,
         attentionParams(shape, spans, compute),
       );
@@ -30,14 +34,14 @@ export function attentionKernels({ model, compute }: Lanes): AttentionKernels {
       const { queries, keys, logSums } = counts(shape);
       calls.attentionBackward(
         model,
-        f32("dq", dq, queries),
-        f32("dk", dk, keys),
-        f32("dv", dv, keys),
-        f32("dO", dO, queries),
-        f32("q", q, queries),
-        f32("k", k, keys),
-        f32("v", v, keys),
-        f32("o", o, queries),
+        stored("dq", dq, queries),
+        stored("dk", dk, keys),
+        stored("dv", dv, keys),
+        stored("dO", dO, queries),
+        stored("q", q, queries),
+        stored("k", k, keys),
+        stored("v", v, keys),
+        stored("o", o, queries),
         f32("lse", lse, logSums),
         spans,
         attentionParams(shape, spans, compute),

@@ -58,6 +58,7 @@ export function cudaKernels(options: CudaKernelOptions = {}): CudaKernels {
   const model = owned.use(new NativeContext("cuda"));
   const device = owned.use(new DeviceMemory(model));
   const inline = owned.use(new Lane(options.host ?? {}));
+  const compute = options.compute === "f32" ? "f32" : "bf16";
   const ownMemory = (): OwnMemory => {
     const allocate = (bytes: number): ArrayBuffer => device.reserve(bytes, "activations");
     const [arena, hostArena] = [
@@ -67,12 +68,12 @@ export function cudaKernels(options: CudaKernelOptions = {}): CudaKernels {
     return {
       arena,
       arenaFloats: (count) => arena.f32(count),
+      arenaActivations: (count) => compute === "bf16" ? arena.bf16(count) : arena.f32(count),
       hostArena,
       hostFloats: (count) => hostArena.f32(count),
       link: copyingLink(device),
     };
   };
-  const compute = options.compute === "f32" ? "f32" : "bf16";
   const lanes: Lanes = {
     model,
     host: inline,
@@ -87,6 +88,7 @@ export function cudaKernels(options: CudaKernelOptions = {}): CudaKernels {
     backend: "cuda",
     float: "f32",
     compute,
+    activationDType: compute,
     ledger,
     hostJobs: createJobQueue(),
     hostTimes: lanes.times,
@@ -94,7 +96,7 @@ export function cudaKernels(options: CudaKernelOptions = {}): CudaKernels {
     ...ownMemory(),
     twin: () => twin ??= { ...first, ...ownMemory() },
     device,
-    ...deviceMemory(device),
+    ...deviceMemory(device, compute),
     ...rowKernels(lanes),
     ...linearKernels(lanes),
     ...denseKernels(lanes),

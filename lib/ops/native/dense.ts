@@ -2,8 +2,9 @@
 /** Norms, rotary embedding, activations and sums over libmeft. */
 import * as calls from "../../native/calls.ts";
 import { writeDropoutParams } from "../../native/structs.ts";
+import type { ActivationArray } from "../../tensor/tensor.ts";
 import type { Kernels } from "../kernels.ts";
-import { f32, f32OrNull } from "./arguments.ts";
+import { activation, activationOf, f32, f32OrNull } from "./arguments.ts";
 import { laneOf, type Lanes } from "./lanes.ts";
 import { nativeVector } from "./weights.ts";
 
@@ -35,24 +36,37 @@ function normKernels(
   return {
     rmsNormForward(y, rstd, x, w, rows, eps): void {
       const { data, descriptor } = nativeVector(w, w.cols);
-      const to = f32("y", y, rows * w.cols);
-      const from = f32("x", x, rows * w.cols);
-      calls.rmsnormForward(model, to, f32("rstd", rstd, rows), from, data, descriptor, rows, eps);
+      const [to, from] = [activation("y", y, rows * w.cols), activation("x", x, rows * w.cols)];
+      const scales = f32("rstd", rstd, rows);
+      calls.rmsnormForward(
+        model,
+        to.data,
+        scales,
+        from.data,
+        data,
+        descriptor,
+        rows,
+        to.dtype,
+        from.dtype,
+        eps,
+      );
     },
 
     rmsNormBackward(dx, dweight, dy, x, rstd, w, rows, accumulate): void {
       const { data, descriptor } = nativeVector(w, w.cols);
       const count = rows * w.cols;
+      const to = activation("dx", dx, count);
       calls.rmsnormBackward(
         model,
-        f32("dx", dx, count),
+        to.data,
         f32OrNull("dweight", dweight, w.cols),
-        f32("dy", dy, count),
-        f32("x", x, count),
+        activationOf(to.dtype, "dy", dy, count),
+        activationOf(to.dtype, "x", x, count),
         f32("rstd", rstd, rows),
         data,
         descriptor,
         rows,
+        to.dtype,
         Number(accumulate),
       );
     },
@@ -61,9 +75,10 @@ function normKernels(
       const tokens = positions.length;
       const half = headDim / 2;
       const tableRows = half > 0 ? Math.floor(cos.length / half) : 0;
+      const at = activation("x", x, tokens * heads * headDim);
       calls.ropeApply(
         model,
-        f32("x", x, tokens * heads * headDim),
+        at.data,
         f32("cos", cos, 0),
         f32("sin", sin, cos.length),
         positions,
@@ -71,6 +86,7 @@ function normKernels(
         heads,
         headDim,
         tableRows,
+        at.dtype,
         Number(inverse),
       );
     },
@@ -85,19 +101,24 @@ function elementwiseKernels(
   return {
     swigluForward(y, gate, up): void {
       const count = y.length;
-      calls.swigluForward(model, f32("y", y, count), f32("gate", gate, count), f32("up", up, count), count);
+      const to = activation("y", y, count);
+      const of = (name: string, array: ActivationArray) => activationOf(to.dtype, name, array, count);
+      calls.swigluForward(model, to.data, of("gate", gate), of("up", up), count, to.dtype);
     },
 
     swigluBackward(dgate, dup, dy, gate, up): void {
       const count = dy.length;
+      const to = activation("dgate", dgate, count);
+      const of = (name: string, array: ActivationArray) => activationOf(to.dtype, name, array, count);
       calls.swigluBackward(
         model,
-        f32("dgate", dgate, count),
-        f32("dup", dup, count),
-        f32("dy", dy, count),
-        f32("gate", gate, count),
-        f32("up", up, count),
+        to.data,
+        of("dup", dup),
+        of("dy", dy),
+        of("gate", gate),
+        of("up", up),
         count,
+        to.dtype,
       );
     },
 
@@ -111,7 +132,8 @@ function elementwiseKernels(
     },
 
     add(y, x): void {
-      calls.add(laneOf(lanes, y), f32("y", y, y.length), f32("x", x, y.length), y.length);
+      const to = activation("y", y, y.length);
+      calls.add(laneOf(lanes, y), to.data, activationOf(to.dtype, "x", x, y.length), y.length, to.dtype);
     },
 
     scale(x, factor): void {
@@ -128,8 +150,14 @@ function elementwiseKernels(
     },
 
     dropout(y, x, mask, accumulate): void {
-      const params = writeDropoutParams({ ...mask, accumulate: Number(accumulate) });
-      calls.dropoutApply(model, f32("y", y, y.length), f32("x", x, y.length), y.length, params);
+      const [to, from] = [activation("y", y, y.length), activation("x", x, y.length)];
+      const params = writeDropoutParams({
+        ...mask,
+        accumulate: Number(accumulate),
+        yDtype: to.dtype,
+        xDtype: from.dtype,
+      });
+      calls.dropoutApply(model, to.data, from.data, y.length, params);
     },
   };
 }

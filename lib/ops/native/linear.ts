@@ -2,7 +2,7 @@
 /** Matrix products and the embedding over libmeft. */
 import * as calls from "../../native/calls.ts";
 import type { Kernels } from "../kernels.ts";
-import { f32, f32OrNull } from "./arguments.ts";
+import { activation, f32, f32OrNull } from "./arguments.ts";
 import type { Lanes } from "./lanes.ts";
 import { nativeVector, nativeWeight } from "./weights.ts";
 
@@ -18,15 +18,18 @@ export function linearKernels({ model, compute }: Lanes): LinearKernels {
     linearForward(y, x, w, bias, tokens, accumulate): void {
       const weight = nativeWeight(w);
       const added = bias && nativeVector(bias, w.rows);
+      const [to, from] = [activation("y", y, tokens * w.rows), activation("x", x, tokens * w.cols)];
       calls.linearForward(
         model,
-        f32("y", y, tokens * w.rows),
-        f32("x", x, tokens * w.cols),
+        to.data,
+        from.data,
         weight.data,
         weight.descriptor,
         added?.data ?? null,
         added?.descriptor ?? null,
         tokens,
+        to.dtype,
+        from.dtype,
         compute,
         Number(accumulate),
       );
@@ -34,21 +37,34 @@ export function linearKernels({ model, compute }: Lanes): LinearKernels {
 
     linearBackwardData(dx, dy, w, tokens, accumulate): void {
       const { data, descriptor } = nativeWeight(w);
-      const to = f32("dx", dx, tokens * w.cols);
-      const from = f32("dy", dy, tokens * w.rows);
-      calls.linearBackwardData(model, to, from, data, descriptor, tokens, compute, Number(accumulate));
+      const [to, from] = [activation("dx", dx, tokens * w.cols), activation("dy", dy, tokens * w.rows)];
+      calls.linearBackwardData(
+        model,
+        to.data,
+        from.data,
+        data,
+        descriptor,
+        tokens,
+        to.dtype,
+        from.dtype,
+        compute,
+        Number(accumulate),
+      );
     },
 
     linearBackwardWeight(dweight, dbias, dy, x, tokens, rows, cols): void {
+      const [slopes, inputs] = [activation("dy", dy, tokens * rows), activation("x", x, tokens * cols)];
       calls.linearBackwardWeight(
         model,
         f32("dweight", dweight, rows * cols),
         f32OrNull("dbias", dbias, rows),
-        f32("dy", dy, tokens * rows),
-        f32("x", x, tokens * cols),
+        slopes.data,
+        inputs.data,
         tokens,
         rows,
         cols,
+        slopes.dtype,
+        inputs.dtype,
         compute,
       );
     },

@@ -1,35 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Memory where the model works: the host's own, or a device's, out of reach of the host. */
+import type { ActivationDType } from "../../core/dtype.ts";
 import type { DeviceMemory } from "../../native/device_memory.ts";
-import type { Floats } from "../../tensor/tensor.ts";
+import type { MemoryClass } from "../../native/ledger.ts";
+import type { ActivationArray, Floats } from "../../tensor/tensor.ts";
 import type { HostLink, LinkBytes } from "../host_link.ts";
 import type { Kernels } from "../kernels.ts";
 
 /** Members of {@linkcode Kernels} that this file gives. */
-export type MemoryKernels = Pick<Kernels, "modelFloats" | "copy" | "zero" | "read">;
+export type MemoryKernels = Pick<Kernels, "modelFloats" | "modelActivations" | "copy" | "zero" | "read">;
 
 /** All memory is the host's. */
-export const hostMemory: MemoryKernels = {
-  modelFloats: (count) => new Float32Array(count),
-  copy(to, from): void {
-    checkLengths(to, from);
-    to.set(from);
-  },
-  zero: (x) => x.fill(0),
-  read: (x) => x,
-};
+export function hostMemory(activations: ActivationDType): MemoryKernels {
+  return {
+    modelFloats: (count) => new Float32Array(count),
+    modelActivations: (count) => activations === "bf16" ? new Uint16Array(count) : new Float32Array(count),
+    copy(to, from): void {
+      checkPair(to, from);
+      to.set(from);
+    },
+    zero: (x) => void x.fill(0),
+    read: (x) => x,
+  };
+}
 
 /** The model's memory is a device's; arrays of the host are known by not being its. */
-export function deviceMemory(device: DeviceMemory): MemoryKernels {
+export function deviceMemory(device: DeviceMemory, activations: ActivationDType): MemoryKernels {
+  const zeroed = <A extends ActivationArray>(array: A): A => {
+    if (array.length > 0) device.zero(array);
+    return array;
+  };
+  const floats = (count: number, memoryClass: MemoryClass): Float32Array =>
+    zeroed(new Float32Array(device.reserve(4 * count, memoryClass), 0, count));
   return {
-    modelFloats(count, memoryClass): Float32Array {
-      const array = new Float32Array(device.reserve(4 * count, memoryClass), 0, count);
-      if (count > 0) device.zero(array);
-      return array;
-    },
+    modelFloats: floats,
+    modelActivations: (count, memoryClass) =>
+      activations === "bf16"
+        ? zeroed(new Uint16Array(device.reserve(2 * count, memoryClass), 0, count))
+        : floats(count, memoryClass),
 
     copy(to, from): void {
-      checkLengths(to, from);
+      checkPair(to, from);
       if (device.holds(to) || device.holds(from)) device.copy(to, from);
       else to.set(from);
     },
@@ -39,11 +50,11 @@ export function deviceMemory(device: DeviceMemory): MemoryKernels {
       else x.fill(0);
     },
 
-    read(x): Floats {
+    read<A extends ActivationArray>(x: A): A {
       if (!device.holds(x)) return x;
-      const copy = new Float32Array(x.length);
+      const copy = x instanceof Uint16Array ? new Uint16Array(x.length) : new Float32Array(x.length);
       device.copy(copy, x);
-      return copy;
+      return copy as A;
     },
   };
 }
@@ -76,7 +87,10 @@ export function copyingLink(device: DeviceMemory): HostLink {
   };
 }
 
-function checkLengths(to: Floats, from: Floats): void {
+function checkPair(to: ActivationArray, from: ActivationArray): void {
+  if (to.BYTES_PER_ELEMENT !== from.BYTES_PER_ELEMENT) {
+    throw new TypeError(`Cannot copy a ${from.constructor.name} to a ${to.constructor.name}`);
+  }
   if (to.length !== from.length) {
     throw new RangeError(`Cannot copy ${from.length} elements to an array of ${to.length}`);
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The kernel table over libmeft. */
+import type { ActivationDType } from "../../core/dtype.ts";
 import { Arena } from "../../native/arena.ts";
 import { type ContextInfo, type ContextOptions, multipliesBf16 } from "../../native/context.ts";
 import { Lane } from "../../native/lane.ts";
@@ -69,14 +70,15 @@ export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels 
     backend: "cpu",
     float: "f32",
     compute,
+    activationDType: compute,
     ledger,
     hostBeside: options.async === true,
     hostJobs: createJobQueue(),
     hostTimes: lanes.times,
-    ...ownMemory(ledger),
-    twin: () => twin ??= { ...first, ...ownMemory(ledger) },
+    ...ownMemory(ledger, compute),
+    twin: () => twin ??= { ...first, ...ownMemory(ledger, compute) },
     device: null,
-    ...hostMemory,
+    ...hostMemory(compute),
     ...rowKernels(lanes),
     ...linearKernels(lanes),
     ...denseKernels(lanes),
@@ -93,11 +95,12 @@ export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels 
   return first;
 }
 
-function ownMemory(ledger: Ledger): OwnMemory {
+function ownMemory(ledger: Ledger, activations: ActivationDType): OwnMemory {
   const [arena, hostArena] = [new Arena(ledger), new Arena(ledger)];
   return {
     arena,
     arenaFloats: (count) => arena.f32(count),
+    arenaActivations: (count) => activations === "bf16" ? arena.bf16(count) : arena.f32(count),
     hostArena,
     hostFloats: (count) => hostArena.f32(count),
     link: directLink(),

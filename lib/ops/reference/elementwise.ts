@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Norms, rotary embedding and activations of the reference backend, in f64. */
 import type { Kernels } from "../kernels.ts";
-import { at } from "./linear.ts";
+import { at, dot } from "./linear.ts";
 import { weightValues } from "./weights.ts";
 
 type ElementwiseKernels = Pick<
@@ -30,7 +30,7 @@ export const elementwiseKernels: ElementwiseKernels = {
     const D = w.cols;
     for (let t = 0; t < rows; t++) {
       const row = x.subarray(t * D, (t + 1) * D);
-      const meanSquare = elementwiseKernels.sumSquares(row) / D;
+      const meanSquare = dot(row, 0, row, 0, D) / D;
       const r = 1 / Math.sqrt(meanSquare + eps);
       rstd[t] = r;
       row.forEach((value, i) => y[t * D + i] = value * r * at(weight, i));

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Matrix products and embedding of the reference backend: plain loops in f64, sums in increasing index order. */
-import type { Floats } from "../../tensor/tensor.ts";
+import type { ActivationArray } from "../../tensor/tensor.ts";
 import type { Kernels } from "../kernels.ts";
 import { weightValues } from "./weights.ts";
 
-/** The value at i: reference code indexes only what exists. */
-export function at(array: Floats | Int32Array, i: number): number {
+/** The value at i: reference code indexes only what exists, and its activations are all f64. */
+export function at(array: ActivationArray | Int32Array, i: number): number {
   return array[i] as number;
 }
 
 /** Sum over i < count of a[aStart + i] * b[bStart + i]. */
-export function dot(a: Floats, aStart: number, b: Floats, bStart: number, count: number): number {
+export function dot(
+  a: ActivationArray,
+  aStart: number,
+  b: ActivationArray,
+  bStart: number,
+  count: number,
+): number {
   let sum = 0;
   for (let i = 0; i < count; i++) sum += at(a, aStart + i) * at(b, bStart + i);
   return sum;
@@ -18,10 +24,10 @@ export function dot(a: Floats, aStart: number, b: Floats, bStart: number, count:
 
 /** y[yStart + i] += factor * x[xStart + i] for i < count. @mutates y */
 export function addScaled(
-  y: Floats,
+  y: ActivationArray,
   yStart: number,
   factor: number,
-  x: Floats,
+  x: ActivationArray,
   xStart: number,
   count: number,
 ): void {

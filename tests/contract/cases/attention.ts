@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Contract cases of attention and cross-entropy. */
 import type { AttentionShape } from "../../../lib/ops/kernels.ts";
-import type { Floats } from "../../../lib/tensor/tensor.ts";
+import type { ActivationArray, Floats } from "../../../lib/tensor/tensor.ts";
 import { absolute, type KernelCase, type Outputs } from "../kernel_case.ts";
 import type { Stage } from "../stage.ts";
 
@@ -54,17 +54,17 @@ function inputs(stage: Stage, { shape }: AttentionCase) {
   return {
     queries,
     keys,
-    q: stage.normal("q", queries, 2),
-    k: stage.normal("k", keys),
-    v: stage.normal("v", keys),
-    dO: stage.normal("dO", queries),
+    q: stage.activation("q", queries, 2),
+    k: stage.activation("k", keys),
+    v: stage.activation("v", keys),
+    dO: stage.activation("dO", queries),
     spans: (spans: readonly number[]) => Int32Array.from(spans),
   };
 }
 
 function forward(stage: Stage, test: AttentionCase): Outputs {
   const { queries, q, k, v, spans } = inputs(stage, test);
-  const [o, lse] = [stage.output(queries), stage.output(test.shape.queryRows * test.shape.heads)];
+  const [o, lse] = [stage.activationOutput(queries), stage.output(test.shape.queryRows * test.shape.heads)];
   stage.k.attentionForward(o, lse, q, k, v, spans(test.spans), test.shape);
   return { o, lse: onlyCovered(stage.k.read(lse), test) };
 }
@@ -80,9 +80,13 @@ function onlyCovered(lse: Floats, { shape, spans }: AttentionCase): Float64Array
 
 function backward(stage: Stage, test: AttentionCase): Outputs {
   const { queries, keys, q, k, v, dO, spans } = inputs(stage, test);
-  const [o, lse] = [stage.output(queries), stage.output(test.shape.queryRows * test.shape.heads)];
+  const [o, lse] = [stage.activationOutput(queries), stage.output(test.shape.queryRows * test.shape.heads)];
   stage.k.attentionForward(o, lse, q, k, v, spans(test.spans), test.shape);
-  const [dq, dk, dv] = [stage.output(queries), stage.output(keys), stage.output(keys)];
+  const [dq, dk, dv] = [queries, keys, keys].map((count) => stage.activationOutput(count)) as [
+    ActivationArray,
+    ActivationArray,
+    ActivationArray,
+  ];
   stage.k.attentionBackward(dq, dk, dv, dO, q, k, v, o, lse, spans(test.spans), test.shape);
   return { dq, dk, dv };
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Contract cases of norms, rotary embedding, activations, sums and random numbers. */
+import type { ActivationArray } from "../../../lib/tensor/tensor.ts";
 import { absolute, type KernelCase, type Outputs } from "../kernel_case.ts";
 import { type Stage, weightMagnitudes } from "../stage.ts";
 
@@ -9,19 +10,46 @@ const ROWS = [[0, 4], [1, 1], [3, 7], [2, 16], [5, 33], [4, 130]] as const;
 /** Kernels that return a number give it as an array of one. */
 const number = (x: number): Float64Array => Float64Array.of(x);
 
-function rmsNorm(stage: Stage, rows: number, D: number): Outputs {
-  const [y, rstd] = [stage.output(rows * D), stage.output(rows)];
-  stage.k.rmsNormForward(y, rstd, stage.normal("x", rows * D), stage.weight("w", 1, D, "bf16"), rows, 1e-5);
+/** How an array of a case is stored: as floats, or as the backend stores activations. */
+interface Storage {
+  readonly label: string;
+  input(stage: Stage, name: string, count: number, std?: number): ActivationArray;
+  output(stage: Stage, count: number): ActivationArray;
+}
+
+const FLOATS: Storage = {
+  label: "floats",
+  input: (stage, name, count, std) => stage.normal(name, count, std),
+  output: (stage, count) => stage.output(count),
+};
+const ACTIVATIONS: Storage = {
+  label: "activations",
+  input: (stage, name, count, std) => stage.activation(name, count, std),
+  output: (stage, count) => stage.activationOutput(count),
+};
+const STORAGES = [FLOATS, ACTIVATIONS];
+
+function rmsNorm(stage: Stage, rows: number, D: number, from = FLOATS, to = FLOATS): Outputs {
+  const [y, rstd] = [to.output(stage, rows * D), stage.output(rows)];
+  const x = from.input(stage, "x", rows * D);
+  stage.k.rmsNormForward(y, rstd, x, stage.weight("w", 1, D, "bf16"), rows, 1e-5);
   return { y, rstd };
 }
 
-function rmsNormGradient(stage: Stage, rows: number, D: number, accumulate: boolean): Outputs {
-  const x = stage.normal("x", rows * D);
+function rmsNormGradient(
+  stage: Stage,
+  rows: number,
+  D: number,
+  accumulate: boolean,
+  storage: Storage,
+): Outputs {
+  const x = storage.input(stage, "x", rows * D);
   const w = stage.weight("w", 1, D, "f16");
   const rstd = rmsNorm(stage, rows, D).rstd as Float64Array;
-  const dx = accumulate ? stage.normal("dx", rows * D) : stage.output(rows * D);
+  const dx = accumulate ? storage.input(stage, "dx", rows * D) : storage.output(stage, rows * D);
   const dweight = accumulate ? stage.normal("dweight", D) : null;
-  stage.k.rmsNormBackward(dx, dweight, stage.normal("dy", rows * D), x, rstd, w, rows, accumulate);
+  const dy = storage.input(stage, "dy", rows * D);
+  stage.k.rmsNormBackward(dx, dweight, dy, x, rstd, w, rows, accumulate);
   return dweight ? { dx, dweight } : { dx };
 }
 
@@ -47,17 +75,17 @@ function rmsNormMagnitudes(stage: Stage, rows: number, D: number, accumulate: bo
 }
 
 /** The first place is no multiple of a block's four, and lies beyond 32 bits. */
-function dropped(stage: Stage, count: number, accumulate: boolean): Outputs {
-  const y = accumulate ? stage.normal("y", count) : stage.output(count);
+function dropped(stage: Stage, count: number, accumulate: boolean, from: Storage, to: Storage): Outputs {
+  const y = accumulate ? to.input(stage, "y", count) : to.output(stage, count);
   const mask = { seed: 0xfedcba98, stream: 5, part: 9, first: 2 ** 34 + 3, probability: 0.3 };
-  stage.k.dropout(y, stage.normal("x", count), mask, accumulate);
+  stage.k.dropout(y, from.input(stage, "x", count), mask, accumulate);
   return { y };
 }
 
 const POSITIONS = Int32Array.of(4, 0, 0, 2, 3);
 
-function rotary(stage: Stage, heads: number, headDim: number, inverse: boolean): Outputs {
-  const x = stage.normal("x", POSITIONS.length * heads * headDim);
+function rotary(stage: Stage, heads: number, headDim: number, inverse: boolean, storage: Storage): Outputs {
+  const x = storage.input(stage, "x", POSITIONS.length * heads * headDim);
   const [cos, sin] = [stage.normal("cos", 5 * headDim / 2), stage.normal("sin", 5 * headDim / 2)];
   stage.k.ropeApply(x, cos, sin, POSITIONS, heads, headDim, inverse);
   return { x };
@@ -78,14 +106,14 @@ function rotaryMagnitudes(stage: Stage, heads: number, headDim: number): Outputs
   };
 }
 
-function swigluGradient(stage: Stage, count: number, inPlace: boolean): Outputs {
+function swigluGradient(stage: Stage, count: number, inPlace: boolean, storage: Storage): Outputs {
   const [gate, up, dy] = [
-    stage.normal("gate", count, 4),
-    stage.normal("up", count),
-    stage.normal("dy", count),
+    storage.input(stage, "gate", count, 4),
+    storage.input(stage, "up", count),
+    storage.input(stage, "dy", count),
   ];
-  const dgate = inPlace ? gate : stage.output(count);
-  const dup = inPlace ? up : stage.output(count);
+  const dgate = inPlace ? gate : storage.output(stage, count);
+  const dup = inPlace ? up : storage.output(stage, count);
   stage.k.swigluBackward(dgate, dup, dy, gate, up);
   return { dgate, dup };
 }
@@ -114,23 +142,61 @@ function swigluExtremes(stage: Stage): Outputs {
 const outputMagnitudes = (_: Stage, oracle: Outputs): Outputs =>
   Object.fromEntries(Object.entries(oracle).map(([name, values]) => [name, absolute(values)]));
 
-function perCount(count: number): KernelCase[] {
+/** Kernels on activations, of either storage. */
+function perStorage(count: number, storage: Storage): KernelCase[] {
+  const label = `of ${count} ${storage.label}`;
   return [
     {
-      name: `swigluForward() of ${count} elements`,
+      name: `swigluForward() ${label}`,
       run(stage) {
-        const y = stage.output(count);
-        stage.k.swigluForward(y, stage.normal("gate", count, 4), stage.normal("up", count));
+        const y = storage.output(stage, count);
+        const up = storage.input(stage, "up", count);
+        stage.k.swigluForward(y, storage.input(stage, "gate", count, 4), up);
         return { y };
       },
       magnitudes: outputMagnitudes,
     },
     ...[false, true].map((inPlace): KernelCase => ({
-      name: `swigluBackward() of ${count} elements${inPlace ? " in place" : ""}`,
-      run: (stage) => swigluGradient(stage, count, inPlace),
+      name: `swigluBackward() ${label}${inPlace ? " in place" : ""}`,
+      run: (stage) => swigluGradient(stage, count, inPlace, storage),
       magnitudes: (stage) => swigluGradientMagnitudes(stage, count),
       multiple: 8, // a quotient and four products, each rounded
     })),
+    {
+      name: `add() ${label}`,
+      run(stage) {
+        const y = storage.input(stage, "y", count);
+        stage.k.add(y, storage.input(stage, "x", count));
+        return { y };
+      },
+      magnitudes: outputMagnitudes,
+    },
+    {
+      name: `copy(), zero() and read() ${label}`,
+      run(stage) {
+        const [x, copied] = [storage.input(stage, "x", count), storage.output(stage, count)];
+        const zeros = storage.input(stage, "z", count);
+        stage.k.copy(copied, x);
+        stage.k.zero(zeros);
+        return { copied, zeros, read: stage.k.read(x) };
+      },
+    },
+    ...[false, true].flatMap((accumulate) =>
+      STORAGES.map((to): KernelCase => ({
+        name: `dropout() ${label} ${accumulate ? "accumulates" : "writes"} ${to.label}`,
+        run: (stage) => dropped(stage, count, accumulate, storage, to),
+        magnitudes: (stage) => {
+          const [x, y] = [absolute(stage.normal("x", count)), absolute(stage.normal("y", count))];
+          return { y: x.map((magnitude, i) => 2 * magnitude + (y[i] as number)) };
+        },
+      }))
+    ),
+  ];
+}
+
+function perCount(count: number): KernelCase[] {
+  return [
+    ...STORAGES.flatMap((storage) => perStorage(count, storage)),
     {
       name: `reluForward() and reluBackward() of ${count} elements are exact`,
       run(stage) {
@@ -141,29 +207,11 @@ function perCount(count: number): KernelCase[] {
       },
     },
     {
-      name: `add() of ${count} elements`,
-      run(stage) {
-        const y = stage.normal("y", count);
-        stage.k.add(y, stage.normal("x", count));
-        return { y };
-      },
-      magnitudes: outputMagnitudes,
-    },
-    {
       name: `scale() of ${count} elements`,
       run(stage) {
         const x = stage.normal("x", count);
         stage.k.scale(x, -0.5);
         return { x };
-      },
-    },
-    {
-      name: `copy(), zero() and read() of ${count} elements`,
-      run(stage) {
-        const [x, copied, zeros] = [stage.normal("x", count), stage.output(count), stage.normal("z", count)];
-        stage.k.copy(copied, x);
-        stage.k.zero(zeros);
-        return { copied, zeros, read: stage.k.read(x) };
       },
     },
     {
@@ -184,14 +232,6 @@ function perCount(count: number): KernelCase[] {
       magnitudes: outputMagnitudes,
       multiple: 1, // computed in f64 everywhere: only the last rounding differs
     },
-    ...[false, true].map((accumulate): KernelCase => ({
-      name: `dropout() of ${count} elements ${accumulate ? "accumulates" : "writes"}`,
-      run: (stage) => dropped(stage, count, accumulate),
-      magnitudes: (stage) => {
-        const [x, y] = [absolute(stage.normal("x", count)), absolute(stage.normal("y", count))];
-        return { y: x.map((magnitude, i) => 2 * magnitude + (y[i] as number)) };
-      },
-    })),
   ];
 }
 
@@ -214,23 +254,31 @@ export const elementwiseCases: readonly KernelCase[] = [
     }),
   },
   ...ROWS.flatMap(([rows, D]): KernelCase[] => [
-    {
-      name: `rmsNormForward() of (rows,D) = (${rows},${D})`,
-      run: (stage) => rmsNorm(stage, rows, D),
-      magnitudes: outputMagnitudes,
-    },
-    ...[false, true].map((accumulate): KernelCase => ({
-      name: `rmsNormBackward() of (rows,D) = (${rows},${D}) ${accumulate ? "accumulates" : "writes"}`,
-      run: (stage) => rmsNormGradient(stage, rows, D, accumulate),
-      magnitudes: (stage) => rmsNormMagnitudes(stage, rows, D, accumulate),
-      multiple: 8, // rstd too comes from the kernels
-    })),
+    ...STORAGES.flatMap((from) =>
+      STORAGES.map((to): KernelCase => ({
+        name: `rmsNormForward() of (rows,D) = (${rows},${D}), ${from.label} to ${to.label}`,
+        run: (stage) => rmsNorm(stage, rows, D, from, to),
+        magnitudes: outputMagnitudes,
+      }))
+    ),
+    ...STORAGES.flatMap((storage) =>
+      [false, true].map((accumulate): KernelCase => ({
+        name: `rmsNormBackward() of (rows,D) = (${rows},${D}) ${
+          accumulate ? "accumulates" : "writes"
+        } ${storage.label}`,
+        run: (stage) => rmsNormGradient(stage, rows, D, accumulate, storage),
+        magnitudes: (stage) => rmsNormMagnitudes(stage, rows, D, accumulate),
+        multiple: 8, // rstd too comes from the kernels
+      }))
+    ),
   ]),
-  ...([[1, 2, false], [3, 6, true], [2, 32, false], [5, 34, true]] as const).map((
+  ...([[1, 2, false], [3, 6, true], [2, 32, false], [5, 34, true]] as const).flatMap((
     [heads, headDim, inverse],
-  ): KernelCase => ({
-    name: `ropeApply() of ${heads} heads of ${headDim}${inverse ? ", inverse" : ""}`,
-    run: (stage) => rotary(stage, heads, headDim, inverse),
-    magnitudes: (stage) => rotaryMagnitudes(stage, heads, headDim),
-  })),
+  ) =>
+    STORAGES.map((storage): KernelCase => ({
+      name: `ropeApply() of ${heads} heads of ${headDim}, ${storage.label}${inverse ? ", inverse" : ""}`,
+      run: (stage) => rotary(stage, heads, headDim, inverse, storage),
+      magnitudes: (stage) => rotaryMagnitudes(stage, heads, headDim),
+    }))
+  ),
 ];

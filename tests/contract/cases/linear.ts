@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Contract cases of matrix products and embedding. */
+import type { ActivationArray } from "../../../lib/tensor/tensor.ts";
 import { type KernelCase, onAbsoluteInputs, type Outputs } from "../kernel_case.ts";
 import type { Stage, StoredDType } from "../stage.ts";
 
@@ -17,23 +18,42 @@ const SIZES = [
 ] as const;
 const DTYPES = ["f32", "bf16", "f16"] as const;
 
+/** Which sides of a product are stored as activations: what is written, what is read. */
+interface Sides {
+  readonly to: boolean;
+  readonly from: boolean;
+}
+
+const FLOATS: Sides = { to: false, from: false };
+
+/** A result: values to add to, or room to write. */
+function result(
+  stage: Stage,
+  name: string,
+  count: number,
+  accumulate: boolean,
+  { to }: Sides,
+): ActivationArray {
+  if (to) return accumulate ? stage.activation(name, count) : stage.activationOutput(count);
+  return accumulate ? stage.normal(name, count) : stage.output(count);
+}
+
+function input(stage: Stage, name: string, count: number, stored: boolean): ActivationArray {
+  return stored ? stage.activation(name, count) : stage.normal(name, count);
+}
+
 function forward(
   stage: Stage,
   [T, I, O]: readonly number[],
   dtype: StoredDType,
   accumulate: boolean,
+  sides = FLOATS,
 ): Outputs {
   const [tokens, cols, rows] = [T, I, O] as [number, number, number];
-  const y = accumulate ? stage.normal("y", tokens * rows) : stage.output(tokens * rows);
+  const y = result(stage, "y", tokens * rows, accumulate, sides);
   const bias = accumulate ? null : stage.weight("bias", 1, rows, dtype);
-  stage.k.linearForward(
-    y,
-    stage.normal("x", tokens * cols),
-    stage.weight("w", rows, cols, dtype),
-    bias,
-    tokens,
-    accumulate,
-  );
+  const x = input(stage, "x", tokens * cols, sides.from);
+  stage.k.linearForward(y, x, stage.weight("w", rows, cols, dtype), bias, tokens, accumulate);
   return { y };
 }
 
@@ -42,19 +62,27 @@ function backwardData(
   [T, I, O]: readonly number[],
   dtype: StoredDType,
   accumulate: boolean,
+  sides = FLOATS,
 ): Outputs {
   const [tokens, cols, rows] = [T, I, O] as [number, number, number];
-  const dx = accumulate ? stage.normal("dx", tokens * cols) : stage.output(tokens * cols);
-  const dy = stage.normal("dy", tokens * rows);
+  const dx = result(stage, "dx", tokens * cols, accumulate, sides);
+  const dy = input(stage, "dy", tokens * rows, sides.from);
   stage.k.linearBackwardData(dx, dy, stage.weight("w", rows, cols, dtype), tokens, accumulate);
   return { dx };
 }
 
-function backwardWeight(stage: Stage, [T, I, O]: readonly number[], withBias: boolean): Outputs {
+/** @param stored Whether dy, and x, are stored as activations */
+function backwardWeight(
+  stage: Stage,
+  [T, I, O]: readonly number[],
+  withBias: boolean,
+  stored: readonly [dy: boolean, x: boolean] = [false, false],
+): Outputs {
   const [tokens, cols, rows] = [T, I, O] as [number, number, number];
   const dweight = stage.normal("dweight", rows * cols);
   const dbias = withBias ? stage.normal("dbias", rows) : null;
-  const [dy, x] = [stage.normal("dy", tokens * rows), stage.normal("x", tokens * cols)];
+  const dy = input(stage, "dy", tokens * rows, stored[0]);
+  const x = input(stage, "x", tokens * cols, stored[1]);
   stage.k.linearBackwardWeight(dweight, dbias, dy, x, tokens, rows, cols);
   return dbias ? { dweight, dbias } : { dweight };
 }
@@ -94,6 +122,25 @@ export const linearCases: readonly KernelCase[] = [
       sums(
         `linearBackwardWeight() of (T,I,O) = (${size}) accumulates`,
         (stage) => backwardWeight(stage, size, i % 2 === 0),
+      ),
+      ...[{ to: true, from: false }, { to: false, from: true }, { to: true, from: true }].flatMap((sides) => {
+        const kind = `${sides.from ? "activations" : "floats"} to ${sides.to ? "activations" : "floats"}`;
+        return [false, true].flatMap((accumulate) => {
+          const name = `${label}, ${kind}, ${accumulate ? "accumulates" : "writes"}`;
+          return [
+            sums(`linearForward() ${name}`, (stage) => forward(stage, size, dtype, accumulate, sides)),
+            sums(
+              `linearBackwardData() ${name}`,
+              (stage) => backwardData(stage, size, dtype, accumulate, sides),
+            ),
+          ];
+        });
+      }),
+      ...([[true, true], [false, true], [true, false]] as const).map((stored) =>
+        sums(
+          `linearBackwardWeight() of (T,I,O) = (${size}), dy and x activations: ${stored.join(" and ")}`,
+          (stage) => backwardWeight(stage, size, true, stored),
+        )
       ),
     ];
   }),

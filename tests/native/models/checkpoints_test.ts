@@ -1,11 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every family against torch in f64, by the native kernels on memory-mapped weights. */
+import assert from "node:assert/strict";
+import { openAdapterFiles, readAdapterInto } from "../../../lib/adapters/adapter_files.ts";
+import { resolveAdapter } from "../../../lib/adapters/registry.ts";
 import { evaluateLoss, forwardLogits, lossAndGradients } from "../../../lib/models/decoder.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
+import { liveGradient } from "../../../lib/optim/parameters.ts";
 import { loadAdapter } from "../../../lib/train/adapters.ts";
 import { LORA_FIXTURES, loraFixture } from "../../fixtures/lora_fixture.ts";
-import { assertWithin, largest, MODEL_FIXTURES, modelFixture } from "../../fixtures/model_fixture.ts";
+import {
+  assertWithin,
+  largest,
+  MODEL_FIXTURES,
+  type ModelFixture,
+  modelFixture,
+} from "../../fixtures/model_fixture.ts";
 
 const EPS = 2 ** -23;
 /**
@@ -57,5 +67,33 @@ for (const name of LORA_FIXTURES) {
     const oracle = expected("logits");
     const bound = MULTIPLE * EPS * largest(oracle);
     assertWithin("logits", (await forwardLogits(model, base.batch, hooks)).data, oracle, bound);
+  });
+}
+
+/** Error of all gradients together over their norm where products alone are bf16, and all between them f32: measured. */
+const ERROR_OF_PRODUCTS: Readonly<Record<string, number>> = { llama_all: 0.0198, qwen2_some: 0.0488 };
+
+for (const name of LORA_FIXTURES) {
+  Deno.test(`gradients of ${name} in bf16 err at most twice as much as with products alone in bf16`, async () => {
+    const { folder, base, expected } = loraFixture(name);
+    using kernels = nativeKernels({ compute: "bf16" });
+    using model = loadModel(base.dir, kernels);
+    const saved = await openAdapterFiles(folder);
+    const { adapter } = resolveAdapter(saved.spec, model.config);
+    const params = adapter.create(kernels, model, base.batch.ids.length);
+    readAdapterInto(kernels, saved, params);
+    const { hooks } = params.attach(kernels);
+    const lossScale = 1 / base.batch.targetCount;
+    await lossAndGradients(model, base.batch, hooks, { activations: "store", lossScale });
+    let [error, norm] = [0, 0];
+    for (const parameter of params.parameters) {
+      const gradient = liveGradient(parameter);
+      expected(`grad.${parameter.name}`).forEach((oracle, i) => {
+        error += ((gradient[i] as number) - oracle) ** 2;
+        norm += oracle ** 2;
+      });
+    }
+    const relative = Math.sqrt(error / norm);
+    assert.ok(relative <= 2 * (ERROR_OF_PRODUCTS[name] as number), `off by ${relative} of their norm`);
   });
 }

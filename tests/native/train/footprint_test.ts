@@ -30,8 +30,10 @@ for (const model of ["llama3_tied", "qwen3_tied", "llama_biases"]) {
     for (const activations of Object.keys(ACTIVATION_POLICIES) as ActivationPolicyName[]) {
       const options = JSON.stringify(method.adapter.options);
       Deno.test(`predictMemory() foretells every byte of the arena: ${model}, ${method.name} ${options}, ${activations}`, async () => {
-        for (const micro of [1, 2, 4]) {
-          using k = nativeKernels({ compute: "f32" });
+        for (
+          const [micro, compute] of [[1, "f32"], [2, "f32"], [4, "f32"], [4, "bf16"], [2, "bf16"]] as const
+        ) {
+          using k = nativeKernels({ compute });
           using loaded = loadModel(modelFixture(model).dir, k);
           const batch = { size: 4, micro, seqLen: 12 };
           const run = plan(loaded, smallOptions({ method, activations, batch, steps: 12 }));
@@ -44,7 +46,7 @@ for (const model of ["llama3_tied", "qwen3_tied", "llama_biases"]) {
           // Scope union asks again when the first guess of its pairs was too small.
           if (method.adapter.options["scope"] === "union") {
             assert.ok(taken >= (bytes.activations ?? 0) - 4096);
-          } else assert.equal(bytes.activations, taken, `micro-batches of ${micro}`);
+          } else assert.equal(bytes.activations, taken, `micro-batches of ${micro}, ${compute}`);
         }
       });
     }
