@@ -3,7 +3,7 @@
 #pragma once
 
 #include "core/context.h"
-#include "cpu/gemm_tile.h"
+#include "cpu/activation_element.h"
 
 namespace meft {
 namespace MEFT_TARGET_NS {
@@ -19,7 +19,13 @@ struct Product {
     bool b_transposed;  // b holds B^T: B[p][j] = b[j][p]
     int64_t m, n, k;
     bool accumulate;
+    // Written instead of c where not null: sums are rounded as they leave the cache. See rounds_sums.
+    bfloat16 *rounded = nullptr;
 };
+
+// Whether wide_product can round the sums of a product of these sizes itself: those of a row of A are not cut.
+template <class Compute>
+bool rounds_sums(Matrix a, int64_t m, int64_t k);
 
 // The wide way: A by broadcast (converted once where it must be), B packed in panels as they are needed. Packing
 // costs about as much as 6 rows of A, so it wants m >= 128 or so.

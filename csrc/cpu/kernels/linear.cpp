@@ -42,7 +42,7 @@ void convert_array(meft_ctx &lane, To *to, const From *from, int64_t count) {
                     [=](int64_t begin, int64_t end, int32_t) { convert(to, from, begin, end); });
 }
 
-// Products write f32. For a result in bf16 this is the one place where their sums are rounded:
+// Products write f32, but for wide ones that round their sums themselves. For all others in bf16 this is the place:
 // product(y, row, count) writes, or adds to, `count` rows of f32 at y that stand for rows [row, row + count).
 template <class Body>
 void store_rounded(meft_ctx &lane, Activation y, int64_t rows, int64_t width, bool accumulate, Body &&product) {
@@ -167,6 +167,24 @@ void add_bias(meft_ctx &lane, float *y, const StoredWeight &bias, int64_t tokens
     });
 }
 
+// Whether y is computed in the wide way.
+template <class Compute>
+bool is_wide(int64_t tokens, const StoredWeight &w) {
+    const int64_t wide = w.dtype == Compute::kDtype ? kWideTokens : kWideTokensConverted;
+    return tokens >= wide || 2 * tokens >= w.cols;
+}
+
+// A wide product whose sums are rounded as they leave the cache; false, and nothing done, where that is not its way.
+template <class Compute>
+bool product_rounded(meft_ctx &lane, Activation c, Product product) {
+    if (c.dtype == MEFT_F32 || product.accumulate || !rounds_sums<Compute>(product.a, product.m, product.k)) {
+        return false;
+    }
+    product.rounded = static_cast<bfloat16 *>(c.data);
+    wide_product<Compute>(lane, product);
+    return true;
+}
+
 template <class Compute>
 void forward_floats(meft_ctx &lane, float *y, Matrix x, const StoredWeight &w, const StoredWeight &bias, int64_t tokens,
                     bool accumulate) {
@@ -175,13 +193,12 @@ void forward_floats(meft_ctx &lane, float *y, Matrix x, const StoredWeight &w, c
         forward_few<Compute>(lane, y, x, w, widen_bias(frame, bias), tokens, accumulate);
         return;
     }
-    const int64_t wide = w.dtype == Compute::kDtype ? kWideTokens : kWideTokensConverted;
-    if (tokens < wide && 2 * tokens < w.cols) {
-        narrow_product<Compute>(
-            lane, {y, w.rows, stored_matrix(w), false, x, true, w.rows, tokens, w.cols, accumulate});
-    } else {
+    if (is_wide<Compute>(tokens, w)) {
         wide_product<Compute>(lane,
                               {y, w.rows, x, false, stored_matrix(w), true, tokens, w.rows, w.cols, accumulate});
+    } else {
+        narrow_product<Compute>(
+            lane, {y, w.rows, stored_matrix(w), false, x, true, w.rows, tokens, w.cols, accumulate});
     }
     if (bias.data != nullptr) add_bias(lane, y, bias, tokens);
 }
@@ -191,8 +208,12 @@ void forward(meft_ctx &lane, Activation y, ConstActivation x, const StoredWeight
     lane.ran_target = kTarget;
     const Matrix inputs = matrix(x, w.cols);
     with_compute(compute, [&](auto way) {
+        typedef decltype(way) Compute;
+        const Product product = {nullptr, w.rows, inputs, false,  stored_matrix(w),
+                                 true,    tokens, w.rows, w.cols, accumulate};
+        if (bias.data == nullptr && is_wide<Compute>(tokens, w) && product_rounded<Compute>(lane, y, product)) return;
         store_rounded(lane, y, tokens, w.rows, accumulate, [&](float *to, int64_t row, int64_t count) {
-            forward_floats<decltype(way)>(lane, to, part(inputs, row, 0), w, bias, count, accumulate);
+            forward_floats<Compute>(lane, to, part(inputs, row, 0), w, bias, count, accumulate);
         });
     });
 }
@@ -202,9 +223,13 @@ void backward_data(meft_ctx &lane, Activation dx, ConstActivation dy, const Stor
     lane.ran_target = kTarget;
     const Matrix slopes = matrix(dy, w.rows);
     with_compute(compute, [&](auto way) {
+        typedef decltype(way) Compute;
+        Product product = {nullptr, w.cols, slopes, false,  stored_matrix(w),
+                           false,   tokens, w.cols, w.rows, accumulate};
+        if (product_rounded<Compute>(lane, dx, product)) return;
         store_rounded(lane, dx, tokens, w.cols, accumulate, [&](float *to, int64_t row, int64_t count) {
-            wide_product<decltype(way)>(lane, {to, w.cols, part(slopes, row, 0), false, stored_matrix(w), false, count,
-                                               w.cols, w.rows, accumulate});
+            product.c = to, product.a = part(slopes, row, 0), product.m = count;
+            wide_product<Compute>(lane, product);
         });
     });
 }

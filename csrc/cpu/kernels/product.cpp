@@ -17,7 +17,9 @@ int64_t pieces(int64_t count, int64_t piece) { return (count + piece - 1) / piec
 constexpr int64_t kWideDepthBytes = 2048;  // of a row of A; kTileRows of them stay in L1
 constexpr int64_t kWidePanels = 256 / kPanel;      // packed at once: 512 KiB, half of L2
 constexpr int64_t kWideRows = 1056;                // rows of A that share one packing of B: just over 1024, in tiles
+static_assert(kWideRows % kTileRows == 0 && kWideRows % kRowBlock == 0, "whole tiles");
 constexpr int64_t kCopyBytes = int64_t(16) << 20;  // of a converted block of A
+constexpr int64_t kRoundedRows = 3 * kRowBlock;    // of sums that are rounded before they leave L2
 constexpr int64_t kNarrowBytes = 512 << 10;        // of B per cut of k
 constexpr int64_t kNarrowColumns = 192;
 constexpr int64_t kNarrowRows = 2 * kRowBlock;  // rows of A per task: whole transposes too
@@ -74,7 +76,18 @@ void convert_a(meft_ctx &lane, const Product &product, int64_t row, int64_t coun
     });
 }
 
-// C rows [row, row + count): every task packs its columns of B, one cut of k after the other, and multiplies.
+// Where a task puts its part of C.
+struct Place {
+    float *c;
+    int64_t stride;
+};
+
+void round_sums(bfloat16 *to, int64_t to_stride, Place from, int64_t rows, int64_t columns) {
+    for (int64_t i = 0; i < rows; ++i) convert(to + i * to_stride, from.c + i * from.stride, 0, columns);
+}
+
+// C rows [row, row + count): every task packs its columns of B, one cut of k after the other, and multiplies. Sums that
+// are to be rounded have room of their own, of a few rows where one cut is all there is.
 template <class Compute>
 void multiply_rows(meft_ctx &lane, const Product &product, int64_t row, int64_t count, Rows<Compute> a) {
     typedef typename Compute::operand operand;
@@ -83,11 +96,17 @@ void multiply_rows(meft_ctx &lane, const Product &product, int64_t row, int64_t 
     const Grid grid = wide_grid(lane, frame, count, n, k);
     const int64_t room = packed_count<Compute>(smaller(k, depth), grid.widest());
     operand *packed = frame.take<operand>(lane.threads * room);
+    const int64_t height = product.rounded == nullptr ? grid.rows : k > depth ? grid.rows : kRoundedRows;
+    const int64_t sums_room = product.rounded == nullptr ? 0 : height * round_up(grid.widest(), kLanes);
+    float *sums = frame.take<float>(lane.threads * sums_room);
     parallel(lane, grid.tasks(), [&](int64_t task, int32_t thread) {
         const int64_t i = task % grid.down * grid.rows, rows = smaller(grid.rows, count - i);
         const int64_t j = grid.columns[task / grid.down], columns = grid.columns[task / grid.down + 1] - j;
         operand *b = packed + thread * room;
-        float *c = product.c + (row + i) * product.ldc + j;
+        const auto place = [&](int64_t r) {
+            if (product.rounded != nullptr) return Place{sums + thread * sums_room, round_up(columns, kLanes)};
+            return Place{product.c + (row + i + r) * product.ldc + j, product.ldc};
+        };
         for (int64_t p = 0; p == 0 || p < k; p += depth) {
             const int64_t cut = smaller(depth, k - p);
             if (product.b_transposed) {
@@ -95,10 +114,23 @@ void multiply_rows(meft_ctx &lane, const Product &product, int64_t row, int64_t 
             } else {
                 pack_normal<Compute>(b, part(product.b, p, j), nullptr, cut, columns);
             }
-            multiply<Compute>(c, product.ldc, a.data + i * a.stride + p, a.stride, b, rows, columns, cut,
-                              product.accumulate || p > 0);
+            for (int64_t r = 0; r < rows; r += height) {
+                const int64_t some = smaller(height, rows - r);
+                multiply<Compute>(place(r).c, place(r).stride, a.data + (i + r) * a.stride + p, a.stride, b, some,
+                                  columns, cut, product.accumulate || p > 0);
+                if (product.rounded == nullptr || p + cut < k) continue;
+                round_sums(product.rounded + (row + i + r) * product.ldc + j, product.ldc, place(r), some, columns);
+            }
         }
     });
+}
+
+// Columns of A that are copied at once, of `block` rows. A long row is cut rather than the block made lower, which would
+// pack B again for each block. Cuts are whole depths of multiply_rows, so the order of the sums is the same.
+template <class Compute>
+int64_t copied_span(int64_t block) {
+    constexpr int64_t kOperand = int64_t(sizeof(typename Compute::operand)), kDepth = kWideDepthBytes / kOperand;
+    return larger(kDepth, kCopyBytes / kOperand / larger(block, 1) / kDepth * kDepth);
 }
 
 // The terms [p, p + k) of every sum; later cuts add to C.
@@ -114,16 +146,18 @@ Product cut_of(const Product &product, int64_t p, int64_t k) {
 }  // namespace
 
 template <class Compute>
+bool rounds_sums(Matrix a, int64_t m, int64_t k) {
+    return in_place<Compute>(a) != nullptr || k <= copied_span<Compute>(smaller(m, kWideRows));
+}
+
+template <class Compute>
 void wide_product(meft_ctx &lane, const Product &product) {
     typedef typename Compute::operand operand;
     constexpr int64_t kLine = 64 / int64_t(sizeof(operand));
     const bool copy = product.a_transposed || in_place<Compute>(product.a) == nullptr;
-    const int64_t block = smaller(product.m, kWideRows / kTileRows * kTileRows);
-    // A long copied row is cut rather than the block made lower, which would pack B again for each block. Cuts are
-    // whole depths of multiply_rows, so the order of the sums is the same.
-    const int64_t depth = kWideDepthBytes / int64_t(sizeof(operand));
-    const int64_t fitting = kCopyBytes / int64_t(sizeof(operand)) / larger(block, 1) / depth * depth;
-    const int64_t span = copy ? smaller(larger(product.k, 1), larger(depth, fitting)) : larger(product.k, 1);
+    const int64_t block = smaller(product.m, kWideRows);
+    const int64_t span =
+        copy ? smaller(larger(product.k, 1), copied_span<Compute>(block)) : larger(product.k, 1);
     // A line of padding keeps rows a power of two apart out of each other's cache sets.
     const int64_t stride = copy ? round_up(span, kLine) + kLine : product.a.stride;
     Workspace::Frame frame(lane.workspace);
@@ -209,6 +243,8 @@ void narrow_product(meft_ctx &lane, const Product &product) {
     }
 }
 
+template bool rounds_sums<F32>(Matrix, int64_t, int64_t);
+template bool rounds_sums<Bf16>(Matrix, int64_t, int64_t);
 template void wide_product<F32>(meft_ctx &, const Product &);
 template void wide_product<Bf16>(meft_ctx &, const Product &);
 template void narrow_product<F32>(meft_ctx &, const Product &);
