@@ -177,11 +177,10 @@ void forward_floats(meft_ctx &lane, float *y, Matrix x, const StoredWeight &w, c
     }
     const int64_t wide = w.dtype == Compute::kDtype ? kWideTokens : kWideTokensConverted;
     if (tokens < wide && 2 * tokens < w.cols) {
-        narrow_product<Compute>(
-            lane, {y, w.rows, stored_matrix(w), false, x, true, w.rows, tokens, w.cols, accumulate});
+        narrow_product<Compute>(lane,
+                                {y, w.rows, stored_matrix(w), false, x, true, w.rows, tokens, w.cols, accumulate});
     } else {
-        wide_product<Compute>(lane,
-                              {y, w.rows, x, false, stored_matrix(w), true, tokens, w.rows, w.cols, accumulate});
+        wide_product<Compute>(lane, {y, w.rows, x, false, stored_matrix(w), true, tokens, w.rows, w.cols, accumulate});
     }
     if (bias.data != nullptr) add_bias(lane, y, bias, tokens);
 }
@@ -250,8 +249,7 @@ void backward_weight(meft_ctx &lane, float *dweight, ConstActivation dy, ConstAc
         if (narrow) {
             backward_weight_narrow<decltype(way)>(lane, dweight, slopes, inputs, tokens, rows, cols);
         } else {
-            wide_product<decltype(way)>(
-                lane, {dweight, cols, slopes, true, inputs, false, rows, cols, tokens, true});
+            wide_product<decltype(way)>(lane, {dweight, cols, slopes, true, inputs, false, rows, cols, tokens, true});
         }
     });
 }
