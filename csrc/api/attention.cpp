@@ -110,8 +110,8 @@ meft_status meft_attention_forward(meft_ctx *ctx, void *o, float *lse, const voi
 }
 
 meft_status meft_attention_backward(meft_ctx *ctx, void *dq, void *dk, void *dv, const void *d_o, const void *q,
-                                    const void *k, const void *v, const void *o, const float *lse,
-                                    const int32_t *spans, const meft_attention *params) {
+                                    const void *k, const void *v, const void *o, const float *lse, const int32_t *spans,
+                                    const meft_attention *params) {
     return guarded(ctx, "attention_backward", [&] {
         check_params(params);
         const meft_attention &a = *params;

@@ -92,9 +92,9 @@ meft_status meft_linear_forward(meft_ctx *ctx, void *y, const void *x, const voi
     });
 }
 
-meft_status meft_linear_backward_data(meft_ctx *ctx, void *dx, const void *dy, const void *w,
-                                      const meft_weight *w_desc, int64_t tokens, int32_t dx_dtype, int32_t dy_dtype,
-                                      int32_t compute, int32_t accumulate) {
+meft_status meft_linear_backward_data(meft_ctx *ctx, void *dx, const void *dy, const void *w, const meft_weight *w_desc,
+                                      int64_t tokens, int32_t dx_dtype, int32_t dy_dtype, int32_t compute,
+                                      int32_t accumulate) {
     return guarded(ctx, "linear_backward_data", [&] {
         check_count("tokens", tokens);
         check_compute(compute);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Elements of activations: a kernel is written once, over float or bfloat16, and computes in vectors of f32. bfloat16 is
-// read exactly and rounded once, to nearest even, as it is stored; subnormals are kept.
+// Elements of activations: a kernel is written once, over float or bfloat16, and computes in vectors of f32. bfloat16
+// is read exactly and rounded once, to nearest even, as it is stored; subnormals are kept.
 #pragma once
 
 #include "core/activation.h"

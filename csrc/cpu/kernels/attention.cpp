@@ -101,8 +101,8 @@ void softmax_row(float *scores, int64_t first, int64_t end, int64_t width, float
 
 // Rows [row, row + m) of a unit against keys [k0, k0 + n), which are packed; q are the unit's rows.
 template <class Compute>
-void forward_tile(const Forward<Compute> &f, const Span &span, const Rows &rows, Operands<Compute> q, int64_t unit, int64_t row,
-                  int64_t m, int64_t k0, int64_t n, const Scratch<Compute> &s) {
+void forward_tile(const Forward<Compute> &f, const Span &span, const Rows &rows, Operands<Compute> q, int64_t unit,
+                  int64_t row, int64_t m, int64_t k0, int64_t n, const Scratch<Compute> &s) {
     const Layout &at = f.at;
     const int64_t begin = span.keys_begin(rows.query(row)), end = span.keys_end(rows.query(row + m - 1));
     if (end <= k0 || begin >= k0 + n) return;
@@ -164,8 +164,9 @@ void forward_block(const Forward<Compute> &f, const Span &span, int64_t kv_head,
         pack_normal<Compute>(s.values, matrix(f.v + place, at.k_stride), nullptr, n, at.head_dim);
         for (int64_t unit = 0; unit < rows.units; ++unit) {
             const Operands<Compute> as_they_lie{in_place<Compute>(queries_of(unit)), rows.row_stride};
-            const Operands<Compute> q =
-                converts_arrays<Compute>() ? Operands<Compute>{s.queries + unit * rows.rows * stride, stride} : as_they_lie;
+            const Operands<Compute> q = converts_arrays<Compute>()
+                                            ? Operands<Compute>{s.queries + unit * rows.rows * stride, stride}
+                                            : as_they_lie;
             for (int64_t row = 0; row < rows.rows; row += kRowTile) {
                 forward_tile<Compute>(f, span, rows, q, unit, row, smaller(kRowTile, rows.rows - row), k0, n, s);
             }
@@ -211,12 +212,9 @@ void attention_forward(meft_ctx &lane, void *o, float *lse, const void *q, const
     lane.ran_target = kTarget;
     with_compute(params.compute, [&](auto way) {
         typedef typename ArrayOf<decltype(way)>::element E;
-        const Forward<decltype(way)> f{Layout(params),
-                                       static_cast<E *>(o),
-                                       lse,
-                                       static_cast<const E *>(q),
-                                       static_cast<const E *>(k),
-                                       static_cast<const E *>(v)};
+        const Forward<decltype(way)> f{
+            Layout(params),           static_cast<E *>(o), lse, static_cast<const E *>(q), static_cast<const E *>(k),
+            static_cast<const E *>(v)};
         run_forward(lane, f, spans, params);
     });
 }

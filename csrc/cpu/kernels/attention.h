@@ -7,7 +7,8 @@
 
 namespace meft {
 
-// Arrays are of the compute type. Spans have been checked. Rows that no span holds are not touched: the caller has zeroed them.
+// Arrays are of the compute type. Spans have been checked. Rows that no span holds are not touched: the caller has
+// zeroed them.
 struct attention_kernels {
     void (*forward)(meft_ctx &lane, void *o, float *lse, const void *q, const void *k, const void *v,
                     const int32_t *spans, const meft_attention &params);

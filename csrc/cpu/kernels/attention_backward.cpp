@@ -79,8 +79,8 @@ void add_transposed_product(float *out, const float *tile, Matrix rows, int64_t 
 
 // Queries [row, row + m) of one head against keys [k0, k0 + n), which are packed.
 template <class Compute>
-void backward_tile(const Backward<Compute> &b, const Span &span, int64_t head, int64_t row, int64_t m, int64_t k0, int64_t n,
-                   const Scratch<Compute> &s) {
+void backward_tile(const Backward<Compute> &b, const Span &span, int64_t head, int64_t row, int64_t m, int64_t k0,
+                   int64_t n, const Scratch<Compute> &s) {
     const Layout &at = b.at;
     const int64_t seen = smaller(n, span.keys_end(row + m - 1) - k0);
     const int64_t lse_at = (span.q_begin + row) * at.heads + head, place = lse_at * at.head_dim;
@@ -215,8 +215,9 @@ void attention_backward(meft_ctx &lane, void *dq, void *dk, void *dv, const void
     with_compute(params.compute, [&](auto way) {
         typedef typename ArrayOf<decltype(way)>::element E;
         const auto in = [](const void *array) { return static_cast<const E *>(array); };
-        const Backward<decltype(way)> b{Layout(params), nullptr, static_cast<E *>(dk), static_cast<E *>(dv), in(d_o),
-                                        in(q),          in(k),   in(v),                in(o),                lse};
+        const Backward<decltype(way)> b{
+            Layout(params), nullptr, static_cast<E *>(dk), static_cast<E *>(dv), in(d_o), in(q), in(k), in(v),
+            in(o),          lse};
         run_backward(lane, b, dq, spans, params);
     });
 }

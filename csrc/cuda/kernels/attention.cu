@@ -61,8 +61,8 @@ void forward_of(meft_ctx &lane, E *o, float *lse, const E *q, const E *k, const 
     const int64_t k_count = params.k_rows * params.kv_heads * params.head_dim;
     if (count == 0) return;
     on_device(lane, [&](Operands &on) {
-        const AttentionInputs<E> in = {on.in(q, q_count), on.in(k, k_count), on.in(v, k_count), nullptr, nullptr,
-                                       nullptr};
+        const AttentionInputs<E> in = {on.in(q, q_count), on.in(k, k_count), on.in(v, k_count),
+                                       nullptr,           nullptr,           nullptr};
         Paths<E>::forward(on.stream, on.inout(o, q_count), on.inout(lse, params.q_rows * params.heads), in,
                           on.in(tiles.data(), count), count, attention_sizes(params, fours(in.q, in.k, in.v)));
     });

@@ -19,8 +19,8 @@ struct Streamed {
 
 // dq: 64 queries of a head, against the keys they see.
 template <int kDim>
-__global__ void __launch_bounds__(kMmaThreads)
-    attention_dq_kernel(__nv_bfloat16 *dq, AttentionInputs<__nv_bfloat16> in, const AttentionTile *tiles, AttentionSizes sizes) {
+__global__ void __launch_bounds__(kMmaThreads) attention_dq_kernel(__nv_bfloat16 *dq, AttentionInputs<__nv_bfloat16> in,
+                                                                   const AttentionTile *tiles, AttentionSizes sizes) {
     constexpr int kStride = Streamed<kDim>::kStride, kKeys = Streamed<kDim>::kRows;
     MEFT_SHARED_DYNAMIC(__nv_bfloat16, shared);
     __nv_bfloat16 *queries = shared, *d_outs = queries + kAttentionRows * kStride;
@@ -74,7 +74,8 @@ __global__ void __launch_bounds__(kMmaThreads)
 // [kOut * blockIdx.z, + kOut) of the results, so that both fit into registers.
 template <int kDim, int kOut>
 __global__ void __launch_bounds__(kMmaThreads)
-    attention_dkv_kernel(__nv_bfloat16 *dk, __nv_bfloat16 *dv, AttentionInputs<__nv_bfloat16> in, const AttentionTile *tiles, AttentionSizes sizes) {
+    attention_dkv_kernel(__nv_bfloat16 *dk, __nv_bfloat16 *dv, AttentionInputs<__nv_bfloat16> in,
+                         const AttentionTile *tiles, AttentionSizes sizes) {
     constexpr int kStride = Streamed<kDim>::kStride, kQueries = Streamed<kDim>::kRows;
     MEFT_SHARED_DYNAMIC(__nv_bfloat16, shared);
     __nv_bfloat16 *keys = shared, *values = keys + kAttentionRows * kStride;
@@ -135,8 +136,9 @@ __global__ void __launch_bounds__(kMmaThreads)
 
 }  // namespace
 
-void attention_dq_bf16(cudaStream_t stream, const AttentionGradients<__nv_bfloat16> &out, const AttentionInputs<__nv_bfloat16> &in,
-                       const AttentionTile *tiles, int64_t tile_count, const AttentionSizes &sizes) {
+void attention_dq_bf16(cudaStream_t stream, const AttentionGradients<__nv_bfloat16> &out,
+                       const AttentionInputs<__nv_bfloat16> &in, const AttentionTile *tiles, int64_t tile_count,
+                       const AttentionSizes &sizes) {
     with_head_dim(sizes.head_dim, [&](auto dim) {
         constexpr int kDim = decltype(dim)::value;
         meft_allow_shared(attention_dq_kernel<kDim>, Streamed<kDim>::kBytes);
@@ -145,8 +147,9 @@ void attention_dq_bf16(cudaStream_t stream, const AttentionGradients<__nv_bfloat
     });
 }
 
-void attention_dkv_bf16(cudaStream_t stream, const AttentionGradients<__nv_bfloat16> &out, const AttentionInputs<__nv_bfloat16> &in,
-                        const AttentionTile *tiles, int64_t tile_count, const AttentionSizes &sizes) {
+void attention_dkv_bf16(cudaStream_t stream, const AttentionGradients<__nv_bfloat16> &out,
+                        const AttentionInputs<__nv_bfloat16> &in, const AttentionTile *tiles, int64_t tile_count,
+                        const AttentionSizes &sizes) {
     with_head_dim(sizes.head_dim, [&](auto dim) {
         constexpr int kDim = decltype(dim)::value, kOut = kDim > 128 ? kDim / 2 : kDim;
         meft_allow_shared(attention_dkv_kernel<kDim, kOut>, Streamed<kDim>::kBytes);

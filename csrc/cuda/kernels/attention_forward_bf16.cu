@@ -43,8 +43,8 @@ __device__ __forceinline__ float softmax_row(float (&s)[kTiles][4], int half, So
 
 template <int kDim>
 __global__ void __launch_bounds__(kMmaThreads)
-    attention_forward_kernel(__nv_bfloat16 *o, float *lse, AttentionInputs<__nv_bfloat16> in, const AttentionTile *tiles,
-                             AttentionSizes sizes) {
+    attention_forward_kernel(__nv_bfloat16 *o, float *lse, AttentionInputs<__nv_bfloat16> in,
+                             const AttentionTile *tiles, AttentionSizes sizes) {
     constexpr int kStride = kDim + 8;
     MEFT_SHARED_DYNAMIC(__nv_bfloat16, shared);
     __nv_bfloat16 *queries = shared, *keys = queries + kAttentionRows * kStride, *values = keys + kKeys * kStride;
@@ -93,8 +93,8 @@ __global__ void __launch_bounds__(kMmaThreads)
 }
 
 template <int kDim>
-void forward(cudaStream_t stream, __nv_bfloat16 *o, float *lse, const AttentionInputs<__nv_bfloat16> &in, const AttentionTile *tiles,
-             int64_t tile_count, const AttentionSizes &sizes) {
+void forward(cudaStream_t stream, __nv_bfloat16 *o, float *lse, const AttentionInputs<__nv_bfloat16> &in,
+             const AttentionTile *tiles, int64_t tile_count, const AttentionSizes &sizes) {
     constexpr size_t kBytes = (kAttentionRows + 2 * kKeys) * (kDim + 8) * sizeof(__nv_bfloat16);
     meft_allow_shared(attention_forward_kernel<kDim>, kBytes);
     MEFT_LAUNCH(attention_forward_kernel<kDim>, dim3(unsigned(tile_count), unsigned(sizes.heads)), dim3(kMmaThreads),

@@ -22,17 +22,19 @@ struct AttentionInputs {
 
 void attention_forward_bf16(cudaStream_t stream, __nv_bfloat16 *o, float *lse, const AttentionInputs<__nv_bfloat16> &in,
                             const AttentionTile *tiles, int64_t tile_count, const AttentionSizes &sizes);
-void attention_dq_bf16(cudaStream_t stream, const AttentionGradients<__nv_bfloat16> &out, const AttentionInputs<__nv_bfloat16> &in,
-                       const AttentionTile *tiles, int64_t tile_count, const AttentionSizes &sizes);
-void attention_dkv_bf16(cudaStream_t stream, const AttentionGradients<__nv_bfloat16> &out, const AttentionInputs<__nv_bfloat16> &in,
-                        const AttentionTile *tiles, int64_t tile_count, const AttentionSizes &sizes);
+void attention_dq_bf16(cudaStream_t stream, const AttentionGradients<__nv_bfloat16> &out,
+                       const AttentionInputs<__nv_bfloat16> &in, const AttentionTile *tiles, int64_t tile_count,
+                       const AttentionSizes &sizes);
+void attention_dkv_bf16(cudaStream_t stream, const AttentionGradients<__nv_bfloat16> &out,
+                        const AttentionInputs<__nv_bfloat16> &in, const AttentionTile *tiles, int64_t tile_count,
+                        const AttentionSizes &sizes);
 
 void attention_forward_f32(cudaStream_t stream, float *o, float *lse, const AttentionInputs<float> &in,
                            const AttentionTile *tiles, int64_t tile_count, const AttentionSizes &sizes);
 void attention_dq_f32(cudaStream_t stream, const AttentionGradients<float> &out, const AttentionInputs<float> &in,
                       const AttentionTile *tiles, int64_t tile_count, const AttentionSizes &sizes);
 void attention_dkv_f32(cudaStream_t stream, const AttentionGradients<float> &out, const AttentionInputs<float> &in,
-                        const AttentionTile *tiles, int64_t tile_count, const AttentionSizes &sizes);
+                       const AttentionTile *tiles, int64_t tile_count, const AttentionSizes &sizes);
 
 }  // namespace cuda
 }  // namespace meft

@@ -93,8 +93,7 @@ void linear_backward_data(meft_ctx &lane, Activation dx, ConstActivation dy, con
         const Activation to = result_of(on, dx, count, accumulate);
         const StoredWeight weight = on.weight(w);
         const Matrix stored = {weight.data, weight.dtype, weight.stride, 1};
-        multiply(lane, on,
-                 {to, rows_of(on, dy, tokens, w.rows), stored, tokens, w.cols, w.rows, compute, accumulate});
+        multiply(lane, on, {to, rows_of(on, dy, tokens, w.rows), stored, tokens, w.cols, w.rows, compute, accumulate});
     });
 }
 
@@ -103,9 +102,9 @@ void linear_backward_weight(meft_ctx &lane, float *dweight, ConstActivation dy, 
     if (tokens == 0 || rows == 0 || cols == 0) return;
     on_device(lane, [&](Operands &on) {
         const Activation to = {on.inout(dweight, rows * cols), MEFT_F32};
-        multiply(lane, on,
-                 {to, columns_of(on, dy, tokens, rows), rows_of(on, x, tokens, cols), rows, cols, tokens, compute,
-                  true});
+        multiply(
+            lane, on,
+            {to, columns_of(on, dy, tokens, rows), rows_of(on, x, tokens, cols), rows, cols, tokens, compute, true});
     });
 }
 

@@ -59,9 +59,8 @@ void rmsnorm_forward(meft_ctx &lane, Activation y, float *rstd, ConstActivation 
 
 // dx = rstd * (w*dy - n * mean(w*dy*n)) with n = x * rstd, written or accumulated.
 template <int kWidth, class E, class Weight>
-__global__ void __launch_bounds__(kThreads)
-    rmsnorm_backward_kernel(E *dx, const E *dy, const E *x, const float *rstd, const Weight *w, int64_t hidden,
-                            bool accumulate) {
+__global__ void __launch_bounds__(kThreads) rmsnorm_backward_kernel(E *dx, const E *dy, const E *x, const float *rstd,
+                                                                    const Weight *w, int64_t hidden, bool accumulate) {
     __shared__ float parts[32];
     const int64_t row = int64_t(blockIdx.x) * hidden;
     const float r = rstd[blockIdx.x];

@@ -102,7 +102,8 @@ void describe(Objects &objects, const Stored &left, const Stored &right, const P
           "cublasLtMatrixLayoutCreate");
     check(lt.layout_create(&objects.b, type, uint64_t(right.width), uint64_t(right.lines), right.stride),
           "cublasLtMatrixLayoutCreate");
-    check(lt.layout_create(&objects.c, lt_type(p.c.dtype), uint64_t(p.n), uint64_t(p.m), p.n), "cublasLtMatrixLayoutCreate");
+    check(lt.layout_create(&objects.c, lt_type(p.c.dtype), uint64_t(p.n), uint64_t(p.m), p.n),
+          "cublasLtMatrixLayoutCreate");
 }
 
 // The first algorithm that the library proposes: the same for the same card, version and shape. False when there is
@@ -159,8 +160,8 @@ bool multiply_by_cublaslt(meft_ctx &lane, Operands &on, const Product &p) {
     }
     const float one = 1.0f, beta = p.accumulate ? 1.0f : 0.0f;
     check(objects.lt.matmul(products.handle, objects.desc, &one, left.data, objects.a, right.data, objects.b, &beta,
-                            p.c.data, objects.c, p.c.data, objects.c, &known->second, products.workspace, size_t(kWorkspaceBytes),
-                            on.stream),
+                            p.c.data, objects.c, p.c.data, objects.c, &known->second, products.workspace,
+                            size_t(kWorkspaceBytes), on.stream),
           "cublasLtMatmul");
     return true;
 }
