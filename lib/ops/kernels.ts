@@ -13,6 +13,7 @@ import type { Arena } from "../native/arena.ts";
 import type { DeviceMemory } from "../native/device_memory.ts";
 import type { Ledger, MemoryClass } from "../native/ledger.ts";
 import type { Floats, RowMatrix, Weight } from "../tensor/tensor.ts";
+import type { DeviceClock } from "./device_clock.ts";
 import type { HostLink } from "./host_link.ts";
 import type { HostTimes } from "./host_times.ts";
 
@@ -153,6 +154,8 @@ export interface Kernels {
   twin(): Kernels;
   /** Where the model's weights and activations lie; null when that is the host's memory, as everything else does. */
   readonly device: DeviceMemory | null;
+  /** Where the time of the device goes; null without one. */
+  readonly deviceClock: DeviceClock | null;
 
   /**
    * Zeroed floats where the model works: for what it reads and writes at every step. On a device their elements are out of

@@ -2,7 +2,6 @@
 /** Memory where the model works: the host's own, or a device's, out of reach of the host. */
 import type { DeviceMemory } from "../../native/device_memory.ts";
 import type { Floats } from "../../tensor/tensor.ts";
-import type { HostLink, LinkBytes } from "../host_link.ts";
 import type { Kernels } from "../kernels.ts";
 
 /** Members of {@linkcode Kernels} that this file gives. */
@@ -45,34 +44,6 @@ export function deviceMemory(device: DeviceMemory): MemoryKernels {
       device.copy(copy, x);
       return copy;
     },
-  };
-}
-
-/** A link whose copies are done when its calls return. */
-export function copyingLink(device: DeviceMemory): HostLink {
-  const bytes: LinkBytes = { down: 0, up: 0 };
-  const landings = new Map<Floats, Float32Array>();
-  return {
-    direct: false,
-    down(from, keep) {
-      const data = keep?.(from.length) ?? new Float32Array(from.length);
-      device.copy(data, from);
-      bytes.down += from.byteLength;
-      return { data, kept: keep !== undefined, ready: () => {}, release: () => {} };
-    },
-    landing(to) {
-      const data = new Float32Array(to.length);
-      landings.set(to, data);
-      return { data, ready: () => {} };
-    },
-    arrive(to) {
-      const data = landings.get(to);
-      if (data === undefined) return;
-      landings.delete(to);
-      device.copy(to, data);
-      bytes.up += to.byteLength;
-    },
-    bytes,
   };
 }
 

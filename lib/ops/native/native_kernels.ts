@@ -76,6 +76,7 @@ export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels 
     ...ownMemory(ledger),
     twin: () => twin ??= { ...first, ...ownMemory(ledger) },
     device: null,
+    deviceClock: null,
     ...hostMemory,
     ...rowKernels(lanes),
     ...linearKernels(lanes),

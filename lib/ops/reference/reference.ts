@@ -53,6 +53,7 @@ export function referenceKernels(options: { readonly ledger?: Ledger } = {}): Ke
     ...ownMemory(ledger),
     twin: () => twin ??= { ...first, ...ownMemory(ledger) },
     device: null,
+    deviceClock: null,
     floats: (count) => new Float64Array(count),
     modelFloats: (count) => new Float64Array(count),
     copy: (to, from) => to.set(from),
