@@ -6,6 +6,7 @@ import { type DataPosition, FIRST_POSITION } from "../data/batches.ts";
 import { account } from "../native/ledger.ts";
 import type { OptimizerState } from "../optim/optimizer.ts";
 import type { Kernels } from "../ops/kernels.ts";
+import { dropFloats } from "../ops/model_memory.ts";
 import { rowPlacement } from "./placement.ts";
 import { type Run, tokensPerStep } from "./plan.ts";
 
@@ -87,11 +88,8 @@ export function releaseState(
   assertUsable(state);
   state.lease.spent = true;
   for (const { m, v, lastStep } of state.optim.moments.values()) {
-    account(
-      run.model.kernels.ledger,
-      "optimizer",
-      -m.byteLength - v.byteLength - (lastStep?.byteLength ?? 0),
-    );
+    for (const floats of [m, v]) dropFloats(run.model.kernels, floats, "optimizer");
+    account(run.model.kernels.ledger, "optimizer", -(lastStep?.byteLength ?? 0));
   }
   if (!options.keepParams) state.params.release();
 }

@@ -132,8 +132,8 @@ export async function accumulate(
   if (data.targetCount === 0) {
     throw new RangeError(`Step ${state.step + 1} has no targets: there is nothing to take a loss of`);
   }
-  clearOtherGradients(state.params);
-  let idle: IdleMemory | undefined = idleGradients(state.params);
+  clearOtherGradients(run.model.kernels, state.params);
+  let idle: IdleMemory | undefined = idleGradients(run.model.kernels, state.params);
   let [lossSum, firstToken] = [0, 0];
   const waits = waitAccount(times, clock, run.model.kernels.deviceClock);
   for (const { batch } of data.microBatches) {
