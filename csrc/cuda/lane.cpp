@@ -106,7 +106,8 @@ std::string build_facts() {
 
 std::string device_facts_text(meft_ctx &) {
     return std::string("{\"backend\":\"") + kBackend + "\"," + describe(device_facts()) +
-           ",\"freeBytes\":" + std::to_string(free_device_bytes()) + ",\"ledger\":" + ledger_text() + "}";
+           ",\"freeBytes\":" + std::to_string(free_device_bytes()) + ",\"ledger\":" + ledger_text() +
+           ",\"refused\":" + refused_text() + "}";
 }
 
 void *device_reserve(meft_ctx &, int64_t bytes, const char *class_name) { return reserve_shadow(bytes, class_name); }

@@ -136,7 +136,7 @@ MEFT_API meft_status meft_map_read(meft_ctx *ctx, uint8_t *out, int64_t handle, 
  * waiting returns at once. */
 
 /* Writes one JSON object, like meft_build_info: the backend; of a device its name, architecture, memory and free bytes,
- * driver and runtime, libraries found; the bytes held and their peaks by class. */
+ * driver and runtime, libraries found; the bytes held and their peaks by class; the last request that was refused. */
 MEFT_API int64_t meft_device_facts(meft_ctx *ctx, char *out, int64_t out_bytes);
 /* The peaks become what is held now. */
 MEFT_API meft_status meft_device_reset_peaks(meft_ctx *ctx);

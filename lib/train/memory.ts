@@ -12,6 +12,7 @@ import {
   tracePass,
 } from "../models/footprint.ts";
 import type { Model } from "../models/model.ts";
+import { ArenaLayout } from "../native/arena_layout.ts";
 import type { MemoryClass } from "../native/ledger.ts";
 import { lossChunkRows } from "../ops/loss.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
@@ -151,6 +152,38 @@ function passPlan(
     full: adapter.sites.includes("weights"),
     gradientPieces: gradientPieces.map((pieces) => pieces.filter((bytes) => bytes >= SMALLEST_LOAN_BYTES)),
   };
+}
+
+/**
+ * Bytes that the activations of a step take on a device, whose arenas reserve whole blocks.
+ *
+ * @param halves Parts that a micro-batch is computed in, each with an arena of its own
+ */
+export function deviceActivationBytes(
+  model: Model,
+  adapter: Adapter,
+  settings: MemorySettings,
+  halves: 1 | 2,
+): number {
+  const sizes = adapter.sizes(model, settings.batch.size * settings.batch.seqLen);
+  // Of gradients only those on the device lodge activations: those of parameters without rows.
+  const gradientPieces = sizes.rows === null ? sizes.gradientPieces : [];
+  const pass = passPlan(model, adapter, { ...sizes, gradientPieces }, settings.activations);
+  const { first, later } = fullBatches(settings);
+  const half = ({ tokens, targets }: PassSize): PassSize => ({
+    tokens: Math.ceil(tokens / halves),
+    targets: Math.ceil(targets / halves),
+  });
+  let bytes = 0;
+  const blockBytes = model.kernels.arena.blockBytes;
+  const reserve = (block: number): number => {
+    bytes += block;
+    return -1;
+  };
+  const arenas = { model: new ArenaLayout<number>(reserve, { blockBytes }), host: countingArenas().host };
+  tracePass(arenas, pass, half(first), true);
+  if (later !== null) tracePass(arenas, pass, half(later), false);
+  return halves * bytes;
 }
 
 /** All sizes of passes through the same arenas, which never shrink. */

@@ -37,10 +37,13 @@ export function init(run: Run): TrainState {
 /** A state with memory but no values yet, for a checkpoint to fill. @mutates run.adapter */
 export function allocate(run: Run): TrainState {
   const k = run.model.kernels;
-  const params = run.adapterKind.create(k, run.model, tokensPerStep(run.settings));
-  const optim = run.optimizer.init(k, params.parameters);
-  run.adapter = params;
-  return { params, optim, step: 0, position: FIRST_POSITION, lease: { spent: false } };
+  const make = (): Pick<TrainState, "params" | "optim"> => {
+    const params = run.adapterKind.create(k, run.model, tokensPerStep(run.settings));
+    return { params, optim: run.optimizer.init(k, params.parameters) };
+  };
+  const made = k.device === null ? make() : k.device.reserving(make);
+  run.adapter = made.params;
+  return { ...made, step: 0, position: FIRST_POSITION, lease: { spent: false } };
 }
 
 /** @throws {Error} When a later state has taken over */

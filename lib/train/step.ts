@@ -7,6 +7,7 @@ import type { WaitAccount } from "../models/step.ts";
 import { clipFactor, globalNorm } from "../optim/clip.ts";
 import type { UpdateStep } from "../optim/optimizer.ts";
 import { scheduleFactor } from "../optim/schedule.ts";
+import { withinDevice } from "./device_fit.ts";
 import { fusesRows, rowUpdates } from "./fused_rows.ts";
 import { clearOtherGradients, idleGradients } from "./idle_gradients.ts";
 import { type LaneAccount, laneAccount, readLanes } from "./lane_account.ts";
@@ -63,12 +64,22 @@ export class NonFiniteError extends Error {
  * @returns The next state and what happened; the old state is spent
  * @throws {NonFiniteError} When loss or gradient is not finite; then the old state stays as it was
  * @mutates state (donated)
+ * @throws {UserError} When a device is out of memory: who holds what, and which settings would fit
  */
-export async function trainStep(
+export function trainStep(
   run: Run,
   state: TrainState,
   data: StepData,
   clock: Clock = () => performance.now(),
+): Promise<[TrainState, StepMetrics]> {
+  return withinDevice(run, () => takeStep(run, state, data, clock));
+}
+
+async function takeStep(
+  run: Run,
+  state: TrainState,
+  data: StepData,
+  clock: Clock,
 ): Promise<[TrainState, StepMetrics]> {
   assertUsable(state);
   const step = state.step + 1;
