@@ -342,10 +342,11 @@ MEFT_API meft_status meft_planes_join(meft_ctx *ctx, float *x, const uint16_t *h
  * host's memory, their elements are in range, and places are distinct.
  * gather: row i of out (row_count,D) of `dtype` is row rows[i] of the planes (total_rows,D): joined to MEFT_F32, or for
  * MEFT_BF16 the hi plane. add: row places[i] of to (total_rows,D) += row i of from (row_count,D), or is written where
- * places[i] >= first_new. */
+ * places[i] >= first_new. @nonblocking */
 MEFT_API meft_status meft_rows_gather(meft_ctx *ctx, void *out, const uint16_t *hi, const int16_t *lo,
                                       const int32_t *rows, int64_t row_count, int64_t total_rows, int64_t hidden,
                                       int32_t dtype);
+/* See meft_rows_gather. @nonblocking */
 MEFT_API meft_status meft_rows_add(meft_ctx *ctx, float *to, const float *from, const int32_t *places,
                                    int64_t row_count, int64_t total_rows, int64_t hidden, int64_t first_new);
 

@@ -85,7 +85,7 @@ export async function forwardBeside<Kept>(
   if (hook === undefined || branch === null) return { hooked: null, kept: frozen() };
   if (first !== null && hook.residualsOnHost === true) return { hooked: first, kept: frozen() };
   const [residuals, kept] = await beside(step, hook.forward(layer, h, branch), frozen, branch);
-  hook.finish?.(layer, residuals, h, branch);
+  await hook.finish?.(layer, residuals, h, branch);
   addInto(k, y, branch);
   return { hooked: { residuals }, kept };
 }
@@ -108,6 +108,7 @@ export async function backwardBeside(
   const { k, scratch: { h, branch: share } } = step;
   if (hook === undefined || hooked === null || share === null) return frozen();
   const [, dh] = await beside(step, hook.backward(layer, hooked.residuals, h, dy, share), frozen, share);
+  await hook.finishBackward?.(layer, hooked.residuals, h, dy, share);
   return dh === null ? share : addInto(k, dh, share);
 }
 

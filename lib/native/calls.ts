@@ -604,6 +604,35 @@ export function rowsGather(
   );
 }
 
+/** `meft_rows_gather` on another thread; settles when it is done. */
+export function rowsGatherAsync(
+  lane: NativeContext,
+  out: ArrayBufferView | null,
+  hi: Uint16Array | null,
+  lo: Int16Array | null,
+  rows: Int32Array | null,
+  rowCount: number | bigint,
+  totalRows: number | bigint,
+  hidden: number | bigint,
+  dtype: number,
+): Promise<void> {
+  return lane.settle(
+    "rows_gather",
+    () =>
+      lane.symbols.meft_rows_gather_async(
+        lane.pointer,
+        out,
+        hi,
+        lo,
+        rows,
+        int64("rowCount", rowCount),
+        int64("totalRows", totalRows),
+        int64("hidden", hidden),
+        int32("dtype", dtype),
+      ),
+  );
+}
+
 /** `meft_rows_add`. */
 export function rowsAdd(
   lane: NativeContext,
@@ -627,6 +656,33 @@ export function rowsAdd(
       int64("hidden", hidden),
       int64("firstNew", firstNew),
     ),
+  );
+}
+
+/** `meft_rows_add` on another thread; settles when it is done. */
+export function rowsAddAsync(
+  lane: NativeContext,
+  to: Float32Array | null,
+  from: Float32Array | null,
+  places: Int32Array | null,
+  rowCount: number | bigint,
+  totalRows: number | bigint,
+  hidden: number | bigint,
+  firstNew: number | bigint,
+): Promise<void> {
+  return lane.settle(
+    "rows_add",
+    () =>
+      lane.symbols.meft_rows_add_async(
+        lane.pointer,
+        to,
+        from,
+        places,
+        int64("rowCount", rowCount),
+        int64("totalRows", totalRows),
+        int64("hidden", hidden),
+        int64("firstNew", firstNew),
+      ),
   );
 }
 

@@ -526,7 +526,38 @@ export const SYMBOLS = {
     ],
     result: "i32",
   },
+  meft_rows_gather_async: {
+    name: "meft_rows_gather",
+    nonblocking: true,
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // void *out
+      "buffer", // const uint16_t *hi
+      "buffer", // const int16_t *lo
+      "buffer", // const int32_t *rows
+      "i64", // int64_t row_count
+      "i64", // int64_t total_rows
+      "i64", // int64_t hidden
+      "i32", // int32_t dtype
+    ],
+    result: "i32",
+  },
   meft_rows_add: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *to
+      "buffer", // const float *from
+      "buffer", // const int32_t *places
+      "i64", // int64_t row_count
+      "i64", // int64_t total_rows
+      "i64", // int64_t hidden
+      "i64", // int64_t first_new
+    ],
+    result: "i32",
+  },
+  meft_rows_add_async: {
+    name: "meft_rows_add",
+    nonblocking: true,
     parameters: [
       "pointer", // meft_ctx *ctx
       "buffer", // float *to

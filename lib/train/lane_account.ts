@@ -49,8 +49,9 @@ export function readLanes(k: Kernels, params: AdapterParams): LaneReading {
   const rows = params.rowTraffic?.() ?? NO_ROWS;
   return {
     hostTimes: { ...k.hostTimes },
-    downBytes: links.reduce((sum, { bytes }) => sum + bytes.down, rows.downBytes),
-    upBytes: links.reduce((sum, { bytes }) => sum + bytes.up, rows.upBytes),
+    // Rows travel by the link too, where there is one.
+    downBytes: k.link.direct ? rows.downBytes : links.reduce((sum, { bytes }) => sum + bytes.down, 0),
+    upBytes: k.link.direct ? rows.upBytes : links.reduce((sum, { bytes }) => sum + bytes.up, 0),
     rows,
   };
 }

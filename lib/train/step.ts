@@ -143,6 +143,7 @@ export async function accumulate(
   if (data.targetCount === 0) {
     throw new RangeError(`Step ${state.step + 1} has no targets: there is nothing to take a loss of`);
   }
+  state.params.forgetRows?.();
   clearOtherGradients(run.model.kernels, state.params);
   let idle: IdleMemory | undefined = idleGradients(run.model.kernels, state.params);
   let [lossSum, firstToken] = [0, 0];
@@ -167,7 +168,7 @@ export async function accumulate(
     idle = undefined; // from here on gradients are sums under way
     firstToken += batch.ids.length;
   }
-  state.params.collectGradients?.();
+  await state.params.collectGradients?.();
   return lossSum / data.targetCount;
 }
 

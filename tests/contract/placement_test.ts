@@ -48,7 +48,7 @@ async function gradients(
   const split = options.scope === "union"
     ? whole
     : await lossAndGradientsInHalves(model, batch, halves, (own) => attach(own), pass);
-  params.collectGradients?.();
+  await params.collectGradients?.();
   const result = {
     losses: [whole.lossSum, split.lossSum],
     gradients: wholeGradients(params.parameters),

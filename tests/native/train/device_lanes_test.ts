@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import type { Kernels } from "../../../lib/ops/kernels.ts";
 import { type CudaKernels, cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
+import { sparse } from "../../../lib/methods/sparse.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
 import { trainingSteps } from "../../../lib/data/batches.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
@@ -16,7 +17,7 @@ import { type StepMetrics, trainStep } from "../../../lib/train/step.ts";
 import { assertWithin } from "../../compare.ts";
 import { openTestDevice } from "../../cuda_library.ts";
 import { slowHostLane } from "../../fixtures/slow_lane.ts";
-import { smallData, smallModel, smallOptions } from "../../unit/train/small_run.ts";
+import { SMALL_SPARSE, smallData, smallModel, smallOptions } from "../../unit/train/small_run.ts";
 
 const { backend } = openTestDevice();
 const STEPS = 3;
@@ -24,10 +25,10 @@ const STEPS = 3;
 const BOUND = 1e-5;
 
 /** Kernels whose work is done late; a real device takes its own time. */
-function deviceKernels(late: boolean): CudaKernels {
+function deviceKernels(late: boolean, compute: "f32" | "bf16" = "f32"): CudaKernels {
   Deno.env.set("MEFT_EMULATED_LATE", late ? "1" : "0");
   try {
-    return cudaKernels({ compute: "f32", blockBytes: 1 << 20 });
+    return cudaKernels({ compute, blockBytes: 1 << 20 });
   } finally {
     Deno.env.delete("MEFT_EMULATED_LATE");
   }
@@ -53,6 +54,10 @@ const WAYS: readonly RunOptions[] = [
   { halves: 2, activations: "recompute" },
   { halves: 2, optimizer: adamw({ lr: 0.02, clip: null }) },
   { halves: 1, batch: { size: 4, micro: 4, seqLen: 12 }, optimizer: adamw({ lr: 0.02, clip: null }) },
+  { placement: "device" },
+  { placement: "device", cachedRows: 4 },
+  { placement: "device", cachedRows: 5, halves: 2, activations: "recompute" },
+  { placement: "device", halves: 2, method: sparse({ ...SMALL_SPARSE, gate: "softmax" }) },
 ];
 
 for (const late of backend === "cuda" ? [false] : [false, true]) {
@@ -67,12 +72,46 @@ for (const late of backend === "cuda" ? [false] : [false, true]) {
         const other = expected[i] as StepMetrics;
         assertWithin("loss", [loss], [other.loss], [BOUND * other.loss]);
         assertWithin("norm", [gradNorm], [other.gradNorm], [10 * BOUND * other.gradNorm]);
-        assert.ok(lanes.downBytes > 0 && lanes.downBytes === lanes.upBytes, "h and dy down, y and dh up");
+        const same = lanes.downBytes === lanes.upBytes; // h and dy down, y and dh up
+        assert.ok(lanes.downBytes > 0 && lanes.upBytes > 0 && same === (way.placement !== "device"));
         assert.ok(lanes.downMs > 0 && lanes.upMs > 0 && lanes.modelMs > 0);
         assert.ok(lanes.modelWaitMs > 0 && lanes.hostWaitMs > 0 && lanes.downWaitMs > 0);
       }
     });
   }
+
+  Deno.test(`rows on ${where} travel as bf16 where products are, and give the losses of placement host`, async () => {
+    using onHost = deviceKernels(late, "bf16");
+    using onDevice = deviceKernels(late, "bf16");
+    // Small steps: AdamW makes a whole one of a gradient that is rounding alone.
+    const optimizer = adamw({ lr: 0.001 });
+    const expected = await steps(onHost, { optimizer });
+    const actual = await steps(onDevice, { optimizer, placement: "device" });
+    const losses = (metrics: StepMetrics[]): number[] => metrics.map(({ loss }) => loss);
+    // Products on the device round both factors to bf16, those of the host lane keys and values only.
+    assertWithin("losses", losses(actual), losses(expected), losses(expected).map((loss) => loss * 2 ** -8));
+    const hidden = 24;
+    for (const { lanes: { rows, upBytes } } of actual) {
+      assert.ok(rows && rows.misses > 0);
+      assert.ok(upBytes >= 2 * 2 * hidden * rows.misses);
+    }
+  });
+
+  Deno.test(`a step on ${where} that fails leaves no gradient in the slots of rows`, async () => {
+    using clean = deviceKernels(late);
+    const [expected] = await steps(clean, { placement: "device", halves: 2 }, 1);
+    using onDevice = deviceKernels(late);
+    let failing = true;
+    const kernels = slowHostLane(onDevice, (call) => failing && call === 5 ? -1 : 0);
+    using model = smallModel(kernels);
+    const run = plan(model, smallOptions({ placement: "device", halves: 2 }));
+    const data = trainingSteps(smallData(), batchOptions(run)).next().value;
+    const state = init(run);
+    await assert.rejects(trainStep(run, state, data), /the host lane fell over/);
+    failing = false;
+    const [, { loss, gradNorm }] = await trainStep(run, state, data);
+    assert.deepEqual([loss, gradNorm], [expected?.loss, expected?.gradNorm]);
+  });
 
   Deno.test(`a host lane on ${where} that fails ends its step with its text, and the next one starts`, async () => {
     for (const halves of [1, 2] as const) {
