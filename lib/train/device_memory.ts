@@ -100,7 +100,7 @@ function deviceAdapterBytes({ model: { config }, memory, adapterKind: { kind } }
 
 /** Activations travel with the adapter on the host, rows and their gradients with it on the device. */
 function pcieBytes(
-  { model: { config }, memory, adapterKind: { kind } }: Run,
+  { model: { config }, adapterKind: { kind } }: Run,
   placement: Placement,
   { M, rows, microBatches }: { readonly M: number; readonly rows: number; readonly microBatches: number },
 ): DevicePrediction["pcie"] {
