@@ -28,15 +28,18 @@ export async function withinDevice<T>(run: Run, work: () => T | Promise<T>): Pro
     return await work();
   } catch (error) {
     const { kernels } = run.model;
-    if (!(error instanceof NativeError) || error.code !== MEFT_OUT_OF_MEMORY || kernels.device === null) {
-      throw error;
-    }
+    if (kernels.device === null || !isDeviceFull(error)) throw error;
     const advice = adviseDevice(run, kernels.device.facts());
     giveBack(kernels, kernels.device);
     throw new UserError(`The device is out of memory: ${error.message}; ${adviceText(run, advice)}`, {
       cause: error,
     });
   }
+}
+
+/** Not when it was the host that had no pinned memory to give. */
+function isDeviceFull(error: unknown): error is NativeError {
+  return error instanceof NativeError && error.code === MEFT_OUT_OF_MEMORY && error.op !== "pinned_reserve";
 }
 
 /** The mildest change with which a step fits: smaller micro-batches, then recomputed activations; null when none will do. */

@@ -137,7 +137,10 @@ export async function* train(
 /** Mean loss over a data set with the parameters of a state. */
 export function evaluateState(run: Run, state: TrainState, data: Dataset): Promise<DatasetLoss> {
   const { model, hooks } = attachState(run, state);
-  return datasetLoss(model, data, { hooks, microBatchSize: run.settings.batch.micro });
+  return withinDevice(
+    run,
+    () => datasetLoss(model, data, { hooks, microBatchSize: run.settings.batch.micro }),
+  );
 }
 
 /** Why a run cannot train on the data: one sentence each, none when it can. */

@@ -21,13 +21,17 @@ import { fullLoad, type StepLoad } from "./step_load.ts";
 
 /** Host bytes by class. */
 export interface MemoryPrediction {
-  /** What the ledger will hold at most. `gradients` is exact until rows are touched that were not foreseen. */
+  /**
+   * What will be held at most, in the host's memory or, of a model on a device, where each class lives. `gradients` is exact
+   * until rows are touched that were not foreseen.
+   */
   readonly bytes: Readonly<Partial<Record<MemoryClass, number>>>;
   readonly totalBytes: number;
   /** Of `activations`: logits of one chunk of the loss. */
   readonly logitsBytes: number;
   /**
-   * Bytes by class that will really be touched, and so be resident: rows that no token reaches are reserved, not used.
+   * Bytes of the host by class that will really be touched, and so be resident: rows that no token reaches are reserved, not
+   * used.
    * An estimate, for hits spread evenly over the rows.
    */
   readonly residentBytes: Readonly<Partial<Record<MemoryClass, number>>>;
@@ -92,12 +96,13 @@ export function predictMemory(
     list.reduce((sum, parameter) => sum + parameter.count, 0);
   const optimizerBytes = trained.reduce((sum, parameter) => sum + optimizer.bytes(parameter), 0);
   const pass = passPlan(model, adapter, sizes, settings.activations);
+  const activations = activationBytes(pass, batches);
   const bytes = {
     weights: model.checkpoint.files.reduce((sum, file) => sum + file.fileBytes, 0),
     parameters: parameterBytes,
     optimizer: optimizerBytes,
     gradients: gradientBytes,
-    activations: activationBytes(pass, batches),
+    activations: activations.all,
     workspace: workspaceBytes(pass, model, batches),
   };
   const modelParameters = [...model.checkpoint.tensors.values()]
@@ -106,7 +111,11 @@ export function predictMemory(
     bytes,
     totalBytes: Object.values(bytes).reduce((sum, value) => sum + value, 0),
     logitsBytes: logitsBytes(pass, batches.later ?? batches.first),
-    residentBytes: residentBytes(bytes, sizes, optimizer, batches, pass.full),
+    residentBytes: {
+      ...residentBytes(bytes, sizes, optimizer, batches, pass.full),
+      ...(model.kernels.device !== null && { activations: activations.host }),
+      ...(model.kernels.device !== null && sizes.rows === null && NOTHING_TRAINED),
+    },
     adapterParameters: count(parameters),
     trainedParameters: count(trained),
     modelParameters,
@@ -114,6 +123,9 @@ export function predictMemory(
     bytesPerTrainedParameter: (parameterBytes + optimizerBytes) / Math.max(1, count(trained)),
   };
 }
+
+/** Of a host beside a device that holds everything that is trained. */
+const NOTHING_TRAINED = { parameters: 0, optimizer: 0, gradients: 0 } as const;
 
 /** Bytes by class that the run will have touched at its end. */
 function residentBytes(
@@ -187,12 +199,15 @@ export function deviceActivationBytes(
 }
 
 /** All sizes of passes through the same arenas, which never shrink. */
-function activationBytes(pass: PassPlan, { first, later, evaluation }: BatchSizes): number {
+function activationBytes(
+  pass: PassPlan,
+  { first, later, evaluation }: BatchSizes,
+): { readonly all: number; readonly host: number } {
   const arenas = countingArenas();
   tracePass(arenas, pass, first, true);
   if (later !== null) tracePass(arenas, pass, later, false);
   if (evaluation !== null) traceEvaluation(arenas, pass, evaluation);
-  return touchedBytes(arenas);
+  return { all: touchedBytes(arenas), host: arenas.host.touchedBytes };
 }
 
 /** Rows of a product whose inputs are converted at once, and bytes of them: kWideRows and kCopyBytes of product.cpp. */

@@ -2,11 +2,12 @@
 /** A device whose memory is out: what its error says, that what it advises fits, and that nothing is left behind. */
 import assert from "node:assert/strict";
 import { trainingSteps } from "../../../lib/data/batches.ts";
-import { UserError } from "../../../lib/core/errors.ts";
+import { NativeError, UserError } from "../../../lib/core/errors.ts";
 import { lora } from "../../../lib/methods/lora.ts";
 import { parallel } from "../../../lib/methods/parallel.ts";
 import { sparse } from "../../../lib/methods/sparse.ts";
 import { type CudaKernels, cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
+import { MEFT_OUT_OF_MEMORY } from "../../../lib/native/symbols.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
 import { withinDevice } from "../../../lib/train/device_fit.ts";
 import { plan, type Run, type RunOptions } from "../../../lib/train/plan.ts";
@@ -131,6 +132,12 @@ Deno.test({
       );
     });
     assert.equal(k.device.bytes().held, before);
+    const refusal = new NativeError(
+      "pinned_reserve",
+      MEFT_OUT_OF_MEMORY,
+      "the system refused 1 GiB of pinned memory",
+    );
+    await assert.rejects(withinDevice(run, () => Promise.reject(refusal)), refusal);
     dispose();
   },
 });

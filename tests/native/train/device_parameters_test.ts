@@ -71,6 +71,9 @@ for (const method of METHODS) {
     const { parameters: bytes = 0, optimizer: optimizerBytes = 0, gradients = 0 } = run.memory.bytes;
     assert.deepEqual(held(), [bytes, gradients, optimizerBytes]);
     assert.equal(k.ledger.held.get("parameters") ?? 0, 0);
+    const { parameters: ofHost, optimizer, gradients: gradientsOfHost, activations } =
+      run.memory.residentBytes;
+    assert.deepEqual([ofHost, optimizer, gradientsOfHost, activations], [0, 0, 0, 0]);
     releaseState(run, state);
     assert.deepEqual(held(), [0, 0, 0]);
   });
