@@ -82,10 +82,10 @@ meft_status meft_synchronize(meft_ctx *ctx) {
     return guarded(ctx, "synchronize", [&] { wait_for_lane(*ctx); });
 }
 
-meft_status meft_event_create(meft_ctx *ctx, int64_t *event) {
+meft_status meft_event_create(meft_ctx *ctx, int64_t *event, int32_t timed) {
     return guarded(ctx, "event_create", [&] {
         check_array("event", event, 1);
-        event[0] = event_create();
+        event[0] = event_create(timed != 0);
     });
 }
 
@@ -103,6 +103,20 @@ meft_status meft_event_lane_waits(meft_ctx *ctx, int64_t event) {
 
 meft_status meft_event_host_waits(meft_ctx *ctx, int64_t event) {
     return guarded(ctx, "event_host_waits", [&] { event_host_waits(event); });
+}
+
+meft_status meft_event_query(meft_ctx *ctx, int32_t *done, int64_t event) {
+    return guarded(ctx, "event_query", [&] {
+        check_array("done", done, 1);
+        done[0] = event_done(event) ? 1 : 0;
+    });
+}
+
+meft_status meft_event_elapsed(meft_ctx *ctx, double *ms, int64_t begin, int64_t end) {
+    return guarded(ctx, "event_elapsed", [&] {
+        check_array("ms", ms, 1);
+        ms[0] = event_elapsed_ms(begin, end);
+    });
 }
 
 }  // extern "C"

@@ -5,11 +5,13 @@
 
 #include "meft.h"
 
-static_assert(sizeof(meft_ctx_params) == 16 && alignof(meft_ctx_params) <= 8, "meft_ctx_params");
+static_assert(sizeof(meft_ctx_params) == 24 && alignof(meft_ctx_params) <= 8, "meft_ctx_params");
 static_assert(offsetof(meft_ctx_params, struct_size) == 0 && sizeof(meft_ctx_params::struct_size) == 4, "struct_size");
 static_assert(offsetof(meft_ctx_params, target) == 4 && sizeof(meft_ctx_params::target) == 4, "target");
 static_assert(offsetof(meft_ctx_params, gemm) == 8 && sizeof(meft_ctx_params::gemm) == 4, "gemm");
 static_assert(offsetof(meft_ctx_params, threads) == 12 && sizeof(meft_ctx_params::threads) == 4, "threads");
+static_assert(offsetof(meft_ctx_params, stream) == 16 && sizeof(meft_ctx_params::stream) == 4, "stream");
+static_assert(offsetof(meft_ctx_params, reserved) == 20 && sizeof(meft_ctx_params::reserved) == 4, "reserved");
 
 static_assert(sizeof(meft_weight) == 48 && alignof(meft_weight) <= 8, "meft_weight");
 static_assert(offsetof(meft_weight, struct_size) == 0 && sizeof(meft_weight::struct_size) == 4, "struct_size");

@@ -31,12 +31,15 @@ void copy_bytes(meft_ctx &ctx, void *to, const void *from, int64_t bytes);
 void zero_bytes(meft_ctx &ctx, void *to, int64_t bytes);
 // Waits for all work that the lane was given.
 void wait_for_lane(meft_ctx &ctx);
-// Events: record marks the work given so far; a lane or the host waits for it. Numbers belong to the process.
-int64_t event_create();
+// Events: record marks the work given so far; a lane or the host waits for it, or asks. Numbers belong to the process.
+int64_t event_create(bool timed);
 void event_destroy(int64_t event);
 void event_record(meft_ctx &ctx, int64_t event);
 void event_lane_waits(meft_ctx &ctx, int64_t event);
 void event_host_waits(int64_t event);
+bool event_done(int64_t event);
+// Of two timed events whose work is done.
+double event_elapsed_ms(int64_t begin, int64_t end);
 // Peaks of the books become what is held now.
 void reset_device_peaks();
 

@@ -82,11 +82,13 @@ void zero_bytes(meft_ctx &ctx, void *to, int64_t bytes) {
     });
 }
 void wait_for_lane(meft_ctx &) {}
-int64_t event_create() { return 1; }
+int64_t event_create(bool) { return 1; }
 void event_destroy(int64_t) {}
 void event_record(meft_ctx &, int64_t) {}
 void event_lane_waits(meft_ctx &, int64_t) {}
 void event_host_waits(int64_t) {}
+bool event_done(int64_t) { return true; }
+double event_elapsed_ms(int64_t, int64_t) { return 0; }
 void reset_device_peaks() {}
 
 }  // namespace meft

@@ -76,6 +76,9 @@ void open_lane(meft_ctx &ctx, const meft_ctx_params &params) {
         fail(MEFT_UNSUPPORTED, "target %d is not a device's: this library has %s only", params.target, kTargetName);
     }
     if (params.gemm != MEFT_GEMM_OWN) fail(MEFT_INVALID, "gemm is %d, which a device does not have", params.gemm);
+    if (params.stream != MEFT_STREAM_WORK && params.stream != MEFT_STREAM_COPIES) {
+        fail(MEFT_INVALID, "stream is %d, expected MEFT_STREAM_WORK or MEFT_STREAM_COPIES", params.stream);
+    }
     const DeviceFacts facts = device_facts();
     if (facts.presence != Presence::present) {
         fail(MEFT_DEVICE, "no CUDA device (%s): %s", presence_name(facts.presence), facts.text.c_str());
@@ -84,7 +87,7 @@ void open_lane(meft_ctx &ctx, const meft_ctx_params &params) {
     ctx.target = kTarget;
     ctx.threads = 1;
     auto device = std::make_unique<DeviceLane>();
-    device->stream = create_stream(false);
+    device->stream = create_stream(params.stream == MEFT_STREAM_COPIES);
     ctx.device = device.release();
 }
 
@@ -103,7 +106,8 @@ std::string build_facts() {
 
 std::string device_facts_text(meft_ctx &) {
     return std::string("{\"backend\":\"") + kBackend + "\"," + describe(device_facts()) +
-           ",\"freeBytes\":" + std::to_string(free_device_bytes()) + ",\"ledger\":" + ledger_text() + "}";
+           ",\"freeBytes\":" + std::to_string(free_device_bytes()) + ",\"ledger\":" + ledger_text() +
+           ",\"refused\":" + refused_text() + "}";
 }
 
 void *device_reserve(meft_ctx &, int64_t bytes, const char *class_name) { return reserve_shadow(bytes, class_name); }
@@ -136,8 +140,8 @@ void zero_bytes(meft_ctx &ctx, void *to, int64_t bytes) {
 
 void wait_for_lane(meft_ctx &ctx) { synchronize(ctx.device->stream); }
 
-int64_t event_create() {
-    const cuda::Event event = create_event();
+int64_t event_create(bool timed) {
+    const cuda::Event event = create_event(timed);
     Events &known = events();
     std::lock_guard<std::mutex> hold(known.mutex);
     known.all[++known.last] = event;
@@ -153,6 +157,8 @@ void event_destroy(int64_t number) {
 void event_record(meft_ctx &ctx, int64_t number) { record_event(event_of(number), ctx.device->stream); }
 void event_lane_waits(meft_ctx &ctx, int64_t number) { stream_waits(ctx.device->stream, event_of(number)); }
 void event_host_waits(int64_t number) { host_waits(event_of(number)); }
+bool event_done(int64_t number) { return is_done(event_of(number)); }
+double event_elapsed_ms(int64_t begin, int64_t end) { return elapsed_ms(event_of(begin), event_of(end)); }
 void reset_device_peaks() { reset_peaks(); }
 
 }  // namespace meft

@@ -34,6 +34,8 @@ struct Books {
     std::map<uintptr_t, Block> shadows;   // by first address
     std::map<uintptr_t, int64_t> pinned;  // bytes by first address
     std::map<std::string, Booked> classes;
+    std::string refused_class;  // of the last request that memory had no room for
+    int64_t refused_bytes = 0;
 };
 
 Books &books() {
@@ -47,19 +49,29 @@ void book(Books &all, const std::string &class_name, int64_t bytes) {
     booked.peak_bytes = std::max(booked.peak_bytes, booked.bytes);
 }
 
-std::string gibibytes(int64_t bytes) {
+// "1.50 GiB", in the largest unit of which there is one.
+std::string size_text(int64_t bytes) {
+    const char *const units[] = {"KiB", "MiB", "GiB"};
+    double count = double(bytes) / 1024;
+    int unit = 0;
+    for (; unit < 2 && count >= 1024; ++unit) count /= 1024;
     char text[32];
-    std::snprintf(text, sizeof text, "%.2f GiB", double(bytes) / double(int64_t(1) << 30));
+    std::snprintf(text, sizeof text, "%.2f %s", count, units[unit]);
     return text;
 }
 
 [[noreturn]] void fail_out_of_memory(const std::string &class_name, int64_t bytes) {
+    Books &all = books();
+    all.refused_class = class_name;
+    all.refused_bytes = bytes;
     std::string held;
-    for (const auto &[name, booked] : books().classes) {
-        if (booked.bytes > 0) held += (held.empty() ? "" : ", ") + name + " " + gibibytes(booked.bytes);
+    for (const auto &[name, booked] : all.classes) {
+        if (booked.bytes > 0 && name != "pinned") {
+            held += (held.empty() ? "" : ", ") + name + " " + size_text(booked.bytes);
+        }
     }
     fail(MEFT_OUT_OF_MEMORY, "%s asked the device for %s, %s are free (held: %s)", class_name.c_str(),
-         gibibytes(bytes).c_str(), gibibytes(free_device_bytes()).c_str(), held.empty() ? "nothing" : held.c_str());
+         size_text(bytes).c_str(), size_text(free_device_bytes()).c_str(), held.empty() ? "nothing" : held.c_str());
 }
 
 // ---- a host that touches device memory ----
@@ -125,7 +137,7 @@ void *reserve_shadow(int64_t bytes, const std::string &class_name) {
     void *shadow = mmap(nullptr, size_t(bytes), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (shadow == MAP_FAILED) {
         release(device);
-        fail(MEFT_OUT_OF_MEMORY, "no address range of %s left in this process", gibibytes(bytes).c_str());
+        fail(MEFT_OUT_OF_MEMORY, "no address range of %s left in this process", size_text(bytes).c_str());
     }
     all.shadows[reinterpret_cast<uintptr_t>(shadow)] = Block{device, bytes, class_name};
     book(all, class_name, bytes);
@@ -147,7 +159,7 @@ void release_shadow(void *shadow) {
 void *reserve_pinned(int64_t bytes) {
     if (bytes <= 0) fail(MEFT_INVALID, "bytes is %" PRId64 ", expected 1 or more", bytes);
     void *memory = allocate_pinned(bytes);
-    if (memory == nullptr) fail(MEFT_OUT_OF_MEMORY, "the system refused %s of pinned memory", gibibytes(bytes).c_str());
+    if (memory == nullptr) fail(MEFT_OUT_OF_MEMORY, "the system refused %s of pinned memory", size_text(bytes).c_str());
     Books &all = books();
     std::unique_lock<std::shared_mutex> hold(all.mutex);
     all.pinned[reinterpret_cast<uintptr_t>(memory)] = bytes;
@@ -205,6 +217,13 @@ void give_workspace(cudaStream_t stream, void *memory, int64_t bytes) noexcept {
     Books &all = books();
     std::unique_lock<std::shared_mutex> hold(all.mutex);
     book(all, "workspace", -bytes);
+}
+
+std::string refused_text() {
+    Books &all = books();
+    std::shared_lock<std::shared_mutex> hold(all.mutex);
+    if (all.refused_class.empty()) return "null";
+    return "{\"class\":\"" + all.refused_class + "\",\"bytes\":" + std::to_string(all.refused_bytes) + "}";
 }
 
 std::string ledger_text() {

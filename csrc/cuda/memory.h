@@ -30,6 +30,8 @@ void *device_address(const void *pointer, int64_t bytes);
 void *take_workspace(cudaStream_t stream, int64_t bytes);
 void give_workspace(cudaStream_t stream, void *memory, int64_t bytes) noexcept;
 
+// JSON: {"class":"activations","bytes":..}, the last request that was refused for want of memory, or null.
+std::string refused_text();
 // JSON: {"weights":{"bytes":..,"peakBytes":..}, ...}, classes in alphabetical order.
 std::string ledger_text();
 // Peaks become what is held now.

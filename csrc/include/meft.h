@@ -68,6 +68,10 @@ typedef int32_t meft_status;
 #define MEFT_TARGET_CUDA 5
 #define MEFT_TARGET_CUDA_EMULATED 6
 
+/* What the stream of a device's context is for: the model's work, or copies, which go before it where both could run. */
+#define MEFT_STREAM_WORK 0
+#define MEFT_STREAM_COPIES 1
+
 /* Providers of matrix products. */
 #define MEFT_GEMM_OWN 0
 #define MEFT_GEMM_ONEDNN 1
@@ -88,12 +92,14 @@ typedef struct meft_ctx meft_ctx;
 
 /* ---- library and contexts ------------------------------------------------------------------- */
 
-/* What a new context should be. Zero means "choose": target AUTO, all cores the process may use. */
+/* What a new context should be. Zero means "choose": target AUTO, all cores the process may use, a stream for work. */
 typedef struct meft_ctx_params {
     uint32_t struct_size;
     int32_t target;  /* MEFT_TARGET_* */
     int32_t gemm;    /* MEFT_GEMM_* */
     int32_t threads; /* of the one pool of this process, which grows to the most that a context asks for */
+    int32_t stream;  /* MEFT_STREAM_*, of a device's context */
+    int32_t reserved;
 } meft_ctx_params;
 
 /* major << 16 | minor. A caller requires the same major and at least its own minor. */
@@ -133,7 +139,7 @@ MEFT_API meft_status meft_map_read(meft_ctx *ctx, uint8_t *out, int64_t handle, 
  * waiting returns at once. */
 
 /* Writes one JSON object, like meft_build_info: the backend; of a device its name, architecture, memory and free bytes,
- * driver and runtime, libraries found; the bytes held and their peaks by class. */
+ * driver and runtime, libraries found; the bytes held and their peaks by class; the last request that was refused. */
 MEFT_API int64_t meft_device_facts(meft_ctx *ctx, char *out, int64_t out_bytes);
 /* The peaks become what is held now. */
 MEFT_API meft_status meft_device_reset_peaks(meft_ctx *ctx);
@@ -159,8 +165,9 @@ MEFT_API meft_status meft_zero(meft_ctx *ctx, void *to, int64_t bytes);
 MEFT_API meft_status meft_synchronize(meft_ctx *ctx);
 
 /* Events let lanes and the host wait for each other's work without waiting for all of it. event[0] is never 0 and
- * belongs to the process. record marks the work that ctx was given so far; recording again moves the mark. */
-MEFT_API meft_status meft_event_create(meft_ctx *ctx, int64_t *event);
+ * belongs to the process; timed != 0: it takes the time too, for meft_event_elapsed. record marks the work that ctx was
+ * given so far; recording again moves the mark. */
+MEFT_API meft_status meft_event_create(meft_ctx *ctx, int64_t *event, int32_t timed);
 MEFT_API meft_status meft_event_destroy(meft_ctx *ctx, int64_t event);
 MEFT_API meft_status meft_event_record(meft_ctx *ctx, int64_t event);
 /* Work given to ctx from now on waits for the mark; the call itself does not. */
@@ -168,6 +175,10 @@ MEFT_API meft_status meft_event_lane_waits(meft_ctx *ctx, int64_t event);
 /* Returns when the marked work is done. The context only carries the call: another than the one that works.
  * @nonblocking */
 MEFT_API meft_status meft_event_host_waits(meft_ctx *ctx, int64_t event);
+/* done[0]: 1 when the marked work is done, or nothing was marked yet; else 0. Never waits. */
+MEFT_API meft_status meft_event_query(meft_ctx *ctx, int32_t *done, int64_t event);
+/* ms[0]: milliseconds from when the work marked by one timed event was done to when that of another was. Both are done. */
+MEFT_API meft_status meft_event_elapsed(meft_ctx *ctx, double *ms, int64_t begin, int64_t end);
 
 /* ---- weights -------------------------------------------------------------------------------- */
 
@@ -334,6 +345,18 @@ typedef struct meft_sparse {
 MEFT_API meft_status meft_planes_split(meft_ctx *ctx, uint16_t *hi, int16_t *lo, const float *x, int64_t count);
 MEFT_API meft_status meft_planes_join(meft_ctx *ctx, float *x, const uint16_t *hi, const int16_t *lo,
                                       int64_t count);
+
+/* Rows on their way to memory where products read them, and their gradients on the way back. rows and places lie in the
+ * host's memory, their elements are in range, and places are distinct.
+ * gather: row i of out (row_count,D) of `dtype` is row rows[i] of the planes (total_rows,D): joined to MEFT_F32, or for
+ * MEFT_BF16 the hi plane. add: row places[i] of to (total_rows,D) += row i of from (row_count,D), or is written where
+ * places[i] >= first_new. @nonblocking */
+MEFT_API meft_status meft_rows_gather(meft_ctx *ctx, void *out, const uint16_t *hi, const int16_t *lo,
+                                      const int32_t *rows, int64_t row_count, int64_t total_rows, int64_t hidden,
+                                      int32_t dtype);
+/* See meft_rows_gather. @nonblocking */
+MEFT_API meft_status meft_rows_add(meft_ctx *ctx, float *to, const float *from, const int32_t *places,
+                                   int64_t row_count, int64_t total_rows, int64_t hidden, int64_t first_new);
 
 /* logits (T,N) f32 written: h gate_weight^T, in f32; experts (T,active_experts) int32 written: the largest logits,
  * ties to the lowest index, in increasing expert order. expert_tokens (N) int32 written: tokens per expert.

@@ -120,6 +120,10 @@ export async function releasing<T>(k: Kernels, run: () => Promise<T>): Promise<T
   const mark = markBoth(k);
   try {
     return await run();
+  } catch (error) {
+    // Copies under way still read and write what is given back here. A device that cannot end them says so once more.
+    await Promise.resolve(k.link.reset()).catch(() => {});
+    throw error;
   } finally {
     releaseBoth(k, mark);
     k.arena.takeBack();

@@ -6,7 +6,7 @@ import type { AdapterRequests } from "../models/footprint.ts";
 import type { Model } from "../models/model.ts";
 import type { Parameter, RowParameter } from "../optim/parameters.ts";
 import type { RowCatchUp } from "../optim/optimizer.ts";
-import type { Kernels, RowStep } from "../ops/kernels.ts";
+import type { Awaitable, Kernels, RowStep } from "../ops/kernels.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import type { RowTraffic } from "./row_slots.ts";
 
@@ -95,7 +95,9 @@ export interface AdapterParams {
    * Brings the gradients of a step's passes to where the optimizer finds them. To be called after the last pass, and before
    * rows change. @mutates gradients
    */
-  collectGradients?(): void;
+  collectGradients?(): Awaitable<void>;
+  /** Forgets what passes left that were not followed by `collectGradients`, because one failed. To be called before the first. */
+  forgetRows?(): void;
   /** What travelled by placement `device` since the parameters were made; null or absent when nothing did. */
   rowTraffic?(): RowTraffic | null;
   /** Takes the memory out of the ledger. The parameters must not be used any more. */

@@ -10,6 +10,7 @@ import { formatShape } from "../core/shape.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
 import { type Parameter, parameterShape } from "../optim/parameters.ts";
 import type { Kernels } from "../ops/kernels.ts";
+import { writeFloats } from "../ops/model_memory.ts";
 import { makeFolder, writeTextAtomically } from "../tensor/atomic_file.ts";
 import { fileHash } from "../tensor/file_hash.ts";
 import { readFloatsInto } from "../tensor/read_tensor.ts";
@@ -56,7 +57,9 @@ export async function saveAdapterFiles(
 }
 
 function tensorSource(k: Kernels, parameter: Parameter): TensorSource {
-  const data = parameter.kind === "dense" ? parameter.data : () => rowPieces(k, parameter.matrix);
+  const data = parameter.kind === "dense"
+    ? () => [k.read(parameter.data)]
+    : () => rowPieces(k, parameter.matrix);
   return { name: parameter.name, dtype: k.float, shape: parameterShape(parameter), data };
 }
 
@@ -209,7 +212,9 @@ function tensorProblems(file: SafetensorsFile, parameters: readonly Parameter[])
 function readParameter(k: Kernels, file: SafetensorsFile, parameter: Parameter): void {
   const entry = file.tensors.get(parameter.name);
   if (!entry) throw new RangeError(`Tensor "${parameter.name}" is not in ${file.path}`);
-  if (parameter.kind === "dense") return readFloatsInto(parameter.data, entry);
+  if (parameter.kind === "dense") {
+    return writeFloats(k, parameter.data, (floats) => readFloatsInto(floats, entry));
+  }
   const { matrix } = parameter;
   // A piece of the tensor is a tensor of fewer rows, further on in the file.
   const rowBytes = entry.bytes / Math.max(1, matrix.rows);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Weights of adapters that are trained whole. */
-import { account } from "../native/ledger.ts";
 import type { Kernels } from "../ops/kernels.ts";
-import type { Weight } from "../tensor/tensor.ts";
+import { dropFloats, holdFloats } from "../ops/model_memory.ts";
+import type { Floats, Weight } from "../tensor/tensor.ts";
 
-/** A zeroed weight (rows, cols) in the backend's float type, with a gradient when it is to be trained. */
+/** A zeroed weight (rows, cols) in the backend's float type where the model works, with a gradient when it is to be trained. */
 export function adapterWeight(
   k: Kernels,
   name: string,
@@ -12,14 +12,23 @@ export function adapterWeight(
   cols: number,
   trained: boolean,
 ): Weight {
-  const grad = trained ? k.floats(rows * cols) : null;
-  return { name, dtype: k.float, rows, cols, data: k.floats(rows * cols), mapped: null, grad };
+  const count = rows * cols;
+  const grad = trained ? k.modelFloats(count, "gradients") : null;
+  return { name, dtype: k.float, rows, cols, data: k.modelFloats(count, "parameters"), mapped: null, grad };
 }
 
-/** Enters weights and their gradients in the ledger, or takes them out. */
-export function accountWeights(k: Kernels, weights: readonly Weight[], sign: 1 | -1): void {
+/** Enters weights and their gradients in the ledger. @mutates k.ledger */
+export function holdWeights(k: Kernels, weights: readonly Weight[]): void {
   for (const { data, grad } of weights) {
-    account(k.ledger, "parameters", sign * (data?.byteLength ?? 0));
-    account(k.ledger, "gradients", sign * (grad?.byteLength ?? 0));
+    holdFloats(k, data as Floats, "parameters");
+    if (grad) holdFloats(k, grad, "gradients");
+  }
+}
+
+/** Takes weights and their gradients out of the ledger, and off the device: they are spent. @mutates k.ledger */
+export function dropWeights(k: Kernels, weights: readonly Weight[]): void {
+  for (const { data, grad } of weights) {
+    dropFloats(k, data as Floats, "parameters");
+    if (grad) dropFloats(k, grad, "gradients");
   }
 }

@@ -52,7 +52,8 @@ function createFull(adapter: Adapter, base: Model): AdapterParams {
     // The copies already hold the model's values: nothing starts at random.
     init: () => {},
     attach: () => ({ model, hooks: {} }),
-    merge: () => model.trainable.map(({ name, data }) => ({ name, apply: (weights) => weights.set(data) })),
+    merge: (k) =>
+      model.trainable.map(({ name, data }) => ({ name, apply: (weights) => weights.set(k.read(data)) })),
     activeNeurons: () => 0,
     release: () => model[Symbol.dispose](),
   };

@@ -10,7 +10,8 @@ import { LINEAR_SITES, type LinearSite } from "../models/sites.ts";
 import type { DenseParameter } from "../optim/parameters.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import { type LowRank, lowRankBackward, lowRankForward } from "../ops/low_rank.ts";
-import type { Activation, Floats, Weight } from "../tensor/tensor.ts";
+import { writeFloats } from "../ops/model_memory.ts";
+import type { Activation, Floats, Tensor, Weight } from "../tensor/tensor.ts";
 import type {
   Adapter,
   AdapterParams,
@@ -20,7 +21,7 @@ import type {
   TrainingPlace,
   WeightChange,
 } from "./adapter.ts";
-import { accountWeights, adapterWeight } from "./dense_weights.ts";
+import { adapterWeight, dropWeights, holdWeights } from "./dense_weights.ts";
 import { weightParameter } from "./full.ts";
 import { type LoraOptions, loraScale, type LoraSettings, resolveLora } from "./lora_config.ts";
 
@@ -99,19 +100,19 @@ function createLora(
   const byLayer = layers.map((layer) =>
     [...layer.values()].flatMap(({ a, b }) => [a, b].map(factorParameter))
   );
-  accountWeights(k, weights, 1);
+  holdWeights(k, weights);
   return {
     adapter,
     parameters: byLayer.flat(),
     byLayer,
-    init: (_k, seed) => deltas.forEach((delta) => initDelta(delta, seed)),
+    init: (k, seed) => deltas.forEach((delta) => initDelta(k, delta, seed)),
     attach: (k, { training } = {}) => ({
       hooks: { linear: linearHook(k, settings, layers, training ?? null) },
       model,
     }),
-    merge: () => deltas.map(mergedWeight),
+    merge: (k) => deltas.map((delta) => mergedWeight(k, delta)),
     activeNeurons: () => 0,
-    release: () => accountWeights(k, weights, -1),
+    release: () => dropWeights(k, weights),
   };
 }
 
@@ -141,9 +142,9 @@ function factorParameter(weight: Weight): DenseParameter {
 }
 
 /** PEFT's start: A as torch starts a linear layer, uniform within 1/sqrt(I); B zero. @mutates delta */
-function initDelta({ a, b, stream }: SiteDelta, seed: number): void {
-  randomUniform(weightParameter(a).data, seed, stream, 1 / Math.sqrt(a.cols));
-  weightParameter(b).data.fill(0);
+function initDelta(k: Kernels, { a, b, stream }: SiteDelta, seed: number): void {
+  writeFloats(k, weightParameter(a).data, (data) => randomUniform(data, seed, stream, 1 / Math.sqrt(a.cols)));
+  k.zero(weightParameter(b).data);
 }
 
 function linearHook(
@@ -176,8 +177,8 @@ function linearHook(
 }
 
 /** W' = W + s B A, each row summed in f64 and rounded once. */
-function mergedWeight({ a, b, scale, weightName }: SiteDelta): WeightChange {
-  const [A, B] = [weightParameter(a).data, weightParameter(b).data];
+function mergedWeight(k: Kernels, { a, b, scale, weightName }: SiteDelta): WeightChange {
+  const [A, B] = [k.read(weightParameter(a).data), k.read(weightParameter(b).data)];
   return {
     name: weightName,
     apply(weights: Floats): void {

@@ -9,10 +9,11 @@ import type { Model, ModelConfig } from "../models/model.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import { linearBackwardWeight, linearForward } from "../ops/linear.ts";
 import { reluBackward, reluForward } from "../ops/relu.ts";
+import { writeFloats } from "../ops/model_memory.ts";
 import type { Tensor, Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
 import { layerTensorName } from "./adapter.ts";
-import { accountWeights, adapterWeight } from "./dense_weights.ts";
+import { adapterWeight, dropWeights, holdWeights } from "./dense_weights.ts";
 import { weightParameter } from "./full.ts";
 import { type KeysAndValues, widening, wideningRefusal } from "./widening.ts";
 
@@ -92,20 +93,20 @@ function createParallel(
   }));
   const weights = layers.flatMap(({ keys, values }) => [keys, values]);
   const byLayer = layers.map(({ keys, values }) => [keys, values].map(weightParameter));
-  accountWeights(k, weights, 1);
+  holdWeights(k, weights);
   return {
     adapter,
     parameters: byLayer.flat(),
     byLayer,
     init: (k, seed) =>
       layers.forEach(({ keys, values }, layer) => {
-        k.randomNormal(weightParameter(keys).data, seed, layer, initStd);
-        weightParameter(values).data.fill(0);
+        writeFloats(k, weightParameter(keys).data, (data) => k.randomNormal(data, seed, layer, initStd));
+        k.zero(weightParameter(values).data);
       }),
     attach: (k) => ({ hooks: { ffn: branchHook(k, layers) }, model }),
     ...(adapter.mergeRefusal === undefined ? widening(model.config, layers) : {}),
     activeNeurons: () => neurons,
-    release: () => accountWeights(k, weights, -1),
+    release: () => dropWeights(k, weights),
   };
 }
 

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Rows of a layer where the model is: keys and values in slots, with room for their gradients, which are added to the layer's
- * own when a row gives up its slot or the step ends. Rows travel as matrix products read them: bf16, or f32.
+ * own when a row gives up its slot or the step ends; and the router. Rows travel as matrix products read them, bf16 or f32:
+ * the host lane packs them into the link's memory, from where they are copied beside the model's work.
  */
 import { account } from "../native/ledger.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import { growRowGradients } from "../ops/row_gradients.ts";
 import type { SparseParams } from "../ops/sparse.ts";
-import type { Floats, RowMatrix, Weight } from "../tensor/tensor.ts";
+import type { Floats, Weight } from "../tensor/tensor.ts";
 import { type CacheCounts, createRowCache, type SlotRow } from "./row_cache.ts";
+import { createRouterCopy, type RouterCopy } from "./router_copy.ts";
 
 /** What travelled between the rows and their slots. */
 export interface RowTraffic extends CacheCounts {
@@ -20,56 +22,83 @@ export interface RowTraffic extends CacheCounts {
 export interface RowSlots {
   readonly capacity: number;
   readonly traffic: Readonly<RowTraffic>;
+  /** The layer's router. */
+  readonly router: RouterCopy;
   /** Brings rows, at most `capacity`; @returns the slot of each. */
-  bring(rows: Int32Array): Int32Array;
+  bring(rows: Int32Array): Promise<Int32Array>;
   /** Slots in use, as matrices (slots,D) with their gradients. */
   matrices(): { readonly keys: Weight; readonly values: Weight };
   /** Gradients of these slots are about to be added to. */
   touch(slots: Int32Array): void;
-  /** Adds all gradients to the layer's, and forgets the rows: they are about to change. @mutates params.gradients */
-  collect(): void;
-  /** Takes the memory out of the ledger. */
+  /** Adds all gradients to the layer's, and forgets the rows: they are about to change. @mutates params.gradients, gateGrad */
+  collect(): Promise<void>;
+  /** Forgets rows and gradients. */
+  forget(): void;
+  /** Gives the memory back. */
   release(): void;
 }
 
-/** Slots with nothing in them. @mutates k.ledger: "cache" until released */
+/** The two matrices that rows are of. */
+const PARTS = ["keys", "values"] as const;
+type Part = typeof PARTS[number];
+
+/** Most bytes of rows that travel at once: what a place of the link's rings grows to. */
+const PIECE_BYTES = 1 << 24;
+
+/** A row's array. */
+type RowArray = Floats | Uint16Array;
+
+/** Slots with nothing in them. @mutates k.ledger: "cache" until released, where they are in the host's memory */
 export function createRowSlots(k: Kernels, params: SparseParams, capacity: number): RowSlots {
-  const { keys, values } = params;
-  const hidden = keys.cols;
-  const cache = createRowCache(capacity, keys.rows);
-  const trainedKeys = params.gradients.keys !== null;
-  const rows = { keys: slotData(k, capacity * hidden), values: slotData(k, capacity * hidden) };
-  const gradients = {
-    keys: trainedKeys ? k.floats(capacity * hidden) : null,
-    values: k.floats(capacity * hidden),
-  };
+  const hidden = params.keys.cols;
+  const cache = createRowCache(capacity, params.keys.rows);
+  const memory = slotMemory(k, capacity * hidden, params.gradients.keys !== null);
+  const { rows, gradients } = memory;
+  const router = createRouterCopy(k, params);
   const dirty = new Uint8Array(capacity);
   const moved = { upBytes: 0, downBytes: 0 };
-  const bytes = [rows.keys, rows.values, gradients.keys, gradients.values]
-    .reduce((sum, array) => sum + (array?.byteLength ?? 0), 0);
-  account(k.ledger, "cache", bytes);
+  const part = <A extends RowArray>(array: A, { slot, rows }: Run): A =>
+    array.subarray(slot * hidden, (slot + rows.length) * hidden) as A;
 
-  const part = <A extends Floats | Uint16Array>(array: A, slot: number): A =>
-    array.subarray(slot * hidden, (slot + 1) * hidden) as A;
-  const install = ({ row, slot }: SlotRow): void => {
-    for (const name of ["keys", "values"] as const) {
-      const to = part(rows[name], slot);
-      readRow(k, to, name === "keys" ? keys : values, row);
+  const install = async (run: Run): Promise<void> => {
+    for (const name of PARTS) {
+      const to = part(rows[name], run);
+      const landing = k.link.landing(to);
+      await landing.ready();
+      await k.rowsGather(landing.data, params[name], run.rows);
+      k.link.arrive(to);
       moved.upBytes += to.byteLength;
       const gradient = gradients[name];
-      if (gradient) part(gradient, slot).fill(0);
+      if (gradient) k.zero(part(gradient, run));
     }
-    dirty[slot] = 0;
+    dirty.fill(0, run.slot, run.slot + run.rows.length);
   };
-  const fetch = (from: readonly SlotRow[]): void => {
-    const changed = from.filter(({ slot }) => dirty[slot] === 1).toSorted((a, b) => a.row - b.row);
-    addRows(k, params, changed, gradients);
-    for (const { slot } of changed) {
-      dirty[slot] = 0;
-      moved.downBytes += hidden * gradients.values.BYTES_PER_ELEMENT * (trainedKeys ? 2 : 1);
+  const fetch = async (from: readonly SlotRow[]): Promise<void> => {
+    const changed = from.filter(({ slot }) => dirty[slot] === 1);
+    const known = takePlaces(k, params, changed);
+    for (const run of runsOf(changed, rowsAtOnce(hidden, gradients.values))) {
+      const places = run.rows.map((row) => params.gradients.slots[row] as number);
+      const arrivals = PARTS.map((name) => {
+        const gradient = gradients[name];
+        return gradient && k.link.down(part(gradient, run));
+      });
+      for (const [i, name] of PARTS.entries()) {
+        const [arrival, to] = [arrivals[i], params.gradients[name]];
+        if (!arrival || !to) continue;
+        await arrival.ready();
+        await k.rowsAdd(to, arrival.data, places, hidden, known);
+        moved.downBytes += arrival.data.byteLength;
+        arrival.release();
+      }
+      dirty.fill(0, run.slot, run.slot + run.rows.length);
     }
   };
-  const matrix = (name: "keys" | "values"): Weight => ({
+  const forget = (): void => {
+    dirty.fill(0);
+    cache.nextGeneration();
+    router.forget();
+  };
+  const matrix = (name: Part): Weight => ({
     name: `${name} in slots`,
     dtype: k.compute,
     rows: cache.used,
@@ -80,57 +109,88 @@ export function createRowSlots(k: Kernels, params: SparseParams, capacity: numbe
   });
   return {
     capacity,
+    router,
     get traffic() {
       return { ...cache.counts, ...moved };
     },
-    bring(wanted) {
+    async bring(wanted) {
       const { slots, evicted, installed } = cache.take(wanted);
-      fetch(evicted);
-      installed.forEach(install);
+      await fetch(evicted);
+      for (const run of runsOf(installed, rowsAtOnce(hidden, rows.keys))) await install(run);
       return slots;
     },
     matrices: () => ({ keys: matrix("keys"), values: matrix("values") }),
     touch: (slots) => slots.forEach((slot) => dirty[slot] = 1),
-    collect() {
-      fetch(cache.resident());
-      cache.nextGeneration();
+    async collect() {
+      await fetch(cache.resident());
+      await router.collect();
+      forget();
     },
-    release: () => account(k.ledger, "cache", -bytes),
+    forget,
+    release() {
+      memory.release();
+      router.release();
+    },
   };
 }
 
-/** Zeroed elements as the backend's matrix products read weights. */
-function slotData(k: Kernels, count: number): Floats | Uint16Array {
-  return k.compute === "bf16" ? new Uint16Array(count) : k.floats(count);
+/** Arrays of all slots, where the model works. */
+function slotMemory(k: Kernels, count: number, trainedKeys: boolean) {
+  const floats = (): Floats => k.modelFloats(count, "cache");
+  const rowArray = (): RowArray => {
+    if (k.compute !== "bf16") return floats();
+    return k.device === null
+      ? new Uint16Array(count)
+      : new Uint16Array(k.device.reserve(2 * count, "cache"), 0, count);
+  };
+  const rows = { keys: rowArray(), values: rowArray() };
+  const gradients = { keys: trainedKeys ? floats() : null, values: floats() };
+  const all = [rows.keys, rows.values, gradients.keys, gradients.values].filter((array) => array !== null);
+  const bytes = k.device === null ? all.reduce((sum, { byteLength }) => sum + byteLength, 0) : 0;
+  account(k.ledger, "cache", bytes);
+  return {
+    rows,
+    gradients,
+    release() {
+      account(k.ledger, "cache", -bytes);
+      for (const { buffer } of all) k.device?.release(buffer);
+    },
+  };
 }
 
-/** A row as products read it: the high halves in bf16, else the joined planes. */
-function readRow(k: Kernels, to: Floats | Uint16Array, matrix: RowMatrix, row: number): void {
-  if (to instanceof Uint16Array) to.set(matrix.hi.subarray(row * matrix.cols, (row + 1) * matrix.cols));
-  else k.rowMatrixRead(to, matrix, row);
+/** Rows in slots one after the other. */
+interface Run {
+  /** The first slot. */
+  readonly slot: number;
+  readonly rows: Int32Array;
 }
 
-/** Adds gradients in slots to those of the layer, by increasing row. @mutates params.gradients */
-function addRows(
-  k: Kernels,
-  params: SparseParams,
-  from: readonly SlotRow[],
-  slots: { readonly keys: Floats | null; readonly values: Floats },
-): void {
-  const hidden = params.keys.cols;
-  params.gradients = growRowGradients(k, params.gradients, from.length, hidden);
+function rowsAtOnce(hidden: number, { BYTES_PER_ELEMENT }: RowArray): number {
+  return Math.max(1, Math.floor(PIECE_BYTES / (hidden * BYTES_PER_ELEMENT)));
+}
+
+/** Pieces of neighbouring slots, of at most `most` rows: each travels in one copy. */
+function runsOf(entries: readonly SlotRow[], most: number): Run[] {
+  const sorted = entries.toSorted((a, b) => a.slot - b.slot);
+  const runs: Run[] = [];
+  let begin = 0;
+  for (let i = 1; i <= sorted.length; i++) {
+    const [last, next] = [sorted[i - 1] as SlotRow, sorted[i]];
+    if (next && next.slot === last.slot + 1 && i - begin < most) continue;
+    const piece = sorted.slice(begin, i);
+    runs.push({ slot: (piece[0] as SlotRow).slot, rows: Int32Array.from(piece, ({ row }) => row) });
+    begin = i;
+  }
+  return runs;
+}
+
+/**
+ * Gives rows places among the layer's gradients, by increasing row; @returns the first new place. @mutates params.gradients
+ */
+function takePlaces(k: Kernels, params: SparseParams, changed: readonly SlotRow[]): number {
+  params.gradients = growRowGradients(k, params.gradients, changed.length, params.keys.cols);
   const { gradients } = params;
   const known = gradients.rowCount;
-  k.sparseTouch(gradients, Int32Array.from(from, ({ row }) => row), from.length);
-  for (const name of ["keys", "values"] as const) {
-    const [to, of] = [gradients[name], slots[name]];
-    if (!to || !of) continue;
-    for (const { row, slot } of from) {
-      const place = gradients.slots[row] as number;
-      const target = to.subarray(place * hidden, (place + 1) * hidden);
-      const added = of.subarray(slot * hidden, (slot + 1) * hidden);
-      if (place >= known) target.set(added);
-      else k.add(target, added);
-    }
-  }
+  k.sparseTouch(gradients, Int32Array.from(changed, ({ row }) => row).sort(), changed.length);
+  return known;
 }

@@ -135,7 +135,10 @@ function createSparse(
   };
   return {
     adapter,
-    collectGradients: () => rowSlots.forEach((slots) => slots.collect()),
+    collectGradients: async () => {
+      for (const slots of rowSlots.values()) await slots.collect();
+    },
+    forgetRows: () => rowSlots.forEach((slots) => slots.forget()),
     rowTraffic: () => rowSlots.size === 0 ? null : sumTraffic([...rowSlots.values()]),
     parameters: byLayer.flat(),
     byLayer,

@@ -54,92 +54,89 @@ export function deviceBranch(
         return residuals;
       });
     },
-    finish(layer, residuals, _h, y) {
-      sweep(residuals, slotsOf(layer), false, ({ values, columns, first }) => {
+    async finish(layer, residuals, _h, y) {
+      const any = await sweep(k, residuals, slotsOf(layer), false, ({ values, columns, first }) => {
         const z = pairMatrix(k, residuals, residuals.pairs.scores, columns, values.rows);
         k.linearBackwardData(y.data, z, values, residuals.shape.tokens, !first);
-      }, k) || k.zero(y.data);
+      });
+      if (!any) k.zero(y.data);
     },
-    backward(layer, residuals, h, dy, dh) {
-      const { params, ...one } = layerAt(layers, layer);
-      countTokens({ params, ...one }, residuals);
-      const { shape } = residuals;
-      const mark = k.arena.mark();
-      const dscores = k.arenaFloats(residuals.pairCount);
-      const dlogits = k.arenaFloats(shape.tokens * shape.experts);
-      valueGradients(k, residuals, slotsOf(layer), dy, dscores);
-      gateGradients(residuals, dscores, dlogits);
-      keyGradients(k, residuals, slotsOf(layer), h, dscores, dh);
-      if (shape.gate !== "none") {
-        const router = routerWeight(k, params.gateWeight, params.gateGrad, shape.experts, shape.hidden);
-        k.linearBackwardData(dh.data, dlogits, router, shape.tokens, true);
-        if (router.grad) {
-          k.linearBackwardWeight(
-            router.grad,
-            null,
-            dlogits,
-            h.data,
-            shape.tokens,
-            shape.experts,
-            shape.hidden,
-          );
-        }
-      }
-      k.arena.release(mark);
+    backward: (layer, residuals) => countTokens(layerAt(layers, layer), residuals),
+    async finishBackward(layer, residuals, h, dy, dh) {
+      const slots = slotsOf(layer);
+      const { tokens, experts, hidden, gate } = residuals.shape;
+      const ddots = await valueGradients(k, residuals, slots, dy);
+      const dlogits = k.floats(tokens * experts);
+      gateGradients(residuals, ddots, dlogits);
+      await keyGradients(k, residuals, slots, h, ddots, dh);
+      if (gate === "none") return;
+      const router = await slots.router.weight();
+      k.linearBackwardData(dh.data, dlogits, router, tokens, true);
+      if (router.grad) k.linearBackwardWeight(router.grad, null, dlogits, h.data, tokens, experts, hidden);
     },
   };
 }
 
-/** dz of every pair, and the values' gradients. @mutates dscores */
-function valueGradients(
+/** The values' gradients; @returns dz (P) of every pair, in host memory. */
+async function valueGradients(
   k: Kernels,
   residuals: SparseResiduals,
   slots: RowSlots,
   dy: Tensor,
-  dscores: Floats,
-): void {
+): Promise<Floats> {
   const { shape: { tokens, hidden }, pairs } = residuals;
-  sweep(residuals, slots, false, ({ values, columns, slots: taken }) => {
+  const mark = k.arena.mark();
+  const dscores = k.arenaFloats(residuals.pairCount);
+  await sweep(k, residuals, slots, false, ({ values, columns, slots: taken }) => {
     slots.touch(taken);
     const dz = k.arenaFloats(tokens * values.rows);
     k.linearForward(dz, dy.data, values, null, tokens, false);
     k.pairsGather(dscores, dz, pairs.offsets, columns, values.rows);
     const z = pairMatrix(k, residuals, pairs.scores, columns, values.rows);
     k.linearBackwardWeight(values.grad as Floats, null, z, dy.data, tokens, values.rows, hidden);
-  }, k);
+  });
+  const arrival = k.link.down(dscores);
+  await arrival.ready();
+  const dz = arrival.data.slice(); // of its own: both it and the ring's place are soon used again
+  arrival.release();
+  k.arena.release(mark);
+  return dz;
 }
 
 /** The keys' gradients, and their share of dh. @mutates dh */
-function keyGradients(
+async function keyGradients(
   k: Kernels,
   residuals: SparseResiduals,
   slots: RowSlots,
   h: Tensor,
   ddots: Floats,
   dh: Tensor,
-): void {
+): Promise<void> {
   const { shape: { tokens, hidden } } = residuals;
   // The last chunk of the sweep before is still there.
-  sweep(residuals, slots, true, ({ keys, columns, first, slots: taken }) => {
+  const any = await sweep(k, residuals, slots, true, ({ keys, columns, first, slots: taken }) => {
     slots.touch(taken);
     const e = pairMatrix(k, residuals, ddots, columns, keys.rows);
     k.linearBackwardData(dh.data, e, keys, tokens, !first);
     if (keys.grad) k.linearBackwardWeight(keys.grad, null, e, h.data, tokens, keys.rows, hidden);
-  }, k) || k.zero(dh.data);
+  });
+  if (!any) k.zero(dh.data);
 }
 
 /** Visits all rows that fired, in chunks that fit the slots; @returns whether there were any. */
-function sweep(
+async function sweep(
+  k: Kernels,
   { pairs, pairCount, shape }: SparseResiduals,
   slots: RowSlots,
   backwards: boolean,
   visit: (visit: Visit) => void,
-  k: Kernels,
-): boolean {
+): Promise<boolean> {
   const rows = uniqueRows(pairs.neurons, pairCount, shape.neurons);
   const chunks = rowChunks(rows, slots.capacity);
   for (const [i, chunk] of (backwards ? chunks.reverse() : chunks).entries()) {
-    const taken = slots.bring(chunk);
+    k.deviceClock?.pause();
+    const taken = await slots.bring(chunk);
+    k.deviceClock?.resume();
     const mark = k.arena.mark();
     visit({
       ...slots.matrices(),
@@ -163,14 +160,4 @@ function pairMatrix(
   const matrix = k.arenaFloats(shape.tokens * width);
   k.pairsScatter(matrix, numbers, pairs.offsets, columns, width);
   return matrix;
-}
-
-function routerWeight(
-  k: Kernels,
-  data: Floats,
-  grad: Floats | null,
-  rows: number,
-  cols: number,
-): Weight {
-  return { name: "router", dtype: k.float, rows, cols, data, mapped: null, grad };
 }

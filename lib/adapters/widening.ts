@@ -10,6 +10,7 @@
  */
 import type { LayerWeights, ModelConfig } from "../models/model.ts";
 import { buildWeights } from "../models/weights.ts";
+import type { Kernels } from "../ops/kernels.ts";
 import type { Floats, Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, WeightChange } from "./adapter.ts";
 
@@ -48,7 +49,8 @@ export function widening(
   );
   return {
     mergedConfig: { mlp_bias: true, intermediate_size: wide.intermediateSize },
-    merge: () => layers.flatMap((layer, i) => layerChanges(config, layer, shapes.layers[i] as FfnTensors)),
+    merge: (k) =>
+      layers.flatMap((layer, i) => layerChanges(k, config, layer, shapes.layers[i] as FfnTensors)),
   };
 }
 
@@ -57,6 +59,7 @@ type FfnTensors = Readonly<
 >;
 
 function layerChanges(
+  k: Kernels,
   { hiddenSize, intermediateSize }: ModelConfig,
   { keys, values }: KeysAndValues,
   tensors: FfnTensors,
@@ -64,7 +67,7 @@ function layerChanges(
   const { rows: neurons } = keys;
   const wide = intermediateSize + neurons;
   const unchanged = () => {};
-  const rows = (weight: Weight) => weight.data as Floats;
+  const rows = (weight: Weight) => k.read(weight.data as Floats);
   return [
     {
       ...tensors.gate,
@@ -75,9 +78,10 @@ function layerChanges(
       ...tensors.down,
       // Row d holds coordinate d of every value.
       apply: (weights) => {
+        const read = rows(values);
         for (let d = 0; d < hiddenSize; d++) {
           for (let j = 0; j < neurons; j++) {
-            weights[d * wide + intermediateSize + j] = rows(values)[j * hiddenSize + d] as number;
+            weights[d * wide + intermediateSize + j] = read[j * hiddenSize + d] as number;
           }
         }
       },

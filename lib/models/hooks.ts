@@ -24,11 +24,13 @@ export interface BranchHook<Residuals = unknown> {
   forward(layer: number, h: Tensor, y: Tensor): Awaitable<Residuals>;
   /**
    * What is left to do in the model's own lane once forward's result has come, in the order of the halves and layers: y (T,D)
-   * is written here instead. @mutates y
+   * is written here instead. The lane's order is its own until the result has come. @mutates y
    */
-  finish?(layer: number, residuals: Residuals, h: Tensor, y: Tensor): void;
+  finish?(layer: number, residuals: Residuals, h: Tensor, y: Tensor): Awaitable<void>;
   /** Writes this branch's share of dh (T,D), as forward does y. May run beside the frozen half's backward. @mutates dh */
   backward(layer: number, residuals: Residuals, h: Tensor, dy: Tensor, dh: Tensor): Awaitable<void>;
+  /** As `finish`, of backward: dh (T,D) is written here instead, once the frozen half's backward was issued. @mutates dh */
+  finishBackward?(layer: number, residuals: Residuals, h: Tensor, dy: Tensor, dh: Tensor): Awaitable<void>;
 }
 
 /**

@@ -33,11 +33,12 @@ export interface StepContext {
   readonly waits?: WaitAccount | undefined;
 }
 
-/** How long the model's lane had nothing to do but to wait for hooks. */
+/** Is told when the model's lane waits for hooks. */
 export interface WaitAccount {
-  /** Milliseconds, from any fixed point. */
-  readonly clock: () => number;
-  waitMs: number;
+  /** It was given all that it can do before a hook has answered. */
+  begin(): void;
+  /** It is given work again, which may still have to wait for the answer to arrive. */
+  end(): void;
 }
 
 /** Memory of the half under way; what is in it does not outlive that half's forward or backward. */
@@ -83,9 +84,8 @@ export async function forwardBeside<Kept>(
   const { k, scratch: { h, branch } } = step;
   if (hook === undefined || branch === null) return { hooked: null, kept: frozen() };
   if (first !== null && hook.residualsOnHost === true) return { hooked: first, kept: frozen() };
-  const [residuals, kept] = await beside(step, hook.forward(layer, h, branch), frozen);
-  hook.finish?.(layer, residuals, h, branch);
-  k.link.arrive(branch.data);
+  const [residuals, kept] = await beside(step, hook.forward(layer, h, branch), frozen, branch);
+  await hook.finish?.(layer, residuals, h, branch);
   addInto(k, y, branch);
   return { hooked: { residuals }, kept };
 }
@@ -107,19 +107,22 @@ export async function backwardBeside(
 ): Promise<Tensor | null> {
   const { k, scratch: { h, branch: share } } = step;
   if (hook === undefined || hooked === null || share === null) return frozen();
-  const [, dh] = await beside(step, hook.backward(layer, hooked.residuals, h, dy, share), frozen);
-  k.link.arrive(share.data);
+  const [, dh] = await beside(step, hook.backward(layer, hooked.residuals, h, dy, share), frozen, share);
+  await hook.finishBackward?.(layer, hooked.residuals, h, dy, share);
   return dh === null ? share : addInto(k, dh, share);
 }
 
 /**
  * Does `work` while something is under way, then lets the other half of the micro-batch work. What is under way is awaited
  * even when all that fails: it may still use the arena.
+ *
+ * @param answer Where what comes of it arrives
  */
 async function beside<A, B>(
-  { yieldTurn, waits }: StepContext,
+  { k, yieldTurn, waits }: StepContext,
   underWay: Awaitable<A>,
   work: () => B,
+  answer: Tensor,
 ): Promise<[A, B]> {
   if (underWay instanceof Promise) underWay.catch(() => {}); // should it fail before it is awaited
   let done: B;
@@ -130,9 +133,13 @@ async function beside<A, B>(
     await Promise.allSettled([underWay]);
     throw error;
   }
-  if (!(underWay instanceof Promise)) return [underWay, done];
-  const start = waits?.clock() ?? 0;
+  if (!(underWay instanceof Promise)) {
+    k.link.arrive(answer.data);
+    return [underWay, done];
+  }
+  waits?.begin();
   const result = await underWay;
-  if (waits) waits.waitMs += waits.clock() - start;
+  k.link.arrive(answer.data);
+  waits?.end();
   return [result, done];
 }

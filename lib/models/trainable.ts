@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Copies of a model's weights that can be trained: full fine-tuning. */
-import { account } from "../native/ledger.ts";
+import { dropFloats, holdFloats, writeFloats } from "../ops/model_memory.ts";
 import { readFloatsInto } from "../tensor/read_tensor.ts";
 import type { TensorEntry } from "../tensor/safetensors.ts";
 import type { Floats, Weight } from "../tensor/tensor.ts";
@@ -20,8 +20,8 @@ export interface TrainableModel extends Model {
 }
 
 /**
- * A model that shares all frozen weights with `model` and has copies, in the backend's float type and with zero
- * gradients, of those chosen by name.
+ * A model that shares all frozen weights with `model` and has copies of those chosen by name: where the model works, in
+ * the backend's float type, with zero gradients.
  *
  * @param isTrained Given the tensor's name in the checkpoint; all weights when absent
  * @mutates model.kernels.ledger: "parameters" and "gradients" until the copy is disposed
@@ -38,19 +38,16 @@ export function trainableModel(
     const weight = frozen.get(name) as Weight;
     if (!isTrained(name)) return weight;
     const count = weight.rows * weight.cols;
-    const data = k.floats(count);
-    readFloatsInto(data, checkpoint.tensors.get(name) as TensorEntry);
-    const copy: TrainableWeight = { ...weight, dtype: k.float, data, mapped: null, grad: k.floats(count) };
+    const data = k.modelFloats(count, "parameters");
+    writeFloats(k, data, (floats) => readFloatsInto(floats, checkpoint.tensors.get(name) as TensorEntry));
+    const grad = k.modelFloats(count, "gradients");
+    const copy: TrainableWeight = { ...weight, dtype: k.float, data, mapped: null, grad };
+    holdFloats(k, data, "parameters");
+    holdFloats(k, grad, "gradients");
     trainable.push(copy);
     return copy;
   });
-  const bytes = trainable.reduce((sum, { data }) => sum + data.byteLength, 0);
   let open = true;
-  const hold = (sign: 1 | -1): void => {
-    account(k.ledger, "parameters", sign * bytes);
-    account(k.ledger, "gradients", sign * bytes);
-  };
-  hold(1);
   return {
     dir: model.dir,
     config: model.config,
@@ -60,8 +57,12 @@ export function trainableModel(
     weights,
     trainable,
     [Symbol.dispose]() {
-      if (open) hold(-1);
+      if (!open) return;
       open = false;
+      for (const { data, grad } of trainable) {
+        dropFloats(k, data, "parameters");
+        dropFloats(k, grad, "gradients");
+      }
     },
   };
 }

@@ -68,6 +68,16 @@ export class Arena {
     );
   }
 
+  /** Gives up its blocks in which nothing is in use; @returns their memory, for whoever made it. */
+  drop(): ArrayBufferLike[] {
+    return this.#layout.drop();
+  }
+
+  /** Size of a block, unless a request is larger. */
+  get blockBytes(): number {
+    return this.#layout.blockBytes;
+  }
+
   /** Most bytes of its own in use at one time since the last call; `bytes` only ever grows. */
   takePeak(): number {
     return this.#layout.takePeak();

@@ -51,6 +51,11 @@ export class ArenaLayout<Memory> {
     this.#onTouch = options.onTouch ?? (() => {});
   }
 
+  /** Size of a block, unless a request is larger. */
+  get blockBytes(): number {
+    return this.#blockBytes;
+  }
+
   /** What is in use at present. */
   mark(): ArenaMark {
     return [...this.#lent, ...this.#own].map((block) => ({ block, used: block.used }));
@@ -100,6 +105,14 @@ export class ArenaLayout<Memory> {
       );
     }
     this.#lent = this.#lent.filter((block) => !ended(block));
+  }
+
+  /** Gives up blocks of its own in which nothing is in use; @returns their memory. */
+  drop(): Memory[] {
+    const idle = this.#own.filter(({ used }) => used === 0);
+    this.#own = this.#own.filter(({ used }) => used > 0);
+    for (const { touched } of idle) this.#onTouch(-touched);
+    return idle.map(({ memory }) => memory);
   }
 
   /** Takes `bytes`, aligned within the block. */

@@ -122,8 +122,8 @@ export function synchronizeAsync(lane: NativeContext): Promise<void> {
 }
 
 /** `meft_event_create`. */
-export function eventCreate(lane: NativeContext, event: BigInt64Array | null): void {
-  lane.check("event_create", lane.symbols.meft_event_create(lane.pointer, event));
+export function eventCreate(lane: NativeContext, event: BigInt64Array | null, timed: number): void {
+  lane.check("event_create", lane.symbols.meft_event_create(lane.pointer, event, int32("timed", timed)));
 }
 
 /** `meft_event_destroy`. */
@@ -151,6 +151,24 @@ export function eventHostWaitsAsync(lane: NativeContext, event: number | bigint)
   return lane.settle(
     "event_host_waits",
     () => lane.symbols.meft_event_host_waits_async(lane.pointer, int64("event", event)),
+  );
+}
+
+/** `meft_event_query`. */
+export function eventQuery(lane: NativeContext, done: Int32Array | null, event: number | bigint): void {
+  lane.check("event_query", lane.symbols.meft_event_query(lane.pointer, done, int64("event", event)));
+}
+
+/** `meft_event_elapsed`. */
+export function eventElapsed(
+  lane: NativeContext,
+  ms: Float64Array | null,
+  begin: number | bigint,
+  end: number | bigint,
+): void {
+  lane.check(
+    "event_elapsed",
+    lane.symbols.meft_event_elapsed(lane.pointer, ms, int64("begin", begin), int64("end", end)),
   );
 }
 
@@ -597,6 +615,116 @@ export function planesJoin(
   count: number | bigint,
 ): void {
   lane.check("planes_join", lane.symbols.meft_planes_join(lane.pointer, x, hi, lo, int64("count", count)));
+}
+
+/** `meft_rows_gather`. */
+export function rowsGather(
+  lane: NativeContext,
+  out: ArrayBufferView | null,
+  hi: Uint16Array | null,
+  lo: Int16Array | null,
+  rows: Int32Array | null,
+  rowCount: number | bigint,
+  totalRows: number | bigint,
+  hidden: number | bigint,
+  dtype: number,
+): void {
+  lane.check(
+    "rows_gather",
+    lane.symbols.meft_rows_gather(
+      lane.pointer,
+      out,
+      hi,
+      lo,
+      rows,
+      int64("rowCount", rowCount),
+      int64("totalRows", totalRows),
+      int64("hidden", hidden),
+      int32("dtype", dtype),
+    ),
+  );
+}
+
+/** `meft_rows_gather` on another thread; settles when it is done. */
+export function rowsGatherAsync(
+  lane: NativeContext,
+  out: ArrayBufferView | null,
+  hi: Uint16Array | null,
+  lo: Int16Array | null,
+  rows: Int32Array | null,
+  rowCount: number | bigint,
+  totalRows: number | bigint,
+  hidden: number | bigint,
+  dtype: number,
+): Promise<void> {
+  return lane.settle(
+    "rows_gather",
+    () =>
+      lane.symbols.meft_rows_gather_async(
+        lane.pointer,
+        out,
+        hi,
+        lo,
+        rows,
+        int64("rowCount", rowCount),
+        int64("totalRows", totalRows),
+        int64("hidden", hidden),
+        int32("dtype", dtype),
+      ),
+  );
+}
+
+/** `meft_rows_add`. */
+export function rowsAdd(
+  lane: NativeContext,
+  to: Float32Array | null,
+  from: Float32Array | null,
+  places: Int32Array | null,
+  rowCount: number | bigint,
+  totalRows: number | bigint,
+  hidden: number | bigint,
+  firstNew: number | bigint,
+): void {
+  lane.check(
+    "rows_add",
+    lane.symbols.meft_rows_add(
+      lane.pointer,
+      to,
+      from,
+      places,
+      int64("rowCount", rowCount),
+      int64("totalRows", totalRows),
+      int64("hidden", hidden),
+      int64("firstNew", firstNew),
+    ),
+  );
+}
+
+/** `meft_rows_add` on another thread; settles when it is done. */
+export function rowsAddAsync(
+  lane: NativeContext,
+  to: Float32Array | null,
+  from: Float32Array | null,
+  places: Int32Array | null,
+  rowCount: number | bigint,
+  totalRows: number | bigint,
+  hidden: number | bigint,
+  firstNew: number | bigint,
+): Promise<void> {
+  return lane.settle(
+    "rows_add",
+    () =>
+      lane.symbols.meft_rows_add_async(
+        lane.pointer,
+        to,
+        from,
+        places,
+        int64("rowCount", rowCount),
+        int64("totalRows", totalRows),
+        int64("hidden", hidden),
+        int64("firstNew", firstNew),
+      ),
+  );
 }
 
 /** `meft_sparse_route`. */

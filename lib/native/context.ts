@@ -47,6 +47,9 @@ export interface ContextOptions {
   readonly gemm?: GemmProvider | undefined;
 }
 
+/** A context of the CUDA device: a stream for the model's work, or one for copies, which go before it where both could run. */
+export type DeviceContext = "cuda" | "cuda-copies";
+
 /** What a context is. */
 export interface ContextInfo {
   readonly target: Target | DeviceTarget;
@@ -103,13 +106,13 @@ export class NativeContext implements Disposable {
   #disposed = false;
 
   /**
-   * @param options Of a lane of the CPU; or "cuda" for a stream of the CUDA device
+   * @param options Of a lane of the CPU; or which stream of the CUDA device
    * @throws {UserError} When an option or its environment variable has no meaning
    * @throws {NativeError} When this build or machine lacks the target, the provider or the device
    */
-  constructor(options: ContextOptions | "cuda" = {}) {
-    const params = options === "cuda" ? DEVICE_PARAMS : cpuParams(options);
-    this.symbols = openLibrary(options === "cuda" ? "cuda" : "cpu").symbols;
+  constructor(options: ContextOptions | DeviceContext = {}) {
+    const params = typeof options === "string" ? deviceParams(options) : cpuParams(options);
+    this.symbols = openLibrary(typeof options === "string" ? "cuda" : "cpu").symbols;
     const error = new Uint8Array(512);
     const pointer = this.symbols.meft_ctx_create(params, error, BigInt(error.length));
     if (pointer === null) throw new NativeError("ctx_create", constants.MEFT_UNSUPPORTED, decodeText(error));
@@ -190,11 +193,14 @@ export class NativeContext implements Disposable {
 
 const ALL_TARGETS = { ...TARGETS, ...DEVICE_TARGETS };
 
-const DEVICE_PARAMS = writeCtxParams({
-  target: constants.MEFT_TARGET_AUTO,
-  gemm: constants.MEFT_GEMM_OWN,
-  threads: 1,
-});
+function deviceParams(context: DeviceContext): Uint8Array<ArrayBuffer> {
+  return writeCtxParams({
+    target: constants.MEFT_TARGET_AUTO,
+    gemm: constants.MEFT_GEMM_OWN,
+    threads: 1,
+    stream: context === "cuda" ? constants.MEFT_STREAM_WORK : constants.MEFT_STREAM_COPIES,
+  });
+}
 
 function cpuParams(options: ContextOptions): Uint8Array<ArrayBuffer> {
   return writeCtxParams({
@@ -206,6 +212,7 @@ function cpuParams(options: ContextOptions): Uint8Array<ArrayBuffer> {
     ),
     gemm: choose("MEFT_GEMM", "gemm", options.gemm ?? readEnv("MEFT_GEMM") ?? "own", GEMM_PROVIDERS),
     threads: threadCount(options.threads),
+    stream: constants.MEFT_STREAM_WORK,
   });
 }
 

@@ -30,6 +30,8 @@ export interface DeviceFacts {
   readonly cublasLt: string;
   /** By class: weights, activations, workspace, pinned, … */
   readonly ledger: Readonly<Record<string, DeviceBytes>>;
+  /** The last request that memory had no room for; null when there was none. */
+  readonly refused: { readonly class: string; readonly bytes: number } | null;
 }
 
 /** Owns the blocks reserved through it, on the device of one context. Use with `using`. */
@@ -64,6 +66,17 @@ export class DeviceMemory implements Disposable {
     if (address === undefined) return;
     this.#addresses.delete(buffer);
     deviceRelease(this.#context, address);
+  }
+
+  /** Runs work that reserves memory for what it makes: when it fails, nothing of that stays reserved. */
+  reserving<T>(work: () => T): T {
+    const before = new Set(this.#addresses.keys());
+    try {
+      return work();
+    } catch (error) {
+      for (const buffer of [...this.#addresses.keys()]) if (!before.has(buffer)) this.release(buffer);
+      throw error;
+    }
   }
 
   /** Whether an array lies on the device. */

@@ -3,7 +3,7 @@
  * A lane: one context, one call in flight. A blocking lane works inside the caller; a nonblocking lane works beside it,
  * call after call in the order asked. Overlap is two lanes.
  */
-import { type ContextOptions, NativeContext } from "./context.ts";
+import { type ContextOptions, type DeviceContext, NativeContext } from "./context.ts";
 
 /** Owns a context and the order of its calls. Use with `using`. */
 export class Lane implements Disposable {
@@ -14,7 +14,7 @@ export class Lane implements Disposable {
   #last: Promise<unknown> = Promise.resolve();
 
   /** @param nonblocking Runs calls on another thread; worth it for calls of over a millisecond (starting one costs 40 us) */
-  constructor(options: ContextOptions = {}, nonblocking = false) {
+  constructor(options: ContextOptions | DeviceContext = {}, nonblocking = false) {
     this.context = new NativeContext(options);
     this.nonblocking = nonblocking;
   }

@@ -8,15 +8,17 @@ export interface CtxParams {
   readonly target: number;
   readonly gemm: number;
   readonly threads: number;
+  readonly stream: number;
 }
 
-/** The 16 bytes of a `meft_ctx_params`. @throws {RangeError} When an integer does not fit */
+/** The 24 bytes of a `meft_ctx_params`. @throws {RangeError} When an integer does not fit */
 export function writeCtxParams(params: CtxParams): Uint8Array<ArrayBuffer> {
-  const view = new DataView(new ArrayBuffer(16));
-  view.setUint32(0, 16, true);
+  const view = new DataView(new ArrayBuffer(24));
+  view.setUint32(0, 24, true);
   view.setInt32(4, int32("target", params.target), true);
   view.setInt32(8, int32("gemm", params.gemm), true);
   view.setInt32(12, int32("threads", params.threads), true);
+  view.setInt32(16, int32("stream", params.stream), true);
   return new Uint8Array(view.buffer);
 }
 

@@ -23,6 +23,8 @@ export const MEFT_TARGET_AVX512_BF16 = 4;
 export const MEFT_TARGET_AVX512_AMX = 7;
 export const MEFT_TARGET_CUDA = 5;
 export const MEFT_TARGET_CUDA_EMULATED = 6;
+export const MEFT_STREAM_WORK = 0;
+export const MEFT_STREAM_COPIES = 1;
 export const MEFT_GEMM_OWN = 0;
 export const MEFT_GEMM_ONEDNN = 1;
 export const MEFT_GATE_RAW = 0;
@@ -194,6 +196,7 @@ export const SYMBOLS = {
     parameters: [
       "pointer", // meft_ctx *ctx
       "buffer", // int64_t *event
+      "i32", // int32_t timed
     ],
     result: "i32",
   },
@@ -231,6 +234,23 @@ export const SYMBOLS = {
     parameters: [
       "pointer", // meft_ctx *ctx
       "i64", // int64_t event
+    ],
+    result: "i32",
+  },
+  meft_event_query: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // int32_t *done
+      "i64", // int64_t event
+    ],
+    result: "i32",
+  },
+  meft_event_elapsed: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // double *ms
+      "i64", // int64_t begin
+      "i64", // int64_t end
     ],
     result: "i32",
   },
@@ -503,6 +523,64 @@ export const SYMBOLS = {
       "buffer", // const uint16_t *hi
       "buffer", // const int16_t *lo
       "i64", // int64_t count
+    ],
+    result: "i32",
+  },
+  meft_rows_gather: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // void *out
+      "buffer", // const uint16_t *hi
+      "buffer", // const int16_t *lo
+      "buffer", // const int32_t *rows
+      "i64", // int64_t row_count
+      "i64", // int64_t total_rows
+      "i64", // int64_t hidden
+      "i32", // int32_t dtype
+    ],
+    result: "i32",
+  },
+  meft_rows_gather_async: {
+    name: "meft_rows_gather",
+    nonblocking: true,
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // void *out
+      "buffer", // const uint16_t *hi
+      "buffer", // const int16_t *lo
+      "buffer", // const int32_t *rows
+      "i64", // int64_t row_count
+      "i64", // int64_t total_rows
+      "i64", // int64_t hidden
+      "i32", // int32_t dtype
+    ],
+    result: "i32",
+  },
+  meft_rows_add: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *to
+      "buffer", // const float *from
+      "buffer", // const int32_t *places
+      "i64", // int64_t row_count
+      "i64", // int64_t total_rows
+      "i64", // int64_t hidden
+      "i64", // int64_t first_new
+    ],
+    result: "i32",
+  },
+  meft_rows_add_async: {
+    name: "meft_rows_add",
+    nonblocking: true,
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *to
+      "buffer", // const float *from
+      "buffer", // const int32_t *places
+      "i64", // int64_t row_count
+      "i64", // int64_t total_rows
+      "i64", // int64_t hidden
+      "i64", // int64_t first_new
     ],
     result: "i32",
   },

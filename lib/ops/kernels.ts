@@ -15,6 +15,7 @@ import type { Arena } from "../native/arena.ts";
 import type { DeviceMemory } from "../native/device_memory.ts";
 import type { Ledger, MemoryClass } from "../native/ledger.ts";
 import type { ActivationArray, Floats, RowMatrix, Weight } from "../tensor/tensor.ts";
+import type { DeviceClock } from "./device_clock.ts";
 import type { HostLink } from "./host_link.ts";
 import type { HostTimes } from "./host_times.ts";
 
@@ -157,6 +158,8 @@ export interface Kernels {
   twin(): Kernels;
   /** Where the model's weights and activations lie; null when that is the host's memory, as everything else does. */
   readonly device: DeviceMemory | null;
+  /** Where the time of the device goes; null without one. */
+  readonly deviceClock: DeviceClock | null;
 
   /**
    * Zeroed floats where the model works: for what it reads and writes at every step. On a device their elements are out of
@@ -190,6 +193,10 @@ export interface Kernels {
   rowMatrixWrite(matrix: RowMatrix, values: Floats, firstRow: number): void;
   /** Reads rows [firstRow, firstRow + out.length/cols). */
   rowMatrixRead(out: Floats, matrix: RowMatrix, firstRow: number): void;
+  /** Row i of out (rows.length,cols) becomes row rows[i] as products read it: joined, or its high halves in a Uint16Array. */
+  rowsGather(out: Floats | Uint16Array, matrix: RowMatrix, rows: Int32Array): Awaitable<void>;
+  /** Row places[i] of to (…,cols) += row i of from, or is written where places[i] >= firstNew; places are distinct. */
+  rowsAdd(to: Floats, from: Floats, places: Int32Array, cols: number, firstNew: number): Awaitable<void>;
   /** N(0, std^2), a pure function of (seed, stream, index): `lib/core/rng.ts`. */
   randomNormal(out: Floats, seed: number, stream: number, std: number): void;
   /** y = x / (1 - p) where the mask keeps an element, else 0; or that added to y: `lib/core/rng.ts`. In place allowed. */

@@ -8,6 +8,8 @@
  */
 import { account } from "../native/ledger.ts";
 import type { AdamMode, AdamwStep, Kernels, RowMoments } from "../ops/kernels.ts";
+import { floatsBeside, holdFloats } from "../ops/model_memory.ts";
+import type { Floats } from "../tensor/tensor.ts";
 import type { Moments, Optimizer, OptimizerState, UpdateStep } from "./optimizer.ts";
 import { isTrained, liveGradient, type Parameter, parameterCount, type RowParameter } from "./parameters.ts";
 import { constant, cosine, linear, type Schedule, scheduleProblems } from "./schedule.ts";
@@ -126,8 +128,11 @@ function initAdamw(k: Kernels, parameters: readonly Parameter[]): OptimizerState
     if (!isTrained(parameter)) continue;
     const count = parameterCount(parameter);
     const lastStep = parameter.kind === "rows" ? new Int32Array(parameter.matrix.rows) : null;
-    const entry = { m: k.floats(count), v: k.floats(count), lastStep };
-    account(k.ledger, "optimizer", entry.m.byteLength + entry.v.byteLength + (lastStep?.byteLength ?? 0));
+    const room = (): Floats =>
+      parameter.kind === "rows" ? k.floats(count) : floatsBeside(k, parameter.data, count, "optimizer");
+    const entry = { m: room(), v: room(), lastStep };
+    for (const floats of [entry.m, entry.v]) holdFloats(k, floats, "optimizer");
+    account(k.ledger, "optimizer", lastStep?.byteLength ?? 0);
     moments.set(parameter.name, entry);
   }
   return { moments, lrHistory: new Float32Array(0) };

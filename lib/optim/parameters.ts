@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What an optimizer sees of an adapter: a flat list of named parameters of two kinds, dense and by rows. */
-import type { RowGradients } from "../ops/kernels.ts";
+import type { Kernels, RowGradients } from "../ops/kernels.ts";
 import { clearRowGradients } from "../ops/row_gradients.ts";
 import { type Floats, numel, type RowMatrix } from "../tensor/tensor.ts";
 
@@ -62,9 +62,9 @@ export function liveGradient(parameter: Parameter): Floats {
 }
 
 /** Sets all gradients to zero. @mutates parameters' gradients */
-export function clearGradients(parameters: readonly Parameter[]): void {
+export function clearGradients(k: Kernels, parameters: readonly Parameter[]): void {
   for (const parameter of parameters) {
-    if (parameter.kind === "dense") parameter.grad?.fill(0);
-    else clearRowGradients(parameter.owner.gradients);
+    if (parameter.kind === "rows") clearRowGradients(parameter.owner.gradients);
+    else if (parameter.grad) k.zero(parameter.grad);
   }
 }

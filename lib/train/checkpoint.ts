@@ -9,7 +9,13 @@ import { isJsonObject, type Json, jsonDifferences, type JsonObject } from "../co
 import type { DataPosition } from "../data/batches.ts";
 import { asWriteError, makeFolder, syncFolder, writeTextAtomically } from "../tensor/atomic_file.ts";
 import { writeSafetensors } from "../tensor/write_safetensors.ts";
-import { arrayBytes, optimizerArrays, parameterArrays, readArraysInto } from "./checkpoint_tensors.ts";
+import {
+  arrayBytes,
+  optimizerArrays,
+  parameterArrays,
+  readArraysInto,
+  readSources,
+} from "./checkpoint_tensors.ts";
 import { assertRoom, freeBytes } from "./disk.ts";
 import { manifestProblems, writeManifest } from "./manifest.ts";
 import { type Run, runIdentity } from "./plan.ts";
@@ -58,6 +64,7 @@ export async function saveCheckpoint(
     if ((await manifestProblems(path)).length === 0) return path;
     await Deno.remove(path, { recursive: true });
   }
+  const { kernels: k } = run.model;
   const parameters = parameterArrays(state.params.parameters);
   const optimizer = optimizerArrays(state.params.parameters, state.optim, state.step);
   const bytesNeeded = arrayBytes(parameters) + arrayBytes(optimizer) + SLACK_BYTES;
@@ -66,8 +73,8 @@ export async function saveCheckpoint(
   const unfinished = join(folder, `.${name}.partial`);
   try {
     await Deno.mkdir(unfinished);
-    await writeSafetensors(join(unfinished, PARAMETERS), parameters);
-    await writeSafetensors(join(unfinished, OPTIMIZER), optimizer);
+    await writeSafetensors(join(unfinished, PARAMETERS), readSources(k, parameters));
+    await writeSafetensors(join(unfinished, OPTIMIZER), readSources(k, optimizer));
     await writeTextAtomically(join(unfinished, STATE), stateText(run, state, dataHash));
     await writeManifest(unfinished, [PARAMETERS, OPTIMIZER, STATE]);
     await Deno.rename(unfinished, path);
@@ -125,8 +132,12 @@ export async function loadCheckpoint(run: Run, dataHash: string, path: string): 
   throwIfAny(`Resuming from ${path}`, problems);
   const state = allocate(run);
   const optim = { ...state.optim, lrHistory: new Float32Array(saved.step) };
-  readArraysInto(join(path, PARAMETERS), parameterArrays(state.params.parameters));
-  readArraysInto(join(path, OPTIMIZER), optimizerArrays(state.params.parameters, optim, saved.step));
+  readArraysInto(run.model.kernels, join(path, PARAMETERS), parameterArrays(state.params.parameters));
+  readArraysInto(
+    run.model.kernels,
+    join(path, OPTIMIZER),
+    optimizerArrays(state.params.parameters, optim, saved.step),
+  );
   return { ...state, optim, step: saved.step, position: saved.position };
 }
 

@@ -5,12 +5,15 @@ import { UserError } from "../core/errors.ts";
 import { formatShape } from "../core/shape.ts";
 import type { OptimizerState } from "../optim/optimizer.ts";
 import { type Parameter, parameterShape } from "../optim/parameters.ts";
+import type { Kernels } from "../ops/kernels.ts";
+import { writeFloats } from "../ops/model_memory.ts";
+import type { Floats } from "../tensor/tensor.ts";
 import { openForReading, readBytesAt, readSafetensorsHeader } from "../tensor/safetensors.ts";
 import type { TensorSource } from "../tensor/write_safetensors.ts";
 
-/** An array of the state. */
+/** An array of the state; it may lie on a device. */
 export interface NamedArray extends TensorSource {
-  readonly data: ArrayBufferView<ArrayBuffer>;
+  readonly data: Stored & ArrayBufferView<ArrayBuffer>;
 }
 
 type Stored =
@@ -59,6 +62,18 @@ export function optimizerArrays(
   return [...arrays, named("lr_history", [step], state.lrHistory.subarray(0, step))];
 }
 
+/** The arrays as they are written: those of a device are read when their turn comes, one at a time. */
+export function readSources(k: Kernels, arrays: readonly NamedArray[]): TensorSource[] {
+  return arrays.map((array) => ({
+    ...array,
+    data: () => [isFloats(array.data) ? k.read(array.data) : array.data],
+  }));
+}
+
+function isFloats(data: Stored): data is Floats & Stored {
+  return data instanceof Float32Array || data instanceof Float64Array;
+}
+
 /** Bytes of all arrays. */
 export function arrayBytes(arrays: readonly NamedArray[]): number {
   return arrays.reduce((sum, { data }) => sum + data.byteLength, 0);
@@ -70,7 +85,7 @@ export function arrayBytes(arrays: readonly NamedArray[]): number {
  * @mutates arrays' data
  * @throws {UserError} When a tensor is missing, unknown, or of another type or shape
  */
-export function readArraysInto(path: string, arrays: readonly NamedArray[]): void {
+export function readArraysInto(k: Kernels, path: string, arrays: readonly NamedArray[]): void {
   const { tensors } = readSafetensorsHeader(path);
   const strangers = [...tensors.keys()].filter((name) => !arrays.some((array) => array.name === name));
   if (strangers.length > 0) {
@@ -86,8 +101,12 @@ export function readArraysInto(path: string, arrays: readonly NamedArray[]): voi
           `Tensor "${name}" of ${path} is ${found}, expected ${dtype} ${formatShape(shape)}`,
         );
       }
-      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-      readBytesAt(file, path, bytes, entry.offsetBytes);
+      const read = (into: Stored): void => {
+        const bytes = new Uint8Array(into.buffer as ArrayBuffer, into.byteOffset, into.byteLength);
+        readBytesAt(file, path, bytes, entry.offsetBytes);
+      };
+      if (isFloats(data)) writeFloats(k, data, read);
+      else read(data);
     }
   } finally {
     file.close();

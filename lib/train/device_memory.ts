@@ -67,7 +67,9 @@ export function predictDevice(run: Run, placement: Placement): DevicePrediction 
     device,
     deviceTotal: Object.values(device).reduce((sum, bytes) => sum + bytes, 0),
     pinned: onHost ? FLOAT * d * (STAGED_HALVES * Math.ceil(M / 2) + L * M) : 4 * E * rows * d,
-    host: hostBytes(memory.bytes),
+    host: adapterKind.kind === "sparse"
+      ? hostBytes(memory.bytes)
+      : { parameters: 0, optimizer: 0, gradients: 0 },
     pcie: pcieBytes(run, placement, { M, rows, microBatches }),
   };
 }
@@ -99,18 +101,18 @@ function activeRows({ adapterKind: { kind, config } }: Run, M: number): number {
 function deviceAdapterBytes({ model: { config }, memory, adapterKind: { kind } }: Run, rows: number): number {
   const { hiddenSize: d, numHiddenLayers: L } = config;
   if (kind === "sparse") return L * rows * 2 * d * E + rows * 2 * d * 4;
-  // Dense adapters live on the device whole: weight in bf16, gradient in f32; their update is the host's.
-  return kind === "full" ? 4 * memory.trainedParameters : (E + 4) * memory.trainedParameters;
+  // What is trained whole lives on the device: weight, gradient and two moments, in f32.
+  return 16 * memory.trainedParameters;
 }
 
 /** Activations travel with the adapter on the host, rows and their gradients with it on the device. */
 function pcieBytes(
-  { model: { config }, memory, adapterKind: { kind } }: Run,
+  { model: { config }, adapterKind: { kind } }: Run,
   placement: Placement,
   { M, rows, microBatches }: { readonly M: number; readonly rows: number; readonly microBatches: number },
 ): DevicePrediction["pcie"] {
   const { hiddenSize: d, numHiddenLayers: L } = config;
-  if (kind !== "sparse") return { up: E * memory.trainedParameters, down: 4 * memory.trainedParameters };
+  if (kind !== "sparse") return { up: 0, down: 0 };
   const each = placement === "host"
     ? { up: 2 * FLOAT * M * d, down: 2 * FLOAT * M * d } // y and dh; h and dy
     : { up: 2 * E * rows * d, down: 2 * 4 * rows * d }; // keys and values; their gradients in f32

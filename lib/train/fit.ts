@@ -64,7 +64,7 @@ function adviseFit(run: Run, availableBytes: number): Advice | null {
 }
 
 /** The largest whole number from 1 to `most` that will do; null when none will. What will do for n does for less. */
-function largest(most: number, willDo: (n: number) => boolean): number | null {
+export function largest(most: number, willDo: (n: number) => boolean): number | null {
   if (most < 1 || !willDo(1)) return null;
   let [low, high] = [1, most];
   while (low < high) {

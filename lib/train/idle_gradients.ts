@@ -2,6 +2,7 @@
 /** The gradients of a step are worth nothing until backward writes them: until then activations may lie in their memory. */
 import type { IdleMemory } from "../activations/policy.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
+import type { Kernels } from "../ops/kernels.ts";
 import { clearGradients, type Parameter } from "../optim/parameters.ts";
 
 /** Smaller pieces are not worth the search through them. */
@@ -12,19 +13,24 @@ function gradientMemory(parameter: Parameter): ArrayBufferView | null {
   return parameter.kind === "dense" ? parameter.grad : parameter.owner.gradients[parameter.part];
 }
 
+/** Whether activations may lie there: they are where the model works. */
+function isLendable(k: Kernels, memory: ArrayBufferView): boolean {
+  return memory.byteLength >= SMALLEST_LOAN_BYTES && (k.device === null || k.device.holds(memory));
+}
+
 /** For the first micro-batch of a step: nothing has been added to any gradient yet. Each is cleared before its layer's backward. */
-export function idleGradients({ byLayer }: AdapterParams): IdleMemory {
+export function idleGradients(k: Kernels, { byLayer }: AdapterParams): IdleMemory {
   const at = (layer: number): readonly Parameter[] => byLayer[layer] ?? [];
   return {
     untilBackward: (layer) =>
       at(layer).map(gradientMemory).filter((memory) => memory !== null)
-        .filter(({ byteLength }) => byteLength >= SMALLEST_LOAN_BYTES),
-    beforeBackward: (layer) => clearGradients(at(layer)),
+        .filter((memory) => isLendable(k, memory)),
+    beforeBackward: (layer) => clearGradients(k, at(layer)),
   };
 }
 
 /** Sets those gradients to zero that {@linkcode idleGradients} does not. @mutates gradients */
-export function clearOtherGradients({ parameters, byLayer }: AdapterParams): void {
+export function clearOtherGradients(k: Kernels, { parameters, byLayer }: AdapterParams): void {
   const ofLayers = new Set(byLayer.flat());
-  clearGradients(parameters.filter((parameter) => !ofLayers.has(parameter)));
+  clearGradients(k, parameters.filter((parameter) => !ofLayers.has(parameter)));
 }

@@ -3,15 +3,23 @@
 import type { AdapterParams } from "../adapters/adapter.ts";
 import type { RowTraffic } from "../adapters/row_slots.ts";
 import { type HostTimes, hostTimesSince, hostTotal } from "../ops/host_times.ts";
+import type { DeviceTimes } from "../ops/device_clock.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import { busiest, type LaneName } from "./cost_model.ts";
+import type { LaneTimes } from "./lanes.ts";
 
 /** The lanes of one step. Milliseconds and bytes. */
 export interface LaneAccount {
-  /** The model's lane at work, without what it waited for. */
+  /** The model's lane at work, without what it waited for; on a device by its own clock. */
   readonly modelMs: number;
   /** The model's lane with nothing to do until the host lane had answered. */
   readonly modelWaitMs: number;
+  /** Copies from a device to the host, and those lanes without work; 0 where nothing travels. */
+  readonly downMs: number;
+  readonly downWaitMs: number;
+  /** Copies from the host to a device, likewise. */
+  readonly upMs: number;
+  readonly upWaitMs: number;
   /** The host lane at work, by kind. */
   readonly hostMs: HostTimes;
   /** The host lane without work; 0 where it is the model's lane itself. */
@@ -41,34 +49,43 @@ export function readLanes(k: Kernels, params: AdapterParams): LaneReading {
   const rows = params.rowTraffic?.() ?? NO_ROWS;
   return {
     hostTimes: { ...k.hostTimes },
-    downBytes: links.reduce((sum, { bytes }) => sum + bytes.down, rows.downBytes),
-    upBytes: links.reduce((sum, { bytes }) => sum + bytes.up, rows.upBytes),
+    // Rows travel by the link too, where there is one.
+    downBytes: k.link.direct ? rows.downBytes : links.reduce((sum, { bytes }) => sum + bytes.down, 0),
+    upBytes: k.link.direct ? rows.upBytes : links.reduce((sum, { bytes }) => sum + bytes.up, 0),
     rows,
   };
 }
 
-/**
- * The account of a step.
- *
- * @param stepMs All of it     @param inlineMs Host work done inside the caller, where there is no lane beside the model's
- * @param waitMs What the model's lane waited for hooks
- */
+/** What was timed of a step, in milliseconds. */
+export interface StepTimes {
+  readonly stepMs: number;
+  /** By the caller's clock. */
+  readonly times: Pick<LaneTimes, "inlineMs" | "waitMs">;
+  /** By the clock of the model's device; null without one. */
+  readonly onDevice: DeviceTimes | null;
+}
+
+/** The account of a step from what the counters said before and after it. */
 export function laneAccount(
   before: LaneReading,
   after: LaneReading,
-  stepMs: number,
-  inlineMs: number,
-  waitMs: number,
+  { stepMs, times: { inlineMs, waitMs }, onDevice }: StepTimes,
 ): LaneAccount {
   const hostMs = hostTimesSince(after.hostTimes, before.hostTimes);
   const hostBusy = hostTotal(hostMs);
-  const oneLane = waitMs === 0 && inlineMs > 0;
-  const modelMs = Math.max(0, stepMs - waitMs - (oneLane ? inlineMs + hostMs.update : 0));
+  const oneLane = onDevice === null && waitMs === 0 && inlineMs > 0;
+  const idle = (busyMs: number): number => Math.max(0, stepMs - busyMs);
+  const modelMs = onDevice?.modelMs ?? idle(waitMs + (oneLane ? inlineMs + hostMs.update : 0));
+  const [downMs, upMs] = [onDevice?.downMs ?? 0, onDevice?.upMs ?? 0];
   return {
     modelMs,
-    modelWaitMs: waitMs,
+    modelWaitMs: onDevice?.modelWaitMs ?? waitMs,
+    downMs,
+    downWaitMs: onDevice ? idle(downMs) : 0,
+    upMs,
+    upWaitMs: onDevice ? idle(upMs) : 0,
     hostMs,
-    hostWaitMs: oneLane ? 0 : Math.max(0, stepMs - hostBusy),
+    hostWaitMs: oneLane ? 0 : idle(hostBusy),
     downBytes: after.downBytes - before.downBytes,
     upBytes: after.upBytes - before.upBytes,
     rows: after.rows === NO_ROWS ? null : {
@@ -76,6 +93,6 @@ export function laneAccount(
       misses: after.rows.misses - before.rows.misses,
       evictions: after.rows.evictions - before.rows.evictions,
     },
-    bound: busiest({ model: modelMs, host: hostBusy, down: 0, up: 0 }),
+    bound: busiest({ model: modelMs, host: hostBusy, down: downMs, up: upMs }),
   };
 }

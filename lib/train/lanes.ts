@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where the time of a step goes: the model's lane, the adapter's, the optimizer's. */
 import type { BranchHook, Hooks, LinearHook } from "../models/hooks.ts";
+import type { WaitAccount } from "../models/step.ts";
+import type { DeviceClock } from "../ops/device_clock.ts";
 import type { Awaitable } from "../ops/kernels.ts";
 
 /** Milliseconds, from any fixed point. */
@@ -19,6 +21,21 @@ export interface LaneTimes {
 /** Nothing spent yet. */
 export function createLaneTimes(): LaneTimes {
   return { inlineMs: 0, besideMs: 0, waitMs: 0 };
+}
+
+/** Adds what the model's lane waits for hooks, and tells the device's clock. @mutates times.waitMs */
+export function waitAccount(times: LaneTimes, clock: Clock, device: DeviceClock | null): WaitAccount {
+  let start = 0;
+  return {
+    begin() {
+      start = clock();
+      device?.pause();
+    },
+    end() {
+      times.waitMs += clock() - start;
+      device?.resume();
+    },
+  };
 }
 
 /** The same hooks, with the time of every call added to `times`. */

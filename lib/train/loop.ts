@@ -9,6 +9,7 @@ import { type DatasetLoss, datasetLoss } from "../evaluate/loss.ts";
 import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import type { MemoryClass } from "../native/ledger.ts";
 import { type ActivityWatch, countDeadNeurons, readExpertLoad, watchActivity } from "./activity.ts";
+import { withinDevice } from "./device_fit.ts";
 import type { Clock } from "./lanes.ts";
 import { memoryOnData } from "./batch_sizes.ts";
 import { batches, decideSteps } from "./batches.ts";
@@ -136,7 +137,10 @@ export async function* train(
 /** Mean loss over a data set with the parameters of a state. */
 export function evaluateState(run: Run, state: TrainState, data: Dataset): Promise<DatasetLoss> {
   const { model, hooks } = attachState(run, state);
-  return datasetLoss(model, data, { hooks, microBatchSize: run.settings.batch.micro });
+  return withinDevice(
+    run,
+    () => datasetLoss(model, data, { hooks, microBatchSize: run.settings.batch.micro }),
+  );
 }
 
 /** Why a run cannot train on the data: one sentence each, none when it can. */
@@ -154,10 +158,10 @@ export function dataProblems({ settings }: Run, data: Dataset): string[] {
 
 async function startState(session: Session, resume: boolean | string): Promise<TrainState> {
   const { run, dataHash, folder } = session;
-  if (resume === false) return init(run);
+  if (resume === false) return await withinDevice(run, () => init(run));
   const path = typeof resume === "string" ? resume : folder && await newestCheckpoint(folder.checkpoints);
   // A run that was killed before its first checkpoint starts again from the beginning.
-  return path === null ? init(run) : await loadCheckpoint(run, dataHash, path);
+  return await withinDevice(run, () => path === null ? init(run) : loadCheckpoint(run, dataHash, path));
 }
 
 /** A step; when it is not finite, the good state is saved and the error names the rows. */

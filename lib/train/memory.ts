@@ -12,6 +12,7 @@ import {
   tracePass,
 } from "../models/footprint.ts";
 import type { Model } from "../models/model.ts";
+import { ArenaLayout } from "../native/arena_layout.ts";
 import type { MemoryClass } from "../native/ledger.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import { lossChunkRows } from "../ops/loss.ts";
@@ -21,13 +22,17 @@ import { fullLoad, type StepLoad } from "./step_load.ts";
 
 /** Host bytes by class. */
 export interface MemoryPrediction {
-  /** What the ledger will hold at most. `gradients` is exact until rows are touched that were not foreseen. */
+  /**
+   * What will be held at most, in the host's memory or, of a model on a device, where each class lives. `gradients` is exact
+   * until rows are touched that were not foreseen.
+   */
   readonly bytes: Readonly<Partial<Record<MemoryClass, number>>>;
   readonly totalBytes: number;
   /** Of `activations`: logits of one chunk of the loss. */
   readonly logitsBytes: number;
   /**
-   * Bytes by class that will really be touched, and so be resident: rows that no token reaches are reserved, not used.
+   * Bytes of the host by class that will really be touched, and so be resident: rows that no token reaches are reserved, not
+   * used.
    * An estimate, for hits spread evenly over the rows.
    */
   readonly residentBytes: Readonly<Partial<Record<MemoryClass, number>>>;
@@ -92,12 +97,13 @@ export function predictMemory(
     list.reduce((sum, parameter) => sum + parameter.count, 0);
   const optimizerBytes = trained.reduce((sum, parameter) => sum + optimizer.bytes(parameter), 0);
   const pass = passPlan(model, adapter, sizes, settings.activations);
+  const activations = activationBytes(pass, batches);
   const bytes = {
     weights: model.checkpoint.files.reduce((sum, file) => sum + file.fileBytes, 0),
     parameters: parameterBytes,
     optimizer: optimizerBytes,
     gradients: gradientBytes,
-    activations: activationBytes(pass, batches),
+    activations: activations.all,
     workspace: workspaceBytes(pass, model, batches),
   };
   const modelParameters = [...model.checkpoint.tensors.values()]
@@ -106,7 +112,11 @@ export function predictMemory(
     bytes,
     totalBytes: Object.values(bytes).reduce((sum, value) => sum + value, 0),
     logitsBytes: logitsBytes(pass, batches.later ?? batches.first),
-    residentBytes: residentBytes(bytes, sizes, optimizer, batches, pass.full),
+    residentBytes: {
+      ...residentBytes(bytes, sizes, optimizer, batches, pass.full),
+      ...(model.kernels.device !== null && { activations: activations.host }),
+      ...(model.kernels.device !== null && sizes.rows === null && NOTHING_TRAINED),
+    },
     adapterParameters: count(parameters),
     trainedParameters: count(trained),
     modelParameters,
@@ -114,6 +124,9 @@ export function predictMemory(
     bytesPerTrainedParameter: (parameterBytes + optimizerBytes) / Math.max(1, count(trained)),
   };
 }
+
+/** Of a host beside a device that holds everything that is trained. */
+const NOTHING_TRAINED = { parameters: 0, optimizer: 0, gradients: 0 } as const;
 
 /** Bytes by class that the run will have touched at its end. */
 function residentBytes(
@@ -161,13 +174,48 @@ export function activationBytesOf({ activationDType }: Kernels): number {
   return activationDType === "bf16" ? 2 : 4;
 }
 
+/**
+ * Bytes that the activations of a step take on a device, whose arenas reserve whole blocks.
+ *
+ * @param halves Parts that a micro-batch is computed in, each with an arena of its own
+ */
+export function deviceActivationBytes(
+  model: Model,
+  adapter: Adapter,
+  settings: MemorySettings,
+  halves: 1 | 2,
+): number {
+  const sizes = adapter.sizes(model, settings.batch.size * settings.batch.seqLen);
+  // Of gradients only those on the device lodge activations: those of parameters without rows.
+  const gradientPieces = sizes.rows === null ? sizes.gradientPieces : [];
+  const pass = passPlan(model, adapter, { ...sizes, gradientPieces }, settings.activations);
+  const { first, later } = fullBatches(settings);
+  const half = ({ tokens, targets }: PassSize): PassSize => ({
+    tokens: Math.ceil(tokens / halves),
+    targets: Math.ceil(targets / halves),
+  });
+  let bytes = 0;
+  const blockBytes = model.kernels.arena.blockBytes;
+  const reserve = (block: number): number => {
+    bytes += block;
+    return -1;
+  };
+  const arenas = { model: new ArenaLayout<number>(reserve, { blockBytes }), host: countingArenas().host };
+  tracePass(arenas, pass, half(first), true);
+  if (later !== null) tracePass(arenas, pass, half(later), false);
+  return halves * bytes;
+}
+
 /** All sizes of passes through the same arenas, which never shrink. */
-function activationBytes(pass: PassPlan, { first, later, evaluation }: BatchSizes): number {
+function activationBytes(
+  pass: PassPlan,
+  { first, later, evaluation }: BatchSizes,
+): { readonly all: number; readonly host: number } {
   const arenas = countingArenas();
   tracePass(arenas, pass, first, true);
   if (later !== null) tracePass(arenas, pass, later, false);
   if (evaluation !== null) traceEvaluation(arenas, pass, evaluation);
-  return touchedBytes(arenas);
+  return { all: touchedBytes(arenas), host: arenas.host.touchedBytes };
 }
 
 /** Rows of a product whose inputs are converted at once, and bytes of them: kWideRows and kCopyBytes of product.cpp. */

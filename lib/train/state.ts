@@ -6,6 +6,7 @@ import { type DataPosition, FIRST_POSITION } from "../data/batches.ts";
 import { account } from "../native/ledger.ts";
 import type { OptimizerState } from "../optim/optimizer.ts";
 import type { Kernels } from "../ops/kernels.ts";
+import { dropFloats } from "../ops/model_memory.ts";
 import { rowPlacement } from "./placement.ts";
 import { type Run, tokensPerStep } from "./plan.ts";
 
@@ -36,10 +37,13 @@ export function init(run: Run): TrainState {
 /** A state with memory but no values yet, for a checkpoint to fill. @mutates run.adapter */
 export function allocate(run: Run): TrainState {
   const k = run.model.kernels;
-  const params = run.adapterKind.create(k, run.model, tokensPerStep(run.settings));
-  const optim = run.optimizer.init(k, params.parameters);
-  run.adapter = params;
-  return { params, optim, step: 0, position: FIRST_POSITION, lease: { spent: false } };
+  const make = (): Pick<TrainState, "params" | "optim"> => {
+    const params = run.adapterKind.create(k, run.model, tokensPerStep(run.settings));
+    return { params, optim: run.optimizer.init(k, params.parameters) };
+  };
+  const made = k.device === null ? make() : k.device.reserving(make);
+  run.adapter = made.params;
+  return { ...made, step: 0, position: FIRST_POSITION, lease: { spent: false } };
 }
 
 /** @throws {Error} When a later state has taken over */
@@ -87,11 +91,8 @@ export function releaseState(
   assertUsable(state);
   state.lease.spent = true;
   for (const { m, v, lastStep } of state.optim.moments.values()) {
-    account(
-      run.model.kernels.ledger,
-      "optimizer",
-      -m.byteLength - v.byteLength - (lastStep?.byteLength ?? 0),
-    );
+    for (const floats of [m, v]) dropFloats(run.model.kernels, floats, "optimizer");
+    account(run.model.kernels.ledger, "optimizer", -(lastStep?.byteLength ?? 0));
   }
   if (!options.keepParams) state.params.release();
 }

@@ -3,14 +3,16 @@
 import type { IdleMemory } from "../activations/policy.ts";
 import type { StepData } from "../data/batches.ts";
 import { heldBytes } from "../native/ledger.ts";
+import type { WaitAccount } from "../models/step.ts";
 import { clipFactor, globalNorm } from "../optim/clip.ts";
 import type { UpdateStep } from "../optim/optimizer.ts";
 import { scheduleFactor } from "../optim/schedule.ts";
+import { withinDevice } from "./device_fit.ts";
 import { fusesRows, rowUpdates } from "./fused_rows.ts";
 import { clearOtherGradients, idleGradients } from "./idle_gradients.ts";
 import { type LaneAccount, laneAccount, readLanes } from "./lane_account.ts";
 import { type LayerUpdates, layerUpdates, overlapsUpdates } from "./layer_updates.ts";
-import { type Clock, createLaneTimes, type LaneTimes, timedHooks } from "./lanes.ts";
+import { type Clock, createLaneTimes, type LaneTimes, timedHooks, waitAccount } from "./lanes.ts";
 import { type AttachPart, microBatchGradients } from "./micro_batch.ts";
 import type { Run } from "./plan.ts";
 import { assertUsable, attachState, type TrainState } from "./state.ts";
@@ -62,23 +64,36 @@ export class NonFiniteError extends Error {
  * @returns The next state and what happened; the old state is spent
  * @throws {NonFiniteError} When loss or gradient is not finite; then the old state stays as it was
  * @mutates state (donated)
+ * @throws {UserError} When a device is out of memory: who holds what, and which settings would fit
  */
-export async function trainStep(
+export function trainStep(
   run: Run,
   state: TrainState,
   data: StepData,
   clock: Clock = () => performance.now(),
 ): Promise<[TrainState, StepMetrics]> {
+  return withinDevice(run, () => takeStep(run, state, data, clock));
+}
+
+async function takeStep(
+  run: Run,
+  state: TrainState,
+  data: StepData,
+  clock: Clock,
+): Promise<[TrainState, StepMetrics]> {
   assertUsable(state);
   const step = state.step + 1;
   run.model.kernels.arena.takePeak();
   const start = clock();
+  run.model.kernels.deviceClock?.begin();
   const times = createLaneTimes();
   const before = readLanes(run.model.kernels, state.params);
   const lr = learningRate(run, step);
   const early = earlyUpdates(run, state, { step, lr, gradScale: 1 }, data);
+  const updating = updateWait(run, state, waitAccount(times, clock, run.model.kernels.deviceClock));
   const [loss, gradNorm] = await spending(state, early, async () => {
     const sum = await accumulate(run, state, data, times, clock, early);
+    updating?.begin();
     await early?.settle();
     const norm = globalNorm(run.model.kernels, state.params.parameters, early?.squares);
     assertFinite(step, sum, norm, data, early?.begun ?? false);
@@ -88,11 +103,13 @@ export async function trainStep(
   const gradScale = clipFactor(gradNorm, run.optimizer.clip);
   const beforeUpdate = clock();
   const next = await update(run, state, { step, lr, gradScale }, data, early);
+  updating?.end();
+  const onDevice = await run.model.kernels.deviceClock?.end() ?? null;
   const end = clock();
   const after = readLanes(run.model.kernels, state.params);
   run.model.kernels.accountWorkspace?.();
   return [next, {
-    lanes: laneAccount(before, after, end - start, times.inlineMs, times.waitMs),
+    lanes: laneAccount(before, after, { stepMs: end - start, times, onDevice }),
     step,
     loss,
     tokens: data.tokenCount,
@@ -126,10 +143,11 @@ export async function accumulate(
   if (data.targetCount === 0) {
     throw new RangeError(`Step ${state.step + 1} has no targets: there is nothing to take a loss of`);
   }
-  clearOtherGradients(state.params);
-  let idle: IdleMemory | undefined = idleGradients(state.params);
+  state.params.forgetRows?.();
+  clearOtherGradients(run.model.kernels, state.params);
+  let idle: IdleMemory | undefined = idleGradients(run.model.kernels, state.params);
   let [lossSum, firstToken] = [0, 0];
-  const waits = { clock, waitMs: 0 };
+  const waits = waitAccount(times, clock, run.model.kernels.deviceClock);
   for (const { batch } of data.microBatches) {
     const attach: AttachPart = (kernels, token) => {
       const place = { step: state.step + 1, firstToken: firstToken + token };
@@ -150,8 +168,7 @@ export async function accumulate(
     idle = undefined; // from here on gradients are sums under way
     firstToken += batch.ids.length;
   }
-  state.params.collectGradients?.();
-  times.waitMs += waits.waitMs;
+  await state.params.collectGradients?.();
   return lossSum / data.targetCount;
 }
 
@@ -179,6 +196,15 @@ export async function update(
     ? await early.finish()
     : await run.optimizer.update(run.model.kernels, state.params.parameters, state.optim, step);
   return { params: state.params, optim, step: step.step, position: data.next, lease: { spent: false } };
+}
+
+/** What is told that the model's lane waits while the host lane updates rows; null where it does not. */
+function updateWait(
+  { model: { kernels: k } }: Run,
+  { params }: TrainState,
+  waits: WaitAccount,
+): WaitAccount | null {
+  return k.hostBeside && params.parameters.some(({ kind }) => kind === "rows") ? waits : null;
 }
 
 /** How parameters step before backward has ended; null when all wait for its end. */

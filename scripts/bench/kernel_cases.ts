@@ -200,6 +200,35 @@ export const OTHER_CASES: readonly MakeCase[] = [
       run,
     };
   },
+  (k) => {
+    const [all, rows] = [1 << 16, 1 << 14];
+    const matrix = k.rowMatrix(all, D);
+    k.rowMatrixWrite(matrix, random(k, all * D, 0.02), 0);
+    // Every fourth row, in an order that no memory could foresee.
+    const wanted = Int32Array.from({ length: rows }, (_, i) => (i * 40503 % rows) * 4);
+    const out = new Uint16Array(rows * D);
+    const run = () => void k.rowsGather(out, matrix, wanted);
+    return {
+      name: "rows gather bf16",
+      shape: `${rows} of ${all} x ${D}`,
+      bound: "updateGigabytes",
+      work: 4e-9 * rows * D,
+      run,
+    };
+  },
+  (k) => {
+    const rows = 1 << 14;
+    const [to, from] = [random(k, rows * D), random(k, rows * D)];
+    const places = Int32Array.from({ length: rows }, (_, i) => i * 40503 % rows);
+    const run = () => void k.rowsAdd(to, from, places, D, rows);
+    return {
+      name: "rows add",
+      shape: `${rows} x ${D}`,
+      bound: "updateGigabytes",
+      work: 12e-9 * rows * D,
+      run,
+    };
+  },
 ];
 
 function norm(k: Kernels): Weight {

@@ -39,7 +39,7 @@ async function gradients(
     k.randomNormal(values, 9, parameter.part === "keys" ? 1 : 2, 0.5); // values of 0 leave most gradients at 0
     k.rowMatrixWrite(parameter.matrix, values, 0);
   }
-  clearGradients(params.parameters);
+  clearGradients(k, params.parameters);
   const attach = (own: Kernels) => params.attach(own, { placement });
   const pass = { activations, lossScale: 1 };
   const whole = await lossAndGradients(model, batch, attach(k).hooks, pass);
@@ -48,7 +48,7 @@ async function gradients(
   const split = options.scope === "union"
     ? whole
     : await lossAndGradientsInHalves(model, batch, halves, (own) => attach(own), pass);
-  params.collectGradients?.();
+  await params.collectGradients?.();
   const result = {
     losses: [whole.lossSum, split.lossSum],
     gradients: wholeGradients(params.parameters),

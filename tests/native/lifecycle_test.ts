@@ -58,8 +58,8 @@ Deno.test("contexts are made and freed 2000 times in one process, and no thread 
 Deno.test("the library is opened and closed 100 times with idle workers alive", async () => {
   await exitsCleanly(
     `const { meft_ctx_create, meft_add } = SYMBOLS;
-     const params = new Uint8Array(16);
-     new DataView(params.buffer).setUint32(0, 16, true);
+     const params = new Uint8Array(24);
+     new DataView(params.buffer).setUint32(0, 24, true);
      new DataView(params.buffer).setInt32(12, 3, true);
      const x = new Float32Array(100_000);
      for (let i = 0; i < 100; i++) {

@@ -17,6 +17,28 @@ __global__ void join_kernel(float *x, const uint16_t *hi, const int16_t *lo, int
     MEFT_FOR_EACH(i, count) x[i] = join_element(hi[i], lo[i]);
 }
 
+__global__ void gather_kernel(float *out, const uint16_t *hi, const int16_t *lo, const int32_t *rows, int64_t count,
+                              int64_t hidden) {
+    MEFT_FOR_EACH(i, count) {
+        const int64_t from = int64_t(rows[i / hidden]) * hidden + i % hidden;
+        out[i] = join_element(hi[from], lo[from]);
+    }
+}
+
+__global__ void gather_bf16_kernel(uint16_t *out, const uint16_t *hi, const int32_t *rows, int64_t count,
+                                   int64_t hidden) {
+    MEFT_FOR_EACH(i, count) out[i] = hi[int64_t(rows[i / hidden]) * hidden + i % hidden];
+}
+
+__global__ void add_kernel(float *to, const float *from, const int32_t *places, int64_t count, int64_t hidden,
+                           int64_t first_new) {
+    MEFT_FOR_EACH(i, count) {
+        const int64_t place = places[i / hidden];
+        float *sum = to + place * hidden + i % hidden;
+        *sum = place >= first_new ? from[i] : *sum + from[i];
+    }
+}
+
 void split(meft_ctx &lane, uint16_t *hi, int16_t *lo, const float *x, int64_t count) {
     if (count == 0) return;
     on_device(lane, [&](Operands &on) {
@@ -33,10 +55,37 @@ void join(meft_ctx &lane, float *x, const uint16_t *hi, const int16_t *lo, int64
     });
 }
 
+void gather(meft_ctx &lane, void *out, const uint16_t *hi, const int16_t *lo, const int32_t *rows, int64_t row_count,
+            int64_t total_rows, int64_t hidden, int32_t dtype) {
+    const int64_t count = row_count * hidden, all = total_rows * hidden;
+    if (count == 0) return;
+    on_device(lane, [&](Operands &on) {
+        if (dtype == MEFT_BF16) {
+            MEFT_LAUNCH(gather_bf16_kernel, grid_of(count), kThreads, 0, on.stream,
+                        on.out(static_cast<uint16_t *>(out), count), on.in(hi, all), on.in(rows, row_count), count,
+                        hidden);
+        } else {
+            MEFT_LAUNCH(gather_kernel, grid_of(count), kThreads, 0, on.stream,
+                        on.out(static_cast<float *>(out), count), on.in(hi, all), on.in(lo, all),
+                        on.in(rows, row_count), count, hidden);
+        }
+    });
+}
+
+void add(meft_ctx &lane, float *to, const float *from, const int32_t *places, int64_t row_count, int64_t total_rows,
+         int64_t hidden, int64_t first_new) {
+    const int64_t count = row_count * hidden;
+    if (count == 0) return;
+    on_device(lane, [&](Operands &on) {
+        MEFT_LAUNCH(add_kernel, grid_of(count), kThreads, 0, on.stream, on.inout(to, total_rows * hidden),
+                    on.in(from, count), on.in(places, row_count), count, hidden, first_new);
+    });
+}
+
 }  // namespace
 
 extern const planes_kernels planes_table;
-const planes_kernels planes_table = {split, join};
+const planes_kernels planes_table = {split, join, gather, add};
 
 }  // namespace cuda
 }  // namespace meft

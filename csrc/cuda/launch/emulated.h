@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "cuda/launch/collectives.h"
+#include "cuda/launch/streams.h"
 
 namespace meft_emulated {
 
@@ -60,20 +61,17 @@ inline size_t team_size(size_t blocks, size_t threads) {
 #endif
 }
 
-template <class Kernel, class... Arguments>
-void launch(const char *name, Kernel *kernel, dim3 grid, dim3 block, size_t bytes, cudaStream_t,
-            Arguments... arguments) {
-    const std::string title = std::string("kernel ") + name;
-    check_shape(title, reinterpret_cast<const void *>(kernel), grid, block, bytes);
+// Calls `call` in every thread of every block.
+template <class Call>
+void run_grid(const std::string &title, Call &call, dim3 grid, dim3 block, size_t bytes) {
     const size_t threads = size_t(block.x) * block.y * block.z, blocks = size_t(grid.x) * grid.y * grid.z;
     const int running_order = order;
-    auto call = [&] { kernel(arguments...); };
     std::atomic<size_t> next{0};
     std::string failures[kMostWorkers];
     const auto work = [&](size_t id) {
         Worker &w = own_worker();
         prepare_worker(w, grid, block, bytes);
-        w.body = [](void *p) { (*static_cast<decltype(call) *>(p))(); };
+        w.body = [](void *p) { (*static_cast<Call *>(p))(); };
         w.arguments = &call;
         for (size_t i; (i = next++) < blocks;) {
             const size_t b = running_order == 1 ? blocks - 1 - i : i;
@@ -95,6 +93,17 @@ void launch(const char *name, Kernel *kernel, dim3 grid, dim3 block, size_t byte
     for (const std::string &failure : failures) {
         if (!failure.empty()) throw KernelFailure(failure);
     }
+}
+
+template <class Kernel, class... Arguments>
+void launch(const char *name, Kernel *kernel, dim3 grid, dim3 block, size_t bytes, cudaStream_t stream,
+            Arguments... arguments) {
+    const std::string title = std::string("kernel ") + name;
+    check_shape(title, reinterpret_cast<const void *>(kernel), grid, block, bytes);
+    give(stream, [=] {
+        auto call = [&] { kernel(arguments...); };
+        run_grid(title, call, grid, block, bytes);
+    });
 }
 
 }  // namespace meft_emulated

@@ -116,9 +116,9 @@ cudaStream_t create_stream(bool urgent) {
 void destroy_stream(cudaStream_t stream) noexcept { cudaStreamDestroy(stream); }
 void synchronize(cudaStream_t stream) { check(cudaStreamSynchronize(stream), "cudaStreamSynchronize"); }
 
-Event create_event() {
+Event create_event(bool timed) {
     cudaEvent_t event;
-    check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
+    check(cudaEventCreateWithFlags(&event, timed ? cudaEventDefault : cudaEventDisableTiming), "cudaEventCreate");
     return event;
 }
 void destroy_event(Event event) noexcept { cudaEventDestroy(static_cast<cudaEvent_t>(event)); }
@@ -129,6 +129,17 @@ void stream_waits(cudaStream_t stream, Event event) {
     check(cudaStreamWaitEvent(stream, static_cast<cudaEvent_t>(event), 0), "cudaStreamWaitEvent");
 }
 void host_waits(Event event) { check(cudaEventSynchronize(static_cast<cudaEvent_t>(event)), "cudaEventSynchronize"); }
+bool is_done(Event event) {
+    const cudaError_t error = cudaEventQuery(static_cast<cudaEvent_t>(event));
+    if (error != cudaErrorNotReady) check(error, "cudaEventQuery");
+    return error == cudaSuccess;
+}
+double elapsed_ms(Event begin, Event end) {
+    float ms = 0;
+    check(cudaEventElapsedTime(&ms, static_cast<cudaEvent_t>(begin), static_cast<cudaEvent_t>(end)),
+          "cudaEventElapsedTime");
+    return double(ms);
+}
 
 void *allocate(int64_t bytes) {
     void *memory = nullptr;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the library asks of a device: memory, streams, events. Two implementations: device_runtime.cpp calls the CUDA
-// runtime, emulated_runtime.cpp keeps "device" memory apart on the host and does all work at once.
+// runtime, emulated_runtime.cpp keeps "device" memory apart on the host and does all work at once, or late on purpose.
 // Every function throws Failure (core/guard.h), with the device's own text; allocations return null when memory is out.
 #pragma once
 
@@ -37,11 +37,13 @@ void destroy_stream(cudaStream_t stream) noexcept;
 void synchronize(cudaStream_t stream);
 
 using Event = void *;
-Event create_event();
+Event create_event(bool timed);
 void destroy_event(Event event) noexcept;
 void record_event(Event event, cudaStream_t stream);
 void stream_waits(cudaStream_t stream, Event event);  // work issued to the stream from now on waits
 void host_waits(Event event);
+bool is_done(Event event);                       // also when never recorded
+double elapsed_ms(Event begin, Event end);       // of timed events whose work is done
 
 // Whole blocks, which live long.
 void *allocate(int64_t bytes);

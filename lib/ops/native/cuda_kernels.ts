@@ -6,10 +6,12 @@
 import { Arena } from "../../native/arena.ts";
 import { type ContextOptions, multipliesBf16, NativeContext } from "../../native/context.ts";
 import { DeviceMemory } from "../../native/device_memory.ts";
+import { DeviceStreams } from "../../native/device_streams.ts";
 import { Lane } from "../../native/lane.ts";
 import { createLedger, type Ledger } from "../../native/ledger.ts";
 import { MEFT_BF16, MEFT_F32 } from "../../native/symbols.ts";
 import { createJobQueue } from "../../core/job_queue.ts";
+import { ringLink } from "../host_link.ts";
 import { createHostTimes } from "../host_times.ts";
 import type { Kernels, OwnMemory } from "../kernels.ts";
 import { adamwKernels } from "./adamw.ts";
@@ -20,7 +22,8 @@ import { pairKernels } from "./pairs.ts";
 import { branchKernels } from "./sparse_branch.ts";
 import type { Lanes } from "./lanes.ts";
 import { linearKernels } from "./linear.ts";
-import { copyingLink, deviceMemory } from "./memory.ts";
+import { linkDevice, streamClock } from "./device_link.ts";
+import { deviceMemory } from "./memory.ts";
 import type { NativeKernels } from "./native_kernels.ts";
 import { rowKernels } from "./rows.ts";
 import { sparseKernels } from "./sparse.ts";
@@ -57,13 +60,18 @@ export function cudaKernels(options: CudaKernelOptions = {}): CudaKernels {
   const owned = new DisposableStack();
   const model = owned.use(new NativeContext("cuda"));
   const device = owned.use(new DeviceMemory(model));
+  const streams = owned.use(new DeviceStreams(model));
+  const clock = streamClock(streams);
+  const copies = linkDevice(streams, clock);
   const inline = owned.use(new Lane(options.host ?? {}));
+  const host = owned.use(new Lane(options.host ?? {}, true));
   const compute = options.compute === "f32" ? "f32" : "bf16";
   const ownMemory = (): OwnMemory => {
-    const allocate = (bytes: number): ArrayBuffer => device.reserve(bytes, "activations");
+    const blockBytes = options.blockBytes ?? BLOCK_BYTES;
     const [arena, hostArena] = [
-      new Arena(createLedger(), options.blockBytes ?? BLOCK_BYTES, allocate),
-      new Arena(ledger),
+      new Arena(createLedger(), blockBytes, (bytes) => device.reserve(bytes, "activations")),
+      // Activations are copied straight to where the host keeps them.
+      new Arena(ledger, blockBytes, (bytes) => streams.reservePinned(bytes)),
     ];
     return {
       arena,
@@ -71,12 +79,12 @@ export function cudaKernels(options: CudaKernelOptions = {}): CudaKernels {
       arenaActivations: (count) => compute === "bf16" ? arena.bf16(count) : arena.f32(count),
       hostArena,
       hostFloats: (count) => hostArena.f32(count),
-      link: copyingLink(device),
+      link: ringLink(copies),
     };
   };
   const lanes: Lanes = {
     model,
-    host: inline,
+    host,
     inline: inline.context,
     onDevice: (array) => device.holds(array),
     compute: compute === "bf16" ? MEFT_BF16 : MEFT_F32,
@@ -92,7 +100,8 @@ export function cudaKernels(options: CudaKernelOptions = {}): CudaKernels {
     ledger,
     hostJobs: createJobQueue(),
     hostTimes: lanes.times,
-    hostBeside: false,
+    hostBeside: true,
+    deviceClock: clock,
     ...ownMemory(),
     twin: () => twin ??= { ...first, ...ownMemory() },
     device,

@@ -4,7 +4,6 @@ import type { ActivationDType } from "../../core/dtype.ts";
 import type { DeviceMemory } from "../../native/device_memory.ts";
 import type { MemoryClass } from "../../native/ledger.ts";
 import type { ActivationArray, Floats } from "../../tensor/tensor.ts";
-import type { HostLink, LinkBytes } from "../host_link.ts";
 import type { Kernels } from "../kernels.ts";
 
 /** Members of {@linkcode Kernels} that this file gives. */
@@ -56,34 +55,6 @@ export function deviceMemory(device: DeviceMemory, activations: ActivationDType)
       device.copy(copy, x);
       return copy as A;
     },
-  };
-}
-
-/** A link whose copies are done when its calls return. */
-export function copyingLink(device: DeviceMemory): HostLink {
-  const bytes: LinkBytes = { down: 0, up: 0 };
-  const landings = new Map<Floats, Float32Array>();
-  return {
-    direct: false,
-    down(from, keep) {
-      const data = keep?.(from.length) ?? new Float32Array(from.length);
-      device.copy(data, from);
-      bytes.down += from.byteLength;
-      return { data, kept: keep !== undefined, ready: () => {}, release: () => {} };
-    },
-    landing(to) {
-      const data = new Float32Array(to.length);
-      landings.set(to, data);
-      return { data, ready: () => {} };
-    },
-    arrive(to) {
-      const data = landings.get(to);
-      if (data === undefined) return;
-      landings.delete(to);
-      device.copy(to, data);
-      bytes.up += to.byteLength;
-    },
-    bytes,
   };
 }
 

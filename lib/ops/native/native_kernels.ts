@@ -78,6 +78,7 @@ export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels 
     ...ownMemory(ledger, compute),
     twin: () => twin ??= { ...first, ...ownMemory(ledger, compute) },
     device: null,
+    deviceClock: null,
     ...hostMemory(compute),
     ...rowKernels(lanes),
     ...linearKernels(lanes),

@@ -2,15 +2,20 @@
 /** Row matrices as planes, and arrays that the caller owns. */
 import * as calls from "../../native/calls.ts";
 import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
+import { andThen, type Awaitable } from "../../core/awaitable.ts";
+import { MEFT_BF16, MEFT_F32 } from "../../native/symbols.ts";
 import type { Kernels } from "../kernels.ts";
-import { f32, planes } from "./arguments.ts";
+import { f32, planes, room } from "./arguments.ts";
 import type { Lanes } from "./lanes.ts";
 
 /** Members of {@linkcode Kernels} that this file gives. */
-export type RowKernels = Pick<Kernels, "floats" | "rowMatrix" | "rowMatrixWrite" | "rowMatrixRead">;
+export type RowKernels = Pick<
+  Kernels,
+  "floats" | "rowMatrix" | "rowMatrixWrite" | "rowMatrixRead" | "rowsGather" | "rowsAdd"
+>;
 
-/** See `meft_planes_*`. */
-export function rowKernels({ inline }: Lanes): RowKernels {
+/** See `meft_planes_*` and `meft_rows_*`. */
+export function rowKernels({ inline, host, times }: Lanes): RowKernels {
   return {
     floats(count): Float32Array {
       return new Float32Array(count);
@@ -30,6 +35,41 @@ export function rowKernels({ inline }: Lanes): RowKernels {
       const [begin, end] = range(matrix, out, firstRow);
       const [hi, lo] = [matrix.hi.subarray(begin, end), matrix.lo.subarray(begin, end)];
       calls.planesJoin(inline, f32("out", out, end - begin), hi, lo, end - begin);
+    },
+
+    rowsGather(out, matrix, rows): Awaitable<void> {
+      const count = rows.length * matrix.cols;
+      const { hi, lo } = planes("matrix", matrix);
+      const start = performance.now();
+      const done = host.run(
+        calls.rowsGather,
+        calls.rowsGatherAsync,
+        out instanceof Uint16Array ? room("out", out, count) : f32("out", out, count),
+        hi,
+        lo,
+        rows,
+        rows.length,
+        matrix.rows,
+        matrix.cols,
+        out instanceof Uint16Array ? MEFT_BF16 : MEFT_F32,
+      );
+      return andThen(done, () => void (times.values += performance.now() - start));
+    },
+
+    rowsAdd(to, from, places, cols, firstNew): Awaitable<void> {
+      const start = performance.now();
+      const done = host.run(
+        calls.rowsAdd,
+        calls.rowsAddAsync,
+        f32("to", to, 0),
+        f32("from", from, places.length * cols),
+        places,
+        places.length,
+        cols > 0 ? Math.floor(to.length / cols) : 0,
+        cols,
+        firstNew,
+      );
+      return andThen(done, () => void (times.backward += performance.now() - start));
     },
   };
 }

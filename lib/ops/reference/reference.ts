@@ -21,7 +21,10 @@ import { sparseBackwardStepKernels } from "./sparse_backward_step.ts";
 const ARENA_BLOCK_BYTES = 1 << 20;
 
 /** Row matrices kept whole in f64, with empty planes. */
-const rowMatrixKernels: Pick<Kernels, "rowMatrix" | "rowMatrixWrite" | "rowMatrixRead"> = {
+const rowMatrixKernels: Pick<
+  Kernels,
+  "rowMatrix" | "rowMatrixWrite" | "rowMatrixRead" | "rowsGather" | "rowsAdd"
+> = {
   rowMatrix: (rows, cols): RowMatrix => ({
     rows,
     cols,
@@ -33,6 +36,17 @@ const rowMatrixKernels: Pick<Kernels, "rowMatrix" | "rowMatrixWrite" | "rowMatri
     fullRows(matrix).set(values, firstRow * matrix.cols),
   rowMatrixRead: (out: Floats, matrix: RowMatrix, firstRow: number) =>
     out.set(fullRows(matrix).subarray(firstRow * matrix.cols, firstRow * matrix.cols + out.length)),
+  rowsGather: (out, matrix, rows) =>
+    rows.forEach((row, i) =>
+      out.set(fullRows(matrix).subarray(row * matrix.cols, (row + 1) * matrix.cols), i * matrix.cols)
+    ),
+  rowsAdd: (to, from, places, cols, firstNew) =>
+    places.forEach((place, i) => {
+      for (let c = 0; c < cols; c++) {
+        const added = from[i * cols + c] as number;
+        to[place * cols + c] = place >= firstNew ? added : (to[place * cols + c] as number) + added;
+      }
+    }),
 };
 
 /**
@@ -54,6 +68,7 @@ export function referenceKernels(options: { readonly ledger?: Ledger } = {}): Ke
     ...ownMemory(ledger),
     twin: () => twin ??= { ...first, ...ownMemory(ledger) },
     device: null,
+    deviceClock: null,
     floats: (count) => new Float64Array(count),
     modelFloats: (count) => new Float64Array(count),
     modelActivations: (count) => new Float64Array(count),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Contract cases of row matrices and AdamW, dense and by rows. */
 import type { AdamMode, AdamwStep, RowMoments } from "../../../lib/ops/kernels.ts";
-import { absolute, type KernelCase, type Outputs } from "../kernel_case.ts";
+import { absolute, type KernelCase, onAbsoluteInputs, type Outputs } from "../kernel_case.ts";
 import type { Stage } from "../stage.ts";
 
 const ROWS = 12;
@@ -107,12 +107,35 @@ function planes(stage: Stage, rowCount: number, cols: number): Outputs {
   return { all, one };
 }
 
+const GATHERED = Int32Array.of(11, 0, 7, 3);
+
+async function gathered(stage: Stage, cols: number): Promise<Outputs> {
+  const out = stage.hostOutput(GATHERED.length * cols);
+  await stage.k.rowsGather(out, stage.rowMatrix("w", ROWS, cols), GATHERED);
+  return { out };
+}
+
+/** Places from 7 on are new. */
+async function added(stage: Stage, cols: number): Promise<Outputs> {
+  const [to, from] = [stage.hostNormal("to", ROWS * cols), stage.hostNormal("from", GATHERED.length * cols)];
+  await stage.k.rowsAdd(to, from, GATHERED, cols, 7);
+  return { to };
+}
+
 /** Cases of this family. */
 export const rowCases: readonly KernelCase[] = [
   ...[[0, 3], [1, 1], [5, 7], [3, 33]].map(([rowCount, cols]): KernelCase => ({
     name: `rowMatrixWrite() and rowMatrixRead() of (${rowCount},${cols}) keep every bit`,
     run: (stage) => planes(stage, rowCount as number, cols as number),
   })),
+  ...[1, 7, 16, 33].flatMap((cols): KernelCase[] => [
+    { name: `rowsGather() of ${cols} columns keeps every bit`, run: (stage) => gathered(stage, cols) },
+    {
+      name: `rowsAdd() of ${cols} columns`,
+      run: (stage) => added(stage, cols),
+      magnitudes: onAbsoluteInputs((stage) => added(stage, cols)),
+    },
+  ]),
   ...[[0, 1], [1, 1], [17, 2], [37, 1], [1009, 1000]].map(([count, step]): KernelCase => ({
     name: `adamwDense() of ${count} elements at step ${step}`,
     run: (stage) => dense(stage, count as number, step as number),

@@ -118,7 +118,7 @@ async function sparsePass(
   for (const parameter of params.parameters) {
     if (parameter.kind === "rows") kernels.randomNormal(parameter.matrix.full as Float64Array, 9, 1, 0.5);
   }
-  clearGradients(params.parameters);
+  clearGradients(kernels, params.parameters);
   const halves = splitBatch(batch);
   assert.ok(halves);
   const { lossSum } = await lossAndGradientsInHalves(model, batch, halves, (k) => params.attach(k), {
@@ -171,7 +171,7 @@ for (const activations of POLICIES) {
       await assert.rejects(pass(), /^Error: the host lane fell over$/);
       for (const k of [kernels, kernels.twin()]) assert.equal(k.arena.usedBytes + k.hostArena.usedBytes, 0);
       assert.equal(kernels.hostJobs.pending, 0);
-      clearGradients(params.parameters);
+      clearGradients(kernels, params.parameters);
       const { lossSum } = await pass();
       assert.ok(lossSum > 0, "the lanes still work");
     });

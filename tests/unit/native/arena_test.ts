@@ -63,3 +63,18 @@ Deno.test("Arena passes over memory that was never lent to it when that is taken
   arena.takeBack(other);
   assert.throws(() => arena.takeBack(), /in use/);
 });
+
+Deno.test("drop() gives up blocks in which nothing is in use, and the ledger forgets them", () => {
+  const ledger = createLedger();
+  const arena = new Arena(ledger, 1024);
+  const kept = arena.f32(8);
+  const mark = arena.mark();
+  const large = arena.f32(1000);
+  assert.deepEqual(arena.drop(), []);
+  arena.release(mark);
+  assert.deepEqual(arena.drop(), [large.buffer]);
+  assert.equal(arena.bytes, 64);
+  assert.equal(kept.length, 8);
+  assert.equal(ledger.held.get("activations"), arena.bytes);
+  assert.equal(arena.usedBytes, arena.bytes);
+});

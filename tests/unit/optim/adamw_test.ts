@@ -43,7 +43,7 @@ function rowParameter(k: Kernels): RowParameter {
 
 /** Puts the gradient of a step in place: of active rows only, the last row first. */
 function setGradient(parameter: Parameter, step: number): void {
-  clearGradients([parameter]);
+  clearGradients(referenceKernels(), [parameter]);
   if (parameter.kind === "dense") {
     for (let i = 0; i < COUNT; i++) if (parameter.grad) parameter.grad[i] = gradient(step, i);
     return;

@@ -36,7 +36,7 @@ for (const method of METHODS) {
       const lodged = wholeGradients(state.params.parameters);
 
       const { parameters } = state.params;
-      clearGradients(parameters);
+      clearGradients(kernels, parameters);
       const options = { activations, lossScale: 1 / data.targetCount };
       for (const { batch } of data.microBatches) {
         const attached = attachState(run, state);
