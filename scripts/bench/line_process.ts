@@ -44,3 +44,13 @@ async function* jsonLines(stream: ReadableStream<Uint8Array>): AsyncGenerator<st
     for (const line of lines) if (line.startsWith("{")) yield line;
   }
 }
+
+/** Lines of standard input as they come: what such a program is asked. */
+export async function* inputLines(): AsyncGenerator<string> {
+  let rest = "";
+  for await (const piece of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + piece).split("\n");
+    rest = lines.pop() ?? "";
+    yield* lines;
+  }
+}
