@@ -64,9 +64,10 @@ export function deviceBranch(
       const { params, ...one } = layerAt(layers, layer);
       countTokens({ params, ...one }, residuals);
       const { shape } = residuals;
-      const mark = k.arena.mark();
-      const dscores = k.arenaFloats(residuals.pairCount);
-      const dlogits = k.arenaFloats(shape.tokens * shape.experts);
+      // A few numbers a token, which the host turns into those of the gates.
+      const mark = k.hostArena.mark();
+      const dscores = k.hostFloats(residuals.pairCount);
+      const dlogits = k.hostFloats(shape.tokens * shape.experts);
       valueGradients(k, residuals, slotsOf(layer), dy, dscores);
       gateGradients(residuals, dscores, dlogits);
       keyGradients(k, residuals, slotsOf(layer), h, dscores, dh);
@@ -85,7 +86,7 @@ export function deviceBranch(
           );
         }
       }
-      k.arena.release(mark);
+      k.hostArena.release(mark);
     },
   };
 }
