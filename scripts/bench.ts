@@ -13,7 +13,7 @@ import { parseArgs } from "node:util";
 import { UserError } from "../mod.ts";
 import { benchGpu } from "./bench/gpu/gpu.ts";
 import { boundTable, cellTable, gpuBars, rivalTable, verdictTable } from "./bench/gpu/gpu_report.ts";
-import { benchKernels, frozenLayer } from "./bench/kernels.ts";
+import { benchKernels, frozenLayer, measureLimits } from "./bench/kernels.ts";
 import { formatSizes } from "./bench/checkpoint.ts";
 import { formatMachine, lookAtMachine, type Machine } from "./bench/machine.ts";
 import { compareParts, hasPeers } from "./bench/part_rounds.ts";
@@ -22,7 +22,7 @@ import { barRatios } from "./bench/ratios.ts";
 import * as report from "./bench/report.ts";
 import { benchSteps, growths } from "./bench/step.ts";
 import { kernelRows, layerRow } from "./bench/target_rows.ts";
-import { buildTarget, ensureBuilt, RELEASE, TESTED } from "./build.ts";
+import { buildTarget, ensureBuilt } from "./build.ts";
 import { requirePackages } from "./parity/python.ts";
 import { helpIfAsked } from "./help.ts";
 
@@ -138,7 +138,8 @@ async function peersPart(options: Options, machine: Machine): Promise<void> {
 }
 
 async function gpuPart(options: Options, machine: Machine): Promise<void> {
-  const gpu = await benchGpu({ ...options, onProgress: progress });
+  const hostLimits = await measureLimits(options.threads);
+  const gpu = await benchGpu({ ...options, hostLimits, onProgress: progress });
   const { sizes } = gpu.preset;
   const title = `Training steps on the GPU: ${formatSizes(sizes)}`;
   const bars = gpuBars(gpu.cells, gpu.rivals);
@@ -147,7 +148,7 @@ async function gpuPart(options: Options, machine: Machine): Promise<void> {
   console.log(`\n${title}\n${device?.name}, driver for CUDA ${device?.driver}, cuBLASLt ${device?.cublasLt}`);
   console.log([card.before, card.after, pytorch].filter((line) => line !== null).join("\n"));
   console.log(`\n${cellTable(gpu.cells)}`);
-  if (gpu.rivals.length > 0) console.log(`\n${rivalTable(gpu.rivals)}`);
+  if (gpu.rivals.length > 0) console.log(`\n${rivalTable(gpu.rivals, gpu.cells)}`);
   if (gpu.hostBounds.length > 0) console.log(`\n${boundTable(gpu.hostBounds)}`);
   const missing = Object.entries(gpu.unmeasured);
   if (missing.length > 0) {
@@ -165,8 +166,9 @@ async function main(): Promise<void> {
   const folder = await Deno.makeTempDir();
   try {
     const options = readOptions(folder);
-    // A miniature runs on the emulated device, which only tests build.
-    await ensureBuilt(options.quick && options.parts.includes("gpu") ? TESTED : RELEASE);
+    await ensureBuilt();
+    // A miniature runs on the emulated device where there is no other.
+    if (options.quick && options.parts.includes("gpu")) await buildTarget("meft_cuda_emulated");
     await buildTarget("bench_limits");
     const machine = await lookAtMachine(options.threads, options.seed);
     console.log(formatMachine(machine));

@@ -27,6 +27,8 @@ export interface GpuPreset {
   readonly warmups: number;
   /** The cells that a short run measures first. */
   readonly lead: { readonly tokens: number; readonly neurons: number };
+  /** How cells with a row cache place their rows: as the cost model picks, or on the device in any case, to prove that. */
+  readonly cached: "auto" | "device";
   /** Edge of the square product by which the GPU's ceiling is measured. */
   readonly ceilingEdge: number;
 }
@@ -48,6 +50,7 @@ export const SEVEN_B: GpuPreset = {
   accumulatedRounds: 5,
   warmups: 3,
   lead: { tokens: 1024, neurons: 4096 },
+  cached: "auto",
   ceilingEdge: 8192,
 };
 
@@ -63,6 +66,7 @@ export const MINIATURE: GpuPreset = {
   accumulatedRounds: 2,
   warmups: 1,
   lead: { tokens: 16, neurons: 64 },
+  cached: "device",
   ceilingEdge: 32,
 };
 
@@ -78,8 +82,8 @@ export interface Cell extends Group {
   readonly method: "sparse" | "lora";
   /** Null for LoRA. */
   readonly rows: Rows | null;
-  /** `auto`: what the cost model picks, with a cache of all rows. Null for LoRA. */
-  readonly placement: "host" | "auto" | null;
+  /** `cache`: room for all rows on the device, and a placement by {@linkcode GpuPreset.cached}. Null for LoRA. */
+  readonly placement: "host" | "cache" | null;
   readonly accumulation: number;
   /** Measured before those with a higher number. */
   readonly stage: 0 | 1 | 2;
@@ -96,7 +100,7 @@ export function cellsOf(preset: GpuPreset): Cell[] {
 /** LoRA is measured as PyTorch's is, with everything stored. */
 function groupCells(preset: GpuPreset, group: Group): Cell[] {
   const [once, many] = preset.accumulations;
-  const cell = (rows: Rows, placement: "host" | "auto", accumulation: number): Cell => ({
+  const cell = (rows: Rows, placement: "host" | "cache", accumulation: number): Cell => ({
     ...group,
     name: `${title(group)}, a=${accumulation}, ${placement} r=${rows.neurons}`,
     method: "sparse",
@@ -108,7 +112,7 @@ function groupCells(preset: GpuPreset, group: Group): Cell[] {
   const sparse = preset.rows.flatMap((rows) => [
     cell(rows, "host", once),
     cell(rows, "host", many),
-    cell(rows, "auto", many),
+    cell(rows, "cache", many),
   ]);
   if (group.activations === "recompute") return sparse;
   const name = `${title(group)}, a=${once}, LoRA`;

@@ -8,7 +8,7 @@ import { libraryPath, readEnv } from "../../../lib/native/library.ts";
 import { outputOf } from "../../../lib/native/tools.ts";
 import { peerCommand, requirePackages } from "../../parity/python.ts";
 import { configJson } from "../checkpoint.ts";
-import { builtProgram, type Limits } from "../kernels.ts";
+import type { Limits } from "../kernels.ts";
 import { LineProcess } from "../line_process.ts";
 import {
   type Cell,
@@ -36,6 +36,8 @@ export interface GpuOptions {
   /** After so many no cell is begun; null for as long as it takes. */
   readonly minutes: number | null;
   readonly folder: string;
+  /** Peaks of the host, as the kernels' own benchmark measures them. */
+  readonly hostLimits: Limits;
   readonly onProgress: (text: string) => void;
 }
 
@@ -93,7 +95,6 @@ export async function benchGpu(options: GpuOptions): Promise<GpuBench> {
   const [cells, rivals] = [cellsOf(preset).filter(isWanted), rivalsOf(preset).filter(isWanted)];
   const account: Account = { cells: [], rivals: [], groups: {}, unmeasured: {}, facts: null, pytorch: null };
   const before = await lookAtCard();
-  const hostLimits = await measureLimits(options.threads);
   const noRivals = await requirePackages().then(() => null, (error: Error) => error.message);
   for (const stage of [0, 1, 2] as const) {
     for (const group of runsOf(cells.filter((cell) => cell.stage === stage), title)) {
@@ -115,8 +116,8 @@ export async function benchGpu(options: GpuOptions): Promise<GpuBench> {
     preset,
     ...results,
     contextBytes,
-    hostLimits,
-    hostBounds: hostBounds(preset, account.cells, hostLimits),
+    hostLimits: options.hostLimits,
+    hostBounds: hostBounds(preset, account.cells, options.hostLimits),
     verdicts: judge({
       ...{ preset, contextBytes, cells: account.cells, rivals: account.rivals, wanted: cellsOf(preset) },
       timed: facts?.backend === "cuda",
@@ -238,10 +239,4 @@ const CARD_FIELDS = [
 async function lookAtCard(): Promise<string | null> {
   const query = [`--query-gpu=${CARD_FIELDS.join(",")}`, "--format=csv"];
   return (await outputOf("nvidia-smi", query))?.trim() ?? null;
-}
-
-/** Peaks of all threads, as the kernels' own benchmark measures them. */
-async function measureLimits(threads: number): Promise<Limits> {
-  await using limits = new LineProcess(builtProgram("bench_limits"), [String(threads)]);
-  return await limits.ask<Limits>("");
 }

@@ -42,17 +42,24 @@ export function cellTable(results: readonly CellResult[]): string {
   ]);
 }
 
-/** PyTorch's cells. */
-export function rivalTable(rivals: readonly RivalResult[]): string {
+/** PyTorch's cells; those with a dense adapter beside our placement host with as many neurons. */
+export function rivalTable(rivals: readonly RivalResult[], ours: readonly CellResult[]): string {
   return formatTable([
-    ["PyTorch step", "ms (quartiles)", "tokens/s", "GPU peak", "trained"],
-    ...rivals.map(({ name, ms, tokens, bytes, trained }) => [
-      name,
-      formatSummary(summarize(ms)),
-      formatCount(1000 * tokens / median(ms)),
-      gigabytes(bytes),
-      formatCount(trained),
-    ]),
+    ["PyTorch step", "ms (quartiles)", "tokens/s", "GPU peak", "over ours", "trained"],
+    ...rivals.map(({ name, ms, tokens, neurons, bytes, trained }) => {
+      const like = ours.find(({ cell }) =>
+        cell.placement === "host" && cell.activations === "store" && cell.accumulation === 1 &&
+        cell.tokens === tokens && cell.rows?.neurons === neurons
+      );
+      return [
+        name,
+        formatSummary(summarize(ms)),
+        formatCount(1000 * tokens / median(ms)),
+        gigabytes(bytes),
+        like === undefined ? "" : (bytes / like.peak.total).toFixed(2),
+        formatCount(trained),
+      ];
+    }),
   ]);
 }
 

@@ -12,6 +12,7 @@ import { constant } from "../../../lib/optim/schedule.ts";
 import { type HostTimes, hostTotal } from "../../../lib/ops/host_times.ts";
 import type { LaneName, LaneRates, StepPrediction } from "../../../lib/train/cost_model.ts";
 import { predictDevice } from "../../../lib/train/device_memory.ts";
+import type { LaneAccount } from "../../../lib/train/lane_account.ts";
 import { plan, type Run, type RunOptions } from "../../../lib/train/plan.ts";
 import { init, releaseState } from "../../../lib/train/state.ts";
 import { type StepMetrics, trainStep } from "../../../lib/train/step.ts";
@@ -36,7 +37,10 @@ export interface CellResult {
   readonly frozenMs: Summary;
   /** Speed of the step as a share of the frozen model's: median over rounds in which both ran. */
   readonly speedShare: number;
-  /** Milliseconds that each lane worked in a step. The model's is the frozen model's own step: it is no less. */
+  /**
+   * Milliseconds that each lane worked in a step: by the device's clock where the account has it, else the least there can
+   * be, the frozen model's own step, and bytes at measured rates.
+   */
   readonly busyMs: Readonly<Record<LaneName, number>>;
   readonly hostMs: HostTimes;
   readonly downBytes: number;
@@ -132,10 +136,14 @@ async function takeTurns(
   return turns;
 }
 
+/** A step's account; copies are in it where the device has a clock of its own, which then also times the model's lane. */
+type DeviceAccount = LaneAccount & { readonly downMs?: number; readonly upMs?: number };
+
 function account(bench: Bench, run: Run, turns: readonly Turn[]): Omit<CellResult, "cell" | "lossFirst"> {
   const { device, rates } = bench;
-  const lanes = turns.map(({ metrics }) => metrics.lanes);
-  const middle = (of: (lane: StepMetrics["lanes"]) => number): number => median(lanes.map(of));
+  const lanes: DeviceAccount[] = turns.map(({ metrics }) => metrics.lanes);
+  const middle = (of: (lane: DeviceAccount) => number): number => median(lanes.map(of));
+  const timed = lanes.every(({ downMs }) => downMs !== undefined);
   const frozenMs = summarize(turns.map((turn) => turn.frozenMs));
   const [downBytes, upBytes] = [middle((lane) => lane.downBytes), middle((lane) => lane.upBytes)];
   const kinds = Object.keys(lanes[0]?.hostMs ?? {}) as (keyof HostTimes)[];
@@ -146,10 +154,10 @@ function account(bench: Bench, run: Run, turns: readonly Turn[]): Omit<CellResul
     frozenMs,
     speedShare: median(turns.map((turn) => turn.frozenMs / turn.stepMs)),
     busyMs: {
-      model: frozenMs.median,
+      model: timed ? middle((lane) => lane.modelMs) : frozenMs.median,
       host: middle(({ hostMs }) => hostTotal(hostMs)),
-      down: 1000 * downBytes / rates.downBytesPerSecond,
-      up: 1000 * upBytes / rates.upBytesPerSecond,
+      down: timed ? middle(({ downMs = NaN }) => downMs) : 1000 * downBytes / rates.downBytesPerSecond,
+      up: timed ? middle(({ upMs = NaN }) => upMs) : 1000 * upBytes / rates.upBytesPerSecond,
     },
     hostMs: Object.fromEntries(
       kinds.map((kind) => [kind, middle(({ hostMs }) => hostMs[kind])]),
@@ -193,7 +201,7 @@ function planCell(bench: Bench, cell: Cell): Run {
   const method = sparse({ ...rows, activeExperts, topK });
   if (cell.placement === "host") return plan(model, { ...options, method, placement: "host" });
   checkDeviceRoom(bench, rows);
-  return plan(model, { ...options, method, cachedRows: rows.neurons });
+  return plan(model, { ...options, method, placement: preset.cached, cachedRows: rows.neurons });
 }
 
 /** The run's own way at other rates. */
