@@ -18,7 +18,8 @@ gzip -c "$program" >"$folder/deno.gz"
 DENO_DIR=$(cd "$folder/deno_dir" && pwd)
 export DENO_DIR
 deno cache --quiet mod.ts scripts/*.ts scripts/bench/*.ts scripts/bench/gpu/*.ts tests/contract/*.ts \
-  tests/native/device_memory_test.ts tests/native/train/cuda_test.ts tests/unit/bench/*.ts
-# Compiled code and databases are made anew where they are needed.
-find "$folder/deno_dir" -mindepth 1 -maxdepth 1 ! -name npm -exec rm -rf {} +
-du -sh "$folder"
+  tests/native/device_memory_test.ts tests/native/train/cuda_test.ts
+# Packages alone: compiled code and databases are made anew where they are needed.
+tar -C "$DENO_DIR" -czf "$folder/npm.tar.gz" npm
+rm -rf "$DENO_DIR"
+du -ch "$folder"/*

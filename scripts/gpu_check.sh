@@ -33,10 +33,11 @@ fi
 # Deno, carried or installed.
 carry=${MEFT_CARRY:-build/carry}
 if [ -f "$carry/deno.gz" ]; then
-  mkdir -p build/carried
+  mkdir -p build/carried/deno_dir
   gunzip -c "$carry/deno.gz" >build/carried/deno && chmod +x build/carried/deno
+  tar -C build/carried/deno_dir -xzf "$carry/npm.tar.gz"
   PATH=$(pwd)/build/carried:$PATH
-  DENO_DIR=$(cd "$carry/deno_dir" && pwd)
+  DENO_DIR=$(pwd)/build/carried/deno_dir
   export PATH DENO_DIR
 fi
 command -v deno >/dev/null 2>&1 || {

@@ -14,7 +14,6 @@ import {
   type Cell,
   cellsOf,
   type GpuPreset,
-  type Group,
   MINIATURE,
   type RivalCell,
   rivalsOf,
