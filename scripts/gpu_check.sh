@@ -73,7 +73,7 @@ step() {
     failed=1
   fi
   printf '%-12s %-7s %4d s  %s\n' "$name" "$state" "$(($(date +%s) - start))" \
-    "$(grep -E 'passed|ERROR SUMMARY|RACECHECK SUMMARY|Device not supported|CUDA device|^attention' "$log" | tail -1)"
+    "$(grep -E 'passed|ERROR SUMMARY|RACECHECK SUMMARY|Device not supported|attention on the device' "$log" | tail -1)"
 }
 
 grep -m1 'model name' /proc/cpuinfo

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products by cuBLASLt, which is opened at run time: MEFT_CUDA_LIBS (a folder), else where the loader looks.
+// Products by cuBLASLt, which is opened at run time (runtime/library_search.h).
 #pragma once
 
 #include <string>

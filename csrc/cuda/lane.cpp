@@ -11,6 +11,7 @@
 #include "core/lane.h"
 #include "cpu/kernel_table.h"
 #include "cuda/cublaslt.h"
+#include "cuda/fused_attention.h"
 #include "cuda/memory.h"
 
 namespace meft {
@@ -48,7 +49,8 @@ std::string describe(const DeviceFacts &facts) {
            ",\"memoryBytes\":" + std::to_string(facts.memory_bytes) +
            ",\"copyEngines\":" + std::to_string(facts.copy_engines) +
            ",\"multiprocessors\":" + std::to_string(facts.multiprocessors) +
-           ",\"cublasLt\":" + quoted(cublaslt_version());
+           ",\"cublasLt\":" + quoted(cublaslt_version()) +
+           ",\"attention\":" + quoted(attention_provider());
 }
 
 // Events by number; a number is never used again.
@@ -90,6 +92,7 @@ void open_lane(meft_ctx &ctx, const meft_ctx_params &params) {
 
 void close_lane(meft_ctx &ctx) noexcept {
     if (ctx.device == nullptr) return;
+    release_attention(*ctx.device);
     release_products(*ctx.device);
     destroy_stream(ctx.device->stream);
     delete ctx.device;

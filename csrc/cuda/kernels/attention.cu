@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "cuda/kernels/attention_fused.h"
 #include "cuda/kernels/attention_paths.h"
 
 namespace meft {
@@ -47,9 +48,12 @@ void forward(meft_ctx &lane, float *o, float *lse, const float *q, const float *
     if (count == 0) return;
     on_device(lane, [&](Operands &on) {
         const AttentionInputs in = {on.in(q, q_count), on.in(k, k_count), on.in(v, k_count), nullptr, nullptr, nullptr};
+        float *const out = on.inout(o, q_count), *const out_lse = on.inout(lse, params.q_rows * params.heads);
+        const AttentionCall call = {MEFT_F32, in.q, in.k, in.v, out, out_lse, nullptr, nullptr, nullptr, nullptr};
+        if (attention_forward_fused(lane, on, call, spans, params)) return;
         const auto path = params.compute == MEFT_BF16 ? attention_forward_bf16 : attention_forward_f32;
-        path(on.stream, on.inout(o, q_count), on.inout(lse, params.q_rows * params.heads), in,
-             on.in(tiles.data(), count), count, attention_sizes(params, fours(in.q, in.k, in.v)));
+        path(on.stream, out, out_lse, in, on.in(tiles.data(), count), count,
+             attention_sizes(params, fours(in.q, in.k, in.v)));
     });
 }
 
@@ -75,11 +79,15 @@ void backward(meft_ctx &lane, float *dq, float *dk, float *dv, const float *d_o,
         const AttentionInputs in = {on.in(q, q_count),   on.in(k, k_count), on.in(v, k_count),
                                     on.in(d_o, q_count), on.in(lse, rows),  delta};
         const AttentionGradients out = {on.inout(dq, q_count), on.inout(dk, k_count), on.inout(dv, k_count)};
+        const AttentionCall call = {
+            MEFT_F32, in.q,   in.k,   in.v,  const_cast<float *>(on.in(o, q_count)), const_cast<float *>(in.lse),
+            in.d_o,   out.dq, out.dk, out.dv};
+        if (attention_backward_fused(lane, on, call, spans, params)) return;
         const AttentionSizes sizes = attention_sizes(params, fours(in.q, in.k, in.v, in.d_o));
         const bool bf16 = params.compute == MEFT_BF16;
         if (!by_query.empty()) {
             MEFT_LAUNCH(delta_kernel, dim3(blocks_for(rows, kThreads / 32)), kThreads, 0, on.stream, delta, in.d_o,
-                        on.in(o, q_count), rows, sizes.head_dim);
+                        static_cast<const float *>(call.o), rows, sizes.head_dim);
             const int64_t count = int64_t(by_query.size());
             (bf16 ? attention_dq_bf16 : attention_dq_f32)(on.stream, out, in, on.in(by_query.data(), count), count,
                                                           sizes);

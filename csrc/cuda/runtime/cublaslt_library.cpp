@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds cuBLASLt: in the folder MEFT_CUDA_LIBS names, in a process that has it already (a PyTorch, say), where the
-// loader looks, in a toolkit, and in the nvidia-* wheels of a Python environment.
 #include "cuda/runtime/cublaslt_library.h"
 
 #include <dlfcn.h>
-#include <glob.h>
 
-#include <cstdlib>
-#include <vector>
+#include "cuda/runtime/library_search.h"
 
 #if __has_include(<cublasLt.h>)
 #include <cublasLt.h>
@@ -28,29 +24,6 @@ namespace meft {
 namespace cuda {
 
 namespace {
-
-const char *const kNames[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"};
-
-std::vector<std::string> folders() {
-    std::vector<std::string> found;
-    const char *named = std::getenv("MEFT_CUDA_LIBS");
-    if (named != nullptr && named[0] != '\0') found.push_back(std::string(named) + "/");
-    found.push_back("");
-    found.push_back("/usr/local/cuda/lib64/");
-    for (const char *variable : {"VIRTUAL_ENV", "CONDA_PREFIX"}) {
-        const char *root = std::getenv(variable);
-        if (root == nullptr) continue;
-        for (const char *package : {"cu13", "cublas"}) {
-            const std::string pattern = std::string(root) + "/lib/python3*/site-packages/nvidia/" + package + "/lib/";
-            glob_t matches;
-            if (glob(pattern.c_str(), 0, nullptr, &matches) == 0) {
-                for (size_t i = 0; i < matches.gl_pathc; ++i) found.push_back(matches.gl_pathv[i]);
-                globfree(&matches);
-            }
-        }
-    }
-    return found;
-}
 
 struct Library {
     LtFunctions functions{};
@@ -80,20 +53,11 @@ bool find_all(void *library, LtFunctions &f) {
 
 const Library *open_library() {
     Library *library = new Library();
-    for (const std::string &folder : folders()) {
-        for (const char *name : kNames) {
-            void *handle = dlopen((folder + name).c_str(), RTLD_NOW | RTLD_LOCAL);
-            if (handle == nullptr) {
-                const char *reason = dlerror();
-                if (library->missing.empty() && reason != nullptr) library->missing = reason;
-                continue;
-            }
-            library->complete = find_all(handle, library->functions);
-            if (library->complete) return library;
-            library->missing = folder + name + " lacks a function";
-            dlclose(handle);
-        }
-    }
+    const FoundLibrary found = find_library({"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"});
+    library->missing = found.missing;
+    if (found.handle == nullptr) return library;
+    library->complete = find_all(found.handle, library->functions);
+    if (!library->complete) library->missing = "the cuBLASLt that was found lacks a function";
     return library;
 }
 
