@@ -5,6 +5,7 @@
  * uses K; bf16 on the device.
  */
 import { countedElements } from "../models/weights.ts";
+import { type BatchSizes, fullBatches } from "./memory.ts";
 import type { Run } from "./plan.ts";
 
 /** Where the sparse adapter's arithmetic is done. */
@@ -45,12 +46,20 @@ const CONTEXT_BYTES = 600e6;
 /** Copies in flight: h, y, dy and dh of two halves of a micro-batch. */
 const STAGED_HALVES = 8;
 
-/** Foretells a run on one GPU. */
-export function predictDevice(run: Run, placement: Placement): DevicePrediction {
+/**
+ * Foretells a run on one GPU.
+ *
+ * @param batches Micro-batches by their real sizes; full rows when absent
+ */
+export function predictDevice(
+  run: Run,
+  placement: Placement,
+  batches: BatchSizes = fullBatches(run.settings),
+): DevicePrediction {
   const { model: { config }, settings: { batch, activations }, memory, adapterKind } = run;
   const { hiddenSize: d, intermediateSize: F, numHiddenLayers: L, numAttentionHeads: H, vocabSize: V } =
     config;
-  const M = Math.min(batch.micro, batch.size) * batch.seqLen;
+  const M = Math.max(batches.first.tokens, batches.later?.tokens ?? 0);
   const wide = H * config.headDim;
   const kept = 3 * d + 2 * wide + 2 * config.numKeyValueHeads * config.headDim + 2 * F;
   const onHost = adapterKind.kind === "sparse" && placement === "host";
@@ -72,7 +81,12 @@ export function predictDevice(run: Run, placement: Placement): DevicePrediction 
     deviceTotal: Object.values(device).reduce((sum, bytes) => sum + bytes, 0),
     pinned: onHost ? E * d * (STAGED_HALVES * Math.ceil(M / 2) + L * M) : 4 * E * rows * d,
     host: hostBytes(memory.bytes),
-    pcie: pcieBytes(run, placement, { M, rows, microBatches }),
+    // Activations travel token by token, whatever the micro-batches; rows travel for each of these.
+    pcie: pcieBytes(run, placement, {
+      M: onHost ? batches.meanStep.tokens / microBatches : M,
+      rows,
+      microBatches,
+    }),
   };
 }
 
