@@ -2,7 +2,7 @@
 /**
  * What a run would need of a GPU, foretold from shapes alone: no device and no driver is asked. Formulas in elements of
  * M tokens, hidden d, inner F, heads H of which Hkv hold keys, layers L, vocabulary V, adapter rows r of which a token
- * uses K; bf16 on the device.
+ * uses K; weights and rows in bf16 on the device.
  */
 import { countedElements } from "../models/weights.ts";
 import { type BatchSizes, fullBatches } from "./memory.ts";
@@ -35,7 +35,7 @@ export type DeviceClass =
   | "adapter"
   | "context";
 
-/** Bytes of an element on the device. */
+/** Bytes of a weight or row on the device. */
 const E = 2;
 /** Rows of logits at a time. */
 const LOSS_ROWS = 256;
@@ -64,14 +64,15 @@ export function predictDevice(
   const kept = 3 * d + 2 * wide + 2 * config.numKeyValueHeads * config.headDim + 2 * F;
   const onHost = adapterKind.kind === "sparse" && placement === "host";
   const rows = activeRows(run, M);
+  const e = activationBytes(run);
   const device: Record<DeviceClass, number> = {
     weights: E * countedElements(config),
-    activations: activations === "recompute" ? E * L * M * d : L * M * (E * kept + 4 * H + 8),
-    "working set": E * M * (10 * d + 6 * F),
+    activations: activations === "recompute" ? e * L * M * d : L * M * (e * kept + 4 * H + 8),
+    "working set": e * M * (10 * d + 6 * F),
     attention: 4 * M * d,
     "loss chunk": Math.min(LOSS_ROWS, M) * V * (E + 4),
     workspace: WORKSPACE_BYTES,
-    adapter: onHost ? E * STAGED_HALVES * Math.ceil(M / 2) * d : deviceAdapterBytes(run, rows),
+    adapter: onHost ? e * STAGED_HALVES * Math.ceil(M / 2) * d : deviceAdapterBytes(run, rows),
     context: CONTEXT_BYTES,
   };
   const microBatches = Math.ceil(batch.size / batch.micro);
@@ -79,7 +80,7 @@ export function predictDevice(
     placement,
     device,
     deviceTotal: Object.values(device).reduce((sum, bytes) => sum + bytes, 0),
-    pinned: onHost ? E * d * (STAGED_HALVES * Math.ceil(M / 2) + L * M) : 4 * E * rows * d,
+    pinned: onHost ? e * d * (STAGED_HALVES * Math.ceil(M / 2) + L * M) : 4 * E * rows * d,
     host: hostBytes(memory.bytes),
     // Activations travel token by token, whatever the micro-batches; rows travel for each of these.
     pcie: pcieBytes(run, placement, {
@@ -88,6 +89,11 @@ export function predictDevice(
       microBatches,
     }),
   };
+}
+
+/** Activations are of the type of matrix products. */
+function activationBytes({ model: { kernels } }: Run): number {
+  return kernels.compute === "bf16" ? 2 : 4;
 }
 
 function hostBytes(bytes: Run["memory"]["bytes"]): DevicePrediction["host"] {
@@ -112,14 +118,16 @@ function deviceAdapterBytes({ model: { config }, memory, adapterKind: { kind } }
 
 /** Activations travel with the adapter on the host, rows and their gradients with it on the device. */
 function pcieBytes(
-  { model: { config }, memory, adapterKind: { kind } }: Run,
+  run: Run,
   placement: Placement,
   { M, rows, microBatches }: { readonly M: number; readonly rows: number; readonly microBatches: number },
 ): DevicePrediction["pcie"] {
+  const { model: { config }, memory, adapterKind: { kind } } = run;
   const { hiddenSize: d, numHiddenLayers: L } = config;
   if (kind !== "sparse") return { up: E * memory.trainedParameters, down: 4 * memory.trainedParameters };
+  const e = activationBytes(run);
   const each = placement === "host"
-    ? { up: 2 * E * M * d, down: 2 * E * M * d } // y and dh; h and dy
+    ? { up: 2 * e * M * d, down: 2 * e * M * d } // y and dh; h and dy
     : { up: 2 * E * rows * d, down: 2 * 4 * rows * d }; // keys and values; their gradients in f32
   return { up: L * microBatches * each.up, down: L * microBatches * each.down };
 }
