@@ -9,7 +9,8 @@
 namespace meft {
 namespace cuda {
 
-// False when cuBLASLt is not there, or cannot do this product (unaligned rows); then nothing was done.
+// With the bias of the product, if it has one. False when cuBLASLt is not there, or cannot do this product (unaligned
+// rows); then nothing was done.
 bool multiply_by_cublaslt(meft_ctx &lane, Operands &on, const Product &product);
 
 // "13.1.2", or why it was not opened.

@@ -23,7 +23,7 @@ struct Stored {
     bool transposed;  // as cuBLASLt sees it
 };
 
-using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int, bool, bool, int, bool>;
+using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int, bool, bool, int, bool, bool>;
 
 // What a lane keeps between products.
 struct Products {
@@ -107,6 +107,17 @@ void describe(Objects &objects, const Stored &left, const Stored &right, const P
     check(lt.layout_create(&objects.c, kLtF32, uint64_t(p.n), uint64_t(p.m), p.n), "cublasLtMatrixLayoutCreate");
 }
 
+// The bias as an epilogue: in f32, as the sums are, of which it is a part before they are stored.
+void add_epilogue(Operands &on, Objects &objects, const Product &p) {
+    Stored bias = {p.bias, p.bias_dtype, 1, p.n, p.n, false};
+    bring_to(on, bias, MEFT_F32);
+    const uint32_t epilogue = kLtEpilogueBias;
+    check(objects.lt.desc_set(objects.desc, kLtDescEpilogue, &epilogue, sizeof epilogue),
+          "cublasLtMatmulDescSetAttribute");
+    check(objects.lt.desc_set(objects.desc, kLtDescBias, &bias.data, sizeof bias.data),
+          "cublasLtMatmulDescSetAttribute");
+}
+
 // The first algorithm that the library proposes: the same for the same card, version and shape. False when there is
 // none.
 bool choose(Products &products, Objects &objects, const int (&alignments)[3], LtAlgorithm *algorithm) {
@@ -150,8 +161,10 @@ bool multiply_by_cublaslt(meft_ctx &lane, Operands &on, const Product &p) {
                                alignment_of(right.data, right.stride, element), alignment_of(p.c, p.n, 4)};
     Objects objects;
     describe(objects, left, right, p);
+    if (p.bias != nullptr) add_epilogue(on, objects, p);
     const Key key(p.m, p.n, p.k, left.stride, right.stride, p.compute, left.transposed, right.transposed,
-                  alignments[0] + 32 * alignments[1] + 1024 * alignments[2], p.accumulate);
+                  alignments[0] + 32 * alignments[1] + 1024 * alignments[2], p.accumulate,
+                  p.bias != nullptr);
     auto known = products.algorithms.find(key);
     if (known == products.algorithms.end()) {
         LtAlgorithm chosen;
