@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Collects what a machine without network needs for gpu_check.sh into one folder (default build/carry): Deno itself, and
-# the npm packages that tasks and tests import. Take the folder along beside the clone, at the same place, or name it in
+# Collects what a machine without network needs for gpu_check.sh into one folder (default build/carry): Deno itself, the
+# npm packages that tasks and tests import, and, where pip works, the headers of cuDNN's frontend, which few machines have
+# (cuDNN itself comes with PyTorch). Take the folder along beside the clone, at the same place, or name it in
 # MEFT_CARRY there. Both machines must be of one kind (x86-64 or arm64 Linux).
 set -eu
 cd "$(dirname "$0")/.."
@@ -22,4 +23,13 @@ deno cache --quiet mod.ts scripts/*.ts scripts/bench/*.ts scripts/bench/gpu/*.ts
 # Packages alone: compiled code and databases are made anew where they are needed.
 tar -C "$DENO_DIR" -czf "$folder/npm.tar.gz" npm
 rm -rf "$DENO_DIR"
+# A wheel is a zip file; its headers are in include/.
+wheel=$folder/wheel
+if python3 -m pip download --quiet --no-deps --dest "$wheel" nvidia-cudnn-frontend 2>/dev/null; then
+  python3 -m zipfile -e "$wheel"/*.whl "$wheel"
+  tar -C "$wheel" -czf "$folder/cudnn_frontend.tar.gz" include
+else
+  echo "gpu_carry: without pip, attention there will be by our own kernels, unless it has cuDNN's frontend" >&2
+fi
+rm -rf "$wheel"
 du -ch "$folder"/*

@@ -30,8 +30,14 @@ if [ -z "$no_gpu" ] && ! nvidia-smi -L >/dev/null 2>&1; then
   exit 2
 fi
 
-# Deno, carried or installed.
+# Deno and headers, carried or installed.
 carry=${MEFT_CARRY:-build/carry}
+headers=""
+if [ -f "$carry/cudnn_frontend.tar.gz" ]; then
+  mkdir -p build/carried
+  tar -C build/carried -xzf "$carry/cudnn_frontend.tar.gz"
+  headers=$(pwd)/build/carried/include
+fi
 if [ -f "$carry/deno.gz" ]; then
   mkdir -p build/carried/deno_dir
   gunzip -c "$carry/deno.gz" >build/carried/deno && chmod +x build/carried/deno
@@ -86,7 +92,8 @@ else
   # Compiles for the card that is there alone: minutes less.
   architecture=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)
   unset MEFT_CUDA_LIBRARY
-  step configure cmake -S csrc -B build/cpu "-DMEFT_CUDA_ARCHITECTURES=${architecture:-90}"
+  step configure cmake -S csrc -B build/cpu "-DMEFT_CUDA_ARCHITECTURES=${architecture:-90}" \
+    "-DMEFT_CUDNN_HEADERS=$headers"
   step build deno task build
 fi
 [ "$failed" = 0 ] || {
