@@ -37,6 +37,8 @@ export type DeviceClass =
 
 /** Bytes of a weight or row on the device. */
 const E = 2;
+/** Of h, y and their gradients, which travel in f32. */
+const FLOAT = 4;
 /** Rows of logits at a time. */
 const LOSS_ROWS = 256;
 /** One for each of two streams with matrix products, and tables. */
@@ -72,7 +74,7 @@ export function predictDevice(
     attention: 4 * M * d,
     "loss chunk": Math.min(LOSS_ROWS, M) * V * (E + 4),
     workspace: WORKSPACE_BYTES,
-    adapter: onHost ? e * STAGED_HALVES * Math.ceil(M / 2) * d : deviceAdapterBytes(run, rows),
+    adapter: onHost ? FLOAT * STAGED_HALVES * Math.ceil(M / 2) * d : deviceAdapterBytes(run, rows),
     context: CONTEXT_BYTES,
   };
   const microBatches = Math.ceil(batch.size / batch.micro);
@@ -80,7 +82,7 @@ export function predictDevice(
     placement,
     device,
     deviceTotal: Object.values(device).reduce((sum, bytes) => sum + bytes, 0),
-    pinned: onHost ? e * d * (STAGED_HALVES * Math.ceil(M / 2) + L * M) : 4 * E * rows * d,
+    pinned: onHost ? FLOAT * d * (STAGED_HALVES * Math.ceil(M / 2) + L * M) : 4 * E * rows * d,
     host: hostBytes(memory.bytes),
     // Activations travel token by token, whatever the micro-batches; rows travel for each of these.
     pcie: pcieBytes(run, placement, {
@@ -118,16 +120,14 @@ function deviceAdapterBytes({ model: { config }, memory, adapterKind: { kind } }
 
 /** Activations travel with the adapter on the host, rows and their gradients with it on the device. */
 function pcieBytes(
-  run: Run,
+  { model: { config }, memory, adapterKind: { kind } }: Run,
   placement: Placement,
   { M, rows, microBatches }: { readonly M: number; readonly rows: number; readonly microBatches: number },
 ): DevicePrediction["pcie"] {
-  const { model: { config }, memory, adapterKind: { kind } } = run;
   const { hiddenSize: d, numHiddenLayers: L } = config;
   if (kind !== "sparse") return { up: E * memory.trainedParameters, down: 4 * memory.trainedParameters };
-  const e = activationBytes(run);
   const each = placement === "host"
-    ? { up: 2 * e * M * d, down: 2 * e * M * d } // y and dh; h and dy
+    ? { up: 2 * FLOAT * M * d, down: 2 * FLOAT * M * d } // y and dh; h and dy
     : { up: 2 * E * rows * d, down: 2 * 4 * rows * d }; // keys and values; their gradients in f32
   return { up: L * microBatches * each.up, down: L * microBatches * each.down };
 }
