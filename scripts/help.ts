@@ -56,7 +56,7 @@ export const TASK_HELP: Readonly<Record<string, TaskHelp>> = {
       ["kernels, step, peers", "what is measured (default: these three)"],
       ["gpu", "a 7B model on the CUDA device, beside PyTorch (hours when complete: see --minutes)"],
       ["--quick", "fewer rounds and sizes; of gpu a miniature, emulated where there is no device"],
-      ["--rounds N", "rounds whose median counts (default: 7, quick 3)"],
+      ["--rounds N", "rounds whose median counts (default: 7, quick 3; gpu has its own)"],
       ["--threads N", "CPU threads (default: all cores)"],
       ["--seed N", "of the order of measuring (default: 1)"],
       ["--only NAME", "one kernel, step or peer, or a part of a cell's name; may be given again"],

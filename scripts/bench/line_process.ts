@@ -29,7 +29,7 @@ export class LineProcess implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#writer.close();
+    await this.#writer.close().catch(() => {}); // a program that has ended reads no more
     await this.#child.status;
   }
 }

@@ -52,6 +52,34 @@ Deno.test(`deno task bench gpu --quick measures cells on ${backend}, and says wh
 });
 
 Deno.test({
+  name: "deno task bench gpu keeps going when a process that measures ends, and says what was lost to it",
+  ignore: backend === "cuda",
+  fn: async () => {
+    const folder = await Deno.makeTempDir();
+    Deno.env.set("MEFT_EMULATED_BYTES", "100000"); // no room for a block of activations
+    try {
+      const found = await benchGpu({
+        quick: true,
+        threads: 2,
+        seed: 1,
+        only: ["a=1, host"],
+        minutes: null,
+        folder,
+        hostLimits: LIMITS,
+        onProgress: () => {},
+      });
+      assert.equal(found.cells.length, 0);
+      assert.equal(Object.keys(found.unmeasured).length, 4);
+      for (const reason of Object.values(found.unmeasured)) assert.match(reason, /ended before it answered/);
+      assert.ok(found.verdicts.every(({ verdict }) => verdict === "not measured"));
+    } finally {
+      Deno.env.delete("MEFT_EMULATED_BYTES");
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
   name: "deno task bench gpu measures no 7B model on the emulated device, and says so at once",
   ignore: backend === "cuda",
   fn: async () => {

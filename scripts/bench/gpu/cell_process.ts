@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Measures cells of one group on the CUDA device, in a process of its own.
+ * Measures one cell, or the frozen model alone, on the CUDA device: memory once taken is not given back, so that every
+ * peak needs a process of its own.
  *
- *     cell_process.ts GROUP.json
+ *     cell_process.ts CASE.json
  *
- * Prints a JSON line when ready ({@linkcode GroupReady}); then for every cell on standard input, one a line, a line with its
- * {@linkcode CellAnswer}.
+ * Prints one JSON line: {@linkcode CellAnswer}, or without a cell {@linkcode FrozenAnswer}.
  */
 import type { DeviceFacts } from "../../../lib/native/device_memory.ts";
 import { NativeError } from "../../../lib/core/errors.ts";
@@ -13,7 +13,6 @@ import type { Model } from "../../../lib/models/model.ts";
 import { cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import type { LaneRates } from "../../../lib/train/cost_model.ts";
 import { measureRates } from "../../../lib/train/rates.ts";
-import { inputLines } from "../line_process.ts";
 import type { Cell, GpuPreset, Group } from "./cells.ts";
 import {
   type Bench,
@@ -26,14 +25,15 @@ import {
 import { bf16Noise, layNoise, randomModel } from "./random_model.ts";
 
 /** What a process is started with. */
-export interface GroupCase extends Group {
+export interface CellCase extends Group {
   readonly preset: GpuPreset;
+  readonly cell: Cell | null;
   readonly threads: number;
   readonly seed: number;
 }
 
-/** What it says when the model is there. */
-export interface GroupReady {
+/** Of the frozen model alone. */
+export interface FrozenAnswer {
   readonly facts: DeviceFacts;
   /** The most that the frozen model takes with this group's micro-batches. */
   readonly frozen: DevicePeak;
@@ -45,18 +45,18 @@ export interface GroupReady {
 /** A cell's result, or why there is none. */
 export type CellAnswer = { readonly result: CellResult } | { readonly problem: string };
 
-async function prepare(
-  { preset, tokens, activations, seed }: GroupCase,
-  model: Model,
-): Promise<[Bench, GroupReady]> {
+async function benchOf({ preset, tokens, seed }: CellCase, model: Model): Promise<Bench> {
   const device = model.kernels.device;
   if (device === null) throw new Error("The kernels have no device");
   const { experts = 1 } = preset.rows.find(({ neurons }) => neurons === preset.lead.neurons) ?? {};
   const sizes = { experts, activeExperts: preset.activeExperts, topK: preset.topK };
-  const rates = await measureRates(model, { tokens, sparse: sizes });
-  const bench: Bench = { model, device, preset, rates, seed };
-  const frozen = await frozenPeak(bench, { tokens, activations });
-  return [bench, { facts: device.facts(), frozen, rates, productFlops: squareProduct(bench) }];
+  return { model, device, preset, rates: await measureRates(model, { tokens, sparse: sizes }), seed };
+}
+
+async function answerFrozen(bench: Bench, group: Group): Promise<FrozenAnswer> {
+  const { device, rates } = bench;
+  const frozen = await frozenPeak(bench, group);
+  return { facts: device.facts(), frozen, rates, productFlops: squareProduct(bench) };
 }
 
 /** FLOP/s of an (n,n) product of random numbers, the best of a few: zeros draw less power, and so run faster. */
@@ -80,25 +80,17 @@ function squareProduct({ model: { kernels: k }, device, preset: { ceilingEdge: n
   return 2 * n ** 3 / (best / 1000);
 }
 
-/** Memory of an adapter is given back by collecting garbage: hundreds of GB must not wait for it. */
-function collectGarbage(): void {
-  (globalThis as { gc?: () => void }).gc?.();
-}
-
-async function answer(bench: Bench, cell: Cell): Promise<CellAnswer> {
+async function answerCell(bench: Bench, cell: Cell): Promise<CellAnswer> {
   try {
     return { result: await measureCell(bench, cell) };
   } catch (error) {
     if (error instanceof CellProblem || error instanceof NativeError) return { problem: error.message };
     throw error;
-  } finally {
-    collectGarbage();
   }
 }
 
-const group: GroupCase = JSON.parse(await Deno.readTextFile(Deno.args[0] ?? ""));
-using kernels = cudaKernels({ compute: "bf16", host: { threads: group.threads } });
-using model = randomModel(group.preset.sizes, kernels, group.seed);
-const [bench, ready] = await prepare(group, model);
-console.log(JSON.stringify(ready));
-for await (const line of inputLines()) console.log(JSON.stringify(await answer(bench, JSON.parse(line))));
+const one: CellCase = JSON.parse(await Deno.readTextFile(Deno.args[0] ?? ""));
+using kernels = cudaKernels({ compute: "bf16", host: { threads: one.threads } });
+using model = randomModel(one.preset.sizes, kernels, one.seed);
+const bench = await benchOf(one, model);
+console.log(JSON.stringify(await (one.cell ? answerCell(bench, one.cell) : answerFrozen(bench, one))));

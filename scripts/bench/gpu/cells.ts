@@ -29,6 +29,8 @@ export interface GpuPreset {
   readonly lead: { readonly tokens: number; readonly neurons: number };
   /** How cells with a row cache place their rows: as the cost model picks, or on the device in any case, to prove that. */
   readonly cached: "auto" | "device";
+  /** Parts of a micro-batch: by prediction, or 1 where the times it goes by mean nothing. */
+  readonly halves: "auto" | 1;
   /** Edge of the square product by which the GPU's ceiling is measured. */
   readonly ceilingEdge: number;
 }
@@ -51,6 +53,7 @@ export const SEVEN_B: GpuPreset = {
   warmups: 3,
   lead: { tokens: 1024, neurons: 4096 },
   cached: "auto",
+  halves: "auto",
   ceilingEdge: 8192,
 };
 
@@ -67,10 +70,11 @@ export const MINIATURE: GpuPreset = {
   warmups: 1,
   lead: { tokens: 16, neurons: 64 },
   cached: "device",
+  halves: 1,
   ceilingEdge: 32,
 };
 
-/** What a process of ours holds while it measures cells: one model, one size of micro-batch. */
+/** Cells that compare with the same frozen model: one size of micro-batch, one way to remember. */
 export interface Group {
   readonly tokens: number;
   readonly activations: Activations;

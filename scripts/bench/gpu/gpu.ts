@@ -20,7 +20,7 @@ import {
   SEVEN_B,
   title,
 } from "./cells.ts";
-import type { CellAnswer, GroupCase, GroupReady } from "./cell_process.ts";
+import type { CellAnswer, CellCase, FrozenAnswer } from "./cell_process.ts";
 import { type HostBound, hostBounds } from "./host_bound.ts";
 import type { CellResult } from "./measure.ts";
 import { judge, type RivalResult, type Verdict } from "./verdicts.ts";
@@ -44,11 +44,11 @@ export interface GpuOptions {
 export interface GpuBench {
   /** As `nvidia-smi` says before and after, under load; null without. */
   readonly card: { readonly before: string | null; readonly after: string | null };
-  readonly device: GroupReady["facts"] | null;
+  readonly device: FrozenAnswer["facts"] | null;
   readonly pytorch: string | null;
   readonly preset: GpuPreset;
   /** By title of the group. */
-  readonly groups: Readonly<Record<string, Omit<GroupReady, "facts">>>;
+  readonly groups: Readonly<Record<string, Omit<FrozenAnswer, "facts">>>;
   readonly contextBytes: number;
   readonly cells: readonly CellResult[];
   readonly rivals: readonly RivalResult[];
@@ -63,9 +63,9 @@ export interface GpuBench {
 interface Account {
   readonly cells: CellResult[];
   readonly rivals: RivalResult[];
-  readonly groups: Record<string, Omit<GroupReady, "facts">>;
+  readonly groups: Record<string, Omit<FrozenAnswer, "facts">>;
   readonly unmeasured: Record<string, string>;
-  facts: GroupReady["facts"] | null;
+  facts: FrozenAnswer["facts"] | null;
   pytorch: string | null;
 }
 
@@ -97,13 +97,14 @@ export async function benchGpu(options: GpuOptions): Promise<GpuBench> {
   const noRivals = await requirePackages().then(() => null, (error: Error) => error.message);
   for (const stage of [0, 1, 2] as const) {
     for (const group of runsOf(cells.filter((cell) => cell.stage === stage), title)) {
-      await measureGroup(group, preset, options, { environment, until, account });
+      await measureGroup(group, preset, options, { environment, until, account }).catch(lose(group, account));
     }
     for (
       const same of runsOf(rivals.filter((rival) => rival.stage === stage), ({ tokens }) => String(tokens))
     ) {
-      if (noRivals === null) await measureRivals(same, preset, options, { until, account });
-      else for (const { name } of same) account.unmeasured[name] = noRivals;
+      if (noRivals === null) {
+        await measureRivals(same, preset, options, { until, account }).catch(lose(same, account));
+      } else for (const { name } of same) account.unmeasured[name] = noRivals;
     }
   }
   const { facts, pytorch, ...results } = account;
@@ -140,6 +141,17 @@ interface Limit {
   readonly account: Account;
 }
 
+/** A process that ended takes its other cells with it, and no more: what was measured is kept. */
+function lose(cells: readonly { readonly name: string }[], account: Account): (error: Error) => void {
+  return ({ message }) => {
+    const done = new Set([
+      ...account.cells.map(({ cell }) => cell.name),
+      ...account.rivals.map(({ name }) => name),
+    ]);
+    for (const { name } of cells) if (!done.has(name)) account.unmeasured[name] ??= message;
+  };
+}
+
 const OUT_OF_TIME = "the minutes were over";
 
 async function measureGroup(
@@ -152,19 +164,26 @@ async function measureGroup(
   if (first === undefined) return;
   if (performance.now() > until) return skip(cells, account);
   const { tokens, activations } = first;
-  const file = await writeCase<GroupCase>(options, { preset, tokens, activations, ...seeds(options) });
-  const script = fileURLToPath(new URL("cell_process.ts", import.meta.url));
-  const args = ["run", "--quiet", "--allow-all", "--v8-flags=--expose-gc", script, file];
-  await using process = new LineProcess(Deno.execPath(), args, environment);
-  const { facts, ...ready } = await process.next<GroupReady>(title(first));
-  account.facts ??= facts;
-  account.groups[title(first)] ??= ready;
+  const ask = async <Answer>(cell: Cell | null): Promise<Answer> => {
+    const file = await writeCase<CellCase>(options, { preset, tokens, activations, cell, ...seeds(options) });
+    const script = fileURLToPath(new URL("cell_process.ts", import.meta.url));
+    const args = ["run", "--quiet", "--allow-all", script, file];
+    await using process = new LineProcess(Deno.execPath(), args, environment);
+    return await process.next<Answer>(cell?.name ?? title(first));
+  };
+  if (!(title(first) in account.groups)) {
+    const { facts, ...frozen } = await ask<FrozenAnswer>(null);
+    account.facts ??= facts;
+    account.groups[title(first)] = frozen;
+  }
   for (const cell of cells) {
     if (performance.now() > until) {
       account.unmeasured[cell.name] = OUT_OF_TIME;
       continue;
     }
-    const answer = await process.ask<CellAnswer>(JSON.stringify(cell));
+    const answer = await ask<CellAnswer>(cell).catch((error: Error): CellAnswer => ({
+      problem: error.message,
+    }));
     if ("result" in answer) account.cells.push(answer.result);
     else account.unmeasured[cell.name] = answer.problem;
     options.onProgress(cell.name + ("problem" in answer ? `: ${answer.problem}` : ""));
@@ -216,7 +235,7 @@ async function writeCase<Case>({ folder }: GpuOptions, one: Case): Promise<strin
 }
 
 /** What the device has given to others than our ledger: driver, libraries, and what their pools keep. */
-function contextOf({ memoryBytes, freeBytes, ledger }: GroupReady["facts"]): number {
+function contextOf({ memoryBytes, freeBytes, ledger }: FrozenAnswer["facts"]): number {
   const held = Object.entries(ledger).reduce(
     (sum, [name, { bytes }]) => name === "pinned" ? sum : sum + Number(bytes),
     0,

@@ -71,7 +71,7 @@ export class CellProblem extends Error {
 /** A 4090-class card beside the same host, as in the cost model's notes: bf16 products, and PCIe 4 each way. */
 const CARD_4090 = { modelFlopsPerSecond: 130e12, downBytesPerSecond: 25e9, upBytesPerSecond: 25e9 };
 
-/** What the frozen model takes of the device with these micro-batches: measured before there is any adapter. */
+/** What the frozen model takes of the device with these micro-batches: in a process without any adapter. */
 export async function frozenPeak(
   bench: Bench,
   group: Pick<Cell, "tokens" | "activations">,
@@ -104,10 +104,12 @@ export async function measureCell(bench: Bench, cell: Cell): Promise<CellResult>
     };
     const lossFirst = (await step()).loss;
     for (let i = 1; i < preset.warmups; i++) await step();
+    // Before the frozen model's own steps: activations never give memory back, and halves have two places for them.
+    const peak = devicePeak(device);
     await frozen();
     const rounds = cell.accumulation > 1 ? preset.accumulatedRounds : preset.rounds;
     const turns = await takeTurns(rounds, frozen, step);
-    return { cell, lossFirst, ...account(bench, run, turns) };
+    return { cell, lossFirst, peak, ...account(bench, run, turns) };
   } finally {
     if (!state.lease.spent) releaseState(run, state);
   }
@@ -139,8 +141,12 @@ async function takeTurns(
 /** A step's account; copies are in it where the device has a clock of its own, which then also times the model's lane. */
 type DeviceAccount = LaneAccount & { readonly downMs?: number; readonly upMs?: number };
 
-function account(bench: Bench, run: Run, turns: readonly Turn[]): Omit<CellResult, "cell" | "lossFirst"> {
-  const { device, rates } = bench;
+function account(
+  bench: Bench,
+  run: Run,
+  turns: readonly Turn[],
+): Omit<CellResult, "cell" | "lossFirst" | "peak"> {
+  const { rates } = bench;
   const lanes: DeviceAccount[] = turns.map(({ metrics }) => metrics.lanes);
   const middle = (of: (lane: DeviceAccount) => number): number => median(lanes.map(of));
   const timed = lanes.every(({ downMs }) => downMs !== undefined);
@@ -164,7 +170,6 @@ function account(bench: Bench, run: Run, turns: readonly Turn[]): Omit<CellResul
     ) as unknown as HostTimes,
     downBytes,
     upBytes,
-    peak: devicePeak(device),
     predictedDeviceBytes: predictDevice(run, run.rows.placement).deviceTotal,
     placement: isSparse
       ? { placement: run.rows.placement, halves: run.rows.halves, cachedRows: run.rows.cachedRows }
@@ -197,11 +202,11 @@ function planCell(bench: Bench, cell: Cell): Run {
   const { rows } = cell;
   const options = planOptions(bench, cell);
   if (rows === null) return plan(model, { ...options, method: lora({ rank: 8, alpha: 16 }) });
-  const { activeExperts, topK } = preset;
+  const { activeExperts, topK, halves } = preset;
   const method = sparse({ ...rows, activeExperts, topK });
-  if (cell.placement === "host") return plan(model, { ...options, method, placement: "host" });
+  if (cell.placement === "host") return plan(model, { ...options, method, halves, placement: "host" });
   checkDeviceRoom(bench, rows);
-  return plan(model, { ...options, method, placement: preset.cached, cachedRows: rows.neurons });
+  return plan(model, { ...options, method, halves, placement: preset.cached, cachedRows: rows.neurons });
 }
 
 /** The run's own way at other rates. */
