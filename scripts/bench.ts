@@ -2,14 +2,19 @@
 /**
  * `deno task bench`: how fast, against what the machine can do and against PyTorch on the same work.
  *
- *     deno task bench [kernels] [step] [peers] [--quick] [--rounds N] [--threads N] [--seed N] [--only NAME]... [--no-compile]
+ *     deno task bench [kernels] [step] [peers] [gpu] [--quick] [--rounds N] [--threads N] [--seed N] [--only NAME]...
+ *                     [--minutes N] [--no-compile]
  *
- * Prints tables and writes bench/kernels.json, bench/step.json, bench/peers.json with a chart beside each. Peers need
- * PyTorch, transformers and PEFT in python3, or in the interpreter that MEFT_PYTHON names.
+ * Prints tables and writes bench/kernels.json, bench/step.json, bench/peers.json, bench/gpu.json with a chart beside each.
+ * Peers need PyTorch, transformers and PEFT in python3, or in the interpreter that MEFT_PYTHON names. `gpu`, which has to be
+ * asked for, measures a 7B model on a CUDA device; with --quick, a miniature, emulated where there is none.
  */
 import { parseArgs } from "node:util";
 import { UserError } from "../mod.ts";
-import { benchKernels, frozenLayer } from "./bench/kernels.ts";
+import { benchGpu } from "./bench/gpu/gpu.ts";
+import { boundTable, cellTable, gpuBars, rivalTable, verdictTable } from "./bench/gpu/gpu_report.ts";
+import { benchKernels, frozenLayer, measureLimits } from "./bench/kernels.ts";
+import { formatSizes } from "./bench/checkpoint.ts";
 import { formatMachine, lookAtMachine, type Machine } from "./bench/machine.ts";
 import { compareParts, hasPeers } from "./bench/part_rounds.ts";
 import { benchPeers } from "./bench/peers.ts";
@@ -21,7 +26,9 @@ import { buildTarget, ensureBuilt } from "./build.ts";
 import { requirePackages } from "./parity/python.ts";
 import { helpIfAsked } from "./help.ts";
 
-const PART_NAMES = ["kernels", "step", "peers"];
+const PART_NAMES = ["kernels", "step", "peers", "gpu"];
+/** Those that run when none is named. */
+const CPU_PARTS = ["kernels", "step", "peers"];
 
 /** What the flags say. */
 interface Options {
@@ -32,6 +39,8 @@ interface Options {
   readonly seed: number;
   readonly only: readonly string[];
   readonly compile: boolean;
+  /** Of the GPU's part; null for as long as it takes. */
+  readonly minutes: number | null;
   /** For checkpoints; removed at the end. */
   readonly folder: string;
 }
@@ -48,25 +57,27 @@ function readOptions(folder: string): Options {
       seed: { type: "string" },
       only: { type: "string", multiple: true, default: [] },
       compile: { type: "boolean" },
+      minutes: { type: "string" },
     },
   });
   const unknown = positionals.filter((part) => !PART_NAMES.includes(part));
   if (unknown.length > 0) {
     throw new UserError(`There is no part ${unknown.join(", ")}: ${PART_NAMES.join(", ")}`);
   }
-  const count = (name: "rounds" | "threads" | "seed", otherwise: number): number => {
+  const count = (name: "rounds" | "threads" | "seed" | "minutes", otherwise: number): number => {
     const value = Number(values[name] ?? otherwise);
     if (Number.isSafeInteger(value) && value >= 1) return value;
     throw new UserError(`--${name} is ${values[name]}, expected a whole number of at least 1`);
   };
   return {
-    parts: positionals.length > 0 ? positionals : PART_NAMES,
+    parts: positionals.length > 0 ? positionals : CPU_PARTS,
     quick: values.quick,
     rounds: count("rounds", values.quick ? 3 : 7),
     threads: count("threads", navigator.hardwareConcurrency),
     seed: count("seed", 1),
     only: values.only,
     compile: values.compile ?? !values.quick,
+    minutes: values.minutes === undefined ? null : count("minutes", 0),
     folder,
   };
 }
@@ -126,6 +137,26 @@ async function peersPart(options: Options, machine: Machine): Promise<void> {
   console.log(`\n${title}\n${report.peerTable(peers.pairings)}\n\n${report.ratioTable(ratios)}`);
 }
 
+async function gpuPart(options: Options, machine: Machine): Promise<void> {
+  const hostLimits = await measureLimits(options.threads);
+  const gpu = await benchGpu({ ...options, hostLimits, onProgress: progress });
+  const { sizes } = gpu.preset;
+  const title = `Training steps on the GPU: ${formatSizes(sizes)}`;
+  const bars = gpuBars(gpu.cells, gpu.rivals);
+  await report.writeResults("gpu", machine, { ...gpu }, { title, unit: "ms", bars });
+  const { device, pytorch, card } = gpu;
+  console.log(`\n${title}\n${device?.name}, driver for CUDA ${device?.driver}, cuBLASLt ${device?.cublasLt}`);
+  console.log([card.before, card.after, pytorch].filter((line) => line !== null).join("\n"));
+  console.log(`\n${cellTable(gpu.cells)}`);
+  if (gpu.rivals.length > 0) console.log(`\n${rivalTable(gpu.rivals, gpu.cells)}`);
+  if (gpu.hostBounds.length > 0) console.log(`\n${boundTable(gpu.hostBounds)}`);
+  const missing = Object.entries(gpu.unmeasured);
+  if (missing.length > 0) {
+    console.log(`\nNot measured:\n${missing.map((pair) => pair.join(": ")).join("\n")}`);
+  }
+  console.log(`\n${verdictTable(gpu.verdicts)}`);
+}
+
 /** Says on stderr what was just measured. */
 function progress(text: string): void {
   console.error(`measured ${text}`);
@@ -136,10 +167,12 @@ async function main(): Promise<void> {
   try {
     const options = readOptions(folder);
     await ensureBuilt();
+    // A miniature runs on the emulated device where there is no other.
+    if (options.quick && options.parts.includes("gpu")) await buildTarget("meft_cuda_emulated");
     await buildTarget("bench_limits");
     const machine = await lookAtMachine(options.threads, options.seed);
     console.log(formatMachine(machine));
-    const parts = { kernels: kernelsPart, step: stepPart, peers: peersPart };
+    const parts = { kernels: kernelsPart, step: stepPart, peers: peersPart, gpu: gpuPart };
     for (const part of options.parts) await parts[part as keyof typeof parts](options, machine);
   } finally {
     await Deno.remove(folder, { recursive: true });

@@ -53,15 +53,21 @@ export const TASK_HELP: Readonly<Record<string, TaskHelp>> = {
   bench: {
     summary: "Measures kernels against the machine's limits, whole steps, and the same steps in PyTorch.",
     flags: [
-      ["kernels, step, peers", "what is measured (default: all)"],
-      ["--quick", "fewer rounds and sizes"],
-      ["--rounds N", "rounds whose median counts (default: 7, quick 3)"],
+      ["kernels, step, peers", "what is measured (default: these three)"],
+      ["gpu", "a 7B model on the CUDA device, beside PyTorch (hours when complete: see --minutes)"],
+      ["--quick", "fewer rounds and sizes; of gpu a miniature, emulated where there is no device"],
+      ["--rounds N", "rounds whose median counts (default: 7, quick 3; gpu has its own)"],
       ["--threads N", "CPU threads (default: all cores)"],
       ["--seed N", "of the order of measuring (default: 1)"],
-      ["--only NAME", "one kernel, step or peer; may be given again"],
+      ["--only NAME", "one kernel, step or peer, or a part of a cell's name; may be given again"],
+      ["--minutes N", "of gpu: begin no cell after so many; what decides the bars comes first"],
       ["--no-compile", "without torch.compile"],
     ],
-    examples: ["deno task bench kernels --quick", "MEFT_PYTHON=python3 deno task bench peers"],
+    examples: [
+      "deno task bench kernels --quick",
+      "MEFT_PYTHON=python3 deno task bench peers",
+      "deno task bench gpu --minutes 5",
+    ],
   },
   demo: {
     summary: "Makes the demo's model and data anew, which takes about 20 minutes.",

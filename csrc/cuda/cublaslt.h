@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products by cuBLASLt, which is opened at run time: MEFT_CUDA_LIBS (a folder), else where the loader looks.
+// Products by cuBLASLt, which is opened at run time (runtime/library_search.h).
 #pragma once
 
 #include <string>
@@ -9,7 +9,8 @@
 namespace meft {
 namespace cuda {
 
-// False when cuBLASLt is not there, or cannot do this product (unaligned rows); then nothing was done.
+// With the bias of the product, if it has one. False when cuBLASLt is not there, or cannot do this product (unaligned
+// rows); then nothing was done.
 bool multiply_by_cublaslt(meft_ctx &lane, Operands &on, const Product &product);
 
 // "13.1.2", or why it was not opened.

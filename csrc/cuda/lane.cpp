@@ -11,6 +11,7 @@
 #include "core/lane.h"
 #include "cpu/kernel_table.h"
 #include "cuda/cublaslt.h"
+#include "cuda/fused_attention.h"
 #include "cuda/memory.h"
 
 namespace meft {
@@ -41,6 +42,15 @@ std::string quoted(const std::string &text) {
     return out + "\"";
 }
 
+// A wrong choice is told here too, and stops a lane from being opened.
+std::string attention_text() {
+    try {
+        return attention_provider();
+    } catch (const Failure &failure) {
+        return failure.text;
+    }
+}
+
 std::string describe(const DeviceFacts &facts) {
     return "\"presence\":" + quoted(presence_name(facts.presence)) + ",\"text\":" + quoted(facts.text) +
            ",\"name\":" + quoted(facts.name) + ",\"architecture\":" + quoted(facts.architecture) +
@@ -48,7 +58,8 @@ std::string describe(const DeviceFacts &facts) {
            ",\"memoryBytes\":" + std::to_string(facts.memory_bytes) +
            ",\"copyEngines\":" + std::to_string(facts.copy_engines) +
            ",\"multiprocessors\":" + std::to_string(facts.multiprocessors) +
-           ",\"cublasLt\":" + quoted(cublaslt_version());
+           ",\"cublasLt\":" + quoted(cublaslt_version()) +
+           ",\"attention\":" + quoted(attention_text());
 }
 
 // Events by number; a number is never used again.
@@ -83,6 +94,7 @@ void open_lane(meft_ctx &ctx, const meft_ctx_params &params) {
     if (facts.presence != Presence::present) {
         fail(MEFT_DEVICE, "no CUDA device (%s): %s", presence_name(facts.presence), facts.text.c_str());
     }
+    attention_choice();
     ctx.kernels = kernel_table(kTarget);
     ctx.target = kTarget;
     ctx.threads = 1;
@@ -93,6 +105,7 @@ void open_lane(meft_ctx &ctx, const meft_ctx_params &params) {
 
 void close_lane(meft_ctx &ctx) noexcept {
     if (ctx.device == nullptr) return;
+    release_attention(*ctx.device);
     release_products(*ctx.device);
     destroy_stream(ctx.device->stream);
     delete ctx.device;

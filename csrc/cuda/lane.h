@@ -11,7 +11,8 @@ namespace meft {
 
 struct DeviceLane {
     cudaStream_t stream = nullptr;
-    void *products = nullptr;  // what products keep between calls (cublaslt.h)
+    void *products = nullptr;   // what products keep between calls (cublaslt.h)
+    void *attention = nullptr;  // and what attention does (fused_attention.h)
 };
 
 namespace cuda {

@@ -11,7 +11,7 @@ import type { DenseParameter } from "../optim/parameters.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import { type LowRank, lowRankBackward, lowRankForward } from "../ops/low_rank.ts";
 import { writeFloats } from "../ops/model_memory.ts";
-import type { Activation, Floats, Tensor, Weight } from "../tensor/tensor.ts";
+import type { Activation, Floats, Weight } from "../tensor/tensor.ts";
 import type {
   Adapter,
   AdapterParams,

@@ -31,6 +31,7 @@ async function run(values: FlagValues, output: Output): Promise<number> {
     ["CUDA library", facts.cuda.build?.backend ?? "none"],
     ["CUDA device", deviceText(facts.cuda.device)],
     ["cuBLASLt", facts.cuda.device?.cublasLt ?? "?"],
+    ["attention on the device", facts.cuda.device?.attention ?? "?"],
     ["Deno", `${Deno.version.deno} (V8 ${Deno.version.v8})`],
   ]));
   for (const { name, effect, remedy, optional } of facts.missing) {

@@ -30,7 +30,8 @@ type DryModel = Pick<OpenModel, "config" | "kernels"> & OpenModel;
 async function openDry(values: FlagValues): Promise<DryModel> {
   const path = modelFolder(values);
   const dir = basename(path) === "config.json" ? dirname(path) : path;
-  const dtype = (values.dtype ?? "auto") as "auto" | "f32" | "bf16";
+  const given = (values.dtype ?? "auto") as "auto" | "f32" | "bf16";
+  const dtype = given === "auto" && values.device === "cuda" ? "bf16" : given; // what a GPU multiplies
   const threads = typeof values.threads === "number" ? { threads: values.threads } : {};
   const hasWeights = existsSync(dir) &&
     [...Deno.readDirSync(dir)].some(({ name }) => /\.safetensors(\.index\.json)?$|\.bin$|\.gguf$/.test(name));
@@ -73,19 +74,19 @@ export async function reportDryRun(
   const evalData = await dataOf(values, "eval-data", model);
   const run = plan(model, readRunOptions(values, start, (values.out ?? null) as string | null));
   const threads = values.threads as number | undefined;
+  const onDevice = values.device === "cuda" ? deviceColumn(run) : null;
   const found = await dryRun(run, {
+    onDevice,
     data,
     evalData,
     availableBytes: availableHostBytes(),
     baselineBytes: residentBytes(),
     threads,
   });
-  const onDevice = values.device === "cuda";
   const sections = [
     describeRun(run, data),
-    formatMemoryTable(run, found),
-    formatWork(run, found),
-    ...(onDevice ? [formatDevices(found.device)] : []),
+    ...(onDevice ? [formatDevices(found.device, found.processPeakBytes)] : [formatMemoryTable(run, found)]),
+    formatWork(run, found, onDevice !== null),
     describeFit(found.fit),
   ];
   output.line(sections.join("\n\n"));
@@ -93,6 +94,8 @@ export async function reportDryRun(
     dryRun: true,
     ...found,
     device: onDevice ? found.device : null,
+    // Of the CPU: a GPU's cannot be told without one.
+    time: onDevice ? null : found.time,
     data: data?.report ?? null,
     settings: run.settings,
     weights: model.weightless !== true,
@@ -137,7 +140,19 @@ function formatMemoryTable({ settings }: Run, found: DryRun): string {
   ]);
 }
 
-function formatWork({ totalSteps }: Run, { load, work, time, rates }: DryRun): string {
+/** The placement that the run would take: the chosen one; without a GPU to measure, `auto` is the host. */
+function deviceColumn({ adapterKind, rows }: Run): DevicePrediction["placement"] {
+  return adapterKind.kind === "sparse" ? rows.placement : "device";
+}
+
+/** @param onDevice Without times, which are the CPU's */
+function formatWork({ totalSteps }: Run, { load, work, time, rates }: DryRun, onDevice: boolean): string {
+  const sizes = [
+    ["work", ""],
+    ["tokens of a step", `${formatCount(load.tokens)}, ${formatCount(load.targets)} targets`],
+    ["operations of a step", `${(totalOperations(work) / 1e9).toPrecision(3)} GFLOP`],
+  ];
+  if (onDevice) return formatTable(sizes);
   const parts = [
     `products ${formatMilliseconds(time.products)}`,
     `attention ${formatMilliseconds(time.attention)}`,
@@ -146,9 +161,7 @@ function formatWork({ totalSteps }: Run, { load, work, time, rates }: DryRun): s
     `update ${formatMilliseconds(time.update)}`,
   ];
   return formatTable([
-    ["work", ""],
-    ["tokens of a step", `${formatCount(load.tokens)}, ${formatCount(load.targets)} targets`],
-    ["operations of a step", `${(totalOperations(work) / 1e9).toPrecision(3)} GFLOP`],
+    ...sizes,
     ["time of a step", `about ${formatMilliseconds(time.stepMs)} (${parts.join(", ")})`],
     ["tokens a second", formatCount(time.tokensPerSecond)],
     ...(totalSteps === null
@@ -164,20 +177,36 @@ function formatWork({ totalSteps }: Run, { load, work, time, rates }: DryRun): s
 }
 
 /** A column a placement. */
-function formatDevices(devices: readonly DevicePrediction[]): string {
+function formatDevices(devices: readonly DevicePrediction[], processPeakBytes: number): string {
   const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
   const row = (name: string, value: (device: DevicePrediction) => number): string[] => [
     name,
     ...devices.map((device) => gigabytes(value(device))),
   ];
+  const head = (name: string): string[] => [
+    name,
+    ...devices.map(({ placement }) => `placement ${placement}`),
+  ];
   const classes = Object.keys(devices[0]?.device ?? {}) as (keyof DevicePrediction["device"])[];
-  return formatTable([
-    ["GPU memory", ...devices.map(({ placement }) => `placement ${placement}`)],
-    ...classes.map((name) => row(name, ({ device }) => device[name])),
+  const gpu = formatTable([
+    head("GPU memory"),
+    ...classes.map((name) =>
+      row(name === "context" ? "context, libraries (an estimate)" : name, ({ device }) => device[name])
+    ),
     row("together", ({ deviceTotal }) => deviceTotal),
-    row("pinned host memory", ({ pinned }) => pinned),
-    row("other host memory", ({ host }) => host.parameters + host.optimizer + host.gradients),
-    row("up by PCIe, a step", ({ pcie }) => pcie.up),
-    row("down by PCIe, a step", ({ pcie }) => pcie.down),
   ]);
+  const host = formatTable([
+    head("host memory"),
+    row("parameters", ({ host }) => host.parameters),
+    row("optimizer", ({ host }) => host.optimizer),
+    row("gradients, were all rows touched", ({ host }) => host.gradients),
+    row("pinned", ({ pinned }) => pinned),
+    ["peak of the process", `about ${gigabytes(processPeakBytes)}`, ...devices.slice(1).map(() => "")],
+  ]);
+  const bus = formatTable([
+    head("over PCIe, a step"),
+    row("up", ({ pcie }) => pcie.up),
+    row("down", ({ pcie }) => pcie.down),
+  ]);
+  return [gpu, host, bus].join("\n\n");
 }

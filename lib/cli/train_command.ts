@@ -10,9 +10,11 @@ import { formatMemory } from "../report/memory.ts";
 import { formatTable } from "../report/table.ts";
 import { openAdapter } from "../train/adapters.ts";
 import type { OpenModel } from "../train/open_model.ts";
-import { memoryOnData } from "../train/batch_sizes.ts";
+import { memoryOnData, plannedBatches } from "../train/batch_sizes.ts";
+import { besideDevice } from "../train/beside_device.ts";
+import { type DevicePrediction, predictDevice } from "../train/device_memory.ts";
 import { judgeFit } from "../train/fit.ts";
-import { processPeakBytes } from "../train/memory.ts";
+import { type MemoryPrediction, processPeakBytes } from "../train/memory.ts";
 import { availableHostBytes, peakHostBytes, residentBytes } from "../native/host_memory.ts";
 import type { Run } from "../train/plan.ts";
 import { planMeasured } from "../train/rates.ts";
@@ -55,8 +57,35 @@ function checkTogether(values: FlagValues, start: SavedAdapter | null): void {
 interface Measured {
   readonly peakHostBytes: number;
   readonly predictedPeakBytes: number;
+  /** Of the device, and what was foretold; null without one. */
+  readonly device: DeviceMeasured | null;
   /** Milliseconds by part. */
   readonly startup: Readonly<Record<string, number>>;
+}
+
+/** Measured beside foretold, in bytes. */
+interface DeviceMeasured {
+  readonly peakBytes: number;
+  readonly predictedBytes: number;
+  /** Over PCIe in a step, both ways together. */
+  readonly pcieBytes: number;
+  readonly predictedPcieBytes: number;
+}
+
+/** The most that the device held, by its ledger, and what travelled; the prediction leaves the driver's context out. */
+function measureDevice(
+  run: Run,
+  foretold: DevicePrediction | null,
+  { steps, travelledBytes }: TrainingAccount,
+): DeviceMeasured | null {
+  const { device } = run.model.kernels;
+  if (device === null || foretold === null) return null;
+  return {
+    peakBytes: device.bytes().peak,
+    predictedBytes: foretold.deviceTotal - foretold.device.context,
+    pcieBytes: travelledBytes / Math.max(1, steps),
+    predictedPcieBytes: foretold.pcie.up + foretold.pcie.down,
+  };
 }
 
 /** `runs/20261121-153012-sparse`. */
@@ -78,6 +107,10 @@ function describeAccount(run: Run, account: TrainingAccount, measured: Measured)
     ["time", `${formatSeconds(account.seconds)}, ${formatCount(account.tokensPerSecond)} tokens/s`],
     ["start-up", formatStartup(measured.startup)],
     ["peak memory", beside(measured.peakHostBytes, measured.predictedPeakBytes)],
+    ...(measured.device === null ? [] : [
+      ["peak GPU memory", beside(measured.device.peakBytes, measured.device.predictedBytes)],
+      ["over PCIe, a step", beside(measured.device.pcieBytes, measured.device.predictedPcieBytes)],
+    ]),
     ["adapter", account.adapter ?? `none yet: continue with --resume --out ${run.settings.out}`],
     ["report", join(run.settings.out ?? "", "report.html")],
   ]);
@@ -105,10 +138,20 @@ function resultOf(
     predictedBytes: run.memory.bytes,
     ledgerPeakBytes: Object.fromEntries(run.model.kernels.ledger.peak),
     startupMs: measured.startup,
-    peakDeviceBytes: run.model.kernels.device?.bytes().peak ?? 0,
+    peakDeviceBytes: measured.device?.peakBytes ?? 0,
+    predictedDeviceBytes: measured.device?.predictedBytes ?? 0,
+    pcieBytes: measured.device?.pcieBytes ?? 0,
+    predictedPcieBytes: measured.device?.predictedPcieBytes ?? 0,
     adapter: account.adapter,
     out: run.settings.out,
   };
+}
+
+/** What the run will take of its device; null on the CPU. */
+function foretellDevice(run: Run, data: Dataset, evalData: Dataset | null): DevicePrediction | null {
+  if (run.model.kernels.device === null) return null;
+  const placement = run.adapterKind.kind === "sparse" ? run.rows.placement : "device";
+  return predictDevice(run, placement, plannedBatches(run, data, evalData));
 }
 
 async function loadEvalData(values: FlagValues, model: OpenModel): Promise<Dataset | null> {
@@ -136,8 +179,12 @@ async function run(given: FlagValues, output: Output): Promise<number> {
   const notice = start && otherBaseNotice(start, planned.base);
   if (notice) output.line(`${notice}\n`);
   planned.memory = memoryOnData(planned, data, evalData);
-  output.line(`${describeRun(planned, data)}\n\n${formatMemory(planned.memory.bytes)}\n`);
-  const fit = judgeFit(planned, planned.memory, availableHostBytes());
+  const foretold = foretellDevice(planned, data, evalData);
+  const hostPart = (memory: MemoryPrediction): MemoryPrediction =>
+    foretold ? besideDevice(memory, foretold) : memory;
+  const memory = hostPart(planned.memory);
+  output.line(`${describeRun(planned, data)}\n\n${formatMemory(memory.bytes)}\n`);
+  const fit = judgeFit(planned, memory, availableHostBytes(), hostPart);
   if (!fit.fits) throw new UserError(describeFit(fit));
   const baselineBytes = residentBytes();
   startup.mark("plan");
@@ -146,12 +193,13 @@ async function run(given: FlagValues, output: Output): Promise<number> {
   const before = isDemo ? await measureDemo(model, null, output) : null;
   const { peak } = planned.model.kernels.ledger;
   const decodingBytes = (peak.get("cache") ?? 0) + (peak.get("logits") ?? 0); // of the demo's questions
-  const predictedPeakBytes = processPeakBytes(planned.memory, baselineBytes) + decodingBytes;
+  const predictedPeakBytes = processPeakBytes(memory, baselineBytes) + decodingBytes;
   const options = { resume: values.resume === true, evalData, afterStep: report.afterStep };
   const account = await trainWithProgress(planned, data, options, output);
   const measured = {
     predictedPeakBytes,
     peakHostBytes: peakHostBytes(),
+    device: measureDevice(planned, foretold, account),
     startup: { ...startup.parts, ...account.startup },
   };
   const after = before && !account.interrupted ? await measureDemo(model, planned.adapter, output) : null;

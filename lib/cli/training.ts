@@ -14,6 +14,8 @@ export interface TrainingAccount extends TrainResult {
   readonly lossLast: number | null;
   readonly evalLoss: number | null;
   readonly tokens: number;
+  /** Bytes that went down to the host and up to the device; 0 where both are one memory. */
+  readonly travelledBytes: number;
   /** All of it: steps, evaluations and checkpoints. */
   readonly seconds: number;
   /** Of the steps alone. */
@@ -62,7 +64,7 @@ export async function trainWithProgress(
   let progress: ReturnType<typeof createProgress> | null = null;
   let stepSeconds = 0;
   const stepMs: number[] = [];
-  let parameters = 0;
+  let [parameters, travelledBytes] = [0, 0];
   let [tokens, lossFirst, lossLast, evalLoss]: [number, number | null, number | null, number | null] = [
     0,
     null,
@@ -76,13 +78,24 @@ export async function trainWithProgress(
       const seconds = (performance.now() - start) / 1000;
       const tokensPerSecond = tokens / Math.max(1e-9, stepSeconds);
       const startup = { parameters, "first step": extraOfFirst(stepMs) };
-      return { ...value, lossFirst, lossLast, evalLoss, tokens, seconds, tokensPerSecond, startup };
+      return {
+        ...value,
+        lossFirst,
+        lossLast,
+        evalLoss,
+        tokens,
+        travelledBytes,
+        seconds,
+        tokensPerSecond,
+        startup,
+      };
     }
     progress ??= createProgress(output, "training", value.totalSteps, {
       firstDone: value.step - 1,
       startMs: start,
     });
     tokens += value.tokens;
+    travelledBytes += value.lanes.downBytes + value.lanes.upBytes;
     const ms = 1000 * value.tokens / value.tokensPerSecond;
     stepSeconds += ms / 1000;
     if (stepMs.length === 0) parameters = Math.max(0, performance.now() - start - ms);

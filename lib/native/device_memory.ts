@@ -28,6 +28,8 @@ export interface DeviceFacts {
   readonly freeBytes: number;
   /** Version of cuBLASLt, or why it was not opened; products are then made by a kernel of our own. */
   readonly cublasLt: string;
+  /** Which kernels attention is by, and why. */
+  readonly attention: string;
   /** By class: weights, activations, workspace, pinned, … */
   readonly ledger: Readonly<Record<string, DeviceBytes>>;
   /** The last request that memory had no room for; null when there was none. */

@@ -10,6 +10,7 @@ export type MemoryClass =
   | "activations"
   | "logits"
   | "cache"
+  | "pinned"
   | "workspace";
 
 /** Bytes held now and at most, by class. */

@@ -41,6 +41,8 @@ export interface DevicePresence {
   readonly runtime: string;
   readonly memoryBytes: number;
   readonly cublasLt: string;
+  /** Which kernels attention is by, and why. */
+  readonly attention: string;
 }
 
 /** The libraries there are: one for the CPU, and one for CUDA devices. */

@@ -2,11 +2,11 @@
 /**
  * What a run would need of a GPU, foretold from shapes alone: no device and no driver is asked. Activations by the engine's
  * own trace, the rest by formulas in elements of M tokens, hidden d, layers L, vocabulary V, adapter rows r of which a token
- * uses K; weights and activations in bf16, the residual stream and what travels in f32.
+ * uses K; weights and rows in bf16, activations as products are, the residual stream and what travels in f32.
  */
 import { countingArenas, logitsBytes, tracePass } from "../models/footprint.ts";
 import { countedElements } from "../models/weights.ts";
-import { fullBatches, passPlan } from "./memory.ts";
+import { activationBytesOf, type BatchSizes, fullBatches, passPlan } from "./memory.ts";
 import type { Run } from "./plan.ts";
 
 /** Where the sparse adapter's arithmetic is done. */
@@ -34,8 +34,9 @@ export type DeviceClass =
   | "adapter"
   | "context";
 
-/** Bytes of an element of weights and activations on the device, and of the residual stream, h, y and their gradients. */
+/** Bytes of a weight or row on the device. */
 const E = 2;
+/** Of the residual stream, h, y and their gradients. */
 const FLOAT = 4;
 /** One for each of two streams with matrix products, and tables. */
 const WORKSPACE_BYTES = 70e6;
@@ -44,14 +45,22 @@ const CONTEXT_BYTES = 600e6;
 /** Copies in flight: h, y, dy and dh of two halves of a micro-batch. */
 const STAGED_HALVES = 8;
 
-/** Foretells a run on one GPU. */
-export function predictDevice(run: Run, placement: Placement): DevicePrediction {
+/**
+ * Foretells a run on one GPU.
+ *
+ * @param batches Micro-batches by their real sizes; full rows when absent
+ */
+export function predictDevice(
+  run: Run,
+  placement: Placement,
+  batches: BatchSizes = fullBatches(run.settings),
+): DevicePrediction {
   const { model: { config }, settings: { batch }, memory, adapterKind } = run;
   const { hiddenSize: d, numHiddenLayers: L } = config;
-  const M = Math.min(batch.micro, batch.size) * batch.seqLen;
+  const M = Math.max(batches.first.tokens, batches.later?.tokens ?? 0);
   const onHost = adapterKind.kind === "sparse" && placement === "host";
   const rows = activeRows(run, M);
-  const pass = passBytes(run);
+  const pass = passBytes(run, batches);
   const device: Record<DeviceClass, number> = {
     weights: E * countedElements(config),
     activations: pass.kept,
@@ -70,17 +79,26 @@ export function predictDevice(run: Run, placement: Placement): DevicePrediction 
     host: adapterKind.kind === "sparse"
       ? hostBytes(memory.bytes)
       : { parameters: 0, optimizer: 0, gradients: 0 },
-    pcie: pcieBytes(run, placement, { M, rows, microBatches }),
+    // Activations travel token by token, whatever the micro-batches; rows travel for each of these.
+    pcie: pcieBytes(run, placement, {
+      M: onHost ? batches.meanStep.tokens / microBatches : M,
+      rows,
+      microBatches,
+    }),
   };
 }
 
-/** What a pass takes from the arena, but for the logits of a chunk; and those. */
-function passBytes({ model, adapterKind, settings }: Run): { kept: number; logits: number } {
+/** What passes take from the arena, but for the logits of a chunk; and those. */
+function passBytes(
+  { model, adapterKind, settings }: Run,
+  { first, later }: BatchSizes,
+): { kept: number; logits: number } {
   const sizes = adapterKind.sizes(model, settings.batch.size * settings.batch.seqLen);
-  const pass = { ...passPlan(model, adapterKind, sizes, settings.activations), activationBytes: E };
-  const { first } = fullBatches(settings);
+  const plan = passPlan(model, adapterKind, sizes, settings.activations);
+  const pass = { ...plan, activationBytes: activationBytesOf(model.kernels) };
   const arenas = countingArenas();
   tracePass(arenas, pass, first, false);
+  if (later !== null) tracePass(arenas, pass, later, false);
   const logits = logitsBytes(pass, first);
   return { kept: arenas.model.touchedBytes - logits, logits };
 }

@@ -9,6 +9,7 @@ import {
   predictMemory,
   processPeakBytes,
 } from "./memory.ts";
+import { besideDevice } from "./beside_device.ts";
 import { plannedBatches } from "./batch_sizes.ts";
 import { calibrate, estimateStep, type MachineRates, type TimeEstimate } from "./calibration.ts";
 import { type DevicePrediction, type Placement, predictDevice } from "./device_memory.ts";
@@ -47,6 +48,8 @@ export interface DryRunOptions {
   /** Resident now: runtime and data. */
   readonly baselineBytes: number;
   readonly threads?: number | undefined;
+  /** Placement on a GPU, beside which the host is judged; null or absent when the run computes on the CPU. */
+  readonly onDevice?: Placement | null;
 }
 
 /** Foretells a run. The model may be one that is only described. @mutates run.totalSteps, when there is data */
@@ -61,6 +64,9 @@ export async function dryRun(run: Run, options: DryRunOptions): Promise<DryRun> 
   const load = data === null ? fullLoad(settings.batch.size, settings.batch.seqLen) : batches.meanStep;
   const rates = await calibrate(run, { threads: options.threads });
   const placements: Placement[] = adapterKind.kind === "sparse" ? ["host", "device"] : ["device"];
+  const device = placements.map((placement) => predictDevice(run, placement, batches));
+  const chosen = device.find(({ placement }) => placement === options.onDevice) ?? device[0];
+  const onHost = options.onDevice && chosen ? besideDevice(memory, chosen) : memory;
   return {
     memory,
     activationsByPolicy: {
@@ -69,13 +75,18 @@ export async function dryRun(run: Run, options: DryRunOptions): Promise<DryRun> 
     },
     kvCacheBytesPerSequence: 2 * activationBytesOf(model.kernels) * config.numHiddenLayers *
       settings.batch.seqLen * config.numKeyValueHeads * config.headDim,
-    processPeakBytes: processPeakBytes(memory, options.baselineBytes),
+    processPeakBytes: processPeakBytes(onHost, options.baselineBytes),
     batches,
     load,
     work: stepWork(run, load),
     rates,
     time: estimateStep(run, load, rates),
-    fit: judgeFit(run, memory, options.availableBytes),
-    device: placements.map((placement) => predictDevice(run, placement)),
+    fit: judgeFit(
+      run,
+      onHost,
+      options.availableBytes,
+      (other) => options.onDevice && chosen ? besideDevice(other, chosen) : other,
+    ),
+    device,
   };
 }

@@ -31,8 +31,16 @@ export function neededBytes({ residentBytes }: MemoryPrediction): number {
   return Object.values(others).reduce((sum, bytes) => sum + bytes, 0);
 }
 
-/** Judges a prediction by what is available. */
-export function judgeFit(run: Run, memory: MemoryPrediction, availableBytes: number): Fit {
+/** What of a prediction is the host's: all of it, unless the model is on a device. */
+type HostPart = (memory: MemoryPrediction) => MemoryPrediction;
+
+/** Judges a prediction by what is available. @param hostPart Of the predictions for other settings */
+export function judgeFit(
+  run: Run,
+  memory: MemoryPrediction,
+  availableBytes: number,
+  hostPart: HostPart = (other) => other,
+): Fit {
   const needed = neededBytes(memory);
   const fits = needed <= availableBytes;
   return {
@@ -40,27 +48,28 @@ export function judgeFit(run: Run, memory: MemoryPrediction, availableBytes: num
     neededBytes: needed,
     availableBytes,
     weightsStay: needed + (memory.residentBytes.weights ?? 0) <= availableBytes,
-    advice: fits ? null : adviseFit(run, availableBytes),
+    advice: fits ? null : adviseFit(run, availableBytes, hostPart),
   };
 }
 
 /** The settings to try, mildest first: less at once, then more computing, then both, then a smaller adapter. */
-function adviseFit(run: Run, availableBytes: number): Advice | null {
+function adviseFit(run: Run, availableBytes: number, hostPart: HostPart): Advice | null {
   const { settings: { batch, activations } } = run;
-  const fitsWith = (changes: Changes): boolean => neededBytes(changed(run, changes)) <= availableBytes;
+  const fitsWith = (changes: Changes): boolean =>
+    neededBytes(hostPart(changed(run, changes))) <= availableBytes;
   const micro = largest(batch.micro - 1, (rows) => fitsWith({ micro: rows }));
-  if (micro !== null) return advice(run, { micro });
+  if (micro !== null) return advice(run, { micro }, hostPart);
   if (activations !== "recompute") {
-    if (fitsWith({ activations: "recompute" })) return advice(run, { activations: "recompute" });
+    if (fitsWith({ activations: "recompute" })) return advice(run, { activations: "recompute" }, hostPart);
     const rows = largest(batch.micro - 1, (rows) => fitsWith({ activations: "recompute", micro: rows }));
-    if (rows !== null) return advice(run, { activations: "recompute", micro: rows });
+    if (rows !== null) return advice(run, { activations: "recompute", micro: rows }, hostPart);
   }
   const { neurons, experts } = run.adapterKind.config;
   if (typeof neurons !== "number") return null;
   const least: Changes = { activations: "recompute", micro: 1 };
   const step = typeof experts === "number" ? experts : 1;
   const groups = largest(Math.floor(neurons / step) - 1, (n) => fitsWith({ ...least, neurons: n * step }));
-  return groups === null ? null : advice(run, { ...least, neurons: groups * step });
+  return groups === null ? null : advice(run, { ...least, neurons: groups * step }, hostPart);
 }
 
 /** The largest whole number from 1 to `most` that will do; null when none will. What will do for n does for less. */
@@ -95,7 +104,7 @@ function changed(run: Run, { micro, activations, neurons }: Changes): MemoryPred
   return predictMemory(model, adapter, optimizer, other, fullBatches(other));
 }
 
-function advice(run: Run, changes: Changes): Advice {
+function advice(run: Run, changes: Changes, hostPart: HostPart): Advice {
   const { micro, activations, neurons } = changes;
   return {
     flags: {
@@ -103,6 +112,6 @@ function advice(run: Run, changes: Changes): Advice {
       ...(activations !== undefined && { activations }),
       ...(neurons !== undefined && { neurons }),
     },
-    neededBytes: neededBytes(changed(run, changes)),
+    neededBytes: neededBytes(hostPart(changed(run, changes))),
   };
 }

@@ -60,14 +60,14 @@ export async function writeCheckpoint(
 }
 
 /** bf16 by cutting: the values only have to be random. */
-function highHalves(values: Float32Array): Uint16Array {
+export function highHalves(values: Float32Array): Uint16Array {
   const bits = new Uint16Array(values.buffer, values.byteOffset, 2 * values.length);
   const halves = new Uint16Array(values.length);
   for (let i = 0; i < halves.length; i++) halves[i] = bits[2 * i + 1] as number;
   return halves;
 }
 
-function configJson(sizes: ModelSizes, dtype: CaseDType): Record<string, unknown> {
+export function configJson(sizes: ModelSizes, dtype: CaseDType): Record<string, unknown> {
   return {
     architectures: ["LlamaForCausalLM"],
     model_type: "llama",

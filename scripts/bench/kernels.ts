@@ -151,6 +151,12 @@ function timeOf({ run }: KernelCase): number {
   }
 }
 
+/** The machine's limits, measured once. */
+export async function measureLimits(threads: number): Promise<Limits> {
+  await using limits = startLimits(threads);
+  return await limits.ask<Limits>("");
+}
+
 /** The process that measures the machine's limits, round by round. */
 function startLimits(threads: number): LineProcess {
   return new LineProcess(builtProgram("bench_limits"), [String(threads)]);

@@ -29,7 +29,7 @@ export class LineProcess implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#writer.close();
+    await this.#writer.close().catch(() => {}); // a program that has ended reads no more
     await this.#child.status;
   }
 }
@@ -42,5 +42,15 @@ async function* jsonLines(stream: ReadableStream<Uint8Array>): AsyncGenerator<st
     const lines = (rest + piece).split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) if (line.startsWith("{")) yield line;
+  }
+}
+
+/** Lines of standard input as they come: what such a program is asked. */
+export async function* inputLines(): AsyncGenerator<string> {
+  let rest = "";
+  for await (const piece of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + piece).split("\n");
+    rest = lines.pop() ?? "";
+    yield* lines;
   }
 }

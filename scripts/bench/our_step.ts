@@ -20,6 +20,7 @@ import { plan } from "../../lib/train/plan.ts";
 import { init } from "../../lib/train/state.ts";
 import { trainStep } from "../../lib/train/step.ts";
 import { methodOf, type StepCase } from "./cases.ts";
+import { inputLines } from "./line_process.ts";
 import { type PartTimes, splitSparse, timedKernels } from "./timed_kernels.ts";
 
 /** Runs a step; returns its loss. */
@@ -70,16 +71,6 @@ function prepare(one: StepCase, model: Model): { run: RunStep; trained: number }
     return { loss, activeNeurons };
   };
   return { run, trained: training.memory.trainedParameters };
-}
-
-/** Lines of standard input as they come. */
-async function* inputLines(): AsyncGenerator<string> {
-  let rest = "";
-  for await (const piece of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + piece).split("\n");
-    rest = lines.pop() ?? "";
-    yield* lines;
-  }
 }
 
 const one: StepCase = JSON.parse(await Deno.readTextFile(Deno.args[0] ?? ""));

@@ -11,6 +11,7 @@ import type { Kernels } from "../../lib/ops/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { clearGradients } from "../../lib/optim/parameters.ts";
 import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";
+import { deviceBackends } from "./backends.ts";
 import { assertWithin, largest, modelFixture } from "../fixtures/model_fixture.ts";
 import { wholeGradients } from "../unit/train/gradients.ts";
 
@@ -107,12 +108,20 @@ Deno.test("placement device gives the gradients of placement host with frozen ke
   assertClose(await gradients(referenceKernels(), device, OPTIONS, "recompute"), stored, 1e-11);
 });
 
-for (const compute of ["f32", "bf16"] as const) {
-  Deno.test(`placement device gives the gradients of placement host on the CPU in ${compute}`, async () => {
+const onCpu = (["f32", "bf16"] as const).map((compute) => ({
+  name: `the CPU in ${compute}`,
+  compute,
+  open: () => nativeKernels({ compute, threads: 2 }),
+}));
+
+for (const { name, compute, open } of [...onCpu, ...deviceBackends()]) {
+  Deno.test(`placement device gives the gradients of placement host on ${name}`, async () => {
     const exact = await gradients(referenceKernels(), HOST);
     const run = async (placement: RowPlacement) => {
-      using k = nativeKernels({ compute, threads: 2 });
-      return await gradients(k, placement);
+      using k = open(2);
+      const result = await gradients(k, placement);
+      assert.equal(k.device?.facts().ledger["cache"]?.bytes ?? 0, 0, "slots are given back");
+      return result;
     };
     const [host, device] = [await run(HOST), await run({ kind: "device", cachedRows: 8 })];
     if (compute === "f32") {

@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "cuda/kernels/attention_fused.h"
 #include "cuda/kernels/attention_paths.h"
 
 namespace meft {
@@ -46,6 +47,11 @@ struct Paths<__nv_bfloat16> {
     static constexpr auto dkv = attention_dkv_bf16;
 };
 
+template <class E>
+constexpr int32_t dtype_of() {
+    return sizeof(E) == sizeof(float) ? MEFT_F32 : MEFT_BF16;
+}
+
 void check_head_dim(const meft_attention &a) {
     if (a.head_dim > kMostHeadDim) {
         fail(MEFT_UNSUPPORTED, "head_dim is %lld, at most %lld runs on the device", static_cast<long long>(a.head_dim),
@@ -63,8 +69,13 @@ void forward_of(meft_ctx &lane, E *o, float *lse, const E *q, const E *k, const 
     on_device(lane, [&](Operands &on) {
         const AttentionInputs<E> in = {on.in(q, q_count), on.in(k, k_count), on.in(v, k_count),
                                        nullptr,           nullptr,           nullptr};
-        Paths<E>::forward(on.stream, on.inout(o, q_count), on.inout(lse, params.q_rows * params.heads), in,
-                          on.in(tiles.data(), count), count, attention_sizes(params, fours(in.q, in.k, in.v)));
+        E *const out = on.inout(o, q_count);
+        float *const out_lse = on.inout(lse, params.q_rows * params.heads);
+        const AttentionCall call = {dtype_of<E>(), in.q,    in.k,    in.v,    out,
+                                    out_lse,       nullptr, nullptr, nullptr, nullptr};
+        if (attention_forward_fused(lane, on, call, spans, params)) return;
+        Paths<E>::forward(on.stream, out, out_lse, in, on.in(tiles.data(), count), count,
+                          attention_sizes(params, fours(in.q, in.k, in.v)));
     });
 }
 
@@ -94,10 +105,14 @@ void backward_of(meft_ctx &lane, const AttentionGradients<E> &gradients, const A
                                        on.in(inputs.d_o, q_count), on.in(inputs.lse, rows),  delta};
         const AttentionGradients<E> out = {on.inout(gradients.dq, q_count), on.inout(gradients.dk, k_count),
                                            on.inout(gradients.dv, k_count)};
+        const E *const placed_o = on.in(o, q_count);
+        const AttentionCall call = {dtype_of<E>(), in.q,   in.k,   in.v,  const_cast<E *>(placed_o),
+                                    const_cast<float *>(in.lse), in.d_o, out.dq, out.dk, out.dv};
+        if (attention_backward_fused(lane, on, call, spans, params)) return;
         const AttentionSizes sizes = attention_sizes(params, fours(in.q, in.k, in.v, in.d_o));
         if (!by_query.empty()) {
             MEFT_LAUNCH(delta_kernel<E>, dim3(blocks_for(rows, kThreads / 32)), kThreads, 0, on.stream, delta, in.d_o,
-                        on.in(o, q_count), rows, sizes.head_dim);
+                        placed_o, rows, sizes.head_dim);
             const int64_t count = int64_t(by_query.size());
             Paths<E>::dq(on.stream, out, in, on.in(by_query.data(), count), count, sizes);
         }

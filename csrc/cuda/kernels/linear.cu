@@ -2,6 +2,7 @@
 // Linear layers: the three products, and biases.
 #include "cpu/kernels/linear.h"
 
+#include "cuda/cublaslt.h"
 #include "cuda/kernels/product.h"
 
 namespace meft {
@@ -70,17 +71,24 @@ void linear_forward(meft_ctx &lane, Activation y, ConstActivation x, const Store
         const StoredWeight weight = on.weight(w);
         const Matrix transposed = {weight.data, weight.dtype, 1, weight.stride};
         const Matrix inputs = rows_of(on, x, tokens, w.cols);
-        if (bias.data == nullptr) {
-            multiply(lane, on, {to, inputs, transposed, tokens, w.rows, w.cols, compute, accumulate});
-            return;
+        Product product = {to, inputs, transposed, tokens, w.rows, w.cols, compute, accumulate};
+        if (bias.data == nullptr) return multiply(lane, on, product);
+        // In the product's own last pass where the library has that and the bias loses nothing in the result's type.
+        if (w.cols > 0 && (to.dtype == MEFT_F32 || bias.dtype == to.dtype)) {
+            const StoredWeight added = on.weight(bias);
+            product.bias = added.data;
+            product.bias_dtype = added.dtype;
+            if (multiply_by_cublaslt(lane, on, product)) return;
+            product.bias = nullptr;
         }
-        // The sums take the bias in f32, so that they are rounded once.
+        // Else the sums take it in f32, so that they are rounded once.
         float *sums = to.dtype == MEFT_F32 ? static_cast<float *>(to.data) : on.scratch<float>(count);
         if (accumulate && to.dtype != MEFT_F32) {
             MEFT_LAUNCH(widen_kernel, grid_of(count), kThreads, 0, on.stream, sums,
                         static_cast<const __nv_bfloat16 *>(to.data), count);
         }
-        multiply(lane, on, {{sums, MEFT_F32}, inputs, transposed, tokens, w.rows, w.cols, compute, accumulate});
+        product.c = {sums, MEFT_F32};
+        multiply(lane, on, product);
         launch_bias(on, to, sums, bias, tokens);
     });
 }

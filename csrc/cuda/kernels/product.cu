@@ -158,7 +158,9 @@ void multiply_in_tiles(Operands &on, const Product &p) {
 
 }  // namespace
 
-void multiply(meft_ctx &lane, Operands &on, const Product &product) {
+void multiply(meft_ctx &lane, Operands &on, const Product &wanted) {
+    Product product = wanted;
+    product.bias = nullptr;
     if (product.m == 0 || product.n == 0) return;
     if (product.k == 0) {
         const Activation &c = product.c;

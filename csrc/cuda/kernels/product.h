@@ -26,9 +26,12 @@ struct Product {
     int64_t k;
     int32_t compute;
     bool accumulate;
+    // (n), added to every row of c, by cuBLASLt alone (multiply_by_cublaslt); or null.
+    const void *bias = nullptr;
+    int32_t bias_dtype = MEFT_F32;
 };
 
-// Pointers are the device's.
+// Pointers are the device's. Without the bias.
 void multiply(meft_ctx &lane, Operands &on, const Product &product);
 
 }  // namespace cuda

@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds cuBLASLt: in the folder MEFT_CUDA_LIBS names, in a process that has it already (a PyTorch, say), where the
-// loader looks, in a toolkit, and in the nvidia-* wheels of a Python environment.
 #include "cuda/runtime/cublaslt_library.h"
 
 #include <dlfcn.h>
-#include <glob.h>
 
-#include <cstdlib>
-#include <vector>
+#include "cuda/runtime/library_search.h"
 
 #if __has_include(<cublasLt.h>)
 #include <cublasLt.h>
@@ -18,6 +14,9 @@ static_assert(meft::cuda::kLtCompute32F == CUBLAS_COMPUTE_32F, "compute type");
 static_assert(meft::cuda::kLtAsStored == CUBLAS_OP_N && meft::cuda::kLtTransposed == CUBLAS_OP_T, "operations");
 static_assert(meft::cuda::kLtDescTransA == CUBLASLT_MATMUL_DESC_TRANSA, "TRANSA");
 static_assert(meft::cuda::kLtDescTransB == CUBLASLT_MATMUL_DESC_TRANSB, "TRANSB");
+static_assert(meft::cuda::kLtDescEpilogue == CUBLASLT_MATMUL_DESC_EPILOGUE, "EPILOGUE");
+static_assert(meft::cuda::kLtDescBias == CUBLASLT_MATMUL_DESC_BIAS_POINTER, "BIAS_POINTER");
+static_assert(meft::cuda::kLtEpilogueBias == CUBLASLT_EPILOGUE_BIAS, "EPILOGUE_BIAS");
 static_assert(meft::cuda::kLtPreferWorkspaceBytes == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, "workspace");
 static_assert(meft::cuda::kLtPreferReduction == CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, "reduction");
 static_assert(meft::cuda::kLtPreferAlignA == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, "alignment of a");
@@ -28,29 +27,6 @@ namespace meft {
 namespace cuda {
 
 namespace {
-
-const char *const kNames[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"};
-
-std::vector<std::string> folders() {
-    std::vector<std::string> found;
-    const char *named = std::getenv("MEFT_CUDA_LIBS");
-    if (named != nullptr && named[0] != '\0') found.push_back(std::string(named) + "/");
-    found.push_back("");
-    found.push_back("/usr/local/cuda/lib64/");
-    for (const char *variable : {"VIRTUAL_ENV", "CONDA_PREFIX"}) {
-        const char *root = std::getenv(variable);
-        if (root == nullptr) continue;
-        for (const char *package : {"cu13", "cublas"}) {
-            const std::string pattern = std::string(root) + "/lib/python3*/site-packages/nvidia/" + package + "/lib/";
-            glob_t matches;
-            if (glob(pattern.c_str(), 0, nullptr, &matches) == 0) {
-                for (size_t i = 0; i < matches.gl_pathc; ++i) found.push_back(matches.gl_pathv[i]);
-                globfree(&matches);
-            }
-        }
-    }
-    return found;
-}
 
 struct Library {
     LtFunctions functions{};
@@ -80,20 +56,11 @@ bool find_all(void *library, LtFunctions &f) {
 
 const Library *open_library() {
     Library *library = new Library();
-    for (const std::string &folder : folders()) {
-        for (const char *name : kNames) {
-            void *handle = dlopen((folder + name).c_str(), RTLD_NOW | RTLD_LOCAL);
-            if (handle == nullptr) {
-                const char *reason = dlerror();
-                if (library->missing.empty() && reason != nullptr) library->missing = reason;
-                continue;
-            }
-            library->complete = find_all(handle, library->functions);
-            if (library->complete) return library;
-            library->missing = folder + name + " lacks a function";
-            dlclose(handle);
-        }
-    }
+    const FoundLibrary found = find_library({"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"});
+    library->missing = found.missing;
+    if (found.handle == nullptr) return library;
+    library->complete = find_all(found.handle, library->functions);
+    if (!library->complete) library->missing = "the cuBLASLt that was found lacks a function";
     return library;
 }
 

@@ -24,7 +24,8 @@ struct LtHeuristic {
 constexpr int kLtF32 = 0, kLtBf16 = 14;  // cudaDataType
 constexpr int kLtCompute32F = 68;        // without TF32
 constexpr int kLtAsStored = 0, kLtTransposed = 1;
-constexpr int kLtDescTransA = 3, kLtDescTransB = 4;
+constexpr int kLtDescTransA = 3, kLtDescTransB = 4, kLtDescEpilogue = 7, kLtDescBias = 8;
+constexpr int kLtEpilogueBias = 4;
 constexpr int kLtPreferWorkspaceBytes = 1, kLtPreferReduction = 3, kLtPreferAlignA = 5, kLtPreferAlignB = 6,
               kLtPreferAlignC = 7, kLtPreferAlignD = 8;
 

@@ -23,7 +23,7 @@ struct Stored {
     bool transposed;  // as cuBLASLt sees it
 };
 
-using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int, int, bool, bool, int, bool>;
+using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int, int, bool, bool, int, bool, bool>;
 
 // What a lane keeps between products.
 struct Products {
@@ -106,6 +106,17 @@ void describe(Objects &objects, const Stored &left, const Stored &right, const P
           "cublasLtMatrixLayoutCreate");
 }
 
+// The bias as an epilogue, a part of the sums before they are stored: of the result's type, as the library takes it.
+void add_epilogue(Operands &on, Objects &objects, const Product &p) {
+    Stored bias = {p.bias, p.bias_dtype, 1, p.n, p.n, false};
+    bring_to(on, bias, p.c.dtype);
+    const uint32_t epilogue = kLtEpilogueBias;
+    check(objects.lt.desc_set(objects.desc, kLtDescEpilogue, &epilogue, sizeof epilogue),
+          "cublasLtMatmulDescSetAttribute");
+    check(objects.lt.desc_set(objects.desc, kLtDescBias, &bias.data, sizeof bias.data),
+          "cublasLtMatmulDescSetAttribute");
+}
+
 // The first algorithm that the library proposes: the same for the same card, version and shape. False when there is
 // none.
 bool choose(Products &products, Objects &objects, const int (&alignments)[3], LtAlgorithm *algorithm) {
@@ -150,8 +161,9 @@ bool multiply_by_cublaslt(meft_ctx &lane, Operands &on, const Product &p) {
                                alignment_of(p.c.data, p.n, activation_bytes(p.c.dtype))};
     Objects objects;
     describe(objects, left, right, p);
+    if (p.bias != nullptr) add_epilogue(on, objects, p);
     const Key key(p.m, p.n, p.k, left.stride, right.stride, p.compute, p.c.dtype, left.transposed, right.transposed,
-                  alignments[0] + 32 * alignments[1] + 1024 * alignments[2], p.accumulate);
+                  alignments[0] + 32 * alignments[1] + 1024 * alignments[2], p.accumulate, p.bias != nullptr);
     auto known = products.algorithms.find(key);
     if (known == products.algorithms.end()) {
         LtAlgorithm chosen;

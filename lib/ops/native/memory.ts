@@ -3,7 +3,7 @@
 import type { ActivationDType } from "../../core/dtype.ts";
 import type { DeviceMemory } from "../../native/device_memory.ts";
 import type { MemoryClass } from "../../native/ledger.ts";
-import type { ActivationArray, Floats } from "../../tensor/tensor.ts";
+import type { ActivationArray } from "../../tensor/tensor.ts";
 import type { Kernels } from "../kernels.ts";
 
 /** Members of {@linkcode Kernels} that this file gives. */

@@ -46,6 +46,27 @@ const ATTENTION: readonly AttentionCase[] = [
   attentionCase("wide heads in groups", [4, 2, 80], [0, 70, 0, 70]),
   attentionCase("the widest heads, cached keys, a window", [2, 1, 256], [0, 20, 0, 40], { window: 30 }),
   attentionCase("a window in sequences longer than a tile", [2, 1, 20], [0, 131, 0, 131], { window: 70 }),
+  // Long enough for fused kernels: alike, of several lengths, in groups, with a window, after a prefix, not from row 0.
+  attentionCase("sequences of one length", [2, 1, 8], [0, 66, 0, 66, 66, 132, 66, 132]),
+  attentionCase("neighbours of several lengths", [2, 2, 16], [
+    0,
+    70,
+    0,
+    70,
+    70,
+    134,
+    70,
+    134,
+    134,
+    207,
+    134,
+    207,
+  ]),
+  attentionCase("neighbours of several lengths, grouped heads, a window", [4, 2, 8], [
+    ...[3, 69, 2, 70],
+    ...[69, 133, 70, 140],
+  ], { window: 40, queryRows: 140 }),
+  attentionCase("a half after its first half", [2, 1, 24], [0, 64, 0, 130]),
 ];
 
 function inputs(stage: Stage, { shape }: AttentionCase) {

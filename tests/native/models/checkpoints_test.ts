@@ -9,13 +9,7 @@ import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { liveGradient } from "../../../lib/optim/parameters.ts";
 import { loadAdapter } from "../../../lib/train/adapters.ts";
 import { LORA_FIXTURES, loraFixture } from "../../fixtures/lora_fixture.ts";
-import {
-  assertWithin,
-  largest,
-  MODEL_FIXTURES,
-  type ModelFixture,
-  modelFixture,
-} from "../../fixtures/model_fixture.ts";
+import { assertWithin, largest, MODEL_FIXTURES, modelFixture } from "../../fixtures/model_fixture.ts";
 
 const EPS = 2 ** -23;
 /**

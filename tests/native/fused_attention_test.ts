@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Calls of attention in the form that fused kernels take, against the oracle. Emulated, plain loops stand for cuDNN: what is
+ * proven is how its arrays are made and read. On a device the contract runs cuDNN itself, where it is installed.
+ */
+import assert from "node:assert/strict";
+import { cudaKernels } from "../../lib/ops/native/cuda_kernels.ts";
+import { assertAgreesEverywhere } from "../contract/agreement.ts";
+import { deviceBackends } from "../contract/backends.ts";
+import { attentionCases } from "../contract/cases/attention.ts";
+import { openTestDevice } from "../cuda_library.ts";
+
+const { backend } = openTestDevice();
+const emulated = backend === "cuda-emulated";
+
+/** Runs with a choice of attention, as a process does that was started with it. */
+async function choosing<T>(choice: string, run: () => T | Promise<T>): Promise<T> {
+  Deno.env.set("MEFT_ATTENTION", choice);
+  try {
+    return await run();
+  } finally {
+    Deno.env.delete("MEFT_ATTENTION");
+  }
+}
+
+for (const test of attentionCases.filter(({ name }) => name.startsWith("attention"))) {
+  Deno.test({
+    name: `fused attention: ${test.name} agrees with the oracle`,
+    ignore: !emulated,
+    fn: () => choosing("fused", () => assertAgreesEverywhere(test, deviceBackends())),
+  });
+}
+
+Deno.test({
+  name: "MEFT_ATTENTION=fused takes long neighbouring spans in bf16 alone: o is rounded to bf16 there",
+  ignore: !emulated,
+  fn: async () => {
+    const [heads, headDim] = [2, 8];
+    const shapeOf = (rows: number) => ({
+      ...{ queryRows: rows, keyRows: rows, heads, kvHeads: heads, headDim },
+      ...{ window: 0, scale: 1 },
+    });
+    const isRounded = (rows: number, compute: "f32" | "bf16"): boolean => {
+      using k = cudaKernels({ compute, host: { threads: 1 }, blockBytes: 1 << 20 });
+      const count = rows * heads * headDim;
+      const random = (stream: number) => {
+        const x = new Float32Array(count);
+        k.randomNormal(x, 1, stream, 1);
+        return x;
+      };
+      const [o, lse] = [new Float32Array(count), new Float32Array(rows * heads)];
+      k.attentionForward(
+        o,
+        lse,
+        random(1),
+        random(2),
+        random(3),
+        Int32Array.of(0, rows, 0, rows),
+        shapeOf(rows),
+      );
+      return new Uint32Array(o.buffer).every((bits) => (bits & 0xffff) === 0);
+    };
+    await choosing("fused", () => {
+      assert.equal(isRounded(64, "bf16"), true);
+      assert.equal(isRounded(63, "bf16"), false, "too short for a plan");
+      assert.equal(isRounded(64, "f32"), false);
+    });
+    await choosing("own", () => assert.equal(isRounded(64, "bf16"), false));
+  },
+});
+
+Deno.test("the device says which attention it has, and MEFT_ATTENTION is one of three", async () => {
+  using k = cudaKernels({ host: { threads: 1 } });
+  assert.match(k.device.facts().attention, /^own kernels: .+|^cuDNN 9\.\d+/);
+  await choosing(
+    "fused",
+    () => emulated && assert.equal(k.device.facts().attention, "emulated fused kernels"),
+  );
+  await choosing("flash", () => {
+    assert.throws(() => cudaKernels(), /MEFT_ATTENTION is "flash", expected auto, own or fused/);
+  });
+});
