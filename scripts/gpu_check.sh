@@ -104,11 +104,12 @@ fi
 }
 step doctor deno task doctor
 step contract deno test --allow-all --quiet --no-check tests/contract/device_test.ts tests/contract/placement_test.ts \
-  tests/native/device_memory_test.ts
+  tests/native/device_memory_test.ts tests/native/host_link_test.ts tests/native/rows_test.ts
 # Where cuDNN takes long sequences, our own kernels have not been asked for them yet.
 step attention env MEFT_ATTENTION=own deno test --allow-all --quiet --no-check --filter /attention/ \
   tests/contract/device_test.ts
-step training deno test --allow-all --quiet --no-check tests/native/train/cuda_test.ts
+step training deno test --allow-all --quiet --no-check tests/native/train/cuda_test.ts \
+  tests/native/train/device_lanes_test.ts tests/native/train/device_parameters_test.ts
 if [ -z "$no_gpu" ]; then
   for tool in memcheck racecheck; do
     step "$tool" timeout 90 compute-sanitizer --tool "$tool" --target-processes all --error-exitcode 9 \
