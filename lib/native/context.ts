@@ -93,7 +93,7 @@ function destroy(owned: Owned): void {
  * Owns a native context. Use with `using`.
  *
  * @example A lane of two threads
- * ```ts no-eval
+ * ```ts ignore
  * using lane = new NativeContext({ threads: 2 });
  * lane.info().target;
  * ```

@@ -55,7 +55,7 @@ export interface FinishedCell extends CellResult, CellPlace {
  * @throws {UserError} When the folder is in use, or cannot be written
  *
  * @example Two sizes, three seeds
- * ```ts no-eval
+ * ```ts ignore
  * import * as meft from "meft";
  *
  * const base = { model: "notebooks/demo/model", data: "notebooks/demo/facts.jsonl", lr: 2e-3, epochs: 20 };
