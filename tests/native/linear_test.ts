@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** meft_linear_* against f64 sums, on every target, for every stored and computed type. */
 import assert from "node:assert/strict";
+import { floatToBf16 } from "../../lib/core/half.ts";
 import { linearBackwardData, linearBackwardWeight, linearForward } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
 import { MappedFile } from "../../lib/native/mapped_file.ts";
@@ -240,6 +241,49 @@ Deno.test("a NaN or an infinity in the input of a linear layer reaches exactly t
           assert.ok(isExpected, `y[${t}][${i % rows}] is ${y[i]} for ${tokens} tokens`);
         }
       });
+    }
+  }
+});
+
+Deno.test("linearForward() and linearBackwardData() in bf16 are the f32 results rounded once, however they are cut", () => {
+  const shapes = [[13, 20, 7], [100, 65, 1100], [203, 300, 2111], [1057, 70, 20], [300, 1100, 64]] as const;
+  for (const [tokens, rows, cols] of shapes) {
+    const w = testWeight(MEFT_BF16, rows, cols, 1);
+    const [x, dy] = [normals(tokens * cols, 2), normals(tokens * rows, 3)];
+    for (const  of of[Float32Array, Uint16Array]) {
+      const halves = of === Uint16Array;
+      const from = (values: Float32Array) => halves ? Uint16Array.from(values, floatToBf16) : values;
+      const dtype = halves ? MEFT_BF16 : MEFT_F32;
+      onEveryTarget(
+        (lane) => {
+          const run = (y: Float32Array | Uint16Array, dx: Float32Array | Uint16Array, to: number) => {
+            linearForward(
+              lane,
+              y,
+              from(x),
+              w.data,
+              w.descriptor,
+              null,
+              null,
+              tokens,
+              to,
+              dtype,
+              MEFT_BF16,
+              0,
+            );
+            linearBackwardData(lane, dx, from(dy), w.data, w.descriptor, tokens, to, dtype, MEFT_BF16, 0);
+            return [y, dx];
+          };
+          const [yCount, dxCount] = [tokens * rows, tokens * cols];
+          const wide = run(new Float32Array(yCount), new Float32Array(dxCount), MEFT_F32);
+          const rounded = run(new Uint16Array(yCount), new Uint16Array(dxCount), MEFT_BF16);
+          const [wantedY, wantedDx] = wide.map((array) => Float32Array.from(array, floatToBf16));
+          const [y, dx] = rounded.map((array) => Float32Array.from(array));
+          return { wantedY, wantedDx, y, dx } as Record<string, Float32Array>;
+        },
+        ({ wantedY, wantedDx, y, dx }) =>
+          assert.deepEqual([y, dx], [wantedY, wantedDx], `${tokens} x ${rows} x ${cols}`),
+      );
     }
   }
 });
