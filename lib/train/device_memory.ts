@@ -6,7 +6,7 @@
  */
 import { countingArenas, logitsBytes, tracePass } from "../models/footprint.ts";
 import { countedElements } from "../models/weights.ts";
-import { activationBytesOf, type BatchSizes, fullBatches, passPlan } from "./memory.ts";
+import { type BatchSizes, fullBatches, passPlan } from "./memory.ts";
 import type { Run } from "./plan.ts";
 
 /** Where the sparse adapter's arithmetic is done. */
@@ -94,8 +94,7 @@ function passBytes(
   { first, later }: BatchSizes,
 ): { kept: number; logits: number } {
   const sizes = adapterKind.sizes(model, settings.batch.size * settings.batch.seqLen);
-  const plan = passPlan(model, adapterKind, sizes, settings.activations);
-  const pass = { ...plan, activationBytes: activationBytesOf(model.kernels) };
+  const pass = passPlan(model, adapterKind, sizes, settings.activations);
   const arenas = countingArenas();
   tracePass(arenas, pass, first, false);
   if (later !== null) tracePass(arenas, pass, later, false);
