@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Speed of linear layers: GFLOP/s, share of what the machine can multiply and add, and the same by oneDNN where it is
-// installed. All in one process, in turn, the fastest round of each (others may use the machine); few-token rows also
-// give the weights' GB/s.
+// Speed of linear layers, activations in the type that is multiplied: GFLOP/s, share of what the machine can multiply
+// and add, and the same by oneDNN where it is installed. All in one process, in turn; times are medians, and so are
+// ratios of a round to the limit measured beside it, since a shared machine's limits change by the second. Few-token
+// rows also give the weights' GB/s.
 //
 //   ninja -C build/cpu bench_linear && build/cpu/bench_linear [threads] [rounds] [TOKENSxROWSxCOLS ...]
 #include <chrono>
@@ -44,29 +45,26 @@ meft_ctx *open_lane(int threads, int gemm) {
 struct Case {
     Shape shape;
     int32_t dtype, compute;
-    std::vector<float> x, dy, y, dx, dw;
-    std::vector<char> w;
+    std::vector<char> x, dy, y, dx, w;
+    std::vector<float> dw;
     meft_weight descriptor = {};
 
     Case(Shape s, int32_t stored, int32_t computed) : shape(s), dtype(stored), compute(computed) {
-        const auto fill = [](std::vector<float> &v, int64_t count) {
-            v.resize(size_t(count));
-            for (size_t i = 0; i < v.size(); ++i) v[i] = std::sin(float(i % 10007));
+        // The upper half of a float is a bf16; as an f16 it is some finite number too.
+        const auto fill = [](std::vector<char> &v, int64_t count, int32_t type) {
+            const size_t bytes = type == MEFT_F32 ? 4 : 2;
+            v.resize(size_t(count) * bytes);
+            for (size_t i = 0; i < size_t(count); ++i) {
+                const float value = std::sin(float(i % 10007));
+                std::memcpy(&v[i * bytes], reinterpret_cast<const char *>(&value) + 4 - bytes, bytes);
+            }
         };
-        fill(x, s.tokens * s.cols);
-        fill(dy, s.tokens * s.rows);
-        fill(y, s.tokens * s.rows);
-        fill(dx, s.tokens * s.cols);
-        fill(dw, s.rows * s.cols);
-        w.resize(size_t(s.rows * s.cols) * (dtype == MEFT_F32 ? 4 : 2));
-        for (int64_t i = 0; i < s.rows * s.cols; ++i) {
-            // The upper half of a float is a bf16; as an f16 it is some finite number too.
-            const char *bytes = reinterpret_cast<const char *>(&dw[size_t(i)]);
-            if (dtype == MEFT_F32)
-                std::memcpy(&w[size_t(i) * 4], bytes, 4);
-            else
-                std::memcpy(&w[size_t(i) * 2], bytes + 2, 2);
-        }
+        fill(x, s.tokens * s.cols, compute);
+        fill(dy, s.tokens * s.rows, compute);
+        fill(y, s.tokens * s.rows, compute);
+        fill(dx, s.tokens * s.cols, compute);
+        fill(w, s.rows * s.cols, dtype);
+        dw.resize(size_t(s.rows * s.cols));
         descriptor.struct_size = sizeof descriptor;
         descriptor.dtype = dtype;
         descriptor.rows = s.rows;
@@ -76,14 +74,14 @@ struct Case {
     meft_status run(meft_ctx *lane, int direction) {
         if (direction == 0) {
             return meft_linear_forward(lane, y.data(), x.data(), w.data(), &descriptor, nullptr, nullptr, shape.tokens,
-                                       MEFT_F32, MEFT_F32, compute, 0);
+                                       compute, compute, compute, 0);
         }
         if (direction == 1) {
-            return meft_linear_backward_data(lane, dx.data(), dy.data(), w.data(), &descriptor, shape.tokens, MEFT_F32,
-                                             MEFT_F32, compute, 0);
+            return meft_linear_backward_data(lane, dx.data(), dy.data(), w.data(), &descriptor, shape.tokens, compute,
+                                             compute, compute, 0);
         }
         return meft_linear_backward_weight(lane, dw.data(), nullptr, dy.data(), x.data(), shape.tokens, shape.rows,
-                                           shape.cols, MEFT_F32, MEFT_F32, compute);
+                                           shape.cols, compute, compute, compute);
     }
 };
 
@@ -94,16 +92,12 @@ void measure(Shape shape, int32_t dtype, int32_t compute, int rounds, int thread
     const int repeats = int(std::max(1., std::min(200., 0.02 / gflop)));
     const char *const names[] = {"forward", "backward data", "backward weight"};
     for (int direction = 0; direction < 3; ++direction) {
-        std::vector<double> peak, times[2];
+        std::vector<double> shares, times[2];
         for (int round = 0; round <= rounds; ++round) {
-            if (round > 0) {
-                std::this_thread::sleep_for(kSettle);
-                peak.push_back(yardstick::peak_gflops(compute == MEFT_BF16 ? Kind::bf16 : Kind::f32, threads));
-            }
             for (int provider = 0; provider < 2; ++provider) {
                 meft_ctx *lane = provider == 0 ? own : onednn;
                 if (lane == nullptr) continue;
-                if (provider > 0 || round == 0) std::this_thread::sleep_for(kSettle);
+                std::this_thread::sleep_for(kSettle);
                 one.run(lane, direction);
                 const double start = yardstick::now(threads);
                 for (int i = 0; i < repeats; ++i) {
@@ -113,10 +107,15 @@ void measure(Shape shape, int32_t dtype, int32_t compute, int rounds, int thread
                     std::printf("%s\n", error);
                     std::exit(1);
                 }
-                if (round > 0) times[provider].push_back((yardstick::now(threads) - start) / repeats);
+                const double seconds = (yardstick::now(threads) - start) / repeats;
+                if (round == 0) continue;
+                times[provider].push_back(seconds);
+                if (provider > 0) continue;
+                shares.push_back(gflop / seconds /
+                                 yardstick::peak_gflops(compute == MEFT_BF16 ? Kind::bf16 : Kind::f32, threads));
             }
         }
-        const double seconds = yardstick::least(times[0]), rate = gflop / seconds;
+        const double seconds = yardstick::median(times[0]), rate = gflop / seconds;
         std::printf("%5lld x %4lld x %4lld  %-4s w, %-4s  %-15s %9.3f ms %7.0f GFLOP/s %3.0f%% of peak",
                     static_cast<long long>(shape.tokens), static_cast<long long>(shape.rows),
                     static_cast<long long>(shape.cols),
@@ -124,10 +123,10 @@ void measure(Shape shape, int32_t dtype, int32_t compute, int rounds, int thread
                     : dtype == MEFT_BF16 ? "bf16"
                                          : "f16",
                     compute == MEFT_F32 ? "f32" : "bf16", names[direction], 1e3 * seconds, rate,
-                    100 * rate / yardstick::most(peak));
+                    100 * yardstick::median(shares));
         if (shape.tokens <= 32 && direction == 0) std::printf(" %6.1f GB/s", 1e-9 * double(one.w.size()) / seconds);
         if (!times[1].empty()) {
-            const double theirs = yardstick::least(times[1]);
+            const double theirs = yardstick::median(times[1]);
             std::printf("  oneDNN %7.0f GFLOP/s, own/oneDNN %.2f", gflop / theirs, theirs / seconds);
         }
         std::printf("\n");

@@ -27,6 +27,10 @@ inline double now(int threads) {
 }
 
 inline double least(const std::vector<double> &values) { return *std::min_element(values.begin(), values.end()); }
+inline double median(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    return (values[values.size() / 2] + values[(values.size() - 1) / 2]) / 2;
+}
 inline double most(const std::vector<double> &values) { return *std::max_element(values.begin(), values.end()); }
 
 // Seconds of body(thread) run on `threads` threads at once.
@@ -41,22 +45,38 @@ inline double together(int threads, const std::function<void(int)> &body) {
 
 #if defined(__x86_64__)
 
-// Tile products of 16 x 16 x 32, four chains, each with tiles of its own to load, as matrix products do.
+// Numbers between 1 and 2, of either sign.
+struct alignas(64) TileOperands {
+    uint16_t tiles[4][16 * 32];
+    TileOperands() {
+        uint32_t state = 1;
+        for (uint16_t(&tile)[16 * 32] : tiles) {
+            for (uint16_t &number : tile) {
+                state = state * 1664525u + 1013904223u;
+                number = uint16_t(0x3f80u | (state >> 16 & 0x807fu));
+            }
+        }
+    }
+};
+
+// Tile products of 16 x 16 x 32, four chains, each with tiles of its own to load, as matrix products do, each as soon
+// as the old one has been read. Of numbers with all their bits: a processor that multiplies zeros clocks higher
+// (Emerald Rapids: 2800 instead of 2340 GFLOP/s).
 __attribute__((target("amx-tile,amx-bf16"))) inline void run_tiles(int64_t rounds) {
-    alignas(64) static const uint16_t zeros[4][16 * 32] = {};
+    static const TileOperands operands;
     meft::TileShapes shapes = {};
     shapes.palette = 1;
     for (int tile = 0; tile < 8; ++tile) shapes.rows[tile] = 16, shapes.row_bytes[tile] = 64;
     meft::load_tile_shapes(shapes);
     for (int64_t i = 0; i < rounds; ++i) {
-        _tile_loadd(4, zeros[0], 64);
-        _tile_loadd(5, zeros[1], 64);
-        _tile_loadd(6, zeros[2], 64);
-        _tile_loadd(7, zeros[3], 64);
         _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
         _tile_dpbf16ps(2, 5, 6);
+        _tile_loadd(6, operands.tiles[2], 64);
         _tile_dpbf16ps(3, 5, 7);
+        _tile_loadd(5, operands.tiles[1], 64);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(4, operands.tiles[0], 64);
+        _tile_loadd(7, operands.tiles[3], 64);
     }
     _tile_release();
 }
