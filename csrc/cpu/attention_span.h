@@ -82,16 +82,6 @@ inline Operands<Compute> operands_of(Matrix rows, int64_t m, int64_t k, typename
     return {room, stride};
 }
 
-// c (m x n) (+)= a * the first k rows of b, which was packed with packed_k >= k rows.
-template <class Compute>
-inline void multiply_first(float *c, int64_t ldc, Operands<Compute> a, const typename Compute::operand *b, int64_t m,
-                           int64_t n, int64_t k, int64_t packed_k, bool accumulate) {
-    for (int64_t j = 0; j < n; j += kPanel) {
-        multiply<Compute>(c + j, ldc, a.data, a.stride, panel_at<Compute>(b, packed_k, j), m, smaller(kPanel, n - j), k,
-                          accumulate);
-    }
-}
-
 // The range [starts[r], starts[r+1]) that holds x, of `count` ranges in increasing order, some of them empty.
 inline int64_t index_of(const int64_t *starts, int64_t count, int64_t x) {
     int64_t low = 0, high = count;  // starts[low] <= x < starts[high]

@@ -5,11 +5,12 @@
 //
 // A is row-major and read by broadcast: where its stored type is the operand type it is used in place
 // (in_place), else converted by copy_rows or, from a matrix that holds A transposed, by copy_columns.
-// B is packed into panels of kPanel columns, k-major, so that the kernel reads it front to back: from rows that are
-// B's columns (pack_transposed) or from rows that are B's rows (pack_normal).
+// B is packed into panels of kPanelOf<Compute> columns, k-major, so that the kernel reads it front to back: from rows
+// that are B's columns (pack_transposed) or from rows that are B's rows (pack_normal).
 //
-// Layout of packed B: panel q holds columns [q*kPanel, q*kPanel + width) and begins at q * kPanel * padded_k(k)
-// operands. width is kPanel, or for the last panel its columns rounded up to kLanes; lanes beyond n hold zero. Inside,
+// Layout of packed B: panel q holds columns [q*panel, q*panel + width) and begins at q * panel * padded_k(k) operands,
+// with panel = kPanelOf<Compute>. width is panel, or for the last one its columns rounded up to kLanes; lanes beyond n
+// hold zero. Inside,
 //   B[p][j] = panel[(p / kGroup * width + j) * kGroup + p % kGroup],  zero for k <= p < padded_k(k).
 //
 // Any m, n, k >= 0 (k = 0 writes zeros, or nothing when accumulating), any alignment. Nothing outside the named
@@ -37,7 +38,16 @@ constexpr int64_t kRowBlock = 32;
 #else
 constexpr int64_t kRowBlock = 4 * kTileRows;
 #endif
-constexpr int kPanel = kTileVectors * kLanes;  // columns of a panel: 64 (AVX-512), 16 (AVX2), 8 (portable)
+// Columns that callers give at once: 64 (AVX-512), 16 (AVX2), 8 (portable).
+constexpr int kPanel = kTileVectors * kLanes;
+// Columns of a panel: kPanel, or those of a matrix tile, which so lies in one piece (11 % faster than four side by
+// side).
+template <class Compute>
+constexpr int64_t kPanelOf = kPanel;
+#if defined(__AMX_BF16__)
+template <>
+constexpr int64_t kPanelOf<Bf16> = 16;
+#endif
 
 // A matrix as it lies in memory: row-major, rows `stride` elements apart.
 struct Matrix {
@@ -95,10 +105,18 @@ void copy_rows(typename Compute::operand *a, int64_t lda, Matrix x, const int32_
 template <class Compute>
 void copy_columns(typename Compute::operand *a, int64_t lda, Matrix x, const int32_t *rows, int64_t m, int64_t k);
 
+// c (m x n, rows ldc apart) = or += A * the first k rows of B; b packed for (packed_k, n), packed_k >= k.
+template <class Compute>
+void multiply_first(float *c, int64_t ldc, const typename Compute::operand *a, int64_t lda,
+                    const typename Compute::operand *b, int64_t m, int64_t n, int64_t k, int64_t packed_k,
+                    bool accumulate);
+
 // c (m x n, rows ldc apart) = or += A * B; b packed for (k, n).
 template <class Compute>
-void multiply(float *c, int64_t ldc, const typename Compute::operand *a, int64_t lda,
-              const typename Compute::operand *b, int64_t m, int64_t n, int64_t k, bool accumulate);
+inline void multiply(float *c, int64_t ldc, const typename Compute::operand *a, int64_t lda,
+                     const typename Compute::operand *b, int64_t m, int64_t n, int64_t k, bool accumulate) {
+    multiply_first<Compute>(c, ldc, a, lda, b, m, n, k, k, accumulate);
+}
 
 // y[j][i] = or += x[i][j] for i < m, j < n, both f32: how a product computed transposed is put in place.
 void transpose_into(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t m, int64_t n, bool accumulate);

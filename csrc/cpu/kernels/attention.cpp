@@ -125,7 +125,8 @@ void forward_tile(const Forward<Compute> &f, const Span &span, const Rows &rows,
                     sums + i * at.head_dim, at.head_dim);
     }
     const Operands<Compute> weights = operands_of<Compute>(matrix(s.scores, kKeyTile), m, seen, s.weights, kKeyTile);
-    multiply_first<Compute>(sums, at.head_dim, weights, s.values, m, at.head_dim, seen, n, !is_first);
+    multiply_first<Compute>(sums, at.head_dim, weights.data, weights.stride, s.values, m, at.head_dim, seen, n,
+                            !is_first);
 }
 
 // o = sums / total,  lse = largest + ln total.

@@ -101,7 +101,7 @@ void backward_tile(const Backward<Compute> &b, const Span &span, int64_t head, i
                           b.lse[lse_at + i * at.heads], dot(b.d_o + here, b.o + here, at.head_dim));
     }
     const Operands<Compute> ds = left(matrix(s.ds, kKeyTile), seen);
-    multiply_first<Compute>(b.dq + place, at.q_stride, ds, s.keys, m, at.head_dim, seen, n, true);
+    multiply_first<Compute>(b.dq + place, at.q_stride, ds.data, ds.stride, s.keys, m, at.head_dim, seen, n, true);
     add_transposed_product(s.dv, s.p, d_o_rows, m, seen, at.head_dim, s);
     add_transposed_product(s.dk, s.ds, q_rows, m, seen, at.head_dim, s);
 }

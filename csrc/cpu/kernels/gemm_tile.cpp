@@ -89,25 +89,26 @@ int64_t block_rows(int64_t left) {
 }  // namespace
 
 template <class Compute>
-void multiply(float *c, int64_t ldc, const typename Compute::operand *a, int64_t lda,
-              const typename Compute::operand *b, int64_t m, int64_t n, int64_t k, bool accumulate) {
+void multiply_first(float *c, int64_t ldc, const typename Compute::operand *a, int64_t lda,
+                    const typename Compute::operand *b, int64_t m, int64_t n, int64_t k, int64_t packed_k,
+                    bool accumulate) {
     for (int64_t i = 0, rows; i < m; i += rows) {
         rows = block_rows(m - i);
         for (int64_t j = 0; j < n; j += kPanel) {
             const int64_t columns = n - j < kPanel ? n - j : kPanel;
             const int64_t vectors = (columns + kLanes - 1) / kLanes;
             const int last = int(columns - (vectors - 1) * kLanes);
-            micro_kernel_for<Compute>(rows, vectors)(c + i * ldc + j, ldc, a + i * lda, lda, panel_at<Compute>(b, k, j),
-                                                     k, last, accumulate);
+            micro_kernel_for<Compute>(rows, vectors)(c + i * ldc + j, ldc, a + i * lda, lda,
+                                                     panel_at<Compute>(b, packed_k, j), k, last, accumulate);
         }
     }
 }
 
-template void multiply<F32>(float *, int64_t, const F32::operand *, int64_t, const F32::operand *, int64_t, int64_t,
-                            int64_t, bool);
+template void multiply_first<F32>(float *, int64_t, const F32::operand *, int64_t, const F32::operand *, int64_t,
+                                  int64_t, int64_t, int64_t, bool);
 #if !defined(__AMX_BF16__)  // else it is gemm_amx.cpp's
-template void multiply<Bf16>(float *, int64_t, const Bf16::operand *, int64_t, const Bf16::operand *, int64_t, int64_t,
-                             int64_t, bool);
+template void multiply_first<Bf16>(float *, int64_t, const Bf16::operand *, int64_t, const Bf16::operand *, int64_t,
+                                   int64_t, int64_t, int64_t, bool);
 #endif
 
 }  // namespace MEFT_TARGET_NS

@@ -14,9 +14,16 @@ int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 int64_t pieces(int64_t count, int64_t piece) { return (count + piece - 1) / piece; }
 
 // Block sizes. Measured best of a sweep on Zen 5 (L1 48 KiB, L2 1 MiB, L3 32 MiB shared) by csrc/bench/linear.cpp.
+#if defined(__AMX_BF16__)
+// Two tiles of A and two of B a step come from L2 anyway, so rows need not fit L1, and a cut of k costs tiles of C:
+// 1216 instead of 1093 GFLOP/s at 1024 x 2816 x 1024 (Emerald Rapids, 2 threads on shared cores, L2 2 MiB).
+constexpr int64_t kWideDepthBytes = 8192;
+#else
 constexpr int64_t kWideDepthBytes = 2048;  // of a row of A; kTileRows of them stay in L1
-constexpr int64_t kWidePanels = 256 / kPanel;      // packed at once: 512 KiB, half of L2
-constexpr int64_t kWideRows = 1056;                // rows of A that share one packing of B: just over 1024, in tiles
+#endif
+constexpr int64_t kWideColumns = 256;               // packed at once, or what kPackedBytes of them are
+constexpr int64_t kPackedBytes = int64_t(1) << 20;  // half of L2 or less
+constexpr int64_t kWideRows = 1056;                 // rows of A that share one packing of B: just over 1024, in tiles
 static_assert(kWideRows % kTileRows == 0 && kWideRows % kRowBlock == 0, "whole tiles");
 constexpr int64_t kCopyBytes = int64_t(16) << 20;  // of a converted block of A
 constexpr int64_t kRoundedRows = 3 * kRowBlock;    // of sums that are rounded before they leave L2
@@ -33,7 +40,8 @@ struct Grid {
     int64_t widest() const { return columns[1] - columns[0]; }
 };
 
-Grid wide_grid(const meft_ctx &lane, Workspace::Frame &frame, int64_t m, int64_t n, int64_t k) {
+// widest: columns of a strip at most.
+Grid wide_grid(const meft_ctx &lane, Workspace::Frame &frame, int64_t m, int64_t n, int64_t k, int64_t widest) {
     int64_t *columns = frame.take<int64_t>(pieces(n, kPanel) + 2);
     const bool serial = m * n * k <= kSerialWork;
     const int64_t threads = serial ? 1 : lane.threads, wanted = threads > 1 ? 4 * threads : 1;
@@ -43,7 +51,7 @@ Grid wide_grid(const meft_ctx &lane, Workspace::Frame &frame, int64_t m, int64_t
     columns[1] = n;
     for (int64_t at = 0; at < n; ++strips) {
         const int64_t left = pieces(n - at, kPanel), share = threads > 1 ? left / (2 * threads) : left;
-        at = smaller(n, at + smaller(kWidePanels, larger(share, least)) * kPanel);
+        at = smaller(n, at + smaller(widest / kPanel, larger(share, least)) * kPanel);
         columns[strips + 1] = at;
     }
     const int64_t down = smaller(pieces(wanted, larger(strips, 1)), pieces(m, 2 * kRowBlock));
@@ -92,8 +100,9 @@ template <class Compute>
 void multiply_rows(meft_ctx &lane, const Product &product, int64_t row, int64_t count, Rows<Compute> a) {
     typedef typename Compute::operand operand;
     const int64_t n = product.n, k = product.k, depth = kWideDepthBytes / int64_t(sizeof(operand));
+    const int64_t column_bytes = larger(1, smaller(k, depth)) * int64_t(sizeof(operand));
     Workspace::Frame frame(lane.workspace);
-    const Grid grid = wide_grid(lane, frame, count, n, k);
+    const Grid grid = wide_grid(lane, frame, count, n, k, smaller(kWideColumns, kPackedBytes / column_bytes));
     const int64_t room = packed_count<Compute>(smaller(k, depth), grid.widest());
     operand *packed = frame.take<operand>(lane.threads * room);
     const int64_t height = product.rounded == nullptr ? grid.rows : k > depth ? grid.rows : kRoundedRows;
@@ -125,8 +134,8 @@ void multiply_rows(meft_ctx &lane, const Product &product, int64_t row, int64_t 
     });
 }
 
-// Columns of A that are copied at once, of `block` rows. A long row is cut rather than the block made lower, which would
-// pack B again for each block. Cuts are whole depths of multiply_rows, so the order of the sums is the same.
+// Columns of A that are copied at once, of `block` rows. A long row is cut rather than the block made lower, which
+// would pack B again for each block. Cuts are whole depths of multiply_rows, so the order of the sums is the same.
 template <class Compute>
 int64_t copied_span(int64_t block) {
     constexpr int64_t kOperand = int64_t(sizeof(typename Compute::operand)), kDepth = kWideDepthBytes / kOperand;
@@ -143,6 +152,20 @@ Product cut_of(const Product &product, int64_t p, int64_t k) {
     return cut;
 }
 
+// Whether the rows of A that a matrix tile reads lie so that one set of L1 has to hold more lines than it has ways:
+// then a padded copy pays where enough columns share it.
+template <class Compute>
+bool crowded(const Product &product) {
+#if defined(__AMX_BF16__)
+    constexpr int64_t kBytes = 2048, kLeastColumns = 512;
+    return Compute::kGroup > 1 && product.n >= kLeastColumns &&
+           product.a.stride * int64_t(sizeof(typename Compute::operand)) % kBytes == 0;
+#else
+    (void)product;
+    return false;
+#endif
+}
+
 }  // namespace
 
 template <class Compute>
@@ -154,10 +177,9 @@ template <class Compute>
 void wide_product(meft_ctx &lane, const Product &product) {
     typedef typename Compute::operand operand;
     constexpr int64_t kLine = 64 / int64_t(sizeof(operand));
-    const bool copy = product.a_transposed || in_place<Compute>(product.a) == nullptr;
+    const bool copy = product.a_transposed || in_place<Compute>(product.a) == nullptr || crowded<Compute>(product);
     const int64_t block = smaller(product.m, kWideRows);
-    const int64_t span =
-        copy ? smaller(larger(product.k, 1), copied_span<Compute>(block)) : larger(product.k, 1);
+    const int64_t span = copy ? smaller(larger(product.k, 1), copied_span<Compute>(block)) : larger(product.k, 1);
     // A line of padding keeps rows a power of two apart out of each other's cache sets.
     const int64_t stride = copy ? round_up(span, kLine) + kLine : product.a.stride;
     Workspace::Frame frame(lane.workspace);
