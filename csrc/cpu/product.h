@@ -19,7 +19,7 @@ struct Product {
     bool b_transposed;  // b holds B^T: B[p][j] = b[j][p]
     int64_t m, n, k;
     bool accumulate;
-    // Written instead of c where not null: sums are rounded as they leave the cache. See rounds_sums.
+    // Written, or added to, instead of c where not null: sums are rounded as they leave the cache. See rounds_sums.
     bfloat16 *rounded = nullptr;
 };
 

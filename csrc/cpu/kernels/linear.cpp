@@ -177,7 +177,7 @@ bool is_wide(int64_t tokens, const StoredWeight &w) {
 // A wide product whose sums are rounded as they leave the cache; false, and nothing done, where that is not its way.
 template <class Compute>
 bool product_rounded(meft_ctx &lane, Activation c, Product product) {
-    if (c.dtype == MEFT_F32 || product.accumulate || !rounds_sums<Compute>(product.a, product.m, product.k)) {
+    if (c.dtype == MEFT_F32 || !rounds_sums<Compute>(product.a, product.m, product.k)) {
         return false;
     }
     product.rounded = static_cast<bfloat16 *>(c.data);
