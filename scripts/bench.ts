@@ -126,7 +126,10 @@ async function peersPart(options: Options, machine: Machine): Promise<void> {
   await requirePackages();
   const peers = await benchPeers({
     ...options,
-    onPairing: ({ name, dtype }) => progress(`${name} ${dtype}`),
+    onPairing: ({ name, dtype, ours, torch, speedRatio }) => {
+      const [us, them] = [ours, torch].map(({ stepMs }) => stepMs.median.toFixed(0));
+      progress(`${name} ${dtype}: ${us} ms, PyTorch ${them} ms (${speedRatio.toFixed(2)} times faster)`);
+    },
   });
   // Two of the bar's numbers are of kernels.
   const kernels = await benchKernels({ ...options, quick: true, onResult: () => {} });
