@@ -7,6 +7,10 @@ namespace MEFT_TARGET_NS {
 
 namespace {
 
+// The panel comes from L2, and a thread whose neighbour works on the same core does not look far enough ahead to hide
+// that: 178 -> 223 GFLOP/s of f32 at 512 x 4096 x 4096 (Emerald Rapids, 2 threads on shared cores).
+constexpr int64_t kAheadSteps = 8;
+
 // c (kRows x columns) (+)= a * panel; the panel is kVectors vectors wide, of the last only `last` lanes are stored.
 // Sums are initialised and stored in unrolled index loops: otherwise GCC 12 keeps the array in memory.
 template <class Compute, int kRows, int kVectors>
@@ -34,6 +38,10 @@ void micro_kernel(float *c, int64_t ldc, const typename Compute::operand *a, int
             column[j] = load(reinterpret_cast<const float *>(panel + j * kLanes * kGroup));
         }
         panel += kWidth;
+#pragma GCC unroll 4
+        for (int64_t line = 0; line < kWidth * int64_t(sizeof *panel); line += 64) {
+            __builtin_prefetch(reinterpret_cast<const char *>(panel + kAheadSteps * kWidth) + line);
+        }
 #pragma GCC unroll 6
         for (int i = 0; i < kRows; ++i) {
             const vf x = broadcast(a + i * lda + p);
