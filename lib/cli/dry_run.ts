@@ -178,10 +178,9 @@ function formatWork({ totalSteps }: Run, { load, work, time, rates }: DryRun, on
 
 /** A column a placement. */
 function formatDevices(devices: readonly DevicePrediction[], processPeakBytes: number): string {
-  const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
   const row = (name: string, value: (device: DevicePrediction) => number): string[] => [
     name,
-    ...devices.map((device) => gigabytes(value(device))),
+    ...devices.map((device) => formatBytes(Math.round(value(device)))),
   ];
   const head = (name: string): string[] => [
     name,
@@ -201,7 +200,11 @@ function formatDevices(devices: readonly DevicePrediction[], processPeakBytes: n
     row("optimizer", ({ host }) => host.optimizer),
     row("gradients, were all rows touched", ({ host }) => host.gradients),
     row("pinned", ({ pinned }) => pinned),
-    ["peak of the process", `about ${gigabytes(processPeakBytes)}`, ...devices.slice(1).map(() => "")],
+    [
+      "peak of the process",
+      `about ${formatBytes(Math.round(processPeakBytes))}`,
+      ...devices.slice(1).map(() => ""),
+    ],
   ]);
   const bus = formatTable([
     head("over PCIe, a step"),
