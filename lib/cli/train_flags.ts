@@ -3,6 +3,7 @@
 import { DATA_FLAGS } from "./data_flags.ts";
 import { METHOD_NAMES } from "../methods/registry.ts";
 import { LINEAR_SITES } from "../models/sites.ts";
+import { CLIP_SCOPES } from "../optim/adamw.ts";
 import { methodsOf } from "../train/settings.ts";
 import type { Flag } from "./flags.ts";
 import { REPORT_FLAGS } from "./live_report.ts";
@@ -199,8 +200,15 @@ const OPTIMIZER_FLAGS: readonly Flag[] = [
     name: "clip",
     kind: "number",
     min: 0,
-    help: "largest global gradient norm, 0 for none",
+    help: "largest gradient norm, 0 for none",
     defaultText: "1",
+  },
+  {
+    name: "clip-by",
+    kind: "text",
+    choices: CLIP_SCOPES,
+    help: "the norm of all gradients, or of each layer's: then a layer need not wait for the others",
+    defaultText: "all",
   },
   { name: "epochs", kind: "integer", min: 1, help: "passes over the data", defaultText: "4" },
   { name: "steps", kind: "integer", min: 1, help: "optimizer steps, instead of epochs" },

@@ -20,11 +20,15 @@ export interface AdamwOptions {
   readonly lr?: number;
   /** Default: linear to 0 after a warm-up of 2% of the steps. A bare name takes that warm-up. */
   readonly schedule?: Schedule | Schedule["kind"];
-  /**
-   * Limit of the global gradient norm; null for none. Default 1. Without one, and with one micro-batch a step, a sparse
-   * adapter's rows take their step in the backward pass: the same bits, sooner, and no row gradient is written.
-   */
+  /** Limit of the gradient norm; null for none. Default 1. */
   readonly clip?: number | null;
+  /**
+   * What norm the limit is of: `all` gradients together (published, the default), or those of each `layer`, where what
+   * belongs to no layer is one more. With `layer`, or without a limit, a layer need not wait for the others: with one
+   * micro-batch a step a sparse adapter's rows take their step in the backward pass, and no row gradient is written; on a
+   * device, layers are updated while backward goes on in those below.
+   */
+  readonly clipBy?: ClipScope;
   /** Default 0.9. */
   readonly beta1?: number;
   /** Default 0.999. */
@@ -37,16 +41,23 @@ export interface AdamwOptions {
   readonly mode?: AdamMode;
 }
 
+/** The gradients whose norm is limited: see {@linkcode AdamwOptions.clipBy}. */
+export type ClipScope = "all" | "layer";
+
 /** {@linkcode AdamwOptions}, all decided. */
 export type AdamwConfig = Required<Omit<AdamwOptions, "schedule">> & { readonly schedule: Schedule };
 
 /** The modes there are. */
 export const ADAM_MODES: readonly AdamMode[] = ["lazy-exact", "dense", "lazy"];
 
+/** What there is to clip by. */
+export const CLIP_SCOPES: readonly ClipScope[] = ["all", "layer"];
+
 const DEFAULTS: AdamwConfig = {
   lr: 1e-4,
   schedule: linear(),
   clip: 1,
+  clipBy: "all",
   beta1: 0.9,
   beta2: 0.999,
   eps: 1e-8,
@@ -70,6 +81,7 @@ export function resolveAdamw(
   };
   check(config.lr >= 0 && config.lr < Infinity, "lr", "a number of at least 0");
   check(config.clip === null || config.clip > 0, "clip", "a number above 0, or null for no limit");
+  check(CLIP_SCOPES.includes(config.clipBy), "clipBy", CLIP_SCOPES.join(", "));
   check(config.beta1 >= 0 && config.beta1 < 1, "beta1", "a number from 0 to below 1");
   check(config.beta2 >= 0 && config.beta2 < 1, "beta2", "a number from 0 to below 1");
   check(config.eps > 0 && config.eps < Infinity, "eps", "a number above 0");
@@ -84,12 +96,15 @@ function withoutUndefined(options: AdamwOptions): AdamwOptions {
 
 /** The optimizer of a resolved configuration. */
 export function adamwOptimizer(config: AdamwConfig): Optimizer {
+  const { clipBy, ...recorded } = config;
   return {
     name: "adamw",
-    config: { ...config, schedule: { ...config.schedule } },
+    // Runs of before there was a choice say nothing of it, and go on.
+    config: { ...recorded, ...(clipBy === "all" ? {} : { clipBy }), schedule: { ...config.schedule } },
     lr: config.lr,
     schedule: config.schedule,
     clip: config.clip,
+    clipBy: config.clipBy,
     bytes: ({ count, rows }) => 8 * count + 4 * (rows ?? 0),
     init: initAdamw,
     update: (k, parameters, state, step) => updateAdamw(k, config, parameters, state, step),
@@ -105,7 +120,7 @@ export function adamwOptimizer(config: AdamwConfig): Optimizer {
         values: rowMoments(next, values),
         mode: config.mode,
         adam,
-        clip: null,
+        clip: config.clipBy === "layer" ? config.clip : null,
       });
     },
     flush: async (k, parameters, state, step) => {

@@ -46,8 +46,10 @@ export interface Optimizer {
   /** Peak learning rate. */
   readonly lr: number;
   readonly schedule: Schedule;
-  /** Limit of the global gradient norm, or null. */
+  /** Limit of the gradient norm, or null. */
   readonly clip: number | null;
+  /** Whether the norm is that of all gradients together, or of each layer's. */
+  readonly clipBy: "all" | "layer";
   /** Persistent bytes for a dense parameter of `count` elements, or for `rows` x `cols` by rows. */
   bytes(size: { readonly count: number; readonly rows: number | null }): number;
   /** Fresh state; its memory is entered in the ledger. */

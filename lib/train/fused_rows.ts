@@ -6,6 +6,7 @@
 import type { StepData } from "../data/batches.ts";
 import type { UpdateStep } from "../optim/optimizer.ts";
 import type { Parameter } from "../optim/parameters.ts";
+import { clippedUpdate, clipsTogether } from "./clipped_update.ts";
 import type { LayerUpdates } from "./layer_updates.ts";
 import type { Run } from "./plan.ts";
 import type { TrainState } from "./state.ts";
@@ -17,7 +18,7 @@ import type { TrainState } from "./state.ts";
 export function fusesRows({ model: { kernels: k }, optimizer, rows }: Run, data: StepData): boolean {
   const onePass = data.microBatches.length === 1 && rows.halves === 1;
   const onHost = rows.placement === "host" && !k.hostBeside && k.sparseBackwardStep !== undefined;
-  return onePass && onHost && optimizer.clip === null;
+  return onePass && onHost && !clipsTogether(optimizer);
 }
 
 /** @mutates state's parameters and optimizer state, from the first layer's backward on */
@@ -47,8 +48,8 @@ export function rowUpdates(run: Run, { params, optim }: TrainState, step: Update
     },
     settle: () => Promise.resolve(),
     finish() {
-      const left = params.parameters.filter((parameter) => !squares.has(parameter));
-      return run.optimizer.update(run.model.kernels, left, optim, step);
+      const only = (parameter: Parameter): boolean => !squares.has(parameter);
+      return clippedUpdate(run.model.kernels, run.optimizer, params, optim, step, { only, squares });
     },
   };
 }

@@ -5,7 +5,9 @@
  */
 import type { FusedRows } from "../adapters/adapter.ts";
 import type { OptimizerState, UpdateStep } from "../optim/optimizer.ts";
-import { isTrained, liveGradient, type Parameter } from "../optim/parameters.ts";
+import { globalNorm } from "../optim/clip.ts";
+import type { Parameter } from "../optim/parameters.ts";
+import { clippedUpdate, clipsTogether, layerFactor } from "./clipped_update.ts";
 import type { Run } from "./plan.ts";
 import type { TrainState } from "./state.ts";
 
@@ -32,7 +34,7 @@ export interface LayerUpdates {
  * that would else wait.
  */
 export function overlapsUpdates({ model, optimizer, rows }: Run): boolean {
-  return model.kernels.hostBeside && optimizer.clip === null && rows.placement === "host";
+  return model.kernels.hostBeside && !clipsTogether(optimizer) && rows.placement === "host";
 }
 
 /** @mutates state's parameters and optimizer state, from the first `afterLayer` on */
@@ -44,13 +46,12 @@ export function layerUpdates(run: Run, { params, optim }: TrainState, step: Upda
   let good = true;
   const update = async (parameters: readonly Parameter[]): Promise<void> => {
     // A layer whose gradient is not finite does not move, nor does any after it.
-    good = good &&
-      parameters.every((parameter) =>
-        !isTrained(parameter) || Number.isFinite(k.sumSquares(liveGradient(parameter)))
-      );
+    const norm = good ? globalNorm(k, parameters) : NaN;
+    good = Number.isFinite(norm);
     if (!good) return;
     parameters.forEach((parameter) => done.add(parameter));
-    state = await run.optimizer.update(k, parameters, state, step);
+    const gradScale = step.gradScale * layerFactor(run.optimizer, norm);
+    state = await run.optimizer.update(k, parameters, state, { ...step, gradScale });
   };
   const settle = async (): Promise<void> => {
     const results = await Promise.allSettled(pending);
@@ -72,8 +73,9 @@ export function layerUpdates(run: Run, { params, optim }: TrainState, step: Upda
     settle,
     async finish() {
       await settle();
-      const left = params.parameters.filter((parameter) => !done.has(parameter));
-      return await run.optimizer.update(k, left, state, step);
+      return await clippedUpdate(k, run.optimizer, params, state, step, {
+        only: (parameter) => !done.has(parameter),
+      });
     },
   };
 }

@@ -10,7 +10,7 @@ import type { LoadDataOptions } from "../data/load_data.ts";
 import { methodByName } from "../methods/registry.ts";
 import type { Method } from "../methods/method.ts";
 import type { LinearSite } from "../models/sites.ts";
-import type { AdamwOptions } from "../optim/adamw.ts";
+import type { AdamwOptions, ClipScope } from "../optim/adamw.ts";
 import { adamw } from "../optim/registry.ts";
 import { PUBLISHED_WARMUP_RATIO, type Schedule } from "../optim/schedule.ts";
 import type { OpenModelOptions } from "./open_model.ts";
@@ -61,6 +61,7 @@ export interface TrainSettings {
   readonly adamEps?: number;
   /** 0 for none. */
   readonly clip?: number;
+  readonly clipBy?: ClipScope;
   readonly epochs?: number;
   readonly steps?: number;
   readonly batchSize?: number;
@@ -112,6 +113,7 @@ export const SETTING_NAMES: readonly string[] = Object.keys(
     beta2: 1,
     adamEps: 1,
     clip: 1,
+    clipBy: 1,
     epochs: 1,
     steps: 1,
     batchSize: 1,
@@ -252,6 +254,7 @@ function optimizerOf(settings: TrainSettings): AdamwOptions {
       beta2: settings.beta2,
       eps: settings.adamEps,
       mode: settings.adam,
+      clipBy: settings.clipBy,
     }),
     ...(settings.clip === undefined ? {} : { clip: settings.clip === 0 ? null : settings.clip }),
     schedule: {

@@ -8,6 +8,7 @@ import { clipFactor, globalNorm } from "../optim/clip.ts";
 import type { UpdateStep } from "../optim/optimizer.ts";
 import { scheduleFactor } from "../optim/schedule.ts";
 import { withinDevice } from "./device_fit.ts";
+import { clippedUpdate, clipsTogether } from "./clipped_update.ts";
 import { fusesRows, rowUpdates } from "./fused_rows.ts";
 import { clearOtherGradients, idleGradients } from "./idle_gradients.ts";
 import { type LaneAccount, laneAccount, readLanes } from "./lane_account.ts";
@@ -100,7 +101,7 @@ async function takeStep(
     return [sum, norm] as const;
   });
 
-  const gradScale = clipFactor(gradNorm, run.optimizer.clip);
+  const gradScale = clipsTogether(run.optimizer) ? clipFactor(gradNorm, run.optimizer.clip) : 1;
   const beforeUpdate = clock();
   const next = await update(run, state, { step, lr, gradScale }, data, early);
   updating?.end();
@@ -182,7 +183,12 @@ export function learningRate({ optimizer, totalSteps }: Run, step: number): numb
   return optimizer.lr * scheduleFactor(optimizer.schedule, step, totalSteps);
 }
 
-/** One optimizer update with the gradients that lie in the state. Spends the state. @mutates state (donated) */
+/**
+ * One optimizer update with the gradients that lie in the state; an optimizer that clips by layer does so here. Spends the
+ * state.
+ *
+ * @mutates state (donated)
+ */
 export async function update(
   run: Run,
   state: TrainState,
@@ -194,7 +200,7 @@ export async function update(
   state.lease.spent = true;
   const optim = early
     ? await early.finish()
-    : await run.optimizer.update(run.model.kernels, state.params.parameters, state.optim, step);
+    : await clippedUpdate(run.model.kernels, run.optimizer, state.params, state.optim, step);
   return { params: state.params, optim, step: step.step, position: data.next, lease: { spent: false } };
 }
 
@@ -240,7 +246,7 @@ function assertFinite(
   const examples = data.microBatches.flatMap((micro) => [...micro.examples]);
   if (changed) {
     throw new Error(
-      `Step ${step}: ${what}; upper layers had taken their step by then: go on from a checkpoint (with a clip none would have)`,
+      `Step ${step}: ${what}; upper layers had taken their step by then: go on from a checkpoint (with a clip of all gradients none would have)`,
     );
   }
   throw new NonFiniteError(`Step ${step}: ${what}; nothing was changed`, step, examples);

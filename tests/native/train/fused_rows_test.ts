@@ -183,8 +183,10 @@ const METHODS: readonly SparseOptions[] = [
   { keys: "frozen" },
   { gate: "none" },
 ];
-for (const options of METHODS) {
-  Deno.test(`trainStep() without clipping gives the bits of gradients written out: ${JSON.stringify(options)}`, async () => {
+const CLIPPING = [{ clip: null }, { clip: 0.02, clipBy: "layer" }] as const;
+for (const [options, clipping] of METHODS.flatMap((one) => CLIPPING.map((clip) => [one, clip] as const))) {
+  const title = `${JSON.stringify(options)}, ${JSON.stringify(clipping)}`;
+  Deno.test(`trainStep() that steps rows in backward gives the bits of gradients written out: ${title}`, async () => {
     for (const mode of MODES) {
       for (const activations of ["store", "recompute"] as const) {
         using k = nativeKernels({ threads: 2 });
@@ -195,7 +197,7 @@ for (const options of METHODS) {
             smallOptions({
               method: sparse({ ...SMALL_SPARSE, ...options }),
               batch: { size: 4, micro: 4, seqLen: 12 },
-              optimizer: adamw({ lr: 0.01, clip: null, weightDecay: 0.01, mode }),
+              optimizer: adamw({ lr: 0.01, ...clipping, weightDecay: 0.01, mode }),
               steps: 6,
               activations,
             }),

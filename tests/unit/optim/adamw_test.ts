@@ -148,17 +148,27 @@ Deno.test("resolveAdamw() takes published defaults, lets later options win, and 
     lr: 0.1,
     schedule: { kind: "cosine", warmupRatio: 0.02 },
     clip: 0.4,
+    clipBy: "all",
     beta1: 0.9,
     beta2: 0.999,
     eps: 1e-8,
     weightDecay: 0,
     mode: "lazy-exact",
   });
-  const wrong = { lr: -1, beta1: 1, beta2: NaN, eps: 0, weightDecay: Infinity, clip: 0 };
+  const wrong = {
+    lr: -1,
+    beta1: 1,
+    beta2: NaN,
+    eps: 0,
+    weightDecay: Infinity,
+    clip: 0,
+    clipBy: "row" as "all",
+  };
   assert.deepEqual(resolveAdamw(wrong, { schedule: { kind: "linear", warmupRatio: 2 } }).problems, [
     "warmupRatio is 2, expected a number from 0 to 1",
     "lr is -1, expected a number of at least 0",
     "clip is 0, expected a number above 0, or null for no limit",
+    "clipBy is row, expected all, layer",
     "beta1 is 1, expected a number from 0 to below 1",
     "beta2 is NaN, expected a number from 0 to below 1",
     "eps is 0, expected a number above 0",

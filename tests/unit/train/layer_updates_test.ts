@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { trainingSteps } from "../../../lib/data/batches.ts";
 import type { Kernels } from "../../../lib/ops/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
+import type { AdamwOptions } from "../../../lib/optim/adamw.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
 import { plan } from "../../../lib/train/plan.ts";
@@ -32,9 +33,11 @@ function watched(kernels: Kernels, log: string[]): Kernels {
   return over(kernels);
 }
 
-async function steps(kernels: Kernels, halves: 1 | 2, clip: number | null, micro = 2) {
+type Clipping = Pick<AdamwOptions, "clip" | "clipBy">;
+
+async function steps(kernels: Kernels, halves: 1 | 2, clipping: Clipping, micro = 2) {
   using model = smallModel(kernels);
-  const optimizer = adamw({ lr: 0.02, clip });
+  const optimizer = adamw({ lr: 0.02, ...clipping });
   const run = plan(model, smallOptions({ halves, optimizer, batch: { size: 4, micro, seqLen: 12 } }));
   const data = trainingSteps(smallData(), batchOptions(run));
   let state = init(run);
@@ -42,14 +45,16 @@ async function steps(kernels: Kernels, halves: 1 | 2, clip: number | null, micro
   return parameterBytes(state.params.parameters);
 }
 
+const CLIPPINGS: readonly Clipping[] = [{ clip: null }, { clip: 0.05, clipBy: "layer" }];
 for (const halves of [1, 2] as const) {
-  for (const micro of [2, 4]) {
-    Deno.test(`layers that step while backward goes on get the same bits: ${halves} halves, micro-batches of ${micro}`, async () => {
+  for (const [micro, clipping] of [2, 4].flatMap((micro) => CLIPPINGS.map((one) => [micro, one] as const))) {
+    const title = `${halves} halves, micro-batches of ${micro}, ${JSON.stringify(clipping)}`;
+    Deno.test(`layers that step while backward goes on get the same bits: ${title}`, async () => {
       const log: string[] = [];
       const slow = watched(slowHostLane(referenceKernels(), (call) => call % 3), log);
       assert.deepEqual(
-        await steps(slow, halves, null, micro),
-        await steps(referenceKernels(), halves, null, micro),
+        await steps(slow, halves, clipping, micro),
+        await steps(referenceKernels(), halves, clipping, micro),
       );
       const step = log.slice(0, log.length / 3);
       // With two halves of two layers it is a matter of timing: updates give way to passes that wait.
@@ -59,9 +64,9 @@ for (const halves of [1, 2] as const) {
   }
 }
 
-Deno.test("with clipping no layer steps before the norm is known", async () => {
+Deno.test("with clipping by all gradients no layer steps before the norm is known", async () => {
   const log: string[] = [];
-  await steps(watched(slowHostLane(referenceKernels(), () => 0), log), 2, 1);
+  await steps(watched(slowHostLane(referenceKernels(), () => 0), log), 2, { clip: 1 });
   const firstStep = log.slice(0, log.length / 3);
   assert.ok(firstStep.indexOf("update") > firstStep.lastIndexOf("backward"));
 });
