@@ -34,6 +34,7 @@ int64_t chunk_rows(int64_t hidden) { return hidden >= kChunk ? 1 : kChunk / (hid
 void gather_rows(meft_ctx &lane, void *out, const uint16_t *hi, const int16_t *lo, const int32_t *rows,
                  int64_t row_count, int64_t, int64_t hidden, int32_t dtype) {
     lane.ran_target = kTarget;
+    if (hidden == 0) return;  // arrays may be null then, and memcpy minds even for no bytes
     parallel_chunks(lane, row_count, chunk_rows(hidden), [=](int64_t begin, int64_t end, int32_t) {
         for (int64_t row = begin; row < end; ++row) {
             const int64_t from = int64_t(rows[row]) * hidden, to = row * hidden;
@@ -52,6 +53,7 @@ void gather_rows(meft_ctx &lane, void *out, const uint16_t *hi, const int16_t *l
 void add_rows(meft_ctx &lane, float *to, const float *from, const int32_t *places, int64_t row_count, int64_t,
               int64_t hidden, int64_t first_new) {
     lane.ran_target = kTarget;
+    if (hidden == 0) return;
     parallel_chunks(lane, row_count, chunk_rows(hidden), [=](int64_t begin, int64_t end, int32_t) {
         for (int64_t row = begin; row < end; ++row) {
             const float *added = from + row * hidden;
