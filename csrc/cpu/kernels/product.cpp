@@ -90,12 +90,10 @@ struct Place {
     int64_t stride;
 };
 
-void round_sums(bfloat16 *to, int64_t to_stride, Place from, int64_t rows, int64_t columns) {
-    for (int64_t i = 0; i < rows; ++i) convert(to + i * to_stride, from.c + i * from.stride, 0, columns);
-}
-
-void widen_sums(Place to, const bfloat16 *from, int64_t from_stride, int64_t rows, int64_t columns) {
-    for (int64_t i = 0; i < rows; ++i) convert(to.c + i * to.stride, from + i * from_stride, 0, columns);
+// Rounds sums, or widens them again.
+template <class To, class From>
+void convert_sums(To *to, int64_t to_stride, const From *from, int64_t from_stride, int64_t rows, int64_t columns) {
+    for (int64_t i = 0; i < rows; ++i) convert(to + i * to_stride, from + i * from_stride, 0, columns);
 }
 
 // C rows [row, row + count): every task packs its columns of B, one cut of k after the other, and multiplies. Sums that
@@ -129,14 +127,17 @@ void multiply_rows(meft_ctx &lane, const Product &product, int64_t row, int64_t 
             }
             for (int64_t r = 0; r < rows; r += height) {
                 const int64_t some = smaller(height, rows - r);
+                const Place sum = place(r);
                 bfloat16 *rounded =
                     product.rounded == nullptr ? nullptr : product.rounded + (row + i + r) * product.ldc + j;
                 if (rounded != nullptr && product.accumulate && p == 0) {
-                    widen_sums(place(r), rounded, product.ldc, some, columns);
+                    convert_sums(sum.c, sum.stride, rounded, product.ldc, some, columns);
                 }
-                multiply<Compute>(place(r).c, place(r).stride, a.data + (i + r) * a.stride + p, a.stride, b, some,
-                                  columns, cut, product.accumulate || p > 0);
-                if (rounded != nullptr && p + cut >= k) round_sums(rounded, product.ldc, place(r), some, columns);
+                multiply<Compute>(sum.c, sum.stride, a.data + (i + r) * a.stride + p, a.stride, b, some, columns, cut,
+                                  product.accumulate || p > 0);
+                if (rounded != nullptr && p + cut >= k) {
+                    convert_sums(rounded, product.ldc, sum.c, sum.stride, some, columns);
+                }
             }
         }
     });
