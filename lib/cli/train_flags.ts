@@ -3,7 +3,7 @@
 import { DATA_FLAGS } from "./data_flags.ts";
 import { METHOD_NAMES } from "../methods/registry.ts";
 import { LINEAR_SITES } from "../models/sites.ts";
-import { CLIP_SCOPES } from "../optim/adamw.ts";
+import { CLIP_SCOPES } from "../optim/clip.ts";
 import { methodsOf } from "../train/settings.ts";
 import type { Flag } from "./flags.ts";
 import { REPORT_FLAGS } from "./live_report.ts";

@@ -10,6 +10,7 @@ import { account } from "../native/ledger.ts";
 import type { AdamMode, AdamwStep, Kernels, RowMoments } from "../ops/kernels.ts";
 import { floatsBeside, holdFloats } from "../ops/model_memory.ts";
 import type { Floats } from "../tensor/tensor.ts";
+import { CLIP_SCOPES, clipOf, type ClipScope } from "./clip.ts";
 import type { Moments, Optimizer, OptimizerState, UpdateStep } from "./optimizer.ts";
 import { isTrained, liveGradient, type Parameter, parameterCount, type RowParameter } from "./parameters.ts";
 import { constant, cosine, linear, type Schedule, scheduleProblems } from "./schedule.ts";
@@ -41,17 +42,11 @@ export interface AdamwOptions {
   readonly mode?: AdamMode;
 }
 
-/** The gradients whose norm is limited: see {@linkcode AdamwOptions.clipBy}. */
-export type ClipScope = "all" | "layer";
-
 /** {@linkcode AdamwOptions}, all decided. */
 export type AdamwConfig = Required<Omit<AdamwOptions, "schedule">> & { readonly schedule: Schedule };
 
 /** The modes there are. */
 export const ADAM_MODES: readonly AdamMode[] = ["lazy-exact", "dense", "lazy"];
-
-/** What there is to clip by. */
-export const CLIP_SCOPES: readonly ClipScope[] = ["all", "layer"];
 
 const DEFAULTS: AdamwConfig = {
   lr: 1e-4,
@@ -120,7 +115,7 @@ export function adamwOptimizer(config: AdamwConfig): Optimizer {
         values: rowMoments(next, values),
         mode: config.mode,
         adam,
-        clip: config.clipBy === "layer" ? config.clip : null,
+        clip: clipOf(config, "layer"),
       });
     },
     flush: async (k, parameters, state, step) => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Clipping by the norm of all gradients together. */
+/** Clipping by the norm of gradients: of all together, or of each layer's. */
 import type { Kernels } from "../ops/kernels.ts";
 import { isTrained, liveGradient, type Parameter } from "./parameters.ts";
 
@@ -19,6 +19,20 @@ export function globalNorm(
     if (isTrained(parameter)) sum += known?.get(parameter) ?? k.sumSquares(liveGradient(parameter));
   }
   return Math.sqrt(sum);
+}
+
+/** The gradients whose norm is limited. */
+export type ClipScope = "all" | "layer";
+
+/** What there is to clip by. */
+export const CLIP_SCOPES: readonly ClipScope[] = ["all", "layer"];
+
+/** The limit of the norm of these gradients; null where they are not clipped by it. */
+export function clipOf(
+  { clip, clipBy }: { readonly clip: number | null; readonly clipBy: ClipScope },
+  scope: ClipScope,
+): number | null {
+  return clipBy === scope ? clip : null;
 }
 
 /**

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The contract of an optimizer: an init/update pair over a list of parameters, and how far rows may lag behind. */
+import type { ClipScope } from "./clip.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { AdamwStep, Kernels, RowMoments, RowStep } from "../ops/kernels.ts";
 import type { Floats } from "../tensor/tensor.ts";
@@ -49,7 +50,7 @@ export interface Optimizer {
   /** Limit of the gradient norm, or null. */
   readonly clip: number | null;
   /** Whether the norm is that of all gradients together, or of each layer's. */
-  readonly clipBy: "all" | "layer";
+  readonly clipBy: ClipScope;
   /** Persistent bytes for a dense parameter of `count` elements, or for `rows` x `cols` by rows. */
   bytes(size: { readonly count: number; readonly rows: number | null }): number;
   /** Fresh state; its memory is entered in the ledger. */

@@ -2,19 +2,9 @@
 /** Updates with the gradients clipped as the optimizer says: all by one factor, or each layer by its own. */
 import type { AdapterParams } from "../adapters/adapter.ts";
 import type { Kernels } from "../ops/kernels.ts";
-import { clipFactor, globalNorm } from "../optim/clip.ts";
+import { clipFactor, clipOf, globalNorm } from "../optim/clip.ts";
 import type { Optimizer, OptimizerState, UpdateStep } from "../optim/optimizer.ts";
 import type { Parameter } from "../optim/parameters.ts";
-
-/** Whether a layer's step depends on the gradients of the others. */
-export function clipsTogether({ clip, clipBy }: Optimizer): boolean {
-  return clip !== null && clipBy === "all";
-}
-
-/** The factor of a layer's gradients of this norm; 1 where they are not clipped by layer. */
-export function layerFactor({ clip, clipBy }: Optimizer, norm: number): number {
-  return clipBy === "layer" ? clipFactor(norm, clip) : 1;
-}
 
 /** What is updated, and what is known already. */
 export interface UpdateParts {
@@ -26,7 +16,7 @@ export interface UpdateParts {
 
 /**
  * Takes one step. `step.gradScale` multiplies all gradients; where the optimizer clips by layer, every layer's are multiplied
- * by {@linkcode layerFactor} of their own norm besides, and what belongs to no layer is one more layer.
+ * by {@linkcode clipFactor} of their own norm besides, and what belongs to no layer is one more layer.
  *
  * @mutates the parameters, state
  */
@@ -38,14 +28,15 @@ export async function clippedUpdate(
   step: UpdateStep,
   { only = () => true, squares }: UpdateParts = {},
 ): Promise<OptimizerState> {
-  if (optimizer.clip === null || optimizer.clipBy === "all") {
+  const clip = clipOf(optimizer, "layer");
+  if (clip === null) {
     return await optimizer.update(k, params.parameters.filter(only), state, step);
   }
   let next = state;
   for (const layer of layersOf(params)) {
     const parameters = layer.filter(only);
     if (parameters.length === 0) continue;
-    const gradScale = step.gradScale * layerFactor(optimizer, globalNorm(k, layer, squares));
+    const gradScale = step.gradScale * clipFactor(globalNorm(k, layer, squares), clip);
     next = await optimizer.update(k, parameters, next, { ...step, gradScale });
   }
   return next;

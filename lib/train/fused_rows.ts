@@ -4,9 +4,10 @@
  * never written. The bits are those of an update after all of backward.
  */
 import type { StepData } from "../data/batches.ts";
+import { clipOf } from "../optim/clip.ts";
 import type { UpdateStep } from "../optim/optimizer.ts";
 import type { Parameter } from "../optim/parameters.ts";
-import { clippedUpdate, clipsTogether } from "./clipped_update.ts";
+import { clippedUpdate } from "./clipped_update.ts";
 import type { LayerUpdates } from "./layer_updates.ts";
 import type { Run } from "./plan.ts";
 import type { TrainState } from "./state.ts";
@@ -18,7 +19,7 @@ import type { TrainState } from "./state.ts";
 export function fusesRows({ model: { kernels: k }, optimizer, rows }: Run, data: StepData): boolean {
   const onePass = data.microBatches.length === 1 && rows.halves === 1;
   const onHost = rows.placement === "host" && !k.hostBeside && k.sparseBackwardStep !== undefined;
-  return onePass && onHost && !clipsTogether(optimizer);
+  return onePass && onHost && clipOf(optimizer, "all") === null;
 }
 
 /** @mutates state's parameters and optimizer state, from the first layer's backward on */

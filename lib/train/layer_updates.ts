@@ -4,10 +4,10 @@
  * The bits are those of an update after all of backward: every parameter takes the same step with the same gradient.
  */
 import type { FusedRows } from "../adapters/adapter.ts";
+import { clipFactor, clipOf, globalNorm } from "../optim/clip.ts";
 import type { OptimizerState, UpdateStep } from "../optim/optimizer.ts";
-import { globalNorm } from "../optim/clip.ts";
 import type { Parameter } from "../optim/parameters.ts";
-import { clippedUpdate, clipsTogether, layerFactor } from "./clipped_update.ts";
+import { clippedUpdate } from "./clipped_update.ts";
 import type { Run } from "./plan.ts";
 import type { TrainState } from "./state.ts";
 
@@ -34,7 +34,7 @@ export interface LayerUpdates {
  * that would else wait.
  */
 export function overlapsUpdates({ model, optimizer, rows }: Run): boolean {
-  return model.kernels.hostBeside && !clipsTogether(optimizer) && rows.placement === "host";
+  return model.kernels.hostBeside && clipOf(optimizer, "all") === null && rows.placement === "host";
 }
 
 /** @mutates state's parameters and optimizer state, from the first `afterLayer` on */
@@ -50,7 +50,7 @@ export function layerUpdates(run: Run, { params, optim }: TrainState, step: Upda
     good = Number.isFinite(norm);
     if (!good) return;
     parameters.forEach((parameter) => done.add(parameter));
-    const gradScale = step.gradScale * layerFactor(run.optimizer, norm);
+    const gradScale = step.gradScale * clipFactor(norm, clipOf(run.optimizer, "layer"));
     state = await run.optimizer.update(k, parameters, state, { ...step, gradScale });
   };
   const settle = async (): Promise<void> => {

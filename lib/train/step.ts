@@ -4,11 +4,11 @@ import type { IdleMemory } from "../activations/policy.ts";
 import type { StepData } from "../data/batches.ts";
 import { heldBytes } from "../native/ledger.ts";
 import type { WaitAccount } from "../models/step.ts";
-import { clipFactor, globalNorm } from "../optim/clip.ts";
+import { clipFactor, clipOf, globalNorm } from "../optim/clip.ts";
 import type { UpdateStep } from "../optim/optimizer.ts";
 import { scheduleFactor } from "../optim/schedule.ts";
 import { withinDevice } from "./device_fit.ts";
-import { clippedUpdate, clipsTogether } from "./clipped_update.ts";
+import { clippedUpdate } from "./clipped_update.ts";
 import { fusesRows, rowUpdates } from "./fused_rows.ts";
 import { clearOtherGradients, idleGradients } from "./idle_gradients.ts";
 import { type LaneAccount, laneAccount, readLanes } from "./lane_account.ts";
@@ -101,7 +101,7 @@ async function takeStep(
     return [sum, norm] as const;
   });
 
-  const gradScale = clipsTogether(run.optimizer) ? clipFactor(gradNorm, run.optimizer.clip) : 1;
+  const gradScale = clipFactor(gradNorm, clipOf(run.optimizer, "all"));
   const beforeUpdate = clock();
   const next = await update(run, state, { step, lr, gradScale }, data, early);
   updating?.end();

@@ -26,7 +26,7 @@ const METHODS: Readonly<Record<string, Method>> = {
 const CLIP = 0.01;
 const BETA1 = 0.8;
 
-/** Sums of first moments and of gradients, element by element weighted alike, by parameter. */
+/** Norms of a fresh state's gradients, of all and by layer, and by how much its first step multiplied each parameter's. */
 async function firstStep(method: Method, clipBy: "all" | "layer") {
   using model = smallModel();
   const optimizer = adamw({ clip: CLIP, clipBy, beta1: BETA1, mode: "dense" });
