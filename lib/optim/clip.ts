@@ -15,10 +15,23 @@ export function globalNorm(
   known?: ReadonlyMap<Parameter, number>,
 ): number {
   let sum = 0;
-  for (const parameter of parameters) {
-    if (isTrained(parameter)) sum += known?.get(parameter) ?? k.sumSquares(liveGradient(parameter));
-  }
+  for (const square of gradientSquares(k, parameters, known).values()) sum += square;
   return Math.sqrt(sum);
+}
+
+/**
+ * Sums of squares of the gradients of those that are trained, in the order of the parameters.
+ *
+ * @param known Those that were taken already
+ */
+export function gradientSquares(
+  k: Kernels,
+  parameters: readonly Parameter[],
+  known?: ReadonlyMap<Parameter, number>,
+): Map<Parameter, number> {
+  const square = (parameter: Parameter): number =>
+    known?.get(parameter) ?? k.sumSquares(liveGradient(parameter));
+  return new Map(parameters.filter(isTrained).map((parameter) => [parameter, square(parameter)]));
 }
 
 /** The gradients whose norm is limited. */

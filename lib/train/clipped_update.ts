@@ -10,7 +10,7 @@ import type { Parameter } from "../optim/parameters.ts";
 export interface UpdateParts {
   /** Of the adapter's parameters; all when absent. */
   readonly only?: (parameter: Parameter) => boolean;
-  /** Sums of squares of gradients that were not written. */
+  /** Sums of squares of gradients that were taken already. */
   readonly squares?: ReadonlyMap<Parameter, number>;
 }
 

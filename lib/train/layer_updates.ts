@@ -4,7 +4,7 @@
  * The bits are those of an update after all of backward: every parameter takes the same step with the same gradient.
  */
 import type { FusedRows } from "../adapters/adapter.ts";
-import { clipFactor, clipOf, globalNorm } from "../optim/clip.ts";
+import { clipFactor, clipOf, globalNorm, gradientSquares } from "../optim/clip.ts";
 import type { OptimizerState, UpdateStep } from "../optim/optimizer.ts";
 import type { Parameter } from "../optim/parameters.ts";
 import { clippedUpdate } from "./clipped_update.ts";
@@ -15,8 +15,8 @@ import type { TrainState } from "./state.ts";
 export interface LayerUpdates {
   /** Given where rows move in the passes themselves. */
   readonly rows?: FusedRows;
-  /** Sums of squares of the gradients that were not written; all are when absent. */
-  readonly squares?: ReadonlyMap<Parameter, number>;
+  /** Sums of squares of gradients that were taken already, those of all that were not written among them. */
+  readonly squares: ReadonlyMap<Parameter, number>;
   /** The loss of a part of the last micro-batch, before its backward. No layer is updated once the loss is not finite. */
   readonly seeLoss: (lossSum: number) => void;
   /** All gradients of the layer are complete: its update is given to the host lane, behind everything that is waited for. */
@@ -41,12 +41,15 @@ export function overlapsUpdates({ model, optimizer, rows }: Run): boolean {
 export function layerUpdates(run: Run, { params, optim }: TrainState, step: UpdateStep): LayerUpdates {
   const { kernels: k } = run.model;
   const done = new Set<Parameter>();
+  const squares = new Map<Parameter, number>();
   const pending: Promise<unknown>[] = [];
   let state = optim;
   let good = true;
   const update = async (parameters: readonly Parameter[]): Promise<void> => {
     // A layer whose gradient is not finite does not move, nor does any after it.
-    const norm = good ? globalNorm(k, parameters) : NaN;
+    if (!good) return;
+    gradientSquares(k, parameters).forEach((square, parameter) => squares.set(parameter, square));
+    const norm = globalNorm(k, parameters, squares);
     good = Number.isFinite(norm);
     if (!good) return;
     parameters.forEach((parameter) => done.add(parameter));
@@ -59,6 +62,7 @@ export function layerUpdates(run: Run, { params, optim }: TrainState, step: Upda
     if (failure) throw failure.reason;
   };
   return {
+    squares,
     seeLoss: (lossSum) => void (good = good && Number.isFinite(lossSum)),
     afterLayer(layer) {
       const parameters = params.byLayer[layer] ?? [];
@@ -75,6 +79,7 @@ export function layerUpdates(run: Run, { params, optim }: TrainState, step: Upda
       await settle();
       return await clippedUpdate(k, run.optimizer, params, state, step, {
         only: (parameter) => !done.has(parameter),
+        squares,
       });
     },
   };

@@ -4,8 +4,9 @@ import type { IdleMemory } from "../activations/policy.ts";
 import type { StepData } from "../data/batches.ts";
 import { heldBytes } from "../native/ledger.ts";
 import type { WaitAccount } from "../models/step.ts";
-import { clipFactor, clipOf, globalNorm } from "../optim/clip.ts";
+import { clipFactor, clipOf, globalNorm, gradientSquares } from "../optim/clip.ts";
 import type { UpdateStep } from "../optim/optimizer.ts";
+import type { Parameter } from "../optim/parameters.ts";
 import { scheduleFactor } from "../optim/schedule.ts";
 import { withinDevice } from "./device_fit.ts";
 import { clippedUpdate } from "./clipped_update.ts";
@@ -92,18 +93,20 @@ async function takeStep(
   const lr = learningRate(run, step);
   const early = earlyUpdates(run, state, { step, lr, gradScale: 1 }, data);
   const updating = updateWait(run, state, waitAccount(times, clock, run.model.kernels.deviceClock));
-  const [loss, gradNorm] = await spending(state, early, async () => {
+  const [loss, squares, gradNorm] = await spending(state, early, async () => {
     const sum = await accumulate(run, state, data, times, clock, early);
     updating?.begin();
     await early?.settle();
-    const norm = globalNorm(run.model.kernels, state.params.parameters, early?.squares);
+    const { parameters } = state.params;
+    const squares = gradientSquares(run.model.kernels, parameters, early?.squares);
+    const norm = globalNorm(run.model.kernels, parameters, squares);
     assertFinite(step, sum, norm, data, early?.begun ?? false);
-    return [sum, norm] as const;
+    return [sum, squares, norm] as const;
   });
 
   const gradScale = clipFactor(gradNorm, clipOf(run.optimizer, "all"));
   const beforeUpdate = clock();
-  const next = await update(run, state, { step, lr, gradScale }, data, early);
+  const next = await update(run, state, { step, lr, gradScale }, data, { early, squares });
   updating?.end();
   const onDevice = await run.model.kernels.deviceClock?.end() ?? null;
   const end = clock();
@@ -183,6 +186,14 @@ export function learningRate({ optimizer, totalSteps }: Run, step: number): numb
   return optimizer.lr * scheduleFactor(optimizer.schedule, step, totalSteps);
 }
 
+/** What was done before an update. */
+export interface UpdateStart {
+  /** Updates that were begun while backward went on. */
+  readonly early?: LayerUpdates | null;
+  /** Sums of squares of gradients, where they were taken already. */
+  readonly squares?: ReadonlyMap<Parameter, number>;
+}
+
 /**
  * One optimizer update with the gradients that lie in the state; an optimizer that clips by layer does so here. Spends the
  * state.
@@ -194,13 +205,13 @@ export async function update(
   state: TrainState,
   step: UpdateStep,
   data: StepData,
-  early: LayerUpdates | null = null,
+  { early = null, squares = new Map() }: UpdateStart = {},
 ): Promise<TrainState> {
   assertUsable(state);
   state.lease.spent = true;
   const optim = early
     ? await early.finish()
-    : await clippedUpdate(run.model.kernels, run.optimizer, state.params, state.optim, step);
+    : await clippedUpdate(run.model.kernels, run.optimizer, state.params, state.optim, step, { squares });
   return { params: state.params, optim, step: step.step, position: data.next, lease: { spent: false } };
 }
 
