@@ -2,15 +2,11 @@
 /** From a row to token ids with a mask of those that are targets. */
 import { UserError } from "../core/errors.ts";
 import type { Segment } from "./chat_format.ts";
+import { compileChatTemplate } from "./chat_template.ts";
+import type { FormatOptions } from "./format_options.ts";
 import { formatRow } from "./formats.ts";
 import { type Row, RowError } from "./rows.ts";
 import type { Tokenizer } from "./tokenizer.ts";
-
-/** How rows become tokens. Training, scoring and generation must use the same. */
-export interface FormatOptions {
-  /** "auto" uses the model's chat template when it has one; "off" the plain forms. Default "auto". */
-  readonly chatTemplate?: "auto" | "off";
-}
 
 /** How rows become training examples. */
 export interface ExampleOptions extends FormatOptions {
@@ -106,7 +102,10 @@ export function stopIds(
 }
 
 function templateOf(tokenizer: Tokenizer, options: FormatOptions): Tokenizer["chatTemplate"] {
-  return options.chatTemplate === "off" ? null : tokenizer.chatTemplate;
+  const { chatTemplate = "auto" } = options;
+  if (chatTemplate === "off") return null;
+  if (chatTemplate === "auto") return tokenizer.chatTemplate;
+  return compileChatTemplate(chatTemplate.jinja, tokenizer.specialNames, chatTemplate.name);
 }
 
 /**

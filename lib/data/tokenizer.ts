@@ -16,6 +16,8 @@ export interface Tokenizer {
   readonly padId: number | null;
   /** Ids of the tokens that are marks, not text. */
   readonly specialIds: ReadonlySet<number>;
+  /** Names of special tokens by their role (`bos_token`, …), as chat templates see them; null where there is none. */
+  readonly specialNames: Readonly<Record<string, string | null>>;
   /** What goes before a text: the beginning-of-sequence token, where the model was trained with one. */
   readonly prefixIds: readonly number[];
   /** Null when the model has none. */
@@ -102,6 +104,7 @@ export function createTokenizer(files: TokenizerFiles, source: string): Tokenize
     eosId,
     padId,
     specialIds,
+    specialNames: names,
     prefixIds,
     chatTemplate: template === null ? null : compileChatTemplate(template, names, source),
     encode(text, options = {}) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The short way to an answer: one prompt in, its completion out. */
 import type { AdapterParams } from "../adapters/adapter.ts";
-import { type FormatOptions, promptFromText, stopIds } from "../data/examples.ts";
+import { promptFromText, stopIds } from "../data/examples.ts";
+import type { FormatOptions } from "../data/format_options.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { Model } from "../models/model.ts";
 import { generate, type GeneratedToken, type GenerateOptions } from "./generate.ts";

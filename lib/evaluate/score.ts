@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Answers of a model to a data set's prompts, scored against the answers the data set accepts. */
 import { UserError } from "../core/errors.ts";
-import { buildPrompt, type FormatOptions, type Prompt } from "../data/examples.ts";
+import { buildPrompt, type Prompt } from "../data/examples.ts";
+import type { FormatOptions } from "../data/format_options.ts";
 import type { ReadReport } from "../data/dataset.ts";
 import { type BadRowPolicy, loadRows, type Placed } from "../data/load_data.ts";
 import { formatPlace, type RowPlace } from "../data/rows.ts";

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+/** How rows and prompts become text. */
+import type { Json } from "../core/json.ts";
+
+/** A chat template of the user's own, in place of the model's. */
+export interface OwnTemplate {
+  /** Its text. */
+  readonly jinja: string;
+  /** Where it comes from, for messages. */
+  readonly name: string;
+}
+
+/** How rows become text. Training, scoring and generation must use the same. */
+export interface FormatOptions {
+  /** "auto" uses the model's chat template when it has one; "off" the plain forms. Default "auto". */
+  readonly chatTemplate?: "auto" | "off" | OwnTemplate;
+  /**
+   * What templates of reasoning models see as `enable_thinking`: "on" or "off"; "auto" (default) is on for conversations
+   * whose assistant turns hold thoughts, and off for all others.
+   */
+  readonly thinking?: "auto" | "on" | "off";
+  /** Further variables of the template, by name, as `apply_chat_template` takes them. */
+  readonly templateOptions?: Readonly<Record<string, Json>>;
+}
