@@ -190,6 +190,8 @@ export function dataOptionsOf(settings: TrainSettings): Required<Omit<LoadDataOp
     seqLen: settings.seqLen ?? 256,
     lossOn: settings.lossOn ?? "completion",
     chatTemplate: settings.chatTemplate ?? "auto",
+    thinking: "auto",
+    templateOptions: {},
     badRows: settings.badRows ?? "stop",
   };
 }

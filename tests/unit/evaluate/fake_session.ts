@@ -16,6 +16,7 @@ export const CHARACTERS: Tokenizer = {
   eosId: END,
   padId: null,
   specialIds: new Set([END]),
+  specialNames: {},
   prefixIds: [],
   chatTemplate: null,
   encode: (text) => [...text].map((c) => c.charCodeAt(0)),
