@@ -55,7 +55,7 @@ export async function measureDemo(
     hooks,
     maxNewTokens: 16,
     sequences: 64,
-    stopIds: stopIds(tokenizer, model.config.eosTokenIds),
+    stopIds: await stopIds(tokenizer, model.config.eosTokenIds),
     stopStrings: ["\n"],
   };
   const progress = createProgress(output, adapter === null ? "asking before" : "asking after", items.length);

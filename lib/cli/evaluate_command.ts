@@ -47,7 +47,7 @@ async function measureScores(
     hooks,
     maxNewTokens: (values["max-new-tokens"] ?? 256) as number,
     sequences: (values["micro-batch-size"] ?? 16) as number,
-    stopIds: stopIds(tokenizer, model.config.eosTokenIds, { chatTemplate }),
+    stopIds: await stopIds(tokenizer, model.config.eosTokenIds, { chatTemplate }),
     ...(values.stop === undefined ? {} : { stopStrings: values.stop as string[] }),
   });
   for await (const row of answers) {

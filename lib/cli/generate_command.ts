@@ -24,14 +24,14 @@ async function run(values: FlagValues, output: Output): Promise<number> {
   using session = await openAdapterSession(values);
   const { model, hooks, tokenizer } = session;
   const format = { chatTemplate: (values["chat-template"] ?? "auto") as "auto" | "off" };
-  const ids = promptFromText(prompt, tokenizer, format);
+  const ids = await promptFromText(prompt, tokenizer, format);
   using interrupt = listenForInterrupt(() => output.write("\n"));
   const start = performance.now();
   let [text, tokens, finish]: [string, number, FinishReason | "interrupt" | null] = ["", 0, null];
   for await (
     const token of generate(model, tokenizer, [ids], {
       hooks,
-      stopIds: stopIds(tokenizer, model.config.eosTokenIds, format),
+      stopIds: await stopIds(tokenizer, model.config.eosTokenIds, format),
       maxNewTokens: (values["max-new-tokens"] ?? 256) as number,
       temperature: (values.temperature ?? 0) as number,
       topP: (values["top-p"] ?? 1) as number,

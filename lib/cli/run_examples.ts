@@ -74,6 +74,6 @@ async function ask(
     hooks,
     maxNewTokens: ANSWER_TOKENS,
     sequences: questions.length,
-    stopIds: stopIds(tokenizer, model.config.eosTokenIds, { chatTemplate }),
+    stopIds: await stopIds(tokenizer, model.config.eosTokenIds, { chatTemplate }),
   });
 }

@@ -5,6 +5,12 @@ import type { Tokenizer } from "./tokenizer.ts";
 /** What a broken-off UTF-8 character decodes to. */
 const REPLACEMENT = "\u{fffd}";
 
+/**
+ * Tokens of one byte each. A run of them is text as a whole or not at all: where its bytes are not UTF-8, each becomes a
+ * replacement character, also those that would be characters by themselves.
+ */
+const BYTE_TOKEN = /^<0x[0-9A-F]{2}>$/;
+
 /** State of one stream of ids. All texts given out, joined, are the text of all ids. */
 export interface Detokenizer {
   readonly tokenizer: Tokenizer;
@@ -26,11 +32,13 @@ export function createDetokenizer(tokenizer: Tokenizer, keepSpecial = false): De
  * Tokenizers write a token differently at the start of a text (without its space), so the ids given out last are
  * decoded again with the new ones, and the difference is the new text.
  *
+ * @param next The id that comes next, where it is known: without it, the text of byte tokens waits for it
  * @mutates state
  */
-export function pushId(state: Detokenizer, id: number): string {
+export function pushId(state: Detokenizer, id: number, next?: number): string {
   if (!state.keepSpecial && state.tokenizer.specialIds.has(id)) return "";
   state.ids.push(id);
+  if (isByte(state, id) && (next === undefined || isByte(state, next))) return "";
   const added = openText(state);
   if (added === "" || added.endsWith(REPLACEMENT)) return "";
   state.ids = state.ids.slice(state.open);
@@ -43,6 +51,10 @@ export function finishText(state: Detokenizer): string {
   const added = openText(state);
   state.open = state.ids.length;
   return added;
+}
+
+function isByte({ tokenizer }: Detokenizer, id: number): boolean {
+  return BYTE_TOKEN.test(tokenizer.token(id) ?? "");
 }
 
 function openText({ tokenizer, keepSpecial, ids, open }: Detokenizer): string {

@@ -38,9 +38,13 @@ export interface Prompt {
  * @throws {RowError} When the chat template refuses the row, or cutting to seqLen leaves no target
  * @throws {UserError} When a plain form needs an end-of-sequence token that the tokenizer has not
  */
-export function buildExample(row: Row, tokenizer: Tokenizer, options: ExampleOptions): Example {
+export async function buildExample(
+  row: Row,
+  tokenizer: Tokenizer,
+  options: ExampleOptions,
+): Promise<Example> {
   const formatted = formatRow(row, templateOf(tokenizer, options));
-  const { ids, lossMask } = encodeSegments(formatted.segments, tokenizer, formatted.plain);
+  const { ids, lossMask } = await encodeSegments(formatted.segments, tokenizer, formatted.plain);
   if (options.lossOn === "all") lossMask.fill(1);
   lossMask[0] = 0;
   const length = lossMask.lastIndexOf(1) + 1;
@@ -65,32 +69,40 @@ export function buildExample(row: Row, tokenizer: Tokenizer, options: ExampleOpt
  * @throws {RowError} When the row is a `{text}` row or the chat template refuses it
  * @throws {UserError} As {@linkcode buildExample}
  */
-export function buildPrompt(row: Row, tokenizer: Tokenizer, options: FormatOptions = {}): Prompt {
+export async function buildPrompt(
+  row: Row,
+  tokenizer: Tokenizer,
+  options: FormatOptions = {},
+): Promise<Prompt> {
   if (row.kind === "text") {
     throw new RowError("unknown shape", "a {text} row has no prompt and no answer to score");
   }
   const { prompt, answers, plain } = formatRow(row, templateOf(tokenizer, options));
-  return { ids: encodeSegments(prompt, tokenizer, plain).ids, answers };
+  return { ids: (await encodeSegments(prompt, tokenizer, plain)).ids, answers };
 }
 
 /** A user's words as the start of generation, in the form of a `{prompt, completion}` row. */
-export function promptFromText(text: string, tokenizer: Tokenizer, options: FormatOptions = {}): number[] {
-  return [...buildPrompt({ kind: "prompt", prompt: text, completion: "a" }, tokenizer, options).ids];
+export async function promptFromText(
+  text: string,
+  tokenizer: Tokenizer,
+  options: FormatOptions = {},
+): Promise<number[]> {
+  return [...(await buildPrompt({ kind: "prompt", prompt: text, completion: "a" }, tokenizer, options)).ids];
 }
 
 /**
  * Ids that end an answer: the model's own, the tokenizer's, and the token that the chat template puts after an
  * assistant turn (base models often name another end of sequence).
  */
-export function stopIds(
+export async function stopIds(
   tokenizer: Tokenizer,
   modelEosIds: readonly number[],
   options: FormatOptions = {},
-): Set<number> {
+): Promise<Set<number>> {
   const ids = new Set(modelEosIds);
   if (tokenizer.eosId !== null) ids.add(tokenizer.eosId);
   if (templateOf(tokenizer, options) !== null) {
-    const { ids: turn, lossMask } = buildExample(
+    const { ids: turn, lossMask } = await buildExample(
       { kind: "prompt", prompt: "a", completion: "a" },
       tokenizer,
       { ...options, seqLen: Number.MAX_SAFE_INTEGER },
@@ -116,22 +128,26 @@ function templateOf(tokenizer: Tokenizer, options: FormatOptions): Tokenizer["ch
  * segments are encoded apart: the prompt keeps its own tokens, and the completion goes on from them in the form it has
  * inside a text, without the space that some tokenizers put before a text.
  */
-function encodeSegments(
+async function encodeSegments(
   segments: readonly Segment[],
   tokenizer: Tokenizer,
   withPrefix: boolean,
-): { ids: number[]; lossMask: number[] } {
+): Promise<{ ids: number[]; lossMask: number[] }> {
   const ids: number[] = withPrefix ? [...tokenizer.prefixIds] : [];
   const lossMask: number[] = ids.map(() => 0);
-  let [openText, openIds, encode] = ["", [] as readonly number[], tokenizer.encode];
+  let [openText, openIds, encode]: [string, readonly number[], (text: string) => Promise<number[]>] = [
+    "",
+    [],
+    tokenizer.encode,
+  ];
   for (const { text, loss, endsTurn } of segments) {
     openText += text;
-    const whole = encode(openText);
+    const whole = await encode(openText);
     let added = whole.slice(openIds.length);
     if (openIds.every((id, i) => whole[i] === id)) openIds = whole;
     else {
       encode = (inside) => encodeInside(inside, tokenizer);
-      [added, openText] = [encode(text), text];
+      [added, openText] = [await encode(text), text];
       openIds = added;
     }
     for (const id of added) {
@@ -151,10 +167,10 @@ function encodeSegments(
 const ANCHORS = ["\n", ".", "a", "1"];
 
 /** Tokens of a text as it would be in the middle of another one: encoded after an anchor whose tokens stay apart. */
-function encodeInside(text: string, tokenizer: Tokenizer): number[] {
+async function encodeInside(text: string, tokenizer: Tokenizer): Promise<number[]> {
   for (const anchor of ANCHORS) {
-    const before = tokenizer.encode(anchor);
-    const joint = tokenizer.encode(anchor + text);
+    const before = await tokenizer.encode(anchor);
+    const joint = await tokenizer.encode(anchor + text);
     if (before.every((id, i) => joint[i] === id)) return joint.slice(before.length);
   }
   return tokenizer.encode(text);

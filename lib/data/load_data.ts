@@ -66,7 +66,7 @@ export async function loadData(
   assertInteger("seqLen", options.seqLen, 2);
   const files = typeof paths === "string" ? [paths] : [...paths];
   const builder = new DatasetBuilder(files);
-  const build = (row: Row): Example => buildExample(row, tokenizer, options);
+  const build = (row: Row): Promise<Example> => buildExample(row, tokenizer, options);
   const report = await mapRows(
     files,
     options.badRows ?? "stop",
@@ -90,7 +90,7 @@ export interface Placed<T> {
 export async function loadRows<T>(
   paths: string | readonly string[],
   policy: BadRowPolicy,
-  make: (row: Row) => T,
+  make: (row: Row) => T | Promise<T>,
 ): Promise<{ items: Placed<T>[]; report: ReadReport }> {
   const items: Placed<T>[] = [];
   const files = typeof paths === "string" ? [paths] : paths;
@@ -101,7 +101,7 @@ export async function loadRows<T>(
 async function mapRows<T>(
   files: readonly string[],
   policy: BadRowPolicy,
-  make: (row: Row) => T,
+  make: (row: Row) => T | Promise<T>,
   take: (value: T, place: RowPlace) => void,
 ): Promise<ReadReport> {
   const badRows: BadRow[] = [];
@@ -109,7 +109,10 @@ async function mapRows<T>(
   for await (const read of readRows(files)) {
     rowsRead++;
     const made = read.ok
-      ? catchBadRow(read.place, (place) => ({ ok: true as const, value: make(read.row), place }))
+      ? await catchBadRow(
+        read.place,
+        async (place) => ({ ok: true as const, value: await make(read.row), place }),
+      )
       : read;
     if (made.ok) take(made.value, made.place);
     else badRows.push(made.bad);

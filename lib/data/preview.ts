@@ -35,7 +35,9 @@ function previewExample(dataset: Dataset, tokenizer: Tokenizer, i: number): Prev
   const stream = createDetokenizer(tokenizer, true);
   const tokens = Array.from({ length }, (_, at): PreviewToken => {
     const id = dataset.ids[start + at] as number;
-    const text = pushId(stream, id) + (at === length - 1 ? finishText(stream) : "");
+    const text = at === length - 1
+      ? pushId(stream, id) + finishText(stream)
+      : pushId(stream, id, dataset.ids[start + at + 1] as number);
     return { id, text, loss: dataset.lossMask[start + at] === 1 };
   });
   const targets = tokens.filter(({ loss }) => loss).length;

@@ -74,18 +74,21 @@ export async function* readRows(paths: readonly string[]): AsyncGenerator<RowRes
   await checkFiles(paths);
   for (const file of paths) {
     for await (const { number, text } of readLines(file)) {
-      yield catchBadRow({ file, line: number }, (place) => ({ ok: true, row: parseRow(text), place }));
+      yield await catchBadRow<RowResult>(
+        { file, line: number },
+        (place) => ({ ok: true, row: parseRow(text), place }),
+      );
     }
   }
 }
 
 /** Runs one look at a row; a {@linkcode RowError} becomes a bad row at that place. */
-export function catchBadRow<T>(
+export async function catchBadRow<T>(
   place: RowPlace,
-  look: (place: RowPlace) => T,
-): T | { readonly ok: false; readonly bad: BadRow } {
+  look: (place: RowPlace) => T | Promise<T>,
+): Promise<T | { readonly ok: false; readonly bad: BadRow }> {
   try {
-    return look(place);
+    return await look(place);
   } catch (error) {
     if (!(error instanceof RowError)) throw error;
     return { ok: false, bad: { ...place, category: error.category, reason: error.message } };

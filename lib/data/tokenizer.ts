@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Text to token ids and back, as a Hugging Face model folder describes it. */
 import { join } from "node:path";
-import { Tokenizer as Backend } from "@huggingface/tokenizers";
 import { UserError } from "../core/errors.ts";
 import { type ChatTemplate, compileChatTemplate } from "./chat_template.ts";
+import { isJsonObject } from "../core/json.ts";
+import { readTokenizerIds } from "./tokenizer_json.ts";
+import { type Encoding, type LibraryTokenizer, openLibraryTokenizer } from "./tokenizer_library.ts";
+
+export type { Encoding } from "./tokenizer_library.ts";
 
 /** Text to token ids and back. */
 export interface Tokenizer {
@@ -20,23 +24,27 @@ export interface Tokenizer {
   readonly specialNames: Readonly<Record<string, string | null>>;
   /** What goes before a text: the beginning-of-sequence token, where the model was trained with one. */
   readonly prefixIds: readonly number[];
+  /** What goes after it. */
+  readonly suffixIds: readonly number[];
   /** Null when the model has none. */
   readonly chatTemplate: ChatTemplate | null;
   /** Ids of a text. Names of special tokens inside it become those tokens. `special` adds the prefix and suffix. */
-  encode(text: string, options?: { readonly special?: boolean }): number[];
+  encode(text: string, options?: { readonly special?: boolean }): Promise<number[]>;
+  /** Encodes texts on all cores, without prefix and suffix. Names of special tokens inside become those tokens. */
+  encodeBatch(texts: readonly string[]): Promise<Encoding[]>;
   /** Text of ids, byte for byte: spaces before punctuation stay. Special tokens are left out unless kept. */
   decode(ids: ArrayLike<number>, options?: { readonly keepSpecial?: boolean }): string;
   /** The name of a token in the vocabulary; null for an id that has none. */
   token(id: number): string | null;
 }
 
-/** The parsed files of a tokenizer. */
+/** The files of a tokenizer. */
 export interface TokenizerFiles {
-  /** Content of `tokenizer.json`. */
-  readonly tokenizer: Readonly<Record<string, unknown>>;
-  /** Content of `tokenizer_config.json`, or nothing. */
+  /** Text of `tokenizer.json`. */
+  readonly tokenizer: string;
+  /** Parsed content of `tokenizer_config.json`, or nothing. */
   readonly config?: Readonly<Record<string, unknown>>;
-  /** Content of `special_tokens_map.json`, or nothing. */
+  /** Parsed content of `special_tokens_map.json`, or nothing. */
   readonly specialTokens?: Readonly<Record<string, unknown>>;
   /** Content of `chat_template.jinja`, which wins over the template in `tokenizer_config.json`. */
   readonly chatTemplate?: string;
@@ -55,7 +63,7 @@ export class MissingTokenizerError extends UserError {
  * @throws {UserError} When a file is not JSON, or asks for something unsupported; the message names it
  */
 export async function loadTokenizer(folder: string): Promise<Tokenizer> {
-  const tokenizer = await readJson(folder, "tokenizer.json");
+  const tokenizer = await readOptional(join(folder, "tokenizer.json"));
   if (tokenizer === undefined) {
     throw new MissingTokenizerError(
       `"${folder}" has no tokenizer.json; save it there with the model (a sentencepiece tokenizer.model alone is not enough)`,
@@ -83,41 +91,44 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
  * @param source Named in messages
  * @throws {UserError} When something in the files is unsupported
  */
-export function createTokenizer(files: TokenizerFiles, source: string): Tokenizer {
+export async function createTokenizer(files: TokenizerFiles, source: string): Promise<Tokenizer> {
   const config = files.config ?? {};
-  const backend = createBackend(files.tokenizer, config, source);
-  const vocabSize = highestId(backend) + 1;
+  const { highest, addedTokens, ...around } = readTokenizerIds(
+    parseObject(files.tokenizer, join(source, "tokenizer.json")),
+    source,
+  );
+  const library = await openLibraryTokenizer(files.tokenizer, source);
   const names = specialTokenNames(files);
-  const idOf = (kind: SpecialKind): number | null => specialId(backend, kind, names[kind], source);
+  const idOf = (kind: SpecialKind): number | null => specialId(library, kind, names[kind], source);
   const [bosId, eosId, padId] = [idOf("bos_token"), idOf("eos_token"), idOf("pad_token")];
-  const specialIds = new Set<number>();
-  for (const [id, token] of backend.get_added_tokens_decoder()) if (token.special) specialIds.add(id);
+  const specialIds = new Set(addedTokens.filter(({ special }) => special).map(({ id }) => id));
   for (const id of [bosId, eosId, padId]) if (id !== null) specialIds.add(id);
-  const around = surroundingIds(backend);
   const prefixIds = withToken(around.prefix, bosId, config["add_bos_token"], "before");
   const suffixIds = withToken(around.suffix, eosId, config["add_eos_token"], "after");
   const template = templateSource(files, source);
+  const token = (id: number) => Number.isInteger(id) && id >= 0 && id <= highest ? library.nameOf(id) : null;
   return {
     source,
-    vocabSize,
+    vocabSize: highest + 1,
     bosId,
     eosId,
     padId,
     specialIds,
     specialNames: names,
     prefixIds,
+    suffixIds,
     chatTemplate: template === null ? null : compileChatTemplate(template, names, source),
-    encode(text, options = {}) {
-      const ids = text === "" ? [] : backend.encode(text, { add_special_tokens: false }).ids;
+    async encode(text, options = {}) {
+      const ids = await library.encode(text);
       return options.special === true ? [...prefixIds, ...ids, ...suffixIds] : ids;
     },
+    encodeBatch: (texts) => library.encodeBatch(texts),
     decode(ids, options = {}) {
-      const all = Array.from(ids);
-      const shown = options.keepSpecial === true ? all : all.filter((id) => !specialIds.has(id));
-      if (shown.length === 0) return "";
-      return backend.decode(shown, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
+      const shown = Array.from(ids).filter((id) => options.keepSpecial === true || !specialIds.has(id));
+      const tokens = shown.map(token).filter((name) => name !== null);
+      return tokens.length === 0 ? "" : library.decode(tokens);
     },
-    token: (id) => backend.id_to_token(id) ?? null,
+    token,
   };
 }
 
@@ -139,33 +150,6 @@ export function checkVocabulary(tokenizer: Tokenizer, modelVocabSize: number): v
 type SpecialKind = "bos_token" | "eos_token" | "pad_token" | "unk_token";
 type SpecialNames = Readonly<Record<SpecialKind, string | null>>;
 
-function createBackend(
-  json: Readonly<Record<string, unknown>>,
-  config: Readonly<Record<string, unknown>>,
-  source: string,
-): Backend {
-  // The package insists on keys that older files leave out.
-  const absent = {
-    added_tokens: [],
-    normalizer: null,
-    pre_tokenizer: null,
-    post_processor: null,
-    decoder: null,
-  };
-  try {
-    return new Backend({ ...absent, ...json }, config);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new UserError(`tokenizer.json of "${source}" cannot be used: ${reason}`, { cause: error });
-  }
-}
-
-function highestId(backend: Backend): number {
-  let highest = -1;
-  for (const id of backend.get_vocab(true).values()) if (id > highest) highest = id;
-  return highest;
-}
-
 /** `"</s>"`, or `{content: "</s>"}` as added-token objects are written. */
 function tokenName(value: unknown): string | null {
   if (typeof value === "string") return value;
@@ -185,10 +169,15 @@ function specialTokenNames(files: TokenizerFiles): SpecialNames {
   };
 }
 
-function specialId(backend: Backend, kind: SpecialKind, name: string | null, source: string): number | null {
+function specialId(
+  library: LibraryTokenizer,
+  kind: SpecialKind,
+  name: string | null,
+  source: string,
+): number | null {
   if (name === null) return null;
-  const id = backend.token_to_id(name);
-  if (id === undefined) {
+  const id = library.idOf(name);
+  if (id === null) {
     throw new UserError(
       `The ${kind} "${name}" of "${source}" is not in the vocabulary of tokenizer.json; ` +
         `mend ${kind} in tokenizer_config.json`,
@@ -197,20 +186,12 @@ function specialId(backend: Backend, kind: SpecialKind, name: string | null, sou
   return id;
 }
 
-/** What the post-processor puts around a text, found by encoding one with and without. */
-function surroundingIds(backend: Backend): { prefix: number[]; suffix: number[] } {
-  const bare = backend.encode("a", { add_special_tokens: false }).ids;
-  const full = backend.encode("a", { add_special_tokens: true }).ids;
-  const extra = full.length - bare.length;
-  for (let at = 0; at <= extra; at++) {
-    if (bare.every((id, i) => full[at + i] === id)) {
-      return { prefix: full.slice(0, at), suffix: full.slice(at + bare.length) };
-    }
-  }
-  return { prefix: [], suffix: [] };
-}
-
-function withToken(ids: number[], id: number | null, wanted: unknown, side: "before" | "after"): number[] {
+function withToken(
+  ids: readonly number[],
+  id: number | null,
+  wanted: unknown,
+  side: "before" | "after",
+): readonly number[] {
   if (typeof wanted !== "boolean" || id === null || ids.includes(id) === wanted) return ids;
   if (!wanted) return ids.filter((other) => other !== id);
   return side === "before" ? [id, ...ids] : [...ids, id];
@@ -248,7 +229,10 @@ async function readOptional(path: string): Promise<string | undefined> {
 async function readJson(folder: string, name: string): Promise<Record<string, unknown> | undefined> {
   const path = join(folder, name);
   const text = await readOptional(path);
-  if (text === undefined) return undefined;
+  return text === undefined ? undefined : parseObject(text, path);
+}
+
+function parseObject(text: string, path: string): Record<string, unknown> {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -256,8 +240,6 @@ async function readJson(folder: string, name: string): Promise<Record<string, un
     const reason = error instanceof Error ? error.message : String(error);
     throw new UserError(`"${path}" is not JSON: ${reason}; fetch the file again`, { cause: error });
   }
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
-    return value as Record<string, unknown>;
-  }
+  if (isJsonObject(value)) return value as Record<string, unknown>;
   throw new UserError(`"${path}" is not a JSON object`);
 }

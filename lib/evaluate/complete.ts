@@ -14,15 +14,15 @@ export interface CompleteOptions extends Partial<GenerateOptions>, FormatOptions
 }
 
 /** Streams the completion of a prompt, token by token. A model with a chat template is asked in conversation. */
-export function streamCompletion(
+export async function* streamCompletion(
   model: Model & { readonly tokenizer: Tokenizer },
   prompt: string,
   options: CompleteOptions = {},
 ): AsyncGenerator<GeneratedToken> {
   const { tokenizer, config, kernels } = model;
   const attached = options.adapter?.attach(kernels) ?? { model, hooks: {} };
-  const own = stopIds(tokenizer, config.eosTokenIds, options);
-  return generate(attached.model, tokenizer, [promptFromText(prompt, tokenizer, options)], {
+  const own = await stopIds(tokenizer, config.eosTokenIds, options);
+  yield* generate(attached.model, tokenizer, [await promptFromText(prompt, tokenizer, options)], {
     ...options,
     hooks: attached.hooks,
     stopIds: new Set([...own, ...options.stopIds ?? []]),

@@ -57,7 +57,7 @@ export async function scoreAdapter(
     hooks,
     maxNewTokens: scoring.maxNewTokens,
     sequences: scoring.sequences,
-    stopIds: stopIds(tokenizer, model.config.eosTokenIds, { chatTemplate }),
+    stopIds: await stopIds(tokenizer, model.config.eosTokenIds, { chatTemplate }),
     stopStrings: scoring.stop,
   });
   for await (const row of answers) {

@@ -28,8 +28,8 @@ function parts(
   return runs.map(([loss, run]) => [loss, tokenizer.decode(run, { keepSpecial: true })]);
 }
 
-function example(row: Row, tokenizer: Tokenizer, options: Parameters<typeof buildExample>[2] = LONG) {
-  const { ids, lossMask } = buildExample(row, tokenizer, options);
+async function example(row: Row, tokenizer: Tokenizer, options: Parameters<typeof buildExample>[2] = LONG) {
+  const { ids, lossMask } = await buildExample(row, tokenizer, options);
   return parts(tokenizer, ids, lossMask);
 }
 
@@ -37,14 +37,14 @@ Deno.test("buildExample() writes the plain forms, with loss on the completion an
   const tokenizer = await fixtureTokenizer("byte_level");
   const end = "<|endoftext|>";
   const question: Row = { kind: "question", question: "Where?", answers: ["Paris", "France"] };
-  assert.deepEqual(example(question, tokenizer, PLAIN), [[0, "Question: Where?\nAnswer:"], [
+  assert.deepEqual(await example(question, tokenizer, PLAIN), [[0, "Question: Where?\nAnswer:"], [
     1,
     ` Paris${end}`,
   ]]);
   const prompt: Row = { kind: "prompt", prompt: "ab", completion: "cd" };
-  assert.deepEqual(example(prompt, tokenizer, PLAIN), [[0, "ab"], [1, `cd${end}`]]);
+  assert.deepEqual(await example(prompt, tokenizer, PLAIN), [[0, "ab"], [1, `cd${end}`]]);
   const instruction: Row = { kind: "instruction", instruction: "Add.", input: "1 2", output: "3" };
-  assert.deepEqual(example(instruction, tokenizer, PLAIN), [
+  assert.deepEqual(await example(instruction, tokenizer, PLAIN), [
     [
       0,
       "Below is an instruction that describes a task, paired with an input that provides further context. " +
@@ -54,7 +54,7 @@ Deno.test("buildExample() writes the plain forms, with loss on the completion an
     [1, `3${end}`],
   ]);
   const bare: Row = { kind: "instruction", instruction: "Add.", input: "", output: "3" };
-  assert.deepEqual(example(bare, tokenizer, PLAIN)[0], [
+  assert.deepEqual((await example(bare, tokenizer, PLAIN))[0], [
     0,
     "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n" +
     "### Instruction:\nAdd.\n\n### Response:\n",
@@ -70,7 +70,7 @@ Deno.test("buildExample() writes the plain forms, with loss on the completion an
       { role: "user", content: "never answered" },
     ],
   };
-  assert.deepEqual(example(messages, tokenizer, PLAIN), [
+  assert.deepEqual(await example(messages, tokenizer, PLAIN), [
     [0, "System: s\nUser: a\nAssistant:"],
     [1, ` b${end}`],
     [0, "User: c\nAssistant:"],
@@ -81,17 +81,17 @@ Deno.test("buildExample() writes the plain forms, with loss on the completion an
 Deno.test("buildExample() puts the beginning of sequence before plain forms only", async () => {
   const tokenizer = await fixtureTokenizer("metaspace");
   const row: Row = { kind: "question", question: "Where?", answers: ["Paris"] };
-  const plain = buildExample(row, tokenizer, PLAIN);
+  const plain = await buildExample(row, tokenizer, PLAIN);
   assert.equal(plain.ids[0], 1);
   assert.deepEqual(parts(tokenizer, plain.ids, plain.lossMask)[0], [0, "<s> Question: Where?\nAnswer:"]);
-  const chat = buildExample(row, tokenizer, LONG);
+  const chat = await buildExample(row, tokenizer, LONG);
   assert.equal(chat.ids.filter((id) => id === 1).length, 1, "the template writes it itself");
 });
 
 Deno.test("buildExample() takes a {text} row whole, even with a chat template", async () => {
   const tokenizer = await fixtureTokenizer("metaspace");
-  const { ids, lossMask } = buildExample({ kind: "text", text: "the water" }, tokenizer, LONG);
-  assert.deepEqual(ids, [1, ...tokenizer.encode("the water"), 2]);
+  const { ids, lossMask } = await buildExample({ kind: "text", text: "the water" }, tokenizer, LONG);
+  assert.deepEqual(ids, [1, ...await tokenizer.encode("the water"), 2]);
   assert.deepEqual(lossMask, [0, ...Array(ids.length - 1).fill(1)]);
 });
 
@@ -101,23 +101,26 @@ Deno.test("buildExample() uses the chat template, with loss on every assistant t
     content,
   }));
   const chatml = await fixtureTokenizer("byte_level");
-  assert.deepEqual(example({ kind: "messages", messages }, chatml), [
+  assert.deepEqual(await example({ kind: "messages", messages }, chatml), [
     [0, "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"],
     [1, "b<|im_end|>"],
     [0, "\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n"],
     [1, " d <|im_end|>"],
   ]);
   const inst = await fixtureTokenizer("metaspace");
-  assert.deepEqual(example({ kind: "messages", messages }, inst), [
+  assert.deepEqual(await example({ kind: "messages", messages }, inst), [
     [0, "<s> [INST] a [/INST]"],
     [1, "b </s>"],
     [0, "[INST] c [/INST]"],
     [1, "d </s>"],
   ]);
-  assert.deepEqual(example({ kind: "instruction", instruction: "Add.", input: "1 2", output: "3" }, chatml), [
-    [0, "<|im_start|>user\nAdd.\n\n1 2<|im_end|>\n<|im_start|>assistant\n"],
-    [1, "3<|im_end|>"],
-  ]);
+  assert.deepEqual(
+    await example({ kind: "instruction", instruction: "Add.", input: "1 2", output: "3" }, chatml),
+    [
+      [0, "<|im_start|>user\nAdd.\n\n1 2<|im_end|>\n<|im_start|>assistant\n"],
+      [1, "3<|im_end|>"],
+    ],
+  );
 });
 
 /** Qwen 3 in short: thoughts stay in the last turn only, and are written there even when there are none. */
@@ -138,7 +141,7 @@ Deno.test("buildExample() follows a template that writes thoughts in the last tu
   const tokenizer = await withTemplate(THINKING);
   const turn = (role: string, content: string): ChatMessage => ({ role, content });
   const silent = [turn("user", "think"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "<d>")];
-  assert.deepEqual(example({ kind: "messages", messages: silent }, tokenizer), [
+  assert.deepEqual(await example({ kind: "messages", messages: silent }, tokenizer), [
     [0, "<|im_start|>user\nthink<|im_end|>\n<|im_start|>assistant\n"],
     [1, "b<|im_end|>"],
     [0, "\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"],
@@ -151,7 +154,7 @@ Deno.test("buildExample() follows a template that writes thoughts in the last tu
     turn("user", "c"),
     turn("assistant", `${thought}d`),
   ];
-  assert.deepEqual(example({ kind: "messages", messages: loud }, tokenizer), [
+  assert.deepEqual(await example({ kind: "messages", messages: loud }, tokenizer), [
     [0, "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"],
     [1, "b<|im_end|>"],
     [0, "\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n"],
@@ -168,8 +171,8 @@ Deno.test("buildPrompt() stops before what the generation prompt opens but the t
   const tokenizer = await withTemplate(OPENING);
   for (const completion of ["<that>", "<think>hm</think><that>"]) {
     const row: Row = { kind: "prompt", prompt: "the", completion };
-    assert.deepEqual(example(row, tokenizer), [[0, "<U>the<A>"], [1, "<that><|im_end|>"]]);
-    assert.equal(tokenizer.decode(buildPrompt(row, tokenizer).ids), "<U>the<A>");
+    assert.deepEqual(await example(row, tokenizer), [[0, "<U>the<A>"], [1, "<that><|im_end|>"]]);
+    assert.equal(tokenizer.decode((await buildPrompt(row, tokenizer)).ids), "<U>the<A>");
   }
 });
 
@@ -189,12 +192,12 @@ Deno.test("buildExample() refuses a row in the chat template's own words, or one
       content: "c",
     }],
   };
-  assert.throws(() => buildExample(twice, inst, LONG), {
+  await assert.rejects(buildExample(twice, inst, LONG), {
     category: "refused by the chat template",
     message: /the chat template says: .*roles must alternate/,
   });
   const hiding = await withTemplate("{% for m in messages %}{{ m.role }}{% endfor %}");
-  assert.throws(() => buildExample({ kind: "prompt", prompt: "a", completion: "b" }, hiding, LONG), {
+  await assert.rejects(buildExample({ kind: "prompt", prompt: "a", completion: "b" }, hiding, LONG), {
     category: "refused by the chat template",
     message: /does not show the content of messages\[1\]/,
   });
@@ -202,7 +205,7 @@ Deno.test("buildExample() refuses a row in the chat template's own words, or one
 
 Deno.test("buildExample() takes what the template makes of an answer as the target", async () => {
   const shouting = await withTemplate("{% for m in messages %}{{ m.content | upper }};{% endfor %}");
-  assert.deepEqual(example({ kind: "prompt", prompt: "a", completion: "b" }, shouting), [[0, "A;"], [
+  assert.deepEqual(await example({ kind: "prompt", prompt: "a", completion: "b" }, shouting), [[0, "A;"], [
     1,
     "B;",
   ]]);
@@ -210,31 +213,36 @@ Deno.test("buildExample() takes what the template makes of an answer as the targ
 
 Deno.test("buildExample() keeps the prompt's own tokens where a token would straddle the boundary", async () => {
   const tokenizer = await fixtureTokenizer("byte_level");
-  const whole = tokenizer.encode("the water");
-  const prompt = tokenizer.encode("the ");
+  const whole = await tokenizer.encode("the water");
+  const prompt = await tokenizer.encode("the ");
   assert.notDeepEqual(whole.slice(0, prompt.length), prompt, "the case must be one");
   const row: Row = { kind: "prompt", prompt: "the ", completion: "water" };
-  const { ids, lossMask } = buildExample(row, tokenizer, PLAIN);
-  assert.deepEqual(ids, [...prompt, ...tokenizer.encode("water"), 0]);
+  const { ids, lossMask } = await buildExample(row, tokenizer, PLAIN);
+  assert.deepEqual(ids, [...prompt, ...await tokenizer.encode("water"), 0]);
   assert.equal(lossMask.indexOf(1), prompt.length);
   // A tokenizer that puts a space before every text must not do so in the middle of one.
   const spaced = await fixtureTokenizer("metaspace");
-  assert.notDeepEqual(spaced.encode("the water").slice(0, 2), spaced.encode("the "), "the case must be one");
-  const middle = buildExample(row, spaced, PLAIN);
-  assert.deepEqual(middle.ids.slice(0, middle.lossMask.indexOf(1)), [1, ...spaced.encode("the ")]);
+  assert.notDeepEqual(
+    (await spaced.encode("the water")).slice(0, 2),
+    await spaced.encode("the "),
+    "the case must be one",
+  );
+  const middle = await buildExample(row, spaced, PLAIN);
+  assert.deepEqual(middle.ids.slice(0, middle.lossMask.indexOf(1)), [1, ...await spaced.encode("the ")]);
   assert.equal(spaced.decode(middle.ids), "the water");
 });
 
 Deno.test("buildExample() cuts at seqLen, counts what it cut, and refuses a row that would keep no target", async () => {
   const tokenizer = await fixtureTokenizer("byte_level");
   const row: Row = { kind: "prompt", prompt: "ab", completion: "xyz" };
-  const whole = buildExample(row, tokenizer, PLAIN);
+  const whole = await buildExample(row, tokenizer, PLAIN);
   const first = whole.lossMask.indexOf(1);
-  const cut = buildExample(row, tokenizer, { ...PLAIN, seqLen: first + 1 });
+  const cut = await buildExample(row, tokenizer, { ...PLAIN, seqLen: first + 1 });
   assert.deepEqual(cut.ids, whole.ids.slice(0, first + 1));
   assert.equal(cut.cutTokens, whole.ids.length - first - 1);
-  assert.equal(buildExample(row, tokenizer, { ...PLAIN, seqLen: whole.ids.length }).cutTokens, 0);
-  assert.throws(() => buildExample(row, tokenizer, { ...PLAIN, seqLen: first }), {
+  const same = await buildExample(row, tokenizer, { ...PLAIN, seqLen: whole.ids.length });
+  assert.equal(same.cutTokens, 0);
+  await assert.rejects(buildExample(row, tokenizer, { ...PLAIN, seqLen: first }), {
     category: "over-long",
     message: new RegExp(`prompt takes ${first} of ${whole.ids.length} tokens.*sequence length of ${first}`),
   });
@@ -243,13 +251,13 @@ Deno.test("buildExample() cuts at seqLen, counts what it cut, and refuses a row 
 Deno.test("buildExample() takes loss on all tokens but the first when asked", async () => {
   const tokenizer = await fixtureTokenizer("byte_level");
   const row: Row = { kind: "question", question: "Where?", answers: ["Paris"] };
-  const { ids, lossMask } = buildExample(row, tokenizer, { ...PLAIN, lossOn: "all" });
+  const { ids, lossMask } = await buildExample(row, tokenizer, { ...PLAIN, lossOn: "all" });
   assert.deepEqual(lossMask, [0, ...Array(ids.length - 1).fill(1)]);
 });
 
 Deno.test("buildExample() says that a completion cannot be ended without eos_token", async () => {
   const tokenizer = { ...await fixtureTokenizer("byte_level"), eosId: null };
-  assert.throws(() => buildExample({ kind: "text", text: "a" }, tokenizer, LONG), {
+  await assert.rejects(buildExample({ kind: "text", text: "a" }, tokenizer, LONG), {
     name: "UserError",
     message: /names no eos_token/,
   });
@@ -257,14 +265,17 @@ Deno.test("buildExample() says that a completion cannot be ended without eos_tok
 
 Deno.test("buildPrompt() refuses {text}; promptFromText() asks as a user; stopIds() has every end", async () => {
   const tokenizer = await fixtureTokenizer("byte_level");
-  assert.throws(() => buildPrompt({ kind: "text", text: "a" }, tokenizer), RowError);
+  await assert.rejects(buildPrompt({ kind: "text", text: "a" }, tokenizer), RowError);
   const row: Row = { kind: "prompt", prompt: "Where?", completion: "b" };
-  assert.deepEqual(promptFromText("Where?", tokenizer), buildPrompt(row, tokenizer).ids);
-  assert.deepEqual(promptFromText("a", tokenizer, { chatTemplate: "off" }), tokenizer.encode("a"));
-  assert.deepEqual([...stopIds(tokenizer, [7])].sort(), [0, 2, 7]);
-  assert.deepEqual([...stopIds(tokenizer, [7], { chatTemplate: "off" })].sort(), [0, 7]);
+  assert.deepEqual(await promptFromText("Where?", tokenizer), (await buildPrompt(row, tokenizer)).ids);
+  assert.deepEqual(
+    await promptFromText("a", tokenizer, { chatTemplate: "off" }),
+    await tokenizer.encode("a"),
+  );
+  assert.deepEqual([...await stopIds(tokenizer, [7])].sort(), [0, 2, 7]);
+  assert.deepEqual([...await stopIds(tokenizer, [7], { chatTemplate: "off" })].sort(), [0, 7]);
   const inst = await fixtureTokenizer("metaspace");
-  assert.deepEqual([...stopIds(inst, [])], [2]);
+  assert.deepEqual([...await stopIds(inst, [])], [2]);
 });
 
 const word = fc.constantFrom(
@@ -290,11 +301,11 @@ for (const name of TOKENIZER_NAMES) {
   for (const chatTemplate of ["auto", "off"] as const) {
     Deno.test(`buildExample() starts with buildPrompt() and goes on with exactly the completion: ${name}, ${chatTemplate}`, async () => {
       const tokenizer = await fixtureTokenizer(name);
-      fc.assert(
-        fc.property(text, text, (prompt, completion) => {
+      await fc.assert(
+        fc.asyncProperty(text, text, async (prompt, completion) => {
           const row: Row = { kind: "prompt", prompt, completion };
-          const { ids, lossMask } = buildExample(row, tokenizer, { ...LONG, chatTemplate });
-          const given = buildPrompt(row, tokenizer, { chatTemplate }).ids;
+          const { ids, lossMask } = await buildExample(row, tokenizer, { ...LONG, chatTemplate });
+          const given = (await buildPrompt(row, tokenizer, { chatTemplate })).ids;
           assert.deepEqual(ids.slice(0, given.length), given);
           assert.deepEqual(lossMask, [...given.map(() => 0), ...Array(ids.length - given.length).fill(1)]);
           const before = tokenizer.decode(given);
@@ -308,13 +319,13 @@ for (const name of TOKENIZER_NAMES) {
 
     Deno.test(`buildExample() marks exactly the assistant turns of a conversation: ${name}, ${chatTemplate}`, async () => {
       const tokenizer = await fixtureTokenizer(name);
-      fc.assert(
-        fc.property(fc.array(fc.tuple(text, text), { minLength: 1, maxLength: 4 }), (turns) => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(fc.tuple(text, text), { minLength: 1, maxLength: 4 }), async (turns) => {
           const messages = turns.flatMap(([user, assistant]) => [
             { role: "user", content: user },
             { role: "assistant", content: assistant },
           ]);
-          const { ids, lossMask } = buildExample({ kind: "messages", messages }, tokenizer, {
+          const { ids, lossMask } = await buildExample({ kind: "messages", messages }, tokenizer, {
             ...LONG,
             chatTemplate,
           });

@@ -20,7 +20,7 @@ Deno.test("loadData() holds the examples of its rows, with their places", async 
     const dataset = await loadData([path, path], tokenizer, { seqLen: 64 });
     assert.equal(exampleCount(dataset), 6);
     const row: Row = { kind: "prompt", prompt: "the river", completion: " isn't deep" };
-    const expected = buildExample(row, tokenizer, { seqLen: 64 });
+    const expected = await buildExample(row, tokenizer, { seqLen: 64 });
     for (const i of [2, 5]) {
       const [start, end] = [dataset.offsets[i], dataset.offsets[i + 1]];
       assert.deepEqual([...dataset.ids.slice(start, end)], expected.ids);

@@ -19,7 +19,7 @@ Deno.test("previewExamples() gives tokens with text and mask, up to the number t
     assert.equal(first.tokens.map(({ text }) => text).join(""), " theé\n<|endoftext|>");
     assert.deepEqual(first.tokens.map(({ loss }) => loss), [false, true, true, true, true]);
     assert.deepEqual([first.targets, first.cutTokens], [4, 0]);
-    assert.equal(second.cutTokens, tokenizer.encode("\u001b[31mred").length + 1 - 5);
+    assert.equal(second.cutTokens, (await tokenizer.encode("\u001b[31mred")).length + 1 - 5);
     assert.equal(previewExamples(dataset, tokenizer, 0).length, 0);
   });
 });

@@ -8,6 +8,11 @@ export const VOCAB_SIZE = 128;
 /** Id 0 ends a text. */
 export const END = 0;
 
+/** Ids of a text: one a UTF-16 unit. */
+export function charCodes(text: string): number[] {
+  return Array.from({ length: text.length }, (_, i) => text.charCodeAt(i));
+}
+
 /** Ids are character codes. */
 export const CHARACTERS: Tokenizer = {
   source: "characters",
@@ -18,8 +23,14 @@ export const CHARACTERS: Tokenizer = {
   specialIds: new Set([END]),
   specialNames: {},
   prefixIds: [],
+  suffixIds: [],
   chatTemplate: null,
-  encode: (text) => [...text].map((c) => c.charCodeAt(0)),
+  encode: (text) => Promise.resolve(charCodes(text)),
+  encodeBatch: (texts) =>
+    Promise.resolve(texts.map((text) => {
+      const ids = Int32Array.from(charCodes(text));
+      return { ids, starts: ids.map((_, i) => i), ends: ids.map((_, i) => i + 1) };
+    })),
   decode: (ids) => Array.from(ids, (id) => id === END ? "" : String.fromCharCode(id)).join(""),
   token: (id) => String.fromCharCode(id),
 };

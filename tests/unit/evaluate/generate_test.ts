@@ -7,7 +7,7 @@ import { loadModel } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { fixtureTokenizer } from "../data/fixtures.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
-import { CHARACTERS, END, type FakeSession, fakeSession } from "./fake_session.ts";
+import { CHARACTERS, charCodes, END, type FakeSession, fakeSession } from "./fake_session.ts";
 
 const STOP = { stopIds: new Set([END]) };
 
@@ -23,7 +23,7 @@ async function run(
   options: Partial<Parameters<typeof generateIn>[3]> = {},
 ): Promise<{ text: string; finish: FinishReason | null; tokens: number }[]> {
   const answers = prompts.map(() => ({ text: "", finish: null as FinishReason | null, tokens: 0 }));
-  const ids = prompts.map((prompt) => CHARACTERS.encode(prompt));
+  const ids = prompts.map((prompt) => charCodes(prompt));
   for await (const { index, text, finish } of generateIn(session, CHARACTERS, ids, { ...STOP, ...options })) {
     const answer = answers[index];
     assert(answer !== undefined && answer.finish === null, "nothing comes after the end");
@@ -99,7 +99,7 @@ Deno.test("generateIn() samples by seed and prompt, not by how prompts are group
 
 Deno.test("generateIn() gives a character of several tokens when it is whole", async () => {
   const tokenizer = await fixtureTokenizer("metaspace");
-  const script = [...tokenizer.encode("日é").slice(1), END];
+  const script = [...(await tokenizer.encode("日é")).slice(1), END];
   let at = 0;
   const session = { ...fakeSession(1, 20, () => ""), vocabSize: tokenizer.vocabSize };
   session.append = () => {

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What a `tokenizer.json` says of its ids, checked before the library sees the file. */
+import { throwIfAny } from "../core/errors.ts";
+import { isJsonObject } from "../core/json.ts";
+
+/** A token that is found in a text before the model splits it. */
+export interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  readonly special: boolean;
+}
+
+/** The ids of a `tokenizer.json`. */
+export interface TokenizerIds {
+  /** Highest id of a token; -1 where there is none. */
+  readonly highest: number;
+  readonly addedTokens: readonly AddedToken[];
+  /** What the post-processor puts before a text, and after it. */
+  readonly prefix: readonly number[];
+  readonly suffix: readonly number[];
+}
+
+/** Ids are int32 here, and u32 in the library. */
+const HIGHEST_ID = 2 ** 31 - 1;
+
+/** Models of the library. */
+const MODELS: readonly string[] = ["BPE", "Unigram", "WordPiece", "WordLevel"];
+
+type Problems = string[];
+
+/**
+ * Reads the ids of a parsed `tokenizer.json`: whole numbers from 0, each of one token.
+ *
+ * @param source The folder it is from, for messages
+ * @throws {ValidationError} With all that is wrong
+ */
+export function readTokenizerIds(json: Readonly<Record<string, unknown>>, source: string): TokenizerIds {
+  const problems: Problems = [];
+  const tokenOf = new Map<number, string>();
+  for (const [token, id] of vocabulary(json["model"], problems)) {
+    if (checkId(`model.vocab gives token ${JSON.stringify(token)}`, id, problems)) {
+      noteToken(tokenOf, id, token, problems);
+    }
+  }
+  const addedTokens = readAddedTokens(json["added_tokens"], problems);
+  for (const { id, content } of addedTokens) noteToken(tokenOf, id, content, problems);
+  const around = surroundingIds(json["post_processor"], problems);
+  for (const id of [...around.prefix, ...around.suffix]) {
+    if (!tokenOf.has(id)) problems.push(`post_processor uses the id ${id}, which no token has`);
+  }
+  throwIfAny(`tokenizer.json of "${source}"`, shortened(problems));
+  let highest = -1;
+  for (const id of tokenOf.keys()) if (id > highest) highest = id;
+  return { highest, addedTokens, ...around };
+}
+
+/** Problems that an error lists. */
+const LISTED = 10;
+
+function shortened(problems: Problems): Problems {
+  if (problems.length <= LISTED) return problems;
+  return [...problems.slice(0, LISTED), `… and ${problems.length - LISTED} more`];
+}
+
+function vocabulary(model: unknown, problems: Problems): Iterable<readonly [string, unknown]> {
+  if (!isJsonObject(model)) {
+    problems.push(`"model" is ${model === undefined ? "missing" : "no object"}`);
+    return [];
+  }
+  const { type, vocab } = model;
+  if (type !== undefined && !MODELS.includes(type as string)) {
+    problems.push(`the model's type is ${JSON.stringify(type)}, supported are ${MODELS.join(", ")}`);
+    return [];
+  }
+  if (Array.isArray(vocab)) {
+    return vocab.map((entry: unknown, id) => [String(Array.isArray(entry) ? entry[0] : entry), id] as const);
+  }
+  if (isJsonObject(vocab)) return Object.entries(vocab);
+  problems.push(`"model.vocab" is ${vocab === undefined ? "missing" : "neither an object nor a list"}`);
+  return [];
+}
+
+function checkId(what: string, id: unknown, problems: Problems): id is number {
+  if (typeof id === "number" && Number.isInteger(id) && id >= 0 && id <= HIGHEST_ID) return true;
+  problems.push(`${what} the id ${JSON.stringify(id)}, expected a whole number from 0 to ${HIGHEST_ID}`);
+  return false;
+}
+
+/** @mutates tokenOf, problems */
+function noteToken(tokenOf: Map<number, string>, id: number, token: string, problems: Problems): void {
+  const other = tokenOf.get(id);
+  if (other !== undefined && other !== token) {
+    problems.push(`the id ${id} stands for both ${JSON.stringify(other)} and ${JSON.stringify(token)}`);
+  }
+  tokenOf.set(id, token);
+}
+
+function readAddedTokens(value: unknown, problems: Problems): AddedToken[] {
+  if (value === undefined || value === null) return [];
+  if (!Array.isArray(value)) {
+    problems.push(`"added_tokens" is no list`);
+    return [];
+  }
+  return value.flatMap((entry: unknown, i): AddedToken[] => {
+    if (!isJsonObject(entry) || typeof entry["content"] !== "string") {
+      problems.push(`added_tokens[${i}] is no object with a text as "content"`);
+      return [];
+    }
+    const { id, content, special } = entry;
+    if (!checkId(`added_tokens gives token ${JSON.stringify(content)}`, id, problems)) return [];
+    return [{ id, content, special: special === true }];
+  });
+}
+
+interface Around {
+  readonly prefix: readonly number[];
+  readonly suffix: readonly number[];
+}
+
+const NOTHING: Around = { prefix: [], suffix: [] };
+
+/** What a post-processor puts around one text. */
+function surroundingIds(processor: unknown, problems: Problems): Around {
+  if (processor === undefined || processor === null) return NOTHING;
+  const type = isJsonObject(processor) ? processor["type"] : undefined;
+  const fields = processor as Readonly<Record<string, unknown>>;
+  if (type === "ByteLevel") return NOTHING;
+  if (type === "BertProcessing" || type === "RobertaProcessing") {
+    return { prefix: pairId(fields["cls"], "cls", problems), suffix: pairId(fields["sep"], "sep", problems) };
+  }
+  if (type === "TemplateProcessing") return templateIds(fields, problems);
+  if (type === "Sequence" && Array.isArray(fields["processors"])) {
+    const all = fields["processors"].map((part: unknown) => surroundingIds(part, problems));
+    const adding = all.filter(({ prefix, suffix }) => prefix.length + suffix.length > 0);
+    if (adding.length > 1) {
+      problems.push("post_processor adds tokens in more than one step, which is not supported");
+    }
+    return adding[0] ?? NOTHING;
+  }
+  problems.push(`post_processor has the type ${JSON.stringify(type)}, which is not supported`);
+  return NOTHING;
+}
+
+/** `["<s>", 1]`. */
+function pairId(value: unknown, name: string, problems: Problems): number[] {
+  if (!Array.isArray(value) || value.length !== 2) {
+    problems.push(`post_processor.${name} is no pair of a token and its id`);
+    return [];
+  }
+  const [token, id] = value as [unknown, unknown];
+  return checkId(`post_processor gives token ${JSON.stringify(token)}`, id, problems) ? [id] : [];
+}
+
+/** `single: [{SpecialToken: {id: "<s>"}}, {Sequence: {id: "A"}}]`, with the ids of each name in `special_tokens`. */
+function templateIds(fields: Readonly<Record<string, unknown>>, problems: Problems): Around {
+  const { single, special_tokens: table } = fields;
+  const pieces: readonly unknown[] = Array.isArray(single) ? single : [];
+  const sides: [number[], number[]] = [[], []];
+  let texts = 0;
+  for (const piece of pieces) {
+    const { SpecialToken: special, Sequence: sequence } = isJsonObject(piece) ? piece : {};
+    if (sequence !== undefined) texts++;
+    else sides[texts === 0 ? 0 : 1].push(...namedIds(special, table, problems));
+  }
+  if (texts !== 1) problems.push(`post_processor.single has the text ${texts} times, expected once`);
+  return { prefix: sides[0], suffix: sides[1] };
+}
+
+function namedIds(special: unknown, table: unknown, problems: Problems): number[] {
+  const name = isJsonObject(special) ? special["id"] : undefined;
+  const entry = isJsonObject(table) && typeof name === "string" && Object.hasOwn(table, name)
+    ? table[name]
+    : undefined;
+  const ids = isJsonObject(entry) ? entry["ids"] : undefined;
+  if (!Array.isArray(ids)) {
+    problems.push(`post_processor.special_tokens has no ids for ${JSON.stringify(name)}`);
+    return [];
+  }
+  const what = `post_processor gives token ${JSON.stringify(name)}`;
+  return ids.filter((id: unknown): id is number => checkId(what, id, problems));
+}
