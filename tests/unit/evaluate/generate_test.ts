@@ -98,8 +98,8 @@ Deno.test("generateIn() samples by seed and prompt, not by how prompts are group
 });
 
 Deno.test("generateIn() gives a character of several tokens when it is whole", async () => {
-  const tokenizer = await fixtureTokenizer("metaspace");
-  const script = [...(await tokenizer.encode("日é")).slice(1), END];
+  const tokenizer = await fixtureTokenizer("byte_level");
+  const script = [...await tokenizer.encode("日é"), END];
   let at = 0;
   const session = { ...fakeSession(1, 20, () => ""), vocabSize: tokenizer.vocabSize };
   session.append = () => {
