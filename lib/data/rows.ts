@@ -34,7 +34,8 @@ export type BadRowCategory =
   | "empty"
   | "no assistant turn"
   | "refused by the chat template"
-  | "over-long";
+  | "over-long"
+  | "no number";
 
 /** A row that cannot be used. */
 export interface BadRow extends RowPlace {
