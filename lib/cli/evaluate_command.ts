@@ -2,17 +2,10 @@
 /** `deno task evaluate`: scores a model, with or without an adapter. */
 import { yieldToEvents } from "../core/event_loop.ts";
 import { stopIds } from "../data/examples.ts";
-import { firstExamples } from "../data/dataset.ts";
+import { firstRows } from "../data/dataset.ts";
 import { loadData } from "../data/load_data.ts";
 import { datasetLoss } from "../evaluate/loss.ts";
-import {
-  loadPrompts,
-  type RowScore,
-  SCORE_NAMES,
-  type ScoreName,
-  scoreRows,
-  summarizeScores,
-} from "../evaluate/score.ts";
+import { loadPrompts, type RowScore, type ScoreName, scoreRows, summarizeScores } from "../evaluate/score.ts";
 import { formatLoss, formatShare } from "../report/format.ts";
 import { createProgress } from "../report/progress.ts";
 import { formatTable } from "../report/table.ts";
@@ -22,11 +15,11 @@ import type { FlagValues } from "./flags.ts";
 import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 
-const METRICS = ["loss", ...SCORE_NAMES] as const;
+const METRICS = ["loss", "exact-match", "f1", "gsm8k", "gsm8k-flexible"] as const;
 
 async function measureLoss(session: AdapterSession, values: FlagValues, output: Output) {
   const all = await loadData(dataPaths(values), session.tokenizer, dataOptions(values));
-  const data = firstExamples(all, (values.limit ?? Infinity) as number);
+  const data = firstRows(all, (values.limit ?? Infinity) as number);
   output.line(formatTable(dataSummary(data)));
   const progress = createProgress(output, "loss", data.report.rowsUsed);
   const result = await datasetLoss(session.model, data, {
@@ -46,7 +39,7 @@ async function measureScores(
 ): Promise<RowScore[]> {
   const { model, hooks, tokenizer } = session;
   const { chatTemplate = "auto", badRows = "stop" } = dataOptions(values);
-  const { items } = await loadPrompts(dataPaths(values), tokenizer, { chatTemplate, badRows, scores: names });
+  const { items } = await loadPrompts(dataPaths(values), tokenizer, { chatTemplate, badRows });
   const limited = items.slice(0, (values.limit ?? items.length) as number);
   const progress = createProgress(output, "answering", limited.length);
   const rows: RowScore[] = [];
@@ -96,7 +89,7 @@ export const EVALUATE: CommandSpec = {
   summary: "Scores a model, with or without an adapter: loss and perplexity, exact match, F1, GSM8K answers.",
   examples: [
     "deno task evaluate --model checkpoints/llama --adapter runs/facts/adapter --data facts.jsonl --metric exact-match f1",
-    "deno task evaluate --model checkpoints/llama --data gsm8k.jsonl --metric gsm8k-strict --limit 200 --predictions answers.jsonl",
+    "deno task evaluate --model checkpoints/llama --data gsm8k.jsonl --metric gsm8k --limit 200 --predictions answers.jsonl",
   ],
   flags: [
     ...ADAPTER_SESSION_FLAGS.filter(({ name }) => !DATA_FLAGS.some((flag) => flag.name === name)),

@@ -2,12 +2,7 @@
 /** Chat templates: the Jinja text with which a model's makers turn messages into one string. */
 import { Template } from "@huggingface/jinja";
 import { UserError } from "../core/errors.ts";
-
-/** One turn of a conversation. */
-export interface ChatMessage {
-  readonly role: string;
-  readonly content: string;
-}
+import type { ChatMessage } from "./chat_message.ts";
 
 /** How a conversation is rendered. */
 export interface RenderOptions {
@@ -15,6 +10,12 @@ export interface RenderOptions {
   readonly addGenerationPrompt: boolean;
   /** What templates of reasoning models see as `enable_thinking`; false by default. */
   readonly enableThinking?: boolean;
+  /** Functions that the model may call, as JSON schemas. */
+  readonly tools?: readonly unknown[];
+  /** Texts for templates that retrieve. */
+  readonly documents?: readonly unknown[];
+  /** Further variables, by name; they win over all others but the messages. */
+  readonly variables?: Readonly<Record<string, unknown>>;
 }
 
 /** A compiled chat template. */
@@ -67,13 +68,14 @@ export function compileChatTemplate(
     render: (messages, options) =>
       template.render({
         ...tokens,
-        messages: messages.map((message) => ({ ...message })), // templates may assign to them
         add_generation_prompt: options.addGenerationPrompt,
         enable_thinking: options.enableThinking ?? false,
-        tools: null,
-        documents: null,
+        tools: options.tools ?? null,
+        documents: options.documents ?? null,
         date_string: formatDate("%d %b %Y"),
         fixed_now: formatDate,
+        ...options.variables,
+        messages: messages.map((message) => ({ ...message })), // templates may assign to them
       }),
   };
 }

@@ -2,6 +2,7 @@
 /** A tokenised data set, kept compactly: 5 bytes a token, 20 bytes an example. */
 import { createHash } from "node:crypto";
 import type { Example } from "./examples.ts";
+import type { DataWarning } from "./row_warnings.ts";
 import type { BadRow, RowPlace } from "./rows.ts";
 
 /** What reading gave: `rowsRead = rowsUsed + badRows.length`, unless only the first rows are used. */
@@ -12,9 +13,11 @@ export interface ReadReport {
   readonly badRows: readonly BadRow[];
 }
 
-/** What loading a data set gave. */
+/** What loading a data set gave. A row gives one example, or several. */
 export interface DataReport extends ReadReport {
-  /** Examples cut to seqLen. */
+  /** What is worth a look before training. */
+  readonly warnings: readonly DataWarning[];
+  /** Examples cut to seqLen, of all rows. */
   readonly truncatedRows: number;
   /** Tokens cut off them, all together. */
   readonly cutTokens: number;
@@ -59,9 +62,16 @@ export function examplePlace(dataset: Dataset, i: number): RowPlace {
   return { file: dataset.files[dataset.fileOf[i] as number] as string, line: dataset.lineOf[i] as number };
 }
 
-/** The first examples of a data set, `count` at most; tokens and targets of its report are theirs. */
-export function firstExamples(dataset: Dataset, count: number): Dataset {
-  const kept = Math.min(count, exampleCount(dataset));
+/** The examples of the first rows of a data set, `count` at most; tokens and targets of its report are theirs. */
+export function firstRows(dataset: Dataset, count: number): Dataset {
+  let [kept, rows] = [0, 0];
+  for (; kept < exampleCount(dataset); kept++) {
+    const sameRow = kept > 0 && dataset.lineOf[kept] === dataset.lineOf[kept - 1] &&
+      dataset.fileOf[kept] === dataset.fileOf[kept - 1];
+    if (sameRow) continue;
+    if (rows === count) break;
+    rows++;
+  }
   const tokens = dataset.offsets[kept] as number;
   const lossMask = dataset.lossMask.subarray(0, tokens);
   return {
@@ -74,7 +84,7 @@ export function firstExamples(dataset: Dataset, count: number): Dataset {
     cutOf: dataset.cutOf.subarray(0, kept),
     report: {
       ...dataset.report,
-      rowsUsed: kept,
+      rowsUsed: rows,
       truncatedRows: dataset.cutOf.subarray(0, kept).filter((cut) => cut > 0).length,
       cutTokens: dataset.cutOf.subarray(0, kept).reduce((sum, cut) => sum + cut, 0),
       tokens,
@@ -126,7 +136,7 @@ export class DatasetBuilder {
     for (const target of example.lossMask) this.#targets += target;
   }
 
-  finish(seqLen: number, report: ReadReport): Dataset {
+  finish(seqLen: number, report: ReadReport & Pick<DataReport, "warnings">): Dataset {
     const tokens = this.#offsets.at(-1) as number;
     return {
       ids: this.#ids.slice(0, tokens),

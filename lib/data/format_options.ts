@@ -19,6 +19,8 @@ export interface FormatOptions {
    * whose assistant turns hold thoughts, and off for all others.
    */
   readonly thinking?: "auto" | "on" | "off";
+  /** Put before conversations that have no system turn. */
+  readonly system?: string;
   /** Further variables of the template, by name, as `apply_chat_template` takes them. */
   readonly templateOptions?: Readonly<Record<string, Json>>;
 }

@@ -9,77 +9,86 @@
  * - `{messages}`: `System: …\nUser: …\nAssistant: …`, a turn a line;
  * each completion followed by the end-of-sequence token. `{text}` is always taken as it is, with that token.
  */
-import { formatChat, given, type Segment, target } from "./chat_format.ts";
-import type { ChatMessage, ChatTemplate } from "./chat_template.ts";
-import type { Row } from "./rows.ts";
+import type { ChatTemplate } from "./chat_template.ts";
+import { type ChatText, renderTurns } from "./chat_turns.ts";
+import { asConversation, conversationRender, withSystem } from "./conversation.ts";
+import type { FormatOptions } from "./format_options.ts";
+import { plainSegments, type Segment } from "./plain_formats.ts";
+import { RowError } from "./row_error.ts";
+import type { Row } from "./row_shapes.ts";
+import { type RowWarning, templateWarnings } from "./row_warnings.ts";
 
-/** A row as text. */
+/** A text to be trained on, or to start generation from. */
+export type FormattedText =
+  /** What a chat template wrote, special tokens by name. */
+  | { readonly kind: "template"; readonly chat: ChatText }
+  /** Stretches one after the other; the beginning-of-sequence token goes before them. */
+  | { readonly kind: "plain"; readonly segments: readonly Segment[] };
+
+/** A row as text to be trained on. */
 export interface FormattedRow {
-  /** In order; together the whole text. */
-  readonly segments: readonly Segment[];
-  /** What generation starts from, to give the (last) completion. Empty for `{text}`. */
-  readonly prompt: readonly Segment[];
-  /** Accepted completions, the first is the one trained on. Empty for `{text}`. */
+  /** Several where a template writes earlier turns otherwise once later ones follow. */
+  readonly texts: readonly FormattedText[];
+  readonly warnings: readonly RowWarning[];
+}
+
+/** A row as a question with its answers. */
+export interface FormattedPrompt {
+  readonly text: FormattedText;
+  /** Accepted completions, the first is the one trained on. */
   readonly answers: readonly string[];
-  /** Whether the beginning-of-sequence token must be put before it: a chat template writes its own. */
-  readonly plain: boolean;
 }
 
 /**
- * A row as text.
+ * A row as text to be trained on.
  *
  * @param template Null for the plain forms
  * @throws {RowError} When the chat template refuses the row, or hides what the assistant says
  */
-export function formatRow(row: Row, template: ChatTemplate | null): FormattedRow {
+export function formatRow(row: Row, template: ChatTemplate | null, options: FormatOptions): FormattedRow {
+  if (row.kind === "text") return plainRow(row);
+  const full = withSystem(row, options);
+  if (template === null) return plainRow(full);
+  const { messages, trained } = asConversation(full);
+  const turns = renderTurns(conversationRender(template, full, messages, options), messages, trained);
+  return {
+    texts: turns.texts.map((chat) => ({ kind: "template", chat })),
+    warnings: templateWarnings(template, full, messages, turns),
+  };
+}
+
+/**
+ * What generation starts from, to give the (last) completion of a row: with a chat template exactly its generation prompt
+ * after the turns before.
+ *
+ * @throws {RowError} For `{text}`, and as {@linkcode formatRow}
+ */
+export function formatPrompt(
+  row: Row,
+  template: ChatTemplate | null,
+  options: FormatOptions,
+): FormattedPrompt {
   if (row.kind === "text") {
-    return { segments: [target(row.text)], prompt: [], answers: [], plain: true };
+    throw new RowError("unknown shape", "a {text} row has no prompt and no answer to score");
   }
-  const { messages, answers } = asConversation(row);
-  if (template !== null) {
-    const { segments, prompt } = formatChat(template, messages);
-    return { segments, prompt: [given(prompt)], answers, plain: false };
+  const full = withSystem(row, options);
+  const { messages, trained, answers } = asConversation(full);
+  if (template === null) {
+    return { text: { kind: "plain", segments: plainSegments(full).slice(0, -1) }, answers };
   }
-  const segments = plainSegments(row);
-  const last = segments.findLastIndex((segment) => segment.loss);
-  return { segments: segments.slice(0, last + 1), prompt: segments.slice(0, last), answers, plain: true };
+  const text = conversationRender(template, full, messages, options)(messages.slice(0, trained.at(-1)), true);
+  return { text: { kind: "template", chat: { text, targets: [] } }, answers };
 }
 
-function asConversation(
-  row: Exclude<Row, { kind: "text" }>,
-): { messages: readonly ChatMessage[]; answers: readonly string[] } {
-  if (row.kind === "messages") {
-    const last = row.messages.findLast(({ role }) => role === "assistant") as ChatMessage;
-    return { messages: row.messages, answers: [last.content] };
-  }
-  const [user, answers] = row.kind === "prompt"
-    ? [row.prompt, [row.completion]]
-    : row.kind === "question"
-    ? [row.question, row.answers]
-    : [row.input === "" ? row.instruction : `${row.instruction}\n\n${row.input}`, [row.output]];
-  const messages = [{ role: "user", content: user }, { role: "assistant", content: answers[0] as string }];
-  return { messages, answers };
+/** A user's words as the start of generation, in the form of a `{prompt, completion}` row. */
+export function formatQuestion(
+  prompt: string,
+  template: ChatTemplate | null,
+  options: FormatOptions,
+): FormattedText {
+  return formatPrompt({ kind: "prompt", prompt, completion: "a" }, template, options).text;
 }
 
-function plainSegments(row: Exclude<Row, { kind: "text" }>): Segment[] {
-  if (row.kind === "prompt") return [given(row.prompt), target(row.completion)];
-  if (row.kind === "question") {
-    return [given(`Question: ${row.question}\nAnswer:`), target(` ${row.answers[0]}`)];
-  }
-  if (row.kind === "instruction") {
-    return [given(alpacaPrompt(row.instruction, row.input)), target(row.output)];
-  }
-  return row.messages.flatMap(({ role, content }) => {
-    const name = `${role.slice(0, 1).toUpperCase()}${role.slice(1)}:`;
-    return role === "assistant" ? [given(name), target(` ${content}`)] : [given(`${name} ${content}\n`)];
-  });
-}
-
-/** The template of Stanford Alpaca. */
-function alpacaPrompt(instruction: string, input: string): string {
-  const task = "Below is an instruction that describes a task";
-  const request = "Write a response that appropriately completes the request.";
-  if (input === "") return `${task}. ${request}\n\n### Instruction:\n${instruction}\n\n### Response:\n`;
-  return `${task}, paired with an input that provides further context. ${request}\n\n` +
-    `### Instruction:\n${instruction}\n\n### Input:\n${input}\n\n### Response:\n`;
+function plainRow(row: Row): FormattedRow {
+  return { texts: [{ kind: "plain", segments: plainSegments(row) }], warnings: [] };
 }

@@ -3,16 +3,11 @@
 import { UserError } from "../core/errors.ts";
 import { assertInteger } from "../core/shape.ts";
 import { type Dataset, DatasetBuilder, type ReadReport } from "./dataset.ts";
-import { buildExample, type Example, type ExampleOptions } from "./examples.ts";
-import {
-  type BadRow,
-  type BadRowCategory,
-  catchBadRow,
-  formatPlace,
-  readRows,
-  type Row,
-  type RowPlace,
-} from "./rows.ts";
+import { buildExamples, type ExampleOptions, type RowExamples, settleTemplate } from "./examples.ts";
+import type { BadRowCategory } from "./row_error.ts";
+import type { Row } from "./row_shapes.ts";
+import { specialTokenPattern, specialTokenWarnings, WarningCounter } from "./row_warnings.ts";
+import { type BadRow, catchBadRow, formatPlace, readRows, type RowPlace, type RowResult } from "./rows.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** What to do with bad rows. */
@@ -66,14 +61,18 @@ export async function loadData(
   assertInteger("seqLen", options.seqLen, 2);
   const files = typeof paths === "string" ? [paths] : [...paths];
   const builder = new DatasetBuilder(files);
-  const build = (row: Row): Promise<Example> => buildExample(row, tokenizer, options);
-  const report = await mapRows(
-    files,
-    options.badRows ?? "stop",
-    build,
-    (example, place) => builder.add(example, place),
-  );
-  return builder.finish(options.seqLen, report);
+  const warnings = new WarningCounter();
+  const special = specialTokenPattern(tokenizer);
+  const settled = settleTemplate(tokenizer, options);
+  const build = async (row: Row): Promise<RowExamples> => {
+    const made = await buildExamples(row, settled.tokenizer, { ...options, ...settled.options });
+    return { ...made, warnings: [...made.warnings, ...specialTokenWarnings(row, special)] };
+  };
+  const report = await mapRows(files, options.badRows ?? "stop", build, (made, place) => {
+    for (const example of made.examples) builder.add(example, place);
+    warnings.add(place, made.warnings);
+  });
+  return builder.finish(options.seqLen, { ...report, warnings: warnings.finish() });
 }
 
 /** A value made of a row, with the row's place. */
@@ -98,6 +97,9 @@ export async function loadRows<T>(
   return { items, report };
 }
 
+/** Rows that are made at the same time: enough to keep the tokenizer's threads busy. */
+const ROWS_AT_ONCE = 64;
+
 async function mapRows<T>(
   files: readonly string[],
   policy: BadRowPolicy,
@@ -106,16 +108,12 @@ async function mapRows<T>(
 ): Promise<ReadReport> {
   const badRows: BadRow[] = [];
   let rowsRead = 0;
-  for await (const read of readRows(files)) {
-    rowsRead++;
-    const made = read.ok
-      ? await catchBadRow(
-        read.place,
-        async (place) => ({ ok: true as const, value: await make(read.row), place }),
-      )
-      : read;
-    if (made.ok) take(made.value, made.place);
-    else badRows.push(made.bad);
+  for await (const some of inChunks(readRows(files), ROWS_AT_ONCE)) {
+    rowsRead += some.length;
+    for (const made of await Promise.all(some.map((read) => makeRow(read, make)))) {
+      if (made.ok) take(made.value, made.place);
+      else badRows.push(made.bad);
+    }
   }
   if (badRows.length > 0 && (policy === "stop" || badRows.length === rowsRead)) {
     throw new BadRowsError(badRows, rowsRead);
@@ -124,4 +122,23 @@ async function mapRows<T>(
     throw new UserError(`There are no rows in ${files.map((file) => `"${file}"`).join(", ")}`);
   }
   return { rowsRead, rowsUsed: rowsRead - badRows.length, badRows };
+}
+
+function makeRow<T>(read: RowResult, make: (row: Row) => T | Promise<T>) {
+  if (!read.ok) return read;
+  return catchBadRow(
+    read.place,
+    async (place) => ({ ok: true as const, value: await make(read.row), place }),
+  );
+}
+
+async function* inChunks<T>(items: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {
+  let chunk: T[] = [];
+  for await (const item of items) {
+    chunk.push(item);
+    if (chunk.length < size) continue;
+    yield chunk;
+    chunk = [];
+  }
+  if (chunk.length > 0) yield chunk;
 }

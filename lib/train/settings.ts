@@ -185,7 +185,7 @@ export function methodName(settings: TrainSettings, start: SavedAdapter | null):
 }
 
 /** How the data files are read. */
-export function dataOptionsOf(settings: TrainSettings): Required<Omit<LoadDataOptions, "today">> {
+export function dataOptionsOf(settings: TrainSettings): Omit<Required<LoadDataOptions>, "system"> {
   return {
     seqLen: settings.seqLen ?? 256,
     lossOn: settings.lossOn ?? "completion",

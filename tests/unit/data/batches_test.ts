@@ -20,9 +20,17 @@ function dataset(lengths: readonly number[], seqLen = 16): Dataset {
   lengths.forEach((length, i) => {
     const ids = Array.from({ length }, () => id++);
     const lossMask = ids.map((x, at) => at > 0 && x % 3 !== 0 ? 1 : 0);
-    builder.add({ ids, lossMask, cutTokens: 0 }, { file: "x", line: i + 1 });
+    builder.add({ ids: Int32Array.from(ids), lossMask: Uint8Array.from(lossMask), cutTokens: 0 }, {
+      file: "x",
+      line: i + 1,
+    });
   });
-  return builder.finish(seqLen, { rowsRead: lengths.length, rowsUsed: lengths.length, badRows: [] });
+  return builder.finish(seqLen, {
+    rowsRead: lengths.length,
+    rowsUsed: lengths.length,
+    badRows: [],
+    warnings: [],
+  });
 }
 
 function take(data: Dataset, options: BatchOptions, count: number, from?: DataPosition): StepData[] {

@@ -2,10 +2,18 @@
 /** From rows to tokens and masks: the mask covers exactly the completion, and prompts are what generation is fed. */
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { ChatMessage, ChatTemplate } from "../../../lib/data/chat_template.ts";
-import { compileChatTemplate } from "../../../lib/data/chat_template.ts";
-import { buildExample, buildPrompt, promptFromText, stopIds } from "../../../lib/data/examples.ts";
-import { type Row, RowError } from "../../../lib/data/rows.ts";
+import type { ChatMessage } from "../../../lib/data/chat_message.ts";
+import { type ChatTemplate, compileChatTemplate } from "../../../lib/data/chat_template.ts";
+import {
+  buildExamples,
+  buildPrompt,
+  type Example,
+  type ExampleOptions,
+  promptFromText,
+  stopIds,
+} from "../../../lib/data/examples.ts";
+import { RowError } from "../../../lib/data/row_error.ts";
+import type { Row } from "../../../lib/data/row_shapes.ts";
 import type { Tokenizer } from "../../../lib/data/tokenizer.ts";
 import { fixtureTokenizer, TOKENIZER_NAMES } from "./fixtures.ts";
 
@@ -28,12 +36,30 @@ function parts(
   return runs.map(([loss, run]) => [loss, tokenizer.decode(run, { keepSpecial: true })]);
 }
 
-async function example(row: Row, tokenizer: Tokenizer, options: Parameters<typeof buildExample>[2] = LONG) {
+/** The examples of a row by the texts of their runs. */
+async function examples(
+  row: Row,
+  tokenizer: Tokenizer,
+  options: ExampleOptions = LONG,
+): Promise<[number, string][][]> {
+  const built = await buildExamples(row, tokenizer, options);
+  return built.examples.map(({ ids, lossMask }) => parts(tokenizer, [...ids], [...lossMask]));
+}
+
+/** The only example of a row. */
+async function buildExample(row: Row, tokenizer: Tokenizer, options: ExampleOptions) {
+  const { examples: [first, ...more] } = await buildExamples(row, tokenizer, options);
+  assert.deepEqual(more, []);
+  const { ids, lossMask, cutTokens } = first as Example;
+  return { ids: [...ids], lossMask: [...lossMask], cutTokens };
+}
+
+async function example(row: Row, tokenizer: Tokenizer, options: ExampleOptions = LONG) {
   const { ids, lossMask } = await buildExample(row, tokenizer, options);
   return parts(tokenizer, ids, lossMask);
 }
 
-Deno.test("buildExample() writes the plain forms, with loss on the completion and its end", async () => {
+Deno.test("buildExamples() writes the plain forms, with loss on the completion and its end", async () => {
   const tokenizer = await fixtureTokenizer("byte_level");
   const end = "<|endoftext|>";
   const question: Row = { kind: "question", question: "Where?", answers: ["Paris", "France"] };
@@ -78,7 +104,7 @@ Deno.test("buildExample() writes the plain forms, with loss on the completion an
   ]);
 });
 
-Deno.test("buildExample() puts the beginning of sequence before plain forms only", async () => {
+Deno.test("buildExamples() puts the beginning of sequence before plain forms only", async () => {
   const tokenizer = await fixtureTokenizer("metaspace");
   const row: Row = { kind: "question", question: "Where?", answers: ["Paris"] };
   const plain = await buildExample(row, tokenizer, PLAIN);
@@ -88,14 +114,14 @@ Deno.test("buildExample() puts the beginning of sequence before plain forms only
   assert.equal(chat.ids.filter((id) => id === 1).length, 1, "the template writes it itself");
 });
 
-Deno.test("buildExample() takes a {text} row whole, even with a chat template", async () => {
+Deno.test("buildExamples() takes a {text} row whole, even with a chat template", async () => {
   const tokenizer = await fixtureTokenizer("metaspace");
   const { ids, lossMask } = await buildExample({ kind: "text", text: "the water" }, tokenizer, LONG);
   assert.deepEqual(ids, [1, ...await tokenizer.encode("the water"), 2]);
   assert.deepEqual(lossMask, [0, ...Array(ids.length - 1).fill(1)]);
 });
 
-Deno.test("buildExample() uses the chat template, with loss on every assistant turn up to its end mark", async () => {
+Deno.test("buildExamples() uses the chat template, with loss on every assistant turn up to its end mark", async () => {
   const messages = ["a", "b", "c", " d "].map((content, i): ChatMessage => ({
     role: i % 2 === 0 ? "user" : "assistant",
     content,
@@ -137,15 +163,20 @@ async function withTemplate(source: string): Promise<Tokenizer> {
   return { ...tokenizer, chatTemplate };
 }
 
-Deno.test("buildExample() follows a template that writes thoughts in the last turn only", async () => {
+Deno.test("buildExamples() follows a template that writes thoughts in the last turn only", async () => {
   const tokenizer = await withTemplate(THINKING);
   const turn = (role: string, content: string): ChatMessage => ({ role, content });
   const silent = [turn("user", "think"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "<d>")];
-  assert.deepEqual(await example({ kind: "messages", messages: silent }, tokenizer), [
-    [0, "<|im_start|>user\nthink<|im_end|>\n<|im_start|>assistant\n"],
-    [1, "b<|im_end|>"],
-    [0, "\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"],
-    [1, "<d><|im_end|>"],
+  const opening = "<|im_start|>user\nthink<|im_end|>\n<|im_start|>assistant\n";
+  assert.deepEqual(await examples({ kind: "messages", messages: silent }, tokenizer), [
+    [[0, `${opening}<think>\n\n</think>\n\n`], [1, "b<|im_end|>"]],
+    [
+      [
+        0,
+        `${opening}b<|im_end|>\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n`,
+      ],
+      [1, "<d><|im_end|>"],
+    ],
   ]);
   const thought = "<think>\nhm\n</think>\n\n";
   const loud = [
@@ -154,11 +185,13 @@ Deno.test("buildExample() follows a template that writes thoughts in the last tu
     turn("user", "c"),
     turn("assistant", `${thought}d`),
   ];
-  assert.deepEqual(await example({ kind: "messages", messages: loud }, tokenizer), [
-    [0, "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"],
-    [1, "b<|im_end|>"],
-    [0, "\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n"],
-    [1, `${thought}d<|im_end|>`],
+  const asked = "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n";
+  assert.deepEqual(await examples({ kind: "messages", messages: loud }, tokenizer), [
+    [[0, asked], [1, `${thought}b<|im_end|>`]],
+    [
+      [0, `${asked}b<|im_end|>\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n`],
+      [1, `${thought}d<|im_end|>`],
+    ],
   ]);
 });
 
@@ -167,12 +200,12 @@ const OPENING = `{% for m in messages %}{% if m.role == 'user' %}<U>{{ m.content
   `<A>{{ m.content.split('</think>')[-1] }}<|im_end|>{% endif %}{% endfor %}` +
   `{% if add_generation_prompt %}<A><think>\n{% endif %}`;
 
-Deno.test("buildPrompt() stops before what the generation prompt opens but the template's answers never have", async () => {
+Deno.test("buildPrompt() is the generation prompt, also where answers lack the thought that it opens", async () => {
   const tokenizer = await withTemplate(OPENING);
   for (const completion of ["<that>", "<think>hm</think><that>"]) {
     const row: Row = { kind: "prompt", prompt: "the", completion };
     assert.deepEqual(await example(row, tokenizer), [[0, "<U>the<A>"], [1, "<that><|im_end|>"]]);
-    assert.equal(tokenizer.decode((await buildPrompt(row, tokenizer)).ids), "<U>the<A>");
+    assert.equal(tokenizer.decode((await buildPrompt(row, tokenizer)).ids), "<U>the<A><think>\n");
   }
 });
 
@@ -183,7 +216,7 @@ Deno.test("ChatTemplate.render() prints the same day on every day", async () => 
   assert.equal(chatTemplate?.render([], { addGenerationPrompt: false }), "26 Jul 2024 2024-07-26");
 });
 
-Deno.test("buildExample() refuses a row in the chat template's own words, or one whose answer it hides", async () => {
+Deno.test("buildExamples() refuses a row in the chat template's own words, or one whose answer it hides", async () => {
   const inst = await fixtureTokenizer("metaspace");
   const twice: Row = {
     kind: "messages",
@@ -203,7 +236,7 @@ Deno.test("buildExample() refuses a row in the chat template's own words, or one
   });
 });
 
-Deno.test("buildExample() takes what the template makes of an answer as the target", async () => {
+Deno.test("buildExamples() takes what the template makes of an answer as the target", async () => {
   const shouting = await withTemplate("{% for m in messages %}{{ m.content | upper }};{% endfor %}");
   assert.deepEqual(await example({ kind: "prompt", prompt: "a", completion: "b" }, shouting), [[0, "A;"], [
     1,
@@ -211,7 +244,7 @@ Deno.test("buildExample() takes what the template makes of an answer as the targ
   ]]);
 });
 
-Deno.test("buildExample() keeps the prompt's own tokens where a token would straddle the boundary", async () => {
+Deno.test("buildExamples() keeps the prompt's own tokens where a token would straddle the boundary", async () => {
   const tokenizer = await fixtureTokenizer("byte_level");
   const whole = await tokenizer.encode("the water");
   const prompt = await tokenizer.encode("the ");
@@ -232,7 +265,7 @@ Deno.test("buildExample() keeps the prompt's own tokens where a token would stra
   assert.equal(spaced.decode(middle.ids), "the water");
 });
 
-Deno.test("buildExample() cuts at seqLen, counts what it cut, and refuses a row that would keep no target", async () => {
+Deno.test("buildExamples() cuts at seqLen, counts what it cut, and refuses a row that would keep no target", async () => {
   const tokenizer = await fixtureTokenizer("byte_level");
   const row: Row = { kind: "prompt", prompt: "ab", completion: "xyz" };
   const whole = await buildExample(row, tokenizer, PLAIN);
@@ -248,14 +281,14 @@ Deno.test("buildExample() cuts at seqLen, counts what it cut, and refuses a row 
   });
 });
 
-Deno.test("buildExample() takes loss on all tokens but the first when asked", async () => {
+Deno.test("buildExamples() takes loss on all tokens but the first when asked", async () => {
   const tokenizer = await fixtureTokenizer("byte_level");
   const row: Row = { kind: "question", question: "Where?", answers: ["Paris"] };
   const { ids, lossMask } = await buildExample(row, tokenizer, { ...PLAIN, lossOn: "all" });
   assert.deepEqual(lossMask, [0, ...Array(ids.length - 1).fill(1)]);
 });
 
-Deno.test("buildExample() says that a completion cannot be ended without eos_token", async () => {
+Deno.test("buildExamples() says that a completion cannot be ended without eos_token", async () => {
   const tokenizer = { ...await fixtureTokenizer("byte_level"), eosId: null };
   await assert.rejects(buildExample({ kind: "text", text: "a" }, tokenizer, LONG), {
     name: "UserError",
@@ -299,7 +332,7 @@ const text = fc.array(word, { minLength: 1, maxLength: 8 }).map((words) => words
 
 for (const name of TOKENIZER_NAMES) {
   for (const chatTemplate of ["auto", "off"] as const) {
-    Deno.test(`buildExample() starts with buildPrompt() and goes on with exactly the completion: ${name}, ${chatTemplate}`, async () => {
+    Deno.test(`buildExamples() starts with buildPrompt() and goes on with exactly the completion: ${name}, ${chatTemplate}`, async () => {
       const tokenizer = await fixtureTokenizer(name);
       await fc.assert(
         fc.asyncProperty(text, text, async (prompt, completion) => {
@@ -317,7 +350,7 @@ for (const name of TOKENIZER_NAMES) {
       );
     });
 
-    Deno.test(`buildExample() marks exactly the assistant turns of a conversation: ${name}, ${chatTemplate}`, async () => {
+    Deno.test(`buildExamples() marks exactly the assistant turns of a conversation: ${name}, ${chatTemplate}`, async () => {
       const tokenizer = await fixtureTokenizer(name);
       await fc.assert(
         fc.asyncProperty(fc.array(fc.tuple(text, text), { minLength: 1, maxLength: 4 }), async (turns) => {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The two tiny tokenizers of tests/fixtures, and data files made on the spot. */
 import { join } from "node:path";
-import type { ChatMessage } from "../../../lib/data/chat_template.ts";
+import type { ChatMessage } from "../../../lib/data/chat_message.ts";
 import { loadTokenizer, type Tokenizer } from "../../../lib/data/tokenizer.ts";
 
 export const TOKENIZER_NAMES = ["byte_level", "metaspace"] as const;

@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { datasetHash, exampleCount, exampleLength, examplePlace } from "../../../lib/data/dataset.ts";
-import { buildExample } from "../../../lib/data/examples.ts";
+import { buildExamples, type Example } from "../../../lib/data/examples.ts";
 import { BadRowsError, countBadRows, loadData, loadRows } from "../../../lib/data/load_data.ts";
-import type { Row } from "../../../lib/data/rows.ts";
+import type { Row } from "../../../lib/data/row_shapes.ts";
 import { fixtureTokenizer, withLines } from "./fixtures.ts";
 
 const GOOD = [
@@ -20,11 +20,11 @@ Deno.test("loadData() holds the examples of its rows, with their places", async 
     const dataset = await loadData([path, path], tokenizer, { seqLen: 64 });
     assert.equal(exampleCount(dataset), 6);
     const row: Row = { kind: "prompt", prompt: "the river", completion: " isn't deep" };
-    const expected = await buildExample(row, tokenizer, { seqLen: 64 });
+    const expected = (await buildExamples(row, tokenizer, { seqLen: 64 })).examples[0] as Example;
     for (const i of [2, 5]) {
       const [start, end] = [dataset.offsets[i], dataset.offsets[i + 1]];
-      assert.deepEqual([...dataset.ids.slice(start, end)], expected.ids);
-      assert.deepEqual([...dataset.lossMask.slice(start, end)], expected.lossMask);
+      assert.deepEqual(dataset.ids.slice(start, end), expected.ids);
+      assert.deepEqual(dataset.lossMask.slice(start, end), expected.lossMask);
       assert.deepEqual(examplePlace(dataset, i), { file: path, line: 3 });
     }
     const { report } = dataset;

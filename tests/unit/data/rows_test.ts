@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import fc from "fast-check";
 import { readLines } from "../../../lib/data/lines.ts";
-import { parseRow, readRows, RowError, type RowResult } from "../../../lib/data/rows.ts";
+import { RowError } from "../../../lib/data/row_error.ts";
+import { parseRow, readRows, type RowResult } from "../../../lib/data/rows.ts";
 import { withLines } from "./fixtures.ts";
 
 function parse(value: unknown) {

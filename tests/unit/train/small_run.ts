@@ -44,6 +44,7 @@ export function smallData(count = 12, seed = 7): Dataset {
     cutOf: new Uint32Array(count),
     seqLen: 12,
     report: {
+      warnings: [],
       rowsRead: count,
       rowsUsed: count,
       badRows: [],
