@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Flags that say what data is read and how, shared by the commands that read some. */
 import { countBadRows } from "../data/load_data.ts";
-import type { Dataset } from "../data/dataset.ts";
+import { type Dataset, exampleCount } from "../data/dataset.ts";
+import { formatWarning } from "../data/row_warnings.ts";
 import { formatCount } from "../report/format.ts";
+import { formatTable } from "../report/table.ts";
 import { dataOptionsOf } from "../train/settings.ts";
 import { settingsOf } from "./flag_settings.ts";
 import type { Flag, FlagValues } from "./flags.ts";
@@ -51,12 +53,20 @@ export function dataOptions(values: FlagValues): ReturnType<typeof dataOptionsOf
   return dataOptionsOf(settingsOf(values));
 }
 
-/** A data set's account as table rows: what was read, used, left out and cut. */
-export function dataSummary({ report }: Dataset): string[][] {
+/** A data set's account: a table of what was read, used, left out and cut, and what is worth a look. */
+export function dataSummary(data: Dataset): string {
+  const warnings = data.report.warnings.map((warning) => `\nwarning: ${formatWarning(warning)}`);
+  return formatTable(summaryRows(data)) + warnings.join("");
+}
+
+function summaryRows(data: Dataset): string[][] {
+  const { report } = data;
+  const examples = exampleCount(data);
   return [
     ["rows", "count"],
     ["read", String(report.rowsRead)],
     ["used", String(report.rowsUsed)],
+    ...(examples === report.rowsUsed ? [] : [["as examples", String(examples)]]),
     ...countBadRows(report.badRows).map(([category, count]) => [`left out: ${category}`, String(count)]),
     ["cut to length", String(report.truncatedRows)],
     ["tokens", formatCount(report.tokens)],

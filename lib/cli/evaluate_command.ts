@@ -20,7 +20,7 @@ const METRICS = ["loss", "exact-match", "f1", "gsm8k", "gsm8k-flexible"] as cons
 async function measureLoss(session: AdapterSession, values: FlagValues, output: Output) {
   const all = await loadData(dataPaths(values), session.tokenizer, dataOptions(values));
   const data = firstRows(all, (values.limit ?? Infinity) as number);
-  output.line(formatTable(dataSummary(data)));
+  output.line(dataSummary(data));
   const progress = createProgress(output, "loss", data.report.rowsUsed);
   const result = await datasetLoss(session.model, data, {
     hooks: session.hooks,

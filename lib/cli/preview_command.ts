@@ -15,7 +15,7 @@ async function run(values: FlagValues, output: Output): Promise<number> {
   const dataset = await loadData(dataPaths(values), tokenizer, dataOptions(values));
   const shown = previewExamples(dataset, tokenizer, (values.rows ?? 3) as number);
   output.line(formatPreview(shown, { color: output.color }));
-  output.line(formatTable(dataSummary(dataset)));
+  output.line(dataSummary(dataset));
   output.result({
     ...dataset.report,
     badRows: Object.fromEntries(countBadRows(dataset.report.badRows)),

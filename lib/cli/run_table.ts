@@ -42,7 +42,7 @@ export function describeRun(run: Run, data: Dataset | null): string {
   return [
     what,
     ...(predictions.length > 0 ? [formatPlacements(predictions)] : []),
-    ...(data === null ? [] : [formatTable(dataSummary(data))]),
+    ...(data === null ? [] : [dataSummary(data)]),
   ].join("\n\n");
 }
 

@@ -10,7 +10,7 @@
  * each completion followed by the end-of-sequence token. `{text}` is always taken as it is, with that token.
  */
 import type { ChatTemplate } from "./chat_template.ts";
-import { type ChatText, renderTurns } from "./chat_turns.ts";
+import { type ChatText, type Render, renderTurns } from "./chat_turns.ts";
 import { asConversation, conversationRender, withSystem } from "./conversation.ts";
 import type { FormatOptions } from "./format_options.ts";
 import { plainSegments, type Segment } from "./plain_formats.ts";
@@ -50,7 +50,9 @@ export function formatRow(row: Row, template: ChatTemplate | null, options: Form
   const full = withSystem(row, options);
   if (template === null) return plainRow(full);
   const { messages, trained } = asConversation(full);
-  const turns = renderTurns(conversationRender(template, full, messages, options), messages, trained);
+  const render = conversationRender(template, full, messages, options);
+  refuseTemplatedPrompt(full, render);
+  const turns = renderTurns(render, messages, trained);
   return {
     texts: turns.texts.map((chat) => ({ kind: "template", chat })),
     warnings: templateWarnings(template, full, messages, turns),
@@ -76,7 +78,9 @@ export function formatPrompt(
   if (template === null) {
     return { text: { kind: "plain", segments: plainSegments(full).slice(0, -1) }, answers };
   }
-  const text = conversationRender(template, full, messages, options)(messages.slice(0, trained.at(-1)), true);
+  const render = conversationRender(template, full, messages, options);
+  refuseTemplatedPrompt(full, render);
+  const text = render(messages.slice(0, trained.at(-1)), true);
   return { text: { kind: "template", chat: { text, targets: [] } }, answers };
 }
 
@@ -88,6 +92,23 @@ export function formatQuestion(
 ): FormattedText {
   return formatPrompt({ kind: "prompt", prompt, completion: "a" }, template, options).text;
 }
+
+/** A prompt that ends as the template's generation prompt does has been through the template already. */
+function refuseTemplatedPrompt(row: Row, render: Render): void {
+  if (row.kind !== "prompt") return;
+  const opening = render([{ role: "user", content: ASKED }], true).split(ASKED).at(-1) as string;
+  if (opening.trim() === "" || !row.prompt.trimEnd().endsWith(opening.trimEnd())) return;
+  throw new RowError(
+    "refused by the chat template",
+    `"prompt" already ends in the chat template's ${
+      JSON.stringify(opening)
+    }, which would stand there twice; give the ` +
+      `bare question, or take the text as it is with --chat-template off`,
+  );
+}
+
+/** A question that stands in no template. */
+const ASKED = "\u{e000}\u{e001}";
 
 function plainRow(row: Row): FormattedRow {
   return { texts: [{ kind: "plain", segments: plainSegments(row) }], warnings: [] };

@@ -1,14 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The shapes that a row of data may have, decided by the fields present. */
-import {
-  type ChatMessage,
-  checkTrained,
-  contentText,
-  describe,
-  isTrained,
-  readMessages,
-  wrongType,
-} from "./chat_message.ts";
+import { type ChatMessage, checkTrained, describe, readMessages, wrongType } from "./chat_message.ts";
 import { RowError } from "./row_error.ts";
 import { shareGptMessages } from "./sharegpt.ts";
 
@@ -216,12 +208,6 @@ function answersOf(fields: Fields): readonly string[] {
   }
   if (value.length === 0) throw new RowError("empty", `"answer" is an empty list`);
   return value.map((answer, i) => filled({ [`answer[${i}]`]: answer }, `answer[${i}]`));
-}
-
-/** The text that the (last) trained turn of a row is to say. */
-export function lastAnswer(row: Row & { readonly kind: "messages" }): string {
-  const last = row.messages.findLast((message, i) => isTrained(message) && i >= (row.firstTrained ?? 0));
-  return contentText(last?.content);
 }
 
 /** What a parsed line that is no object is called. */

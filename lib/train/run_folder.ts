@@ -2,7 +2,8 @@
 /** The run folder: `run.json`, `metrics.jsonl`, `checkpoints/` and `adapter/`. */
 import { join } from "node:path";
 import { UserError } from "../core/errors.ts";
-import { type Dataset, datasetHash } from "../data/dataset.ts";
+import { type Dataset, datasetHash, exampleCount } from "../data/dataset.ts";
+import { formatWarning } from "../data/row_warnings.ts";
 import { asWriteError, makeFolder, writeTextAtomically } from "../tensor/atomic_file.ts";
 import { type Run, runIdentity } from "./plan.ts";
 
@@ -93,9 +94,19 @@ function exists(path: string): Promise<boolean> {
   return Deno.stat(path).then(() => true, () => false);
 }
 
-function counts({ report }: Dataset): Record<string, number> {
-  const { rowsRead, rowsUsed, badRows, truncatedRows, cutTokens, tokens, targets } = report;
-  return { rowsRead, rowsUsed, badRows: badRows.length, truncatedRows, cutTokens, tokens, targets };
+function counts(data: Dataset): Record<string, unknown> {
+  const { rowsRead, rowsUsed, badRows, truncatedRows, cutTokens, tokens, targets, warnings } = data.report;
+  return {
+    rowsRead,
+    rowsUsed,
+    examples: exampleCount(data),
+    badRows: badRows.length,
+    truncatedRows,
+    cutTokens,
+    tokens,
+    targets,
+    warnings: warnings.map(formatWarning),
+  };
 }
 
 /** The lines of `metrics.jsonl`, one a step. Disposing it closes the file. */
