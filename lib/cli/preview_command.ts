@@ -3,7 +3,6 @@
 import { countBadRows, loadData } from "../data/load_data.ts";
 import { formatPreview, previewExamples } from "../data/preview.ts";
 import { loadTokenizer } from "../data/tokenizer.ts";
-import { formatTable } from "../report/table.ts";
 import { DATA_FLAGS, dataOptions, dataPaths, dataSummary } from "./data_flags.ts";
 import type { FlagValues } from "./flags.ts";
 import type { Output } from "./output.ts";
