@@ -52,7 +52,7 @@ export function callsTools(message: ChatMessage): boolean {
 }
 
 /** Whether the loss is taken on an assistant turn: `weight` 0 takes it out, as in OpenAI's fine-tuning format. */
-export function isTrained(message: ChatMessage): boolean {
+export function isTrainedTurn(message: ChatMessage): boolean {
   return message.role === "assistant" && Number(message["weight"] ?? 1) !== 0;
 }
 
@@ -70,7 +70,7 @@ export function readMessages(value: unknown, name: string): readonly ChatMessage
 
 /** @throws {RowError} When no turn of an assistant has loss */
 export function checkTrained(messages: readonly ChatMessage[], name: string): void {
-  if (messages.some(isTrained)) return;
+  if (messages.some(isTrainedTurn)) return;
   const roles = messages.map(({ role }) => `"${role}"`).join(", ");
   throw new RowError(
     "no assistant turn",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rows as conversations, and how a chat template is asked to write one. */
-import { type ChatMessage, contentText, hasThoughts, isTrained } from "./chat_message.ts";
+import { type ChatMessage, contentText, hasThoughts, isTrainedTurn } from "./chat_message.ts";
 import type { ChatTemplate, RenderOptions } from "./chat_template.ts";
 import type { Render } from "./chat_turns.ts";
 import type { FormatOptions } from "./format_options.ts";
@@ -32,7 +32,7 @@ export function asConversation(row: ConversationRow): Conversation {
   const system = row.context?.system;
   const all = system === undefined ? messages : [{ role: "system", content: system }, ...messages];
   const from = firstTrained + all.length - messages.length;
-  const trained = all.flatMap((message, i) => i >= from && isTrained(message) ? [i] : []);
+  const trained = all.flatMap((message, i) => i >= from && isTrainedTurn(message) ? [i] : []);
   return { messages: all, trained, answers };
 }
 
@@ -72,7 +72,7 @@ function turnsOf(
 ): { messages: readonly ChatMessage[]; firstTrained: number; answers: readonly string[] } {
   if (row.kind === "messages") {
     const { messages, firstTrained = 0 } = row;
-    const last = messages.findLast(isTrained);
+    const last = messages.findLast(isTrainedTurn);
     return { messages, firstTrained, answers: [contentText(last?.content)] };
   }
   const [user, answers] = row.kind === "prompt"

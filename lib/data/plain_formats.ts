@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rows as text without a chat template. */
-import { type ChatMessage, contentText, isTrained } from "./chat_message.ts";
+import { type ChatMessage, contentText, isTrainedTurn } from "./chat_message.ts";
 import { RowError } from "./row_error.ts";
 import type { Row } from "./row_shapes.ts";
 
@@ -44,7 +44,9 @@ export function plainSegments(row: Row): Segment[] {
     ? row.messages
     : [{ role: "system", content: system }, ...row.messages];
   const first = firstTrained + messages.length - row.messages.length;
-  return joinGiven(messages.flatMap((message, i) => turnSegments(message, i >= first && isTrained(message))));
+  return joinGiven(
+    messages.flatMap((message, i) => turnSegments(message, i >= first && isTrainedTurn(message))),
+  );
 }
 
 function turnSegments({ role, content }: ChatMessage, trained: boolean): Segment[] {
