@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { throwIfAny } from "../core/errors.ts";
-import type { ScoreName } from "../evaluate/score.ts";
+import { SCORE_NAMES, type ScoreName } from "../evaluate/score.ts";
 import { failureRows, formatEstimate, studyRows, writeStudyReport } from "../report/ablation_report.ts";
 import { formatBytes, formatCount, formatLoss, formatSeconds } from "../report/format.ts";
 import { createProgress, type Progress } from "../report/progress.ts";
@@ -29,7 +29,7 @@ import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 import { DEMO } from "./session.ts";
 
-const METRICS = ["exact-match", "f1", "gsm8k", "gsm8k-flexible", "none"] as const;
+const METRICS = [...SCORE_NAMES, "none"] as const;
 
 const STUDY_FLAGS: readonly Flag[] = [
   {

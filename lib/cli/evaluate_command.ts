@@ -5,7 +5,14 @@ import { stopIds } from "../data/examples.ts";
 import { firstRows } from "../data/dataset.ts";
 import { loadData } from "../data/load_data.ts";
 import { datasetLoss } from "../evaluate/loss.ts";
-import { loadPrompts, type RowScore, type ScoreName, scoreRows, summarizeScores } from "../evaluate/score.ts";
+import {
+  loadPrompts,
+  type RowScore,
+  SCORE_NAMES,
+  type ScoreName,
+  scoreRows,
+  summarizeScores,
+} from "../evaluate/score.ts";
 import { formatLoss, formatShare } from "../report/format.ts";
 import { createProgress } from "../report/progress.ts";
 import { formatTable } from "../report/table.ts";
@@ -15,7 +22,7 @@ import type { FlagValues } from "./flags.ts";
 import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 
-const METRICS = ["loss", "exact-match", "f1", "gsm8k", "gsm8k-flexible"] as const;
+const METRICS = ["loss", ...SCORE_NAMES] as const;
 
 async function measureLoss(session: AdapterSession, values: FlagValues, output: Output) {
   const all = await loadData(dataPaths(values), session.tokenizer, dataOptions(values));
@@ -39,7 +46,7 @@ async function measureScores(
 ): Promise<RowScore[]> {
   const { model, hooks, tokenizer } = session;
   const { chatTemplate = "auto", badRows = "stop" } = dataOptions(values);
-  const { items } = await loadPrompts(dataPaths(values), tokenizer, { chatTemplate, badRows });
+  const { items } = await loadPrompts(dataPaths(values), tokenizer, { chatTemplate, badRows, scores: names });
   const limited = items.slice(0, (values.limit ?? items.length) as number);
   const progress = createProgress(output, "answering", limited.length);
   const rows: RowScore[] = [];
@@ -89,7 +96,7 @@ export const EVALUATE: CommandSpec = {
   summary: "Scores a model, with or without an adapter: loss and perplexity, exact match, F1, GSM8K answers.",
   examples: [
     "deno task evaluate --model checkpoints/llama --adapter runs/facts/adapter --data facts.jsonl --metric exact-match f1",
-    "deno task evaluate --model checkpoints/llama --data gsm8k.jsonl --metric gsm8k --limit 200 --predictions answers.jsonl",
+    "deno task evaluate --model checkpoints/llama --data gsm8k.jsonl --metric gsm8k-strict --limit 200 --predictions answers.jsonl",
   ],
   flags: [
     ...ADAPTER_SESSION_FLAGS.filter(({ name }) => !DATA_FLAGS.some((flag) => flag.name === name)),

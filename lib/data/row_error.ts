@@ -11,7 +11,8 @@ export type BadRowCategory =
   | "empty"
   | "no assistant turn"
   | "refused by the chat template"
-  | "over-long";
+  | "over-long"
+  | "no number";
 
 /** Thrown while a row is looked at. */
 export class RowError extends Error {

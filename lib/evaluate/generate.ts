@@ -20,6 +20,8 @@ export interface GenerateOptions extends SamplingOptions {
   readonly stopIds: ReadonlySet<number>;
   /** Texts that end an answer, not part of it. */
   readonly stopStrings?: readonly string[];
+  /** Special tokens that are written by name; all others give no text. Default none. */
+  readonly shownIds?: ReadonlySet<number>;
 }
 
 /** Why an answer ended: a stop id, a stop string, or no more room. */
@@ -171,7 +173,7 @@ function openSlot(
   return {
     index,
     random: randomStream(options.seed ?? 0, index),
-    stream: createTextStream(tokenizer, options.stopStrings),
+    stream: createTextStream(tokenizer, options.stopStrings, options.shownIds),
     room: Math.min(options.maxNewTokens ?? DEFAULT_NEW_TOKENS, session.capacity - prompt.length),
     pending: Int32Array.from(prompt),
   };

@@ -19,10 +19,14 @@ const PUNCTUATION = /[!-/:-@[-`{-~]/g;
 /** English articles as words of their own. */
 const ARTICLES = /(?<![\p{L}\p{N}_])(a|an|the)(?![\p{L}\p{N}_])/gu;
 
+/** White space as Python's `str.split` knows it; JavaScript's leaves out the separators of ASCII and adds U+FEFF. */
+// deno-lint-ignore no-control-regex
+const SPACES = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/;
+
 /** The normalisation of the SQuAD evaluation script: lower case, no punctuation, no articles, single spaces. */
 export function normalizeAnswer(text: string): string {
   const bare = text.toLowerCase().replace(PUNCTUATION, "").replace(ARTICLES, " ");
-  return bare.split(/\s+/).filter((word) => word !== "").join(" ");
+  return bare.split(SPACES).filter((word) => word !== "").join(" ");
 }
 
 /** 1 when the prediction equals one of the answers after {@linkcode normalizeAnswer}, else 0. */
@@ -58,34 +62,6 @@ function wordOverlap(prediction: readonly string[], answer: readonly string[]): 
     left.set(word, count - 1);
   }
   return 2 * same / (prediction.length + answer.length);
-}
-
-/** Where the final number of a GSM8K solution is looked for. */
-export type Gsm8kMode = "strict" | "flexible";
-
-/**
- * The final number of a GSM8K solution: "strict" takes the last `#### n`, as the data set writes it; "flexible" the
- * last number anywhere. Commas, a dollar sign and a full stop after it do not count. Null when there is none.
- */
-export function gsm8kAnswer(text: string, mode: Gsm8kMode): number | null {
-  const number = /-?\d[\d,]*(?:\.\d+)?|-?\.\d+/g;
-  const marked = /####\s*\$?(-?\d[\d,]*(?:\.\d+)?|-?\.\d+)/g;
-  const found = mode === "strict"
-    ? [...text.matchAll(marked)].map((match) => match[1] as string)
-    : [...text.matchAll(number)].map(([match]) => match);
-  const last = found.at(-1);
-  return last === undefined ? null : Number(last.replaceAll(",", ""));
-}
-
-/** The number that a reference answer stands for: after `####`, or else the last one in it. */
-export function gsm8kReference(answer: string): number | null {
-  return gsm8kAnswer(answer, "strict") ?? gsm8kAnswer(answer, "flexible");
-}
-
-/** 1 when the prediction's final number is that of one of the answers, else 0. */
-export function gsm8kMatch(prediction: string, answers: readonly string[], mode: Gsm8kMode): number {
-  const value = gsm8kAnswer(prediction, mode);
-  return value !== null && answers.some((answer) => gsm8kReference(answer) === value) ? 1 : 0;
 }
 
 /**

@@ -5,56 +5,80 @@ import { buildPrompt, type Prompt } from "../data/examples.ts";
 import type { FormatOptions } from "../data/format_options.ts";
 import type { ReadReport } from "../data/dataset.ts";
 import { type BadRowPolicy, loadRows, type Placed } from "../data/load_data.ts";
+import { RowError } from "../data/row_error.ts";
 import { formatPlace, type RowPlace } from "../data/rows.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { Model } from "../models/model.ts";
-import { generateAnswers, type ModelGenerateOptions } from "./generate.ts";
-import {
-  type Estimate,
-  exactMatch,
-  f1,
-  gsm8kMatch,
-  gsm8kReference,
-  meanScore,
-  proportion,
-} from "./metrics.ts";
+import { type Answer, type FinishReason, generateAnswers, type ModelGenerateOptions } from "./generate.ts";
+import { gsm8kMatch, isGsm8kReference } from "./gsm8k.ts";
+import { type Estimate, exactMatch, f1, meanScore, proportion } from "./metrics.ts";
+import { opensThought, specialMarkIds, spokenText } from "./thoughts.ts";
 
-/** Scores of generated answers, by the names of the command line; "gsm8k" wants `#### n`, the other any last number. */
-export type ScoreName = "exact-match" | "f1" | "gsm8k" | "gsm8k-flexible";
+/**
+ * Scores of generated answers, by the names of the command line. The two of GSM8K are those of the lm-evaluation-harness:
+ * strict wants `#### n`, flexible takes the last number; "gsm8k" is the strict one by its older name.
+ */
+export const SCORE_NAMES = ["exact-match", "f1", "gsm8k-strict", "gsm8k-flexible", "gsm8k"] as const;
+
+/** One of {@linkcode SCORE_NAMES}. */
+export type ScoreName = typeof SCORE_NAMES[number];
 
 /** One row's answer and scores. */
 export interface RowScore {
   readonly place: RowPlace;
+  /** What was said, without thoughts. */
   readonly prediction: string;
+  /** The accepted answers, without thoughts. */
   readonly answers: readonly string[];
   /** Each in [0, 1]. */
   readonly scores: Readonly<Partial<Record<ScoreName, number>>>;
+  /** All that was generated, thoughts included. */
+  readonly text: string;
+  /** Why it ended. */
+  readonly finish: FinishReason;
 }
 
-const SCORES: Readonly<Record<ScoreName, (prediction: string, answers: readonly string[]) => number>> = {
+type Scorer = (prediction: string, answers: readonly string[]) => number;
+
+const gsm8kStrict: Scorer = (prediction, answers) => gsm8kMatch(prediction, answers, "strict");
+
+const SCORES: Readonly<Record<ScoreName, Scorer>> = {
   "exact-match": exactMatch,
   f1,
-  gsm8k: (prediction, answers) => gsm8kMatch(prediction, answers, "strict"),
+  "gsm8k-strict": gsm8kStrict,
   "gsm8k-flexible": (prediction, answers) => gsm8kMatch(prediction, answers, "flexible"),
+  gsm8k: gsm8kStrict,
 };
 
 /** Rows that an error names at most. */
 const LISTED = 5;
 
+/** How data files become prompts. */
+export interface LoadPromptsOptions extends FormatOptions {
+  readonly badRows?: BadRowPolicy;
+  /** Scores that will be taken: rows whose accepted answers none of them could find right are bad rows. Default none. */
+  readonly scores?: readonly ScoreName[];
+}
+
 /**
  * Reads data files as prompts with answers: `{question, answer}` accepts every answer, `{prompt, completion}` the
- * completion, `{instruction, output}` the output, `{messages}` the last assistant turn. `{text}` rows are bad rows.
+ * completion, `{instruction, output}` the output, `{messages}` the last assistant turn; each without its thoughts. `{text}`
+ * rows are bad rows, and so are those that accept nothing but thoughts.
  */
 export function loadPrompts(
   paths: string | readonly string[],
   tokenizer: Tokenizer,
-  options: FormatOptions & { readonly badRows?: BadRowPolicy } = {},
+  options: LoadPromptsOptions = {},
 ): Promise<{ items: Placed<Prompt>[]; report: ReadReport }> {
-  return loadRows(paths, options.badRows ?? "stop", (row) => buildPrompt(row, tokenizer, options));
+  return loadRows(paths, options.badRows ?? "stop", async (row) => {
+    const { ids, answers } = await buildPrompt(row, tokenizer, options);
+    return { ids, answers: spokenAnswers(answers, options.scores ?? []) };
+  });
 }
 
 /**
- * Generates an answer to every prompt and scores it. Rows come in the order their answers end.
+ * Generates an answer to every prompt and scores it. Thoughts are cut off answers and accepted answers alike. Rows come in
+ * the order their answers end.
  *
  * @throws {UserError} When a gsm8k score is asked for and an accepted answer has no number in it
  */
@@ -65,15 +89,32 @@ export async function* scoreRows(
   names: readonly ScoreName[],
   options: ModelGenerateOptions,
 ): AsyncGenerator<RowScore> {
-  if (names.some((name) => name.startsWith("gsm8k"))) checkNumbers(prompts);
+  if (names.some(isGsm8k)) checkNumbers(prompts);
   const ids = prompts.map(({ value }) => value.ids);
-  for await (const { index, text } of generateAnswers(model, tokenizer, ids, options)) {
-    const { value: { answers }, place } = prompts[index] as Placed<Prompt>;
-    const prediction = finalAnswer(text);
-    const scores = Object.fromEntries(names.map((name) => [name, SCORES[name](prediction, answers)]));
-    yield { place, prediction, answers, scores };
+  const shown = { ...options, shownIds: specialMarkIds(tokenizer) };
+  for await (const answer of generateAnswers(model, tokenizer, ids, shown)) {
+    const { value, place } = prompts[answer.index] as Placed<Prompt>;
+    yield { place, ...scoreAnswer(answer, value, tokenizer, names) };
   }
 }
+
+/** Scores a generated answer. */
+export function scoreAnswer(
+  { text, finish }: Pick<Answer, "text" | "finish">,
+  prompt: Prompt,
+  tokenizer: Tokenizer,
+  names: readonly ScoreName[],
+): Omit<RowScore, "place"> {
+  const end = tokenizer.decode(prompt.ids.slice(-OPENING_TOKENS), { keepSpecial: true });
+  // A model that ends its answer without closing a thought has answered; one that was cut off was still thinking.
+  const prediction = spokenText(text, finish === "length" && opensThought(end));
+  const answers = prompt.answers.map((answer) => spokenText(answer));
+  const scores = Object.fromEntries(names.map((name) => [name, SCORES[name](prediction, answers)]));
+  return { prediction, answers, scores, text, finish };
+}
+
+/** Tokens at the end of a prompt that the mark of an opened thought and white space after it may have. */
+const OPENING_TOKENS = 24;
 
 /** Means of the scores over rows: Wilson's interval where a score is 0 or 1, the normal one for F1. */
 export function summarizeScores(
@@ -87,19 +128,34 @@ export function summarizeScores(
   }));
 }
 
-/** What a reasoning model says after its thoughts. */
-function finalAnswer(text: string): string {
-  return (text.split("</think>").at(-1) as string).trim();
+function isGsm8k(name: ScoreName): boolean {
+  return name.startsWith("gsm8k");
+}
+
+/** Accepted answers without thoughts. @throws {RowError} When no prediction could match any */
+function spokenAnswers(answers: readonly string[], scores: readonly ScoreName[]): readonly string[] {
+  const spoken = answers.map((answer) => spokenText(answer)).filter((answer) => answer !== "");
+  if (spoken.length === 0) throw new RowError("empty", "the answer says nothing beside thoughts and calls of tools");
+  if (scores.some(isGsm8k) && !spoken.some(isGsm8kReference)) {
+    throw new RowError(
+      "no number",
+      `the answer is no number and ends in no "#### number", so that no gsm8k score could find it`,
+    );
+  }
+  return spoken;
 }
 
 function checkNumbers(prompts: readonly Placed<Prompt>[]): void {
   const without = prompts.filter(({ value }) =>
-    value.answers.every((answer) => gsm8kReference(answer) === null)
+    !value.answers.some((answer) => isGsm8kReference(spokenText(answer)))
   );
   if (without.length === 0) return;
   const places = without.slice(0, LISTED).map(({ place }) => formatPlace(place)).join(", ");
   throw new UserError(
-    `gsm8k scores need a number in each answer, but ${without.length} of ${prompts.length} rows have none: ` +
-      `${places}${without.length > LISTED ? ", …" : ""}; score these with exact-match or f1`,
+    `gsm8k scores need an answer that is a number or ends in "#### number", but ${without.length} of ` +
+      `${prompts.length} rows have none: ${places}${
+        without.length > LISTED ? ", …" : ""
+      }; score these with ` +
+      `exact-match or f1`,
   );
 }

@@ -5,8 +5,12 @@ import type { Tokenizer } from "../data/tokenizer.ts";
 
 /** State of one answer. */
 export interface TextStream {
-  readonly detokenizer: Detokenizer;
+  readonly tokenizer: Tokenizer;
   readonly stopStrings: readonly string[];
+  /** Special tokens that are written by name. */
+  readonly shownIds: ReadonlySet<number>;
+  /** Of what came since the last shown special token. */
+  detokenizer: Detokenizer;
   /** Text that may be the beginning of a stop string, not given out yet. */
   held: string;
 }
@@ -18,13 +22,20 @@ export interface TextPiece {
 }
 
 /** An answer at its beginning. */
-export function createTextStream(tokenizer: Tokenizer, stopStrings: readonly string[] = []): TextStream {
-  return { detokenizer: createDetokenizer(tokenizer), stopStrings, held: "" };
+export function createTextStream(
+  tokenizer: Tokenizer,
+  stopStrings: readonly string[] = [],
+  shownIds: ReadonlySet<number> = new Set(),
+): TextStream {
+  return { tokenizer, stopStrings, shownIds, detokenizer: createDetokenizer(tokenizer), held: "" };
 }
 
 /** Takes one id. The stop string itself is not part of the text. @mutates stream */
 export function pushToken(stream: TextStream, id: number): TextPiece {
-  return cutAtStop(stream, pushId(stream.detokenizer, id));
+  if (!stream.shownIds.has(id)) return cutAtStop(stream, pushId(stream.detokenizer, id));
+  const before = finishText(stream.detokenizer);
+  stream.detokenizer = createDetokenizer(stream.tokenizer);
+  return cutAtStop(stream, before + (stream.tokenizer.token(id) ?? ""));
 }
 
 /** The rest of the text when no more ids come. @mutates stream */

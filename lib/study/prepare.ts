@@ -84,7 +84,8 @@ async function prepareCell(cell: Cell, resources: Resources, scoring: Scoring): 
   const model = await resources.model(settings);
   const data = await resources.data(settings);
   const evalData = await resources.evalData(settings);
-  const asked = scoring.metrics.length > 0 ? await resources.prompts(settings) : [];
+  const { metrics } = scoring;
+  const asked = metrics.length > 0 ? await resources.prompts(settings, metrics) : [];
   const start = settings.adapter === undefined ? null : await openAdapter(settings.adapter);
   const options = runOptionsOf(settings, start, null);
   const run = plan(model, options);

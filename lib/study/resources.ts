@@ -4,7 +4,7 @@ import { UserError } from "../core/errors.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Prompt } from "../data/examples.ts";
 import { loadData, type Placed } from "../data/load_data.ts";
-import { loadPrompts } from "../evaluate/score.ts";
+import { loadPrompts, type ScoreName } from "../evaluate/score.ts";
 import { type OpenModel, openModel } from "../train/open_model.ts";
 import { dataOptionsOf, openOptionsOf, type TrainSettings } from "../train/settings.ts";
 
@@ -14,8 +14,8 @@ export interface Resources extends Disposable {
   data(settings: TrainSettings): Promise<Dataset>;
   /** Of `evalData`; null when the settings name none. */
   evalData(settings: TrainSettings): Promise<Dataset | null>;
-  /** Of `evalData`, or else of `data`: does the model know what it was taught? */
-  prompts(settings: TrainSettings): Promise<readonly Placed<Prompt>[]>;
+  /** Of `evalData`, or else of `data`: does the model know what it was taught? @param scores Those that will be taken */
+  prompts(settings: TrainSettings, scores: readonly ScoreName[]): Promise<readonly Placed<Prompt>[]>;
 }
 
 /** Empty resources. */
@@ -53,10 +53,10 @@ export function createResources(): Resources {
     data: async (settings) => await read(trainingFiles(settings), settings),
     evalData: async (settings) =>
       settings.evalData === undefined ? null : await read(settings.evalData, settings),
-    prompts: async (settings) => {
+    prompts: async (settings, scores) => {
       const files = settings.evalData ?? trainingFiles(settings);
       const { chatTemplate, badRows } = dataOptionsOf(settings);
-      const options = { chatTemplate, badRows };
+      const options = { chatTemplate, badRows, scores };
       return await once(
         ["prompts", files, options, settings.model],
         async () => (await loadPrompts(files, (await model(settings)).tokenizer, options)).items,

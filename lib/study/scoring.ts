@@ -37,10 +37,16 @@ export function resolveScoring(options: ScoringOptions): Scoring {
   };
 }
 
+/** Scores whose rules have changed since studies first took them: cells that were scored by older ones run again. */
+const RULES: Readonly<Partial<Record<ScoreName, string>>> = {
+  gsm8k: "gsm8k-strict of the lm-evaluation-harness",
+  "gsm8k-flexible": "gsm8k-flexible of the lm-evaluation-harness",
+};
+
 /** What of the scoring decides its results. */
 export function scoringIdentity(scoring: Scoring): JsonObject {
   const { metrics, limit, maxNewTokens, stop } = scoring;
-  return { metrics: [...metrics], limit, maxNewTokens, stop: [...stop] };
+  return { metrics: metrics.map((name) => RULES[name] ?? name), limit, maxNewTokens, stop: [...stop] };
 }
 
 /** Asks all questions of a model as it was trained. Empty when there is no score to take. */

@@ -39,7 +39,7 @@ function isMissing(shell: string): boolean {
 const CASES: readonly (readonly [string, readonly string[]])[] = [
   ["deno task train --gat", ["--gate"]],
   ["deno task train --gate s", ["sigmoid", "softmax"]],
-  ["deno task evaluate --metric gsm", ["gsm8k", "gsm8k-flexible"]],
+  ["deno task evaluate --metric gsm", ["gsm8k", "gsm8k-flexible", "gsm8k-strict"]],
   ["deno task completion f", ["fish"]],
   ["deno task train --model mod", ["models/"]],
   ["deno task comp", ["completion"]],

@@ -65,6 +65,21 @@ Deno.test("generateIn() ends at a stop string, and holds back what may become on
   assert.deepEqual(pieces, ["8", "", "7", "65", "4", "3", "2", "1", "0", ""].map((text) => text));
 });
 
+Deno.test("generateIn() writes special tokens by name where it is told to, in their place", async () => {
+  const three = "3".charCodeAt(0);
+  const tokenizer = { ...CHARACTERS, specialIds: new Set([END, three]) };
+  const textWith = async (shownIds?: ReadonlySet<number>) => {
+    let all = "";
+    const options = { ...STOP, ...(shownIds && { shownIds }) };
+    for await (const { text } of generateIn(fakeSession(1, 20, countDown), tokenizer, [[53]], options)) {
+      all += text;
+    }
+    return all;
+  };
+  assert.equal(await textWith(), "4210");
+  assert.equal(await textWith(new Set([three])), "43210");
+});
+
 Deno.test("generateIn() gives the same answers whatever the number of sequences, and fills free ones", async () => {
   const prompts = ["3", "9", "1", "0", "5", "22"];
   const alone = await run(fakeSession(1, 20, countDown), prompts);

@@ -6,6 +6,7 @@ import { datasetLoss } from "../../../lib/evaluate/loss.ts";
 import {
   loadPrompts,
   type RowScore,
+  scoreAnswer,
   type ScoreName,
   scoreRows,
   summarizeScores,
@@ -14,6 +15,7 @@ import { loadModel } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
 import { fixtureTokenizer, withLines } from "../data/fixtures.ts";
+import type { FinishReason } from "../../../lib/evaluate/generate.ts";
 import { CHARACTERS } from "./fake_session.ts";
 
 Deno.test("datasetLoss() is the token mean over all examples, whatever the micro-batch", async () => {
@@ -90,11 +92,71 @@ Deno.test("scoreRows() scores what the model says against all accepted answers",
   assert.equal(rows[1]?.scores["exact-match"], 0);
 });
 
+Deno.test("loadPrompts() refuses rows that accept thoughts alone, and rows that gsm8k scores could not find", () => {
+  const rows = [
+    { question: "q", answer: ["<think>\nhm\n</think>\n\n4 apples", "<think>four"] },
+    { question: "q", answer: "<think>four" },
+    { question: "q", answer: "<think>a</think>\n" },
+    { question: "q", answer: "<think>5</think>\n2 + 2\n#### 4" },
+  ];
+  return withLines(rows, async (path) => {
+    const tokenizer = await fixtureTokenizer("byte_level");
+    const load = async (scores: ScoreName[]) => {
+      const { items, report } = await loadPrompts(path, tokenizer, { badRows: "skip", scores });
+      return [
+        items.map(({ value }) => value.answers),
+        report.badRows.map(({ line, category }) => [line, category]),
+      ];
+    };
+    assert.deepEqual(await load(["f1"]), [[["4 apples"], ["2 + 2\n#### 4"]], [[2, "empty"], [3, "empty"]]]);
+    for (const name of ["gsm8k", "gsm8k-strict", "gsm8k-flexible"] as const) {
+      assert.deepEqual(await load(["f1", name]), [
+        [["2 + 2\n#### 4"]],
+        [[1, "no number"], [2, "empty"], [3, "empty"]],
+      ]);
+    }
+  });
+});
+
+Deno.test("scoreAnswer() cuts thoughts off prediction and answers alike, whoever opened them", async () => {
+  const score = async (
+    text: string,
+    prompt: string,
+    finish: FinishReason = "stop id",
+    answer = "4 apples",
+  ) => {
+    const ids = await CHARACTERS.encode(prompt);
+    const { prediction, scores } = scoreAnswer({ text, finish }, { ids, answers: [answer] }, CHARACTERS, [
+      "exact-match",
+      "f1",
+    ]);
+    assert.equal(scores["exact-match"], scores.f1);
+    return [prediction, scores.f1];
+  };
+  const thoughts = "<think>\ntwo and two make\n</think>\n\n4 apples";
+  assert.deepEqual(
+    await score(thoughts, "user\n", "stop id", thoughts),
+    ["4 apples", 1],
+    "exactly the row's text",
+  );
+  assert.deepEqual(await score("4 apples", "user\n", "stop id", thoughts), ["4 apples", 1]);
+  assert.deepEqual(await score(thoughts, "user\n"), ["4 apples", 1]);
+  assert.deepEqual(await score("two\n</think>\n\n4 apples", "user\n<think>\n"), ["4 apples", 1]);
+  assert.deepEqual(await score("<think>\n4 apples", "user\n", "length"), ["", 0], "cut off in its thoughts");
+  assert.deepEqual(
+    await score("4 apples", "user\n<think>\n", "length"),
+    ["", 0],
+    "in thoughts of the prompt",
+  );
+  assert.deepEqual(await score("4 apples", "user\n<think>\n"), ["4 apples", 1], "answered without thoughts");
+  assert.deepEqual(await score("4 apples", "user\n<think>\n\n</think>\n\n", "length"), ["4 apples", 1]);
+});
+
 Deno.test("scoreRows() wants numbers in the answers of gsm8k scores", async () => {
   using model = loadModel(modelFixture("llama_biases").dir, referenceKernels());
   const prompts = [{ value: { ids: [5], answers: ["none"] }, place: { file: "x", line: 7 } }];
   const options = { maxNewTokens: 1, stopIds: new Set<number>() };
-  const rows = scoreRows(model, CHARACTERS, prompts, ["gsm8k"], options);
+  const rows = scoreRows(model, CHARACTERS, prompts, ["gsm8k-strict"], options);
   await assert.rejects(rows.next(), {
     name: "UserError",
     message: /1 of 1 rows have none: x:7; score these/,
@@ -107,6 +169,8 @@ Deno.test("summarizeScores() gives Wilson's interval for matches and the normal 
     prediction: "",
     answers: [],
     scores: { "exact-match": match, f1: overlap },
+    text: "",
+    finish: "stop id",
   });
   const summary = summarizeScores([row(1, 1), row(0, 0.5), row(0, 0.3)], ["exact-match", "f1"]);
   const [match, overlap] = [summary.get("exact-match"), summary.get("f1")];
