@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Flags that say what data is read and how, shared by the commands that read some. */
 import { countBadRows } from "../data/load_data.ts";
-import { type Dataset, exampleCount } from "../data/dataset.ts";
+import { type Dataset, exampleCount, type ReadReport } from "../data/dataset.ts";
 import { formatWarning } from "../data/row_warnings.ts";
 import { formatCount } from "../report/format.ts";
 import { formatTable } from "../report/table.ts";
@@ -53,6 +53,15 @@ export function dataOptions(values: FlagValues): ReturnType<typeof dataOptionsOf
   return dataOptionsOf(settingsOf(values));
 }
 
+/** What was read of data files, used and left out, as table rows. */
+export function rowCounts({ rowsRead, rowsUsed, badRows }: ReadReport): string[][] {
+  return [
+    ["read", String(rowsRead)],
+    ["used", String(rowsUsed)],
+    ...countBadRows(badRows).map(([category, count]) => [`left out: ${category}`, String(count)]),
+  ];
+}
+
 /** A data set's account: a table of what was read, used, left out and cut, and what is worth a look. */
 export function dataSummary(data: Dataset): string {
   const warnings = data.report.warnings.map((warning) => `\nwarning: ${formatWarning(warning)}`);
@@ -64,10 +73,8 @@ function summaryRows(data: Dataset): string[][] {
   const examples = exampleCount(data);
   return [
     ["rows", "count"],
-    ["read", String(report.rowsRead)],
-    ["used", String(report.rowsUsed)],
+    ...rowCounts(report),
     ...(examples === report.rowsUsed ? [] : [["as examples", String(examples)]]),
-    ...countBadRows(report.badRows).map(([category, count]) => [`left out: ${category}`, String(count)]),
     ["cut to length", String(report.truncatedRows)],
     ["tokens", formatCount(report.tokens)],
     ["tokens cut off", formatCount(report.cutTokens)],

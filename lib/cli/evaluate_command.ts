@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task evaluate`: scores a model, with or without an adapter. */
+import { throwIfAny } from "../core/errors.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
-import { stopIds } from "../data/examples.ts";
-import { firstRows } from "../data/dataset.ts";
-import { loadData } from "../data/load_data.ts";
+import { type Prompt, stopIds } from "../data/examples.ts";
+import { type Dataset, firstRows, type ReadReport } from "../data/dataset.ts";
+import { countBadRows, loadData, type Placed } from "../data/load_data.ts";
+import { formatPlace } from "../data/rows.ts";
 import { datasetLoss } from "../evaluate/loss.ts";
 import {
   loadPrompts,
@@ -17,16 +19,46 @@ import { formatLoss, formatShare } from "../report/format.ts";
 import { createProgress } from "../report/progress.ts";
 import { formatTable } from "../report/table.ts";
 import { ADAPTER_SESSION_FLAGS, type AdapterSession, openAdapterSession } from "./adapter_session.ts";
-import { DATA_FLAGS, dataOptions, dataPaths, dataSummary } from "./data_flags.ts";
+import { DATA_FLAGS, dataOptions, dataPaths, dataSummary, rowCounts } from "./data_flags.ts";
 import type { FlagValues } from "./flags.ts";
 import type { Output } from "./output.ts";
+import { PREDICTIONS_FLAG, predictionsProblems, writePredictions } from "./predictions.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 
 const METRICS = ["loss", ...SCORE_NAMES] as const;
 
-async function measureLoss(session: AdapterSession, values: FlagValues, output: Output) {
-  const all = await loadData(dataPaths(values), session.tokenizer, dataOptions(values));
-  const data = firstRows(all, (values.limit ?? Infinity) as number);
+type Metric = (typeof METRICS)[number];
+
+/** What the metrics need of the data files, read before anything is computed; null what none of them needs. */
+interface EvaluationData {
+  readonly dataset: Dataset | null;
+  readonly prompts: readonly Placed<Prompt>[];
+  /** Of the prompts. */
+  readonly report: ReadReport | null;
+}
+
+async function readData(
+  { model, tokenizer }: AdapterSession,
+  metrics: readonly Metric[],
+  values: FlagValues,
+): Promise<EvaluationData> {
+  const [paths, options, scores] = [dataPaths(values), dataOptions(values), scoreNames(metrics)];
+  const limit = (values.limit ?? Infinity) as number;
+  const dataset = metrics.includes("loss")
+    ? firstRows(await loadData(paths, tokenizer, options), limit)
+    : null;
+  if (scores.length === 0) return { dataset, prompts: [], report: null };
+  const room = model.config.maxPositionEmbeddings;
+  const { items, report } = await loadPrompts(paths, tokenizer, { ...options, room, scores });
+  const prompts = items.slice(0, limit);
+  return { dataset, prompts, report: { ...report, rowsUsed: prompts.length } };
+}
+
+function scoreNames(metrics: readonly Metric[]): ScoreName[] {
+  return metrics.filter((name) => name !== "loss");
+}
+
+async function measureLoss(session: AdapterSession, data: Dataset, values: FlagValues, output: Output) {
   output.line(dataSummary(data));
   const progress = createProgress(output, "loss", data.report.rowsUsed);
   const result = await datasetLoss(session.model, data, {
@@ -39,22 +71,20 @@ async function measureLoss(session: AdapterSession, values: FlagValues, output: 
 }
 
 async function measureScores(
-  session: AdapterSession,
+  { model, hooks, tokenizer }: AdapterSession,
+  { prompts, report }: EvaluationData,
   names: readonly ScoreName[],
   values: FlagValues,
   output: Output,
 ): Promise<RowScore[]> {
-  const { model, hooks, tokenizer } = session;
-  const { chatTemplate = "auto", badRows = "stop" } = dataOptions(values);
-  const { items } = await loadPrompts(dataPaths(values), tokenizer, { chatTemplate, badRows, scores: names });
-  const limited = items.slice(0, (values.limit ?? items.length) as number);
-  const progress = createProgress(output, "answering", limited.length);
+  output.line(formatTable([["questions", "count"], ...rowCounts(report as ReadReport)]));
+  const progress = createProgress(output, "answering", prompts.length);
   const rows: RowScore[] = [];
-  const answers = scoreRows(model, tokenizer, limited, names, {
+  const answers = scoreRows(model, tokenizer, prompts, names, {
     hooks,
     maxNewTokens: (values["max-new-tokens"] ?? 256) as number,
     sequences: (values["micro-batch-size"] ?? 16) as number,
-    stopIds: await stopIds(tokenizer, model.config.eosTokenIds, { chatTemplate }),
+    stopIds: await stopIds(tokenizer, model.config.eosTokenIds, dataOptions(values)),
     ...(values.stop === undefined ? {} : { stopStrings: values.stop as string[] }),
   });
   for await (const row of answers) {
@@ -63,16 +93,31 @@ async function measureScores(
     await yieldToEvents();
   }
   progress.finish();
-  return rows.sort((a, b) => a.place.file === b.place.file ? a.place.line - b.place.line : 0);
+  const order = new Map(prompts.map(({ place }, i) => [formatPlace(place), i]));
+  const orderOf = ({ place }: RowScore) => order.get(formatPlace(place)) as number;
+  return rows.sort((a, b) => orderOf(a) - orderOf(b));
+}
+
+/** Rows of the data files that were read, used and left out, for the JSON object. */
+function rowsResult(report: ReadReport): Record<string, unknown> {
+  const { rowsRead, rowsUsed, badRows } = report;
+  return { rowsRead, rowsUsed, badRows: Object.fromEntries(countBadRows(badRows)) };
 }
 
 async function run(values: FlagValues, output: Output): Promise<number> {
-  const metrics = (values.metric ?? ["loss"]) as readonly (typeof METRICS)[number][];
-  const names = metrics.filter((name): name is ScoreName => name !== "loss");
+  const metrics = [...new Set((values.metric ?? ["loss"]) as readonly Metric[])];
+  const names = scoreNames(metrics);
+  throwIfAny("The command line of evaluate", [
+    ...predictionsProblems(values),
+    ...(values.predictions !== undefined && names.length === 0
+      ? [`--predictions needs a metric of answers: --metric ${SCORE_NAMES.join(", ")}`]
+      : []),
+  ]);
   using session = await openAdapterSession(values);
-  const loss = metrics.includes("loss") ? await measureLoss(session, values, output) : null;
-  const rows = names.length > 0 ? await measureScores(session, names, values, output) : [];
-  const scores = names.length > 0 ? summarizeScores(rows, names) : new Map();
+  const data = await readData(session, metrics, values);
+  const loss = data.dataset && await measureLoss(session, data.dataset, values, output);
+  const rows = names.length > 0 ? await measureScores(session, data, names, values, output) : [];
+  const scores = summarizeScores(rows, names);
   const table = [["metric", "value", "95 % interval", "of"]];
   if (loss) {
     table.push(["loss", formatLoss(loss.loss), "", `${loss.targets} tokens`]);
@@ -83,10 +128,15 @@ async function run(values: FlagValues, output: Output): Promise<number> {
   }
   output.line(formatTable(table));
   if (typeof values.predictions === "string") {
-    await Deno.writeTextFile(values.predictions, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    await writePredictions(values.predictions, rows);
     output.line(`answers in ${values.predictions}`);
   }
-  output.result({ ...(loss ?? {}), scores: Object.fromEntries(scores) });
+  output.result({
+    ...(loss ?? {}),
+    scores: Object.fromEntries(scores),
+    ...(data.dataset && { data: rowsResult(data.dataset.report) }),
+    ...(data.report && { questions: rowsResult(data.report) }),
+  });
   return EXIT.done;
 }
 
@@ -118,7 +168,7 @@ export const EVALUATE: CommandSpec = {
       defaultText: "8; answers 16",
     },
     { name: "stop", kind: "texts", help: "texts that end an answer" },
-    { name: "predictions", kind: "text", help: "JSONL file for the answers, row by row" },
+    PREDICTIONS_FLAG,
   ],
   run,
 };

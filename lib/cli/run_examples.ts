@@ -56,7 +56,8 @@ export async function answersAfter(
 }
 
 function questionsOf({ model, data, values }: ExampleSession): SampleQuestion[] {
-  return sampleQuestions(data, model.tokenizer, (values.examples ?? 4) as number);
+  const count = (values.examples ?? 4) as number;
+  return sampleQuestions(data, model.tokenizer, count, model.config.maxPositionEmbeddings);
 }
 
 async function ask(

@@ -15,9 +15,16 @@ export interface SampleQuestion {
 
 /**
  * At most `count` questions from all over a data set: of each example, what stands before its last completion. Examples
- * that were cut, and texts, which have no question, are left out.
+ * that were cut, texts, which have no question, and questions that leave a model no room for an answer are left out.
+ *
+ * @param room Tokens that the model has room for, question and answer together
  */
-export function sampleQuestions(data: Dataset, tokenizer: Tokenizer, count: number): SampleQuestion[] {
+export function sampleQuestions(
+  data: Dataset,
+  tokenizer: Tokenizer,
+  count: number,
+  room = Infinity,
+): SampleQuestion[] {
   const examples = exampleCount(data);
   const questions: SampleQuestion[] = [];
   let next = 0;
@@ -25,7 +32,7 @@ export function sampleQuestions(data: Dataset, tokenizer: Tokenizer, count: numb
     next = Math.max(next, Math.floor(i * examples / count));
     while (next < examples) {
       const question = questionOf(data, tokenizer, next++);
-      if (question === null) continue;
+      if (question === null || question.ids.length >= room) continue;
       questions.push(question);
       break;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Answers of a model to a data set's prompts, scored against the answers the data set accepts. */
 import { UserError } from "../core/errors.ts";
-import { buildPrompt, type Prompt } from "../data/examples.ts";
+import { buildPrompt, type Prompt, settleTemplate } from "../data/examples.ts";
 import type { FormatOptions } from "../data/format_options.ts";
 import type { ReadReport } from "../data/dataset.ts";
 import { type BadRowPolicy, loadRows, type Placed } from "../data/load_data.ts";
@@ -56,6 +56,11 @@ const LISTED = 5;
 /** How data files become prompts. */
 export interface LoadPromptsOptions extends FormatOptions {
   readonly badRows?: BadRowPolicy;
+  /**
+   * Tokens that the model has room for, prompt and answer together (`maxPositionEmbeddings`): a prompt that leaves none for
+   * an answer is a bad row. Default: without end.
+   */
+  readonly room?: number;
   /** Scores that will be taken: rows whose accepted answers none of them could find right are bad rows. Default none. */
   readonly scores?: readonly ScoreName[];
 }
@@ -63,15 +68,17 @@ export interface LoadPromptsOptions extends FormatOptions {
 /**
  * Reads data files as prompts with answers: `{question, answer}` accepts every answer, `{prompt, completion}` the
  * completion, `{instruction, output}` the output, `{messages}` the last assistant turn; each without its thoughts. `{text}`
- * rows are bad rows, and so are those that accept nothing but thoughts.
+ * rows are bad rows, and so are those whose prompt is too long or that accept nothing but thoughts.
  */
 export function loadPrompts(
   paths: string | readonly string[],
   tokenizer: Tokenizer,
   options: LoadPromptsOptions = {},
 ): Promise<{ items: Placed<Prompt>[]; report: ReadReport }> {
+  const settled = settleTemplate(tokenizer, options);
   return loadRows(paths, options.badRows ?? "stop", async (row) => {
-    const { ids, answers } = await buildPrompt(row, tokenizer, options);
+    const { ids, answers } = await buildPrompt(row, settled.tokenizer, settled.options);
+    checkRoom(ids, options.room ?? Infinity);
     return { ids, answers: spokenAnswers(answers, options.scores ?? []) };
   });
 }
@@ -132,10 +139,22 @@ function isGsm8k(name: ScoreName): boolean {
   return name.startsWith("gsm8k");
 }
 
+/** @throws {RowError} When there is nothing to start from, or no room to go on */
+function checkRoom({ length }: readonly number[], room: number): void {
+  if (length === 0) throw new RowError("empty", "the prompt has no tokens to start an answer from");
+  if (length < room) return;
+  throw new RowError(
+    "over-long",
+    `the prompt has ${length} tokens, and the model has room for ${room}, answer included`,
+  );
+}
+
 /** Accepted answers without thoughts. @throws {RowError} When no prediction could match any */
 function spokenAnswers(answers: readonly string[], scores: readonly ScoreName[]): readonly string[] {
   const spoken = answers.map((answer) => spokenText(answer)).filter((answer) => answer !== "");
-  if (spoken.length === 0) throw new RowError("empty", "the answer says nothing beside thoughts and calls of tools");
+  if (spoken.length === 0) {
+    throw new RowError("empty", "the answer says nothing beside thoughts and calls of tools");
+  }
   if (scores.some(isGsm8k) && !spoken.some(isGsm8kReference)) {
     throw new RowError(
       "no number",

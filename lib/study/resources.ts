@@ -55,11 +55,14 @@ export function createResources(): Resources {
       settings.evalData === undefined ? null : await read(settings.evalData, settings),
     prompts: async (settings, scores) => {
       const files = settings.evalData ?? trainingFiles(settings);
-      const { chatTemplate, badRows } = dataOptionsOf(settings);
-      const options = { chatTemplate, badRows, scores };
+      const options = { ...dataOptionsOf(settings), scores };
       return await once(
         ["prompts", files, options, settings.model],
-        async () => (await loadPrompts(files, (await model(settings)).tokenizer, options)).items,
+        async () => {
+          const { tokenizer, config } = await model(settings);
+          const room = config.maxPositionEmbeddings;
+          return (await loadPrompts(files, tokenizer, { ...options, room })).items;
+        },
       );
     },
     [Symbol.dispose]: () => opened.dispose(),

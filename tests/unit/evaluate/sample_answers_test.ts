@@ -35,3 +35,9 @@ Deno.test("sampleQuestions() comes from all over the data and leaves out texts a
   deepStrictEqual(prompts(dataOf([[0, 1, 1], row, row], [1]), 2), [6]);
   deepStrictEqual(prompts(dataOf([]), 2), []);
 });
+
+Deno.test("sampleQuestions() leaves out questions that leave no room for an answer", () => {
+  const data = dataOf([[0, 0, 1], [0, 0, 0, 1], [0, 0, 1]]);
+  deepStrictEqual(sampleQuestions(data, tokenizer, 3, 3).map(({ ids }) => ids.length), [2, 2]);
+  deepStrictEqual(sampleQuestions(data, tokenizer, 3, 4).map(({ ids }) => ids.length), [2, 3, 2]);
+});

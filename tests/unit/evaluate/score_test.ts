@@ -118,6 +118,26 @@ Deno.test("loadPrompts() refuses rows that accept thoughts alone, and rows that 
   });
 });
 
+Deno.test("loadPrompts() finds prompts that leave the model no room for an answer, as bad rows by file and line", () => {
+  const rows = ["word", "word word word", "word word"].map((question) => ({ question, answer: "a" }));
+  return withLines(rows, async (path) => {
+    const tokenizer = await fixtureTokenizer("byte_level");
+    const all = await loadPrompts(path, tokenizer);
+    const lengths = all.items.map(({ value }) => value.ids.length);
+    const longest = lengths[1] as number;
+    const { items, report } = await loadPrompts(path, tokenizer, { badRows: "skip", room: longest });
+    assert.deepEqual(items.map(({ place }) => place.line), [1, 3], "a token for the answer is enough");
+    assert.deepEqual(report.badRows.map(({ line, category }) => [line, category]), [[2, "over-long"]]);
+    assert.equal((await loadPrompts(path, tokenizer, { room: longest + 1 })).items.length, 3);
+    await assert.rejects(loadPrompts(path, tokenizer, { room: longest }), {
+      name: "BadRowsError",
+      message: new RegExp(
+        `rows\\.jsonl:2: the prompt has ${longest} tokens, and the model has room for ${longest}, answer`,
+      ),
+    });
+  });
+});
+
 Deno.test("scoreAnswer() cuts thoughts off prediction and answers alike, whoever opened them", async () => {
   const score = async (
     text: string,

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Answers as a JSONL file, one object a row. */
+import { dirname } from "node:path";
+import { asWriteError } from "../tensor/atomic_file.ts";
+import type { Flag, FlagValues } from "./flags.ts";
+
+/** Where the answers go. */
+export const PREDICTIONS_FLAG: Flag = {
+  name: "predictions",
+  kind: "text",
+  help: "JSONL file for the answers, row by row",
+};
+
+/** Why the file that the flags name cannot be written, as far as that shows before there are answers. */
+export function predictionsProblems({ predictions }: FlagValues): string[] {
+  if (typeof predictions !== "string") return [];
+  const isFolder = (path: string): boolean => {
+    try {
+      return Deno.statSync(path).isDirectory;
+    } catch {
+      return false;
+    }
+  };
+  if (isFolder(predictions)) return [`--predictions is "${predictions}", a folder: name a file in it`];
+  const folder = dirname(predictions);
+  return isFolder(folder) ? [] : [`--predictions is "${predictions}", but there is no folder "${folder}"`];
+}
+
+/** @throws {UserError} When the file cannot be written */
+export async function writePredictions(path: string, rows: readonly unknown[]): Promise<void> {
+  const text = rows.map((row) => `${JSON.stringify(row)}\n`).join("");
+  try {
+    await Deno.writeTextFile(path, text); // pipes and devices too, so it is not renamed into place
+  } catch (error) {
+    throw asWriteError(error, path, text.length);
+  }
+}
