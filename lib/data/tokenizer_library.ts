@@ -67,18 +67,24 @@ async function loadLibrary(): Promise<Library> {
   try {
     return await import("tokenizers");
   } catch (error) {
-    const { os, arch } = Deno.build;
-    const denied = error instanceof Deno.errors.NotCapable;
-    throw new UserError(
-      denied
-        ? `The tokenizers library may not be loaded: ${error.message}`
-        : `The tokenizers library (npm:tokenizers) cannot be loaded on ${os} ${arch}: ${
-          messageOf(error)
-        }; it has ` +
-          `binaries for Linux, macOS and Windows on x86_64 and aarch64`,
-      { cause: error },
-    );
+    throw new UserError(libraryProblem(error), { cause: error });
   }
+}
+
+/** Why the library could not be loaded, and the way out; the package tells its reasons in a chain of causes. */
+export function libraryProblem(error: unknown): string {
+  const reasons: string[] = [];
+  for (let at: unknown = error; at instanceof Error; at = at.cause) {
+    const denied = /Requires (\w+) access/.exec(at.message);
+    if (denied) return `The tokenizers library may not be loaded; run again with --allow-${denied[1]}`;
+    reasons.push(at.message.split("\n")[0] as string);
+  }
+  const { os, arch } = Deno.build;
+  return `The tokenizers library (npm:tokenizers) cannot be loaded on ${os} ${arch}: ${
+    reasons.at(-1) ?? error
+  }; it has ` +
+    `binaries for Linux, macOS and Windows on x86_64 and aarch64, and takes a build of your own from ` +
+    `NAPI_RS_NATIVE_LIBRARY_PATH`;
 }
 
 function wrap(native: NativeTokenizer, decoder: Decoder | null): LibraryTokenizer {
