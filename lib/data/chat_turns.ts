@@ -9,7 +9,7 @@
  * is given a text of its own, in which it is the last one. So no text of another role is a target, all of the
  * assistant's own is, and what precedes a target is what the model is shown when it is asked.
  */
-import { type ChatMessage, contentText, withText } from "./chat_message.ts";
+import { type ChatMessage, withText } from "./chat_message.ts";
 import { RowError } from "./row_error.ts";
 
 /** Characters [start, end) of a text. */
@@ -54,8 +54,8 @@ export function renderTurns(
   messages: readonly ChatMessage[],
   trained: readonly number[],
 ): ChatTurns {
-  const tails = new Set<string>();
-  const turns = trained.toReversed().map((turn) => renderTurn(render, messages, turn, tails));
+  const known: KnownEnds = { tails: new Set(), openings: new Set() };
+  const turns = trained.toReversed().map((turn) => renderTurn(render, messages, turn, known));
   const texts: { text: string; targets: TurnTarget[] }[] = [];
   for (const rendered of turns) {
     const joined = texts.some(({ text, targets }) => {
@@ -87,22 +87,28 @@ interface RenderedTurn {
   readonly opened: boolean;
 }
 
-/** @mutates tails: what the template is known to write after an answer */
+/** What the template is known to write in this conversation after an answer, and from a question to the next answer. */
+interface KnownEnds {
+  readonly tails: Set<string>;
+  readonly openings: Set<string>;
+}
+
+/** @mutates known */
 function renderTurn(
   render: Render,
   messages: readonly ChatMessage[],
   turn: number,
-  tails: Set<string>,
+  known: KnownEnds,
 ): RenderedTurn {
   const before = messages.slice(0, turn);
   const prompt = render(before, true);
   const written = render(messages.slice(0, turn + 1), false);
-  const context: TurnContext = { render, messages, turn, prompt, written };
-  const { text, start, opened } = placeAnswer(context);
-  const ownEnd = text.length - tailLength(context, tails);
+  const context: TurnContext = { render, messages, turn, prompt, written, known };
+  const saidEnd = saidEndOf(context);
+  const { text, start, opened } = placeAnswer(context, saidEnd);
+  const ownEnd = text.length - tailLength(context);
   const end = text.trimEnd().length; // white space after the end mark is nobody's to learn
   if (ownEnd < start || end <= start) throw hiddenTurn(turn);
-  const saidEnd = lastSaidEnd(context, prompt);
   return { turn, prompt, text, start, ownEnd, end: Math.max(ownEnd, end), saidEnd, opened };
 }
 
@@ -114,36 +120,35 @@ interface TurnContext {
   readonly prompt: string;
   /** The turns up to this one. */
   readonly written: string;
+  readonly known: KnownEnds;
 }
 
 /** Where the answer begins, in a text that begins as generation does. */
-function placeAnswer(context: TurnContext): { text: string; start: number; opened: boolean } {
+function placeAnswer(context: TurnContext, said: number): { text: string; start: number; opened: boolean } {
   const { prompt, written, turn } = context;
   if (written.startsWith(prompt)) return { text: written, start: prompt.length, opened: false };
   const before = beforeContent(context);
   const same = commonPrefixLength(prompt, before);
-  const said = lastSaidEnd(context, prompt);
   if (said <= same && written.startsWith(before.slice(0, same))) {
     // The turns before are written alike; the generation prompt goes on with what this answer has not: an opened thought.
     return { text: written, start: same, opened: true };
   }
   // The turns before are written otherwise once an answer follows: the answer goes after the prompt.
-  if (!written.startsWith(before)) throw movedTurns(turn);
-  const lead = leadLength(before, prompt);
-  const shared = commonSuffixLength(before.slice(0, before.length - lead), prompt);
-  if (shared === 0 || prompt.length - shared > said) throw movedTurns(turn);
-  return { text: prompt + written.slice(before.length - lead), start: prompt.length, opened: false };
+  const { length, shared } = openingLength(before, prompt);
+  const follows = shared > 0 && prompt.length - shared <= said && written.startsWith(before.slice(0, length));
+  if (!follows) throw movedTurns(turn);
+  return { text: prompt + written.slice(length), start: prompt.length, opened: false };
 }
 
-/** Most characters that a template puts between its generation prompt and an answer. */
-const LONGEST_LEAD = 8;
+/** Most characters that a template puts between its generation prompt and an answer: an empty thought, a header. */
+const LONGEST_LEAD = 256;
 
-/** Characters at the end of `before` that the prompt lacks: the length that lets most of the rest agree. */
-function leadLength(before: string, prompt: string): number {
-  let [best, most] = [0, -1];
-  for (let lead = 0; lead <= Math.min(LONGEST_LEAD, before.length); lead++) {
-    const shared = commonSuffixLength(before.slice(0, before.length - lead), prompt);
-    if (shared > most) [best, most] = [lead, shared];
+/** How much of `before` ends as the prompt does: the rest is what the template puts between its prompt and an answer. */
+function openingLength(before: string, prompt: string): { length: number; shared: number } {
+  let best = { length: before.length, shared: -1 };
+  for (let length = before.length; length >= Math.max(0, before.length - LONGEST_LEAD); length--) {
+    const shared = commonSuffixLength(before.slice(0, length), prompt);
+    if (shared > best.shared) best = { length, shared };
   }
   return best;
 }
@@ -163,33 +168,47 @@ function withMarker(messages: readonly ChatMessage[], turn: number): ChatMessage
   return [...messages.slice(0, turn), withText(messages[turn] as ChatMessage, MARKER)];
 }
 
-/** Where the last thing that was said before the turn ends in a text; 0 when nothing was. */
-function lastSaidEnd({ messages, turn }: TurnContext, text: string): number {
-  for (let i = turn - 1; i >= 0; i--) {
-    const said = contentText((messages[i] as ChatMessage).content).trim();
-    const place = said === "" ? -1 : text.lastIndexOf(said);
-    if (place >= 0) return place + said.length;
-  }
-  return 0;
+/**
+ * Where the last thing that was said before the turn ends in its prompt; 0 when nothing was. What follows there is the
+ * template's own: it is found by a marker in the place of what was said.
+ */
+function saidEndOf({ render, messages, turn, prompt, known }: TurnContext): number {
+  if (turn === 0) return 0;
+  const opening = knownOrMarked(known.openings, prompt, () => render(withMarker(messages, turn - 1), true));
+  return opening === "hidden" ? 0 : prompt.length - (opening?.end.length ?? 0);
+}
+
+/** Length of what the template writes after the assistant's own words: its end mark. */
+function tailLength({ render, messages, turn, written, known }: TurnContext): number {
+  const { role, content } = messages[turn] as ChatMessage;
+  const plain = withText({ role, content: content ?? "" }, MARKER);
+  const marked = () => render([...messages.slice(0, turn), plain], false);
+  const tail = knownOrMarked(known.tails, written, marked);
+  if (tail === "hidden") throw hiddenTurn(turn);
+  return tail?.end.length ?? written.length - written.trimEnd().length;
 }
 
 /**
- * Length of what the template writes after the assistant's own words: its end mark. Known ones are tried first, as
- * rendering once more for every turn of a long conversation is what its reading would take longest for.
+ * The end of a text that the template writes after the content of its last turn. Known ones are tried first, as rendering
+ * once more for every turn is what reading long conversations would take longest for.
  *
- * @mutates tails
+ * @param marked The same with a marker as content
+ * @returns Null when the text ends in another way; "hidden" when the template does not show the content
+ * @mutates known
  */
-function tailLength({ render, messages, turn, written }: TurnContext, tails: Set<string>): number {
-  for (const tail of tails) if (written.endsWith(tail)) return tail.length;
-  const { role, content } = messages[turn] as ChatMessage;
-  const plain = withText({ role, content: content ?? "" }, MARKER);
-  const marked = render([...messages.slice(0, turn), plain], false);
-  const place = marked.lastIndexOf(MARKER);
-  if (place < 0) throw hiddenTurn(turn);
-  const tail = marked.slice(place + MARKER.length);
-  if (!written.endsWith(tail)) return written.length - written.trimEnd().length;
-  if (tail !== "") tails.add(tail);
-  return tail.length;
+function knownOrMarked(
+  known: Set<string>,
+  text: string,
+  marked: () => string,
+): { readonly end: string } | null | "hidden" {
+  for (const end of known) if (text.endsWith(end)) return { end };
+  const shown = marked();
+  const place = shown.lastIndexOf(MARKER);
+  if (place < 0) return "hidden";
+  const end = shown.slice(place + MARKER.length);
+  if (!text.endsWith(end)) return null;
+  if (end !== "") known.add(end);
+  return { end };
 }
 
 /** The target that a turn is in a text of a later turn, or null when it is written otherwise there. */
