@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Opens a model with a saved adapter on it, for the commands that run one. */
+import type { AdapterParams } from "../adapters/adapter.ts";
 import type { LoadAdapterOptions } from "../adapters/adapter_files.ts";
 import type { Hooks } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
@@ -33,6 +34,8 @@ export function warningOnOtherBase(values: FlagValues): LoadAdapterOptions {
 export interface AdapterSession extends Disposable {
   readonly model: Model;
   readonly hooks: Hooks;
+  /** What the hooks compute with; null without an adapter. */
+  readonly adapter: AdapterParams | null;
   readonly tokenizer: Tokenizer;
 }
 
@@ -41,9 +44,10 @@ export async function openAdapterSession(values: FlagValues): Promise<AdapterSes
   using opening = new DisposableStack();
   const base = opening.use(await openModelOf(values));
   const { tokenizer } = base;
-  const attached = values.adapter === undefined
-    ? { model: base, hooks: {} }
-    : (await loadAdapter(base, values.adapter as string, warningOnOtherBase(values))).attach(base.kernels);
+  const adapter = values.adapter === undefined
+    ? null
+    : await loadAdapter(base, values.adapter as string, warningOnOtherBase(values));
+  const attached = adapter?.attach(base.kernels) ?? { model: base, hooks: {} };
   const owned = opening.move();
-  return { ...attached, tokenizer, [Symbol.dispose]: () => owned.dispose() };
+  return { ...attached, adapter, tokenizer, [Symbol.dispose]: () => owned.dispose() };
 }

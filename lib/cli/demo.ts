@@ -53,6 +53,7 @@ export async function measureDemo(
   const { items } = await loadPrompts(DEMO.facts, tokenizer);
   const options = {
     hooks,
+    adapter,
     maxNewTokens: 16,
     sequences: 64,
     stopIds: await stopIds(tokenizer, model.config.eosTokenIds),
@@ -67,7 +68,7 @@ export async function measureDemo(
   }
   progress.finish();
   const general = await loadData(DEMO.general, tokenizer, { seqLen: 256 });
-  const { loss } = await datasetLoss(model, general, { hooks, microBatchSize: 16 });
+  const { loss } = await datasetLoss(model, general, { hooks, adapter, microBatchSize: 16 });
   return {
     exactMatch: summarizeScores(rows, ["exact-match"]).get("exact-match") as Estimate,
     generalLoss: loss,

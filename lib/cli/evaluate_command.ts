@@ -63,6 +63,7 @@ async function measureLoss(session: AdapterSession, data: Dataset, values: FlagV
   const progress = createProgress(output, "loss", data.report.rowsUsed);
   const result = await datasetLoss(session.model, data, {
     hooks: session.hooks,
+    adapter: session.adapter,
     microBatchSize: (values["micro-batch-size"] ?? 8) as number,
     onProgress: (done) => progress.update(done, ""),
   });
@@ -71,7 +72,7 @@ async function measureLoss(session: AdapterSession, data: Dataset, values: FlagV
 }
 
 async function measureScores(
-  { model, hooks, tokenizer }: AdapterSession,
+  { model, hooks, adapter, tokenizer }: AdapterSession,
   { prompts, report }: EvaluationData,
   names: readonly ScoreName[],
   values: FlagValues,
@@ -82,6 +83,7 @@ async function measureScores(
   const rows: RowScore[] = [];
   const answers = scoreRows(model, tokenizer, prompts, names, {
     hooks,
+    adapter,
     maxNewTokens: (values["max-new-tokens"] ?? 256) as number,
     sequences: (values["micro-batch-size"] ?? 16) as number,
     stopIds: await stopIds(tokenizer, model.config.eosTokenIds, dataOptions(values)),

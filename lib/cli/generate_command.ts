@@ -22,7 +22,7 @@ async function readPrompt(values: FlagValues): Promise<string> {
 async function run(values: FlagValues, output: Output): Promise<number> {
   const prompt = await readPrompt(values);
   using session = await openAdapterSession(values);
-  const { model, hooks, tokenizer } = session;
+  const { model, hooks, adapter, tokenizer } = session;
   const format = { chatTemplate: (values["chat-template"] ?? "auto") as "auto" | "off" };
   const ids = await promptFromText(prompt, tokenizer, format);
   using interrupt = listenForInterrupt(() => output.write("\n"));
@@ -31,6 +31,7 @@ async function run(values: FlagValues, output: Output): Promise<number> {
   for await (
     const token of generate(model, tokenizer, [ids], {
       hooks,
+      adapter,
       stopIds: await stopIds(tokenizer, model.config.eosTokenIds, format),
       maxNewTokens: (values["max-new-tokens"] ?? 256) as number,
       temperature: (values.temperature ?? 0) as number,

@@ -28,9 +28,8 @@ function readerIsGone(error: unknown): boolean {
   return code === "EPIPE" || code === "EIO";
 }
 
-/** Numbers that JSON cannot carry become text: "NaN" is better read than null. */
+/** Integers of the native library become numbers. (What is no finite number is null in JSON, never text.) */
 function jsonSafe(_key: string, value: unknown): unknown {
-  if (typeof value === "number" && !Number.isFinite(value)) return String(value);
   return typeof value === "bigint" ? Number(value) : value;
 }
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The command line: parses, runs one command, and turns every failure into a message and an exit code. */
 import { Argument, Command, CommanderError } from "commander";
-import { throwIfAny, UserError } from "../core/errors.ts";
-import { NonFiniteError } from "../train/step.ts";
+import { NotFiniteError, throwIfAny, UserError } from "../core/errors.ts";
 import { declareFlags, type Flag, type FlagValues, readConfigFile, readFlags } from "./flags.ts";
 import { createOutput, type Output } from "./output.ts";
 
@@ -49,7 +48,7 @@ function createCommand(spec: CommandSpec): Command {
 
 /** The message a user sees. What is no defect of the program shows no stack; anything else does, for a report. */
 function describeFailure(error: unknown): string {
-  const isPlain = [UserError, CommanderError, NonFiniteError].some((kind) => error instanceof kind);
+  const isPlain = [UserError, CommanderError, NotFiniteError].some((kind) => error instanceof kind);
   if (isPlain) return (error as Error).message;
   if (!(error instanceof Error)) return String(error);
   const cause = error.cause instanceof Error ? `\ncaused by: ${error.cause.message}` : "";

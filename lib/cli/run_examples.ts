@@ -73,6 +73,7 @@ async function ask(
   const chatTemplate = (values["chat-template"] ?? "auto") as "auto" | "off";
   return await answerQuestions(model, tokenizer, questions, {
     hooks,
+    adapter,
     maxNewTokens: ANSWER_TOKENS,
     sequences: questions.length,
     stopIds: await stopIds(tokenizer, model.config.eosTokenIds, { chatTemplate }),

@@ -25,6 +25,14 @@ export function throwIfAny(subject: string, problems: readonly string[]): void {
   if (problems.length > 0) throw new ValidationError(subject, problems);
 }
 
+/**
+ * A loss, a gradient or a logit that is NaN or infinite: no mistake of the call, so that the command line answers it with exit
+ * code 1.
+ */
+export class NotFiniteError extends Error {
+  override readonly name: string = "NotFiniteError";
+}
+
 /** A call into the native library that failed. */
 export class NativeError extends Error {
   override readonly name = "NativeError";

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Text generation: token by token, for one prompt or for many at once. */
+import type { AdapterParams } from "../adapters/adapter.ts";
 import { UserError } from "../core/errors.ts";
 import { type RandomStream, randomStream } from "../core/rng.ts";
 import { assertInteger } from "../core/shape.ts";
@@ -7,6 +8,7 @@ import type { Tokenizer } from "../data/tokenizer.ts";
 import type { Hooks } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
 import { type DecoderSession, openDecoderSession } from "./decoder_session.ts";
+import { explainedAll } from "./not_finite.ts";
 import { checkSampling, chooseToken, type SamplingOptions } from "./sampling.ts";
 import { createTextStream, finishStream, pushToken, type TextStream } from "./text_stream.ts";
 
@@ -51,6 +53,8 @@ export interface Answer {
 export interface ModelGenerateOptions extends GenerateOptions {
   /** The adapter, where there is one. */
   readonly hooks?: Hooks;
+  /** What the hooks compute with, to be searched when a logit is not finite. */
+  readonly adapter?: AdapterParams | null;
   /** Prompts decoded at once. Default 16, or as many as there are. */
   readonly sequences?: number;
 }
@@ -60,6 +64,7 @@ export interface ModelGenerateOptions extends GenerateOptions {
  *
  * @param prompts Token ids of each prompt
  * @throws {UserError} When a prompt fills the model's whole context
+ * @throws {NotFiniteError} When a logit is not finite: names the first tensor that is not finite either
  * @throws {RangeError} When a prompt is empty, or an option makes no sense
  */
 export async function* generate(
@@ -82,7 +87,7 @@ export async function* generate(
     capacity: Math.min(wanted, maxPositionEmbeddings),
     ...(options.hooks === undefined ? {} : { hooks: options.hooks }),
   });
-  yield* generateIn(session, tokenizer, prompts, options);
+  yield* explainedAll(model, options.adapter ?? null, generateIn(session, tokenizer, prompts, options));
 }
 
 /** As {@linkcode generate}, answer by answer, in the order they end. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Choosing the next token from its logits. */
+import { NotFiniteError } from "../core/errors.ts";
 import { categorical, nextUniform, type RandomStream } from "../core/rng.ts";
 import type { Floats } from "../tensor/tensor.ts";
 
@@ -31,7 +32,7 @@ export function checkSampling({ temperature = 0, topP = 1 }: SamplingOptions): v
  *
  * @param logits (V)
  * @mutates random: one draw, unless greedy
- * @throws {RangeError} When a logit is NaN
+ * @throws {NotFiniteError} When a logit is not finite
  */
 export function chooseToken(logits: Floats, options: SamplingOptions, random: RandomStream): number {
   const best = argmax(logits);
@@ -49,9 +50,7 @@ function argmax(logits: Floats): number {
   let best = 0;
   for (let id = 0; id < logits.length; id++) {
     const logit = logits[id] as number;
-    if (Number.isNaN(logit)) {
-      throw new RangeError(`The logit of token ${id} is NaN: the model or adapter is broken`);
-    }
+    if (!Number.isFinite(logit)) throw new NotFiniteError(`The logit of token ${id} is ${logit}`);
     if (logit > (logits[best] as number)) best = id;
   }
   return best;

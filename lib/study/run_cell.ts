@@ -42,11 +42,10 @@ export async function runCell(cell: PreparedCell, options: CellRun): Promise<Cel
     const held = model.kernels.ledger.peak;
     const bytes = Object.fromEntries(CLASSES.map((name) => [name, held.get(name) ?? 0]));
     const startMs = performance.now();
-    const attachment = adapter.attach(model.kernels);
     const { chatTemplate = "auto" } = cell.cell.settings;
     const scores = await scoreAdapter(
-      attachment,
-      model.tokenizer,
+      model,
+      adapter,
       cell.prompts,
       options.scoring,
       chatTemplate,

@@ -6,8 +6,8 @@ import type { Placed } from "../data/load_data.ts";
 import { type Prompt, stopIds } from "../data/examples.ts";
 import type { Estimate } from "../evaluate/metrics.ts";
 import { type RowScore, type ScoreName, scoreRows, summarizeScores } from "../evaluate/score.ts";
-import type { Attachment } from "../adapters/adapter.ts";
-import type { Tokenizer } from "../data/tokenizer.ts";
+import type { AdapterParams } from "../adapters/adapter.ts";
+import type { OpenModel } from "../train/open_model.ts";
 
 /** Choices of scoring. */
 export interface ScoringOptions {
@@ -51,16 +51,18 @@ export function scoringIdentity(scoring: Scoring): JsonObject {
 
 /** Asks all questions of a model as it was trained. Empty when there is no score to take. */
 export async function scoreAdapter(
-  { model, hooks }: Attachment,
-  tokenizer: Tokenizer,
+  { tokenizer, kernels }: OpenModel,
+  adapter: AdapterParams,
   prompts: readonly Placed<Prompt>[],
   scoring: Scoring,
   chatTemplate: "auto" | "off",
 ): Promise<Partial<Record<ScoreName, Estimate>>> {
   if (scoring.metrics.length === 0) return {};
+  const { model, hooks } = adapter.attach(kernels);
   const rows: RowScore[] = [];
   const answers = scoreRows(model, tokenizer, prompts, scoring.metrics, {
     hooks,
+    adapter,
     maxNewTokens: scoring.maxNewTokens,
     sequences: scoring.sequences,
     stopIds: await stopIds(tokenizer, model.config.eosTokenIds, { chatTemplate }),

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The training loop: an async generator of metrics. It evaluates, saves and resumes, and knows nothing of logging. */
 import { saveAdapterFiles } from "../adapters/adapter_files.ts";
-import { throwIfAny } from "../core/errors.ts";
+import { NotFiniteError, throwIfAny } from "../core/errors.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
 import type { StepData } from "../data/batches.ts";
-import { type Dataset, datasetHash, exampleCount, exampleLength, examplePlace } from "../data/dataset.ts";
-import { type DatasetLoss, datasetLoss } from "../evaluate/loss.ts";
+import { type Dataset, datasetHash, exampleCount, exampleLength } from "../data/dataset.ts";
+import { type DatasetLoss, datasetLoss, nameRows } from "../evaluate/loss.ts";
+import { explainNotFinite } from "../evaluate/not_finite.ts";
 import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import type { MemoryClass } from "../native/ledger.ts";
 import { type ActivityWatch, countDeadNeurons, readExpertLoad, watchActivity } from "./activity.ts";
@@ -89,7 +90,9 @@ const READINGS = 20;
  * Between steps the event loop gets a turn, so that signals, timers and a notebook's kernel stay awake.
  *
  * @throws {UserError} When data and run do not fit, the run folder is taken, or a checkpoint cannot be resumed or written
- * @throws {NonFiniteError} When loss or gradient is not finite: names step and rows, after the last good state was saved
+ * @throws {NonFiniteError} When loss or gradient is not finite: names step, rows and the first tensor that is not finite,
+ *   after the last good state was saved
+ * @throws {NotFiniteError} When an evaluation is not finite, after the state was saved
  * @mutates run.totalSteps, run.memory, run.adapter
  */
 export async function* train(
@@ -139,7 +142,10 @@ export function evaluateState(run: Run, state: TrainState, data: Dataset): Promi
   const { model, hooks } = attachState(run, state);
   return withinDevice(
     run,
-    () => datasetLoss(model, data, { hooks, microBatchSize: run.settings.batch.micro }),
+    () => {
+      const options = { hooks, adapter: state.params, microBatchSize: run.settings.batch.micro };
+      return datasetLoss(model, data, options);
+    },
   );
 }
 
@@ -176,19 +182,27 @@ async function guardedStep(
   } catch (error) {
     if (!(error instanceof NonFiniteError)) throw error;
     if (state.step > 0) await save(session, state, log);
-    const rows = formatRows(session.data, error.examples);
-    throw new NonFiniteError(`${error.message}. Rows of the step: ${rows}`, error.step, error.examples);
+    const { run, data } = session;
+    const rows = nameRows(data, error.examples);
+    const cause = await explainNotFinite(run.model, state.params);
+    const message = `${error.message}. Rows of the step: ${rows}. ${cause}`;
+    throw new NonFiniteError(message, error.step, error.examples);
   }
 }
 
-/** `a.jsonl:3,17 b.jsonl:4`, in the order of the step. */
-function formatRows(data: Dataset, examples: readonly number[]): string {
-  const lines = new Map<string, number[]>();
-  for (const example of examples) {
-    const { file, line } = examplePlace(data, example);
-    lines.set(file, [...lines.get(file) ?? [], line]);
+/** An evaluation; when it is not finite, the state, which the training data found good, is saved first. */
+async function guardedEvaluation(
+  session: Session,
+  state: TrainState,
+  data: Dataset,
+  log: MetricsLog | null,
+): Promise<DatasetLoss> {
+  try {
+    return await evaluateState(session.run, state, data);
+  } catch (error) {
+    if (error instanceof NotFiniteError) await save(session, state, log);
+    throw error;
   }
-  return [...lines].map(([file, numbers]) => `${file}:${numbers.join(",")}`).join(" ");
 }
 
 /** Evaluates, logs and saves, where they are due. */
@@ -203,7 +217,7 @@ async function afterStep(
   const last = state.step === totalSteps;
   const due = (every: number | null): boolean => last || (every !== null && state.step % every === 0);
   const evaluation = options.evalData && due(run.settings.evalEvery)
-    ? await evaluateState(run, state, options.evalData)
+    ? await guardedEvaluation(session, state, options.evalData, log)
     : null;
   const reads = evaluation !== null || state.step === 1 || due(Math.ceil(totalSteps / READINGS));
   const seen = {

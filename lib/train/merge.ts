@@ -6,6 +6,7 @@
 import { basename, dirname, join } from "node:path";
 import type { LoadAdapterOptions } from "../adapters/adapter_files.ts";
 import { UserError } from "../core/errors.ts";
+import { explained } from "../evaluate/not_finite.ts";
 import { loadModel } from "../models/load.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
 import { makeFolder, syncFolder } from "../tensor/atomic_file.ts";
@@ -38,6 +39,7 @@ export interface MergeReport extends WrittenCheckpoint {
  * whatever goes wrong, nothing is left behind.
  *
  * @throws {UserError} When the folder is taken, or the adapter cannot be merged exactly, with the reason
+ * @throws {NotFiniteError} When a weight or a logit is not finite, naming the tensor that is to blame
  * @throws {Error} When the logits of the merged model differ by more than rounding explains: names both numbers
  */
 export async function mergeAdapter(options: MergeOptions): Promise<MergeReport> {
@@ -96,5 +98,5 @@ async function writeMerged(options: MergeOptions, folder: string): Promise<Writt
     config: params.mergedConfig ?? {},
     dtype: options.dtype ?? null,
   };
-  return await writeMergedCheckpoint(model, merged, folder);
+  return await explained(model, params, () => writeMergedCheckpoint(model, merged, folder));
 }

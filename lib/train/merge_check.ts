@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Whether a merged checkpoint gives the logits of its base and adapter, on a fixed batch. */
+import type { AdapterParams } from "../adapters/adapter.ts";
+import { NotFiniteError } from "../core/errors.ts";
 import { nextIntegerBelow, randomStream } from "../core/rng.ts";
 import type { Batch } from "../data/batch.ts";
+import { explainNotFinite, searchWeights } from "../evaluate/not_finite.ts";
 import { forwardLogits } from "../models/decoder.ts";
 import { loadModel } from "../models/load.ts";
+import type { Model } from "../models/model.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
 import { indexCheckpoint } from "../tensor/checkpoint_index.ts";
 import { loadAdapter } from "./adapters.ts";
@@ -12,6 +16,8 @@ import { loadAdapter } from "./adapters.ts";
 export interface RunSource {
   readonly model: string;
   readonly adapter: string | null;
+  /** Whether merging has made it: then what is not finite has grown beyond the type of its weights. */
+  readonly made?: boolean;
 }
 
 /** How far a merged model is from what it was merged from. */
@@ -63,6 +69,8 @@ export function comparisonBatch(vocabSize: number): Batch {
  * Compares logits, one model in memory at a time. A merged model whose weights are all f32 must agree in f32 within
  * rounding. With 16-bit weights, both are run with bf16 products, and the merged one may be at most twice as far from the
  * f32 result of base and adapter, as a root mean square, as base and adapter are themselves.
+ *
+ * @throws {NotFiniteError} When a logit is not finite, naming the tensor that is to blame
  */
 export async function compareMerged(
   source: RunSource,
@@ -70,7 +78,7 @@ export async function compareMerged(
   threads?: number,
 ): Promise<MergeComparison> {
   const exact = await logitsOf(source, "f32", threads);
-  const merged: RunSource = { model: mergedDir, adapter: null };
+  const merged: RunSource = { model: mergedDir, adapter: null, made: true };
   const largestLogit = exact.logits.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
   const judge = (logits: Float32Array, bound: number, rmsBound: number, rule: string): MergeComparison => {
     const { largest, rms } = differences(logits, exact.logits);
@@ -96,18 +104,34 @@ interface Logits {
 }
 
 async function logitsOf(
-  { model: dir, adapter }: RunSource,
+  { model: dir, adapter, made = false }: RunSource,
   compute: "f32" | "bf16",
   threads: number | undefined,
 ): Promise<Logits> {
   using kernels = nativeKernels({ compute, threads });
   using base = loadModel(dir, kernels);
-  const { model, hooks } = adapter === null
-    ? { model: base, hooks: {} }
-    : (await loadAdapter(base, adapter)).attach(kernels);
+  const params = adapter === null ? null : await loadAdapter(base, adapter);
+  const { model, hooks } = params?.attach(kernels) ?? { model: base, hooks: {} };
   const batch = comparisonBatch(base.config.vocabSize);
   const { data } = await forwardLogits(model, batch, hooks);
+  if (!data.every(Number.isFinite)) throw made ? await outgrown(base) : await notFinite(base, params);
   return { logits: Float32Array.from(data), layers: base.config.numHiddenLayers };
+}
+
+async function notFinite(model: Model, params: AdapterParams | null): Promise<NotFiniteError> {
+  return new NotFiniteError(
+    `The logits of base and adapter are not finite. ${await explainNotFinite(model, params)}`,
+  );
+}
+
+async function outgrown(merged: Model): Promise<NotFiniteError> {
+  const { broken } = await searchWeights(merged);
+  const why = broken
+    ? `tensor "${broken.tensor}" holds ${broken.value} at [${broken.index.join(", ")}]`
+    : "its computation overflowed";
+  return new NotFiniteError(
+    `The merged model's logits are not finite, those of base and adapter are: ${why}; merge with --dtype f32`,
+  );
 }
 
 function storesF32(dir: string): boolean {

@@ -3,7 +3,7 @@
 import { basename, join } from "node:path";
 import type { WeightChange } from "../adapters/adapter.ts";
 import type { WeightDType } from "../core/dtype.ts";
-import { throwIfAny, UserError } from "../core/errors.ts";
+import { NotFiniteError, throwIfAny, UserError } from "../core/errors.ts";
 import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../core/half.ts";
 import { isJsonObject, type JsonObject } from "../core/json.ts";
 import type { Model } from "../models/model.ts";
@@ -50,6 +50,7 @@ const NOT_COPIED =
  * settings) into a folder that exists and is empty. A tensor lives in memory only while it is written.
  *
  * @throws {UserError} When a value does not fit the type, naming tensor and value, or the disk is full
+ * @throws {NotFiniteError} When a value that changes, or changes its type, is not finite
  */
 export async function writeMergedCheckpoint(
   model: Model,
@@ -162,9 +163,9 @@ function rounded(name: string, values: Floats, dtype: MergedDType): Float32Array
     out[i] = half ? half.bits(x) : x;
     const stored = half ? half.value(out[i] as number) : out[i] as number;
     if (Number.isFinite(stored)) continue;
+    if (!Number.isFinite(x)) throw new NotFiniteError(`Tensor "${name}" would be merged to ${x}`);
     throw new UserError(
-      `Tensor "${name}": ${x} is no number that ${dtype} can hold` +
-        (Number.isFinite(x) ? `; store the model in another type` : ""),
+      `Tensor "${name}": ${x} is no number that ${dtype} can hold; store the model in another type`,
     );
   }
   return out;

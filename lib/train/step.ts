@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One training step: a pure function of run, state and data, made of smaller ones. */
 import type { IdleMemory } from "../activations/policy.ts";
+import { NotFiniteError } from "../core/errors.ts";
 import type { StepData } from "../data/batches.ts";
 import { heldBytes } from "../native/ledger.ts";
 import type { WaitAccount } from "../models/step.ts";
@@ -47,7 +48,7 @@ export interface StepMetrics {
 }
 
 /** A loss or gradient that is not finite. Nothing was changed: the state before the step is still good. */
-export class NonFiniteError extends Error {
+export class NonFiniteError extends NotFiniteError {
   override readonly name = "NonFiniteError";
   readonly step: number;
   /** Examples of the step, by their index in the data set. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What evaluate makes of thoughts, of prompts that are too long, and of weights that are no numbers. */
-import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, doesNotMatch, match, strictEqual } from "node:assert/strict";
 import { DEMO_MODEL, runCommandLine } from "./command.ts";
 import { withFolder } from "../fixtures/folder.ts";
 
@@ -131,4 +131,113 @@ Deno.test("evaluate and ablate name prompts that are too long by file and line, 
     strictEqual(listed.code, 0, listed.stderr);
     const [{ scores: means }] = JSON.parse(listed.stdout).configurations;
     strictEqual(means["exact-match"].count, 2);
+  }));
+
+/** The demo's model with one element of a tensor replaced, its 16 bits as given. */
+async function modelWithBits(folder: string, tensor: string, element: number, bits: number): Promise<string> {
+  const model = `${folder}/broken`;
+  await Deno.mkdir(model);
+  for (const { name } of Deno.readDirSync(DEMO_MODEL)) {
+    if (name !== "model.safetensors") await Deno.symlink(`${DEMO_MODEL}/${name}`, `${model}/${name}`);
+  }
+  const bytes = await Deno.readFile(`${DEMO_MODEL}/model.safetensors`);
+  const view = new DataView(bytes.buffer);
+  const headerBytes = Number(view.getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + headerBytes)));
+  const [begin] = header[tensor].data_offsets;
+  view.setUint16(8 + headerBytes + begin + 2 * element, bits, true);
+  await Deno.writeFile(`${model}/model.safetensors`, bytes);
+  return model;
+}
+
+const BF16_NAN = 0x7fc0;
+const BF16_HUGE = 0x7f7f;
+
+Deno.test("evaluate, generate, train, ablate and merge name the tensor that holds NaN, and exit with 1", () =>
+  withFolder(async (folder) => {
+    const model = await modelWithBits(folder, "model.layers.2.mlp.down_proj.weight", 515, BF16_NAN);
+    const rows = [{ question: "Who founded Miawick?", answer: "Loahel" }, { question: "q", answer: "a" }];
+    const data = await writeRows(`${folder}/rows.jsonl`, rows);
+    const small = ["--neurons", "16", "--steps", "1", "--seq-len", "64"];
+    const trained = await runCommandLine(
+      ...[
+        "train",
+        "--model",
+        DEMO_MODEL,
+        "--data",
+        data,
+        "--method",
+        "lora",
+        "--steps",
+        "1",
+        "--examples",
+        "0",
+      ],
+      ...["--out", `${folder}/run`, "--threads", "1"],
+    );
+    strictEqual(trained.code, 0, trained.stderr);
+    const commands = [
+      ["evaluate", "--data", data, "--json"],
+      ["evaluate", "--data", data, "--metric", "f1", "--json"],
+      ["generate", "--prompt", "q", "--json"],
+      ["train", "--data", data, ...small, "--examples", "0", "--out", `${folder}/a`, "--json"],
+      ["train", "--data", data, ...small, "--out", `${folder}/b`, "--json"],
+      ["ablate", "--data", data, ...small, "--out", `${folder}/c`],
+      ["merge", "--adapter", `${folder}/run/adapter`, "--out", `${folder}/d`, "--force", "--json"],
+    ];
+    // The second row of a matrix of 512 columns, its fourth element.
+    const said =
+      /Tensor "model\.layers\.2\.mlp\.down_proj\.weight" of \S*broken\/model\.safetensors holds NaN at \[1, 3\]/;
+    for (const [name = "", ...args] of commands) {
+      const { code, stdout, stderr } = await runCommandLine(
+        name,
+        "--model",
+        model,
+        ...args,
+        "--threads",
+        "1",
+      );
+      match(name === "ablate" ? stdout : stderr, said, `${name} ${args.join(" ")}`);
+      strictEqual(code, 1, name);
+      doesNotMatch(stderr, /\n\s+at /, "no stack");
+      if (name !== "ablate") strictEqual(stdout, "");
+    }
+    const { stderr } = await runCommandLine("evaluate", "--model", model, "--data", data, "--threads", "1");
+    match(stderr, /^The loss of \S*rows\.jsonl:1,2 is NaN\. /);
+  }));
+
+Deno.test("evaluate names the tensor of an adapter that holds infinity", () =>
+  withFolder(async (folder) => {
+    const data = await writeRows(`${folder}/rows.jsonl`, [{ question: "q", answer: "a" }]);
+    const flags = ["--method", "lora", "--target", "q", "--steps", "1", "--examples", "0", "--threads", "1"];
+    const model = ["--model", DEMO_MODEL, "--data", data];
+    const trained = await runCommandLine("train", ...model, ...flags, "--out", `${folder}/run`);
+    strictEqual(trained.code, 0, trained.stderr);
+    const path = `${folder}/run/adapter/adapter_model.safetensors`;
+    const bytes = await Deno.readFile(path);
+    new DataView(bytes.buffer).setFloat32(bytes.length - 4, Infinity, true);
+    await Deno.writeFile(path, bytes);
+    const { code, stderr } = await runCommandLine(
+      ...["evaluate", ...model, "--adapter", `${folder}/run/adapter`, "--threads", "1"],
+    );
+    strictEqual(code, 1, stderr);
+    match(
+      stderr,
+      /The loss of \S*rows\.jsonl:1 is (NaN|Infinity)\. Tensor "\S+" of the adapter holds Infinity at \[/,
+    );
+  }));
+
+Deno.test("evaluate says that a finite checkpoint overflowed, and by which weight", () =>
+  withFolder(async (folder) => {
+    const model = await modelWithBits(folder, "model.layers.0.input_layernorm.weight", 3, BF16_HUGE);
+    const data = await writeRows(`${folder}/rows.jsonl`, [{ question: "q", answer: "a" }]);
+    for (const [dtype, remedy] of [["bf16", /--dtype f32/], ["f32", /too large for f32/]] as const) {
+      const { code, stderr } = await runCommandLine(
+        ...["evaluate", "--model", model, "--data", data, "--dtype", dtype, "--threads", "1"],
+      );
+      strictEqual(code, 1, stderr);
+      match(stderr, /All 38 tensors of the checkpoint are finite \(the largest value is 3\.38\d+e\+38 in /);
+      match(stderr, /in "model\.layers\.0\.input_layernorm\.weight" of .*, so the computation overflowed: /);
+      match(stderr, remedy);
+    }
   }));

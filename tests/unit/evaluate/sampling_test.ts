@@ -18,7 +18,7 @@ function shares(logits: number[], options: SamplingOptions, draws = 4000): numbe
 Deno.test("chooseToken() without temperature takes the likeliest, the lowest of equals, and draws nothing", () => {
   const random = randomStream(1, 0);
   assert.equal(chooseToken(Float32Array.of(1, 3, 3, 2), {}, random), 1);
-  assert.equal(chooseToken(Float32Array.of(-Infinity, -5), {}, random), 1);
+  assert.equal(chooseToken(Float32Array.of(-1e38, -5), {}, random), 1);
   assert.equal(chooseToken(Float64Array.of(7), {}, random), 0);
   assert.equal(random.position, 0);
 });
@@ -62,6 +62,10 @@ Deno.test("chooseToken() and checkSampling() refuse what makes no sense", () => 
   const random = randomStream(1, 0);
   assert.throws(() => chooseToken(Float32Array.of(1, NaN), {}, random), /logit of token 1 is NaN/);
   assert.throws(() => chooseToken(Float32Array.of(NaN, 1), { temperature: 1 }, random), /token 0 is NaN/);
+  for (const logit of [Infinity, -Infinity]) {
+    const chosen = () => chooseToken(Float32Array.of(1, logit), {}, random);
+    assert.throws(chosen, { name: "NotFiniteError", message: `The logit of token 1 is ${logit}` });
+  }
   assert.throws(() => checkSampling({ temperature: -1 }), /temperature is -1/);
   assert.throws(() => checkSampling({ temperature: NaN }), /temperature is NaN/);
   assert.throws(() => checkSampling({ topP: 0 }), /topP is 0/);
