@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Chat templates: the Jinja text with which a model's makers turn messages into one string. */
-import { Template } from "@huggingface/jinja";
 import { UserError } from "../core/errors.ts";
+import { JinjaError } from "../jinja/errors.ts";
+import { compileTemplate, type JinjaTemplate } from "../jinja/template.ts";
 import type { ChatMessage } from "./chat_message.ts";
 
 /** How a conversation is rendered. */
@@ -73,22 +74,25 @@ export function compileChatTemplate(
         tools: options.tools ?? null,
         documents: options.documents ?? null,
         date_string: formatDate("%d %b %Y"),
-        fixed_now: formatDate,
+        strftime_now: formatDate,
         ...options.variables,
-        messages: messages.map((message) => ({ ...message })), // templates may assign to them
+        messages,
       }),
   };
 }
 
-function formatDate(format: string): string {
-  return format.replace(/%-?([a-zA-Z])/g, (directive, letter) => DATE[letter] ?? directive);
+function formatDate(format: unknown): string {
+  return String(format).replace(/%-?([a-zA-Z])/g, (directive, letter) => DATE[letter] ?? directive);
 }
 
-function parse(source: string, owner: string): Template {
+function parse(source: string, owner: string): JinjaTemplate {
   try {
-    return new Template(source.replace(/\bstrftime_now\b/g, "fixed_now")); // the package's own looks at the clock
+    return compileTemplate(source);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new UserError(`The chat template of "${owner}" cannot be read: ${reason}`, { cause: error });
+    if (!(error instanceof JinjaError)) throw error;
+    const place = error.line === null ? "" : ` (line ${error.line})`;
+    throw new UserError(`The chat template of "${owner}" cannot be read: ${error.message}${place}`, {
+      cause: error,
+    });
   }
 }

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Limits on what a template may cost, counted, never timed, so that the same template fails at the same place everywhere.
+ * Rendering is synchronous: one meter, set when a rendering starts, serves every function below it.
+ */
+import { JinjaError } from "./errors.ts";
+
+/** What one rendering may use. */
+export interface JinjaLimits {
+  /** Evaluation steps: about one a statement, a call, a round of a loop, 32 items copied or 128 characters read. */
+  readonly steps: number;
+  /** Characters of any one string, the output included. */
+  readonly characters: number;
+  /** Calls of macros and recursive loops within each other. */
+  readonly depth: number;
+}
+
+/** Enough for any template over 10,000 long messages; reached by an endless one in about a second. */
+export const DEFAULT_LIMITS: JinjaLimits = { steps: 30_000_000, characters: 2 ** 28, depth: 200 };
+
+/** Values within values that are printed, compared or converted. Python's own limit is near it. */
+export const MAX_NESTING = 900;
+
+/** Bits of the largest integer: far more than can be printed, few enough that none takes long. */
+export const MAX_INTEGER_BITS = 2 ** 18;
+
+let limits = DEFAULT_LIMITS;
+let stepsLeft = Infinity;
+let depth = 0;
+
+/** Takes steps from the budget. */
+export function spend(steps: number): void {
+  stepsLeft -= steps;
+  if (stepsLeft < 0) {
+    throw new JinjaError(
+      "LimitError",
+      `the template takes more than ${limits.steps} steps, the limit of one rendering: a loop in it is too long`,
+    );
+  }
+}
+
+/** Takes what it costs to read or copy characters, and checks the length of one string. */
+export function spendCharacters(count: number): void {
+  if (count > limits.characters) {
+    throw new JinjaError(
+      "LimitError",
+      `the template makes a string of ${count} characters, more than ${limits.characters}, the limit of one string`,
+    );
+  }
+  spend(count / 128);
+}
+
+/** Checks the length of a string that costs nothing to make (V8 joins strings lazily). */
+export function checkLength(count: number): void {
+  if (count > limits.characters) spendCharacters(count);
+}
+
+/** Takes what it costs to copy or compare items. */
+export function spendItems(count: number): void {
+  spend(count / 32);
+}
+
+/** Runs a call one level deeper. */
+export function deeper<T>(run: () => T): T {
+  if (depth >= limits.depth) {
+    throw new JinjaError(
+      "LimitError",
+      `the template calls macros or loops within each other more than ${limits.depth} deep, the limit of one rendering`,
+    );
+  }
+  depth++;
+  try {
+    return run();
+  } finally {
+    depth--;
+  }
+}
+
+/** Checks the nesting of a value. */
+export function checkNesting(level: number): void {
+  if (level > MAX_NESTING) {
+    throw new JinjaError(
+      "LimitError",
+      `a value is nested more than ${MAX_NESTING} deep, the limit of one value`,
+    );
+  }
+}
+
+/** Runs a rendering under limits of its own, and puts back those of a rendering around it. */
+export function metered<T>(own: JinjaLimits, run: () => T): T {
+  const around = { limits, stepsLeft, depth };
+  limits = own;
+  stepsLeft = own.steps;
+  depth = 0;
+  try {
+    return run();
+  } finally {
+    limits = around.limits;
+    stepsLeft = around.stepsLeft;
+    depth = around.depth;
+  }
+}
