@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Turns of a conversation as rows of data carry them, read and checked. */
+import { Float } from "../jinja/values.ts";
 import { RowError } from "./row_error.ts";
 
 /** A piece of a turn's content. Only text can be trained on. */
@@ -84,8 +85,11 @@ function readMessage(entry: unknown, name: string): ChatMessage {
   if (typeof entry !== "object" || entry === null || Array.isArray(entry)) {
     throw wrongType(name, entry, "an object {role, content}");
   }
-  const fields = entry as Readonly<Record<string, unknown>>;
-  const { role, weight } = fields;
+  const fields = (entry instanceof Map ? Object.fromEntries(entry) : entry) as Readonly<
+    Record<string, unknown>
+  >;
+  const { role } = fields;
+  const weight = fields["weight"] instanceof Float ? fields["weight"].value : fields["weight"];
   if (typeof role !== "string") throw wrongType(`${name}.role`, role, "a string");
   checkContent(fields, name);
   checkToolCalls(fields["tool_calls"], `${name}.tool_calls`);
@@ -98,7 +102,7 @@ function readMessage(entry: unknown, name: string): ChatMessage {
   if (weight !== undefined && weight !== null && Number(weight) !== 0 && Number(weight) !== 1) {
     throw new RowError("wrong type", `"${name}.weight" is ${JSON.stringify(weight)}, expected 0 or 1`);
   }
-  const message = fields as ChatMessage;
+  const message = (weight === fields["weight"] ? fields : { ...fields, weight }) as ChatMessage;
   const says = contentText(message.content) + thoughtText(message);
   if (role === "assistant" && says.trim() === "" && !callsTools(message)) {
     throw new RowError("empty", `"${name}.content" of an assistant turn is empty`);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Chat templates: the Jinja text with which a model's makers turn messages into one string. */
 import { UserError } from "../core/errors.ts";
+import { toValue } from "../jinja/convert.ts";
 import { JinjaError } from "../jinja/errors.ts";
 import { compileTemplate, type JinjaTemplate } from "../jinja/template.ts";
+import type { Value } from "../jinja/values.ts";
 import type { ChatMessage } from "./chat_message.ts";
 
 /** How a conversation is rendered. */
@@ -63,6 +65,12 @@ export function compileChatTemplate(
   owner: string,
 ): ChatTemplate {
   const template = parse(source, owner);
+  const converted = new WeakMap<ChatMessage, Value>(); // a turn is rendered again with every turn after it
+  const asValue = (message: ChatMessage): Value => {
+    const known = converted.get(message) ?? toValue(message);
+    converted.set(message, known);
+    return known;
+  };
   const tokens = Object.fromEntries(Object.entries(specialTokens).filter(([, name]) => name !== null));
   return {
     source,
@@ -76,7 +84,7 @@ export function compileChatTemplate(
         date_string: formatDate("%d %b %Y"),
         strftime_now: formatDate,
         ...options.variables,
-        messages,
+        messages: messages.map(asValue),
       }),
   };
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The shapes that a row of data may have, decided by the fields present. */
+import { parsePythonJson } from "../jinja/json_loads.ts";
 import { type ChatMessage, checkTrained, describe, readMessages, wrongType } from "./chat_message.ts";
 import { RowError } from "./row_error.ts";
 import { shareGptMessages } from "./sharegpt.ts";
@@ -155,7 +156,7 @@ function readContext(fields: Fields): RowContext {
 function fromText(tools: unknown): unknown {
   if (typeof tools !== "string" || tools.trim() === "") return tools;
   try {
-    return JSON.parse(tools);
+    return parsePythonJson(tools);
   } catch {
     return tools;
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rows of JSONL files: read as a stream, and validated one by one. */
 import { UserError } from "../core/errors.ts";
+import { parsePythonJson } from "../jinja/json_loads.ts";
 import { readLines } from "./lines.ts";
 import { type BadRowCategory, RowError } from "./row_error.ts";
 import { type Fields, notAnObject, type Row, shapeRow } from "./row_shapes.ts";
@@ -74,7 +75,26 @@ export function parseRow(text: string | null): Row {
     throw new RowError("not JSON", `the line is not JSON: ${(error as Error).message}`);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw notAnObject(value);
-  return shapeRow(value as Fields);
+  const row = shapeRow(value as Fields);
+  return carriesValues(row) ? shapeRow(exactFields(text)) : row;
+}
+
+/** Whether a row hands anything but text to a template: there 1.0 is not 1, and keys keep their order. */
+function carriesValues({ context = {}, ...row }: Row): boolean {
+  const { system: _, ...others } = context;
+  if (Object.keys(others).length > 0) return true;
+  return row.kind === "messages" &&
+    row.messages.some((message) =>
+      Object.entries(message).some(([name, value]) =>
+        name !== "content" && name !== "weight" && value !== null && typeof value !== "string"
+      )
+    );
+}
+
+/** The fields of a line that is known to be a JSON object, as Python reads them. */
+function exactFields(text: string): Fields {
+  const value = parsePythonJson(text);
+  return value instanceof Map ? Object.fromEntries(value) : value as Fields;
 }
 
 async function checkFiles(paths: readonly string[]): Promise<void> {

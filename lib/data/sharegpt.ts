@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** ShareGPT's conversations, `[{from, value}]`, as turns. */
+import { parsePythonJson } from "../jinja/json_loads.ts";
 import { type ChatMessage, readMessages, wrongType } from "./chat_message.ts";
 import { RowError } from "./row_error.ts";
 
@@ -57,7 +58,7 @@ function asMessage(entry: unknown, name: string): unknown {
 function readCalls(text: string, name: string): unknown[] {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(text);
+    parsed = parsePythonJson(text);
   } catch (error) {
     throw new RowError("wrong type", `"${name}.value" of a ${CALL} is not JSON: ${(error as Error).message}`);
   }

@@ -2,7 +2,10 @@
 /** Shapes of rows beyond the plain ones: turns with all their fields, ShareGPT, lists of turns, and what is refused by name. */
 import assert from "node:assert/strict";
 import { RowError } from "../../../lib/data/row_error.ts";
+import { compileChatTemplate } from "../../../lib/data/chat_template.ts";
+import { buildExamples } from "../../../lib/data/examples.ts";
 import { parseRow } from "../../../lib/data/rows.ts";
+import { fixtureTokenizer } from "./fixtures.ts";
 
 function parse(value: unknown) {
   return parseRow(JSON.stringify(value));
@@ -195,3 +198,22 @@ for (const [value, category, reason] of BAD) {
     });
   });
 }
+
+Deno.test("parseRow() hands values to templates as Python reads them", async () => {
+  const line =
+    '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "weight": 1.0, ' +
+    '"tool_calls": [{"name": "f", "arguments": {"b": 1.0, "10": 12345678901234567890, "2": 1e-7}}]}]}';
+  const row = parseRow(line);
+  assert(row.kind === "messages");
+  assert.equal(row.messages[1]?.["weight"], 1);
+  const tokenizer = await fixtureTokenizer("byte_level");
+  const source =
+    "{% for m in messages %}{{ m.role }}:{{ m.content }}{% if m.tool_calls %}{{ m.tool_calls | tojson }}" +
+    "{% endif %};{% endfor %}";
+  const chatTemplate = compileChatTemplate(source, {}, "test");
+  const { examples: [example] } = await buildExamples(row, { ...tokenizer, chatTemplate }, { seqLen: 1000 });
+  assert.equal(
+    tokenizer.decode(example?.ids ?? []),
+    'user:q;assistant:a[{"name": "f", "arguments": {"b": 1.0, "10": 12345678901234567890, "2": 1e-07}}];',
+  );
+});
