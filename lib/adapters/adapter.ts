@@ -16,6 +16,7 @@ export type Site = "ffn" | "attention" | "linear" | "weights";
 /** Size of one parameter, known before anything is allocated. */
 export interface ParameterSize {
   readonly name: string;
+  readonly shape: readonly number[];
   /** Elements. */
   readonly count: number;
   /** Rows of a parameter that is updated by rows; null for a dense one. */

@@ -14,11 +14,12 @@ import { writeFloats } from "../ops/model_memory.ts";
 import { makeFolder, writeTextAtomically } from "../tensor/atomic_file.ts";
 import { fileHash } from "../tensor/file_hash.ts";
 import { readFloatsInto } from "../tensor/read_tensor.ts";
-import { readSafetensorsHeader, type SafetensorsFile } from "../tensor/safetensors.ts";
+import { readSafetensorsHeader, type SafetensorsFile, type TensorEntry } from "../tensor/safetensors.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import { type TensorSource, writeSafetensors } from "../tensor/write_safetensors.ts";
-import type { Adapter, AdapterParams } from "./adapter.ts";
-import { type AdapterDescription, type AdapterFormat, type BaseIdentity, shown } from "./file_format.ts";
+import type { Adapter, AdapterParams, ParameterSize } from "./adapter.ts";
+import { type BaseIdentity, baseRecord, type SavedBase } from "./base_model.ts";
+import { type AdapterDescription, type AdapterFormat, shown } from "./file_format.ts";
 import { MEFT_FORMAT } from "./meft_format.ts";
 import { PEFT_LORA_FORMAT } from "./peft_lora_format.ts";
 import { type AdapterSpec, resolveAdapter } from "./registry.ts";
@@ -27,12 +28,16 @@ import { type AdapterSpec, resolveAdapter } from "./registry.ts";
 export const ADAPTER_TENSORS = "adapter_model.safetensors";
 /** @see ADAPTER_TENSORS */
 export const ADAPTER_CONFIG = "adapter_config.json";
+/** A Python pickle: reading it can run any code. */
+const PICKLE = "adapter_model.bin";
 
 /** Kinds that have a format of PEFT's own; all others are in ours. */
 const PEFT_FORMATS: Readonly<Record<string, AdapterFormat>> = { lora: PEFT_LORA_FORMAT };
 const FORMATS: readonly AdapterFormat[] = [MEFT_FORMAT, ...Object.values(PEFT_FORMATS)];
 /** Rows that are joined from their planes at a time. */
 const ROWS_PER_PIECE = 1024;
+/** Tensors that an error lists; a model of another size has hundreds that do not fit. */
+const LISTED = 40;
 
 /**
  * Writes the adapter into a folder, which is made if needed. The configuration is written last; our own holds
@@ -51,8 +56,9 @@ export async function saveAdapterFiles(
   const path = join(folder, ADAPTER_TENSORS);
   const format = PEFT_FORMATS[adapter.kind] ?? MEFT_FORMAT;
   const tensors = parameters.map((parameter) => tensorSource(k, parameter));
-  await writeSafetensors(path, tensors, format.metadata(base));
-  const config = format.config(params, base, await fileHash(path));
+  const record = baseRecord(base, folder);
+  await writeSafetensors(path, tensors, format.metadata(record));
+  const config = format.config(params, record, await fileHash(path));
   await writeTextAtomically(join(folder, ADAPTER_CONFIG), JSON.stringify(config, null, 2) + "\n");
 }
 
@@ -79,9 +85,8 @@ function* rowPieces(k: Kernels, matrix: Matrix): Generator<Floats> {
 export interface SavedAdapter {
   readonly folder: string;
   readonly spec: AdapterSpec;
-  readonly baseName: string;
-  /** Null when the folder does not say. */
-  readonly baseHash: string | null;
+  readonly base: SavedBase;
+  /** By the names of the parameters that they hold. */
   readonly tensors: SafetensorsFile;
   readonly tensorsHash: string;
 }
@@ -94,8 +99,9 @@ export interface SavedAdapter {
 export async function openAdapterFiles(folder: string): Promise<SavedAdapter> {
   const fields = readConfigFields(folder);
   const path = join(folder, ADAPTER_TENSORS);
-  const tensors = readSafetensorsHeader(path);
-  const { kind, options, baseName, baseHash, tensorsHash } = describe(folder, fields, tensors.metadata);
+  refusePickle(folder);
+  const file = readSafetensorsHeader(path);
+  const { kind, options, source, base, tensorsHash, parameterName } = describe(folder, fields, file);
   const hash = await fileHash(path);
   if (tensorsHash !== null && hash !== tensorsHash) {
     throw new UserError(
@@ -105,15 +111,65 @@ export async function openAdapterFiles(folder: string): Promise<SavedAdapter> {
         `${tensorsHash.slice(0, 12)}; save or copy it again`,
     );
   }
-  return { folder, spec: { kind, options }, baseName, baseHash, tensors, tensorsHash: hash };
+  return {
+    folder,
+    spec: { kind, options, ...(source && { source }) },
+    base,
+    tensors: byParameter(file, folder, parameterName),
+    tensorsHash: hash,
+  };
+}
+
+/** @throws {UserError} When the tensors are there as a pickle alone */
+function refusePickle(folder: string): void {
+  const here = [...Deno.readDirSync(folder)].map(({ name }) => name);
+  if (here.includes(ADAPTER_TENSORS) || !here.includes(PICKLE)) return;
+  throw new UserError(
+    `Adapter ${folder} has its tensors in ${PICKLE}, a Python pickle, which is not read here because reading it can run ` +
+      `any code. Where you trust it, convert it: python -c "import sys, torch; from safetensors.torch import save_file; ` +
+      `d = sys.argv[1] + '/'; t = torch.load(d + '${PICKLE}', map_location='cpu', weights_only=True); ` +
+      `save_file({k: v.contiguous() for k, v in t.items()}, d + '${ADAPTER_TENSORS}', metadata={'format': 'pt'})" ` +
+      `${folder}`,
+  );
+}
+
+/** @throws {ValidationError} When two tensors hold the same parameter */
+function byParameter(
+  file: SafetensorsFile,
+  folder: string,
+  parameterName: (name: string) => string | null,
+): SafetensorsFile {
+  const problems: string[] = [];
+  const tensors = new Map<string, TensorEntry>();
+  for (const entry of file.tensors.values()) {
+    const name = parameterName(entry.name);
+    if (name === null) continue;
+    const other = tensors.get(name);
+    if (other) problems.push(`tensors "${other.name}" and "${entry.name}" are the same one twice`);
+    tensors.set(name, entry);
+  }
+  throwIfAny(`Adapter ${folder}`, problems);
+  return { ...file, tensors };
 }
 
 /** One sentence that names both models and hashes, when an adapter was trained on another model; else null. */
 export function otherBaseNotice(saved: SavedAdapter, { name, hash }: BaseIdentity): string | null {
-  if (saved.baseHash === null || saved.baseHash === hash) return null;
-  const [trainedOn, given] = [saved.baseHash, hash].map((text) => text.slice(0, 12));
-  return `Adapter ${saved.folder} was trained on ${saved.baseName} (hash ${trainedOn}), not on ${name} ` +
-    `(hash ${given}): what it learnt may mean nothing there`;
+  const { base } = saved;
+  if (base.hash === null || base.hash === hash) return null;
+  const [trainedOn, given] = [base.hash, hash].map((text) => text.slice(0, 12));
+  return `Adapter ${saved.folder} was trained on ${
+    base.name ?? "a model without a name"
+  } (hash ${trainedOn}), ` +
+    `not on ${name} (hash ${given}): what it learnt may mean nothing there`;
+}
+
+/**
+ * Checks that a saved adapter has the tensors of an adapter on a model, before memory is taken for them.
+ *
+ * @throws {ValidationError} When tensors are missing, unknown or of another shape: all of them
+ */
+export function checkAdapterTensors(saved: SavedAdapter, adapter: Adapter, model: Model): void {
+  throwIfAny(`Adapter ${saved.folder}`, tensorProblems(saved.tensors, adapter.sizes(model, 0).parameters));
 }
 
 /**
@@ -122,7 +178,11 @@ export function otherBaseNotice(saved: SavedAdapter, { name, hash }: BaseIdentit
  * @throws {ValidationError} When tensors are missing, unknown or of another shape: all of them @mutates params
  */
 export function readAdapterInto(k: Kernels, saved: SavedAdapter, params: AdapterParams): void {
-  throwIfAny(`Adapter ${saved.folder}`, tensorProblems(saved.tensors, params.parameters));
+  const sizes = params.parameters.map((parameter) => ({
+    name: parameter.name,
+    shape: parameterShape(parameter),
+  }));
+  throwIfAny(`Adapter ${saved.folder}`, tensorProblems(saved.tensors, sizes));
   for (const parameter of params.parameters) readParameter(k, saved.tensors, parameter);
 }
 
@@ -135,6 +195,7 @@ export interface LoadAdapterOptions {
 /**
  * Reads a saved adapter for inference.
  *
+ * @param from Its folder, or what {@linkcode openAdapterFiles} made of that
  * @throws {UserError} When the folder holds no adapter, a file is damaged, or a tensor is missing, unknown or of another
  *   shape
  */
@@ -142,13 +203,15 @@ export async function loadAdapterFiles(
   k: Kernels,
   model: Model,
   identity: BaseIdentity,
-  folder: string,
+  from: string | SavedAdapter,
   options: LoadAdapterOptions = {},
 ): Promise<AdapterParams> {
-  const saved = await openAdapterFiles(folder);
+  const saved = typeof from === "string" ? await openAdapterFiles(from) : from;
   const notice = otherBaseNotice(saved, identity);
   if (notice !== null) options.onOtherBase?.(notice);
-  const params = resolveSaved(saved, model.config).create(k, model, 0);
+  const adapter = resolveSaved(saved, model.config);
+  checkAdapterTensors(saved, adapter, model);
+  const params = adapter.create(k, model, 0);
   readAdapterInto(k, saved, params);
   return params;
 }
@@ -166,7 +229,9 @@ function readConfigFields(folder: string): JsonObject {
     value = JSON.parse(Deno.readTextFileSync(path));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) {
-      throw new UserError(`There is no adapter in ${folder}: ${ADAPTER_CONFIG} does not exist`);
+      throw new UserError(
+        `There is no adapter in ${folder}: ${ADAPTER_CONFIG} does not exist${adapterWithin(folder)}`,
+      );
     }
     throw new UserError(`${path} cannot be read: ${error instanceof Error ? error.message : error}`);
   }
@@ -174,11 +239,23 @@ function readConfigFields(folder: string): JsonObject {
   return value;
 }
 
+/** ` (there is one in runs/facts/adapter)`, where a folder within holds what was looked for. */
+function adapterWithin(folder: string): string {
+  try {
+    const within = [...Deno.readDirSync(folder)].filter(({ isDirectory }) => isDirectory)
+      .map(({ name }) => join(folder, name))
+      .find((path) => [...Deno.readDirSync(path)].some(({ name }) => name === ADAPTER_CONFIG));
+    return within === undefined ? "" : ` (there is one in ${within})`;
+  } catch {
+    return "";
+  }
+}
+
 /** @throws {ValidationError} Listing everything that is wrong with the configuration */
 function describe(
   folder: string,
   fields: JsonObject,
-  metadata: Readonly<Record<string, string>>,
+  { metadata, tensors }: SafetensorsFile,
 ): AdapterDescription {
   const format = FORMATS.find(({ peftType }) => peftType === fields["peft_type"]);
   const problems: string[] = [];
@@ -187,26 +264,43 @@ function describe(
     problems.push(`"peft_type" is ${shown(fields["peft_type"])}, expected ${known}`);
   }
   // What else is wrong with it can only be told by the rules of some format.
-  const description = (format ?? MEFT_FORMAT).read(fields, metadata, problems);
+  const description = (format ?? MEFT_FORMAT).read(
+    fields,
+    { metadata, tensorNames: [...tensors.keys()] },
+    problems,
+  );
   throwIfAny(join(folder, ADAPTER_CONFIG), problems);
   return description;
 }
 
-function tensorProblems(file: SafetensorsFile, parameters: readonly Parameter[]): string[] {
+function tensorProblems(
+  file: SafetensorsFile,
+  sizes: readonly Pick<ParameterSize, "name" | "shape">[],
+): string[] {
   const problems: string[] = [];
-  const wanted = new Map(parameters.map((parameter) => [parameter.name, parameterShape(parameter)]));
+  const wanted = new Map(sizes.map(({ name, shape }) => [name, shape]));
   for (const [name, shape] of wanted) {
     const entry = file.tensors.get(name);
     if (!entry) problems.push(`tensor "${name}" ${formatShape(shape)} is missing`);
     else if (formatShape(entry.shape) !== formatShape(shape)) {
-      problems.push(`tensor "${name}" has shape ${formatShape(entry.shape)}, expected ${formatShape(shape)}`);
+      problems.push(
+        `tensor "${entry.name}" has shape ${formatShape(entry.shape)}, expected ${formatShape(shape)}`,
+      );
+    } else if (!READABLE.has(entry.dtype)) {
+      problems.push(`tensor "${entry.name}" is ${entry.dtype}, expected ${[...READABLE].join(", ")}`);
     }
   }
-  for (const name of file.tensors.keys()) {
-    if (!wanted.has(name)) problems.push(`tensor "${name}" is unknown: the adapter has no place for it`);
+  for (const [name, entry] of file.tensors) {
+    if (!wanted.has(name)) {
+      problems.push(`tensor "${entry.name}" is unknown: the adapter has no place for it`);
+    }
   }
-  return problems;
+  const more = problems.length - LISTED;
+  return more > 1 ? [...problems.slice(0, LISTED), `and ${more} more of the kind`] : problems;
 }
+
+/** Types of tensors that are widened to floats. */
+const READABLE: ReadonlySet<string> = new Set(["f32", "bf16", "f16", "f64"]);
 
 /** @mutates parameter */
 function readParameter(k: Kernels, file: SafetensorsFile, parameter: Parameter): void {

@@ -2,40 +2,37 @@
 /** How the folder of an adapter describes itself: `peft_type` in `adapter_config.json` says which format it is. */
 import type { Json, JsonObject } from "../core/json.ts";
 import type { AdapterParams } from "./adapter.ts";
+import type { BaseRecord, SavedBase } from "./base_model.ts";
+import type { OptionSource } from "./option_source.ts";
 
-/** The model an adapter belongs to. */
-export interface BaseIdentity {
-  /** Folder or name, for people. */
-  readonly name: string;
-  /** Tells whether it is the same model. */
-  readonly hash: string;
-}
-
-/** What a folder says of its adapter. A hash is null where the folder does not tell it. */
+/** What a folder says of its adapter. */
 export interface AdapterDescription {
   readonly kind: string;
   /** Options of the kind; not checked yet. */
   readonly options: JsonObject;
-  readonly baseName: string;
-  readonly baseHash: string | null;
+  readonly source?: OptionSource;
+  readonly base: SavedBase;
+  /** Null where the folder does not tell it. */
   readonly tensorsHash: string | null;
+  /** Name of the parameter that a tensor of the file holds; null for a tensor that says nothing. */
+  readonly parameterName: (tensorName: string) => string | null;
+}
+
+/** What the tensor file says beside its tensors' values. */
+export interface TensorFileNames {
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly tensorNames: readonly string[];
 }
 
 /** A format of adapter folders. */
 export interface AdapterFormat {
   readonly peftType: string;
   /** Metadata of the tensor file. */
-  metadata(base: BaseIdentity): Readonly<Record<string, string>>;
+  metadata(base: BaseRecord): Readonly<Record<string, string>>;
   /** The fields of `adapter_config.json`. */
-  config(params: AdapterParams, base: BaseIdentity, tensorsHash: string): JsonObject;
-  /**
-   * @param metadata Of the tensor file     @mutates problems: one sentence for everything that is wrong
-   */
-  read(
-    fields: JsonObject,
-    metadata: Readonly<Record<string, string>>,
-    problems: string[],
-  ): AdapterDescription;
+  config(params: AdapterParams, base: BaseRecord, tensorsHash: string): JsonObject;
+  /** @mutates problems: one sentence for everything that is wrong */
+  read(fields: JsonObject, file: TensorFileNames, problems: string[]): AdapterDescription;
 }
 
 /** A value in an error message. */

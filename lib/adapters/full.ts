@@ -3,7 +3,7 @@
 import type { LayerWeights, Model } from "../models/model.ts";
 import { allWeights, trainableModel } from "../models/trainable.ts";
 import type { DenseParameter } from "../optim/parameters.ts";
-import type { Weight } from "../tensor/tensor.ts";
+import { numel, type Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
 
 /** Full fine-tuning as an adapter: its parameters are whatever the copies have become. It has no options. */
@@ -24,7 +24,10 @@ export function fullAdapter(options: object): Resolved {
 /** Gradients are always there; memory that is never written is not taken from the machine. */
 function fullSizes(model: Model): AdapterSizes {
   const parameters = allWeights(model)
-    .map(({ name, rows, cols }) => ({ name, count: rows * cols, rows: null, trained: true }));
+    .map((weight) => {
+      const shape = weightShape(weight);
+      return { name: weight.name, shape, count: numel(shape), rows: null, trained: true };
+    });
   const bytes = parameters.reduce((sum, { count }) => sum + 4 * count, 0);
   const ofLayer = (layer: LayerWeights): Weight[] =>
     (Object.values(layer) as (Weight | null)[]).filter((weight) => weight !== null);
@@ -61,9 +64,14 @@ function createFull(adapter: Adapter, base: Model): AdapterParams {
 
 /** A trained weight as the optimizer sees it. */
 export function weightParameter(weight: Weight): DenseParameter {
-  const { name, rows, cols, data, grad } = weight;
+  const { name, data, grad } = weight;
   if (data === null || data instanceof Uint16Array) {
     throw new RangeError(`Weight "${name}" cannot be trained: it is not held in memory as floats`);
   }
-  return { kind: "dense", name, shape: rows === 1 ? [cols] : [rows, cols], data, grad };
+  return { kind: "dense", name, shape: weightShape(weight), data, grad };
+}
+
+/** A weight of one row is a vector. */
+function weightShape({ rows, cols }: Weight): readonly number[] {
+  return rows === 1 ? [cols] : [rows, cols];
 }

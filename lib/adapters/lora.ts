@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * LoRA (Hu et al., ICLR 2022) on any of the seven weights of a layer: y += s (dropout(x) A^T) B^T beside y = x W^T, with
- * A and B trained in f32. PEFT's names, start values and files.
+ * LoRA (Hu et al., ICLR 2022) on any weights of any layers, each with a rank and a scale of its own:
+ * y += s (dropout(x) A^T) B^T beside y = x W^T, with A and B trained in f32. PEFT's names, start values and files.
  */
 import { type DropoutMask, randomUniform } from "../core/rng.ts";
 import type { LinearHook } from "../models/hooks.ts";
-import type { LayerWeights, Model } from "../models/model.ts";
+import type { LayerWeights, Model, ModelConfig } from "../models/model.ts";
+import { siteModule } from "../models/modules.ts";
 import { LINEAR_SITES, type LinearSite } from "../models/sites.ts";
 import type { DenseParameter } from "../optim/parameters.ts";
 import type { Kernels } from "../ops/kernels.ts";
@@ -23,7 +24,9 @@ import type {
 } from "./adapter.ts";
 import { adapterWeight, dropWeights, holdWeights } from "./dense_weights.ts";
 import { weightParameter } from "./full.ts";
-import { type LoraOptions, loraScale, type LoraSettings, resolveLora } from "./lora_config.ts";
+import { loraConfig, type LoraOptions, type LoraSettings, resolveLora } from "./lora_config.ts";
+import { type LoraTable, placeLora, type SiteSize } from "./lora_table.ts";
+import type { OptionSource } from "./option_source.ts";
 
 /** Random streams of a layer, of which each site takes one. Part of the definition. */
 const STREAMS_PER_LAYER = 8;
@@ -36,35 +39,47 @@ interface SiteDelta extends LowRank {
   readonly weightName: string;
 }
 
-/** LoRA for a model. */
-export function loraAdapter(options: LoraOptions): Resolved {
-  const { settings, problems } = resolveLora(options);
+/** LoRA for a model. @param source Who wrote the options */
+export function loraAdapter(
+  options: LoraOptions,
+  config: ModelConfig,
+  source: OptionSource = { by: "user" },
+): Resolved {
+  const { settings: asked, problems } = resolveLora(options, source);
+  // What is wrong with an option says more than what it then matches.
+  const { table, settings, problems: misplaced } = problems.length > 0
+    ? { table: [], settings: asked, problems: [] }
+    : placeLora(asked, config, source);
   const adapter: Adapter = {
     kind: "lora",
-    config: { ...settings },
+    config: loraConfig(settings),
     sites: ["linear"],
-    sizes: (model, tokensPerStep) => loraSizes(settings, model, tokensPerStep),
-    create: (k, model, tokensPerStep) => createLora(k, adapter, settings, model, tokensPerStep),
+    sizes: (model, tokensPerStep) => loraSizes(settings, table, model, tokensPerStep),
+    create: (k, model, tokensPerStep) => createLora(k, adapter, settings, table, model, tokensPerStep),
   };
-  return { adapter, problems };
+  return { adapter, problems: [...problems, ...misplaced] };
 }
 
-/** PEFT's name of a factor of a weight. */
-function factorName(weightName: string, factor: "lora_A" | "lora_B"): string {
-  return `base_model.model.${weightName.replace(/weight$/, factor)}.weight`;
+/** PEFT's name of a factor of a weight, in a causal language model. */
+function factorName(layer: number, site: LinearSite, factor: "lora_A" | "lora_B"): string {
+  return `base_model.model.model.layers.${layer}.${siteModule(site)}.${factor}.weight`;
 }
 
 function loraSizes(
-  { rank, targets, dropout }: LoraSettings,
+  { dropout }: LoraSettings,
+  table: LoraTable,
   { weights }: Model,
   tokensPerStep: number,
 ): AdapterSizes {
-  const byLayer = weights.layers.map((layer) =>
-    targets.flatMap((site): ParameterSize[] => {
-      const { name, rows, cols } = layer[site];
+  const size = (name: string, rows: number, cols: number): ParameterSize => {
+    return { name, shape: [rows, cols], count: rows * cols, rows: null, trained: true };
+  };
+  const byLayer = table.map((sites, layer) =>
+    [...sites].flatMap(([site, { rank }]): ParameterSize[] => {
+      const { rows, cols } = (weights.layers[layer] as LayerWeights)[site];
       return [
-        { name: factorName(name, "lora_A"), count: rank * cols, rows: null, trained: true },
-        { name: factorName(name, "lora_B"), count: rows * rank, rows: null, trained: true },
+        size(factorName(layer, site, "lora_A"), rank, cols),
+        size(factorName(layer, site, "lora_B"), rows, rank),
       ];
     })
   );
@@ -80,7 +95,7 @@ function loraSizes(
     activations: {
       kept: () => [],
       backward: () => [],
-      linear: { sites: new Set(targets), rank, copies: dropout > 0 },
+      linear: { rank: (layer, site) => table[layer]?.get(site)?.rank ?? 0, copies: dropout > 0 },
     },
   };
 }
@@ -89,11 +104,12 @@ function createLora(
   k: Kernels,
   adapter: Adapter,
   settings: LoraSettings,
+  table: LoraTable,
   model: Model,
   tokensPerStep: number,
 ): AdapterParams {
   const layers = model.weights.layers.map((layer, index) =>
-    createLayer(k, settings, layer, index, tokensPerStep > 0)
+    createLayer(k, table[index] ?? new Map(), layer, index, tokensPerStep > 0)
   );
   const deltas = layers.flatMap((layer) => [...layer.values()]);
   const weights = deltas.flatMap(({ a, b }) => [a, b]);
@@ -118,22 +134,22 @@ function createLora(
 
 function createLayer(
   k: Kernels,
-  settings: LoraSettings,
-  layer: LayerWeights,
-  index: number,
+  sites: ReadonlyMap<LinearSite, SiteSize>,
+  weights: LayerWeights,
+  layer: number,
   trained: boolean,
 ): ReadonlyMap<LinearSite, SiteDelta> {
-  const delta = (site: LinearSite): SiteDelta => {
-    const { name, rows, cols } = layer[site];
+  const delta = (site: LinearSite, { rank, scale }: SiteSize): SiteDelta => {
+    const { name, rows, cols } = weights[site];
     return {
-      a: adapterWeight(k, factorName(name, "lora_A"), settings.rank, cols, trained),
-      b: adapterWeight(k, factorName(name, "lora_B"), rows, settings.rank, trained),
-      scale: loraScale(settings),
-      stream: index * STREAMS_PER_LAYER + LINEAR_SITES.indexOf(site),
+      a: adapterWeight(k, factorName(layer, site, "lora_A"), rank, cols, trained),
+      b: adapterWeight(k, factorName(layer, site, "lora_B"), rows, rank, trained),
+      scale,
+      stream: layer * STREAMS_PER_LAYER + LINEAR_SITES.indexOf(site),
       weightName: name,
     };
   };
-  return new Map(settings.targets.map((site) => [site, delta(site)]));
+  return new Map([...sites].map(([site, size]) => [site, delta(site, size)]));
 }
 
 /** A factor stays a matrix when it has one row. */
@@ -149,7 +165,7 @@ function initDelta(k: Kernels, { a, b, stream }: SiteDelta, seed: number): void 
 
 function linearHook(
   k: Kernels,
-  { targets, dropout }: LoraSettings,
+  { dropout }: LoraSettings,
   layers: readonly ReadonlyMap<LinearSite, SiteDelta>[],
   training: TrainingPlace | null,
 ): LinearHook {
@@ -164,7 +180,7 @@ function linearHook(
     return { seed, stream: step, part: stream, first: firstToken * width, probability: dropout };
   };
   return {
-    sites: new Set(targets),
+    has: (layer, site) => layers[layer]?.has(site) === true,
     forward(layer, site, x, y) {
       const delta = at(layer, site);
       lowRankForward(k, x, y, delta, mask(delta, x));

@@ -2,6 +2,7 @@
 /** Our own folders: every mode and size of any adapter, with hashes of its tensors and of the model it belongs to. */
 import { isJsonObject } from "../core/json.ts";
 import { parameterCount } from "../optim/parameters.ts";
+import { baseFields, readBase } from "./base_model.ts";
 import { type AdapterFormat, shown, textField } from "./file_format.ts";
 
 const VERSION = 1;
@@ -18,10 +19,10 @@ export const MEFT_FORMAT: AdapterFormat = {
     settings: adapter.config,
     parameters: parameters.reduce((sum, parameter) => sum + parameterCount(parameter), 0),
     base_model_name_or_path: base.name,
-    base_model_hash: base.hash,
+    ...baseFields(base),
     adapter_model_sha256: tensorsHash,
   }),
-  read(fields, _metadata, problems) {
+  read(fields, _file, problems) {
     if (fields["format_version"] !== VERSION) {
       problems.push(
         `"format_version" is ${shown(fields["format_version"])}, this version reads ${VERSION}`,
@@ -32,8 +33,11 @@ export const MEFT_FORMAT: AdapterFormat = {
     return {
       kind: textField(fields, "adapter", problems),
       options: isJsonObject(settings) ? settings : {},
-      baseName: textField(fields, "base_model_name_or_path", problems),
-      baseHash: textField(fields, "base_model_hash", problems),
+      base: {
+        ...readBase(textField(fields, "base_model_name_or_path", problems), fields),
+        hash: textField(fields, "base_model_hash", problems),
+      },
+      parameterName: (name) => name,
       tensorsHash: textField(fields, "adapter_model_sha256", problems),
     };
   },

@@ -51,10 +51,11 @@ export function parallelAdapter(options: ParallelOptions, model: ModelConfig): R
 
 function parallelSizes(neurons: number, model: Model, tokensPerStep: number): AdapterSizes {
   const { numHiddenLayers: layers, hiddenSize } = model.config;
+  const shape = [neurons, hiddenSize];
   const count = neurons * hiddenSize;
   const parameters = Array.from({ length: layers }, (_, layer) => [
-    { name: layerTensorName(layer, "keys"), count, rows: null, trained: true },
-    { name: layerTensorName(layer, "values"), count, rows: null, trained: true },
+    { name: layerTensorName(layer, "keys"), shape, count, rows: null, trained: true },
+    { name: layerTensorName(layer, "values"), shape, count, rows: null, trained: true },
   ]).flat();
   const bytes = parameters.length * count * 4;
   const gradientBytes = tokensPerStep > 0 ? bytes : 0;

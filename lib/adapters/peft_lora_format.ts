@@ -3,128 +3,108 @@
  * PEFT's folders of a LoRA. Written so that every PEFT since 0.7 loads them; read with every option that PEFT has, where
  * those that would change the result and are not known here are refused by name.
  */
-import type { Json, JsonObject } from "../core/json.ts";
+import { isJsonObject, type Json, type JsonObject } from "../core/json.ts";
+import type { ModuleRoot } from "../models/modules.ts";
 import { LINEAR_SITES } from "../models/sites.ts";
-import { type AdapterFormat, shown } from "./file_format.ts";
-
-/** PEFT warns of fields that it does not know, so the hash of the base model is beside the tensors. */
-const BASE_HASH = "base_model_hash";
-
-/** Modules of transformers' models that have a site. */
-const MODULES: readonly string[] = LINEAR_SITES.map((site) => `${site}_proj`);
-/**
- * A module as PEFT names it: `q_proj`, or the path in each layer when the user said "all-linear". Which layers those are
- * is told by the tensors: one that a layer lacks is an error.
- */
-const MODULE_PATH =
-  /^(?:(?:model\.)?layers\.\d+\.)?(?:self_attn\.(?=[qkvo]_)|mlp\.(?=gate_|up_|down_))?([a-z]+_proj)$/;
-
-/** Options that say how training began, ran or was recorded: with saved factors, the result is the same. */
-const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
-  "auto_mapping",
-  "ensure_weight_tying",
-  "inference_mode",
-  "layers_pattern",
-  "loftq_config",
-  "megatron_core",
-  "peft_type",
-  "peft_version",
-  "qalora_group_size",
-  "revision",
-  "runtime_config",
-  "task_type",
-]);
-
-/** Starts that leave the base model's weights as they are; others (PiSSA, OLoRA, LoftQ, …) train beside changed ones. */
-const INITS: readonly (Json | undefined)[] = [undefined, true, false, "gaussian", "orthogonal", "eva"];
-
-/** Options that become our own, by name. */
-const RENAMED = { r: "rank", lora_alpha: "alpha", lora_dropout: "dropout", use_rslora: "useRslora" } as const;
+import { baseFields, readBase } from "./base_model.ts";
+import type { AdapterFormat } from "./file_format.ts";
+import { peftName } from "./lora_config.ts";
+import { PEFT_NAMES } from "./option_source.ts";
+import { isNothing, optionProblems } from "./peft_options.ts";
 
 /** The format of `lora`. */
 export const PEFT_LORA_FORMAT: AdapterFormat = {
   peftType: "LORA",
-  metadata: (base) => ({ format: "pt", [BASE_HASH]: base.hash }),
+  // PEFT warns of fields that it does not know, so what it does not know is beside the tensors.
+  metadata: (base) => ({ format: "pt", ...baseFields(base) }),
   config({ adapter: { config } }, base) {
-    const ours = Object.entries(RENAMED).map(([theirs, name]) => [theirs, config[name] as Json]);
+    const options = Object.entries(PEFT_NAMES).filter(([name]) => config[name] !== undefined);
     return {
       peft_type: "LORA",
       task_type: "CAUSAL_LM",
       base_model_name_or_path: base.name,
+      ...(base.revision !== null && { revision: base.revision }),
       inference_mode: true,
-      ...Object.fromEntries(ours),
-      target_modules: (config["targets"] as readonly string[]).map((site) => `${site}_proj`),
+      ...Object.fromEntries(options.map(([name, theirs]) => [theirs, written(config[name] as Json)])),
       bias: "none",
       fan_in_fan_out: false,
       init_lora_weights: true,
     };
   },
-  read(fields, metadata, problems) {
-    const { bias, init_lora_weights: init, base_model_name_or_path: baseName } = fields;
-    if (bias !== undefined && bias !== "none") problems.push(refusal("bias", bias));
-    if (!INITS.includes(init)) problems.push(refusal("init_lora_weights", init));
-    for (const [name, value] of Object.entries(fields)) {
-      if (!READ.has(name) && !WITHOUT_EFFECT.has(name) && !isNothing(value)) {
-        problems.push(refusal(name, value));
+  read(fields, { metadata, tensorNames }, problems) {
+    problems.push(...optionProblems(fields));
+    const { options, targets } = readOptions(fields);
+    if (targets === "all-linear") {
+      for (const name of ["layers_to_transform", "layers_pattern"] as const) {
+        if (isNothing(fields[name])) continue;
+        problems.push(
+          `"${name}" does not go with "target_modules": "all-linear", in PEFT neither: list the names`,
+        );
       }
     }
-    const options = Object.entries(RENAMED).filter(([theirs]) => fields[theirs] !== undefined);
+    const baseName = fields["base_model_name_or_path"];
     return {
       kind: "lora",
-      options: {
-        ...PEFT_DEFAULTS,
-        ...Object.fromEntries(options.map(([theirs, ours]) => [ours, fields[theirs] as Json])),
-        targets: readTargets(fields["target_modules"], problems),
-      },
+      options,
+      source: { by: "peft", root: rootOf(tensorNames) },
       // PEFT leaves the name out when the model was made from a configuration.
-      baseName: typeof baseName === "string" && baseName !== "" ? baseName : "a model without a name",
-      baseHash: metadata[BASE_HASH] ?? null,
+      base: readBase(typeof baseName === "string" && baseName !== "" ? baseName : null, metadata),
       tensorsHash: null,
+      parameterName,
     };
   },
 };
 
-/** Fields with a meaning of their own here. */
-const READ: ReadonlySet<string> = new Set([
-  ...Object.keys(RENAMED),
-  "base_model_name_or_path",
-  "bias",
-  "init_lora_weights",
-  "target_modules",
-]);
+/** Words as PEFT's names of modules. */
+function written(value: Json): Json {
+  return Array.isArray(value)
+    ? value.map((item: Json) => typeof item === "string" ? peftName(item) : item)
+    : value;
+}
 
 /** What a folder means that leaves an option out. */
 const PEFT_DEFAULTS: JsonObject = { rank: 8, alpha: 8 };
 
-/** Whether an option is off. */
-function isNothing(value: Json | undefined): boolean {
-  if (value === null || value === undefined || value === false || value === "") return true;
-  return typeof value === "object" && Object.keys(value).length === 0;
+function readOptions(fields: JsonObject): { readonly options: JsonObject; readonly targets: Json } {
+  const given = Object.entries(PEFT_NAMES).filter(([, theirs]) => fields[theirs] !== undefined);
+  const targets = fields["target_modules"] ?? null;
+  return {
+    targets: typeof targets === "string" ? targets.toLowerCase() : targets,
+    options: {
+      ...PEFT_DEFAULTS,
+      ...Object.fromEntries(given.map(([ours, theirs]) => [ours, withoutWords(fields[theirs] as Json)])),
+      targets: withoutWords(targets),
+    },
+  };
 }
 
-function refusal(name: string, value: Json | undefined): string {
-  return `"${name}" is ${shown(value)}, an option that is not supported here`;
+/** Our short words are names of modules that no model has: PEFT passes over them. */
+function withoutWords(value: Json): Json {
+  const isWord = (name: Json): boolean => (LINEAR_SITES as readonly Json[]).includes(name);
+  if (Array.isArray(value)) return value.filter((name: Json) => !isWord(name));
+  if (!isJsonObject(value)) return value;
+  return Object.fromEntries(Object.entries(value).filter(([name]) => !isWord(name)));
 }
 
-/** @mutates problems */
-function readTargets(modules: Json | undefined, problems: string[]): readonly string[] {
-  if (modules === "all-linear") return LINEAR_SITES;
-  if (!Array.isArray(modules)) {
-    problems.push(
-      `"target_modules" is ${shown(modules)}, expected "all-linear" or a list of ${MODULES.join(", ")}`,
-    );
-    return LINEAR_SITES;
-  }
-  const named = new Set<string>();
-  const unknown: Json[] = [];
-  for (const module of modules as readonly Json[]) {
-    const name = typeof module === "string" ? MODULE_PATH.exec(module)?.[1] : undefined;
-    if (name !== undefined && MODULES.includes(name)) named.add(name);
-    else unknown.push(module);
-  }
-  for (const module of unknown) {
-    problems.push(`"target_modules" has ${shown(module)}, expected only ${MODULES.join(", ")}`);
-  }
-  const sites = LINEAR_SITES.filter((site) => named.has(`${site}_proj`));
-  return sites.length === 0 && unknown.length > 0 ? LINEAR_SITES : sites; // said once is enough
+/** A factor of a delta, by any name that some PEFT or transformers reads. */
+const FACTOR =
+  /^(?:base_model\.model\.)?(model\.)?(layers\.\d+\.[a-z_]+\.[a-z_]+\.lora_[AB])(?:\.default)?\.weight$/;
+
+/** What names in the file begin with: those of a causal language model, or of the bare model within. */
+function rootOf(tensorNames: readonly string[]): ModuleRoot {
+  const roots = tensorNames.flatMap((name) => {
+    const match = FACTOR.exec(name);
+    return match ? [match[1] ?? ""] : [];
+  });
+  return roots.length > 0 && roots.every((root) => root === "") ? "" : "model.";
+}
+
+/** State of VeLoRA's backward pass, which says nothing of the delta. */
+const BACKWARD_STATE = /\.lora_velora_embed(?:\.default)?$/;
+
+/** The parameter that a tensor holds: its own name when it is none, null when it says nothing. */
+function parameterName(tensorName: string): string | null {
+  if (BACKWARD_STATE.test(tensorName)) return null;
+  const factor = FACTOR.exec(tensorName)?.[2];
+  return factor === undefined ? tensorName : `base_model.model.model.${factor}.weight`;
 }

@@ -7,11 +7,14 @@ import type { ModelConfig } from "../models/model.ts";
 import type { Resolved } from "./adapter.ts";
 import { fullAdapter } from "./full.ts";
 import { loraAdapter } from "./lora.ts";
+import type { OptionSource } from "./option_source.ts";
 import { parallelAdapter } from "./parallel.ts";
 import { sparseAdapter } from "./sparse.ts";
 
 /** Options are checked by each adapter itself, names and types included: they may come from a file. */
-const ADAPTERS: Readonly<Record<string, (options: JsonObject, model: ModelConfig) => Resolved>> = {
+const ADAPTERS: Readonly<
+  Record<string, (options: JsonObject, model: ModelConfig, source: OptionSource | undefined) => Resolved>
+> = {
   sparse: sparseAdapter,
   parallel: parallelAdapter,
   lora: loraAdapter,
@@ -25,6 +28,8 @@ export const ADAPTER_KINDS: readonly string[] = Object.keys(ADAPTERS);
 export interface AdapterSpec {
   readonly kind: string;
   readonly options: JsonObject;
+  /** Who wrote the options; the user when absent. */
+  readonly source?: OptionSource;
 }
 
 /**
@@ -32,7 +37,7 @@ export interface AdapterSpec {
  *
  * @throws {UserError} When there is no such kind
  */
-export function resolveAdapter({ kind, options }: AdapterSpec, model: ModelConfig): Resolved {
+export function resolveAdapter({ kind, options, source }: AdapterSpec, model: ModelConfig): Resolved {
   const resolve = Object.hasOwn(ADAPTERS, kind) ? ADAPTERS[kind] : undefined;
   if (!resolve) {
     const known = ADAPTER_KINDS.join(", ");
@@ -40,5 +45,5 @@ export function resolveAdapter({ kind, options }: AdapterSpec, model: ModelConfi
       `There is no adapter "${kind}"${didYouMean(kind, ADAPTER_KINDS)} (there are: ${known})`,
     );
   }
-  return resolve(options, model);
+  return resolve(options, model, source);
 }

@@ -59,17 +59,25 @@ function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: numb
   const parameters = Array.from({ length: layers }, (_, layer) => [
     {
       name: layerTensorName(layer, "router"),
+      shape: [experts, hiddenSize],
       count: experts * hiddenSize,
       rows: null,
       trained: routerIsTrained(settings),
     },
     {
       name: layerTensorName(layer, "keys"),
+      shape: [neurons, hiddenSize],
       count: neurons * hiddenSize,
       rows: neurons,
       trained: trainedKeys,
     },
-    { name: layerTensorName(layer, "values"), count: neurons * hiddenSize, rows: neurons, trained: true },
+    {
+      name: layerTensorName(layer, "values"),
+      shape: [neurons, hiddenSize],
+      count: neurons * hiddenSize,
+      rows: neurons,
+      trained: true,
+    },
   ]).flat();
   // Two int32 a neuron index the compact gradients, which the op pairs expect even when nothing is trained.
   const slotBytes = touchableRows(settings, tokensPerStep) * hiddenSize * 4;

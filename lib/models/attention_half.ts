@@ -28,9 +28,9 @@ const INPUT_SITES = ["q", "k", "v"] as const;
 const SITES = [...INPUT_SITES, "o"] as const;
 
 /** Whether backward has something to add to in this half: its weights, or what hooks train. */
-export function attentionIsTrained(w: LayerWeights, hooks: Hooks): boolean {
+export function attentionIsTrained(w: LayerWeights, hooks: Hooks, layer: number): boolean {
   return hooks.attention !== undefined || isTrained([w.inputNorm, w.qNorm, w.kNorm]) ||
-    SITES.some((site) => siteIsTrained(w, hooks, site));
+    SITES.some((site) => siteIsTrained(w, hooks, layer, site));
 }
 
 /** @param x (T,D) read. @returns y (T,D) and residuals, in the arena */
@@ -75,7 +75,7 @@ export async function attentionHalfBackward(
   const { k, config, hooks, scratch } = step;
   const { norm, hooked } = residuals;
   const wanted = needsInput || isTrained([w.inputNorm]);
-  if (hooks.attention !== undefined || INPUT_SITES.some((site) => siteIsTrained(w, hooks, site))) {
+  if (hooks.attention !== undefined || INPUT_SITES.some((site) => siteIsTrained(w, hooks, layer, site))) {
     rmsNormAgain(k, norm, w.inputNorm, config.rmsNormEps, scratch.h);
   }
   const dh = await backwardBeside(
@@ -100,7 +100,7 @@ function frozenBackward(
 ): Tensor | null {
   const { k, config, hooks, scratch: { h } } = step;
   const belowAttention = wanted || isTrained([w.qNorm, w.kNorm]) ||
-    INPUT_SITES.some((site) => siteIsTrained(w, hooks, site));
+    INPUT_SITES.some((site) => siteIsTrained(w, hooks, layer, site));
   const o = join(attention.o);
   const to = belowAttention ? { into: arenaActivation(k, o.shape) } : null;
   const dO = siteBackward(step, layer, w, "o", o, dy, to);

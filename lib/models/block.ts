@@ -29,8 +29,8 @@ export type GradientTap = (layer: number, dx: Tensor) => void;
 export function lowestTrained(weights: ModelWeights, hooks: Hooks): number {
   if (isTrained([weights.embedding])) return 0;
   for (const [layer, w] of weights.layers.entries()) {
-    if (attentionIsTrained(w, hooks)) return 1 + 2 * layer;
-    if (ffnIsTrained(w, hooks)) return 2 + 2 * layer;
+    if (attentionIsTrained(w, hooks, layer)) return 1 + 2 * layer;
+    if (ffnIsTrained(w, hooks, layer)) return 2 + 2 * layer;
   }
   const aboveLayers = 1 + 2 * weights.layers.length;
   if (isTrained([weights.finalNorm])) return aboveLayers;

@@ -23,9 +23,9 @@ const INPUT_SITES = ["gate", "up"] as const;
 const SITES = [...INPUT_SITES, "down"] as const;
 
 /** Whether backward has something to add to in this half: its weights, or what hooks train. */
-export function ffnIsTrained(w: LayerWeights, hooks: Hooks): boolean {
+export function ffnIsTrained(w: LayerWeights, hooks: Hooks, layer: number): boolean {
   return hooks.ffn !== undefined || isTrained([w.postAttentionNorm]) ||
-    SITES.some((site) => siteIsTrained(w, hooks, site));
+    SITES.some((site) => siteIsTrained(w, hooks, layer, site));
 }
 
 /**
@@ -73,7 +73,7 @@ export async function ffnHalfBackward(
   const { k, config, hooks, scratch } = step;
   const { norm, hooked } = residuals;
   const wanted = needsInput || isTrained([w.postAttentionNorm]);
-  if (hooks.ffn !== undefined || INPUT_SITES.some((site) => siteIsTrained(w, hooks, site))) {
+  if (hooks.ffn !== undefined || INPUT_SITES.some((site) => siteIsTrained(w, hooks, layer, site))) {
     rmsNormAgain(k, norm, w.postAttentionNorm, config.rmsNormEps, scratch.h);
   }
   const dh = await backwardBeside(
@@ -97,7 +97,7 @@ function frozenBackward(
   wanted: boolean,
 ): Tensor | null {
   const { k, hooks, scratch: { h } } = step;
-  const trained = (site: typeof SITES[number]): boolean => siteIsTrained(w, hooks, site);
+  const trained = (site: typeof SITES[number]): boolean => siteIsTrained(w, hooks, layer, site);
   // Only a trained `down` needs its input again; making it costs less than keeping it.
   const product = trained("down") ? swigluForward(k, gate, up) : null;
   const belowDown = wanted || trained("gate") || trained("up");

@@ -3,10 +3,18 @@
  * What passes over a model take from the arena, foretold: the same requests in the same order as the engine's, on an
  * arena without memory. Contract tests hold it to the engine, byte for byte.
  */
-import type { ActivationPolicyName } from "../activations/registry.ts";
 import { ArenaLayout } from "../native/arena_layout.ts";
-import type { ModelConfig } from "./model.ts";
-import type { LinearSite } from "./sites.ts";
+import {
+  type CountingArena,
+  type CountingArenas,
+  lowestPlace,
+  type PassPlan,
+  taker,
+  traceBackward,
+  traceForward,
+} from "./footprint_block.ts";
+
+export type { AdapterRequests, CountingArenas, PassPlan } from "./footprint_block.ts";
 
 const FLOAT_BYTES = 4;
 
@@ -16,60 +24,6 @@ export interface PassSize {
   readonly tokens: number;
   /** Tokens that have a target. */
   readonly targets: number;
-}
-
-/** Floats that something takes from the arena, by request, each of 4 bytes. */
-export type Requests = readonly number[];
-
-/** What an adapter takes, by the tokens of the pass. */
-export interface AdapterRequests {
-  /** Kept from a layer's forward on until its backward is done. */
-  kept(tokens: number): Requests;
-  /** Whether those lie in the host arena, where they outlast activations that are made again. Default false. */
-  readonly keptOnHost?: boolean;
-  /** Taken and given back before the layer's frozen work goes on, forward and backward; absent for none. */
-  readonly passing?: {
-    forward(tokens: number): Requests;
-    backward(tokens: number): Requests;
-  };
-  /** Taken by a layer's backward. */
-  backward(tokens: number): Requests;
-  /** Taken for a moment beside each linear weight with a hook, forward and backward; null without such hooks. */
-  readonly linear: LinearRequests | null;
-}
-
-/** What a hook on linear weights takes beside each of them. */
-export interface LinearRequests {
-  readonly sites: ReadonlySet<LinearSite>;
-  readonly rank: number;
-  /** Whether inputs are copied, for dropout. */
-  readonly copies: boolean;
-}
-
-/** All that a pass depends on. */
-export interface PassPlan {
-  readonly config: ModelConfig;
-  readonly policy: ActivationPolicyName;
-  /** Of an element as the backend stores activations. */
-  readonly activationBytes: number;
-  /** Rows of a chunk of logits. */
-  readonly chunkRows: number;
-  readonly adapter: AdapterRequests;
-  /** Whether there is a hook on the feed-forward branch. */
-  readonly branch: boolean;
-  /** Whether the model's own weights are trained. */
-  readonly full: boolean;
-  /** Bytes of each piece of a layer's gradients, by layer: idle until its backward. */
-  readonly gradientPieces: readonly (readonly number[])[];
-}
-
-/** An arena that only counts. Lent blocks are known by their layer. */
-type CountingArena = ArenaLayout<number>;
-
-/** The two arenas of a pass: of the model's lane, and of what the host lane keeps. */
-export interface CountingArenas {
-  readonly model: CountingArena;
-  readonly host: CountingArena;
 }
 
 /** Empty ones. */
@@ -98,38 +52,54 @@ export function tracePass(arenas: CountingArenas, plan: PassPlan, size: PassSize
   const hostStart = host.mark();
   const { config: { hiddenSize: d, numHiddenLayers: layers }, policy } = plan;
   const { tokens: T } = size;
+  const lowest = lowestPlace(plan);
+  const first = Math.max(0, Math.min(layers, Math.ceil(lowest / 2) - 1)); // backward does not reach the layers below
   const start = arena.mark();
   const take = taker(arena);
   take(T * d); // h
   if (plan.branch) take(T * d);
   take(T * d); // x
   take(T * d); // dx
+  traceForwardOnly(arenas, plan, T, first);
   const lend = (layer: number): void => {
     if (lends) { for (const bytes of plan.gradientPieces[layer] ?? []) arena.lend(layer, 0, bytes); }
   };
   const marks: ReturnType<CountingArena["mark"]>[] = [];
-  for (let layer = 0; layer < layers; layer++) {
-    if (layer > 0) lend(layer - 1);
+  for (let layer = first; layer < layers; layer++) {
+    if (layer > first) lend(layer - 1);
     marks.push(arena.mark());
     take(T * d); // y
     const mark = arena.mark();
-    traceForward(arenas, plan, T, "first");
+    traceForward(arenas, plan, T, layer, "first");
     if (policy === "recompute") arena.release(mark);
   }
   traceTurn(arena, plan, size, true);
-  for (let layer = layers - 1; layer >= 0; layer--) {
-    const mark = marks[layer] as ReturnType<CountingArena["mark"]>;
+  for (let layer = layers - 1; layer >= first; layer--) {
+    const mark = marks[layer - first] as ReturnType<CountingArena["mark"]>;
     if (policy === "recompute") arena.release(mark);
     arena.takeBack(({ memory }) => memory === layer);
     if (policy === "recompute") {
       take(T * d);
-      traceForward(arenas, plan, T, "again");
+      traceForward(arenas, plan, T, layer, "again");
     }
-    traceBackward(arena, plan, T, layer === 0);
+    traceBackward(arena, plan, T, layer, lowest);
     arena.release(mark);
   }
   arena.release(start);
   host.release(hostStart);
+}
+
+/** The lowest layers, of which nothing is kept: two outputs in turn. @mutates arenas */
+function traceForwardOnly(arenas: CountingArenas, plan: PassPlan, T: number, layers: number): void {
+  if (layers === 0) return;
+  const { model: arena, host } = arenas;
+  for (const _ of ["y", "y"]) taker(arena)(T * plan.config.hiddenSize);
+  for (let layer = 0; layer < layers; layer++) {
+    const [mark, hostMark] = [arena.mark(), host.mark()];
+    traceForward(arenas, plan, T, layer, "first");
+    arena.release(mark);
+    host.release(hostMark);
+  }
 }
 
 /** A pass for the loss alone. @mutates arena */
@@ -142,128 +112,11 @@ export function traceEvaluation(arenas: CountingArenas, plan: PassPlan, size: Pa
   const take = taker(arena);
   take(T * d); // h
   if (plan.branch) take(T * d);
-  for (const _ of ["x", "y", "y"]) take(T * d);
-  const mark = arena.mark();
-  traceForward(arenas, plan, T, "first");
-  arena.release(mark);
+  take(T * d); // x
+  traceForwardOnly(arenas, plan, T, plan.config.numHiddenLayers);
   host.release(hostStart);
   traceTurn(arena, plan, size, false);
   arena.release(start);
-}
-
-/** Takes floats. */
-function taker(arena: CountingArena): (elements: number) => void {
-  return (elements) => void arena.take(elements * FLOAT_BYTES);
-}
-
-/** Takes elements of activations. */
-function activationTaker(arena: CountingArena, plan: PassPlan): (elements: number) => void {
-  return (elements) => void arena.take(elements * plan.activationBytes);
-}
-
-/** What a block keeps, and what its forward takes for a while. */
-function traceForward(
-  { model: arena, host }: CountingArenas,
-  plan: PassPlan,
-  T: number,
-  run: "first" | "again",
-): void {
-  const { config, adapter } = plan;
-  const { hiddenSize: d, intermediateSize: F, numAttentionHeads: H, numKeyValueHeads: Hkv, headDim } = config;
-  const [take, store] = [taker(arena), activationTaker(arena, plan)];
-  const site = (name: LinearSite, inputs: number): void =>
-    traceLinearHook(arena, plan, T, name, inputs, "forward");
-  const heads = (name: LinearSite, count: number): void => {
-    store(T * count * headDim);
-    site(name, d);
-    if (!config.headNorms) return;
-    store(T * count * headDim);
-    take(T * count); // rstd
-  };
-  take(T); // rstd
-  take(T * d); // y of the attention half
-  heads("q", H);
-  heads("k", Hkv);
-  store(T * Hkv * headDim); // v
-  site("v", d);
-  store(T * H * headDim); // o
-  take(T * H); // log-sum-exp
-  site("o", H * headDim);
-  take(T); // rstd
-  const keeps = adapter.keptOnHost ? taker(host) : take;
-  if (run === "first" || !adapter.keptOnHost) {
-    adapter.kept(T).forEach(keeps);
-    tracePassing(arena, adapter.passing?.forward(T));
-  }
-  store(T * F); // gate
-  site("gate", d);
-  store(T * F); // up
-  site("up", d);
-  if (run === "again") return; // the block's output is not made again
-  const mark = arena.mark();
-  store(T * F); // their product
-  site("down", F);
-  arena.release(mark);
-}
-
-function traceBackward(arena: CountingArena, plan: PassPlan, T: number, lowest: boolean): void {
-  const { config, adapter, branch, full } = plan;
-  const { hiddenSize: d, intermediateSize: F, numAttentionHeads: H, numKeyValueHeads: Hkv, headDim } = config;
-  const [take, store] = [taker(arena), activationTaker(arena, plan)];
-  const site = (name: LinearSite, inputs: number, wanted = true): void =>
-    traceLinearHook(arena, plan, T, name, inputs, wanted ? "backward" : "lowest");
-  const mark = arena.mark();
-  tracePassing(arena, adapter.passing?.backward(T));
-  adapter.backward(T).forEach(take);
-  const belowBranch = !(lowest && branch); // else nothing below the hook is trained
-  if (belowBranch) {
-    if (full || adapter.linear?.sites.has("down")) store(T * F); // the product again
-    store(T * F); // its gradient
-    site("down", F);
-    take(T * d); // dh
-    site("gate", d);
-    site("up", d);
-  }
-  arena.release(mark);
-  if (!belowBranch) return;
-  const wanted = !lowest || full; // the gradient of what enters the first layer matters to the embedding alone
-  store(T * H * headDim); // dO
-  site("o", H * headDim);
-  store(T * H * headDim); // dq
-  store(T * Hkv * headDim); // dk
-  store(T * Hkv * headDim); // dv
-  if (config.headNorms) store(T * H * headDim);
-  if (wanted) take(T * d); // dh
-  site("q", d, wanted);
-  if (config.headNorms) store(T * Hkv * headDim);
-  site("k", d, wanted);
-  site("v", d, wanted);
-}
-
-/** Taken together and given back. */
-function tracePassing(arena: CountingArena, requests: Requests = []): void {
-  const mark = arena.mark();
-  requests.forEach(taker(arena));
-  arena.release(mark);
-}
-
-/** LoRA's thin products, and copies of inputs with dropout; taken and given back. */
-function traceLinearHook(
-  arena: CountingArena,
-  { adapter: { linear } }: PassPlan,
-  T: number,
-  site: LinearSite,
-  inputs: number,
-  way: "forward" | "backward" | "lowest",
-): void {
-  if (!linear?.sites.has(site)) return;
-  const take = taker(arena);
-  const mark = arena.mark();
-  if (linear.copies) take(T * inputs);
-  take(T * linear.rank);
-  if (way !== "forward") take(T * linear.rank);
-  if (way === "backward" && linear.copies) take(T * inputs);
-  arena.release(mark);
 }
 
 /** Final norm, and the loss chunk by chunk. */

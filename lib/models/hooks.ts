@@ -39,8 +39,8 @@ export interface BranchHook<Residuals = unknown> {
  * backward, which gets x once more: to compute a thin product again costs less than to keep it in every layer.
  */
 export interface LinearHook {
-  /** Where it is called, in every layer. */
-  readonly sites: ReadonlySet<LinearSite>;
+  /** Whether it is called at a site of a layer. */
+  has(layer: number, site: LinearSite): boolean;
   /** Adds its delta to y. @mutates y */
   forward(layer: number, site: LinearSite, x: Activation, y: Activation): void;
   /**

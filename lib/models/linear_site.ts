@@ -9,8 +9,8 @@ import type { LinearSite } from "./sites.ts";
 import { isTrained, type StepContext } from "./step.ts";
 
 /** Whether backward has something to add to at a site: its weight, its bias, or what its hook trains. */
-export function siteIsTrained(w: LayerWeights, hooks: Hooks, site: LinearSite): boolean {
-  return isTrained([w[site], w[`${site}Bias`]]) || hooks.linear?.sites.has(site) === true;
+export function siteIsTrained(w: LayerWeights, hooks: Hooks, layer: number, site: LinearSite): boolean {
+  return isTrained([w[site], w[`${site}Bias`]]) || hooks.linear?.has(layer, site) === true;
 }
 
 /**
@@ -29,7 +29,7 @@ export function siteForward(
 ): Activation {
   const to = addTo ? { addTo } : { into: arenaActivation(k, [rowsOf(x), w[site].rows]) };
   const y = linearForward<Activation>(k, x, w[site], { bias: w[`${site}Bias`], ...to });
-  if (hooks.linear?.sites.has(site)) hooks.linear.forward(layer, site, x, y);
+  if (hooks.linear?.has(layer, site)) hooks.linear.forward(layer, site, x, y);
   return y;
 }
 
@@ -53,7 +53,7 @@ export function siteBackward<A extends Activation>(
   const bias = w[`${site}Bias`];
   const dx = to ? linearBackward(k, x, w[site], dy, { bias, ...to }) : null;
   if (!to) linearBackwardWeight(k, x, w[site], dy, bias);
-  if (hooks.linear?.sites.has(site)) {
+  if (hooks.linear?.has(layer, site)) {
     if (!x) {
       throw new RangeError(`x of "${w[site].name}" is missing: it has a hook, so forward must keep it`);
     }

@@ -8,6 +8,7 @@ import {
   saveAdapterFiles,
   type SavedAdapter,
 } from "../adapters/adapter_files.ts";
+import { findBase } from "../adapters/base_model.ts";
 import type { Model } from "../models/model.ts";
 import { baseIdentity } from "./plan.ts";
 
@@ -19,14 +20,15 @@ export function saveAdapter(model: Model, params: AdapterParams, folder: string)
 /**
  * Reads an adapter for evaluation and generation: run the model as `adapter.attach(model.kernels)` says.
  *
+ * @param from Its folder, or the adapter that `openAdapter` opened
  * @throws {UserError} When the folder holds no adapter, a damaged one, or one for a model of other shapes
  */
 export function loadAdapter(
   model: Model,
-  folder: string,
+  from: string | SavedAdapter,
   options: LoadAdapterOptions = {},
 ): Promise<AdapterParams> {
-  return loadAdapterFiles(model.kernels, model, baseIdentity(model), folder, options);
+  return loadAdapterFiles(model.kernels, model, baseIdentity(model), from, options);
 }
 
 /**
@@ -36,4 +38,14 @@ export function loadAdapter(
  */
 export function openAdapter(folder: string): Promise<SavedAdapter> {
   return openAdapterFiles(folder);
+}
+
+/**
+ * The folder of the model that a saved adapter was trained on, wherever both are by now; its hash decides.
+ *
+ * @param others Folders to look at last
+ * @throws {UserError} When it is not found: what was looked at, and the way out
+ */
+export function baseOf({ base, folder }: SavedAdapter, others: readonly string[] = []): string {
+  return findBase(base, folder, others);
 }

@@ -74,7 +74,7 @@ function timedLinearHook(hook: LinearHook, times: LaneTimes, clock: Clock): Line
     times.inlineMs += clock() - start;
   };
   return {
-    sites: hook.sites,
+    has: (layer, site) => hook.has(layer, site),
     forward: (layer, site, x, y) => timed(() => hook.forward(layer, site, x, y)),
     backward: (layer, site, x, dy, dx) => timed(() => hook.backward(layer, site, x, dy, dx)),
   };

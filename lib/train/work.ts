@@ -49,7 +49,8 @@ export function stepWork(run: Run, load: StepLoad): StepWork {
 
 /** Operations of the adapter for a token in a layer. */
 function adapterWork(
-  { adapterKind: { kind, config: settings }, model: { config } }: Run,
+  { adapterKind: { kind, config: settings }, model: { config }, memory: { adapterParameters: elements } }:
+    Run,
   forwards: number,
 ): number {
   const size = (name: string): number => Number(settings[name] ?? 0);
@@ -62,11 +63,8 @@ function adapterWork(
     }
     case "parallel":
       return (forwards * 4 + 8) * d * size("neurons");
-    case "lora": {
-      const F = config.intermediateSize;
-      const wide = config.numAttentionHeads * config.headDim;
-      return (forwards + 3) * 2 * size("rank") * (2 * (d + wide) + 3 * (d + F) + 4 * d);
-    }
+    case "lora": // every element of A and B in a product forward, and in three backward
+      return (forwards + 3) * 2 * elements / config.numHiddenLayers;
     default:
       return 0;
   }

@@ -30,6 +30,14 @@ const CASES: Readonly<Record<string, readonly JsonObject[]>> = {
     { rank: 3 },
     { rank: 1, alpha: 5, useRslora: true, targets: ["q", "v", "down"] },
     { rank: 2, dropout: 0.4, targets: ["o", "gate", "up", "k"] },
+    {
+      rank: 2,
+      targets: ["down", "layers.0.self_attn.k_proj"],
+      rankPattern: { down: 5 },
+      alphaPattern: { k: 3 },
+    },
+    { rank: 3, targets: ["o", "up"], layersToTransform: 1, layersPattern: "layers", useRslora: true },
+    { rank: 4, targets: ".*\\.(?:q|gate|down)_proj", excludeTargets: ["0.mlp.gate_proj"], dropout: 0.2 },
   ],
 };
 

@@ -24,9 +24,30 @@ const METHODS: readonly Method[] = [
   full(),
 ];
 
+/** Ranks that differ by layer and site, and passes that end at every kind of place above the lowest. */
+const PLACES: readonly Method[] = [
+  lora({ targets: ["q", "k"], layersToTransform: 1, rankPattern: { q: 9 } }),
+  lora({ targets: ["o"], layersToTransform: 1, rank: 5 }),
+  lora({ targets: ["gate", "v"], layersToTransform: 1, dropout: 0.2, rankPattern: { v: 40 } }),
+  lora({ targets: ["down"], layersToTransform: 1, dropout: 0.2, rank: 7 }),
+  lora({ targets: ["up"], layersToTransform: 1, rank: 64 }),
+  lora({ targets: ["down"], layersToTransform: 0, rank: 50 }),
+  lora({ targets: "model.layers.0.self_attn.o_proj", rank: 3 }),
+  lora({ targets: String.raw`.*\.(0\.mlp\.up|1\.self_attn\.v)_proj`, rankPattern: { up: 33 }, dropout: 0.5 }),
+  lora({
+    rankPattern: { "layers\\.0\\..*": 30, down: 17, q: 1 },
+    excludeTargets: ["layers.1.mlp.down_proj"],
+  }),
+];
+
 for (const model of ["llama3_tied", "qwen3_tied", "llama_biases"]) {
   // The larger one has gradients of more than a MiB, in which activations lie.
-  for (const method of model === "qwen3_tied" ? [...METHODS, parallel({ neurons: 16384 })] : METHODS) {
+  const larger = [
+    parallel({ neurons: 16384 }),
+    lora({ targets: ["q", "up"], rank: 8192, layersToTransform: 1 }),
+  ];
+  const places = model === "llama_biases" ? [] : PLACES; // that has one layer
+  for (const method of [...METHODS, ...places, ...(model === "qwen3_tied" ? larger : [])]) {
     for (const activations of Object.keys(ACTIVATION_POLICIES) as ActivationPolicyName[]) {
       const options = JSON.stringify(method.adapter.options);
       Deno.test(`predictMemory() foretells every byte of the arena: ${model}, ${method.name} ${options}, ${activations}`, async () => {

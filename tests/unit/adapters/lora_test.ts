@@ -9,7 +9,7 @@ import type { DenseParameter } from "../../../lib/optim/parameters.ts";
 import { smallModel } from "../train/small_run.ts";
 
 function started(model: Model, seed: number): AdapterParams {
-  const params = loraAdapter({ rank: 5 }).adapter.create(model.kernels, model, 0);
+  const params = loraAdapter({ rank: 5 }, model.config).adapter.create(model.kernels, model, 0);
   params.init(model.kernels, seed);
   return params;
 }
@@ -51,11 +51,16 @@ Deno.test("resolveLora() has PEFT's sizes by default, takes sites in any order, 
     dropout: 0,
     useRslora: false,
     targets: [...LINEAR_SITES],
+    excludeTargets: null,
+    layersToTransform: null,
+    layersPattern: null,
+    rankPattern: {},
+    alphaPattern: {},
   });
   assert.equal(loraScale(settings), 2);
   assert.equal(loraScale({ ...settings, rank: 16, useRslora: true }), 4);
   assert.deepEqual(resolveLora({ targets: ["down", "q"] }).settings.targets, ["q", "down"]);
-  const wrong = { rank: 1.5, alpha: 0, dropout: 1, useRslora: "no", targets: ["q", "x"], rnk: 2 };
+  const wrong = { rank: 1.5, alpha: 0, dropout: 1, useRslora: "no", targets: ["q", 3], rnk: 2 };
   const said = resolveLora(wrong as unknown as Parameters<typeof resolveLora>[0]).problems;
   for (
     const problem of [
@@ -63,10 +68,10 @@ Deno.test("resolveLora() has PEFT's sizes by default, takes sites in any order, 
       "alpha is 0, expected a number above 0",
       "dropout is 1, expected a number from 0 to below 1",
       'useRslora is "no", expected true or false',
-      'target "x" is unknown, expected "all" or some of q, k, v, o, gate, up, down',
+      'targets is ["q",3], expected some of q, k, v, o, gate, up, down, ends of module names',
       '"rnk" is no option of LoRA; did you mean "rank"?',
     ]
   ) assert.ok(said.some((sentence) => sentence.startsWith(problem)), `${problem} in ${said}`);
   assert.equal(said.length, 6);
-  assert.match(resolveLora({ targets: [] }).problems.join(), /targets is \[\], expected "all"/);
+  assert.match(resolveLora({ targets: [] }).problems.join(), /targets is \[\], expected some of q/);
 });
