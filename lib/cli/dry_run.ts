@@ -21,7 +21,7 @@ import type { FlagValues } from "./flags.ts";
 import { describeFit } from "./host_memory.ts";
 import type { Output } from "./output.ts";
 import { describeRun } from "./run_table.ts";
-import { modelFolder } from "./session.ts";
+import { modelFolder, warnOfCheckpoint } from "./session.ts";
 import { readRunOptions } from "./train_options.ts";
 
 /** The model as far as it is there: with its weights, or its configuration alone. */
@@ -70,6 +70,7 @@ export async function reportDryRun(
   output: Output,
 ): Promise<void> {
   using model = await openDry(values);
+  warnOfCheckpoint(model);
   const data = await dataOf(values, "data", model);
   const evalData = await dataOf(values, "eval-data", model);
   const run = plan(model, readRunOptions(values, start, (values.out ?? null) as string | null));

@@ -9,6 +9,7 @@ import { warningOnOtherBase } from "./adapter_session.ts";
 import type { FlagValues } from "./flags.ts";
 import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
+import { warnOfCheckpoint } from "./session.ts";
 
 const NEEDED = ["model", "adapter", "out"] as const;
 
@@ -30,6 +31,7 @@ async function run(values: FlagValues, output: Output): Promise<number> {
     ...warningOnOtherBase(values),
   });
   const { comparison } = report;
+  warnOfCheckpoint(report);
   output.line(formatTable([
     ["merged", ""],
     ["tensors", `${report.changedTensors} of ${report.tensors} changed`],

@@ -16,11 +16,18 @@ export function modelFolder(values: FlagValues): string {
   return (values.model ?? DEMO.model) as string;
 }
 
-/** Opens the model that the flags name. */
-export function openModelOf(values: FlagValues): Promise<OpenModel> {
-  return openModel(modelFolder(values), {
+/** Opens the model that the flags name, and says what its user should know of it. */
+export async function openModelOf(values: FlagValues): Promise<OpenModel> {
+  const model = await openModel(modelFolder(values), {
     device: (values.device ?? "auto") as NonNullable<OpenModelOptions["device"]>,
     dtype: (values.dtype ?? "auto") as NonNullable<OpenModelOptions["dtype"]>,
     ...(typeof values.threads === "number" ? { threads: values.threads } : {}),
   });
+  warnOfCheckpoint(model);
+  return model;
+}
+
+/** On stderr, so that it is seen whatever the command prints. */
+export function warnOfCheckpoint({ warnings }: { readonly warnings: readonly string[] }): void {
+  for (const warning of warnings) console.error(`Warning: ${warning}`);
 }

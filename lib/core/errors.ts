@@ -6,6 +6,9 @@ export class UserError extends Error {
   override readonly name: string = "UserError";
 }
 
+/** Problems that a message spells out: nobody reads a thousand. */
+const SHOWN_PROBLEMS = 50;
+
 /** Several mistakes found in one pass, so that they can all be mended at once. */
 export class ValidationError extends UserError {
   override readonly name = "ValidationError";
@@ -15,7 +18,9 @@ export class ValidationError extends UserError {
   /** @param subject What was validated, for the first line: `config.json of "tiny"` */
   constructor(subject: string, problems: readonly string[]) {
     const count = problems.length === 1 ? "1 problem" : `${problems.length} problems`;
-    super(`${subject} has ${count}:\n${problems.map((problem) => `  - ${problem}`).join("\n")}`);
+    const shown = problems.slice(0, SHOWN_PROBLEMS).map((problem) => `\n  - ${problem}`).join("");
+    const more = problems.length - SHOWN_PROBLEMS;
+    super(`${subject} has ${count}:${shown}${more > 0 ? `\n  - and ${more} more` : ""}`);
     this.problems = [...problems];
   }
 }

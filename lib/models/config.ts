@@ -5,6 +5,8 @@ import {
   choiceField,
   type ConfigFields,
   integerField,
+  isPresent,
+  isRecord,
   numberField,
   problem,
   rawField,
@@ -28,76 +30,24 @@ export type SharedConfig = Omit<ModelConfig, "slidingWindows" | "attentionBias" 
 
 /** What stands for missing fields, where families differ: transformers' own defaults. */
 export interface SharedDefaults {
-  /** Null: as many as there are heads. */
+  /** Null: as many as there are heads. A field that is null means that in every family. */
   readonly numKeyValueHeads: number | null;
   /** Null: hidden size / heads. */
   readonly headDim: number | null;
+  readonly maxPositionEmbeddings: number;
+  readonly bosTokenId: number | null;
+  readonly eosTokenId: number | null;
 }
 
-/**
- * Fields that say nothing about the frozen forward pass: provenance, training (dropout is not applied), generation (read
- * from `generation_config.json`), and heads for other tasks. Everything else a family does not read is an error.
- */
-export const IGNORABLE_FIELDS: ReadonlySet<string> = new Set([
-  ...[
-    "_name_or_path",
-    "name_or_path",
-    "_commit_hash",
-    "transformers_version",
-    "unsloth_version",
-    "unsloth_fixed",
-  ],
-  ...[
-    "transformers.js_config",
-    "is_llama_config",
-    "auto_map",
-    "_attn_implementation",
-    "_attn_implementation_autoset",
-  ],
-  ...["attn_implementation", "torch_dtype", "dtype", "torchscript", "use_bfloat16", "tf_legacy_loss"],
-  ...["tokenizer_class", "model_max_length", "tokenizer_model_max_length", "max_sequence_length"],
-  ...["attention_dropout", "hidden_dropout", "dropout", "use_cache", "pretraining_tp", "return_dict"],
-  ...[
-    "output_attentions",
-    "output_hidden_states",
-    "output_scores",
-    "return_dict_in_generate",
-    "pruned_heads",
-  ],
-  ...["chunk_size_feed_forward", "finetuning_task", "id2label", "label2id", "num_labels", "problem_type"],
-  ...["task_specific_params", "prefix", "pad_token_id", "sep_token_id", "decoder_start_token_id"],
-  ...[
-    "max_length",
-    "max_new_tokens",
-    "min_length",
-    "do_sample",
-    "early_stopping",
-    "num_beams",
-    "temperature",
-  ],
-  ...[
-    "num_beam_groups",
-    "diversity_penalty",
-    "top_k",
-    "top_p",
-    "typical_p",
-    "repetition_penalty",
-    "length_penalty",
-  ],
-  ...["no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences"],
-  ...[
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "remove_invalid_values",
-    "exponential_decay_length_penalty",
-  ],
-  ...["suppress_tokens", "begin_suppress_tokens"],
-]);
+/** What transformers takes for a missing `rms_norm_eps`, in all families. */
+const DEFAULT_EPS = 1e-6;
+
+/** Beyond any model there is, and what memory and arithmetic can bear: larger numbers are mistakes. */
+const MOST = { layers: 10_000, heads: 1 << 20, headDim: 1 << 16, size: 2 ** 31 - 1, parameters: 1e14 };
 
 /** Fields that switch on another kind of model, and their only supported value beside null. */
 const MUST_BE_OFF: Readonly<Record<string, boolean>> = {
   is_encoder_decoder: false,
-  is_decoder: false,
   add_cross_attention: false,
   tie_encoder_decoder: false,
   use_mrope: false,
@@ -111,113 +61,117 @@ export function readSharedConfig(
   defaults: SharedDefaults,
 ): SharedConfig {
   checkKind(fields, family);
-  const count = (name: string) => integerField(fields, name, { min: 1 });
+  const count = (name: string, max = MOST.size) => integerField(fields, name, { min: 1, max });
   const hiddenSize = count("hidden_size");
-  const heads = count("num_attention_heads");
-  const kvHeads = integerField(fields, "num_key_value_heads", {
-    min: 1,
-    missing: defaults.numKeyValueHeads ?? heads,
-  });
-  if (heads % kvHeads !== 0) {
-    problem(fields, "num_key_value_heads", `a divisor of the ${heads} of num_attention_heads`, 1);
-  }
-  const maxPositionEmbeddings = count("max_position_embeddings");
-  return {
+  const heads = count("num_attention_heads", MOST.heads);
+  const headDim = readHeadDim(fields, hiddenSize, heads, defaults.headDim);
+  const vocabSize = count("vocab_size");
+  const maxPositionEmbeddings = isPresent(fields, "max_position_embeddings")
+    ? count("max_position_embeddings")
+    : byDefault(fields, "max_position_embeddings", defaults.maxPositionEmbeddings);
+  const tokens = (name: string, missing: number | null): number[] =>
+    isPresent(fields, name) || missing === null || missing >= vocabSize
+      ? tokenIdsField(fields, name, vocabSize)
+      : [missing];
+  const config = {
     modelType: family.modelType,
     hiddenSize,
     intermediateSize: count("intermediate_size"),
-    numHiddenLayers: count("num_hidden_layers"),
+    numHiddenLayers: count("num_hidden_layers", MOST.layers),
     numAttentionHeads: heads,
-    numKeyValueHeads: kvHeads,
-    headDim: readHeadDim(fields, hiddenSize, heads, defaults.headDim),
-    vocabSize: count("vocab_size"),
+    numKeyValueHeads: readKeyValueHeads(fields, heads, defaults.numKeyValueHeads),
+    headDim,
+    vocabSize,
     maxPositionEmbeddings,
-    rmsNormEps: numberField(fields, "rms_norm_eps", { above: 0 }),
-    ...readRope(fields, maxPositionEmbeddings),
+    rmsNormEps: isPresent(fields, "rms_norm_eps")
+      ? numberField(fields, "rms_norm_eps", { above: 0 })
+      : byDefault(fields, "rms_norm_eps", DEFAULT_EPS),
+    ...readRope(fields, { maxPositionEmbeddings, headDim }),
     tieWordEmbeddings: booleanField(fields, "tie_word_embeddings", false),
     initializerRange: numberField(fields, "initializer_range", { min: 0, missing: 0.02 }),
-    bosTokenId: tokenIdsField(fields, "bos_token_id")[0] ?? null,
-    eosTokenIds: tokenIdsField(fields, "eos_token_id"),
+    bosTokenId: tokens("bos_token_id", defaults.bosTokenId)[0] ?? null,
+    eosTokenIds: tokens("eos_token_id", defaults.eosTokenId),
   };
+  if (fields.problems.length === 0) checkTotal(fields, config);
+  return config;
 }
 
-/** Windows of a family whose layers all see everything; `layer_types`, when given, must say so. @mutates fields */
-export function noWindows(fields: ConfigFields, layers: number): number[] {
-  const types = readLayerTypes(fields, layers);
-  if (types?.includes("sliding_attention")) {
-    problem(fields, "layer_types", `"full_attention" throughout`, null);
-  }
-  return new Array<number>(layers).fill(0);
+/** What transformers takes for a field that is not there; its user is told. @mutates fields.warnings */
+function byDefault(fields: ConfigFields, name: string, value: number): number {
+  fields.warnings.push(`Field "${name}" is missing: ${value} is taken, as transformers does for this family`);
+  return value;
 }
 
-/**
- * Windows of the qwen families: `layer_types` when given, else sliding from layer `max_window_layers` on; none at all
- * unless `use_sliding_window`. @mutates fields
- */
-export function optionalWindows(fields: ConfigFields, layers: number): number[] {
-  const enabled = booleanField(fields, "use_sliding_window", false);
-  const size = integerField(fields, "sliding_window", { min: 1, missing: null });
-  // 4096 and 28 are what transformers takes for fields that are absent; a null window means none.
-  const window = enabled ? ("sliding_window" in fields.values ? size : 4096) : null;
-  const firstSliding = integerField(fields, "max_window_layers", { min: 0, missing: 28 });
-  const types = readLayerTypes(fields, layers);
-  if (types !== null && window === null && types.includes("sliding_attention")) {
-    problem(
-      fields,
-      "layer_types",
-      `no "sliding_attention" while use_sliding_window is off or sliding_window null`,
-      null,
-    );
-  }
-  return Array.from({ length: layers }, (_, layer) => {
-    const sliding = types === null ? layer >= firstSliding : types[layer] === "sliding_attention";
-    return sliding ? window ?? 0 : 0;
-  });
-}
-
-/** `layer_types`, or null when absent. @mutates fields */
-export function readLayerTypes(fields: ConfigFields, layers: number): readonly string[] | null {
-  const value = rawField(fields, "layer_types") ?? null;
-  if (value === null) return null;
-  const known = ["full_attention", "sliding_attention"];
-  if (Array.isArray(value) && value.length === layers && value.every((type) => known.includes(type))) {
-    return value;
-  }
-  return problem(fields, "layer_types", `${layers} times "full_attention" or "sliding_attention"`, null);
-}
-
+/** @mutates fields */
 function checkKind(fields: ConfigFields, family: Pick<Family, "architecture">): void {
   rawField(fields, "model_type");
-  const architectures = rawField(fields, "architectures") ?? [family.architecture];
-  if (!Array.isArray(architectures) || !architectures.includes(family.architecture)) {
-    problem(fields, "architectures", `["${family.architecture}"], nothing else is supported`, null);
-  }
+  checkArchitectures(fields, family.architecture);
   choiceField(fields, "hidden_act", ["silu", "swish"]);
   const quantization = rawField(fields, "quantization_config") ?? null;
-  if (quantization !== null) {
-    fields.problems.push(
-      `Field "quantization_config" is ${
-        JSON.stringify(quantization)
-      }: quantized checkpoints are not supported, ` +
-        "use the f32, bf16 or f16 checkpoint that it was made from",
-    );
+  if (quantization !== null && !(isRecord(quantization) && Object.keys(quantization).length === 0)) {
+    const advice = "nothing, as quantized checkpoints are not supported: " +
+      "use the f32, bf16 or f16 checkpoint that it was made from";
+    problem(fields, "quantization_config", advice, null);
   }
   for (const [name, off] of Object.entries(MUST_BE_OFF)) {
     if (booleanField(fields, name, off) !== off) problem(fields, name, String(off), null);
   }
 }
 
+/**
+ * As transformers, which takes the class that `model_type` names, whatever `architectures` says; classes with another head
+ * than a language model's are refused, as their weights lack it. @mutates fields
+ */
+function checkArchitectures(fields: ConfigFields, wanted: string): void {
+  const given = rawField(fields, "architectures") ?? [];
+  const names: readonly unknown[] = Array.isArray(given) ? given : [given];
+  const isModel = (name: unknown) =>
+    typeof name === "string" && /(ForCausalLM|LMHeadModel|Model)$/.test(name);
+  if (names.length > 0 && !names.some(isModel)) {
+    problem(fields, "architectures", `["${wanted}"], nothing else is supported`, null);
+    return;
+  }
+  const own = [wanted, wanted.replace("ForCausalLM", "Model")].map((name) => name.toLowerCase());
+  if (names.length === 0 || names.some((name) => own.includes(String(name).toLowerCase()))) return;
+  fields.warnings.push(
+    `Field "architectures" is ${JSON.stringify(given)}: read as ${wanted}, which model_type stands for`,
+  );
+}
+
+/** @mutates fields */
+function readKeyValueHeads(fields: ConfigFields, heads: number, missing: number | null): number {
+  const name = "num_key_value_heads";
+  const rule = { min: 1, missing: isPresent(fields, name) ? heads : missing ?? heads };
+  const kvHeads = integerField(fields, name, rule);
+  if (heads % kvHeads === 0) return kvHeads;
+  return problem(fields, name, `a divisor of the ${heads} of num_attention_heads`, 1);
+}
+
+/** @mutates fields */
 function readHeadDim(
   fields: ConfigFields,
   hiddenSize: number,
   heads: number,
   missing: number | null,
 ): number {
-  const given = integerField(fields, "head_dim", { min: 1, missing });
+  const given = integerField(fields, "head_dim", { min: 1, max: MOST.headDim, missing });
   if (given === null && hiddenSize % heads !== 0) {
     const wanted = `a value, because ${heads} heads do not divide the hidden size ${hiddenSize}`;
     return problem(fields, "head_dim", wanted, 2);
   }
   const headDim = given ?? hiddenSize / heads;
   return headDim % 2 === 0 ? headDim : problem(fields, "head_dim", `an even number, not ${headDim}`, 2);
+}
+
+/** Sizes that are possible each, and together make a model that is not. @mutates fields.problems */
+function checkTotal(fields: ConfigFields, config: Omit<SharedConfig, "ropeScaling">): void {
+  const { hiddenSize, intermediateSize, headDim, numAttentionHeads, numKeyValueHeads, vocabSize } = config;
+  const layer = hiddenSize * (2 * headDim * (numAttentionHeads + numKeyValueHeads) + 3 * intermediateSize);
+  const parameters = 2 * vocabSize * hiddenSize + config.numHiddenLayers * layer;
+  if (parameters <= MOST.parameters) return;
+  fields.problems.push(
+    `hidden_size ${hiddenSize}, intermediate_size ${intermediateSize}, vocab_size ${vocabSize}, ` +
+      `${config.numHiddenLayers} layers and ${numAttentionHeads} heads of ${headDim} make ` +
+      `${parameters.toPrecision(3)} parameters, more than the ${MOST.parameters} allowed`,
+  );
 }

@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reads fields of a `config.json`, collecting every problem, and remembers which fields were read. */
+import { quotedValue } from "../core/quoted.ts";
+
+/** What reading a file leaves to say. */
+export interface Notes {
+  /** Why it cannot be used. */
+  readonly problems: string[];
+  /** What its user should know although it can. */
+  readonly warnings: string[];
+}
 
 /** A configuration being read. */
-export interface ConfigFields {
+export interface ConfigFields extends Notes {
   readonly values: Readonly<Record<string, unknown>>;
   /** Names read so far; what is left over at the end is unknown. */
   readonly used: Set<string>;
-  readonly problems: string[];
   /** Put before names in messages: `rope_scaling.`, or nothing. */
   readonly prefix: string;
 }
@@ -15,6 +23,7 @@ export interface ConfigFields {
 export interface NumberRule<Missing> {
   readonly min?: number;
   readonly above?: number;
+  readonly max?: number;
   readonly missing?: Missing;
 }
 
@@ -23,19 +32,24 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Fields of a record, none read yet. */
+/** Fields of a record, none read yet. @param notes Where problems and warnings go */
 export function configFields(
   values: Readonly<Record<string, unknown>>,
-  problems: string[],
+  notes: Notes,
   prefix = "",
 ): ConfigFields {
-  return { values, used: new Set(), problems, prefix };
+  return { values, used: new Set(), problems: notes.problems, warnings: notes.warnings, prefix };
 }
 
 /** The value of a field as it is; undefined when absent. Marks it as read. @mutates fields */
 export function rawField(fields: ConfigFields, name: string): unknown {
   fields.used.add(name);
-  return fields.values[name];
+  return isPresent(fields, name) ? fields.values[name] : undefined;
+}
+
+/** Whether a field is there, be it null. */
+export function isPresent({ values }: ConfigFields, name: string): boolean {
+  return Object.hasOwn(values, name);
 }
 
 /** A whole number; `rule.missing` when absent or null. After a problem, 1. @mutates fields */
@@ -75,31 +89,33 @@ export function choiceField(
   return problem(fields, name, `${wanted}, nothing else is supported`, allowed[0]);
 }
 
-/** A token id, a list of them, or null, as a list. @mutates fields */
-export function tokenIdsField(fields: ConfigFields, name: string): number[] {
+/**
+ * A token id, a list of them, or null, as a list. Ids that no token of the vocabulary has are left out with a warning, as
+ * they can never come: some checkpoints say -1 for none.
+ *
+ * @param vocabSize Infinity when it is not known
+ * @mutates fields
+ */
+export function tokenIdsField(fields: ConfigFields, name: string, vocabSize: number): number[] {
   const value = rawField(fields, name) ?? [];
   const ids: readonly unknown[] = Array.isArray(value) ? value : [value];
-  if (ids.every((id): id is number => Number.isSafeInteger(id) && (id as number) >= 0)) return [...ids];
-  return problem(fields, name, "a token id or a list of token ids", []);
+  if (!ids.every((id): id is number => Number.isSafeInteger(id))) {
+    return problem(fields, name, "a token id or a list of token ids", []);
+  }
+  const known = ids.filter((id) => id >= 0 && id < vocabSize);
+  if (known.length < ids.length) {
+    fields.warnings.push(
+      `Field "${fields.prefix}${name}" is ${quotedValue(value)}: no token of the ${vocabSize} has such an id`,
+    );
+  }
+  return known;
 }
 
 /** Says that a field has not the wanted value, and returns what to go on with. @mutates fields.problems */
 export function problem<T>(fields: ConfigFields, name: string, wanted: string, instead: T): T {
-  const value = fields.values[name];
-  const given = value === undefined ? "is missing" : `is ${JSON.stringify(value)}`;
+  const given = isPresent(fields, name) ? `is ${quotedValue(fields.values[name])}` : "is missing";
   fields.problems.push(`Field "${fields.prefix}${name}" ${given}, expected ${wanted}`);
   return instead;
-}
-
-/** Says which fields nobody read. @mutates fields.problems */
-export function reportUnknown(fields: ConfigFields, ignorable: ReadonlySet<string> = new Set()): void {
-  for (const name of Object.keys(fields.values)) {
-    if (fields.used.has(name) || ignorable.has(name)) continue;
-    fields.problems.push(
-      `Field "${fields.prefix}${name}" (${JSON.stringify(fields.values[name])}) is unknown: ` +
-        "what it asks of the model is not supported",
-    );
-  }
 }
 
 function number<Missing>(
@@ -111,8 +127,12 @@ function number<Missing>(
 ): number | Missing {
   const value = rawField(fields, name) ?? null;
   if (value === null && "missing" in rule) return rule.missing as Missing;
-  const { min = -Infinity, above = -Infinity } = rule;
-  if (test(value) && (value as number) >= min && (value as number) > above) return value as number;
-  const range = min > -Infinity ? ` of at least ${min}` : above > -Infinity ? ` above ${above}` : "";
-  return problem(fields, name, kind + range, 1);
+  const { min = -Infinity, above = -Infinity, max = Infinity } = rule;
+  const inRange = (x: number): boolean => x >= min && x > above && x <= max;
+  if (test(value) && inRange(value as number)) return value as number;
+  const low = min > -Infinity ? ` of at least ${min}` : above > -Infinity ? ` above ${above}` : "";
+  const high = typeof value === "number" && value > max
+    ? `${low === "" ? " of" : " and"} at most ${max}`
+    : "";
+  return problem(fields, name, kind + low + high, 1);
 }

@@ -7,7 +7,7 @@ import type { Kernels } from "../ops/kernels.ts";
 import type { TensorEntry } from "../tensor/safetensors.ts";
 import type { Weight } from "../tensor/tensor.ts";
 import { parseConfig, readConfig } from "./load.ts";
-import type { Model, ModelConfig } from "./model.ts";
+import type { Model } from "./model.ts";
 import { buildWeights } from "./weights.ts";
 
 /** Types as `config.json` calls them. */
@@ -15,6 +15,7 @@ const CHECKPOINT_DTYPES: Readonly<Record<string, WeightDType>> = {
   bfloat16: "bf16",
   float16: "f16",
   float32: "f32",
+  float64: "f32", // what the CPU and a device hold it as
 };
 
 /**
@@ -26,13 +27,14 @@ const CHECKPOINT_DTYPES: Readonly<Record<string, WeightDType>> = {
  */
 export function describeModel(config: string | Readonly<Record<string, unknown>>, kernels: Kernels): Model {
   const problems: string[] = [];
+  const warnings: string[] = [];
   const dir = typeof config === "string" ? folderOf(config) : "config";
   const parsed = typeof config === "string"
-    ? readConfig(dir, problems)
-    : parseConfig({ ...config }, problems);
+    ? readConfig(dir, problems, warnings)
+    : parseConfig({ ...config }, problems, warnings);
   if (parsed === null) throw new ValidationError(`Model ${dir}`, problems);
   const values = typeof config === "string" ? rawConfig(dir) : config;
-  return describe(dir, parsed, storedDType(values), kernels);
+  return describe({ dir, config: parsed, kernels, warnings }, storedDType(values));
 }
 
 function folderOf(path: string): string {
@@ -48,7 +50,8 @@ function storedDType(values: Readonly<Record<string, unknown>>): WeightDType {
   return CHECKPOINT_DTYPES[String(values["dtype"] ?? values["torch_dtype"])] ?? "bf16";
 }
 
-function describe(dir: string, config: ModelConfig, dtype: WeightDType, kernels: Kernels): Model {
+function describe(known: Pick<Model, "dir" | "config" | "kernels" | "warnings">, dtype: WeightDType): Model {
+  const { dir, config } = known;
   const path = `${dir}/model.safetensors`;
   const tensors = new Map<string, TensorEntry>();
   let offsetBytes = 0;
@@ -61,10 +64,8 @@ function describe(dir: string, config: ModelConfig, dtype: WeightDType, kernels:
   });
   const file = { path, fileBytes: offsetBytes, headerBytes: 0, metadata: {}, tensors };
   return {
-    dir,
-    config,
+    ...known,
     weights,
-    kernels,
     checkpoint: { files: [file], tensors },
     weightless: true,
     rope: {

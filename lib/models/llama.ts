@@ -1,19 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The llama family: optional biases in attention and feed-forward, rotary scaling, no windows. */
-import { type Family, noWindows, readSharedConfig } from "./config.ts";
+import { type Family, readSharedConfig } from "./config.ts";
 import { booleanField, type ConfigFields } from "./config_fields.ts";
 import type { ModelConfig } from "./model.ts";
+import { noWindows } from "./windows.ts";
 
 /** `model_type` "llama". */
 export const llama: Family = {
   modelType: "llama",
   architecture: "LlamaForCausalLM",
   readConfig(fields: ConfigFields): ModelConfig {
-    const shared = readSharedConfig(fields, llama, { numKeyValueHeads: null, headDim: null });
+    const shared = readSharedConfig(fields, llama, {
+      numKeyValueHeads: null,
+      headDim: null,
+      maxPositionEmbeddings: 2048,
+      bosTokenId: 1,
+      eosTokenId: 2,
+    });
     const bias = booleanField(fields, "attention_bias", false);
     return {
       ...shared,
-      slidingWindows: noWindows(fields, shared.numHiddenLayers),
+      slidingWindows: noWindows(fields, shared.numHiddenLayers, shared.maxPositionEmbeddings),
       attentionBias: { qkv: bias, o: bias },
       mlpBias: booleanField(fields, "mlp_bias", false),
       headNorms: false,

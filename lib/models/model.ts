@@ -16,6 +16,8 @@ export interface Model extends Disposable {
   readonly checkpoint: CheckpointIndex;
   /** Rotary tables, shared by all layers. */
   readonly rope: RopeCache;
+  /** What a user should know of the checkpoint, a sentence each: fields and tensors that are passed over. */
+  readonly warnings: readonly string[];
   /** Whether the weights are only described, not there: such a model can be planned with, not run. */
   readonly weightless?: boolean;
 }
@@ -30,8 +32,8 @@ export interface RopeRows {
 /** Tables of a model, made once and grown when a longer sequence comes. */
 export interface RopeCache extends Disposable {
   /**
-   * The rows of a micro-batch. With dynamic scaling a sequence longer than the model's maximum gets rows of its own, by
-   * its own length (never by its neighbours', so that how sequences are batched does not matter); those lie in the arena.
+   * The rows of a micro-batch. With longrope and dynamic scaling they depend on the length of the sequence (its own, never
+   * its neighbours', so that how sequences are batched does not matter): two tables in one, or rows made for this batch.
    *
    * @param positions (T) int32     @param starts (S+1) int32: sequence s is tokens [starts[s], starts[s+1])
    */
@@ -59,7 +61,18 @@ export type RopeScaling =
     readonly mscale: number | null;
     readonly mscaleAllDim: number | null;
     readonly truncate: boolean;
-  };
+  }
+  | {
+    readonly type: "longrope";
+    /** (Dh/2): how much slower each pair turns, in sequences of up to the original length. */
+    readonly shortFactor: readonly number[];
+    /** (Dh/2): and in longer ones. */
+    readonly longFactor: readonly number[];
+    readonly factor: number;
+    readonly attentionFactor: number | null;
+    readonly originalMaxPositionEmbeddings: number;
+  }
+  | { readonly type: "proportional"; readonly factor: number; readonly partialRotaryFactor: number };
 
 /** What `config.json` says, in camelCase. */
 export interface ModelConfig {
@@ -77,6 +90,7 @@ export interface ModelConfig {
   readonly ropeScaling: RopeScaling | null;
   /** Sliding window of each layer, 0 for none; length numHiddenLayers. */
   readonly slidingWindows: readonly number[];
+  /** Whether the head is the embedding: not when the checkpoint has another head, whatever `config.json` says. */
   readonly tieWordEmbeddings: boolean;
   /** Biases present, by site. */
   readonly attentionBias: { readonly qkv: boolean; readonly o: boolean };

@@ -1,15 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The qwen2 family: biases on queries, keys and values; windows in the later layers when switched on. */
-import { type Family, optionalWindows, readSharedConfig } from "./config.ts";
-import type { ConfigFields } from "./config_fields.ts";
+import { type Family, readSharedConfig } from "./config.ts";
+import { booleanField, type ConfigFields } from "./config_fields.ts";
 import type { ModelConfig } from "./model.ts";
+import { optionalWindows } from "./windows.ts";
 
 /** `model_type` "qwen2". */
 export const qwen2: Family = {
   modelType: "qwen2",
   architecture: "Qwen2ForCausalLM",
   readConfig(fields: ConfigFields): ModelConfig {
-    const shared = readSharedConfig(fields, qwen2, { numKeyValueHeads: 32, headDim: null });
+    const shared = readSharedConfig(fields, qwen2, {
+      numKeyValueHeads: 32,
+      headDim: null,
+      maxPositionEmbeddings: 32768,
+      bosTokenId: null,
+      eosTokenId: null,
+    });
+    // Written by some tools, and read by nobody: queries, keys and values always have biases, outputs never.
+    booleanField(fields, "attention_bias", true);
     return {
       ...shared,
       slidingWindows: optionalWindows(fields, shared.numHiddenLayers),

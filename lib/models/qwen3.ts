@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The qwen3 family: norms of query and key heads, a head size of its own, optional attention biases and windows. */
-import { type Family, optionalWindows, readSharedConfig } from "./config.ts";
+import { type Family, readSharedConfig } from "./config.ts";
 import { booleanField, type ConfigFields } from "./config_fields.ts";
 import type { ModelConfig } from "./model.ts";
+import { optionalWindows } from "./windows.ts";
 
 /** `model_type` "qwen3". */
 export const qwen3: Family = {
   modelType: "qwen3",
   architecture: "Qwen3ForCausalLM",
   readConfig(fields: ConfigFields): ModelConfig {
-    const shared = readSharedConfig(fields, qwen3, { numKeyValueHeads: 32, headDim: 128 });
+    const shared = readSharedConfig(fields, qwen3, {
+      numKeyValueHeads: 32,
+      headDim: 128,
+      maxPositionEmbeddings: 32768,
+      bosTokenId: null,
+      eosTokenId: null,
+    });
     const bias = booleanField(fields, "attention_bias", false);
     return {
       ...shared,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Rotary frequencies and tables: Su et al. 2021, with the scalings of Hugging Face transformers (linear, dynamic NTK,
- * llama3, and yarn of Peng et al. 2023). Computed in f64 and rounded once, into the tables.
+ * Rotary frequencies and tables: Su et al. 2021, with the scalings of Hugging Face transformers (linear, proportional, dynamic
+ * NTK, llama3, yarn of Peng et al. 2023 and longrope of Ding et al. 2024). Computed in f64 and rounded once, into the tables.
  */
 import { account } from "../native/ledger.ts";
 import type { Kernels } from "../ops/kernels.ts";
@@ -16,7 +16,7 @@ export interface RopeFrequencies {
   readonly attentionFactor: number;
 }
 
-/** Frequencies for a sequence of `length` tokens; only dynamic scaling looks at the length. */
+/** Frequencies for a sequence of `length` tokens; only dynamic scaling and longrope look at the length. */
 export function ropeFrequencies(config: ModelConfig, length: number): RopeFrequencies {
   const { headDim: dim, ropeTheta: theta, ropeScaling: scaling } = config;
   const inverse = plainFrequencies(theta, dim);
@@ -35,35 +35,68 @@ export function ropeFrequencies(config: ModelConfig, length: number): RopeFreque
       return { inverse: inverse.map((w) => llama3Frequency(w, scaling)), attentionFactor: 1 };
     case "yarn":
       return yarnFrequencies(inverse, theta, dim, scaling);
+    case "longrope":
+      return longropeFrequencies(inverse, length, scaling);
+    case "proportional": {
+      // The first pairs turn as if all of the head did, the rest not at all.
+      const turning = Math.floor((scaling.partialRotaryFactor * dim) / 2);
+      return { inverse: inverse.map((w, i) => i < turning ? w / scaling.factor : 0), attentionFactor: 1 };
+    }
   }
 }
 
-/** Tables for a model. `model` decides when they are given back. */
+/**
+ * Tables for a model. `model` decides when they are given back. With longrope the rows of short sequences come first, one a
+ * position of the original length; those of longer ones follow, once there is one.
+ */
 export function createRopeCache(k: Kernels, config: ModelConfig): RopeCache {
-  const width = config.headDim / 2;
+  const { headDim, maxPositionEmbeddings, ropeScaling } = config;
+  const width = headDim / 2;
+  const longest = ropeScaling?.type === "dynamic" ? maxPositionEmbeddings : Infinity;
+  const short = ropeScaling?.type === "longrope" ? ropeScaling.originalMaxPositionEmbeddings : Infinity;
   const frequencies = ropeFrequencies(config, 0);
-  const longest = config.ropeScaling?.type === "dynamic" ? config.maxPositionEmbeddings : Infinity;
+  const longer = short < Infinity ? ropeFrequencies(config, short + 1) : frequencies;
   const rowBytes = 2 * width * (k.float === "f64" ? 8 : 4);
   let tables: RotaryTables = { cos: k.floats(0), sin: k.floats(0), rows: 0 };
   const resize = (rows: number): void => {
     account(k.ledger, "workspace", (rows - tables.rows) * rowBytes);
     [tables.cos, tables.sin].forEach(({ buffer }) => k.device?.release(buffer));
     const filled = { cos: k.floats(rows * width), sin: k.floats(rows * width), rows };
-    for (let row = 0; row < rows; row++) fillRow(filled, row, row, frequencies);
+    for (let row = 0; row < rows; row++) {
+      if (row < short) fillRow(filled, row, row, frequencies);
+      else fillRow(filled, row, row - short, longer);
+    }
     tables = k.device === null ? filled : onDevice(k, filled);
   };
   return {
     rowsFor(positions, starts) {
-      const last = positions.reduce((most, position) => Math.max(most, position), -1);
-      if (last >= longest) return dynamicRows(k, config, positions, starts);
-      // Doubling: at most as many turns again as the longest sequence needs.
+      if (largest(positions) >= longest) return dynamicRows(k, config, positions, starts);
+      const rows = short < Infinity ? rowsByLength(positions, starts, short) : positions;
+      const last = largest(rows);
       if (last >= tables.rows) {
-        resize(Math.max(last + 1, Math.min(2 * tables.rows, config.maxPositionEmbeddings)));
+        // Doubling: at most as many turns again as the longest sequence needs.
+        const most = maxPositionEmbeddings + (last >= short ? short : 0);
+        resize(Math.max(last + 1, Math.min(2 * tables.rows, most)));
       }
-      return { tables, rows: positions };
+      return { tables, rows };
     },
     [Symbol.dispose]: () => resize(0),
   };
+}
+
+/** Largest element; -1 for none. */
+function largest(positions: Int32Array): number {
+  return positions.reduce((most, position) => Math.max(most, position), -1);
+}
+
+/** Rows of tables in which those of sequences longer than `short` tokens lie after the first `short` rows. */
+function rowsByLength(positions: Int32Array, starts: Int32Array, short: number): Int32Array {
+  const rows = positions.slice();
+  for (let s = 0; s + 1 < starts.length; s++) {
+    const sequence = rows.subarray(starts[s], starts[s + 1]);
+    if (largest(sequence) >= short) sequence.forEach((position, i) => sequence[i] = short + position);
+  }
+  return rows;
 }
 
 /** A row for each token. */
@@ -72,8 +105,7 @@ function dynamicRows(k: Kernels, config: ModelConfig, positions: Int32Array, sta
   const tables = { cos: k.floats(count * width), sin: k.floats(count * width), rows: count };
   for (let s = 0; s + 1 < starts.length; s++) {
     const sequence = positions.subarray(starts[s], starts[s + 1]);
-    const length = sequence.reduce((most, position) => Math.max(most, position), -1) + 1;
-    const frequencies = ropeFrequencies(config, length);
+    const frequencies = ropeFrequencies(config, largest(sequence) + 1);
     sequence.forEach((position, i) => fillRow(tables, (starts[s] as number) + i, position, frequencies));
   }
   return { tables, rows: positions.map((_, t) => t) };
@@ -140,5 +172,20 @@ function yarnFrequencies(
     }),
     attentionFactor: scaling.attentionFactor ??
       (mscale && mscaleAllDim ? magnitude(mscale) / magnitude(mscaleAllDim) : magnitude(1)),
+  };
+}
+
+/** Each pair by a factor of its own: one set up to the original length, another beyond. */
+function longropeFrequencies(
+  inverse: Float64Array,
+  length: number,
+  scaling: RopeScaling & { type: "longrope" },
+): RopeFrequencies {
+  const { factor, originalMaxPositionEmbeddings: original, shortFactor, longFactor } = scaling;
+  const factors = length > original ? longFactor : shortFactor;
+  return {
+    inverse: inverse.map((w, i) => w / (factors[i] as number)),
+    attentionFactor: scaling.attentionFactor ??
+      (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original))),
   };
 }

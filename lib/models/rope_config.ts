@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Reads the rotary embedding's fields: `rope_theta` and `rope_scaling` (with `rope_type` or the older `type`), or the
- * newer `rope_parameters` that holds both.
+ * Reads the rotary embedding's fields as transformers does: `rope_theta` and `rope_scaling` (with `rope_type` or the older
+ * `type`), or the newer `rope_parameters` that holds both.
  */
+import { quotedNames } from "../core/quoted.ts";
 import {
   booleanField,
   type ConfigFields,
@@ -12,77 +13,105 @@ import {
   numberField,
   problem,
   rawField,
-  reportUnknown,
 } from "./config_fields.ts";
 import type { RopeScaling } from "./model.ts";
+import { isOff, refuseUnknown } from "./unknown_fields.ts";
 
 /** What transformers takes for a missing `rope_theta`. */
 const DEFAULT_THETA = 10000;
 
 /** Fields of scalings that say where a checkpoint comes from, not what it computes. */
-const SAYS_NOTHING: ReadonlySet<string> = new Set(["finetuned"]);
+const SAYS_NOTHING = ["finetuned", "type", "rope_type"];
+
+/**
+ * Fields of some scaling, or of other engines', that transformers passes over where the type has no use for them, with a
+ * warning, as we do.
+ */
+const PASSED_OVER = [
+  ...["factor", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"],
+  ...["low_freq_factor", "high_freq_factor", "short_factor", "long_factor", "mrope_section"],
+  ...["attn_factor", "extrapolation_factor", "short_mscale", "long_mscale", "max_position_embeddings"],
+];
+
+/** What of the configuration scalings depend on. */
+export interface RopeSizes {
+  readonly maxPositionEmbeddings: number;
+  readonly headDim: number;
+}
 
 /** @mutates fields */
 export function readRope(
   fields: ConfigFields,
-  maxPositionEmbeddings: number,
+  sizes: RopeSizes,
 ): { ropeTheta: number; ropeScaling: RopeScaling | null } {
   const outerTheta = numberField(fields, "rope_theta", { above: 0, missing: DEFAULT_THETA });
   const outerOriginal = integerField(fields, "original_max_position_embeddings", { min: 1, missing: null });
-  const name = (rawField(fields, "rope_scaling") ?? null) !== null ? "rope_scaling" : "rope_parameters";
-  const record = rawField(fields, name) ?? rawField(fields, "rope_parameters") ?? null;
-  if (record === null) return { ropeTheta: outerTheta, ropeScaling: null };
+  checkPartial(fields);
+  const name = isOff(rawField(fields, "rope_scaling")) ? "rope_parameters" : "rope_scaling";
+  const record = fields.values[name];
+  if (name === "rope_scaling" && !isOff(fields.values["rope_parameters"])) {
+    fields.warnings.push(
+      "Both rope_scaling and rope_parameters are given: the former counts, as in transformers",
+    );
+  }
+  if (isOff(rawField(fields, "rope_parameters")) && isOff(record)) {
+    return { ropeTheta: outerTheta, ropeScaling: null };
+  }
   if (!isRecord(record)) {
     return { ropeTheta: outerTheta, ropeScaling: problem(fields, name, "an object or null", null) };
   }
-  rawField(fields, "rope_parameters");
-  const rope = configFields(record, fields.problems, `${name}.`);
+  const rope = configFields(record, fields, `${name}.`);
   const ropeTheta = numberField(rope, "rope_theta", { above: 0, missing: outerTheta });
-  if (numberField(rope, "partial_rotary_factor", { missing: 1 }) !== 1) {
-    problem(rope, "partial_rotary_factor", "1, nothing else is supported", null);
-  }
   // The field beside the record wins over the one inside, and the full length stands for both.
-  const original = integerField(rope, "original_max_position_embeddings", {
-    min: 1,
-    missing: maxPositionEmbeddings,
-  });
-  const ropeScaling = readScaling(rope, outerOriginal ?? original, maxPositionEmbeddings);
-  reportUnknown(rope, SAYS_NOTHING);
+  const inner = integerField(rope, "original_max_position_embeddings", { min: 1, missing: null });
+  const original = outerOriginal ?? inner ?? sizes.maxPositionEmbeddings;
+  const ropeScaling = readScaling(rope, original, sizes);
+  reportRest(rope);
   return { ropeTheta, ropeScaling };
 }
 
-function readScaling(rope: ConfigFields, original: number, maxPositions: number): RopeScaling | null {
+/** Null for the plain embedding. @mutates rope */
+function readScaling(rope: ConfigFields, original: number, sizes: RopeSizes): RopeScaling | null {
   const older = rawField(rope, "type");
   const type: unknown = rawField(rope, "rope_type") ?? older ?? "default";
-  const atLeastOne = (name: string) => numberField(rope, name, { min: 1 });
+  const factor = () => numberField(rope, "factor", { above: 0 });
+  if (type !== "proportional") checkPartial(rope);
   switch (type) {
     case "default":
       return null;
     case "linear":
-      return { type, factor: atLeastOne("factor") };
+      return { type, factor: factor() };
     case "dynamic":
       // Stretches beyond the configured length, whatever original length is named: so does transformers.
-      return { type, factor: atLeastOne("factor"), originalMaxPositionEmbeddings: maxPositions };
-    case "llama3":
-      return readLlama3(rope, atLeastOne("factor"), original);
-    case "yarn":
+      return { type, factor: factor(), originalMaxPositionEmbeddings: sizes.maxPositionEmbeddings };
+    case "proportional":
       return {
         type,
-        factor: numberField(rope, "factor", { min: 1, missing: maxPositions / original }),
-        originalMaxPositionEmbeddings: original,
-        attentionFactor: numberField(rope, "attention_factor", { min: 0, missing: null }),
-        betaFast: numberField(rope, "beta_fast", { above: 0, missing: 32 }),
-        betaSlow: numberField(rope, "beta_slow", { above: 0, missing: 1 }),
-        mscale: numberField(rope, "mscale", { missing: null }),
-        mscaleAllDim: numberField(rope, "mscale_all_dim", { missing: null }),
-        truncate: booleanField(rope, "truncate", true),
+        factor: numberField(rope, "factor", { above: 0, missing: 1 }),
+        partialRotaryFactor: numberField(rope, "partial_rotary_factor", { min: 0, max: 1, missing: 1 }),
       };
+    case "llama3":
+      return readLlama3(rope, factor(), original);
+    case "yarn":
+      return readYarn(rope, original, sizes);
+    // What Phi-3 called it before it was published.
+    case "su":
+    case "longrope":
+      return readLongrope(rope, original, sizes);
     default:
       return problem(rope, "rope_type" in rope.values ? "rope_type" : "type", SUPPORTED_TYPES, null);
   }
 }
 
-const SUPPORTED_TYPES = `"default", "linear", "dynamic", "llama3" or "yarn", nothing else is supported`;
+const SUPPORTED_TYPES = `"default", "linear", "dynamic", "llama3", "yarn", "longrope" or "proportional", ` +
+  "nothing else is supported";
+
+/** Heads that are turned in part would need kernels of their own. @mutates fields */
+function checkPartial(fields: ConfigFields): void {
+  if (numberField(fields, "partial_rotary_factor", { missing: 1 }) !== 1) {
+    problem(fields, "partial_rotary_factor", "1, nothing else is supported", null);
+  }
+}
 
 function readLlama3(rope: ConfigFields, factor: number, originalMaxPositionEmbeddings: number): RopeScaling {
   const lowFreqFactor = numberField(rope, "low_freq_factor", { above: 0 });
@@ -91,4 +120,62 @@ function readLlama3(rope: ConfigFields, factor: number, originalMaxPositionEmbed
     problem(rope, "high_freq_factor", `more than the ${lowFreqFactor} of low_freq_factor`, null);
   }
   return { type: "llama3", factor, lowFreqFactor, highFreqFactor, originalMaxPositionEmbeddings };
+}
+
+function readYarn(rope: ConfigFields, original: number, sizes: RopeSizes): RopeScaling {
+  return {
+    type: "yarn",
+    factor: numberField(rope, "factor", { above: 0, missing: sizes.maxPositionEmbeddings / original }),
+    originalMaxPositionEmbeddings: original,
+    attentionFactor: numberField(rope, "attention_factor", { min: 0, missing: null }),
+    // Zero is no answer here: transformers reads it as the default.
+    betaFast: numberField(rope, "beta_fast", { min: 0, missing: null }) || 32,
+    betaSlow: numberField(rope, "beta_slow", { min: 0, missing: null }) || 1,
+    mscale: numberField(rope, "mscale", { missing: null }),
+    mscaleAllDim: numberField(rope, "mscale_all_dim", { missing: null }),
+    truncate: booleanField(rope, "truncate", true),
+  };
+}
+
+function readLongrope(rope: ConfigFields, original: number, sizes: RopeSizes): RopeScaling {
+  const pairs = sizes.headDim / 2;
+  const factors = (name: string): readonly number[] => {
+    const value = rawField(rope, name);
+    const isFactor = (x: unknown) => typeof x === "number" && Number.isFinite(x) && x > 0;
+    if (Array.isArray(value) && value.length === pairs && value.every(isFactor)) return value;
+    return problem(rope, name, `${pairs} numbers above 0, one for each pair of a head's numbers`, []);
+  };
+  return {
+    type: "longrope",
+    shortFactor: factors("short_factor"),
+    longFactor: factors("long_factor"),
+    factor: numberField(rope, "factor", { above: 0, missing: sizes.maxPositionEmbeddings / original }),
+    attentionFactor: numberField(rope, "attention_factor", { min: 0, missing: null }),
+    originalMaxPositionEmbeddings: original,
+  };
+}
+
+/** What nobody read of a scaling. @mutates rope.problems, rope.warnings */
+function reportRest(rope: ConfigFields): void {
+  const rest = Object.keys(rope.values).filter((name) =>
+    !rope.used.has(name) && !SAYS_NOTHING.includes(name) && !isOff(rope.values[name])
+  );
+  const passed = rest.filter((name) => PASSED_OVER.includes(name));
+  if (passed.length > 0) {
+    const where = rope.prefix.slice(0, -1);
+    rope.warnings.push(
+      `Fields of ${where} that its type has no use for, passed over as transformers does: ${
+        quotedNames(passed)
+      }`,
+    );
+  }
+  for (const name of rest.filter((name) => !passed.includes(name))) {
+    if (!isRecord(rope.values[name])) refuseUnknown(rope, name);
+    else {problem(
+        rope,
+        name,
+        "no parameters of its own for a kind of layers: all layers share one embedding",
+        null,
+      );}
+  }
 }

@@ -54,6 +54,7 @@ export function trainableModel(
     kernels: k,
     checkpoint,
     rope: model.rope,
+    warnings: model.warnings,
     weights,
     trainable,
     [Symbol.dispose]() {

@@ -5,11 +5,23 @@ import type { LayerWeights, ModelConfig } from "./model.ts";
 /** Gives what stands for a tensor: (cols) when rows is null, else (rows, cols). */
 export type TakeTensor<W> = (name: string, rows: number | null, cols: number) => W;
 
-/** Tensors that may be there and say nothing: tables that older checkpoints stored. */
-export const IGNORABLE_TENSORS = /\.rotary_emb\.(inv_freq|cos_cached|sin_cached)$/;
+/** Tensors that may be there and say nothing: tables and masks that older checkpoints stored. */
+export const IGNORABLE_TENSORS =
+  /(^|\.)(rotary_emb\.(inv_freq|original_inv_freq|cos_cached|sin_cached)|masked_bias|position_ids)$/;
+
+/** Name of the embedding's tensor. */
+export const EMBEDDING_NAME = "model.embed_tokens.weight";
 
 /** Name of the head's tensor; with tied embeddings a copy of the embedding may be stored under it. */
 export const HEAD_NAME = "lm_head.weight";
+
+/** Parts of larger models that were saved inside a language model. */
+const OTHER_PARTS = /^model\.(mm_|vision|visual|image_|audio|video|speech|projector|connector|multi_modal)/;
+
+/** Whether a tensor's name is one of the model's own, known or not: of its layers, its embedding, final norm or head. */
+export function isOfModel(name: string): boolean {
+  return /^(model|layers|embed_tokens|norm|lm_head)\./.test(name) && !OTHER_PARTS.test(name);
+}
 
 /** {@linkcode LayerWeights} with anything in the place of weights. */
 export type LayerTree<W> = {
@@ -27,7 +39,7 @@ export interface WeightTree<W> {
 /** All weights of a configuration, made by `take`. A tied head is the embedding itself. */
 export function buildWeights<W>(config: ModelConfig, take: TakeTensor<W>): WeightTree<W> {
   const { hiddenSize: hidden, vocabSize } = config;
-  const embedding = take("model.embed_tokens.weight", vocabSize, hidden);
+  const embedding = take(EMBEDDING_NAME, vocabSize, hidden);
   const layers = Array.from({ length: config.numHiddenLayers }, (_, i) => buildLayer(config, i, take));
   const finalNorm = take("model.norm.weight", null, hidden);
   const head = config.tieWordEmbeddings ? embedding : take(HEAD_NAME, vocabSize, hidden);

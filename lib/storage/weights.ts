@@ -7,6 +7,7 @@ import { account } from "../native/ledger.ts";
 import { MappedFile } from "../native/mapped_file.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import { readFloatsInto } from "../tensor/read_tensor.ts";
+import type { CheckpointIndex } from "../tensor/checkpoint_index.ts";
 import type { TensorEntry } from "../tensor/safetensors.ts";
 import { numel, type Weight } from "../tensor/tensor.ts";
 
@@ -20,25 +21,36 @@ export interface WeightSource extends Disposable {
   load(entry: TensorEntry): Weight;
 }
 
-/** Types of weights that a backend reads. */
-const READABLE: Readonly<Record<Kernels["backend"], readonly WeightDType[]>> = {
-  cpu: ["f32", "bf16", "f16"],
-  cuda: ["f32", "bf16", "f16"],
-  reference: ["f32", "bf16", "f16", "f64"],
-};
+/** Types of weights that every backend reads. */
+const READABLE: readonly string[] = ["f32", "bf16", "f16", "f64"] satisfies WeightDType[];
 
 /** What is wrong with a tensor's dtype for this backend, or null. */
 export function weightDTypeProblem(kernels: Pick<Kernels, "backend">, entry: TensorEntry): string | null {
-  const readable: readonly string[] = READABLE[kernels.backend];
-  if (readable.includes(entry.dtype)) return null;
+  if (READABLE.includes(entry.dtype)) return null;
   return `Tensor "${entry.name}" of ${entry.path} is ${entry.dtype}: the ${kernels.backend} backend reads ${
-    readable.join(", ")
+    READABLE.join(", ")
   }`;
 }
 
 /**
+ * Bytes that the weights of a checkpoint take: files are mapped as they are, but what no kernel multiplies with (f64) is read
+ * and rounded to f32.
+ */
+export function weightBytes({ files, tensors }: CheckpointIndex): number {
+  const weights = [...tensors.values()];
+  const narrowed = weights.filter(isNarrowed).reduce((sum, { bytes }) => sum + bytes / 2, 0);
+  const mapped = new Set(weights.filter((entry) => !isNarrowed(entry)).map(({ path }) => path));
+  return files.reduce((sum, file) => sum + (mapped.has(file.path) ? file.fileBytes : 0), narrowed);
+}
+
+/** Whether a weight is held in a narrower type than it is stored in, except by the reference. */
+function isNarrowed({ dtype }: TensorEntry): boolean {
+  return dtype === "f64";
+}
+
+/**
  * Weights for these kernels: memory-mapped for the CPU, never copied; copied to a device once, as stored; read into f64 for
- * the reference.
+ * the reference. Those of f64 are rounded to f32 for all but the reference.
  *
  * @mutates kernels.ledger: mapped files and read weights count as "weights" until the source is disposed
  */
@@ -68,6 +80,11 @@ function uploadedWeights(kernels: Kernels, device: DeviceMemory): WeightSource {
       const bytes = elements * (shape.dtype === "f32" ? 4 : 2);
       const block = device.reserve(bytes, "weights");
       blocks.push(block);
+      if (isNarrowed(entry)) {
+        const data = new Float32Array(block);
+        device.copy(data, narrowedValues(entry));
+        return { ...shape, data, mapped: null, grad: null };
+      }
       const file = fileOf(entry.path);
       for (let begin = 0; begin < bytes; begin += UPLOAD_BYTES) {
         const count = Math.min(UPLOAD_BYTES, bytes - begin);
@@ -86,9 +103,16 @@ function uploadedWeights(kernels: Kernels, device: DeviceMemory): WeightSource {
 function mappedWeights(kernels: Kernels): WeightSource {
   const owned = new DisposableStack();
   const files = new Map<string, MappedFile>();
+  let narrowedBytes = 0;
   return {
     load(entry) {
       const shape = weightShape(kernels, entry);
+      if (isNarrowed(entry)) {
+        const data = narrowedValues(entry);
+        account(kernels.ledger, "weights", data.byteLength);
+        narrowedBytes += data.byteLength;
+        return { ...shape, data, mapped: null, grad: null };
+      }
       let file = files.get(entry.path);
       if (file === undefined) {
         file = owned.use(MappedFile.open(entry.path, kernels.ledger));
@@ -101,8 +125,18 @@ function mappedWeights(kernels: Kernels): WeightSource {
         grad: null,
       };
     },
-    [Symbol.dispose]: () => owned.dispose(),
+    [Symbol.dispose]() {
+      owned.dispose();
+      account(kernels.ledger, "weights", -narrowedBytes);
+      narrowedBytes = 0;
+    },
   };
+}
+
+function narrowedValues(entry: TensorEntry): Float32Array {
+  const values = new Float32Array(numel(entry.shape));
+  readFloatsInto(values, entry);
+  return values;
 }
 
 function widenedWeights(kernels: Kernels): WeightSource {
@@ -130,5 +164,6 @@ function weightShape(
   const problem = weightDTypeProblem(kernels, entry);
   if (problem !== null) throw new UserError(problem);
   const [rows = 1, cols = 1] = entry.shape.length === 1 ? [1, ...entry.shape] : entry.shape;
-  return { name: entry.name, dtype: entry.dtype as WeightDType, rows, cols };
+  const dtype = isNarrowed(entry) ? "f32" : entry.dtype as WeightDType;
+  return { name: entry.name, dtype, rows, cols };
 }

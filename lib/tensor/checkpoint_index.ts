@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Which tensor lies in which file of a checkpoint folder: one `model.safetensors`, or shards with or without an index. */
-import { join } from "node:path";
+import { join, normalize } from "node:path";
 import { ValidationError } from "../core/errors.ts";
+import { quotedNames, quotedValue } from "../core/quoted.ts";
 import { readSafetensorsHeader, type SafetensorsFile, type TensorEntry } from "./safetensors.ts";
 
 /** The tensors of a folder, over all its files. */
@@ -13,20 +14,41 @@ export interface CheckpointIndex {
 const SINGLE = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
 const SHARD = /^model-(\d+)-of-(\d+)\.safetensors$/;
-const OTHER_FORMATS = [
-  "pytorch_model.bin",
-  "pytorch_model.bin.index.json",
-  "consolidated.00.pth",
-  "model.gguf",
+/** More shards than any checkpoint has: the largest published ones have a few hundred. */
+const MOST_SHARDS = 10_000;
+
+/** Files that people have instead, and what to do with them. */
+const OTHER_FORMATS: readonly [name: RegExp, advice: string][] = [
+  [
+    /^pytorch_model.*\.bin(\.index\.json)?$/,
+    "pickled weights are never read: load it with transformers and save_pretrained it again to get safetensors",
+  ],
+  [
+    /^adapter_model\.(safetensors|bin)$/,
+    "that is an adapter: give the folder of its base model as the model, and this one as the adapter",
+  ],
+  [
+    /^consolidated\..*(safetensors|pth)$/,
+    "those are weights under their makers' own names: use the files for transformers, or convert them",
+  ],
+  [/\.gguf$/, "GGUF is not supported: use the safetensors checkpoint that it was made from"],
+  [/\.(bin|pt|pth|ckpt|h5|msgpack)$/, "only safetensors are read: save it again with save_pretrained"],
+  [/\.safetensors$/, `weights are looked for under ${SINGLE}, or in shards that ${INDEX} names`],
 ];
 
 /**
- * Reads the headers of all weight files of a folder. What can be read is returned even when there are problems, so that
- * the caller can look for more before it throws.
+ * Reads the headers of all weight files of a folder, chosen as transformers does: `model.safetensors`, else the files that
+ * the index names. As there, every tensor of these files counts, whatever the index says of it. What can be read is returned
+ * even when there are problems, so that the caller can look for more before it throws.
  *
  * @mutates problems: one sentence for each missing, malformed or contradicting file
+ * @mutates warnings: where the index says other than its files
  */
-export function indexCheckpoint(folder: string, problems: string[]): CheckpointIndex {
+export function indexCheckpoint(
+  folder: string,
+  problems: string[],
+  warnings: string[] = [],
+): CheckpointIndex {
   const weightMap = new Map<string, string>();
   const names = weightFiles(folder, weightMap, problems);
   const files: SafetensorsFile[] = [];
@@ -41,23 +63,31 @@ export function indexCheckpoint(folder: string, problems: string[]): CheckpointI
         problems.push(`Tensor "${entry.name}" is both in ${earlier.path} and in ${entry.path}`);
       }
       tensors.set(entry.name, entry);
-      const indexed = weightMap.get(entry.name);
-      if (weightMap.size > 0 && indexed !== name) {
-        problems.push(
-          `Tensor "${entry.name}" is in ${name}, but ${INDEX} ${
-            indexed ? `says ${indexed}` : "does not name it"
-          }`,
-        );
-      }
     }
   }
-  for (const [tensor, name] of weightMap) {
-    const read = files.some((file) => file.path === join(folder, name));
-    if (read && !tensors.has(tensor)) {
-      problems.push(`${INDEX} places tensor "${tensor}" in ${name}, which lacks it`);
-    }
-  }
+  if (files.length === names.length) warnOfIndex(folder, weightMap, tensors, warnings);
   return { files, tensors };
+}
+
+/** Says where the index and its files differ. @mutates warnings */
+function warnOfIndex(
+  folder: string,
+  weightMap: ReadonlyMap<string, string>,
+  tensors: ReadonlyMap<string, TensorEntry>,
+  warnings: string[],
+): void {
+  if (weightMap.size === 0) return;
+  const absent = [...weightMap.keys()].filter((name) => !tensors.has(name));
+  const unnamed = [...tensors.keys()].filter((name) => !weightMap.has(name));
+  const moved = [...weightMap].filter(([name, file]) =>
+    tensors.has(name) && tensors.get(name)?.path !== join(folder, file)
+  ).map(([name]) => name);
+  const say = (names: readonly string[], what: string): void => {
+    if (names.length > 0) warnings.push(`${INDEX} ${what}: ${quotedNames(names)}`);
+  };
+  say(absent, "names tensors that its files lack");
+  say(unnamed, "does not name tensors that its files have, which are used");
+  say(moved, "places tensors in another file than the one they are in");
 }
 
 /** Names of the weight files. `model.safetensors` comes first, as with transformers. @mutates weightMap, problems */
@@ -67,17 +97,26 @@ function weightFiles(folder: string, weightMap: Map<string, string>, problems: s
   if (present.includes(SINGLE)) return [SINGLE];
   if (present.includes(INDEX)) {
     readWeightMap(join(folder, INDEX), weightMap, problems);
-    return [...new Set(weightMap.values())].sort();
+    return knownNumber([...new Set(weightMap.values())].sort(), problems);
   }
   const shards = present.filter((name) => SHARD.test(name)).sort();
   if (shards.length > 0) return completeShards(folder, shards, problems);
-  const other = OTHER_FORMATS.find((name) => present.includes(name));
-  problems.push(
-    `${folder} has no ${SINGLE} and no ${INDEX}` +
-      (other === undefined
-        ? ""
-        : `; it has ${other}: save it again with safe_serialization to get safetensors`),
-  );
+  problems.push(`${folder} has no ${SINGLE} and no ${INDEX}${otherFormat(present)}`);
+  return [];
+}
+
+function otherFormat(present: readonly string[]): string {
+  for (const [pattern, advice] of OTHER_FORMATS) {
+    const name = present.find((file) => pattern.test(file));
+    if (name !== undefined) return `; it has ${name}: ${advice}`;
+  }
+  return "";
+}
+
+/** No names when there are too many to be true. @mutates problems */
+function knownNumber(names: string[], problems: string[]): string[] {
+  if (names.length <= MOST_SHARDS) return names;
+  problems.push(`The checkpoint is said to have ${names.length} files, more than the ${MOST_SHARDS} allowed`);
   return [];
 }
 
@@ -97,6 +136,10 @@ function folderNames(folder: string, problems: string[]): string[] | null {
 /** All names model-i-of-n with the n that the shards present agree on. */
 function completeShards(folder: string, shards: readonly string[], problems: string[]): string[] {
   const [, digits = "", total = ""] = SHARD.exec(shards[0] as string) ?? [];
+  if (Number(total) > MOST_SHARDS) {
+    problems.push(`${shards[0]} speaks of ${total} files, more than the ${MOST_SHARDS} allowed`);
+    return [];
+  }
   const complete = Array.from(
     { length: Number(total) },
     (_, i) => `model-${String(i + 1).padStart(digits.length, "0")}-of-${total}.safetensors`,
@@ -120,12 +163,20 @@ function readWeightMap(path: string, weightMap: Map<string, string>, problems: s
     return;
   }
   for (const [tensor, name] of Object.entries(map)) {
-    // A file name, not a path: an index must not reach out of its folder.
-    if (typeof name === "string" && /^[^/\\]+\.safetensors$/.test(name)) weightMap.set(tensor, name);
-    else {problems.push(
-        `${path} places tensor "${tensor}" in ${JSON.stringify(name)}, not a file of this folder`,
-      );}
+    const inside = typeof name === "string" ? pathInside(name) : null;
+    if (inside?.endsWith(".safetensors")) weightMap.set(tensor, inside);
+    else {
+      const what = inside === null ? "not a file of this folder" : "not a safetensors file";
+      problems.push(`${path} places tensor "${tensor}" in ${quotedValue(name)}, ${what}`);
+    }
   }
+}
+
+/** The path without detours, or null when it leads out of the folder: an index is not trusted. */
+function pathInside(path: string): string | null {
+  if (path.startsWith("/") || /[\\:\0]/.test(path)) return null;
+  const plain = normalize(path);
+  return plain === ".." || plain.startsWith("../") ? null : plain;
 }
 
 function readFile(path: string, problems: string[]): SafetensorsFile | null {

@@ -1,33 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Keys of a JSON object as written, duplicates included: `JSON.parse` keeps only the last of equal keys. */
+/** Keys of JSON objects as written, duplicates included: `JSON.parse` keeps only the last of equal keys. */
+
+/** An object or array that is open while a text is scanned. */
+interface OpenValue {
+  /** Keys seen so far; null for an array. */
+  readonly keys: Set<string> | null;
+  /** Keys that lead to it. */
+  readonly path: readonly string[];
+}
 
 /**
- * The keys of the outermost object of a JSON text, in order.
+ * Keys that an object of a JSON text has twice, one entry for each further time, as the keys that lead to it and itself.
+ * Elements of an array have the path of the array.
  *
- * @param json Text that `JSON.parse` accepts as an object
+ * @param json Text that `JSON.parse` accepts
  */
-export function topLevelKeys(json: string): string[] {
-  const keys: string[] = [];
-  let depth = 0;
+export function duplicateKeys(json: string): string[][] {
+  const found: string[][] = [];
+  const open: OpenValue[] = [];
+  let key = "";
   let expectsKey = false;
   for (let at = 0; at < json.length; at++) {
     const character = json[at];
+    const inner = open.at(-1);
     if (character === '"') {
       const end = stringEnd(json, at);
-      if (depth === 1 && expectsKey) keys.push(JSON.parse(json.slice(at, end + 1)) as string);
+      if (expectsKey && inner?.keys) {
+        key = JSON.parse(json.slice(at, end + 1)) as string;
+        if (inner.keys.has(key)) found.push([...inner.path, key]);
+        inner.keys.add(key);
+      }
       expectsKey = false;
       at = end;
     } else if (character === "{" || character === "[") {
-      depth++;
+      const path = inner === undefined ? [] : inner.keys === null ? inner.path : [...inner.path, key];
+      open.push({ keys: character === "{" ? new Set() : null, path });
       expectsKey = character === "{";
     } else if (character === "}" || character === "]") {
-      depth--;
+      open.pop();
     } else if (character === ",") {
-      // Inside an array of depth 2 and more this is not a key's place, but there `depth` is not 1 either.
-      expectsKey = true;
+      expectsKey = inner?.keys !== null;
     }
   }
-  return keys;
+  return found;
 }
 
 /** Index of the quote that closes the string opened at `start`. */

@@ -62,25 +62,40 @@ export function readTensor<D extends DType>(
  * @throws {UserError} When the tensor holds no floats, or another number of elements than `out`
  */
 export function readFloatsInto(out: Float32Array | Float64Array, entry: TensorEntry): void {
-  const convert = FLOAT_VALUES[entry.dtype];
-  if (convert === undefined) {
-    throw new UserError(
-      `Tensor "${entry.name}" of ${entry.path} is ${entry.dtype}, expected f32, f64, bf16 or f16`,
-    );
-  }
-  const values = VIEWS[entry.dtype as FloatDType](readBytes(entry).buffer);
+  const values = numbersOf(entry, readBytes(entry).buffer);
   if (values.length !== out.length) {
     throw new UserError(
       `Tensor "${entry.name}" of ${entry.path} has ${values.length} elements, expected ${out.length}`,
     );
   }
+  const convert = FLOAT_VALUES[entry.dtype as FloatDType];
   if (convert === "as stored") out.set(values);
   else for (let i = 0; i < out.length; i++) out[i] = convert(values[i] as number);
 }
 
+/**
+ * A piece of a floating-point tensor's bytes as numbers, exactly.
+ *
+ * @param bytes Whole elements, from the start of their buffer
+ * @throws {UserError} When the tensor holds no floats
+ */
+export function floatsOf(entry: TensorEntry, bytes: Uint8Array<ArrayBuffer>): Float64Array {
+  const values = numbersOf(entry, bytes.buffer);
+  const convert = FLOAT_VALUES[entry.dtype as FloatDType];
+  return Float64Array.from(values, convert === "as stored" ? undefined : convert);
+}
+
+/** Elements as stored: 16-bit floats as their bits. */
+function numbersOf(entry: TensorEntry, buffer: ArrayBuffer): ArrayByDType[FloatDType] {
+  if (Object.hasOwn(FLOAT_VALUES, entry.dtype)) return VIEWS[entry.dtype as FloatDType](buffer);
+  throw new UserError(
+    `Tensor "${entry.name}" of ${entry.path} is ${entry.dtype}, expected f32, f64, bf16 or f16`,
+  );
+}
+
 type FloatDType = "f32" | "f64" | "bf16" | "f16";
 
-const FLOAT_VALUES: Readonly<Record<string, "as stored" | ((half: number) => number)>> = {
+const FLOAT_VALUES: Readonly<Record<FloatDType, "as stored" | ((half: number) => number)>> = {
   f32: "as stored",
   f64: "as stored",
   bf16: bf16ToFloat,

@@ -5,10 +5,24 @@
  */
 import { BYTES_PER_ELEMENT, type DType } from "../core/dtype.ts";
 import { ValidationError } from "../core/errors.ts";
-import { topLevelKeys } from "./json_keys.ts";
+import { duplicateKeys } from "./json_keys.ts";
 
 /** Element types the format knows; those outside {@linkcode DType} can be listed but not read. */
-export type StoredDType = DType | "i8" | "u32" | "u64" | "bool" | "f8_e4m3" | "f8_e5m2";
+export type StoredDType =
+  | DType
+  | "i8"
+  | "u32"
+  | "u64"
+  | "bool"
+  | "c64"
+  | "f4"
+  | "f6_e2m3"
+  | "f6_e3m2"
+  | "f8_e4m3"
+  | "f8_e5m2"
+  | "f8_e8m0"
+  | "f8_e4m3fnuz"
+  | "f8_e5m2fnuz";
 
 /** One tensor of a file. */
 export interface TensorEntry {
@@ -34,15 +48,28 @@ export interface SafetensorsFile {
 /** Longest header that is read: the limit of the format's own library. */
 export const MAX_HEADER_BYTES = 100_000_000;
 
+/** Of an element; halves and quarters of bytes are exact. */
 const STORED_BYTES: Readonly<Record<StoredDType, number>> = {
   ...BYTES_PER_ELEMENT,
   i8: 1,
   u32: 4,
   u64: 8,
   bool: 1,
+  c64: 8,
+  f4: 0.5,
+  f6_e2m3: 0.75,
+  f6_e3m2: 0.75,
   f8_e4m3: 1,
   f8_e5m2: 1,
+  f8_e8m0: 1,
+  f8_e4m3fnuz: 1,
+  f8_e5m2fnuz: 1,
 };
+
+/** Bytes of a tensor; not a safe integer where they overflow, or do not fill whole bytes. */
+export function storedBytes(dtype: StoredDType, shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, STORED_BYTES[dtype]);
+}
 
 /**
  * Reads and checks the header of one file.
@@ -141,10 +168,9 @@ function parseHeader(path: string, fileBytes: number, headerBytes: number, json:
   if (!isRecord(header)) throw fileError(path, "its header is not a JSON object");
 
   const problems: string[] = [];
-  const seen = new Set<string>();
-  for (const key of topLevelKeys(json)) {
-    if (seen.has(key)) problems.push(`tensor "${key}" appears twice in the header`);
-    seen.add(key);
+  for (const [name, ...inner] of duplicateKeys(json)) {
+    const what = inner.length === 0 ? `tensor "${name}"` : `"${inner.join(".")}" of tensor "${name}"`;
+    problems.push(`${what} appears twice in the header`);
   }
   const metadata = readMetadata(header["__metadata__"], problems);
   const tensors = new Map<string, TensorEntry>();
@@ -162,10 +188,12 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** Null stands for no metadata, and a null value for a key that is not there: some writers leave them. */
 function readMetadata(value: unknown, problems: string[]): Record<string, string> {
-  if (value === undefined) return {};
-  if (isRecord(value) && Object.values(value).every((text) => typeof text === "string")) {
-    return value as Record<string, string>;
+  const entries = isRecord(value) ? Object.entries(value).filter(([, text]) => text !== null) : [];
+  const known = isRecord(value) || (value ?? null) === null;
+  if (known && entries.every(([, text]) => typeof text === "string")) {
+    return Object.fromEntries(entries) as Record<string, string>;
   }
   problems.push("__metadata__ is not an object of strings");
   return {};
@@ -195,7 +223,7 @@ function readEntry(
   const [begin, end] = offsets as [number, number];
   if (begin > end) return say(`ends at byte ${end}, before it begins at ${begin}`);
   // As long as the product of sizes is exact, so is the comparison; beyond that it is an overflow by itself.
-  const bytes = shape.reduce((product: number, size: number) => product * size, STORED_BYTES[dtype]);
+  const bytes = storedBytes(dtype, shape);
   if (!Number.isSafeInteger(bytes)) return say(`has the shape (${shape}), whose size overflows`);
   if (bytes !== end - begin) {
     return say(

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Writes safetensors files, piece by piece. */
-import { BYTES_PER_ELEMENT, type DType } from "../core/dtype.ts";
 import { writeFileAtomically } from "./atomic_file.ts";
-import { numel } from "./tensor.ts";
+import { storedBytes, type StoredDType } from "./safetensors.ts";
 
 /** A tensor to write. */
 export interface TensorSource {
   readonly name: string;
-  readonly dtype: DType;
+  readonly dtype: StoredDType;
   readonly shape: readonly number[];
   /** The elements, or a function that gives them in pieces, so that a large tensor never lives twice. */
   readonly data: ArrayBufferView | (() => Iterable<ArrayBufferView>);
@@ -60,7 +59,7 @@ export async function writeSafetensors(
 }
 
 function tensorBytes(tensor: TensorSource): number {
-  return numel(tensor.shape) * BYTES_PER_ELEMENT[tensor.dtype];
+  return storedBytes(tensor.dtype, tensor.shape);
 }
 
 function encodeHeader(header: ReadonlyMap<string, unknown>): Uint8Array {

@@ -16,6 +16,7 @@ import { ArenaLayout } from "../native/arena_layout.ts";
 import type { MemoryClass } from "../native/ledger.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import { lossChunkRows } from "../ops/loss.ts";
+import { weightBytes } from "../storage/weights.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import { SMALLEST_LOAN_BYTES } from "./idle_gradients.ts";
 import { fullLoad, type StepLoad } from "./step_load.ts";
@@ -99,7 +100,7 @@ export function predictMemory(
   const pass = passPlan(model, adapter, sizes, settings.activations);
   const activations = activationBytes(pass, batches);
   const bytes = {
-    weights: model.checkpoint.files.reduce((sum, file) => sum + file.fileBytes, 0),
+    weights: weightBytes(model.checkpoint),
     parameters: parameterBytes,
     optimizer: optimizerBytes,
     gradients: gradientBytes,

@@ -32,6 +32,8 @@ export interface MergeOptions extends LoadAdapterOptions {
 export interface MergeReport extends WrittenCheckpoint {
   readonly out: string;
   readonly comparison: MergeComparison;
+  /** What the base's user should know; see `Model.warnings`. */
+  readonly warnings: readonly string[];
 }
 
 /**
@@ -80,7 +82,10 @@ async function assertFree(out: string): Promise<void> {
   if (entries.length > 0) throw new UserError(`${out} is not empty: choose another folder`);
 }
 
-async function writeMerged(options: MergeOptions, folder: string): Promise<WrittenCheckpoint> {
+async function writeMerged(
+  options: MergeOptions,
+  folder: string,
+): Promise<WrittenCheckpoint & Pick<MergeReport, "warnings">> {
   // Values are only read: what products are computed in does not matter.
   using kernels = nativeKernels({ threads: options.threads });
   using model = loadModel(options.model, kernels);
@@ -98,5 +103,6 @@ async function writeMerged(options: MergeOptions, folder: string): Promise<Writt
     config: params.mergedConfig ?? {},
     dtype: options.dtype ?? null,
   };
-  return await explained(model, params, () => writeMergedCheckpoint(model, merged, folder));
+  const written = await explained(model, params, () => writeMergedCheckpoint(model, merged, folder));
+  return { ...written, warnings: model.warnings };
 }

@@ -135,7 +135,9 @@ async function outgrown(merged: Model): Promise<NotFiniteError> {
 }
 
 function storesF32(dir: string): boolean {
-  return [...indexCheckpoint(dir, []).tensors.values()].every(({ dtype }) => dtype === "f32");
+  return [...indexCheckpoint(dir, []).tensors.values()].every(({ dtype }) =>
+    dtype === "f32" || dtype === "f64"
+  );
 }
 
 /** Largest and root mean square of a - b; NaN when there is one, or the lengths differ. */

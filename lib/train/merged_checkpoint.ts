@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Writes a Hugging Face checkpoint folder that is a base model with changed weights, file by file as the base is. */
-import { basename, join } from "node:path";
+import { basename, join, relative } from "node:path";
 import type { WeightChange } from "../adapters/adapter.ts";
 import type { WeightDType } from "../core/dtype.ts";
 import { NotFiniteError, throwIfAny, UserError } from "../core/errors.ts";
@@ -11,7 +11,7 @@ import { allWeights } from "../models/trainable.ts";
 import { HEAD_NAME } from "../models/weights.ts";
 import { writeTextAtomically } from "../tensor/atomic_file.ts";
 import { readBytes, readFloatsInto } from "../tensor/read_tensor.ts";
-import type { SafetensorsFile, TensorEntry } from "../tensor/safetensors.ts";
+import { type SafetensorsFile, storedBytes, type TensorEntry } from "../tensor/safetensors.ts";
 import { type Floats, numel } from "../tensor/tensor.ts";
 import { type TensorSource, writeSafetensors } from "../tensor/write_safetensors.ts";
 
@@ -40,6 +40,7 @@ const CONFIG_DTYPES: Readonly<Record<MergedDType, string>> = {
   bf16: "bfloat16",
   f16: "float16",
 };
+const SINGLE = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
 /** Weights in any format with their indexes, and the base's own description: what is not copied. */
 const NOT_COPIED =
@@ -64,12 +65,12 @@ export async function writeMergedCheckpoint(
   for (const { name, tensors } of files) {
     await writeSafetensors(join(folder, name), tensors, { format: "pt" });
     for (const tensor of tensors) weightMap[tensor.name] = name;
-    bytes += tensors.reduce((sum, { dtype, shape }) => sum + numel(shape) * (dtype === "f32" ? 4 : 2), 0);
+    bytes += tensors.reduce((sum, { dtype, shape }) => sum + storedBytes(dtype, shape), 0);
   }
   if (files.length > 1) {
     await writeJson(join(folder, INDEX), { metadata: { total_size: bytes }, weight_map: weightMap });
   }
-  await writeJson(join(folder, "config.json"), mergedConfig(model.dir, merged));
+  await writeJson(join(folder, "config.json"), mergedConfig(model, merged));
   await copyOtherFiles(model.dir, folder);
   return { tensors: Object.keys(weightMap).length, changedTensors: changes.size, bytes };
 }
@@ -79,7 +80,10 @@ interface MergedFile {
   readonly tensors: readonly TensorSource[];
 }
 
-/** The base's files with their tensors changed; tensors that the base lacks come last. */
+/**
+ * The base's files with their tensors changed, under the names of the whole model; tensors that the base lacks come last. What
+ * stands beside the model's own tensors is kept as it is.
+ */
 function mergedFiles(
   model: Model,
   changes: ReadonlyMap<string, WeightChange>,
@@ -90,29 +94,36 @@ function mergedFiles(
   const staleHead = model.config.tieWordEmbeddings ? HEAD_NAME : null;
   const source = (entry: TensorEntry): TensorSource => {
     const change = changes.get(entry.name);
-    const target = weights.has(entry.name) ? dtype ?? entry.dtype as MergedDType : entry.dtype;
+    const target = weights.has(entry.name) ? dtype ?? entry.dtype : entry.dtype;
     if (change === undefined && target === entry.dtype) {
       const { name, shape } = entry;
-      return { name, dtype: entry.dtype as TensorSource["dtype"], shape, data: () => [readBytes(entry)] };
+      return { name, dtype: entry.dtype, shape, data: () => [readBytes(entry)] };
     }
-    return changedTensor(entry, change, target as MergedDType);
+    return changedTensor(entry, change, target as WeightDType);
   };
   const files = model.checkpoint.files.map((file: SafetensorsFile) => ({
-    name: basename(file.path),
+    name: mergedName(model, file),
     tensors: [...file.tensors.values()].filter(({ name }) => name !== staleHead).map(source),
   }));
   const added = [...changes.values()].filter(({ name }) => !model.checkpoint.tensors.has(name));
   // In the type of the tensors around them.
-  const addedDType = dtype ?? model.weights.embedding.dtype as MergedDType;
+  const addedDType = dtype ?? model.weights.embedding.dtype;
   files.at(-1)?.tensors.push(...added.map((change) => changedTensor(null, change, addedDType)));
   return files;
+}
+
+/** A file's name in the one folder that is written: a lone one needs no index, others may come from folders inside. */
+function mergedName({ dir, checkpoint: { files } }: Model, { path }: SafetensorsFile): string {
+  if (files.length === 1) return SINGLE;
+  const alike = files.filter((file) => basename(file.path) === basename(path));
+  return alike.length === 1 ? basename(path) : relative(dir, path).replaceAll("/", "-");
 }
 
 /** A tensor computed in f64 and rounded once. @param entry Null when the base has no such tensor */
 function changedTensor(
   entry: TensorEntry | null,
   change: WeightChange | undefined,
-  dtype: MergedDType,
+  dtype: WeightDType,
 ): TensorSource {
   const name = (entry ?? change)?.name as string;
   const shape = change?.shape ?? entry?.shape;
@@ -155,8 +166,9 @@ const HALVES: Readonly<Record<"bf16" | "f16", Rounding>> = {
   f16: { bits: floatToF16, value: f16ToFloat },
 };
 
-function rounded(name: string, values: Floats, dtype: MergedDType): Float32Array | Uint16Array {
-  const half = dtype === "f32" ? null : HALVES[dtype];
+function rounded(name: string, values: Float64Array, dtype: WeightDType): Floats | Uint16Array {
+  const half = dtype === "f32" || dtype === "f64" ? null : HALVES[dtype];
+  if (dtype === "f64" && values.every(Number.isFinite)) return values;
   const out = half ? new Uint16Array(values.length) : new Float32Array(values.length);
   for (let i = 0; i < values.length; i++) {
     const x = values[i] as number;
@@ -171,10 +183,13 @@ function rounded(name: string, values: Floats, dtype: MergedDType): Float32Array
   return out;
 }
 
-function mergedConfig(baseDir: string, { config, dtype }: MergedModel): JsonObject {
-  const base: unknown = JSON.parse(Deno.readTextFileSync(join(baseDir, "config.json")));
-  throwIfAny(join(baseDir, "config.json"), isJsonObject(base) ? [] : ["is no JSON object"]);
-  const fields = base as JsonObject;
+function mergedConfig(model: Model, { config, dtype }: MergedModel): JsonObject {
+  const path = join(model.dir, "config.json");
+  const base: unknown = JSON.parse(Deno.readTextFileSync(path));
+  throwIfAny(path, isJsonObject(base) ? [] : ["is no JSON object"]);
+  // Of a head that differs from the embedding: engines that believe the field would drop it.
+  const untied = (base as JsonObject)["tie_word_embeddings"] === true && !model.config.tieWordEmbeddings;
+  const fields = { ...base as JsonObject, ...(untied && { tie_word_embeddings: false }) };
   if (dtype === null) return { ...fields, ...config };
   // Newer writers call the field dtype, all readers know torch_dtype.
   const dtypeField = "dtype" in fields ? "dtype" : "torch_dtype";

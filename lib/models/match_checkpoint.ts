@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Finds the tensors that a configuration asks for among those of a checkpoint, as transformers does: under their names with or
+ * without the `model.` before them, and with a head that is tied to the embedding only where nothing else is stored as it.
+ */
+import { basename } from "node:path";
+import { quotedNames } from "../core/quoted.ts";
+import { formatShape } from "../core/shape.ts";
+import type { Kernels } from "../ops/kernels.ts";
+import { weightDTypeProblem } from "../storage/weights.ts";
+import type { CheckpointIndex } from "../tensor/checkpoint_index.ts";
+import { sameValues } from "../tensor/same_values.ts";
+import type { SafetensorsFile, TensorEntry } from "../tensor/safetensors.ts";
+import type { Notes } from "./config_fields.ts";
+import type { ModelConfig } from "./model.ts";
+import { buildWeights, EMBEDDING_NAME, HEAD_NAME, IGNORABLE_TENSORS, isOfModel } from "./weights.ts";
+
+/** A configuration and a checkpoint that fit each other. */
+export interface MatchedCheckpoint {
+  /** Tied only if the checkpoint is. */
+  readonly config: ModelConfig;
+  /** Its files, tensors under the names of `buildWeights`; `tensors` are those of the model alone. */
+  readonly checkpoint: CheckpointIndex;
+}
+
+/** Shapes by name. */
+type Shapes = ReadonlyMap<string, readonly number[]>;
+
+/** Problems of one kind that are spelled out; the rest is counted. */
+const MOST_OF_A_KIND = 10;
+
+/**
+ * Compares the tensors there are with those the configuration asks for. The result counts only when there are no problems.
+ *
+ * @mutates notes
+ */
+export function matchCheckpoint(
+  config: ModelConfig,
+  stored: CheckpointIndex,
+  kernels: Pick<Kernels, "backend">,
+  notes: Notes,
+): MatchedCheckpoint {
+  const shapes = weightShapes(config);
+  // Tied to what is there, be it the head alone.
+  const isHeadAlone = config.tieWordEmbeddings &&
+    hasOwn(stored, HEAD_NAME, shapes) && !hasOwn(stored, EMBEDDING_NAME, shapes);
+  const nameOf = (name: string): string => {
+    const own = ownName(name, shapes);
+    return isHeadAlone && own === HEAD_NAME ? EMBEDDING_NAME : own;
+  };
+  const before = notes.problems.length;
+  const tensors = tensorsByOwnName(stored, nameOf, notes.problems);
+  checkWeights(config, shapes, tensors, kernels, notes.problems);
+  reportSurplus(tensors, shapes, notes);
+  const files = stored.files.map((file) => renamed(file, nameOf));
+  for (const name of tensors.keys()) if (!shapes.has(name)) tensors.delete(name);
+  // Only of tensors that fit are values compared.
+  const found = notes.problems.length > before ? config : withHead(config, tensors, notes);
+  if (found.tieWordEmbeddings) tensors.delete(HEAD_NAME);
+  return { config: found, checkpoint: { files, tensors } };
+}
+
+/** Of all weights, and of the head, which may be stored though it is tied. */
+function weightShapes(config: ModelConfig): Shapes {
+  const shapes = new Map<string, readonly number[]>();
+  buildWeights(
+    config,
+    (name, rows, cols) => void shapes.set(name, rows === null ? [cols] : [rows, cols]),
+  );
+  return shapes.set(HEAD_NAME, [config.vocabSize, config.hiddenSize]);
+}
+
+/** A tensor's name in the whole model: a saved base model lacks `model.`, a model inside another has it twice. */
+function ownName(name: string, shapes: Shapes): string {
+  const inner = name.startsWith("model.") ? name.slice("model.".length) : null;
+  if (inner !== null && shapes.has(inner)) return inner;
+  return shapes.has(`model.${name}`) ? `model.${name}` : name;
+}
+
+function hasOwn({ tensors }: CheckpointIndex, wanted: string, shapes: Shapes): boolean {
+  return [...tensors.keys()].some((name) => ownName(name, shapes) === wanted);
+}
+
+function renamed(file: SafetensorsFile, nameOf: (name: string) => string): SafetensorsFile {
+  const entries = [...file.tensors.values()].map((entry) => ({ ...entry, name: nameOf(entry.name) }));
+  return { ...file, tensors: new Map(entries.map((entry) => [entry.name, entry])) };
+}
+
+/** @mutates problems: two tensors that stand for one */
+function tensorsByOwnName(
+  { tensors }: CheckpointIndex,
+  nameOf: (name: string) => string,
+  problems: string[],
+): Map<string, TensorEntry> {
+  const found = new Map<string, TensorEntry>();
+  const storedNames = new Map<string, string>();
+  for (const entry of tensors.values()) {
+    const name = nameOf(entry.name);
+    const earlier = storedNames.get(name);
+    if (earlier !== undefined) {
+      problems.push(`Tensors "${earlier}" and "${entry.name}" both stand for "${name}": keep one`);
+    }
+    storedNames.set(name, entry.name);
+    found.set(name, { ...entry, name });
+  }
+  return found;
+}
+
+/** @mutates problems */
+function checkWeights(
+  config: ModelConfig,
+  shapes: Shapes,
+  tensors: ReadonlyMap<string, TensorEntry>,
+  kernels: Pick<Kernels, "backend">,
+  problems: string[],
+): void {
+  const missing: string[] = [];
+  const misshapen: string[] = [];
+  const unreadable: string[] = [];
+  for (const [name, shape] of shapes) {
+    const entry = tensors.get(name);
+    if (entry === undefined) {
+      if (name === HEAD_NAME && config.tieWordEmbeddings) continue;
+      missing.push(`Tensor "${name}" ${formatShape(shape)} is missing${name === HEAD_NAME ? NO_HEAD : ""}`);
+      continue;
+    }
+    if (formatShape(entry.shape) !== formatShape(shape)) {
+      misshapen.push(
+        `Tensor "${name}" in ${basename(entry.path)} has shape ${formatShape(entry.shape)}, ` +
+          `expected ${formatShape(shape)}`,
+      );
+    }
+    const problem = weightDTypeProblem(kernels, entry);
+    if (problem !== null) unreadable.push(problem);
+  }
+  for (const kind of [missing, misshapen, unreadable]) addKind(kind, problems);
+}
+
+const NO_HEAD = ": the checkpoint is of a model without a head, or tie_word_embeddings should be true";
+
+/** @mutates problems */
+function addKind(kind: readonly string[], problems: string[]): void {
+  problems.push(...kind.slice(0, MOST_OF_A_KIND));
+  const more = kind.length - MOST_OF_A_KIND;
+  if (more > 0) problems.push(`${more} more tensors like the last of these`);
+}
+
+/**
+ * Tensors without a place in the model. Under names inside it they say that the configuration is of another model; beside it
+ * they belong to something else (a value head, a vision tower), and are passed over as transformers does. @mutates notes
+ */
+function reportSurplus(tensors: ReadonlyMap<string, TensorEntry>, shapes: Shapes, notes: Notes): void {
+  const unknown: string[] = [];
+  const passed: string[] = [];
+  for (const { name, path, bytes } of tensors.values()) {
+    if (shapes.has(name) || IGNORABLE_TENSORS.test(name)) continue;
+    if (bytes === 0 || !isOfModel(name)) passed.push(name);
+    else {
+      unknown.push(
+        `Tensor "${name}" in ${basename(path)} is unknown: the configuration has no place for it`,
+      );
+    }
+  }
+  addKind(unknown, notes.problems);
+  if (passed.length > 0) {
+    notes.warnings.push(`Tensors that are no part of the model are passed over: ${quotedNames(passed)}`);
+  }
+}
+
+/** The configuration, not tied any more when another head than the embedding is stored. @mutates notes.warnings */
+function withHead(
+  config: ModelConfig,
+  tensors: ReadonlyMap<string, TensorEntry>,
+  notes: Notes,
+): ModelConfig {
+  const [embedding, head] = [tensors.get(EMBEDDING_NAME), tensors.get(HEAD_NAME)];
+  if (!config.tieWordEmbeddings || embedding === undefined || head === undefined) return config;
+  if (sameValues(embedding, head)) return config;
+  notes.warnings.push(
+    `tie_word_embeddings is true, but "${HEAD_NAME}" differs from "${EMBEDDING_NAME}": ` +
+      "the stored head is used, untied, as transformers does",
+  );
+  return { ...config, tieWordEmbeddings: false };
+}

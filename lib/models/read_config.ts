@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Reads `config.json` and the token ids of `generation_config.json`. */
+import { join } from "node:path";
+import { quotedValue } from "../core/quoted.ts";
+import { didYouMean } from "../core/suggestion.ts";
+import { duplicateKeys } from "../tensor/json_keys.ts";
+import { configFields, isRecord, type Notes, tokenIdsField } from "./config_fields.ts";
+import type { ModelConfig } from "./model.ts";
+import { FAMILIES } from "./registry.ts";
+import { reportUnknown } from "./unknown_fields.ts";
+
+/**
+ * Reads the files of a folder.
+ *
+ * @returns The configuration, or null when there are problems
+ * @mutates problems, warnings
+ */
+export function readConfig(dir: string, problems: string[], warnings: string[] = []): ModelConfig | null {
+  const before = problems.length;
+  const values = readJsonRecord(join(dir, "config.json"), problems, true);
+  const generation = readJsonRecord(join(dir, "generation_config.json"), problems, false);
+  const config = values === null ? null : readFamily(values, { problems, warnings });
+  const full = config === null || generation === null
+    ? config
+    : withGenerationIds(config, generation, { problems, warnings });
+  return problems.length > before ? null : full;
+}
+
+/**
+ * Reads the contents of a `config.json`.
+ *
+ * @returns The configuration, or null when there are problems
+ * @mutates problems, warnings
+ */
+export function parseConfig(
+  values: Record<string, unknown>,
+  problems: string[],
+  warnings: string[] = [],
+): ModelConfig | null {
+  const before = problems.length;
+  const config = readFamily(values, { problems, warnings });
+  return problems.length > before ? null : config;
+}
+
+/** @mutates notes */
+function readFamily(values: Record<string, unknown>, notes: Notes): ModelConfig | null {
+  const type = values["model_type"];
+  const family = FAMILIES.get(String(type));
+  if (family === undefined) {
+    notes.problems.push(
+      `config.json: Field "model_type" ${
+        type === undefined ? "is missing" : `is ${quotedValue(type)}`
+      }, expected one of ${[...FAMILIES.keys()].join(", ")}` +
+        didYouMean(String(type), FAMILIES.keys()),
+    );
+    return null;
+  }
+  return inFile("config.json", notes, (inner) => {
+    const fields = configFields(values, inner);
+    const config = family.readConfig(fields);
+    reportUnknown(fields, config);
+    return config;
+  });
+}
+
+/** @mutates notes */
+function withGenerationIds(
+  config: ModelConfig,
+  generation: Record<string, unknown>,
+  notes: Notes,
+): ModelConfig {
+  return inFile("generation_config.json", notes, (inner) => {
+    const fields = configFields(generation, inner);
+    const ends = tokenIdsField(fields, "eos_token_id", config.vocabSize);
+    const begin = tokenIdsField(fields, "bos_token_id", config.vocabSize)[0] ?? config.bosTokenId;
+    return { ...config, bosTokenId: begin, eosTokenIds: ends.length > 0 ? ends : config.eosTokenIds };
+  });
+}
+
+/** What `read` has to say, with the file's name before it. @mutates notes */
+function inFile<T>(name: string, notes: Notes, read: (notes: Notes) => T): T {
+  const inner: Notes = { problems: [], warnings: [] };
+  const result = read(inner);
+  notes.problems.push(...inner.problems.map((problem) => `${name}: ${problem}`));
+  notes.warnings.push(...inner.warnings.map((warning) => `${name}: ${warning}`));
+  return result;
+}
+
+/** Configurations are a few kilobytes; what is larger than this is something else. */
+const MOST_CONFIG_BYTES = 64 << 20;
+
+/** @mutates problems */
+function readJsonRecord(path: string, problems: string[], required: boolean): Record<string, unknown> | null {
+  let text: string;
+  try {
+    const { size } = Deno.statSync(path);
+    if (size > MOST_CONFIG_BYTES) {
+      problems.push(`${path} has ${size} bytes, more than the ${MOST_CONFIG_BYTES} of any configuration`);
+      return null;
+    }
+    text = Deno.readTextFileSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) problems.push(`${path} cannot be read: ${error}`);
+    else if (required) problems.push(`${path} does not exist`);
+    return null;
+  }
+  try {
+    const value: unknown = JSON.parse(text);
+    if (!isRecord(value)) problems.push(`${path} is not a JSON object`);
+    else {
+      const twice = duplicateKeys(text);
+      problems.push(...twice.map((keys) => `${path} has the field "${keys.join(".")}" twice: keep one`));
+      return twice.length > 0 ? null : value;
+    }
+  } catch (error) {
+    const hint = /\b(NaN|Infinity)\b/.test(text) ? ` (NaN and Infinity are no JSON numbers)` : "";
+    problems.push(`${path} is not JSON: ${error instanceof Error ? error.message : error}${hint}`);
+  }
+  return null;
+}
