@@ -63,8 +63,7 @@ export function readSharedConfig(
   checkKind(fields, family);
   const count = (name: string, max = MOST.size) => integerField(fields, name, { min: 1, max });
   const hiddenSize = count("hidden_size");
-  const heads = count("num_attention_heads", MOST.heads);
-  const headDim = readHeadDim(fields, hiddenSize, heads, defaults.headDim);
+  const heads = readHeads(fields, hiddenSize, defaults);
   const vocabSize = count("vocab_size");
   const maxPositionEmbeddings = isPresent(fields, "max_position_embeddings")
     ? count("max_position_embeddings")
@@ -78,15 +77,13 @@ export function readSharedConfig(
     hiddenSize,
     intermediateSize: count("intermediate_size"),
     numHiddenLayers: count("num_hidden_layers", MOST.layers),
-    numAttentionHeads: heads,
-    numKeyValueHeads: readKeyValueHeads(fields, heads, defaults.numKeyValueHeads),
-    headDim,
+    ...heads,
     vocabSize,
     maxPositionEmbeddings,
     rmsNormEps: isPresent(fields, "rms_norm_eps")
       ? numberField(fields, "rms_norm_eps", { above: 0 })
       : byDefault(fields, "rms_norm_eps", DEFAULT_EPS),
-    ...readRope(fields, { maxPositionEmbeddings, headDim }),
+    ...readRope(fields, { maxPositionEmbeddings, headDim: heads.headDim }),
     tieWordEmbeddings: booleanField(fields, "tie_word_embeddings", false),
     initializerRange: numberField(fields, "initializer_range", { min: 0, missing: 0.02 }),
     bosTokenId: tokens("bos_token_id", defaults.bosTokenId)[0] ?? null,
@@ -138,29 +135,40 @@ function checkArchitectures(fields: ConfigFields, wanted: string): void {
   );
 }
 
-/** @mutates fields */
-function readKeyValueHeads(fields: ConfigFields, heads: number, missing: number | null): number {
-  const name = "num_key_value_heads";
-  const rule = { min: 1, missing: isPresent(fields, name) ? heads : missing ?? heads };
-  const kvHeads = integerField(fields, name, rule);
-  if (heads % kvHeads === 0) return kvHeads;
-  return problem(fields, name, `a divisor of the ${heads} of num_attention_heads`, 1);
-}
-
-/** @mutates fields */
-function readHeadDim(
+/** Their number and size; what does not fit is said of sizes that are right by themselves. @mutates fields */
+function readHeads(
   fields: ConfigFields,
   hiddenSize: number,
-  heads: number,
-  missing: number | null,
-): number {
-  const given = integerField(fields, "head_dim", { min: 1, max: MOST.headDim, missing });
-  if (given === null && hiddenSize % heads !== 0) {
-    const wanted = `a value, because ${heads} heads do not divide the hidden size ${hiddenSize}`;
-    return problem(fields, "head_dim", wanted, 2);
+  defaults: SharedDefaults,
+): Pick<ModelConfig, "numAttentionHeads" | "numKeyValueHeads" | "headDim"> {
+  const name = "num_key_value_heads";
+  const before = fields.problems.length;
+  const heads = integerField(fields, "num_attention_heads", { min: 1, max: MOST.heads });
+  const missing = isPresent(fields, name) ? heads : defaults.numKeyValueHeads ?? heads;
+  const kvHeads = integerField(fields, name, { min: 1, missing });
+  const headDim =
+    integerField(fields, "head_dim", { min: 1, max: MOST.headDim, missing: defaults.headDim }) ??
+      hiddenSize / heads;
+  // Where a size is no size, what follows from it says nothing.
+  if (fields.problems.length === before && fields.values["hidden_size"] === hiddenSize) {
+    if (heads % kvHeads !== 0) {
+      problem(fields, name, `a divisor of the ${heads} of num_attention_heads`, null);
+    }
+    const wanted = headDimProblem(hiddenSize, heads, headDim);
+    if (wanted !== null) problem(fields, "head_dim", wanted, null);
   }
-  const headDim = given ?? hiddenSize / heads;
-  return headDim % 2 === 0 ? headDim : problem(fields, "head_dim", `an even number, not ${headDim}`, 2);
+  return { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim };
+}
+
+/** What it should be instead; null when it is right. */
+function headDimProblem(hiddenSize: number, heads: number, headDim: number): string | null {
+  if (!Number.isInteger(headDim)) {
+    return `a value, because ${heads} heads do not divide the hidden size ${hiddenSize}`;
+  }
+  if (headDim > MOST.headDim) {
+    return `a value: ${hiddenSize} / ${heads} is more than the ${MOST.headDim} allowed`;
+  }
+  return headDim % 2 === 0 ? null : `an even number, not ${headDim}`;
 }
 
 /** Sizes that are possible each, and together make a model that is not. @mutates fields.problems */

@@ -67,8 +67,8 @@ export function createKvCache(model: Model, capacity: number, sequences = 1): Kv
  * Appends tokens to each sequence and gives the logits of its last one: the first call takes the prompts, later ones a
  * token each. A sequence given no tokens is left alone, and so is its row of logits.
  *
- * With dynamic rotary scaling, keys keep the rotation of the length they came with, as in transformers; so beyond the
- * model's full length decoding differs from one forward pass.
+ * With dynamic rotary scaling and longrope, keys keep the rotation of the length they came with, as in transformers; so beyond
+ * the model's full or original length decoding differs from one forward pass.
  *
  * @param ids One Int32Array a sequence
  * @returns (S,V) logits, overwritten by the next call

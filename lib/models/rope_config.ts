@@ -20,6 +20,9 @@ import { isOff, refuseUnknown } from "./unknown_fields.ts";
 /** What transformers takes for a missing `rope_theta`. */
 const DEFAULT_THETA = 10000;
 
+/** Of a length that positions can have. */
+const ORIGINAL = { min: 1, max: 2 ** 31 - 1, missing: null };
+
 /** Fields of scalings that say where a checkpoint comes from, not what it computes. */
 const SAYS_NOTHING = ["finetuned", "type", "rope_type"];
 
@@ -45,7 +48,7 @@ export function readRope(
   sizes: RopeSizes,
 ): { ropeTheta: number; ropeScaling: RopeScaling | null } {
   const outerTheta = numberField(fields, "rope_theta", { above: 0, missing: DEFAULT_THETA });
-  const outerOriginal = integerField(fields, "original_max_position_embeddings", { min: 1, missing: null });
+  const outerOriginal = integerField(fields, "original_max_position_embeddings", ORIGINAL);
   checkPartial(fields);
   const name = isOff(rawField(fields, "rope_scaling")) ? "rope_parameters" : "rope_scaling";
   const record = fields.values[name];
@@ -63,7 +66,7 @@ export function readRope(
   const rope = configFields(record, fields, `${name}.`);
   const ropeTheta = numberField(rope, "rope_theta", { above: 0, missing: outerTheta });
   // The field beside the record wins over the one inside, and the full length stands for both.
-  const inner = integerField(rope, "original_max_position_embeddings", { min: 1, missing: null });
+  const inner = integerField(rope, "original_max_position_embeddings", ORIGINAL);
   const original = outerOriginal ?? inner ?? sizes.maxPositionEmbeddings;
   const ropeScaling = readScaling(rope, original, sizes);
   reportRest(rope);

@@ -69,8 +69,10 @@ for (const name of ["llama_dynamic", "mistral_window", "qwen3_tied"]) {
   });
 }
 
-// Beyond its full length dynamic scaling turns with the length, so that there decoding is another computation.
-for (const name of MODEL_FIXTURES.filter((fixture) => fixture !== "llama_dynamic")) {
+/** Beyond some length they turn with the length of the sequence, so that decoding is another computation than one pass. */
+const TURN_WITH_LENGTH = MODEL_FIXTURES.filter((name) => /dynamic|longrope/.test(name));
+
+for (const name of MODEL_FIXTURES.filter((fixture) => !TURN_WITH_LENGTH.includes(fixture))) {
   Deno.test(`decodeStep() gives the logits of a full forward pass, for all sequences at once, with ${name}`, async () => {
     const { dir, batch } = modelFixture(name);
     const kernels = referenceKernels();
@@ -106,6 +108,30 @@ for (const name of MODEL_FIXTURES.filter((fixture) => fixture !== "llama_dynamic
     // What grew since is the arena, which is kept, and not the cache.
     assert.equal(kernels.ledger.held.get("cache"), 0);
     assert(before > 0);
+  });
+}
+
+for (const name of TURN_WITH_LENGTH.filter((fixture) => modelFixture(fixture).names("decoded").length > 0)) {
+  Deno.test(`decodeStep() gives the logits of transformers with its cache, across the original length, with ${name}`, async () => {
+    const { dir, batch, expected } = modelFixture(name);
+    using model = loadModel(dir, referenceKernels());
+    const [wanted, vocabulary] = [expected("decoded_logits"), model.config.vocabSize];
+    for (let s = 0; s + 1 < batch.starts.length; s++) {
+      const { ids } = sequenceOf(batch, s);
+      using cache = createKvCache(model, ids.length);
+      for (let at = 0; at < ids.length;) {
+        const piece = ids.subarray(at, at === 0 ? 4 : at + 1);
+        const logits = await decodeStep(model, cache, [piece], {});
+        at += piece.length;
+        const row = (batch.starts[s] as number) + at - 1;
+        assertWithin(
+          `sequence ${s} at ${at}`,
+          logits.data,
+          wanted.subarray(row * vocabulary, (row + 1) * vocabulary),
+          1e-9,
+        );
+      }
+    }
   });
 }
 

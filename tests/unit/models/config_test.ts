@@ -6,16 +6,24 @@ import type { ModelConfig } from "../../../lib/models/model.ts";
 
 type Fields = Record<string, unknown>;
 
-/** Reads the fields as a config.json, beside a generation_config.json if given. */
-function read(fields: Fields, generation?: Fields): { config: ModelConfig | null; problems: string[] } {
+interface Read {
+  readonly config: ModelConfig | null;
+  readonly problems: string[];
+  readonly warnings: string[];
+}
+
+/** Reads the fields as a config.json, beside a generation_config.json if given; or the text as it is. */
+function read(fields: Fields | string, generation?: Fields): Read {
   const folder = Deno.makeTempDirSync();
   try {
-    Deno.writeTextFileSync(join(folder, "config.json"), JSON.stringify(fields));
+    const text = typeof fields === "string" ? fields : JSON.stringify(fields);
+    Deno.writeTextFileSync(join(folder, "config.json"), text);
     if (generation) {
       Deno.writeTextFileSync(join(folder, "generation_config.json"), JSON.stringify(generation));
     }
     const problems: string[] = [];
-    return { config: readConfig(folder, problems), problems };
+    const warnings: string[] = [];
+    return { config: readConfig(folder, problems, warnings), problems, warnings };
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
@@ -173,9 +181,13 @@ Deno.test("readConfig() reads Mistral's window, none when null, and transformers
   assert.deepEqual(windows({ ...MISTRAL_01, sliding_window: null }), new Set([0]));
   const { sliding_window: _, ...absent } = MISTRAL_01;
   assert.deepEqual(windows(absent), new Set([4096]));
+  const types = new Array(32).fill("full_attention");
+  assert.deepEqual(windows({ ...MISTRAL_01, layer_types: types }), new Set([0]));
+  types[1] = "sliding_attention";
+  assert.deepEqual(readGood({ ...MISTRAL_01, layer_types: types }).slidingWindows.slice(0, 3), [0, 4096, 0]);
   assert.match(
-    read({ ...MISTRAL_01, layer_types: new Array(32).fill("full_attention") }).problems.join(),
-    /"layer_types".*expected "sliding_attention" throughout/,
+    read({ ...MISTRAL_01, layer_types: types, sliding_window: null }).problems.join(),
+    /"layer_types".*no "sliding_attention" while sliding_window is null/,
   );
 });
 
@@ -238,7 +250,14 @@ const WRONG: readonly [fields: Fields, problem: RegExp][] = [
   [{ ...LLAMA, architectures: ["LlamaForSequenceClassification"] }, /"architectures".*LlamaForCausalLM/],
   [{ ...LLAMA, hidden_act: "gelu" }, /"hidden_act" is "gelu", expected "silu"/],
   [{ ...LLAMA, quantization_config: { quant_method: "gptq" } }, /"quantization_config".*gptq.*quantized/],
-  [{ ...LLAMA, rope_scaling: { rope_type: "longrope" } }, /"rope_scaling\.rope_type" is "longrope"/],
+  [
+    { ...LLAMA, rope_scaling: { rope_type: "longrope", short_factor: [1, 1, 1], long_factor: [1, 1] } },
+    /"rope_scaling\.long_factor" is \[1,1\], expected 3 numbers above 0/,
+  ],
+  [
+    { ...LLAMA, rope_parameters: { full_attention: { rope_type: "default" } } },
+    /"rope_parameters\.full_attention" is .*expected no parameters of its own for a kind of layers/,
+  ],
   [{ ...LLAMA, rope_scaling: { type: "mrope" } }, /"rope_scaling\.type" is "mrope"/],
   [{ ...LLAMA, rope_scaling: { type: "linear" } }, /"rope_scaling\.factor" is missing/],
   [
@@ -258,9 +277,16 @@ const WRONG: readonly [fields: Fields, problem: RegExp][] = [
   [{ ...LLAMA, rms_norm_eps: "small" }, /"rms_norm_eps" is "small", expected a number above 0/],
   [{ ...LLAMA, tie_word_embeddings: 1 }, /"tie_word_embeddings" is 1, expected true or false/],
   [{ ...LLAMA, layer_types: ["sliding_attention", "full_attention", "full_attention"] }, /"layer_types"/],
-  [{ ...LLAMA, sliding_window: 8 }, /"sliding_window" \(8\) is unknown/],
-  [{ ...QWEN2, attention_bias: false }, /"attention_bias" \(false\) is unknown/],
-  [{ ...LLAMA, is_decoder: true }, /"is_decoder" is true, expected false/],
+  [
+    { ...LLAMA, sliding_window: 8 },
+    /"sliding_window" is 8, expected null, or at least the 64 of max_position/,
+  ],
+  [{ ...LLAMA, is_encoder_decoder: true }, /"is_encoder_decoder" is true, expected false/],
+  [{ ...LLAMA, is_causal: false }, /"is_causal" \(false\) is unknown/],
+  [{ ...LLAMA, is_causal: null }, /"is_causal" \(null\) is unknown/],
+  [{ ...LLAMA, partial_rotary_factor: 0.5 }, /"partial_rotary_factor" is 0\.5, expected 1/],
+  [{ ...LLAMA, eos_token_id: true }, /"eos_token_id" is true, expected a token id/],
+  [{ ...LLAMA, eos_token_id: [1, "2"] }, /"eos_token_id" is \[1,"2"\], expected a token id/],
 ];
 
 for (const [fields, problem] of WRONG) {
@@ -273,10 +299,195 @@ for (const [fields, problem] of WRONG) {
 }
 
 Deno.test("readConfig() lists all missing and unknown fields at once", () => {
-  const { hidden_size: _, rms_norm_eps: __, ...rest } = LLAMA;
+  const { hidden_size: _, vocab_size: __, ...rest } = LLAMA;
   const { problems } = read({ ...rest, head_dim: 6, alibi: true, logit_scale: 2, _name_or_path: "x" });
   assert.equal(problems.length, 4, problems.join("\n"));
-  for (const name of ["hidden_size", "rms_norm_eps", "alibi", "logit_scale"]) {
+  for (const name of ["hidden_size", "vocab_size", "alibi", "logit_scale"]) {
     assert(problems.some((problem) => problem.includes(`"${name}"`)), name);
   }
 });
+
+Deno.test("readConfig() warns of fields that are missing and have a default that matters", () => {
+  const { rms_norm_eps: _, max_position_embeddings: __, ...rest } = LLAMA;
+  const { config, warnings } = read(rest);
+  assert.deepEqual([config?.rmsNormEps, config?.maxPositionEmbeddings], [1e-6, 2048]);
+  assert.equal(warnings.length, 2);
+  assert.match(warnings.join(), /"rms_norm_eps" is missing: 0\.000001 is taken/);
+});
+
+/** Fields nobody reads, and what becomes of each: nothing to say, a warning, or a refusal. */
+const UNKNOWN: readonly [verdict: "accepted" | "warned of" | "refused", fields: Fields][] = [
+  // What switches off says nothing, whatever it is called.
+  ["accepted", {
+    logit_softcapping: null,
+    use_alibi: false,
+    num_experts: 0,
+    mup: "",
+    extra_layers: [],
+    quant: {},
+  }],
+  ["accepted", { final_logit_softcapping: null, attn_logit_softcapping: null, query_pre_attn_scalar: null }],
+  // Provenance, training, generation, implementations.
+  ["accepted", {
+    unsloth_fixed: true,
+    _commit_hash: "abc",
+    auto_map: { AutoConfig: "a.B" },
+    neftune_noise_alpha: 5,
+  }],
+  ["accepted", {
+    attention_probs_dropout_prob: 0.1,
+    resid_pdrop: 0.1,
+    gradient_checkpointing: true,
+    is_decoder: true,
+  }],
+  ["accepted", {
+    _attn_implementation: "flash_attention_2",
+    use_flash_attention_2: true,
+    _flash_attn_2_enabled: true,
+  }],
+  ["accepted", {
+    pretraining_tp: 4,
+    fused_rms_norm: true,
+    image_token_index: 32000,
+    num_beams: 4,
+    top_k: 50,
+  }],
+  // What is so anyway.
+  ["accepted", { rotary_pct: 1, rotary_dim: 6, is_causal: true, norm_type: "RMSNorm", activation: "swiglu" }],
+  ["accepted", {
+    n_layer: 3,
+    n_head: 4,
+    n_embd: 24,
+    layer_norm_eps: 1e-5,
+    use_qk_norm: false,
+    logit_scale: 1,
+  }],
+  ["accepted", { window_size: 4096, query_pre_attn_scalar: 6, position_embedding_type: "rope" }],
+  // Of other parts, or of no known meaning.
+  ["warned of", { mm_projector_type: "mlp2x_gelu", vision_config: { hidden_size: 3 }, medusa_num_heads: 3 }],
+  ["warned of", { num_experts_per_tok: 2, router_aux_loss_coef: 0.01, norm_topk_prob: true }],
+  ["warned of", { favourite_colour: "blue", trained_by: "someone", num_nextn_predict_layers: 1 }],
+  // What would change the computation.
+  ["refused", { embedding_multiplier: 12 }],
+  ["refused", { residual_multiplier: 0.22 }],
+  ["refused", { logits_scaling: 8 }],
+  ["refused", { attention_multiplier: 1 }],
+  ["refused", { final_logit_softcapping: 30 }],
+  ["refused", { clip_qkv: 8 }],
+  ["refused", { use_qk_norm: true }],
+  ["refused", { layer_norm_eps: 1e-6 }],
+  ["refused", { norm_type: "layernorm" }],
+  ["refused", { use_parallel_residual: true }],
+  ["refused", { parallel_attn: true }],
+  ["refused", { rope_local_base_freq: 10000 }],
+  ["refused", { no_rope_layers: [1, 0, 1] }],
+  ["refused", { rotary_dim: 4 }],
+  ["refused", { rotary_pct: 0.25 }],
+  ["refused", { position_embedding_type: "alibi" }],
+  ["refused", { sliding_window_pattern: 6 }],
+  ["refused", { attention_sinks: true }],
+  ["refused", { attention_chunk_size: 16 }],
+  ["refused", { qkv_bias: true }],
+  ["refused", { hidden_activation: "gelu_pytorch_tanh" }],
+  ["refused", { num_local_experts: 8 }],
+  ["refused", { compression_config: { format: "pack-quantized" } }],
+  ["refused", { quantization: { bits: 4, group_size: 64 } }],
+  ["refused", { per_layer_config: { "0": { num_attention_heads: 2 } } }],
+  ["refused", { transformers_weights: "other.safetensors" }],
+  ["refused", { text_config: { hidden_size: 48 } }],
+  ["refused", { num_layers: 5 }],
+];
+
+for (const [verdict, fields] of UNKNOWN) {
+  Deno.test(`readConfig() of a field that it does not read: ${JSON.stringify(fields)} is ${verdict}`, () => {
+    const { config, problems, warnings } = read({ ...LLAMA, ...fields });
+    assert.equal(config === null, verdict === "refused", problems.join("\n"));
+    assert.equal(warnings.length, verdict === "warned of" ? 1 : 0, warnings.join("\n"));
+    for (const name of Object.keys(fields)) {
+      if (verdict === "warned of") assert(warnings[0]?.includes(`"${name}"`), name);
+      if (verdict === "refused") assert.match(problems.join(), new RegExp(`"${name}" \\(.*is unknown`));
+    }
+  });
+}
+
+Deno.test("readConfig() leaves out token ids that no token has, and says so", () => {
+  const { config, warnings } = read({ ...LLAMA, eos_token_id: [2, 61], bos_token_id: -1 }, {
+    eos_token_id: [-1, 5],
+  });
+  assert.deepEqual([config?.bosTokenId, config?.eosTokenIds], [null, [5]]);
+  assert.equal(warnings.length, 3, warnings.join("\n"));
+  assert.match(
+    warnings.join("\n"),
+    /^config\.json: .*"bos_token_id" is -1: no token of the 61 has such an id$/m,
+  );
+  assert.match(warnings.join("\n"), /^generation_config\.json: .*"eos_token_id" is \[-1,5\]/m);
+});
+
+Deno.test("readConfig() warns of a class of another name, and takes the model_type's, as transformers does", () => {
+  for (const name of ["LlamaModel", "LLaMAForCausalLM", null]) {
+    const { problems, warnings } = read({ ...LLAMA, architectures: name && [name] });
+    assert.deepEqual([problems, warnings], [[], []], String(name));
+  }
+  const { problems, warnings } = read({ ...LLAMA, architectures: ["YiForCausalLM"] });
+  assert.deepEqual(problems, []);
+  assert.match(warnings.join(), /"architectures" is \["YiForCausalLM"\]: read as LlamaForCausalLM/);
+});
+
+/** Texts that are no configuration. */
+const BAD_TEXTS: readonly [text: string, problem: RegExp][] = [
+  [
+    `{"model_type": "llama", "hidden_size": 24, "hidden_size": 48}`,
+    /config\.json has the field "hidden_size" twice/,
+  ],
+  [
+    `{"model_type": "llama", "rope_scaling": {"factor": 2, "type": "linear", "factor": 4}}`,
+    /has the field "rope_scaling\.factor" twice/,
+  ],
+  [`{"model_type": "llama", "rms_norm_eps": NaN}`, /is not JSON: .*NaN and Infinity are no JSON numbers/],
+  ["", /config\.json is not JSON/],
+  ["null", /config\.json is not a JSON object/],
+];
+
+for (const [text, problem] of BAD_TEXTS) {
+  Deno.test(`readConfig() refuses the text ${text || "of an empty file"}`, () => {
+    const { config, problems } = read(text);
+    assert.equal(config, null);
+    assert.equal(problems.length, 1, problems.join("\n"));
+    assert.match(problems[0] as string, problem);
+  });
+}
+
+/** Sizes that no model has, and the sentence about each. */
+const ABSURD: readonly [fields: Fields, problem: RegExp][] = [
+  [{ num_hidden_layers: 1e9 }, /"num_hidden_layers" is 1000000000, expected .* at most 10000$/],
+  [{ num_hidden_layers: -1 }, /"num_hidden_layers" is -1, expected a whole number of at least 1$/],
+  [{ vocab_size: 2 ** 40 }, /"vocab_size" is 1099511627776, expected .* at most 2147483647$/],
+  [{ hidden_size: 1e12 }, /"hidden_size" is 1000000000000/],
+  [{ intermediate_size: 0 }, /"intermediate_size" is 0, expected a whole number of at least 1$/],
+  [{ intermediate_size: "37" }, /"intermediate_size" is "37", expected a whole number/],
+  [{ head_dim: 1e9 }, /"head_dim" is 1000000000, expected .* at most 65536$/],
+  [{ num_attention_heads: 1e15 }, /"num_attention_heads" is 1000000000000000/],
+  [{ max_position_embeddings: 1e18 }, /"max_position_embeddings" is 1000000000000000000, .* at most/],
+  [{ original_max_position_embeddings: 1e18 }, /"original_max_position_embeddings" is 1000000000000000000/],
+  [
+    { hidden_size: 2 ** 30 },
+    /"head_dim" is missing, expected a value: 1073741824 \/ 4 is more than the 65536/,
+  ],
+  [{ num_attention_heads: 0, num_key_value_heads: 8 }, /"num_attention_heads" is 0/],
+  [
+    { hidden_size: 2 ** 30, head_dim: 64, vocab_size: 2 ** 30 },
+    /hidden_size 1073741824, .* make 2\.31e\+18 parameters, more than the 100000000000000 allowed/,
+  ],
+  [{ rms_norm_eps: -1e-6 }, /"rms_norm_eps" is -0\.000001, expected a number above 0/],
+];
+
+for (const [fields, problem] of ABSURD) {
+  Deno.test(`readConfig() refuses ${JSON.stringify(fields)} at once, by one sentence`, () => {
+    const start = performance.now();
+    const { config, problems } = read({ ...LLAMA, ...fields });
+    assert(performance.now() - start < 1000);
+    assert.equal(config, null);
+    assert.equal(problems.length, 1, problems.join("\n"));
+    assert.match(problems[0] as string, problem);
+  });
+}

@@ -86,10 +86,16 @@ function assertReads(config: ModelConfig, { rope, ...sizes }: Reading): void {
   for (const { length, attentionFactor, inverse } of rope) {
     const found = ropeFrequencies(config, length);
     assert.equal(found.inverse.length, inverse.length);
-    assert.ok(Math.abs(found.attentionFactor - attentionFactor) <= BOUND * attentionFactor, "attention factor");
+    assert.ok(
+      Math.abs(found.attentionFactor - attentionFactor) <= BOUND * attentionFactor,
+      "attention factor",
+    );
     inverse.forEach((wanted, i) => {
       const difference = Math.abs((found.inverse[i] as number) - wanted);
-      assert.ok(difference <= BOUND * wanted, `pair ${i} at ${length}: ${found.inverse[i]}, expected ${wanted}`);
+      assert.ok(
+        difference <= BOUND * wanted,
+        `pair ${i} at ${length}: ${found.inverse[i]}, expected ${wanted}`,
+      );
     });
   }
 }

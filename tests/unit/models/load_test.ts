@@ -127,15 +127,31 @@ const SHARDS: readonly [what: string, change: (folder: string) => void, problems
     /model-00002-of-00002\.safetensors: the file does not exist/,
     /is missing/,
   ]],
-  ["an index that names a tensor nobody has", (folder) => {
-    editIndex(folder, (map) => ({ ...map, "model.ghost": "model-00001-of-00002.safetensors" }));
-  }, [/places tensor "model\.ghost" in model-00001-of-00002\.safetensors, which lacks it/]],
-  ["an index that omits a tensor", (folder) => {
-    editIndex(folder, ({ "model.norm.weight": _, ...map }) => map);
-  }, [/"model\.norm\.weight" is in .*does not name it/]],
   ["an index that leads out of the folder", (folder) => {
     editIndex(folder, (map) => ({ ...map, "model.norm.weight": "../model.safetensors" }));
   }, [/"\.\.\/model\.safetensors", not a file of this folder/]],
+  ["an index that leads out of the folder by a detour", (folder) => {
+    editIndex(folder, (map) => ({ ...map, "model.norm.weight": "./a/../../model.safetensors" }));
+  }, [/not a file of this folder/]],
+  ["an index with an absolute path", (folder) => {
+    editIndex(folder, (map) => ({ ...map, "model.norm.weight": "/etc/model.safetensors" }));
+  }, [/"\/etc\/model\.safetensors", not a file of this folder/]],
+  ["an index of pickled shards", (folder) => {
+    editIndex(folder, (map) => ({ ...map, "model.norm.weight": "pytorch_model-00001-of-00002.bin" }));
+  }, [/not a safetensors file/]],
+  ["an index of too many files", (folder) => {
+    editIndex(
+      folder,
+      () => Object.fromEntries(Array.from({ length: 1e5 }, (_, i) => [`t${i}`, `model-${i}.safetensors`])),
+    );
+  }, [/said to have 100000 files, more than the 10000 allowed/]],
+  ["shards that are said to be a million", (folder) => {
+    Deno.removeSync(join(folder, "model.safetensors.index.json"));
+    Deno.renameSync(
+      join(folder, "model-00001-of-00002.safetensors"),
+      join(folder, "model-00001-of-1000000.safetensors"),
+    );
+  }, [/speaks of 1000000 files, more than the 10000 allowed/]],
   ["an index that is no JSON", (folder) => {
     Deno.writeTextFileSync(join(folder, "model.safetensors.index.json"), "{");
   }, [/index\.json cannot be read as JSON/]],
@@ -151,7 +167,7 @@ const SHARDS: readonly [what: string, change: (folder: string) => void, problems
       if (entry.name.startsWith("model")) Deno.removeSync(join(folder, entry.name));
     }
     Deno.writeTextFileSync(join(folder, "pytorch_model.bin"), "");
-  }, [/has no model\.safetensors.*it has pytorch_model\.bin/]],
+  }, [/has no model\.safetensors.*it has pytorch_model\.bin: pickled weights are never read: load it with/]],
 ];
 
 function editIndex(folder: string, change: (map: Fields) => Fields): void {
