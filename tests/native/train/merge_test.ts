@@ -9,7 +9,7 @@ import { loadModel } from "../../../lib/models/load.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { indexCheckpoint } from "../../../lib/tensor/checkpoint_index.ts";
-import { readTensor } from "../../../lib/tensor/read_tensor.ts";
+import { readBytes, readTensor } from "../../../lib/tensor/read_tensor.ts";
 import { readSafetensorsHeader, type TensorEntry } from "../../../lib/tensor/safetensors.ts";
 import { writeSafetensors } from "../../../lib/tensor/write_safetensors.ts";
 import { loadAdapter, saveAdapter } from "../../../lib/train/adapters.ts";
@@ -78,6 +78,16 @@ const CASES: readonly { base: string; kind: string; options: JsonObject; title: 
   },
   { base: "llama3_tied", kind: "parallel", options: { neurons: 5 }, title: "without biases" },
   { base: "llama_biases", kind: "parallel", options: { neurons: 3 }, title: "with biases" },
+  { base: "llama_own_head", kind: "full", options: {}, title: "said to be tied, another head stored" },
+  {
+    base: "llama_own_head",
+    kind: "lora",
+    options: { rank: 3 },
+    title: "said to be tied, another head stored",
+  },
+  { base: "qwen3_head_alone", kind: "full", options: {}, title: "tied under the head's name" },
+  { base: "qwen2_base_names", kind: "full", options: {}, title: "names of a base model, mixed types" },
+  { base: "llama_longrope", kind: "parallel", options: { neurons: 3 }, title: "longrope" },
 ];
 
 for (const { base, kind, options, title } of CASES) {
@@ -164,6 +174,37 @@ Deno.test("mergeAdapter() leaves out a stored copy of a tied head, which would b
     await Deno.remove(base, { recursive: true });
   }
 });
+
+Deno.test("mergeAdapter() keeps a head that differs from the embedding, and says in config.json that it is not tied", () =>
+  withAdapter(modelFixture("llama_own_head").dir, "lora", { rank: 3 }, async ({ model, adapter, out }) => {
+    const { warnings } = await mergeAdapter({ model, adapter, out });
+    assert.match(warnings.join(), /"lm_head\.weight" differs/);
+    assert.deepEqual([configOf(model).tie_word_embeddings, configOf(out).tie_word_embeddings], [true, false]);
+    const head = (dir: string) => readTensor(tensorsOf(dir).get("lm_head.weight") as TensorEntry, "f32");
+    assert.deepEqual(head(out), head(model));
+  }));
+
+Deno.test("mergeAdapter() writes the names of the whole model, types as they were, what stands beside it, and no index for one file", () =>
+  withAdapter(modelFixture("qwen2_base_names").dir, "full", {}, async ({ adapter, out, around }) => {
+    const model = join(around, "base");
+    await Deno.mkdir(join(model, "weights"), { recursive: true });
+    const { dir } = modelFixture("qwen2_base_names");
+    await Deno.copyFile(join(dir, "config.json"), join(model, "config.json"));
+    const entries = [...readSafetensorsHeader(join(dir, "model.safetensors")).tensors.values()];
+    const beside = { name: "v_head.mask", dtype: "bool", shape: [3], data: Uint8Array.of(1, 0, 1) } as const;
+    await writeSafetensors(join(model, "weights", "all.safetensors"), [
+      ...entries.map((entry) => ({ ...entry, data: readBytes(entry) })),
+      beside,
+    ]);
+    const weight_map = Object.fromEntries(entries.map(({ name }) => [name, "./weights/all.safetensors"]));
+    await Deno.writeTextFile(join(model, "model.safetensors.index.json"), JSON.stringify({ weight_map }));
+    await mergeAdapter({ model, adapter, out });
+    assert.deepEqual(namesIn(out), ["config.json", "model.safetensors"]);
+    const merged = tensorsOf(out);
+    assert.deepEqual(readBytes(merged.get("v_head.mask") as TensorEntry), beside.data);
+    for (const { name, dtype } of entries) assert.equal(merged.get(`model.${name}`)?.dtype, dtype, name);
+    assert.equal(merged.size, entries.length + 1);
+  }));
 
 const REFUSED: readonly { base: string; kind: string; options: JsonObject; reason: RegExp }[] = [
   {
