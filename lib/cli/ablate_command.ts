@@ -25,6 +25,7 @@ import type { Flag, FlagValues } from "./flags.ts";
 import { GRID_FLAGS, readGrids } from "./grid_flags.ts";
 import { memoryProblem } from "./host_memory.ts";
 import { listenForInterrupt } from "./interrupt.ts";
+import { formatProblems } from "./format_flags.ts";
 import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 import { DEMO } from "./session.ts";
@@ -252,5 +253,6 @@ export const ABLATE: CommandSpec = {
     "deno task ablate --config scripts/study/study.json",
   ],
   flags: [...GRID_FLAGS, ...STUDY_FLAGS],
+  check: formatProblems,
   run,
 };

@@ -6,7 +6,9 @@ import type { Hooks } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { loadAdapter } from "../train/adapters.ts";
+import { otherFormatNotice } from "../train/trained_format.ts";
 import type { Flag, FlagValues } from "./flags.ts";
+import { FORMAT_FLAGS, formatOptions } from "./format_flags.ts";
 import { MODEL_FLAGS } from "./model_flags.ts";
 import { openModelOf } from "./session.ts";
 
@@ -14,20 +16,25 @@ import { openModelOf } from "./session.ts";
 export const ADAPTER_SESSION_FLAGS: readonly Flag[] = [
   ...MODEL_FLAGS,
   { name: "adapter", kind: "text", help: "adapter folder of a run", defaultText: "none" },
-  { name: "force", kind: "switch", help: "no warning when the adapter was trained on another base model" },
   {
-    name: "chat-template",
-    kind: "text",
-    choices: ["auto", "off"],
-    help: "auto uses the model's chat template when it has one",
-    defaultText: "auto",
+    name: "force",
+    kind: "switch",
+    help: "no warning when the adapter was trained on another base model or on text written otherwise",
   },
+  ...FORMAT_FLAGS,
 ];
 
 /** Warns on stderr, so that it is seen whatever the command prints; --force silences it. */
 export function warningOnOtherBase(values: FlagValues): LoadAdapterOptions {
   if (values.force === true) return {};
   return { onOtherBase: (notice) => console.error(`Warning: ${notice} (--force says nothing)`) };
+}
+
+/** Warns when text is written otherwise than the adapter's run had it; --force silences it. */
+async function warnOnOtherFormat(values: FlagValues): Promise<void> {
+  if (values.force === true || values.adapter === undefined) return;
+  const notice = await otherFormatNotice(values.adapter as string, formatOptions(values));
+  if (notice !== null) console.error(`Warning: ${notice} (--force says nothing)`);
 }
 
 /** A model as it is to be run. */
@@ -41,6 +48,7 @@ export interface AdapterSession extends Disposable {
 
 /** Opens the model and the adapter that the flags name. */
 export async function openAdapterSession(values: FlagValues): Promise<AdapterSession> {
+  await warnOnOtherFormat(values);
   using opening = new DisposableStack();
   const base = opening.use(await openModelOf(values));
   const { tokenizer } = base;

@@ -3,14 +3,25 @@
  * Completion scripts, made from the table of commands. They add to what completes `deno` already: only the words after
  * `deno task <one of ours>` are theirs. Everything is in the script, so that a Tab starts no process.
  */
-import type { Flag } from "./flags.ts";
+import { type Flag, SEVERAL } from "./flags.ts";
 import { type CommandSpec, COMMON_FLAGS } from "./program.ts";
 
 /** Shells that there is a script for. */
 export const SHELLS = ["bash", "zsh", "fish"] as const;
 
 /** Flags with a path for a value. */
-const PATHS = new Set(["model", "data", "eval-data", "adapter", "out", "config", "predictions", "run"]);
+const PATHS = new Set([
+  "model",
+  "data",
+  "eval-data",
+  "adapter",
+  "out",
+  "config",
+  "predictions",
+  "prompts",
+  "chat-template",
+  "run",
+]);
 
 /** The script of a shell. */
 export function formatCompletion(shell: (typeof SHELLS)[number], commands: readonly CommandSpec[]): string {
@@ -88,7 +99,7 @@ function zshArgument({ name, kind, help, choices }: Flag): string {
   const value = choices ? `(${choices.join(" ")})` : PATHS.has(name) ? "_files" : " ";
   // Flags of several values may be given again.
   return quote(
-    `${kind === "texts" ? "*" : ""}--${name}[${about}]${kind === "switch" ? "" : `:value:${value}`}`,
+    `${SEVERAL.has(kind) ? "*" : ""}--${name}[${about}]${kind === "switch" ? "" : `:value:${value}`}`,
   );
 }
 

@@ -7,8 +7,18 @@ import { formatCount } from "../report/format.ts";
 import { formatTable } from "../report/table.ts";
 import { dataOptionsOf } from "../train/settings.ts";
 import { settingsOf } from "./flag_settings.ts";
+import { FORMAT_FLAGS } from "./format_flags.ts";
 import type { Flag, FlagValues } from "./flags.ts";
 import { DEMO } from "./session.ts";
+
+/** What becomes of rows that cannot be used. */
+export const BAD_ROWS_FLAG: Flag = {
+  name: "bad-rows",
+  kind: "text",
+  choices: ["stop", "skip"],
+  help: "what a row that cannot be used does",
+  defaultText: "stop",
+};
 
 /** What is read. */
 export const DATA_FLAGS: readonly Flag[] = [
@@ -27,20 +37,8 @@ export const DATA_FLAGS: readonly Flag[] = [
     help: "tokens that count in the loss",
     defaultText: "completion",
   },
-  {
-    name: "chat-template",
-    kind: "text",
-    choices: ["auto", "off"],
-    help: "auto uses the model's chat template when it has one",
-    defaultText: "auto",
-  },
-  {
-    name: "bad-rows",
-    kind: "text",
-    choices: ["stop", "skip"],
-    help: "what a row that cannot be used does",
-    defaultText: "stop",
-  },
+  ...FORMAT_FLAGS,
+  BAD_ROWS_FLAG,
 ];
 
 /** The data files that the flags name. */
@@ -60,6 +58,12 @@ export function rowCounts({ rowsRead, rowsUsed, badRows }: ReadReport): string[]
     ["used", String(rowsUsed)],
     ...countBadRows(badRows).map(([category, count]) => [`left out: ${category}`, String(count)]),
   ];
+}
+
+/** Rows of the data files that were read, used and left out, for the JSON object. */
+export function rowsResult(report: ReadReport): Record<string, unknown> {
+  const { rowsRead, rowsUsed, badRows } = report;
+  return { rowsRead, rowsUsed, badRows: Object.fromEntries(countBadRows(badRows)) };
 }
 
 /** A data set's account: a table of what was read, used, left out and cut, and what is worth a look. */

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task evaluate`: scores a model, with or without an adapter. */
-import { throwIfAny } from "../core/errors.ts";
+import { UserError } from "../core/errors.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
 import { type Prompt, stopIds } from "../data/examples.ts";
 import { type Dataset, firstRows, type ReadReport } from "../data/dataset.ts";
-import { countBadRows, loadData, type Placed } from "../data/load_data.ts";
+import { loadData, type Placed } from "../data/load_data.ts";
 import { formatPlace } from "../data/rows.ts";
 import { datasetLoss } from "../evaluate/loss.ts";
 import {
@@ -19,8 +19,9 @@ import { formatLoss, formatShare } from "../report/format.ts";
 import { createProgress } from "../report/progress.ts";
 import { formatTable } from "../report/table.ts";
 import { ADAPTER_SESSION_FLAGS, type AdapterSession, openAdapterSession } from "./adapter_session.ts";
-import { DATA_FLAGS, dataOptions, dataPaths, dataSummary, rowCounts } from "./data_flags.ts";
+import { DATA_FLAGS, dataOptions, dataPaths, dataSummary, rowCounts, rowsResult } from "./data_flags.ts";
 import type { FlagValues } from "./flags.ts";
+import { formatProblems } from "./format_flags.ts";
 import type { Output } from "./output.ts";
 import { PREDICTIONS_FLAG, predictionsProblems, writePredictions } from "./predictions.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
@@ -100,21 +101,16 @@ async function measureScores(
   return rows.sort((a, b) => orderOf(a) - orderOf(b));
 }
 
-/** Rows of the data files that were read, used and left out, for the JSON object. */
-function rowsResult(report: ReadReport): Record<string, unknown> {
-  const { rowsRead, rowsUsed, badRows } = report;
-  return { rowsRead, rowsUsed, badRows: Object.fromEntries(countBadRows(badRows)) };
+function check(values: FlagValues): string[] {
+  return [...formatProblems(values), ...predictionsProblems(values)];
 }
 
 async function run(values: FlagValues, output: Output): Promise<number> {
   const metrics = [...new Set((values.metric ?? ["loss"]) as readonly Metric[])];
   const names = scoreNames(metrics);
-  throwIfAny("The command line of evaluate", [
-    ...predictionsProblems(values),
-    ...(values.predictions !== undefined && names.length === 0
-      ? [`--predictions needs a metric of answers: --metric ${SCORE_NAMES.join(", ")}`]
-      : []),
-  ]);
+  if (values.predictions !== undefined && names.length === 0) {
+    throw new UserError(`--predictions needs a metric of answers: --metric ${SCORE_NAMES.join(", ")}`);
+  }
   using session = await openAdapterSession(values);
   const data = await readData(session, metrics, values);
   const loss = data.dataset && await measureLoss(session, data.dataset, values, output);
@@ -172,5 +168,6 @@ export const EVALUATE: CommandSpec = {
     { name: "stop", kind: "texts", help: "texts that end an answer" },
     PREDICTIONS_FLAG,
   ],
+  check,
   run,
 };

@@ -4,10 +4,14 @@
  * All mistakes of a command line are found together.
  */
 import { type Command, Option } from "commander";
+import { isJsonObject, type Json, type JsonObject } from "../core/json.ts";
 import { nearestName } from "../core/suggestion.ts";
 
-/** What a flag's value is; `values` are texts, or whatever JSON a config file has, as its text. */
-export type FlagKind = "text" | "texts" | "integer" | "number" | "switch" | "values";
+/**
+ * What a flag's value is; `values` are texts, or whatever JSON a config file has, as its text; `pairs` are names with values,
+ * `KEY=VALUE` on a command line and an object in a config file.
+ */
+export type FlagKind = "text" | "texts" | "integer" | "number" | "switch" | "values" | "pairs";
 
 /** One flag. */
 export interface Flag {
@@ -18,6 +22,8 @@ export interface Flag {
   /** Shown in the help; the value itself is the callee's business unless `default` is set. */
   readonly defaultText?: string;
   readonly choices?: readonly string[];
+  /** What the help shows in place of the value. Default: the choices, or the kind. */
+  readonly placeholder?: string;
   readonly min?: number;
   readonly max?: number;
   /** Whether min itself is refused. */
@@ -27,7 +33,10 @@ export interface Flag {
 }
 
 /** Values by flag name; a flag that was not given is absent. */
-export type FlagValues = Readonly<Record<string, string | readonly string[] | number | boolean>>;
+export type FlagValues = Readonly<Record<string, string | readonly string[] | number | boolean | JsonObject>>;
+
+/** Kinds of flags that take several values, and may be given several times. */
+export const SEVERAL: ReadonlySet<FlagKind> = new Set(["texts", "values", "pairs"]);
 
 /** `top-k` as `topK`. */
 export function camelCase(name: string): string {
@@ -37,9 +46,16 @@ export function camelCase(name: string): string {
 /** What a reader of the help sees in place of the value. */
 function placeholder(flag: Flag): string {
   if (flag.kind === "switch") return "";
-  const what = flag.choices?.join("|") ??
-    { text: "text", texts: "text", integer: "number", number: "number", values: "text" }[flag.kind];
-  return ` <${what}${flag.kind === "texts" || flag.kind === "values" ? "..." : ""}>`;
+  const kinds = {
+    text: "text",
+    texts: "text",
+    integer: "number",
+    number: "number",
+    values: "text",
+    pairs: "KEY=VALUE",
+  };
+  const what = flag.placeholder ?? flag.choices?.join("|") ?? kinds[flag.kind];
+  return ` <${what}${SEVERAL.has(flag.kind) ? "..." : ""}>`;
 }
 
 /** Adds the flags to a command, for its help and its parser. Values arrive as text and are checked by {@linkcode readFlags}. */
@@ -83,6 +99,31 @@ function readText(flag: Flag, label: string, raw: unknown, problems: string[]): 
   return raw;
 }
 
+/** `KEY=VALUE` texts and objects as one object; a value that is JSON is what it says, any other is text. */
+function readPairs(label: string, raw: unknown, problems: string[]): JsonObject {
+  const pairs: [string, Json][] = [];
+  for (const item of [raw].flat()) {
+    if (isJsonObject(item as Json)) {
+      pairs.push(...Object.entries(item as JsonObject));
+      continue;
+    }
+    const [, key = "", value = ""] = /^([^=]+)=(.*)$/s.exec(String(item)) ?? [];
+    if (key === "") problems.push(`${label} is ${JSON.stringify(item)}, expected KEY=VALUE`);
+    else pairs.push([key.trim(), jsonOrText(value)]);
+  }
+  const twice = pairs.map(([key]) => key).filter((key, i, keys) => keys.indexOf(key) < i);
+  for (const key of new Set(twice)) problems.push(`${label} gives ${key} twice`);
+  return Object.fromEntries(pairs);
+}
+
+function jsonOrText(text: string): Json {
+  try {
+    return JSON.parse(text) as Json;
+  } catch {
+    return text;
+  }
+}
+
 /** A raw value as its flag has it; null, with a problem, when it cannot be that. @mutates problems */
 export function readValue(
   flag: Flag,
@@ -100,6 +141,8 @@ export function readValue(
       return readNumber(flag, label, raw, problems);
     case "text":
       return readText(flag, label, raw, problems);
+    case "pairs":
+      return readPairs(label, raw, problems);
     case "values":
       return [raw].flat().map((item) => typeof item === "string" ? item : JSON.stringify(item));
     case "texts": {

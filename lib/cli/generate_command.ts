@@ -1,73 +1,227 @@
 // SPDX-License-Identifier: Apache-2.0
-/** `deno task generate`: completes a prompt, streaming. */
+/** `deno task generate`: completes a prompt, streaming, or a file of prompts, several at once. */
+import { UserError } from "../core/errors.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
-import { promptFromText, stopIds } from "../data/examples.ts";
-import { type FinishReason, generate } from "../evaluate/generate.ts";
-import { ADAPTER_SESSION_FLAGS, openAdapterSession } from "./adapter_session.ts";
-import type { FlagValues } from "./flags.ts";
+import { stopIds } from "../data/examples.ts";
+import type { Placed } from "../data/load_data.ts";
+import { formatPlace, type RowPlace } from "../data/rows.ts";
+import {
+  type Answer,
+  type FinishReason,
+  generate,
+  generateAnswers,
+  type ModelGenerateOptions,
+} from "../evaluate/generate.ts";
+import { askText, loadQuestions } from "../evaluate/questions.ts";
+import { createProgress } from "../report/progress.ts";
+import { ADAPTER_SESSION_FLAGS, type AdapterSession, openAdapterSession } from "./adapter_session.ts";
+import { BAD_ROWS_FLAG, rowsResult } from "./data_flags.ts";
+import type { Flag, FlagValues } from "./flags.ts";
+import { formatOptions, formatProblems } from "./format_flags.ts";
 import { listenForInterrupt } from "./interrupt.ts";
 import type { Output } from "./output.ts";
+import { PREDICTIONS_FLAG, predictionsProblems, writePredictions } from "./predictions.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
-import { UserError } from "../core/errors.ts";
 
-/** The prompt given, or all of standard input when it is no terminal. */
-async function readPrompt(values: FlagValues): Promise<string> {
-  if (typeof values.prompt === "string") return values.prompt.replaceAll("\\n", "\n");
-  if (Deno.stdin.isTerminal()) {
-    throw new UserError("There is no prompt: give --prompt, or text on standard input");
+/** An answer as it is written down. */
+interface Prediction {
+  /** Null for a prompt of the command line or of standard input. */
+  readonly place: RowPlace | null;
+  /** All that the model was given, special tokens by name. */
+  readonly prompt: string;
+  readonly text: string;
+  readonly finish: FinishReason | "interrupt";
+  readonly promptTokens: number;
+  readonly tokens: number;
+}
+
+/** The prompt given, or all of standard input but for the end of its last line; null when a file of prompts is named. */
+async function readPrompt({ prompt, prompts }: FlagValues): Promise<string | null> {
+  if (prompts !== undefined) return null;
+  if (typeof prompt === "string") return prompt;
+  const missing = "There is no prompt: give --prompt, --prompts, or text on standard input";
+  if (Deno.stdin.isTerminal()) throw new UserError(missing);
+  const text = (await new Response(Deno.stdin.readable).text()).replace(/\r?\n$/, "");
+  if (text === "") throw new UserError(missing);
+  return text;
+}
+
+async function generateOptions(
+  { model, hooks, adapter, tokenizer }: AdapterSession,
+  values: FlagValues,
+): Promise<ModelGenerateOptions> {
+  return {
+    hooks,
+    adapter,
+    sequences: (values["micro-batch-size"] ?? 16) as number,
+    stopIds: await stopIds(tokenizer, model.config.eosTokenIds, formatOptions(values)),
+    maxNewTokens: (values["max-new-tokens"] ?? 256) as number,
+    temperature: (values.temperature ?? 0) as number,
+    topP: (values["top-p"] ?? 1) as number,
+    seed: (values.seed ?? 0) as number,
+    ...(values.stop === undefined ? {} : { stopStrings: values.stop as string[] }),
+  };
+}
+
+function questionOptions({ model: { config } }: AdapterSession, values: FlagValues) {
+  const badRows = (values["bad-rows"] ?? "stop") as "stop" | "skip";
+  return { ...formatOptions(values), room: config.maxPositionEmbeddings, badRows };
+}
+
+function describe(
+  { tokenizer }: AdapterSession,
+  ids: readonly number[],
+  place: RowPlace | null,
+): Pick<Prediction, "place" | "prompt" | "promptTokens"> {
+  return { place, prompt: tokenizer.decode(ids, { keepSpecial: true }), promptTokens: ids.length };
+}
+
+/** Answers one prompt, streaming. */
+async function answerOne(
+  session: AdapterSession,
+  text: string,
+  values: FlagValues,
+  output: Output,
+): Promise<number> {
+  const { model, tokenizer } = session;
+  const ids = await askText(text, tokenizer, questionOptions(session, values));
+  const options = await generateOptions(session, values);
+  using interrupt = listenForInterrupt(() => output.write("\n"));
+  const start = performance.now();
+  let [answer, tokens, finish]: [string, number, Prediction["finish"]] = ["", 0, "length"];
+  for await (const token of generate(model, tokenizer, [ids], options)) {
+    output.write(token.text);
+    answer += token.text;
+    tokens++;
+    finish = token.finish ?? finish;
+    await yieldToEvents();
+    if (!interrupt.signal.aborted || token.finish !== null) continue;
+    finish = "interrupt";
+    break;
   }
-  return (await new Response(Deno.stdin.readable).text()).trimEnd();
+  output.write("\n");
+  const seconds = (performance.now() - start) / 1000;
+  const prediction = { ...describe(session, ids, null), text: answer, finish, tokens };
+  await keep([prediction], values, output);
+  const { prompt: _prompt, place: _place, ...rest } = prediction;
+  output.result({ ...rest, tokensPerSecond: tokens / seconds });
+  return finish === "interrupt" ? EXIT.interrupted : EXIT.done;
+}
+
+/** Answers a file of prompts, several at once; answers are shown in the order of the file. */
+async function answerAll(
+  session: AdapterSession,
+  path: string,
+  values: FlagValues,
+  output: Output,
+): Promise<number> {
+  const { model, tokenizer } = session;
+  const { items, report } = await loadQuestions(path, tokenizer, questionOptions(session, values));
+  const options = await generateOptions(session, values);
+  using interrupt = listenForInterrupt(() => output.write("\nStopping: answers that are there are kept.\n"));
+  const start = performance.now();
+  const progress = createProgress(output, "answering", items.length);
+  const predictions: Prediction[] = [];
+  let [done, shown] = [0, 0];
+  const show = () => {
+    for (let next = predictions[shown]; next !== undefined; next = predictions[++shown]) {
+      progress.line(`${formatPlace(next.place as RowPlace)}\n${next.text}\n`);
+    }
+  };
+  const prompts = items.map(({ value }) => value);
+  for await (const answer of generateAnswers(model, tokenizer, prompts, options)) {
+    predictions[answer.index] = predictionOf(session, answer, items);
+    progress.update(++done, answer.text.slice(0, 32).replaceAll("\n", " "));
+    show();
+    await yieldToEvents();
+    if (interrupt.signal.aborted) break;
+  }
+  progress.finish();
+  const answered = predictions.filter((prediction) => prediction !== undefined);
+  await keep(answered, values, output);
+  const seconds = (performance.now() - start) / 1000;
+  const tokens = answered.reduce((sum, prediction) => sum + prediction.tokens, 0);
+  output.result({ answers: answered, ...rowsResult(report), tokens, tokensPerSecond: tokens / seconds });
+  return answered.length < items.length ? EXIT.interrupted : EXIT.done;
+}
+
+function predictionOf(
+  session: AdapterSession,
+  { index, ids, text, finish }: Answer,
+  items: readonly Placed<readonly number[]>[],
+): Prediction {
+  const { value, place } = items[index] as Placed<readonly number[]>;
+  return { ...describe(session, value, place), text, finish, tokens: ids.length };
+}
+
+async function keep(predictions: readonly Prediction[], values: FlagValues, output: Output): Promise<void> {
+  if (typeof values.predictions !== "string") return;
+  await writePredictions(values.predictions, predictions);
+  output.line(`answers in ${values.predictions}`);
+}
+
+function check(values: FlagValues): string[] {
+  return [
+    ...formatProblems(values),
+    ...predictionsProblems(values),
+    ...(values.prompt !== undefined && values.prompts !== undefined
+      ? ["--prompt and --prompts exclude each other"]
+      : []),
+    ...(values["bad-rows"] !== undefined && values.prompts === undefined
+      ? ["--bad-rows needs --prompts: a single prompt that cannot be used is an error"]
+      : []),
+  ];
 }
 
 async function run(values: FlagValues, output: Output): Promise<number> {
   const prompt = await readPrompt(values);
   using session = await openAdapterSession(values);
-  const { model, hooks, adapter, tokenizer } = session;
-  const format = { chatTemplate: (values["chat-template"] ?? "auto") as "auto" | "off" };
-  const ids = await promptFromText(prompt, tokenizer, format);
-  using interrupt = listenForInterrupt(() => output.write("\n"));
-  const start = performance.now();
-  let [text, tokens, finish]: [string, number, FinishReason | "interrupt" | null] = ["", 0, null];
-  for await (
-    const token of generate(model, tokenizer, [ids], {
-      hooks,
-      adapter,
-      stopIds: await stopIds(tokenizer, model.config.eosTokenIds, format),
-      maxNewTokens: (values["max-new-tokens"] ?? 256) as number,
-      temperature: (values.temperature ?? 0) as number,
-      topP: (values["top-p"] ?? 1) as number,
-      seed: (values.seed ?? 0) as number,
-      ...(values.stop === undefined ? {} : { stopStrings: values.stop as string[] }),
-    })
-  ) {
-    output.write(token.text);
-    text += token.text;
-    tokens++;
-    finish = token.finish;
-    await yieldToEvents();
-    if (interrupt.signal.aborted) {
-      finish = "interrupt";
-      break;
-    }
-  }
-  output.write("\n");
-  const seconds = (performance.now() - start) / 1000;
-  output.result({ text, promptTokens: ids.length, tokens, finish, tokensPerSecond: tokens / seconds });
-  return finish === "interrupt" ? EXIT.interrupted : EXIT.done;
+  return prompt === null
+    ? await answerAll(session, values.prompts as string, values, output)
+    : await answerOne(session, prompt, values, output);
 }
+
+const SAMPLING_FLAGS: readonly Flag[] = [
+  { name: "temperature", kind: "number", min: 0, help: "0 takes the likeliest token", defaultText: "0" },
+  {
+    name: "top-p",
+    kind: "number",
+    min: 0,
+    above: true,
+    max: 1,
+    help: "draw only from the likeliest tokens of this share",
+    defaultText: "1",
+  },
+  { name: "seed", kind: "integer", min: 0, max: 2 ** 32 - 1, help: "of sampling", defaultText: "0" },
+];
 
 /** The command. */
 export const GENERATE: CommandSpec = {
   name: "generate",
-  summary: "Completes a prompt, streaming; a model with a chat template is asked in conversation.",
+  summary:
+    "Completes a prompt, streaming, or a file of prompts; a model with a chat template is asked in conversation.",
   examples: [
-    'deno task generate --prompt "Question: Who founded Miawick?\\nAnswer:"',
+    `deno task generate --prompt $'Question: Who founded Miawick?\\nAnswer:'   # a new line as the shell writes it`,
     'deno task generate --model checkpoints/llama --adapter runs/facts/adapter --prompt "Where was Mira Oldan born?"',
+    "deno task generate --model checkpoints/qwen --system 'Answer in one word.' --thinking on --prompts questions.jsonl --predictions answers.jsonl",
     "deno task generate --temperature 0.8 --top-p 0.95 --seed 1 < prompt.txt",
   ],
   flags: [
     ...ADAPTER_SESSION_FLAGS,
-    { name: "prompt", kind: "text", help: "the prompt; \\n is a new line", defaultText: "standard input" },
+    {
+      name: "prompt",
+      kind: "text",
+      help: "the prompt, as it is typed",
+      defaultText: "standard input, less its last line's end",
+    },
+    {
+      name: "prompts",
+      kind: "text",
+      placeholder: "FILE",
+      help: "file of prompts: JSONL rows as for training, answers not needed; or any text, a prompt a line",
+    },
+    BAD_ROWS_FLAG,
+    PREDICTIONS_FLAG,
     {
       name: "max-new-tokens",
       kind: "integer",
@@ -75,18 +229,16 @@ export const GENERATE: CommandSpec = {
       help: "tokens of the answer at most",
       defaultText: "256",
     },
-    { name: "temperature", kind: "number", min: 0, help: "0 takes the likeliest token", defaultText: "0" },
     {
-      name: "top-p",
-      kind: "number",
-      min: 0,
-      above: true,
-      max: 1,
-      help: "draw only from the likeliest tokens of this share",
-      defaultText: "1",
+      name: "micro-batch-size",
+      kind: "integer",
+      min: 1,
+      help: "prompts of a file answered at once",
+      defaultText: "16",
     },
-    { name: "seed", kind: "integer", min: 0, max: 2 ** 32 - 1, help: "of sampling", defaultText: "0" },
+    ...SAMPLING_FLAGS,
     { name: "stop", kind: "texts", help: "texts that end the answer" },
   ],
+  check,
   run,
 };

@@ -3,6 +3,7 @@
 import { isJsonObject } from "../core/json.ts";
 import { nearestName } from "../core/suggestion.ts";
 import type { Grid } from "../study/grid.ts";
+import { settingName } from "./flag_settings.ts";
 import { camelCase, type Flag, readValue } from "./flags.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
 
@@ -29,7 +30,9 @@ const WORDS = ["part", "series"];
 type Values = Record<string, unknown>;
 
 function flagOf(name: string, where: string, problems: string[]): Flag | null {
-  const found = GRID_FLAGS.find((flag) => flag.name === name || camelCase(flag.name) === name);
+  const found = GRID_FLAGS.find((flag) =>
+    [flag.name, camelCase(flag.name), settingName(flag.name)].includes(name)
+  );
   if (found) return found;
   const hint = nearestName(name, [...GRID_FLAGS.map((flag) => flag.name), ...WORDS]);
   const guess = hint === null ? "" : `; did you mean ${hint}?`;
@@ -41,7 +44,7 @@ function flagOf(name: string, where: string, problems: string[]): Flag | null {
 /** A value of a command line: switches are written true or false, several texts are joined by plus signs. */
 function rawValue(flag: Flag, text: string): unknown {
   if (flag.kind === "switch") return text === "true" ? true : text === "false" ? false : text;
-  return flag.kind === "texts" ? text.split("+") : text;
+  return flag.kind === "texts" || flag.kind === "pairs" ? text.split("+") : text;
 }
 
 /** `top-k=4,16`, into the grid. @mutates grid, problems */
@@ -54,7 +57,7 @@ function readText(text: string, grid: Values, problems: string[]): void {
   }
   const flag = flagOf(name, where, problems);
   if (flag === null) return;
-  const key = camelCase(flag.name);
+  const key = settingName(flag.name);
   if (key in grid) problems.push(`${where}: ${flag.name} is given twice`);
   grid[key] = list.split(",").map((item) => readValue(flag, where, rawValue(flag, item), problems));
 }
@@ -73,7 +76,7 @@ function readObject(object: Readonly<Record<string, unknown>>, where: string, pr
     const flag = flagOf(name, where, problems);
     if (flag === null) continue;
     const read = (item: unknown) => readValue(flag, `${where}: "${name}"`, item, problems);
-    grid[camelCase(flag.name)] = Array.isArray(raw) ? raw.map(read) : read(raw);
+    grid[settingName(flag.name)] = Array.isArray(raw) ? raw.map(read) : read(raw);
   }
   return grid;
 }

@@ -5,6 +5,7 @@ import { formatPreview, previewExamples } from "../data/preview.ts";
 import { loadTokenizer } from "../data/tokenizer.ts";
 import { DATA_FLAGS, dataOptions, dataPaths, dataSummary } from "./data_flags.ts";
 import type { FlagValues } from "./flags.ts";
+import { formatProblems } from "./format_flags.ts";
 import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 import { modelFolder } from "./session.ts";
@@ -33,5 +34,6 @@ export const PREVIEW: CommandSpec = {
     ...DATA_FLAGS,
     { name: "rows", kind: "integer", min: 0, help: "rows to show", defaultText: "3" },
   ],
+  check: formatProblems,
   run,
 };

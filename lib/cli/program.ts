@@ -13,6 +13,8 @@ export interface CommandSpec {
   readonly flags: readonly Flag[];
   /** What may stand without a flag; its value has the name of this one. */
   readonly argument?: Flag;
+  /** What is wrong with values that are well-formed one by one: a sentence each. */
+  check?(values: FlagValues): readonly string[];
   /** Does the work. Returns the exit code: {@linkcode EXIT}. */
   run(values: FlagValues, output: Output): Promise<number>;
 }
@@ -32,8 +34,10 @@ function readValues(command: Command, spec: CommandSpec): FlagValues {
   const problems: string[] = [];
   const given = readFlags(command, flags, problems, spec.argument);
   const fromFile = typeof given.config === "string" ? readConfigFile(given.config, flags, problems) : {};
+  const values = { ...fromFile, ...given };
+  problems.push(...spec.check?.(values) ?? []);
   throwIfAny(`The command line of ${spec.name}`, problems);
-  return { ...fromFile, ...given };
+  return values;
 }
 
 function createCommand(spec: CommandSpec): Command {

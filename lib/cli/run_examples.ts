@@ -8,6 +8,7 @@ import { type Example, readExamples } from "../report/run_record.ts";
 import { loadAdapter } from "../train/adapters.ts";
 import type { OpenModel } from "../train/open_model.ts";
 import type { Run } from "../train/plan.ts";
+import { formatOptions } from "./format_flags.ts";
 import type { FlagValues } from "./flags.ts";
 import type { Output } from "./output.ts";
 
@@ -70,12 +71,11 @@ async function ask(
   output.line(`asking ${questions.length} questions for the report ${moment} training`);
   const { tokenizer } = base;
   const { model, hooks } = adapter?.attach(base.kernels) ?? { model: base, hooks: {} };
-  const chatTemplate = (values["chat-template"] ?? "auto") as "auto" | "off";
   return await answerQuestions(model, tokenizer, questions, {
     hooks,
     adapter,
     maxNewTokens: ANSWER_TOKENS,
     sequences: questions.length,
-    stopIds: await stopIds(tokenizer, model.config.eosTokenIds, { chatTemplate }),
+    stopIds: await stopIds(tokenizer, model.config.eosTokenIds, formatOptions(values)),
   });
 }

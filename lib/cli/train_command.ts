@@ -28,6 +28,7 @@ import { reportDryRun } from "./dry_run.ts";
 import { describeRun, describeTrained } from "./run_table.ts";
 import { createStartup, formatStartup } from "./startup.ts";
 import { openLiveReport } from "./live_report.ts";
+import { formatProblems } from "./format_flags.ts";
 import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 import { openModelOf } from "./session.ts";
@@ -223,5 +224,6 @@ export const TRAIN: CommandSpec = {
     "deno task train --config flags.json --resume --out runs/facts",
   ],
   flags: TRAIN_FLAGS,
+  check: formatProblems,
   run,
 };

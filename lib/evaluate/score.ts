@@ -12,6 +12,7 @@ import type { Model } from "../models/model.ts";
 import { type Answer, type FinishReason, generateAnswers, type ModelGenerateOptions } from "./generate.ts";
 import { gsm8kMatch, isGsm8kReference } from "./gsm8k.ts";
 import { type Estimate, exactMatch, f1, meanScore, proportion } from "./metrics.ts";
+import { checkRoom } from "./room.ts";
 import { opensThought, specialMarkIds, spokenText } from "./thoughts.ts";
 
 /**
@@ -137,16 +138,6 @@ export function summarizeScores(
 
 function isGsm8k(name: ScoreName): boolean {
   return name.startsWith("gsm8k");
-}
-
-/** @throws {RowError} When there is nothing to start from, or no room to go on */
-function checkRoom({ length }: readonly number[], room: number): void {
-  if (length === 0) throw new RowError("empty", "the prompt has no tokens to start an answer from");
-  if (length < room) return;
-  throw new RowError(
-    "over-long",
-    `the prompt has ${length} tokens, and the model has room for ${room}, answer included`,
-  );
 }
 
 /** Accepted answers without thoughts. @throws {RowError} When no prediction could match any */

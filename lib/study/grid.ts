@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From a base configuration and grids to the cells of a study: every combination, once. Pure. */
 import { throwIfAny } from "../core/errors.ts";
+import { isJsonObject } from "../core/json.ts";
 import { didYouMean } from "../core/suggestion.ts";
 import { METHOD_NAMES } from "../methods/registry.ts";
 import { methodsOf, SETTING_NAMES, type TrainSettings } from "../train/settings.ts";
@@ -60,7 +61,8 @@ function merge(base: Values, chosen: Values): TrainSettings {
 
 /** A value as a label shows it. */
 export function settingText(value: unknown): string {
-  return Array.isArray(value) ? value.join("+") : String(value);
+  if (Array.isArray(value)) return value.join("+");
+  return isJsonObject(value) ? JSON.stringify(value) : String(value);
 }
 
 function labelOf(chosen: Values): string {

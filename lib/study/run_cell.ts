@@ -7,6 +7,7 @@ import { inspectDataset } from "../evaluate/activity.ts";
 import { resetPeaks } from "../native/ledger.ts";
 import { train, type TrainEvent } from "../train/loop.ts";
 import { plan, type Run } from "../train/plan.ts";
+import { formatOptionsOf } from "../train/settings.ts";
 import type { PreparedCell } from "./prepare.ts";
 import type { CellActivity, CellNumbers } from "./results.ts";
 import { scoreAdapter, type Scoring } from "./scoring.ts";
@@ -42,13 +43,12 @@ export async function runCell(cell: PreparedCell, options: CellRun): Promise<Cel
     const held = model.kernels.ledger.peak;
     const bytes = Object.fromEntries(CLASSES.map((name) => [name, held.get(name) ?? 0]));
     const startMs = performance.now();
-    const { chatTemplate = "auto" } = cell.cell.settings;
     const scores = await scoreAdapter(
       model,
       adapter,
       cell.prompts,
       options.scoring,
-      chatTemplate,
+      formatOptionsOf(cell.cell.settings),
     );
     const scoringSeconds = (performance.now() - startMs) / 1000;
     const activity = await activityOf(adapter, cell);

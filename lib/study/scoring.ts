@@ -3,6 +3,7 @@
 import type { JsonObject } from "../core/json.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
 import type { Placed } from "../data/load_data.ts";
+import type { FormatOptions } from "../data/format_options.ts";
 import { type Prompt, stopIds } from "../data/examples.ts";
 import type { Estimate } from "../evaluate/metrics.ts";
 import { type RowScore, type ScoreName, scoreRows, summarizeScores } from "../evaluate/score.ts";
@@ -55,7 +56,7 @@ export async function scoreAdapter(
   adapter: AdapterParams,
   prompts: readonly Placed<Prompt>[],
   scoring: Scoring,
-  chatTemplate: "auto" | "off",
+  format: FormatOptions,
 ): Promise<Partial<Record<ScoreName, Estimate>>> {
   if (scoring.metrics.length === 0) return {};
   const { model, hooks } = adapter.attach(kernels);
@@ -65,7 +66,7 @@ export async function scoreAdapter(
     adapter,
     maxNewTokens: scoring.maxNewTokens,
     sequences: scoring.sequences,
-    stopIds: await stopIds(tokenizer, model.config.eosTokenIds, { chatTemplate }),
+    stopIds: await stopIds(tokenizer, model.config.eosTokenIds, format),
     stopStrings: scoring.stop,
   });
   for await (const row of answers) {

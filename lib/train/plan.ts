@@ -8,6 +8,7 @@ import type { BaseIdentity } from "../adapters/base_model.ts";
 import { resolveAdapter } from "../adapters/registry.ts";
 import { throwIfAny } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
+import type { FormatOptions } from "../data/format_options.ts";
 import type { Method } from "../methods/method.ts";
 import { methodByName } from "../methods/registry.ts";
 import { sparse } from "../methods/sparse.ts";
@@ -43,6 +44,8 @@ export interface RunOptions extends PlacementChoice {
   readonly steps?: number | null;
   /** Passes over the data. Default 4. */
   readonly epochs?: number;
+  /** How the rows of the data became text, to be written down with the run. Default null: nobody knows. */
+  readonly format?: FormatOptions | null;
   /** Of the start values and of the order of the data, a whole number below 2^32. Default 42. */
   readonly seed?: number;
   /** What backward remembers; the gradients are the same. Default: the method's, `store`. */
@@ -62,6 +65,8 @@ export interface RunSettings {
   readonly batch: Required<BatchChoice>;
   readonly steps: number | null;
   readonly epochs: number;
+  /** How the rows of the data became text; null when that was not said. */
+  readonly format: FormatOptions | null;
   readonly seed: number;
   readonly activations: ActivationPolicyName;
   readonly out: string | null;
@@ -168,6 +173,7 @@ function resolveSettings(options: RunOptions, method: Method): RunSettings {
     },
     steps: options.steps ?? null,
     epochs: options.epochs ?? 4,
+    format: options.format ?? null,
     seed: options.seed ?? 42,
     activations: options.activations ?? method.activations,
     out: options.out ?? null,

@@ -15,7 +15,8 @@ export interface RunFolder extends Disposable {
   readonly metrics: string;
 }
 
-const RECORD = "run.json";
+/** File of what was decided. */
+export const RECORD = "run.json";
 
 /**
  * Makes the folder and takes it, so that no other process trains in it at the same time.

@@ -6,7 +6,9 @@
 import type { ActivationPolicyName } from "../activations/registry.ts";
 import type { SavedAdapter } from "../adapters/adapter_files.ts";
 import type { JsonObject } from "../core/json.ts";
+import type { FormatOptions, OwnTemplate } from "../data/format_options.ts";
 import type { LoadDataOptions } from "../data/load_data.ts";
+import { readChatTemplate } from "../data/own_template.ts";
 import { methodByName } from "../methods/registry.ts";
 import type { Method } from "../methods/method.ts";
 import type { LinearSite } from "../models/sites.ts";
@@ -29,7 +31,11 @@ export interface TrainSettings {
   readonly data?: string | readonly string[];
   readonly seqLen?: number;
   readonly lossOn?: LoadDataOptions["lossOn"];
-  readonly chatTemplate?: "auto" | "off";
+  /** "auto", "off", the file of a template, or a template itself. */
+  readonly chatTemplate?: string | OwnTemplate;
+  readonly thinking?: NonNullable<FormatOptions["thinking"]>;
+  readonly system?: string;
+  readonly templateOptions?: NonNullable<FormatOptions["templateOptions"]>;
   readonly badRows?: "stop" | "skip";
   /** JSONL files whose loss is watched. */
   readonly evalData?: string | readonly string[];
@@ -85,6 +91,9 @@ export const SETTING_NAMES: readonly string[] = Object.keys(
     seqLen: 1,
     lossOn: 1,
     chatTemplate: 1,
+    thinking: 1,
+    system: 1,
+    templateOptions: 1,
     badRows: 1,
     evalData: 1,
     packing: 1,
@@ -184,14 +193,31 @@ export function methodName(settings: TrainSettings, start: SavedAdapter | null):
   return settings.method ?? start?.spec.kind ?? "sparse";
 }
 
-/** How the data files are read. */
-export function dataOptionsOf(settings: TrainSettings): Omit<Required<LoadDataOptions>, "system"> {
+/**
+ * How rows become text.
+ *
+ * @throws {UserError} When the file of a template cannot be used
+ */
+export function formatOptionsOf(
+  settings: TrainSettings,
+): Omit<Required<FormatOptions>, "system"> & Pick<FormatOptions, "system"> {
+  const { chatTemplate = "auto", thinking = "auto", system, templateOptions = {} } = settings;
   return {
+    chatTemplate: typeof chatTemplate === "string" ? readChatTemplate(chatTemplate) : chatTemplate,
+    thinking,
+    ...(system === undefined ? {} : { system }),
+    templateOptions,
+  };
+}
+
+/** How the data files are read. @throws {UserError} As {@linkcode formatOptionsOf} */
+export function dataOptionsOf(
+  settings: TrainSettings,
+): ReturnType<typeof formatOptionsOf> & Required<Omit<LoadDataOptions, keyof FormatOptions>> {
+  return {
+    ...formatOptionsOf(settings),
     seqLen: settings.seqLen ?? 256,
     lossOn: settings.lossOn ?? "completion",
-    chatTemplate: settings.chatTemplate ?? "auto",
-    thinking: "auto",
-    templateOptions: {},
     badRows: settings.badRows ?? "stop",
   };
 }
@@ -223,6 +249,7 @@ export function runOptionsOf(
     }),
     steps: settings.steps,
     epochs: settings.epochs,
+    format: formatOptionsOf(settings),
     seed: settings.seed,
     activations: settings.activations,
     placement: settings.placement,

@@ -1,40 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What evaluate makes of thoughts, of prompts that are too long, and of weights that are no numbers. */
 import { deepStrictEqual, doesNotMatch, match, strictEqual } from "node:assert/strict";
+import { chatModel, writeRows } from "./chat_model.ts";
 import { DEMO_MODEL, runCommandLine } from "./command.ts";
 import { withFolder } from "../fixtures/folder.ts";
 
-/** A reasoning model's template: without thinking, the prompt closes an empty thought; earlier thoughts are left out. */
-const THINKING_TEMPLATE = `{%- for message in messages -%}
-{{- '<|im_start|>' + message.role + '\\n' -}}
-{%- if message.role == 'assistant' and not loop.last -%}{{- message.content.split('</think>')[-1].lstrip('\\n') -}}
-{%- else -%}{{- message.content -}}{%- endif -%}
-{{- eos_token + '\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- '<|im_start|>assistant\\n' -}}
-{%- if enable_thinking is defined and enable_thinking is false -%}{{- '<think>\\n\\n</think>\\n\\n' -}}{%- endif -%}
-{%- endif -%}`;
-
-/** The demo's model in a folder of its own, with a chat template. */
-async function modelWithTemplate(folder: string, template: string): Promise<string> {
-  const model = `${folder}/model`;
-  await Deno.mkdir(model);
-  for (const { name } of Deno.readDirSync(DEMO_MODEL)) {
-    await Deno.symlink(`${DEMO_MODEL}/${name}`, `${model}/${name}`);
-  }
-  await Deno.writeTextFile(`${model}/chat_template.jinja`, template);
-  return model;
-}
-
-async function writeRows(path: string, rows: readonly unknown[]): Promise<string> {
-  await Deno.writeTextFile(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
-  return path;
-}
-
 Deno.test("evaluate gives full marks to a model that says exactly the row's thoughts and answer", () =>
   withFolder(async (folder) => {
-    const model = await modelWithTemplate(folder, THINKING_TEMPLATE);
+    const model = await chatModel(folder);
     const content = "<think>\ntwo and two make\n</think>\n\n4 apples";
     const messages = [{ role: "user", content: "What is two and two?" }, { role: "assistant", content }];
     const data = await writeRows(`${folder}/think.jsonl`, [{ messages }]);

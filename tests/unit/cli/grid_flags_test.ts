@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual } from "node:assert/strict";
-import { camelCase } from "../../../lib/cli/flags.ts";
+import { settingName } from "../../../lib/cli/flag_settings.ts";
 import { GRID_FLAGS, readGrids } from "../../../lib/cli/grid_flags.ts";
 import { SETTING_NAMES } from "../../../lib/train/settings.ts";
 
@@ -20,6 +20,10 @@ Deno.test("readGrids() makes one grid of the command line's, with seeds", () => 
     seed: [1, 2],
   }]);
   deepStrictEqual(read(["topK=4"]), [{ topK: [4] }]);
+  deepStrictEqual(read(["template-option=a=1,b=x+c=[2]", "thinking=on,off"]), [{
+    templateOptions: [{ a: 1 }, { b: "x", c: [2] }],
+    thinking: ["on", "off"],
+  }]);
   deepStrictEqual(read([]), [{}]);
   deepStrictEqual(read([], ["[1,2]"]), [{ seed: [1, 2] }]);
 });
@@ -27,11 +31,11 @@ Deno.test("readGrids() makes one grid of the command line's, with seeds", () => 
 Deno.test("readGrids() takes each object of a config file for itself, single values too", () => {
   const texts = [
     '{"part": "a", "series": "s", "top-k": [4, 16], "lr": 0.5}',
-    '{"seed": 7, "target": [["q", "v"]]}',
+    '{"seed": 7, "target": [["q", "v"]], "templateOptions": [{"day": "Monday"}, {}]}',
   ];
   deepStrictEqual(read(texts, ["1", "2"]), [
     { part: "a", series: "s", topK: [4, 16], lr: 0.5, seed: [1, 2] },
-    { seed: 7, target: [["q", "v"]] },
+    { seed: 7, target: [["q", "v"]], templateOptions: [{ day: "Monday" }, {}] },
   ]);
 });
 
@@ -54,7 +58,7 @@ Deno.test("readGrids() finds all mistakes at once", () => {
 
 Deno.test("every flag that a grid goes through is a setting", () => {
   deepStrictEqual(
-    GRID_FLAGS.map(({ name }) => camelCase(name)).filter((name) => !SETTING_NAMES.includes(name)),
+    GRID_FLAGS.map(({ name }) => settingName(name)).filter((name) => !SETTING_NAMES.includes(name)),
     [],
   );
 });

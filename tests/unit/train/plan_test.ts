@@ -51,6 +51,7 @@ Deno.test("plan() without options is the published run", () => {
     batch: { size: 64, micro: 4, seqLen: 64, packing: false },
     steps: null,
     epochs: 4,
+    format: null,
     seed: 42,
     activations: "store",
     out: null,

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Chat templates that a user names by file. */
+import { nearestName } from "../core/suggestion.ts";
+import { UserError } from "../core/errors.ts";
+import type { OwnTemplate } from "./format_options.ts";
+
+/** Words that choose a template without a file. */
+const WORDS = ["auto", "off"] as const;
+
+/**
+ * What `--chat-template` says: "auto", "off", or the file of a template, which is read.
+ *
+ * @throws {UserError} When there is no such file, or it cannot be a template
+ */
+export function readChatTemplate(choice: string): "auto" | "off" | OwnTemplate {
+  if (choice === "auto" || choice === "off") return choice;
+  let jinja: string;
+  try {
+    jinja = new TextDecoder("utf-8", { fatal: true }).decode(Deno.readFileSync(choice));
+  } catch (error) {
+    throw new UserError(`The chat template is "${choice}": ${whyUnread(choice, error)}`, { cause: error });
+  }
+  if (jinja.trim() === "") throw new UserError(`The chat template "${choice}" is an empty file`);
+  if (isJson(jinja)) {
+    throw new UserError(
+      `The chat template "${choice}" is JSON: give a file that holds the template's text alone, as chat_template.jinja does`,
+    );
+  }
+  return { jinja, name: choice };
+}
+
+function whyUnread(choice: string, error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) {
+    const hint = nearestName(choice, WORDS);
+    const guess = hint === null ? "" : `; did you mean ${hint}?`;
+    return `there is no such file, expected auto, off or the file of a Jinja template${guess}`;
+  }
+  if (error instanceof Deno.errors.IsADirectory || isFolder(choice)) {
+    return "that is a folder, expected auto, off or the file of a Jinja template";
+  }
+  if (error instanceof TypeError) return "the file is not valid UTF-8 text";
+  return `the file cannot be read: ${error instanceof Error ? error.message : error}`;
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch {
+    return false;
+  }
+}
+
+/** A template may begin with a brace or be a quoted text in name only: what parses whole as JSON is a configuration. */
+function isJson(text: string): boolean {
+  if (!text.trimStart().startsWith("{")) return false;
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
