@@ -77,10 +77,13 @@ export { groupBySeed } from "./lib/study/summary.ts";
 // Answers and scores.
 export { complete as generate, streamCompletion } from "./lib/evaluate/complete.ts";
 export { generate as generateTokens } from "./lib/evaluate/generate.ts";
-export { loadPrompts, scoreRows, summarizeScores } from "./lib/evaluate/score.ts";
+export { loadQuestions } from "./lib/evaluate/questions.ts";
+export { loadPrompts, SCORE_NAMES, scoreRows, summarizeScores } from "./lib/evaluate/score.ts";
 export { datasetLoss } from "./lib/evaluate/loss.ts";
 export { inspectDataset, inspectExample } from "./lib/evaluate/activity.ts";
 export { exactMatch, f1, normalizeAnswer } from "./lib/evaluate/metrics.ts";
+export { gsm8kMatch } from "./lib/evaluate/gsm8k.ts";
+export { spokenText } from "./lib/evaluate/thoughts.ts";
 
 // The layers below: kernels, op pairs, the engine.
 export { nativeKernels as native } from "./lib/ops/native/native_kernels.ts";
@@ -91,7 +94,7 @@ export { evaluateLoss, forwardLogits, lossAndGradients } from "./lib/models/deco
 export { createKvCache, decodeStep } from "./lib/models/kv_cache.ts";
 
 // Errors that a caller may want to tell apart.
-export { NativeError, UserError, ValidationError } from "./lib/core/errors.ts";
+export { NativeError, NotFiniteError, UserError, ValidationError } from "./lib/core/errors.ts";
 
 // Every type that the above speaks of.
 export type * from "./lib/activations/registry.ts";
@@ -125,8 +128,10 @@ export type * from "./lib/data/tokenizer.ts";
 export type * from "./lib/evaluate/complete.ts";
 export type * from "./lib/evaluate/decoder_session.ts";
 export type * from "./lib/evaluate/generate.ts";
+export type * from "./lib/evaluate/gsm8k.ts";
 export type * from "./lib/evaluate/loss.ts";
 export type * from "./lib/evaluate/metrics.ts";
+export type * from "./lib/evaluate/questions.ts";
 export type * from "./lib/evaluate/sampling.ts";
 export type * from "./lib/evaluate/score.ts";
 export type * from "./lib/methods/full.ts";

@@ -70,6 +70,8 @@ export interface Adapter {
 /** Parameters of one adapter on one model. */
 export interface AdapterParams {
   readonly adapter: Adapter;
+  /** File that the values were read from, when they are as they were read. */
+  readonly source?: string;
   /** All parameters, in a fixed order: what is saved, and what the optimizer sees. */
   readonly parameters: readonly Parameter[];
   /**

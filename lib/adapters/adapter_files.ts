@@ -213,7 +213,7 @@ export async function loadAdapterFiles(
   checkAdapterTensors(saved, adapter, model);
   const params = adapter.create(k, model, 0);
   readAdapterInto(k, saved, params);
-  return params;
+  return Object.assign(params, { source: saved.tensors.path });
 }
 
 function resolveSaved({ spec, folder }: SavedAdapter, model: ModelConfig): Adapter {

@@ -10,10 +10,13 @@ import type { AdapterParams } from "./adapter.ts";
 const ROWS_PER_PIECE = 1024;
 
 /** All parameters, by the names they are saved by. */
-export function parameterSources(k: Kernels, { parameters }: AdapterParams): FloatSource[] {
+export function parameterSources(
+  k: Kernels,
+  { parameters, source = "the adapter" }: AdapterParams,
+): FloatSource[] {
   return parameters.map((parameter) => ({
     name: parameter.name,
-    file: "the adapter",
+    file: source,
     shape: parameterShape(parameter),
     pieces: () => pieces(k, parameter),
   }));

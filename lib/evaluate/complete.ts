@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The short way to an answer: one prompt in, its completion out. */
 import type { AdapterParams } from "../adapters/adapter.ts";
-import { promptFromText, stopIds } from "../data/examples.ts";
+import { stopIds } from "../data/examples.ts";
 import type { FormatOptions } from "../data/format_options.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { Model } from "../models/model.ts";
+import { askText } from "./questions.ts";
 import { generate, type GeneratedToken, type GenerateOptions } from "./generate.ts";
 
 /** How a prompt is completed; `stopIds` adds to the model's own. */
@@ -13,7 +14,12 @@ export interface CompleteOptions extends Partial<GenerateOptions>, FormatOptions
   readonly adapter?: AdapterParams | null;
 }
 
-/** Streams the completion of a prompt, token by token. A model with a chat template is asked in conversation. */
+/**
+ * Streams the completion of a prompt, token by token. A model with a chat template is asked in conversation.
+ *
+ * @throws {UserError} When the chat template refuses the prompt, or it leaves no room for an answer
+ * @throws {NotFiniteError} When a logit is not finite
+ */
 export async function* streamCompletion(
   model: Model & { readonly tokenizer: Tokenizer },
   prompt: string,
@@ -22,7 +28,9 @@ export async function* streamCompletion(
   const { tokenizer, config, kernels } = model;
   const attached = options.adapter?.attach(kernels) ?? { model, hooks: {} };
   const own = await stopIds(tokenizer, config.eosTokenIds, options);
-  yield* generate(attached.model, tokenizer, [await promptFromText(prompt, tokenizer, options)], {
+  yield* generate(attached.model, tokenizer, [
+    await askText(prompt, tokenizer, { ...options, room: config.maxPositionEmbeddings }),
+  ], {
     ...options,
     hooks: attached.hooks,
     stopIds: new Set([...own, ...options.stopIds ?? []]),

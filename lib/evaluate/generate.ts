@@ -10,6 +10,7 @@ import type { Model } from "../models/model.ts";
 import { type DecoderSession, openDecoderSession } from "./decoder_session.ts";
 import { explainedAll } from "./not_finite.ts";
 import { checkSampling, chooseToken, type SamplingOptions } from "./sampling.ts";
+import { promptOpensThought } from "./thoughts.ts";
 import { createTextStream, finishStream, pushToken, type TextStream } from "./text_stream.ts";
 
 /** How answers are generated. */
@@ -22,6 +23,8 @@ export interface GenerateOptions extends SamplingOptions {
   readonly stopIds: ReadonlySet<number>;
   /** Texts that end an answer, not part of it. */
   readonly stopStrings?: readonly string[];
+  /** Stop strings do not count in thoughts, nor in the white space after them. Text then comes once thoughts are over. */
+  readonly stopsAfterThoughts?: boolean;
   /** Special tokens that are written by name; all others give no text. Default none. */
   readonly shownIds?: ReadonlySet<number>;
 }
@@ -178,7 +181,10 @@ function openSlot(
   return {
     index,
     random: randomStream(options.seed ?? 0, index),
-    stream: createTextStream(tokenizer, options.stopStrings, options.shownIds),
+    stream: createTextStream(tokenizer, {
+      ...options,
+      opened: options.stopsAfterThoughts === true && promptOpensThought(prompt, tokenizer),
+    }),
     room: Math.min(options.maxNewTokens ?? DEFAULT_NEW_TOKENS, session.capacity - prompt.length),
     pending: Int32Array.from(prompt),
   };

@@ -13,7 +13,7 @@ import { type Answer, type FinishReason, generateAnswers, type ModelGenerateOpti
 import { gsm8kMatch, isGsm8kReference } from "./gsm8k.ts";
 import { type Estimate, exactMatch, f1, meanScore, proportion } from "./metrics.ts";
 import { checkRoom } from "./room.ts";
-import { opensThought, specialMarkIds, spokenText } from "./thoughts.ts";
+import { promptOpensThought, specialMarkIds, spokenText } from "./thoughts.ts";
 
 /**
  * Scores of generated answers, by the names of the command line. The two of GSM8K are those of the lm-evaluation-harness:
@@ -85,8 +85,8 @@ export function loadPrompts(
 }
 
 /**
- * Generates an answer to every prompt and scores it. Thoughts are cut off answers and accepted answers alike. Rows come in
- * the order their answers end.
+ * Generates an answer to every prompt and scores it. Thoughts are cut off answers and accepted answers alike, and stop
+ * strings end what is said, not thoughts. Rows come in the order their answers end.
  *
  * @throws {UserError} When a gsm8k score is asked for and an accepted answer has no number in it
  */
@@ -99,8 +99,8 @@ export async function* scoreRows(
 ): AsyncGenerator<RowScore> {
   if (names.some(isGsm8k)) checkNumbers(prompts);
   const ids = prompts.map(({ value }) => value.ids);
-  const shown = { ...options, shownIds: specialMarkIds(tokenizer) };
-  for await (const answer of generateAnswers(model, tokenizer, ids, shown)) {
+  const thinking = { ...options, shownIds: specialMarkIds(tokenizer), stopsAfterThoughts: true };
+  for await (const answer of generateAnswers(model, tokenizer, ids, thinking)) {
     const { value, place } = prompts[answer.index] as Placed<Prompt>;
     yield { place, ...scoreAnswer(answer, value, tokenizer, names) };
   }
@@ -113,16 +113,12 @@ export function scoreAnswer(
   tokenizer: Tokenizer,
   names: readonly ScoreName[],
 ): Omit<RowScore, "place"> {
-  const end = tokenizer.decode(prompt.ids.slice(-OPENING_TOKENS), { keepSpecial: true });
   // A model that ends its answer without closing a thought has answered; one that was cut off was still thinking.
-  const prediction = spokenText(text, finish === "length" && opensThought(end));
+  const prediction = spokenText(text, finish === "length" && promptOpensThought(prompt.ids, tokenizer));
   const answers = prompt.answers.map((answer) => spokenText(answer));
   const scores = Object.fromEntries(names.map((name) => [name, SCORES[name](prediction, answers)]));
   return { prediction, answers, scores, text, finish };
 }
-
-/** Tokens at the end of a prompt that the mark of an opened thought and white space after it may have. */
-const OPENING_TOKENS = 24;
 
 /** Means of the scores over rows: Wilson's interval where a score is 0 or 1, the normal one for F1. */
 export function summarizeScores(

@@ -180,9 +180,13 @@ async function guardedStep(
   try {
     return await trainStep(session.run, state, stepData, session.options.clock);
   } catch (error) {
-    if (!(error instanceof NonFiniteError)) throw error;
-    if (state.step > 0) await save(session, state, log);
+    if (!(error instanceof NotFiniteError)) throw error;
     const { run, data } = session;
+    if (!(error instanceof NonFiniteError)) {
+      const cause = await explainNotFinite(run.model, state.params);
+      throw new NotFiniteError(`${error.message}. ${cause}`, { cause: error });
+    }
+    if (state.step > 0) await save(session, state, log);
     const rows = nameRows(data, error.examples);
     const cause = await explainNotFinite(run.model, state.params);
     const message = `${error.message}. Rows of the step: ${rows}. ${cause}`;

@@ -257,7 +257,7 @@ function assertFinite(
   const what = Number.isFinite(loss) ? `the gradient's norm is ${gradNorm}` : `the loss is ${loss}`;
   const examples = data.microBatches.flatMap((micro) => [...micro.examples]);
   if (changed) {
-    throw new Error(
+    throw new NotFiniteError(
       `Step ${step}: ${what}; upper layers had taken their step by then: go on from a checkpoint (with a clip of all gradients none would have)`,
     );
   }

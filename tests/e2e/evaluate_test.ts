@@ -52,6 +52,26 @@ Deno.test("evaluate gives full marks to a model that says exactly the row's thou
     deepStrictEqual([prediction, answers], ["4 apples", ["4 apples"]]);
     const { scores } = JSON.parse(evaluated.stdout);
     deepStrictEqual([scores["exact-match"].mean, scores.f1.mean], [1, 1]);
+    // Cells of a study end answers at a line's end: those of thoughts do not count.
+    const study = await runCommandLine(
+      ...[
+        "ablate",
+        "--model",
+        model,
+        "--data",
+        data,
+        "--method",
+        "full",
+        "--lr",
+        "2e-3",
+        "--schedule",
+        "constant",
+      ],
+      ...["--batch-size", "1", "--micro-batch-size", "1", "--steps", "40", "--max-new-tokens", "64"],
+      ...["--out", `${folder}/study`, "--threads", "1", "--json"],
+    );
+    strictEqual(study.code, 0, study.stderr);
+    strictEqual(JSON.parse(study.stdout).configurations[0].scores["exact-match"].mean, 1);
   }));
 
 Deno.test("evaluate and ablate name prompts that are too long by file and line, and skip them when asked", () =>
@@ -196,7 +216,7 @@ Deno.test("evaluate names the tensor of an adapter that holds infinity", () =>
     strictEqual(code, 1, stderr);
     match(
       stderr,
-      /The loss of \S*rows\.jsonl:1 is (NaN|Infinity)\. Tensor "\S+" of the adapter holds Infinity at \[/,
+      /The loss of \S*rows\.jsonl:1 is (NaN|Infinity)\. Tensor "\S+" of \S+adapter_model\.safetensors holds Infinity at \[/,
     );
   }));
 

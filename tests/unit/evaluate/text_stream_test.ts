@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Stop strings end what is said, whatever the pieces it comes in; where told so, they leave thoughts alone. */
+import assert from "node:assert/strict";
+import {
+  createTextStream,
+  finishStream,
+  pushToken,
+  type TextStreamOptions,
+} from "../../../lib/evaluate/text_stream.ts";
+import { CHARACTERS } from "./fake_session.ts";
+
+/** What is given out of a text that comes character by character. */
+function shown(text: string, options: TextStreamOptions): string {
+  const stream = createTextStream(CHARACTERS, options);
+  let given = "";
+  for (const character of text) {
+    const piece = pushToken(stream, character.charCodeAt(0));
+    given += piece.text;
+    if (piece.stopped) return given;
+  }
+  return given + finishStream(stream);
+}
+
+const AFTER = { stopStrings: ["\n"], stopsAfterThoughts: true };
+
+const CASES: readonly [text: string, given: string, opened?: boolean][] = [
+  ["Paris\nmore", "Paris"],
+  ["\nParis", ""],
+  [" \n", " "],
+  ["", ""],
+  ["<", "<"],
+  ["<thin\nking", "<thin"],
+  ["[1]\n[2]", "[1]"],
+  ["<think>\na\n> b\n</think>\n\n4 apples\nmore", "<think>\na\n> b\n</think>\n\n4 apples"],
+  ["<think>\na\n</think>\n\n<think>\nb</think>\n4\n5", "<think>\na\n</think>\n\n<think>\nb</think>\n4"],
+  ["<think>\na\nb", "<think>\na\nb"],
+  ["<think>a</think>\n\n", "<think>a</think>\n\n"],
+  ["a\nb\n</think>\n\n4\n5", "a\nb\n</think>\n\n4", true],
+  ["a\nb", "a\nb", true],
+];
+
+for (const [text, given, opened = false] of CASES) {
+  Deno.test(`a text stream gives ${JSON.stringify(given)} of ${JSON.stringify(text)}${opened ? ", opened" : ""}`, () => {
+    assert.equal(shown(text, { ...AFTER, opened }), given);
+    const [plain = ""] = text.split("\n");
+    assert.equal(
+      shown(text, { stopStrings: ["\n"] }),
+      plain,
+      "unless told so, stop strings count everywhere",
+    );
+    assert.equal(
+      shown(text, { stopsAfterThoughts: true, opened }),
+      text,
+      "without stop strings all is given",
+    );
+  });
+}
+
+Deno.test("a text stream takes a long thought in little time", () => {
+  const thought = `<think>${"word ".repeat(100_000)}</think>\n4\n5`;
+  const start = performance.now();
+  assert.equal(shown(thought, AFTER).length, thought.length - 2);
+  assert(performance.now() - start < 5000);
+});
