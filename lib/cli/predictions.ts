@@ -14,16 +14,27 @@ export const PREDICTIONS_FLAG: Flag = {
 /** Why the file that the flags name cannot be written, as far as that shows before there are answers. */
 export function predictionsProblems({ predictions }: FlagValues): string[] {
   if (typeof predictions !== "string") return [];
-  const isFolder = (path: string): boolean => {
-    try {
-      return Deno.statSync(path).isDirectory;
-    } catch {
-      return false;
-    }
-  };
-  if (isFolder(predictions)) return [`--predictions is "${predictions}", a folder: name a file in it`];
+  if (stand(predictions) === "folder") {
+    return [`--predictions is "${predictions}", a folder: name a file in it`];
+  }
   const folder = dirname(predictions);
-  return isFolder(folder) ? [] : [`--predictions is "${predictions}", but there is no folder "${folder}"`];
+  switch (stand(folder)) {
+    case "folder":
+      return [];
+    case "forbidden":
+      return [`--predictions is "${predictions}": this command may write files, but no devices`];
+    default:
+      return [`--predictions is "${predictions}", but there is no folder "${folder}"`];
+  }
+}
+
+/** What stands at a path; Deno forbids to look at devices unless everything is allowed. */
+function stand(path: string): "folder" | "file" | "nothing" | "forbidden" {
+  try {
+    return Deno.statSync(path).isDirectory ? "folder" : "file";
+  } catch (error) {
+    return error instanceof Deno.errors.NotCapable ? "forbidden" : "nothing";
+  }
 }
 
 /** @throws {UserError} When the file cannot be written */

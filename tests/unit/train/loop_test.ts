@@ -15,6 +15,10 @@ import {
   type TrainOptions,
   type TrainResult,
 } from "../../../lib/train/loop.ts";
+import { loadModel } from "../../../lib/models/load.ts";
+import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
+import { readSafetensorsHeader, type TensorEntry } from "../../../lib/tensor/safetensors.ts";
+import { modelFixture } from "../../fixtures/model_fixture.ts";
 import { plan, type RunOptions } from "../../../lib/train/plan.ts";
 import { init } from "../../../lib/train/state.ts";
 import { NonFiniteError } from "../../../lib/train/step.ts";
@@ -172,6 +176,39 @@ Deno.test("train() stops at a non-finite loss, saves the state before it, and na
     assert.match(error.message, /0\.mlp\.meft\.values" of the adapter holds Infinity at \[0, 0\], /);
     const names = [...Deno.readDirSync(join(out, "checkpoints"))].map(({ name }) => name);
     assert.deepEqual(names, ["step-000001"]);
+  });
+});
+
+Deno.test("train() saves the state before it stops at an evaluation that is not finite, and names the tensor", async () => {
+  await withFolder(async (out) => {
+    const dir = `${out}-model`;
+    await Deno.mkdir(dir);
+    const fixture = modelFixture("llama_linear");
+    for (const { name } of Deno.readDirSync(fixture.dir)) {
+      await Deno.copyFile(`${fixture.dir}/${name}`, `${dir}/${name}`);
+    }
+    const weights = await Deno.readFile(`${dir}/model.safetensors`);
+    const { tensors } = readSafetensorsHeader(`${dir}/model.safetensors`);
+    const { offsetBytes, shape } = tensors.get("model.embed_tokens.weight") as TensorEntry;
+    const place = offsetBytes + 4 * (60 * (shape[1] as number) + 2); // of a token that no training row has
+    new DataView(weights.buffer).setFloat32(place, NaN, true);
+    await Deno.writeFile(`${dir}/model.safetensors`, weights);
+    using model = loadModel(dir, referenceKernels());
+    const [data, evalData] = [smallData(), smallData()];
+    data.ids.forEach((id, i) => data.ids[i] = id % 60);
+    evalData.ids.fill(60, 0, 1);
+    const run = plan(model, smallOptions({ out, steps: 2 }));
+    const events = train(run, data, { evalData });
+    await events.next();
+    await assert.rejects(events.next(), (error: Error) => {
+      assert.equal(error.name, "NotFiniteError");
+      const said =
+        /^The loss of small\.jsonl:1,2 is NaN\. Tensor "model\.embed_tokens\.weight" of .* holds NaN at \[60, 2\]/;
+      assert.match(error.message, said);
+      return true;
+    });
+    const names = [...Deno.readDirSync(join(out, "checkpoints"))].map(({ name }) => name);
+    assert.deepEqual(names, ["step-000002"]);
   });
 });
 
