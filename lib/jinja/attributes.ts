@@ -107,8 +107,16 @@ function formatter(text: string, name: string): Callable["call"] {
   };
 }
 
+const UNDEFINED_ATTRIBUTES = new Set(
+  ("add aiter bool call complex div float floordiv getattr getitem int iter len mod module mul neg pos pow radd rdiv " +
+    "rfloordiv rmod rmul rpow rsub rtruediv slots sub truediv").split(" ").map((name) => `__${name}__`),
+);
+
+/** Anything but what every undefined value has fails. */
 function undefinedAttribute(value: Undefined, name: string): typeof UNSAFE {
-  if (/^_(undefined_(hint|obj|name|exception|message)|fail_with_undefined_error)$/.test(name)) return UNSAFE;
+  if (UNDEFINED_ATTRIBUTES.has(name) || /^_(undefined_\w+|fail_with_undefined_error)$/.test(name)) {
+    return UNSAFE;
+  }
   throw undefinedError(value);
 }
 

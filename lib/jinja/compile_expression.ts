@@ -5,14 +5,15 @@ import { getAttribute, getItem, isDictAttribute } from "./attributes.ts";
 import { callValue, starArguments, starKeywords } from "./call.ts";
 import { compare, type Comparison, contains } from "./compare.ts";
 import { type Compiler, nameValue, type Place } from "./compiler.ts";
+import { constantValue, isConstant, isWritable, unwritableFloat } from "./constants.ts";
 import { DICT_METHODS } from "./container_methods.ts";
 import { JinjaError } from "./errors.ts";
 import { ENVIRONMENT } from "./filters.ts";
 import { truth } from "./iterate.ts";
 import { checkLength, spend } from "./meter.ts";
-import { arithmetic } from "./numbers.ts";
+import { arithmetic, numberOf } from "./numbers.ts";
 import { add, binary, unary } from "./operators.ts";
-import { str } from "./repr.ts";
+import { repr, str } from "./repr.ts";
 import type { Evaluate, Frame } from "./runtime.ts";
 import { sliceOf } from "./slice.ts";
 import { STRING_METHODS } from "./string_methods.ts";
@@ -22,6 +23,28 @@ import { Dict, type Keywords, List, Tuple, type Value } from "./values.ts";
 
 /** Compiles an expression. @throws {JinjaError} When it names a filter or a test that there is not */
 export function compileExpression(compiler: Compiler, node: Expression, place: Place): Evaluate {
+  const evaluate = compileNode(compiler, node, place);
+  if (node.type === "Text" || node.type === "Constant" || node.type === "Slice" || !isConstant(node)) {
+    return evaluate;
+  }
+  const value = constantValue(evaluate);
+  if (value === undefined || !isWritable(value)) return evaluate;
+  const name = unwritableFloat(value);
+  if (name === null) return () => value;
+  return () => {
+    throw new JinjaError("NameError", `name '${name}' is not defined`);
+  };
+}
+
+/** The text of a constant that is printed as it is, where inf and nan do no harm; null for what is not constant. */
+export function constantText(compiler: Compiler, node: Expression, place: Place): string | null {
+  if (node.type === "Text") return node.text;
+  if (!isConstant(node)) return null;
+  const value = constantValue(compileNode(compiler, node, place));
+  return value === undefined || !isWritable(value) ? null : str(value);
+}
+
+function compileNode(compiler: Compiler, node: Expression, place: Place): Evaluate {
   const compile = (one: Expression) => compiler.expression(one, place);
   switch (node.type) {
     case "Text":
@@ -43,6 +66,9 @@ export function compileExpression(compiler: Compiler, node: Expression, place: P
     case "Conditional":
       return compileConditional(compiler, node, place);
     case "Binary":
+      if (node.operator === "**" && isConstant(node.left) && !isConstant(node.right)) {
+        return compilePower(compile(node.left), compile(node.right));
+      }
       return compileBinary(node.operator, compile(node.left), compile(node.right));
     case "Logical": {
       const [left, right] = [compile(node.left), compile(node.right)];
@@ -116,6 +142,18 @@ function compileBinary(operator: Parameters<typeof binary>[0], left: Evaluate, r
     return typeof a === "number" && typeof b === "number"
       ? arithmetic(operator, a, b)
       : binary(operator, a, b);
+  };
+}
+
+/** A constant to a power: Python's code has its minus before the power. */
+function compilePower(base: Evaluate, exponent: Evaluate): Evaluate {
+  const value = constantValue(base);
+  const number = value === undefined ? null : numberOf(value);
+  const isNegative = number !== null && repr(number).startsWith("-");
+  return (frame) => {
+    const right = exponent(frame);
+    if (!isNegative) return binary("**", base(frame), right);
+    return unary("-", binary("**", unary("-", number), right));
   };
 }
 

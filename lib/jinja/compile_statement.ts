@@ -2,18 +2,18 @@
 /** Statements to closures. */
 import type { CallBlock, Expression, If, Statement } from "./ast.ts";
 import { callValue } from "./call.ts";
-import { compileArguments, compileExpression, compileFilter } from "./compile_expression.ts";
+import { compileArguments, compileExpression, compileFilter, constantText } from "./compile_expression.ts";
 import { compileFor } from "./compile_loop.ts";
 import { compileMacro } from "./compile_macro.ts";
 import { type Compiler, enterFrame, leaveFrame, type Place, reader, slotOf, variableOf } from "./compiler.ts";
-import { JinjaError } from "./errors.ts";
+import { JinjaError, typeError } from "./errors.ts";
 import { setAttribute } from "./globals.ts";
 import { truth, unpack } from "./iterate.ts";
 import { checkLength, spend } from "./meter.ts";
 import { str } from "./repr.ts";
 import { BREAK, capture, CONTINUE, type Evaluate, type Execute, type Frame, NORMAL } from "./runtime.ts";
 import { analyzeBody, newSymbols, visibleStores } from "./symbols.ts";
-import { Namespace, type Value } from "./values.ts";
+import { Namespace, textOf, typeName, type Value } from "./values.ts";
 
 /** A compiler of the statements and expressions of one template. */
 export function makeCompiler(): Compiler {
@@ -51,7 +51,7 @@ function compileStatement(compiler: Compiler, node: Statement, place: Place): Ex
 function compileKind(compiler: Compiler, node: Statement, place: Place): Execute {
   switch (node.type) {
     case "Output":
-      return compileOutput(node.nodes.map((one) => compiler.expression(one, place)), node.nodes);
+      return compileOutput(compiler, node.nodes, place);
     case "If":
       return compileIf(compiler, node, place);
     case "For":
@@ -98,26 +98,38 @@ function compileKind(compiler: Compiler, node: Statement, place: Place): Execute
   }
 }
 
-/** Writes what expressions give. Text needs no str(). */
-function compileOutput(values: readonly Evaluate[], nodes: readonly Expression[]): Execute {
-  const [first] = nodes;
-  if (nodes.length === 1 && first?.type === "Text") {
-    const { text } = first;
-    return ({ run }) => {
-      run.out += text;
-      checkLength(run.out.length);
-      return NORMAL;
-    };
+/** Writes what expressions give; constants next to each other are one text. */
+function compileOutput(compiler: Compiler, nodes: readonly Expression[], place: Place): Execute {
+  const parts: (string | Evaluate)[] = [];
+  for (const node of nodes) {
+    const text = constantText(compiler, node, place);
+    const last = parts.at(-1);
+    if (text === null) parts.push(compiler.expression(node, place));
+    else if (typeof last === "string") parts[parts.length - 1] = last + text;
+    else parts.push(text);
   }
   return (frame) => {
     const { run } = frame;
-    for (let i = 0; i < values.length; i++) {
-      const value = (values[i] as Evaluate)(frame);
-      run.out += typeof value === "string" ? value : str(value);
+    for (let i = 0; i < parts.length; i++) {
+      const part = parts[i] as string | Evaluate;
+      if (typeof part === "string") {
+        run.out += part;
+      } else {
+        const value = part(frame);
+        run.out += typeof value === "string" ? value : str(value);
+      }
       checkLength(run.out.length);
     }
     return NORMAL;
   };
+}
+
+/** Writes what a filter or call block gives. Jinja2 makes no text of it, so it must be one. */
+function write({ run }: Frame, value: Value): void {
+  const text = textOf(value);
+  if (text === null) throw typeError(`sequence item 0: expected str instance, ${typeName(value)} found`);
+  run.out += text;
+  checkLength(run.out.length);
 }
 
 function compileIf(compiler: Compiler, node: If, place: Place): Execute {
@@ -241,7 +253,7 @@ function compileFilterBlock(
     const { text, signal } = capture(frame, body);
     if (signal !== NORMAL) return signal;
     frame.slots[slot] = text;
-    frame.run.out += str(filter(frame));
+    write(frame, filter(frame));
     leave(frame);
     return NORMAL;
   };
@@ -279,8 +291,7 @@ function compileCallBlock(compiler: Compiler, node: CallBlock, place: Place): Ex
     const caller = macro(frame);
     const called = callee(frame);
     const { args, keywords } = bind(frame);
-    const text = str(callValue(called, args, new Map([...keywords ?? [], ["caller", caller]])));
-    frame.run.out += text;
+    write(frame, callValue(called, args, new Map([...keywords ?? [], ["caller", caller]])));
     return NORMAL;
   };
 }

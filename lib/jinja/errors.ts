@@ -15,6 +15,7 @@ export type JinjaErrorKind =
   | "IndexError"
   | "KeyError"
   | "AttributeError"
+  | "NameError"
   | "AssertionError"
   | "RuntimeError"
   | "OverflowError"

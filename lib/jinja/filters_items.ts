@@ -47,6 +47,10 @@ function sortBy<T>(items: readonly T[], key: (item: T) => Value, reverse: boolea
   return ordered.map(({ item }) => item);
 }
 
+function isReversed(reverse: Value): boolean {
+  return indexOf(reverse, `'${typeName(reverse)}' object cannot be interpreted as an integer`) !== 0;
+}
+
 const folded = (sensitive: Value) => truth(sensitive) ? (value: Value) => value : ignoreCase;
 
 function dictSort(value: Value, sensitive: Value = false, by: Value = "key", reverse: Value = false): Value {
@@ -55,7 +59,9 @@ function dictSort(value: Value, sensitive: Value = false, by: Value = "key", rev
   }
   const fold = folded(sensitive);
   const position = by === "key" ? 0 : 1;
-  return new List(sortBy(dictItems(value), ({ items }) => fold(items[position] as Value), truth(reverse)));
+  return new List(
+    sortBy(dictItems(value), ({ items }) => fold(items[position] as Value), isReversed(reverse)),
+  );
 }
 
 function sort(
@@ -66,7 +72,7 @@ function sort(
 ): Value {
   const getters = attributeGetters(attribute);
   const fold = folded(sensitive);
-  return new List(sortBy(itemsOf(value), (item) => new List(getters(item).map(fold)), truth(reverse)));
+  return new List(sortBy(itemsOf(value), (item) => new List(getters(item).map(fold)), isReversed(reverse)));
 }
 
 function* unique(value: Value, sensitive: Value = false, attribute: Value = null): Generator<Value> {

@@ -10,7 +10,7 @@ import { arithmetic, indexOf, numberOf, toDouble, truncated } from "./numbers.ts
 import { repeat } from "./operators.ts";
 import { parseFloatText, parseIntegerText } from "./parse_number.ts";
 import { isUndefined, undefinedError } from "./undefined.ts";
-import { Float, integer, textOf, typeName, type Value } from "./values.ts";
+import { Float, integer, isInteger, textOf, typeName, type Value } from "./values.ts";
 
 /** int(value) or int(text, base), and the default where that is no number. */
 function toInteger(value: Value, otherwise: Value = 0, base: Value = 10): Value {
@@ -22,10 +22,7 @@ function toInteger(value: Value, otherwise: Value = 0, base: Value = 10): Value 
     if (Number.isNaN(number.value)) return otherwise;
     return truncated(number.value); // an infinite one raises, as in Python
   }
-  const whole = parseIntegerText(
-    text,
-    indexOf(base, `'${typeName(base)}' object cannot be interpreted as an integer`),
-  );
+  const whole = isInteger(base) ? parseIntegerText(text, indexOf(base, "")) : null;
   if (whole !== null) return integer(whole);
   const double = parseFloatText(text);
   return double === null || !Number.isFinite(double) ? otherwise : truncated(double);
@@ -64,11 +61,18 @@ function roundHalfEven(value: Value, precision: number): Value {
   return new Float(double < 0 || Object.is(double, -0) ? -rounded : rounded);
 }
 
+/** round(value, None). */
+function roundToInteger(value: Value): Value {
+  const rounded = roundHalfEven(value, 0);
+  return rounded instanceof Float ? truncated(rounded.value) : rounded;
+}
+
 function round(value: Value, precision: Value = 0, method: Value = "common"): Value {
   if (method !== "common" && method !== "ceil" && method !== "floor") {
     throw new JinjaError("FilterArgumentError", "method must be common, ceil or floor");
   }
   if (isUndefined(value)) throw undefinedError(value);
+  if (precision === null && method === "common") return roundToInteger(value);
   const places = indexOf(precision, `'${typeName(precision)}' object cannot be interpreted as an integer`);
   if (method === "common") return roundHalfEven(value, places);
   const number = numberOf(value);
@@ -101,14 +105,14 @@ function fileSize(value: Value, binary: Value = false): Value {
   const base = truth(binary) ? 1024 : 1000;
   if (bytes === 1) return "1 Byte";
   if (bytes < base) return `${truncated(bytes)} Bytes`;
-  let unit = base;
+  const name = (size: string) => truth(binary) ? size.replace("B", "iB").replace("k", "K") : size;
+  let shown = "";
   for (const [i, size] of SIZES.entries()) {
-    unit = base ** (i + 2);
-    if (bytes >= unit && i < SIZES.length - 1) continue;
-    const name = truth(binary) ? size.replace("B", "iB").replace("k", "K") : size;
-    return `${floatIn("f", (base * bytes) / unit, { precision: 1, alternate: false })} ${name}`;
+    const unit = base ** (i + 2);
+    shown = `${floatIn("f", (base * bytes) / unit, { precision: 1, alternate: false })} ${name(size)}`;
+    if (bytes < unit) break;
   }
-  return "";
+  return shown;
 }
 
 function toJson(
@@ -118,9 +122,9 @@ function toJson(
   separators: Value = null,
   sortKeys: Value = false,
 ): Value {
-  const level = indent === null ? null : textOf(indent) ??
+  const level = indent === null || textOf(value) !== null ? null : textOf(indent) ??
     repeat(" ", indexOf(indent, `can't multiply sequence by non-int of type '${typeName(indent)}'`));
-  let [item, key] = [level === null ? ", " : ",", ": "];
+  let [item, key] = [indent === null ? ", " : ",", ": "];
   if (separators !== null) {
     const given = itemsOf(separators).map((one) => textOf(one));
     if (given.length !== 2 || given[0] === null || given[1] === null) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Filters over texts. */
-import { JinjaError, typeError } from "./errors.ts";
+import { JinjaError, typeError, unsupported } from "./errors.ts";
 import { type Operation, operation } from "./environment.ts";
 import { escapeHtml, escapeValue } from "./html.ts";
-import { itemsOf, requireLength, truth } from "./iterate.ts";
+import { itemsOf, requireLength, truth, tryItems, unpack } from "./iterate.ts";
 import { checkLength, spendCharacters } from "./meter.ts";
 import { indexOf } from "./numbers.ts";
 import { add, repeat } from "./operators.ts";
@@ -85,7 +85,9 @@ function format(value: Value, args: readonly Value[], keywords: ReadonlyMap<stri
       "can't handle positional and keyword arguments at the same time",
     );
   }
-  if (value instanceof Markup) throw typeError("format of a text that was made safe is not supported");
+  if (value instanceof Markup) {
+    throw unsupported("the filter format of a text that was made safe is not supported");
+  }
   if (keywords === null || keywords.size === 0) return formatPercent(str(value), new Tuple(args));
   const dict = new Dict();
   for (const [name, item] of keywords) dict.set(name, item);
@@ -103,15 +105,10 @@ function urlQuote(value: Value, query: boolean): string {
 }
 
 function urlEncode(value: Value): Value {
-  if (textOf(value) !== null || value === null || typeof value !== "object" || value.kind === "float") {
-    return urlQuote(value, false);
-  }
-  const pairs = value instanceof Dict ? value.items() : itemsOf(value);
+  const pairs = textOf(value) !== null ? null : value instanceof Dict ? value.items() : tryItems(value);
+  if (pairs === null) return urlQuote(value, false);
   return pairs.map((pair) => {
-    const [key, item] = itemsOf(pair);
-    if (key === undefined || item === undefined) {
-      throw typeError("urlencode takes pairs of a name and a value");
-    }
+    const [key, item] = unpack(pair, 2) as [Value, Value];
     return `${urlQuote(key, true)}=${urlQuote(item, true)}`;
   }).join("&");
 }

@@ -55,7 +55,7 @@ function safeArithmetic(operator: ArithmeticOperator, a: number, b: number): Val
       result = a * b + 0; // no -0 among ints
       break;
     case "/":
-      return new Float(a / nonzero(b, "division by zero") + 0);
+      return new Float(a / nonzero(b, "division by zero"));
     case "//":
       result = Math.floor((a - remainder(a, nonzero(b, "integer division or modulo by zero"))) / b + 0);
       break;
@@ -131,8 +131,8 @@ export function quotient(a: bigint, b: bigint): number {
   const negative = (a < 0n) !== (b < 0n);
   const [n, d] = [a < 0n ? -a : a, b < 0n ? -b : b];
   if (n === 0n) return 0;
-  // 55 bits and more of the quotient, the last one sticky, round as the exact value does
-  const shift = Math.max(-1074 - 1, n.toString(2).length - d.toString(2).length - 54);
+  // 56 bits and more of the quotient, the last one sticky, round as the exact value does
+  const shift = n.toString(2).length - d.toString(2).length - 56;
   const mantissa = shift >= 0
     ? stickyDivision(n, d << BigInt(shift))
     : stickyDivision(n << BigInt(-shift), d);
@@ -192,7 +192,7 @@ function floatDivmod(a: number, b: number): [quotient: number, remainder: number
   } else {
     rest = b < 0 ? -0 : 0;
   }
-  if (quotient === 0) return [a / b < 0 ? -0 : 0, rest];
+  if (quotient === 0) return [a / b < 0 || Object.is(a / b, -0) ? -0 : 0, rest];
   const floor = Math.floor(quotient);
   return [quotient - floor > 0.5 ? floor + 1 : floor, rest];
 }

@@ -17,7 +17,7 @@ interface Directive {
   readonly code: string;
 }
 
-const DIRECTIVE = /%(\()?/g;
+const DIRECTIVE = /%([(%])?/g;
 const REST = /([-+ #0]*)(\*|\d*)(?:(\.)(\*|\d*))?[hlL]?([^]?)/uy;
 
 /** text % values. @throws {JinjaError} When the values are not those that the text asks for */
@@ -43,6 +43,11 @@ export function formatPercent(text: string, values: Value): string {
     if (match === null) break;
     result += text.slice(at, match.index);
     let position = DIRECTIVE.lastIndex;
+    if (match[1] === "%") {
+      result += "%";
+      at = position;
+      continue;
+    }
     let value: Value | undefined;
     if (match[1] !== undefined) {
       const close = closingParenthesis(text, position);
@@ -60,7 +65,7 @@ export function formatPercent(text: string, values: Value): string {
     };
     at = position + whole.length;
     if (code === "") throw valueError("incomplete format");
-    result += code === "%" ? "%" : convert(directive, value ?? next(), () => unknown(text, at, code));
+    result += convert(directive, value ?? next(), () => unknown(text, at, code));
     checkLength(result.length);
   }
   if (used < list.length && !mapping) {

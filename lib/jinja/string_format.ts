@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** str.format() as the sandbox of Jinja2 runs it: attributes and items of fields are looked up as templates do. */
-import { JinjaError, unsupported, valueError } from "./errors.ts";
+import { JinjaError, typeError, valueError } from "./errors.ts";
 import { formatValue } from "./format_spec.ts";
 import { checkLength, spendCharacters } from "./meter.ts";
 import { ascii, repr, str } from "./repr.ts";
 import { CLASSES } from "./unicode.ts";
-import { Dict, type Keywords, type Value } from "./values.ts";
+import { Dict, type Keywords, typeName, type Value } from "./values.ts";
 
 /** What a field may take its value from. */
 interface Sources {
@@ -35,10 +35,10 @@ export function formatText(
   keywords: Keywords | Value,
   lookups: Lookups,
 ): string {
-  if (keywords !== null && !(keywords instanceof Map || keywords instanceof Dict)) {
-    throw unsupported("format_map() of something else than a dict is not supported");
-  }
-  const keyed = (name: string) => keywords?.get(name) as Value | undefined;
+  const keyed = (name: string) => {
+    if (keywords === null || keywords instanceof Map || keywords instanceof Dict) return keywords?.get(name);
+    throw typeError(`'${typeName(keywords as Value)}' object is not subscriptable`);
+  };
   return format(text, { args, keyed, next: 0, lookups }, 2);
 }
 

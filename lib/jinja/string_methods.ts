@@ -2,7 +2,7 @@
 /** The methods of str that a template may call. */
 import { typeError, valueError } from "./errors.ts";
 import { bind, signature } from "./arguments.ts";
-import { itemsOf, truth } from "./iterate.ts";
+import { itemsOf } from "./iterate.ts";
 import { checkLength, spendCharacters } from "./meter.ts";
 import { indexOf } from "./numbers.ts";
 import { count, find, partOf, replace, splitAt, splitSpace, splitSpaceFromRight } from "./search.ts";
@@ -48,14 +48,14 @@ const METHODS: readonly [string, StringMethod][] = [
   ),
   method("split(sep=, maxsplit=)", (text, separator, limit) => strings(split(text, separator, limit, false))),
   method("rsplit(sep=, maxsplit=)", (text, separator, limit) => strings(split(text, separator, limit, true))),
-  method("splitlines(keepends=)", (text, keep) => strings(splitLines(text, truth(keep ?? false)))),
+  method("splitlines(keepends=)", (text, keep) => strings(splitLines(text, integerOr(keep, 0) !== 0))),
   method("join(/iterable)", (text, items) => join(text, items as Value)),
   method("replace(/old, /new, /count=)", (text, old, fresh, limit) =>
     replace(
       text,
       requiredText(old, "replace() argument 1 must be str, not"),
       requiredText(fresh, "replace() argument 2 must be str, not"),
-      count_(limit, -1),
+      integerOr(limit, -1),
     )),
   method("find(/sub, /start=, /end=)", (text, sub, start, end) => locate(text, sub, start, end, "find")),
   method("rfind(/sub, /start=, /end=)", (text, sub, start, end) => locate(text, sub, start, end, "rfind")),
@@ -88,7 +88,7 @@ const METHODS: readonly [string, StringMethod][] = [
   method("ljust(/width, /fillchar=)", (text, width, fill) => pad(text, width, fill, "left")),
   method("rjust(/width, /fillchar=)", (text, width, fill) => pad(text, width, fill, "right")),
   method("zfill(/width)", zfill),
-  method("expandtabs(tabsize=)", (text, size) => expandTabs(text, count_(size, 8))),
+  method("expandtabs(tabsize=)", (text, size) => expandTabs(text, integerOr(size, 8))),
   method("translate(/table)", (text, table) => translate(text, table as Value)),
 ];
 
@@ -108,7 +108,7 @@ function optionalText(value: Value | undefined, message: string): string | null 
   return text;
 }
 
-function count_(value: Value | undefined, otherwise: number): number {
+function integerOr(value: Value | undefined, otherwise: number): number {
   if (value === undefined) return otherwise;
   return indexOf(value, `'${typeName(value)}' object cannot be interpreted as an integer`);
 }
@@ -124,7 +124,7 @@ function split(
   limit: Value | undefined,
   right: boolean,
 ): string[] {
-  const times = count_(limit, -1);
+  const times = integerOr(limit, -1);
   if (separator === undefined || separator === null) {
     return right ? splitSpaceFromRight(text, times) : splitSpace(text, times);
   }
@@ -199,7 +199,7 @@ function pad(
   fill: Value | undefined,
   place: "center" | "left" | "right",
 ): string {
-  const total = count_(width as Value, 0);
+  const total = integerOr(width as Value, 0);
   const character = fill === undefined
     ? " "
     : requiredText(fill, "The fill character must be a unicode character, not");
@@ -224,7 +224,7 @@ export function padText(
 }
 
 function zfill(text: string, width: Value | undefined): string {
-  const missing = count_(width as Value, 0) - codePointLength(text);
+  const missing = integerOr(width as Value, 0) - codePointLength(text);
   if (missing <= 0) return text;
   checkLength(text.length + missing);
   const sign = text.startsWith("-") || text.startsWith("+") ? 1 : 0;

@@ -47,7 +47,7 @@ export interface JinjaTemplate {
 
 /** @throws {JinjaError} When the template has a syntax error, or names a filter or test that there is not */
 export function compileTemplate(source: string): JinjaTemplate {
-  const root = guarded(() => compileRoot(parseTemplate(source)));
+  const root = guarded(() => metered(DEFAULT_LIMITS, () => compileRoot(parseTemplate(source))));
   const renderWithGenerations = (
     given: Readonly<Record<string, unknown>>,
     limits = DEFAULT_LIMITS,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The tests behind `is`. */
+import { bind, signature } from "./arguments.ts";
 import { compare, type Comparison, contains, equal } from "./compare.ts";
-import { type Operation, operation } from "./environment.ts";
+import { type Environment, type Operation, operation } from "./environment.ts";
 import { unsupported } from "./errors.ts";
 import { lengthOf, tryItems } from "./iterate.ts";
 import { numberOf } from "./numbers.ts";
@@ -96,13 +97,21 @@ export const TESTS: readonly [string, Operation][] = [
       return [name, run];
     })
   ),
-  [
-    "filter",
-    (value, _, __, environment) =>
-      environment.filters.has(nameOf(value)) || environment.refused.has(nameOf(value)),
-  ],
-  ["test", (value, _, __, environment) => environment.tests.has(nameOf(value))],
+  named("filter", (name, { filters, refused }) => filters.has(name) || refused.has(name)),
+  named("test", (name, { tests }) => tests.has(name)),
 ];
+
+/** A test of whether there is something by a name. */
+function named(
+  test: string,
+  exists: (name: string, environment: Environment) => boolean,
+): [string, Operation] {
+  const none = signature(`test_${test}()`);
+  return [test, (value, args, keywords, environment) => {
+    bind(none, args, keywords);
+    return exists(nameOf(value), environment);
+  }];
+}
 
 function nameOf(value: Value): string {
   hashKey(value); // raises for what cannot be a key, as Python's `in` does

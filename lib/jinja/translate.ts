@@ -2,15 +2,20 @@
 /** str.translate() and str.maketrans(). */
 import { typeError, valueError } from "./errors.ts";
 import { codePoints } from "./text.ts";
-import { Dict, hashKey, textOf, typeName, type Value } from "./values.ts";
+import { Dict, hashKey, List, textOf, Tuple, typeName, type Value } from "./values.ts";
 
 /** Replaces each code point by what a table has for its number: a text, another number, or None for nothing. */
 export function translate(text: string, table: Value): string {
-  if (!(table instanceof Dict)) {
-    throw typeError(`translate() here takes a dict from numbers to texts, not ${typeName(table)}`);
-  }
-  return codePoints(text).map((point) => {
-    const fresh = table.get(point.codePointAt(0) as number);
+  const points = codePoints(text);
+  const sequence = table instanceof List || table instanceof Tuple ? table.items : null;
+  const tableText = textOf(table);
+  const items = sequence ?? (tableText === null ? null : codePoints(tableText));
+  return points.map((point) => {
+    const code = point.codePointAt(0) as number;
+    if (items === null && !(table instanceof Dict)) {
+      throw typeError(`'${typeName(table)}' object is not subscriptable`);
+    }
+    const fresh = table instanceof Dict ? table.get(code) : items?.[code];
     if (fresh === undefined) return point;
     if (fresh === null) return "";
     if (typeof fresh === "number" && fresh >= 0 && fresh <= 0x10ffff) return String.fromCodePoint(fresh);

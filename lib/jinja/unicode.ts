@@ -8,7 +8,9 @@ import { SPACES } from "./text.ts";
 
 /** Title case of characters whose title case is neither their upper case nor follows a rule below. */
 const TITLE: ReadonlyMap<string, string> = new Map(
-  "ᾲ=Ὰ\u0345 ᾳ=ᾼ ᾴ=Ά\u0345 ᾷ=ᾼ\u0342 ᾼ=ᾼ ῂ=Ὴ\u0345 ῃ=ῌ ῄ=Ή\u0345 ῇ=ῌ\u0342 ῌ=ῌ ῲ=Ὼ\u0345 ῳ=ῼ ῴ=Ώ\u0345 ῷ=ῼ\u0342 ῼ=ῼ"
+  ("\u1fb2=\u1fba\u0345 \u1fb3=\u1fbc \u1fb4=\u0386\u0345 \u1fb7=\u0391\u0342\u0345 \u1fbc=\u1fbc " +
+    "\u1fc2=\u1fca\u0345 \u1fc3=\u1fcc \u1fc4=\u0389\u0345 \u1fc7=\u0397\u0342\u0345 \u1fcc=\u1fcc " +
+    "\u1ff2=\u1ffa\u0345 \u1ff3=\u1ffc \u1ff4=\u038f\u0345 \u1ff7=\u03a9\u0342\u0345 \u1ffc=\u1ffc")
     .split(" ").map((pair) => pair.split("=") as [string, string]),
 );
 
