@@ -39,11 +39,11 @@ function quote(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** `train:--gate) words='raw softmax' ;;` for every flag with choices, then the others by what they take. */
+/** `train:--gate) words='raw softmax' ;;` for every flag with choices or usual names, then the others by what they take. */
 function bashCases(commands: readonly CommandSpec[]): string[] {
   return commands.flatMap((command) => {
     const valued = flagsOf(command).filter(({ kind }) => kind !== "switch");
-    return valued.map(({ name, choices }) => {
+    return valued.map(({ name, names, choices = names }) => {
       const words = choices ? choices.join(" ") : PATHS.has(name) ? "@files" : "@nothing";
       return `    ${command.name}:--${name}) words=${quote(words)} ;;`;
     });
@@ -94,7 +94,7 @@ complete -o bashdefault -o default -F _meft_task deno
 }
 
 /** `'--gate[how a router logit scales]:value:(raw softmax)'`, as _arguments wants it. */
-function zshArgument({ name, kind, help, choices }: Flag): string {
+function zshArgument({ name, kind, help, names, choices = names }: Flag): string {
   const about = help.replace(/[[\]:\\]/g, "\\$&");
   const value = choices ? `(${choices.join(" ")})` : PATHS.has(name) ? "_files" : " ";
   // Flags of several values may be given again.
@@ -147,7 +147,7 @@ function fish(commands: readonly CommandSpec[]): string {
     const condition = quote(`__meft_task ${command.name}`);
     const words = command.argument?.choices;
     return [
-      ...flagsOf(command).map(({ name, kind, help, choices }) => {
+      ...flagsOf(command).map(({ name, kind, help, names, choices = names }) => {
         const value = choices
           ? ` -x -a ${quote(choices.join(" "))}`
           : kind === "switch"

@@ -8,10 +8,20 @@ import { isJsonObject, type Json, type JsonObject } from "../core/json.ts";
 import { nearestName } from "../core/suggestion.ts";
 
 /**
- * What a flag's value is; `values` are texts, or whatever JSON a config file has, as its text; `pairs` are names with values,
- * `KEY=VALUE` on a command line and an object in a config file.
+ * What a flag's value is; `values` are texts, or whatever JSON a config file has, as its text; `integers` may be ranges, `0-3`;
+ * `pairs` are names with values, `KEY=VALUE` on a command line and an object in a config file; `numbers` are numbers by key in
+ * the same way.
  */
-export type FlagKind = "text" | "texts" | "integer" | "number" | "switch" | "values" | "pairs";
+export type FlagKind =
+  | "text"
+  | "texts"
+  | "integer"
+  | "integers"
+  | "number"
+  | "numbers"
+  | "switch"
+  | "values"
+  | "pairs";
 
 /** One flag. */
 export interface Flag {
@@ -24,6 +34,8 @@ export interface Flag {
   readonly choices?: readonly string[];
   /** What the help shows in place of the value. Default: the choices, or the kind. */
   readonly placeholder?: string;
+  /** Texts that are names, of which these are the usual ones; several may be joined by commas. Or one regular expression. */
+  readonly names?: readonly string[];
   readonly min?: number;
   readonly max?: number;
   /** Whether min itself is refused. */
@@ -33,10 +45,12 @@ export interface Flag {
 }
 
 /** Values by flag name; a flag that was not given is absent. */
-export type FlagValues = Readonly<Record<string, string | readonly string[] | number | boolean | JsonObject>>;
+export type FlagValues = Readonly<
+  Record<string, string | readonly string[] | number | readonly number[] | boolean | JsonObject>
+>;
 
 /** Kinds of flags that take several values, and may be given several times. */
-export const SEVERAL: ReadonlySet<FlagKind> = new Set(["texts", "values", "pairs"]);
+export const SEVERAL: ReadonlySet<FlagKind> = new Set(["texts", "integers", "numbers", "values", "pairs"]);
 
 /** `top-k` as `topK`. */
 export function camelCase(name: string): string {
@@ -50,7 +64,9 @@ function placeholder(flag: Flag): string {
     text: "text",
     texts: "text",
     integer: "number",
+    integers: "number",
     number: "number",
+    numbers: "KEY=NUMBER",
     values: "text",
     pairs: "KEY=VALUE",
   };
@@ -111,9 +127,19 @@ function readPairs(label: string, raw: unknown, problems: string[]): JsonObject 
     if (key === "") problems.push(`${label} is ${JSON.stringify(item)}, expected KEY=VALUE`);
     else pairs.push([key.trim(), jsonOrText(value)]);
   }
-  const twice = pairs.map(([key]) => key).filter((key, i, keys) => keys.indexOf(key) < i);
-  for (const key of new Set(twice)) problems.push(`${label} gives ${key} twice`);
+  refuseTwice(label, pairs, problems);
   return Object.fromEntries(pairs);
+}
+
+function refuseTwice(
+  label: string,
+  pairs: readonly (readonly [string, unknown])[],
+  problems: string[],
+): void {
+  const twice = pairs.map(([key]) => key).filter((key) => key !== "").filter((key, i, keys) =>
+    keys.indexOf(key) < i
+  );
+  for (const key of new Set(twice)) problems.push(`${label} gives ${key} twice`);
 }
 
 function jsonOrText(text: string): Json {
@@ -122,6 +148,47 @@ function jsonOrText(text: string): Json {
   } catch {
     return text;
   }
+}
+
+/** Whether a text of names can only be a regular expression. */
+export function isPattern(text: string): boolean {
+  return /[^\w.,+-]/.test(text);
+}
+
+/** Numbers joined by commas, and ranges. */
+function readIntegers(flag: Flag, label: string, raw: unknown, problems: string[]): number[] | null {
+  const items = [raw].flat().flatMap((item) => typeof item === "string" ? item.split(",") : [item]);
+  const numbers = items.flatMap((item): unknown[] => {
+    const [, first, last] = /^(\d+)-(\d+)$/.exec(String(item)) ?? [];
+    const [from, to] = [Number(first), Number(last)];
+    if (first === undefined || to < from || to - from > MOST_IN_RANGE) return [item];
+    return Array.from({ length: to - from + 1 }, (_, i) => from + i);
+  });
+  const read = numbers.map((item) => readNumber({ ...flag, kind: "integer" }, label, item, problems));
+  return read.every((number) => number !== null) ? read : null;
+}
+
+/** No model has more layers. */
+const MOST_IN_RANGE = 10_000;
+
+/** `KEY=NUMBER`, or an object of a config file. The key may hold equals signs. */
+function readNumbers(
+  label: string,
+  raw: unknown,
+  problems: string[],
+): Readonly<Record<string, number>> | null {
+  const before = problems.length;
+  const pairs = [raw].flat().flatMap((item): [string, unknown][] => {
+    if (typeof item === "object" && item !== null) return Object.entries(item);
+    const [, key, number] = /^(.+)=([^=]+)$/s.exec(String(item)) ?? [];
+    return [[key ?? "", key === undefined ? item : Number(number)]];
+  });
+  for (const [key, number] of pairs) {
+    if (key !== "" && Number.isFinite(number)) continue;
+    problems.push(`${label} has ${JSON.stringify(key === "" ? number : key)}, expected KEY=NUMBER`);
+  }
+  refuseTwice(label, pairs, problems);
+  return problems.length > before ? null : Object.fromEntries(pairs as [string, number][]);
 }
 
 /** A raw value as its flag has it; null, with a problem, when it cannot be that. @mutates problems */
@@ -139,6 +206,10 @@ export function readValue(
     case "integer":
     case "number":
       return readNumber(flag, label, raw, problems);
+    case "integers":
+      return readIntegers(flag, label, raw, problems);
+    case "numbers":
+      return readNumbers(label, raw, problems);
     case "text":
       return readText(flag, label, raw, problems);
     case "pairs":
@@ -146,9 +217,11 @@ export function readValue(
     case "values":
       return [raw].flat().map((item) => typeof item === "string" ? item : JSON.stringify(item));
     case "texts": {
-      // Choices hold no commas, so that several may be joined by them.
+      // Choices and names hold no commas, so that several may be joined by them.
       const split = (item: unknown): unknown[] =>
-        flag.choices && typeof item === "string" ? item.split(",") : [item];
+        typeof item === "string" && (flag.choices || (flag.names && !isPattern(item)))
+          ? item.split(",")
+          : [item];
       const items = (Array.isArray(raw) ? raw : [raw]).flatMap(split);
       const texts = items.map((item) => readText(flag, label, item, problems));
       return texts.every((text) => text !== null) ? texts : null;

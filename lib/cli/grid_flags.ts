@@ -4,7 +4,7 @@ import { isJsonObject } from "../core/json.ts";
 import { nearestName } from "../core/suggestion.ts";
 import type { Grid } from "../study/grid.ts";
 import { settingName } from "./flag_settings.ts";
-import { camelCase, type Flag, readValue } from "./flags.ts";
+import { camelCase, type Flag, isPattern, readValue } from "./flags.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
 
 /** Flags that say where a run is kept, not what it is. */
@@ -44,7 +44,13 @@ function flagOf(name: string, where: string, problems: string[]): Flag | null {
 /** A value of a command line: switches are written true or false, several texts are joined by plus signs. */
 function rawValue(flag: Flag, text: string): unknown {
   if (flag.kind === "switch") return text === "true" ? true : text === "false" ? false : text;
-  return flag.kind === "texts" || flag.kind === "pairs" ? text.split("+") : text;
+  const isList = ["texts", "integers", "numbers", "pairs"].includes(flag.kind) && !holdsPattern(flag, text);
+  return isList ? text.split("+") : text;
+}
+
+/** A regular expression is one value, whatever signs are in it; several are written as JSON. */
+function holdsPattern(flag: Flag, text: string): boolean {
+  return (flag.names !== undefined || flag.kind === "numbers") && isPattern(text.replaceAll("=", ""));
 }
 
 /** `top-k=4,16`, into the grid. @mutates grid, problems */
@@ -59,7 +65,8 @@ function readText(text: string, grid: Values, problems: string[]): void {
   if (flag === null) return;
   const key = settingName(flag.name);
   if (key in grid) problems.push(`${where}: ${flag.name} is given twice`);
-  grid[key] = list.split(",").map((item) => readValue(flag, where, rawValue(flag, item), problems));
+  const items = holdsPattern(flag, list) ? [list] : list.split(",");
+  grid[key] = items.map((item) => readValue(flag, where, rawValue(flag, item), problems));
 }
 
 /** An object of a config file. @mutates problems */

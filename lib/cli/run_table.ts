@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a run is, before it starts: model, method with its sizes, data. */
+import { isJsonObject, type Json } from "../core/json.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { formatCount, formatShare } from "../report/format.ts";
 import { formatPlacements } from "../report/placements.ts";
@@ -15,12 +16,18 @@ export function describeTrained({ memory }: Run): string {
   } of the model`;
 }
 
+/** `q,v`, `q_proj=16, k_proj=4`, `0.1`. */
+function configText(value: Json): string {
+  if (!isJsonObject(value)) return String(value);
+  return Object.entries(value).map(([key, item]) => `${key}=${item}`).join(", ");
+}
+
 /** The run and its data as tables; without data, the run alone. */
 export function describeRun(run: Run, data: Dataset | null): string {
   const { memory, settings, method } = run;
   const config = Object.entries(run.adapterKind.config).map(([name, value]) => [
     `  ${adapterFlagName(name)}`,
-    String(value),
+    configText(value),
   ]);
   const what = formatTable([
     ["run", ""],

@@ -2,6 +2,7 @@
 /** The flags of `deno task train`, with the published defaults. */
 import { DATA_FLAGS } from "./data_flags.ts";
 import { METHOD_NAMES } from "../methods/registry.ts";
+import { moduleWord } from "../models/modules.ts";
 import { LINEAR_SITES } from "../models/sites.ts";
 import { CLIP_SCOPES } from "../optim/clip.ts";
 import { methodsOf } from "../train/settings.ts";
@@ -14,6 +15,14 @@ function forMethods(setting: string): { readonly methods?: readonly string[] } {
   const methods = methodsOf(setting);
   return methods === null ? {} : { methods };
 }
+
+/** Words for weights that a LoRA may change. */
+const LORA_TARGETS: readonly string[] = [
+  "all",
+  "all-linear",
+  ...LINEAR_SITES,
+  ...LINEAR_SITES.map(moduleWord),
+];
 
 /** What is trained. */
 const METHOD_FLAGS: readonly Flag[] = [
@@ -145,10 +154,38 @@ const METHOD_FLAGS: readonly Flag[] = [
   {
     name: "target",
     kind: "texts",
-    choices: ["all", ...LINEAR_SITES],
+    names: LORA_TARGETS,
     ...forMethods("target"),
-    help: "weights of each layer that get a delta",
+    help: "weights that get a delta: " + LINEAR_SITES.join(", ") +
+      ", ends of module names (layers.0.self_attn.q_proj), or a regular expression as PEFT has it",
     defaultText: "all",
+  },
+  {
+    name: "exclude-target",
+    kind: "texts",
+    names: LORA_TARGETS,
+    ...forMethods("excludeTarget"),
+    help: "targets that get none, told in the same ways",
+  },
+  {
+    name: "layers-to-transform",
+    kind: "integers",
+    min: 0,
+    ...forMethods("layersToTransform"),
+    help: "layers whose weights are targets, from 0: 0,1 or 8-15",
+    defaultText: "all",
+  },
+  {
+    name: "rank-pattern",
+    kind: "numbers",
+    ...forMethods("rankPattern"),
+    help: "other ranks, by the end of a module's name as a regular expression: q_proj=16",
+  },
+  {
+    name: "alpha-pattern",
+    kind: "numbers",
+    ...forMethods("alphaPattern"),
+    help: "other alphas, in the same way",
   },
 ];
 

@@ -62,7 +62,11 @@ function merge(base: Values, chosen: Values): TrainSettings {
 /** A value as a label shows it. */
 export function settingText(value: unknown): string {
   if (Array.isArray(value)) return value.join("+");
-  return isJsonObject(value) ? JSON.stringify(value) : String(value);
+  if (!isJsonObject(value)) return String(value);
+  const isFlat = Object.values(value).every((item) => typeof item === "number");
+  return isFlat
+    ? Object.entries(value).map(([key, item]) => `${key}=${item}`).join("+")
+    : JSON.stringify(value);
 }
 
 function labelOf(chosen: Values): string {

@@ -77,7 +77,17 @@ function meansOf(numbers: readonly CellNumbers[]): Record<MeanName, number> {
 export const SIZE = "trainedParameters";
 
 /** Settings that make an adapter larger or smaller, and what goes with them: no lines of their own in a chart by size. */
-const SIZE_SETTINGS = ["neurons", "experts", "rank", "loraAlpha", "target"];
+const SIZE_SETTINGS = [
+  "neurons",
+  "experts",
+  "rank",
+  "loraAlpha",
+  "target",
+  "excludeTarget",
+  "layersToTransform",
+  "rankPattern",
+  "alphaPattern",
+];
 
 /** Sizes are worth a chart when they differ by this factor: routers alone make less of a difference. */
 const SIZES_FROM = 1.5;

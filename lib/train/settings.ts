@@ -11,7 +11,6 @@ import type { LoadDataOptions } from "../data/load_data.ts";
 import { readChatTemplate } from "../data/own_template.ts";
 import { methodByName } from "../methods/registry.ts";
 import type { Method } from "../methods/method.ts";
-import type { LinearSite } from "../models/sites.ts";
 import type { AdamwOptions } from "../optim/adamw.ts";
 import type { ClipScope } from "../optim/clip.ts";
 import { adamw } from "../optim/registry.ts";
@@ -57,7 +56,12 @@ export interface TrainSettings {
   readonly loraAlpha?: number;
   readonly loraDropout?: number;
   readonly rslora?: boolean;
-  readonly target?: "all" | readonly (LinearSite | "all")[];
+  /** See `targets` of `lora`. */
+  readonly target?: string | readonly string[];
+  readonly excludeTarget?: string | readonly string[];
+  readonly layersToTransform?: number | readonly number[];
+  readonly rankPattern?: Readonly<Record<string, number>>;
+  readonly alphaPattern?: Readonly<Record<string, number>>;
   readonly lr?: number;
   readonly schedule?: Schedule["kind"];
   readonly warmupRatio?: number;
@@ -114,6 +118,10 @@ export const SETTING_NAMES: readonly string[] = Object.keys(
     loraDropout: 1,
     rslora: 1,
     target: 1,
+    excludeTarget: 1,
+    layersToTransform: 1,
+    rankPattern: 1,
+    alphaPattern: 1,
     lr: 1,
     schedule: 1,
     warmupRatio: 1,
@@ -150,6 +158,10 @@ export const ADAPTER_OPTIONS = {
   loraDropout: "dropout",
   rslora: "useRslora",
   target: "targets",
+  excludeTarget: "excludeTargets",
+  layersToTransform: "layersToTransform",
+  rankPattern: "rankPattern",
+  alphaPattern: "alphaPattern",
 } as const;
 
 const SPARSE = ["sparse"];
@@ -173,6 +185,10 @@ const METHODS_OF: Readonly<Partial<Record<string, readonly string[]>>> = {
   loraDropout: LORA,
   rslora: LORA,
   target: LORA,
+  excludeTarget: LORA,
+  layersToTransform: LORA,
+  rankPattern: LORA,
+  alphaPattern: LORA,
 };
 
 /** Methods that a setting makes sense for; null for all. */
@@ -269,10 +285,16 @@ function halvesOf(halves: TrainSettings["halves"]): "auto" | 1 | 2 | undefined {
 function methodOf(settings: TrainSettings, start: SavedAdapter | null): Method {
   const options = Object.fromEntries(
     Object.entries(ADAPTER_OPTIONS)
-      .map(([setting, option]) => [option, settings[setting as keyof typeof ADAPTER_OPTIONS]])
+      .map(([setting, option]) => [option, patternAlone(settings[setting as keyof typeof ADAPTER_OPTIONS])])
       .filter(([, value]) => value !== undefined),
   );
   return methodByName(methodName(settings, start), options as JsonObject);
+}
+
+/** A list of one text that is no name, as command lines give it, is that regular expression. */
+function patternAlone(value: unknown): unknown {
+  const [only] = Array.isArray(value) && value.length === 1 ? value : [];
+  return typeof only === "string" && !/^[\w.-]+$/.test(only) ? only : value;
 }
 
 function optimizerOf(settings: TrainSettings): AdamwOptions {

@@ -55,9 +55,24 @@ Deno.test("train --method lora writes PEFT's files, and goes on from them with -
 
 Deno.test("train refuses flags of another method by name, targets that do not exist, and sizes beside --adapter", () =>
   withFolder(async (folder) => {
-    const mixed = await runCommandLine(...RUN, "--method", "lora", "--top-k", "4", "--target", "q,w");
+    const mixed = await runCommandLine(...RUN, "--method", "lora", "--top-k", "4");
     strictEqual(mixed.code, 2);
-    match(mixed.stderr, /--target is "w", expected one of all, q, k, v, o, gate, up, down/);
+    match(mixed.stderr, /--top-k does not apply to --method lora/);
+    const unknown = await runCommandLine(
+      ...RUN,
+      "--method",
+      "lora",
+      "--target",
+      "q,w_proj",
+      "--rank-pattern",
+      "k=2",
+    );
+    strictEqual(unknown.code, 2);
+    match(
+      unknown.stderr,
+      /targets has "w_proj", which is the end of no module's name .*q, k, v, o, gate, up, down/,
+    );
+    match(unknown.stderr, /rankPattern has "k_proj", which matches no weight that gets a delta/);
     const foreign = await runCommandLine(...RUN, "--rank", "4", "--rslora");
     strictEqual(foreign.code, 2);
     match(foreign.stderr, /--rank does not apply to --method sparse, only to lora/);
@@ -77,4 +92,44 @@ Deno.test("train refuses flags of another method by name, targets that do not ex
     strictEqual(sized.code, 2);
     match(sized.stderr, /--rank does not apply with --adapter, which brings its own/);
     match(sized.stderr, /--neurons does not apply to --method lora, only to sparse and parallel/);
+  }));
+
+Deno.test("train --method lora with a pattern, excluded weights, layers, ranks and alphas: saved as PEFT has them, and read again", () =>
+  withFolder(async (folder) => {
+    const short = ["--steps", "2", "--json"];
+    const pattern = await runCommandLine(
+      ...[...RUN, "--method", "lora", "--target", ".*\\.[0-9]{1,2}\\.(self_attn\\.q|mlp\\.down)_proj"],
+      ...[
+        "--exclude-target",
+        "1.mlp.down_proj",
+        "--rank-pattern",
+        "q=3",
+        "layers\\.0\\..*=5",
+        "--alpha-pattern",
+      ],
+      ...["down_proj=2.5", ...short, "--out", `${folder}/pattern`],
+    );
+    strictEqual(pattern.code, 0, pattern.stderr);
+    const saved = JSON.parse(Deno.readTextFileSync(`${folder}/pattern/adapter/adapter_config.json`));
+    deepStrictEqual(
+      [saved.target_modules, saved.exclude_modules, saved.rank_pattern, saved.alpha_pattern],
+      [".*\\.[0-9]{1,2}\\.(self_attn\\.q|mlp\\.down)_proj", ["1.mlp.down_proj"], {
+        "q_proj": 3,
+        "layers\\.0\\..*": 5,
+      }, { down_proj: 2.5 }],
+    );
+    const record = JSON.parse(Deno.readTextFileSync(`${folder}/pattern/run.json`));
+    deepStrictEqual(record.identity.adapter.rankPattern, { "q_proj": 3, "layers\\.0\\..*": 5 });
+    strictEqual(record.identity.adapter.targets, saved.target_modules);
+    const layers = await runCommandLine(
+      ...[...RUN, "--method", "lora", "--layers-to-transform", "1", ...short, "--out", `${folder}/layers`],
+    );
+    strictEqual(layers.code, 0, layers.stderr);
+    const config = JSON.parse(Deno.readTextFileSync(`${folder}/layers/adapter/adapter_config.json`));
+    deepStrictEqual([config.layers_to_transform, config.target_modules.length], [[1], 7]);
+    const measured = await runCommandLine(
+      ...["evaluate", "--model", DEMO_MODEL, "--data", DEMO_FACTS, "--limit", "4", "--json"],
+      ...["--adapter", `${folder}/pattern/adapter`],
+    );
+    strictEqual(measured.code, 0, measured.stderr);
   }));
