@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What all families read from `config.json` in the same way. */
+import { quotedValue } from "../core/quoted.ts";
 import {
   booleanField,
   choiceField,
@@ -13,6 +14,7 @@ import {
   tokenIdsField,
 } from "./config_fields.ts";
 import type { ModelConfig } from "./model.ts";
+import { ropeFrequencies } from "./rope.ts";
 import { readRope } from "./rope_config.ts";
 
 /** A model family: everything that is its own. */
@@ -89,7 +91,10 @@ export function readSharedConfig(
     bosTokenId: tokens("bos_token_id", defaults.bosTokenId)[0] ?? null,
     eosTokenIds: tokens("eos_token_id", defaults.eosTokenId),
   };
-  if (fields.problems.length === 0) checkTotal(fields, config);
+  if (fields.problems.length === 0) {
+    checkTotal(fields, config);
+    checkRope(fields, config);
+  }
   return config;
 }
 
@@ -181,5 +186,19 @@ function checkTotal(fields: ConfigFields, config: Omit<SharedConfig, "ropeScalin
     `hidden_size ${hiddenSize}, intermediate_size ${intermediateSize}, vocab_size ${vocabSize}, ` +
       `${config.numHiddenLayers} layers and ${numAttentionHeads} heads of ${headDim} make ` +
       `${parameters.toPrecision(3)} parameters, more than the ${MOST.parameters} allowed`,
+  );
+}
+
+/** Parameters that are possible each, and make no angles together. @mutates fields.problems */
+function checkRope(fields: ConfigFields, config: SharedConfig): void {
+  const sound = [0, config.maxPositionEmbeddings].every((length) => {
+    const { inverse, attentionFactor } = ropeFrequencies(config, length);
+    return Number.isFinite(attentionFactor) && inverse.every((w) => Number.isFinite(w));
+  });
+  if (sound) return;
+  fields.problems.push(
+    `rope_theta ${config.ropeTheta} and the rope scaling ${
+      quotedValue(config.ropeScaling)
+    } give angles that are no numbers`,
   );
 }

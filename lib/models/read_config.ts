@@ -45,13 +45,13 @@ export function parseConfig(
 /** @mutates notes */
 function readFamily(values: Record<string, unknown>, notes: Notes): ModelConfig | null {
   const type = values["model_type"];
-  const family = FAMILIES.get(String(type));
+  const family = typeof type === "string" ? FAMILIES.get(type) : undefined;
   if (family === undefined) {
     notes.problems.push(
       `config.json: Field "model_type" ${
         type === undefined ? "is missing" : `is ${quotedValue(type)}`
       }, expected one of ${[...FAMILIES.keys()].join(", ")}` +
-        didYouMean(String(type), FAMILIES.keys()),
+        didYouMean(String(type).slice(0, 32), FAMILIES.keys()),
     );
     return null;
   }
@@ -81,8 +81,8 @@ function withGenerationIds(
 function inFile<T>(name: string, notes: Notes, read: (notes: Notes) => T): T {
   const inner: Notes = { problems: [], warnings: [] };
   const result = read(inner);
-  notes.problems.push(...inner.problems.map((problem) => `${name}: ${problem}`));
-  notes.warnings.push(...inner.warnings.map((warning) => `${name}: ${warning}`));
+  for (const problem of inner.problems) notes.problems.push(`${name}: ${problem}`);
+  for (const warning of inner.warnings) notes.warnings.push(`${name}: ${warning}`);
   return result;
 }
 
@@ -108,9 +108,9 @@ function readJsonRecord(path: string, problems: string[], required: boolean): Re
     const value: unknown = JSON.parse(text);
     if (!isRecord(value)) problems.push(`${path} is not a JSON object`);
     else {
-      const twice = duplicateKeys(text);
-      problems.push(...twice.map((keys) => `${path} has the field "${keys.join(".")}" twice: keep one`));
-      return twice.length > 0 ? null : value;
+      const twice = new Set(duplicateKeys(text).map((keys) => keys.join(".")));
+      for (const name of twice) problems.push(`${path} has the field "${name}" twice: keep one`);
+      return twice.size > 0 ? null : value;
     }
   } catch (error) {
     const hint = /\b(NaN|Infinity)\b/.test(text) ? ` (NaN and Infinity are no JSON numbers)` : "";

@@ -17,7 +17,10 @@ export interface RopeFrequencies {
 }
 
 /** Frequencies for a sequence of `length` tokens; only dynamic scaling and longrope look at the length. */
-export function ropeFrequencies(config: ModelConfig, length: number): RopeFrequencies {
+export function ropeFrequencies(
+  config: Pick<ModelConfig, "headDim" | "ropeTheta" | "ropeScaling">,
+  length: number,
+): RopeFrequencies {
   const { headDim: dim, ropeTheta: theta, ropeScaling: scaling } = config;
   const inverse = plainFrequencies(theta, dim);
   switch (scaling?.type) {

@@ -49,6 +49,7 @@ export function indexCheckpoint(
   problems: string[],
   warnings: string[] = [],
 ): CheckpointIndex {
+  const before = problems.length;
   const weightMap = new Map<string, string>();
   const names = weightFiles(folder, weightMap, problems);
   const files: SafetensorsFile[] = [];
@@ -64,6 +65,9 @@ export function indexCheckpoint(
       }
       tensors.set(entry.name, entry);
     }
+  }
+  if (tensors.size === 0 && problems.length === before) {
+    problems.push(`${folder} has weight files without tensors`);
   }
   if (files.length === names.length) warnOfIndex(folder, weightMap, tensors, warnings);
   return { files, tensors };
@@ -149,9 +153,17 @@ function completeShards(folder: string, shards: readonly string[], problems: str
   return complete;
 }
 
+/** Indexes of the largest published checkpoints have 13 MB. */
+const MOST_INDEX_BYTES = 16 << 20;
+
 function readWeightMap(path: string, weightMap: Map<string, string>, problems: string[]): void {
   let index: unknown;
   try {
+    const { size } = Deno.statSync(path);
+    if (size > MOST_INDEX_BYTES) {
+      problems.push(`${path} has ${size} bytes, more than the ${MOST_INDEX_BYTES} of any index`);
+      return;
+    }
     index = JSON.parse(Deno.readTextFileSync(path));
   } catch (error) {
     problems.push(`${path} cannot be read as JSON: ${error instanceof Error ? error.message : error}`);
@@ -184,7 +196,7 @@ function readFile(path: string, problems: string[]): SafetensorsFile | null {
     return readSafetensorsHeader(path);
   } catch (error) {
     if (!(error instanceof ValidationError)) throw error;
-    problems.push(...error.problems.map((problem) => `${path}: ${problem}`));
+    for (const problem of error.problems) problems.push(`${path}: ${problem}`);
     return null;
   }
 }

@@ -5,8 +5,8 @@
 interface OpenValue {
   /** Keys seen so far; null for an array. */
   readonly keys: Set<string> | null;
-  /** Keys that lead to it. */
-  readonly path: readonly string[];
+  /** Of the value itself in the object around it; null in an array, and outermost. */
+  readonly key: string | null;
 }
 
 /**
@@ -27,14 +27,13 @@ export function duplicateKeys(json: string): string[][] {
       const end = stringEnd(json, at);
       if (expectsKey && inner?.keys) {
         key = JSON.parse(json.slice(at, end + 1)) as string;
-        if (inner.keys.has(key)) found.push([...inner.path, key]);
+        if (inner.keys.has(key)) found.push([...open.flatMap((value) => value.key ?? []), key]);
         inner.keys.add(key);
       }
       expectsKey = false;
       at = end;
     } else if (character === "{" || character === "[") {
-      const path = inner === undefined ? [] : inner.keys === null ? inner.path : [...inner.path, key];
-      open.push({ keys: character === "{" ? new Set() : null, path });
+      open.push({ keys: character === "{" ? new Set() : null, key: inner?.keys ? key : null });
       expectsKey = character === "{";
     } else if (character === "}" || character === "]") {
       open.pop();

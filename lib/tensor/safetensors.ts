@@ -48,6 +48,9 @@ export interface SafetensorsFile {
 /** Longest header that is read: the limit of the format's own library. */
 export const MAX_HEADER_BYTES = 100_000_000;
 
+/** More tensors than any one file has: the largest published checkpoints have a hundred thousand in all their files. */
+const MOST_TENSORS = 300_000;
+
 /** Of an element; halves and quarters of bytes are exact. */
 const STORED_BYTES: Readonly<Record<StoredDType, number>> = {
   ...BYTES_PER_ELEMENT,
@@ -124,8 +127,11 @@ export function openForReading(path: string): Deno.FsFile {
   }
 }
 
-function fileError(path: string, ...problems: string[]): ValidationError {
-  return new ValidationError(`Safetensors file ${path}`, problems);
+function fileError(path: string, problems: string | readonly string[]): ValidationError {
+  return new ValidationError(
+    `Safetensors file ${path}`,
+    typeof problems === "string" ? [problems] : problems,
+  );
 }
 
 function readHeaderText(
@@ -166,12 +172,18 @@ function parseHeader(path: string, fileBytes: number, headerBytes: number, json:
     throw fileError(path, `its header is not JSON: ${error instanceof Error ? error.message : error}`);
   }
   if (!isRecord(header)) throw fileError(path, "its header is not a JSON object");
+  const count = Object.keys(header).length;
+  if (count > MOST_TENSORS) {
+    throw fileError(path, `its header has ${count} tensors, more than the ${MOST_TENSORS} allowed`);
+  }
 
   const problems: string[] = [];
-  for (const [name, ...inner] of duplicateKeys(json)) {
-    const what = inner.length === 0 ? `tensor "${name}"` : `"${inner.join(".")}" of tensor "${name}"`;
-    problems.push(`${what} appears twice in the header`);
-  }
+  const twice = new Set(
+    duplicateKeys(json).map(([name, ...inner]) =>
+      inner.length === 0 ? `tensor "${name}"` : `"${inner.join(".")}" of tensor "${name}"`
+    ),
+  );
+  for (const what of twice) problems.push(`${what} appears twice in the header`);
   const metadata = readMetadata(header["__metadata__"], problems);
   const tensors = new Map<string, TensorEntry>();
   for (const [name, fields] of Object.entries(header)) {
@@ -180,7 +192,7 @@ function parseHeader(path: string, fileBytes: number, headerBytes: number, json:
     if (entry !== null) tensors.set(name, entry);
   }
   if (problems.length === 0) checkLayout([...tensors.values()], headerBytes, fileBytes, problems);
-  if (problems.length > 0) throw fileError(path, ...problems);
+  if (problems.length > 0) throw fileError(path, problems);
   return { path, fileBytes, headerBytes, metadata, tensors };
 }
 

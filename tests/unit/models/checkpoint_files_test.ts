@@ -263,6 +263,8 @@ Deno.test("loadModel() ties heads that differ in the sign of zeros alone, and in
   assert.equal((await loadEdited("llama3_tied", wider)).tied, true);
 });
 
+const noTensors: Edit = (folder) => writeSafetensors(join(folder, "model.safetensors"), []);
+
 const asFp8 = (part: string): Edit =>
   rewrite((tensors) =>
     tensors.map((tensor) => {
@@ -298,6 +300,7 @@ const REFUSED: readonly [what: string, fixture: string, edit: Edit, problems: re
     added(zeros("norm.weight", [24])),
     [/Tensors "model\.norm\.weight" and "norm\.weight" both stand for "model\.norm\.weight"/],
   ],
+  ["no tensors", "llama_linear", noTensors, [/has weight files without tensors/]],
   [
     "fp8 weights",
     "llama_linear",

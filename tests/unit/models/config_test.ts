@@ -285,6 +285,15 @@ const WRONG: readonly [fields: Fields, problem: RegExp][] = [
   [{ ...LLAMA, is_causal: false }, /"is_causal" \(false\) is unknown/],
   [{ ...LLAMA, is_causal: null }, /"is_causal" \(null\) is unknown/],
   [{ ...LLAMA, partial_rotary_factor: 0.5 }, /"partial_rotary_factor" is 0\.5, expected 1/],
+  [{ ...LLAMA, model_type: ["llama"] }, /"model_type" is \["llama"\], expected one of llama/],
+  [
+    {
+      ...LLAMA,
+      original_max_position_embeddings: 1,
+      rope_scaling: { rope_type: "longrope", short_factor: [1, 1, 1], long_factor: [1, 1, 1] },
+    },
+    /rope_theta 10000 and the rope scaling .*longrope.* give angles that are no numbers/,
+  ],
   [{ ...LLAMA, eos_token_id: true }, /"eos_token_id" is true, expected a token id/],
   [{ ...LLAMA, eos_token_id: [1, "2"] }, /"eos_token_id" is \[1,"2"\], expected a token id/],
 ];

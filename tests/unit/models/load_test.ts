@@ -152,6 +152,9 @@ const SHARDS: readonly [what: string, change: (folder: string) => void, problems
       join(folder, "model-00001-of-1000000.safetensors"),
     );
   }, [/speaks of 1000000 files, more than the 10000 allowed/]],
+  ["an index of a size that none has", (folder) => {
+    Deno.truncateSync(join(folder, "model.safetensors.index.json"), 20 << 20);
+  }, [/index\.json has 20971520 bytes, more than the 16777216 of any index/]],
   ["an index that is no JSON", (folder) => {
     Deno.writeTextFileSync(join(folder, "model.safetensors.index.json"), "{");
   }, [/index\.json cannot be read as JSON/]],

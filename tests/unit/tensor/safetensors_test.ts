@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { ValidationError } from "../../../lib/core/errors.ts";
+import { duplicateKeys } from "../../../lib/tensor/json_keys.ts";
 import { readSafetensorsHeader } from "../../../lib/tensor/safetensors.ts";
 import { readFloatsInto, readTensor } from "../../../lib/tensor/read_tensor.ts";
 import { writeSafetensors } from "../../../lib/tensor/write_safetensors.ts";
@@ -40,6 +41,16 @@ const MALFORMED: readonly [what: string, bytes: Uint8Array<ArrayBuffer>, reason:
     /__metadata__ is not an object of strings/,
   ],
   ["names a tensor twice", fileBytes(`{"a":${F32(0, 4)},"a":${F32(0, 4)}}`, 4), /tensor "a" appears twice/],
+  [
+    "says twice what type a tensor has",
+    fileBytes(`{"a":{"dtype":"F32","dtype":"F16","shape":[1],"data_offsets":[0,2]}}`, 2),
+    /"dtype" of tensor "a" appears twice/,
+  ],
+  [
+    "names more tensors than any file has",
+    fileBytes(`{${Array.from({ length: 300_001 }, (_, i) => `"${i}":3`).join(",")}}`, 0),
+    /its header has 300001 tensors, more than the 300000 allowed/,
+  ],
   [
     "has an unknown dtype",
     fileBytes(`{"a":{"dtype":"F33","shape":[],"data_offsets":[0,4]}}`, 4),
@@ -102,6 +113,36 @@ for (const [what, bytes, reason] of MALFORMED) {
       });
     }));
 }
+
+Deno.test("duplicateKeys() gives the path of every key that an object has twice, however deep", () => {
+  assert.deepEqual(
+    duplicateKeys(`{"a":1,"b":{"a":2,"c":[{"a":1},{"a":2,"a":{}}]},"b":0,"\\u0061":"{\\"a\\":1,"}`),
+    [
+      ["b", "c", "a"],
+      ["b"],
+      ["a"],
+    ],
+  );
+  const deep = `${`{"a":`.repeat(50_000)}{"x":1,"x":2}${"}".repeat(50_000)}`;
+  assert.equal(duplicateKeys(deep)[0]?.length, 50_001);
+});
+
+Deno.test("readSafetensorsHeader() takes null for metadata and its values, and types that weights cannot have", () =>
+  inFolder((folder) => {
+    const path = join(folder, "good.safetensors");
+    for (const metadata of ["null", `{"a":null,"b":"c"}`]) {
+      const header = `{"__metadata__":${metadata},"f4":{"dtype":"F4","shape":[2,3],"data_offsets":[0,3]},` +
+        `"c":{"dtype":"C64","shape":[1],"data_offsets":[3,11]},"e":{"dtype":"F8_E8M0","shape":[2],"data_offsets":[11,13]}}`;
+      Deno.writeFileSync(path, fileBytes(header, 13));
+      const file = readSafetensorsHeader(path);
+      assert.deepEqual(file.metadata, metadata === "null" ? {} : { b: "c" });
+      assert.deepEqual([...file.tensors.values()].map(({ dtype, bytes }) => [dtype, bytes]), [
+        ["f4", 3],
+        ["c64", 8],
+        ["f8_e8m0", 2],
+      ]);
+    }
+  }));
 
 Deno.test("readSafetensorsHeader() lists all bad tensors of a file at once", () =>
   inFolder((folder) => {
