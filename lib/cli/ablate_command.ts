@@ -28,7 +28,7 @@ import { listenForInterrupt } from "./interrupt.ts";
 import { formatProblems } from "./format_flags.ts";
 import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
-import { DEMO } from "./session.ts";
+import { DEMO, warnOfCheckpoint } from "./session.ts";
 
 const METRICS = [...SCORE_NAMES, "none"] as const;
 
@@ -92,7 +92,8 @@ function readStudy(values: FlagValues): Study {
   const base = settingsOf({ ...demo, ...Object.fromEntries(ofTrain) });
   const hash = createHash("sha256").update(JSON.stringify([base, grids])).digest("hex").slice(0, 8);
   const out = (values.out ?? join("runs", `ablate-${hash}`)) as string;
-  return { base, grids, out, options: { ...scoringOptions(values), out, checkMemory: memoryProblem } };
+  const told = { checkMemory: memoryProblem, onModel: warnOfCheckpoint };
+  return { base, grids, out, options: { ...scoringOptions(values), out, ...told } };
 }
 
 function scoringOptions(values: FlagValues): AblateOptions {

@@ -2,6 +2,7 @@
 /** Studies: every cell of a grid trained and scored, one after the other, on one model. Killed, it goes on where it was. */
 import { join } from "node:path";
 import { UserError } from "../core/errors.ts";
+import type { Model } from "../models/model.ts";
 import type { TrainEvent } from "../train/loop.ts";
 import type { TrainSettings } from "../train/settings.ts";
 import { makeFolder, writeTextAtomically } from "../tensor/atomic_file.ts";
@@ -25,6 +26,8 @@ export interface AblateOptions extends ScoringOptions {
   readonly onCells?: (cells: readonly PlannedCell[]) => void;
   /** Told of every step of every cell. */
   readonly onStep?: (event: TrainEvent, cell: CellPlace) => void;
+  /** Told what to know of a model whenever one is opened; see `Model.warnings`. */
+  readonly onModel?: (model: Pick<Model, "warnings">) => void;
   /** Says why a cell does not fit into this machine's memory, or null when it does. Default: no check. */
   readonly checkMemory?: MemoryCheck;
 }
@@ -72,7 +75,7 @@ export async function* ablate(
   options: AblateOptions = {},
 ): AsyncGenerator<FinishedCell, void> {
   const scoring = resolveScoring(options);
-  using resources = createResources();
+  using resources = createResources(options.onModel);
   const prepared = await prepareStudy(base, grid, resources, scoring, options.checkMemory);
   const out = options.out ?? null;
   using folder = out === null ? null : await openStudyFolder(out);
@@ -103,7 +106,7 @@ export async function listCells(
   grid: Grid | readonly Grid[],
   options: AblateOptions = {},
 ): Promise<PlannedCell[]> {
-  using resources = createResources();
+  using resources = createResources(options.onModel);
   const scoring = resolveScoring(options);
   const prepared = await prepareStudy(base, grid, resources, scoring, options.checkMemory);
   return plannedCells(prepared, options.out ? await readResults(options.out) : []);

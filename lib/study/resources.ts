@@ -18,8 +18,8 @@ export interface Resources extends Disposable {
   prompts(settings: TrainSettings, scores: readonly ScoreName[]): Promise<readonly Placed<Prompt>[]>;
 }
 
-/** Empty resources. */
-export function createResources(): Resources {
+/** Empty resources. @param onModel Told of every model that is opened */
+export function createResources(onModel: (model: OpenModel) => void = () => {}): Resources {
   const opened = new DisposableStack();
   const known = new Map<string, Promise<unknown>>();
   const once = <T>(key: readonly unknown[], make: () => Promise<T>): Promise<T> => {
@@ -35,7 +35,9 @@ export function createResources(): Resources {
       if (settings.model === undefined) {
         throw new UserError("model is not set: which checkpoint is to be trained?");
       }
-      return opened.use(await openModel(settings.model, openOptionsOf(settings)));
+      const found = opened.use(await openModel(settings.model, openOptionsOf(settings)));
+      onModel(found);
+      return found;
     });
   const read = (files: string | readonly string[], settings: TrainSettings): Promise<Dataset> => {
     const options = dataOptionsOf(settings);

@@ -7,6 +7,7 @@ import { loadModel } from "../../../lib/models/load.ts";
 import { trainableModel } from "../../../lib/models/trainable.ts";
 import { heldBytes } from "../../../lib/native/ledger.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
+import { weightBytes } from "../../../lib/storage/weights.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
 import { probeHook } from "../../fixtures/probe_hook.ts";
 
@@ -66,4 +67,19 @@ Deno.test("loading maps the files, and disposing model, copy and cache gives eve
     assert((kernels.ledger.held.get("cache") ?? 0) > 0);
   }
   assert.equal(heldBytes(kernels.ledger), kernels.ledger.held.get("activations"));
+});
+
+Deno.test("weights of f64 are rounded to f32 in memory of their own, as foretold, and given back with the model", () => {
+  const { dir } = modelFixture("qwen2_base_names");
+  using kernels = nativeKernels();
+  {
+    using model = loadModel(dir, kernels);
+    const wide = [...model.checkpoint.tensors.values()].filter(({ dtype }) => dtype === "f64");
+    const [file] = model.checkpoint.files;
+    const narrowed = wide.reduce((sum, { bytes }) => sum + bytes / 2, 0);
+    assert(narrowed > 0 && file !== undefined);
+    assert.equal(kernels.ledger.held.get("weights"), file.fileBytes + narrowed);
+    assert.equal(weightBytes(model.checkpoint), file.fileBytes + narrowed);
+  }
+  assert.equal(heldBytes(kernels.ledger), 0);
 });
