@@ -38,6 +38,7 @@ export function createDetokenizer(tokenizer: Tokenizer, keepSpecial = false): De
 export function pushId(state: Detokenizer, id: number, next?: number): string {
   if (!state.keepSpecial && state.tokenizer.specialIds.has(id)) return "";
   state.ids.push(id);
+  if (state.tokenizer.decodesWhole === true) return "";
   if (isByte(state, id) && (next === undefined || isByte(state, next))) return "";
   const added = openText(state);
   if (added === "" || added.endsWith(REPLACEMENT)) return "";

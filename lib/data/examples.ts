@@ -141,10 +141,17 @@ async function turnEnd(tokenizer: Tokenizer, options: FormatOptions): Promise<nu
   }
 }
 
-/** The chat template that the options choose; null for the plain forms. */
+/**
+ * The chat template that the options choose; null for the plain forms.
+ *
+ * @throws {UserError} When it is the model's, and that cannot be used
+ */
 export function chosenTemplate(tokenizer: Tokenizer, options: FormatOptions): ChatTemplate | null {
   const { chatTemplate = "auto" } = options;
   if (chatTemplate === "off") return null;
+  if (chatTemplate === "auto" && tokenizer.chatTemplateProblem !== undefined) {
+    throw tokenizer.chatTemplateProblem;
+  }
   if (chatTemplate === "auto") return tokenizer.chatTemplate;
   return compileChatTemplate(chatTemplate.jinja, tokenizer.specialNames, chatTemplate.name);
 }
@@ -155,8 +162,9 @@ export function settleTemplate(
   options: FormatOptions,
 ): { readonly tokenizer: Tokenizer; readonly options: FormatOptions } {
   const chatTemplate = chosenTemplate(tokenizer, options);
+  const { chatTemplateProblem: _, ...rest } = tokenizer;
   return {
-    tokenizer: { ...tokenizer, chatTemplate },
+    tokenizer: { ...rest, chatTemplate },
     options: { ...options, chatTemplate: chatTemplate === null ? "off" : "auto" },
   };
 }

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Text to token ids and back, as a Hugging Face model folder describes it. */
-import { join } from "node:path";
-import { UserError } from "../core/errors.ts";
-import { type ChatTemplate, compileChatTemplate } from "./chat_template.ts";
-import { isJsonObject } from "../core/json.ts";
-import { readTokenizerIds } from "./tokenizer_json.ts";
+import { throwIfAny, UserError } from "../core/errors.ts";
+import type { ChatTemplate } from "./chat_template.ts";
+import { chooseTemplate } from "./chosen_template.ts";
+import { mistralPreTokenizer } from "./mistral_regex.ts";
+import { type DeclaredTokens, declareTokens, show } from "./special_tokens.ts";
+import { chooseClass, type TokenizerClass } from "./tokenizer_class.ts";
+import { type Fields, parseObject, readTokenizerFiles, type TokenizerFiles } from "./tokenizer_files.ts";
+import { firstProblems, readTokenizerIds, type TokenizerIds } from "./tokenizer_json.ts";
 import { type Encoding, type LibraryTokenizer, openLibraryTokenizer } from "./tokenizer_library.ts";
 
+export { MissingTokenizerError, type TokenizerFiles } from "./tokenizer_files.ts";
 export type { Encoding } from "./tokenizer_library.ts";
 
 /** Text to token ids and back. */
@@ -26,8 +30,12 @@ export interface Tokenizer {
   readonly prefixIds: readonly number[];
   /** What goes after it. */
   readonly suffixIds: readonly number[];
-  /** Null when the model has none. */
+  /** Null when the model has none that can be used. */
   readonly chatTemplate: ChatTemplate | null;
+  /** Why the model's chat template cannot be used; an error only where it is asked for. */
+  readonly chatTemplateProblem?: UserError;
+  /** Whether later tokens change the text of earlier ones: the text of a stream comes at its end. */
+  readonly decodesWhole?: boolean;
   /** Ids of a text. Names of special tokens inside it become those tokens. `special` adds the prefix and suffix. */
   encode(text: string, options?: { readonly special?: boolean }): Promise<number[]>;
   /** Encodes texts on all cores, without prefix and suffix. Names of special tokens inside become those tokens. */
@@ -38,74 +46,66 @@ export interface Tokenizer {
   token(id: number): string | null;
 }
 
-/** The files of a tokenizer. */
-export interface TokenizerFiles {
-  /** Text of `tokenizer.json`. */
-  readonly tokenizer: string;
-  /** Parsed content of `tokenizer_config.json`, or nothing. */
-  readonly config?: Readonly<Record<string, unknown>>;
-  /** Parsed content of `special_tokens_map.json`, or nothing. */
-  readonly specialTokens?: Readonly<Record<string, unknown>>;
-  /** Content of `chat_template.jinja`, which wins over the template in `tokenizer_config.json`. */
-  readonly chatTemplate?: string;
-}
-
-/** A model folder without a tokenizer. */
-export class MissingTokenizerError extends UserError {
-  override readonly name = "MissingTokenizerError";
-}
-
 /**
- * Loads the tokenizer of a model folder: `tokenizer.json`, and where present `tokenizer_config.json`,
- * `special_tokens_map.json` and `chat_template.jinja`.
+ * Loads the tokenizer of a model folder as `AutoTokenizer` of transformers 5.24 does: `tokenizer.json`, and where present
+ * `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`, `chat_template.jinja`,
+ * `additional_chat_templates` and `config.json`.
  *
  * @throws {MissingTokenizerError} When there is no `tokenizer.json`
  * @throws {UserError} When a file is not JSON, or asks for something unsupported; the message names it
  */
 export async function loadTokenizer(folder: string): Promise<Tokenizer> {
-  const tokenizer = await readOptional(join(folder, "tokenizer.json"));
-  if (tokenizer === undefined) {
-    throw new MissingTokenizerError(
-      `"${folder}" has no tokenizer.json; save it there with the model (a sentencepiece tokenizer.model alone is not enough)`,
-    );
-  }
-  const [config, specialTokens, chatTemplate] = await Promise.all([
-    readJson(folder, "tokenizer_config.json"),
-    readJson(folder, "special_tokens_map.json"),
-    readOptional(join(folder, "chat_template.jinja")),
-  ]);
-  return createTokenizer({
-    tokenizer,
-    ...(config === undefined ? {} : { config }),
-    ...(specialTokens === undefined ? {} : { specialTokens }),
-    ...(chatTemplate === undefined ? {} : { chatTemplate }),
-  }, folder);
+  return await createTokenizer(await readTokenizerFiles(folder), folder);
 }
 
 /**
- * Makes a tokenizer of parsed files.
+ * Makes a tokenizer of files.
  *
- * A boolean `add_bos_token` or `add_eos_token` in the config wins over the post-processor in `tokenizer.json`, as in
- * transformers.
+ * What goes around a text is the post-processor's alone: `add_bos_token` and `add_eos_token` of `tokenizer_config.json`
+ * mean nothing beside a `tokenizer.json`, as in transformers since version 5. Tokens that only the other files declare
+ * are added.
  *
  * @param source Named in messages
  * @throws {UserError} When something in the files is unsupported
  */
 export async function createTokenizer(files: TokenizerFiles, source: string): Promise<Tokenizer> {
-  const config = files.config ?? {};
-  const { highest, addedTokens, ...around } = readTokenizerIds(
-    parseObject(files.tokenizer, join(source, "tokenizer.json")),
-    source,
-  );
-  const library = await openLibraryTokenizer(files.tokenizer, source);
-  const names = specialTokenNames(files);
-  const idOf = (kind: SpecialKind): number | null => specialId(library, kind, names[kind], source);
+  const { config = {}, model = null } = files;
+  const json = parseObject(files.tokenizer, `${source}/tokenizer.json`);
+  const ids = readTokenizerIds(json, source);
+  const chosen = chooseClass(json, config, model, source);
+  const declared = declareChecked(files, json, chosen, ids, source);
+  const library = await openLibraryTokenizer(effectiveText(files, json, chosen, ids, declared), source);
+  library.add(declared.added);
+  if (chosen.rebuild === undefined) checkIds(library, ids.addedTokens, source);
+  return assemble(files, { json, ids, chosen, declared, library }, source);
+}
+
+/** What a tokenizer is made of. */
+interface Parts {
+  readonly json: Fields;
+  readonly ids: TokenizerIds;
+  readonly chosen: TokenizerClass;
+  readonly declared: DeclaredTokens;
+  readonly library: LibraryTokenizer;
+}
+
+function assemble(
+  files: TokenizerFiles,
+  { json, ids, chosen, declared, library }: Parts,
+  source: string,
+): Tokenizer {
+  const { names } = declared;
+  const idOf = (role: string): number | null => names[role] == null ? null : library.idOf(names[role]);
   const [bosId, eosId, padId] = [idOf("bos_token"), idOf("eos_token"), idOf("pad_token")];
-  const specialIds = new Set(addedTokens.filter(({ special }) => special).map(({ id }) => id));
+  const tokens = [...(chosen.rebuild === undefined ? ids.addedTokens : []), ...declared.added]
+    .flatMap(({ content, special }) => ({ id: library.idOf(content), special }));
+  const highest = tokens.reduce((most, { id }) => Math.max(most, id ?? -1), ids.highest);
+  const specialIds = new Set(tokens.flatMap(({ id, special }) => special && id !== null ? [id] : []));
   for (const id of [bosId, eosId, padId]) if (id !== null) specialIds.add(id);
-  const prefixIds = withToken(around.prefix, bosId, config["add_bos_token"], "before");
-  const suffixIds = withToken(around.suffix, eosId, config["add_eos_token"], "after");
-  const template = templateSource(files, source);
+  const around = chosen.around === undefined
+    ? ids
+    : { prefix: chosen.around === "bos" && bosId !== null ? [bosId] : [], suffix: [] };
+  const cleans = cleansSpaces(json, files);
   const token = (id: number) => Number.isInteger(id) && id >= 0 && id <= highest ? library.nameOf(id) : null;
   return {
     source,
@@ -115,18 +115,20 @@ export async function createTokenizer(files: TokenizerFiles, source: string): Pr
     padId,
     specialIds,
     specialNames: names,
-    prefixIds,
-    suffixIds,
-    chatTemplate: template === null ? null : compileChatTemplate(template, names, source),
+    prefixIds: around.prefix,
+    suffixIds: around.suffix,
+    ...templateOf(files, names, source),
+    ...(cleans ? { decodesWhole: true } : {}),
     async encode(text, options = {}) {
-      const ids = await library.encode(text);
-      return options.special === true ? [...prefixIds, ...ids, ...suffixIds] : ids;
+      const own = await library.encode(text);
+      return options.special === true ? [...around.prefix, ...own, ...around.suffix] : own;
     },
     encodeBatch: (texts) => library.encodeBatch(texts),
-    decode(ids, options = {}) {
-      const shown = Array.from(ids).filter((id) => options.keepSpecial === true || !specialIds.has(id));
-      const tokens = shown.map(token).filter((name) => name !== null);
-      return tokens.length === 0 ? "" : library.decode(tokens);
+    decode(all, options = {}) {
+      const shown = Array.from(all).filter((id) => options.keepSpecial === true || !specialIds.has(id));
+      const named = shown.map(token).filter((name) => name !== null);
+      if (named.length === 0) return "";
+      return cleans ? cleanSpaces(library.decode(named)) : library.decode(named);
     },
     token,
   };
@@ -147,99 +149,92 @@ export function checkVocabulary(tokenizer: Tokenizer, modelVocabSize: number): v
   );
 }
 
-type SpecialKind = "bos_token" | "eos_token" | "pad_token" | "unk_token";
-type SpecialNames = Readonly<Record<SpecialKind, string | null>>;
-
-/** `"</s>"`, or `{content: "</s>"}` as added-token objects are written. */
-function tokenName(value: unknown): string | null {
-  if (typeof value === "string") return value;
-  if (typeof value !== "object" || value === null) return null;
-  const content = (value as Record<string, unknown>)["content"];
-  return typeof content === "string" ? content : null;
-}
-
-function specialTokenNames(files: TokenizerFiles): SpecialNames {
-  const name = (kind: SpecialKind): string | null =>
-    tokenName(files.config?.[kind]) ?? tokenName(files.specialTokens?.[kind]);
-  return {
-    bos_token: name("bos_token"),
-    eos_token: name("eos_token"),
-    pad_token: name("pad_token"),
-    unk_token: name("unk_token"),
-  };
-}
-
-function specialId(
-  library: LibraryTokenizer,
-  kind: SpecialKind,
-  name: string | null,
+function declareChecked(
+  files: TokenizerFiles,
+  json: Fields,
+  chosen: TokenizerClass,
+  ids: TokenizerIds,
   source: string,
-): number | null {
-  if (name === null) return null;
-  const id = library.idOf(name);
-  if (id === null) {
-    throw new UserError(
-      `The ${kind} "${name}" of "${source}" is not in the vocabulary of tokenizer.json; ` +
-        `mend ${kind} in tokenizer_config.json`,
+): DeclaredTokens {
+  const { config = {}, specialTokens = null, addedTokens = null } = files;
+  const problems: string[] = [];
+  if (config["split_special_tokens"]) {
+    problems.push(
+      "split_special_tokens takes names of special tokens apart, which is not supported; set it to false",
     );
   }
-  return id;
+  const versions = config["fast_tokenizer_files"];
+  if (Array.isArray(versions) && versions.some((name) => name !== "tokenizer.json")) {
+    problems.push(
+      "fast_tokenizer_files names other files than tokenizer.json, which is not supported; leave it out",
+    );
+  }
+  const declared = declareTokens({ json, config, specialTokens, addedTokens }, chosen, ids.knows, problems);
+  throwIfAny(`What stands beside tokenizer.json of "${source}"`, problems);
+  return declared;
 }
 
-function withToken(
-  ids: readonly number[],
-  id: number | null,
-  wanted: unknown,
-  side: "before" | "after",
-): readonly number[] {
-  if (typeof wanted !== "boolean" || id === null || ids.includes(id) === wanted) return ids;
-  if (!wanted) return ids.filter((other) => other !== id);
-  return side === "before" ? [id, ...ids] : [...ids, id];
+/** The text that the library reads: the file's own, unless a class of transformers puts other parts into it. */
+function effectiveText(
+  { tokenizer, config = {}, model }: TokenizerFiles,
+  json: Fields,
+  chosen: TokenizerClass,
+  ids: TokenizerIds,
+  declared: DeclaredTokens,
+): string {
+  const rebuilt = chosen.rebuild === undefined
+    ? json
+    : { ...json, ...chosen.rebuild(json, config), added_tokens: [] };
+  const further = new Set([...ids.addedTokens, ...declared.added].map(({ content }) => content));
+  const size = ids.size + [...further].filter((content) => !ids.inVocabulary(content)).length;
+  const patched = mistralPreTokenizer(rebuilt["pre_tokenizer"], config, model ?? null, size);
+  if (patched !== undefined) return JSON.stringify({ ...rebuilt, pre_tokenizer: patched });
+  return rebuilt === json ? tokenizer : JSON.stringify(rebuilt);
 }
 
-/** The template text; of several named ones, "default". */
-function templateSource(files: TokenizerFiles, source: string): string | null {
-  if (files.chatTemplate !== undefined) return files.chatTemplate;
-  const value = files.config?.["chat_template"];
-  if (value === undefined || value === null) return null;
-  if (typeof value === "string") return value;
-  const named = Array.isArray(value)
-    ? value.map((entry) => [entry?.name, entry?.template])
-    : Object.entries(value as Record<string, unknown>);
-  const chosen = named.find(([name]) => name === "default")?.[1];
-  if (typeof chosen === "string") return chosen;
-  throw new UserError(
-    `tokenizer_config.json of "${source}" has chat templates named ${
-      named.map(([name]) => `"${name}"`).join(", ")
-    }, ` +
-      `but none named "default"; name one of them "default" or put it into chat_template.jinja`,
-  );
+/** The library numbers added tokens itself, and takes no notice of the ids that a file gives them. */
+function checkIds(
+  library: LibraryTokenizer,
+  tokens: TokenizerIds["addedTokens"],
+  source: string,
+): void {
+  const problems = tokens.flatMap(({ content, id }) => {
+    const real = library.idOf(content);
+    if (real === id || content === "") return [];
+    return [
+      `the added token ${show(content)} has the id ${id}, where the tokenizers library gives it ${real}`,
+    ];
+  });
+  throwIfAny(`tokenizer.json of "${source}"`, firstProblems(problems));
 }
 
-async function readOptional(path: string): Promise<string | undefined> {
+function templateOf(
+  files: TokenizerFiles,
+  names: DeclaredTokens["names"],
+  source: string,
+): Pick<Tokenizer, "chatTemplate" | "chatTemplateProblem"> {
   try {
-    return await Deno.readTextFile(path);
+    return { chatTemplate: chooseTemplate(files, names, source) };
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new UserError(`Cannot read "${path}": ${reason}`, { cause: error });
+    if (error instanceof UserError) return { chatTemplate: null, chatTemplateProblem: error };
+    throw error;
   }
 }
 
-async function readJson(folder: string, name: string): Promise<Record<string, unknown> | undefined> {
-  const path = join(folder, name);
-  const text = await readOptional(path);
-  return text === undefined ? undefined : parseObject(text, path);
+/** Whether transformers takes spaces out of what it decodes: it is asked to, and the vocabulary is none of BPE. */
+function cleansSpaces(json: Fields, { config = {}, model }: TokenizerFiles): boolean {
+  if (model === undefined || !config["clean_up_tokenization_spaces"]) return false;
+  const { type } = json["model"] as Fields;
+  return (type ?? "BPE") !== "BPE" ||
+    Boolean(config["clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"]);
 }
 
-function parseObject(text: string, path: string): Record<string, unknown> {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new UserError(`"${path}" is not JSON: ${reason}; fetch the file again`, { cause: error });
-  }
-  if (isJsonObject(value)) return value as Record<string, unknown>;
-  throw new UserError(`"${path}" is not a JSON object`);
+const CLEANED: readonly (readonly [string, string])[] = [
+  ...[".", "?", "!", ","].map((mark) => [` ${mark}`, mark] as const),
+  [" ' ", "'"],
+  ...["n't", "'m", "'s", "'ve", "'re"].map((ending) => [` ${ending}`, ending] as const),
+];
+
+function cleanSpaces(text: string): string {
+  return CLEANED.reduce((cleaned, [before, after]) => cleaned.replaceAll(before, after), text);
 }

@@ -2,6 +2,8 @@
 /** What a `tokenizer.json` says of its ids, checked before the library sees the file. */
 import { throwIfAny } from "../core/errors.ts";
 import { isJsonObject } from "../core/json.ts";
+import { show } from "./special_tokens.ts";
+import { checkParts } from "./tokenizer_parts.ts";
 
 /** A token that is found in a text before the model splits it. */
 export interface AddedToken {
@@ -12,8 +14,14 @@ export interface AddedToken {
 
 /** The ids of a `tokenizer.json`. */
 export interface TokenizerIds {
-  /** Highest id of a token; -1 where there is none. */
+  /** Highest id of the model's vocabulary; -1 where there is none. */
   readonly highest: number;
+  /** Tokens of the model's vocabulary. */
+  readonly size: number;
+  /** Whether the model's vocabulary has a token. */
+  readonly inVocabulary: (content: string) => boolean;
+  /** Whether the file has a token, in the vocabulary or added. */
+  readonly knows: (content: string) => boolean;
   readonly addedTokens: readonly AddedToken[];
   /** What the post-processor puts before a text, and after it. */
   readonly prefix: readonly number[];
@@ -22,9 +30,6 @@ export interface TokenizerIds {
 
 /** Ids are int32 here, and u32 in the library. */
 const HIGHEST_ID = 2 ** 31 - 1;
-
-/** Models of the library. */
-const MODELS: readonly string[] = ["BPE", "Unigram", "WordPiece", "WordLevel"];
 
 type Problems = string[];
 
@@ -36,53 +41,72 @@ type Problems = string[];
  */
 export function readTokenizerIds(json: Readonly<Record<string, unknown>>, source: string): TokenizerIds {
   const problems: Problems = [];
+  checkParts(json, problems);
+  throwIfAny(`tokenizer.json of "${source}"`, firstProblems(problems));
   const tokenOf = new Map<number, string>();
   for (const [token, id] of vocabulary(json["model"], problems)) {
-    if (checkId(`model.vocab gives token ${JSON.stringify(token)}`, id, problems)) {
+    if (checkId("model.vocab", token, id, problems)) {
       noteToken(tokenOf, id, token, problems);
     }
   }
+  const size = tokenOf.size;
+  let highest = -1;
+  for (const id of tokenOf.keys()) if (id > highest) highest = id;
   const addedTokens = readAddedTokens(json["added_tokens"], problems);
   for (const { id, content } of addedTokens) noteToken(tokenOf, id, content, problems);
   const around = surroundingIds(json["post_processor"], problems);
   for (const id of [...around.prefix, ...around.suffix]) {
     if (!tokenOf.has(id)) problems.push(`post_processor uses the id ${id}, which no token has`);
   }
-  throwIfAny(`tokenizer.json of "${source}"`, shortened(problems));
-  let highest = -1;
-  for (const id of tokenOf.keys()) if (id > highest) highest = id;
-  return { highest, addedTokens, ...around };
+  throwIfAny(`tokenizer.json of "${source}"`, firstProblems(problems));
+  const { vocab } = json["model"] as { vocab: unknown };
+  const inVocabulary = Array.isArray(vocab)
+    ? setMembership(vocab.map((entry) => entry[0]))
+    : (content: string) => Object.hasOwn(vocab as object, content);
+  const isAdded = setMembership(addedTokens.map(({ content }) => content));
+  const knows = (content: string): boolean => inVocabulary(content) || isAdded(content);
+  return { highest, size, inVocabulary, knows, addedTokens, ...around };
 }
 
 /** Problems that an error lists. */
 const LISTED = 10;
 
-function shortened(problems: Problems): Problems {
+/** The first problems, and how many more there are. */
+export function firstProblems(problems: readonly string[]): readonly string[] {
   if (problems.length <= LISTED) return problems;
   return [...problems.slice(0, LISTED), `… and ${problems.length - LISTED} more`];
 }
 
+function setMembership(contents: Iterable<string>): (content: string) => boolean {
+  const set = new Set(contents);
+  return (content) => set.has(content);
+}
+
 function vocabulary(model: unknown, problems: Problems): Iterable<readonly [string, unknown]> {
-  if (!isJsonObject(model)) {
-    problems.push(`"model" is ${model === undefined ? "missing" : "no object"}`);
-    return [];
-  }
-  const { type, vocab } = model;
-  if (type !== undefined && !MODELS.includes(type as string)) {
-    problems.push(`the model's type is ${JSON.stringify(type)}, supported are ${MODELS.join(", ")}`);
-    return [];
-  }
-  if (Array.isArray(vocab)) {
-    return vocab.map((entry: unknown, id) => [String(Array.isArray(entry) ? entry[0] : entry), id] as const);
-  }
+  if (!isJsonObject(model)) return [];
+  const { vocab } = model;
+  if (Array.isArray(vocab)) return listedVocabulary(vocab, problems);
   if (isJsonObject(vocab)) return Object.entries(vocab);
   problems.push(`"model.vocab" is ${vocab === undefined ? "missing" : "neither an object nor a list"}`);
   return [];
 }
 
-function checkId(what: string, id: unknown, problems: Problems): id is number {
+/** `[["<unk>", 0.0], …]`: the place is the id. */
+function listedVocabulary(vocab: readonly unknown[], problems: Problems): [string, number][] {
+  return vocab.flatMap((entry: unknown, id): [string, number][] => {
+    if (Array.isArray(entry) && typeof entry[0] === "string" && typeof entry[1] === "number") {
+      return [[entry[0], id]];
+    }
+    problems.push(`model.vocab[${id}] is no pair of a token and its score`);
+    return [];
+  });
+}
+
+function checkId(where: string, token: unknown, id: unknown, problems: Problems): id is number {
   if (typeof id === "number" && Number.isInteger(id) && id >= 0 && id <= HIGHEST_ID) return true;
-  problems.push(`${what} the id ${JSON.stringify(id)}, expected a whole number from 0 to ${HIGHEST_ID}`);
+  problems.push(
+    `${where} gives token ${show(token)} the id ${show(id)}, expected a whole number from 0 to ${HIGHEST_ID}`,
+  );
   return false;
 }
 
@@ -90,7 +114,7 @@ function checkId(what: string, id: unknown, problems: Problems): id is number {
 function noteToken(tokenOf: Map<number, string>, id: number, token: string, problems: Problems): void {
   const other = tokenOf.get(id);
   if (other !== undefined && other !== token) {
-    problems.push(`the id ${id} stands for both ${JSON.stringify(other)} and ${JSON.stringify(token)}`);
+    problems.push(`the id ${id} stands for both ${show(other)} and ${show(token)}`);
   }
   tokenOf.set(id, token);
 }
@@ -107,7 +131,7 @@ function readAddedTokens(value: unknown, problems: Problems): AddedToken[] {
       return [];
     }
     const { id, content, special } = entry;
-    if (!checkId(`added_tokens gives token ${JSON.stringify(content)}`, id, problems)) return [];
+    if (!checkId("added_tokens", content, id, problems)) return [];
     return [{ id, content, special: special === true }];
   });
 }
@@ -137,7 +161,6 @@ function surroundingIds(processor: unknown, problems: Problems): Around {
     }
     return adding[0] ?? NOTHING;
   }
-  problems.push(`post_processor has the type ${JSON.stringify(type)}, which is not supported`);
   return NOTHING;
 }
 
@@ -148,7 +171,7 @@ function pairId(value: unknown, name: string, problems: Problems): number[] {
     return [];
   }
   const [token, id] = value as [unknown, unknown];
-  return checkId(`post_processor gives token ${JSON.stringify(token)}`, id, problems) ? [id] : [];
+  return checkId("post_processor", token, id, problems) ? [id] : [];
 }
 
 /** `single: [{SpecialToken: {id: "<s>"}}, {Sequence: {id: "A"}}]`, with the ids of each name in `special_tokens`. */
@@ -173,9 +196,8 @@ function namedIds(special: unknown, table: unknown, problems: Problems): number[
     : undefined;
   const ids = isJsonObject(entry) ? entry["ids"] : undefined;
   if (!Array.isArray(ids)) {
-    problems.push(`post_processor.special_tokens has no ids for ${JSON.stringify(name)}`);
+    problems.push(`post_processor.special_tokens has no ids for ${show(name)}`);
     return [];
   }
-  const what = `post_processor gives token ${JSON.stringify(name)}`;
-  return ids.filter((id: unknown): id is number => checkId(what, id, problems));
+  return ids.filter((id: unknown): id is number => checkId("post_processor", name, id, problems));
 }

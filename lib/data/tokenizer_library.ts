@@ -7,8 +7,9 @@
  * of the time, works on all cores, and says where in the text a token stands. Its price is a binary a platform, all in
  * the one package (Linux, macOS and Windows on x86-64 and Arm), which needs `--allow-ffi` and `--allow-read`.
  */
-import type { Decoder, Encoding as NativeEncoding, Tokenizer as NativeTokenizer } from "tokenizers";
+import type { Encoding as NativeEncoding, Tokenizer as NativeTokenizer } from "tokenizers";
 import { UserError } from "../core/errors.ts";
+import type { TokenSpec } from "./special_tokens.ts";
 
 /** The tokens of one text. */
 export interface Encoding {
@@ -25,6 +26,8 @@ export interface Encoding {
 
 /** A tokenizer of the library that puts nothing around a text, cuts nothing and pads nothing. */
 export interface LibraryTokenizer {
+  /** Adds tokens: one that the vocabulary has keeps its id, the others get the ids after the last. @mutates this */
+  add(tokens: readonly TokenSpec[]): void;
   /** Encodes texts on all cores. */
   encodeBatch(texts: readonly string[]): Promise<Encoding[]>;
   /** Ids alone, which is cheaper. */
@@ -44,10 +47,10 @@ export interface LibraryTokenizer {
  * @throws {UserError} When the library cannot be loaded here, or cannot use the file
  */
 export async function openLibraryTokenizer(json: string, source: string): Promise<LibraryTokenizer> {
-  const { Tokenizer, templateProcessing } = await loadLibrary();
+  const library = await loadLibrary();
   let native: NativeTokenizer;
   try {
-    native = Tokenizer.fromString(json);
+    native = library.Tokenizer.fromString(json);
   } catch (error) {
     throw new UserError(`tokenizer.json of "${source}" cannot be used: ${messageOf(error)}`, {
       cause: error,
@@ -56,8 +59,8 @@ export async function openLibraryTokenizer(json: string, source: string): Promis
   native.disableTruncation();
   native.disablePadding();
   // A post-processor would put tokens around the text and cut white space off the offsets.
-  native.setPostProcessor(templateProcessing("$A", "$A $B", []));
-  return wrap(native, native.getDecoder());
+  native.setPostProcessor(library.templateProcessing("$A", "$A $B", []));
+  return wrap(library, native, source);
 }
 
 type Library = typeof import("tokenizers");
@@ -87,20 +90,65 @@ export function libraryProblem(error: unknown): string {
     `NAPI_RS_NATIVE_LIBRARY_PATH`;
 }
 
-function wrap(native: NativeTokenizer, decoder: Decoder | null): LibraryTokenizer {
+function wrap(library: Library, native: NativeTokenizer, source: string): LibraryTokenizer {
   const bare = { addSpecialTokens: false };
+  const decoder = native.getDecoder();
+  const failure = (error: unknown): UserError =>
+    new UserError(`The tokenizer of "${source}" cannot be used: ${messageOf(error)}`, { cause: error });
   return {
+    add(tokens) {
+      native.addAddedTokens(
+        tokens.map(({ content, special, singleWord, lstrip, rstrip, normalized }) =>
+          new library.AddedToken(content, special, {
+            singleWord,
+            leftStrip: lstrip,
+            rightStrip: rstrip,
+            normalized,
+          })
+        ),
+      );
+    },
     async encodeBatch(texts) {
-      const encodings = await native.encodeBatch([...texts], bare);
+      for (const text of texts) checkRuns(text);
+      const encodings = await native.encodeBatch([...texts], bare).catch((error) => {
+        throw failure(error);
+      });
       return encodings.map((encoding, i) => convertEncoding(encoding, texts[i] as string));
     },
     async encode(text) {
-      return (await native.encode(text, null, bare)).getIds();
+      checkRuns(text);
+      const encoding = await native.encode(text, null, bare).catch((error) => {
+        throw failure(error);
+      });
+      return encoding.getIds();
     },
-    decode: (tokens) => decoder === null ? tokens.join(" ") : decoder.decode([...tokens]),
+    decode(tokens) {
+      if (decoder === null) return tokens.join(" ");
+      try {
+        return decoder.decode([...tokens]);
+      } catch (error) {
+        throw failure(error);
+      }
+    },
     idOf: (token) => native.tokenToId(token),
     nameOf: (id) => native.idToToken(id),
   };
+}
+
+/**
+ * White space in one run: expressions such as `\s+(?!\S)` go back over it, and the library ends the process at ten million
+ * steps back.
+ */
+const LONGEST_RUN = 1_000_000;
+
+function checkRuns(text: string): void {
+  if (text.length <= LONGEST_RUN) return;
+  for (const [run] of text.matchAll(/\s+/g)) {
+    if (run.length <= LONGEST_RUN) continue;
+    throw new UserError(
+      `A text has ${run.length} characters of white space in a row, at most ${LONGEST_RUN} can be encoded; cut them out`,
+    );
+  }
 }
 
 /** The library counts code points; strings here, UTF-16 units. */

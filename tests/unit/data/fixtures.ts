@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The two tiny tokenizers of tests/fixtures, and data files made on the spot. */
 import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
 import type { ChatMessage } from "../../../lib/data/chat_message.ts";
 import { loadTokenizer, type Tokenizer } from "../../../lib/data/tokenizer.ts";
 
@@ -36,4 +37,10 @@ export async function withLines<T>(lines: readonly unknown[], use: (path: string
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+}
+
+/** A value of tests/fixtures that is kept as packed JSON. */
+export async function readPacked<T>(name: string): Promise<T> {
+  const bytes = await Deno.readFile(new URL(`../../fixtures/${name}`, import.meta.url));
+  return JSON.parse(new TextDecoder("utf-8", { ignoreBOM: true }).decode(gunzipSync(bytes)));
 }

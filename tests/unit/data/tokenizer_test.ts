@@ -2,7 +2,13 @@
 /** Tokenizers against what transformers gives for the same folder. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { checkVocabulary, createTokenizer, loadTokenizer } from "../../../lib/data/tokenizer.ts";
+import { chosenTemplate, settleTemplate } from "../../../lib/data/examples.ts";
+import {
+  checkVocabulary,
+  createTokenizer,
+  loadTokenizer,
+  type TokenizerFiles,
+} from "../../../lib/data/tokenizer.ts";
 import { fixtureExpected, fixtureFolder, fixtureTokenizer, TOKENIZER_NAMES } from "./fixtures.ts";
 
 for (const name of TOKENIZER_NAMES) {
@@ -55,58 +61,100 @@ async function metaspaceFiles() {
   return { tokenizer: await read("tokenizer.json"), config };
 }
 
-Deno.test("createTokenizer() lets add_bos_token and add_eos_token win over the post-processor", async () => {
-  const files = await metaspaceFiles();
-  const without = await createTokenizer({ ...files, config: { ...files.config, add_bos_token: false } }, "x");
-  assert.deepEqual(without.prefixIds, []);
-  const bare = JSON.stringify({ ...JSON.parse(files.tokenizer), post_processor: null });
-  assert.deepEqual((await createTokenizer({ tokenizer: bare, config: files.config }, "x")).prefixIds, []);
-  const both = { ...files.config, add_bos_token: true, add_eos_token: true };
-  const added = await createTokenizer({ tokenizer: bare, config: both }, "x");
-  assert.deepEqual(added.prefixIds, [1]);
-  assert.equal((await added.encode("a", { special: true })).at(-1), 2);
-});
-
-Deno.test("createTokenizer() reads special tokens from objects and from special_tokens_map.json", async () => {
+Deno.test("createTokenizer() reads special tokens from objects, and from special_tokens_map.json first", async () => {
   const { tokenizer } = await metaspaceFiles();
-  const config = { bos_token: { content: "<s>", special: true } };
-  const made = await createTokenizer({
-    tokenizer,
-    config,
-    specialTokens: { eos_token: "</s>", bos_token: "<unk>" },
-  }, "x");
+  const config = { bos_token: { content: "<s>", special: true }, eos_token: "<s>" };
+  const made = await createTokenizer({ tokenizer, config, specialTokens: { eos_token: "</s>" } }, "x");
   assert.deepEqual([made.bosId, made.eosId], [1, 2]);
 });
 
-Deno.test("createTokenizer() takes the template named default, and says which names there are", async () => {
+Deno.test("createTokenizer() leaves out what a class names by default and the vocabulary has not", async () => {
   const { tokenizer } = await metaspaceFiles();
-  const named = (name: string) => ({
-    chat_template: [{ name: "rag", template: "r" }, { name, template: "d" }],
-  });
-  const made = await createTokenizer({ tokenizer, config: named("default") }, "x");
-  assert.equal(made.chatTemplate?.source, "d");
-  await assert.rejects(
-    createTokenizer({ tokenizer, config: named("tools") }, "x"),
-    /named "rag", "tools", but none/,
-  );
-  const both = await createTokenizer({ tokenizer, config: named("default"), chatTemplate: "file" }, "x");
-  assert.equal(both.chatTemplate?.source, "file");
+  const config = { tokenizer_class: "CodeLlamaTokenizer" };
+  const made = await createTokenizer({ tokenizer, config, model: { model_type: "llama" } }, "x");
+  assert.equal(made.vocabSize, (await fixtureTokenizer("metaspace")).vocabSize);
+  assert.equal(made.specialNames["prefix_token"], null);
 });
 
-Deno.test("createTokenizer() names what it cannot use", async () => {
+Deno.test("createTokenizer() takes the file as it is without config.json, and where a class could not read it", async () => {
   const { tokenizer } = await metaspaceFiles();
-  const odd = JSON.stringify({ ...JSON.parse(tokenizer), model: { type: "Telepathy", vocab: {} } });
-  await assert.rejects(createTokenizer({ tokenizer: odd }, "tiny"), {
-    name: "ValidationError",
-    message: /tokenizer\.json of "tiny" has 1 problem:.*Telepathy/s,
+  const raw = await createTokenizer({ tokenizer }, "x");
+  const text = "  the water";
+  const config = { tokenizer_class: "LlamaTokenizer" };
+  const alone = await createTokenizer({ tokenizer, config }, "x");
+  assert.deepEqual(await alone.encode(text), await raw.encode(text));
+  const qwen = await createTokenizer({ tokenizer, config, model: { model_type: "qwen2" } }, "x");
+  assert.deepEqual(await qwen.encode(text), await raw.encode(text));
+  const llama = await createTokenizer({ tokenizer, config, model: { model_type: "llama" } }, "x");
+  assert.notDeepEqual(await llama.encode(text), await raw.encode(text), "the case must be one");
+});
+
+Deno.test("createTokenizer() takes the template named default, and tool_use for rows with tools", async () => {
+  const { tokenizer } = await metaspaceFiles();
+  const named = (...names: string[]) => ({
+    chat_template: names.map((name) => ({ name, template: `from ${name}` })),
   });
-  await assert.rejects(
-    createTokenizer({ tokenizer, config: { eos_token: "<end>" } }, "tiny"),
-    /eos_token "<end>"/,
-  );
-  await assert.rejects(createTokenizer({ tokenizer, chatTemplate: "{% if %}" }, "tiny"), {
-    name: "UserError",
-    message: /chat template of "tiny"/,
+  const render = async (files: Partial<TokenizerFiles>, tools?: unknown[]) => {
+    const { chatTemplate } = await createTokenizer({ tokenizer, ...files }, "x");
+    return chatTemplate?.render([], {
+      addGenerationPrompt: false,
+      ...(tools === undefined ? {} : { tools }),
+    });
+  };
+  const config = named("rag", "default", "tool_use");
+  assert.equal(await render({ config }), "from default");
+  assert.equal(await render({ config }, []), "from tool_use");
+  assert.equal(await render({ config: named("default") }, []), "from default");
+  assert.equal(await render({ config: { chat_template: { default: "d" } } }), "d");
+  assert.equal(await render({ config, chatTemplate: "file" }), "file");
+  assert.equal(await render({ config, chatTemplate: "file" }, []), "file", "files win over all others");
+  const namedTemplates = { tool_use: "tools file" };
+  assert.equal(await render({ config, chatTemplate: "file", namedTemplates }, []), "tools file");
+});
+
+Deno.test("createTokenizer() leaves a chat template that cannot be used to whoever asks for it", async () => {
+  const { tokenizer } = await metaspaceFiles();
+  const problems: [Partial<TokenizerFiles>, RegExp][] = [
+    [
+      { config: { chat_template: [{ name: "rag", template: "r" }] } },
+      /named "rag", but none named "default"/,
+    ],
+    [{ config: { chat_template: 5 } }, /chat_template in tokenizer_config\.json of "x" is neither/],
+    [{ namedTemplates: { tool_use: "t" } }, /named "tool_use", but none/],
+    [{ chatTemplate: "{% if %}" }, /chat template of "x"/],
+  ];
+  for (const [files, message] of problems) {
+    const made = await createTokenizer({ tokenizer, ...files }, "x");
+    assert.equal(made.chatTemplate, null);
+    assert.throws(() => chosenTemplate(made, {}), { name: "UserError", message });
+    assert.equal(chosenTemplate(made, { chatTemplate: "off" }), null);
+    const settled = settleTemplate(made, { chatTemplate: { jinja: "own", name: "own" } });
+    assert.equal(chosenTemplate(settled.tokenizer, settled.options)?.source, "own");
+  }
+});
+
+Deno.test("createTokenizer() names what stands beside tokenizer.json and cannot be used", async () => {
+  const { tokenizer } = await metaspaceFiles();
+  const refuses = (config: Record<string, unknown>, message: RegExp, model?: Record<string, unknown>) =>
+    assert.rejects(
+      createTokenizer({ tokenizer, config, ...(model === undefined ? {} : { model }) }, "tiny"),
+      {
+        message,
+      },
+    );
+  await refuses({ split_special_tokens: true }, /"tiny" has 1 problem.*\n.*split_special_tokens/);
+  await refuses({ fast_tokenizer_files: ["tokenizer.4.0.0.json"] }, /fast_tokenizer_files/);
+  await refuses({ bos_token: 5, eos_token: [] }, /2 problems.*\n.*bos_token is 5.*\n.*eos_token is a list/);
+  const decoder = {
+    "-1": { content: "<a>" },
+    "1.5": { content: "<b>" },
+    "1e15": { content: "<c>" },
+    "7": "<d>",
+  };
+  await refuses({ added_tokens_decoder: decoder }, /4 problems/);
+  await refuses({ extra_special_tokens: [7] }, /extra_special_tokens has 7/);
+  await refuses({ tokenizer_class: "T5Tokenizer" }, /with T5Tokenizer.*set "tokenizer_class"/s, {
+    model_type: "llama",
   });
 });
 

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The class with which transformers opens a tokenizer, as version 5.24 does it.
+ *
+ * Most classes take `tokenizer.json` as it is. Some take only its vocabulary, merges and post-processor, and put their own
+ * normalizer, pre-tokenizer and decoder around them, by settings of `tokenizer_config.json`: a Llama 2 folder is read
+ * with a Metaspace that the file does not have. Where a model is to see the tokens that transformers gives it, these
+ * classes have to be followed.
+ */
+import { UserError } from "../core/errors.ts";
+import { UNFOLLOWED_CLASSES } from "./unfollowed_classes.ts";
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** How a class makes a tokenizer; all fields are absent for the one that takes the file as it is. */
+export interface TokenizerClass {
+  readonly name: string;
+  /** The parts it replaces. */
+  readonly rebuild?: (json: Json, config: Json) => Json;
+  /** Special tokens by role that it has where the configuration says nothing; null stands for none. */
+  readonly defaults?: Readonly<Record<string, string | null>>;
+  /** Further special tokens. */
+  readonly extraTokens?: readonly string[];
+  /** Adds all special tokens once more, plainly: without the flags that they were declared with. */
+  readonly addsPlainly?: boolean;
+  /** What it puts around a text in place of the post-processor: nothing, or the beginning-of-sequence token before it. */
+  readonly around?: "nothing" | "bos";
+}
+
+/** Takes `tokenizer.json` as it is. */
+export const AS_IT_IS: TokenizerClass = { name: "TokenizersBackend" };
+
+/** Classes that transformers has for a family whatever the folder says, or where it says nothing. */
+const REGISTERED: Readonly<Record<string, string>> = {
+  mistral: "TokenizersBackend",
+  qwen2: "Qwen2Tokenizer",
+  qwen3: "Qwen2Tokenizer",
+};
+
+/** Families for which transformers does not believe the folder. */
+const UNBELIEVED: readonly string[] = ["qwen2"];
+
+/**
+ * The class for a model folder.
+ *
+ * Without a `config.json` it is no model's, and the file is taken as it is; so it is where a class could not read it
+ * (byte-level vocabulary for one that has none, or the other way round), as nothing that transformers makes of it then
+ * is of use.
+ *
+ * @param model `config.json`; null where there is none
+ * @throws {UserError} When transformers has a class of its own that is not followed here
+ */
+export function chooseClass(json: Json, config: Json, model: Json | null, source: string): TokenizerClass {
+  if (model === null) return AS_IT_IS;
+  const byteLevel = JSON.stringify([
+    json["normalizer"],
+    json["pre_tokenizer"],
+    json["decoder"],
+    json["post_processor"],
+  ])
+    .includes('"ByteLevel"');
+  const name = className(config, model, byteLevel);
+  if (UNFOLLOWED_CLASSES.includes(name)) {
+    throw new UserError(
+      `transformers reads the tokenizer of "${source}" with ${name}, which does not take tokenizer.json as it is and is ` +
+        `not supported; set "tokenizer_class" to "TokenizersBackend" in tokenizer_config.json`,
+    );
+  }
+  const chosen = CLASSES[name];
+  const { type } = (json["model"] ?? {}) as Json;
+  return chosen !== undefined && type === "BPE" && chosen.byteLevel === byteLevel ? chosen : AS_IT_IS;
+}
+
+function className(config: Json, model: Json, byteLevel: boolean): string {
+  const text = (value: unknown): string | null => typeof value === "string" && value !== "" ? value : null;
+  const bare = (name: string): string => name.replace(/Fast$/, "");
+  const [family, own] = [text(model["model_type"]) ?? "", text(config["tokenizer_class"])];
+  const named = own ?? text(model["tokenizer_class"]);
+  const registered = REGISTERED[family];
+  if (named !== null && !hasOwnCode(config)) {
+    const mistaken = bare(named) === "LlamaTokenizer" && byteLevel && !UNBELIEVED.includes(family);
+    if (mistaken) return AS_IT_IS.name;
+    if (registered !== undefined && registered !== bare(named)) {
+      if (registered === AS_IT_IS.name) return registered;
+      return UNBELIEVED.includes(family) ? registered : bare(named);
+    }
+  }
+  return named === null ? registered ?? AS_IT_IS.name : bare(named);
+}
+
+/** Whether the folder names Python code for its tokenizer. */
+function hasOwnCode(config: Json): boolean {
+  const map = config["auto_map"];
+  if (typeof map !== "object" || map === null) return false;
+  return Array.isArray(map) || (map as Json)["AutoTokenizer"] !== undefined;
+}
+
+const BYTE_LEVEL_DECODER = { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true };
+
+const QWEN_WORDS =
+  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+/** @param config Of `add_prefix_space`, absent and null stand for `otherwise` */
+function prefixSpace(config: Json, otherwise: boolean): boolean {
+  return Boolean(config["add_prefix_space"] ?? otherwise);
+}
+
+function bpe(json: Json, flags: Json): Json {
+  const { vocab, merges } = json["model"] as Json;
+  const none = { dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null };
+  return {
+    type: "BPE",
+    ...none,
+    fuse_unk: false,
+    byte_fallback: false,
+    ignore_merges: false,
+    ...flags,
+    vocab,
+    merges,
+  };
+}
+
+function byteLevel(addPrefixSpace: boolean, useRegex: boolean): Json {
+  return { type: "ByteLevel", add_prefix_space: addPrefixSpace, trim_offsets: true, use_regex: useRegex };
+}
+
+/** ▁ for a space, and before a text by the scheme. */
+function metaspace(scheme: "always" | "first" | "never"): Json {
+  return { type: "Metaspace", replacement: "▁", prepend_scheme: scheme, split: false };
+}
+
+function metaspaceDecoder(stripsFirst: boolean): Json {
+  const strip = stripsFirst ? [{ type: "Strip", content: " ", start: 1, stop: 0 }] : [];
+  const replace = { type: "Replace", pattern: { String: "▁" }, content: " " };
+  return { type: "Sequence", decoders: [replace, { type: "ByteFallback" }, { type: "Fuse" }, ...strip] };
+}
+
+const LLAMA_NAMES = { unk_token: "<unk>", bos_token: "<s>", eos_token: "</s>" };
+const END_OF_TEXT = "<|endoftext|>";
+const INFILLING = {
+  prefix_token: "▁<PRE>",
+  middle_token: "▁<MID>",
+  suffix_token: "▁<SUF>",
+  eot_token: "▁<EOT>",
+  fill_token: "<FILL_ME>",
+};
+
+/** The classes that are followed, each with the kind of vocabulary it can read. */
+const CLASSES: Readonly<Record<string, TokenizerClass & { readonly byteLevel: boolean }>> = {
+  LlamaTokenizer: {
+    name: "LlamaTokenizer",
+    byteLevel: false,
+    defaults: LLAMA_NAMES,
+    rebuild: (json, config) => {
+      const space = prefixSpace(config, true);
+      return {
+        model: bpe(json, { fuse_unk: true, byte_fallback: true }),
+        normalizer: null,
+        pre_tokenizer: metaspace(!space ? "never" : config["legacy"] ? "always" : "first"),
+        decoder: metaspaceDecoder(space),
+      };
+    },
+  },
+  CodeLlamaTokenizer: {
+    name: "CodeLlamaTokenizer",
+    byteLevel: false,
+    defaults: { ...LLAMA_NAMES, ...INFILLING },
+    extraTokens: Object.values(INFILLING),
+    around: "bos",
+    rebuild: (json, config) => ({
+      model: bpe(json, {
+        fuse_unk: true,
+        byte_fallback: true,
+        unk_token: config["unk_token"] ?? LLAMA_NAMES.unk_token,
+      }),
+      normalizer: null,
+      pre_tokenizer: metaspace(prefixSpace(config, true) ? "first" : "never"),
+      decoder: metaspaceDecoder(true),
+    }),
+  },
+  Qwen2Tokenizer: {
+    name: "Qwen2Tokenizer",
+    byteLevel: true,
+    defaults: { unk_token: END_OF_TEXT, bos_token: null, eos_token: END_OF_TEXT, pad_token: END_OF_TEXT },
+    addsPlainly: true,
+    rebuild: (json, config) => ({
+      model: bpe(json, { continuing_subword_prefix: "", end_of_word_suffix: "" }),
+      normalizer: { type: "NFC" },
+      pre_tokenizer: {
+        type: "Sequence",
+        pretokenizers: [
+          { type: "Split", pattern: { Regex: QWEN_WORDS }, behavior: "Isolated", invert: false },
+          byteLevel(prefixSpace(config, false), false),
+        ],
+      },
+      decoder: BYTE_LEVEL_DECODER,
+    }),
+  },
+  GPT2Tokenizer: {
+    name: "GPT2Tokenizer",
+    byteLevel: true,
+    defaults: { unk_token: END_OF_TEXT, bos_token: END_OF_TEXT, eos_token: END_OF_TEXT, pad_token: null },
+    rebuild: (json, config) => ({
+      model: bpe(json, { continuing_subword_prefix: "", end_of_word_suffix: "" }),
+      normalizer: null,
+      pre_tokenizer: byteLevel(prefixSpace(config, false), true),
+      decoder: BYTE_LEVEL_DECODER,
+    }),
+  },
+  GPTNeoXTokenizer: {
+    name: "GPTNeoXTokenizer",
+    byteLevel: true,
+    defaults: {
+      unk_token: END_OF_TEXT,
+      bos_token: END_OF_TEXT,
+      eos_token: END_OF_TEXT,
+      pad_token: "<|padding|>",
+    },
+    around: "nothing",
+    rebuild: (json, config) => ({
+      model: bpe(json, { continuing_subword_prefix: "", end_of_word_suffix: "" }),
+      normalizer: { type: "NFC" },
+      pre_tokenizer: byteLevel(prefixSpace(config, false), true),
+      decoder: BYTE_LEVEL_DECODER,
+    }),
+  },
+};

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The files of a model folder that make a tokenizer. */
+import { join } from "node:path";
+import { UserError } from "../core/errors.ts";
+import { isJsonObject } from "../core/json.ts";
+
+/** A parsed JSON object. */
+export type Fields = Readonly<Record<string, unknown>>;
+
+/** The files of a tokenizer. */
+export interface TokenizerFiles {
+  /** Text of `tokenizer.json`. */
+  readonly tokenizer: string;
+  /** Parsed `tokenizer_config.json`. */
+  readonly config?: Fields;
+  /** Parsed `special_tokens_map.json`. */
+  readonly specialTokens?: Fields;
+  /** Parsed `added_tokens.json`. */
+  readonly addedTokens?: Fields;
+  /** Text of `chat_template.jinja`. */
+  readonly chatTemplate?: string;
+  /** Texts of `additional_chat_templates/*.jinja` by name. */
+  readonly namedTemplates?: Readonly<Record<string, string>>;
+  /** Parsed `config.json`, by which transformers chooses a class of tokenizer. */
+  readonly model?: Fields;
+}
+
+/** A model folder without a tokenizer. */
+export class MissingTokenizerError extends UserError {
+  override readonly name = "MissingTokenizerError";
+}
+
+/**
+ * Reads the files of a folder.
+ *
+ * @throws {MissingTokenizerError} When there is no `tokenizer.json`
+ * @throws {UserError} When a file cannot be read, or is not JSON
+ */
+export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles> {
+  const tokenizer = await readOptional(join(folder, "tokenizer.json"));
+  if (tokenizer === undefined) {
+    throw new MissingTokenizerError(
+      `"${folder}" has no tokenizer.json; save it there with the model (a sentencepiece tokenizer.model alone is not enough)`,
+    );
+  }
+  const parts = await Promise.all([
+    readJson(folder, "config", "tokenizer_config.json"),
+    readJson(folder, "specialTokens", "special_tokens_map.json"),
+    readJson(folder, "addedTokens", "added_tokens.json"),
+    readJson(folder, "model", "config.json"),
+    readOptional(join(folder, "chat_template.jinja")).then((chatTemplate) =>
+      chatTemplate === undefined ? {} : { chatTemplate }
+    ),
+    readTemplates(join(folder, "additional_chat_templates")),
+  ]);
+  return Object.assign({ tokenizer }, ...parts);
+}
+
+/** Parses the text of a file that holds a JSON object. */
+export function parseObject(text: string, path: string): Fields {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new UserError(`"${path}" is not JSON: ${messageOf(error)}; fetch the file again`, { cause: error });
+  }
+  if (isJsonObject(value)) return value;
+  throw new UserError(`"${path}" is not a JSON object`);
+}
+
+async function readJson(
+  folder: string,
+  key: keyof TokenizerFiles,
+  name: string,
+): Promise<Partial<TokenizerFiles>> {
+  const path = join(folder, name);
+  const text = await readOptional(path);
+  return text === undefined ? {} : { [key]: parseObject(text, path) };
+}
+
+async function readTemplates(folder: string): Promise<Pick<TokenizerFiles, "namedTemplates">> {
+  const namedTemplates: Record<string, string> = {};
+  try {
+    for await (const { name } of Deno.readDir(folder)) {
+      const text = name.endsWith(".jinja") ? await readOptional(join(folder, name)) : undefined;
+      if (text !== undefined) namedTemplates[name.slice(0, -".jinja".length)] = text;
+    }
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) {
+      throw new UserError(`Cannot read "${folder}": ${messageOf(error)}`, { cause: error });
+    }
+  }
+  return Object.keys(namedTemplates).length === 0 ? {} : { namedTemplates };
+}
+
+async function readOptional(path: string): Promise<string | undefined> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw new UserError(`Cannot read "${path}": ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
