@@ -44,3 +44,9 @@ Deno.test("nearestName() forgives a swap, a slip and case, but not another word"
   assert.equal(didYouMean("gat", names), '; did you mean "gate"?');
   assert.equal(didYouMean("seed", names), "");
 });
+
+Deno.test("ValidationError keeps all problems and spells out the first fifty", () => {
+  const error = new ValidationError("run.json", Array.from({ length: 60 }, (_, i) => `problem ${i}`));
+  assert.equal(error.problems.length, 60);
+  assert.match(error.message, /^run\.json has 60 problems:\n[^]*problem 49\n {2}- and 10 more$/);
+});
