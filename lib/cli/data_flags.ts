@@ -39,6 +39,13 @@ export const DATA_FLAGS: readonly Flag[] = [
   },
   ...FORMAT_FLAGS,
   BAD_ROWS_FLAG,
+  {
+    name: "data-cache",
+    kind: "text",
+    choices: ["on", "off"],
+    help: "keep tokenised data on disk for the next time, in $MEFT_CACHE or ~/.cache/meft",
+    defaultText: "on",
+  },
 ];
 
 /** The data files that the flags name. */

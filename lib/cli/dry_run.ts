@@ -3,7 +3,6 @@
 import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { loadTokenizer } from "../data/tokenizer.ts";
-import { loadData } from "../data/load_data.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { describeModel } from "../models/described.ts";
 import { availableHostBytes, residentBytes } from "../native/host_memory.ts";
@@ -16,7 +15,7 @@ import { type DryRun, dryRun } from "../train/dry_run.ts";
 import { type OpenModel, openModel } from "../train/open_model.ts";
 import { plan, type Run } from "../train/plan.ts";
 import { totalOperations } from "../train/work.ts";
-import { dataOptions } from "./data_flags.ts";
+import { createDataLoader, type DataLoader } from "./data_loader.ts";
 import type { FlagValues } from "./flags.ts";
 import { describeFit } from "./host_memory.ts";
 import type { Output } from "./output.ts";
@@ -56,11 +55,10 @@ async function dataOf(
   values: FlagValues,
   flag: "data" | "eval-data",
   model: DryModel,
+  load: DataLoader,
 ): Promise<Dataset | null> {
   const paths = values[flag];
-  return paths === undefined
-    ? null
-    : await loadData(paths as readonly string[], model.tokenizer, dataOptions(values));
+  return paths === undefined ? null : await load(paths as readonly string[], model.tokenizer);
 }
 
 /** Foretells the run that the flags name, prints it, and writes nothing. */
@@ -71,8 +69,9 @@ export async function reportDryRun(
 ): Promise<void> {
   using model = await openDry(values);
   warnOfCheckpoint(model);
-  const data = await dataOf(values, "data", model);
-  const evalData = await dataOf(values, "eval-data", model);
+  const load = createDataLoader(values, output);
+  const data = await dataOf(values, "data", model, load);
+  const evalData = await dataOf(values, "eval-data", model, load);
   const run = plan(model, readRunOptions(values, start, (values.out ?? null) as string | null));
   const threads = values.threads as number | undefined;
   const onDevice = values.device === "cuda" ? deviceColumn(run) : null;

@@ -4,7 +4,7 @@ import { UserError } from "../core/errors.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
 import { type Prompt, stopIds } from "../data/examples.ts";
 import { type Dataset, firstRows, type ReadReport } from "../data/dataset.ts";
-import { loadData, type Placed } from "../data/load_data.ts";
+import type { Placed } from "../data/load_data.ts";
 import { formatPlace } from "../data/rows.ts";
 import { datasetLoss } from "../evaluate/loss.ts";
 import {
@@ -20,6 +20,7 @@ import { createProgress } from "../report/progress.ts";
 import { formatTable } from "../report/table.ts";
 import { ADAPTER_SESSION_FLAGS, type AdapterSession, openAdapterSession } from "./adapter_session.ts";
 import { DATA_FLAGS, dataOptions, dataPaths, dataSummary, rowCounts, rowsResult } from "./data_flags.ts";
+import { createDataLoader } from "./data_loader.ts";
 import type { FlagValues } from "./flags.ts";
 import { formatProblems } from "./format_flags.ts";
 import type { Output } from "./output.ts";
@@ -42,11 +43,12 @@ async function readData(
   { model, tokenizer }: AdapterSession,
   metrics: readonly Metric[],
   values: FlagValues,
+  output: Output,
 ): Promise<EvaluationData> {
   const [paths, options, scores] = [dataPaths(values), dataOptions(values), scoreNames(metrics)];
   const limit = (values.limit ?? Infinity) as number;
   const dataset = metrics.includes("loss")
-    ? firstRows(await loadData(paths, tokenizer, options), limit)
+    ? firstRows(await createDataLoader(values, output)(paths, tokenizer), limit)
     : null;
   if (scores.length === 0) return { dataset, prompts: [], report: null };
   const room = model.config.maxPositionEmbeddings;
@@ -112,7 +114,7 @@ async function run(values: FlagValues, output: Output): Promise<number> {
     throw new UserError(`--predictions needs a metric of answers: --metric ${SCORE_NAMES.join(", ")}`);
   }
   using session = await openAdapterSession(values);
-  const data = await readData(session, metrics, values);
+  const data = await readData(session, metrics, values, output);
   const loss = data.dataset && await measureLoss(session, data.dataset, values, output);
   const rows = names.length > 0 ? await measureScores(session, data, names, values, output) : [];
   const scores = summarizeScores(rows, names);

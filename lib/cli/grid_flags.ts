@@ -15,6 +15,7 @@ const NOT_VARIED = [
   "eval-every",
   "save-every",
   "save-limit",
+  "data-cache",
   "watch",
   "watch-port",
   "examples",

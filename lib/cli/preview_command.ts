@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task preview`: the tokens and the loss mask that a data file gives. */
-import { countBadRows, loadData } from "../data/load_data.ts";
+import { countBadRows } from "../data/load_data.ts";
 import { formatPreview, previewExamples } from "../data/preview.ts";
 import { loadTokenizer } from "../data/tokenizer.ts";
-import { DATA_FLAGS, dataOptions, dataPaths, dataSummary } from "./data_flags.ts";
+import { DATA_FLAGS, dataPaths, dataSummary } from "./data_flags.ts";
+import { createDataLoader } from "./data_loader.ts";
 import type { FlagValues } from "./flags.ts";
 import { formatProblems } from "./format_flags.ts";
 import type { Output } from "./output.ts";
@@ -12,7 +13,7 @@ import { modelFolder } from "./session.ts";
 
 async function run(values: FlagValues, output: Output): Promise<number> {
   const tokenizer = await loadTokenizer(modelFolder(values));
-  const dataset = await loadData(dataPaths(values), tokenizer, dataOptions(values));
+  const dataset = await createDataLoader(values, output)(dataPaths(values), tokenizer);
   const shown = previewExamples(dataset, tokenizer, (values.rows ?? 3) as number);
   output.line(formatPreview(shown, { color: output.color }));
   output.line(dataSummary(dataset));

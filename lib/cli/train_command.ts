@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { otherBaseNotice, type SavedAdapter } from "../adapters/adapter_files.ts";
 import { throwIfAny, UserError } from "../core/errors.ts";
 import type { Dataset } from "../data/dataset.ts";
-import { loadData } from "../data/load_data.ts";
 import { formatCount, formatLoss, formatSeconds } from "../report/format.ts";
 import { formatMemory } from "../report/memory.ts";
 import { formatTable } from "../report/table.ts";
@@ -19,7 +18,8 @@ import { availableHostBytes, peakHostBytes, residentBytes } from "../native/host
 import type { Run } from "../train/plan.ts";
 import { planMeasured } from "../train/rates.ts";
 import { methodName } from "../train/settings.ts";
-import { dataOptions, dataPaths } from "./data_flags.ts";
+import { dataPaths } from "./data_flags.ts";
+import { createDataLoader, type DataLoader } from "./data_loader.ts";
 import { measureDemo, reportDemo, withDemoValues } from "./demo.ts";
 import { settingsOf } from "./flag_settings.ts";
 import type { FlagValues } from "./flags.ts";
@@ -155,9 +155,9 @@ function foretellDevice(run: Run, data: Dataset, evalData: Dataset | null): Devi
   return predictDevice(run, placement, plannedBatches(run, data, evalData));
 }
 
-async function loadEvalData(values: FlagValues, model: OpenModel): Promise<Dataset | null> {
+async function loadEvalData(values: FlagValues, model: OpenModel, load: DataLoader): Promise<Dataset | null> {
   if (values["eval-data"] === undefined) return null;
-  return await loadData(values["eval-data"] as readonly string[], model.tokenizer, dataOptions(values));
+  return await load(values["eval-data"] as readonly string[], model.tokenizer);
 }
 
 async function run(given: FlagValues, output: Output): Promise<number> {
@@ -172,8 +172,9 @@ async function run(given: FlagValues, output: Output): Promise<number> {
   const startup = createStartup();
   using model = await openModelOf(values);
   startup.mark("model");
-  const data = await loadData(dataPaths(values), model.tokenizer, dataOptions(values));
-  const evalData = await loadEvalData(values, model);
+  const load = createDataLoader(values, output);
+  const data = await load(dataPaths(values), model.tokenizer);
+  const evalData = await loadEvalData(values, model, load);
   startup.mark("data");
   const out = (values.out ?? defaultOut(isDemo ? "demo" : methodName(settingsOf(values), start))) as string;
   const planned = await planMeasured(model, readRunOptions(values, start, out));

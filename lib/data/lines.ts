@@ -10,11 +10,15 @@ export interface Line {
   readonly text: string | null;
 }
 
-/** The lines of a file that hold anything but white space. */
-export async function* readLines(path: string): AsyncGenerator<Line> {
+/**
+ * The lines of a file that hold anything but white space.
+ *
+ * @param onBytes Told how many bytes each read gave
+ */
+export async function* readLines(path: string, onBytes?: (bytes: number) => void): AsyncGenerator<Line> {
   const decoder = new TextDecoder("utf-8", { fatal: true });
   let number = 0;
-  for await (const bytes of splitLines(path)) {
+  for await (const bytes of splitLines(path, onBytes)) {
     number++;
     const text = decode(decoder, bytes);
     if (text === null || text.trim() !== "") yield { number, text };
@@ -30,10 +34,11 @@ function decode(decoder: TextDecoder, bytes: Uint8Array): string | null {
 }
 
 /** Cuts at newlines, before decoding: a newline byte is never part of another UTF-8 character. */
-async function* splitLines(path: string): AsyncGenerator<Uint8Array> {
+async function* splitLines(path: string, onBytes?: (bytes: number) => void): AsyncGenerator<Uint8Array> {
   const file = await Deno.open(path);
   let pending: Uint8Array[] = [];
   for await (const chunk of file.readable) { // closes the file, also when the reader stops early
+    onBytes?.(chunk.length);
     let start = 0;
     for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
       yield join([...pending, chunk.subarray(start, end)]);

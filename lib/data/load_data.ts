@@ -2,6 +2,7 @@
 /** Data files into a data set, with every row accounted for. */
 import { UserError } from "../core/errors.ts";
 import { assertInteger } from "../core/shape.ts";
+import { cachedDataset } from "./dataset_cache.ts";
 import { type Dataset, DatasetBuilder, type ReadReport } from "./dataset.ts";
 import { buildExamples, type ExampleOptions, type RowExamples, settleTemplate } from "./examples.ts";
 import type { BadRowCategory } from "./row_error.ts";
@@ -17,6 +18,20 @@ export type BadRowPolicy = "stop" | "skip";
 export interface LoadDataOptions extends ExampleOptions {
   /** "stop" (default) reads all files and then throws one error that lists the first bad rows; "skip" leaves them out. */
   readonly badRows?: BadRowPolicy;
+  /** Whether tokenised data of more than a mebibyte is kept on disk for the next time. Default true. */
+  readonly cache?: boolean;
+  /** Told how far reading is, some rows at a time. */
+  readonly onProgress?: (progress: LoadProgress) => void;
+  /** Told what is worth knowing and no error: tokenised data that could not be kept. */
+  readonly onNote?: (note: string) => void;
+}
+
+/** How far reading is. */
+export interface LoadProgress {
+  readonly rows: number;
+  /** Bytes read of the files, and what they have together. */
+  readonly bytes: number;
+  readonly totalBytes: number;
 }
 
 /** Bad rows listed in the error of policy "stop". */
@@ -47,7 +62,8 @@ export function countBadRows(badRows: readonly BadRow[]): [BadRowCategory, numbe
 }
 
 /**
- * Reads, validates and tokenises JSONL files.
+ * Reads, validates and tokenises JSONL files, or takes what an earlier call with the same files, tokenizer and options left
+ * on disk.
  *
  * @param paths One file or several, read in this order
  * @throws {BadRowsError} With policy "stop", when there are bad rows
@@ -60,6 +76,19 @@ export async function loadData(
 ): Promise<Dataset> {
   assertInteger("seqLen", options.seqLen, 2);
   const files = typeof paths === "string" ? [paths] : [...paths];
+  const { cache = true, onProgress, onNote, ...deciding } = options;
+  const make = () => tokeniseFiles(files, tokenizer, deciding, onProgress);
+  if (!cache) return await make();
+  const noted = onNote === undefined ? {} : { onNote };
+  return await cachedDataset({ files, tokenizer, options: deciding, ...noted }, make);
+}
+
+async function tokeniseFiles(
+  files: readonly string[],
+  tokenizer: Tokenizer,
+  options: Omit<LoadDataOptions, "cache" | "onProgress" | "onNote">,
+  onProgress: LoadDataOptions["onProgress"],
+): Promise<Dataset> {
   const builder = new DatasetBuilder(files);
   const warnings = new WarningCounter();
   const special = specialTokenPattern(tokenizer);
@@ -68,10 +97,11 @@ export async function loadData(
     const made = await buildExamples(row, settled.tokenizer, { ...options, ...settled.options });
     return { ...made, warnings: [...made.warnings, ...specialTokenWarnings(row, special)] };
   };
-  const report = await mapRows(files, options.badRows ?? "stop", build, (made, place) => {
+  const take = (made: RowExamples, place: RowPlace): void => {
     for (const example of made.examples) builder.add(example, place);
     warnings.add(place, made.warnings);
-  });
+  };
+  const report = await mapRows(files, options.badRows ?? "stop", build, take, onProgress);
   return builder.finish(options.seqLen, { ...report, warnings: warnings.finish() });
 }
 
@@ -105,15 +135,18 @@ async function mapRows<T>(
   policy: BadRowPolicy,
   make: (row: Row) => T | Promise<T>,
   take: (value: T, place: RowPlace) => void,
+  onProgress?: (progress: LoadProgress) => void,
 ): Promise<ReadReport> {
   const badRows: BadRow[] = [];
-  let rowsRead = 0;
-  for await (const some of inChunks(readRows(files), ROWS_AT_ONCE)) {
+  const totalBytes = onProgress === undefined ? 0 : await sizeOf(files);
+  let [rowsRead, bytes] = [0, 0];
+  for await (const some of inChunks(readRows(files, (read) => bytes += read), ROWS_AT_ONCE)) {
     rowsRead += some.length;
     for (const made of await Promise.all(some.map((read) => makeRow(read, make)))) {
       if (made.ok) take(made.value, made.place);
       else badRows.push(made.bad);
     }
+    onProgress?.({ rows: rowsRead, bytes, totalBytes });
   }
   if (badRows.length > 0 && (policy === "stop" || badRows.length === rowsRead)) {
     throw new BadRowsError(badRows, rowsRead);
@@ -122,6 +155,12 @@ async function mapRows<T>(
     throw new UserError(`There are no rows in ${files.map((file) => `"${file}"`).join(", ")}`);
   }
   return { rowsRead, rowsUsed: rowsRead - badRows.length, badRows };
+}
+
+/** Bytes of the files that are there. */
+async function sizeOf(files: readonly string[]): Promise<number> {
+  const sizes = await Promise.all(files.map((file) => Deno.stat(file).then(({ size }) => size, () => 0)));
+  return sizes.reduce((sum, size) => sum + size, 0);
 }
 
 function makeRow<T>(read: RowResult, make: (row: Row) => T | Promise<T>) {

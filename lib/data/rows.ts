@@ -28,12 +28,16 @@ export type RowResult =
 /**
  * Streams the rows of several files in the order given. Blank lines are passed over.
  *
+ * @param onBytes Told how many bytes each read gave
  * @throws {UserError} Before any row, when a path is missing or not a file; the message names all of them
  */
-export async function* readRows(paths: readonly string[]): AsyncGenerator<RowResult> {
+export async function* readRows(
+  paths: readonly string[],
+  onBytes?: (bytes: number) => void,
+): AsyncGenerator<RowResult> {
   await checkFiles(paths);
   for (const file of paths) {
-    for await (const { number, text } of readLines(file)) {
+    for await (const { number, text } of readLines(file, onBytes)) {
       yield await catchBadRow<RowResult>(
         { file, line: number },
         (place) => ({ ok: true, row: parseRow(text), place }),

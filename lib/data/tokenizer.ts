@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Text to token ids and back, as a Hugging Face model folder describes it. */
+import { createHash } from "node:crypto";
 import { throwIfAny, UserError } from "../core/errors.ts";
 import type { ChatTemplate } from "./chat_template.ts";
 import { chooseTemplate } from "./chosen_template.ts";
@@ -8,7 +9,12 @@ import { type DeclaredTokens, declareTokens, show } from "./special_tokens.ts";
 import { chooseClass, type TokenizerClass } from "./tokenizer_class.ts";
 import { type Fields, parseObject, readTokenizerFiles, type TokenizerFiles } from "./tokenizer_files.ts";
 import { firstProblems, readTokenizerIds, type TokenizerIds } from "./tokenizer_json.ts";
-import { type Encoding, type LibraryTokenizer, openLibraryTokenizer } from "./tokenizer_library.ts";
+import {
+  type Encoding,
+  LIBRARY_VERSION,
+  type LibraryTokenizer,
+  openLibraryTokenizer,
+} from "./tokenizer_library.ts";
 
 export { MissingTokenizerError, type TokenizerFiles } from "./tokenizer_files.ts";
 export type { Encoding } from "./tokenizer_library.ts";
@@ -17,6 +23,8 @@ export type { Encoding } from "./tokenizer_library.ts";
 export interface Tokenizer {
   /** Where it was loaded from, for messages. */
   readonly source: string;
+  /** Hash of all that decides its ids and texts, for what is kept on disk; nothing is kept without. */
+  readonly identity?: string;
   /** Highest token id + 1. */
   readonly vocabSize: number;
   readonly bosId: number | null;
@@ -74,10 +82,11 @@ export async function createTokenizer(files: TokenizerFiles, source: string): Pr
   const ids = readTokenizerIds(json, source);
   const chosen = chooseClass(json, config, model, source);
   const declared = declareChecked(files, json, chosen, ids, source);
-  const library = await openLibraryTokenizer(effectiveText(files, json, chosen, ids, declared), source);
+  const text = effectiveText(files, json, chosen, ids, declared);
+  const library = await openLibraryTokenizer(text, source);
   library.add(declared.added);
   if (chosen.rebuild === undefined) checkIds(library, ids.addedTokens, source);
-  return assemble(files, { json, ids, chosen, declared, library }, source);
+  return assemble(files, { json, ids, chosen, declared, library, text }, source);
 }
 
 /** What a tokenizer is made of. */
@@ -87,13 +96,16 @@ interface Parts {
   readonly chosen: TokenizerClass;
   readonly declared: DeclaredTokens;
   readonly library: LibraryTokenizer;
+  /** What the library read. */
+  readonly text: string;
 }
 
 function assemble(
   files: TokenizerFiles,
-  { json, ids, chosen, declared, library }: Parts,
+  parts: Parts,
   source: string,
 ): Tokenizer {
+  const { json, ids, chosen, declared, library } = parts;
   const { names } = declared;
   const idOf = (role: string): number | null => names[role] == null ? null : library.idOf(names[role]);
   const [bosId, eosId, padId] = [idOf("bos_token"), idOf("eos_token"), idOf("pad_token")];
@@ -109,6 +121,7 @@ function assemble(
   const token = (id: number) => Number.isInteger(id) && id >= 0 && id <= highest ? library.nameOf(id) : null;
   return {
     source,
+    identity: identityOf(files, parts),
     vocabSize: highest + 1,
     bosId,
     eosId,
@@ -206,6 +219,13 @@ function checkIds(
     ];
   });
   throwIfAny(`tokenizer.json of "${source}"`, firstProblems(problems));
+}
+
+function identityOf({ config = {}, chatTemplate, namedTemplates }: TokenizerFiles, parts: Parts): string {
+  const { text, chosen, declared } = parts;
+  const templates = [chatTemplate, namedTemplates, config["chat_template"]];
+  const beside = JSON.stringify([LIBRARY_VERSION, chosen.name, declared, templates]);
+  return createHash("sha256").update(beside).update("\0").update(text).digest("hex");
 }
 
 function templateOf(

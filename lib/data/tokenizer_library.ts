@@ -11,6 +11,9 @@ import type { Encoding as NativeEncoding, Tokenizer as NativeTokenizer } from "t
 import { UserError } from "../core/errors.ts";
 import type { TokenSpec } from "./special_tokens.ts";
 
+/** The version that deno.json names. */
+export const LIBRARY_VERSION = "0.23.2";
+
 /** The tokens of one text. */
 export interface Encoding {
   /** (n) token ids. */

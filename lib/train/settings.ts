@@ -36,6 +36,8 @@ export interface TrainSettings {
   readonly system?: string;
   readonly templateOptions?: NonNullable<FormatOptions["templateOptions"]>;
   readonly badRows?: "stop" | "skip";
+  /** Whether tokenised data is kept on disk for the next time. */
+  readonly dataCache?: "on" | "off";
   /** JSONL files whose loss is watched. */
   readonly evalData?: string | readonly string[];
   readonly packing?: boolean;
@@ -99,6 +101,7 @@ export const SETTING_NAMES: readonly string[] = Object.keys(
     system: 1,
     templateOptions: 1,
     badRows: 1,
+    dataCache: 1,
     evalData: 1,
     packing: 1,
     method: 1,
@@ -229,12 +232,15 @@ export function formatOptionsOf(
 /** How the data files are read. @throws {UserError} As {@linkcode formatOptionsOf} */
 export function dataOptionsOf(
   settings: TrainSettings,
-): ReturnType<typeof formatOptionsOf> & Required<Omit<LoadDataOptions, keyof FormatOptions>> {
+):
+  & ReturnType<typeof formatOptionsOf>
+  & Required<Pick<LoadDataOptions, "seqLen" | "lossOn" | "badRows" | "cache">> {
   return {
     ...formatOptionsOf(settings),
     seqLen: settings.seqLen ?? 256,
     lossOn: settings.lossOn ?? "completion",
     badRows: settings.badRows ?? "stop",
+    cache: settings.dataCache !== "off",
   };
 }
 

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Data files of a command, with a progress line when tokenising them takes longer than people like to wait. */
+import type { Dataset } from "../data/dataset.ts";
+import { loadData, type LoadProgress } from "../data/load_data.ts";
+import type { Tokenizer } from "../data/tokenizer.ts";
+import { createProgress, type Progress } from "../report/progress.ts";
+import { dataOptions } from "./data_flags.ts";
+import type { FlagValues } from "./flags.ts";
+import type { Output } from "./output.ts";
+
+/** Reads data files as the flags say. */
+export type DataLoader = (paths: readonly string[], tokenizer: Tokenizer) => Promise<Dataset>;
+
+/** Shorter work shows no progress. */
+const PATIENCE_MS = 1000;
+const MB = 1e6;
+
+/** A command's loader: what is worth knowing it says once, however often it reads. */
+export function createDataLoader(values: FlagValues, output: Output): DataLoader {
+  const notes = new Set<string>();
+  const onNote = (note: string): void => {
+    if (!notes.has(note)) output.line(`warning: ${note}`);
+    notes.add(note);
+  };
+  return async (paths, tokenizer) => {
+    const startMs = performance.now();
+    let progress: Progress | null = null;
+    const onProgress = ({ rows, bytes, totalBytes }: LoadProgress): void => {
+      const elapsedMs = performance.now() - startMs;
+      if (elapsedMs < PATIENCE_MS) return;
+      progress ??= createProgress(output, "tokenising, MB", Math.ceil(totalBytes / MB), { startMs });
+      progress.update(Math.floor(bytes / MB), `${Math.round(rows / elapsedMs * 1000)} rows/s`);
+    };
+    try {
+      return await loadData(paths, tokenizer, { ...dataOptions(values), onProgress, onNote });
+    } finally {
+      (progress as Progress | null)?.finish();
+    }
+  };
+}

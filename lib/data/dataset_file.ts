@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * A tokenised data set as one file: 16 bytes (a mark, the version, the length of what follows), a JSON header padded to a
+ * multiple of 8 bytes, the arrays in the order of {@linkcode ARRAYS}, each padded likewise, and the SHA-256 of all before.
+ * Numbers are little-endian, as on every machine that Deno runs on.
+ */
+import { createHash, type Hash } from "node:crypto";
+import { isJsonObject } from "../core/json.ts";
+import { type FileWriter, writeFileAtomically } from "../tensor/atomic_file.ts";
+import type { DataReport, Dataset } from "./dataset.ts";
+import type { DataWarning } from "./row_warnings.ts";
+import type { BadRow } from "./rows.ts";
+
+/** Of this format. */
+export const FILE_VERSION = 1;
+
+const MARK = "MEFTDATA";
+const DIGEST_BYTES = 32;
+
+/** Bytes of one read: a single call takes at most 2 GiB. */
+const PIECE = 1 << 26;
+
+const ARRAYS = [
+  ["ids", Int32Array],
+  ["lossMask", Uint8Array],
+  ["offsets", Float64Array],
+  ["fileOf", Uint32Array],
+  ["lineOf", Uint32Array],
+  ["cutOf", Uint32Array],
+] as const;
+
+type ArrayName = typeof ARRAYS[number][0];
+
+/** The header. Files are named by their place among those read: they may have moved. */
+interface Header {
+  readonly key: string;
+  readonly seqLen: number;
+  readonly lengths: Readonly<Record<ArrayName, number>>;
+  readonly report: Omit<DataReport, "badRows" | "warnings"> & {
+    readonly badRows: readonly (Omit<BadRow, "file"> & { readonly file: number })[];
+    readonly warnings:
+      readonly (Omit<DataWarning, "first"> & { readonly first: { file: number; line: number } })[];
+  };
+}
+
+/** Bytes that a data set takes on disk, but for its header. */
+export function datasetBytes(dataset: Dataset): number {
+  return ARRAYS.reduce((sum, [name]) => sum + padded(dataset[name].byteLength), 16 + DIGEST_BYTES);
+}
+
+/**
+ * Writes a data set, whole or not at all.
+ *
+ * @param key What it was made of; a file of another key is not read
+ * @throws {UserError} When it cannot be written
+ */
+export async function writeDataset(path: string, dataset: Dataset, key: string): Promise<void> {
+  const header = encodeHeader(dataset, key);
+  await writeFileAtomically(path, datasetBytes(dataset) + header.length, async (write) => {
+    const hash = createHash("sha256");
+    const put: FileWriter = async (bytes) => {
+      updateHash(hash, bytes);
+      await write(bytes);
+    };
+    await put(header);
+    for (const [name] of ARRAYS) {
+      const { buffer, byteOffset, byteLength } = dataset[name];
+      await put(new Uint8Array(buffer, byteOffset, byteLength));
+      await put(new Uint8Array(padded(byteLength) - byteLength));
+    }
+    await write(hash.digest());
+  });
+}
+
+/**
+ * Reads a data set; null when the file is not there, is damaged, or is of another key.
+ *
+ * @param files The files it was made of, as they are called now
+ * @param vocabSize No id may reach it
+ */
+export async function readDataset(
+  path: string,
+  key: string,
+  files: readonly string[],
+  vocabSize: number,
+): Promise<Dataset | null> {
+  const bytes = await readWhole(path);
+  if (bytes === null || bytes.length < 16 + DIGEST_BYTES) return null;
+  const view = new DataView(bytes.buffer);
+  const isOurs = new TextDecoder().decode(bytes.subarray(0, 8)) === MARK;
+  const headerEnd = 16 + view.getUint32(12, true);
+  if (!isOurs || view.getUint32(8, true) !== FILE_VERSION || headerEnd > bytes.length - DIGEST_BYTES) {
+    return null;
+  }
+  const header = decodeHeader(bytes.subarray(16, headerEnd));
+  if (header === null || header.key !== key) return null;
+  const end = ARRAYS.reduce(
+    (sum, [name, Kind]) => sum + padded(header.lengths[name] * Kind.BYTES_PER_ELEMENT),
+    headerEnd,
+  );
+  if (end + DIGEST_BYTES !== bytes.length) return null;
+  const hash = createHash("sha256");
+  updateHash(hash, bytes.subarray(0, end));
+  if (!hash.digest().equals(bytes.subarray(end))) return null;
+  let at = headerEnd;
+  const arrays = Object.fromEntries(ARRAYS.map(([name, Kind]) => {
+    const array = new Kind(bytes.buffer, at, header.lengths[name]);
+    at += padded(array.byteLength);
+    return [name, array];
+  })) as unknown as Pick<Dataset, ArrayName>;
+  const { seqLen, report } = header;
+  if (!isSound(arrays, files.length, vocabSize)) return null;
+  return { ...arrays, files, seqLen, report: nameFiles(report, files) };
+}
+
+function encodeHeader({ files, seqLen, report, ...arrays }: Dataset, key: string): Uint8Array {
+  const place = new Map(files.map((file, i) => [file, i]));
+  const numbered = <T extends { readonly file: string }>(value: T) => ({
+    ...value,
+    file: place.get(value.file) ?? 0,
+  });
+  const header: Header = {
+    key,
+    seqLen,
+    lengths: Object.fromEntries(ARRAYS.map(([name]) => [name, arrays[name].length])) as Header["lengths"],
+    report: {
+      ...report,
+      badRows: report.badRows.map(numbered),
+      warnings: report.warnings.map((warning) => ({ ...warning, first: numbered(warning.first) })),
+    },
+  };
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const bytes = new Uint8Array(16 + padded(json.length)).fill(0x20, 16);
+  bytes.set(new TextEncoder().encode(MARK));
+  bytes.set(json, 16);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(8, FILE_VERSION, true);
+  view.setUint32(12, padded(json.length), true);
+  return bytes;
+}
+
+function decodeHeader(bytes: Uint8Array): Header | null {
+  try {
+    const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
+    if (!isJsonObject(value) || !isJsonObject(value["lengths"]) || !isJsonObject(value["report"])) {
+      return null;
+    }
+    const { badRows, warnings } = value["report"];
+    return Array.isArray(badRows) && Array.isArray(warnings) ? value as unknown as Header : null;
+  } catch {
+    return null;
+  }
+}
+
+function nameFiles(report: Header["report"], files: readonly string[]): DataReport {
+  const named = <T extends { readonly file: number }>(value: T) => ({
+    ...value,
+    file: files[value.file] as string,
+  });
+  return {
+    ...report,
+    badRows: report.badRows.map(named),
+    warnings: report.warnings.map((warning) => ({ ...warning, first: named(warning.first) })),
+  };
+}
+
+/** What everything else relies on: ids of the vocabulary, ascending boundaries, files that there are. */
+function isSound(arrays: Pick<Dataset, ArrayName>, fileCount: number, vocabSize: number): boolean {
+  const { ids, lossMask, offsets, fileOf, lineOf, cutOf } = arrays;
+  const count = offsets.length - 1;
+  if (lossMask.length !== ids.length || offsets[0] !== 0 || offsets[count] !== ids.length) return false;
+  if ([fileOf, lineOf, cutOf].some(({ length }) => length !== count)) return false;
+  for (let i = 0; i < count; i++) {
+    if (!((offsets[i] as number) <= (offsets[i + 1] as number)) || (fileOf[i] as number) >= fileCount) {
+      return false;
+    }
+  }
+  let [low, high, masks] = [0, 0, 0];
+  for (let i = 0; i < ids.length; i++) {
+    const id = ids[i] as number;
+    if (id < low) low = id;
+    if (id > high) high = id;
+    masks |= lossMask[i] as number;
+  }
+  return low === 0 && high < vocabSize && masks <= 1;
+}
+
+async function readWhole(path: string): Promise<Uint8Array<ArrayBuffer> | null> {
+  try {
+    using file = await Deno.open(path);
+    const bytes = new Uint8Array((await file.stat()).size);
+    for (let done = 0; done < bytes.length;) {
+      const read = await file.read(bytes.subarray(done, done + PIECE));
+      if (read === null) return null;
+      done += read;
+    }
+    return bytes;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
+function updateHash(hash: Hash, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; at += PIECE) hash.update(bytes.subarray(at, at + PIECE));
+}
+
+function padded(bytes: number): number {
+  return Math.ceil(bytes / 8) * 8;
+}

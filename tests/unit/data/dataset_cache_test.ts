@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Tokenised data on disk: taken only for the very same request, and never when damaged. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { CACHE_BYTES } from "../../../lib/data/dataset_cache.ts";
+import { readDataset, writeDataset } from "../../../lib/data/dataset_file.ts";
+import type { Dataset } from "../../../lib/data/dataset.ts";
+import { loadData, type LoadDataOptions, type LoadProgress } from "../../../lib/data/load_data.ts";
+import { LIBRARY_VERSION } from "../../../lib/data/tokenizer_library.ts";
+import type { Tokenizer } from "../../../lib/data/tokenizer.ts";
+import { createDataLoader } from "../../../lib/cli/data_loader.ts";
+import { createOutput } from "../../../lib/cli/output.ts";
+import { fixtureTokenizer } from "./fixtures.ts";
+
+const OPTIONS: LoadDataOptions = { seqLen: 600, badRows: "skip" };
+
+/** More than a mebibyte, most of it in a field that is not read; one row is bad, one holds the name of a special token. */
+const ROWS = [
+  "{oops",
+  JSON.stringify({ text: "a<|im_end|>b" }),
+  ...Array.from({ length: 700 }, (_, i) => {
+    const row = { prompt: `row ${i}`, completion: "the water of the river", remark: "x".repeat(1600) };
+    return JSON.stringify(row);
+  }),
+].join("\n");
+
+interface Place {
+  readonly folder: string;
+  readonly path: string;
+  readonly cache: string;
+  /** Files in the cache. */
+  kept(): string[];
+}
+
+async function withCache(use: (place: Place) => Promise<void>, cacheName = "cache"): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  const before = Deno.env.get("MEFT_CACHE");
+  const cache = join(folder, cacheName);
+  Deno.env.set("MEFT_CACHE", cache);
+  const path = join(folder, "rows.jsonl");
+  try {
+    await Deno.writeTextFile(path, ROWS);
+    const kept = () => {
+      try {
+        return [...Deno.readDirSync(join(cache, "data"))].map(({ name }) => join(cache, "data", name)).sort();
+      } catch {
+        return [];
+      }
+    };
+    await use({ folder, path, cache, kept });
+  } finally {
+    if (before === undefined) Deno.env.delete("MEFT_CACHE");
+    else Deno.env.set("MEFT_CACHE", before);
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** The same tokenizer, which counts how often it is asked for tokens. */
+function counted(tokenizer: Tokenizer): { tokenizer: Tokenizer; calls(): number } {
+  let calls = 0;
+  const encodeBatch: Tokenizer["encodeBatch"] = (texts) => {
+    calls++;
+    return tokenizer.encodeBatch(texts);
+  };
+  return { tokenizer: { ...tokenizer, encodeBatch }, calls: () => calls };
+}
+
+Deno.test("loadData() takes what the same request left on disk, and names the files as they are called now", () =>
+  withCache(async ({ folder, path, kept }) => {
+    const { tokenizer, calls } = counted(await fixtureTokenizer("byte_level"));
+    const made = await loadData(path, tokenizer, OPTIONS);
+    assert(calls() > 0);
+    assert.equal(kept().length, 1);
+    const before = calls();
+    assert.deepEqual(await loadData(path, tokenizer, OPTIONS), made);
+    assert.equal(calls(), before, "nothing was tokenised");
+    assert.equal(made.report.badRows.length, 1);
+    assert.equal(made.report.warnings[0]?.kind, "special tokens");
+
+    const moved = join(folder, "moved.jsonl");
+    await Deno.rename(path, moved);
+    const again = await loadData(moved, tokenizer, OPTIONS);
+    assert.equal(calls(), before);
+    assert.deepEqual(again.files, [moved]);
+    assert.equal(again.report.badRows[0]?.file, moved);
+    assert.equal(again.report.warnings[0]?.first.file, moved);
+    assert.deepEqual(again.ids, made.ids);
+    assert.deepEqual(
+      await loadData([moved, moved], tokenizer, { ...OPTIONS, cache: false }),
+      await loadData([moved, moved], tokenizer, OPTIONS),
+    );
+  }));
+
+Deno.test("loadData() tokenises anew when anything differs that decides tokens", () =>
+  withCache(async ({ folder, path, kept }) => {
+    const tokenizer = await fixtureTokenizer("byte_level");
+    const fresh = (from: string, with_: Tokenizer, options: LoadDataOptions) =>
+      loadData(from, with_, { ...options, cache: false });
+    const other = join(folder, "other.jsonl");
+    await Deno.writeTextFile(other, ROWS.replace("row 699", "row 698"));
+    const chatTemplate = {
+      jinja: "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}",
+      name: "own",
+    };
+    const requests: [string, Tokenizer, LoadDataOptions][] = [
+      [path, tokenizer, OPTIONS],
+      [other, tokenizer, OPTIONS],
+      [path, tokenizer, { ...OPTIONS, seqLen: 12 }],
+      [path, tokenizer, { ...OPTIONS, lossOn: "all" }],
+      [path, tokenizer, { ...OPTIONS, system: "s" }],
+      [path, tokenizer, { ...OPTIONS, chatTemplate: "off" }],
+      [path, tokenizer, { ...OPTIONS, chatTemplate }],
+      [path, { ...tokenizer, identity: "another" }, OPTIONS],
+      [path, { ...tokenizer, eosId: 1 }, OPTIONS],
+    ];
+    for (const [i, [from, with_, options]] of requests.entries()) {
+      assert.deepEqual(
+        await loadData(from, with_, options),
+        await fresh(from, with_, options),
+        `request ${i}`,
+      );
+      assert.equal(kept().length, i + 1, `request ${i}`);
+    }
+    for (const [from, with_, options] of requests) {
+      assert.deepEqual(await loadData(from, with_, options), await fresh(from, with_, options));
+    }
+    assert.equal(kept().length, requests.length);
+    await assert.rejects(loadData(path, tokenizer, { ...OPTIONS, badRows: "stop" }), {
+      name: "BadRowsError",
+    });
+  }));
+
+Deno.test("loadData() makes a damaged or foreign file anew", () =>
+  withCache(async ({ path, kept }) => {
+    const { tokenizer, calls } = counted(await fixtureTokenizer("byte_level"));
+    const made = await loadData(path, tokenizer, OPTIONS);
+    const [file] = kept() as [string];
+    const whole = await Deno.readFile(file);
+    const flipped = (at: number) => {
+      const bytes = whole.slice();
+      bytes[at] = (bytes[at] as number) ^ 1;
+      return bytes;
+    };
+    const headerEnd = 16 + new DataView(whole.buffer).getUint32(12, true);
+    const damages = [
+      ...[0, 8, 12, 13, 20, headerEnd - 1, headerEnd, headerEnd + 500, whole.length - 1].map(flipped),
+      ...[0, 15, 40, headerEnd, whole.length - 1].map((length) => whole.slice(0, length)),
+      new Uint8Array([...whole, 0]),
+      new TextEncoder().encode("something else of a hundred bytes ".repeat(4)),
+    ];
+    for (const [i, damage] of damages.entries()) {
+      await Deno.writeFile(file, damage);
+      const before = calls();
+      assert.deepEqual(await loadData(path, tokenizer, OPTIONS), made, `damage ${i}`);
+      assert(calls() > before, `damage ${i} was seen`);
+      assert.deepEqual(await Deno.readFile(file), whole, `damage ${i} was mended`);
+    }
+  }));
+
+Deno.test("readDataset() does not trust a file whose sum is right but whose content cannot be", () =>
+  withCache(async ({ folder, path }) => {
+    const tokenizer = await fixtureTokenizer("byte_level");
+    const made = await loadData(path, tokenizer, { ...OPTIONS, cache: false });
+    const file = join(folder, "x.tokens");
+    const read = async (dataset: Dataset, key = "k") => {
+      await writeDataset(file, dataset, "k");
+      return await readDataset(file, key, [path], tokenizer.vocabSize);
+    };
+    const changed = <T extends Int32Array | Uint8Array | Float64Array | Uint32Array>(
+      array: T,
+      at: number,
+      value: number,
+    ) => {
+      const copy = array.slice() as T;
+      copy[at] = value;
+      return copy;
+    };
+    assert.deepEqual(await read(made), made);
+    assert.equal(await read(made, "another"), null);
+    assert.equal(await read({ ...made, ids: changed(made.ids, 7, tokenizer.vocabSize) }), null);
+    assert.equal(await read({ ...made, ids: changed(made.ids, 7, -1) }), null);
+    assert.equal(await read({ ...made, lossMask: changed(made.lossMask, 7, 2) }), null);
+    assert.equal(await read({ ...made, offsets: changed(made.offsets, 1, 1e9) }), null);
+    assert.equal(await read({ ...made, offsets: changed(made.offsets, 1, NaN) }), null);
+    assert.equal(await read({ ...made, fileOf: changed(made.fileOf, 0, 1) }), null);
+    assert.equal(await read({ ...made, lineOf: made.lineOf.subarray(1) }), null);
+  }));
+
+Deno.test("loadData() works without a folder it can use, and says so", () =>
+  withCache(async ({ path, cache, folder }) => {
+    const tokenizer = await fixtureTokenizer("byte_level");
+    await Deno.writeTextFile(cache, "a file where the folder should be");
+    const notes: string[] = [];
+    const made = await loadData(path, tokenizer, { ...OPTIONS, onNote: (note) => notes.push(note) });
+    assert.equal(made.report.rowsUsed, 701);
+    assert.equal(notes.length, 1);
+    assert.match(notes[0] as string, /^Tokenised data is not kept in ".*cache.data": .*set MEFT_CACHE/);
+    const output = {
+      ...createOutput({ json: false, quiet: true }),
+      line: (text: string) => notes.push(text),
+    };
+    const load = createDataLoader({ "bad-rows": "skip" }, output);
+    await load([path], tokenizer);
+    await load([path], tokenizer);
+    assert.equal(notes.length, 2, "a command says it once");
+    assert.deepEqual([...Deno.readDirSync(folder)].map(({ name }) => name).sort(), ["cache", "rows.jsonl"]);
+  }));
+
+Deno.test("loadData() keeps nothing when told so, when data is small, and of what is no plain file", () =>
+  withCache(async ({ path, folder, kept }) => {
+    const tokenizer = await fixtureTokenizer("byte_level");
+    await loadData(path, tokenizer, { ...OPTIONS, cache: false });
+    const small = join(folder, "small.jsonl");
+    await Deno.writeTextFile(small, '{"text": "a"}');
+    await loadData(small, tokenizer, OPTIONS);
+    const { identity: _, ...nameless } = tokenizer;
+    await loadData(path, nameless, OPTIONS);
+    Deno.env.set("MEFT_CACHE", "off");
+    await loadData(path, tokenizer, OPTIONS);
+    assert.deepEqual(kept(), []);
+  }));
+
+Deno.test("loadData() removes what was not used longest when the folder is full, and what was left unfinished", () =>
+  withCache(async ({ path, cache, kept }) => {
+    const tokenizer = await fixtureTokenizer("byte_level");
+    const data = join(cache, "data");
+    await Deno.mkdir(data, { recursive: true });
+    const days = (count: number) => new Date(Date.now() - count * 24 * 60 * 60 * 1000);
+    const put = async (name: string, bytes: number, age: number) => {
+      await Deno.writeTextFile(join(data, name), "");
+      await Deno.truncate(join(data, name), bytes); // takes no room on the disk
+      await Deno.utime(join(data, name), days(age), days(age));
+    };
+    await put("old.tokens", CACHE_BYTES / 2, 9);
+    await put("older.tokens", CACHE_BYTES / 2, 10);
+    await put("new.tokens", 1000, 1);
+    await put(".x.part", 1000, 3);
+    await put(".y.part", 1000, 0);
+    await put("notes.txt", CACHE_BYTES, 99);
+    await loadData(path, tokenizer, OPTIONS);
+    const names = kept().map((file) => file.slice(data.length + 1));
+    const others = names.filter((name) => !/^[0-9a-f]{40}\.tokens$/.test(name));
+    assert.deepEqual(others, [".y.part", "new.tokens", "notes.txt", "old.tokens"]);
+    assert.equal(names.length, 5);
+  }));
+
+Deno.test("loadData() says how far it is", () =>
+  withCache(async ({ path }) => {
+    const tokenizer = await fixtureTokenizer("byte_level");
+    const seen: LoadProgress[] = [];
+    const options = { ...OPTIONS, onProgress: (progress: LoadProgress) => seen.push(progress) };
+    await loadData(path, tokenizer, options);
+    const { size } = await Deno.stat(path);
+    assert.deepEqual(seen.at(-1), { rows: 702, bytes: size, totalBytes: size });
+    seen.slice(1).forEach(({ rows, bytes }, i) => {
+      assert(rows > (seen[i] as LoadProgress).rows && bytes >= (seen[i] as LoadProgress).bytes);
+    });
+  }));
+
+Deno.test("LIBRARY_VERSION is the version that deno.json names", async () => {
+  const { imports } = JSON.parse(await Deno.readTextFile(new URL("../../../deno.json", import.meta.url)));
+  assert.equal(imports["tokenizers"], `npm:tokenizers@${LIBRARY_VERSION}`);
+});
