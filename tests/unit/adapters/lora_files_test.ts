@@ -83,6 +83,18 @@ for (const name of LORA_FIXTURES) {
       for (const key of ["peft_type", "r", "lora_alpha", "lora_dropout", "use_rslora", "bias"]) {
         assert.equal(ours[key], theirs[key], key);
       }
+      // What PEFT had of a model without its head is told by whole names.
+      if (name !== "llama_bare") {
+        for (const key of ["exclude_modules", "layers_to_transform", "layers_pattern"]) {
+          assert.deepEqual(ours[key] ?? null, theirs[key], key);
+        }
+        for (const key of ["rank_pattern", "alpha_pattern"]) {
+          assert.deepEqual(ours[key] ?? {}, theirs[key], key);
+        }
+        if (typeof theirs.target_modules === "string") {
+          assert.equal(ours.target_modules, theirs.target_modules);
+        }
+      }
       // Fields that PEFT does not know make it warn; those of the fixture it knows.
       assert.deepEqual(Object.keys(ours).filter((key) => !(key in theirs)), []);
     } finally {
