@@ -93,9 +93,11 @@ export function readBase(name: string | null, fields: Readonly<Record<string, un
  * @throws {UserError} When it is not found, or is another model by now: what was looked at, and the way out
  */
 export function findBase(base: SavedBase, folder: string, others: readonly string[] = []): string {
-  const places = [...new Set([...basePlaces(base, folder), ...(base.hash === null ? [] : others)])]
-    .filter((place) => exists(join(place, "config.json")));
-  const found = places.find((place) => base.hash === null || hashOf(place) === base.hash);
+  const isModel = (place: string): boolean => exists(join(place, "config.json"));
+  const isBase = (place: string): boolean => base.hash === null || hashOf(place) === base.hash;
+  const places = [...new Set(basePlaces(base, folder))].filter(isModel);
+  const found = places.find(isBase) ??
+    (base.hash === null ? undefined : others.filter(isModel).find(isBase));
   if (found !== undefined) return found;
   const name = base.name ?? base.path;
   const what = name === null ? "has no name in its folder" : `is ${name}`;

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Opens a model with a saved adapter on it, for the commands that run one. */
 import type { AdapterParams } from "../adapters/adapter.ts";
-import type { LoadAdapterOptions } from "../adapters/adapter_files.ts";
+import type { LoadAdapterOptions, SavedAdapter } from "../adapters/adapter_files.ts";
 import type { Hooks } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
-import { loadAdapter } from "../train/adapters.ts";
+import { baseOf, loadAdapter, openAdapter } from "../train/adapters.ts";
 import { otherFormatNotice } from "../train/trained_format.ts";
 import type { Flag, FlagValues } from "./flags.ts";
 import { FORMAT_FLAGS, formatOptions } from "./format_flags.ts";
 import { MODEL_FLAGS } from "./model_flags.ts";
-import { openModelOf } from "./session.ts";
+import { DEMO, openModelOf } from "./session.ts";
 
 /** Flags of a model with its adapter. */
 export const ADAPTER_SESSION_FLAGS: readonly Flag[] = [
@@ -37,6 +37,17 @@ async function warnOnOtherFormat(values: FlagValues): Promise<void> {
   if (notice !== null) console.error(`Warning: ${notice} (--force says nothing)`);
 }
 
+/**
+ * The flags with the model that the adapter was trained on where they name none.
+ *
+ * @throws {UserError} When that is not found: what was looked at, and the way out
+ */
+export function withBase(values: FlagValues, saved: SavedAdapter | null): FlagValues {
+  return saved === null || values.model !== undefined
+    ? values
+    : { ...values, model: baseOf(saved, [DEMO.model]) };
+}
+
 /** A model as it is to be run. */
 export interface AdapterSession extends Disposable {
   readonly model: Model;
@@ -50,11 +61,10 @@ export interface AdapterSession extends Disposable {
 export async function openAdapterSession(values: FlagValues): Promise<AdapterSession> {
   await warnOnOtherFormat(values);
   using opening = new DisposableStack();
-  const base = opening.use(await openModelOf(values));
+  const saved = values.adapter === undefined ? null : await openAdapter(values.adapter as string);
+  const base = opening.use(await openModelOf(withBase(values, saved)));
   const { tokenizer } = base;
-  const adapter = values.adapter === undefined
-    ? null
-    : await loadAdapter(base, values.adapter as string, warningOnOtherBase(values));
+  const adapter = saved === null ? null : await loadAdapter(base, saved, warningOnOtherBase(values));
   const attached = adapter?.attach(base.kernels) ?? { model: base, hooks: {} };
   const owned = opening.move();
   return { ...attached, adapter, tokenizer, [Symbol.dispose]: () => owned.dispose() };

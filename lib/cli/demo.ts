@@ -11,7 +11,8 @@ import { formatLoss, formatShare } from "../report/format.ts";
 import { createProgress } from "../report/progress.ts";
 import { formatTable } from "../report/table.ts";
 import type { OpenModel } from "../train/open_model.ts";
-import type { FlagValues } from "./flags.ts";
+import { ADAPTER_SETTINGS } from "../train/settings.ts";
+import { camelCase, type FlagValues } from "./flags.ts";
 import type { Output } from "./output.ts";
 import { DEMO } from "./session.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
@@ -26,11 +27,14 @@ export const DEMO_VALUES: FlagValues = {
   epochs: 50,
 };
 
-/** The demo's flags, as far as they apply to the method, under those that are given. */
-export function withDemoValues(given: FlagValues): FlagValues {
-  const method = (given.method ?? "sparse") as string;
+/** The demo's flags under those that are given: those that apply to the method, and that no adapter to start from brings. */
+export function withDemoValues(
+  given: FlagValues,
+  method = (given.method ?? "sparse") as string,
+): FlagValues {
   const applies = (name: string) =>
-    TRAIN_FLAGS.find((flag) => flag.name === name)?.methods?.includes(method) ?? true;
+    (TRAIN_FLAGS.find((flag) => flag.name === name)?.methods?.includes(method) ?? true) &&
+    !(given.adapter !== undefined && ADAPTER_SETTINGS.includes(camelCase(name)));
   return { ...Object.fromEntries(Object.entries(DEMO_VALUES).filter(([name]) => applies(name))), ...given };
 }
 

@@ -11,7 +11,7 @@ import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 import { warnOfCheckpoint } from "./session.ts";
 
-const NEEDED = ["model", "adapter", "out"] as const;
+const NEEDED = ["adapter", "out"] as const;
 
 const allowed = (found: number, bound: number) =>
   `${found.toExponential(2)} (allowed ${bound.toExponential(2)})`;
@@ -23,7 +23,7 @@ async function run(values: FlagValues, output: Output): Promise<number> {
   );
   const dtype = (values.dtype ?? "base") as MergedDType | "base";
   const report = await mergeAdapter({
-    model: values.model as string,
+    ...(typeof values.model === "string" ? { model: values.model } : {}),
     adapter: values.adapter as string,
     out: values.out as string,
     dtype: dtype === "base" ? null : dtype,
@@ -57,7 +57,7 @@ export const MERGE: CommandSpec = {
     "deno task merge --model checkpoints/llama --adapter runs/facts/adapter --out merged --dtype f32",
   ],
   flags: [
-    { name: "model", kind: "text", help: "Hugging Face checkpoint folder" },
+    { name: "model", kind: "text", help: "Hugging Face checkpoint folder", defaultText: "the adapter's" },
     { name: "adapter", kind: "text", help: "adapter folder of a run" },
     { name: "out", kind: "text", help: "folder to write, new or empty" },
     {

@@ -4,7 +4,12 @@ import type { Flag } from "./flags.ts";
 
 /** The model and its machine. */
 export const MODEL_FLAGS: readonly Flag[] = [
-  { name: "model", kind: "text", help: "Hugging Face checkpoint folder", defaultText: "the demo's model" },
+  {
+    name: "model",
+    kind: "text",
+    help: "Hugging Face checkpoint folder",
+    defaultText: "the adapter's, or the demo's",
+  },
   {
     name: "device",
     kind: "text",

@@ -18,6 +18,7 @@ import { availableHostBytes, peakHostBytes, residentBytes } from "../native/host
 import type { Run } from "../train/plan.ts";
 import { planMeasured } from "../train/rates.ts";
 import { methodName } from "../train/settings.ts";
+import { withBase } from "./adapter_session.ts";
 import { dataPaths } from "./data_flags.ts";
 import { createDataLoader, type DataLoader } from "./data_loader.ts";
 import { measureDemo, reportDemo, withDemoValues } from "./demo.ts";
@@ -31,7 +32,7 @@ import { openLiveReport } from "./live_report.ts";
 import { formatProblems } from "./format_flags.ts";
 import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
-import { openModelOf } from "./session.ts";
+import { DEMO, openModelOf } from "./session.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
 import { readRunOptions, refuseForeignFlags, refuseSettledFlags } from "./train_options.ts";
 import { type TrainingAccount, trainWithProgress } from "./training.ts";
@@ -160,11 +161,20 @@ async function loadEvalData(values: FlagValues, model: OpenModel, load: DataLoad
   return await load(values["eval-data"] as readonly string[], model.tokenizer);
 }
 
-async function run(given: FlagValues, output: Output): Promise<number> {
-  const start = given.adapter === undefined ? null : await openAdapter(given.adapter as string);
+/** The flags with the adapter's model where they name none; the demo's adapters go on with the demo when there is no data. */
+function withStart(values: FlagValues, start: SavedAdapter | null): FlagValues {
+  if (start === null || values.model !== undefined) return values;
+  const complete = withBase(values, start);
+  const isDemo = Deno.realPathSync(complete.model as string) === Deno.realPathSync(DEMO.model);
+  return isDemo && values.data === undefined ? values : complete;
+}
+
+async function run(typed: FlagValues, output: Output): Promise<number> {
+  const start = typed.adapter === undefined ? null : await openAdapter(typed.adapter as string);
+  const given = withStart(typed, start);
   checkTogether(given, start);
   const isDemo = given.model === undefined;
-  const values = isDemo ? withDemoValues(given) : given;
+  const values = isDemo ? withDemoValues(given, methodName(settingsOf(given), start)) : given;
   if (values["dry-run"] === true) {
     await reportDryRun(isDemo ? { ...values, data: dataPaths(values) } : values, start, output);
     return EXIT.done;

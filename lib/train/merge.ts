@@ -10,14 +10,14 @@ import { explained } from "../evaluate/not_finite.ts";
 import { loadModel } from "../models/load.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
 import { makeFolder, syncFolder } from "../tensor/atomic_file.ts";
-import { loadAdapter } from "./adapters.ts";
+import { baseOf, loadAdapter, openAdapter } from "./adapters.ts";
 import { compareMerged, type MergeComparison, type RunSource } from "./merge_check.ts";
 import { type MergedDType, writeMergedCheckpoint, type WrittenCheckpoint } from "./merged_checkpoint.ts";
 
 /** What is merged, and into what. */
 export interface MergeOptions extends LoadAdapterOptions {
-  /** Folder of the base model. */
-  readonly model: string;
+  /** Folder of the base model. Default: the one that the adapter was trained on, wherever both are by now. */
+  readonly model?: string;
   /** Folder of the adapter. */
   readonly adapter: string;
   /** Folder to write; it must not exist, or be empty. */
@@ -45,13 +45,14 @@ export interface MergeReport extends WrittenCheckpoint {
  * @throws {Error} When the logits of the merged model differ by more than rounding explains: names both numbers
  */
 export async function mergeAdapter(options: MergeOptions): Promise<MergeReport> {
-  const { model, adapter, out } = options;
+  const { adapter, out } = options;
   await assertFree(out);
+  const model = options.model ?? baseOf(await openAdapter(adapter));
   await makeFolder(dirname(out));
   const unfinished = join(dirname(out), `.${basename(out)}.${crypto.randomUUID()}.part`);
   await makeFolder(unfinished);
   try {
-    const written = await writeMerged(options, unfinished);
+    const written = await writeMerged({ ...options, model }, unfinished);
     const source: RunSource = { model, adapter };
     const comparison = await compareMerged(source, unfinished, options.threads);
     if (!comparison.agrees) {
@@ -83,7 +84,7 @@ async function assertFree(out: string): Promise<void> {
 }
 
 async function writeMerged(
-  options: MergeOptions,
+  options: MergeOptions & Pick<RunSource, "model">,
   folder: string,
 ): Promise<WrittenCheckpoint & Pick<MergeReport, "warnings">> {
   // Values are only read: what products are computed in does not matter.

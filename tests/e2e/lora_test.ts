@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
 import { DEMO_FACTS, DEMO_MODEL, runCommandLine } from "./command.ts";
 import { withFolder } from "../fixtures/folder.ts";
 
@@ -132,4 +132,60 @@ Deno.test("train --method lora with a pattern, excluded weights, layers, ranks a
       ...["--adapter", `${folder}/pattern/adapter`],
     );
     strictEqual(measured.code, 0, measured.stderr);
+  }));
+
+Deno.test("evaluate, generate, merge and train find an adapter's base by themselves, from any folder and after a move", () =>
+  withFolder(async (folder) => {
+    await Deno.mkdir(`${folder}/work/models/base`, { recursive: true });
+    for (const { name } of Deno.readDirSync(DEMO_MODEL)) {
+      await Deno.copyFile(`${DEMO_MODEL}/${name}`, `${folder}/work/models/base/${name}`);
+    }
+    // Not the demo's any more, by the hash.
+    await Deno.writeTextFile(`${folder}/work/models/base/config.json`, "\n", { append: true });
+    const data = ["--data", DEMO_FACTS, "--seq-len", "64"];
+    const trained = await runCommandLine(
+      ...["train", "--model", `${folder}/work/models/base`, ...data, "--method", "lora", "--rank", "2"],
+      ...["--batch-size", "8", "--lr", "1e-2", "--steps", "3", "--out", `${folder}/work/run`],
+    );
+    strictEqual(trained.code, 0, trained.stderr);
+    await Deno.rename(`${folder}/work`, `${folder}/moved`);
+    const [adapter, model] = [`${folder}/moved/run/adapter`, `${folder}/moved/models/base`];
+    const run = async (...args: string[]) => {
+      const result = await runCommandLine(...args, "--json");
+      strictEqual(result.code, 0, result.stderr);
+      doesNotMatch(result.stderr, /Warning/);
+      return JSON.parse(result.stdout);
+    };
+    const scored = ["evaluate", "--adapter", adapter, ...data, "--limit", "8"];
+    strictEqual((await run(...scored)).loss, (await run(...scored, "--model", model)).loss);
+    const asked = ["generate", "--adapter", adapter, "--prompt", "Question:", "--max-new-tokens", "4"];
+    strictEqual((await run(...asked)).text, (await run(...asked, "--model", model)).text);
+    await run("merge", "--adapter", adapter, "--out", `${folder}/merged`);
+    await run(
+      "train",
+      "--adapter",
+      adapter,
+      ...data,
+      "--batch-size",
+      "8",
+      "--steps",
+      "1",
+      "--out",
+      `${folder}/on`,
+    );
+    strictEqual(
+      JSON.parse(Deno.readTextFileSync(`${folder}/on/run.json`)).base.name,
+      Deno.realPathSync(model),
+    );
+
+    await Deno.rename(model, `${folder}/gone`);
+    for (const args of [scored, asked, ["merge", "--adapter", adapter, "--out", `${folder}/x`]]) {
+      const lost = await runCommandLine(...args);
+      strictEqual(lost.code, 2);
+      match(
+        lost.stderr,
+        /The base model of adapter .* is .*base, and there is no such folder here: give the folder/,
+      );
+    }
+    strictEqual((await run(...scored, "--model", `${folder}/gone`)).loss > 0, true);
   }));
