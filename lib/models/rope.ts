@@ -60,10 +60,15 @@ export function createRopeCache(k: Kernels, config: ModelConfig): RopeCache {
   const frequencies = ropeFrequencies(config, 0);
   const longer = short < Infinity ? ropeFrequencies(config, short + 1) : frequencies;
   const rowBytes = 2 * width * (k.float === "f64" ? 8 : 4);
-  let tables: RotaryTables = { cos: k.floats(0), sin: k.floats(0), rows: 0 };
+  const none: RotaryTables = { cos: k.floats(0), sin: k.floats(0), rows: 0 };
+  let tables = none;
+  // Of the batch under way, on a device.
+  let passing = none;
+  const release = ({ cos, sin }: RotaryTables): void =>
+    [cos, sin].forEach(({ buffer }) => k.device?.release(buffer));
   const resize = (rows: number): void => {
     account(k.ledger, "workspace", (rows - tables.rows) * rowBytes);
-    [tables.cos, tables.sin].forEach(({ buffer }) => k.device?.release(buffer));
+    release(tables);
     const filled = { cos: k.floats(rows * width), sin: k.floats(rows * width), rows };
     for (let row = 0; row < rows; row++) {
       if (row < short) fillRow(filled, row, row, frequencies);
@@ -73,7 +78,13 @@ export function createRopeCache(k: Kernels, config: ModelConfig): RopeCache {
   };
   return {
     rowsFor(positions, starts) {
-      if (largest(positions) >= longest) return dynamicRows(k, config, positions, starts);
+      if (largest(positions) >= longest) {
+        const own = dynamicRows(k, config, positions, starts);
+        if (k.device === null) return own;
+        release(passing);
+        passing = onDevice(k, own.tables);
+        return { ...own, tables: passing };
+      }
       const rows = short < Infinity ? rowsByLength(positions, starts, short) : positions;
       const last = largest(rows);
       if (last >= tables.rows) {
@@ -83,7 +94,11 @@ export function createRopeCache(k: Kernels, config: ModelConfig): RopeCache {
       }
       return { tables, rows };
     },
-    [Symbol.dispose]: () => resize(0),
+    [Symbol.dispose]() {
+      resize(0);
+      release(passing);
+      passing = none;
+    },
   };
 }
 

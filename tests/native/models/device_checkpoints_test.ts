@@ -14,6 +14,7 @@ const MULTIPLE = 64;
 
 for (
   const name of [
+    "llama_dynamic",
     "llama_longrope",
     "mistral_longrope",
     "qwen2_base_names",
