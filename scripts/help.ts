@@ -44,10 +44,12 @@ export const TASK_HELP: Readonly<Record<string, TaskHelp>> = {
   parity: {
     summary:
       "Trains the demo's model here and in PyTorch, compares all losses and logits, fails on a difference.",
-    flags: [["--steps N", "steps of each training (default: 50)"], [
-      "--json",
-      "print the verdicts as JSON instead of a table",
-    ]],
+    flags: [
+      ["--steps N", "steps of each training (default: 50)"],
+      ["--adapters N", "LoRAs of PEFT's options to draw, for both ways (default: 20)"],
+      ["--seed N", "of that draw (default: 1)"],
+      ["--json", "print the verdicts as JSON instead of a table"],
+    ],
     examples: ["deno task parity", "MEFT_PYTHON=python3 deno task parity --steps 10"],
   },
   bench: {

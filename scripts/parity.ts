@@ -3,7 +3,7 @@
  * `deno task parity`: the same training here and in PyTorch, and saved adapters in transformers. Prints a table, and fails
  * when anything disagrees.
  *
- *     deno task parity [--steps N] [--json]
+ *     deno task parity [--steps N] [--adapters N] [--seed N] [--json]
  */
 import { parseArgs } from "node:util";
 import { formatTable } from "../lib/report/table.ts";
@@ -14,14 +14,15 @@ import {
   compareSavedAdapters,
   compareTrainings,
   trainings,
-  type Verdict,
 } from "./parity/comparisons.ts";
+import { comparePeftAdapters } from "./parity/peft_adapters.ts";
 import { requirePackages } from "./parity/python.ts";
+import type { Verdict } from "./parity/verdicts.ts";
 import { helpIfAsked } from "./help.ts";
 
 const DEMO = new URL("../notebooks/demo/", import.meta.url).pathname;
 
-async function compareAll(steps: number): Promise<Verdict[]> {
+async function compareAll(steps: number, adapters: { count: number; seed: number }): Promise<Verdict[]> {
   await requirePackages();
   await ensureBuilt();
   using model = await loadModel(`${DEMO}model`, { dtype: "f32" });
@@ -30,7 +31,8 @@ async function compareAll(steps: number): Promise<Verdict[]> {
   try {
     const verdicts = await compareTrainings(model, data, trainings(steps), folder);
     const saved = await compareSavedAdapters(model, data, folder);
-    return [...verdicts, ...saved, ...await compareMergedModels(model, data, folder)];
+    const foreign = await comparePeftAdapters(model, data, folder, adapters);
+    return [...verdicts, ...saved, ...foreign, ...await compareMergedModels(model, data, folder)];
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
@@ -51,14 +53,21 @@ function table(verdicts: readonly Verdict[]): string {
 
 helpIfAsked("parity");
 const { values } = parseArgs({
-  options: { steps: { type: "string", default: "50" }, json: { type: "boolean", default: false } },
+  options: {
+    steps: { type: "string", default: "50" },
+    adapters: { type: "string", default: "20" },
+    seed: { type: "string", default: "1" },
+    json: { type: "boolean", default: false },
+  },
 });
 try {
-  const steps = Number(values.steps);
-  if (!(Number.isSafeInteger(steps) && steps >= 1)) {
-    throw new UserError(`--steps is ${values.steps}, expected a number`);
+  const numbers = { steps: Number(values.steps), count: Number(values.adapters), seed: Number(values.seed) };
+  for (const [name, number] of Object.entries(numbers)) {
+    if (!(Number.isSafeInteger(number) && number >= 1)) {
+      throw new UserError(`${name} is ${number}, expected a number`);
+    }
   }
-  const verdicts = await compareAll(steps);
+  const verdicts = await compareAll(numbers.steps, numbers);
   console.log(values.json ? JSON.stringify(verdicts) : table(verdicts));
   Deno.exit(verdicts.every(({ agrees }) => agrees) ? 0 : 1);
 } catch (error) {

@@ -2,8 +2,7 @@
 /** What `deno task parity` compares: whole trainings, saved adapters and merged models in transformers. */
 import { join } from "node:path";
 import * as meft from "../../mod.ts";
-import { readTensor } from "../../lib/tensor/read_tensor.ts";
-import { readSafetensorsHeader, type TensorEntry } from "../../lib/tensor/safetensors.ts";
+import { logitsThere } from "./logits.ts";
 import { runPeer } from "./python.ts";
 import {
   batchRecord,
@@ -14,30 +13,14 @@ import {
   trainHere,
   writeRecord,
 } from "./training.ts";
-
-/** One row of the table. */
-export interface Verdict {
-  readonly what: string;
-  readonly steps: number;
-  /** Of losses: largest relative difference. Of logits: largest difference over the largest logit. */
-  readonly largestDifference: number;
-  readonly bound: number;
-  readonly agrees: boolean;
-}
-
-/**
- * Largest relative difference of a loss. Both sides compute in f32 with sums in another order, so that losses differ by a
- * few eps (1.2e-7) from the first step on; AdamW's early steps, gradients divided by themselves, pass such differences on.
- * 50 steps were measured at 2e-7 to 5e-7. Another equation shows: a weight decay of 0.01 alone moves 20 steps by 5e-5.
- */
-export const LOSS_BOUND = 1e-5;
-
-/** Largest difference of a logit, over the largest logit: some eps for each of the sums a logit goes through. */
-export const LOGITS_BOUND = 1e-5;
-
-function verdict(what: string, steps: number, largestDifference: number, bound: number): Verdict {
-  return { what, steps, largestDifference, bound, agrees: largestDifference <= bound };
-}
+import {
+  differenceOverLargest,
+  firstBatch,
+  LOGITS_BOUND,
+  LOSS_BOUND,
+  type Verdict,
+  verdict,
+} from "./verdicts.ts";
 
 /** The trainings, on the demo's model. */
 export function trainings(steps: number): readonly ParityCase[] {
@@ -111,6 +94,23 @@ const SAVED: readonly { readonly name: string; readonly method: meft.Method }[] 
     name: "lora on q, v, down, rank-stabilised",
     method: meft.lora({ rank: 4, useRslora: true, targets: ["q", "v", "down"] }),
   },
+  {
+    name: "lora by pattern, ranks and alphas by pattern",
+    method: meft.lora({
+      targets: String.raw`model\.layers\.\d+\.(?:self_attn\.[qo]|mlp\.(?!up)\w+)_proj`,
+      excludeTargets: ["layers.0.mlp.down_proj"],
+      rankPattern: { q: 3, "layers\\.[12]\\.mlp\\..*": 12 },
+      alphaPattern: { o_proj: 40 },
+    }),
+  },
+  {
+    name: "lora on the upper layers, by ends of names",
+    method: meft.lora({
+      targets: ["self_attn.v_proj", "up_proj", "model.layers.0.self_attn.k_proj"],
+      layersToTransform: [2, 3],
+      layersPattern: "layers",
+    }),
+  },
 ];
 
 /**
@@ -182,33 +182,4 @@ export async function compareMergedModels(
     verdicts.push(verdict(name, steps, differenceOverLargest(here, there), LOGITS_BOUND));
   }
   return verdicts;
-}
-
-/** Logits of a model in transformers with each adapter, or of the model alone. */
-async function logitsThere(
-  modelDir: string,
-  batchPath: string,
-  folder: string,
-  adapters: readonly string[],
-): Promise<ArrayLike<number>[]> {
-  const out = join(folder, "logits.safetensors");
-  await runPeer("logits.py", [modelDir, batchPath, out, ...adapters]);
-  const { tensors } = readSafetensorsHeader(out);
-  return Array.from(tensors.keys(), (_, i) => readTensor(tensors.get(String(i)) as TensorEntry, "f32"));
-}
-
-function firstBatch(data: meft.Dataset): meft.Batch {
-  const step = meft.trainingSteps(data, { batchSize: 8, rows: "padding", shuffleSeed: 1 }).next().value;
-  return (step.microBatches[0] as (typeof step.microBatches)[number]).batch;
-}
-
-function differenceOverLargest(here: ArrayLike<number>, there: ArrayLike<number>): number {
-  if (here.length !== there.length) return NaN;
-  let [most, largest] = [0, 0];
-  for (let i = 0; i < here.length; i++) {
-    const difference = Math.abs((here[i] as number) - (there[i] as number));
-    if (!(difference <= most)) most = difference;
-    largest = Math.max(largest, Math.abs(there[i] as number));
-  }
-  return most / largest;
 }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
-import { LOSS_BOUND } from "../../../scripts/parity/comparisons.ts";
+import { LOSS_BOUND } from "../../../scripts/parity/verdicts.ts";
 import { trainHere } from "../../../scripts/parity/training.ts";
 import { assertWithin } from "../../compare.ts";
 import { openTestDevice } from "../../cuda_library.ts";

@@ -2,7 +2,7 @@
 /** The losses of 20 steps here and in PyTorch, which computed its own once: `deno task parity` does so anew, for 50. */
 import assert from "node:assert/strict";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
-import { LOSS_BOUND } from "../../../scripts/parity/comparisons.ts";
+import { LOSS_BOUND } from "../../../scripts/parity/verdicts.ts";
 import { largestRelativeDifference, trainHere } from "../../../scripts/parity/training.ts";
 import { assertWithin } from "../../compare.ts";
 import { PARITY_CASES } from "../../fixtures/parity_cases.ts";
