@@ -71,7 +71,8 @@ function completions(segments: readonly Segment[]): Completion[] {
 }
 
 async function assembleTemplate(chat: ChatText, whole: Encoding, tokenizer: Tokenizer): Promise<EncodedText> {
-  const apart = chat.targets.filter(({ span: [start], saidEnd }) => takesInSaid(whole, start, saidEnd));
+  const takesInSaid = saidTaker(whole);
+  const apart = chat.targets.filter(({ span: [start], saidEnd }) => takesInSaid(start, saidEnd));
   const encoding = apart.length === 0
     ? whole
     : await encodePieces(chat.text, apart.map(({ span: [start] }) => start), tokenizer);
@@ -82,11 +83,20 @@ async function assembleTemplate(chat: ChatText, whole: Encoding, tokenizer: Toke
   return dropDoubled({ ids: encoding.ids, lossMask, warnings }, tokenizer);
 }
 
-/** Whether the token at a boundary has characters that another role said before it. */
-function takesInSaid({ starts, ends }: Encoding, boundary: number, saidEnd: number): boolean {
-  return starts.some((start, token) =>
-    start < Math.min(saidEnd, boundary) && (ends[token] as number) > boundary
-  );
+/** Tells whether a token at a boundary has characters that another role said before it, without looking at all tokens. */
+function saidTaker({ starts, ends }: Encoding): (boundary: number, saidEnd: number) => boolean {
+  let reach = 0;
+  const reaches = ends.map((end) => reach = Math.max(reach, end)); // ends go back where added tokens share white space
+  return (boundary, saidEnd) => {
+    const limit = Math.min(saidEnd, boundary);
+    let [low, high] = [0, starts.length]; // of the first token that starts at the limit or beyond it
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((starts[middle] as number) >= limit) high = middle;
+      else low = middle + 1;
+    }
+    return low > 0 && (reaches[low - 1] as number) > boundary;
+  };
 }
 
 /** A text encoded in pieces, each as it would be in the middle of a text. */

@@ -140,14 +140,23 @@ async function mapRows<T>(
   const badRows: BadRow[] = [];
   const totalBytes = onProgress === undefined ? 0 : await sizeOf(files);
   let [rowsRead, bytes] = [0, 0];
-  for await (const some of inChunks(readRows(files, (read) => bytes += read), ROWS_AT_ONCE)) {
-    rowsRead += some.length;
-    for (const made of await Promise.all(some.map((read) => makeRow(read, make)))) {
+  const takeAll = (all: readonly Awaited<ReturnType<typeof makeRow<T>>>[]): void => {
+    rowsRead += all.length;
+    for (const made of all) {
       if (made.ok) take(made.value, made.place);
       else badRows.push(made.bad);
     }
     onProgress?.({ rows: rowsRead, bytes, totalBytes });
+  };
+  // The tokenizer's threads work on some rows while the ones before are put together here.
+  let before: ReturnType<typeof makeRow<T>>[] = [];
+  for await (const some of inChunks(readRows(files, (read) => bytes += read), ROWS_AT_ONCE)) {
+    const begun = some.map((read) => makeRow(read, make));
+    for (const row of begun) row.catch(() => {}); // whoever waits for them is told
+    takeAll(await Promise.all(before));
+    before = begun;
   }
+  takeAll(await Promise.all(before));
   if (badRows.length > 0 && (policy === "stop" || badRows.length === rowsRead)) {
     throw new BadRowsError(badRows, rowsRead);
   }
@@ -163,9 +172,9 @@ async function sizeOf(files: readonly string[]): Promise<number> {
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-function makeRow<T>(read: RowResult, make: (row: Row) => T | Promise<T>) {
+async function makeRow<T>(read: RowResult, make: (row: Row) => T | Promise<T>) {
   if (!read.ok) return read;
-  return catchBadRow(
+  return await catchBadRow(
     read.place,
     async (place) => ({ ok: true as const, value: await make(read.row), place }),
   );

@@ -19,7 +19,7 @@ export interface Encoding {
   /** (n) token ids. */
   readonly ids: Int32Array;
   /**
-   * (n) UTF-16 offset in the text where the token's characters begin. Several tokens of one character all have its
+   * (n) UTF-16 offset in the text where the token's characters begin, ascending. Several tokens of one character all have its
    * place; what a normalizer puts in belongs to the character beside it, and one it takes out to no token.
    */
   readonly starts: Int32Array;
@@ -31,7 +31,7 @@ export interface Encoding {
 export interface LibraryTokenizer {
   /** Adds tokens: one that the vocabulary has keeps its id, the others get the ids after the last. @mutates this */
   add(tokens: readonly TokenSpec[]): void;
-  /** Encodes texts on all cores. */
+  /** Encodes texts on all cores; calls of one moment are one call to the library. */
   encodeBatch(texts: readonly string[]): Promise<Encoding[]>;
   /** Ids alone, which is cheaper. */
   encode(text: string): Promise<number[]>;
@@ -111,13 +111,13 @@ function wrap(library: Library, native: NativeTokenizer, source: string): Librar
         ),
       );
     },
-    async encodeBatch(texts) {
+    encodeBatch: joinCalls(async (texts) => {
       for (const text of texts) checkRuns(text);
       const encodings = await native.encodeBatch([...texts], bare).catch((error) => {
         throw failure(error);
       });
       return encodings.map((encoding, i) => convertEncoding(encoding, texts[i] as string));
-    },
+    }),
     async encode(text) {
       checkRuns(text);
       const encoding = await native.encode(text, null, bare).catch((error) => {
@@ -152,6 +152,24 @@ function checkRuns(text: string): void {
       `A text has ${run.length} characters of white space in a row, at most ${LONGEST_RUN} can be encoded; cut them out`,
     );
   }
+}
+
+type EncodeBatch = LibraryTokenizer["encodeBatch"];
+
+/** Makes one call of all that come before control returns to the event loop: the library's threads are worth a large one. */
+function joinCalls(encodeBatch: EncodeBatch): EncodeBatch {
+  let texts: string[] = [];
+  let joint: Promise<Encoding[]> | null = null;
+  return async (own) => {
+    const start = texts.length;
+    texts.push(...own);
+    joint ??= Promise.resolve().then(() => {
+      const all = texts;
+      [texts, joint] = [[], null];
+      return encodeBatch(all);
+    });
+    return (await joint).slice(start, start + own.length);
+  };
 }
 
 /** The library counts code points; strings here, UTF-16 units. */

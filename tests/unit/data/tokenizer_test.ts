@@ -55,6 +55,23 @@ Deno.test("Tokenizer.encode() and decode() of nothing give nothing", async () =>
   assert.equal(tokenizer.decode([1, 2], { keepSpecial: true }), "<s></s>");
 });
 
+Deno.test("Tokenizer.encodeBatch() gives each of many calls at once its own texts", async () => {
+  const tokenizer = await fixtureTokenizer("byte_level");
+  const calls = Array.from(
+    { length: 40 },
+    (_, i) => Array.from({ length: i % 4 }, (_, n) => `${i} the water ${n}`),
+  );
+  const all = await Promise.all(calls.map((texts) => tokenizer.encodeBatch(texts)));
+  for (const [i, texts] of calls.entries()) {
+    const alone = await tokenizer.encodeBatch(texts);
+    assert.deepEqual(all[i], alone);
+    assert.deepEqual(
+      all[i]?.map(({ ids }) => [...ids]),
+      await Promise.all(texts.map((text) => tokenizer.encode(text))),
+    );
+  }
+});
+
 async function metaspaceFiles() {
   const read = (name: string) => Deno.readTextFile(join(fixtureFolder("metaspace"), name));
   const config = JSON.parse(await read("tokenizer_config.json")) as Record<string, unknown>;
