@@ -42,13 +42,15 @@ const CONFIG_DTYPES: Readonly<Record<MergedDType, string>> = {
 };
 const SINGLE = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
+/** The folder of a tokenizer's further chat templates. */
+const TEMPLATES = "additional_chat_templates";
 /** Weights in any format with their indexes, and the base's own description: what is not copied. */
 const NOT_COPIED =
   /\.(safetensors|bin|pt|pth|gguf|h5|msgpack|onnx)$|\.index\.json$|^config\.json$|^README|^\./;
 
 /**
  * Writes weights, `config.json` and whatever else the base folder holds at its top (tokenizer, templates, generation
- * settings) into a folder that exists and is empty. A tensor lives in memory only while it is written.
+ * settings), and its further chat templates, into a folder that exists and is empty. A tensor lives in memory only while it is written.
  *
  * @throws {UserError} When a value does not fit the type, naming tensor and value, or the disk is full
  * @throws {NotFiniteError} When a value that changes, or changes its type, is not finite
@@ -199,6 +201,9 @@ function mergedConfig(model: Model, { config, dtype }: MergedModel): JsonObject 
 async function copyOtherFiles(from: string, to: string): Promise<void> {
   for await (const { name, isDirectory } of Deno.readDir(from)) {
     if (!isDirectory && !NOT_COPIED.test(name)) await Deno.copyFile(join(from, name), join(to, name));
+    if (!isDirectory || name !== TEMPLATES) continue;
+    await Deno.mkdir(join(to, name));
+    await copyOtherFiles(join(from, name), join(to, name));
   }
 }
 

@@ -22,12 +22,22 @@ Deno.test("merge writes a checkpoint that evaluates as model and adapter do, say
     );
     strictEqual(trained.code, 0, trained.stderr);
     const [adapter, out] = [`${folder}/run/adapter`, `${folder}/merged`];
-    const merge = (...flags: string[]) => runCommandLine("merge", "--model", DEMO_MODEL, "--json", ...flags);
+    const model = `${folder}/model`;
+    Deno.mkdirSync(`${model}/additional_chat_templates`, { recursive: true });
+    for (const { name } of Deno.readDirSync(DEMO_MODEL)) {
+      Deno.copyFileSync(`${DEMO_MODEL}/${name}`, `${model}/${name}`);
+    }
+    Deno.writeTextFileSync(`${model}/additional_chat_templates/default.jinja`, "{{ messages[0].content }}");
+    const merge = (...flags: string[]) => runCommandLine("merge", "--model", model, "--json", ...flags);
     const merged = await merge("--adapter", adapter, "--out", out);
     strictEqual(merged.code, 0, merged.stderr);
     const report = JSON.parse(merged.stdout);
     ok(report.comparison.agrees && report.comparison.largestDifference > 0, merged.stdout);
     match(merged.stderr, /largest difference/);
+    strictEqual(
+      Deno.readTextFileSync(`${out}/additional_chat_templates/default.jinja`),
+      "{{ messages[0].content }}",
+    );
 
     const loss = async (...flags: string[]) => {
       const evaluated = await runCommandLine("evaluate", ...flags, "--data", DEMO_FACTS, "--json");
@@ -57,6 +67,7 @@ Deno.test("merge writes a checkpoint that evaluates as model and adapter do, say
     match(refused.stderr, /cannot be merged .* no fixed matrix/);
     deepStrictEqual([...Deno.readDirSync(folder)].map(({ name }) => name).sort(), [
       "merged",
+      "model",
       "run",
       "sparse",
     ]);
