@@ -38,6 +38,7 @@ Deno.test("merge writes a checkpoint that evaluates as model and adapter do, say
       Deno.readTextFileSync(`${out}/additional_chat_templates/default.jinja`),
       "{{ messages[0].content }}",
     );
+    Deno.removeSync(`${out}/additional_chat_templates`, { recursive: true }); // it hides the answers
 
     const loss = async (...flags: string[]) => {
       const evaluated = await runCommandLine("evaluate", ...flags, "--data", DEMO_FACTS, "--json");
