@@ -3,8 +3,8 @@
  * Hugging Face's own tokenizers, the Rust library that transformers runs on, as its makers publish it for Node.
  *
  * It was chosen over their JavaScript port (`@huggingface/tokenizers`), which gives other ids where the two languages
- * differ: what is a digit (½ ² Ⅷ), white space (U+FEFF, U+0085), a word, or a lower-case sigma. It also takes a third
- * of the time, works on all cores, and says where in the text a token stands. Its price is a binary a platform, all in
+ * differ: what is a digit (½ ² Ⅷ), white space (U+FEFF, U+0085), a word, or a lower-case sigma. It also takes less than
+ * half the time, works on all cores, and says where in the text a token stands. Its price is a binary a platform, all in
  * the one package (Linux, macOS and Windows on x86-64 and Arm), which needs `--allow-ffi` and `--allow-read`.
  */
 import type { Encoding as NativeEncoding, Tokenizer as NativeTokenizer } from "tokenizers";

@@ -9,6 +9,7 @@ import {
   loadTokenizer,
   type TokenizerFiles,
 } from "../../../lib/data/tokenizer.ts";
+import { libraryProblem } from "../../../lib/data/tokenizer_library.ts";
 import { fixtureExpected, fixtureFolder, fixtureTokenizer, TOKENIZER_NAMES } from "./fixtures.ts";
 
 for (const name of TOKENIZER_NAMES) {
@@ -202,4 +203,20 @@ Deno.test("checkVocabulary() refuses ids beyond the model's vocabulary", async (
     name: "UserError",
     message: /up to 339.*vocab_size is 339/,
   });
+});
+
+Deno.test("libraryProblem() names the permission or the missing binary, and the way out", () => {
+  const chain = (...messages: string[]) =>
+    messages.reduceRight<Error | undefined>((cause, message) => new Error(message, { cause }), undefined);
+  const denied = chain(
+    "Cannot find native binding",
+    "no such file",
+    'Requires ffi access to "x.node", run again',
+  );
+  assert.match(libraryProblem(denied), /may not be loaded; run again with --allow-ffi$/);
+  const missing = chain("Cannot find native binding", "Cannot find module './x.node'\nRequire stack:\n- y");
+  assert.match(
+    libraryProblem(missing),
+    /cannot be loaded on \w+ \w+: Cannot find module '\.\/x\.node'; it has binaries for Linux.*NAPI_RS_NATIVE_LIBRARY_PATH$/,
+  );
 });
