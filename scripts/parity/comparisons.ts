@@ -51,6 +51,16 @@ export function trainings(steps: number): readonly ParityCase[] {
       optimizer: { lr: 1e-3, weightDecay: 0.01 },
       ...common,
     },
+    {
+      name: "lora, upper layers, ranks and alphas by pattern",
+      method: meft.lora({
+        targets: String.raw`.*\.[1-3]\.(?:self_attn\.[qv]|mlp\.(?:gate|down))_proj`,
+        rankPattern: { "3\\..*": 12, q: 3 },
+        alphaPattern: { down: 40 },
+      }),
+      optimizer: { lr: 1e-3, weightDecay: 0.01 },
+      ...common,
+    },
     { name: "full", method: meft.full(), optimizer: { lr: 1e-4, weightDecay: 0.01 }, ...common },
   ];
 }
@@ -161,12 +171,12 @@ export async function compareMergedModels(
   const batchPath = join(folder, "batch.json");
   await Deno.writeTextFile(batchPath, JSON.stringify(batchRecord(batch)));
   const verdicts: Verdict[] = [];
-  for (const parityCase of trainings(steps)) {
+  for (const [i, parityCase] of trainings(steps).entries()) {
     const run = meft.plan(model, runOptions(parityCase));
     if (run.adapterKind.mergeRefusal !== undefined) continue;
     for await (const _ of meft.train(run, data));
     const params = run.adapter as meft.AdapterParams;
-    const [adapter, out] = ["trained", "merged"].map((kind) => join(folder, `${kind}-${run.method.name}`));
+    const [adapter, out] = ["trained", "merged"].map((kind) => join(folder, `${kind}-${i}`));
     await meft.saveAdapter(model, params, adapter as string);
     const attached = params.attach(model.kernels);
     const here = (await meft.forwardLogits(attached.model, batch, attached.hooks)).data;

@@ -72,6 +72,9 @@ const RUNS: readonly (readonly [string, RunOptions])[] = [
   ["sparse", { method: sparse(SMALL_SPARSE) }],
   ["sparse in halves", { method: sparse(SMALL_SPARSE), halves: 2 }],
   ["lora", { method: lora({ rank: 2 }) }],
+  ["lora on the upper layer", {
+    method: lora({ targets: ["k", "up"], layersToTransform: 1, rankPattern: { up: 5 } }),
+  }],
   ["parallel", { method: parallel({ neurons: 6 }) }],
 ];
 

@@ -25,7 +25,18 @@ import { smallData, smallModel, smallOptions } from "../../unit/train/small_run.
 
 const { backend } = openTestDevice();
 const HASH = "a hash of the data";
-const METHODS = [lora({ rank: 2 }), parallel({ neurons: 6 }), full()];
+/** On the upper layer alone, of ranks of their own. */
+const UPPER = {
+  ...lora({
+    rank: 2,
+    targets: ["k", "up"],
+    layersToTransform: 1,
+    rankPattern: { up: 5 },
+    alphaPattern: { k: 3 },
+  }),
+  name: "lora on the upper layer",
+};
+const METHODS = [lora({ rank: 2 }), UPPER, parallel({ neurons: 6 }), full()];
 
 const onDevice = () => cudaKernels({ compute: "f32", blockBytes: 1 << 20 });
 

@@ -85,6 +85,13 @@ const METHODS: readonly Method[] = [
   sparse(SMALL_SPARSE),
   parallel({ neurons: 5 }),
   lora({ rank: 3, dropout: 0.2 }),
+  lora({
+    targets: ["k", "up"],
+    layersToTransform: 1,
+    rankPattern: { up: 5 },
+    alphaPattern: { k: 3 },
+    dropout: 0.2,
+  }),
   full(),
 ];
 

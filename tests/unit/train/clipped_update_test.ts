@@ -21,6 +21,10 @@ const METHODS: Readonly<Record<string, Method>> = {
   sparse: sparse(SMALL_SPARSE),
   parallel: parallel({ neurons: 8 }),
   lora: lora({ rank: 2, alpha: 4 }),
+  "lora by layer and site": lora({
+    targets: ".*[01]\\.(mlp\\.up|self_attn\\.q)_proj",
+    rankPattern: { up: 5 },
+  }),
   full: full(),
 };
 const CLIP = 0.01;
