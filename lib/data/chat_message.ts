@@ -19,8 +19,8 @@ export interface ChatMessage {
   readonly [field: string]: unknown;
 }
 
-/** Fields of an assistant turn that are text of its own beside the content: thoughts, as different makers call them. */
-const THOUGHT_FIELDS = ["reasoning_content", "reasoning", "thinking"] as const;
+/** Names that thoughts beside the content go by, in the order in which transformers looks for them. */
+const THOUGHT_FIELDS = ["reasoning_content", "thinking", "reasoning"] as const;
 
 /** The text of a content: parts joined; "" for none. */
 export function contentText(content: ChatMessage["content"]): string {
@@ -34,10 +34,28 @@ export function withText(message: ChatMessage, text: string): ChatMessage {
   return { ...message, content: Array.isArray(content) ? [{ type: "text", text }] : text };
 }
 
-/** Thoughts that a turn carries in fields of their own; "" when it has none. */
+/** Thoughts that a turn carries in a field of their own; "" when it has none. */
 export function thoughtText(message: ChatMessage): string {
-  const thoughts = THOUGHT_FIELDS.map((field) => message[field]);
-  return thoughts.filter((thought): thought is string => typeof thought === "string").join("");
+  const thought = THOUGHT_FIELDS.map((field) => message[field]).find((value) =>
+    value !== null && value !== undefined
+  );
+  return typeof thought === "string" ? thought : "";
+}
+
+/**
+ * The turn as templates see it: thoughts go by the names that templates read, `reasoning_content` and `thinking`, whatever
+ * they are called in the row (transformers 5.24, `_alias_reasoning_fields`).
+ */
+export function withThoughtNames(message: ChatMessage): ChatMessage {
+  const thought = THOUGHT_FIELDS.map((field) => message[field]).find((value) =>
+    value !== null && value !== undefined
+  );
+  return thought === undefined ? message : { thinking: thought, ...message, reasoning_content: thought };
+}
+
+/** Whether a field's name is one of those for thoughts. */
+export function isThoughtField(name: string): boolean {
+  return (THOUGHT_FIELDS as readonly string[]).includes(name);
 }
 
 /** Whether a turn holds thoughts, in its content or beside it. */

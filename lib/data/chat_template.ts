@@ -5,7 +5,7 @@ import { toValue } from "../jinja/convert.ts";
 import { JinjaError } from "../jinja/errors.ts";
 import { compileTemplate, type JinjaTemplate } from "../jinja/template.ts";
 import type { Value } from "../jinja/values.ts";
-import type { ChatMessage } from "./chat_message.ts";
+import { type ChatMessage, withThoughtNames } from "./chat_message.ts";
 
 /** How a conversation is rendered. */
 export interface RenderOptions {
@@ -67,7 +67,7 @@ export function compileChatTemplate(
   const template = parse(source, owner);
   const converted = new WeakMap<ChatMessage, Value>(); // a turn is rendered again with every turn after it
   const asValue = (message: ChatMessage): Value => {
-    const known = converted.get(message) ?? toValue(message);
+    const known = converted.get(message) ?? toValue(withThoughtNames(message));
     converted.set(message, known);
     return known;
   };

@@ -129,7 +129,8 @@ function placeAnswer(context: TurnContext, said: number): { text: string; start:
   if (written.startsWith(prompt)) return { text: written, start: prompt.length, opened: false };
   const before = beforeContent(context);
   const same = commonPrefixLength(prompt, before);
-  if (said <= same && written.startsWith(before.slice(0, same))) {
+  const header = before.slice(same).trim() === "";
+  if (header && said <= same && written.startsWith(before.slice(0, same))) {
     // The turns before are written alike; the generation prompt goes on with what this answer has not: an opened thought.
     return { text: written, start: same, opened: true };
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is worth a person's look before training starts: counted over all rows, with the place of the first. */
-import { type ChatMessage, contentText, thoughtText } from "./chat_message.ts";
+import { type ChatMessage, contentText, isThoughtField, thoughtText } from "./chat_message.ts";
 import type { ChatTemplate } from "./chat_template.ts";
 import type { ChatTurns } from "./chat_turns.ts";
 import type { ConversationRow } from "./conversation.ts";
@@ -181,6 +181,8 @@ function unreadFields(
       if (!ALWAYS_READ.has(name) && value !== null && value !== undefined) names.add(name);
     }
   }
-  const unread = [...names].filter((name) => !source.includes(name));
+  const reads = (name: string): boolean =>
+    isThoughtField(name) ? /reasoning_content|(?<!enable_)thinking/.test(source) : source.includes(name);
+  const unread = [...names].filter((name) => !reads(name));
   return unread.map((detail, i) => ({ kind: "unread field", detail, count: i === 0 ? 1 : 0 }));
 }
