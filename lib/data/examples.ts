@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From a row to token ids with a mask of those that are targets. */
+import { UserError } from "../core/errors.ts";
 import { type ChatTemplate, compileChatTemplate } from "./chat_template.ts";
 import { type EncodedText, encodeTexts } from "./encode_texts.ts";
 import type { FormatOptions } from "./format_options.ts";
@@ -144,16 +145,26 @@ async function turnEnd(tokenizer: Tokenizer, options: FormatOptions): Promise<nu
 /**
  * The chat template that the options choose; null for the plain forms.
  *
- * @throws {UserError} When it is the model's, and that cannot be used
+ * @throws {UserError} When it is the model's, and that cannot be used; when there is none that options could be for
  */
 export function chosenTemplate(tokenizer: Tokenizer, options: FormatOptions): ChatTemplate | null {
-  const { chatTemplate = "auto" } = options;
-  if (chatTemplate === "off") return null;
+  const { chatTemplate = "auto", thinking = "auto", templateOptions = {} } = options;
+  if (typeof chatTemplate === "object") {
+    return compileChatTemplate(chatTemplate.jinja, tokenizer.specialNames, chatTemplate.name);
+  }
   if (chatTemplate === "auto" && tokenizer.chatTemplateProblem !== undefined) {
     throw tokenizer.chatTemplateProblem;
   }
-  if (chatTemplate === "auto") return tokenizer.chatTemplate;
-  return compileChatTemplate(chatTemplate.jinja, tokenizer.specialNames, chatTemplate.name);
+  const template = chatTemplate === "off" ? null : tokenizer.chatTemplate;
+  const names = [...(thinking === "auto" ? [] : ["thinking"]), ...Object.keys(templateOptions)];
+  if (template === null && names.length > 0) {
+    throw new UserError(
+      `${names.map((name) => `"${name}"`).join(", ")} can only be told to a chat template, and ` +
+        (chatTemplate === "off" ? "that is off" : `"${tokenizer.source}" has none`) +
+        `; leave it out, or give a template with --chat-template FILE`,
+    );
+  }
+  return template;
 }
 
 /** Tokenizer and options with the chosen template compiled once, for many rows. */

@@ -55,7 +55,7 @@ export function formatRow(row: Row, template: ChatTemplate | null, options: Form
   const turns = renderTurns(render, messages, trained);
   return {
     texts: turns.texts.map((chat) => ({ kind: "template", chat })),
-    warnings: templateWarnings(template, full, messages, turns),
+    warnings: templateWarnings(template, full, messages, turns, options),
   };
 }
 

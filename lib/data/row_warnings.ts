@@ -4,6 +4,7 @@ import { type ChatMessage, contentText, isThoughtField, thoughtText } from "./ch
 import type { ChatTemplate } from "./chat_template.ts";
 import type { ChatTurns } from "./chat_turns.ts";
 import type { ConversationRow } from "./conversation.ts";
+import type { FormatOptions } from "./format_options.ts";
 import type { Row } from "./row_shapes.ts";
 import type { RowPlace } from "./rows.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -17,7 +18,7 @@ const MEANINGS = {
     "assistant turns lack what the generation prompt opens (a thought), so answers start otherwise when asked",
   "turns apart":
     "conversations become several examples, because the chat template writes earlier turns otherwise once others follow",
-  "unread field": "rows have a field that the chat template never reads",
+  "unread field": "rows have a field, or are given a variable, that the chat template never reads",
   "special tokens": "rows hold names of special tokens in their text, which become those tokens",
   "doubled end": "answers already ended in the end token, which is written once",
   "doubled start": "texts already began with the beginning-of-sequence token, which is written once",
@@ -117,12 +118,14 @@ export function templateWarnings(
   row: ConversationRow,
   messages: readonly ChatMessage[],
   { texts, openedTurns }: ChatTurns,
+  { thinking = "auto", templateOptions = {} }: FormatOptions,
 ): RowWarning[] {
   const warnings: RowWarning[] = [];
   if (texts.length > 1) warnings.push({ kind: "turns apart" });
   if (openedTurns.length > 0) warnings.push({ kind: "opened thought", count: openedTurns.length });
   warnings.push(...lostAnswers(messages, texts), ...lostTexts(messages, texts));
-  warnings.push(...unreadFields(template, row, messages));
+  const told = [...(thinking === "auto" ? [] : ["enable_thinking"]), ...Object.keys(templateOptions)];
+  warnings.push(...unreadFields(template, row, messages, told));
   return warnings;
 }
 
@@ -173,9 +176,10 @@ function unreadFields(
   { source }: ChatTemplate,
   { context = {} }: ConversationRow,
   messages: readonly ChatMessage[],
+  told: readonly string[],
 ): RowWarning[] {
   const { system: _, templateOptions = {}, ...lists } = context;
-  const names = new Set([...Object.keys(templateOptions), ...Object.keys(lists)]);
+  const names = new Set([...told, ...Object.keys(templateOptions), ...Object.keys(lists)]);
   for (const message of messages) {
     for (const [name, value] of Object.entries(message)) {
       if (!ALWAYS_READ.has(name) && value !== null && value !== undefined) names.add(name);

@@ -371,3 +371,20 @@ for (const name of TOKENIZER_NAMES) {
     });
   }
 }
+
+Deno.test("buildExamples() says what options for a chat template are for nothing without one", async () => {
+  const row: Row = { kind: "prompt", prompt: "a", completion: "b" };
+  const tokenizer = { ...await fixtureTokenizer("byte_level"), chatTemplate: null };
+  const options = { ...LONG, thinking: "on", templateOptions: { style: "x" } } as const;
+  await assert.rejects(buildExamples(row, tokenizer, options), {
+    name: "UserError",
+    message:
+      /^"thinking", "style" can only be told to a chat template, and ".*" has none; leave it out, or give/,
+  });
+  const templated = await fixtureTokenizer("byte_level");
+  const { warnings } = await buildExamples(row, templated, options);
+  assert.deepEqual(warnings.filter(({ kind }) => kind === "unread field").map(({ detail }) => detail), [
+    "enable_thinking",
+    "style",
+  ]);
+});
