@@ -42,7 +42,7 @@ export function placeLora(settings: LoraSettings, config: ModelConfig, source: O
   const placed = (root: ModuleRoot): LoraPlaces => {
     const { sizes, problems, unused } = finder(modelModules(config, root));
     const table = tableOf(sizes, config);
-    return { table, settings, problems: [...(source.by === "user" ? unused : []), ...problems] };
+    return { table, settings, problems: [...(source.by === "user" ? unused() : []), ...problems] };
   };
   try {
     const places = placed(source.by === "peft" ? source.root : CAUSAL);
@@ -64,7 +64,7 @@ type Finder = (modules: readonly ModelModule[]) => {
   readonly sizes: ReadonlyMap<ModelModule, SiteSize>;
   readonly problems: readonly string[];
   /** What matches nothing. */
-  readonly unused: readonly string[];
+  readonly unused: () => readonly string[];
 };
 
 function compileFinder(settings: LoraSettings, source: OptionSource, problems: string[]): Finder {
@@ -94,6 +94,7 @@ function compileFinder(settings: LoraSettings, source: OptionSource, problems: s
     Object.entries(settings[name]).map(([key, value]) => ({
       key,
       value,
+      ending: ENDING.exec(key)?.[1] ?? "",
       regex: compile(name, key, `(.*\\.)?(${key})$`),
     }));
   const [ranks, alphas] = [sized("rankPattern"), sized("alphaPattern")];
@@ -117,7 +118,7 @@ function compileFinder(settings: LoraSettings, source: OptionSource, problems: s
     return {
       sizes,
       problems: choiceProblems(settings, chosen, label),
-      unused: [
+      unused: () => [
         ...unusedNames(settings.targets, names, label("targets")),
         ...unusedNames(settings.excludeTargets ?? [], names, label("excludeTargets")),
         ...unusedExpression(settings.excludeTargets, excluded, names, label("excludeTargets")),
@@ -174,12 +175,21 @@ function layerReader(
 interface SizedPattern {
   readonly key: string;
   readonly value: number;
+  /** What a name must end with: large models have a pattern for each of their modules. */
+  readonly ending: string;
   readonly regex: Regex;
+}
+
+/** The word at the end of a pattern that is no more than names, dots and a beginning. */
+const ENDING = /^\^?(?:(?:\w|\\?\.)*\\?\.)?(\w+)$/;
+
+function matches({ ending, regex }: SizedPattern, name: string): boolean {
+  return name.endsWith(ending) && regex.matchStart(name) !== null;
 }
 
 /** Of the first pattern that matches; null when none does. */
 function valueOf(patterns: readonly SizedPattern[], name: string): number | null {
-  return patterns.find(({ regex }) => regex.matchStart(name) !== null)?.value ?? null;
+  return patterns.find((pattern) => matches(pattern, name))?.value ?? null;
 }
 
 function choiceProblems(
@@ -257,7 +267,7 @@ function unusedPatterns(
   chosen: readonly ModelModule[],
   label: string,
 ): string[] {
-  return patterns.filter(({ regex }) => chosen.every(({ name }) => regex.matchStart(name) === null))
+  return patterns.filter((pattern) => !chosen.some(({ name }) => matches(pattern, name)))
     .map(({ key }) => `${label} has ${JSON.stringify(key)}, which matches no weight that gets a delta`);
 }
 
