@@ -55,8 +55,17 @@ export function checkLength(count: number): void {
   if (count > limits.characters) spendCharacters(count);
 }
 
-/** Takes what it costs to copy or compare items. */
+/** Items of any one list: more than any template needs, and far less than memory holds. */
+const MAX_ITEMS = 2 ** 22;
+
+/** Takes what it costs to copy or compare items, and checks the length of one list. */
 export function spendItems(count: number): void {
+  if (count > MAX_ITEMS) {
+    throw new JinjaError(
+      "LimitError",
+      `the template makes a list of ${count} items, more than ${MAX_ITEMS}, the limit of one list`,
+    );
+  }
   spend(count / 32);
 }
 

@@ -29,3 +29,12 @@ for (
   Deno.test(`compileTemplate() renders ${template.slice(0, 60)}`, () =>
     assert.equal(render(template), expected));
 }
+
+Deno.test("JinjaTemplate.render() stops a list that doubles before it fills the memory", () => {
+  const doubling =
+    "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = ns.l + ns.l %}{% endfor %}";
+  assert.throws(() => compileTemplate(doubling).render({}), {
+    name: "JinjaError",
+    message: /makes a list of 8388608 items, more than 4194304, the limit of one list/,
+  });
+});
