@@ -2,7 +2,7 @@
 /** Python's ==, < and in. */
 import { typeError, unsupported } from "./errors.ts";
 import { itemsOf } from "./iterate.ts";
-import { checkNesting, spend, spendCharacters, spendItems } from "./meter.ts";
+import { checkNesting, spend, spendCharacters, spendItems, spendText } from "./meter.ts";
 import { numberLess, numberOf, numbersEqual } from "./numbers.ts";
 import { compareText } from "./text.ts";
 import {
@@ -22,18 +22,29 @@ export type Comparison = "==" | "!=" | "<" | "<=" | ">" | ">=";
 
 /** a == b. */
 export function equal(a: Value, b: Value, level = 0): boolean {
-  if (typeof a === "string" && typeof b === "string") return a === b;
+  if (typeof a === "string" && typeof b === "string") return equalText(a, b);
   if (a === null || b === null) return a === b;
   const [x, y] = [numberOf(a), numberOf(b)];
   if (x !== null || y !== null) return x !== null && y !== null && numbersEqual(x, y);
   const text = textOf(a);
-  if (text !== null) return text === textOf(b);
+  if (text !== null) {
+    const other = textOf(b);
+    return other !== null && equalText(text, other);
+  }
   if (typeof a !== "object" || typeof b !== "object") return false;
   return a === b || equalBoxed(a, b, level);
 }
 
+/** Whether two texts are the same. */
+export function equalText(a: string, b: string): boolean {
+  if (a.length !== b.length) return false;
+  spendText(a);
+  return a === b;
+}
+
 function equalBoxed(a: Boxed, b: Boxed, level: number): boolean {
   checkNesting(level);
+  spend(1);
   switch (a.kind) {
     case "list":
     case "tuple":
@@ -140,7 +151,7 @@ function lessItems(
   checkNesting(level);
   const shared = Math.min(a.length, b.length);
   for (let i = 0; i < shared; i++) {
-    spend(1 / 32);
+    spend(1);
     const [x, y] = [a[i] as Value, b[i] as Value];
     if (equal(x, y, level + 1)) continue;
     if (!orEqual) return less(x, y, operator, level + 1);

@@ -3,7 +3,7 @@
 import type { Arguments, Call, Expression, Filter, Test } from "./ast.ts";
 import { getAttribute, getItem, isDictAttribute } from "./attributes.ts";
 import { callValue, starArguments, starKeywords } from "./call.ts";
-import { compare, type Comparison, contains } from "./compare.ts";
+import { compare, type Comparison, contains, equalText } from "./compare.ts";
 import { type Compiler, nameValue, type Place } from "./compiler.ts";
 import { constantValue, isConstant, isWritable, unwritableFloat } from "./constants.ts";
 import { DICT_METHODS } from "./container_methods.ts";
@@ -167,7 +167,7 @@ function compileCompare(first: Evaluate, operands: readonly Operand[]): Evaluate
       case "==":
         return (frame) => {
           const [a, b] = [first(frame), operand(frame)];
-          return typeof a === "string" && typeof b === "string" ? a === b : compare("==", a, b);
+          return typeof a === "string" && typeof b === "string" ? equalText(a, b) : compare("==", a, b);
         };
       case "in":
       case "not in": {

@@ -50,8 +50,12 @@ function scaled(value: number, places: number): bigint {
   return divideHalfEven(numerator, denominator);
 }
 
+/** No double has a digit that is not 0 beyond so many. */
+const MAX_PLACES = 1100;
+
 /** Digits with so many places after the point, as `%.{places}f`: without sign or exponent. */
 export function fixedDigits(value: number, places: number): string {
+  if (places > MAX_PLACES) return fixedDigits(value, MAX_PLACES) + "0".repeat(places - MAX_PLACES);
   const digits = scaled(value, places).toString();
   if (places <= 0) return digits + "0".repeat(digits === "0" ? 0 : -places);
   const padded = digits.padStart(places + 1, "0");
@@ -61,6 +65,10 @@ export function fixedDigits(value: number, places: number): string {
 /** So many significant digits (1 or more), as `%.{count - 1}e` has them. */
 export function significantDigits(value: number, count: number): Digits {
   if (value === 0) return { digits: "0".repeat(count), point: 1 };
+  if (count > MAX_PLACES) {
+    const { digits, point } = significantDigits(value, MAX_PLACES);
+    return { digits: digits + "0".repeat(count - MAX_PLACES), point };
+  }
   let point = Math.floor(Math.log10(value)) + 1; // may be off by one at powers of ten
   for (;;) {
     const digits = scaled(value, count - point).toString();

@@ -38,9 +38,9 @@ function dictItems(value: Value): readonly Tuple[] {
 /** Sorts by keys, stable in both directions as Python's sorted() is. */
 function sortBy<T>(items: readonly T[], key: (item: T) => Value, reverse: boolean): T[] {
   const keyed = items.map((item) => ({ item, key: key(item) }));
-  spendItems(keyed.length * 8);
+  spendItems(keyed.length);
   const ordered = keyed.sort((a, b) => {
-    spend(1);
+    spend(3);
     const [low, high] = reverse ? [b, a] : [a, b];
     return lessThan(low.key, high.key) ? -1 : lessThan(high.key, low.key) ? 1 : 0;
   });

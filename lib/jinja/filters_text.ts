@@ -96,7 +96,7 @@ function format(value: Value, args: readonly Value[], keywords: ReadonlyMap<stri
 
 function urlQuote(value: Value, query: boolean): string {
   const text = str(value);
-  spendCharacters(text.length);
+  spendCharacters(text.length * 16);
   const quoted = encodeURIComponent(text).replace(
     /[!'()*]/g,
     (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,

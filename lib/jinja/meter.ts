@@ -7,16 +7,26 @@ import { JinjaError } from "./errors.ts";
 
 /** What one rendering may use. */
 export interface JinjaLimits {
-  /** Evaluation steps: about one a statement, a call, a round of a loop, 32 items copied or 128 characters read. */
+  /** Evaluation steps: about one a statement, a call, a round of a loop, 4 items copied or 32 characters read. */
   readonly steps: number;
+  /** Further steps for each message, tool or other item of a list that the template is given. */
+  readonly stepsPerItem: number;
   /** Characters of any one string, the output included. */
   readonly characters: number;
   /** Calls of macros and recursive loops within each other. */
   readonly depth: number;
 }
 
-/** Enough for any template over 10,000 long messages; reached by an endless one in about a second. */
-export const DEFAULT_LIMITS: JinjaLimits = { steps: 30_000_000, characters: 2 ** 28, depth: 200 };
+/**
+ * Enough for any template over 10,000 long messages, even one that looks at all later messages for each of them (as that
+ * of gpt-oss does); reached by an endless one in about a second.
+ */
+export const DEFAULT_LIMITS: JinjaLimits = {
+  steps: 10_000_000,
+  stepsPerItem: 6000,
+  characters: 2 ** 28,
+  depth: 200,
+};
 
 /** Values within values that are printed, compared or converted. Python's own limit is near it. */
 export const MAX_NESTING = 900;
@@ -25,6 +35,8 @@ export const MAX_NESTING = 900;
 export const MAX_INTEGER_BITS = 2 ** 18;
 
 let limits = DEFAULT_LIMITS;
+/** Steps of the rendering, and those that are left of them. */
+let budget = Infinity;
 let stepsLeft = Infinity;
 let depth = 0;
 
@@ -34,7 +46,7 @@ export function spend(steps: number): void {
   if (stepsLeft < 0) {
     throw new JinjaError(
       "LimitError",
-      `the template takes more than ${limits.steps} steps, the limit of one rendering: a loop in it is too long`,
+      `the template takes more than ${budget} steps, the limit of one rendering: a loop in it is too long`,
     );
   }
 }
@@ -47,7 +59,12 @@ export function spendCharacters(count: number): void {
       `the template makes a string of ${count} characters, more than ${limits.characters}, the limit of one string`,
     );
   }
-  spend(count / 128);
+  spend(count / 32);
+}
+
+/** What it costs to read a text that is short as a rule. */
+export function spendText(text: string): void {
+  if (text.length > 128) spendCharacters(text.length);
 }
 
 /** Checks the length of a string that costs nothing to make (V8 joins strings lazily). */
@@ -66,7 +83,13 @@ export function spendItems(count: number): void {
       `the template makes a list of ${count} items, more than ${MAX_ITEMS}, the limit of one list`,
     );
   }
-  spend(count / 32);
+  spend(count / 4);
+}
+
+/** Adds the steps that a list handed to the template allows. */
+export function allowForItems(count: number): void {
+  budget += count * limits.stepsPerItem;
+  stepsLeft += count * limits.stepsPerItem;
 }
 
 /** Runs a call one level deeper. */
@@ -97,15 +120,15 @@ export function checkNesting(level: number): void {
 
 /** Runs a rendering under limits of its own, and puts back those of a rendering around it. */
 export function metered<T>(own: JinjaLimits, run: () => T): T {
-  const around = { limits, stepsLeft, depth };
+  const around = { limits, budget, stepsLeft, depth };
   limits = own;
-  stepsLeft = own.steps;
+  budget = stepsLeft = own.steps;
   depth = 0;
   try {
     return run();
   } finally {
     limits = around.limits;
-    stepsLeft = around.stepsLeft;
+    ({ budget, stepsLeft } = around);
     depth = around.depth;
   }
 }

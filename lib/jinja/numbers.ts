@@ -105,9 +105,10 @@ function floorDivision(a: bigint, b: bigint): bigint {
   return truncated * b !== a && (a < 0n) !== (b < 0n) ? truncated - 1n : truncated;
 }
 
-/** Bits of an int's size, at most 3 too many. */
+/** Bits of an int's size. */
 function bits(value: bigint): number {
-  return value === 0n ? 0 : value.toString(16).length * 4;
+  const hex = (value < 0n ? -value : value).toString(16);
+  return (hex.length - 1) * 4 + parseInt(hex[0] as string, 16).toString(2).length;
 }
 
 function checkBits(count: number): void {
@@ -122,7 +123,7 @@ function checkBits(count: number): void {
 function power(a: bigint, b: bigint): Value {
   if (b < 0n) return floatArithmetic("**", toDouble(integer(a)), toDouble(integer(b)));
   if (a === 0n || a === 1n || a === -1n) return b === 0n ? 1 : Number(a < 0n && b % 2n === 0n ? 1n : a);
-  checkBits(bits(a < 0n ? -a : a) * Number(b > 1_000_000n ? 1_000_000n : b));
+  checkBits(bits(a) * Number(b > 1_000_000n ? 1_000_000n : b));
   return integer(a ** b);
 }
 

@@ -216,13 +216,14 @@ export interface TupleOptions {
   readonly simple?: boolean;
   readonly conditional?: boolean;
   readonly namespaces?: boolean;
-  /** A name at which the tuple ends. */
-  readonly end?: string;
   /** Whether it stands in brackets, and may be empty. */
   readonly explicit?: boolean;
 }
 
-/** One expression, or a tuple of several with commas between them. */
+/**
+ * One expression, or a tuple of several with commas between them. Jinja2 means to end one at `in` or `recursive` too, but
+ * its test for that never holds: there both are names like any other.
+ */
 export function parseTuple(stream: TokenStream, options: TupleOptions = {}): Expression {
   let { line } = current(stream);
   const items: Expression[] = [];
@@ -231,7 +232,6 @@ export function parseTuple(stream: TokenStream, options: TupleOptions = {}): Exp
     if (items.length > 0) expect(stream, "comma");
     const token = current(stream);
     if (["variable_end", "block_end", "rparen"].includes(token.type)) break;
-    if (options.end !== undefined && isName(token, options.end)) break;
     items.push(
       options.simple
         ? parsePrimary(stream, options.namespaces)

@@ -137,9 +137,9 @@ function parseStatement(stream: TokenStream): Statement {
 }
 
 function parseFor(stream: TokenStream, line: number): For {
-  const target = parseTarget(stream, { end: "in" });
+  const target = parseTarget(stream);
   expectName(stream, "in");
-  const items = parseTuple(stream, { conditional: false, end: "recursive" });
+  const items = parseTuple(stream, { conditional: false });
   const test = skipName(stream, "if") ? parseExpression(stream) : null;
   const recursive = skipName(stream, "recursive");
   const body = parseUntil(stream, "endfor", "else");
@@ -188,7 +188,7 @@ function parseSet(stream: TokenStream, line: number): Statement {
 }
 
 /** What is assigned to: names, tuples of them, attributes of namespaces. */
-function parseTarget(stream: TokenStream, options: { end?: string; namespaces?: boolean }): Expression {
+function parseTarget(stream: TokenStream, options: { namespaces?: boolean } = {}): Expression {
   const { line } = current(stream);
   const target = parseTuple(stream, { ...options, simple: true });
   for (const node of descendants([target])) if (node.type === "Name") node.use = "store";
@@ -253,7 +253,7 @@ function parseWith(stream: TokenStream, line: number): Statement {
   const values: Expression[] = [];
   while (current(stream).type !== "block_end") {
     if (targets.length > 0) expect(stream, "comma");
-    const target = parseTarget(stream, {});
+    const target = parseTarget(stream);
     for (const node of descendants([target])) if (node.type === "Name") node.use = "param";
     targets.push(target);
     expect(stream, "assign");

@@ -3,7 +3,7 @@
 import { typeError, valueError } from "./errors.ts";
 import { bind, signature } from "./arguments.ts";
 import { itemsOf } from "./iterate.ts";
-import { checkLength, spendCharacters } from "./meter.ts";
+import { checkLength, spendCharacters, spendText } from "./meter.ts";
 import { indexOf } from "./numbers.ts";
 import { count, find, partOf, replace, splitAt, splitSpace, splitSpaceFromRight } from "./search.ts";
 import { codePointLength, codePoints, splitLines, strip } from "./text.ts";
@@ -173,8 +173,11 @@ function affix(
 ): boolean {
   const part = partOf(text, bound(start), bound(end));
   const within = part === null ? null : text.slice(part.from, part.to);
-  const test = (candidate: string) =>
-    within !== null && (name === "startswith" ? within.startsWith(candidate) : within.endsWith(candidate));
+  const test = (candidate: string) => {
+    spendText(candidate);
+    return within !== null &&
+      (name === "startswith" ? within.startsWith(candidate) : within.endsWith(candidate));
+  };
   if (affixes instanceof Tuple) {
     return affixes.items.some((item) =>
       test(requiredText(item, `tuple for ${name} must only contain str, not`))

@@ -17,12 +17,12 @@ import { type Compiler, enterFrame, type Place, type Scope, slotOf } from "./com
 import { toValue } from "./convert.ts";
 import { JinjaError } from "./errors.ts";
 import { GLOBALS } from "./globals.ts";
-import { DEFAULT_LIMITS, type JinjaLimits, metered } from "./meter.ts";
+import { allowForItems, DEFAULT_LIMITS, type JinjaLimits, metered } from "./meter.ts";
 import { parseTemplate } from "./parser.ts";
 import { type Context, type Execute, type Frame, NORMAL, type Run } from "./runtime.ts";
 import { analyzeBody, declareParameter, findUndeclared, newSymbols } from "./symbols.ts";
 import { undefinedBecause } from "./undefined.ts";
-import { Thing, type Value } from "./values.ts";
+import { List, Thing, type Value } from "./values.ts";
 
 /** What a rendering gives. */
 export interface Rendering {
@@ -84,7 +84,12 @@ function guarded<T>(work: () => T, run?: Run): T {
 
 function makeContext(given: Readonly<Record<string, unknown>>): Context {
   const names = new Map<string, Value>();
-  for (const [name, value] of Object.entries(given)) if (value !== undefined) names.set(name, toValue(value));
+  for (const [name, value] of Object.entries(given)) {
+    if (value === undefined) continue;
+    const converted = toValue(value);
+    if (converted instanceof List) allowForItems(converted.items.length);
+    names.set(name, converted);
+  }
   const exported = new Map<string, Value>();
   const resolve = (name: string): Value | undefined => {
     const own = exported.get(name);

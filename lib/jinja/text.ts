@@ -3,12 +3,13 @@
  * Python's str: a sequence of code points, with Python's white space and line ends. JavaScript's strings are UTF-16, so
  * positions differ as soon as a text has a character beyond the basic plane (an emoji).
  */
-import { spendCharacters } from "./meter.ts";
+import { spend, spendCharacters, spendText } from "./meter.ts";
 
 const SURROGATE = /[\ud800-\udfff]/;
 
 /** Whether positions of UTF-16 are not those of code points. */
 export function hasSurrogates(text: string): boolean {
+  spendText(text);
   return SURROGATE.test(text);
 }
 
@@ -16,13 +17,14 @@ export function hasSurrogates(text: string): boolean {
 export function codePointLength(text: string): number {
   if (!hasSurrogates(text)) return text.length;
   let count = 0;
+  spend(text.length / 8);
   for (const _ of text) count++;
   return count;
 }
 
 /** Code points as strings. */
 export function codePoints(text: string): string[] {
-  spendCharacters(text.length);
+  spend(text.length / 4);
   return Array.from(text);
 }
 
@@ -71,8 +73,10 @@ export function strip(text: string, characters: string | null, sides: "both" | "
   if (characters === null) {
     const start = sides === "right" ? 0 : skipSpace(text, 0);
     const end = sides === "left" ? text.length : trailingSpace(text);
+    spend((text.length - Math.max(0, end - start)) / 8);
     return start === 0 && end === text.length ? text : text.slice(start, Math.max(start, end));
   }
+  spend(characters.length / 4);
   const set = new Set(characters);
   let [start, end] = [0, text.length];
   if (sides !== "right") {
@@ -128,7 +132,7 @@ function isLineEnd(code: number): boolean {
 export function compareText(a: string, b: string): number {
   if (a === b) return 0;
   const shared = Math.min(a.length, b.length);
-  spendCharacters(shared);
+  spend(shared / 8);
   for (let i = 0; i < shared; i++) {
     const [x, y] = [a.charCodeAt(i), b.charCodeAt(i)];
     if (x === y) continue;

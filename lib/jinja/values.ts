@@ -6,6 +6,7 @@
  * float is always boxed, so that 1.0 stays apart from 1. The rest are records told apart by `kind`.
  */
 import { type JinjaErrorKind, typeError } from "./errors.ts";
+import { spendText } from "./meter.ts";
 
 export type Value = null | boolean | number | bigint | string | Boxed;
 export type Boxed =
@@ -68,7 +69,7 @@ export class Dict {
 
   /** Sets a value as Python does: an equal key that is there stays, in its place. */
   set(key: Value, value: Value): void {
-    const hash = typeof key === "string" ? key : hashKey(key);
+    const hash = hashKey(key);
     if (hash !== key && !this.entries.has(hash)) (this.originals ??= new Map()).set(hash, key);
     this.entries.set(hash, value);
   }
@@ -181,9 +182,11 @@ const TUPLE_MARK = "\udfff\ud800(";
 
 /** @throws {JinjaError} When the value cannot be a key */
 export function hashKey(key: Value): HashKey {
-  if (key === null || typeof key === "string" || typeof key === "number" || typeof key === "bigint") {
+  if (typeof key === "string") {
+    spendText(key);
     return key;
   }
+  if (key === null || typeof key === "number" || typeof key === "bigint") return key;
   if (typeof key === "boolean") return key ? 1 : 0;
   switch (key.kind) {
     case "float":
