@@ -36,9 +36,7 @@ export function withText(message: ChatMessage, text: string): ChatMessage {
 
 /** Thoughts that a turn carries in a field of their own; "" when it has none. */
 export function thoughtText(message: ChatMessage): string {
-  const thought = THOUGHT_FIELDS.map((field) => message[field]).find((value) =>
-    value !== null && value !== undefined
-  );
+  const thought = thoughtOf(message);
   return typeof thought === "string" ? thought : "";
 }
 
@@ -47,10 +45,13 @@ export function thoughtText(message: ChatMessage): string {
  * they are called in the row (transformers 5.24, `_alias_reasoning_fields`).
  */
 export function withThoughtNames(message: ChatMessage): ChatMessage {
-  const thought = THOUGHT_FIELDS.map((field) => message[field]).find((value) =>
-    value !== null && value !== undefined
-  );
+  const thought = thoughtOf(message);
   return thought === undefined ? message : { thinking: thought, ...message, reasoning_content: thought };
+}
+
+/** What a turn has in the first field for thoughts that is filled; undefined where none is. */
+function thoughtOf(message: ChatMessage): unknown {
+  return THOUGHT_FIELDS.map((field) => message[field]).find((value) => value !== null && value !== undefined);
 }
 
 /** Whether a field's name is one of those for thoughts. */

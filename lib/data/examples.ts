@@ -4,7 +4,7 @@ import { UserError } from "../core/errors.ts";
 import { type ChatTemplate, compileChatTemplate } from "./chat_template.ts";
 import { type EncodedText, encodeTexts } from "./encode_texts.ts";
 import type { FormatOptions } from "./format_options.ts";
-import { formatPrompt, formatQuestion, formatRow } from "./formats.ts";
+import { formatPrompt, formatRow } from "./formats.ts";
 import { RowError } from "./row_error.ts";
 import type { Row } from "./row_shapes.ts";
 import type { RowWarning } from "./row_warnings.ts";
@@ -108,9 +108,7 @@ export async function promptFromText(
   tokenizer: Tokenizer,
   options: FormatOptions = {},
 ): Promise<number[]> {
-  const formatted = formatQuestion(text, chosenTemplate(tokenizer, options), options);
-  const [encoded] = await encodeTexts([formatted], tokenizer);
-  return [...(encoded as EncodedText).ids];
+  return [...(await buildPrompt({ kind: "prompt", prompt: text, completion: "a" }, tokenizer, options)).ids];
 }
 
 /**
@@ -168,10 +166,10 @@ export function chosenTemplate(tokenizer: Tokenizer, options: FormatOptions): Ch
 }
 
 /** Tokenizer and options with the chosen template compiled once, for many rows. */
-export function settleTemplate(
+export function settleTemplate<Options extends FormatOptions>(
   tokenizer: Tokenizer,
-  options: FormatOptions,
-): { readonly tokenizer: Tokenizer; readonly options: FormatOptions } {
+  options: Options,
+): { readonly tokenizer: Tokenizer; readonly options: Options } {
   const chatTemplate = chosenTemplate(tokenizer, options);
   const { chatTemplateProblem: _, ...rest } = tokenizer;
   return {

@@ -84,15 +84,6 @@ export function formatPrompt(
   return { text: { kind: "template", chat: { text, targets: [] } }, answers };
 }
 
-/** A user's words as the start of generation, in the form of a `{prompt, completion}` row. */
-export function formatQuestion(
-  prompt: string,
-  template: ChatTemplate | null,
-  options: FormatOptions,
-): FormattedText {
-  return formatPrompt({ kind: "prompt", prompt, completion: "a" }, template, options).text;
-}
-
 /** A prompt that ends as the template's generation prompt does has been through the template already. */
 function refuseTemplatedPrompt(row: Row, render: Render): void {
   if (row.kind !== "prompt") return;

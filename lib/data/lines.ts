@@ -10,6 +10,14 @@ export interface Line {
   readonly text: string | null;
 }
 
+/** Why a path cannot be read as a file, to stand after its name; null when it can. */
+export async function fileProblem(path: string): Promise<string | null> {
+  const stat = await Deno.stat(path).catch((error: Error) => error);
+  if (stat instanceof Deno.errors.NotFound) return "does not exist";
+  if (stat instanceof Error) return `cannot be read: ${stat.message}`;
+  return stat.isDirectory ? "is a folder" : null;
+}
+
 /**
  * The lines of a file that hold anything but white space.
  *

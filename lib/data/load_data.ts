@@ -94,7 +94,7 @@ async function tokeniseFiles(
   const special = specialTokenPattern(tokenizer);
   const settled = settleTemplate(tokenizer, options);
   const build = async (row: Row): Promise<RowExamples> => {
-    const made = await buildExamples(row, settled.tokenizer, { ...options, ...settled.options });
+    const made = await buildExamples(row, settled.tokenizer, settled.options);
     return { ...made, warnings: [...made.warnings, ...specialTokenWarnings(row, special)] };
   };
   const take = (made: RowExamples, place: RowPlace): void => {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rows as text without a chat template. */
-import { type ChatMessage, contentText, isTrainedTurn } from "./chat_message.ts";
+import { type ChatMessage, contentText } from "./chat_message.ts";
+import { asConversation } from "./conversation.ts";
 import { RowError } from "./row_error.ts";
 import type { Row } from "./row_shapes.ts";
 
@@ -38,15 +39,9 @@ export function plainSegments(row: Row): Segment[] {
   if (row.kind === "instruction") {
     return [given(alpacaPrompt(row.instruction, row.input)), target(row.output)];
   }
-  const { firstTrained = 0 } = row;
-  const system = row.context?.system;
-  const messages = system === undefined
-    ? row.messages
-    : [{ role: "system", content: system }, ...row.messages];
-  const first = firstTrained + messages.length - row.messages.length;
-  return joinGiven(
-    messages.flatMap((message, i) => turnSegments(message, i >= first && isTrainedTurn(message))),
-  );
+  const { messages, trained } = asConversation(row);
+  const learnt = new Set(trained);
+  return joinGiven(messages.flatMap((message, i) => turnSegments(message, learnt.has(i))));
 }
 
 function turnSegments({ role, content }: ChatMessage, trained: boolean): Segment[] {

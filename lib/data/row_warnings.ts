@@ -6,7 +6,7 @@ import type { ChatTurns } from "./chat_turns.ts";
 import type { ConversationRow } from "./conversation.ts";
 import type { FormatOptions } from "./format_options.ts";
 import type { Row } from "./row_shapes.ts";
-import type { RowPlace } from "./rows.ts";
+import { formatPlace, type RowPlace } from "./rows.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** What happens, as a sentence after a count: `3 assistant turns …`. */
@@ -54,7 +54,7 @@ export function formatWarning({ kind, details, count, first }: DataWarning): str
   const named = details.slice(0, NAMED).map((detail) => `"${detail}"`).join(", ");
   const more = details.length > NAMED ? ", …" : "";
   const which = details.length === 0 ? "" : ` (${named}${more})`;
-  return `${count} ${MEANINGS[kind]}${which}; the first in ${first.file}:${first.line}`;
+  return `${count} ${MEANINGS[kind]}${which}; the first in ${formatPlace(first)}`;
 }
 
 /** What finds names of special tokens in texts; null when there are none. */
@@ -71,7 +71,12 @@ export function specialTokenPattern(
 export function specialTokenWarnings(row: Row, pattern: RegExp | null): RowWarning[] {
   if (pattern === null) return [];
   const found = rowTexts(row).map((text) => pattern.exec(text)?.[0]).filter((name) => name !== undefined);
-  return [...new Set(found)].map((detail, i) => ({ kind: "special tokens", detail, count: i === 0 ? 1 : 0 }));
+  return ofOneRow("special tokens", new Set(found));
+}
+
+/** One warning of a row with several details: it counts once. */
+function ofOneRow(kind: WarningKind, details: Iterable<string>): RowWarning[] {
+  return [...details].map((detail, i) => ({ kind, detail, count: i === 0 ? 1 : 0 }));
 }
 
 function rowTexts(row: Row): string[] {
@@ -187,6 +192,5 @@ function unreadFields(
   }
   const reads = (name: string): boolean =>
     isThoughtField(name) ? /reasoning_content|(?<!enable_)thinking/.test(source) : source.includes(name);
-  const unread = [...names].filter((name) => !reads(name));
-  return unread.map((detail, i) => ({ kind: "unread field", detail, count: i === 0 ? 1 : 0 }));
+  return ofOneRow("unread field", [...names].filter((name) => !reads(name)));
 }

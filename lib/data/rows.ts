@@ -2,7 +2,7 @@
 /** Rows of JSONL files: read as a stream, and validated one by one. */
 import { UserError } from "../core/errors.ts";
 import { parsePythonJson } from "../jinja/json_loads.ts";
-import { readLines } from "./lines.ts";
+import { fileProblem, readLines } from "./lines.ts";
 import { type BadRowCategory, RowError } from "./row_error.ts";
 import { type Fields, notAnObject, type Row, shapeRow } from "./row_shapes.ts";
 
@@ -105,10 +105,9 @@ async function checkFiles(paths: readonly string[]): Promise<void> {
   const problems: string[] = [];
   if (paths.length === 0) problems.push("no data file was given");
   for (const path of paths) {
-    const stat = await Deno.stat(path).catch((error: Error) => error);
-    if (stat instanceof Deno.errors.NotFound) problems.push(`"${path}" does not exist`);
-    else if (stat instanceof Error) problems.push(`"${path}" cannot be read: ${stat.message}`);
-    else if (stat.isDirectory) problems.push(`"${path}" is a folder; name its .jsonl files`);
+    const problem = await fileProblem(path);
+    if (problem === null) continue;
+    problems.push(`"${path}" ${problem}${problem === "is a folder" ? "; name its .jsonl files" : ""}`);
   }
   if (problems.length > 0) throw new UserError(`Cannot read the data: ${problems.join("; ")}`);
 }

@@ -24,6 +24,11 @@ const ROLES: Readonly<Record<string, string>> = {
 /** The name for a turn whose value is a call, or a list of calls, as JSON. */
 const CALL = "function_call";
 
+/** Whether a turn of this role, or from this speaker, is an answer. */
+export function isAnswering(from: string): boolean {
+  return from === CALL || (Object.hasOwn(ROLES, from) && ROLES[from] === "assistant");
+}
+
 /**
  * @param value `conversations`: turns of `{from, value}`, or of `{role, content}`, which some files write there
  * @throws {RowError} Names the turn and the field

@@ -5,10 +5,11 @@ import { isJsonObject, type JsonObject } from "../core/json.ts";
 import type { ReadReport } from "../data/dataset.ts";
 import { buildPrompt, promptFromText, settleTemplate } from "../data/examples.ts";
 import type { FormatOptions } from "../data/format_options.ts";
-import { readLines } from "../data/lines.ts";
+import { fileProblem, readLines } from "../data/lines.ts";
 import { type BadRowPolicy, BadRowsError, type Placed } from "../data/load_data.ts";
 import { RowError } from "../data/row_error.ts";
 import { type BadRow, catchBadRow, parseRow } from "../data/rows.ts";
+import { isAnswering } from "../data/sharegpt.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { checkRoom } from "./room.ts";
 
@@ -53,7 +54,6 @@ export async function loadQuestions(
 ): Promise<{ items: Placed<readonly number[]>[]; report: ReadReport }> {
   await checkFile(path);
   const settled = settleTemplate(tokenizer, options);
-  const format = { ...options, ...settled.options };
   const items: Placed<readonly number[]>[] = [];
   const badRows: BadRow[] = [];
   let rowsRead = 0;
@@ -63,7 +63,7 @@ export async function loadQuestions(
     const asked = ask ??= isObject(text) ? askRow : askLine;
     const made = await catchBadRow({ file: path, line }, async (place) => ({
       ok: true as const,
-      item: { value: checkRoom(await asked(text, settled.tokenizer, format), options.room), place },
+      item: { value: checkRoom(await asked(text, settled.tokenizer, settled.options), options.room), place },
     }));
     if (made.ok) items.push(made.item);
     else badRows.push(made.bad);
@@ -116,24 +116,13 @@ function filledFields(fields: JsonObject): JsonObject {
   return question !== undefined && answer === undefined ? { ...fields, answer: ANSWER } : fields;
 }
 
-/** Roles of answers, ShareGPT's among them. */
-const ANSWERING: ReadonlySet<string> = new Set([
-  "assistant",
-  "gpt",
-  "chatgpt",
-  "bing",
-  "bard",
-  "model",
-  "function_call",
-]);
-
 /** The turns with an answer to the last one, unless that is an answer itself. */
 function answered(turns: readonly unknown[]): JsonObject["messages"] {
   const last = turns.at(-1);
   const role = isJsonObject(last) ? last["role"] ?? last["from"] : undefined;
   const all = turns as JsonObject[];
   if (!isJsonObject(last) || role === undefined) return all; // for the reader of rows to refuse
-  if (ANSWERING.has(String(role))) {
+  if (isAnswering(String(role))) {
     const { weight: _, ...asked } = last;
     return [...all.slice(0, -1), asked];
   }
@@ -154,12 +143,6 @@ function parseObject(text: string): JsonObject | null {
 }
 
 async function checkFile(path: string): Promise<void> {
-  const stat = await Deno.stat(path).catch((error: Error) => error);
-  if (stat instanceof Deno.errors.NotFound) {
-    throw new UserError(`The file of prompts "${path}" does not exist`);
-  }
-  if (stat instanceof Error) {
-    throw new UserError(`The file of prompts "${path}" cannot be read: ${stat.message}`);
-  }
-  if (stat.isDirectory) throw new UserError(`The file of prompts "${path}" is a folder`);
+  const problem = await fileProblem(path);
+  if (problem !== null) throw new UserError(`The file of prompts "${path}" ${problem}`);
 }

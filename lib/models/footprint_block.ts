@@ -164,8 +164,7 @@ function traceFfnBackward(
 ): void {
   const { config: { hiddenSize: d, intermediateSize: F }, full } = plan;
   const store = activationTaker(arena, plan);
-  const site = (name: LinearSite, inputs: number, dx: boolean): void =>
-    traceLinearHook(arena, plan, T, layer, name, inputs, dx ? "backward" : "lowest");
+  const site = siteBackward(arena, plan, T, layer);
   const wanted = below || full;
   const belowDown = wanted || FFN_INPUTS.some((name) => isTrainedSite(plan, layer, name));
   if (isTrainedSite(plan, layer, "down")) store(T * F); // the product again
@@ -188,8 +187,7 @@ function traceAttentionBackward(
   const { config, full } = plan;
   const { hiddenSize: d, numAttentionHeads: H, numKeyValueHeads: Hkv, headDim } = config;
   const store = activationTaker(arena, plan);
-  const site = (name: LinearSite, inputs: number, dx: boolean): void =>
-    traceLinearHook(arena, plan, T, layer, name, inputs, dx ? "backward" : "lowest");
+  const site = siteBackward(arena, plan, T, layer);
   const wanted = below || full;
   const belowAttention = wanted || ATTENTION_INPUTS.some((name) => isTrainedSite(plan, layer, name));
   if (belowAttention) store(T * H * headDim); // dO
@@ -204,6 +202,17 @@ function traceAttentionBackward(
   if (config.headNorms) store(T * Hkv * headDim);
   site("k", d, wanted);
   site("v", d, wanted);
+}
+
+/** What traces the hook of a site in a layer's backward; `dx` says whether the gradient of its inputs is wanted. */
+function siteBackward(
+  arena: CountingArena,
+  plan: PassPlan,
+  T: number,
+  layer: number,
+): (name: LinearSite, inputs: number, dx: boolean) => void {
+  return (name, inputs, dx) =>
+    traceLinearHook(arena, plan, T, layer, name, inputs, dx ? "backward" : "lowest");
 }
 
 /** Taken together and given back. */

@@ -14,11 +14,11 @@ export interface CommandResult {
 export const DEMO_MODEL = `${ROOT}notebooks/demo/model`;
 export const DEMO_FACTS = `${ROOT}notebooks/demo/facts.jsonl`;
 
-/** Starts a command; its streams are piped. */
-export function spawn(args: readonly string[]): Deno.ChildProcess {
+/** Starts a command; its output is piped, its input empty unless that is too. */
+export function spawn(args: readonly string[], stdin: "null" | "piped" = "null"): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
     args: ["run", "--quiet", "--allow-all", `${ROOT}scripts/meft.ts`, ...args],
-    stdin: "null",
+    stdin,
     stdout: "piped",
     stderr: "piped",
     env: { NO_COLOR: "1" },
@@ -26,8 +26,21 @@ export function spawn(args: readonly string[]): Deno.ChildProcess {
 }
 
 /** Runs a command to its end. */
-export async function runCommandLine(...args: string[]): Promise<CommandResult> {
-  const { code, stdout, stderr } = await spawn(args).output();
+export function runCommandLine(...args: string[]): Promise<CommandResult> {
+  return resultOf(spawn(args));
+}
+
+/** Runs a command to its end with text on its standard input. */
+export async function spawnWithInput(args: readonly string[], input: string): Promise<CommandResult> {
+  const child = spawn(args, "piped");
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(input));
+  await writer.close();
+  return await resultOf(child);
+}
+
+async function resultOf(child: Deno.ChildProcess): Promise<CommandResult> {
+  const { code, stdout, stderr } = await child.output();
   const decoder = new TextDecoder();
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
@@ -47,20 +60,3 @@ export const SMALL_RUN = [
   "--batch-size",
   "8",
 ] as const;
-
-/** Runs a command to its end with text on its standard input. */
-export async function spawnWithInput(args: readonly string[], input: string): Promise<CommandResult> {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "--allow-all", `${ROOT}scripts/meft.ts`, ...args],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-    env: { NO_COLOR: "1" },
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(input));
-  await writer.close();
-  const { code, stdout, stderr } = await child.output();
-  const decoder = new TextDecoder();
-  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
-}

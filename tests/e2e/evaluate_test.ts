@@ -11,20 +11,13 @@ Deno.test("evaluate gives full marks to a model that says exactly the row's thou
     const content = "<think>\ntwo and two make\n</think>\n\n4 apples";
     const messages = [{ role: "user", content: "What is two and two?" }, { role: "assistant", content }];
     const data = await writeRows(`${folder}/think.jsonl`, [{ messages }]);
+    const learning = [
+      ...["--model", model, "--data", data, "--method", "full"],
+      ...["--lr", "2e-3", "--schedule", "constant"],
+    ];
     const trained = await runCommandLine(
-      ...[
-        "train",
-        "--model",
-        model,
-        "--data",
-        data,
-        "--method",
-        "full",
-        "--lr",
-        "2e-3",
-        "--schedule",
-        "constant",
-      ],
+      "train",
+      ...learning,
       ...[
         "--batch-size",
         "1",
@@ -54,19 +47,8 @@ Deno.test("evaluate gives full marks to a model that says exactly the row's thou
     deepStrictEqual([scores["exact-match"].mean, scores.f1.mean], [1, 1]);
     // Cells of a study end answers at a line's end: those of thoughts do not count.
     const study = await runCommandLine(
-      ...[
-        "ablate",
-        "--model",
-        model,
-        "--data",
-        data,
-        "--method",
-        "full",
-        "--lr",
-        "2e-3",
-        "--schedule",
-        "constant",
-      ],
+      "ablate",
+      ...learning,
       ...["--batch-size", "1", "--micro-batch-size", "1", "--steps", "40", "--max-new-tokens", "64"],
       ...["--out", `${folder}/study`, "--threads", "1", "--json"],
     );
