@@ -94,7 +94,7 @@ export { evaluateLoss, forwardLogits, lossAndGradients } from "./lib/models/deco
 export { createKvCache, decodeStep } from "./lib/models/kv_cache.ts";
 
 // Errors that a caller may want to tell apart.
-export { NativeError, NotFiniteError, UserError, ValidationError } from "./lib/core/errors.ts";
+export { MachineError, NativeError, NotFiniteError, UserError, ValidationError } from "./lib/core/errors.ts";
 
 // Every type that the above speaks of.
 export type * from "./lib/activations/registry.ts";

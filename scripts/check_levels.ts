@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 /** Folders by level; a folder imports from lower levels or from itself. CONTRIBUTING says why. */
 const LEVELS: readonly (readonly string[])[] = [
   ["core"],
+  ["files"],
   ["jinja"],
   ["native"],
   ["tensor"],

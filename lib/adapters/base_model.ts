@@ -5,7 +5,7 @@
  */
 import { dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { UserError, ValidationError } from "../core/errors.ts";
-import { modelHash } from "../tensor/file_hash.ts";
+import { modelHash } from "../tensor/model_hash.ts";
 
 /** The model an adapter belongs to. */
 export interface BaseIdentity {

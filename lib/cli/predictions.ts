@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Answers as a JSONL file, one object a row. */
 import { dirname } from "node:path";
-import { asWriteError } from "../tensor/atomic_file.ts";
+import { writeTextTo } from "../files/write.ts";
 import type { Flag, FlagValues } from "./flags.ts";
 
 /** Where the answers go. */
@@ -40,9 +40,5 @@ function stand(path: string): "folder" | "file" | "nothing" | "forbidden" {
 /** @throws {UserError} When the file cannot be written */
 export async function writePredictions(path: string, rows: readonly unknown[]): Promise<void> {
   const text = rows.map((row) => `${JSON.stringify(row)}\n`).join("");
-  try {
-    await Deno.writeTextFile(path, text); // pipes and devices too, so it is not renamed into place
-  } catch (error) {
-    throw asWriteError(error, path, text.length);
-  }
+  await writeTextTo(path, text);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The command line: parses, runs one command, and turns every failure into a message and an exit code. */
 import { Argument, Command, CommanderError } from "commander";
-import { NotFiniteError, throwIfAny, UserError } from "../core/errors.ts";
+import { MachineError, NotFiniteError, throwIfAny, UserError } from "../core/errors.ts";
 import { declareFlags, type Flag, type FlagValues, readConfigFile, readFlags } from "./flags.ts";
 import { createOutput, type Output } from "./output.ts";
 
@@ -52,7 +52,9 @@ function createCommand(spec: CommandSpec): Command {
 
 /** The message a user sees. What is no defect of the program shows no stack; anything else does, for a report. */
 function describeFailure(error: unknown): string {
-  const isPlain = [UserError, CommanderError, NotFiniteError].some((kind) => error instanceof kind);
+  const isPlain = [UserError, CommanderError, NotFiniteError, MachineError].some((kind) =>
+    error instanceof kind
+  );
   if (isPlain) return (error as Error).message;
   if (!(error instanceof Error)) return String(error);
   const cause = error.cause instanceof Error ? `\ncaused by: ${error.cause.message}` : "";

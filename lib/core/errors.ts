@@ -38,6 +38,14 @@ export class NotFiniteError extends Error {
   override readonly name: string = "NotFiniteError";
 }
 
+/**
+ * A failure of the machine: no room, no memory, a broken disk. No mistake of the call and no defect of the program, so that the
+ * command line answers it with exit code 1 and its message alone.
+ */
+export class MachineError extends Error {
+  override readonly name: string = "MachineError";
+}
+
 /** A call into the native library that failed. */
 export class NativeError extends Error {
   override readonly name = "NativeError";

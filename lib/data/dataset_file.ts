@@ -6,7 +6,7 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import { isJsonObject } from "../core/json.ts";
-import { type FileWriter, writeFileAtomically } from "../tensor/atomic_file.ts";
+import { type FileWriter, writeFileAtomically } from "../files/write.ts";
 import type { DataReport, Dataset } from "./dataset.ts";
 import type { DataWarning } from "./row_warnings.ts";
 import type { BadRow } from "./rows.ts";

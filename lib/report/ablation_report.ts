@@ -5,7 +5,7 @@ import type { Estimate } from "../evaluate/metrics.ts";
 import type { ScoreName } from "../evaluate/score.ts";
 import type { CellResult } from "../study/results.ts";
 import { groupBySeed, partsOf, type SeedGroup } from "../study/summary.ts";
-import { writeTextAtomically } from "../tensor/atomic_file.ts";
+import { writeTextAtomically } from "../files/write.ts";
 import { type StudyChart, studyCharts } from "./ablation_charts.ts";
 import { type Display, table } from "./display.ts";
 import { formatBytes, formatCount, formatLoss, formatSeconds, formatShare } from "./format.ts";

@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { UserError } from "../core/errors.ts";
 import { isJsonObject, type JsonObject } from "../core/json.ts";
-import { writeTextAtomically } from "../tensor/atomic_file.ts";
+import { writeTextAtomically } from "../files/write.ts";
 
 /** A question with the model's answers before and after training. */
 export interface Example {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `report.html` of a run folder: written from what the folder holds, once, or again and again while the run goes on. */
 import { basename, join, resolve } from "node:path";
-import { writeTextAtomically } from "../tensor/atomic_file.ts";
+import { writeTextAtomically } from "../files/write.ts";
 import { pageBody, wrapBody } from "./html_page.ts";
 import { startPageServer } from "./page_server.ts";
 import { runPage } from "./run_page.ts";

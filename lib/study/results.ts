@@ -6,7 +6,7 @@ import { isJsonObject, type JsonObject } from "../core/json.ts";
 import type { Estimate } from "../evaluate/metrics.ts";
 import type { ScoreName } from "../evaluate/score.ts";
 import type { MemoryClass } from "../native/ledger.ts";
-import { writeTextAtomically } from "../tensor/atomic_file.ts";
+import { writeTextAtomically } from "../files/write.ts";
 import type { TrainSettings } from "../train/settings.ts";
 import { type PartPlace, settingText } from "./grid.ts";
 

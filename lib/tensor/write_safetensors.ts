@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Writes safetensors files, piece by piece. */
-import { writeFileAtomically } from "./atomic_file.ts";
+import { writeFileAtomically } from "../files/write.ts";
 import { storedBytes, type StoredDType } from "./safetensors.ts";
 
 /** A tensor to write. */
@@ -13,7 +13,7 @@ export interface TensorSource {
 }
 
 /**
- * Writes a safetensors file atomically (`lib/tensor/atomic_file.ts`). Tensors lie in the order given, which readers
+ * Writes a safetensors file atomically (`lib/files/write.ts`). Tensors lie in the order given, which readers
  * want largest element first so that every tensor is aligned; the header is padded to a multiple of 8 bytes.
  *
  * @throws {UserError} When there is no room on the disk

@@ -7,7 +7,9 @@ import { join } from "node:path";
 import { throwIfAny, UserError } from "../core/errors.ts";
 import { isJsonObject, type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
 import type { DataPosition } from "../data/batches.ts";
-import { asWriteError, makeFolder, syncFolder, writeTextAtomically } from "../tensor/atomic_file.ts";
+import { asFileError } from "../files/errors.ts";
+import { makeFolder, moveInto, removeQuietly } from "../files/folders.ts";
+import { writeTextAtomically } from "../files/write.ts";
 import { writeSafetensors } from "../tensor/write_safetensors.ts";
 import {
   arrayBytes,
@@ -77,12 +79,11 @@ export async function saveCheckpoint(
     await writeSafetensors(join(unfinished, OPTIMIZER), readSources(k, optimizer));
     await writeTextAtomically(join(unfinished, STATE), stateText(run, state, dataHash));
     await writeManifest(unfinished, [PARAMETERS, OPTIMIZER, STATE]);
-    await Deno.rename(unfinished, path);
+    await moveInto(unfinished, path);
   } catch (error) {
-    await Deno.remove(unfinished, { recursive: true }).catch(() => {});
-    throw asWriteError(error, path, bytesNeeded);
+    await removeQuietly(unfinished);
+    throw asFileError(error, "write", path, { bytesNeeded });
   }
-  await syncFolder(folder);
   await removeOld(folder, run.settings.saveTotalLimit);
   return path;
 }

@@ -108,7 +108,7 @@ export async function* train(
   run.memory = memoryOnData(run, data, options.evalData ?? null);
   let state = await startState(session, resume);
   if (folder) await recordRun(folder, run, data);
-  await using log = folder && await openMetrics(folder.metrics, state.step);
+  using log = folder && await openMetrics(folder.metrics, state.step);
   const records: Records = { log, activity: watchActivity(state.params, state.step) };
   try {
     for (const stepData of batches(run, data, state)) {

@@ -2,8 +2,8 @@
 /** The manifest of a checkpoint: what belongs to it, with sizes and hashes. Written last; without it nothing is complete. */
 import { join } from "node:path";
 import { isJsonObject } from "../core/json.ts";
-import { writeTextAtomically } from "../tensor/atomic_file.ts";
-import { fileHash } from "../tensor/file_hash.ts";
+import { writeTextAtomically } from "../files/write.ts";
+import { fileHash } from "../files/hash.ts";
 
 /** Name of the manifest file. */
 export const MANIFEST = "manifest.json";

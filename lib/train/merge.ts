@@ -3,13 +3,14 @@
  * Merging: a base model and an adapter become one Hugging Face checkpoint, which is loaded again and compared before it
  * takes its name.
  */
-import { basename, dirname, join } from "node:path";
+import { dirname } from "node:path";
 import type { LoadAdapterOptions } from "../adapters/adapter_files.ts";
 import { UserError } from "../core/errors.ts";
 import { explained } from "../evaluate/not_finite.ts";
 import { loadModel } from "../models/load.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
-import { makeFolder, syncFolder } from "../tensor/atomic_file.ts";
+import { makeFolder, moveInto } from "../files/folders.ts";
+import { unfinishedPath } from "../files/write.ts";
 import { baseOf, loadAdapter, openAdapter } from "./adapters.ts";
 import { compareMerged, type MergeComparison, type RunSource } from "./merge_check.ts";
 import { type MergedDType, writeMergedCheckpoint, type WrittenCheckpoint } from "./merged_checkpoint.ts";
@@ -49,7 +50,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<MergeReport> 
   await assertFree(out);
   const model = options.model ?? baseOf(await openAdapter(adapter));
   await makeFolder(dirname(out));
-  const unfinished = join(dirname(out), `.${basename(out)}.${crypto.randomUUID()}.part`);
+  const unfinished = unfinishedPath(out);
   await makeFolder(unfinished);
   try {
     const written = await writeMerged({ ...options, model }, unfinished);
@@ -62,8 +63,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<MergeReport> 
           `${rmsDifference} as a root mean square (allowed ${rmsBound}: ${rule}): ${out} was not written`,
       );
     }
-    await Deno.rename(unfinished, out);
-    await syncFolder(dirname(out));
+    await moveInto(unfinished, out);
     return { ...written, out, comparison };
   } finally {
     await Deno.remove(unfinished, { recursive: true }).catch(() => {});

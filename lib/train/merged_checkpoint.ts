@@ -9,7 +9,7 @@ import { isJsonObject, type JsonObject } from "../core/json.ts";
 import type { Model } from "../models/model.ts";
 import { allWeights } from "../models/trainable.ts";
 import { HEAD_NAME } from "../models/weights.ts";
-import { writeTextAtomically } from "../tensor/atomic_file.ts";
+import { writeTextAtomically } from "../files/write.ts";
 import { readBytes, readFloatsInto } from "../tensor/read_tensor.ts";
 import { type SafetensorsFile, storedBytes, type TensorEntry } from "../tensor/safetensors.ts";
 import { type Floats, numel } from "../tensor/tensor.ts";

@@ -15,7 +15,7 @@ import { sparse } from "../methods/sparse.ts";
 import type { Model } from "../models/model.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import { adamw, type OptimizerSpec, resolveOptimizer } from "../optim/registry.ts";
-import { modelHash } from "../tensor/file_hash.ts";
+import { modelHash } from "../tensor/model_hash.ts";
 import { type MemoryPrediction, predictMemory } from "./memory.ts";
 import { type PlacementChoice, resolvePlacement, type RunPlacement } from "./placement.ts";
 

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { UserError } from "../core/errors.ts";
 import { type Dataset, datasetHash, exampleCount } from "../data/dataset.ts";
 import { formatWarning } from "../data/row_warnings.ts";
-import { asWriteError, makeFolder, writeTextAtomically } from "../tensor/atomic_file.ts";
+import { lockFolder, makeFolder } from "../files/folders.ts";
+import { openToAppend, writeTextAtomically } from "../files/write.ts";
 import { type Run, runIdentity } from "./plan.ts";
 
 /** Places within a run folder, which is this process's alone until disposed. */
@@ -56,23 +57,6 @@ export async function openRunFolder(run: Run, resume: boolean | string): Promise
   };
 }
 
-/**
- * Locks a folder itself, so that no file is left behind; the system takes the lock back however the process ends. Closing it
- * gives it back; null when another process has it.
- */
-export async function lockFolder(out: string): Promise<Deno.FsFile | null> {
-  let folder: Deno.FsFile;
-  try {
-    folder = await Deno.open(out, { read: true });
-  } catch (error) {
-    throw asWriteError(error, out);
-  }
-  // Some network file systems have no such locks: there, people must look out themselves.
-  if (await folder.tryLock(true).catch(() => true)) return folder;
-  folder.close();
-  return null;
-}
-
 /** Writes `run.json`: what was decided, about which model and data. */
 export async function recordRun(folder: RunFolder, run: Run, data: Dataset): Promise<void> {
   const { settings, base, method, memory } = run;
@@ -111,7 +95,7 @@ function counts(data: Dataset): Record<string, unknown> {
 }
 
 /** The lines of `metrics.jsonl`, one a step. Disposing it closes the file. */
-export interface MetricsLog extends AsyncDisposable {
+export interface MetricsLog extends Disposable {
   append(line: object): Promise<void>;
   /** Waits until all lines are on the disk. */
   sync(): Promise<void>;
@@ -120,22 +104,12 @@ export interface MetricsLog extends AsyncDisposable {
 /** Opens the log after `step`: lines of later steps, which a killed run wrote after its checkpoint, are taken back. */
 export async function openMetrics(path: string, step: number): Promise<MetricsLog> {
   await writeTextAtomically(path, await linesUpTo(path, step));
-  const file = await Deno.open(path, { append: true });
+  const file = await openToAppend(path);
   const encoder = new TextEncoder();
   return {
-    async append(line) {
-      const bytes = encoder.encode(JSON.stringify(line) + "\n");
-      try {
-        for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
-      } catch (error) {
-        throw asWriteError(error, path, bytes.length);
-      }
-    },
+    append: (line) => file.append(encoder.encode(JSON.stringify(line) + "\n")),
     sync: () => file.sync(),
-    [Symbol.asyncDispose]: () => {
-      file.close();
-      return Promise.resolve();
-    },
+    [Symbol.dispose]: () => file[Symbol.dispose](),
   };
 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A run's metrics as an event file that TensorBoard opens. */
 import { join } from "node:path";
-import { asWriteError, makeFolder, writeFileAtomically } from "../../tensor/atomic_file.ts";
+import { asFileError } from "../../files/errors.ts";
+import { makeFolder } from "../../files/folders.ts";
+import { writeFileAtomically } from "../../files/write.ts";
 import { readRunRecord } from "../run_record.ts";
 import { type Scalar, scalarRecord, versionRecord } from "./records.ts";
 
@@ -85,7 +87,7 @@ export async function openEventLog(runFolder: string): Promise<EventLog> {
       try {
         for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
       } catch (error) {
-        throw asWriteError(error, path, bytes.length);
+        throw asFileError(error, "write", path, { bytesNeeded: bytes.length });
       }
     },
     [Symbol.dispose]: () => file.close(),

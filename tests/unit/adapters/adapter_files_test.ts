@@ -6,7 +6,7 @@ import { UserError } from "../../../lib/core/errors.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
-import { fileHash } from "../../../lib/tensor/file_hash.ts";
+import { fileHash } from "../../../lib/files/hash.ts";
 import { writeSafetensors } from "../../../lib/tensor/write_safetensors.ts";
 import { loadAdapter, saveAdapter } from "../../../lib/train/adapters.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";

@@ -65,7 +65,7 @@ Deno.test("openRunFolder() says what is in the way of a folder that cannot be ma
       const opening = openRunFolder(plan(model, smallOptions({ out })), false);
       await assert.rejects(opening, (error) => {
         assert(error instanceof UserError, String(error));
-        assert(error.message.startsWith(`Cannot write ${out}: `), error.message);
+        assert(error.message.startsWith(`Cannot make ${out}: `), error.message);
         return true;
       });
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { writeFileAtomically, writeTextAtomically } from "../../../lib/tensor/atomic_file.ts";
+import { writeFileAtomically, writeTextAtomically } from "../../../lib/files/write.ts";
 
 const FULL_DISK = new URL("../../fixtures/full_disk.ts", import.meta.url);
 
@@ -36,7 +36,7 @@ Deno.test({
     assert.equal(code, 0, text + new TextDecoder().decode(stderr));
     assert.match(
       text,
-      /^UserError: Cannot write .*big\.safetensors: it needs 40000\d\d bytes and there is no room/,
+      /^MachineError: Cannot write .*big\.safetensors: it needs 40000\d\d bytes and there is no room/,
     );
     assert.deepEqual([...Deno.readDirSync(folder)], []);
     await Deno.remove(folder, { recursive: true });

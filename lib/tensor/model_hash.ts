@@ -1,26 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/** SHA-256 of files, and of base models too large to be read whole. */
+/** A hash of base models too large to be read whole. */
 import { createHash, type Hash } from "node:crypto";
 import { basename, join } from "node:path";
 import { throwIfAny } from "../core/errors.ts";
 import { indexCheckpoint } from "./checkpoint_index.ts";
 import { openForReading, readBytesAt, type SafetensorsFile } from "./safetensors.ts";
 
-const PIECE_BYTES = 1 << 20;
 const SAMPLE_BYTES = 4096;
 const SAMPLES_PER_FILE = 256;
-
-/** SHA-256 of a file's bytes, in hexadecimal. */
-export async function fileHash(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  using file = await Deno.open(path, { read: true });
-  const piece = new Uint8Array(PIECE_BYTES);
-  for (;;) {
-    const count = await file.read(piece);
-    if (count === null) return hash.digest("hex");
-    hash.update(piece.subarray(0, count));
-  }
-}
 
 /**
  * A hash that tells base models apart without reading gigabytes: SHA-256 over `config.json` and, for each weight file by

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Folders and their entries: made, renamed, copied and removed so that a loss of power undoes nothing that was said done. */
+import { dirname, resolve } from "node:path";
+import { asFileError, named } from "./errors.ts";
+import { statIfThere } from "./read.ts";
+
+/** Waits until a folder's entries are on the disk: a new name, or a rename, is durable only then. */
+export function syncFolder(path: string): Promise<void> {
+  return named("sync", path, async () => {
+    using folder = await Deno.open(path, { read: true });
+    await folder.sync();
+  });
+}
+
+/** Makes a folder and those above it, each durable. Nothing happens where it is there. */
+export async function makeFolder(path: string): Promise<void> {
+  const missing: string[] = [];
+  for (let at = resolve(path); await statIfThere(at) === null && at !== dirname(at); at = dirname(at)) {
+    missing.push(at);
+  }
+  await named("make", path, () => Deno.mkdir(path, { recursive: true }));
+  for (const made of missing.toReversed()) await syncFolder(dirname(made));
+}
+
+/** Gives a file or a folder the name `to`, in place of a file there, durably. */
+export async function moveInto(from: string, to: string): Promise<void> {
+  try {
+    await Deno.rename(from, to);
+  } catch (error) {
+    throw asFileError(error, "write", to);
+  }
+  await syncFolder(dirname(to));
+  if (resolve(dirname(from)) !== resolve(dirname(to))) await syncFolder(dirname(from));
+}
+
+/** Copies a file, durably but for its name: sync its folder when all are there. */
+export async function copyFile(from: string, to: string): Promise<void> {
+  try {
+    await Deno.copyFile(from, to);
+    using file = await Deno.open(to, { read: true }); // what may not be written can be copied too
+    await file.sync();
+  } catch (error) {
+    throw asFileError(error, "copy", `${from} to ${to}`);
+  }
+}
+
+/** Removes a file, or a folder with all within. @throws {UserError} Also when it is not there */
+export function remove(path: string): Promise<void> {
+  return named("remove", path, () => Deno.remove(path, { recursive: true }));
+}
+
+/** Removes what an error left behind: whatever keeps it from that must not hide the error. */
+export async function removeQuietly(path: string): Promise<void> {
+  await Deno.remove(path, { recursive: true }).catch(() => {});
+}
+
+/**
+ * Locks a folder itself, so that no file is left behind; the system takes the lock back however the process ends. Closing it
+ * gives it back; null when another process has it.
+ */
+export async function lockFolder(path: string): Promise<Deno.FsFile | null> {
+  const folder = await named("lock", path, () => Deno.open(path, { read: true }));
+  // Some network file systems have no such locks: there, people must look out themselves.
+  if (await folder.tryLock(true).catch(() => true)) return folder;
+  folder.close();
+  return null;
+}
