@@ -117,12 +117,12 @@ const NUMBERS = [
 ] as const;
 const ACTIVITY = ["neuronsPerToken", "deadNeurons", "idleExperts", "loadImbalance"] as const;
 
-/** Settings, and what the run decided where they say nothing; without what is no single value. */
+/** Settings, and what the run decided where they say nothing; without what only the run's own decisions nest. */
 function configOf({ settings, decided }: CellResult): Record<string, unknown> {
-  const config = Object.entries({ ...decided, ...settings }).filter(([name, value]) =>
-    !["seed", "steps"].includes(name) && (typeof value !== "object" || Array.isArray(value))
-  );
-  return Object.fromEntries(config);
+  const isPlain = (value: unknown) => typeof value !== "object" || Array.isArray(value);
+  const plain = Object.entries(decided).filter(([, value]) => isPlain(value));
+  const { seed: _seed, steps: _steps, ...config } = { ...Object.fromEntries(plain), ...settings };
+  return config;
 }
 
 /** One row a cell: its configuration, then its numbers. RFC 4180, with a head. */

@@ -49,6 +49,17 @@ Deno.test("formatCsv() has a row a cell, every setting and number in its column,
   });
 });
 
+Deno.test("formatCsv() shows settings that are maps, so that cells that differ in nothing else can be told apart", () => {
+  const cells = [{ q_proj: 4 }, { q_proj: 4, v_proj: 8 }, { "layers.1.q_proj,x": 2 }].map((rankPattern, i) =>
+    studyCell(`p${i}`, { rankPattern }, 1, 0.5)
+  );
+  const [head, ...rows] = formatCsv(cells).split("\r\n").slice(0, -1);
+  ok(head!.split(",").includes("rankPattern"));
+  ok(rows[0]!.includes(",q_proj=4,"));
+  ok(rows[1]!.includes(",q_proj=4+v_proj=8,"));
+  ok(rows[2]!.includes(',"layers.1.q_proj,x=2",'));
+});
+
 Deno.test("groupBySeed() puts seeds together: means, Student's interval, failures counted", () => {
   const failed = { ...studyCell("f", { topK: 4 }, 3, 0.5), status: "failed" as const, numbers: null };
   const groups = groupBySeed([...STUDY, failed]);
