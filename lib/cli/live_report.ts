@@ -29,6 +29,7 @@ export const REPORT_FLAGS: readonly Flag[] = [
     name: "examples",
     kind: "integer",
     min: 0,
+    max: 1000,
     help: "questions that the report shows, answered before and after; 0 for none",
     defaultText: "4",
   },

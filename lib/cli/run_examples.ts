@@ -75,7 +75,6 @@ async function ask(
     hooks,
     adapter,
     maxNewTokens: ANSWER_TOKENS,
-    sequences: questions.length,
     stopIds: await stopIds(tokenizer, model.config.eosTokenIds, formatOptions(values)),
   });
 }

@@ -28,7 +28,7 @@ export function sampleQuestions(
   const examples = exampleCount(data);
   const questions: SampleQuestion[] = [];
   let next = 0;
-  for (let i = 0; i < count; i++) {
+  for (let i = 0; i < count && next < examples; i++) {
     next = Math.max(next, Math.floor(i * examples / count));
     while (next < examples) {
       const question = questionOf(data, tokenizer, next++);

@@ -34,6 +34,7 @@ Deno.test("sampleQuestions() comes from all over the data and leaves out texts a
   deepStrictEqual(prompts(dataOf([row, row]), 4), [0, 3]);
   deepStrictEqual(prompts(dataOf([[0, 1, 1], row, row], [1]), 2), [6]);
   deepStrictEqual(prompts(dataOf([]), 2), []);
+  deepStrictEqual(prompts(dataOf([row, row]), 1e12), [0, 3]); // at once
 });
 
 Deno.test("sampleQuestions() leaves out questions that leave no room for an answer", () => {
