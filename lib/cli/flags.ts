@@ -5,6 +5,7 @@
  */
 import { type Command, Option } from "commander";
 import { isJsonObject, type Json, type JsonObject } from "../core/json.ts";
+import { quotedValue } from "../core/quoted.ts";
 import { nearestName } from "../core/suggestion.ts";
 
 /**
@@ -74,11 +75,18 @@ function placeholder(flag: Flag): string {
   return ` <${what}${SEVERAL.has(flag.kind) ? "..." : ""}>`;
 }
 
-/** Adds the flags to a command, for its help and its parser. Values arrive as text and are checked by {@linkcode readFlags}. */
+/**
+ * Adds the flags to a command, for its help and its parser. Values arrive as text, those of a flag that takes one as a list of
+ * all that were given, and are checked by `readFlags`.
+ */
 export function declareFlags(command: Command, flags: readonly Flag[]): Command {
   for (const flag of flags) {
     const help = flag.defaultText === undefined ? flag.help : `${flag.help} (default: ${flag.defaultText})`;
-    command.addOption(new Option(`--${flag.name}${placeholder(flag)}`, help));
+    const option = new Option(`--${flag.name}${placeholder(flag)}`, help);
+    if (flag.kind !== "switch" && !SEVERAL.has(flag.kind)) {
+      option.argParser((value, before: readonly string[] | undefined) => [...before ?? [], value]);
+    }
+    command.addOption(option);
   }
   return command.allowUnknownOption().allowExcessArguments();
 }
@@ -95,21 +103,22 @@ function readNumber(flag: Flag, label: string, raw: unknown, problems: string[])
   if (!Number.isFinite(value) || (flag.kind === "integer" && !Number.isSafeInteger(value)) || !inRange) {
     const low = min === -Infinity ? "" : ` ${flag.above ? "above" : "from"} ${min}`;
     const high = max === Infinity ? "" : ` up to ${max}`;
-    problems.push(`${label} is ${JSON.stringify(raw)}, expected ${what}${low}${high}`);
+    problems.push(`${label} is ${quotedValue(raw)}, expected ${what}${low}${high}`);
     return null;
   }
   return value;
 }
 
-function readText(flag: Flag, label: string, raw: unknown, problems: string[]): string | null {
+/** A text that the flag allows; null, with a problem, when it is none. @mutates problems */
+export function readText(flag: Flag, label: string, raw: unknown, problems: string[]): string | null {
   if (typeof raw !== "string" || raw === "") {
-    problems.push(`${label} is ${JSON.stringify(raw)}, expected text`);
+    problems.push(`${label} is ${quotedValue(raw)}, expected text`);
     return null;
   }
   if (flag.choices && !flag.choices.includes(raw)) {
     const hint = nearestName(raw, flag.choices);
     const guess = hint === null ? "" : `; did you mean ${hint}?`;
-    problems.push(`${label} is "${raw}", expected one of ${flag.choices.join(", ")}${guess}`);
+    problems.push(`${label} is ${quotedValue(raw)}, expected one of ${flag.choices.join(", ")}${guess}`);
     return null;
   }
   return raw;
@@ -124,7 +133,7 @@ function readPairs(label: string, raw: unknown, problems: string[]): JsonObject 
       continue;
     }
     const [, key = "", value = ""] = /^([^=]+)=(.*)$/s.exec(String(item)) ?? [];
-    if (key === "") problems.push(`${label} is ${JSON.stringify(item)}, expected KEY=VALUE`);
+    if (key === "") problems.push(`${label} is ${quotedValue(item)}, expected KEY=VALUE`);
     else pairs.push([key.trim(), jsonOrText(value)]);
   }
   refuseTwice(label, pairs, problems);
@@ -136,9 +145,8 @@ function refuseTwice(
   pairs: readonly (readonly [string, unknown])[],
   problems: string[],
 ): void {
-  const twice = pairs.map(([key]) => key).filter((key) => key !== "").filter((key, i, keys) =>
-    keys.indexOf(key) < i
-  );
+  const seen = new Set<string>();
+  const twice = pairs.map(([key]) => key).filter((key) => key !== "" && seen.size === seen.add(key).size);
   for (const key of new Set(twice)) problems.push(`${label} gives ${key} twice`);
 }
 
@@ -158,18 +166,22 @@ export function isPattern(text: string): boolean {
 /** Numbers joined by commas, and ranges. */
 function readIntegers(flag: Flag, label: string, raw: unknown, problems: string[]): number[] | null {
   const items = [raw].flat().flatMap((item) => typeof item === "string" ? item.split(",") : [item]);
-  const numbers = items.flatMap((item): unknown[] => {
+  const numbers: unknown[] = [];
+  for (const item of items) {
     const [, first, last] = /^(\d+)-(\d+)$/.exec(String(item)) ?? [];
     const [from, to] = [Number(first), Number(last)];
-    if (first === undefined || to < from || to - from > MOST_IN_RANGE) return [item];
-    return Array.from({ length: to - from + 1 }, (_, i) => from + i);
-  });
+    if (first === undefined || to < from || to - from > MOST_NUMBERS) numbers.push(item);
+    else for (let number = from; number <= to; number++) numbers.push(number);
+    if (numbers.length <= MOST_NUMBERS) continue;
+    problems.push(`${label} has more than ${MOST_NUMBERS} numbers`);
+    return null;
+  }
   const read = numbers.map((item) => readNumber({ ...flag, kind: "integer" }, label, item, problems));
   return read.every((number) => number !== null) ? read : null;
 }
 
 /** No model has more layers. */
-const MOST_IN_RANGE = 10_000;
+const MOST_NUMBERS = 10_000;
 
 /** `KEY=NUMBER`, or an object of a config file. The key may hold equals signs. */
 function readNumbers(
@@ -185,7 +197,7 @@ function readNumbers(
   });
   for (const [key, number] of pairs) {
     if (key !== "" && Number.isFinite(number)) continue;
-    problems.push(`${label} has ${JSON.stringify(key === "" ? number : key)}, expected KEY=NUMBER`);
+    problems.push(`${label} has ${quotedValue(key === "" ? number : key)}, expected KEY=NUMBER`);
   }
   refuseTwice(label, pairs, problems);
   return problems.length > before ? null : Object.fromEntries(pairs as [string, number][]);
@@ -201,7 +213,7 @@ export function readValue(
   switch (flag.kind) {
     case "switch":
       if (typeof raw === "boolean") return raw;
-      problems.push(`${label} is ${JSON.stringify(raw)}, expected true or false`);
+      problems.push(`${label} is ${quotedValue(raw)}, expected true or false`);
       return null;
     case "integer":
     case "number":
@@ -227,77 +239,4 @@ export function readValue(
       return texts.every((text) => text !== null) ? texts : null;
     }
   }
-}
-
-/** Reads one source of values: the command line or a config file. */
-function readSource(
-  flags: readonly Flag[],
-  raw: Readonly<Record<string, unknown>>,
-  label: (flag: Flag) => string,
-  problems: string[],
-): FlagValues {
-  const values: Record<string, FlagValues[string]> = {};
-  for (const flag of flags) {
-    const given = raw[camelCase(flag.name)] ?? raw[flag.name];
-    if (given === undefined) continue;
-    const value = readValue(flag, label(flag), given, problems);
-    if (value !== null) values[flag.name] = value;
-  }
-  return values;
-}
-
-/** Flags on the command line that the table lacks, each with the nearest that it has. */
-function unknownFlags(flags: readonly Flag[], rest: readonly string[], problems: string[]): void {
-  const names = flags.map((flag) => flag.name);
-  rest.forEach((text, i) => {
-    if (text.startsWith("-")) {
-      const name = text.replace(/^-+/, "").split("=")[0] as string;
-      const hint = nearestName(name, names);
-      problems.push(`unknown flag ${text.split("=")[0]}${hint === null ? "" : `; did you mean --${hint}?`}`);
-    } else if (!rest[i - 1]?.startsWith("-")) {
-      problems.push(`"${text}" belongs to no flag`);
-    }
-  });
-}
-
-/** Values of a parsed command line. @param argument What may stand first, without a flag. @mutates problems */
-export function readFlags(
-  command: Command,
-  flags: readonly Flag[],
-  problems: string[],
-  argument?: Flag,
-): FlagValues {
-  const [first] = command.args;
-  const takesFirst = argument !== undefined && first !== undefined && !first.startsWith("-");
-  unknownFlags(flags, takesFirst ? command.args.slice(1) : command.args, problems);
-  const values = readSource(flags, command.opts(), (flag) => `--${flag.name}`, problems);
-  const value = takesFirst ? readText(argument, `the ${argument.name}`, first, problems) : null;
-  return value === null ? values : { ...values, [argument?.name as string]: value };
-}
-
-/** Values of a config file: an object with flag names, kebab-case or camelCase, as keys. @mutates problems */
-export function readConfigFile(path: string, flags: readonly Flag[], problems: string[]): FlagValues {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(Deno.readTextFileSync(path));
-  } catch (error) {
-    problems.push(`--config ${path} cannot be read as JSON: ${(error as Error).message}`);
-    return {};
-  }
-  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
-    problems.push(`--config ${path} holds no JSON object`);
-    return {};
-  }
-  const known = new Set(flags.flatMap((flag) => [flag.name, camelCase(flag.name)]));
-  for (const key of Object.keys(parsed)) {
-    if (known.has(key)) continue;
-    const hint = nearestName(key, [...known]);
-    problems.push(`${path}: unknown key "${key}"${hint === null ? "" : `; did you mean "${hint}"?`}`);
-  }
-  return readSource(
-    flags,
-    parsed as Record<string, unknown>,
-    (flag) => `${path}: "${camelCase(flag.name)}"`,
-    problems,
-  );
 }

@@ -2,7 +2,8 @@
 /** The command line: parses, runs one command, and turns every failure into a message and an exit code. */
 import { Argument, Command, CommanderError } from "commander";
 import { MachineError, NotFiniteError, throwIfAny, UserError } from "../core/errors.ts";
-import { declareFlags, type Flag, type FlagValues, readConfigFile, readFlags } from "./flags.ts";
+import { readConfigFile, readFlags } from "./flag_sources.ts";
+import { declareFlags, type Flag, type FlagValues } from "./flags.ts";
 import { createOutput, type Output } from "./output.ts";
 
 /** One subcommand. */

@@ -4,7 +4,8 @@
 /** The first of some names, quoted, and how many more there are. */
 export function quotedNames(names: readonly string[], most = 5): string {
   const more = names.length - most;
-  return names.slice(0, most).map((name) => `"${name}"`).join(", ") + (more > 0 ? ` and ${more} more` : "");
+  return names.slice(0, most).map((name) => quotedValue(name)).join(", ") +
+    (more > 0 ? ` and ${more} more` : "");
 }
 
 /** A JSON value in a message: cut when it is long; numbers that JSON has no word for as they are. */

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reads `config.json` and the token ids of `generation_config.json`. */
 import { join } from "node:path";
+import { parseJsonText } from "../core/json_text.ts";
 import { quotedValue } from "../core/quoted.ts";
 import { didYouMean } from "../core/suggestion.ts";
-import { duplicateKeys } from "../tensor/json_keys.ts";
 import { configFields, isRecord, type Notes, tokenIdsField } from "./config_fields.ts";
 import type { ModelConfig } from "./model.ts";
 import { FAMILIES } from "./registry.ts";
@@ -105,16 +105,11 @@ function readJsonRecord(path: string, problems: string[], required: boolean): Re
     return null;
   }
   try {
-    const value: unknown = JSON.parse(text);
-    if (!isRecord(value)) problems.push(`${path} is not a JSON object`);
-    else {
-      const twice = new Set(duplicateKeys(text).map((keys) => keys.join(".")));
-      for (const name of twice) problems.push(`${path} has the field "${name}" twice: keep one`);
-      return twice.size > 0 ? null : value;
-    }
+    const value = parseJsonText(text);
+    if (isRecord(value)) return value;
+    problems.push(`${path} is not a JSON object`);
   } catch (error) {
-    const hint = /\b(NaN|Infinity)\b/.test(text) ? ` (NaN and Infinity are no JSON numbers)` : "";
-    problems.push(`${path} is not JSON: ${error instanceof Error ? error.message : error}${hint}`);
+    problems.push(`${path} ${(error as Error).message}`);
   }
   return null;
 }

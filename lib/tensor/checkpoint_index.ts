@@ -2,6 +2,7 @@
 /** Which tensor lies in which file of a checkpoint folder: one `model.safetensors`, or shards with or without an index. */
 import { join, normalize } from "node:path";
 import { ValidationError } from "../core/errors.ts";
+import { parseJsonText } from "../core/json_text.ts";
 import { quotedNames, quotedValue } from "../core/quoted.ts";
 import { readSafetensorsHeader, type SafetensorsFile, type TensorEntry } from "./safetensors.ts";
 
@@ -61,7 +62,7 @@ export function indexCheckpoint(
     for (const entry of file.tensors.values()) {
       const earlier = tensors.get(entry.name);
       if (earlier !== undefined) {
-        problems.push(`Tensor "${entry.name}" is both in ${earlier.path} and in ${entry.path}`);
+        problems.push(`Tensor ${quotedValue(entry.name)} is both in ${earlier.path} and in ${entry.path}`);
       }
       tensors.set(entry.name, entry);
     }
@@ -148,8 +149,10 @@ function completeShards(folder: string, shards: readonly string[], problems: str
     { length: Number(total) },
     (_, i) => `model-${String(i + 1).padStart(digits.length, "0")}-of-${total}.safetensors`,
   );
-  const strangers = shards.filter((name) => !complete.includes(name));
-  if (strangers.length > 0) problems.push(`${folder} has shards of different sets: ${shards.join(", ")}`);
+  const known = new Set(complete);
+  if (shards.some((name) => !known.has(name))) {
+    problems.push(`${folder} has shards of different sets: ${quotedNames(shards)}`);
+  }
   return complete;
 }
 
@@ -164,9 +167,10 @@ function readWeightMap(path: string, weightMap: Map<string, string>, problems: s
       problems.push(`${path} has ${size} bytes, more than the ${MOST_INDEX_BYTES} of any index`);
       return;
     }
-    index = JSON.parse(Deno.readTextFileSync(path));
+    index = parseJsonText(Deno.readTextFileSync(path));
   } catch (error) {
-    problems.push(`${path} cannot be read as JSON: ${error instanceof Error ? error.message : error}`);
+    const { message } = error as Error;
+    problems.push(`${path} ${error instanceof SyntaxError ? message : `cannot be read: ${message}`}`);
     return;
   }
   const map = typeof index === "object" && index !== null && "weight_map" in index ? index.weight_map : null;
@@ -179,7 +183,7 @@ function readWeightMap(path: string, weightMap: Map<string, string>, problems: s
     if (inside?.endsWith(".safetensors")) weightMap.set(tensor, inside);
     else {
       const what = inside === null ? "not a file of this folder" : "not a safetensors file";
-      problems.push(`${path} places tensor "${tensor}" in ${quotedValue(name)}, ${what}`);
+      problems.push(`${path} places tensor ${quotedValue(tensor)} in ${quotedValue(name)}, ${what}`);
     }
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
-import { type FlagValues, readConfigFile, readValue } from "../../../lib/cli/flags.ts";
+import { readConfigFile } from "../../../lib/cli/flag_sources.ts";
+import { type FlagValues, readValue } from "../../../lib/cli/flags.ts";
 import { FORMAT_FLAGS, formatOptions, formatProblems } from "../../../lib/cli/format_flags.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 

@@ -450,11 +450,11 @@ Deno.test("readConfig() warns of a class of another name, and takes the model_ty
 const BAD_TEXTS: readonly [text: string, problem: RegExp][] = [
   [
     `{"model_type": "llama", "hidden_size": 24, "hidden_size": 48}`,
-    /config\.json has the field "hidden_size" twice/,
+    /config\.json has the key "hidden_size" twice/,
   ],
   [
     `{"model_type": "llama", "rope_scaling": {"factor": 2, "type": "linear", "factor": 4}}`,
-    /has the field "rope_scaling\.factor" twice/,
+    /has the key "rope_scaling\.factor" twice/,
   ],
   [`{"model_type": "llama", "rms_norm_eps": NaN}`, /is not JSON: .*NaN and Infinity are no JSON numbers/],
   ["", /config\.json is not JSON/],

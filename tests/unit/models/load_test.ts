@@ -158,7 +158,7 @@ const SHARDS: readonly [what: string, change: (folder: string) => void, problems
   }, [/index\.json has 20971520 bytes, more than the 16777216 of any index/]],
   ["an index that is no JSON", (folder) => {
     Deno.writeTextFileSync(join(folder, "model.safetensors.index.json"), "{");
-  }, [/index\.json cannot be read as JSON/]],
+  }, [/index\.json is not JSON/]],
   ["an index without a map", (folder) => {
     Deno.writeTextFileSync(join(folder, "model.safetensors.index.json"), "{}");
   }, [/index\.json has no weight_map/]],

@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { ValidationError } from "../../../lib/core/errors.ts";
-import { duplicateKeys } from "../../../lib/tensor/json_keys.ts";
 import { readSafetensorsHeader } from "../../../lib/tensor/safetensors.ts";
 import { readFloatsInto, readTensor } from "../../../lib/tensor/read_tensor.ts";
 import { writeSafetensors } from "../../../lib/tensor/write_safetensors.ts";
@@ -40,16 +39,20 @@ const MALFORMED: readonly [what: string, bytes: Uint8Array<ArrayBuffer>, reason:
     fileBytes(`{"__metadata__":{"a":1}}`, 0),
     /__metadata__ is not an object of strings/,
   ],
-  ["names a tensor twice", fileBytes(`{"a":${F32(0, 4)},"a":${F32(0, 4)}}`, 4), /tensor "a" appears twice/],
+  [
+    "names a tensor twice",
+    fileBytes(`{"a":${F32(0, 4)},"a":${F32(0, 4)}}`, 4),
+    /its header has the key "a" twice/,
+  ],
   [
     "says twice what type a tensor has",
     fileBytes(`{"a":{"dtype":"F32","dtype":"F16","shape":[1],"data_offsets":[0,2]}}`, 2),
-    /"dtype" of tensor "a" appears twice/,
+    /its header has the key "a.dtype" twice/,
   ],
   [
     "names more tensors than any file has",
-    fileBytes(`{${Array.from({ length: 300_001 }, (_, i) => `"${i}":3`).join(",")}}`, 0),
-    /its header has 300001 tensors, more than the 300000 allowed/,
+    fileBytes(`{${Array.from({ length: 100_002 }, (_, i) => `"${i}":3`).join(",")}}`, 0),
+    /its header has more than 100001 keys/,
   ],
   [
     "has an unknown dtype",
@@ -113,19 +116,6 @@ for (const [what, bytes, reason] of MALFORMED) {
       });
     }));
 }
-
-Deno.test("duplicateKeys() gives the path of every key that an object has twice, however deep", () => {
-  assert.deepEqual(
-    duplicateKeys(`{"a":1,"b":{"a":2,"c":[{"a":1},{"a":2,"a":{}}]},"b":0,"\\u0061":"{\\"a\\":1,"}`),
-    [
-      ["b", "c", "a"],
-      ["b"],
-      ["a"],
-    ],
-  );
-  const deep = `${`{"a":`.repeat(50_000)}{"x":1,"x":2}${"}".repeat(50_000)}`;
-  assert.equal(duplicateKeys(deep)[0]?.length, 50_001);
-});
 
 Deno.test("readSafetensorsHeader() takes null for metadata and its values, and types that weights cannot have", () =>
   inFolder((folder) => {

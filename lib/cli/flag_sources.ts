@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Where flags come from: the command line and a config file, each read by the command's table of flags. */
+import type { Command } from "commander";
+import { quotedValue } from "../core/quoted.ts";
+import { isJsonObject } from "../core/json.ts";
+import { parseJsonText } from "../core/json_text.ts";
+import { nearestName } from "../core/suggestion.ts";
+import { camelCase, type Flag, type FlagValues, readText, readValue, SEVERAL } from "./flags.ts";
+
+/** Reads one source of values. @mutates problems */
+function readSource(
+  flags: readonly Flag[],
+  raw: (flag: Flag) => unknown,
+  label: (flag: Flag) => string,
+  problems: string[],
+): FlagValues {
+  const values: Record<string, FlagValues[string]> = {};
+  for (const flag of flags) {
+    const given = raw(flag);
+    if (given === undefined) continue;
+    const value = readValue(flag, label(flag), given, problems);
+    if (value !== null) values[flag.name] = value;
+  }
+  return values;
+}
+
+/** Flags on the command line that the table lacks, each with the nearest that it has. */
+function unknownFlags(flags: readonly Flag[], rest: readonly string[], problems: string[]): void {
+  const names = flags.map((flag) => flag.name);
+  rest.forEach((text, i) => {
+    if (text.startsWith("-")) {
+      const name = text.replace(/^-+/, "").split("=")[0] as string;
+      const hint = nearestName(name, names);
+      problems.push(`unknown flag ${text.split("=")[0]}${hint === null ? "" : `; did you mean --${hint}?`}`);
+    } else if (!rest[i - 1]?.startsWith("-")) {
+      problems.push(`"${text}" belongs to no flag`);
+    }
+  });
+}
+
+/** The one value of a flag that takes one; given several times it must be the same. @mutates problems */
+function onlyValue(flag: Flag, given: unknown, problems: string[]): unknown {
+  if (SEVERAL.has(flag.kind) || !Array.isArray(given)) return given;
+  const [first, ...others] = new Set(given as string[]);
+  const all = [first, ...others].map((value) => quotedValue(value));
+  if (others.length > 0) problems.push(`--${flag.name} is given as ${all.join(" and as ")}: keep one`);
+  return first;
+}
+
+/** Values of a parsed command line. @param argument What may stand first, without a flag. @mutates problems */
+export function readFlags(
+  command: Command,
+  flags: readonly Flag[],
+  problems: string[],
+  argument?: Flag,
+): FlagValues {
+  const [first] = command.args;
+  const takesFirst = argument !== undefined && first !== undefined && !first.startsWith("-");
+  unknownFlags(flags, takesFirst ? command.args.slice(1) : command.args, problems);
+  const given: Record<string, unknown> = command.opts();
+  const values = readSource(
+    flags,
+    (flag) => onlyValue(flag, given[camelCase(flag.name)], problems),
+    (flag) => `--${flag.name}`,
+    problems,
+  );
+  const value = takesFirst ? readText(argument, `the ${argument.name}`, first, problems) : null;
+  return value === null ? values : { ...values, [argument?.name as string]: value };
+}
+
+/** Values of a config file: an object with flag names, kebab-case or camelCase, as keys. @mutates problems */
+export function readConfigFile(path: string, flags: readonly Flag[], problems: string[]): FlagValues {
+  const parsed = parseConfigFile(path, problems);
+  if (parsed === null) return {};
+  const known = new Set(flags.flatMap((flag) => [flag.name, camelCase(flag.name)]));
+  for (const key of Object.keys(parsed)) {
+    if (known.has(key)) continue;
+    const hint = nearestName(key, known);
+    problems.push(
+      `${path}: unknown key ${quotedValue(key)}${hint === null ? "" : `; did you mean "${hint}"?`}`,
+    );
+  }
+  const has = (key: string): boolean => Object.hasOwn(parsed, key);
+  const raw = (flag: Flag): unknown => {
+    const [name, camel] = [flag.name, camelCase(flag.name)];
+    if (name !== camel && has(name) && has(camel)) {
+      problems.push(`${path} has both "${name}" and "${camel}", which are one flag: keep one`);
+    }
+    return has(camel) ? parsed[camel] : has(name) ? parsed[name] : undefined;
+  };
+  return readSource(flags, raw, (flag) => `${path}: "${camelCase(flag.name)}"`, problems);
+}
+
+/** The object of a config file; null, with a problem, when it is none that can be trusted. @mutates problems */
+function parseConfigFile(path: string, problems: string[]): Readonly<Record<string, unknown>> | null {
+  try {
+    const value = parseJsonText(Deno.readTextFileSync(path));
+    if (isJsonObject(value)) return value;
+    problems.push(`--config ${path} holds no JSON object`);
+  } catch (error) {
+    const reason = error instanceof SyntaxError
+      ? error.message
+      : `cannot be read: ${(error as Error).message}`;
+    problems.push(`--config ${path} ${reason}`);
+  }
+  return null;
+}
