@@ -36,6 +36,14 @@ export const TASK_HELP: Readonly<Record<string, TaskHelp>> = {
     flags: [["PATH...", "files and folders of tests; by default all native ones"]],
     examples: ["deno task asan", "deno task asan tests/native/linear_test.ts"],
   },
+  mutants: {
+    summary: "Makes wrong changes in a copy, one at a time, and says which of them no test notices.",
+    flags: [
+      ["--area NAME", "only this area's; may be given again"],
+      ["--only NAME", "only this one; may be given again"],
+    ],
+    examples: ["deno task mutants", "deno task mutants --area files"],
+  },
   symbols: {
     summary: "Writes the FFI side of csrc/include/meft.h anew.",
     flags: [["--check", "write nothing; fail when a file is stale"]],

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * `deno task mutants`: makes the wrong changes of tests/mutants one at a time in a copy of the checkout, runs the tests that
+ * must notice, and prints how many did, by area. Fails when one went unseen.
+ */
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { MUTANTS } from "../tests/mutants/all.ts";
+import { type Mutant, mutate } from "../tests/mutants/mutant.ts";
+import { formatTable } from "../lib/report/table.ts";
+import { helpIfAsked } from "./help.ts";
+
+const ROOT = fileURLToPath(new URL("../", import.meta.url));
+/** A change that makes its tests run for longer than this has been noticed. */
+const LIMIT_MS = 300_000;
+
+/** What became of a mutant. */
+type Verdict = "noticed" | "unseen" | "tests fail without it";
+
+interface Options {
+  readonly areas: readonly string[];
+  readonly only: readonly string[];
+}
+
+function readOptions(args: readonly string[]): Options {
+  const valuesOf = (flag: string) => args.flatMap((arg, i) => args[i - 1] === flag ? [arg] : []);
+  const areas = valuesOf("--area");
+  const unknown = areas.filter((area) => !(area in MUTANTS));
+  if (unknown.length > 0) {
+    console.error(`There is no area ${unknown.join(", ")}; there are ${Object.keys(MUTANTS).join(", ")}`);
+    Deno.exit(2);
+  }
+  return { areas: areas.length > 0 ? areas : Object.keys(MUTANTS), only: valuesOf("--only") };
+}
+
+/** A copy of what git tracks or would track, as it stands in the checkout; its build folder is the checkout's. */
+async function copyCheckout(to: string): Promise<void> {
+  const { stdout } = await new Deno.Command("git", {
+    args: ["ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+    cwd: ROOT,
+  }).output();
+  for (const name of new TextDecoder().decode(stdout).split("\0").filter((name) => name !== "")) {
+    await Deno.mkdir(join(to, dirname(name)), { recursive: true });
+    await Deno.copyFile(join(ROOT, name), join(to, name)).catch((error: Error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error; // removed, not yet committed
+    });
+  }
+}
+
+/** Whether tests pass in the copy. A mutant of csrc is built first; one that does not compile has been noticed. */
+async function pass(copy: string, { file, tests }: Mutant): Promise<boolean> {
+  const isNative = file.startsWith("csrc/");
+  const own = Deno.env.get("MEFT_LIB") ?? join(ROOT, "build/cpu/libmeft.so");
+  const child = new Deno.Command(Deno.execPath(), {
+    args: isNative
+      ? ["run", "--quiet", "--allow-all", "scripts/test.ts", ...tests]
+      : ["test", "--quiet", "--no-check", "--allow-all", ...tests],
+    cwd: copy,
+    env: { MEFT_LIB: isNative ? "" : own },
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  const timer = setTimeout(() => child.kill("SIGKILL"), LIMIT_MS);
+  const { success } = await child.status;
+  clearTimeout(timer);
+  return success;
+}
+
+async function judge(copy: string, mutant: Mutant, sound: Map<string, boolean>): Promise<Verdict> {
+  const key = `${mutant.file.startsWith("csrc/")} ${mutant.tests.join(" ")}`;
+  if (!sound.has(key)) sound.set(key, await pass(copy, mutant));
+  if (!sound.get(key)) return "tests fail without it";
+  const path = join(copy, mutant.file);
+  const text = await Deno.readTextFile(path);
+  await Deno.writeTextFile(path, mutate(mutant, text));
+  try {
+    return await pass(copy, mutant) ? "unseen" : "noticed";
+  } finally {
+    await Deno.writeTextFile(path, text);
+  }
+}
+
+async function main(): Promise<number> {
+  const { areas, only } = readOptions(Deno.args);
+  const copy = await Deno.makeTempDir({ prefix: "mutants-" });
+  const sound = new Map<string, boolean>();
+  const rows: string[][] = [];
+  let [noticed, all] = [0, 0];
+  try {
+    await copyCheckout(copy);
+    for (const area of areas) {
+      const mutants = (MUTANTS[area] ?? []).filter(({ name }) => only.length === 0 || only.includes(name));
+      let noticedHere = 0;
+      for (const mutant of mutants) {
+        const start = performance.now();
+        const verdict = await judge(copy, mutant, sound);
+        if (verdict === "noticed") noticedHere++;
+        const seconds = ((performance.now() - start) / 1000).toFixed(1);
+        console.log(
+          `${verdict.padEnd(8)} ${area} ${mutant.name} (${seconds} s)${
+            verdict === "noticed" ? "" : `: ${mutant.harm}`
+          }`,
+        );
+      }
+      if (mutants.length > 0) rows.push([area, `${noticedHere} of ${mutants.length}`]);
+      noticed += noticedHere;
+      all += mutants.length;
+    }
+  } finally {
+    await Deno.remove(copy, { recursive: true });
+  }
+  console.log(`\n${formatTable([["area", "noticed"], ...rows, ["all", `${noticed} of ${all}`]])}`);
+  return noticed === all ? 0 : 1;
+}
+
+if (import.meta.main) {
+  helpIfAsked("mutants");
+  Deno.exit(await main());
+}
