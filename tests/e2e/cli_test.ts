@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
-import { DEMO_FACTS, DEMO_MODEL, runCommandLine, SMALL_RUN, spawn } from "./command.ts";
+import { DEMO_FACTS, DEMO_MODEL, runCommandLine, SMALL_RUN, smallRunWith, spawn } from "./command.ts";
 import { withFolder } from "../fixtures/folder.ts";
 
 /** Lines of a JSONL text. */
@@ -194,11 +194,9 @@ Deno.test("train refuses flags of other methods, sizes that do not fit, and a fo
 
     const sizes = await runCommandLine(
       "train",
-      ...SMALL_RUN,
+      ...smallRunWith({ "seq-len": "4096" }),
       "--experts",
       "7",
-      "--seq-len",
-      "4096",
       "--out",
       `${folder}/a`,
     );
@@ -227,9 +225,7 @@ Deno.test("train refuses what cannot fit into memory, and a dry run says so", ()
   withFolder(async (folder) => {
     const flags = [
       "train",
-      ...SMALL_RUN,
-      "--neurons",
-      String(2 ** 40),
+      ...smallRunWith({ neurons: String(2 ** 40) }),
       "--steps",
       "1",
       "--out",

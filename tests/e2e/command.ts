@@ -60,3 +60,8 @@ export const SMALL_RUN = [
   "--batch-size",
   "8",
 ] as const;
+
+/** {@linkcode SMALL_RUN} with other values of its flags. */
+export function smallRunWith(values: Readonly<Record<string, string>>): string[] {
+  return SMALL_RUN.map((text, i) => values[SMALL_RUN[i - 1]?.replace("--", "") ?? ""] ?? text);
+}
