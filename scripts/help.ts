@@ -44,6 +44,22 @@ export const TASK_HELP: Readonly<Record<string, TaskHelp>> = {
     ],
     examples: ["deno task mutants", "deno task mutants --area files"],
   },
+  faults: {
+    summary:
+      "Injects faults into everything that touches files, and checks that nothing is lost, silent or hangs.",
+    flags: [
+      ["--seconds N", "what all campaigns together take (default: 3600)"],
+      ["--sample", "as the gate runs it: 100 seconds"],
+      ["--seed N", "of what is injected when (default: 1)"],
+      ["--only NAME", "one campaign; may be given again"],
+      ["--case TEXT", "one case alone, as a violation names it"],
+    ],
+    examples: [
+      "deno task faults",
+      "deno task faults --only crash-points --seconds 300 --seed 7",
+      'deno task faults --case "crash-points train 120 fail:28"',
+    ],
+  },
   symbols: {
     summary: "Writes the FFI side of csrc/include/meft.h anew.",
     flags: [["--check", "write nothing; fail when a file is stale"]],

@@ -23,6 +23,8 @@ export interface CampaignOptions {
   readonly seconds: number;
   /** Of every random choice: what comes when is the same for the same seed, only how far it gets is not. */
   readonly seed: number;
+  /** One case alone, as a failure names it after the campaign's name. */
+  readonly replay?: string;
   /** Told how far it is, now and then: one line. */
   readonly onProgress?: (line: string) => void;
 }
