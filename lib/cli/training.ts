@@ -58,6 +58,7 @@ export async function trainWithProgress(
   const events = train(run, data, {
     resume: options.resume,
     signal: interrupt.signal,
+    onWarning: (warning) => console.error(`Warning: ${warning}`),
     ...(options.evalData ? { evalData: options.evalData } : {}),
   });
   const start = performance.now();

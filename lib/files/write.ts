@@ -2,7 +2,8 @@
 /** Files that are there whole or not at all: written beside their place, synced, then renamed into it. */
 import { basename, dirname, join } from "node:path";
 import { asFileError, named } from "./errors.ts";
-import { moveInto, removeQuietly } from "./folders.ts";
+import { moveInto, removeQuietly, syncFolder } from "./folders.ts";
+import { statIfThere } from "./read.ts";
 
 /** Takes the pieces of a file in order. */
 export type FileWriter = (bytes: Uint8Array) => Promise<void>;
@@ -16,12 +17,12 @@ export function unfinishedPath(path: string): string {
  * Creates or replaces a file. Until the last byte is on the disk, what stood there before stands there still; when
  * anything fails, the unfinished file is removed.
  *
- * @param bytesNeeded Size it will have, for the message when there is no room
+ * @param bytesNeeded Size it will have, for the message when there is no room; null where it is not known before
  * @throws {UserError | MachineError} When it cannot be written, naming the path and what is in the way
  */
 export async function writeFileAtomically(
   path: string,
-  bytesNeeded: number,
+  bytesNeeded: number | null,
   write: (writer: FileWriter) => Promise<void>,
 ): Promise<void> {
   const unfinished = unfinishedPath(path);
@@ -50,13 +51,17 @@ export async function writeTextAtomically(path: string, text: string): Promise<v
 /** A file that grows at its end. */
 export interface AppendFile extends Disposable {
   append(bytes: Uint8Array): Promise<void>;
+  /** Takes back what stands after the first `length` bytes. */
+  cut(length: number): Promise<void>;
   /** Waits until all is on the disk. */
   sync(): Promise<void>;
 }
 
-/** Opens a file that is there, to write at its end. */
+/** Opens a file to write at its end; where there is none, it is made, durably. */
 export async function openToAppend(path: string): Promise<AppendFile> {
-  const file = await named("write", path, () => Deno.open(path, { append: true }));
+  const isNew = await statIfThere(path) === null;
+  const file = await named("write", path, () => Deno.open(path, { append: true, create: true }));
+  if (isNew) await syncFolder(dirname(path));
   return {
     async append(bytes) {
       try {
@@ -65,6 +70,7 @@ export async function openToAppend(path: string): Promise<AppendFile> {
         throw asFileError(error, "write", path, { bytesNeeded: bytes.length });
       }
     },
+    cut: (length) => named("write", path, () => file.truncate(length)),
     sync: () => named("sync", path, () => file.sync()),
     [Symbol.dispose]: () => file.close(),
   };

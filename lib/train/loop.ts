@@ -15,7 +15,8 @@ import type { Clock } from "./lanes.ts";
 import { memoryOnData } from "./batch_sizes.ts";
 import { batches, decideSteps } from "./batches.ts";
 import type { Run } from "./plan.ts";
-import { type MetricsLog, openMetrics, openRunFolder, recordRun, type RunFolder } from "./run_folder.ts";
+import { type MetricsLog, openMetrics } from "./metrics_log.ts";
+import { openRunFolder, recordRun, type RunFolder } from "./run_folder.ts";
 import { attachState, flushState, init, releaseState, type TrainState } from "./state.ts";
 import { NonFiniteError, type StepMetrics, trainStep } from "./step.ts";
 
@@ -31,6 +32,8 @@ export interface TrainOptions {
   readonly clock?: Clock;
   /** Milliseconds since 1970, for the log; default `Date.now`. */
   readonly wallClock?: Clock;
+  /** Told what is no reason to end the run, one sentence each. Default: nobody is. */
+  readonly onWarning?: (warning: string) => void;
 }
 
 /** Metrics of a step, and what was done after it. */
@@ -109,6 +112,9 @@ export async function* train(
   let state = await startState(session, resume);
   if (folder) await recordRun(folder, run, data);
   using log = folder && await openMetrics(folder.metrics, state.step);
+  if (folder && log && resume === true && log.keptStep < state.step) {
+    options.onWarning?.(missingSteps(folder.metrics, log.keptStep + 1, state.step));
+  }
   const records: Records = { log, activity: watchActivity(state.params, state.step) };
   try {
     for (const stepData of batches(run, data, state)) {
@@ -168,6 +174,11 @@ async function startState(session: Session, resume: boolean | string): Promise<T
   const path = typeof resume === "string" ? resume : folder && await newestCheckpoint(folder.checkpoints);
   // A run that was killed before its first checkpoint starts again from the beginning.
   return await withinDevice(run, () => path === null ? init(run) : loadCheckpoint(run, dataHash, path));
+}
+
+function missingSteps(path: string, first: number, last: number): string {
+  const steps = first === last ? `step ${first}` : `the steps from ${first} to ${last}`;
+  return `${path} has no whole line of ${steps}: the run goes on, its curves have a gap there`;
 }
 
 /** A step; when it is not finite, the good state is saved and the error names the rows. */

@@ -5,7 +5,7 @@ import { UserError } from "../core/errors.ts";
 import { type Dataset, datasetHash, exampleCount } from "../data/dataset.ts";
 import { formatWarning } from "../data/row_warnings.ts";
 import { lockFolder, makeFolder } from "../files/folders.ts";
-import { openToAppend, writeTextAtomically } from "../files/write.ts";
+import { writeTextAtomically } from "../files/write.ts";
 import { type Run, runIdentity } from "./plan.ts";
 
 /** Places within a run folder, which is this process's alone until disposed. */
@@ -92,46 +92,4 @@ function counts(data: Dataset): Record<string, unknown> {
     targets,
     warnings: warnings.map(formatWarning),
   };
-}
-
-/** The lines of `metrics.jsonl`, one a step. Disposing it closes the file. */
-export interface MetricsLog extends Disposable {
-  append(line: object): Promise<void>;
-  /** Waits until all lines are on the disk. */
-  sync(): Promise<void>;
-}
-
-/** Opens the log after `step`: lines of later steps, which a killed run wrote after its checkpoint, are taken back. */
-export async function openMetrics(path: string, step: number): Promise<MetricsLog> {
-  await writeTextAtomically(path, await linesUpTo(path, step));
-  const file = await openToAppend(path);
-  const encoder = new TextEncoder();
-  return {
-    append: (line) => file.append(encoder.encode(JSON.stringify(line) + "\n")),
-    sync: () => file.sync(),
-    [Symbol.dispose]: () => file[Symbol.dispose](),
-  };
-}
-
-async function linesUpTo(path: string, step: number): Promise<string> {
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return "";
-    throw error;
-  }
-  const kept = text.split("\n").filter((line) => line !== "" && stepOf(line) <= step);
-  return kept.map((line) => `${line}\n`).join("");
-}
-
-/** The step of a line; a line cut short by a kill counts as later than any. */
-function stepOf(line: string): number {
-  try {
-    const value: unknown = JSON.parse(line);
-    const step = typeof value === "object" && value !== null && "step" in value ? value.step : null;
-    return typeof step === "number" ? step : Infinity;
-  } catch {
-    return Infinity;
-  }
 }

@@ -3,23 +3,10 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../lib/core/errors.ts";
 import { train } from "../../../lib/train/loop.ts";
-import { openMetrics, openRunFolder, recordRun, type RunFolder } from "../../../lib/train/run_folder.ts";
+import { openRunFolder, recordRun, type RunFolder } from "../../../lib/train/run_folder.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { smallData, smallModel, smallOptions } from "./small_run.ts";
 import { withFolder } from "../../fixtures/folder.ts";
-
-Deno.test("openMetrics() takes back lines after the step, lines cut short and lines of something else", async () => {
-  await withFolder(async (folder) => {
-    const path = join(folder, "metrics.jsonl");
-    await Deno.writeTextFile(path, '{"step":1}\n{"step":2}\nnull\n{"step":"2"}\n{"step":3}\n{"step":2,"lo');
-    {
-      await using log = await openMetrics(path, 2);
-      await log.append({ step: 3, loss: 0.5 });
-      await log.sync();
-    }
-    assert.equal(await Deno.readTextFile(path), '{"step":1}\n{"step":2}\n{"step":3,"loss":0.5}\n');
-  });
-});
 
 Deno.test("openRunFolder() writes what was decided, about which model and data", async () => {
   await withFolder(async (folder) => {
