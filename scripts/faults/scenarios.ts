@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is disturbed: commands on a tiny model, each with the state it starts from and the way on after a fault. */
 import { copy, exists } from "./folders.ts";
-import { runCommand, type Struck } from "./struck.ts";
+import { runCommand } from "./struck.ts";
 
 /** A command, and all there is to know of it to disturb it. Paths are relative to its working folder. */
 export interface Scenario {
@@ -14,7 +14,7 @@ export interface Scenario {
   /** What the work goes on without, when a fault strikes there: a warning must tell. */
   readonly optional: RegExp;
   /** What a process that is struck is called. Default "meft.ts". */
-  readonly process?: Struck;
+  readonly process?: string;
   readonly env?: (folder: string) => Readonly<Record<string, string>>;
 }
 

@@ -8,9 +8,6 @@ import { BuildError } from "../build.ts";
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const COMMANDS = join(ROOT, "scripts", "meft.ts");
 
-/** The processes in which a fault may strike, by a part of their command line. */
-export type Struck = "meft.ts" | "report_process.ts";
-
 /** A call on a file of the watched folder. */
 export interface FileCall {
   /** From 1, in the order of the process. */
@@ -82,6 +79,14 @@ export async function buildPreload(source: URL): Promise<string> {
   return library;
 }
 
+/** What `shim.c` is to do. */
+export interface Watch {
+  /** Processes whose command line contains this are watched. */
+  readonly process: string;
+  /** What is injected into one of them. Default: nothing, calls are only counted. */
+  readonly fault?: Fault;
+}
+
 /** How a command is run. */
 export interface RunOptions {
   /** Working folder, which is the watched one. A real path. */
@@ -89,7 +94,7 @@ export interface RunOptions {
   /** Further variables of its environment. */
   readonly env?: Readonly<Record<string, string>>;
   /** Preloads `shim.c`: calls of these processes are counted, and the fault is injected into one of them. */
-  readonly watch?: { readonly process: Struck; readonly fault?: Fault };
+  readonly watch?: Watch;
   /** Given the process as soon as it runs. */
   readonly onStart?: (child: Deno.ChildProcess) => void;
 }
@@ -134,9 +139,14 @@ export async function runCommand(
   };
 }
 
-async function watching(
+/**
+ * The environment in which a process is watched.
+ *
+ * @param log File for its calls on what is in the folder: see {@linkcode readCalls}
+ */
+export async function watching(
   folder: string,
-  { process, fault }: NonNullable<RunOptions["watch"]>,
+  { process, fault }: Watch,
   log: string,
 ): Promise<Record<string, string>> {
   return {
@@ -148,7 +158,8 @@ async function watching(
   };
 }
 
-async function readCalls(log: string, folder: string): Promise<FileCall[]> {
+/** The calls that a watched process made. The log is removed. */
+export async function readCalls(log: string, folder: string): Promise<FileCall[]> {
   const text = await Deno.readTextFile(log);
   await Deno.remove(log);
   return text.split("\n").filter((line) => line !== "").map((line) => {
