@@ -17,6 +17,7 @@ import { type MemoryPrediction, processPeakBytes } from "../train/memory.ts";
 import { availableHostBytes, peakHostBytes, residentBytes } from "../native/host_memory.ts";
 import type { Run } from "../train/plan.ts";
 import { planMeasured } from "../train/rates.ts";
+import { checkRunFolder } from "../train/run_folder.ts";
 import { methodName } from "../train/settings.ts";
 import { withBase } from "./adapter_session.ts";
 import { dataPaths } from "./data_flags.ts";
@@ -179,6 +180,7 @@ async function run(typed: FlagValues, output: Output): Promise<number> {
     await reportDryRun(isDemo ? { ...values, data: dataPaths(values) } : values, start, output);
     return EXIT.done;
   }
+  if (values.out !== undefined) await checkRunFolder(values.out as string, values.resume === true);
   const startup = createStartup();
   using model = await openModelOf(values);
   startup.mark("model");

@@ -8,6 +8,9 @@ import { statIfThere } from "./read.ts";
 /** Takes the pieces of a file in order. */
 export type FileWriter = (bytes: Uint8Array) => Promise<void>;
 
+/** Names of what is not whole yet; what it becomes is the first group. */
+export const UNFINISHED = /^\.(.+)\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.part$/;
+
 /** Where something is written until it is whole: beside its place, under a name that nothing else has. */
 export function unfinishedPath(path: string): string {
   return join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}.part`);

@@ -3,14 +3,24 @@
  * Checkpoints: `step-NNNNNN` folders with everything for a bit-exact resume. One is written under a hidden name, synced,
  * and renamed into place, so that a folder with a step's name is whole; its manifest tells whether it still is.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { throwIfAny, UserError } from "../core/errors.ts";
 import { isJsonObject, type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
 import type { DataPosition } from "../data/batches.ts";
 import { asFileError } from "../files/errors.ts";
-import { makeFolder, moveInto, removeQuietly } from "../files/folders.ts";
-import { writeTextAtomically } from "../files/write.ts";
+import { makeFolder, moveInto, remove, removeQuietly } from "../files/folders.ts";
+import { describeUnremoved } from "../files/leftovers.ts";
+import { readTextSync, statIfThere } from "../files/read.ts";
+import { unfinishedPath, writeTextAtomically } from "../files/write.ts";
 import { writeSafetensors } from "../tensor/write_safetensors.ts";
+import {
+  checkpointName,
+  listCheckpoints,
+  removeOld,
+  type RemoveOptions,
+  removeUnfinished,
+  setAside,
+} from "./checkpoint_folder.ts";
 import {
   arrayBytes,
   optimizerArrays,
@@ -26,29 +36,24 @@ import { allocate, flushState, type TrainState } from "./state.ts";
 const PARAMETERS = "parameters.safetensors";
 const OPTIMIZER = "optimizer.safetensors";
 const STATE = "state.json";
+const FILES = [PARAMETERS, OPTIMIZER, STATE];
 const FORMAT_VERSION = 1;
 /** Room for headers, JSON and the file system's own records. */
 const SLACK_BYTES = 1 << 20;
 
-/** A checkpoint on disk. */
-export interface CheckpointEntry {
-  readonly step: number;
-  readonly path: string;
-}
-
 /** Choices of {@linkcode saveCheckpoint}. */
-export interface SaveOptions {
+export interface SaveOptions extends RemoveOptions {
   /** Free bytes of the disk of a folder; for tests. */
   readonly freeBytes?: (folder: string) => Promise<number | null>;
 }
 
 /**
- * Writes a checkpoint of a state, then removes those beyond `saveTotalLimit`. When anything fails, earlier checkpoints
+ * Writes a checkpoint of a state, then removes older ones beyond `saveTotalLimit`. When anything fails, earlier checkpoints
  * are as they were and the unfinished one is gone.
  *
  * @param folder Where checkpoints are; made if needed     @param dataHash From `datasetHash`
  * @returns Its folder
- * @throws {UserError} When there is no room, naming the path and the bytes needed
+ * @throws {MachineError} When there is no room, naming the path and the bytes needed
  */
 export async function saveCheckpoint(
   run: Run,
@@ -57,49 +62,56 @@ export async function saveCheckpoint(
   folder: string,
   options: SaveOptions = {},
 ): Promise<string> {
+  const { onWarning = () => {} } = options;
   await flushState(run, state);
   await makeFolder(folder);
-  await removeUnfinished(folder);
-  const name = `step-${String(state.step).padStart(6, "0")}`;
-  const path = join(folder, name);
-  if (await folderExists(path)) {
-    if ((await manifestProblems(path)).length === 0) return path;
-    await Deno.remove(path, { recursive: true });
-  }
+  for (const error of (await removeUnfinished(folder)).failures) onWarning(describeUnremoved(error));
+  const path = join(folder, checkpointName(state.step));
+  const text = stateText(run, state, dataHash);
+  if (!(await holdsState(path, text))) await writeCheckpoint(run, state, text, path, options);
+  await removeOld(folder, state.step, run.settings.saveTotalLimit, options);
+  return path;
+}
+
+/** Whether a whole checkpoint of the same run, data and step is there already: its bytes are the same. */
+async function holdsState(path: string, text: string): Promise<boolean> {
+  if (await statIfThere(path) === null || (await checkpointProblems(path)).length > 0) return false;
+  return readTextSync(join(path, STATE)) === text;
+}
+
+async function writeCheckpoint(
+  run: Run,
+  state: TrainState,
+  text: string,
+  path: string,
+  options: SaveOptions,
+): Promise<void> {
   const { kernels: k } = run.model;
   const parameters = parameterArrays(state.params.parameters);
   const optimizer = optimizerArrays(state.params.parameters, state.optim, state.step);
   const bytesNeeded = arrayBytes(parameters) + arrayBytes(optimizer) + SLACK_BYTES;
-  assertRoom(path, bytesNeeded, await (options.freeBytes ?? freeBytes)(folder));
+  assertRoom(path, bytesNeeded, await (options.freeBytes ?? freeBytes)(dirname(path)));
 
-  const unfinished = join(folder, `.${name}.partial`);
+  const unfinished = unfinishedPath(path);
   try {
-    await Deno.mkdir(unfinished);
+    await makeFolder(unfinished);
     await writeSafetensors(join(unfinished, PARAMETERS), readSources(k, parameters));
     await writeSafetensors(join(unfinished, OPTIMIZER), readSources(k, optimizer));
-    await writeTextAtomically(join(unfinished, STATE), stateText(run, state, dataHash));
-    await writeManifest(unfinished, [PARAMETERS, OPTIMIZER, STATE]);
+    await writeTextAtomically(join(unfinished, STATE), text);
+    await writeManifest(unfinished, FILES);
+    await makeWay(path);
     await moveInto(unfinished, path);
   } catch (error) {
     await removeQuietly(unfinished);
     throw asFileError(error, "write", path, { bytesNeeded });
   }
-  await removeOld(folder, run.settings.saveTotalLimit);
-  return path;
 }
 
-/** Checkpoints of a folder, oldest first, complete or not. None when the folder does not exist. */
-export async function listCheckpoints(folder: string): Promise<CheckpointEntry[]> {
-  const found: CheckpointEntry[] = [];
-  try {
-    for await (const { name } of Deno.readDir(folder)) {
-      const match = /^step-(\d{6,})$/.exec(name);
-      if (match) found.push({ step: Number(match[1]), path: join(folder, name) });
-    }
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  return found.toSorted((a, b) => a.step - b.step);
+/** A damaged checkpoint of the same step goes; a whole one, of another run, is set aside. */
+async function makeWay(path: string): Promise<void> {
+  if (await statIfThere(path) === null) return;
+  if ((await checkpointProblems(path)).length > 0) await remove(path);
+  else await setAside(dirname(path), [path]);
 }
 
 /**
@@ -146,9 +158,13 @@ function show(value: Json | undefined): string {
   return value === undefined ? "not set" : JSON.stringify(value);
 }
 
+function checkpointProblems(path: string): Promise<string[]> {
+  return manifestProblems(path, FILES);
+}
+
 async function assertComplete(path: string): Promise<void> {
-  if (!(await folderExists(path))) throw new UserError(`There is no checkpoint ${path}`);
-  const problems = await manifestProblems(path);
+  if (!(await statIfThere(path))?.isDirectory) throw new UserError(`There is no checkpoint ${path}`);
+  const problems = await checkpointProblems(path);
   if (problems.length === 0) return;
   const whole = await newestComplete(join(path, ".."), path);
   const way = whole === null
@@ -159,7 +175,7 @@ async function assertComplete(path: string): Promise<void> {
 
 async function newestComplete(folder: string, except: string): Promise<string | null> {
   for (const { path } of (await listCheckpoints(folder)).toReversed()) {
-    if (path !== except && (await manifestProblems(path)).length === 0) return path;
+    if (path !== except && (await checkpointProblems(path)).length === 0) return path;
   }
   return null;
 }
@@ -179,32 +195,9 @@ function stateText(run: Run, state: TrainState, dataHash: string): string {
 
 /** The manifest vouches for the bytes, so only another version of the format can be in the way. */
 function readState(path: string): SavedState {
-  const value: unknown = JSON.parse(Deno.readTextFileSync(join(path, STATE)));
+  const value: unknown = JSON.parse(readTextSync(join(path, STATE)));
   if (!isJsonObject(value) || value["format_version"] !== FORMAT_VERSION) {
     throw new UserError(`Checkpoint ${path} has another format than this version reads (${FORMAT_VERSION})`);
   }
   return value as unknown as SavedState;
-}
-
-async function folderExists(path: string): Promise<boolean> {
-  try {
-    return (await Deno.stat(path)).isDirectory;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
-/** What a killed run left half-written. */
-async function removeUnfinished(folder: string): Promise<void> {
-  for await (const { name } of Deno.readDir(folder)) {
-    if (/^\.step-\d{6,}\.partial$/.test(name)) await Deno.remove(join(folder, name), { recursive: true });
-  }
-}
-
-async function removeOld(folder: string, limit: number | null): Promise<void> {
-  if (limit === null) return;
-  for (const { path } of (await listCheckpoints(folder)).slice(0, -limit)) {
-    await Deno.remove(path, { recursive: true });
-  }
 }

@@ -8,6 +8,7 @@ import { type Dataset, datasetHash, exampleCount, exampleLength } from "../data/
 import { type DatasetLoss, datasetLoss, nameRows } from "../evaluate/loss.ts";
 import { explainNotFinite } from "../evaluate/not_finite.ts";
 import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import { removeUnfinished, setLaterAside } from "./checkpoint_folder.ts";
 import type { MemoryClass } from "../native/ledger.ts";
 import { type ActivityWatch, countDeadNeurons, readExpertLoad, watchActivity } from "./activity.ts";
 import { withinDevice } from "./device_fit.ts";
@@ -77,6 +78,8 @@ interface Session {
   readonly dataHash: string;
   readonly folder: RunFolder | null;
   readonly options: TrainOptions;
+  /** Tells what is worth knowing, once. */
+  readonly warn: (warning: string) => void;
 }
 
 /** What is watched and written down beside the steps. */
@@ -106,14 +109,15 @@ export async function* train(
   throwIfAny("The data", dataProblems(run, data));
   const totalSteps = decideSteps(run, data);
   const resume = options.resume ?? false;
-  using folder = await openRunFolder(run, resume);
-  const session: Session = { run, totalSteps, data, dataHash: datasetHash(data), folder, options };
+  const warn = once(options.onWarning);
+  using folder = await openRunFolder(run, resume, { onWarning: warn });
+  const session: Session = { run, totalSteps, data, dataHash: datasetHash(data), folder, options, warn };
   run.memory = memoryOnData(run, data, options.evalData ?? null);
   let state = await startState(session, resume);
   if (folder) await recordRun(folder, run, data);
   using log = folder && await openMetrics(folder.metrics, state.step);
   if (folder && log && resume === true && log.keptStep < state.step) {
-    options.onWarning?.(missingSteps(folder.metrics, log.keptStep + 1, state.step));
+    warn(missingSteps(folder.metrics, log.keptStep + 1, state.step));
   }
   const records: Records = { log, activity: watchActivity(state.params, state.step) };
   try {
@@ -141,6 +145,15 @@ export async function* train(
       releaseState(run, state, { keepParams: true });
     }
   }
+}
+
+/** Tells each sentence once, however often it holds. */
+function once(tell: (warning: string) => void = () => {}): (warning: string) => void {
+  const told = new Set<string>();
+  return (warning) => {
+    if (!told.has(warning)) tell(warning);
+    told.add(warning);
+  };
 }
 
 /** Mean loss over a data set with the parameters of a state. */
@@ -173,7 +186,13 @@ async function startState(session: Session, resume: boolean | string): Promise<T
   if (resume === false) return await withinDevice(run, () => init(run));
   const path = typeof resume === "string" ? resume : folder && await newestCheckpoint(folder.checkpoints);
   // A run that was killed before its first checkpoint starts again from the beginning.
-  return await withinDevice(run, () => path === null ? init(run) : loadCheckpoint(run, dataHash, path));
+  const state = await withinDevice(
+    run,
+    () => path === null ? init(run) : loadCheckpoint(run, dataHash, path),
+  );
+  const aside = folder && await setLaterAside(folder.checkpoints, state.step);
+  if (aside) session.warn(aside);
+  return state;
 }
 
 function missingSteps(path: string, first: number, last: number): string {
@@ -256,12 +275,14 @@ function logLine(seen: Omit<TrainEvent, "checkpoint">, wallMs: number): object {
 async function save(session: Session, state: TrainState, log: MetricsLog | null): Promise<string | null> {
   if (session.folder === null) return null;
   await log?.sync();
-  return await saveCheckpoint(session.run, state, session.dataHash, session.folder.checkpoints);
+  const { run, dataHash, folder: { checkpoints }, warn } = session;
+  return await saveCheckpoint(run, state, dataHash, checkpoints, { onWarning: warn });
 }
 
 async function exportAdapter({ run, folder }: Session, state: TrainState): Promise<string | null> {
   if (folder === null) return null;
   await flushState(run, state);
   await saveAdapterFiles(run.model.kernels, state.params, run.base, folder.adapter);
+  await removeUnfinished(folder.checkpoints); // what could not be removed before: nobody comes back for it
   return folder.adapter;
 }

@@ -2,8 +2,9 @@
 /** The manifest of a checkpoint: what belongs to it, with sizes and hashes. Written last; without it nothing is complete. */
 import { join } from "node:path";
 import { isJsonObject } from "../core/json.ts";
-import { writeTextAtomically } from "../files/write.ts";
 import { fileHash } from "../files/hash.ts";
+import { readJsonIfThere, stat, statIfThere } from "../files/read.ts";
+import { writeTextAtomically } from "../files/write.ts";
 
 /** Name of the manifest file. */
 export const MANIFEST = "manifest.json";
@@ -21,23 +22,30 @@ export async function writeManifest(folder: string, names: readonly string[]): P
   const files: ManifestFile[] = [];
   for (const name of names) {
     const path = join(folder, name);
-    files.push({ name, bytes: (await Deno.stat(path)).size, sha256: await fileHash(path) });
+    files.push({ name, bytes: (await stat(path)).size, sha256: await fileHash(path) });
   }
   const manifest = { format_version: FORMAT_VERSION, files };
   await writeTextAtomically(join(folder, MANIFEST), JSON.stringify(manifest, null, 2) + "\n");
 }
 
-/** What is wrong with the files of a checkpoint: one sentence each, none when it is complete and undamaged. */
-export async function manifestProblems(folder: string): Promise<string[]> {
+/**
+ * What is wrong with the files of a checkpoint: one sentence each, none when it is complete and undamaged.
+ *
+ * @param names Files that it must have; the manifest lists these, each once, and no others
+ */
+export async function manifestProblems(folder: string, names: readonly string[]): Promise<string[]> {
   const files = await readManifest(folder);
   if (typeof files === "string") return [files];
-  const problems: string[] = [];
+  const listed = files.map(({ name }) => name);
+  const problems = listProblems(listed, names);
   for (const { name, bytes, sha256 } of files) {
+    if (!names.includes(name)) continue; // no path that a manifest names is looked at otherwise
     const path = join(folder, name);
-    const found = await fileBytes(path);
+    const found = await statIfThere(path);
     if (found === null) problems.push(`${name} is missing`);
-    else if (found < bytes) problems.push(`${name} is truncated: ${found} bytes of ${bytes}`);
-    else if (found > bytes) problems.push(`${name} has ${found} bytes, expected ${bytes}`);
+    else if (!found.isFile) problems.push(`${name} is no file`);
+    else if (found.size < bytes) problems.push(`${name} is truncated: ${found.size} bytes of ${bytes}`);
+    else if (found.size > bytes) problems.push(`${name} has ${found.size} bytes, expected ${bytes}`);
     else if (await fileHash(path) !== sha256) {
       problems.push(`${name} is corrupt: its hash is not the manifest's`);
     }
@@ -45,23 +53,25 @@ export async function manifestProblems(folder: string): Promise<string[]> {
   return problems;
 }
 
-async function fileBytes(path: string): Promise<number | null> {
-  try {
-    return (await Deno.stat(path)).size;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
-    throw error;
-  }
+function listProblems(listed: readonly string[], names: readonly string[]): string[] {
+  const twice = new Set(listed.filter((name, i) => listed.indexOf(name) < i));
+  return [
+    ...names.filter((name) => !listed.includes(name)).map((name) => `${MANIFEST} does not list ${name}`),
+    ...listed.filter((name) => !names.includes(name)).map((name) =>
+      `${MANIFEST} lists ${JSON.stringify(name)}, which is no file of a checkpoint`
+    ),
+    ...[...twice].map((name) => `${MANIFEST} lists ${JSON.stringify(name)} twice`),
+  ];
 }
 
 async function readManifest(folder: string): Promise<readonly ManifestFile[] | string> {
   let value: unknown;
   try {
-    value = JSON.parse(await Deno.readTextFile(join(folder, MANIFEST)));
+    value = await readJsonIfThere(join(folder, MANIFEST));
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return `${MANIFEST} is missing`;
     return `${MANIFEST} cannot be read: ${error instanceof Error ? error.message : error}`;
   }
+  if (value === null) return `${MANIFEST} is missing`;
   const files = isJsonObject(value) ? value["files"] : undefined;
   if (!isJsonObject(value) || !Array.isArray(files) || !files.every(isManifestFile)) {
     return `${MANIFEST} is not a manifest`;
@@ -77,5 +87,6 @@ async function readManifest(folder: string): Promise<readonly ManifestFile[] | s
 function isManifestFile(value: unknown): value is ManifestFile {
   if (!isJsonObject(value)) return false;
   const { name, bytes, sha256 } = value as Record<string, unknown>;
-  return typeof name === "string" && typeof sha256 === "string" && Number.isSafeInteger(bytes);
+  return typeof name === "string" && typeof sha256 === "string" && /^[0-9a-f]{64}$/.test(sha256) &&
+    Number.isSafeInteger(bytes) && (bytes as number) >= 0;
 }

@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { nextUniform, randomStream } from "../../lib/core/rng.ts";
-import { listCheckpoints, newestCheckpoint } from "../../lib/train/checkpoint.ts";
+import { newestCheckpoint } from "../../lib/train/checkpoint.ts";
+import { listCheckpoints } from "../../lib/train/checkpoint_folder.ts";
 import { withFolder } from "../fixtures/folder.ts";
 
 const CHILD = fileURLToPath(new URL("../fixtures/small_training.ts", import.meta.url));

@@ -5,12 +5,8 @@ import { MachineError, UserError } from "../../../lib/core/errors.ts";
 import { trainingSteps } from "../../../lib/data/batches.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
-import {
-  listCheckpoints,
-  loadCheckpoint,
-  newestCheckpoint,
-  saveCheckpoint,
-} from "../../../lib/train/checkpoint.ts";
+import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from "../../../lib/train/checkpoint.ts";
+import { listCheckpoints } from "../../../lib/train/checkpoint_folder.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
 import { plan, type Run, type RunOptions } from "../../../lib/train/plan.ts";
 import { init, type TrainState } from "../../../lib/train/state.ts";
@@ -52,6 +48,19 @@ async function withCheckpoints(
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+}
+
+/** Writes a checkpoint's manifest anew, with other files. */
+async function editManifest(path: string, edit: (files: object[]) => object[]): Promise<void> {
+  const manifest = JSON.parse(await Deno.readTextFile(join(path, "manifest.json")));
+  await Deno.writeTextFile(
+    join(path, "manifest.json"),
+    JSON.stringify({ ...manifest, files: edit(manifest.files) }),
+  );
+}
+
+function namesIn(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
 }
 
 async function failure(promise: Promise<unknown>): Promise<UserError> {
@@ -137,6 +146,40 @@ for (
       /manifest.json cannot be read/,
     ],
     [
+      "a manifest of no files",
+      (path: string) => Deno.writeTextFile(join(path, "manifest.json"), '{"format_version": 1, "files": []}'),
+      /does not list parameters.safetensors; manifest.json does not list optimizer.safetensors; .*state.json/,
+    ],
+    [
+      "a manifest that leaves out a file",
+      (path: string) => editManifest(path, (files) => files.slice(1)),
+      /manifest.json does not list parameters.safetensors/,
+    ],
+    [
+      "a manifest that lists a file twice",
+      (path: string) => editManifest(path, (files) => [...files, files[0] as object]),
+      /manifest.json lists "parameters.safetensors" twice/,
+    ],
+    [
+      "a manifest that leads out of the folder",
+      (path: string) =>
+        editManifest(path, (files) => [...files, { ...files[2], name: "../step-000002/state.json" }]),
+      /manifest.json lists "..\/step-000002\/state.json", which is no file of a checkpoint/,
+    ],
+    [
+      "a manifest with a size below zero",
+      (path: string) => editManifest(path, (files) => files.map((file) => ({ ...file, bytes: -1 }))),
+      /manifest.json is not a manifest/,
+    ],
+    [
+      "a folder in a file's place",
+      async (path: string) => {
+        await Deno.remove(join(path, "state.json"));
+        await Deno.mkdir(join(path, "state.json"));
+      },
+      /state.json is no file/,
+    ],
+    [
       "a manifest of something else",
       (path: string) => Deno.writeTextFile(join(path, "manifest.json"), '{"files": [{}]}'),
       /manifest.json is not a manifest/,
@@ -160,6 +203,59 @@ for (
     });
   });
 }
+
+Deno.test("saveCheckpoint() never removes what it just saved, nor later ones, whatever the limit", async () => {
+  await withCheckpoints(async (folder, model, _run, state) => {
+    for (const step of [2, 3]) {
+      await Deno.rename(join(folder, `step-00000${step}`), join(folder, `step-00009${step}`));
+    }
+    const one = plan(model, smallOptions({ saveTotalLimit: 1 }));
+    const path = await saveCheckpoint(one, state, HASH, folder);
+    assert.equal(path, join(folder, "step-000003"));
+    assert.deepEqual(namesIn(folder), ["step-000003", "step-000092", "step-000093"]);
+    assert.equal((await loadCheckpoint(one, HASH, path)).step, 3);
+  });
+});
+
+Deno.test("saveCheckpoint() warns of an old checkpoint that cannot be removed, and removes it the next time", async () => {
+  await withCheckpoints(async (folder, model, _run, state) => {
+    const one = plan(model, smallOptions({ saveTotalLimit: 2 }));
+    const warnings: string[] = [];
+    const onWarning = (text: string) => void warnings.push(text);
+    const refuses = (path: string) => Promise.reject(new UserError(`Cannot remove ${path}: it is held`));
+    await saveCheckpoint(one, state, HASH, folder, { onWarning, remove: refuses });
+    assert.match(
+      warnings.join("\n"),
+      /^Cannot remove .*step-000001.*: it is held; it is no longer needed, and its removal is tried again later$/,
+    );
+    const left = namesIn(folder);
+    assert.deepEqual(left.slice(1), ["step-000002", "step-000003"]);
+    assert.match(left[0] as string, /^\.step-000001\..*\.part$/);
+    await saveCheckpoint(one, state, HASH, folder, { onWarning });
+    assert.deepEqual(namesIn(folder), ["step-000002", "step-000003"]);
+    assert.equal(warnings.length, 1);
+  });
+});
+
+Deno.test("saveCheckpoint() sets a whole checkpoint of another run aside where its own is to stand", async () => {
+  await withCheckpoints(async (folder, model, _run, state) => {
+    const path = await saveCheckpoint(plan(model, smallOptions({ seed: 43 })), state, HASH, folder);
+    const other = plan(model, smallOptions({ seed: 43 }));
+    assert.equal((await loadCheckpoint(other, HASH, path)).step, 3);
+    const aside = join(folder, "set-aside-1", "step-000003");
+    assert.equal((await loadCheckpoint(plan(model, smallOptions()), HASH, aside)).step, 3);
+  });
+});
+
+Deno.test("listCheckpoints() takes folders of its own names alone", async () => {
+  await withCheckpoints(async (folder) => {
+    for (const name of ["step-7", "step-0000007", "step-000007.old", ".step-000007"]) {
+      await Deno.mkdir(join(folder, name));
+    }
+    await Deno.writeTextFile(join(folder, "step-000008"), "");
+    assert.deepEqual((await listCheckpoints(folder)).map(({ step }) => step), [1, 2, 3]);
+  });
+});
 
 Deno.test("saveCheckpoint() replaces a damaged checkpoint of the same step", async () => {
   await withCheckpoints(async (folder, _model, run, state) => {

@@ -216,7 +216,10 @@ Deno.test("train() refuses a taken run folder, a resume of nothing, and rows tha
   await withFolder(async (out) => {
     await runAll({ out, steps: 1 });
     const attempts: [() => Promise<unknown>, RegExp][] = [
-      [() => runAll({ out, steps: 1 }), /already holds a run: resume it, or choose another folder/],
+      [
+        () => runAll({ out, steps: 1 }),
+        /already holds a run \(run.json, .*\): resume it \(--resume\), choose another folder \(--out\)/,
+      ],
       [() => runAll({ out: `${out}-none` }, { resume: true }), /There is no run in .*-none to resume/],
       [() => runAll({}, { resume: true }), /There is nothing to resume: the run has no folder/],
       [() => runAll({ batch: { size: 2, seqLen: 4 } }), /has rows of up to \d tokens, but batch.seqLen is 4/],
@@ -236,6 +239,60 @@ Deno.test("train() resumes from a checkpoint that is named, into a folder of its
     assert.deepEqual(events.map(({ step }) => step), [5, 6, 7]);
     assert.deepEqual(bits, whole.bits);
     assert.deepEqual(adapterBytes(`${out}-other`), adapterBytes(out));
+  });
+});
+
+Deno.test("train() resumed from an earlier checkpoint of its folder sets the later ones aside, and goes on from there", async () => {
+  await withFolder(async (out) => {
+    const options = { out, saveEvery: 2, saveTotalLimit: 1 };
+    await runAll({ ...options, saveTotalLimit: null });
+    const place = join(out, "checkpoints");
+    const warnings: string[] = [];
+    const resume = join(place, "step-000002");
+    await runAll(options, { resume, onWarning: (text) => void warnings.push(text) }, 3);
+    assert.deepEqual(warnings, [
+      `checkpoints after step 2, where the run goes on, were set aside in ${place}/set-aside-1: ` +
+      "step-000004, step-000006, step-000007",
+    ]);
+    const names = () => [...Deno.readDirSync(place)].map(({ name }) => name).sort();
+    assert.deepEqual(names(), ["set-aside-1", "step-000004"]);
+    const { events } = await runAll(options, { resume: true });
+    assert.deepEqual(events.map(({ step }) => step), [5, 6, 7]);
+    assert.deepEqual(names(), ["set-aside-1", "step-000007"]);
+  });
+});
+
+Deno.test("train() refuses to start anew, or from elsewhere, over what a run left without its run.json", async () => {
+  await withFolder(async (out) => {
+    await runAll({ out, steps: 2, saveEvery: 1 });
+    await Deno.remove(join(out, "run.json"));
+    const elsewhere = join(`${out}-other`, "checkpoints", "step-000001");
+    await runAll({ out: `${out}-other`, steps: 2, saveEvery: 1 });
+    const refused = async (way: RegExp) => {
+      for (const resume of [false, elsewhere]) {
+        await assert.rejects(runAll({ out, steps: 2 }, { resume }), way);
+      }
+    };
+    await refused(
+      /already holds a run \(metrics.jsonl, checkpoints.step-000002, .*\): resume it \(--resume\), choose/,
+    );
+    await Deno.rename(join(out, "checkpoints"), `${out}-kept`);
+    await refused(
+      /already holds a run \(metrics.jsonl, adapter.*\): choose another folder \(--out\), or remove/,
+    );
+    await Deno.remove(join(out, "metrics.jsonl"));
+    await refused(/already holds a run \(adapter.*\): choose/);
+    await Deno.remove(join(out, "adapter"), { recursive: true });
+    await runAll({ out, steps: 2 });
+  });
+});
+
+Deno.test("train() resumes from checkpoints whose run.json is lost", async () => {
+  await withFolder(async (out) => {
+    const whole = await runAll({ out: `${out}-whole` });
+    await runAll({ out, saveEvery: 2 }, {}, 5);
+    await Deno.remove(join(out, "run.json"));
+    assert.deepEqual((await runAll({ out, saveEvery: 2 }, { resume: true })).bits, whole.bits);
   });
 });
 

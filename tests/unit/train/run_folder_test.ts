@@ -43,6 +43,45 @@ Deno.test("openRunFolder() lets one run at a time into a folder", async () => {
   });
 });
 
+Deno.test("openRunFolder() removes what killed runs left, by our names alone, and tells", async () => {
+  await withFolder(async (out) => {
+    using model = smallModel();
+    const id = "01234567-89ab-4def-8123-456789abcdef";
+    const write = async (path: string) => {
+      await Deno.mkdir(join(out, path, ".."), { recursive: true });
+      await Deno.writeTextFile(join(out, path), "");
+    };
+    const ours = [
+      `.run.json.${id}.part`,
+      `adapter/.adapter_model.safetensors.${id}.part`,
+      "checkpoints/.step-000003.partial/state.json",
+      `checkpoints/.step-000004.${id}.part/state.json`,
+      `.report.html.${id}.part`,
+    ];
+    const foreign = [
+      `.notes.txt.${id}.part`,
+      ".run.json.part",
+      `run.json.${id}.part`,
+      ".run.json.1234.part",
+      `.examples.json.${id}.part.bak`,
+      `checkpoints/.step-3.${id}.part`,
+      "checkpoints/.step-000003.partial.mine",
+      `.report.html.${id.replace("0", "1")}.part`, // of a report's process that writes it now
+    ];
+    for (const path of [...ours, ...foreign]) await write(path);
+    const longAgo = new Date(Date.now() - 2 * 60 * 60 * 1000);
+    await Deno.utime(join(out, ours.at(-1) as string), longAgo, longAgo);
+    const told: string[] = [];
+    using _ = await openRunFolder(plan(model, smallOptions({ out })), false, {
+      onWarning: (text) => void told.push(text),
+    });
+    assert.match(told.join("\n"), /^removed 5 left-overs of a killed run: .*\.run\.json\..*$/);
+    const isThere = (path: string) => Deno.stat(join(out, path)).then(() => true, () => false);
+    for (const path of ours) assert.equal(await isThere(path), false, path);
+    for (const path of foreign) assert.equal(await isThere(path), true, path);
+  });
+});
+
 Deno.test("openRunFolder() says what is in the way of a folder that cannot be made", async () => {
   await withFolder(async (folder) => {
     using model = smallModel();
