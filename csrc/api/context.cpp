@@ -25,7 +25,7 @@ int64_t meft_build_info(char *out, int64_t out_bytes) {
 meft_ctx *meft_ctx_create(const meft_ctx_params *params, char *error, int64_t error_bytes) {
     meft_ctx *ctx = new (std::nothrow) meft_ctx();
     if (ctx == nullptr) {
-        copy_text("ctx_create: out of memory", error, error_bytes);
+        copy_text("ctx_create: not enough memory", error, error_bytes);
         return nullptr;
     }
     try {

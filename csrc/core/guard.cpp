@@ -8,16 +8,19 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <utility>
 
 namespace meft {
 
 void fail(meft_status status, const char *format, ...) {
-    char text[512];
-    va_list arguments;
+    va_list arguments, again;
     va_start(arguments, format);
-    std::vsnprintf(text, sizeof text, format, arguments);
+    va_copy(again, arguments);
+    std::string text(size_t(std::max(0, std::vsnprintf(nullptr, 0, format, arguments))), '\0');
     va_end(arguments);
-    throw Failure{status, text};
+    std::vsnprintf(&text[0], text.size() + 1, format, again);
+    va_end(again);
+    throw Failure{status, std::move(text)};
 }
 
 namespace {
@@ -29,7 +32,7 @@ meft_status describe(meft_ctx *ctx, const char *op) {
         ctx->error.assign(op).append(": ").append(failure.text);
         return failure.status;
     } catch (const std::bad_alloc &) {
-        ctx->error.assign(op).append(": out of memory");
+        ctx->error.assign(op).append(": not enough memory");
         return MEFT_OUT_OF_MEMORY;
     } catch (const std::exception &error) {
         ctx->error.assign(op).append(": ").append(error.what());

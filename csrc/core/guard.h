@@ -51,6 +51,7 @@ meft_status guarded(meft_ctx *ctx, const char *op, Body &&body) {
         ctx->error.clear();
         ctx->workspace.reset();
         body();
+        files_unchanged();
         return MEFT_OK;
     } catch (...) {
         return record_failure(ctx, op);

@@ -6,13 +6,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cinttypes>
 #include <cstring>
 #include <map>
 #include <mutex>
 #include <shared_mutex>
+#include <string>
 
+#include "core/fault.h"
 #include "core/guard.h"
 
 namespace meft {
@@ -20,10 +23,22 @@ namespace meft {
 namespace {
 
 struct Mapping {
-    char *data;
-    int64_t bytes;
-    int file;  // kept open: its size is checked on every use
+    std::string path;  // as it was opened, for error texts
+    char *data = nullptr;
+    int64_t bytes = 0;
+    int file = -1;  // kept open: its size and time are checked on every use
+    struct timespec written = {};
+    WatchedRange *range = nullptr;  // null when the file is empty
+    std::atomic<bool> changed{false};  // found so once: no later call may use it
 };
+
+// What the call in flight on this thread reads. Mappings stay where they are while files are held.
+constexpr int kMostUsed = 8;
+struct UsedFiles {
+    int count;
+    Mapping *files[kMostUsed];
+};
+thread_local UsedFiles used;
 
 std::shared_mutex files_in_use;  // shared by calls, exclusive to unmap
 std::mutex mappings_mutex;
@@ -42,35 +57,83 @@ int64_t element_bytes(const char *name, int32_t dtype) {
     fail(MEFT_INVALID, "%s has dtype %d, expected MEFT_F32, MEFT_BF16 or MEFT_F16", name, dtype);
 }
 
+[[noreturn]] void fail_changed(Mapping &mapping, const std::string &how) {
+    mapping.changed.store(true);
+    fail(MEFT_IO,
+         "%s %s while in use, so that what was computed from it is void: put it back as it was, and run again (a "
+         "training run goes on with --resume)",
+         mapping.path.c_str(), how.c_str());
+}
+
+// Fails when a file is no longer what was mapped. Its path may by now name another file, which is none of our business;
+// its time of change (ctime) tells of renames, links and permissions too, so that of writing has to do.
+void check_unchanged(Mapping &mapping) {
+    struct stat now;
+    if (fstat(mapping.file, &now) != 0) {
+        fail_changed(mapping, std::string("could not be looked at (") + std::strerror(errno) + ")");
+    }
+    const int64_t size = now.st_size;
+    if (size < mapping.bytes) {
+        fail_changed(mapping, "was cut from " + std::to_string(mapping.bytes) + " to " + std::to_string(size) + " bytes");
+    }
+    const bool written = now.st_mtim.tv_sec != mapping.written.tv_sec || now.st_mtim.tv_nsec != mapping.written.tv_nsec;
+    if (size > mapping.bytes || written) fail_changed(mapping, "was written to");
+    if (mapping.range != nullptr && mapping.range->lost.load()) {
+        fail_changed(mapping, "was cut, or its disk could not read it,");
+    }
+    if (mapping.changed.load()) fail_changed(mapping, "was changed");
+}
+
+// Why the file was not mapped, or null. Fills in all of the mapping but its watch.
+const char *map_into(Mapping &mapping) {
+    struct stat status;
+    if (fstat(mapping.file, &status) != 0) return std::strerror(errno);
+    if (!S_ISREG(status.st_mode)) return "it is not a regular file";
+    mapping.bytes = status.st_size;
+    mapping.written = status.st_mtim;
+    if (status.st_size == 0) return nullptr;
+    void *data = mmap(nullptr, static_cast<size_t>(status.st_size), PROT_READ, MAP_PRIVATE, mapping.file, 0);
+    if (data == MAP_FAILED) return std::strerror(errno);
+    mapping.data = static_cast<char *>(data);
+    return nullptr;
+}
+
+// Notes a file for files_unchanged, once a call.
+void use(Mapping &mapping) {
+    for (int i = 0; i < used.count; ++i) {
+        if (used.files[i] == &mapping) return;
+    }
+    check_unchanged(mapping);
+    if (used.count == kMostUsed) fail(MEFT_INTERNAL, "one call reads more than %d mapped files", kMostUsed);
+    used.files[used.count++] = &mapping;
+}
+
+void unmap(Mapping &mapping) {
+    if (mapping.range != nullptr) unwatch_range(mapping.range);
+    if (mapping.data != nullptr) munmap(mapping.data, static_cast<size_t>(mapping.bytes));
+    close(mapping.file);
+}
+
 }  // namespace
 
 int64_t map_file(const char *path, int64_t *bytes) {
-    const int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) fail(MEFT_IO, "cannot open %s: %s", path, std::strerror(errno));
-    char *data = nullptr;
-    struct stat status;
-    const char *reason = nullptr;
-    if (fstat(file, &status) != 0) {
-        reason = std::strerror(errno);
-    } else if (!S_ISREG(status.st_mode)) {
-        reason = "it is not a regular file";
-    } else if (status.st_size > 0) {
-        void *mapped = mmap(nullptr, static_cast<size_t>(status.st_size), PROT_READ, MAP_PRIVATE, file, 0);
-        if (mapped == MAP_FAILED) {
-            reason = std::strerror(errno);
-        } else {
-            data = static_cast<char *>(mapped);
-        }
-    }
-    if (reason != nullptr) {
-        close(file);
-        fail(MEFT_IO, "cannot map %s: %s", path, reason);
-    }
     std::lock_guard<std::mutex> lock(mappings_mutex);
     const int64_t handle = next_handle++;
-    mappings()[handle] = {data, status.st_size, file};
-    bytes_mapped += status.st_size;
-    *bytes = status.st_size;
+    Mapping &mapping = mappings()[handle];
+    mapping.path = path;
+    mapping.file = open(path, O_RDONLY | O_CLOEXEC);
+    const char *action = mapping.file < 0 ? "open" : "map";
+    const char *reason = mapping.file < 0 ? std::strerror(errno) : map_into(mapping);
+    if (reason == nullptr && mapping.data != nullptr) {
+        mapping.range = watch_range(mapping.data, static_cast<size_t>(mapping.bytes));
+    }
+    if (reason != nullptr) {
+        if (mapping.file >= 0) close(mapping.file);
+        mappings().erase(handle);
+        fail(MEFT_IO, "cannot %s %s: %s", action, path, reason);
+    }
+    bytes_mapped += mapping.bytes;
+    *bytes = mapping.bytes;
     return handle;
 }
 
@@ -79,14 +142,20 @@ void unmap_file(int64_t handle) {
     std::lock_guard<std::mutex> lock(mappings_mutex);
     const auto found = mappings().find(handle);
     if (found == mappings().end()) fail(MEFT_INVALID, "handle %" PRId64 " names no mapped file", handle);
-    if (found->second.data != nullptr) munmap(found->second.data, static_cast<size_t>(found->second.bytes));
-    close(found->second.file);
+    unmap(found->second);
     bytes_mapped -= found->second.bytes;
     mappings().erase(found);
 }
 
-void files_hold() { files_in_use.lock_shared(); }
+void files_hold() {
+    files_in_use.lock_shared();
+    used.count = 0;
+}
 void files_release() { files_in_use.unlock_shared(); }
+
+void files_unchanged() {
+    for (int i = 0; i < used.count; ++i) check_unchanged(*used.files[i]);
+}
 
 int64_t mapped_bytes() {
     std::lock_guard<std::mutex> lock(mappings_mutex);
@@ -97,17 +166,14 @@ const char *mapped_range(int64_t handle, int64_t offset, int64_t bytes) {
     std::lock_guard<std::mutex> lock(mappings_mutex);
     const auto found = mappings().find(handle);
     if (found == mappings().end()) fail(MEFT_INVALID, "handle %" PRId64 " names no mapped file", handle);
-    const int64_t size = found->second.bytes;
+    Mapping &mapping = found->second;
+    const int64_t size = mapping.bytes;
     if (offset < 0 || bytes < 0 || offset > size || bytes > size - offset) {
         fail(MEFT_INVALID, "bytes %" PRId64 " to %" PRId64 " leave a mapped file of %" PRId64 " bytes", offset,
              offset + bytes, size);
     }
-    struct stat now;
-    if (fstat(found->second.file, &now) != 0 || now.st_size < offset + bytes) {
-        fail(MEFT_IO, "a mapped file of %" PRId64 " bytes was cut to %" PRId64 " bytes while in use", size,
-             static_cast<int64_t>(now.st_size));
-    }
-    return found->second.data + offset;
+    use(mapping);
+    return mapping.data + offset;
 }
 
 const void *weight_data(const char *name, const void *data, const meft_weight *w) {

@@ -16,9 +16,13 @@ int64_t mapped_bytes();
 // another lane is reading waits for that call. unmap_file may not be called in between.
 void files_hold();
 void files_release();
+// At the end of a call: fails when a file that mapped_range named since files_hold is no longer what was mapped, because
+// it was cut, written to, or could not be read. What the call computed is then void; a page that was gone read as zeros
+// (core/fault.h), so that nothing crashed meanwhile.
+void files_unchanged();
 
-// The address of [offset, offset + bytes) of a mapped file. Fails when the handle is stale, the range leaves the file,
-// or the file has become shorter since (touching such a page would kill the process).
+// The address of [offset, offset + bytes) of a mapped file. Fails when the handle is stale, the range leaves the file, or
+// the file is no longer what was mapped: also when an earlier call found it so.
 const char *mapped_range(int64_t handle, int64_t offset, int64_t bytes);
 
 // The first element of a weight, checked against its descriptor: dtype, sizes, and the mapped range.

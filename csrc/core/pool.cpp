@@ -11,12 +11,15 @@
 #include <cstdio>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+
+#include "core/guard.h"
 
 namespace meft {
 
@@ -54,12 +57,13 @@ public:
         for (const auto &worker : workers_) worker->thread.join();
     }
 
-    // At least `threads` threads, the caller's included. Throws std::system_error when the system refuses one.
+    // At least `threads` threads, the caller's included. Throws Failure when the system refuses one.
     void grow(int32_t threads) {
         std::lock_guard<std::mutex> entered(entry_);
-        // Signals are the host's business: no worker takes one.
+        // Signals are the host's business: no worker takes one, but for faults of its own, which cannot wait.
         sigset_t all, before;
         sigfillset(&all);
+        for (const int fault : {SIGBUS, SIGSEGV, SIGILL, SIGFPE}) sigdelset(&all, fault);
         pthread_sigmask(SIG_SETMASK, &all, &before);
         try {
             while (int32_t(workers_.size()) + 1 < threads) start_worker();
@@ -104,7 +108,14 @@ private:
         auto worker = std::make_unique<Worker>();
         Worker *own = worker.get();
         workers_.reserve(workers_.size() + 1);  // so that nothing can throw once the thread runs
-        own->thread = std::thread([this, own, index] { work(*own, index); });
+        try {
+            own->thread = std::thread([this, own, index] { work(*own, index); });
+        } catch (const std::system_error &refused) {
+            fail(MEFT_OUT_OF_MEMORY,
+                 "the system refused thread %d (%s): ask for fewer threads (--threads, MEFT_THREADS), or raise the limit on "
+                 "threads or on memory (ulimit -u, -v)",
+                 int(index) + 1, refused.what());
+        }
         char name[24];
         std::snprintf(name, sizeof name, "meft-%d", int(index));  // at most 10 characters: threads are bounded
         pthread_setname_np(own->thread.native_handle(), name);

@@ -15,7 +15,7 @@ namespace meft {
 int32_t usable_cores();
 
 // A context of more than one thread holds the pool, which then has at least that many threads, the caller's among
-// them; the last holder joins the workers. Throws std::system_error when the system refuses a thread.
+// them; the last holder joins the workers. Throws Failure when the system refuses a thread.
 void pool_acquire(int32_t threads);
 void pool_release();
 

@@ -5,11 +5,19 @@
 #include <cstdlib>
 #include <new>
 
+#include "core/guard.h"
+
 namespace meft {
 
 namespace {
 constexpr int64_t kAlign = 64;
 constexpr int64_t kSmallestBlock = int64_t(1) << 20;
+
+[[noreturn]] void fail_refused(int64_t bytes, int64_t held) {
+    const double mib = 1 << 20;
+    fail(MEFT_OUT_OF_MEMORY, "not enough memory: asked for %.1f MiB of workspace, %.1f MiB are held", double(bytes) / mib,
+         double(held) / mib);
+}
 }  // namespace
 
 Workspace::~Workspace() { release_all(); }
@@ -32,7 +40,7 @@ void *Workspace::take_bytes(int64_t bytes) {
     if (block_ == blocks_.size()) {
         const int64_t size = std::max({need, kSmallestBlock, held_ == 0 ? most_ : 0});
         char *data = static_cast<char *>(std::aligned_alloc(kAlign, static_cast<size_t>(size)));
-        if (data == nullptr) throw std::bad_alloc();
+        if (data == nullptr) fail_refused(size, held_);
         blocks_.push_back({data, size});
         held_ += size;
         used_ = 0;

@@ -23,7 +23,7 @@ public:
         }
         Frame(const Frame &) = delete;
         Frame &operator=(const Frame &) = delete;
-        // count elements of T, uninitialised, 64-byte aligned. Throws std::bad_alloc.
+        // count elements of T, uninitialised, 64-byte aligned. Throws Failure when the system refuses them.
         template <class T> T *take(int64_t count) {
             return static_cast<T *>(owner_.take_bytes(count * static_cast<int64_t>(sizeof(T))));
         }

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <shared_mutex>
 
+#include "core/fault.h"
 #include "core/guard.h"
 
 namespace meft {
@@ -89,7 +90,6 @@ bool in_shadow(uintptr_t address) {
 }
 
 void on_fault(int signal, siginfo_t *info, void *context) {
-    const struct sigaction &earlier = signal == SIGSEGV ? earlier_fault : earlier_bus;
     if (in_shadow(reinterpret_cast<uintptr_t>(info->si_addr))) {
         static const char text[] =
             "meft: the host touched device memory: an array on the device was read or written directly; use the "
@@ -102,13 +102,7 @@ void on_fault(int signal, siginfo_t *info, void *context) {
         sigaction(signal, &plain, nullptr);  // returning, the fault comes again and ends the process
         return;
     }
-    if ((earlier.sa_flags & SA_SIGINFO) != 0 && earlier.sa_sigaction != nullptr) {
-        earlier.sa_sigaction(signal, info, context);
-    } else if (earlier.sa_handler != SIG_DFL && earlier.sa_handler != SIG_IGN) {
-        earlier.sa_handler(signal);
-    } else {
-        sigaction(signal, &earlier, nullptr);
-    }
+    pass_on(signal, info, context, signal == SIGSEGV ? earlier_fault : earlier_bus);
 }
 
 void watch_for_faults() {

@@ -125,7 +125,13 @@ MEFT_API int64_t meft_error_text(meft_ctx *ctx, char *out, int64_t out_bytes);
 MEFT_API meft_status meft_ctx_info(meft_ctx *ctx, int64_t *info, int64_t info_count);
 
 /* Maps a whole file read-only. handle_and_bytes[0] is a handle (never 0), [1] the file's size in bytes.
- * path: NUL-terminated UTF-8. Handles belong to the process, are checked on use, and never reused. */
+ * path: NUL-terminated UTF-8. Handles belong to the process, are checked on use, and never reused.
+ *
+ * A file that is cut, written to, or can no longer be read while it is mapped makes the call that reads it fail with
+ * MEFT_IO, whatever it has written to its outputs, and every later one; a path that names another file by now does not
+ * matter. A page that is gone is a signal, SIGBUS: the first file that is mapped installs a handler for the process, which
+ * stays. It answers only faults at an address of a mapped file, by zeros in the place of the file's pages, and leaves
+ * every other one to the action it found, as if it were not there. */
 MEFT_API meft_status meft_map_open(meft_ctx *ctx, int64_t *handle_and_bytes, const uint8_t *path);
 /* Waits for calls in flight on other contexts, which may be reading the file. */
 MEFT_API meft_status meft_map_close(meft_ctx *ctx, int64_t handle);
