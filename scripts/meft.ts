@@ -4,11 +4,13 @@ import { COMMANDS } from "../lib/cli/commands.ts";
 import { formatCommands } from "../lib/cli/overview.ts";
 import { runCommand } from "../lib/cli/program.ts";
 import { didYouMean } from "../lib/core/suggestion.ts";
+import { surviveFileSizeLimit } from "../lib/files/size_limit.ts";
 import { ensureBuilt } from "./build.ts";
 
 /** Commands that work without the native library. */
 const WITHOUT_LIBRARY = ["doctor", "report", "completion"];
 
+surviveFileSizeLimit();
 const [name = "", ...args] = Deno.args;
 const asksHelp = (words: readonly string[]) => words.includes("--help") || words.includes("-h");
 if (asksHelp([name])) {

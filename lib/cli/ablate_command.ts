@@ -216,6 +216,12 @@ function seldom(work: () => Promise<unknown>): () => Promise<void> {
   };
 }
 
+/** What standard error says of cells that failed. @param failures A head, and a row each */
+function sayFailed([, first, ...others]: readonly (readonly string[])[], cells: number): string {
+  const [label, reason] = first ?? [];
+  return `${1 + others.length} of ${cells} cells failed; the first was "${label}": ${reason}`;
+}
+
 async function concludeStudy(
   results: readonly FinishedCell[],
   out: string,
@@ -229,6 +235,7 @@ async function concludeStudy(
   output.line(`\nresults.jsonl, results.csv and report.html in ${out}`);
   const failed = results.filter(({ status }) => status === "failed").length;
   const done = results.length - failed;
+  if (failed > 0) console.error(sayFailed(failures, results.length));
   output.result({
     out,
     report,

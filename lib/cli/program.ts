@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The command line: parses, runs one command, and turns every failure into a message and an exit code. */
 import { Argument, Command, CommanderError } from "commander";
-import { MachineError, NotFiniteError, throwIfAny, UserError } from "../core/errors.ts";
+import { MachineError, NativeError, NotFiniteError, throwIfAny, UserError } from "../core/errors.ts";
+import { isRefusedArray, MEMORY_WAY_OUT, requireStartMemory } from "../native/host_memory.ts";
+import { isDefect } from "../native/status.ts";
 import { readConfigFile, readFlags } from "./flag_sources.ts";
 import { declareFlags, type Flag, type FlagValues } from "./flags.ts";
 import { createOutput, type Output } from "./output.ts";
@@ -56,8 +58,10 @@ function describeFailure(error: unknown): string {
   const isPlain = [UserError, CommanderError, NotFiniteError, MachineError].some((kind) =>
     error instanceof kind
   );
-  if (isPlain) return (error as Error).message;
+  if (isPlain || error instanceof NativeError && !isDefect(error)) return (error as Error).message;
+  if (isRefusedArray(error)) return `Not enough memory for an array; ${MEMORY_WAY_OUT}`;
   if (!(error instanceof Error)) return String(error);
+  if (/\(os error \d+\)/.test(error.message)) return error.message; // the system's refusal, whoever met it
   const cause = error.cause instanceof Error ? `\ncaused by: ${error.cause.message}` : "";
   return `${error.stack ?? error.message}${cause}`;
 }
@@ -68,6 +72,7 @@ export async function runCommand(spec: CommandSpec, args: readonly string[]): Pr
   try {
     command.parse([...args], { from: "user" });
     const values = readValues(command, spec);
+    requireStartMemory();
     const output = createOutput({ json: values.json === true, quiet: values.quiet === true });
     const code = await spec.run(values, output);
     const lost = output.lostText();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A tokenised data set, kept compactly: 5 bytes a token, 20 bytes an example. */
 import { createHash } from "node:crypto";
+import { hostArray } from "../native/host_memory.ts";
 import type { Example } from "./examples.ts";
 import type { DataWarning } from "./row_warnings.ts";
 import type { BadRow, RowPlace } from "./rows.ts";
@@ -110,8 +111,8 @@ export function datasetHash(dataset: Dataset): string {
 export class DatasetBuilder {
   readonly #files: readonly string[];
   readonly #fileIndex: ReadonlyMap<string, number>;
-  #ids = new Int32Array(1024);
-  #lossMask = new Uint8Array(1024);
+  #ids: Int32Array = new Int32Array(1024);
+  #lossMask: Uint8Array = new Uint8Array(1024);
   readonly #offsets: number[] = [0];
   readonly #fileOf: number[] = [];
   readonly #lineOf: number[] = [];
@@ -158,7 +159,8 @@ export class DatasetBuilder {
   }
 
   #grow(capacity: number): void {
-    const [ids, lossMask] = [new Int32Array(capacity), new Uint8Array(capacity)];
+    const what = "the data's tokens";
+    const [ids, lossMask] = [hostArray(Int32Array, capacity, what), hostArray(Uint8Array, capacity, what)];
     ids.set(this.#ids);
     lossMask.set(this.#lossMask);
     [this.#ids, this.#lossMask] = [ids, lossMask];

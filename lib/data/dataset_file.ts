@@ -7,6 +7,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { isJsonObject } from "../core/json.ts";
 import { type FileWriter, writeFileAtomically } from "../files/write.ts";
+import { hostArray } from "../native/host_memory.ts";
 import type { DataReport, Dataset } from "./dataset.ts";
 import type { DataWarning } from "./row_warnings.ts";
 import type { BadRow } from "./rows.ts";
@@ -188,7 +189,7 @@ function isSound(arrays: Pick<Dataset, ArrayName>, fileCount: number, vocabSize:
 async function readWhole(path: string): Promise<Uint8Array<ArrayBuffer> | null> {
   try {
     using file = await Deno.open(path);
-    const bytes = new Uint8Array((await file.stat()).size);
+    const bytes = hostArray<Uint8Array<ArrayBuffer>>(Uint8Array, (await file.stat()).size, path);
     for (let done = 0; done < bytes.length;) {
       const read = await file.read(bytes.subarray(done, done + PIECE));
       if (read === null) return null;

@@ -8,7 +8,8 @@
  * the one package (Linux, macOS and Windows on x86-64 and Arm), which needs `--allow-ffi` and `--allow-read`.
  */
 import type { Encoding as NativeEncoding, Tokenizer as NativeTokenizer } from "tokenizers";
-import { UserError } from "../core/errors.ts";
+import { MachineError, UserError } from "../core/errors.ts";
+import { openToReadSync } from "../files/read.ts";
 import type { TokenSpec } from "./special_tokens.ts";
 
 /** The version that deno.json names. */
@@ -73,7 +74,17 @@ async function loadLibrary(): Promise<Library> {
   try {
     return await import("tokenizers");
   } catch (error) {
+    requireOpenFiles();
     throw new UserError(libraryProblem(error), { cause: error });
+  }
+}
+
+/** @throws {MachineError} When the process can open no file any more, which the loader of modules does not say */
+function requireOpenFiles(): void {
+  try {
+    openToReadSync("/dev/null").close();
+  } catch (error) {
+    if (error instanceof MachineError) throw error;
   }
 }
 

@@ -5,6 +5,7 @@
  * of a step can be lent to it, and is used first.
  */
 import { ArenaLayout, type ArenaMark, BLOCK_BYTES } from "./arena_layout.ts";
+import { hostArray } from "./host_memory.ts";
 import { account, type Ledger } from "./ledger.ts";
 
 export type { ArenaMark } from "./arena_layout.ts";
@@ -23,7 +24,8 @@ export class Arena {
   constructor(
     ledger: Ledger,
     blockBytes = BLOCK_BYTES,
-    create: (bytes: number) => ArrayBuffer = (bytes) => new ArrayBuffer(bytes),
+    create: (bytes: number) => ArrayBufferLike = (bytes) =>
+      hostArray(Uint8Array, bytes, "activations").buffer,
   ) {
     this.#layout = new ArenaLayout<ArrayBufferLike>(create, {
       blockBytes,

@@ -2,6 +2,7 @@
 /** Files mapped read-only: weights are read where they lie, never copied whole. */
 import { mapClose, mapOpen, mapRead } from "./calls.ts";
 import { NativeContext } from "./context.ts";
+import { hostArray } from "./host_memory.ts";
 import { account, type Ledger } from "./ledger.ts";
 import { fromInt64 } from "./scalars.ts";
 
@@ -48,7 +49,7 @@ export class MappedFile implements Disposable {
    * @throws {NativeError} When the range leaves the file, or the file was disposed
    */
   read(offset: number, count: number): Uint8Array<ArrayBuffer> {
-    const out = new Uint8Array(count);
+    const out = hostArray<Uint8Array<ArrayBuffer>>(Uint8Array, count, this.path);
     using lane = shortLane();
     mapRead(lane, out, this.handle, offset, count);
     return out;

@@ -3,10 +3,12 @@
  * A process that writes a run's report, so that drawing takes neither time nor memory from the training. Arguments: the run
  * folder, and to serve the page too, a port. Then it prints the address, and ends when its standard input does.
  */
+import { surviveFileSizeLimit } from "../files/size_limit.ts";
 import { serveRunReport, writeRunReport } from "./run_report.ts";
 
 if (import.meta.main) {
   const [folder = "", port] = Deno.args;
+  surviveFileSizeLimit();
   // Ctrl-C reaches every process of the terminal: it is the training that says when this one ends.
   for (const signal of ["SIGINT", "SIGHUP"] as const) Deno.addSignalListener(signal, () => {});
   try {

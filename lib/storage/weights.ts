@@ -3,6 +3,7 @@
 import type { WeightDType } from "../core/dtype.ts";
 import { UserError } from "../core/errors.ts";
 import type { DeviceMemory } from "../native/device_memory.ts";
+import { hostArray } from "../native/host_memory.ts";
 import { account } from "../native/ledger.ts";
 import { MappedFile } from "../native/mapped_file.ts";
 import type { Kernels } from "../ops/kernels.ts";
@@ -134,7 +135,7 @@ function mappedWeights(kernels: Kernels): WeightSource {
 }
 
 function narrowedValues(entry: TensorEntry): Float32Array {
-  const values = new Float32Array(numel(entry.shape));
+  const values = hostArray(Float32Array, numel(entry.shape), `tensor "${entry.name}" of ${entry.path}`);
   readFloatsInto(values, entry);
   return values;
 }

@@ -4,6 +4,7 @@ import type { DType } from "../core/dtype.ts";
 import { UserError } from "../core/errors.ts";
 import { formatShape } from "../core/shape.ts";
 import { bf16ToFloat, f16ToFloat } from "../core/half.ts";
+import { hostArray } from "../native/host_memory.ts";
 import { openForReading, readBytesAt, type TensorEntry } from "./safetensors.ts";
 
 /** Typed arrays by element type; 16-bit floats are carried as their bits. */
@@ -104,7 +105,11 @@ const FLOAT_VALUES: Readonly<Record<FloatDType, "as stored" | ((half: number) =>
 
 /** The bytes of a tensor, as stored. */
 export function readBytes(entry: TensorEntry): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(entry.bytes);
+  const bytes = hostArray<Uint8Array<ArrayBuffer>>(
+    Uint8Array,
+    entry.bytes,
+    `tensor "${entry.name}" of ${entry.path}`,
+  );
   const file = openForReading(entry.path);
   try {
     readBytesAt(file, entry.path, bytes, entry.offsetBytes);

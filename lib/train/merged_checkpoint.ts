@@ -10,6 +10,7 @@ import type { Model } from "../models/model.ts";
 import { allWeights } from "../models/trainable.ts";
 import { HEAD_NAME } from "../models/weights.ts";
 import { writeTextAtomically } from "../files/write.ts";
+import { hostArray } from "../native/host_memory.ts";
 import { readBytes, readFloatsInto } from "../tensor/read_tensor.ts";
 import { type SafetensorsFile, storedBytes, type TensorEntry } from "../tensor/safetensors.ts";
 import { type Floats, numel } from "../tensor/tensor.ts";
@@ -144,15 +145,18 @@ function changedTensor(
   };
 }
 
+/** Who asks for memory here. */
+const MERGED = "a tensor to merge";
+
 /** The tensor's values in the corner of a tensor of this shape. */
 function grownValues(entry: TensorEntry | null, shape: readonly number[]): Float64Array {
-  const values = new Float64Array(numel(shape));
+  const values = hostArray(Float64Array, numel(shape), MERGED);
   if (entry === null) return values;
   if (numel(entry.shape) === values.length) {
     readFloatsInto(values, entry);
     return values;
   }
-  const before = new Float64Array(numel(entry.shape));
+  const before = hostArray(Float64Array, numel(entry.shape), MERGED);
   readFloatsInto(before, entry);
   const [cols, wide] = [entry.shape.at(-1) ?? 1, shape.at(-1) ?? 1];
   for (let row = 0; row < before.length / cols; row++) {
@@ -171,7 +175,7 @@ const HALVES: Readonly<Record<"bf16" | "f16", Rounding>> = {
 function rounded(name: string, values: Float64Array, dtype: WeightDType): Floats | Uint16Array {
   const half = dtype === "f32" || dtype === "f64" ? null : HALVES[dtype];
   if (dtype === "f64" && values.every(Number.isFinite)) return values;
-  const out = half ? new Uint16Array(values.length) : new Float32Array(values.length);
+  const out = hostArray<Uint16Array | Float32Array>(half ? Uint16Array : Float32Array, values.length, MERGED);
   for (let i = 0; i < values.length; i++) {
     const x = values[i] as number;
     out[i] = half ? half.bits(x) : x;

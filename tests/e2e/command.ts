@@ -14,10 +14,14 @@ export interface CommandResult {
 export const DEMO_MODEL = `${ROOT}notebooks/demo/model`;
 export const DEMO_FACTS = `${ROOT}notebooks/demo/facts.jsonl`;
 
+/** The program and its flags; a command's name and arguments follow. */
+export const COMMAND_LINE = [Deno.execPath(), "run", "--quiet", "--allow-all", `${ROOT}scripts/meft.ts`];
+
 /** Starts a command; its output is piped, its input empty unless that is too. */
 export function spawn(args: readonly string[], stdin: "null" | "piped" = "null"): Deno.ChildProcess {
-  return new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "--allow-all", `${ROOT}scripts/meft.ts`, ...args],
+  const [program = "", ...flags] = COMMAND_LINE;
+  return new Deno.Command(program, {
+    args: [...flags, ...args],
     stdin,
     stdout: "piped",
     stderr: "piped",
@@ -37,6 +41,22 @@ export async function spawnWithInput(args: readonly string[], input: string): Pr
   await writer.write(new TextEncoder().encode(input));
   await writer.close();
   return await resultOf(child);
+}
+
+/** Starts a training and calls `then` as soon as it has saved a checkpoint; @returns how it ended */
+export async function afterFirstSave(
+  args: readonly string[],
+  then: (child: Deno.ChildProcess) => void,
+): Promise<CommandResult> {
+  const child = spawn(args);
+  const errors = new Response(child.stderr).text();
+  let stdout = "";
+  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+    const before = stdout.includes("saved ");
+    stdout += text;
+    if (!before && stdout.includes("saved ")) then(child);
+  }
+  return { code: (await child.status).code, stdout, stderr: await errors };
 }
 
 async function resultOf(child: Deno.ChildProcess): Promise<CommandResult> {
@@ -64,4 +84,38 @@ export const SMALL_RUN = [
 /** {@linkcode SMALL_RUN} with other values of its flags. */
 export function smallRunWith(values: Readonly<Record<string, string>>): string[] {
   return SMALL_RUN.map((text, i) => values[SMALL_RUN[i - 1]?.replace("--", "") ?? ""] ?? text);
+}
+
+/** A training of a few seconds, so that something can happen after its first checkpoint; without a model and a folder. */
+export const LONG_RUN = [
+  ...[
+    "train",
+    "--data",
+    DEMO_FACTS,
+    "--seq-len",
+    "32",
+    "--batch-size",
+    "4",
+    "--neurons",
+    "64",
+    "--top-k",
+    "16",
+  ],
+  ...["--examples", "0", "--steps", "150", "--save-every", "10"],
+];
+
+/** Every file of a run's checkpoints by its name, and how many bytes it has. */
+export function savedFiles(run: string): Readonly<Record<string, number>> {
+  const files: Record<string, number> = {};
+  for (const { name: folder } of Deno.readDirSync(`${run}/checkpoints`)) {
+    for (const { name } of Deno.readDirSync(`${run}/checkpoints/${folder}`)) {
+      files[`${folder}/${name}`] = Deno.statSync(`${run}/checkpoints/${folder}/${name}`).size;
+    }
+  }
+  return files;
+}
+
+/** What a run learnt. */
+export function adapterBytes(run: string): Uint8Array {
+  return Deno.readFileSync(`${run}/adapter/adapter_model.safetensors`);
 }

@@ -2,6 +2,7 @@
 /** Memory where the model works: the host's own, or a device's, out of reach of the host. */
 import type { ActivationDType } from "../../core/dtype.ts";
 import type { DeviceMemory } from "../../native/device_memory.ts";
+import { hostArray } from "../../native/host_memory.ts";
 import type { MemoryClass } from "../../native/ledger.ts";
 import type { ActivationArray } from "../../tensor/tensor.ts";
 import type { Kernels } from "../kernels.ts";
@@ -12,8 +13,9 @@ export type MemoryKernels = Pick<Kernels, "modelFloats" | "modelActivations" | "
 /** All memory is the host's. */
 export function hostMemory(activations: ActivationDType): MemoryKernels {
   return {
-    modelFloats: (count) => new Float32Array(count),
-    modelActivations: (count) => activations === "bf16" ? new Uint16Array(count) : new Float32Array(count),
+    modelFloats: (count, memoryClass) => hostArray(Float32Array, count, memoryClass),
+    modelActivations: (count, memoryClass) =>
+      hostArray<ActivationArray>(activations === "bf16" ? Uint16Array : Float32Array, count, memoryClass),
     copy(to, from): void {
       checkPair(to, from);
       to.set(from);
@@ -51,7 +53,8 @@ export function deviceMemory(device: DeviceMemory, activations: ActivationDType)
 
     read<A extends ActivationArray>(x: A): A {
       if (!device.holds(x)) return x;
-      const copy = x instanceof Uint16Array ? new Uint16Array(x.length) : new Float32Array(x.length);
+      const kind = x instanceof Uint16Array ? Uint16Array : Float32Array;
+      const copy = hostArray<ActivationArray>(kind, x.length, "a copy of device memory");
       device.copy(copy, x);
       return copy as A;
     },

@@ -3,6 +3,7 @@
 import * as calls from "../../native/calls.ts";
 import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
 import { andThen, type Awaitable } from "../../core/awaitable.ts";
+import { hostArray } from "../../native/host_memory.ts";
 import { MEFT_BF16, MEFT_F32 } from "../../native/symbols.ts";
 import type { Kernels } from "../kernels.ts";
 import { f32, planes, room } from "./arguments.ts";
@@ -18,11 +19,13 @@ export type RowKernels = Pick<
 export function rowKernels({ inline, host, times }: Lanes): RowKernels {
   return {
     floats(count): Float32Array {
-      return new Float32Array(count);
+      return hostArray(Float32Array, count, `an array of ${count} floats`);
     },
 
     rowMatrix(rows, cols): RowMatrix {
-      return { rows, cols, hi: new Uint16Array(rows * cols), lo: new Int16Array(rows * cols), full: null };
+      const what = `the rows of a matrix of ${rows} by ${cols}`;
+      const hi = hostArray(Uint16Array, rows * cols, what);
+      return { rows, cols, hi, lo: hostArray(Int16Array, rows * cols, what), full: null };
     },
 
     rowMatrixWrite(matrix, values, firstRow): void {
