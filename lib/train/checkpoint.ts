@@ -4,7 +4,7 @@
  * and renamed into place, so that a folder with a step's name is whole; its manifest tells whether it still is.
  */
 import { dirname, join } from "node:path";
-import { throwIfAny, UserError } from "../core/errors.ts";
+import { MachineError, throwIfAny, UserError } from "../core/errors.ts";
 import { isJsonObject, type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
 import type { DataPosition } from "../data/batches.ts";
 import { asFileError } from "../files/errors.ts";
@@ -103,7 +103,8 @@ async function writeCheckpoint(
     await moveInto(unfinished, path);
   } catch (error) {
     await removeQuietly(unfinished);
-    throw asFileError(error, "write", path, { bytesNeeded });
+    const first = error instanceof MachineError ? error.cause : error; // named by the checkpoint, not by its file
+    throw asFileError(first, "write", path, { bytesNeeded });
   }
 }
 
@@ -158,7 +159,8 @@ function show(value: Json | undefined): string {
   return value === undefined ? "not set" : JSON.stringify(value);
 }
 
-function checkpointProblems(path: string): Promise<string[]> {
+/** What is wrong with a checkpoint's files: one sentence each, none when it is complete and undamaged. */
+export function checkpointProblems(path: string): Promise<string[]> {
   return manifestProblems(path, FILES);
 }
 

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { isJsonObject } from "../../lib/core/json.ts";
-import { manifestProblems } from "../../lib/train/manifest.ts";
+import { checkpointProblems } from "../../lib/train/checkpoint.ts";
 import { filesBelow } from "./folders.ts";
 import type { Ended, FileCall } from "./struck.ts";
 
@@ -79,7 +79,7 @@ export async function announcedProblems(folder: string, { stdout }: Ended): Prom
   const announced = [...stdout.matchAll(/saved (\S*step-\d+)/g)].map(([, path]) => path as string);
   const newest = announced.at(-1);
   if (newest === undefined) return [];
-  return (await manifestProblems(join(folder, newest))).map((problem) =>
+  return (await checkpointProblems(join(folder, newest))).map((problem) =>
     `${newest} was said to be saved: ${problem}`
   );
 }
@@ -101,7 +101,7 @@ export async function halfWritten(folder: string, whole: Snapshot): Promise<stri
     }
   }
   for (const path of checkpoints) {
-    problems.push(...(await manifestProblems(join(folder, path))).map((problem) => `${path}: ${problem}`));
+    problems.push(...(await checkpointProblems(join(folder, path))).map((problem) => `${path}: ${problem}`));
   }
   return problems;
 }

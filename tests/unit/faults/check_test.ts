@@ -76,8 +76,9 @@ Deno.test("halfWritten() and announcedProblems() tell checkpoints that are not w
   await withScratch(async (folder) => {
     const checkpoint = `${folder}/run/checkpoints/step-000002`;
     await Deno.mkdir(checkpoint, { recursive: true });
-    await Deno.writeTextFile(`${checkpoint}/state.json`, "{}");
-    await writeManifest(checkpoint, ["state.json"]);
+    const names = ["parameters.safetensors", "optimizer.safetensors", "state.json"];
+    for (const name of names) await Deno.writeTextFile(`${checkpoint}/${name}`, "{}");
+    await writeManifest(checkpoint, names);
     const whole = await snapshot(folder);
     const said = { ...ENDED, stdout: "saved run/checkpoints/step-000002\n" };
     deepEqual(await halfWritten(folder, whole), []);
