@@ -49,7 +49,7 @@ export const TASK_HELP: Readonly<Record<string, TaskHelp>> = {
       "Injects faults into everything that touches files, and checks that nothing is lost, silent or hangs.",
     flags: [
       ["--seconds N", "what all campaigns together take (default: 3600)"],
-      ["--sample", "as the gate runs it: 100 seconds"],
+      ["--sample", "as the gate runs it: few cases of each, 100 seconds at most"],
       ["--seed N", "of what is injected when (default: 1)"],
       ["--only NAME", "one campaign; may be given again"],
       ["--case TEXT", "one case alone, as a violation names it"],

@@ -16,7 +16,7 @@ import {
   tells,
 } from "./check.ts";
 import { copy, withScratch } from "./folders.ts";
-import { type CaseResult, runCases } from "./pool.ts";
+import { type CaseResult, inParallel, runCases } from "./pool.ts";
 import type { CampaignOptions, FaultReport } from "./report.ts";
 import { type Scenario, SCENARIOS } from "./scenarios.ts";
 import type { Ended, Fault, FileCall } from "./struck.ts";
@@ -66,8 +66,7 @@ export async function crashPoints(options: CampaignOptions): Promise<FaultReport
     if (options.replay !== undefined) return await replay(options, baselineOf);
     const count = Math.max(1, Math.floor(options.seconds / SECONDS_PER_SCENARIO));
     const startMs = performance.now();
-    const prepared: Baseline[] = [];
-    for (const scenario of SCENARIOS.slice(0, count)) prepared.push(await baselineOf(scenario));
+    const prepared = await inParallel(SCENARIOS.slice(0, count), baselineOf);
     const seconds = options.seconds - (performance.now() - startMs) / 1000;
     const planned = interleave(prepared.map((baseline, i) => plan(baseline, randomStream(options.seed, i))));
     options.onProgress?.(

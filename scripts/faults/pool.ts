@@ -26,16 +26,17 @@ export async function runCases(
   name: string,
   cases: Iterable<() => Promise<CaseResult>>,
   names: readonly string[],
-  { seconds, onProgress = () => {} }: CampaignOptions,
+  { seconds, most = Infinity, onProgress = () => {} }: CampaignOptions,
 ): Promise<FaultReport> {
   const startMs = performance.now();
   const counts: Record<string, number> = Object.fromEntries(names.map((each) => [each, 0]));
   const failures: FaultFailure[] = [];
   const queue = cases[Symbol.iterator]();
-  let [done, saidMs] = [0, startMs];
-  const isOver = () => performance.now() - startMs > seconds * 1000;
+  let [begun, done, saidMs] = [0, 0, startMs];
+  const isOver = () => begun >= most || performance.now() - startMs > seconds * 1000;
   const work = async () => {
     while (!isOver()) {
+      begun++;
       const next = queue.next();
       if (next.done) return;
       const { counted, problems, what, replay } = await next.value();
@@ -62,4 +63,15 @@ export async function runCases(
   };
   await Promise.all(Array.from({ length: navigator.hardwareConcurrency }, work));
   return { name, counts, failures };
+}
+
+/** What a function gives for each item, in their order, as many at once as there are cores. */
+export async function inParallel<T, R>(items: readonly T[], each: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  const queue = items.entries();
+  const work = async () => {
+    for (const [i, item] of queue) results[i] = await each(item);
+  };
+  await Promise.all(Array.from({ length: navigator.hardwareConcurrency }, work));
+  return results;
 }

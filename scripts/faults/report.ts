@@ -21,6 +21,8 @@ export interface FaultReport {
 export interface CampaignOptions {
   /** No further fault is injected after so many seconds. */
   readonly seconds: number;
+  /** No more cases than these. Default: as many as there is time for. */
+  readonly most?: number;
   /** Of every random choice: what comes when is the same for the same seed, only how far it gets is not. */
   readonly seed: number;
   /** One case alone, as a failure names it after the campaign's name. */
