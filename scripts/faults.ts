@@ -86,16 +86,24 @@ async function run({ seconds, sample, seed, only, replay }: Asked): Promise<Faul
 
 if (import.meta.main) {
   helpIfAsked("faults");
+  const asked = askedOrExit();
   try {
-    const asked = readArguments(Deno.args);
     await ensureBuilt();
     const reports = await run(asked);
     console.log(formatReports(reports));
     Deno.exit(reports.some(({ failures }) => failures.length > 0) ? 1 : 0);
   } catch (error) {
-    const isPlain = [BuildError, RangeError, TypeError].some((kind) => error instanceof kind);
-    if (!isPlain) throw error;
+    if (!(error instanceof BuildError)) throw error;
+    console.error(error.message);
+    Deno.exit(1);
+  }
+}
+
+function askedOrExit(): Asked {
+  try {
+    return readArguments(Deno.args);
+  } catch (error) {
     console.error((error as Error).message);
-    Deno.exit(error instanceof BuildError ? 1 : 2);
+    Deno.exit(2);
   }
 }
