@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Checks the house: each folder of lib/ imports only from levels before it or from itself, no import cycles, no FFI outside
- * lib/native, no console outside lib/cli and lib/report, and no file over the size limit without a reason.
+ * lib/native, no operation on files outside lib/files, no console outside lib/cli and lib/report, and no file over the size limit without a reason.
  */
 import { dirname, join, normalize, relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -33,6 +33,10 @@ const SAME_LEVEL_ALLOWED: readonly (readonly [from: string, to: string])[] = [
 /** Longest file that needs no reason. A longer one gives it in a line with this mark. */
 const MAX_LINES = 400;
 const SIZE_REASON = "// size:";
+
+/** Deno's operations on files, which `lib/files` alone calls: it makes them durable, and their errors plain. */
+const FILE_OPERATIONS =
+  /\bDeno\s*\.\s*(open|create|readFile|readTextFile|writeFile|writeTextFile|stat|lstat|fstat|readDir|readLink|realPath|remove|rename|mkdir|copyFile|link|symlink|chmod|chown|utime|truncate|makeTempDir|makeTempFile|umask)(Sync)?\b|"(node:)?fs(\/promises)?"/;
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -99,6 +103,9 @@ function textProblems(path: string, text: string): string[] {
   if (!path.startsWith("lib/")) return problems;
   if (/\bDeno\.(dlopen|Unsafe\w+)/.test(text) && !path.startsWith("lib/native/")) {
     problems.push(`${path} touches FFI outside lib/native`);
+  }
+  if (FILE_OPERATIONS.test(text) && !path.startsWith("lib/files/")) {
+    problems.push(`${path} operates on files outside lib/files`);
   }
   if (/\bconsole\./.test(text) && !/^lib\/(cli|report)\//.test(path)) {
     problems.push(`${path} uses console outside lib/cli and lib/report`);

@@ -11,9 +11,11 @@ import type { Model, ModelConfig } from "../models/model.ts";
 import { type Parameter, parameterShape } from "../optim/parameters.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import { writeFloats } from "../ops/model_memory.ts";
+import { saysNotFound } from "../files/errors.ts";
 import { makeFolder } from "../files/folders.ts";
-import { writeTextAtomically } from "../files/write.ts";
 import { fileHash } from "../files/hash.ts";
+import { listFolderSync, readJsonSync } from "../files/read.ts";
+import { writeTextAtomically } from "../files/write.ts";
 import { readFloatsInto } from "../tensor/read_tensor.ts";
 import { readSafetensorsHeader, type SafetensorsFile, type TensorEntry } from "../tensor/safetensors.ts";
 import type { Floats } from "../tensor/tensor.ts";
@@ -123,7 +125,7 @@ export async function openAdapterFiles(folder: string): Promise<SavedAdapter> {
 
 /** @throws {UserError} When the tensors are there as a pickle alone */
 function refusePickle(folder: string): void {
-  const here = [...Deno.readDirSync(folder)].map(({ name }) => name);
+  const here = listFolderSync(folder).map(({ name }) => name);
   if (here.includes(ADAPTER_TENSORS) || !here.includes(PICKLE)) return;
   throw new UserError(
     `Adapter ${folder} has its tensors in ${PICKLE}, a Python pickle, which is not read here because reading it can run ` +
@@ -227,14 +229,14 @@ function readConfigFields(folder: string): JsonObject {
   const path = join(folder, ADAPTER_CONFIG);
   let value: unknown;
   try {
-    value = JSON.parse(Deno.readTextFileSync(path));
+    value = readJsonSync(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) {
+    if (saysNotFound(error)) {
       throw new UserError(
         `There is no adapter in ${folder}: ${ADAPTER_CONFIG} does not exist${adapterWithin(folder)}`,
       );
     }
-    throw new UserError(`${path} cannot be read: ${error instanceof Error ? error.message : error}`);
+    throw error;
   }
   if (!isJsonObject(value)) throw new UserError(`${path} holds no JSON object`);
   return value;
@@ -243,9 +245,9 @@ function readConfigFields(folder: string): JsonObject {
 /** ` (there is one in runs/facts/adapter)`, where a folder within holds what was looked for. */
 function adapterWithin(folder: string): string {
   try {
-    const within = [...Deno.readDirSync(folder)].filter(({ isDirectory }) => isDirectory)
+    const within = listFolderSync(folder).filter(({ isDirectory }) => isDirectory)
       .map(({ name }) => join(folder, name))
-      .find((path) => [...Deno.readDirSync(path)].some(({ name }) => name === ADAPTER_CONFIG));
+      .find((path) => listFolderSync(path).some(({ name }) => name === ADAPTER_CONFIG));
     return within === undefined ? "" : ` (there is one in ${within})`;
   } catch {
     return "";

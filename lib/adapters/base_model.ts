@@ -5,6 +5,7 @@
  */
 import { dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { UserError, ValidationError } from "../core/errors.ts";
+import { isThereSync, realPathSync } from "../files/read.ts";
 import { modelHash } from "../tensor/model_hash.ts";
 
 /** The model an adapter belongs to. */
@@ -42,20 +43,20 @@ const SNAPSHOT = /[\\/]models--([^\\/]+)[\\/]snapshots[\\/]([0-9a-f]{40})$/;
 
 /** Describes a base for an adapter that is saved in `folder`, which exists. */
 export function baseRecord({ name, hash }: BaseIdentity, folder: string): BaseRecord {
-  const path = realPath(name);
+  const path = placeOf(name);
   const [, repository, revision] = SNAPSHOT.exec(path) ?? [];
   return {
     name: repository?.replaceAll("--", "/") ?? path,
     revision: revision ?? null,
     hash,
     path,
-    relativePath: relative(realPath(folder), path).split(sep).join("/"),
+    relativePath: relative(placeOf(folder), path).split(sep).join("/"),
   };
 }
 
-function realPath(path: string): string {
+function placeOf(path: string): string {
   try {
-    return Deno.realPathSync(path);
+    return realPathSync(path);
   } catch {
     return resolve(path); // a model that is described by its configuration alone has no folder
   }
@@ -93,7 +94,7 @@ export function readBase(name: string | null, fields: Readonly<Record<string, un
  * @throws {UserError} When it is not found, or is another model by now: what was looked at, and the way out
  */
 export function findBase(base: SavedBase, folder: string, others: readonly string[] = []): string {
-  const isModel = (place: string): boolean => exists(join(place, "config.json"));
+  const isModel = (place: string): boolean => isThereSync(join(place, "config.json"));
   const isBase = (place: string): boolean => base.hash === null || hashOf(place) === base.hash;
   const places = [...new Set(basePlaces(base, folder))].filter(isModel);
   const found = places.find(isBase) ??
@@ -112,25 +113,16 @@ export function findBase(base: SavedBase, folder: string, others: readonly strin
 /** Where the base may be, the likeliest first. */
 function basePlaces({ name, hash, path, relativePath }: SavedBase, folder: string): string[] {
   const places: string[] = [];
-  if (relativePath !== null) places.push(join(realPath(folder), relativePath));
+  if (relativePath !== null) places.push(join(placeOf(folder), relativePath));
   if (path !== null) places.push(path);
   if (name === null) return places;
   places.push(resolve(name));
   if (hash === null || isAbsolute(name)) return places;
   // Older adapters hold what was typed: it holds from some folder above the adapter's.
-  for (let above = realPath(folder); dirname(above) !== above; above = dirname(above)) {
+  for (let above = placeOf(folder); dirname(above) !== above; above = dirname(above)) {
     places.push(join(dirname(above), name));
   }
   return places;
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** Null for a folder that holds no whole model. */

@@ -7,6 +7,7 @@ import { loadData } from "../data/load_data.ts";
 import { datasetLoss } from "../evaluate/loss.ts";
 import type { Estimate } from "../evaluate/metrics.ts";
 import { loadPrompts, type RowScore, scoreRows, summarizeScores } from "../evaluate/score.ts";
+import { readTextSync } from "../files/read.ts";
 import { formatLoss, formatShare } from "../report/format.ts";
 import { createProgress } from "../report/progress.ts";
 import { formatTable } from "../report/table.ts";
@@ -85,7 +86,7 @@ const share = ({ mean, low, high }: Estimate) =>
 
 /** Questions that were answered wrongly before, from all over the file, with both answers. */
 function exampleRows(before: DemoMeasure, after: DemoMeasure): string[][] {
-  const questions = Deno.readTextFileSync(DEMO.facts).split("\n");
+  const questions = readTextSync(DEMO.facts).split("\n");
   const wrong = before.rows.filter((row) => row.scores["exact-match"] === 0)
     .sort((a, b) => a.place.line - b.place.line);
   const chosen = [0, 1, 2, 3].map((i) => wrong[Math.floor(i * (wrong.length - 1) / 3)]).filter((row) =>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task train --dry-run`: what a run will need and take, as tables. */
-import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { loadTokenizer } from "../data/tokenizer.ts";
 import type { Dataset } from "../data/dataset.ts";
+import { isFolderSync, isThereSync, listFolderSync } from "../files/read.ts";
 import { describeModel } from "../models/described.ts";
 import { availableHostBytes, residentBytes } from "../native/host_memory.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
@@ -32,10 +32,12 @@ async function openDry(values: FlagValues): Promise<DryModel> {
   const given = (values.dtype ?? "auto") as "auto" | "f32" | "bf16";
   const dtype = given === "auto" && values.device === "cuda" ? "bf16" : given; // what a GPU multiplies
   const threads = typeof values.threads === "number" ? { threads: values.threads } : {};
-  const hasWeights = existsSync(dir) &&
-    [...Deno.readDirSync(dir)].some(({ name }) => /\.safetensors(\.index\.json)?$|\.bin$|\.gguf$/.test(name));
+  const hasWeights = isFolderSync(dir) &&
+    listFolderSync(dir).some(({ name }) => /\.safetensors(\.index\.json)?$|\.bin$|\.gguf$/.test(name));
   // Of a GPU only sizes are asked here, so the model is opened on the CPU whatever the device.
-  if (hasWeights || !existsSync(join(dir, "config.json"))) return await openModel(dir, { dtype, ...threads });
+  if (hasWeights || !isThereSync(join(dir, "config.json"))) {
+    return await openModel(dir, { dtype, ...threads });
+  }
   using opening = new DisposableStack();
   const kernels = opening.use(nativeKernels({ compute: dtype, ...threads }));
   const model = describeModel(dir, kernels);

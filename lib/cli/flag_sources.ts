@@ -3,8 +3,9 @@
 import type { Command } from "commander";
 import { quotedValue } from "../core/quoted.ts";
 import { isJsonObject } from "../core/json.ts";
-import { parseJsonText } from "../core/json_text.ts";
 import { nearestName } from "../core/suggestion.ts";
+import { problemOf } from "../files/errors.ts";
+import { readJsonSync } from "../files/read.ts";
 import { camelCase, type Flag, type FlagValues, readText, readValue, SEVERAL } from "./flags.ts";
 
 /** Reads one source of values. @mutates problems */
@@ -94,14 +95,11 @@ export function readConfigFile(path: string, flags: readonly Flag[], problems: s
 /** The object of a config file; null, with a problem, when it is none that can be trusted. @mutates problems */
 function parseConfigFile(path: string, problems: string[]): Readonly<Record<string, unknown>> | null {
   try {
-    const value = parseJsonText(Deno.readTextFileSync(path));
+    const value = readJsonSync(path);
     if (isJsonObject(value)) return value;
     problems.push(`--config ${path} holds no JSON object`);
   } catch (error) {
-    const reason = error instanceof SyntaxError
-      ? error.message
-      : `cannot be read: ${(error as Error).message}`;
-    problems.push(`--config ${path} ${reason}`);
+    problems.push(`--config: ${problemOf(error)}`);
   }
   return null;
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Answers as a JSONL file, one object a row. */
 import { dirname } from "node:path";
+import { problemOf } from "../files/errors.ts";
+import { isFolderSync } from "../files/read.ts";
 import { writeTextTo } from "../files/write.ts";
 import type { Flag, FlagValues } from "./flags.ts";
 
@@ -14,26 +16,20 @@ export const PREDICTIONS_FLAG: Flag = {
 /** Why the file that the flags name cannot be written, as far as that shows before there are answers. */
 export function predictionsProblems({ predictions }: FlagValues): string[] {
   if (typeof predictions !== "string") return [];
-  if (stand(predictions) === "folder") {
-    return [`--predictions is "${predictions}", a folder: name a file in it`];
-  }
   const folder = dirname(predictions);
-  switch (stand(folder)) {
-    case "folder":
-      return [];
-    case "forbidden":
-      return [`--predictions is "${predictions}": this command may write files, but no devices`];
-    default:
-      return [`--predictions is "${predictions}", but there is no folder "${folder}"`];
-  }
-}
-
-/** What stands at a path; Deno forbids to look at devices unless everything is allowed. */
-function stand(path: string): "folder" | "file" | "nothing" | "forbidden" {
   try {
-    return Deno.statSync(path).isDirectory ? "folder" : "file";
+    if (isFolderSync(predictions)) return [`--predictions is "${predictions}", a folder: name a file in it`];
+    return isFolderSync(folder)
+      ? []
+      : [`--predictions is "${predictions}", but there is no folder "${folder}"`];
   } catch (error) {
-    return error instanceof Deno.errors.NotCapable ? "forbidden" : "nothing";
+    // Deno forbids to look at devices unless everything is allowed.
+    const isDevice = error instanceof Error && error.cause instanceof Deno.errors.NotCapable;
+    return [
+      isDevice
+        ? `--predictions is "${predictions}": this command may write files, but no devices`
+        : `--predictions: ${problemOf(error)}`,
+    ];
   }
 }
 

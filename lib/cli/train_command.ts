@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { otherBaseNotice, type SavedAdapter } from "../adapters/adapter_files.ts";
 import { throwIfAny, UserError } from "../core/errors.ts";
 import type { Dataset } from "../data/dataset.ts";
+import { realPathSync } from "../files/read.ts";
 import { formatCount, formatLoss, formatSeconds } from "../report/format.ts";
 import { formatMemory } from "../report/memory.ts";
 import { formatTable } from "../report/table.ts";
@@ -166,7 +167,7 @@ async function loadEvalData(values: FlagValues, model: OpenModel, load: DataLoad
 function withStart(values: FlagValues, start: SavedAdapter | null): FlagValues {
   if (start === null || values.model !== undefined) return values;
   const complete = withBase(values, start);
-  const isDemo = Deno.realPathSync(complete.model as string) === Deno.realPathSync(DEMO.model);
+  const isDemo = realPathSync(complete.model as string) === realPathSync(DEMO.model);
   return isDemo && values.data === undefined ? values : complete;
 }
 

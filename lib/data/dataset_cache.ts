@@ -9,6 +9,10 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import { isAbsolute, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { makeFolder, removeIfThere, touchQuietly } from "../files/folders.ts";
+import { fileHash } from "../files/hash.ts";
+import { listFolder, readBytesSync, stat, statIfThere } from "../files/read.ts";
 import type { Dataset } from "./dataset.ts";
 import { datasetBytes, FILE_VERSION, readDataset, writeDataset } from "./dataset_file.ts";
 import { chosenTemplate, type ExampleOptions } from "./examples.ts";
@@ -22,9 +26,6 @@ const SMALLEST = 2 ** 20;
 
 /** Names of the files. */
 const ENDING = ".tokens";
-
-/** Bytes of one read. */
-const PIECE = 1 << 22;
 
 /** What is asked for. */
 export interface CacheRequest {
@@ -52,12 +53,13 @@ export async function cachedDataset(request: CacheRequest, make: () => Promise<D
       }; set MEFT_CACHE to ` +
         `another folder, or to off`,
     );
-  const key = await requestKey(files, tokenizer, options);
-  const path = join(folder, `${key.slice(0, 40)}${ENDING}`);
+  let [key, path] = ["", ""];
   try {
+    key = await requestKey(files, tokenizer, options);
+    path = join(folder, `${key.slice(0, 40)}${ENDING}`);
     const kept = await readDataset(path, key, files, tokenizer.vocabSize);
     if (kept !== null) {
-      await Deno.utime(path, new Date(), new Date()).catch(() => {}); // only decides which file goes first
+      await touchQuietly(path);
       return kept;
     }
   } catch (error) {
@@ -68,7 +70,7 @@ export async function cachedDataset(request: CacheRequest, make: () => Promise<D
   const after = await fileStates(files);
   if (after?.state !== before.state || datasetBytes(made) > CACHE_BYTES) return made; // files that changed meanwhile
   try {
-    await Deno.mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     await writeDataset(path, made, key);
     await removeOldest(folder, path);
   } catch (error) {
@@ -102,7 +104,7 @@ async function cacheFolder(): Promise<string | null> {
 /** Size of all files, and what changes when one is written to; null unless all are plain files. */
 async function fileStates(files: readonly string[]): Promise<{ bytes: number; state: string } | null> {
   try {
-    const stats = await Promise.all(files.map((file) => Deno.stat(file)));
+    const stats = await Promise.all(files.map(stat));
     if (!stats.every(({ isFile }) => isFile)) return null;
     return {
       bytes: stats.reduce((sum, { size }) => sum + size, 0),
@@ -134,16 +136,6 @@ async function requestKey(
   return hash.digest("hex");
 }
 
-async function fileHash(path: string): Promise<Uint8Array> {
-  const hash = createHash("sha256");
-  const bytes = new Uint8Array(PIECE);
-  using file = await Deno.open(path);
-  for (let read = await file.read(bytes); read !== null; read = await file.read(bytes)) {
-    hash.update(bytes.subarray(0, read));
-  }
-  return hash.digest();
-}
-
 /**
  * The code between rows and tokens: where its files can be read, their hash, so that no change of it is forgotten; else
  * the address it came from, which has a version in it.
@@ -162,32 +154,31 @@ async function hashModules(folder: URL, hash: Hash): Promise<void> {
   if ((await Deno.permissions.query({ name: "read", path: folder })).state !== "granted") {
     throw new Error("not granted");
   }
-  const names: string[] = [];
-  for await (const { name, isFile } of Deno.readDir(folder)) {
-    if (isFile && name.endsWith(".ts")) names.push(name);
-  }
-  for (const name of names.sort()) {
-    hash.update(`${name}\0`).update(await Deno.readFile(new URL(name, folder)));
+  const path = fileURLToPath(folder);
+  for (const { name, isFile } of await listFolder(path)) {
+    if (isFile && name.endsWith(".ts")) hash.update(`${name}\0`).update(readBytesSync(join(path, name)));
   }
 }
 
 /** Removes the files used longest ago while all have more than they may. The newest stays. */
 async function removeOldest(folder: string, newest: string): Promise<void> {
   const kept: { path: string; size: number; used: number }[] = [];
-  for await (const { name, isFile } of Deno.readDir(folder)) {
+  for (const { name, isFile } of await listFolder(folder)) {
     if (!isFile || !(name.endsWith(ENDING) || name.endsWith(".part"))) continue;
     const path = join(folder, name);
-    const { size, mtime } = await Deno.stat(path);
+    const found = await statIfThere(path);
+    if (found === null) continue; // another process was faster
+    const { size, mtime } = found;
     const used = mtime?.getTime() ?? 0;
     const abandoned = name.endsWith(".part") && Date.now() - used > 24 * 60 * 60 * 1000;
-    if (abandoned) await Deno.remove(path);
+    if (abandoned) await removeIfThere(path);
     else kept.push({ path, size, used });
   }
   let bytes = kept.reduce((sum, { size }) => sum + size, 0);
   for (const { path, size } of kept.sort((a, b) => a.used - b.used)) {
     if (bytes <= CACHE_BYTES) return;
     if (path === newest) continue;
-    await Deno.remove(path);
+    await removeIfThere(path);
     bytes -= size;
   }
 }

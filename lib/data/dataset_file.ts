@@ -6,6 +6,7 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import { isJsonObject } from "../core/json.ts";
+import { readPieces, statIfThere } from "../files/read.ts";
 import { type FileWriter, writeFileAtomically } from "../files/write.ts";
 import { hostArray } from "../native/host_memory.ts";
 import type { DataReport, Dataset } from "./dataset.ts";
@@ -18,7 +19,7 @@ export const FILE_VERSION = 1;
 const MARK = "MEFTDATA";
 const DIGEST_BYTES = 32;
 
-/** Bytes of one read: a single call takes at most 2 GiB. */
+/** Bytes hashed at a time. */
 const PIECE = 1 << 26;
 
 const ARRAYS = [
@@ -187,19 +188,16 @@ function isSound(arrays: Pick<Dataset, ArrayName>, fileCount: number, vocabSize:
 }
 
 async function readWhole(path: string): Promise<Uint8Array<ArrayBuffer> | null> {
-  try {
-    using file = await Deno.open(path);
-    const bytes = hostArray<Uint8Array<ArrayBuffer>>(Uint8Array, (await file.stat()).size, path);
-    for (let done = 0; done < bytes.length;) {
-      const read = await file.read(bytes.subarray(done, done + PIECE));
-      if (read === null) return null;
-      done += read;
-    }
-    return bytes;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
-    throw error;
+  const found = await statIfThere(path);
+  if (found === null) return null;
+  const bytes = hostArray<Uint8Array<ArrayBuffer>>(Uint8Array, found.size, path);
+  let done = 0;
+  for await (const piece of readPieces(path, PIECE)) {
+    if (done + piece.length > bytes.length) return null;
+    bytes.set(piece, done);
+    done += piece.length;
   }
+  return done === bytes.length ? bytes : null;
 }
 
 function updateHash(hash: Hash, bytes: Uint8Array): void {

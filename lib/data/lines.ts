@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Lines of a file as a stream, so that a data file need not fit in memory. */
+import { problemOf } from "../files/errors.ts";
+import { readPieces, statIfThere } from "../files/read.ts";
 
 const NEWLINE = 0x0a;
 
@@ -12,10 +14,13 @@ export interface Line {
 
 /** Why a path cannot be read as a file, to stand after its name; null when it can. */
 export async function fileProblem(path: string): Promise<string | null> {
-  const stat = await Deno.stat(path).catch((error: Error) => error);
-  if (stat instanceof Deno.errors.NotFound) return "does not exist";
-  if (stat instanceof Error) return `cannot be read: ${stat.message}`;
-  return stat.isDirectory ? "is a folder" : null;
+  try {
+    const found = await statIfThere(path);
+    if (found === null) return "does not exist";
+    return found.isDirectory ? "is a folder" : null;
+  } catch (error) {
+    return `is refused: ${problemOf(error)}`;
+  }
 }
 
 /**
@@ -43,9 +48,8 @@ function decode(decoder: TextDecoder, bytes: Uint8Array): string | null {
 
 /** Cuts at newlines, before decoding: a newline byte is never part of another UTF-8 character. */
 async function* splitLines(path: string, onBytes?: (bytes: number) => void): AsyncGenerator<Uint8Array> {
-  const file = await Deno.open(path);
   let pending: Uint8Array[] = [];
-  for await (const chunk of file.readable) { // closes the file, also when the reader stops early
+  for await (const chunk of readPieces(path)) {
     onBytes?.(chunk.length);
     let start = 0;
     for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {

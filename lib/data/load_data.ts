@@ -2,6 +2,7 @@
 /** Data files into a data set, with every row accounted for. */
 import { UserError } from "../core/errors.ts";
 import { assertInteger } from "../core/shape.ts";
+import { statIfThere } from "../files/read.ts";
 import { cachedDataset } from "./dataset_cache.ts";
 import { type Dataset, DatasetBuilder, type ReadReport } from "./dataset.ts";
 import { buildExamples, type ExampleOptions, type RowExamples, settleTemplate } from "./examples.ts";
@@ -168,7 +169,7 @@ async function mapRows<T>(
 
 /** Bytes of the files that are there. */
 async function sizeOf(files: readonly string[]): Promise<number> {
-  const sizes = await Promise.all(files.map((file) => Deno.stat(file).then(({ size }) => size, () => 0)));
+  const sizes = await Promise.all(files.map(async (file) => (await statIfThere(file))?.size ?? 0));
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 

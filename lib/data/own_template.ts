@@ -2,6 +2,8 @@
 /** Chat templates that a user names by file. */
 import { nearestName } from "../core/suggestion.ts";
 import { UserError } from "../core/errors.ts";
+import { problemOf, saysNotFound } from "../files/errors.ts";
+import { isFolderSync, readTextSync } from "../files/read.ts";
 import type { OwnTemplate } from "./format_options.ts";
 
 /** Words that choose a template without a file. */
@@ -16,7 +18,7 @@ export function readChatTemplate(choice: string): "auto" | "off" | OwnTemplate {
   if (choice === "auto" || choice === "off") return choice;
   let jinja: string;
   try {
-    jinja = new TextDecoder("utf-8", { fatal: true }).decode(Deno.readFileSync(choice));
+    jinja = readTextSync(choice);
   } catch (error) {
     throw new UserError(`The chat template is "${choice}": ${whyUnread(choice, error)}`, { cause: error });
   }
@@ -30,24 +32,16 @@ export function readChatTemplate(choice: string): "auto" | "off" | OwnTemplate {
 }
 
 function whyUnread(choice: string, error: unknown): string {
-  if (error instanceof Deno.errors.NotFound) {
+  if (saysNotFound(error)) {
     const hint = nearestName(choice, WORDS);
     const guess = hint === null ? "" : `; did you mean ${hint}?`;
     return `there is no such file, expected auto, off or the file of a Jinja template${guess}`;
   }
-  if (error instanceof Deno.errors.IsADirectory || isFolder(choice)) {
+  const said = problemOf(error);
+  if (isFolderSync(choice)) {
     return "that is a folder, expected auto, off or the file of a Jinja template";
   }
-  if (error instanceof TypeError) return "the file is not valid UTF-8 text";
-  return `the file cannot be read: ${error instanceof Error ? error.message : error}`;
-}
-
-function isFolder(path: string): boolean {
-  try {
-    return Deno.statSync(path).isDirectory;
-  } catch {
-    return false;
-  }
+  return said;
 }
 
 /** A template may begin with a brace or be a quoted text in name only: what parses whole as JSON is a configuration. */

@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { UserError } from "../core/errors.ts";
 import { isJsonObject } from "../core/json.ts";
+import { isFolder, listFolder, readTextIfThere } from "../files/read.ts";
 
 /** A parsed JSON object. */
 export type Fields = Readonly<Record<string, unknown>>;
@@ -80,27 +81,15 @@ async function readJson(
 
 async function readTemplates(folder: string): Promise<Pick<TokenizerFiles, "namedTemplates">> {
   const namedTemplates: Record<string, string> = {};
-  try {
-    for await (const { name } of Deno.readDir(folder)) {
-      const text = name.endsWith(".jinja") ? await readOptional(join(folder, name)) : undefined;
-      if (text !== undefined) namedTemplates[name.slice(0, -".jinja".length)] = text;
-    }
-  } catch (error) {
-    if (error instanceof UserError) throw error;
-    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) {
-      throw new UserError(`Cannot read "${folder}": ${messageOf(error)}`, { cause: error });
-    }
+  for (const { name } of await isFolder(folder) ? await listFolder(folder) : []) {
+    const text = name.endsWith(".jinja") ? await readOptional(join(folder, name)) : undefined;
+    if (text !== undefined) namedTemplates[name.slice(0, -".jinja".length)] = text;
   }
   return Object.keys(namedTemplates).length === 0 ? {} : { namedTemplates };
 }
 
 async function readOptional(path: string): Promise<string | undefined> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw new UserError(`Cannot read "${path}": ${messageOf(error)}`, { cause: error });
-  }
+  return await readTextIfThere(path) ?? undefined;
 }
 
 function messageOf(error: unknown): string {

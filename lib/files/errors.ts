@@ -65,6 +65,21 @@ export function asFileError(
   return new MachineError(`${start}${what}${wayOut === null ? "" : `; ${wayOut}`}`, { cause: error });
 }
 
+/** Whether an error of this level says that there is no such file or folder. */
+export function saysNotFound(error: unknown): boolean {
+  return error instanceof UserError && error.cause instanceof Deno.errors.NotFound;
+}
+
+/**
+ * A user's mistake as a sentence, to list it beside others.
+ *
+ * @throws What the machine did, and any defect, as they are
+ */
+export function problemOf(error: unknown): string {
+  if (error instanceof UserError) return error.message;
+  throw error;
+}
+
 /** Does a file operation; see {@linkcode asFileError}. */
 export async function named<T>(action: FileAction, path: string, work: () => Promise<T>): Promise<T> {
   try {

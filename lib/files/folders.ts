@@ -2,7 +2,7 @@
 /** Folders and their entries: made, renamed, copied and removed so that a loss of power undoes nothing that was said done. */
 import { dirname, resolve } from "node:path";
 import { asFileError, named } from "./errors.ts";
-import { statIfThere } from "./read.ts";
+import { nullIfAbsent, statIfThere } from "./read.ts";
 
 /** Waits until a folder's entries are on the disk: a new name, or a rename, is durable only then. */
 export function syncFolder(path: string): Promise<void> {
@@ -49,9 +49,19 @@ export function remove(path: string): Promise<void> {
   return named("remove", path, () => Deno.remove(path, { recursive: true }));
 }
 
+/** Removes a file, or a folder with all within, where there is one. */
+export async function removeIfThere(path: string): Promise<void> {
+  if (await named("remove", path, () => Deno.lstat(path).catch(nullIfAbsent)) !== null) await remove(path);
+}
+
 /** Removes what an error left behind: whatever keeps it from that must not hide the error. */
 export async function removeQuietly(path: string): Promise<void> {
   await Deno.remove(path, { recursive: true }).catch(() => {});
+}
+
+/** Gives a file today's date, where that may be done: who used what last decides only what goes first. */
+export async function touchQuietly(path: string): Promise<void> {
+  await Deno.utime(path, new Date(), new Date()).catch(() => {});
 }
 
 /**

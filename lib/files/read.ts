@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reading files whole, looking at them, and opening them. */
 import { UserError } from "../core/errors.ts";
+import { parseJsonText } from "../core/json_text.ts";
 import { named, namedSync } from "./errors.ts";
+
+/** Bytes of one read of {@linkcode readPieces}. */
+const PIECE_BYTES = 1 << 20;
 
 /** More than any file that is read as one text: configurations, tokenizers, templates, records of runs. */
 export const MOST_TEXT_BYTES = 256 * 2 ** 20;
@@ -25,11 +29,11 @@ export function readText(path: string, options: ReadTextOptions = {}): Promise<s
 
 /** See {@linkcode readText}. */
 export function readTextSync(path: string, { maxBytes = MOST_TEXT_BYTES }: ReadTextOptions = {}): string {
-  const bytes = readBytes(path, maxBytes);
+  const bytes = readBytesSync(path, maxBytes);
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw new UserError(`Cannot read ${path}: it is not UTF-8 text`);
+    throw new UserError(`${path} is not valid UTF-8 text`);
   }
 }
 
@@ -41,7 +45,7 @@ export async function readTextIfThere(path: string, options: ReadTextOptions = {
 /**
  * A JSON file's value.
  *
- * @throws {UserError} When it cannot be read, or is no JSON
+ * @throws {UserError} When it cannot be read, is no JSON, or has a key twice
  */
 export function readJsonSync(path: string, options: ReadTextOptions = {}): unknown {
   return parseJson(path, readTextSync(path, options));
@@ -53,12 +57,12 @@ export async function readJsonIfThere(path: string, options: ReadTextOptions = {
   return text === null ? null : parseJson(path, text);
 }
 
-/** @throws {UserError} When the text is no JSON, naming the path */
+/** @throws {UserError} When the text is no JSON, or has a key twice, naming the path */
 export function parseJson(path: string, text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJsonText(text);
   } catch (error) {
-    throw new UserError(`Cannot read ${path}: it is not JSON (${(error as Error).message})`);
+    throw error instanceof SyntaxError ? new UserError(`${path} ${error.message}`) : error;
   }
 }
 
@@ -93,6 +97,35 @@ export function stat(path: string): Promise<Deno.FileInfo> {
   return named("read", path, () => Deno.stat(path));
 }
 
+/** Whether something stands at a path. @throws When that cannot be found out */
+export async function isThere(path: string): Promise<boolean> {
+  return await statIfThere(path) !== null;
+}
+
+/** Whether something stands at a path; false too when that cannot be found out. */
+export function isThereSync(path: string): boolean {
+  try {
+    return statIfThereSync(path) !== null;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether a folder stands at a path. @throws When that cannot be found out */
+export async function isFolder(path: string): Promise<boolean> {
+  return (await statIfThere(path))?.isDirectory ?? false;
+}
+
+/** See {@linkcode isFolder}. */
+export function isFolderSync(path: string): boolean {
+  return statIfThereSync(path)?.isDirectory ?? false;
+}
+
+/** The absolute path without links. @throws {UserError} When nothing stands there */
+export function realPathSync(path: string): string {
+  return namedSync("read", path, () => Deno.realPathSync(path));
+}
+
 /** Entries of a folder, by name. @throws {UserError} When there is none */
 export function listFolder(path: string): Promise<Deno.DirEntry[]> {
   return named("list", path, async () => byName(await Array.fromAsync(Deno.readDir(path))));
@@ -112,16 +145,42 @@ function byName(entries: Deno.DirEntry[]): Deno.DirEntry[] {
   return entries.sort((a, b) => a.name < b.name ? -1 : 1);
 }
 
-function nullIfAbsent(error: unknown): null {
+/** Null for the error of what is not there. @throws Any other */
+export function nullIfAbsent(error: unknown): null {
   // Below a file there is nothing either.
   if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return null;
   throw error;
 }
 
-/** Read piece by piece: what a file says of its size is wrong for devices, pipes, and files that grow. */
-function readBytes(path: string, maxBytes: number): Uint8Array {
+/** The bytes of a file in order. A piece is overwritten by the next one. */
+export async function* readPieces(
+  path: string,
+  pieceBytes: number = PIECE_BYTES,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  using file = await openToRead(path);
+  const piece = new Uint8Array(pieceBytes);
+  for (;;) {
+    const count = await named("read", path, () => file.read(piece));
+    if (count === null) return;
+    yield piece.subarray(0, count);
+  }
+}
+
+/**
+ * A file's bytes. It is read piece by piece: what a file says of its size is wrong for devices, pipes, and files that grow.
+ *
+ * @throws {UserError} When it cannot be read, or is longer than `maxBytes`
+ * @throws {MachineError} When the machine fails
+ */
+export function readBytesSync(path: string, maxBytes: number = MOST_TEXT_BYTES): Uint8Array {
   using file = openToReadSync(path);
-  let bytes = new Uint8Array(Math.min(maxBytes, namedSync("read", path, () => file.statSync()).size) + 1);
+  const { size } = namedSync("read", path, () => file.statSync());
+  const refuseAbove = (bytes: number): void => {
+    if (bytes <= maxBytes) return;
+    throw new UserError(`${path} has ${bytes} bytes, more than the ${maxBytes} that such a file may have`);
+  };
+  refuseAbove(size);
+  let bytes = new Uint8Array(size + 1);
   let length = 0;
   for (;;) {
     if (length === bytes.length) {
@@ -132,10 +191,6 @@ function readBytes(path: string, maxBytes: number): Uint8Array {
     const count = namedSync("read", path, () => file.readSync(bytes.subarray(length)));
     if (count === null) return bytes.subarray(0, length);
     length += count;
-    if (length > maxBytes) {
-      throw new UserError(
-        `Cannot read ${path}: it has more than the ${maxBytes} bytes that such a file may have`,
-      );
-    }
+    refuseAbove(length);
   }
 }

@@ -54,6 +54,7 @@ export async function writeTextAtomically(path: string, text: string): Promise<v
 /** A file that grows at its end. */
 export interface AppendFile extends Disposable {
   append(bytes: Uint8Array): Promise<void>;
+  appendSync(bytes: Uint8Array): void;
   /** Takes back what stands after the first `length` bytes. */
   cut(length: number): Promise<void>;
   /** Waits until all is on the disk. */
@@ -65,12 +66,21 @@ export async function openToAppend(path: string): Promise<AppendFile> {
   const isNew = await statIfThere(path) === null;
   const file = await named("write", path, () => Deno.open(path, { append: true, create: true }));
   if (isNew) await syncFolder(dirname(path));
+  const failed = (error: unknown, { length }: Uint8Array): unknown =>
+    asFileError(error, "write", path, { bytesNeeded: length });
   return {
     async append(bytes) {
       try {
         await writePieces(file, bytes);
       } catch (error) {
-        throw asFileError(error, "write", path, { bytesNeeded: bytes.length });
+        throw failed(error, bytes);
+      }
+    },
+    appendSync(bytes) {
+      try {
+        for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
+      } catch (error) {
+        throw failed(error, bytes);
       }
     },
     cut: (length) => named("write", path, () => file.truncate(length)),

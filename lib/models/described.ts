@@ -3,6 +3,7 @@
 import { basename, dirname } from "node:path";
 import { ValidationError } from "../core/errors.ts";
 import { BYTES_PER_ELEMENT, type WeightDType } from "../core/dtype.ts";
+import { readJsonSync } from "../files/read.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import type { TensorEntry } from "../tensor/safetensors.ts";
 import type { Weight } from "../tensor/tensor.ts";
@@ -42,7 +43,7 @@ function folderOf(path: string): string {
 }
 
 function rawConfig(dir: string): Readonly<Record<string, unknown>> {
-  return JSON.parse(Deno.readTextFileSync(`${dir}/config.json`));
+  return readJsonSync(`${dir}/config.json`) as Readonly<Record<string, unknown>>;
 }
 
 /** Type of the weights; bf16 where the configuration does not say. */

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reads `config.json` and the token ids of `generation_config.json`. */
 import { join } from "node:path";
-import { parseJsonText } from "../core/json_text.ts";
 import { quotedValue } from "../core/quoted.ts";
 import { didYouMean } from "../core/suggestion.ts";
+import { problemOf, saysNotFound } from "../files/errors.ts";
+import { readJsonSync } from "../files/read.ts";
 import { configFields, isRecord, type Notes, tokenIdsField } from "./config_fields.ts";
 import type { ModelConfig } from "./model.ts";
 import { FAMILIES } from "./registry.ts";
@@ -91,25 +92,13 @@ const MOST_CONFIG_BYTES = 64 << 20;
 
 /** @mutates problems */
 function readJsonRecord(path: string, problems: string[], required: boolean): Record<string, unknown> | null {
-  let text: string;
   try {
-    const { size } = Deno.statSync(path);
-    if (size > MOST_CONFIG_BYTES) {
-      problems.push(`${path} has ${size} bytes, more than the ${MOST_CONFIG_BYTES} of any configuration`);
-      return null;
-    }
-    text = Deno.readTextFileSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) problems.push(`${path} cannot be read: ${error}`);
-    else if (required) problems.push(`${path} does not exist`);
-    return null;
-  }
-  try {
-    const value = parseJsonText(text);
+    const value = readJsonSync(path, { maxBytes: MOST_CONFIG_BYTES });
     if (isRecord(value)) return value;
     problems.push(`${path} is not a JSON object`);
   } catch (error) {
-    problems.push(`${path} ${(error as Error).message}`);
+    if (!saysNotFound(error)) problems.push(problemOf(error));
+    else if (required) problems.push(`${path} does not exist`);
   }
   return null;
 }

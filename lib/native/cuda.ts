@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Whether a CUDA device can be used here, and if not, which of library, driver and device is missing. */
 import { UserError } from "../core/errors.ts";
+import { isThereSync } from "../files/read.ts";
 import { type BuildInfo, buildInfo, type DevicePresence, libraryPath, openLibrary } from "./library.ts";
 
 /** The CUDA library and its device, as found. */
@@ -16,9 +17,7 @@ export interface CudaState {
 /** Looks for the library, then asks it for the device. Never throws for what is missing. */
 export function cudaState(): CudaState {
   const path = libraryPath("cuda");
-  try {
-    Deno.statSync(path);
-  } catch {
+  if (!isThereSync(path)) {
     const problem = `there is no ${path}: install the CUDA toolkit (nvcc), then run deno task build`;
     return { build: null, device: null, problem };
   }

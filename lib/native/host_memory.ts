@@ -2,11 +2,12 @@
 /** Memory of this process and of the machine, as the system counts it, and large arrays of it. */
 import process from "node:process";
 import { MachineError } from "../core/errors.ts";
+import { readTextSync } from "../files/read.ts";
 
 /** A text of `/proc/self`; empty where the system has none, or nothing can be opened any more. */
 function processText(name: "status" | "limits"): string {
   try {
-    return Deno.readTextFileSync(`/proc/self/${name}`);
+    return readTextSync(`/proc/self/${name}`);
   } catch {
     return "";
   }

@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { UserError } from "../core/errors.ts";
 import { isJsonObject, type JsonObject } from "../core/json.ts";
+import { readJsonIfThere, readTextIfThere } from "../files/read.ts";
 import { writeTextAtomically } from "../files/write.ts";
 
 /** A question with the model's answers before and after training. */
@@ -39,12 +40,12 @@ const EXAMPLES = "examples.json";
  * @throws {UserError} When the folder holds no run
  */
 export async function readRunRecord(folder: string): Promise<RunRecord> {
-  const run = await readJson(join(folder, "run.json"));
+  const run = await readJsonIfThere(join(folder, "run.json"));
   if (!isJsonObject(run)) throw new UserError(`There is no run in ${folder}: it has no run.json of one`);
   return {
     folder,
     run,
-    metrics: metricsLines(await readText(join(folder, "metrics.jsonl")) ?? ""),
+    metrics: metricsLines(await readTextIfThere(join(folder, "metrics.jsonl")) ?? ""),
     examples: await readExamples(folder),
   };
 }
@@ -57,7 +58,7 @@ export function metricsLines(text: string): MetricsLine[] {
 
 /** Examples of a run folder; none when there are none. */
 export async function readExamples(folder: string): Promise<readonly Example[]> {
-  const value = await readJson(join(folder, EXAMPLES));
+  const value = await readJsonIfThere(join(folder, EXAMPLES));
   return Array.isArray(value) ? value as Example[] : [];
 }
 
@@ -79,23 +80,4 @@ export function newestValue<T>(metrics: readonly MetricsLine[], name: string): T
   return (metrics.findLast((line) => line[name] !== undefined && line[name] !== null)?.[name] ?? null) as
     | T
     | null;
-}
-
-async function readText(path: string): Promise<string | null> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
-    throw error;
-  }
-}
-
-async function readJson(path: string): Promise<unknown> {
-  const text = await readText(path);
-  if (text === null) return null;
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new UserError(`${path} cannot be read as JSON: ${(error as Error).message}`);
-  }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `report.html` of a run folder: written from what the folder holds, once, or again and again while the run goes on. */
 import { basename, join, resolve } from "node:path";
+import { statIfThereSync } from "../files/read.ts";
 import { writeTextAtomically } from "../files/write.ts";
 import { pageBody, wrapBody } from "./html_page.ts";
 import { startPageServer } from "./page_server.ts";
@@ -77,13 +78,8 @@ async function writePage(folder: string): Promise<string> {
 /** Changes when the run has written more; null while there is no run yet. */
 function folderState(folder: string): string | null {
   const states = ["run.json", "metrics.jsonl", "examples.json"].map((name) => {
-    try {
-      const { mtime, size } = Deno.statSync(join(folder, name));
-      return `${mtime?.getTime()} ${size}`;
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return null;
-      throw error;
-    }
+    const found = statIfThereSync(join(folder, name));
+    return found === null ? null : `${found.mtime?.getTime()} ${found.size}`;
   });
   return states[0] === null ? null : states.join(" ");
 }

@@ -5,7 +5,7 @@ import { UserError } from "../core/errors.ts";
 import type { Model } from "../models/model.ts";
 import type { TrainEvent } from "../train/loop.ts";
 import type { TrainSettings } from "../train/settings.ts";
-import { lockFolder, makeFolder } from "../files/folders.ts";
+import { lockFolder, makeFolder, removeIfThere } from "../files/folders.ts";
 import { writeTextAtomically } from "../files/write.ts";
 import { expandGrid, type Grid, type PartPlace } from "./grid.ts";
 import { type MemoryCheck, prepareCells, type PreparedCell } from "./prepare.ts";
@@ -182,8 +182,8 @@ async function resultOf(
   failedBefore: boolean,
 ): Promise<CellResult | null> {
   const folder = options.out ? join(options.out, "cells", cell.id) : null;
-  if (folder !== null && failedBefore) await Deno.remove(folder, { recursive: true }).catch(() => {});
   try {
+    if (folder !== null && failedBefore) await removeIfThere(folder);
     const numbers = await runCell(cell, {
       folder,
       scoring,

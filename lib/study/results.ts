@@ -6,6 +6,7 @@ import { isJsonObject, type JsonObject } from "../core/json.ts";
 import type { Estimate } from "../evaluate/metrics.ts";
 import type { ScoreName } from "../evaluate/score.ts";
 import type { MemoryClass } from "../native/ledger.ts";
+import { readTextIfThere } from "../files/read.ts";
 import { writeTextAtomically } from "../files/write.ts";
 import type { TrainSettings } from "../train/settings.ts";
 import { type PartPlace, settingText } from "./grid.ts";
@@ -72,13 +73,7 @@ const TABLE = "results.csv";
 /** Results of a study's folder, in the order of the file; none when there is no such file. @throws {UserError} On a bad line */
 export async function readResults(out: string): Promise<CellResult[]> {
   const path = join(out, RESULTS);
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  }
+  const text = await readTextIfThere(path) ?? "";
   return text.split("\n").flatMap((line, i) => line === "" ? [] : [parseLine(line, `${path}:${i + 1}`)]);
 }
 

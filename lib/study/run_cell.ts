@@ -4,6 +4,8 @@ import { join } from "node:path";
 import type { AdapterParams } from "../adapters/adapter.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
 import { inspectDataset } from "../evaluate/activity.ts";
+import { remove } from "../files/folders.ts";
+import { isThere, readText } from "../files/read.ts";
 import { resetPeaks } from "../native/ledger.ts";
 import { train, type TrainEvent } from "../train/loop.ts";
 import { plan, type Run } from "../train/plan.ts";
@@ -73,7 +75,7 @@ async function trainCell(
   steps: TrainEvent[],
 ): Promise<boolean> {
   const { folder, signal, onStep } = options;
-  const resume = folder !== null && await exists(join(folder, "run.json"));
+  const resume = folder !== null && await isThere(join(folder, "run.json"));
   const events = train(run, cell.data, {
     resume,
     ...(signal && { signal }),
@@ -88,20 +90,16 @@ async function trainCell(
   }
 }
 
-function exists(path: string): Promise<boolean> {
-  return Deno.stat(path).then(() => true, () => false);
-}
-
 /** Lines of the cell's `metrics.jsonl`: those of a part that was killed too. */
 async function readSteps(folder: string): Promise<StepLine[]> {
-  const text = await Deno.readTextFile(join(folder, "metrics.jsonl"));
+  const text = await readText(join(folder, "metrics.jsonl"));
   return text.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line) as StepLine);
 }
 
 /** What is kept of a finished cell: its metrics and settings, and its adapter if asked for. */
 async function tidy(folder: string, keepAdapter: boolean): Promise<void> {
-  await Deno.remove(join(folder, "checkpoints"), { recursive: true });
-  if (!keepAdapter) await Deno.remove(join(folder, "adapter"), { recursive: true });
+  await remove(join(folder, "checkpoints"));
+  if (!keepAdapter) await remove(join(folder, "adapter"));
 }
 
 type StepLine =

@@ -2,8 +2,9 @@
 /** Which tensor lies in which file of a checkpoint folder: one `model.safetensors`, or shards with or without an index. */
 import { join, normalize } from "node:path";
 import { ValidationError } from "../core/errors.ts";
-import { parseJsonText } from "../core/json_text.ts";
 import { quotedNames, quotedValue } from "../core/quoted.ts";
+import { problemOf, saysNotFound } from "../files/errors.ts";
+import { listFolderSync, readJsonSync } from "../files/read.ts";
 import { readSafetensorsHeader, type SafetensorsFile, type TensorEntry } from "./safetensors.ts";
 
 /** The tensors of a folder, over all its files. */
@@ -127,13 +128,9 @@ function knownNumber(names: string[], problems: string[]): string[] {
 
 function folderNames(folder: string, problems: string[]): string[] | null {
   try {
-    return [...Deno.readDirSync(folder)].map((entry) => entry.name);
+    return listFolderSync(folder).map((entry) => entry.name);
   } catch (error) {
-    problems.push(
-      error instanceof Deno.errors.NotFound
-        ? `Folder ${folder} does not exist`
-        : `Folder ${folder} cannot be read: ${error instanceof Error ? error.message : error}`,
-    );
+    problems.push(saysNotFound(error) ? `Folder ${folder} does not exist` : problemOf(error));
     return null;
   }
 }
@@ -162,15 +159,9 @@ const MOST_INDEX_BYTES = 16 << 20;
 function readWeightMap(path: string, weightMap: Map<string, string>, problems: string[]): void {
   let index: unknown;
   try {
-    const { size } = Deno.statSync(path);
-    if (size > MOST_INDEX_BYTES) {
-      problems.push(`${path} has ${size} bytes, more than the ${MOST_INDEX_BYTES} of any index`);
-      return;
-    }
-    index = parseJsonText(Deno.readTextFileSync(path));
+    index = readJsonSync(path, { maxBytes: MOST_INDEX_BYTES });
   } catch (error) {
-    const { message } = error as Error;
-    problems.push(`${path} ${error instanceof SyntaxError ? message : `cannot be read: ${message}`}`);
+    problems.push(problemOf(error));
     return;
   }
   const map = typeof index === "object" && index !== null && "weight_map" in index ? index.weight_map : null;

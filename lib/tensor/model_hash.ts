@@ -3,6 +3,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { basename, join } from "node:path";
 import { throwIfAny } from "../core/errors.ts";
+import { readBytesSync } from "../files/read.ts";
 import { indexCheckpoint } from "./checkpoint_index.ts";
 import { openForReading, readBytesAt, type SafetensorsFile } from "./safetensors.ts";
 
@@ -22,7 +23,7 @@ export function modelHash(folder: string): string {
   const { files } = indexCheckpoint(folder, problems);
   throwIfAny(`Model folder ${folder}`, problems);
   const hash = createHash("sha256");
-  hash.update(Deno.readFileSync(join(folder, "config.json")));
+  hash.update(readBytesSync(join(folder, "config.json")));
   for (const file of files) hashFile(hash, file);
   return hash.digest("hex");
 }

@@ -7,6 +7,8 @@ import { BYTES_PER_ELEMENT, type DType } from "../core/dtype.ts";
 import { ValidationError } from "../core/errors.ts";
 import { parseJsonText } from "../core/json_text.ts";
 import { quotedValue } from "../core/quoted.ts";
+import { namedSync, problemOf, saysNotFound } from "../files/errors.ts";
+import { openToReadSync } from "../files/read.ts";
 
 /** Element types the format knows; those outside {@linkcode DType} can be listed but not read. */
 export type StoredDType =
@@ -101,7 +103,7 @@ export function readSafetensorsHeader(path: string): SafetensorsFile {
  * @throws {ValidationError} When the file ends before, or cannot be read
  */
 export function readBytesAt(file: Deno.FsFile, path: string, out: Uint8Array, offsetBytes: number): void {
-  file.seekSync(offsetBytes, Deno.SeekMode.Start);
+  namedSync("read", path, () => file.seekSync(offsetBytes, Deno.SeekMode.Start));
   for (let done = 0; done < out.length;) {
     // Pieces of 64 MiB: one read call takes at most 2 GiB.
     const count = readSome(file, path, out.subarray(done, done + (1 << 26)));
@@ -115,19 +117,18 @@ export function readBytesAt(file: Deno.FsFile, path: string, out: Uint8Array, of
 
 function readSome(file: Deno.FsFile, path: string, out: Uint8Array): number | null {
   try {
-    return file.readSync(out);
+    return namedSync("read", path, () => file.readSync(out));
   } catch (error) {
-    throw fileError(path, `it cannot be read: ${error instanceof Error ? error.message : error}`);
+    throw fileError(path, problemOf(error));
   }
 }
 
 /** Opens a file, or says that it cannot be opened. */
 export function openForReading(path: string): Deno.FsFile {
   try {
-    return Deno.openSync(path, { read: true });
+    return openToReadSync(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw fileError(path, "the file does not exist");
-    throw fileError(path, `it cannot be opened: ${error instanceof Error ? error.message : error}`);
+    throw fileError(path, saysNotFound(error) ? "the file does not exist" : problemOf(error));
   }
 }
 

@@ -7,10 +7,11 @@ import { dirname, join } from "node:path";
 import { MachineError, throwIfAny, UserError } from "../core/errors.ts";
 import { isJsonObject, type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
 import type { DataPosition } from "../data/batches.ts";
+import { assertRoom, freeBytes } from "../files/disk.ts";
 import { asFileError } from "../files/errors.ts";
 import { makeFolder, moveInto, remove, removeQuietly } from "../files/folders.ts";
 import { describeUnremoved } from "../files/leftovers.ts";
-import { readTextSync, statIfThere } from "../files/read.ts";
+import { readJsonSync, readTextSync, statIfThere } from "../files/read.ts";
 import { unfinishedPath, writeTextAtomically } from "../files/write.ts";
 import { writeSafetensors } from "../tensor/write_safetensors.ts";
 import {
@@ -28,7 +29,6 @@ import {
   readArraysInto,
   readSources,
 } from "./checkpoint_tensors.ts";
-import { assertRoom, freeBytes } from "./disk.ts";
 import { manifestProblems, writeManifest } from "./manifest.ts";
 import { type Run, runIdentity } from "./plan.ts";
 import { allocate, flushState, type TrainState } from "./state.ts";
@@ -197,7 +197,7 @@ function stateText(run: Run, state: TrainState, dataHash: string): string {
 
 /** The manifest vouches for the bytes, so only another version of the format can be in the way. */
 function readState(path: string): SavedState {
-  const value: unknown = JSON.parse(readTextSync(join(path, STATE)));
+  const value: unknown = readJsonSync(join(path, STATE));
   if (!isJsonObject(value) || value["format_version"] !== FORMAT_VERSION) {
     throw new UserError(`Checkpoint ${path} has another format than this version reads (${FORMAT_VERSION})`);
   }

@@ -2,6 +2,7 @@
 /** The manifest of a checkpoint: what belongs to it, with sizes and hashes. Written last; without it nothing is complete. */
 import { join } from "node:path";
 import { isJsonObject } from "../core/json.ts";
+import { problemOf } from "../files/errors.ts";
 import { fileHash } from "../files/hash.ts";
 import { readJsonIfThere, stat, statIfThere } from "../files/read.ts";
 import { writeTextAtomically } from "../files/write.ts";
@@ -69,7 +70,7 @@ async function readManifest(folder: string): Promise<readonly ManifestFile[] | s
   try {
     value = await readJsonIfThere(join(folder, MANIFEST));
   } catch (error) {
-    return `${MANIFEST} cannot be read: ${error instanceof Error ? error.message : error}`;
+    return problemOf(error);
   }
   if (value === null) return `${MANIFEST} is missing`;
   const files = isJsonObject(value) ? value["files"] : undefined;

@@ -9,7 +9,8 @@ import { UserError } from "../core/errors.ts";
 import { explained } from "../evaluate/not_finite.ts";
 import { loadModel } from "../models/load.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
-import { makeFolder, moveInto } from "../files/folders.ts";
+import { makeFolder, moveInto, removeQuietly } from "../files/folders.ts";
+import { listFolderIfThere } from "../files/read.ts";
 import { unfinishedPath } from "../files/write.ts";
 import { baseOf, loadAdapter, openAdapter } from "./adapters.ts";
 import { compareMerged, type MergeComparison, type RunSource } from "./merge_check.ts";
@@ -66,21 +67,14 @@ export async function mergeAdapter(options: MergeOptions): Promise<MergeReport> 
     await moveInto(unfinished, out);
     return { ...written, out, comparison };
   } finally {
-    await Deno.remove(unfinished, { recursive: true }).catch(() => {});
+    await removeQuietly(unfinished);
   }
 }
 
 async function assertFree(out: string): Promise<void> {
-  let entries: Deno.DirEntry[];
-  try {
-    entries = await Array.fromAsync(Deno.readDir(out));
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
-    throw new UserError(
-      `${out} is no folder that can be written: ${error instanceof Error ? error.message : error}`,
-    );
+  if ((await listFolderIfThere(out)).length > 0) {
+    throw new UserError(`${out} is not empty: choose another folder`);
   }
-  if (entries.length > 0) throw new UserError(`${out} is not empty: choose another folder`);
 }
 
 async function writeMerged(

@@ -9,6 +9,8 @@ import { isJsonObject, type JsonObject } from "../core/json.ts";
 import type { Model } from "../models/model.ts";
 import { allWeights } from "../models/trainable.ts";
 import { HEAD_NAME } from "../models/weights.ts";
+import { copyFile, makeFolder, syncFolder } from "../files/folders.ts";
+import { listFolder, readJsonSync, stat } from "../files/read.ts";
 import { writeTextAtomically } from "../files/write.ts";
 import { hostArray } from "../native/host_memory.ts";
 import { readBytes, readFloatsInto } from "../tensor/read_tensor.ts";
@@ -191,7 +193,7 @@ function rounded(name: string, values: Float64Array, dtype: WeightDType): Floats
 
 function mergedConfig(model: Model, { config, dtype }: MergedModel): JsonObject {
   const path = join(model.dir, "config.json");
-  const base: unknown = JSON.parse(Deno.readTextFileSync(path));
+  const base: unknown = readJsonSync(path);
   throwIfAny(path, isJsonObject(base) ? [] : ["is no JSON object"]);
   // Of a head that differs from the embedding: engines that believe the field would drop it.
   const untied = (base as JsonObject)["tie_word_embeddings"] === true && !model.config.tieWordEmbeddings;
@@ -202,13 +204,18 @@ function mergedConfig(model: Model, { config, dtype }: MergedModel): JsonObject 
   return { ...fields, ...config, [dtypeField]: CONFIG_DTYPES[dtype] };
 }
 
+/** Links to files are followed, as the cache of the Hugging Face hub has them; what is no file (a pipe) is left. */
 async function copyOtherFiles(from: string, to: string): Promise<void> {
-  for await (const { name, isDirectory } of Deno.readDir(from)) {
-    if (!isDirectory && !NOT_COPIED.test(name)) await Deno.copyFile(join(from, name), join(to, name));
-    if (!isDirectory || name !== TEMPLATES) continue;
-    await Deno.mkdir(join(to, name));
-    await copyOtherFiles(join(from, name), join(to, name));
+  for (const { name, isDirectory } of await listFolder(from)) {
+    const [source, target] = [join(from, name), join(to, name)];
+    if (isDirectory && name === TEMPLATES) {
+      await makeFolder(target);
+      await copyOtherFiles(source, target);
+    } else if (!isDirectory && !NOT_COPIED.test(name) && (await stat(source)).isFile) {
+      await copyFile(source, target);
+    }
   }
+  await syncFolder(to);
 }
 
 async function writeJson(path: string, value: unknown): Promise<void> {

@@ -3,6 +3,7 @@
 import { dirname, join } from "node:path";
 import { isJsonObject, type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
 import type { FormatOptions } from "../data/format_options.ts";
+import { readJsonIfThere } from "../files/read.ts";
 import { RECORD } from "./run_folder.ts";
 
 /**
@@ -24,7 +25,7 @@ export async function otherFormatNotice(adapter: string, format: FormatOptions):
 
 async function recordedFormat(path: string): Promise<JsonObject | null> {
   try {
-    const record: unknown = JSON.parse(await Deno.readTextFile(path));
+    const record: unknown = await readJsonIfThere(path);
     const settings = isJsonObject(record) ? record["settings"] : null;
     const format = isJsonObject(settings) ? settings["format"] : null;
     return isJsonObject(format) ? format : null;

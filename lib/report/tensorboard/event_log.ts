@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A run's metrics as an event file that TensorBoard opens. */
 import { join } from "node:path";
-import { asFileError } from "../../files/errors.ts";
-import { makeFolder } from "../../files/folders.ts";
-import { writeFileAtomically } from "../../files/write.ts";
+import { makeFolder, remove } from "../../files/folders.ts";
+import { listFolder } from "../../files/read.ts";
+import { openToAppend, writeFileAtomically } from "../../files/write.ts";
 import { readRunRecord } from "../run_record.ts";
 import { type Scalar, scalarRecord, versionRecord } from "./records.ts";
 
@@ -57,14 +57,14 @@ export async function writeEventFile(runFolder: string, nowMs: number = Date.now
   await makeFolder(folder);
   const records = [versionRecord(secondsOf(metrics[0] ?? { step: 0 })), ...metrics.map(recordOf)];
   const bytes = records.reduce((sum, { length }) => sum + length, 0);
-  const older = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => OURS.test(name));
+  const older = (await listFolder(folder)).map(({ name }) => name).filter((name) => OURS.test(name));
   // A new name each time: a TensorBoard that is open reads on where it stopped in a file it knows.
   const path = join(folder, eventFileName(older, nowMs));
   await writeFileAtomically(path, bytes, async (write) => {
     for (const record of records) await write(record);
   });
   // Two files with the same steps would be drawn over each other.
-  for (const name of older) await Deno.remove(join(folder, name));
+  for (const name of older) await remove(join(folder, name));
   return path;
 }
 
@@ -80,17 +80,10 @@ function eventFileName(older: readonly string[], nowMs: number): string {
 /** Opens the event file of a run that goes on, with what it has logged so far. @throws As {@linkcode writeEventFile} */
 export async function openEventLog(runFolder: string): Promise<EventLog> {
   const path = await writeEventFile(runFolder);
-  const file = Deno.openSync(path, { append: true });
+  const file = await openToAppend(path);
   return {
-    append(line) {
-      const bytes = recordOf(line);
-      try {
-        for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
-      } catch (error) {
-        throw asFileError(error, "write", path, { bytesNeeded: bytes.length });
-      }
-    },
-    [Symbol.dispose]: () => file.close(),
+    append: (line) => file.appendSync(recordOf(line)),
+    [Symbol.dispose]: () => file[Symbol.dispose](),
   };
 }
 

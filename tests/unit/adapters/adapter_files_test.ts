@@ -102,7 +102,7 @@ Deno.test("loadAdapter() names everything wrong in adapter_config.json", async (
       ]
     ) assert.ok(text.includes(problem), `${problem} in ${text}`);
     await Deno.writeTextFile(join(folder, CONFIG), "{");
-    assert.match(await message(loadAdapter(model, folder)), /adapter_config.json cannot be read/);
+    assert.match(await message(loadAdapter(model, folder)), /adapter_config.json is not JSON/);
     await Deno.remove(join(folder, CONFIG));
     assert.match(
       await message(loadAdapter(model, folder)),

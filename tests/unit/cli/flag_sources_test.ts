@@ -41,10 +41,10 @@ Deno.test("a flag of one value that is given twice must be given the same; one o
 
 Deno.test("a config file that says a key twice, in one spelling or two, is refused", async () => {
   deepStrictEqual(await configured('{"lr": 1, "seed": 3, "lr": 2}'), [
-    '--config FILE has the key "lr" twice: keep one',
+    '--config: FILE has the key "lr" twice: keep one',
   ]);
   deepStrictEqual(await configured('{"rank-pattern": {"q": 1, "q": 2}}'), [
-    '--config FILE has the key "rank-pattern.q" twice: keep one',
+    '--config: FILE has the key "rank-pattern.q" twice: keep one',
   ]);
   deepStrictEqual(await configured('{"top-k": 4, "topK": 8}'), [
     'FILE has both "top-k" and "topK", which are one flag: keep one',
@@ -54,7 +54,7 @@ Deno.test("a config file that says a key twice, in one spelling or two, is refus
     'FILE: "topK" is null, expected a whole number from 1',
   ]);
   deepStrictEqual(await configured(`{"lr": ${"[".repeat(1001)}${"]".repeat(1001)}}`), [
-    "--config FILE has more than 1000 levels, more than any such file",
+    "--config: FILE has more than 1000 levels, more than any such file",
   ]);
 });
 

@@ -143,7 +143,7 @@ for (
     [
       "a manifest that is no JSON",
       (path: string) => Deno.writeTextFile(join(path, "manifest.json"), '{"files": ['),
-      /manifest.json cannot be read/,
+      /manifest.json is not JSON/,
     ],
     [
       "a manifest of no files",
