@@ -203,7 +203,7 @@ Deno.test({
   fn: () =>
     withFolder(async (folder) => {
       const child = spawn(["train", ...SMALL_RUN, "--steps", "100000", "--watch", "--out", `${folder}/run`]);
-      const [url] = await readUntil(child.stdout, /http:\/\/127\.0\.0\.1:\d+\//);
+      const [url] = await readUntil(child.stdout, /http:\/\/127\.0\.0\.1:\d+\/[\w-]+\//);
       const rest = child.stdout.pipeTo(new WritableStream());
       await withPage(async ({ page, complaints }) => {
         await page.goto(url, { waitUntil: "domcontentloaded" });
