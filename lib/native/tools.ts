@@ -40,11 +40,38 @@ export async function firstCommand(commands: readonly string[]): Promise<string 
 /** What a command writes on stdout; null when it is not there, may not be run, or fails. */
 export async function outputOf(command: string, args: readonly string[]): Promise<string | null> {
   try {
-    const { success, stdout } = await new Deno.Command(command, { args: [...args], stderr: "null" }).output();
+    const child = startProgram(command, { args: [...args], stdout: "piped", stderr: "piped" });
+    const { success, stdout } = await child.output();
     return success ? new TextDecoder().decode(stdout) : null;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) return null;
     if (error instanceof Deno.errors.PermissionDenied) return null; // a file of that name that is no program
     throw error;
   }
+}
+
+/** How Deno says that variables which change what a program loads may not be handed on by who may run some programs only. */
+const LOADER_VARIABLES = /to spawn subprocess with (.+?) environment variables?\./;
+
+/**
+ * Starts a program. Where permissions name the programs that may run, those variables of the dynamic loader that are set are
+ * empty for it: else Deno would start none of them.
+ *
+ * @throws {Deno.errors.NotCapable} When it may not be run
+ */
+export function startProgram(command: string, options: Deno.CommandOptions): Deno.ChildProcess {
+  try {
+    return new Deno.Command(command, options).spawn();
+  } catch (error) {
+    const names = error instanceof Deno.errors.NotCapable && LOADER_VARIABLES.exec(error.message)?.[1];
+    if (!names) throw error;
+    const empty = Object.fromEntries(names.split(", ").map((name) => [name, ""]));
+    return new Deno.Command(command, { ...options, env: { ...options.env, ...empty } }).spawn();
+  }
+}
+
+/** This Deno, by the name that it may be run by: a permission for `deno` is one for that name where that is a link. */
+export function denoProgram(): string {
+  const path = Deno.execPath();
+  return Deno.permissions.querySync({ name: "run", command: path }).state === "granted" ? path : "deno";
 }

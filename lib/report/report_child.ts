@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Starts the process that writes a run's report, now and then or for as long as the run goes on. */
+import { existsSync } from "node:fs";
+import { basename, dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UserError } from "../core/errors.ts";
+import { denoProgram, startProgram } from "../native/tools.ts";
 
 /** A report kept fresh by another process. */
 export interface ReportChild {
@@ -23,8 +26,8 @@ export function refreshReport(folder: string, now: () => number = () => performa
   let dueMs = now() + FIRST_MS;
   let underWay: Promise<void> | null = null;
   const write = async () => {
-    const { code, stderr } = await command(folder).output();
-    if (code !== 0) throw new UserError(new TextDecoder().decode(stderr).trim());
+    const { code, stderr } = await start(folder).output();
+    if (code !== 0) throw asError(new TextDecoder().decode(stderr));
   };
   return {
     url: null,
@@ -48,11 +51,11 @@ export function refreshReport(folder: string, now: () => number = () => performa
  * @throws {UserError} When the port cannot be had
  */
 export async function serveReport(folder: string, port: number): Promise<ReportChild> {
-  const child = command(folder, port).spawn();
+  const child = start(folder, port);
   const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
   const { value: url } = await reader.read();
   reader.releaseLock();
-  if (url === undefined) throw new UserError(await failureOf(child));
+  if (url === undefined) throw asError(await failureOf(child));
   const failure = failureOf(child);
   return {
     url: url.trim(),
@@ -60,32 +63,54 @@ export async function serveReport(folder: string, port: number): Promise<ReportC
     async finish() {
       await child.stdin.close().catch(() => {});
       const { code } = await child.status;
-      if (code !== 0) throw new UserError(await failure);
+      if (code !== 0) throw asError(await failure);
     },
   };
 }
 
 /** What a process said before it ended. */
 async function failureOf(child: Deno.ChildProcess): Promise<string> {
-  return (await new Response(child.stderr).text()).trim();
+  return await new Response(child.stderr).text();
 }
 
-function command(folder: string, port?: number): Deno.Command {
+function asError(said: string): UserError {
+  const [first = "", ...lines] = said.trim().split("\n");
+  return new UserError(first, { lines });
+}
+
+function start(folder: string, port?: number): Deno.ChildProcess {
   const script = fileURLToPath(new URL("./report_process.ts", import.meta.url));
-  const args = port === undefined ? [folder] : [folder, String(port)];
-  return new Deno.Command(Deno.execPath(), {
+  const path = resolve(folder);
+  const { cwd, writable } = writeScope(path);
+  return startProgram(denoProgram(), {
     args: [
       "run",
       "--quiet",
+      "--no-prompt",
       "--allow-read",
-      `--allow-write=${folder}`,
-      "--allow-net=127.0.0.1",
+      `--allow-write=${writable}`,
+      ...(port === undefined ? [] : [`--allow-net=127.0.0.1`]),
       script,
-      ...args,
+      path,
+      ...(port === undefined ? [] : [String(port)]),
     ],
+    cwd,
     stdin: port === undefined ? "null" : "piped",
-    stdout: port === undefined ? "null" : "piped",
+    stdout: "piped",
     stderr: "piped",
     env: { NO_COLOR: "1" },
   });
+}
+
+/**
+ * Where the process starts, and what below that it may write: the folder. Deno parts paths of a permission at commas, whose
+ * names have no other spelling, so what is there already is said by where the process is; of a folder yet to be made that has
+ * a comma in its name, the one around it.
+ */
+export function writeScope(folder: string): { readonly cwd: string; readonly writable: string } {
+  const missing: string[] = [];
+  let cwd = folder;
+  for (; !existsSync(cwd); cwd = dirname(cwd)) missing.unshift(basename(cwd));
+  const comma = missing.findIndex((name) => name.includes(","));
+  return { cwd, writable: [".", ...missing.slice(0, comma < 0 ? missing.length : comma)].join("/") };
 }
