@@ -12,6 +12,7 @@ import { loadModel } from "../lib/models/load.ts";
 import { nativeKernels } from "../lib/ops/native/native_kernels.ts";
 import { adamw } from "../lib/optim/registry.ts";
 import { cosine } from "../lib/optim/schedule.ts";
+import { createOutput } from "../lib/cli/output.ts";
 import { createProgress } from "../lib/report/progress.ts";
 import { writeSafetensors } from "../lib/tensor/write_safetensors.ts";
 import { train } from "../lib/train/loop.ts";
@@ -59,10 +60,7 @@ async function trainModel(corpus: string, blank: string, folder: string): Promis
     steps: STEPS,
     seed: SEED,
   });
-  const output = {
-    isTerminal: Deno.stdout.isTerminal(),
-    write: (text: string) => void Deno.stdout.writeSync(new TextEncoder().encode(text)),
-  };
+  const output = createOutput({ json: false, quiet: false });
   const progress = createProgress(output, "making the model", STEPS);
   for await (const { step, loss, tokensPerSecond } of train(run, data)) {
     progress.update(step, `loss ${loss.toFixed(3)}  ${Math.round(tokensPerSecond)} tokens/s`);

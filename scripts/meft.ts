@@ -2,6 +2,7 @@
 /** Entry of the tasks that users run: `deno task train …` is `meft.ts train …`. Builds the library when it is stale. */
 import { COMMANDS } from "../lib/cli/commands.ts";
 import { formatCommands } from "../lib/cli/overview.ts";
+import { printError } from "../lib/cli/output.ts";
 import { runCommand } from "../lib/cli/program.ts";
 import { didYouMean } from "../lib/core/suggestion.ts";
 import { surviveFileSizeLimit } from "../lib/files/size_limit.ts";
@@ -20,7 +21,7 @@ if (asksHelp([name])) {
 const spec = COMMANDS.find((command) => command.name === name);
 if (spec === undefined) {
   const names = COMMANDS.map((command) => command.name);
-  console.error(`"${name}" is no command${didYouMean(name, names)}\n\n${formatCommands(COMMANDS)}`);
+  printError(`"${name}" is no command${didYouMean(name, names)}\n\n${formatCommands(COMMANDS)}`);
   Deno.exit(2);
 }
 const needsLibrary = !WITHOUT_LIBRARY.includes(name) || args.includes("--methods");

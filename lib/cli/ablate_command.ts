@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { throwIfAny } from "../core/errors.ts";
+import { visibleLine } from "../core/visible_text.ts";
 import { SCORE_NAMES, type ScoreName } from "../evaluate/score.ts";
 import { failureRows, formatEstimate, studyRows, writeStudyReport } from "../report/ablation_report.ts";
 import { formatBytes, formatCount, formatLoss, formatSeconds } from "../report/format.ts";
@@ -124,12 +125,12 @@ function describeCells(cells: readonly PlannedCell[]): string {
 /** What a finished cell is told as, in one line. */
 function describeFinished({ index, count, label, numbers, error, earlier }: FinishedCell): string {
   const place = `${index + 1}/${count} ${label}`;
-  if (numbers === null) return `${place}  failed: ${error}`;
+  if (numbers === null) return visibleLine(`${place}  failed: ${error}`);
   const score = Object.entries(numbers.scores).map(([name, estimate]) =>
     `${name} ${formatEstimate(estimate)}`
   );
   const what = [...score, `loss ${formatLoss(numbers.lossLast)}`, formatSeconds(numbers.seconds)].join("  ");
-  return `${place}  ${what}${earlier ? "  (done before)" : ""}`;
+  return visibleLine(`${place}  ${what}${earlier ? "  (done before)" : ""}`);
 }
 
 /** Progress over the steps of all cells that are still to run. */

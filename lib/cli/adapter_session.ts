@@ -10,6 +10,7 @@ import { otherFormatNotice } from "../train/trained_format.ts";
 import type { Flag, FlagValues } from "./flags.ts";
 import { FORMAT_FLAGS, formatOptions } from "./format_flags.ts";
 import { MODEL_FLAGS } from "./model_flags.ts";
+import { warn } from "./output.ts";
 import { DEMO, openModelOf } from "./session.ts";
 
 /** Flags of a model with its adapter. */
@@ -24,17 +25,17 @@ export const ADAPTER_SESSION_FLAGS: readonly Flag[] = [
   ...FORMAT_FLAGS,
 ];
 
-/** Warns on stderr, so that it is seen whatever the command prints; --force silences it. */
+/** Warns, unless --force silences it. */
 export function warningOnOtherBase(values: FlagValues): LoadAdapterOptions {
   if (values.force === true) return {};
-  return { onOtherBase: (notice) => console.error(`Warning: ${notice} (--force says nothing)`) };
+  return { onOtherBase: (notice) => warn(`${notice} (--force says nothing)`) };
 }
 
 /** Warns when text is written otherwise than the adapter's run had it; --force silences it. */
 async function warnOnOtherFormat(values: FlagValues): Promise<void> {
   if (values.force === true || values.adapter === undefined) return;
   const notice = await otherFormatNotice(values.adapter as string, formatOptions(values));
-  if (notice !== null) console.error(`Warning: ${notice} (--force says nothing)`);
+  if (notice !== null) warn(`${notice} (--force says nothing)`);
 }
 
 /**

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Flags that say what data is read and how, shared by the commands that read some. */
+import { visibleLine } from "../core/visible_text.ts";
 import { countBadRows } from "../data/load_data.ts";
 import { type Dataset, exampleCount, type ReadReport } from "../data/dataset.ts";
 import { formatWarning } from "../data/row_warnings.ts";
@@ -75,7 +76,7 @@ export function rowsResult(report: ReadReport): Record<string, unknown> {
 
 /** A data set's account: a table of what was read, used, left out and cut, and what is worth a look. */
 export function dataSummary(data: Dataset): string {
-  const warnings = data.report.warnings.map((warning) => `\nwarning: ${formatWarning(warning)}`);
+  const warnings = data.report.warnings.map((warning) => `\nwarning: ${visibleLine(formatWarning(warning))}`);
   return formatTable(summaryRows(data)) + warnings.join("");
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Data files of a command, with a progress line when tokenising them takes longer than people like to wait. */
+import { visibleLine } from "../core/visible_text.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { loadData, type LoadProgress } from "../data/load_data.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
@@ -19,7 +20,7 @@ const MB = 1e6;
 export function createDataLoader(values: FlagValues, output: Output): DataLoader {
   const notes = new Set<string>();
   const onNote = (note: string): void => {
-    if (!notes.has(note)) output.line(`warning: ${note}`);
+    if (!notes.has(note)) output.line(`warning: ${visibleLine(note)}`);
     notes.add(note);
   };
   return async (paths, tokenizer) => {

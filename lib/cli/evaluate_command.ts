@@ -94,7 +94,7 @@ async function measureScores(
   });
   for await (const row of answers) {
     rows.push(row);
-    progress.update(rows.length, row.prediction.slice(0, 32).replaceAll("\n", " "));
+    progress.update(rows.length, row.prediction.slice(0, 32));
     await yieldToEvents();
   }
   progress.finish();

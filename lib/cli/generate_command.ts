@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** `deno task generate`: completes a prompt, streaming, or a file of prompts, several at once. */
+/**
+ * `deno task generate`: completes a prompt, streaming, or a file of prompts, several at once. A file or pipe gets the answer
+ * byte for byte, a terminal nothing that it would obey.
+ */
 import { UserError } from "../core/errors.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
 import { stopIds } from "../data/examples.ts";
@@ -90,7 +93,7 @@ async function answerOne(
   const start = performance.now();
   let [answer, tokens, finish]: [string, number, Prediction["finish"]] = ["", 0, "length"];
   for await (const token of generate(model, tokenizer, [ids], options)) {
-    output.write(token.text);
+    output.verbatim(token.text);
     answer += token.text;
     tokens++;
     finish = token.finish ?? finish;
@@ -125,13 +128,14 @@ async function answerAll(
   let [done, shown] = [0, 0];
   const show = () => {
     for (let next = predictions[shown]; next !== undefined; next = predictions[++shown]) {
-      progress.line(`${formatPlace(next.place as RowPlace)}\n${next.text}\n`);
+      progress.line(formatPlace(next.place as RowPlace));
+      output.verbatim(`${next.text}\n\n`);
     }
   };
   const prompts = items.map(({ value }) => value);
   for await (const answer of generateAnswers(model, tokenizer, prompts, options)) {
     predictions[answer.index] = predictionOf(session, answer, items);
-    progress.update(++done, answer.text.slice(0, 32).replaceAll("\n", " "));
+    progress.update(++done, answer.text.slice(0, 32));
     show();
     await yieldToEvents();
     if (interrupt.signal.aborted) break;

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Where a command writes: people's text to stdout, or to stderr when stdout carries one JSON object. */
+/**
+ * Where a command writes: people's text to stdout, or to stderr when stdout carries one JSON object. Nothing else in this
+ * folder writes to a terminal, so that text of models, data and files cannot drive one: it leaves here visible.
+ */
 import { UserError } from "../core/errors.ts";
+import { formatTerminalText, type TerminalText, visibleLine, visibleText } from "../core/visible_text.ts";
 import type { ProgressOutput } from "../report/progress.ts";
 
 /** A command's way out. */
@@ -8,12 +12,17 @@ export interface Output extends ProgressOutput {
   readonly json: boolean;
   readonly color: boolean;
   /** Text for people. */
-  line(text: string): void;
+  line(text: TerminalText): void;
+  /** What a model said, for people and programs: byte for byte in a file or pipe, visible as all text on a terminal. */
+  verbatim(text: string): void;
   /** The command's result as one JSON object on stdout, with --json. */
   result(value: unknown): void;
   /** Why text was lost although somebody may want it; null while none was. Whoever has stopped reading wants no more. */
   lostText(): string | null;
 }
+
+/** Back to the start of the line, and empty. */
+const ERASE_LINE = "\r\x1b[2K";
 
 const encoder = new TextEncoder();
 
@@ -26,6 +35,20 @@ function writeAll(stream: { writeSync(bytes: Uint8Array): number }, text: string
 function readerIsGone(error: unknown): boolean {
   const { code } = error as { readonly code?: unknown };
   return code === "EPIPE" || code === "EIO";
+}
+
+/** Says what failed, or that something did, on stderr; where that is closed, nobody can be told. */
+export function printError(text: string): void {
+  try {
+    writeAll(Deno.stderr, `${visibleText(text)}\n`);
+  } catch {
+    // The message was all there was left to do.
+  }
+}
+
+/** Says what is worth knowing on stderr, so that it is seen whatever the command prints. */
+export function warn(text: string): void {
+  printError(`Warning: ${visibleLine(text)}`);
 }
 
 /** Integers of the native library become numbers. (What is no finite number is null in JSON, never text.) */
@@ -47,7 +70,7 @@ export function createOutput(options: { readonly json: boolean; readonly quiet: 
   const stream = options.json ? Deno.stderr : Deno.stdout;
   const isTerminal = stream.isTerminal();
   let failure: unknown = null;
-  const write = (text: string) => {
+  const writeRaw = (text: string) => {
     if (options.quiet || failure !== null) return;
     try {
       writeAll(stream, text);
@@ -61,12 +84,15 @@ export function createOutput(options: { readonly json: boolean; readonly quiet: 
     color: isTerminal && !Deno.noColor,
     isTerminal,
     columns: isTerminal ? terminalColumns() : null,
-    write,
-    line: (text) => write(`${text}\n`),
+    write: (text) => writeRaw(visibleText(text)),
+    eraseLine: () => writeRaw(ERASE_LINE),
+    line: (text) => writeRaw(`${formatTerminalText(text)}\n`),
+    verbatim: (text) => writeRaw(isTerminal ? visibleText(text) : text),
     result: (value) => {
       if (!options.json) return;
       try {
-        writeAll(Deno.stdout, `${JSON.stringify(value, jsonSafe)}\n`);
+        // Somebody may look at it: what JSON leaves as it is, DEL and the bidirectional marks among it, is escaped too.
+        writeAll(Deno.stdout, `${visibleLine(JSON.stringify(value, jsonSafe))}\n`);
       } catch (error) {
         throw new UserError(`The work is done, but its JSON object could not be written: ${error}`);
       }

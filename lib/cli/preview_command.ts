@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task preview`: the tokens and the loss mask that a data file gives. */
 import { countBadRows } from "../data/load_data.ts";
-import { formatPreview, previewExamples } from "../data/preview.ts";
+import { previewExamples, previewText } from "../data/preview.ts";
 import { loadTokenizer } from "../data/tokenizer.ts";
 import { DATA_FLAGS, dataPaths, dataSummary } from "./data_flags.ts";
 import { createDataLoader } from "./data_loader.ts";
@@ -15,7 +15,7 @@ async function run(values: FlagValues, output: Output): Promise<number> {
   const tokenizer = await loadTokenizer(modelFolder(values));
   const dataset = await createDataLoader(values, output)(dataPaths(values), tokenizer);
   const shown = previewExamples(dataset, tokenizer, (values.rows ?? 3) as number);
-  output.line(formatPreview(shown, { color: output.color }));
+  output.line(previewText(shown, { color: output.color }));
   output.line(dataSummary(dataset));
   output.result({
     ...dataset.report,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The command line: parses, runs one command, and turns every failure into a message and an exit code. */
 import { Argument, Command, CommanderError } from "commander";
-import { MachineError, NativeError, NotFiniteError, throwIfAny, UserError } from "../core/errors.ts";
+import { NativeError, PlainError, throwIfAny, UserError } from "../core/errors.ts";
 import { isRefusedArray, MEMORY_WAY_OUT, requireStartMemory } from "../native/host_memory.ts";
 import { isDefect } from "../native/status.ts";
 import { readConfigFile, readFlags } from "./flag_sources.ts";
 import { declareFlags, type Flag, type FlagValues } from "./flags.ts";
-import { createOutput, type Output } from "./output.ts";
+import { createOutput, type Output, printError } from "./output.ts";
 
 /** One subcommand. */
 export interface CommandSpec {
@@ -55,9 +55,8 @@ function createCommand(spec: CommandSpec): Command {
 
 /** The message a user sees. What is no defect of the program shows no stack; anything else does, for a report. */
 function describeFailure(error: unknown): string {
-  const isPlain = [UserError, CommanderError, NotFiniteError, MachineError].some((kind) =>
-    error instanceof kind
-  );
+  // What may not be done here is no defect either: Deno's message names it and the flag that allows it.
+  const isPlain = [PlainError, CommanderError, Deno.errors.NotCapable].some((kind) => error instanceof kind);
   if (isPlain || error instanceof NativeError && !isDefect(error)) return (error as Error).message;
   if (isRefusedArray(error)) return `Not enough memory for an array; ${MEMORY_WAY_OUT}`;
   if (!(error instanceof Error)) return String(error);
@@ -77,11 +76,11 @@ export async function runCommand(spec: CommandSpec, args: readonly string[]): Pr
     const code = await spec.run(values, output);
     const lost = output.lostText();
     if (lost === null) return code;
-    console.error(`Some of the text above could not be written: ${lost}`);
+    printError(`Some of the text above could not be written: ${lost}`);
     return code === EXIT.done ? EXIT.failed : code;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done; // --help
-    console.error(describeFailure(error).replace(/^error: /, ""));
+    printError(describeFailure(error).replace(/^error: /, ""));
     return error instanceof UserError || error instanceof CommanderError ? EXIT.userMistake : EXIT.failed;
   }
 }

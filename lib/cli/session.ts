@@ -3,6 +3,7 @@
 import { fileURLToPath } from "node:url";
 import { type OpenModel, openModel, type OpenModelOptions } from "../train/open_model.ts";
 import type { FlagValues } from "./flags.ts";
+import { warn } from "./output.ts";
 
 /** The model, data and texts that ship with the project. */
 export const DEMO = {
@@ -27,7 +28,7 @@ export async function openModelOf(values: FlagValues): Promise<OpenModel> {
   return model;
 }
 
-/** On stderr, so that it is seen whatever the command prints. */
+/** Says what the user of a checkpoint should know. */
 export function warnOfCheckpoint({ warnings }: { readonly warnings: readonly string[] }): void {
-  for (const warning of warnings) console.error(`Warning: ${warning}`);
+  for (const warning of warnings) warn(warning);
 }

@@ -1,8 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Errors a caller may want to tell apart. Everything else is the nearest built-in class. */
+import { visibleLine } from "./visible_text.ts";
+
+/** An error that says all there is to know, so that it is shown without a stack. */
+export class PlainError extends Error {
+  /**
+   * @param sentence What is wrong and the way out. It stays one line, whatever the names and values in it hold
+   * @param options `lines`: shown below it, one each
+   */
+  constructor(sentence: string, options: ErrorOptions & { readonly lines?: readonly string[] } = {}) {
+    const { lines = [], ...rest } = options;
+    super([sentence, ...lines.map((line) => `  ${line}`)].map(visibleLine).join("\n"), rest);
+  }
+}
 
 /** A mistake the user can mend: a flag, a config value, a file. The command line answers it with exit code 2. */
-export class UserError extends Error {
+export class UserError extends PlainError {
   override readonly name: string = "UserError";
 }
 
@@ -18,9 +31,13 @@ export class ValidationError extends UserError {
   /** @param subject What was validated, for the first line: `config.json of "tiny"` */
   constructor(subject: string, problems: readonly string[]) {
     const count = problems.length === 1 ? "1 problem" : `${problems.length} problems`;
-    const shown = problems.slice(0, SHOWN_PROBLEMS).map((problem) => `\n  - ${problem}`).join("");
     const more = problems.length - SHOWN_PROBLEMS;
-    super(`${subject} has ${count}:${shown}${more > 0 ? `\n  - and ${more} more` : ""}`);
+    super(`${subject} has ${count}:`, {
+      lines: [
+        ...problems.slice(0, SHOWN_PROBLEMS).map((problem) => `- ${problem}`),
+        ...(more > 0 ? [`- and ${more} more`] : []),
+      ],
+    });
     this.problems = [...problems];
   }
 }
@@ -34,7 +51,7 @@ export function throwIfAny(subject: string, problems: readonly string[]): void {
  * A loss, a gradient or a logit that is NaN or infinite: no mistake of the call, so that the command line answers it with exit
  * code 1.
  */
-export class NotFiniteError extends Error {
+export class NotFiniteError extends PlainError {
   override readonly name: string = "NotFiniteError";
 }
 
@@ -42,7 +59,7 @@ export class NotFiniteError extends Error {
  * A failure of the machine: no room, no memory, a broken disk. No mistake of the call and no defect of the program, so that the
  * command line answers it with exit code 1 and its message alone.
  */
-export class MachineError extends Error {
+export class MachineError extends PlainError {
   override readonly name: string = "MachineError";
 }
 

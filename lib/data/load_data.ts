@@ -45,12 +45,11 @@ export class BadRowsError extends UserError {
 
   constructor(badRows: readonly BadRow[], rowsRead: number) {
     const remedy = badRows.length < rowsRead ? "; mend them, or leave them out with --bad-rows skip" : "";
-    const listed = badRows.slice(0, LISTED_BAD_ROWS).map((bad) => `\n  ${formatPlace(bad)}: ${bad.reason}`);
+    const listed = badRows.slice(0, LISTED_BAD_ROWS).map((bad) => `${formatPlace(bad)}: ${bad.reason}`);
     const more = badRows.length - listed.length;
-    super(
-      `${badRows.length} of ${rowsRead} rows cannot be used${remedy}:` +
-        listed.join("") + (more > 0 ? `\n  … and ${more} more` : ""),
-    );
+    super(`${badRows.length} of ${rowsRead} rows cannot be used${remedy}:`, {
+      lines: [...listed, ...(more > 0 ? [`… and ${more} more`] : [])],
+    });
     this.badRows = badRows;
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a data file gives, for people to look at before they train on it: tokens, and which of them are targets. */
-import { styleText } from "node:util";
+import { formatTerminalText, type Styled, type TerminalText, visibleLine } from "../core/visible_text.ts";
 import { type Dataset, exampleCount, exampleLength, examplePlace } from "./dataset.ts";
 import { createDetokenizer, finishText, pushId } from "./detokenizer.ts";
 import { formatPlace, type RowPlace } from "./rows.ts";
@@ -52,20 +52,37 @@ export function formatPreview(
   examples: readonly PreviewExample[],
   options: { readonly color: boolean },
 ): string {
-  return examples.map((example) => {
-    const { place, tokens, targets, cutTokens } = example;
-    const note = cutTokens > 0 ? `, ${cutTokens} more cut off` : "";
-    const head = `${formatPlace(place)}  ${tokens.length} tokens, ${targets} of them targets${note}`;
-    const body = options.color ? colorTokens(tokens) : bracketTokens(tokens);
-    return `${options.color ? paint("bold", head) : head}\n${body}\n`;
-  }).join("\n");
+  return formatTerminalText(previewText(examples, options));
 }
 
-function colorTokens(tokens: readonly PreviewToken[]): string {
-  return tokens.map(({ text, loss }, i) => {
-    const style: Style = loss ? ["green", i % 2 === 0 ? "underline" : "bold"] : "dim";
-    return visible(text).split("\n").map((line) => line === "" ? "" : paint(style, line)).join("\n");
-  }).join("");
+/** {@linkcode formatPreview} before colours are codes. */
+export function previewText(
+  examples: readonly PreviewExample[],
+  { color }: { readonly color: boolean },
+): TerminalText {
+  return examples.flatMap((example, i) => {
+    const { place, tokens, targets, cutTokens } = example;
+    const note = cutTokens > 0 ? `, ${cutTokens} more cut off` : "";
+    const counts = `${tokens.length} tokens, ${targets} of them targets${note}`;
+    const head = `${visibleLine(formatPlace(place))}  ${counts}`;
+    return [
+      i === 0 ? "" : "\n",
+      color ? { style: "bold", text: head } as const : head,
+      "\n",
+      ...(color ? colorTokens(tokens) : [bracketTokens(tokens)]),
+      "\n",
+    ];
+  });
+}
+
+function colorTokens(tokens: readonly PreviewToken[]): (string | Styled)[] {
+  return tokens.flatMap(({ text, loss }, i) => {
+    const style: Styled["style"] = loss ? ["green", i % 2 === 0 ? "underline" : "bold"] : "dim";
+    return visible(text).split("\n").flatMap((line, at) => [
+      at === 0 ? "" : "\n",
+      line === "" ? "" : { style, text: line },
+    ]);
+  });
 }
 
 function bracketTokens(tokens: readonly PreviewToken[]): string {
@@ -76,16 +93,7 @@ function bracketTokens(tokens: readonly PreviewToken[]): string {
   }).join("");
 }
 
-/** Newlines are shown and kept; other control characters as `\u001b`, so that data cannot drive the terminal. */
+/** Newlines are shown and kept; tabs and all that a terminal obeys are shown by their escapes. */
 function visible(text: string): string {
-  return text.replace(/\p{Cc}/gu, (control) => {
-    if (control === "\n") return "↵\n";
-    return `\\u${control.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  });
-}
-
-type Style = Parameters<typeof styleText>[0];
-
-function paint(style: Style, text: string): string {
-  return styleText(style, text, { validateStream: false });
+  return text.split("\n").map(visibleLine).join("↵\n");
 }

@@ -2,6 +2,7 @@
 /** Charts as SVG text, drawn without a browser. Kept out of `mod.ts`: a plotting library is no part of training. */
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
+import { visibleText } from "../core/visible_text.ts";
 import { createDisplay, type Display } from "./display.ts";
 import { escapeHtml } from "./escape_html.ts";
 import { seriesColor } from "./palette.ts";
@@ -213,14 +214,15 @@ export function panel(options: Plot.PlotOptions, attributes: Readonly<Record<str
     ...options,
     document: dom.document,
   });
-  if (Object.keys(attributes).length === 0) return { svg: svg.outerHTML, height };
+  const drawn = visibleText(svg.outerHTML); // names come from data
+  if (Object.keys(attributes).length === 0) return { svg: drawn, height };
   const all = {
     ...attributes,
     "data-x-axis": axisText(svg.scale("x")),
     "data-y-axis": axisText(svg.scale("y")),
   };
   const text = Object.entries(all).map(([name, value]) => `${name}="${escapeHtml(value)}" `).join("");
-  return { svg: svg.outerHTML.replace("<svg ", () => `<svg ${text}`), height };
+  return { svg: drawn.replace("<svg ", () => `<svg ${text}`), height };
 }
 
 /** Panels below each other in one SVG, on white: notebooks show it as an image, whose page may be dark. */

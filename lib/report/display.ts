@@ -3,6 +3,7 @@
 import type { Dataset } from "../data/dataset.ts";
 import { formatPreview, previewExamples, type PreviewToken } from "../data/preview.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
+import { visibleText } from "../core/visible_text.ts";
 import { escapeHtml } from "./escape_html.ts";
 import { memoryRows } from "./memory.ts";
 import { formatTable } from "./table.ts";
@@ -28,10 +29,11 @@ export function createDisplay(
   mediaType: "text/html" | "image/svg+xml",
   media: string,
 ): Display {
+  const shown = visibleText(text);
   return {
-    text,
-    [JUPYTER]: () => ({ [mediaType]: media, "text/plain": text }),
-    [CONSOLE]: () => text,
+    text: shown,
+    [JUPYTER]: () => ({ [mediaType]: media, "text/plain": shown }),
+    [CONSOLE]: () => shown,
   };
 }
 
@@ -65,6 +67,6 @@ export function tokenView(data: Dataset, model: { readonly tokenizer: Tokenizer 
 }
 
 function tokenHtml({ text, id, loss }: PreviewToken): string {
-  const shown = escapeHtml(text).replaceAll("\n", "↵").replaceAll(" ", "␣");
+  const shown = escapeHtml(text.replaceAll("\n", "↵").replaceAll(" ", "␣"));
   return `<code title="${id}" style="${loss ? TARGET_STYLE : CONTEXT_STYLE}">${shown}</code>`;
 }

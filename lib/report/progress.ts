@@ -4,6 +4,7 @@
  * (Own code: the npm progress libraries redraw on a timer, which freezes while a native call runs, and one of them never
  * returns on a terminal that reports no columns.)
  */
+import { visibleLine } from "../core/visible_text.ts";
 import { formatSeconds } from "./format.ts";
 import { cutToWidth } from "./text_width.ts";
 
@@ -13,6 +14,8 @@ export interface ProgressOutput {
   /** Width of the terminal, when it is one and known: a longer line would wrap and could not be redrawn. */
   readonly columns?: number | null;
   write(text: string): void;
+  /** Goes back to the start of the line and empties it. Asked of a terminal alone. */
+  eraseLine(): void;
 }
 
 /** Shows how far work is. */
@@ -58,7 +61,7 @@ export function createProgress(
   let shownMs = -Infinity;
   let onLine = false;
   const clear = () => {
-    if (onLine) output.write("\r\x1b[2K");
+    if (onLine) output.eraseLine();
     onLine = false;
   };
   return {
@@ -71,10 +74,10 @@ export function createProgress(
       if (output.isTerminal) {
         clear();
         const line = `${label} ${bar(done / total)} ${done}/${total}  ${left} left  ${note}`;
-        output.write(cutToWidth(line, (output.columns ?? Infinity) - 1));
+        output.write(cutToWidth(visibleLine(line), (output.columns ?? Infinity) - 1));
         onLine = true;
       } else {
-        output.write(`${label} ${done}/${total}  ${note}  ${left} left\n`);
+        output.write(`${visibleLine(`${label} ${done}/${total}  ${note}  ${left} left`)}\n`);
       }
     },
     line(text) {

@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Aligned text tables. */
-import { stripVTControlCharacters } from "node:util";
+import { visibleLine } from "../core/visible_text.ts";
 import { displayWidth } from "./text_width.ts";
 
 /** Whether a cell starts with a number. */
-export const looksNumeric = (text: string) => /^[-+±]?[\d.,]+( |$)/.test(stripVTControlCharacters(text));
+export const looksNumeric = (text: string) => /^[-+±]?[\d.,]+( |$)/.test(text);
 
 /**
  * Lays rows out in columns. The first row is the head. A column whose every cell below the head starts with a number is
- * right-aligned.
+ * right-aligned. A cell is one line, whatever is in it.
  */
 export function formatTable(rows: readonly (readonly string[])[]): string {
   const columns = Math.max(0, ...rows.map((row) => row.length));
+  const cells = rows.map((row) => row.map(visibleLine));
   const cell = (row: readonly string[], column: number) => row[column] ?? "";
   const widths = Array.from(
     { length: columns },
-    (_, c) => Math.max(...rows.map((row) => displayWidth(cell(row, c)))),
+    (_, c) => Math.max(...cells.map((row) => displayWidth(cell(row, c)))),
   );
   const right = widths.map((_, c) =>
-    rows.length > 1 && rows.slice(1).every((row) => looksNumeric(cell(row, c)))
+    cells.length > 1 && cells.slice(1).every((row) => looksNumeric(cell(row, c)))
   );
   const line = (row: readonly string[]) =>
     widths.map((width, c) => {
@@ -26,7 +27,7 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
       const fill = " ".repeat(width - displayWidth(text));
       return right[c] ? fill + text : text + fill;
     }).join("  ").trimEnd();
-  const [head, ...body] = rows;
+  const [head, ...body] = cells;
   if (head === undefined) return "";
   return [line(head), widths.map((width) => "─".repeat(width)).join("  "), ...body.map(line)].join("\n");
 }

@@ -14,14 +14,16 @@ export interface CommandResult {
 export const DEMO_MODEL = `${ROOT}notebooks/demo/model`;
 export const DEMO_FACTS = `${ROOT}notebooks/demo/facts.jsonl`;
 
-/** The program and its flags; a command's name and arguments follow. */
-export const COMMAND_LINE = [Deno.execPath(), "run", "--quiet", "--allow-all", `${ROOT}scripts/meft.ts`];
+/** A command as a list of words, the program first. */
+export function commandLine(args: readonly string[]): string[] {
+  return [Deno.execPath(), "run", "--quiet", "--allow-all", `${ROOT}scripts/meft.ts`, ...args];
+}
 
 /** Starts a command; its output is piped, its input empty unless that is too. */
 export function spawn(args: readonly string[], stdin: "null" | "piped" = "null"): Deno.ChildProcess {
-  const [program = "", ...flags] = COMMAND_LINE;
+  const [program = "", ...words] = commandLine(args);
   return new Deno.Command(program, {
-    args: [...flags, ...args],
+    args: words,
     stdin,
     stdout: "piped",
     stderr: "piped",

@@ -5,7 +5,7 @@ import { withFolder } from "../fixtures/folder.ts";
 import {
   adapterBytes,
   afterFirstSave,
-  COMMAND_LINE,
+  commandLine,
   type CommandResult,
   DEMO_FACTS,
   DEMO_MODEL,
@@ -20,7 +20,7 @@ async function runLimited(
   args: readonly string[],
 ): Promise<CommandResult & { signal: string | null }> {
   const { code, signal, stdout, stderr } = await new Deno.Command("sh", {
-    args: ["-c", `ulimit ${limit} && exec "$@"`, "sh", ...COMMAND_LINE, ...args],
+    args: ["-c", `ulimit ${limit} && exec "$@"`, "sh", ...commandLine(args)],
     env: { NO_COLOR: "1" },
   }).output();
   const decoder = new TextDecoder();

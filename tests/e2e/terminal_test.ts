@@ -5,24 +5,9 @@ import { COMMON_FLAGS } from "../../lib/cli/program.ts";
 import { TASK_HELP } from "../../scripts/help.ts";
 import { withFolder } from "../fixtures/folder.ts";
 import { DEMO_FACTS, DEMO_MODEL, runCommandLine, SMALL_RUN } from "./command.ts";
+import { onTerminal } from "./pty.ts";
 
 const ROOT = decodeURIComponent(new URL("../../", import.meta.url).pathname);
-
-/** A task's output on a terminal, as `script` of util-linux makes one. */
-async function onTerminal(env: Readonly<Record<string, string>>, ...args: string[]): Promise<string> {
-  const words = [Deno.execPath(), "run", "--quiet", "--allow-all", `${ROOT}scripts/meft.ts`, ...args];
-  const line = words.map((word) => `'${word}'`).join(" ");
-  const { NO_COLOR: _, ...inherited } = Deno.env.toObject(); // tests may run without colours themselves
-  const { stdout, code } = await new Deno.Command("script", {
-    args: ["--quiet", "--return", "--command", line, "/dev/null"],
-    clearEnv: true,
-    env: { ...inherited, TERM: "xterm-256color", ...env },
-    stdin: "null",
-    stderr: "inherit",
-  }).output();
-  strictEqual(code, 0);
-  return new TextDecoder().decode(stdout);
-}
 
 Deno.test("every command has a --help with its flags, and examples whose flags there are", async () => {
   for (const { name, flags, examples } of COMMANDS) {
@@ -83,8 +68,8 @@ Deno.test("preview is in colour on a terminal alone, and not where NO_COLOR is s
   const preview = ["preview", "--rows", "1"];
   // deno-lint-ignore no-control-regex -- colours are what is looked for
   const colour = /\x1b\[[\d;]*m/;
-  match(await onTerminal({}, ...preview), colour);
-  doesNotMatch(await onTerminal({ NO_COLOR: "1" }, ...preview), colour);
+  match(await onTerminal({}, preview), colour);
+  doesNotMatch(await onTerminal({ NO_COLOR: "1" }, preview), colour);
   const { stdout } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "--quiet", "--allow-all", `${ROOT}scripts/meft.ts`, ...preview],
   }).output();

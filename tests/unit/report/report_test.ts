@@ -7,9 +7,13 @@ import {
   formatSeconds,
   formatShare,
 } from "../../../lib/report/format.ts";
+import { visibleLine } from "../../../lib/core/visible_text.ts";
 import { createProgress } from "../../../lib/report/progress.ts";
 import { cutToWidth, displayWidth } from "../../../lib/report/text_width.ts";
 import { formatTable } from "../../../lib/report/table.ts";
+
+/** Stands for what a terminal is sent to empty its line. */
+const ERASED = "<erased>";
 
 Deno.test("formatBytes() and its kin choose units at their borders", () => {
   deepStrictEqual([0, 1023, 1024, 1536, 2 ** 40].map(formatBytes), [
@@ -38,14 +42,19 @@ Deno.test("formatBytes() and its kin choose units at their borders", () => {
 });
 
 Deno.test("formatTable() aligns numbers right and wide characters by their columns", () => {
-  const table = formatTable([["name", "count"], ["\x1b[1mab\x1b[0m", "7"], ["日本語", "1234"]]);
+  const table = formatTable([["name", "count"], ["ab", "7"], ["日本語", "1234"]]);
   deepStrictEqual(table.split("\n"), [
     "name    count",
     "──────  ─────",
-    "\x1b[1mab\x1b[0m          7",
+    "ab          7",
     "日本語   1234",
   ]);
   strictEqual(formatTable([]), "");
+  deepStrictEqual(formatTable([["a\tb", "c"], ["\x1b[2J\n\u202e", "7"]]).split("\n"), [
+    "a\\tb               c",
+    "─────────────────  ─",
+    "\\u001b[2J\\n\\u202e  7",
+  ], "a cell is one line of what can be seen");
 });
 
 Deno.test("createProgress() redraws one line on a terminal and prints whole lines elsewhere", () => {
@@ -53,7 +62,7 @@ Deno.test("createProgress() redraws one line on a terminal and prints whole line
     let text = "";
     let clock = 0;
     const progress = createProgress(
-      { isTerminal, columns: 50, write: (piece) => text += piece },
+      { isTerminal, columns: 50, write: (piece) => text += piece, eraseLine: () => text += ERASED },
       "training",
       10,
       { firstDone: 4, now: () => clock },
@@ -68,8 +77,8 @@ Deno.test("createProgress() redraws one line on a terminal and prints whole line
   };
   const terminal = show(true);
   strictEqual(terminal.split("\n").length, 2, "only the saved line ends in a newline");
-  ok(terminal.split("\r\x1b[2K").every((line) => line.length < 50), "no line wraps");
-  strictEqual(terminal.split("\r\x1b[2K").length, 7);
+  ok(terminal.split(ERASED).every((line) => line.length < 50), "no line wraps");
+  strictEqual(terminal.split(ERASED).length, 7);
   // Plain: the first update, the one 5 seconds later which is also the last.
   deepStrictEqual(show(false).trimEnd().split("\n"), [
     "training 5/10  loss 5  5.0 s left",
@@ -80,13 +89,21 @@ Deno.test("createProgress() redraws one line on a terminal and prints whole line
 
 Deno.test("createProgress() cuts its line to the terminal by columns, not by characters", () => {
   const written: string[] = [];
-  const output = { isTerminal: true, columns: 80, write: (text: string) => written.push(text) };
+  const output = {
+    isTerminal: true,
+    columns: 80,
+    write: (text: string) => written.push(text),
+    eraseLine: () => written.push(ERASED),
+  };
   const progress = createProgress(output, "answering", 2, { now: () => 0 });
   progress.update(2, "北京".repeat(30));
-  const line = (written.at(-1) ?? "").replace("\r\x1b[2K", "");
+  const line = written.at(-1) ?? "";
   // One column stays free: a full line would wrap. Two columns a character may leave one more.
   ok(displayWidth(line) === 79 || displayWidth(line) === 78, `${displayWidth(line)} columns`);
   match(line, /北京$|京北$/);
+  progress.update(2, "\x1b[8m\n\t\u2066".repeat(30));
+  strictEqual(written.at(-1)?.length, 79, "what a note shows for a control character is counted too");
+  strictEqual(visibleLine(written.at(-1) ?? ""), written.at(-1));
 });
 
 Deno.test("displayWidth() and cutToWidth() count what a terminal shows", () => {
