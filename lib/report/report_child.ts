@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Starts the process that writes a run's report, now and then or for as long as the run goes on. */
-import { existsSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UserError } from "../core/errors.ts";
+import { isThereSync } from "../files/read.ts";
 import { denoProgram, startProgram } from "../native/tools.ts";
 
 /** A report kept fresh by another process. */
@@ -110,7 +110,7 @@ function start(folder: string, port?: number): Deno.ChildProcess {
 export function writeScope(folder: string): { readonly cwd: string; readonly writable: string } {
   const missing: string[] = [];
   let cwd = folder;
-  for (; !existsSync(cwd); cwd = dirname(cwd)) missing.unshift(basename(cwd));
+  for (; !isThereSync(cwd); cwd = dirname(cwd)) missing.unshift(basename(cwd));
   const comma = missing.findIndex((name) => name.includes(","));
   return { cwd, writable: [".", ...missing.slice(0, comma < 0 ? missing.length : comma)].join("/") };
 }
