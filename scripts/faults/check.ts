@@ -56,7 +56,8 @@ export function endProblems(ended: Ended): string[] {
 
 /** What a command that failed says of it; a study tells the failures of its cells among its results. */
 function messageOf({ stdout, stderr }: Ended): string {
-  return stderr.trim() || (/^\d+\/\d+ .* failed: (.*)$/m.exec(stdout)?.[1] ?? "");
+  const said = stderr.split("\n").filter((line) => !line.startsWith("Warning: ")).join("\n").trim();
+  return said || (/^\d+\/\d+ .* failed: (.*)$/m.exec(stdout)?.[1] ?? "");
 }
 
 /** What is wrong with the message of a command that failed as a call was made to fail: it names path and first cause. */
