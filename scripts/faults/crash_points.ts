@@ -29,7 +29,6 @@ const COUNTS = [
   "went on by itself",
   "resumed",
   "equal",
-  "scenarios",
 ];
 
 const LATE = "delay:300";
@@ -61,39 +60,31 @@ const SECONDS_PER_SCENARIO = 15;
 
 /** Injects faults for as long as there is time: each kind of call on each file once, then again otherwise. */
 export async function crashPoints(options: CampaignOptions): Promise<FaultReport> {
-  return await withScratch(async (scratch) => {
-    const baselineOf = baselines(scratch);
-    if (options.replay !== undefined) return await replay(options, baselineOf);
-    const count = Math.max(1, Math.floor(options.seconds / SECONDS_PER_SCENARIO));
-    const startMs = performance.now();
-    const prepared = await inParallel(SCENARIOS.slice(0, count), baselineOf);
-    const seconds = options.seconds - (performance.now() - startMs) / 1000;
-    const planned = interleave(prepared.map((baseline, i) => plan(baseline, randomStream(options.seed, i))));
-    options.onProgress?.(
-      `${NAME}: ${prepared.length} scenarios, ${sum(prepared.map(({ calls }) => calls.length))} calls, ` +
-        `${planned.length} faults planned`,
+  const [name, at, action] = options.replay?.split(" ") ?? [];
+  const asked = SCENARIOS.filter((scenario) => name === undefined || scenario.name === name);
+  if (asked.length === 0 || (at === undefined) !== (action === undefined)) {
+    throw new RangeError(
+      `No case of ${NAME} is so called: SCENARIO, or SCENARIO CALL ACTION, as in "train 12 fail:5"`,
     );
-    const report = await runCases(NAME, planned.map((each) => () => inject(each)), COUNTS, {
+  }
+  return await withScratch(async (scratch) => {
+    const startMs = performance.now();
+    const count = Math.max(1, Math.floor(options.seconds / SECONDS_PER_SCENARIO));
+    const prepared = await inParallel(asked.slice(0, count), baselines(scratch));
+    const faults = action === undefined
+      ? interleave(prepared.map((baseline, i) => plan(baseline, randomStream(options.seed, i))))
+      : prepared.map((baseline) => ({ baseline, fault: { at: Number(at), action } }));
+    const calls = prepared.reduce((sum, baseline) => sum + baseline.calls.length, 0);
+    options.onProgress?.(
+      `${NAME}: ${prepared.length} scenarios, ${calls} calls, ${faults.length} faults planned`,
+    );
+    const seconds = options.seconds - (performance.now() - startMs) / 1000;
+    const report = await runCases(NAME, faults.map((each) => () => inject(each)), COUNTS, {
       ...options,
       seconds,
     });
-    return { ...report, counts: { ...report.counts, scenarios: prepared.length } };
+    return { ...report, counts: { scenarios: prepared.length, ...report.counts } };
   });
-}
-
-async function replay(
-  options: CampaignOptions,
-  baselineOf: (scenario: Scenario) => Promise<Baseline>,
-): Promise<FaultReport> {
-  const [name, at, action] = (options.replay ?? "").split(" ");
-  const scenario = SCENARIOS.find((each) => each.name === name);
-  if (scenario === undefined || action === undefined) {
-    throw new Error(
-      `"${options.replay}" is no case of ${NAME}: SCENARIO CALL ACTION, as in "train 12 fail:5"`,
-    );
-  }
-  const planned = { baseline: await baselineOf(scenario), fault: { at: Number(at), action } };
-  return await runCases(NAME, [() => inject(planned)], COUNTS, options);
 }
 
 interface Planned {
@@ -146,10 +137,6 @@ function shuffled<T>(items: readonly T[], random: RandomStream): T[] {
     .map(({ item }) => item);
 }
 
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
-}
-
 async function inject({ baseline, fault }: Planned): Promise<CaseResult> {
   const { scenario } = baseline;
   return await withScratch(async (folder) => {
@@ -189,15 +176,19 @@ async function judge(
     };
   }
   const optional = scenario.optional.test(finalPath(struck.path)) ? scenario.optional : null;
-  const differing = differences(whole, await snapshot(folder), optional);
+  const found = await snapshot(folder);
+  const differing = differences(whole, found, optional);
   const warned = tells(ended, errnoOf(fault) ?? 0);
   // What could not be removed, and was told, goes at the next start.
   if (differing.length > 0 && warned) {
     const rest = await resume(baseline, folder);
     return { counted: ["went on by itself", ...rest.counted], problems: [...problems, ...rest.problems] };
   }
-  const counted = ["went on by itself", ...(differing.length === 0 ? ["equal"] : [])];
-  return { counted, problems: [...problems, ...differing.map((each) => `it ended with 0, but ${each}`)] };
+  problems.push(...differing.map((each) => `it ended with 0, but ${each}`));
+  if (optional !== null && !warned && !/could not|cannot/i.test(ended.stdout + ended.stderr)) {
+    problems.push(...differences(whole, found, null).map((each) => `without a word, ${each}`));
+  }
+  return { counted: ["went on by itself", ...(problems.length === 0 ? ["equal"] : [])], problems };
 }
 
 function faultProblems(scenario: Scenario, fault: Fault, struck: FileCall, ended: Ended): string[] {
