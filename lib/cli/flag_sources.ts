@@ -2,7 +2,7 @@
 /** Where flags come from: the command line and a config file, each read by the command's table of flags. */
 import type { Command } from "commander";
 import { quotedValue } from "../core/quoted.ts";
-import { isJsonObject } from "../core/json.ts";
+import { isJsonObject, type JsonObject } from "../core/json.ts";
 import { nearestName } from "../core/suggestion.ts";
 import { problemOf } from "../files/errors.ts";
 import { readJsonSync } from "../files/read.ts";
@@ -89,6 +89,17 @@ export function readConfigFile(path: string, flags: readonly Flag[], problems: s
     }
     return has(camel) ? parsed[camel] : has(name) ? parsed[name] : undefined;
   };
+  return readSource(flags, raw, (flag) => `${path}: "${camelCase(flag.name)}"`, problems);
+}
+
+/** Values that a command wrote down itself: keys are flags in camelCase, others are of other versions. @mutates problems */
+export function readRecordedFlags(
+  path: string,
+  recorded: JsonObject,
+  flags: readonly Flag[],
+  problems: string[],
+): FlagValues {
+  const raw = (flag: Flag): unknown => recorded[camelCase(flag.name)];
   return readSource(flags, raw, (flag) => `${path}: "${camelCase(flag.name)}"`, problems);
 }
 

@@ -16,7 +16,8 @@ import { type DevicePrediction, predictDevice } from "../train/device_memory.ts"
 import { judgeFit } from "../train/fit.ts";
 import { type MemoryPrediction, processPeakBytes } from "../train/memory.ts";
 import { availableHostBytes, peakHostBytes, residentBytes } from "../native/host_memory.ts";
-import type { Run } from "../train/plan.ts";
+import { checkResume } from "../train/checkpoint.ts";
+import { plan, type Run } from "../train/plan.ts";
 import { planMeasured } from "../train/rates.ts";
 import { checkRunFolder } from "../train/run_folder.ts";
 import { methodName } from "../train/settings.ts";
@@ -35,6 +36,7 @@ import { formatProblems } from "./format_flags.ts";
 import type { Output } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 import { DEMO, openModelOf } from "./session.ts";
+import { recordedFlags, withRecordedFlags } from "./resumed_flags.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
 import { readRunOptions, refuseForeignFlags, refuseSettledFlags } from "./train_options.ts";
 import { type TrainingAccount, trainWithProgress } from "./training.ts";
@@ -171,7 +173,12 @@ function withStart(values: FlagValues, start: SavedAdapter | null): FlagValues {
   return isDemo && values.data === undefined ? values : complete;
 }
 
-async function run(typed: FlagValues, output: Output): Promise<number> {
+async function run(called: FlagValues, output: Output): Promise<number> {
+  // What refuses a folder comes before all that takes time.
+  if (called.out !== undefined && called["dry-run"] !== true) {
+    await checkRunFolder(called.out as string, called.resume === true);
+  }
+  const typed = await withRecordedFlags(called);
   const start = typed.adapter === undefined ? null : await openAdapter(typed.adapter as string);
   const given = withStart(typed, start);
   checkTogether(given, start);
@@ -181,15 +188,17 @@ async function run(typed: FlagValues, output: Output): Promise<number> {
     await reportDryRun(isDemo ? { ...values, data: dataPaths(values) } : values, start, output);
     return EXIT.done;
   }
-  if (values.out !== undefined) await checkRunFolder(values.out as string, values.resume === true);
   const startup = createStartup();
   using model = await openModelOf(values);
+  const out = (values.out ?? defaultOut(isDemo ? "demo" : methodName(settingsOf(values), start))) as string;
+  if (values.resume === true) {
+    await checkResume(plan(model, readRunOptions(values, start, out)), join(out, "checkpoints"));
+  }
   startup.mark("model");
   const load = createDataLoader(values, output);
   const data = await load(dataPaths(values), model.tokenizer);
   const evalData = await loadEvalData(values, model, load);
   startup.mark("data");
-  const out = (values.out ?? defaultOut(isDemo ? "demo" : methodName(settingsOf(values), start))) as string;
   const planned = await planMeasured(model, readRunOptions(values, start, out));
   const notice = start && otherBaseNotice(start, planned.base);
   if (notice) output.line(`${notice}\n`);
@@ -209,7 +218,8 @@ async function run(typed: FlagValues, output: Output): Promise<number> {
   const { peak } = planned.model.kernels.ledger;
   const decodingBytes = (peak.get("cache") ?? 0) + (peak.get("logits") ?? 0); // of the demo's questions
   const predictedPeakBytes = processPeakBytes(memory, baselineBytes) + decodingBytes;
-  const options = { resume: values.resume === true, evalData, afterStep: report.afterStep };
+  const flags = recordedFlags(values, model);
+  const options = { resume: values.resume === true, evalData, flags, afterStep: report.afterStep };
   const account = await trainWithProgress(planned, data, options, output);
   const measured = {
     predictedPeakBytes,
@@ -235,7 +245,8 @@ export const TRAIN: CommandSpec = {
     "deno task train --model checkpoints/llama --data facts.jsonl --neurons 8192 --top-k 32 --steps 500 --dry-run",
     "deno task train --model checkpoints/llama --data facts.jsonl --out runs/facts --watch",
     "deno task train --model llama-7b/config.json --neurons 16384 --dry-run   # no weights, no data",
-    "deno task train --config flags.json --resume --out runs/facts",
+    "deno task train --resume --out runs/facts                       # with all flags that it was started with",
+    "deno task train --resume --out runs/facts --epochs 8 --micro-batch-size 2",
   ],
   flags: TRAIN_FLAGS,
   check: formatProblems,

@@ -286,7 +286,12 @@ const RUN_FLAGS: readonly Flag[] = [
   { name: "eval-every", kind: "integer", min: 1, help: "steps between losses on the evaluation data" },
   { name: "save-every", kind: "integer", min: 1, help: "steps between checkpoints" },
   { name: "save-limit", kind: "integer", min: 1, help: "checkpoints kept", defaultText: "3" },
-  { name: "resume", kind: "switch", help: "continue from the newest checkpoint in --out" },
+  {
+    name: "resume",
+    kind: "switch",
+    help:
+      "continue from the newest checkpoint in --out, with the flags of its run; those given now may change how long it is, how it is computed, and what is kept",
+  },
   {
     name: "dry-run",
     kind: "switch",

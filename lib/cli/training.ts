@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Runs the training loop for people: progress, Ctrl-C, and the account at the end. */
+import type { JsonObject } from "../core/json.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { formatLoss } from "../report/format.ts";
 import { createProgress } from "../report/progress.ts";
@@ -47,6 +48,8 @@ export async function trainWithProgress(
   options: {
     readonly resume: boolean;
     readonly evalData: Dataset | null;
+    /** What the run was asked for. */
+    readonly flags: JsonObject;
     /** Awaited after every step, before the next. */
     readonly afterStep: (event: TrainEvent) => Promise<void>;
   },
@@ -58,6 +61,7 @@ export async function trainWithProgress(
   const events = train(run, data, {
     resume: options.resume,
     signal: interrupt.signal,
+    flags: options.flags,
     onWarning: (warning) => console.error(`Warning: ${warning}`),
     ...(options.evalData ? { evalData: options.evalData } : {}),
   });

@@ -5,7 +5,7 @@
  */
 import { dirname, join } from "node:path";
 import { MachineError, throwIfAny, UserError } from "../core/errors.ts";
-import { isJsonObject, type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
+import { isJsonObject, type JsonObject } from "../core/json.ts";
 import type { DataPosition } from "../data/batches.ts";
 import { assertRoom, freeBytes } from "../files/disk.ts";
 import { asFileError } from "../files/errors.ts";
@@ -31,6 +31,7 @@ import {
 } from "./checkpoint_tensors.ts";
 import { manifestProblems, writeManifest } from "./manifest.ts";
 import { type Run, runIdentity } from "./plan.ts";
+import { identityProblems } from "./resume.ts";
 import { allocate, flushState, type TrainState } from "./state.ts";
 
 const PARAMETERS = "parameters.safetensors";
@@ -138,10 +139,11 @@ export async function newestCheckpoint(folder: string): Promise<string | null> {
 export async function loadCheckpoint(run: Run, dataHash: string, path: string): Promise<TrainState> {
   await assertComplete(path);
   const saved = readState(path);
-  const problems = jsonDifferences(saved.identity, runIdentity(run))
-    .map(({ path: key, before, after }) => `${key} is ${show(after)}, the checkpoint has ${show(before)}`);
+  const problems = identityProblems(saved.identity, run, saved.step);
   if (saved.dataHash !== dataHash) {
-    problems.push("the data differs: other rows, another order, or tokenised otherwise");
+    problems.push(
+      "the data differs: other rows, another order, or tokenised otherwise; give --data and its flags as the run had them",
+    );
   }
   throwIfAny(`Resuming from ${path}`, problems);
   const state = allocate(run);
@@ -153,10 +155,6 @@ export async function loadCheckpoint(run: Run, dataHash: string, path: string): 
     optimizerArrays(state.params.parameters, optim, saved.step),
   );
   return { ...state, optim, step: saved.step, position: saved.position };
-}
-
-function show(value: Json | undefined): string {
-  return value === undefined ? "not set" : JSON.stringify(value);
 }
 
 /** What is wrong with a checkpoint's files: one sentence each, none when it is complete and undamaged. */
@@ -182,6 +180,19 @@ async function newestComplete(folder: string, except: string): Promise<string | 
   return null;
 }
 
+/**
+ * Checks what can be checked before data is read: whether a run may go on from the newest checkpoint of a folder.
+ *
+ * @throws {ValidationError} Listing every setting that cannot change, with both values
+ */
+export async function checkResume(run: Run, folder: string): Promise<void> {
+  const newest = (await listCheckpoints(folder)).at(-1);
+  // What is damaged or missing is told when it is loaded.
+  if (newest === undefined || await statIfThere(join(newest.path, STATE)) === null) return;
+  const { identity, step } = readState(newest.path);
+  throwIfAny(`Resuming from ${newest.path}`, identityProblems(identity, run, step));
+}
+
 interface SavedState {
   readonly step: number;
   readonly position: DataPosition;
@@ -197,7 +208,7 @@ function stateText(run: Run, state: TrainState, dataHash: string): string {
 
 /** The manifest vouches for the bytes, so only another version of the format can be in the way. */
 function readState(path: string): SavedState {
-  const value: unknown = readJsonSync(join(path, STATE));
+  const value = readJsonSync(join(path, STATE));
   if (!isJsonObject(value) || value["format_version"] !== FORMAT_VERSION) {
     throw new UserError(`Checkpoint ${path} has another format than this version reads (${FORMAT_VERSION})`);
   }

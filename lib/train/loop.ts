@@ -2,6 +2,7 @@
 /** The training loop: an async generator of metrics. It evaluates, saves and resumes, and knows nothing of logging. */
 import { saveAdapterFiles } from "../adapters/adapter_files.ts";
 import { NotFiniteError, throwIfAny } from "../core/errors.ts";
+import type { JsonObject } from "../core/json.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
 import type { StepData } from "../data/batches.ts";
 import { type Dataset, datasetHash, exampleCount, exampleLength } from "../data/dataset.ts";
@@ -17,13 +18,17 @@ import { memoryOnData } from "./batch_sizes.ts";
 import { batches, decideSteps } from "./batches.ts";
 import type { Run } from "./plan.ts";
 import { type MetricsLog, openMetrics } from "./metrics_log.ts";
-import { openRunFolder, recordRun, type RunFolder } from "./run_folder.ts";
+import { openRunFolder, type RunFolder } from "./run_folder.ts";
+import { recordRun } from "./run_record.ts";
 import { attachState, flushState, init, releaseState, type TrainState } from "./state.ts";
 import { NonFiniteError, type StepMetrics, trainStep } from "./step.ts";
 
 /** Choices of {@linkcode train}. */
 export interface TrainOptions {
-  /** Goes on from the newest checkpoint of the run folder (true), or from a checkpoint folder. Default false. */
+  /**
+   * Goes on from the newest checkpoint of the run folder (true), or from a checkpoint folder. More or fewer steps or epochs,
+   * another micro-batch size, placement and cadence may be given than before; what is changed is written down. Default false.
+   */
   readonly resume?: boolean | string;
   /** Evaluated every `evalEvery` steps and at the end. */
   readonly evalData?: Dataset;
@@ -33,6 +38,8 @@ export interface TrainOptions {
   readonly clock?: Clock;
   /** Milliseconds since 1970, for the log; default `Date.now`. */
   readonly wallClock?: Clock;
+  /** What the run was asked for, by names of flags: written down, so that `train --resume` needs none of them. */
+  readonly flags?: JsonObject;
   /** Told what is no reason to end the run, one sentence each. Default: nobody is. */
   readonly onWarning?: (warning: string) => void;
 }
@@ -114,7 +121,7 @@ export async function* train(
   const session: Session = { run, totalSteps, data, dataHash: datasetHash(data), folder, options, warn };
   run.memory = memoryOnData(run, data, options.evalData ?? null);
   let state = await startState(session, resume);
-  if (folder) await recordRun(folder, run, data);
+  if (folder) await recordRun(folder.out, run, data, { step: state.step, flags: options.flags ?? null });
   using log = folder && await openMetrics(folder.metrics, state.step);
   if (folder && log && resume === true && log.keptStep < state.step) {
     warn(missingSteps(folder.metrics, log.keptStep + 1, state.step));

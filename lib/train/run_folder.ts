@@ -3,14 +3,12 @@
 import { basename, dirname, join } from "node:path";
 import { ADAPTER_CONFIG, ADAPTER_TENSORS } from "../adapters/adapter_files.ts";
 import { UserError } from "../core/errors.ts";
-import { type Dataset, datasetHash, exampleCount } from "../data/dataset.ts";
-import { formatWarning } from "../data/row_warnings.ts";
 import { lockFolder, makeFolder } from "../files/folders.ts";
 import { describeLeftOvers, joinLeftOvers, type LeftOvers, removeLeftOvers } from "../files/leftovers.ts";
 import { listFolderIfThere, statIfThere } from "../files/read.ts";
-import { writeTextAtomically } from "../files/write.ts";
 import { listCheckpoints, removeUnfinished } from "./checkpoint_folder.ts";
-import { type Run, runIdentity } from "./plan.ts";
+import type { Run } from "./plan.ts";
+import { RECORD } from "./run_record.ts";
 
 /** Places within a run folder, which is this process's alone until disposed. */
 export interface RunFolder extends Disposable {
@@ -19,9 +17,6 @@ export interface RunFolder extends Disposable {
   readonly adapter: string;
   readonly metrics: string;
 }
-
-/** File of what was decided. */
-export const RECORD = "run.json";
 
 /** Choices of {@linkcode openRunFolder}. */
 export interface RunFolderOptions {
@@ -142,37 +137,4 @@ async function removeRunLeftOvers(out: string): Promise<LeftOvers> {
     await removeUnfinished(checkpoints),
     await removeLeftOvers(adapter, (name) => [ADAPTER_TENSORS, ADAPTER_CONFIG].includes(name)),
   ]);
-}
-
-/** Writes `run.json`: what was decided, about which model and data. */
-export async function recordRun(folder: RunFolder, run: Run, data: Dataset): Promise<void> {
-  const { settings, base, method, memory } = run;
-  const record = {
-    method: method.name,
-    start: run.start?.folder ?? null,
-    identity: runIdentity(run),
-    settings,
-    base,
-    data: { files: data.files, hash: datasetHash(data), ...counts(data) },
-    predictedBytes: memory.bytes,
-    adapterParameters: memory.adapterParameters,
-    trainedParameters: memory.trainedParameters,
-    versions: Deno.version,
-  };
-  await writeTextAtomically(join(folder.out, RECORD), JSON.stringify(record, null, 2) + "\n");
-}
-
-function counts(data: Dataset): Record<string, unknown> {
-  const { rowsRead, rowsUsed, badRows, truncatedRows, cutTokens, tokens, targets, warnings } = data.report;
-  return {
-    rowsRead,
-    rowsUsed,
-    examples: exampleCount(data),
-    badRows: badRows.length,
-    truncatedRows,
-    cutTokens,
-    tokens,
-    targets,
-    warnings: warnings.map(formatWarning),
-  };
 }

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { isJsonObject, type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
 import type { FormatOptions } from "../data/format_options.ts";
 import { readJsonIfThere } from "../files/read.ts";
-import { RECORD } from "./run_folder.ts";
+import { RECORD } from "./run_record.ts";
 
 /**
  * One sentence that says what of the format is not as the adapter's run had it; null when all is, and for adapters that lie in

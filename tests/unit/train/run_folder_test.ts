@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../lib/core/errors.ts";
 import { train } from "../../../lib/train/loop.ts";
-import { openRunFolder, recordRun, type RunFolder } from "../../../lib/train/run_folder.ts";
+import { openRunFolder } from "../../../lib/train/run_folder.ts";
+import { recordRun } from "../../../lib/train/run_record.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { smallData, smallModel, smallOptions } from "./small_run.ts";
 import { withFolder } from "../../fixtures/folder.ts";
@@ -16,7 +17,7 @@ Deno.test("openRunFolder() writes what was decided, about which model and data",
     {
       using places = await openRunFolder(run, false);
       assert.equal(places?.adapter, join(out, "adapter"));
-      await recordRun(places as RunFolder, run, smallData());
+      await recordRun(out, run, smallData(), { step: 0, flags: null });
     }
     const record = JSON.parse(await Deno.readTextFile(join(out, "run.json")));
     assert.equal(record.method, "sparse");
@@ -34,8 +35,8 @@ Deno.test("openRunFolder() lets one run at a time into a folder", async () => {
     using model = smallModel();
     const run = plan(model, smallOptions({ out }));
     {
-      using first = await openRunFolder(run, false);
-      await recordRun(first as RunFolder, run, smallData());
+      using _ = await openRunFolder(run, false);
+      await recordRun(out, run, smallData(), { step: 0, flags: null });
       await assert.rejects(openRunFolder(run, true), /another process is training in it/);
     }
     using second = await openRunFolder(run, true);
@@ -104,7 +105,10 @@ Deno.test("train() that cannot resume leaves run.json as it was", async () => {
     for await (const _ of train(plan(model, smallOptions({ out, steps: 1 })), smallData()));
     const before = await Deno.readTextFile(join(out, "run.json"));
     const other = plan(model, smallOptions({ out, steps: 2, seed: 1 }));
-    await assert.rejects(train(other, smallData(), { resume: true }).next(), /seed is 1/);
+    await assert.rejects(
+      train(other, smallData(), { resume: true }).next(),
+      /--seed is 1, the run has 42: leave it/,
+    );
     assert.equal(await Deno.readTextFile(join(out, "run.json")), before);
   });
 });

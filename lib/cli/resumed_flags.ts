@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What `--resume` takes from the run: every flag that it was started with, so that only changes need to be given. */
+import { isAbsolute, join } from "node:path";
+import { throwIfAny, UserError } from "../core/errors.ts";
+import type { JsonObject } from "../core/json.ts";
+import type { Model } from "../models/model.ts";
+import { askedBefore, readRecord, RECORD } from "../train/run_record.ts";
+import { readRecordedFlags } from "./flag_sources.ts";
+import { camelCase, type FlagValues } from "./flags.ts";
+import { TRAIN_FLAGS } from "./train_flags.ts";
+
+/** Flags of one call, not of the run. */
+const OF_THE_CALL = ["out", "resume", "dry-run", "watch", "watch-port"];
+/** Flags that are paths: relative ones are seen from the folder where the run was started. */
+const PATHS = ["model", "data", "eval-data", "adapter", "chat-template"];
+/** Values of those that are no path. */
+const WORDS = ["auto", "off"];
+
+const RECORDED = TRAIN_FLAGS.filter(({ name }) => !OF_THE_CALL.includes(name));
+
+/**
+ * The flags of a run that goes on: those that it was started with, under those that are given now. Runs of versions that did
+ * not write them down need all of them again.
+ *
+ * @throws {UserError} When the method is another one, or what was written down cannot be read
+ */
+export async function withRecordedFlags(given: FlagValues): Promise<FlagValues> {
+  if (given.resume !== true || given.out === undefined) return given;
+  const out = given.out as string;
+  const record = await readRecord(out);
+  if (given.method !== undefined && record !== null && given.method !== record.method) {
+    throw new UserError(
+      `Resuming ${out}: --method is ${given.method}, the run has ${record.method}: leave it as it was, or begin a new run`,
+    );
+  }
+  const asked = askedBefore(record);
+  if (asked === null) return given;
+  const problems: string[] = [];
+  const recorded = { ...readRecordedFlags(join(out, RECORD), asked.flags, RECORDED, problems) };
+  throwIfAny(`The run in ${out}`, problems);
+  for (const name of PATHS) {
+    const value = recorded[name];
+    if (value === undefined) continue;
+    const place = (path: string) => seenFrom(asked.cwd, path);
+    recorded[name] = Array.isArray(value) ? (value as string[]).map(place) : place(value as string);
+  }
+  // A number of steps wins over epochs, unless these are what is asked for now.
+  if (given.epochs !== undefined && given.steps === undefined) delete recorded.steps;
+  return { ...recorded, ...given };
+}
+
+function seenFrom(cwd: string, path: string): string {
+  return cwd === Deno.cwd() || isAbsolute(path) || WORDS.includes(path) ? path : join(cwd, path);
+}
+
+/** What is written down of a run's flags. What it multiplies in stays as it was decided, on other machines too. */
+export function recordedFlags(values: FlagValues, { kernels: { compute } }: Model): JsonObject {
+  const flags = RECORDED.flatMap(({ name }) =>
+    values[name] === undefined ? [] : [[camelCase(name), values[name]] as const]
+  );
+  return { ...Object.fromEntries(flags), dtype: compute } as JsonObject;
+}

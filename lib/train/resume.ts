@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What may change when a run goes on. How long it is, and how it is computed, may: from the next step on the learning rate
+ * follows the schedule of the new number of steps, as if that had been it all along, and the steps that were taken stay as
+ * they are. What the steps taken mean may not: that would be another run.
+ */
+import { type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
+import type { Run } from "./plan.ts";
+import { runIdentity } from "./plan.ts";
+import { ADAPTER_OPTIONS } from "./settings.ts";
+
+/** Parts of an identity that may change: length, and orders in which the same sums are taken. */
+const MAY_CHANGE = ["steps", "batch.micro", "placement", "halves"];
+
+/** The flag, or setting, that says a part of an identity. Those of adapters are in {@linkcode ADAPTER_OPTIONS}. */
+const FLAGS: Readonly<Record<string, string>> = {
+  "adapter.kind": "method",
+  "optimizer.lr": "lr",
+  "optimizer.schedule.kind": "schedule",
+  "optimizer.schedule.warmupRatio": "warmup-ratio",
+  "optimizer.weightDecay": "weight-decay",
+  "optimizer.mode": "adam",
+  "optimizer.beta1": "beta1",
+  "optimizer.beta2": "beta2",
+  "optimizer.eps": "adam-eps",
+  "optimizer.clip": "clip",
+  "optimizer.clipBy": "clip-by",
+  "batch.size": "batch-size",
+  "batch.seqLen": "seq-len",
+  "batch.packing": "packing",
+  "batch.micro": "micro-batch-size",
+  seed: "seed",
+  compute: "dtype",
+};
+
+const WAY_OUT = "leave it as it was, or begin a new run";
+
+/**
+ * Why a run cannot go on from what another one saved: one sentence each, none when it can.
+ *
+ * @param saved Identity of the run that saved     @param step Steps that it has taken
+ */
+export function identityProblems(saved: JsonObject, run: Run, step: number): string[] {
+  const now = runIdentity(run);
+  const problems = jsonDifferences(saved, now)
+    .filter(({ path }) => !MAY_CHANGE.includes(path) || (path === "batch.micro" && meansMicroBatches(saved)))
+    .map(({ path, before, after }) => difference(run, path, before, after));
+  if (run.totalSteps !== null && run.totalSteps < step) {
+    problems.push(
+      `the run would have ${run.totalSteps} steps, but has taken ${step} already: give more --steps or --epochs`,
+    );
+  }
+  return problems;
+}
+
+/** Whether the neurons of a row depend on the other rows of its micro-batch. */
+function meansMicroBatches({ adapter }: JsonObject): boolean {
+  return (adapter as JsonObject)["scope"] === "union";
+}
+
+function difference(run: Run, path: string, before: Json | undefined, after: Json | undefined): string {
+  if (path === "baseHash") {
+    return `--model ${run.base.name} holds other weights (hash ${
+      short(after)
+    }) than the run was begun on (hash ${short(before)}): put those back, or name their folder`;
+  }
+  if (path === "startHash") {
+    return `--adapter is another adapter than the run began with (hash ${short(after)}, then ${
+      short(before)
+    }): ${WAY_OUT}`;
+  }
+  const flag = flagOf(path);
+  const name = flag === null ? path : `--${flag}`;
+  const union = path === "batch.micro"
+    ? ", where neurons are chosen over a whole micro-batch (scope union)"
+    : "";
+  return `${name} is ${shown(after)}, the run has ${shown(before)}${union}: ${WAY_OUT}`;
+}
+
+function flagOf(path: string): string | null {
+  if (FLAGS[path] !== undefined) return FLAGS[path];
+  const [, option] = /^adapter\.([^.]+)/.exec(path) ?? [];
+  const setting = Object.entries(ADAPTER_OPTIONS).find(([, name]) => name === option)?.[0];
+  return setting?.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`) ?? null;
+}
+
+function shown(value: Json | undefined): string {
+  return value === undefined ? "not set" : JSON.stringify(value);
+}
+
+function short(hash: Json | undefined): string {
+  return typeof hash === "string" ? hash.slice(0, 12) : "none";
+}

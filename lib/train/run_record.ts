@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+/** `run.json`: what was decided, about which model and data, and what changed when the run went on. */
+import { join } from "node:path";
+import { isJsonObject, type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
+import { type Dataset, datasetHash, exampleCount } from "../data/dataset.ts";
+import { formatWarning } from "../data/row_warnings.ts";
+import { readJsonIfThere } from "../files/read.ts";
+import { writeTextAtomically } from "../files/write.ts";
+import { type Run, runIdentity } from "./plan.ts";
+
+/** File of what was decided. */
+export const RECORD = "run.json";
+
+/** The settings of a run that changed when it went on. */
+export interface SettingChange {
+  /** Steps that had been taken. */
+  readonly step: number;
+  /** By name: what it was, and what it is from the next step on. Null stands for a setting left out. */
+  readonly changed: Readonly<Record<string, readonly [before: Json, after: Json]>>;
+}
+
+/** What {@linkcode recordRun} writes beside what the run itself says. */
+export interface RecordOptions {
+  /** Steps that were taken before; 0 for a new run, which has no history. */
+  readonly step: number;
+  /** What the run was asked for, by names of flags, so that `--resume` needs none of them. */
+  readonly flags: JsonObject | null;
+}
+
+/** What was asked for, as `run.json` has it. */
+interface RecordedFlags {
+  readonly flags: JsonObject;
+  /** Folder that relative paths among them are seen from. */
+  readonly cwd: string;
+}
+
+/** Writes `run.json`. */
+export async function recordRun(
+  out: string,
+  run: Run,
+  data: Dataset,
+  { step, flags }: RecordOptions,
+): Promise<void> {
+  const { base, method, memory } = run;
+  const earlier = step === 0 ? null : await readRecord(out);
+  const asked = flags === null ? askedBefore(earlier) : { flags, cwd: Deno.cwd() };
+  const record: JsonObject = {
+    method: method.name,
+    start: run.start?.folder ?? null,
+    ...(asked as unknown as JsonObject),
+    identity: runIdentity(run),
+    settings: run.settings as unknown as JsonObject,
+    history: historyOf(earlier, run, step, asked?.flags ?? null) as unknown as Json,
+    base: { ...base },
+    data: { files: data.files, hash: datasetHash(data), ...counts(data) } as JsonObject,
+    predictedBytes: memory.bytes as JsonObject,
+    adapterParameters: memory.adapterParameters,
+    trainedParameters: memory.trainedParameters,
+    versions: { ...Deno.version },
+  };
+  await writeTextAtomically(join(out, RECORD), JSON.stringify(record, null, 2) + "\n");
+}
+
+/** What is written down of a run; null where there is nothing. @throws {UserError} When it is no JSON */
+export async function readRecord(out: string): Promise<JsonObject | null> {
+  const value = await readJsonIfThere(join(out, RECORD));
+  return isJsonObject(value) ? value : null;
+}
+
+/** What a run was asked for; null for runs of versions that did not write it down, and of loops of one's own. */
+export function askedBefore(record: JsonObject | null): RecordedFlags | null {
+  const { flags, cwd } = record ?? {};
+  return isJsonObject(flags) && typeof cwd === "string" ? { flags, cwd } : null;
+}
+
+/** Earlier changes, as far as they are of this history, and what changes now. */
+function historyOf(
+  earlier: JsonObject | null,
+  run: Run,
+  step: number,
+  flags: JsonObject | null,
+): SettingChange[] {
+  if (earlier === null) return [];
+  const known = (Array.isArray(earlier.history) ? earlier.history : []) as unknown as SettingChange[];
+  const changed = Object.fromEntries(
+    jsonDifferences(
+      changeable(earlier.identity, earlier.settings, askedBefore(earlier)?.flags),
+      changeable(runIdentity(run), run.settings as unknown as JsonObject, flags),
+    ).map(({ path, before, after }) => [path, [before ?? null, after ?? null] as const]),
+  );
+  const before = known.filter((change) => change.step <= step);
+  return Object.keys(changed).length === 0 ? before : [...before, { step, changed }];
+}
+
+/** Flags that no setting of the run says too. */
+const FLAGS_ALONE = [
+  "model",
+  "device",
+  "threads",
+  "data",
+  "dataCache",
+  "evalData",
+  "cachedRows",
+  "examples",
+  "tensorboard",
+];
+
+/** What may change of a run, by name. */
+function changeable(
+  identity: Json | undefined,
+  settings: Json | undefined,
+  flags: JsonObject | null = null,
+): JsonObject {
+  const [decided, sizes] = [identity, settings].map((part) => isJsonObject(part) ? part : {}) as [
+    JsonObject,
+    JsonObject,
+  ];
+  const { out: _, format: __, seed: ___, ...kept } = sizes;
+  return {
+    ...kept,
+    totalSteps: decided.steps ?? null,
+    placement: decided.placement ?? "host",
+    halves: decided.halves ?? 1,
+    ...(flags === null ? {} : Object.fromEntries(
+      FLAGS_ALONE.flatMap((name) => flags[name] === undefined ? [] : [[name, flags[name] as Json]]),
+    )),
+  };
+}
+
+function counts(data: Dataset): Record<string, unknown> {
+  const { rowsRead, rowsUsed, badRows, truncatedRows, cutTokens, tokens, targets, warnings } = data.report;
+  return {
+    rowsRead,
+    rowsUsed,
+    examples: exampleCount(data),
+    badRows: badRows.length,
+    truncatedRows,
+    cutTokens,
+    tokens,
+    targets,
+    warnings: warnings.map(formatWarning),
+  };
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+/** `train --resume` on the command line: what it needs, what may change, and what is refused before anything is read. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { withFolder } from "../fixtures/folder.ts";
+import { commandLine, DEMO_FACTS, runCommandLine, SMALL_RUN } from "./command.ts";
+
+const RUN = [...SMALL_RUN, "--examples", "0", "--batch-size", "8", "--micro-batch-size", "4", "--lr", "2e-3"];
+
+async function train(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await runCommandLine("train", ...args);
+  assert.equal(code, 0, stderr);
+  return stdout;
+}
+
+function adapterBytes(out: string): Uint8Array {
+  return Deno.readFileSync(join(out, "adapter", "adapter_model.safetensors"));
+}
+
+/** Back to a checkpoint, as if the run had been killed after it. */
+async function backTo(out: string, step: number): Promise<void> {
+  for (const { name } of [...Deno.readDirSync(join(out, "checkpoints"))]) {
+    if (name > `step-00000${step}`) await Deno.remove(join(out, "checkpoints", name), { recursive: true });
+  }
+  await Deno.remove(join(out, "adapter"), { recursive: true });
+}
+
+Deno.test("train --resume --out needs no other flag, from another folder too, and ends in the same bytes", () =>
+  withFolder(async (folder) => {
+    const [whole, out] = [join(folder, "whole"), join(folder, "run")];
+    await Deno.copyFile(DEMO_FACTS, join(folder, "facts.jsonl"));
+    const flags = [...RUN, "--data", "facts.jsonl", "--steps", "6", "--save-every", "2", "--dtype", "auto"];
+    for (const place of ["whole", "run"]) {
+      const [program = "", ...args] = commandLine(["train", ...flags, "--out", place]);
+      const started = await new Deno.Command(program, {
+        args,
+        cwd: folder, // its data and its folder are named from here
+      }).output();
+      assert.equal(started.code, 0, new TextDecoder().decode(started.stderr));
+    }
+    await backTo(out, 2);
+    const said = JSON.parse(await train("--resume", "--out", out, "--json"));
+    assert.equal(said.steps, 6);
+    assert.deepEqual(adapterBytes(out), adapterBytes(whole));
+  }));
+
+Deno.test("train --resume takes more epochs and another micro-batch size, and refuses all else by name", () =>
+  withFolder(async (folder) => {
+    const out = join(folder, "run");
+    await train(...RUN, "--steps", "4", "--out", out);
+    const refused = await runCommandLine(
+      ...[
+        "train",
+        "--resume",
+        "--out",
+        out,
+        "--lr",
+        "0.1",
+        "--top-k",
+        "3",
+        "--seq-len",
+        "32",
+        "--steps",
+        "2",
+      ],
+      ...["--data", join(folder, "nowhere.jsonl")], // not looked for before the flags are judged
+    );
+    assert.equal(refused.code, 2);
+    assert.match(refused.stderr, /has 4 problems/);
+    for (
+      const said of [
+        "--lr is 0.1, the run has 0.002: leave",
+        "--top-k is 3, the run has",
+        "--seq-len is 32, the",
+        "have 2 steps, but has taken 4 already",
+      ]
+    ) {
+      assert.ok(refused.stderr.includes(said), refused.stderr);
+    }
+    const other = await runCommandLine("train", "--resume", "--out", out, "--method", "lora");
+    assert.equal(other.code, 2);
+    assert.match(
+      other.stderr,
+      /--method is lora, the run has sparse: leave it as it was, or begin a new run/,
+    );
+
+    await train("--resume", "--out", out, "--steps", "6", "--micro-batch-size", "8");
+    const said = JSON.parse(
+      await train("--resume", "--out", out, "--epochs", "1", "--save-every", "30", "--json"),
+    );
+    const { history, flags } = JSON.parse(Deno.readTextFileSync(join(out, "run.json")));
+    assert.deepEqual(history.map(({ step }: { step: number }) => step), [4, 6]);
+    assert.deepEqual(history[0].changed.steps, [4, 6]);
+    assert.deepEqual(history[0].changed["batch.micro"], [4, 8]);
+    assert.deepEqual(history[1].changed.totalSteps, [6, said.steps]);
+    assert.equal(flags.steps, undefined);
+  }));
+
+Deno.test("train says that a folder holds a run before it opens the model or reads data", () =>
+  withFolder(async (folder) => {
+    const checkpoint = join(folder, "checkpoints", "step-000030");
+    await Deno.mkdir(checkpoint, { recursive: true });
+    const nowhere = ["--model", join(folder, "no-model"), "--data", join(folder, "no-data")];
+    const { code, stderr } = await runCommandLine("train", ...nowhere, "--out", folder);
+    assert.equal(code, 2);
+    assert.equal(
+      stderr,
+      `${folder} already holds a run (checkpoints/step-000030): resume it (--resume), choose another folder (--out), ` +
+        "or remove this one\n",
+    );
+  }));
