@@ -4,6 +4,12 @@
  * only when a source is newer than the last build. Speaks on stderr, so that stdout stays the task's own.
  */
 import { fileURLToPath } from "node:url";
+import { reportFailure } from "../lib/cli/failure.ts";
+import { MachineError } from "../lib/core/errors.ts";
+import { named } from "../lib/files/errors.ts";
+import { makeFolder, remove } from "../lib/files/folders.ts";
+import { isThere, listFolder, readTextIfThere, stat, statIfThere } from "../lib/files/read.ts";
+import { writeTextTo } from "../lib/files/write.ts";
 import { firstCommand, missingTools, missingToolsText } from "../lib/native/tools.ts";
 import { helpIfAsked } from "./help.ts";
 
@@ -29,17 +35,21 @@ export const RELEASE: BuildOptions = { folder: "build/cpu", define: [] };
 export const TESTED: BuildOptions = { ...RELEASE, target: "tested" };
 
 /** A build that cannot go on, with the one message to show. */
-export class BuildError extends Error {
+export class BuildError extends MachineError {
   override readonly name = "BuildError";
 }
 
 /**
  * Builds unless the last build is newer than every source, or `MEFT_LIB` names another library.
- * When that fails, says why in one message and exits with 1.
+ * When that fails, says why in one message and exits.
+ *
+ * @param json Says it as a JSON object on stdout too
  */
-export async function ensureBuilt(options: BuildOptions = RELEASE): Promise<void> {
-  if (Deno.env.get("MEFT_LIB") || await isFresh(options)) return;
-  await buildOrExit(options);
+export async function ensureBuilt(options: BuildOptions = RELEASE, json = false): Promise<void> {
+  if (Deno.env.get("MEFT_LIB")) return;
+  await exitIfFailed(json, async () => {
+    if (!(await isFresh(options))) await buildAloud(options);
+  });
 }
 
 /**
@@ -50,8 +60,12 @@ export async function ensureBuilt(options: BuildOptions = RELEASE): Promise<void
 export async function build(options: BuildOptions = RELEASE): Promise<void> {
   await requireTools();
   const folder = `${ROOT}${options.folder}`;
-  await Deno.mkdir(folder, { recursive: true });
-  using lock = await Deno.open(`${folder}.lock`, { create: true, write: true });
+  await makeFolder(folder);
+  using lock = await named(
+    "lock",
+    `${folder}.lock`,
+    () => Deno.open(`${folder}.lock`, { create: true, write: true }),
+  );
   await lock.lock(true); // two tasks started together build once
   if (!options.always && await isFresh(options)) return;
   const begun = new Date();
@@ -66,8 +80,8 @@ export async function build(options: BuildOptions = RELEASE): Promise<void> {
 
 /** Marks a build with the time it began: a source saved meanwhile is newer. */
 async function stamp(path: string, begun: Date): Promise<void> {
-  await Deno.writeTextFile(path, "");
-  await Deno.utime(path, begun, begun);
+  await writeTextTo(path, "");
+  await named("write", path, () => Deno.utime(path, begun, begun));
 }
 
 function stampName(target: "all" | "tested"): string {
@@ -79,40 +93,37 @@ export async function buildTarget(target: string, options: BuildOptions = RELEAS
   await cmake(["--build", `${ROOT}${options.folder}`, "--target", target]);
 }
 
-async function buildOrExit(options: BuildOptions): Promise<void> {
+async function exitIfFailed(json: boolean, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    Deno.exit(reportFailure(error, json));
+  }
+}
+
+async function buildAloud(options: BuildOptions): Promise<void> {
   const start = performance.now();
   console.error(`Building the native library into ${options.folder} (a minute or two the first time)`);
-  try {
-    await build(options);
-  } catch (error) {
-    if (!(error instanceof BuildError)) throw error;
-    console.error(error.message);
-    Deno.exit(1);
-  }
+  await build(options);
   console.error(`Built in ${((performance.now() - start) / 1000).toFixed(1)} s`);
 }
 
 /** Whether the library is there and no source, nor a folder of sources, changed since its build began. */
 async function isFresh(options: BuildOptions): Promise<boolean> {
   const folder = `${ROOT}${options.folder}`;
-  try {
-    await Deno.stat(`${folder}/libmeft.so`);
-    const built = (await Deno.stat(`${folder}/${stampName(options.target ?? "all")}`)).mtime;
-    if (built === null) return false;
-    for (const source of SOURCES) if (await newest(`${ROOT}${source}`) > built.getTime()) return false;
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
+  if (!(await isThere(`${folder}/libmeft.so`))) return false;
+  const built = (await statIfThere(`${folder}/${stampName(options.target ?? "all")}`))?.mtime ?? null;
+  if (built === null) return false;
+  for (const source of SOURCES) if (await newest(`${ROOT}${source}`) > built.getTime()) return false;
+  return true;
 }
 
 /** Latest change of a file, or of a folder and all in it, in milliseconds. */
 async function newest(path: string): Promise<number> {
-  const status = await Deno.stat(path);
+  const status = await stat(path);
   let latest = status.mtime?.getTime() ?? Infinity;
   if (!status.isDirectory) return latest;
-  for await (const entry of Deno.readDir(path)) {
+  for (const entry of await listFolder(path)) {
     latest = Math.max(latest, await newest(`${path}/${entry.name}`));
   }
   return latest;
@@ -127,16 +138,15 @@ async function requireTools(): Promise<void> {
 
 /** CMake refuses a build folder of another source folder: one that moved with its checkout is begun anew. */
 async function forgetOtherCheckout(folder: string): Promise<void> {
-  const cache = await Deno.readTextFile(`${folder}/CMakeCache.txt`).catch(() => "");
+  const cache = await readTextIfThere(`${folder}/CMakeCache.txt`) ?? "";
   const home = /^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$/m.exec(cache)?.[1];
   if (home === undefined || home === `${ROOT}csrc`) return;
-  await Deno.remove(folder, { recursive: true });
+  await remove(folder);
 }
 
 /** Ninja and ccache where they are; a folder keeps the generator it began with. */
 async function generatorArguments(folder: string): Promise<string[]> {
-  const begun = await Deno.stat(`${folder}/CMakeCache.txt`).then(() => true, () => false);
-  if (begun) return [];
+  if (await isThere(`${folder}/CMakeCache.txt`)) return [];
   const ninja = await firstCommand(["ninja"]);
   const ccache = await firstCommand(["ccache"]);
   return [...(ninja ? ["-G", "Ninja"] : []), ...(ccache ? ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] : [])];
@@ -150,9 +160,9 @@ async function cmake(args: readonly string[]): Promise<void> {
     textOf(child.stderr, () => {}),
   ]);
   if ((await child.status).success) return;
-  throw new BuildError(
-    `${(output + errors).trimEnd()}\nCannot build the native library: cmake ${args.join(" ")} failed`,
-  );
+  throw new BuildError(`Cannot build the native library: cmake ${args.join(" ")} failed:`, {
+    lines: (output + errors).trimEnd().split("\n"),
+  });
 }
 
 /** All that a stream says; `show` sees each piece as it comes. */
@@ -175,5 +185,5 @@ function showStep(piece: string): void {
 
 if (import.meta.main) {
   helpIfAsked("build");
-  await buildOrExit({ ...RELEASE, always: true });
+  await exitIfFailed(false, () => buildAloud({ ...RELEASE, always: true }));
 }

@@ -2,11 +2,13 @@
 /** Entry of the tasks that users run: `deno task train …` is `meft.ts train …`. Builds the library when it is stale. */
 import { COMMANDS } from "../lib/cli/commands.ts";
 import { formatCommands } from "../lib/cli/overview.ts";
+import { reportFailure } from "../lib/cli/failure.ts";
 import { printError } from "../lib/cli/output.ts";
 import { runCommand } from "../lib/cli/program.ts";
+import { UserError } from "../lib/core/errors.ts";
 import { didYouMean } from "../lib/core/suggestion.ts";
 import { surviveFileSizeLimit } from "../lib/files/size_limit.ts";
-import { ensureBuilt } from "./build.ts";
+import { ensureBuilt, RELEASE } from "./build.ts";
 
 /** Commands that work without the native library. */
 const WITHOUT_LIBRARY = ["doctor", "report", "completion"];
@@ -18,12 +20,15 @@ if (asksHelp([name])) {
   console.log(formatCommands(COMMANDS));
   Deno.exit(0);
 }
+const json = args.includes("--json");
 const spec = COMMANDS.find((command) => command.name === name);
 if (spec === undefined) {
   const names = COMMANDS.map((command) => command.name);
-  printError(`"${name}" is no command${didYouMean(name, names)}\n\n${formatCommands(COMMANDS)}`);
-  Deno.exit(2);
+  const message = `"${name}" is no command${didYouMean(name, names)}`;
+  const exitCode = reportFailure(new UserError(message), json);
+  printError(`\n${formatCommands(COMMANDS)}`);
+  Deno.exit(exitCode);
 }
 const needsLibrary = !WITHOUT_LIBRARY.includes(name) || args.includes("--methods");
-if (needsLibrary && !asksHelp(args)) await ensureBuilt();
+if (needsLibrary && !asksHelp(args)) await ensureBuilt(RELEASE, json);
 Deno.exit(await runCommand(spec, args));

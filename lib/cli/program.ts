@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The command line: parses, runs one command, and turns every failure into a message and an exit code. */
 import { Argument, Command, CommanderError } from "commander";
-import { NativeError, PlainError, throwIfAny, UserError } from "../core/errors.ts";
-import { isRefusedArray, MEMORY_WAY_OUT, requireStartMemory } from "../native/host_memory.ts";
-import { isDefect } from "../native/status.ts";
+import { throwIfAny } from "../core/errors.ts";
+import { requireStartMemory } from "../native/host_memory.ts";
+import { EXIT, reportFailure } from "./failure.ts";
 import { readConfigFile, readFlags } from "./flag_sources.ts";
 import { declareFlags, type Flag, type FlagValues } from "./flags.ts";
 import { createOutput, type Output, printError } from "./output.ts";
@@ -22,24 +22,26 @@ export interface CommandSpec {
   run(values: FlagValues, output: Output): Promise<number>;
 }
 
-/** Exit codes: 0 only when the work was done, 2 for a user's mistake, 130 after an interrupt. */
-export const EXIT = { done: 0, failed: 1, userMistake: 2, interrupted: 130 } as const;
+export { EXIT };
 
 /** Flags of every command. */
 export const COMMON_FLAGS: readonly Flag[] = [
   { name: "config", kind: "text", help: "JSON file with the same keys as the flags; flags win" },
-  { name: "json", kind: "switch", help: "print one JSON object on stdout at the end, all else on stderr" },
+  {
+    name: "json",
+    kind: "switch",
+    help: "print one JSON object on stdout at the end, also when it fails, all else on stderr",
+  },
   { name: "quiet", kind: "switch", help: "print nothing but errors and the JSON object" },
 ];
 
-function readValues(command: Command, spec: CommandSpec): FlagValues {
+/** @mutates problems */
+function readValues(command: Command, spec: CommandSpec, problems: string[]): FlagValues {
   const flags = [...spec.flags, ...COMMON_FLAGS];
-  const problems: string[] = [];
   const given = readFlags(command, flags, problems, spec.argument);
   const fromFile = typeof given.config === "string" ? readConfigFile(given.config, flags, problems) : {};
   const values = { ...fromFile, ...given };
   problems.push(...spec.check?.(values) ?? []);
-  throwIfAny(`The command line of ${spec.name}`, problems);
   return values;
 }
 
@@ -53,26 +55,18 @@ function createCommand(spec: CommandSpec): Command {
   return command.configureOutput({ outputError: () => {} });
 }
 
-/** The message a user sees. What is no defect of the program shows no stack; anything else does, for a report. */
-function describeFailure(error: unknown): string {
-  // What may not be done here is no defect either: Deno's message names it and the flag that allows it.
-  const isPlain = [PlainError, CommanderError, Deno.errors.NotCapable].some((kind) => error instanceof kind);
-  if (isPlain || error instanceof NativeError && !isDefect(error)) return (error as Error).message;
-  if (isRefusedArray(error)) return `Not enough memory for an array; ${MEMORY_WAY_OUT}`;
-  if (!(error instanceof Error)) return String(error);
-  if (/\(os error \d+\)/.test(error.message)) return error.message; // the system's refusal, whoever met it
-  const cause = error.cause instanceof Error ? `\ncaused by: ${error.cause.message}` : "";
-  return `${error.stack ?? error.message}${cause}`;
-}
-
 /** Runs a command with its arguments. Returns the exit code. */
 export async function runCommand(spec: CommandSpec, args: readonly string[]): Promise<number> {
   const command = createCommand(spec);
+  let json = args.includes("--json");
   try {
     command.parse([...args], { from: "user" });
-    const values = readValues(command, spec);
+    const problems: string[] = [];
+    const values = readValues(command, spec, problems);
+    json = values.json === true;
+    throwIfAny(`The command line of ${spec.name}`, problems);
     requireStartMemory();
-    const output = createOutput({ json: values.json === true, quiet: values.quiet === true });
+    const output = createOutput({ json, quiet: values.quiet === true });
     const code = await spec.run(values, output);
     const lost = output.lostText();
     if (lost === null) return code;
@@ -80,7 +74,6 @@ export async function runCommand(spec: CommandSpec, args: readonly string[]): Pr
     return code === EXIT.done ? EXIT.failed : code;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done; // --help
-    printError(describeFailure(error).replace(/^error: /, ""));
-    return error instanceof UserError || error instanceof CommanderError ? EXIT.userMistake : EXIT.failed;
+    return reportFailure(error, json);
   }
 }

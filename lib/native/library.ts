@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Finds and opens libmeft, once a process and only when first needed. It is never closed: a call after that would crash. */
 import { fileURLToPath } from "node:url";
+import { UserError } from "../core/errors.ts";
+import { statIfThereSync } from "../files/read.ts";
 import { fromInt64 } from "./scalars.ts";
 import { MEFT_ABI_MAJOR, MEFT_ABI_MINOR, SYMBOLS } from "./symbols.ts";
 
@@ -68,7 +70,7 @@ export function libraryPath(name: LibraryName = "cpu"): string {
  * The library, opened at the first call.
  *
  * @throws {Deno.errors.NotCapable} When `--allow-ffi` does not cover the library
- * @throws {Error} When it is missing, broken, or of another ABI, saying what to do
+ * @throws {UserError} When it is missing, broken, or of another ABI, saying what to do
  */
 export function openLibrary(name: LibraryName = "cpu"): Library {
   const known = opened.get(name);
@@ -84,7 +86,7 @@ export function openAt(path: string, name: LibraryName = "cpu"): Library {
   const version = symbols.meft_abi_version();
   const abi = { major: version >>> 16, minor: version & 0xffff };
   if (abi.major !== MEFT_ABI_MAJOR || abi.minor < MEFT_ABI_MINOR) {
-    throw new Error(
+    throw new UserError(
       `${path} has ABI ${abi.major}.${abi.minor}, expected ${MEFT_ABI_MAJOR}.${MEFT_ABI_MINOR} or a later ` +
         `${MEFT_ABI_MAJOR}.x: run \`deno task build\``,
     );
@@ -126,13 +128,23 @@ export function readEnv(name: string): string | undefined {
 
 function dlopen(path: string, variable: string): Symbols {
   try {
+    if (isNoFile(path)) throw new Error("it is no file");
     return Deno.dlopen(path, SYMBOLS).symbols;
   } catch (cause) {
     if (cause instanceof Deno.errors.NotCapable) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(
+    throw new UserError(
       `Cannot open the native library ${path}: run \`deno task build\`, or set ${variable} to a built one (${reason})`,
       { cause },
     );
+  }
+}
+
+/** Opening a pipe would wait for whoever writes to it. What is not there may be a name that the loader knows. */
+function isNoFile(path: string): boolean {
+  try {
+    return statIfThereSync(path)?.isFile === false;
+  } catch {
+    return false; // whoever opens it says what is in the way
   }
 }

@@ -74,7 +74,11 @@ export async function buildPreload(source: URL): Promise<string> {
   ];
   const { success, stderr } = await new Deno.Command(compiler, { args, stdout: "null", stderr: "piped" })
     .output();
-  if (!success) throw new BuildError(`Cannot compile ${path}:\n${new TextDecoder().decode(stderr).trim()}`);
+  if (!success) {
+    throw new BuildError(`Cannot compile ${path}:`, {
+      lines: new TextDecoder().decode(stderr).trim().split("\n"),
+    });
+  }
   await Deno.rename(unfinished, library);
   return library;
 }
