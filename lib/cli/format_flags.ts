@@ -3,6 +3,7 @@
 import { isJsonObject, type JsonObject } from "../core/json.ts";
 import type { FormatOptions } from "../data/format_options.ts";
 import { readChatTemplate } from "../data/own_template.ts";
+import { problemOf } from "../files/errors.ts";
 import { formatOptionsOf } from "../train/settings.ts";
 import { settingsOf } from "./flag_settings.ts";
 import type { Flag, FlagValues } from "./flags.ts";
@@ -52,7 +53,7 @@ export function formatProblems(values: FlagValues): string[] {
   try {
     if (values["chat-template"] !== undefined) readChatTemplate(values["chat-template"] as string);
   } catch (error) {
-    problems.push(`--chat-template: ${(error as Error).message}`);
+    problems.push(`--chat-template: ${problemOf(error)}`);
   }
   const options = values["template-option"];
   for (const name of isJsonObject(options as JsonObject) ? Object.keys(options as JsonObject) : []) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Folders and their entries: made, renamed, copied and removed so that a loss of power undoes nothing that was said done. */
 import { dirname, resolve } from "node:path";
+import { UserError } from "../core/errors.ts";
 import { asFileError, named } from "./errors.ts";
 import { nullIfAbsent, statIfThere } from "./read.ts";
 
@@ -18,7 +19,13 @@ export async function makeFolder(path: string): Promise<void> {
   for (let at = resolve(path); await statIfThere(at) === null && at !== dirname(at); at = dirname(at)) {
     missing.push(at);
   }
-  await named("make", path, () => Deno.mkdir(path, { recursive: true }));
+  try {
+    await Deno.mkdir(path, { recursive: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw asFileError(error, "make", path);
+    const message = `Cannot make ${path}: what stands there is no folder; choose another path`;
+    throw new UserError(message, { cause: error });
+  }
   for (const made of missing.toReversed()) await syncFolder(dirname(made));
 }
 
