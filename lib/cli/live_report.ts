@@ -4,6 +4,7 @@ import { refreshReport, serveReport } from "../report/report_child.ts";
 import { writeExamples } from "../report/run_record.ts";
 import { type EventLog, openEventLog } from "../report/tensorboard/event_log.ts";
 import type { TrainEvent } from "../train/loop.ts";
+import type { MetricsLine } from "../train/metrics_log.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
 import type { Flag } from "./flags.ts";
 import type { Output } from "./output.ts";
@@ -67,8 +68,8 @@ export async function openLiveReport(out: string, session: ExampleSession): Prom
       if (!started) {
         started = true;
         await attempt(() => writeExamples(out, examples));
-        if (values.tensorboard === true) events = owned.use(await openEventLog(out));
-      } else events?.append({ ...event, time: Date.now() / 1000 });
+        if (values.tensorboard === true) events = owned.use(await openEventLog(out, timed(event)));
+      } else events?.append(timed(event));
       child.refresh();
     },
     async finish(adapter) {
@@ -80,6 +81,11 @@ export async function openLiveReport(out: string, session: ExampleSession): Prom
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** With its moment, in seconds since 1970. */
+function timed(event: TrainEvent): TrainEvent & MetricsLine {
+  return { ...event, time: Date.now() / 1000 };
 }
 
 /** A report that cannot be written is no reason to end a run, nor to call it failed: it is said. */

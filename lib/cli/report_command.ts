@@ -2,7 +2,7 @@
 /** `deno task report`: the report of a run that has ended or goes on elsewhere, and its metrics for TensorBoard. */
 import { join } from "node:path";
 import { throwIfAny } from "../core/errors.ts";
-import { readRunRecord } from "../report/run_record.ts";
+import { damageNote } from "../report/metrics_summary.ts";
 import { formatTable } from "../report/table.ts";
 import { writeEventFile } from "../report/tensorboard/event_log.ts";
 import type { FlagValues } from "./flags.ts";
@@ -17,18 +17,20 @@ async function run(values: FlagValues, output: Output): Promise<number> {
     ...(values["watch-port"] !== undefined && values.watch !== true ? ["--watch-port needs --watch"] : []),
   ]);
   const folder = values.run as string;
-  const { metrics } = await readRunRecord(folder);
   // Loaded here: a plotting library is no part of the other commands.
-  const { serveRunReport, writeRunReport } = await import("../report/run_report.ts");
-  const report = await writeRunReport(folder);
+  const { renewRunReport, serveRunReport } = await import("../report/run_report.ts");
+  const { path: report, record: { metrics: { summary } } } = await renewRunReport(folder, null);
+  const steps = summary.last?.step ?? 0;
+  const damage = damageNote(summary);
   const events = values.tensorboard === true ? await writeEventFile(folder) : null;
   output.line(formatTable([
     ["report", ""],
-    ["steps", String(metrics.at(-1)?.step ?? 0)],
+    ["steps", String(steps)],
     ["page", report],
     ...(events === null ? [] : [["TensorBoard", `tensorboard --logdir ${join(folder, "tensorboard")}`]]),
   ]));
-  output.result({ run: folder, steps: metrics.at(-1)?.step ?? 0, report, tensorboard: events });
+  if (damage !== null) output.line(`warning: ${damage}`);
+  output.result({ run: folder, steps, damagedLines: summary.damagedLines, report, tensorboard: events });
   if (values.watch === true) {
     using interrupt = listenForInterrupt(() => {});
     const port = (values["watch-port"] ?? 0) as number;

@@ -6,12 +6,7 @@ import { visibleText } from "../core/visible_text.ts";
 import { createDisplay, type Display } from "./display.ts";
 import { escapeHtml } from "./escape_html.ts";
 import { seriesColor } from "./palette.ts";
-
-/** A point; one that is not finite leaves a gap. */
-export interface Point {
-  readonly x: number;
-  readonly y: number;
-}
+import { type Point, thinPoints } from "./thin_series.ts";
 
 /** A line of a chart. */
 export interface Series {
@@ -43,8 +38,8 @@ const HEIGHT = 200;
 /** Widest usual width of a character at the size of tick labels, in pixels. */
 const CHARACTER_WIDTH = 6;
 const COLOR = seriesColor(0);
-/** More points than this would lie on the same pixels. */
-const MAX_POINTS = 320;
+/** Of the band from the least to the largest of the values that a point is the mean of. */
+const BAND_OPACITY = 0.22;
 
 /** A line through points, in the order given. */
 export function lineChart(points: readonly Point[], labels: ChartLabels): Chart {
@@ -131,27 +126,28 @@ export function groupedBars(
   return chart(describe("bar chart", bars.length, labels), [svg]);
 }
 
-/** Several lines below each other, for metrics of different size. */
-export function linePanels(panels: readonly Series[], x: string): Chart {
-  const text = panels.map(({ name, points }) =>
-    `${name} ${points.at(-1)?.y.toPrecision(4) ?? "not yet measured"}`
-  ).join(", ");
+/** Several lines below each other, for metrics of different size, with their newest values. */
+export function linePanels(
+  panels: readonly (Series & { readonly newest: number | null })[],
+  x: string,
+): Chart {
+  const text = panels.map(({ name, newest }) => `${name} ${newest?.toPrecision(4) ?? "not yet measured"}`)
+    .join(", ");
   return chart(text, panels.map((line) => linePanel([line], { x, y: line.name })));
 }
 
-/** Neighbouring points that become one in a line of this many. */
-export function pointsPerMean(count: number): number {
-  return Math.max(1, Math.ceil(count / MAX_POINTS));
-}
-
-/** At most {@linkcode MAX_POINTS} points: means of neighbours, so that a long run draws as fast as a short one. */
-export function thinPoints(points: readonly Point[]): Point[] {
-  const bucket = pointsPerMean(points.length);
-  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-  return Array.from({ length: Math.ceil(points.length / bucket) }, (_, i) => {
-    const part = points.slice(i * bucket, (i + 1) * bucket);
-    return { x: mean(part.map(({ x }) => x)), y: mean(part.map(({ y }) => y)) };
-  });
+/** What a thinned line's points and band are, for readers of the chart; nothing for lines as they were. */
+export function thinningNote(series: readonly { readonly perPoint: number }[]): string {
+  const [least, most] = [
+    Math.min(...series.map(({ perPoint }) => perPoint)),
+    Math.max(...series.map(({ perPoint }) => perPoint)),
+  ];
+  return most <= 1
+    ? ""
+    : `Each point is the mean of ${
+      least < most ? "up to " : ""
+    }${most} values; the band around it reaches from the ` +
+      "least to the largest of them.";
 }
 
 /** What a plot needs of a browser. */
@@ -177,19 +173,34 @@ function linePanel(
   { zero = false, dots = false }: { readonly zero?: boolean; readonly dots?: boolean } = {},
 ): Panel {
   const thin = series.map(({ name, points }) => ({ name, points: thinPoints(points) }));
-  const marks = thin.flatMap(({ points }, i) => [
-    Plot.line(points, { x: "x", y: "y", stroke: seriesColor(i), strokeWidth: 1.5 }),
-    ...(dots ? [Plot.dot(points, { x: "x", y: "y", fill: seriesColor(i), r: 2.5 })] : []),
-  ]);
+  const marks = [
+    ...thin.flatMap(({ points }, i) => bandMarks(points, seriesColor(i))),
+    ...thin.flatMap(({ points }, i) => [
+      Plot.line(points, { x: "x", y: "y", stroke: seriesColor(i), strokeWidth: 1.5 }),
+      ...(dots ? [Plot.dot(points, { x: "x", y: "y", fill: seriesColor(i), r: 2.5 })] : []),
+    ]),
+  ];
   const { x, y } = axes(labels);
   return panel({ marks, x, y: { ...y, zero } }, { "data-x-name": labels.x, "data-series": seriesText(thin) });
 }
 
-/** The values of lines as JSON: enough digits to read, not more. */
+/** Below the lines, so that what a mean hides is seen: a spike of one step in a million. */
+function bandMarks(points: readonly Point[], fill: string): Plot.Markish[] {
+  if (points.every(({ low }) => low === undefined)) return [];
+  const band = points.map(({ x, y, low = y, high = y }) => ({ x, low, high }));
+  return [Plot.areaY(band, { x: "x", y1: "low", y2: "high", fill, fillOpacity: BAND_OPACITY })];
+}
+
+/** The values of lines as JSON, with the ends of a mean's band: enough digits to read, not more. */
 function seriesText(series: readonly Series[]): string {
   const short = (value: number) => Number.isFinite(value) ? Number(value.toPrecision(7)) : null;
   return JSON.stringify(
-    series.map(({ name, points }) => ({ name, points: points.map(({ x, y }) => [short(x), short(y)]) })),
+    series.map(({ name, points }) => ({
+      name,
+      points: points.map(({ x, y, low, high }) =>
+        (low === undefined || high === undefined ? [x, y] : [x, y, low, high]).map(short)
+      ),
+    })),
   );
 }
 

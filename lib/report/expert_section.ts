@@ -3,17 +3,18 @@
 import { type HeatCell, heatMap } from "./chart.ts";
 import { formatShare } from "./format.ts";
 import { figure, htmlTable, type Markup, markup, type PageSection } from "./html_page.ts";
-import { type MetricsLine, newestValue } from "./run_record.ts";
 
 /** More columns than this would be thinner than the eye can tell apart; experts then share one. */
 const MAX_COLUMNS = 128;
 
-/** @param curves Of the neurons; null ones are left out. Null for an adapter that has neither neurons nor experts */
+/**
+ * @param load (L,N): tokens of each expert of each layer     @param curves Of the neurons; null ones are left out
+ * @returns Null for an adapter that has neither neurons nor experts
+ */
 export function expertSection(
-  metrics: readonly MetricsLine[],
+  load: readonly (readonly number[])[] | null,
   curves: readonly (Markup | null)[],
 ): PageSection | null {
-  const load = newestValue<number[][]>(metrics, "expertLoad");
   if (load === null) return null;
   const experts = load[0]?.length ?? 0;
   const perColumn = Math.max(1, Math.ceil(experts / MAX_COLUMNS));

@@ -84,7 +84,9 @@ export const PAGE_SCRIPT = `
       for (const point of points) {
         if (point[1] !== null && (nearest === null || Math.abs(point[0] - x) < Math.abs(nearest[0] - x))) nearest = point;
       }
-      if (nearest !== null) lines.push(panel.dataset.xName + " " + number(nearest[0]) + "  " + name + " " + number(nearest[1]));
+      if (nearest === null) continue;
+      const band = nearest.length > 2 ? " (" + number(nearest[2]) + " to " + number(nearest[3]) + ")" : "";
+      lines.push(panel.dataset.xName + " " + number(nearest[0]) + "  " + name + " " + number(nearest[1]) + band);
     }
     if (lines.length === 0) return;
     tip.textContent = lines.join("\\n");

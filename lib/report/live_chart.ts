@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A chart of metrics that grows while a run goes on. */
-import { type Chart, linePanels, type Point } from "./chart.ts";
+/** A chart of metrics that grows while a run goes on, in constant memory. */
+import { type Chart, linePanels } from "./chart.ts";
 import { createRedraw, type Redraw } from "./notebook.ts";
+import { addPoint, emptySeries } from "./thin_series.ts";
 
 /** Metrics of a step, as `train` yields them. */
 export type StepNumbers<Name extends string> =
@@ -32,7 +33,7 @@ export function liveChart<const Name extends string>(
   options: { readonly redraw?: Redraw; readonly now?: () => number } = {},
 ): LiveChart<Name> {
   const { redraw = createRedraw(), now = () => performance.now() } = options;
-  const lines = metrics.map((name) => ({ name, points: [] as Point[] }));
+  const lines = metrics.map((name) => ({ name, newest: null as number | null, ...emptySeries() }));
   let drawnMs = -Infinity;
   let waiting = false;
   const draw = () => linePanels(lines, "step");
@@ -44,9 +45,11 @@ export function liveChart<const Name extends string>(
   return {
     draw,
     async push(event) {
-      for (const { name, points } of lines) {
-        const y = metricOf(event, name);
-        if (y !== null) points.push({ x: event.step, y });
+      for (const line of lines) {
+        const y = metricOf(event, line.name);
+        if (y === null) continue;
+        addPoint(line, event.step, y);
+        line.newest = y;
       }
       waiting = true;
       if (event.step === event.totalSteps || now() - drawnMs >= REDRAW_INTERVAL_MS) await show();

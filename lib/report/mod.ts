@@ -14,7 +14,8 @@
  * @module
  */
 export { barChart, groupedBars, heatMap, lineChart } from "./chart.ts";
-export type { Chart, ChartLabels, HeatCell, Point } from "./chart.ts";
+export type { Chart, ChartLabels, HeatCell } from "./chart.ts";
+export type { Point } from "./thin_series.ts";
 export { plotStudy } from "./ablation_charts.ts";
 export type { PlotChoice } from "./ablation_charts.ts";
 export { liveStudy } from "./live_study.ts";

@@ -3,7 +3,7 @@
 import { basename, resolve } from "node:path";
 import type { Json, JsonObject } from "../core/json.ts";
 import { isJsonObject } from "../core/json.ts";
-import { pointsPerMean, type Series, seriesChart } from "./chart.ts";
+import { type Series, seriesChart, thinningNote } from "./chart.ts";
 import { expertSection } from "./expert_section.ts";
 import { formatBytes, formatCount, formatLoss, formatSeconds } from "./format.ts";
 import {
@@ -16,11 +16,13 @@ import {
   type PageSection,
 } from "./html_page.ts";
 import { memorySection } from "./memory_section.ts";
-import { type Example, metricPoints, type MetricsLine, newestValue, type RunRecord } from "./run_record.ts";
+import { type Charted, damageNote, type MetricsSummary } from "./metrics_summary.ts";
+import type { Example, RunRecord } from "./run_record.ts";
+import type { ThinSeries } from "./thin_series.ts";
 
 /** The page of a run, as far as it has come. */
 export function runPage(record: RunRecord): Page {
-  const { folder, run, metrics, examples } = record;
+  const { folder, run, metrics: { summary: metrics }, expertLoad, examples } = record;
   const sections = [
     section("curves", "Loss and learning rate", [
       curve(metrics, "Loss", [["loss", "training"], ["evalLoss", "evaluation"]], "loss"),
@@ -32,7 +34,7 @@ export function runPage(record: RunRecord): Page {
       curve(metrics, "Time of a step, by lane", LANES, "ms", { zero: true }),
     ]),
     memorySection(run, metrics),
-    expertSection(metrics, [
+    expertSection(expertLoad, [
       curve(metrics, "Neurons a layer", NEURONS, "neurons", { zero: true }),
     ]),
     exampleSection(examples),
@@ -53,23 +55,22 @@ const NEURONS = [
 
 /** Metrics on the same axes; null when none of them was measured. */
 function curve(
-  metrics: readonly MetricsLine[],
+  { series: all }: MetricsSummary,
   title: string,
-  names: readonly (readonly [string, string])[],
+  names: readonly (readonly [Charted, string])[],
   unit: string,
   options: { readonly zero?: boolean } = {},
 ): Markup | null {
-  const series: Series[] = names
-    .map(([key, name]) => ({ name, points: metricPoints(metrics, key) }))
+  const series: (Series & ThinSeries)[] = names
+    .map(([key, name]) => ({ name, ...all[key] }))
     .filter(({ points }) => points.length > 0);
   if (series.length === 0) return null;
   const most = Math.max(...series.map(({ points }) => points.length));
-  const mean = pointsPerMean(most);
   return legendFigure(
     seriesChart(series, { x: "step", y: unit }, { ...options, dots: most <= 60 }),
     title,
     series.map(({ name }) => name),
-    mean > 1 ? `Each point is the mean of ${mean} steps.` : "",
+    thinningNote(series),
   );
 }
 
@@ -79,34 +80,33 @@ function section(id: string, heading: string, figures: readonly (Markup | null)[
 }
 
 /** The run in a few words: method, how far, how well, how fast. */
-function summaryOf(run: JsonObject, metrics: readonly MetricsLine[]): Markup {
-  const first = metrics[0];
-  const last = metrics.at(-1);
+function summaryOf(run: JsonObject, metrics: MetricsSummary): Markup {
+  const { first, last, evalLoss, peakBytes: peak } = metrics;
   const text = (value: Json | undefined) => typeof value === "string" ? value : "?";
   const base = isJsonObject(run.base) ? text(run.base.name) : "?";
   const trained = typeof run.trainedParameters === "number" ? formatCount(run.trainedParameters) : "?";
   const head = markup`<p>${text(run.method)} on ${base}, ${trained} parameters trained</p>`;
-  if (first === undefined || last === undefined) return markup`${head}<p>No step has ended yet.</p>`;
-  const total = typeof last.totalSteps === "number" ? last.totalSteps : last.step;
-  const evalLoss = newestValue<number>(metrics, "evalLoss");
-  const peak = newestValue<Record<string, number>>(metrics, "peakBytes");
+  if (first === null || last === null) return markup`${head}<p>No step has ended yet.</p>`;
+  const total = last.totalSteps ?? last.step;
   const facts = [
     last.step < total ? `step ${last.step} of ${total}` : `${total} steps`,
-    `loss ${formatLoss(Number(first.loss))} to ${formatLoss(Number(last.loss))}`,
+    `loss ${formatLoss(first.loss ?? NaN)} to ${formatLoss(last.loss ?? NaN)}`,
     ...(evalLoss === null ? [] : [`evaluation loss ${formatLoss(evalLoss)}`]),
-    `${formatCount(medianOf(metrics, "tokensPerSecond"))} tokens/s`,
+    `${formatCount(medianOf(metrics.series.tokensPerSecond))} tokens/s`,
     ...(peak === null
       ? []
       : [`${formatBytes(Object.values(peak).reduce((a, b) => a + b, 0))} of host memory`]),
-    ...(typeof first.time === "number" && typeof last.time === "number"
+    ...(first.time !== null && last.time !== null
       ? [`${formatSeconds(last.time - first.time)} since the first step`]
       : []),
   ];
-  return markup`${head}<p>${facts.join(" · ")}</p>`;
+  const damage = damageNote(metrics);
+  return markup`${head}<p>${facts.join(" · ")}</p>${damage === null ? "" : markup`<p>${damage}.</p>`}`;
 }
 
-function medianOf(metrics: readonly MetricsLine[], name: string): number {
-  const values = metricPoints(metrics, name).map(({ y }) => y).sort((a, b) => a - b);
+/** Of a long line, the median of its means. */
+function medianOf({ points }: ThinSeries): number {
+  const values = points.map(({ y }) => y).sort((a, b) => a - b);
   return values[Math.floor(values.length / 2)] ?? NaN;
 }
 

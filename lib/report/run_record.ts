@@ -3,8 +3,10 @@
 import { join } from "node:path";
 import { UserError } from "../core/errors.ts";
 import { isJsonObject, type JsonObject } from "../core/json.ts";
-import { readJsonIfThere, readTextIfThere } from "../files/read.ts";
+import { readJsonIfThere } from "../files/read.ts";
 import { writeTextAtomically } from "../files/write.ts";
+import { readMetricsLine } from "../train/metrics_log.ts";
+import { type ReadMetrics, readNewMetrics } from "./metrics_index.ts";
 
 /** A question with the model's answers before and after training. */
 export interface Example {
@@ -16,19 +18,15 @@ export interface Example {
   readonly after: string | null;
 }
 
-/** One line of `metrics.jsonl`: numbers by name, and on some lines the load of experts and the memory by class. */
-export interface MetricsLine {
-  readonly step: number;
-  readonly [name: string]: unknown;
-}
-
 /** All that a report shows. */
 export interface RunRecord {
   readonly folder: string;
   /** `run.json`. */
   readonly run: JsonObject;
-  /** In the order of steps. */
-  readonly metrics: readonly MetricsLine[];
+  /** Of `metrics.jsonl`, and how far it was read. */
+  readonly metrics: ReadMetrics;
+  /** (L,N): tokens routed to each expert of each layer at the newest reading; null where none is known. */
+  readonly expertLoad: readonly (readonly number[])[] | null;
   readonly examples: readonly Example[];
 }
 
@@ -37,23 +35,34 @@ const EXAMPLES = "examples.json";
 /**
  * Reads a run folder, of a run that has ended or still goes on.
  *
+ * @param before What was read before: then only what is new is read     @mutates before
  * @throws {UserError} When the folder holds no run
  */
-export async function readRunRecord(folder: string): Promise<RunRecord> {
-  const run = await readJsonIfThere(join(folder, "run.json"));
-  if (!isJsonObject(run)) throw new UserError(`There is no run in ${folder}: it has no run.json of one`);
+export async function readRunRecord(folder: string, before: RunRecord | null = null): Promise<RunRecord> {
+  const run = await readRun(folder);
+  const metrics = await readNewMetrics(folder, before?.metrics ?? null);
   return {
     folder,
     run,
-    metrics: metricsLines(await readTextIfThere(join(folder, "metrics.jsonl")) ?? ""),
+    metrics,
+    expertLoad: await readExpertLoad(folder, metrics),
     examples: await readExamples(folder),
   };
 }
 
-/** The lines of a log; a last line that is being written is left for later. */
-export function metricsLines(text: string): MetricsLine[] {
-  const whole = text.slice(0, text.lastIndexOf("\n") + 1);
-  return whole.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line) as MetricsLine);
+/** `run.json`. @throws {UserError} When the folder holds no run */
+export async function readRun(folder: string): Promise<JsonObject> {
+  const run = await readJsonIfThere(join(folder, "run.json"));
+  if (!isJsonObject(run)) throw new UserError(`There is no run in ${folder}: it has no run.json of one`);
+  return run;
+}
+
+async function readExpertLoad(folder: string, { summary }: ReadMetrics): Promise<RunRecord["expertLoad"]> {
+  if (summary.expertLoadAt === null) return null;
+  const [start, end] = summary.expertLoadAt;
+  const load = (await readMetricsLine(join(folder, "metrics.jsonl"), start, end))?.expertLoad;
+  const isLoad = Array.isArray(load) && load.every((layer) => Array.isArray(layer));
+  return isLoad ? load : null;
 }
 
 /** Examples of a run folder; none when there are none. */
@@ -65,19 +74,4 @@ export async function readExamples(folder: string): Promise<readonly Example[]> 
 /** Writes the examples of a run folder. */
 export async function writeExamples(folder: string, examples: readonly Example[]): Promise<void> {
   await writeTextAtomically(join(folder, EXAMPLES), JSON.stringify(examples, null, 2) + "\n");
-}
-
-/** A metric over the steps, where it was measured. */
-export function metricPoints(metrics: readonly MetricsLine[], name: string): { x: number; y: number }[] {
-  return metrics.flatMap((line) => {
-    const y = line[name];
-    return typeof y === "number" ? [{ x: line.step, y }] : [];
-  });
-}
-
-/** The newest line's value of what not every line has; null when no line has it. */
-export function newestValue<T>(metrics: readonly MetricsLine[], name: string): T | null {
-  return (metrics.findLast((line) => line[name] !== undefined && line[name] !== null)?.[name] ?? null) as
-    | T
-    | null;
 }

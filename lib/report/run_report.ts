@@ -6,7 +6,7 @@ import { writeTextAtomically } from "../files/write.ts";
 import { pageBody, wrapBody } from "./html_page.ts";
 import { startPageServer } from "./page_server.ts";
 import { runPage } from "./run_page.ts";
-import { readRunRecord } from "./run_record.ts";
+import { readRunRecord, type RunRecord } from "./run_record.ts";
 
 /** Between looks at a run that goes on. */
 const LOOK_MS = 250;
@@ -20,8 +20,30 @@ const TIME_SHARE = 0.1;
  * @throws {UserError} When the folder holds no run, or cannot be written
  */
 export async function writeRunReport(folder: string): Promise<string> {
-  await writePage(folder);
-  return pagePath(folder);
+  return (await renewRunReport(folder, null)).path;
+}
+
+/** A page that was written. */
+export interface WrittenReport {
+  readonly path: string;
+  readonly record: RunRecord;
+  /** The page's body. */
+  readonly body: string;
+}
+
+/**
+ * Writes the report of a run.
+ *
+ * @param before What was read for the page before: then only what is new is read     @mutates before
+ * @throws As {@linkcode writeRunReport}
+ */
+export async function renewRunReport(folder: string, before: RunRecord | null): Promise<WrittenReport> {
+  const record = await readRunRecord(folder, before);
+  const page = runPage(record);
+  const body = pageBody(page);
+  const path = join(folder, "report.html");
+  await writeTextAtomically(path, wrapBody(page.title, body, false));
+  return { path, record, body };
 }
 
 /**
@@ -41,13 +63,16 @@ export async function serveRunReport(
   onServing(server.url);
   let shown = "";
   let dueMs = 0;
+  let record: RunRecord | null = null;
   try {
     for (;;) {
       const last = signal.aborted;
       const state = folderState(folder);
       if (state !== null && state !== shown && (last || performance.now() >= dueMs)) {
         const startMs = performance.now();
-        server.show(await writePage(folder));
+        const written = await renewRunReport(folder, record);
+        server.show(written.body);
+        record = written.record;
         shown = state;
         dueMs = startMs + (performance.now() - startMs) / TIME_SHARE;
       }
@@ -59,20 +84,8 @@ export async function serveRunReport(
   }
 }
 
-function pagePath(folder: string): string {
-  return join(folder, "report.html");
-}
-
 function titleOf(folder: string): string {
   return basename(resolve(folder));
-}
-
-/** Returns the page's body. */
-async function writePage(folder: string): Promise<string> {
-  const page = runPage(await readRunRecord(folder));
-  const body = pageBody(page);
-  await writeTextAtomically(pagePath(folder), wrapBody(page.title, body, false));
-  return body;
 }
 
 /** Changes when the run has written more; null while there is no run yet. */

@@ -5,7 +5,7 @@ import type { AdapterParams } from "../adapters/adapter.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
 import { inspectDataset } from "../evaluate/activity.ts";
 import { remove } from "../files/folders.ts";
-import { isThere, readText } from "../files/read.ts";
+import { isThere } from "../files/read.ts";
 import { resetPeaks } from "../native/ledger.ts";
 import { train, type TrainEvent } from "../train/loop.ts";
 import { plan, type Run } from "../train/plan.ts";
@@ -13,6 +13,7 @@ import { formatOptionsOf } from "../train/settings.ts";
 import type { PreparedCell } from "./prepare.ts";
 import type { CellActivity, CellNumbers } from "./results.ts";
 import { scoreAdapter, type Scoring } from "./scoring.ts";
+import { addStep, emptyTotals, readTotals, type StepTotals } from "./step_totals.ts";
 
 /** Checkpoints of a cell, so that a kill costs a quarter of it at most. */
 const CHECKPOINTS_PER_CELL = 4;
@@ -38,8 +39,8 @@ export async function runCell(cell: PreparedCell, options: CellRun): Promise<Cel
   const run = plan(model, { ...cell.options, ...cadence(cell, options.folder) });
   resetPeaks(model.kernels.ledger);
   try {
-    const steps: TrainEvent[] = [];
-    const finished = await trainCell(run, cell, options, steps);
+    const taken = emptyTotals();
+    const finished = await trainCell(run, cell, options, taken);
     if (!finished) return null;
     const adapter = run.adapter as AdapterParams;
     const held = model.kernels.ledger.peak;
@@ -54,9 +55,15 @@ export async function runCell(cell: PreparedCell, options: CellRun): Promise<Cel
     );
     const scoringSeconds = (performance.now() - startMs) / 1000;
     const activity = await activityOf(adapter, cell);
-    const all = options.folder === null ? steps : await readSteps(options.folder);
+    const totals = options.folder === null ? taken : await readTotals(options.folder, cell.totalSteps);
     if (options.folder !== null) await tidy(options.folder, options.keepAdapter);
-    return { scores, ...trainingNumbers(run, all), ...peaksOf(bytes, all), activity, scoringSeconds };
+    return {
+      scores,
+      ...trainingNumbers(run, totals),
+      ...peaksOf(bytes, totals.activationBytes),
+      activity,
+      scoringSeconds,
+    };
   } finally {
     run.adapter?.release();
   }
@@ -67,12 +74,12 @@ function cadence({ options, totalSteps }: PreparedCell, out: string | null) {
   return out === null ? { out } : { out, saveEvery, saveTotalLimit: 1 };
 }
 
-/** False when the signal ended the training early. @mutates steps */
+/** False when the signal ended the training early. @mutates taken */
 async function trainCell(
   run: Run,
   cell: PreparedCell,
   options: CellRun,
-  steps: TrainEvent[],
+  taken: StepTotals,
 ): Promise<boolean> {
   const { folder, signal, onStep } = options;
   const resume = folder !== null && await isThere(join(folder, "run.json"));
@@ -84,16 +91,10 @@ async function trainCell(
   for (;;) {
     const { value, done } = await events.next();
     if (done) return !value.interrupted;
-    steps.push(value);
+    addStep(taken, value, cell.totalSteps);
     onStep?.(value);
     await yieldToEvents();
   }
-}
-
-/** Lines of the cell's `metrics.jsonl`: those of a part that was killed too. */
-async function readSteps(folder: string): Promise<StepLine[]> {
-  const text = await readText(join(folder, "metrics.jsonl"));
-  return text.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line) as StepLine);
 }
 
 /** What is kept of a finished cell: its metrics and settings, and its adapter if asked for. */
@@ -102,27 +103,20 @@ async function tidy(folder: string, keepAdapter: boolean): Promise<void> {
   if (!keepAdapter) await remove(join(folder, "adapter"));
 }
 
-type StepLine =
-  & Pick<TrainEvent, "loss" | "tokens" | "tokensPerSecond" | "activeNeurons" | "activationBytes">
-  & Partial<Pick<TrainEvent, "evalLoss">>;
-
 type TrainingNumbers = Omit<CellNumbers, "scores" | "peakBytes" | "bytes" | "activity" | "scoringSeconds">;
 
-function trainingNumbers({ memory }: Run, steps: readonly StepLine[]): TrainingNumbers {
-  const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
-  const tokens = sum(steps.map((step) => step.tokens));
-  const seconds = sum(steps.map((step) => step.tokens / step.tokensPerSecond));
-  const last = steps.slice(-Math.ceil(steps.length / 10));
+function trainingNumbers({ memory }: Run, totals: StepTotals): TrainingNumbers {
+  const { lossFirst, lossLast, evalLoss, steps, tokens, seconds } = totals;
   return {
-    lossFirst: (steps[0] as StepLine).loss,
-    lossLast: (steps.at(-1) as StepLine).loss,
-    evalLoss: steps.at(-1)?.evalLoss ?? null,
-    steps: steps.length,
+    lossFirst,
+    lossLast,
+    evalLoss,
+    steps,
     tokens,
     adapterParameters: memory.adapterParameters,
     trainedParameters: memory.trainedParameters,
     trainedShare: memory.trainedParameters / memory.modelParameters,
-    activeNeurons: sum(last.map((step) => step.activeNeurons)) / last.length,
+    activeNeurons: totals.activeNeuronsAtEnd / totals.stepsAtEnd,
     seconds,
     tokensPerSecond: tokens / Math.max(1e-9, seconds),
   };
@@ -132,11 +126,7 @@ function trainingNumbers({ memory }: Run, steps: readonly StepLine[]): TrainingN
  * What the run held, with the activations of its largest step. (The arena keeps what the largest cell so far needed, and
  * kernels some kilobytes of scratch: both say nothing of this one.)
  */
-function peaksOf(
-  held: CellNumbers["bytes"],
-  steps: readonly StepLine[],
-): Pick<CellNumbers, "peakBytes" | "bytes"> {
-  const activations = steps.reduce((most, { activationBytes }) => Math.max(most, activationBytes), 0);
+function peaksOf(held: CellNumbers["bytes"], activations: number): Pick<CellNumbers, "peakBytes" | "bytes"> {
   const bytes = { ...held, activations };
   return { bytes, peakBytes: Object.values(bytes).reduce((total, count) => total + count, 0) };
 }

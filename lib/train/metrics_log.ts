@@ -19,6 +19,13 @@ export interface PlacedLine {
   readonly line: MetricsLine | null;
 }
 
+/** Lines that were read at once. */
+export interface MetricsBlock {
+  readonly lines: readonly PlacedLine[];
+  /** Byte after them: the next line begins there. */
+  readonly end: number;
+}
+
 /** Two million experts in all layers together: what is longer was not written by a run. */
 export const MOST_LINE_BYTES = 16 * 2 ** 20;
 
@@ -62,12 +69,13 @@ export async function openMetrics(path: string, step: number): Promise<MetricsLo
  *
  * @param from Byte that a line begins at     @returns Nothing where there is no log
  */
-export async function* readMetrics(path: string, from = 0): AsyncGenerator<PlacedLine[]> {
+export async function* readMetrics(path: string, from = 0): AsyncGenerator<MetricsBlock> {
   if (await statIfThere(path) === null) return;
-  for await (const lines of readLines(path, from, MOST_LINE_BYTES)) {
-    yield lines.flatMap(({ start, end, text }) =>
+  for await (const read of readLines(path, from, MOST_LINE_BYTES)) {
+    const lines = read.flatMap(({ start, end, text }) =>
       text !== null && text.trim() === "" ? [] : [{ start, end, line: parsed(text) }]
     );
+    yield { lines, end: read.at(-1)?.end ?? from };
   }
 }
 
@@ -94,7 +102,8 @@ function parsed(text: string | null): MetricsLine | null {
   if (text === null) return null;
   try {
     const value: unknown = JSON.parse(text);
-    return isJsonObject(value) && Number.isFinite(value.step) ? value as unknown as MetricsLine : null;
+    const isLine = isJsonObject(value) && Number.isSafeInteger(value.step) && value.step as number >= 0;
+    return isLine ? value as unknown as MetricsLine : null;
   } catch {
     return null;
   }

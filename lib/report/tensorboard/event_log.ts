@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A run's metrics as an event file that TensorBoard opens. */
+/** A run's metrics as event files that TensorBoard opens. */
 import { join } from "node:path";
 import { makeFolder, remove } from "../../files/folders.ts";
-import { listFolder } from "../../files/read.ts";
-import { openToAppend, writeFileAtomically } from "../../files/write.ts";
-import { readRunRecord } from "../run_record.ts";
-import { type Scalar, scalarRecord, versionRecord } from "./records.ts";
-
-/** What a line of `metrics.jsonl` has beside its numbers. */
-type Line = { readonly step: number } & Readonly<Record<string, unknown>>;
+import { readRange } from "../../files/lines.ts";
+import { listFolderIfThere, stat } from "../../files/read.ts";
+import { type FileWriter, openToAppend, writeFileAtomically } from "../../files/write.ts";
+import { type MetricsLine as Line, readMetrics } from "../../train/metrics_log.ts";
+import { readRun } from "../run_record.ts";
+import { lastStep, restartRecord, type Scalar, scalarRecord, versionRecord } from "./records.ts";
 
 /** Where metrics stand in TensorBoard, whose groups are named before the slash; all others are about time. */
 const GROUPS: Readonly<Record<string, string>> = {
@@ -46,45 +45,100 @@ export interface EventLog extends Disposable {
 }
 
 /**
- * Writes what the run has logged so far to `tensorboard/` in its folder, in place of what an earlier call wrote there.
+ * Writes what the run has logged so far to `tensorboard/` in its folder, in place of what earlier calls wrote there. Lines that
+ * are damaged are left out. Takes memory for a part of the log, however long it is.
  *
  * @returns Path of the event file
  * @throws {UserError} When the folder holds no run, or cannot be written
  */
 export async function writeEventFile(runFolder: string, nowMs: number = Date.now()): Promise<string> {
-  const { metrics } = await readRunRecord(runFolder);
-  const folder = join(runFolder, "tensorboard");
-  await makeFolder(folder);
-  const records = [versionRecord(secondsOf(metrics[0] ?? { step: 0 })), ...metrics.map(recordOf)];
-  const bytes = records.reduce((sum, { length }) => sum + length, 0);
-  const older = (await listFolder(folder)).map(({ name }) => name).filter((name) => OURS.test(name));
+  await readRun(runFolder);
+  const older = await ownFiles(runFolder);
   // A new name each time: a TensorBoard that is open reads on where it stopped in a file it knows.
-  const path = join(folder, eventFileName(older, nowMs));
-  await writeFileAtomically(path, bytes, async (write) => {
-    for (const record of records) await write(record);
+  const path = await newEventFile(runFolder, older, nowMs, async (write) => {
+    let isEmpty = true;
+    for await (const block of readMetrics(join(runFolder, "metrics.jsonl"))) {
+      const lines = block.lines.map(({ line }) => line).filter((line) => line !== null);
+      const start = isEmpty && lines[0] !== undefined ? [versionRecord(secondsOf(lines[0]))] : [];
+      if (start.length > 0) isEmpty = false;
+      await write(joined([...start, ...lines.map(recordOf)]));
+    }
+    if (isEmpty) await write(versionRecord(0));
   });
   // Two files with the same steps would be drawn over each other.
-  for (const name of older) await remove(join(folder, name));
+  for (const name of older) await remove(join(runFolder, FOLDER, name));
   return path;
 }
 
-/** TensorBoard takes files by the first words of this name, in the order of their names. */
-const OURS = /^events\.out\.tfevents\.(\d{10})\.meft$/;
-
-function eventFileName(older: readonly string[], nowMs: number): string {
-  const newest = Math.max(0, ...older.map((name) => Number(OURS.exec(name)?.[1])));
-  const seconds = Math.max(newest + 1, Math.floor(nowMs / 1000));
-  return `events.out.tfevents.${String(seconds).padStart(10, "0")}.meft`;
-}
-
-/** Opens the event file of a run that goes on, with what it has logged so far. @throws As {@linkcode writeEventFile} */
-export async function openEventLog(runFolder: string): Promise<EventLog> {
-  const path = await writeEventFile(runFolder);
+/**
+ * Opens the event file of a run that goes on. A resumed run whose earlier steps have theirs gets a new one, which says that it
+ * restarts there: TensorBoard then drops what came after. Otherwise all that is logged so far is written.
+ *
+ * @param first Line of the first step that this process took: it is logged     @throws As {@linkcode writeEventFile}
+ */
+export async function openEventLog(
+  runFolder: string,
+  first: Line,
+  nowMs: number = Date.now(),
+): Promise<EventLog> {
+  const older = await ownFiles(runFolder);
+  const newest = older.at(-1);
+  const written = newest === undefined ? null : await lastStepOf(join(runFolder, FOLDER, newest));
+  const path = written === null || written < first.step - 1
+    ? await writeEventFile(runFolder, nowMs)
+    : await newEventFile(runFolder, older, nowMs, (write) => {
+      const seconds = secondsOf(first);
+      return write(joined([versionRecord(seconds), restartRecord(seconds, first.step), recordOf(first)]));
+    });
   const file = await openToAppend(path);
   return {
     append: (line) => file.appendSync(recordOf(line)),
     [Symbol.dispose]: () => file[Symbol.dispose](),
   };
+}
+
+const FOLDER = "tensorboard";
+
+/** TensorBoard takes files by the first words of this name, in the order of their names. */
+const OURS = /^events\.out\.tfevents\.(\d{10})\.meft$/;
+
+/** Names of the files that were written here, the newest last. */
+async function ownFiles(runFolder: string): Promise<string[]> {
+  const entries = await listFolderIfThere(join(runFolder, FOLDER));
+  return entries.map(({ name }) => name).filter((name) => OURS.test(name));
+}
+
+/** Writes a file that TensorBoard takes after the older ones. */
+async function newEventFile(
+  runFolder: string,
+  older: readonly string[],
+  nowMs: number,
+  write: (writer: FileWriter) => Promise<void>,
+): Promise<string> {
+  await makeFolder(join(runFolder, FOLDER));
+  const newest = Number(OURS.exec(older.at(-1) ?? "")?.[1] ?? 0);
+  const seconds = Math.max(newest + 1, Math.floor(nowMs / 1000));
+  const path = join(runFolder, FOLDER, `events.out.tfevents.${String(seconds).padStart(10, "0")}.meft`);
+  await writeFileAtomically(path, null, write);
+  return path;
+}
+
+/** Longer than any record: numbers of one step. */
+const LAST_BYTES = 1 << 16;
+
+async function lastStepOf(path: string): Promise<number | null> {
+  const { size } = await stat(path);
+  return lastStep(await readRange(path, Math.max(0, size - LAST_BYTES), size));
+}
+
+function joined(records: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(records.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const record of records) {
+    bytes.set(record, at);
+    at += record.length;
+  }
+  return bytes;
 }
 
 /** Lines of older runs have no time: then they lie a second apart. */

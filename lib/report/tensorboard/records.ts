@@ -30,6 +30,29 @@ export function scalarRecord(seconds: number, step: number, scalars: readonly Sc
   return record([...double(1, seconds), ...varint(2, step), ...lengthDelimited(5, summary)]);
 }
 
+/** Says that a run restarts at a step: what older files have of it and of later ones is void. */
+export function restartRecord(seconds: number, step: number): Uint8Array {
+  const START = 1;
+  return record([...double(1, seconds), ...varint(2, step), ...lengthDelimited(7, varint(1, START))]);
+}
+
+/** Step of the last record of a file, given its last bytes; null when that is damaged, or of no step. */
+export function lastStep(bytes: Uint8Array): number | null {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  for (let at = bytes.length - FRAME_BYTES; at >= 0; at--) {
+    const length = bytes.length - at - FRAME_BYTES;
+    if (view.getUint32(at, true) !== length || view.getUint32(at + 4, true) !== 0) continue;
+    if (view.getUint32(at + 8, true) !== maskedCrc(bytes.subarray(at, at + 8))) continue;
+    const message = bytes.subarray(at + 12, at + 12 + length);
+    const isWhole = view.getUint32(at + 12 + length, true) === maskedCrc(message);
+    return isWhole && message[DOUBLE_BYTES] === key(2, 0)[0] ? readBase128(message, DOUBLE_BYTES + 1) : null;
+  }
+  return null;
+}
+
+/** Of a record beside its message, and of a field of eight bytes. */
+const [FRAME_BYTES, DOUBLE_BYTES] = [16, 9];
+
 const encoder = new TextEncoder();
 
 /** CRC-32C (Castagnoli, reflected polynomial 0x82f63b78) of bytes. */
@@ -72,6 +95,16 @@ function base128(value: number): number[] {
   let rest = value;
   for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push(rest % 128 | 128);
   return [...bytes, rest];
+}
+
+function readBase128(bytes: Uint8Array, at: number): number {
+  let value = 0;
+  for (let i = at, scale = 1; i < bytes.length; i++, scale *= 128) {
+    const byte = bytes[i] as number;
+    value += byte % 128 * scale;
+    if (byte < 128) break;
+  }
+  return value;
 }
 
 function varint(field: number, value: number): number[] {

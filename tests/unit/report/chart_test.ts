@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
-import { barChart, heatMap, lineChart, thinPoints } from "../../../lib/report/chart.ts";
+import { barChart, heatMap, lineChart } from "../../../lib/report/chart.ts";
 import { type Display, mediaOf, memoryTable, table } from "../../../lib/report/display.ts";
 import { liveChart } from "../../../lib/report/live_chart.ts";
 
@@ -29,14 +29,25 @@ Deno.test("lineChart() leaves a gap where a value is not finite, and draws nothi
   strictEqual(lineCorners(lineChart([], { x: "x", y: "y" }).svg).length, 0);
 });
 
-Deno.test("thinPoints() keeps short lines as they are and long ones by their means", () => {
-  const points = Array.from({ length: 320 }, (_, x) => ({ x, y: x * x }));
-  deepStrictEqual(thinPoints(points), points);
-  deepStrictEqual(thinPoints([]), []);
-  const long = Array.from({ length: 641 }, (_, x) => ({ x, y: x % 3 }));
-  const thin = thinPoints(long);
-  strictEqual(thin.length, 214);
-  deepStrictEqual(thin[0], { x: 1, y: 1 });
+/** Heights of the corners of a chart's first band, in pixels. */
+function bandHeights(svg: string): number[] {
+  const path = /aria-label="area"[^>]*><path d="([^"]*)"/.exec(svg)?.[1] ?? "";
+  return [...path.matchAll(/,([\d.]+)/g)].map(([, y]) => Number(y));
+}
+
+Deno.test("lineChart() draws long lines by their means, in a band that shows a spike of one value", () => {
+  const values = (spike: number) =>
+    Array.from({ length: 100_000 }, (_, x) => ({ x, y: x === 60_000 ? spike : 2 }));
+  const flat = lineChart(values(2), { x: "step", y: "loss" }).svg;
+  const spiked = lineChart(values(9), { x: "step", y: "loss" }).svg;
+  for (const svg of [flat, spiked]) ok(lineCorners(svg).length <= 320);
+  strictEqual(new Set(bandHeights(flat)).size, 1);
+  const heights = bandHeights(spiked);
+  // A spike's mean over 512 values would be 2 % of the axis.
+  const axis = /data-y-axis="([^"]*)"/.exec(spiked)?.[1]?.split(" ").map(Number) as number[];
+  deepStrictEqual([axis[0], axis[1]], [2, 9]);
+  strictEqual(Math.min(...heights), axis[3]);
+  strictEqual(bandHeights(lineChart([{ x: 1, y: 1 }, { x: 2, y: 3 }], { x: "x", y: "y" }).svg).length, 0);
 });
 
 Deno.test("barChart() and heatMap() draw one mark a value", () => {
@@ -72,6 +83,14 @@ Deno.test("liveChart() redraws now and then, at the last step, and what is left 
   strictEqual(drawn.length, 4);
   strictEqual(drawn.at(-1)?.text, "loss 0.1111, evalLoss 5.000");
   strictEqual(lineCorners(chart.draw().svg).length, 5);
+});
+
+Deno.test("liveChart() of a long run draws few points and says the newest value", async () => {
+  const chart = liveChart(["loss"]);
+  for (let step = 1; step <= 5000; step++) await chart.push({ step, totalSteps: 5000, loss: step });
+  const { svg, text } = chart.draw();
+  ok(lineCorners(svg).length <= 320);
+  strictEqual(text, "loss 5000");
 });
 
 Deno.test("liveChart() outside a notebook shows nothing; a metric that is not there is named", async () => {

@@ -1,19 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import { deepStrictEqual, match, rejects, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, match, rejects } from "node:assert/strict";
 import { balance, loadCells } from "../../../lib/report/expert_section.ts";
-import { metricsLines, newestValue } from "../../../lib/report/run_record.ts";
 import { writeRunReport } from "../../../lib/report/run_report.ts";
 import { withFolder } from "../../fixtures/folder.ts";
-
-Deno.test("metricsLines() leaves a line that is being written for later", () => {
-  deepStrictEqual(metricsLines('{"step":1}\n{"step":2}\n{"st'), [{ step: 1 }, { step: 2 }]);
-  deepStrictEqual(metricsLines('{"step":1'), []);
-});
-
-Deno.test("newestValue() looks back to the last line that has it", () => {
-  strictEqual(newestValue([{ step: 1, evalLoss: 3 }, { step: 2, evalLoss: 2 }, { step: 3 }], "evalLoss"), 2);
-  strictEqual(newestValue([{ step: 1 }], "evalLoss"), null);
-});
 
 Deno.test("balance() and loadCells() are relative to an even load, and bear a layer without tokens", () => {
   deepStrictEqual(balance([5, 5, 5, 5]), ["0", "1.00", "100.0 %"]);

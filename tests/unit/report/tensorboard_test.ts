@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
 import { join } from "node:path";
 import { openEventLog, scalarsOf, writeEventFile } from "../../../lib/report/tensorboard/event_log.ts";
-import { crc32c, scalarRecord, versionRecord } from "../../../lib/report/tensorboard/records.ts";
+import {
+  crc32c,
+  lastStep,
+  restartRecord,
+  scalarRecord,
+  versionRecord,
+} from "../../../lib/report/tensorboard/records.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 
 /** The version at 1700000000.5 and two scalars of step 2^33 + 300, as TensorBoard 2.21's RecordWriter wrote them. */
@@ -52,6 +58,10 @@ function readLosses(path: string): [number, number][] {
     if (message[9] !== 0x10) continue;
     const tag = new TextEncoder().encode("train/loss");
     const place = message.findIndex((_, i) => tag.every((byte, j) => message[i + j] === byte));
+    if (place < 0) {
+      losses.push([message[10] as number, NaN]);
+      continue;
+    }
     const value = new DataView(message.buffer, message.byteOffset + place + tag.length + 1, 4).getFloat32(
       0,
       true,
@@ -61,26 +71,78 @@ function readLosses(path: string): [number, number][] {
   return losses;
 }
 
-Deno.test("writeEventFile() replaces what it wrote before, and openEventLog() goes on from there", () =>
+function writeRun(folder: string, lines: readonly object[]): void {
+  Deno.writeTextFileSync(join(folder, "run.json"), "{}");
+  const text = lines.map((line) => JSON.stringify(line) + "\n").join("");
+  Deno.writeTextFileSync(join(folder, "metrics.jsonl"), text);
+}
+
+/** Names and content of a run's event files, in TensorBoard's order. */
+function eventFiles(folder: string): [string, ReturnType<typeof readLosses>][] {
+  const names = [...Deno.readDirSync(join(folder, "tensorboard"))].map(({ name }) => name).sort();
+  return names.map((name) => [name, readLosses(join(folder, "tensorboard", name))]);
+}
+
+const NOW = 1_700_000_000_000;
+const [FIRST, SECOND] = ["events.out.tfevents.1700000000.meft", "events.out.tfevents.1700000001.meft"];
+
+Deno.test("writeEventFile() replaces what it wrote before, and leaves damaged lines out", () =>
   withFolder(async (folder) => {
-    Deno.writeTextFileSync(join(folder, "run.json"), "{}");
-    const lines = [{ step: 1, loss: 4, time: 10 }, { step: 2, loss: 2.5, time: 11 }];
-    Deno.writeTextFileSync(
-      join(folder, "metrics.jsonl"),
-      lines.map((line) => JSON.stringify(line) + "\n").join(""),
-    );
-    const events = () => [...Deno.readDirSync(join(folder, "tensorboard"))].map(({ name }) => name);
-    const first = await writeEventFile(folder, 1_700_000_000_000);
-    deepStrictEqual(events(), ["events.out.tfevents.1700000000.meft"]);
-    deepStrictEqual(readLosses(first), [[1, 4], [2, 2.5]]);
-    const second = await writeEventFile(folder, 1_700_000_000_000);
-    deepStrictEqual(events(), ["events.out.tfevents.1700000001.meft"]);
-    deepStrictEqual(readLosses(second), [[1, 4], [2, 2.5]]);
-    {
-      using log = await openEventLog(folder);
-      log.append({ step: 3, loss: 1.5, time: 12 });
-    }
-    const [name = ""] = events();
-    strictEqual(events().length, 1);
-    deepStrictEqual(readLosses(join(folder, "tensorboard", name)), [[1, 4], [2, 2.5], [3, 1.5]]);
+    await rejects(writeEventFile(folder), /There is no run in/);
+    writeRun(folder, []);
+    await writeEventFile(folder, NOW);
+    deepStrictEqual(eventFiles(folder), [[FIRST, []]]);
+    writeRun(folder, [{ step: 1, loss: 4, time: 10 }, { step: -1 }, { step: 2, loss: 2.5, time: 11 }]);
+    await writeEventFile(folder, NOW);
+    deepStrictEqual(eventFiles(folder), [[SECOND, [[1, 4], [2, 2.5]]]]);
   }));
+
+Deno.test("openEventLog() of a resumed run leaves its older files as they are and restarts in a new one", () =>
+  withFolder(async (folder) => {
+    const open = async (step: number, loss: number) => {
+      using log = await openEventLog(folder, { step, loss, time: 20 }, NOW);
+      log.append({ step: step + 1, loss: loss / 2, time: 21 });
+    };
+    writeRun(folder, [{ step: 1, loss: 4, time: 10 }]);
+    await open(1, 4);
+    const first = [FIRST, [[1, 4], [2, 2]]];
+    deepStrictEqual(eventFiles(folder), [first]);
+    // Killed after step 2, resumed from the checkpoint of step 1.
+    writeRun(folder, [{ step: 1, loss: 4, time: 10 }, { step: 2, loss: 3, time: 20 }]);
+    await open(2, 3);
+    // That the new one restarts at step 2 stands in a record without numbers.
+    deepStrictEqual(eventFiles(folder), [first, [SECOND, [[2, NaN], [2, 3], [3, 1.5]]]]);
+    // Steps that were logged by a process that wrote no event file.
+    writeRun(folder, [1, 2, 3, 4, 5].map((step) => ({ step, loss: 1 / step, time: 30 })));
+    await open(5, 0.25);
+    deepStrictEqual(eventFiles(folder).map(([, losses]) => losses.map(([step]) => step)), [[
+      1,
+      2,
+      3,
+      4,
+      5,
+      6,
+    ]]);
+    // A file that a loss of power cut.
+    const path = join(folder, "tensorboard", eventFiles(folder)[0]?.[0] ?? "");
+    Deno.truncateSync(path, Deno.statSync(path).size - 1);
+    writeRun(folder, [{ step: 1, loss: 4 }]);
+    await open(1, 4);
+    deepStrictEqual(eventFiles(folder).map(([, losses]) => losses), [[[1, 4], [2, 2]]]);
+  }));
+
+Deno.test("restartRecord() is the bytes that TensorBoard 2.21 writes, and lastStep() reads a step back", () => {
+  strictEqual(
+    restartRecord(1_700_000_000.5, 300).toHex(),
+    "100000000000000095fbfe180900002040fc54d94110ac023a020801b94512a3",
+  );
+  const scalars = [{ tag: "train/loss", value: 1 }];
+  for (const step of [0, 127, 128, 2 ** 33 + 300]) {
+    const bytes = Uint8Array.of(7, 7, ...versionRecord(1), ...scalarRecord(2, step, scalars));
+    strictEqual(lastStep(bytes), step);
+    strictEqual(lastStep(bytes.subarray(0, -1)), null);
+    strictEqual(lastStep(bytes.with(bytes.length - 6, 0xff)), null);
+  }
+  strictEqual(lastStep(versionRecord(1)), null);
+  strictEqual(lastStep(new Uint8Array(0)), null);
+});

@@ -125,7 +125,7 @@ Deno.test("readMetrics() steps over a line of any length with the memory of a bl
     let most = 0;
     const found: (MetricsLine | null)[] = [];
     for await (const block of readMetrics(path)) {
-      found.push(...block.map(({ line }) => line));
+      found.push(...block.lines.map(({ line }) => line));
       most = Math.max(most, Deno.memoryUsage().rss - before);
     }
     deepStrictEqual(found, [{ step: 1 }, null, { step: 2 }]);
@@ -160,5 +160,5 @@ Deno.test("train() goes on when lines of its log are lost, and says which", () =
   }));
 
 async function linesOf(path: string): Promise<(MetricsLine | null)[]> {
-  return (await Array.fromAsync(readMetrics(path))).flat().map(({ line }) => line);
+  return (await Array.fromAsync(readMetrics(path))).flatMap(({ lines }) => lines.map(({ line }) => line));
 }
