@@ -177,7 +177,8 @@ Deno.test("train lists all mistakes of the command line and the config file, and
       ...["train", "--lrr", "1", "--top-k", "many", "--gate", "rwa", "--config", config, "--json"],
     );
     strictEqual(code, 2);
-    strictEqual(stdout, "");
+    const { error, exitCode } = JSON.parse(stdout);
+    deepStrictEqual([error.kind, error.problems.length, exitCode], ["user", 4, 2]);
     match(stderr, /4 problems/);
     match(stderr, /unknown flag --lrr; did you mean --lr\?/);
     match(stderr, /--top-k is "many"/);
