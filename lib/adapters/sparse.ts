@@ -10,13 +10,13 @@ import { account } from "../native/ledger.ts";
 import type { Parameter, RowParameter } from "../optim/parameters.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import { createRowGradients, rowGradientBytes } from "../ops/row_gradients.ts";
-import type { SparseParams } from "../ops/sparse.ts";
+import { pairRoom, pairsPerToken, type SparseParams } from "../ops/sparse.ts";
 import type { Floats, RowMatrix } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, AttachOptions, Resolved } from "./adapter.ts";
 import { layerTensorName } from "./adapter.ts";
 import { createRowSlots, type RowSlots, type RowTraffic } from "./row_slots.ts";
 import { deviceBranch } from "./sparse_device.ts";
-import { hostBranch } from "./sparse_host.ts";
+import { hostBranch, selectsAgain } from "./sparse_host.ts";
 import { layerAt, type SparseLayer } from "./sparse_layer.ts";
 import { resolveSparse, type SparseOptions, type SparseSettings } from "./sparse_config.ts";
 
@@ -41,14 +41,9 @@ export function sparseAdapter(options: SparseOptions, model: ModelConfig): Resol
   return { adapter, problems };
 }
 
-/** Neurons that a token may choose. */
-function neuronsPerToken({ neurons, experts, activeExperts, topK }: SparseSettings): number {
-  return Math.min(topK, activeExperts * (neurons / experts));
-}
-
 /** Rows that one step can touch: what its tokens choose. Scope `union` shares them, but adds none that nobody chose. */
 function touchableRows(settings: SparseSettings, tokensPerStep: number): number {
-  return Math.min(settings.neurons, tokensPerStep * neuronsPerToken(settings));
+  return Math.min(settings.neurons, tokensPerStep * pairsPerToken(settings));
 }
 
 function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: number): AdapterSizes {
@@ -90,7 +85,7 @@ function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: numb
     rows: {
       startShare: (experts + neurons) / (experts + 2 * neurons),
       slotShare: touchableRows(settings, tokensPerStep) / neurons,
-      touchedShare: (tokens) => 1 - Math.exp(-tokens * neuronsPerToken(settings) / neurons),
+      touchedShare: (tokens) => 1 - Math.exp(-tokens * pairsPerToken(settings) / neurons),
     },
     gradientPieces: Array(layers).fill([routerBytes, trainedKeys ? slotBytes : 0, slotBytes]),
     activations: sparseRequests(settings),
@@ -99,13 +94,13 @@ function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: numb
 
 /** The router's logits and choice; then offsets, neurons, dots and scores of the pairs there is room for. */
 function sparseRequests(settings: SparseSettings): AdapterRequests {
-  const { neurons, experts, activeExperts } = settings;
+  const { experts, activeExperts } = settings;
+  const selection = (tokens: number): number[] => {
+    const room = pairRoom({ ...settings, tokens });
+    return [tokens * experts, tokens * activeExperts, experts, tokens + 1, room, room, room];
+  };
   return {
-    kept(tokens) {
-      const own = tokens * neuronsPerToken(settings);
-      const room = settings.scope === "token" ? own : Math.min(2 * own, tokens * neurons);
-      return [tokens * experts, tokens * activeExperts, experts, tokens + 1, room, room, room];
-    },
+    ...(selectsAgain(settings) ? { kept: () => [], passingOnHost: selection } : { kept: selection }),
     keptOnHost: true,
     backward: () => [],
     linear: null,

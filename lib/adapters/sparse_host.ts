@@ -7,16 +7,32 @@ import { andThen, type Awaitable } from "../core/awaitable.ts";
 import type { BranchHook } from "../models/hooks.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import type { Parameter } from "../optim/parameters.ts";
-import { sparseBackward, sparseBackwardStep, sparseForward, type SparseResiduals } from "../ops/sparse.ts";
+import {
+  sparseBackward,
+  sparseBackwardStep,
+  sparseForward,
+  type SparseResiduals,
+  sparseSelect,
+} from "../ops/sparse.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { AttachOptions, FusedRows } from "./adapter.ts";
 import { countTokens, layerAt, rowsBehind, type SparseLayer } from "./sparse_layer.ts";
 import type { SparseSettings } from "./sparse_config.ts";
 
 /** What backward needs of a forward on the host. */
-export interface HostResiduals extends SparseResiduals {
+export interface HostResiduals {
+  /** What fired; null where backward selects again. */
+  readonly selected: SparseResiduals | null;
   /** h as it came to host memory; null where that is the model's memory, and backward is given h again. */
   readonly hostH: Tensor | null;
+}
+
+/**
+ * Whether backward selects again, in place of keeping what forward found. In scope union a token fires half of what any token
+ * chose: hundreds of MB a layer at thousands of tokens, all layers together, against one more of four passes over the keys.
+ */
+export function selectsAgain({ scope }: SparseSettings): boolean {
+  return scope === "union";
 }
 
 /** The hook of placement `host`. */
@@ -33,29 +49,35 @@ export function hostBranch(
       const arrival = k.link.down(h.data, (count) => k.hostFloats(count));
       const landing = k.link.landing(y.data);
       const hostH = { shape: h.shape, data: arrival.data };
+      const before = k.hostArena.mark();
       const fired = sparseForward(k, one.params, hostH, settings, {
         behind: rowsBehind(one, options),
         into: { shape: y.shape, data: landing.data },
         ready: () => andThen(arrival.ready(), () => landing.ready()),
         turn: (job) => k.hostJobs.run(job),
       });
-      return andThen(fired, ({ residuals }) => ({ ...residuals, hostH: arrival.kept ? hostH : null }));
+      return andThen(fired, ({ residuals }) => {
+        const again = selectsAgain(settings);
+        if (again) k.hostArena.release(before);
+        return { selected: again ? null : residuals, hostH: arrival.kept ? hostH : null };
+      });
     },
-    backward(layer, residuals, h, dy, dh) {
+    backward(layer, { selected, hostH }, h, dy, dh) {
       const one = layerAt(layers, layer);
-      countTokens(one, residuals);
       const arrival = k.link.down(dy.data);
       const landing = k.link.landing(dh.data);
-      const backward = (): Awaitable<void> =>
-        backwardOf(
-          k,
-          one,
-          residuals,
-          residuals.hostH ?? h,
-          { shape: dy.shape, data: arrival.data },
-          { dh: { shape: dh.shape, data: landing.data }, fusedRows: options.fusedRows },
-        );
-      const job = () => andThen(arrival.ready(), () => andThen(landing.ready(), backward));
+      const seen = hostH ?? h;
+      const backward = (residuals: SparseResiduals): Awaitable<void> => {
+        countTokens(one, residuals);
+        return backwardOf(k, one, residuals, seen, { shape: dy.shape, data: arrival.data }, {
+          dh: { shape: dh.shape, data: landing.data },
+          fusedRows: options.fusedRows,
+        });
+      };
+      // Forward brought all rows that are read here up to date.
+      const select = () => selected ?? sparseSelect(k, one.params, seen, settings);
+      const job = () =>
+        andThen(arrival.ready(), () => andThen(landing.ready(), () => andThen(select(), backward)));
       return andThen(k.hostJobs.run(job), () => arrival.release());
     },
   };

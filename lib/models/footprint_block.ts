@@ -16,6 +16,8 @@ export interface AdapterRequests {
   kept(tokens: number): Requests;
   /** Whether those lie in the host arena, where they outlast activations that are made again. Default false. */
   readonly keptOnHost?: boolean;
+  /** Taken from the host arena by a layer's forward, and as much by its backward, and given back; absent for none. */
+  passingOnHost?(tokens: number): Requests;
   /** Taken and given back before the layer's frozen work goes on, forward and backward; absent for none. */
   readonly passing?: {
     forward(tokens: number): Requests;
@@ -124,6 +126,7 @@ export function traceForward(
   const keeps = adapter.keptOnHost ? taker(host) : take;
   if (run === "first" || !adapter.keptOnHost) {
     adapter.kept(T).forEach(keeps);
+    tracePassing(host, adapter.passingOnHost?.(T));
     tracePassing(arena, adapter.passing?.forward(T));
   }
   store(T * F); // gate

@@ -120,33 +120,56 @@ function fire(
     experts: k.hostArena.i32(shape.tokens * shape.activeExperts),
     expertTokens: k.hostArena.i32(shape.experts),
   };
+  const unasked = k.hostArena.mark();
   const pairs = pairsOf(k, shape, pairRoom(shape));
   const { gateWeight, keys, values } = params;
   const scoreInto = (room: SparsePairs): Awaitable<number> =>
     k.sparseBranchForward(y, routing, room, h.data, gateWeight, keys, values, behind, shape);
   const job = () =>
     andThen(andThen(ready?.(), () => scoreInto(pairs)), (count) => {
-      // Scope union only: all is done once more, with room.
-      const fitted = count <= pairs.neurons.length ? pairs : pairsOf(k, shape, count);
-      return andThen(fitted === pairs ? count : scoreInto(fitted), () => ({
-        shape,
-        routing,
-        pairs: firstPairs(fitted, count),
-        pairCount: count,
-      }));
+      const found = { shape, routing, pairCount: count };
+      if (count <= pairs.neurons.length) return { ...found, pairs: firstPairs(pairs, count) };
+      // Scope union only: all is done once more, with room in the place of what was too little.
+      k.hostArena.release(unasked);
+      const fitted = pairsOf(k, shape, count);
+      return andThen(scoreInto(fitted), () => ({ ...found, pairs: fitted }));
     });
   return turn ? turn(job) : job();
 }
 
-/** Pairs there can be (token scope), or a first guess (union: as many again; it is tried again if there are more). */
-function pairRoom(shape: SparseShape): number {
+/** What the number of pairs depends on. */
+export type PairCounts = Pick<
+  SparseShape,
+  "scope" | "tokens" | "neurons" | "experts" | "activeExperts" | "topK"
+>;
+
+/**
+ * Pairs that there is room for. Scope token: all there can be. Scope union: those to be expected were choices spread evenly,
+ * which is more than there are when tokens agree; when there are more, room is made for them. Of the union's neurons that a
+ * token did not choose itself, half score above 0.
+ */
+export function pairRoom(shape: PairCounts): number {
   const own = ownPairs(shape);
-  return shape.scope === "token" ? own : Math.min(2 * own, shape.tokens * shape.neurons);
+  if (shape.scope === "token") return own;
+  return own + Math.ceil(shape.tokens * Math.max(0, unitedNeurons(shape) - pairsPerToken(shape)) / 2);
+}
+
+/** Neurons that at least one token chooses, were choices spread evenly: R (1 - exp(-choices / R)). */
+export function unitedNeurons(shape: PairCounts): number {
+  const { neurons } = shape;
+  return Math.ceil(neurons * (1 - Math.exp(-ownPairs(shape) / Math.max(1, neurons))));
+}
+
+/** Neurons that a token may choose. */
+export function pairsPerToken(
+  { topK, activeExperts, neurons, experts }: Omit<PairCounts, "scope" | "tokens">,
+): number {
+  return Math.min(topK, activeExperts * neurons / experts);
 }
 
 /** Pairs that tokens choose for themselves, at most: no more neurons than that are touched, in either scope. */
-function ownPairs(shape: SparseShape): number {
-  return shape.tokens * Math.min(shape.topK, shape.activeExperts * shape.neurons / shape.experts);
+function ownPairs(shape: PairCounts): number {
+  return shape.tokens * pairsPerToken(shape);
 }
 
 function pairsOf(k: Kernels, shape: SparseShape, room: number): SparsePairs {
