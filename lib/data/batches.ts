@@ -89,6 +89,80 @@ export function* trainingSteps(
   }
 }
 
+/** How large a micro-batch is. */
+export interface MicroBatchShape {
+  readonly tokens: number;
+  readonly targets: number;
+  /** Pairs of a query and a key it sees: the sum over sequences of n (n + 1) / 2. */
+  readonly pairs: number;
+  /** Tokens of its longest sequence. */
+  readonly longest: number;
+}
+
+/**
+ * The micro-batches of each step from the start on, as {@linkcode trainingSteps} makes them, by their sizes alone; without
+ * end.
+ *
+ * @throws {RangeError} When a size is not a positive whole number
+ */
+export function* stepShapes(
+  dataset: Dataset,
+  options: BatchOptions,
+): Generator<readonly MicroBatchShape[], never> {
+  checkOptions(options);
+  if (exampleCount(dataset) === 0) throw new RangeError("The data set has no examples to train on");
+  const targets = exampleTargets(dataset);
+  const { batchSize, microBatchSize = batchSize } = options;
+  for (let epoch = 0;; epoch++) {
+    const rows = epochRows(dataset, options, epoch);
+    const usable = usableRows(rows, options);
+    for (let row = 0; row < usable; row += batchSize) {
+      const end = Math.min(row + batchSize, usable);
+      const shapes: MicroBatchShape[] = [];
+      for (let first = row; first < end; first += microBatchSize) {
+        const last = Math.min(first + microBatchSize, end);
+        const examples = rows.order.subarray(rows.rowStarts[first], rows.rowStarts[last]);
+        shapes.push(microBatchShape(dataset, targets, examples));
+      }
+      yield shapes;
+    }
+  }
+}
+
+/** The same of {@linkcode sequentialBatches}. */
+export function* sequentialShapes(dataset: Dataset, microBatchSize: number): Generator<MicroBatchShape> {
+  assertInteger("microBatchSize", microBatchSize, 1);
+  const targets = exampleTargets(dataset);
+  const all = Int32Array.from({ length: exampleCount(dataset) }, (_, i) => i);
+  for (let start = 0; start < all.length; start += microBatchSize) {
+    yield microBatchShape(dataset, targets, all.subarray(start, start + microBatchSize));
+  }
+}
+
+/** (n) targets of each example: its first token is none. */
+function exampleTargets(dataset: Dataset): Int32Array {
+  return Int32Array.from({ length: exampleCount(dataset) }, (_, example) => {
+    let count = 0;
+    const end = dataset.offsets[example + 1] as number;
+    for (let at = (dataset.offsets[example] as number) + 1; at < end; at++) {
+      count += Number(dataset.lossMask[at] !== 0);
+    }
+    return count;
+  });
+}
+
+function microBatchShape(dataset: Dataset, targetsOf: Int32Array, examples: Int32Array): MicroBatchShape {
+  let [tokens, targets, pairs, longest] = [0, 0, 0, 0];
+  for (const example of examples) {
+    const length = exampleLength(dataset, example);
+    tokens += length;
+    targets += targetsOf[example] as number;
+    pairs += length * (length + 1) / 2;
+    longest = Math.max(longest, length);
+  }
+  return { tokens, targets, pairs, longest };
+}
+
 /** Steps of the first epochs together. With packing, epochs differ a little. */
 export function countSteps(dataset: Dataset, options: BatchOptions, epochs: number): number {
   checkOptions(options);

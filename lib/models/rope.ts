@@ -48,6 +48,33 @@ export function ropeFrequencies(
   }
 }
 
+/** Rows of tables that are made first. */
+const LEAST_ROWS = 64;
+
+/**
+ * Rows of the tables once a sequence of `length` tokens was seen: the next power of two, at most what the longest sequence
+ * needs. They follow from the longest sequence alone, in whatever order sequences come.
+ */
+export function ropeTableRows(
+  { maxPositionEmbeddings, ropeScaling }: Pick<ModelConfig, "maxPositionEmbeddings" | "ropeScaling">,
+  length: number,
+): number {
+  if (length === 0) return 0;
+  const short = ropeScaling?.type === "longrope" ? ropeScaling.originalMaxPositionEmbeddings : Infinity;
+  const before = length > short ? short : 0;
+  const rounded = Math.max(LEAST_ROWS, 2 ** Math.ceil(Math.log2(before + length)));
+  return Math.max(before + length, Math.min(rounded, before + maxPositionEmbeddings));
+}
+
+/** Bytes of that many rows of both tables. */
+export function ropeTableBytes(
+  { headDim }: Pick<ModelConfig, "headDim">,
+  rows: number,
+  floatBytes: number,
+): number {
+  return headDim * rows * floatBytes;
+}
+
 /**
  * Tables for a model. `model` decides when they are given back. With longrope the rows of short sequences come first, one a
  * position of the original length; those of longer ones follow, once there is one.
@@ -59,7 +86,7 @@ export function createRopeCache(k: Kernels, config: ModelConfig): RopeCache {
   const short = ropeScaling?.type === "longrope" ? ropeScaling.originalMaxPositionEmbeddings : Infinity;
   const frequencies = ropeFrequencies(config, 0);
   const longer = short < Infinity ? ropeFrequencies(config, short + 1) : frequencies;
-  const rowBytes = 2 * width * (k.float === "f64" ? 8 : 4);
+  const bytesOf = (rows: number): number => ropeTableBytes(config, rows, k.float === "f64" ? 8 : 4);
   const none: RotaryTables = { cos: k.floats(0), sin: k.floats(0), rows: 0 };
   let tables = none;
   // Of the batch under way, on a device.
@@ -67,7 +94,7 @@ export function createRopeCache(k: Kernels, config: ModelConfig): RopeCache {
   const release = ({ cos, sin }: RotaryTables): void =>
     [cos, sin].forEach(({ buffer }) => k.device?.release(buffer));
   const resize = (rows: number): void => {
-    account(k.ledger, "workspace", (rows - tables.rows) * rowBytes);
+    account(k.ledger, "workspace", bytesOf(rows) - bytesOf(tables.rows));
     release(tables);
     const filled = { cos: k.floats(rows * width), sin: k.floats(rows * width), rows };
     for (let row = 0; row < rows; row++) {
@@ -86,12 +113,7 @@ export function createRopeCache(k: Kernels, config: ModelConfig): RopeCache {
         return { ...own, tables: passing };
       }
       const rows = short < Infinity ? rowsByLength(positions, starts, short) : positions;
-      const last = largest(rows);
-      if (last >= tables.rows) {
-        // Doubling: at most as many turns again as the longest sequence needs.
-        const most = maxPositionEmbeddings + (last >= short ? short : 0);
-        resize(Math.max(last + 1, Math.min(2 * tables.rows, most)));
-      }
+      if (largest(rows) >= tables.rows) resize(ropeTableRows(config, largest(positions) + 1));
       return { tables, rows };
     },
     [Symbol.dispose]() {

@@ -132,6 +132,14 @@ export interface RowStep {
   readonly clip: number | null;
 }
 
+/** How matrix products are made on the host. */
+export interface HostProducts {
+  /** Each has scratch of its own. */
+  readonly threads: number;
+  /** Of an operand: bf16 only where the instruction set multiplies it, else f32 with the values of bf16. */
+  readonly operandDType: "bf16" | "f32" | "f64";
+}
+
 /** Every primitive. Arguments: outputs, inputs, sizes. "accumulated" outputs are added to. */
 export interface Kernels {
   readonly backend: "cpu" | "cuda" | "reference";
@@ -141,6 +149,8 @@ export interface Kernels {
   readonly activationDType: ActivationDType;
   /** Type of matrix products. */
   readonly compute: ComputeDType;
+  /** How the host's lanes multiply: what their scratch depends on. */
+  readonly hostProducts: HostProducts;
   /** Where op pairs take their results from. */
   readonly arena: Arena;
   readonly ledger: Ledger;

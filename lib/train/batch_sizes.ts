@@ -1,35 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How large the micro-batches of a run will be, by its real data and order. */
-import { sequentialBatches } from "../data/batches.ts";
+import { type MicroBatchShape, sequentialShapes, stepShapes } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { PassSize } from "../models/footprint.ts";
-import { batches, decideSteps } from "./batches.ts";
+import { batchOptions, decideSteps } from "./batches.ts";
 import { type BatchSizes, type MemoryPrediction, predictMemory } from "./memory.ts";
 import type { Run } from "./plan.ts";
 
-/** Steps that are looked at: the longest rows come early or often. */
-const STEPS_SEEN = 500;
+/** Micro-batches that are looked at, in a few tenths of a second: all of most runs. */
+const SEEN = 1 << 18;
 
-function larger(a: PassSize | null, { ids, targetCount }: BatchShape): PassSize {
-  return {
-    tokens: Math.max(a?.tokens ?? 0, ids.length),
-    targets: Math.max(a?.targets ?? 0, targetCount),
-  };
-}
-
-interface BatchShape {
-  readonly ids: Int32Array;
-  readonly targetCount: number;
-}
-
-/** Pairs of a query and a key it sees: n (n + 1) / 2 of each sequence. */
-function pairsOf(starts: Int32Array): number {
-  let pairs = 0;
-  for (let s = 0; s + 1 < starts.length; s++) {
-    const n = (starts[s + 1] as number) - (starts[s] as number);
-    pairs += n * (n + 1) / 2;
-  }
-  return pairs;
+function larger(a: PassSize | null, { tokens, targets }: MicroBatchShape): PassSize {
+  return { tokens: Math.max(a?.tokens ?? 0, tokens), targets: Math.max(a?.targets ?? 0, targets) };
 }
 
 /** Sizes of a run's micro-batches on its data. @mutates run.totalSteps */
@@ -38,35 +20,37 @@ export function plannedBatches(run: Run, data: Dataset, evalData: Dataset | null
   let first: PassSize | null = null;
   let later: PassSize | null = null;
   let evaluation: PassSize | null = null;
-  let [stepTokens, steps] = [0, 0];
+  let [stepTokens, longest, steps, microBatches] = [0, 0, 0, 0];
   const seen = { tokens: 0, targets: 0, pairs: 0 };
-  for (const { microBatches, tokenCount, targetCount } of batches(run, data)) {
-    for (const [i, { batch }] of microBatches.entries()) {
-      if (i === 0) first = larger(first, batch);
-      else later = larger(later, batch);
-      seen.pairs += pairsOf(batch.starts);
+  for (const shapes of stepShapes(data, batchOptions(run))) {
+    if (steps === total || microBatches >= SEEN) break;
+    let tokensOfStep = 0;
+    for (const [i, shape] of shapes.entries()) {
+      if (i === 0) first = larger(first, shape);
+      else later = larger(later, shape);
+      longest = Math.max(longest, shape.longest);
+      tokensOfStep += shape.tokens;
+      seen.targets += shape.targets;
+      seen.pairs += shape.pairs;
     }
-    stepTokens = Math.max(stepTokens, tokenCount);
-    seen.tokens += tokenCount;
-    seen.targets += targetCount;
-    if (++steps === STEPS_SEEN) break;
+    stepTokens = Math.max(stepTokens, tokensOfStep);
+    seen.tokens += tokensOfStep;
+    microBatches += shapes.length;
+    steps++;
   }
-  if (evalData !== null) {
-    for (const { batch } of sequentialBatches(evalData, run.settings.batch.micro)) {
-      evaluation = larger(evaluation, batch);
-    }
+  for (const shape of evalData === null ? [] : sequentialShapes(evalData, run.settings.batch.micro)) {
+    evaluation = larger(evaluation, shape);
+    longest = Math.max(longest, shape.longest);
   }
+  const ofStep = (sum: number): number => sum / Math.max(1, steps);
   return {
     first: first ?? { tokens: 0, targets: 0 },
     later,
     evaluation,
+    longest,
     stepTokens,
-    runTokens: seen.tokens * total / Math.max(1, steps),
-    meanStep: {
-      tokens: seen.tokens / Math.max(1, steps),
-      targets: seen.targets / Math.max(1, steps),
-      pairs: seen.pairs / Math.max(1, steps),
-    },
+    runTokens: ofStep(seen.tokens) * total,
+    meanStep: { tokens: ofStep(seen.tokens), targets: ofStep(seen.targets), pairs: ofStep(seen.pairs) },
   };
 }
 

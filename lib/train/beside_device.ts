@@ -14,15 +14,18 @@ const HOST_CLASSES = ["parameters", "optimizer", "gradients"] as const;
 export function besideDevice(memory: MemoryPrediction, { host, pinned }: DevicePrediction): MemoryPrediction {
   const bytes: Partial<Record<MemoryClass, number>> = { weights: 0, pinned };
   const resident: Partial<Record<MemoryClass, number>> = { weights: 0, pinned };
+  const start: Partial<Record<MemoryClass, number>> = { weights: 0, pinned };
   for (const name of HOST_CLASSES) {
     // Of what is trained whole, the device has all.
     bytes[name] = host[name] === 0 ? 0 : memory.bytes[name] ?? 0;
     resident[name] = host[name] === 0 ? 0 : memory.residentBytes[name] ?? 0;
+    start[name] = host[name] === 0 ? 0 : memory.startBytes[name] ?? 0;
   }
   return {
     ...memory,
     bytes,
     residentBytes: resident,
+    startBytes: start,
     logitsBytes: 0,
     totalBytes: Object.values(bytes).reduce((sum, value) => sum + value, 0),
   };

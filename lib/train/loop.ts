@@ -168,9 +168,11 @@ export function evaluateState(run: Run, state: TrainState, data: Dataset): Promi
   const { model, hooks } = attachState(run, state);
   return withinDevice(
     run,
-    () => {
+    async () => {
       const options = { hooks, adapter: state.params, microBatchSize: run.settings.batch.micro };
-      return datasetLoss(model, data, options);
+      const loss = await datasetLoss(model, data, options);
+      run.model.kernels.accountWorkspace?.();
+      return loss;
     },
   );
 }

@@ -12,6 +12,7 @@ import {
   tracePass,
 } from "../models/footprint.ts";
 import type { Model } from "../models/model.ts";
+import { ropeTableBytes, ropeTableRows } from "../models/rope.ts";
 import { ArenaLayout } from "../native/arena_layout.ts";
 import type { MemoryClass } from "../native/ledger.ts";
 import type { Kernels } from "../ops/kernels.ts";
@@ -20,6 +21,10 @@ import { weightBytes } from "../storage/weights.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import { SMALLEST_LOAN_BYTES } from "./idle_gradients.ts";
 import { fullLoad, type StepLoad } from "./step_load.ts";
+import { workspaceBytes } from "./workspace.ts";
+import type { ProductPlace } from "./workspace_products.ts";
+
+const FLOAT_BYTES = 4;
 
 /** Host bytes by class. */
 export interface MemoryPrediction {
@@ -37,6 +42,8 @@ export interface MemoryPrediction {
    * An estimate, for hits spread evenly over the rows.
    */
   readonly residentBytes: Readonly<Partial<Record<MemoryClass, number>>>;
+  /** The same once the first step is done: what is less than `bytes` grows as rows are touched, to `bytes` at most. */
+  readonly startBytes: Readonly<Partial<Record<MemoryClass, number>>>;
   /** Elements of the adapter, and those of them that are trained. */
   readonly adapterParameters: number;
   readonly trainedParameters: number;
@@ -56,6 +63,8 @@ export interface BatchSizes {
   readonly later: PassSize | null;
   /** Largest micro-batch of an evaluation; null without. */
   readonly evaluation: PassSize | null;
+  /** Tokens of the longest sequence, of an evaluation too. */
+  readonly longest: number;
   /** Most tokens of a step. */
   readonly stepTokens: number;
   /** Tokens of the whole run; Infinity while that is open. */
@@ -77,6 +86,7 @@ export function fullBatches({ batch: { size, micro, seqLen } }: MemorySettings):
     first: pass(Math.min(micro, size)),
     later: size > micro ? pass(micro) : null,
     evaluation: null,
+    longest: seqLen,
     stepTokens: size * seqLen,
     runTokens: Infinity,
     meanStep: fullLoad(size, seqLen),
@@ -105,19 +115,21 @@ export function predictMemory(
     optimizer: optimizerBytes,
     gradients: gradientBytes,
     activations: activations.all,
-    workspace: workspaceBytes(pass, model, batches),
+    workspace: scratchBytes(pass, model, adapter, batches),
   };
+  const touched = (tokens: number): MemoryPrediction["residentBytes"] => ({
+    ...touchedBytesOf(bytes, sizes, optimizer, batches, { tokens, trainsWeights: pass.full }),
+    ...(model.kernels.device !== null && { activations: activations.host }),
+    ...(model.kernels.device !== null && sizes.rows === null && NOTHING_TRAINED),
+  });
   const modelParameters = [...model.checkpoint.tensors.values()]
     .reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
   return {
     bytes,
     totalBytes: Object.values(bytes).reduce((sum, value) => sum + value, 0),
     logitsBytes: logitsBytes(pass, batches.later ?? batches.first),
-    residentBytes: {
-      ...residentBytes(bytes, sizes, optimizer, batches, pass.full),
-      ...(model.kernels.device !== null && { activations: activations.host }),
-      ...(model.kernels.device !== null && sizes.rows === null && NOTHING_TRAINED),
-    },
+    residentBytes: touched(batches.runTokens),
+    startBytes: touched(Math.min(batches.stepTokens, batches.runTokens)),
     adapterParameters: count(parameters),
     trainedParameters: count(trained),
     modelParameters,
@@ -129,24 +141,23 @@ export function predictMemory(
 /** Of a host beside a device that holds everything that is trained. */
 const NOTHING_TRAINED = { parameters: 0, optimizer: 0, gradients: 0 } as const;
 
-/** Bytes by class that the run will have touched at its end. */
-function residentBytes(
+/** Bytes by class that are touched once that many tokens have been trained on. */
+function touchedBytesOf(
   bytes: Readonly<Record<"weights" | "parameters" | "optimizer" | "gradients", number>>,
   { rows }: AdapterSizes,
   optimizer: Optimizer,
   { stepTokens, runTokens }: BatchSizes,
-  trainsWeights: boolean,
+  { tokens, trainsWeights }: { readonly tokens: number; readonly trainsWeights: boolean },
 ): MemoryPrediction["residentBytes"] {
   // Full fine-tuning reads the weights once, into its copies, without touching the mapping.
   if (trainsWeights) return { ...bytes, weights: 0 };
   if (rows === null) return bytes;
-  const inRun = rows.touchedShare(runTokens);
+  const reached = optimizer.config["mode"] === "dense" ? 1 : rows.touchedShare(tokens);
   const inStep = rows.touchedShare(Math.min(stepTokens, runTokens));
-  const movesAll = optimizer.config["mode"] === "dense";
   return {
     ...bytes,
-    parameters: bytes.parameters * (rows.startShare + (1 - rows.startShare) * (movesAll ? 1 : inRun)),
-    optimizer: bytes.optimizer * (movesAll ? 1 : inRun),
+    parameters: bytes.parameters * (rows.startShare + (1 - rows.startShare) * reached),
+    optimizer: bytes.optimizer * reached,
     gradients: bytes.gradients * Math.min(1, inStep / rows.slotShare),
   };
 }
@@ -219,41 +230,25 @@ function activationBytes(
   return { all: touchedBytes(arenas), host: arenas.host.touchedBytes };
 }
 
-/** Rows of a product whose inputs are converted at once, and bytes of them: kWideRows and kCopyBytes of product.cpp. */
-const PRODUCT_ROWS = 1056;
-const PRODUCT_COPY_BYTES = 16 * 2 ** 20;
-/** Of packed weights and small tables. */
-const WORKSPACE_FLOOR_BYTES = 1.5 * 2 ** 20;
-
-/**
- * Scratch of the native kernels: of the largest product the inputs in f32, converted to bf16 or turned for a weight's
- * gradient, and the sums in f32 of what is stored in bf16; or those of attention's dq. An estimate within a few MiB.
- */
-function workspaceBytes(pass: PassPlan, { kernels }: Model, { first, later }: BatchSizes): number {
-  const { config, chunkRows, adapter, full } = pass;
-  const { hiddenSize, intermediateSize, vocabSize, numAttentionHeads, headDim } = config;
-  const { tokens, targets } = later ?? first;
-  const elementBytes = kernels.compute === "bf16" ? 2 : 4;
-  const copied = (rows: number, width: number): number =>
-    Math.min(PRODUCT_COPY_BYTES, elementBytes * Math.min(PRODUCT_ROWS, rows) * width);
-  const dense = Math.max(
-    0,
-    ...adapter.backward(1),
-    ...(adapter.passing?.backward(1) ?? []),
-    full ? vocabSize : 0,
-  ); // rows of the largest trained matrix
-  const queries = numAttentionHeads * headDim;
-  const sums = 4 * Math.min(PRODUCT_ROWS, tokens) * Math.max(intermediateSize, queries);
-  const converted = kernels.compute === "bf16"
-    ? Math.max(
-      sums + copied(tokens, hiddenSize),
-      copied(tokens, dense === vocabSize ? 0 : dense),
-      copied(Math.min(targets, chunkRows), vocabSize),
-      4 * tokens * queries,
-    )
-    : 0;
-  const turned = dense > 0 ? copied(dense, Math.max(tokens, Math.min(targets, chunkRows))) : 0;
-  return Math.max(converted, turned) + WORKSPACE_FLOOR_BYTES;
+/** Scratch of the native kernels in all passes, of the largest micro-batch; and rotary tables. */
+function scratchBytes(
+  pass: PassPlan,
+  { kernels, config, weights }: Model,
+  adapter: Adapter,
+  batches: BatchSizes,
+): number {
+  const { compute, hostProducts: { threads, operandDType } } = kernels;
+  const place: ProductPlace = {
+    threads,
+    compute: compute === "bf16" ? "bf16" : "f32",
+    operandDType: operandDType === "bf16" ? "bf16" : "f32",
+  };
+  const weight = weights.layers[0]?.q.dtype ?? "f32";
+  const ofPass = (size: PassSize | null, gradient: boolean): number =>
+    size === null ? 0 : workspaceBytes(pass, adapter, { place, weight, size, gradient });
+  const tables = ropeTableBytes(config, ropeTableRows(config, batches.longest), FLOAT_BYTES);
+  return tables +
+    Math.max(ofPass(batches.first, true), ofPass(batches.later, true), ofPass(batches.evaluation, false));
 }
 
 /** What Deno's heap and caches grow by once a run is under way, beyond what they held before. Measured: 2 to 8 MiB. */

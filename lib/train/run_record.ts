@@ -54,6 +54,7 @@ export async function recordRun(
     base: { ...base },
     data: { files: data.files, hash: datasetHash(data), ...counts(data) } as JsonObject,
     predictedBytes: memory.bytes as JsonObject,
+    predictedStartBytes: memory.startBytes as JsonObject,
     adapterParameters: memory.adapterParameters,
     trainedParameters: memory.trainedParameters,
     versions: { ...Deno.version },

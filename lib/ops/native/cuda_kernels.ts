@@ -24,7 +24,7 @@ import type { Lanes } from "./lanes.ts";
 import { linearKernels } from "./linear.ts";
 import { linkDevice, streamClock } from "./device_link.ts";
 import { deviceMemory } from "./memory.ts";
-import type { NativeKernels } from "./native_kernels.ts";
+import { hostProducts, type NativeKernels } from "./native_kernels.ts";
 import { rowKernels } from "./rows.ts";
 import { sparseKernels } from "./sparse.ts";
 
@@ -96,6 +96,7 @@ export function cudaKernels(options: CudaKernelOptions = {}): CudaKernels {
     backend: "cuda",
     float: "f32",
     compute,
+    hostProducts: hostProducts(inline.context.info(), compute),
     activationDType: compute,
     ledger,
     hostJobs: createJobQueue(),

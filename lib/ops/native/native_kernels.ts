@@ -9,7 +9,7 @@ import { MEFT_BF16, MEFT_F32 } from "../../native/symbols.ts";
 import { createJobQueue } from "../../core/job_queue.ts";
 import { directLink } from "../host_link.ts";
 import { createHostTimes } from "../host_times.ts";
-import type { Kernels, OwnMemory } from "../kernels.ts";
+import type { HostProducts, Kernels, OwnMemory } from "../kernels.ts";
 import { adamwKernels } from "./adamw.ts";
 import { attentionKernels } from "./attention.ts";
 import { denseKernels } from "./dense.ts";
@@ -70,6 +70,7 @@ export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels 
     backend: "cpu",
     float: "f32",
     compute,
+    hostProducts: hostProducts(inline.context.info(), compute),
     activationDType: compute,
     ledger,
     hostBeside: options.async === true,
@@ -106,6 +107,14 @@ function ownMemory(ledger: Ledger, activations: ActivationDType): OwnMemory {
     hostFloats: (count) => hostArena.f32(count),
     link: directLink(),
   };
+}
+
+/** How a lane multiplies. */
+export function hostProducts(
+  { threads, target }: Pick<ContextInfo, "threads" | "target">,
+  compute: "f32" | "bf16",
+): HostProducts {
+  return { threads, operandDType: compute === "bf16" && multipliesBf16(target) ? "bf16" : "f32" };
 }
 
 function chooseCompute(wanted: "f32" | "bf16" | "auto", info: ContextInfo): "f32" | "bf16" {

@@ -60,6 +60,7 @@ export function referenceKernels(options: { readonly ledger?: Ledger } = {}): Ke
     backend: "reference",
     float: "f64",
     compute: "f64",
+    hostProducts: { threads: 1, operandDType: "f64" },
     activationDType: "f64",
     ledger,
     hostBeside: false,

@@ -7,8 +7,11 @@ import {
   countSteps,
   type DataPosition,
   makeMicroBatch,
+  type MicroBatchShape,
   sequentialBatches,
+  sequentialShapes,
   type StepData,
+  stepShapes,
   trainingSteps,
 } from "../../../lib/data/batches.ts";
 import { type Dataset, DatasetBuilder, exampleCount, exampleLength } from "../../../lib/data/dataset.ts";
@@ -167,4 +170,30 @@ Deno.test("sequentialBatches() gives every example in order", () => {
   assert.deepEqual(batches.map(({ examples }) => [...examples]), [[0, 1], [2, 3], [4]]);
   assert.equal(batches.reduce((sum, { batch }) => sum + batch.targetCount, 0), data.report.targets);
   assert.equal(exampleCount(data), 5);
+});
+
+/** Of a micro-batch, counted from its arrays. */
+function shapeOf({ batch: { ids, targets, starts } }: StepData["microBatches"][number]): MicroBatchShape {
+  const lengths = Array.from(starts.subarray(1), (end, i) => end - (starts[i] as number));
+  return {
+    tokens: ids.length,
+    targets: targets.filter((target) => target >= 0).length,
+    pairs: lengths.reduce((sum, n) => sum + n * (n + 1) / 2, 0),
+    longest: Math.max(0, ...lengths),
+  };
+}
+
+Deno.test("stepShapes() and sequentialShapes() are the sizes of the batches that are made", () => {
+  const data = dataset(Array.from({ length: 37 }, (_, i) => 1 + (i * 5) % 16));
+  for (const rows of ["padding", "packing"] as const) {
+    for (const lastStep of ["keep", "drop"] as const) {
+      const options = { batchSize: 6, microBatchSize: 4, rows, lastStep, shuffleSeed: 3 };
+      const steps = take(data, options, 20);
+      const shapes = stepShapes(data, options);
+      for (const { microBatches } of steps) {
+        assert.deepEqual(shapes.next().value, microBatches.map(shapeOf), `${rows}, ${lastStep}`);
+      }
+    }
+  }
+  assert.deepEqual([...sequentialShapes(data, 5)], [...sequentialBatches(data, 5)].map(shapeOf));
 });

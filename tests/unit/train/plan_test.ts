@@ -5,8 +5,10 @@ import { parallel } from "../../../lib/methods/parallel.ts";
 import { METHOD_NAMES, methodByName } from "../../../lib/methods/registry.ts";
 import { sparse } from "../../../lib/methods/sparse.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
+import { exampleLength } from "../../../lib/data/dataset.ts";
+import { plannedBatches } from "../../../lib/train/batch_sizes.ts";
 import { plan, type RunOptions } from "../../../lib/train/plan.ts";
-import { smallModel, smallOptions } from "./small_run.ts";
+import { smallData, smallModel, smallOptions } from "./small_run.ts";
 
 Deno.test("plan() lists the mistakes of adapter, optimizer and run together, and allocates nothing", () => {
   using model = smallModel();
@@ -86,4 +88,36 @@ Deno.test("methodByName() knows every method and suggests the nearest name", () 
   for (const name of METHOD_NAMES) assert.equal(methodByName(name).name, name);
   assert.throws(() => methodByName("sparce"), /There is no method "sparce"; did you mean "sparse"\?/);
   assert.throws(() => methodByName("toString"), /There is no method "toString"/);
+});
+
+Deno.test("run.memory says what rows take after the first step and at most; what every step touches does not grow", () => {
+  using model = smallModel();
+  const memoryOf = (options: RunOptions) => plan(model, smallOptions(options)).memory;
+  const many = { neurons: 9600, experts: 96, activeExperts: 2, topK: 3 };
+  const sparsely = memoryOf({ method: sparse(many) });
+  for (const name of ["parameters", "optimizer", "gradients"] as const) {
+    const [start, most] = [sparsely.startBytes[name] ?? 0, sparsely.bytes[name] ?? 0];
+    assert.ok(start > 0 && start < most, name);
+    assert.ok((sparsely.residentBytes[name] ?? 0) >= start, name);
+  }
+  assert.equal(sparsely.startBytes.activations, sparsely.bytes.activations);
+  const densely = memoryOf({ method: sparse(many), optimizer: adamw({ mode: "dense" }) });
+  assert.equal(densely.startBytes.optimizer, densely.bytes.optimizer);
+  const whole = memoryOf({ method: parallel({ neurons: 16 }) });
+  assert.deepEqual(whole.startBytes, whole.bytes);
+});
+
+Deno.test("plannedBatches() sees a long row wherever the order puts it", () => {
+  using model = smallModel();
+  const run = plan(model, smallOptions({ batch: { size: 1, micro: 1, seqLen: 12 }, steps: 2000 }));
+  const short = smallData(2000); // of 9 tokens at most
+  for (const example of [0, 700, 1999]) {
+    const more = 12 - exampleLength(short, example);
+    const offsets = short.offsets.map((offset, i) => i <= example ? offset : offset + more);
+    const tokens = offsets.at(-1) as number;
+    const ids = new Int32Array(tokens);
+    const data = { ...short, offsets, ids, lossMask: new Uint8Array(tokens).fill(1) };
+    const { first, longest } = plannedBatches(run, data);
+    assert.deepEqual([first.tokens, longest], [12, 12], `example ${example}`);
+  }
 });
