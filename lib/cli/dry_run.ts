@@ -8,6 +8,7 @@ import { describeModel } from "../models/described.ts";
 import { availableHostBytes, residentBytes } from "../native/host_memory.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
 import { formatBytes, formatCount, formatMilliseconds } from "../report/format.ts";
+import { formatGrowth } from "../report/memory.ts";
 import { formatTable } from "../report/table.ts";
 import type { SavedAdapter } from "../adapters/adapter_files.ts";
 import type { DevicePrediction } from "../train/device_memory.ts";
@@ -105,13 +106,11 @@ export async function reportDryRun(
 }
 
 function formatMemoryTable({ settings }: Run, found: DryRun): string {
-  const { memory: { bytes, logitsBytes, residentBytes: resident, totalBytes }, batches } = found;
+  const { memory: { bytes, logitsBytes, startBytes, totalBytes }, batches } = found;
   const other = settings.activations === "store" ? "recompute" : "store";
   const largest = batches.later ?? batches.first;
-  const touched = (name: keyof typeof resident): string => {
-    const [all, some] = [bytes[name] ?? 0, resident[name] ?? 0];
-    return some < 0.99 * all ? `; about ${formatBytes(Math.round(some))} of it will be touched` : "";
-  };
+  const grown = (name: "parameters" | "optimizer" | "gradients"): string =>
+    formatGrowth(startBytes[name] ?? 0, bytes[name] ?? 0);
   return formatTable([
     ["host memory", "bytes", ""],
     ["weights", formatBytes(bytes.weights ?? 0), "mapped from the checkpoint, as stored"],
@@ -123,12 +122,12 @@ function formatMemoryTable({ settings }: Run, found: DryRun): string {
       }`,
     ],
     ["logits", formatBytes(logitsBytes), "one chunk of the loss"],
-    ["parameters", formatBytes(bytes.parameters ?? 0), `adapter rows and routers${touched("parameters")}`],
-    ["optimizer", formatBytes(bytes.optimizer ?? 0), `two moments${touched("optimizer")}`],
-    ["gradients", formatBytes(bytes.gradients ?? 0), `lodge activations while idle${touched("gradients")}`],
+    ["parameters", grown("parameters"), "adapter rows and routers"],
+    ["optimizer", grown("optimizer"), "two moments"],
+    ["gradients", grown("gradients"), "lodge activations while idle"],
     ["workspace", formatBytes(bytes.workspace ?? 0), "scratch of the kernels"],
     ["pinned", formatBytes(0), "none without a GPU"],
-    ["together", formatBytes(totalBytes), ""],
+    ["together", formatBytes(totalBytes), "at most"],
     [
       "peak of the process",
       formatBytes(Math.round(found.processPeakBytes)),

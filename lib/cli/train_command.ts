@@ -142,6 +142,7 @@ function resultOf(
     peakHostBytes: measured.peakHostBytes,
     predictedPeakBytes: measured.predictedPeakBytes,
     predictedBytes: run.memory.bytes,
+    predictedStartBytes: run.memory.startBytes,
     ledgerPeakBytes: Object.fromEntries(run.model.kernels.ledger.peak),
     startupMs: measured.startup,
     peakDeviceBytes: measured.device?.peakBytes ?? 0,
@@ -207,7 +208,7 @@ async function run(called: FlagValues, output: Output): Promise<number> {
   const hostPart = (memory: MemoryPrediction): MemoryPrediction =>
     foretold ? besideDevice(memory, foretold) : memory;
   const memory = hostPart(planned.memory);
-  output.line(`${describeRun(planned, data)}\n\n${formatMemory(memory.bytes)}\n`);
+  output.line(`${describeRun(planned, data)}\n\n${formatMemory(memory.bytes, memory.startBytes)}\n`);
   const fit = judgeFit(planned, memory, availableHostBytes(), hostPart);
   if (!fit.fits) throw new UserError(describeFit(fit));
   const baselineBytes = residentBytes();

@@ -3,6 +3,7 @@ import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/st
 import { barChart, heatMap, lineChart } from "../../../lib/report/chart.ts";
 import { type Display, mediaOf, memoryTable, table } from "../../../lib/report/display.ts";
 import { liveChart } from "../../../lib/report/live_chart.ts";
+import { memoryRows } from "../../../lib/report/memory.ts";
 
 /** Corners of the first line of a chart, in pixels. */
 function lineCorners(svg: string): number[][] {
@@ -108,4 +109,15 @@ Deno.test("table() and memoryTable() are HTML for a notebook, and text elsewhere
   strictEqual(media["text/plain"], shown.text);
   strictEqual(Deno.inspect(shown), shown.text);
   match(memoryTable({ weights: 1536, optimizer: 512 }).text, /together\s+2\.00 KiB$/);
+});
+
+Deno.test("memoryRows() tells of a class that grows where it begins and what it becomes at most, and of the sum", () => {
+  const most = { weights: 4096, parameters: 2048, optimizer: 1024 };
+  deepStrictEqual(memoryRows(most, { weights: 0, parameters: 1024.4, optimizer: 1023 }), [
+    ["host memory", "predicted"],
+    ["weights", "4.00 KiB"],
+    ["parameters", "about 1.00 KiB, grows to 2.00 KiB at most"],
+    ["optimizer", "1.00 KiB"],
+    ["together", "about 6.00 KiB, grows to 7.00 KiB at most"],
+  ]);
 });
