@@ -14,6 +14,8 @@ export interface BaseIdentity {
   readonly name: string;
   /** Tells whether it is the same model. */
   readonly hash: string;
+  /** Tells whether every byte of it is the same; left out where that was not asked. */
+  readonly content?: string;
 }
 
 /** What a saved adapter says of its base. What its folder does not tell is null. */

@@ -8,10 +8,12 @@
  * {@linkcode CACHE_BYTES}.
  */
 import { createHash, type Hash } from "node:crypto";
-import { isAbsolute, join } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { cacheFolder } from "../files/cache.ts";
 import { makeFolder, removeIfThere, touchQuietly } from "../files/folders.ts";
 import { fileHash } from "../files/hash.ts";
+import { describeLeftOvers, removeLeftOvers } from "../files/leftovers.ts";
 import { listFolder, readBytesSync, stat, statIfThere } from "../files/read.ts";
 import type { Dataset } from "./dataset.ts";
 import { datasetBytes, FILE_VERSION, readDataset, writeDataset } from "./dataset_file.ts";
@@ -26,6 +28,9 @@ const SMALLEST = 2 ** 20;
 
 /** Names of the files. */
 const ENDING = ".tokens";
+const OURS = /^[0-9a-f]{40}\.tokens$/;
+/** A file that is being written has grown since then. */
+const HOUR_MS = 60 * 60 * 1000;
 
 /** What is asked for. */
 export interface CacheRequest {
@@ -43,7 +48,7 @@ export interface CacheRequest {
  */
 export async function cachedDataset(request: CacheRequest, make: () => Promise<Dataset>): Promise<Dataset> {
   const { files, tokenizer, options, onNote } = request;
-  const folder = await cacheFolder();
+  const folder = await cacheFolder("data");
   const before = folder === null || tokenizer.identity === undefined ? null : await fileStates(files);
   if (folder === null || before === null || before.bytes < SMALLEST) return await make();
   const tell = (error: unknown) =>
@@ -72,33 +77,13 @@ export async function cachedDataset(request: CacheRequest, make: () => Promise<D
   try {
     await makeFolder(folder);
     await writeDataset(path, made, key);
+    const leftOvers = await removeLeftOvers(folder, (name) => OURS.test(name), { minAgeMs: HOUR_MS });
+    for (const note of describeLeftOvers(leftOvers, "a killed process")) onNote?.(note);
     await removeOldest(folder, path);
   } catch (error) {
     tell(error);
   }
   return made;
-}
-
-/** `$MEFT_CACHE`, `$XDG_CACHE_HOME/meft` or `~/.cache/meft`; null where that is off or may not be used. */
-async function cacheFolder(): Promise<string | null> {
-  const granted = async (permission: Deno.PermissionDescriptor) =>
-    (await Deno.permissions.query(permission)).state === "granted"; // asking would stop for an answer
-  if (!await granted({ name: "env" })) return null;
-  const own = Deno.env.get("MEFT_CACHE");
-  if (own === "off") return null;
-  const caches = Deno.env.get("XDG_CACHE_HOME");
-  const home = Deno.env.get("HOME") ?? Deno.env.get("USERPROFILE");
-  const folder = own
-    ? own
-    : caches && isAbsolute(caches)
-    ? join(caches, "meft")
-    : home
-    ? join(home, ".cache", "meft")
-    : null;
-  if (folder === null) return null;
-  const usable = await granted({ name: "read", path: folder }) &&
-    await granted({ name: "write", path: folder });
-  return usable ? join(folder, "data") : null;
 }
 
 /** Size of all files, and what changes when one is written to; null unless all are plain files. */
@@ -164,15 +149,12 @@ async function hashModules(folder: URL, hash: Hash): Promise<void> {
 async function removeOldest(folder: string, newest: string): Promise<void> {
   const kept: { path: string; size: number; used: number }[] = [];
   for (const { name, isFile } of await listFolder(folder)) {
-    if (!isFile || !(name.endsWith(ENDING) || name.endsWith(".part"))) continue;
+    if (!isFile || !OURS.test(name)) continue;
     const path = join(folder, name);
     const found = await statIfThere(path);
     if (found === null) continue; // another process was faster
     const { size, mtime } = found;
-    const used = mtime?.getTime() ?? 0;
-    const abandoned = name.endsWith(".part") && Date.now() - used > 24 * 60 * 60 * 1000;
-    if (abandoned) await removeIfThere(path);
-    else kept.push({ path, size, used });
+    kept.push({ path, size, used: mtime?.getTime() ?? 0 });
   }
   let bytes = kept.reduce((sum, { size }) => sum + size, 0);
   for (const { path, size } of kept.sort((a, b) => a.used - b.used)) {

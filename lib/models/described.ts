@@ -63,7 +63,7 @@ function describe(known: Pick<Model, "dir" | "config" | "kernels" | "warnings">,
     offsetBytes += bytes;
     return { name, dtype, rows: rows ?? 1, cols, data: null, mapped: null, grad: null };
   });
-  const file = { path, fileBytes: offsetBytes, headerBytes: 0, metadata: {}, tensors };
+  const file = { path, fileBytes: offsetBytes, headerBytes: 0, metadata: {}, tensors, state: null };
   return {
     ...known,
     weights,

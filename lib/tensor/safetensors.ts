@@ -9,6 +9,7 @@ import { parseJsonText } from "../core/json_text.ts";
 import { quotedValue } from "../core/quoted.ts";
 import { namedSync, problemOf, saysNotFound } from "../files/errors.ts";
 import { openToReadSync } from "../files/read.ts";
+import { type FileState, stateOf } from "../files/state.ts";
 
 /** Element types the format knows; those outside {@linkcode DType} can be listed but not read. */
 export type StoredDType =
@@ -46,6 +47,8 @@ export interface SafetensorsFile {
   readonly headerBytes: number;
   readonly metadata: Readonly<Record<string, string>>;
   readonly tensors: ReadonlyMap<string, TensorEntry>;
+  /** Of the file when its header was read; null where there is no file. */
+  readonly state: FileState | null;
 }
 
 /** Longest header that is read: the limit of the format's own library. */
@@ -88,10 +91,11 @@ export function storedBytes(dtype: StoredDType, shape: readonly number[]): numbe
 export function readSafetensorsHeader(path: string): SafetensorsFile {
   const file = openForReading(path);
   try {
-    const fileBytes = file.statSync().size;
+    const state = stateOf(file.statSync());
+    const fileBytes = state.bytes;
     const text = readHeaderText(file, path, fileBytes);
     const headerBytes = 8 + text.bytes;
-    return parseHeader(path, fileBytes, headerBytes, text.json);
+    return { ...parseHeader(path, fileBytes, headerBytes, text.json), state };
   } finally {
     file.close();
   }
@@ -169,7 +173,12 @@ function readHeaderText(
   }
 }
 
-function parseHeader(path: string, fileBytes: number, headerBytes: number, json: string): SafetensorsFile {
+function parseHeader(
+  path: string,
+  fileBytes: number,
+  headerBytes: number,
+  json: string,
+): Omit<SafetensorsFile, "state"> {
   const header = parseHeaderText(path, json);
   if (!isRecord(header)) throw fileError(path, "its header is not a JSON object");
 

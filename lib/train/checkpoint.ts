@@ -31,7 +31,7 @@ import {
 } from "./checkpoint_tensors.ts";
 import { manifestProblems, writeManifest } from "./manifest.ts";
 import { type Run, runIdentity } from "./plan.ts";
-import { identityProblems } from "./resume.ts";
+import { identityProblems, otherBase } from "./resume.ts";
 import { allocate, flushState, type TrainState } from "./state.ts";
 
 const PARAMETERS = "parameters.safetensors";
@@ -140,6 +140,9 @@ export async function loadCheckpoint(run: Run, dataHash: string, path: string): 
   await assertComplete(path);
   const saved = readState(path);
   const problems = identityProblems(saved.identity, run, saved.step);
+  const { name, hash, content } = run.base;
+  const isOther = saved.baseContent !== undefined && content !== undefined && saved.baseContent !== content;
+  if (isOther && saved.identity.baseHash === hash) problems.push(otherBase(name, content, saved.baseContent));
   if (saved.dataHash !== dataHash) {
     problems.push(
       "the data differs: other rows, another order, or tokenised otherwise; give --data and its flags as the run had them",
@@ -198,11 +201,20 @@ interface SavedState {
   readonly position: DataPosition;
   readonly identity: JsonObject;
   readonly dataHash: string;
+  /** Of the base model; earlier versions did not write it. */
+  readonly baseContent?: string;
 }
 
 function stateText(run: Run, state: TrainState, dataHash: string): string {
   const { step, position } = state;
-  const saved = { format_version: FORMAT_VERSION, step, position, dataHash, identity: runIdentity(run) };
+  const saved = {
+    format_version: FORMAT_VERSION,
+    step,
+    position,
+    dataHash,
+    baseContent: run.base.content,
+    identity: runIdentity(run),
+  };
   return JSON.stringify(saved, null, 2) + "\n";
 }
 

@@ -15,6 +15,7 @@ import { type ActivityWatch, countDeadNeurons, readExpertLoad, watchActivity } f
 import { withinDevice } from "./device_fit.ts";
 import type { Clock } from "./lanes.ts";
 import { memoryOnData } from "./batch_sizes.ts";
+import { type BaseWatch, watchBase } from "./base_watch.ts";
 import { batches, decideSteps } from "./batches.ts";
 import type { Run } from "./plan.ts";
 import { type MetricsLog, openMetrics } from "./metrics_log.ts";
@@ -87,6 +88,7 @@ interface Session {
   readonly options: TrainOptions;
   /** Tells what is worth knowing, once. */
   readonly warn: (warning: string) => void;
+  readonly base: BaseWatch | null;
 }
 
 /** What is watched and written down beside the steps. */
@@ -106,7 +108,7 @@ const READINGS = 20;
  * @throws {NonFiniteError} When loss or gradient is not finite: names step, rows and the first tensor that is not finite,
  *   after the last good state was saved
  * @throws {NotFiniteError} When an evaluation is not finite, after the state was saved
- * @mutates run.totalSteps, run.memory, run.adapter
+ * @mutates run.totalSteps, run.memory, run.base, run.adapter
  */
 export async function* train(
   run: Run,
@@ -118,7 +120,18 @@ export async function* train(
   const resume = options.resume ?? false;
   const warn = once(options.onWarning);
   using folder = await openRunFolder(run, resume, { onWarning: warn });
-  const session: Session = { run, totalSteps, data, dataHash: datasetHash(data), folder, options, warn };
+  const base = folder && await watchBase(run.model, warn);
+  if (base) run.base = { ...run.base, content: base.content };
+  const session: Session = {
+    run,
+    totalSteps,
+    data,
+    dataHash: datasetHash(data),
+    folder,
+    options,
+    warn,
+    base,
+  };
   run.memory = memoryOnData(run, data, options.evalData ?? null);
   let state = await startState(session, resume);
   if (folder) await recordRun(folder.out, run, data, { step: state.step, flags: options.flags ?? null });
@@ -284,6 +297,8 @@ function logLine(seen: Omit<TrainEvent, "checkpoint">, wallMs: number): object {
 async function save(session: Session, state: TrainState, log: MetricsLog | null): Promise<string | null> {
   if (session.folder === null) return null;
   await log?.sync();
+  const changed = await session.base?.check();
+  if (changed) session.warn(changed);
   const { run, dataHash, folder: { checkpoints }, warn } = session;
   return await saveCheckpoint(run, state, dataHash, checkpoints, { onWarning: warn });
 }

@@ -86,7 +86,8 @@ export interface Run {
   readonly settings: RunSettings;
   /** Where and in how many parts the adapter's rows are computed with. */
   readonly rows: RunPlacement;
-  readonly base: BaseIdentity;
+  /** Its content is known from the start of the training on, where there is a run folder. */
+  base: BaseIdentity;
   /** Predicted bytes by class: for full rows until the data is known, then for the micro-batches there will be. */
   memory: MemoryPrediction;
   /** Optimizer steps in all; null until the data is known, when the run goes by epochs. */

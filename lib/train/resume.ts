@@ -77,6 +77,14 @@ function difference(run: Run, path: string, before: Json | undefined, after: Jso
   return `${name} is ${shown(after)}, the run has ${shown(before)}${union}: ${WAY_OUT}`;
 }
 
+/** What is wrong when the weights are not those that the run was begun on, by the hashes of both. */
+export function otherBase(name: string, now: Json | undefined, then: Json | undefined): string {
+  return `--model ${name} holds other weights (hash ${short(now)}) than the run was begun on (hash ${
+    short(then)
+  }): ` +
+    `put those back, or name their folder`;
+}
+
 function flagOf(path: string): string | null {
   if (FLAGS[path] !== undefined) return FLAGS[path];
   const [, option] = /^adapter\.([^.]+)/.exec(path) ?? [];

@@ -231,17 +231,25 @@ Deno.test("loadData() removes what was not used longest when the folder is full,
       await Deno.truncate(join(data, name), bytes); // takes no room on the disk
       await Deno.utime(join(data, name), days(age), days(age));
     };
-    await put("old.tokens", CACHE_BYTES / 2, 9);
-    await put("older.tokens", CACHE_BYTES / 2, 10);
-    await put("new.tokens", 1000, 1);
-    await put(".x.part", 1000, 3);
-    await put(".y.part", 1000, 0);
-    await put("notes.txt", CACHE_BYTES, 99);
-    await loadData(path, tokenizer, OPTIONS);
+    const ours = (letter: string) => `${letter.repeat(40)}.tokens`;
+    const unfinished = (name: string) => `.${name}.01234567-89ab-4def-8123-456789abcdef.part`;
+    await put(ours("a"), CACHE_BYTES / 2, 9);
+    await put(ours("b"), CACHE_BYTES / 2, 10);
+    await put(ours("c"), 1000, 1);
+    await put(unfinished(ours("d")), 1000, 3);
+    await put(unfinished(ours("e")), CACHE_BYTES, 0); // being written
+    const foreign = ["notes.txt", "notes.tokens", ".notes.part", unfinished("notes.tokens")].sort();
+    for (const name of foreign) await put(name, CACHE_BYTES, 99);
+    const notes: string[] = [];
+    await loadData(path, tokenizer, { ...OPTIONS, onNote: (note) => void notes.push(note) });
     const names = kept().map((file) => file.slice(data.length + 1));
-    const others = names.filter((name) => !/^[0-9a-f]{40}\.tokens$/.test(name));
-    assert.deepEqual(others, [".y.part", "new.tokens", "notes.txt", "old.tokens"]);
-    assert.equal(names.length, 5);
+    const made = names.filter((name) => /^[0-9a-f]{40}\.tokens$/.test(name) && !/^(.)\1{39}\./.test(name));
+    assert.equal(made.length, 1);
+    const left = names.filter((name) => !made.includes(name));
+    assert.deepEqual(left, [...foreign, ours("a"), ours("c"), unfinished(ours("e"))].sort());
+    assert.deepEqual(notes, [
+      `removed 1 left-over of a killed process: ${join(data, unfinished(ours("d")))}`,
+    ]);
   }));
 
 Deno.test("loadData() says how far it is", () =>
