@@ -22,7 +22,7 @@ export async function makeBaseline(scenario: Scenario, scratch: string): Promise
   const start = join(scratch, scenario.name);
   await layOut(start);
   await scenario.prepare(start);
-  // As trials are: runs write down where they were, and a name of another length would move what comes after.
+  // In a folder of its own, as trials are.
   return await withScratch(async (folder) => {
     await copy(start, folder);
     const ended = await runScenario(scenario, folder);

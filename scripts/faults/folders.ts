@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Folders of a campaign: copied, and listed. They are scratch, so that nothing here is synced. */
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -29,9 +30,13 @@ export async function filesBelow(folder: string, prefix = ""): Promise<string[]>
   return found.sort();
 }
 
-/** Calls the body with a fresh folder by its real path, removed afterwards. */
+/**
+ * Calls the body with a fresh folder by its real path, removed afterwards. All have names of one length: runs write down where
+ * they are, and what comes after that in a file would be moved.
+ */
 export async function withScratch<T>(body: (folder: string) => Promise<T>): Promise<T> {
-  const folder = await Deno.realPath(await Deno.makeTempDir({ prefix: "meft-faults-" }));
+  const folder = join(await Deno.realPath(tmpdir()), `meft-faults-${crypto.randomUUID()}`);
+  await Deno.mkdir(folder);
   try {
     return await body(folder);
   } finally {

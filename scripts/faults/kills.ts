@@ -39,7 +39,13 @@ const TURNS = ["chain", "stop", "chain", "together"];
 export async function kills(options: CampaignOptions): Promise<FaultReport> {
   return await withScratch(async (scratch) => {
     const baselineOf = baselines(scratch);
-    const trial = async (name: string, way: string, seed: number, index: number): Promise<CaseResult> => {
+    const trial = async (
+      name: string,
+      way: string,
+      seed: number,
+      index: number,
+      ms?: number,
+    ): Promise<CaseResult> => {
       const scenario = SCENARIOS.find((each) => each.name === name);
       const disturb = WAYS[way];
       if (scenario === undefined || disturb === undefined) {
@@ -47,11 +53,17 @@ export async function kills(options: CampaignOptions): Promise<FaultReport> {
           `No case of ${NAME} is so called: SCENARIO WAY SEED INDEX, as in "train chain 1 12"`,
         );
       }
-      const baseline = await baselineOf(scenario);
+      const measured = await baselineOf(scenario);
+      // Moments are shares of the time that the work takes, and of how long it was thought to take when it went wrong.
+      const baseline = { ...measured, ms: ms ?? Math.round(measured.ms) };
       return await withScratch(async (folder) => {
         await copy(baseline.start, folder);
         const done = await disturb(baseline, folder, randomStream(seed, index));
-        return { ...done, what: `${name}, ${done.what}`, replay: `${name} ${way} ${seed} ${index}` };
+        return {
+          ...done,
+          what: `${name}, ${done.what}`,
+          replay: `${name} ${way} ${seed} ${index} ${baseline.ms}`,
+        };
       });
     };
     return await runCases(NAME, cases(options, trial), COUNTS, options);
@@ -60,11 +72,11 @@ export async function kills(options: CampaignOptions): Promise<FaultReport> {
 
 function* cases(
   { seconds, seed, replay }: CampaignOptions,
-  trial: (name: string, way: string, seed: number, index: number) => Promise<CaseResult>,
+  trial: (name: string, way: string, seed: number, index: number, ms?: number) => Promise<CaseResult>,
 ): Generator<() => Promise<CaseResult>> {
   if (replay !== undefined) {
-    const [name = "", way = "", ofSeed, index] = replay.split(" ");
-    return yield () => trial(name, way, Number(ofSeed), Number(index));
+    const [name = "", way = "", ofSeed, index, ms] = replay.split(" ");
+    return yield () => trial(name, way, Number(ofSeed), Number(index), ms === undefined ? ms : Number(ms));
   }
   const names = DISTURBED.slice(0, Math.max(1, Math.floor(seconds / SECONDS_PER_SCENARIO)));
   for (let index = 0;; index++) {
