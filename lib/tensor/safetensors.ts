@@ -91,7 +91,7 @@ export function storedBytes(dtype: StoredDType, shape: readonly number[]): numbe
 export function readSafetensorsHeader(path: string): SafetensorsFile {
   const file = openForReading(path);
   try {
-    const state = stateOf(file.statSync());
+    const state = stateOf(namedSync("read", path, () => file.statSync()));
     const fileBytes = state.bytes;
     const text = readHeaderText(file, path, fileBytes);
     const headerBytes = 8 + text.bytes;

@@ -19,6 +19,9 @@ const REASONS: ReadonlyMap<number, string> = new Map([
   [30, "Read-only file system"],
 ]);
 
+/** Of those, the ones that another path or permission mends: the exit code is 2, else 1. */
+const MISTAKES: readonly number[] = [13, 30];
+
 /** The names that files and folders have until they are whole, without what marks them. */
 const FINAL_NAMES: readonly (readonly [RegExp, string])[] = [
   [/\.([^/]+)\.[0-9a-f-]{36}\.part/g, "$1"],
@@ -60,10 +63,17 @@ function messageOf({ stdout, stderr }: Ended): string {
   return said || (/^\d+\/\d+ .* failed: (.*)$/m.exec(stdout)?.[1] ?? "");
 }
 
-/** What is wrong with the message of a command that failed as a call was made to fail: it names path and first cause. */
+/**
+ * What is wrong with the message of a command that failed as a call was made to fail: it names path and first cause, and the
+ * exit code says whose fault it is. That of a study with a failed cell is 1.
+ */
 export function messageProblems(ended: Ended, call: FileCall, errno: number): string[] {
   const message = messageOf(ended);
   const problems: string[] = [];
+  const code = MISTAKES.includes(errno) && ended.stderr.trim() !== "" ? 2 : 1;
+  if (ended.code !== code) {
+    problems.push(`it ended with ${ended.code}, expected ${code}: ${firstLine(message)}`);
+  }
   if (!tells(ended, errno)) {
     problems.push(`the cause (${REASONS.get(errno)}) is not named: ${firstLine(message)}`);
   }

@@ -45,6 +45,8 @@ Deno.test("messageProblems() wants path and first cause", () => {
   );
   match(problems("Cannot write run/run.json: it failed")[0] ?? "", /cause/);
   match(problems("Cannot write: No space left on device")[0] ?? "", /path/);
+  const mistaken = { ...ENDED, code: 2, stderr: "Cannot write run/run.json: No space left on device" };
+  match(messageProblems(mistaken, CALL, 28)[0] ?? "", /expected 1/);
   equal(
     finalPath("run/checkpoints/.step-000002.partial/state.json"),
     "run/checkpoints/step-000002/state.json",
