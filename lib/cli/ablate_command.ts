@@ -27,7 +27,7 @@ import { GRID_FLAGS, readGrids } from "./grid_flags.ts";
 import { memoryProblem } from "./host_memory.ts";
 import { listenForInterrupt } from "./interrupt.ts";
 import { formatProblems } from "./format_flags.ts";
-import type { Output } from "./output.ts";
+import { type Output, warn } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 import { DEMO, warnOfCheckpoint } from "./session.ts";
 
@@ -93,7 +93,11 @@ function readStudy(values: FlagValues): Study {
   const base = settingsOf({ ...demo, ...Object.fromEntries(ofTrain) });
   const hash = createHash("sha256").update(JSON.stringify([base, grids])).digest("hex").slice(0, 8);
   const out = (values.out ?? join("runs", `ablate-${hash}`)) as string;
-  const told = { checkMemory: memoryProblem, onModel: warnOfCheckpoint };
+  const told = {
+    checkMemory: memoryProblem,
+    onModel: warnOfCheckpoint,
+    onWarning: warn,
+  };
   return { base, grids, out, options: { ...scoringOptions(values), out, ...told } };
 }
 

@@ -7,7 +7,7 @@ import { mergeAdapter } from "../train/merge.ts";
 import type { MergedDType } from "../train/merged_checkpoint.ts";
 import { warningOnOtherBase } from "./adapter_session.ts";
 import type { FlagValues } from "./flags.ts";
-import type { Output } from "./output.ts";
+import { type Output, warn } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 import { warnOfCheckpoint } from "./session.ts";
 
@@ -28,6 +28,7 @@ async function run(values: FlagValues, output: Output): Promise<number> {
     out: values.out as string,
     dtype: dtype === "base" ? null : dtype,
     ...(typeof values.threads === "number" ? { threads: values.threads } : {}),
+    onWarning: warn,
     ...warningOnOtherBase(values),
   });
   const { comparison } = report;

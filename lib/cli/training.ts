@@ -7,7 +7,7 @@ import { createProgress } from "../report/progress.ts";
 import { train, type TrainEvent, type TrainResult } from "../train/loop.ts";
 import type { Run } from "../train/plan.ts";
 import { listenForInterrupt } from "./interrupt.ts";
-import type { Output } from "./output.ts";
+import { type Output, warn } from "./output.ts";
 
 /** What a run did, in numbers. */
 export interface TrainingAccount extends TrainResult {
@@ -62,7 +62,7 @@ export async function trainWithProgress(
     resume: options.resume,
     signal: interrupt.signal,
     flags: options.flags,
-    onWarning: (warning) => console.error(`Warning: ${warning}`),
+    onWarning: warn,
     ...(options.evalData ? { evalData: options.evalData } : {}),
   });
   const start = performance.now();

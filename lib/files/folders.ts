@@ -82,3 +82,14 @@ export async function lockFolder(path: string): Promise<Deno.FsFile | null> {
   folder.close();
   return null;
 }
+
+/**
+ * Takes a folder that a process may be writing, which holds its lock as long as it does. Closing it gives it back; null when
+ * one is, and where there are no locks to tell.
+ */
+export async function claimFolder(path: string): Promise<Deno.FsFile | null> {
+  const folder = await named("lock", path, () => Deno.open(path, { read: true }));
+  if (await folder.tryLock(true).catch(() => false)) return folder;
+  folder.close();
+  return null;
+}

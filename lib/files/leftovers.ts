@@ -16,8 +16,8 @@ export interface LeftOvers {
 export interface LeftOverOptions {
   /** Files touched since then may be being written still. Default 0: nobody else writes here. */
   readonly minAgeMs?: number;
-  /** Takes what may be being written without a lock on its folder; false when somebody has it. Default: nobody has. */
-  readonly isAbandoned?: (path: string) => Promise<boolean>;
+  /** Takes what another process may be writing, until it is removed; null when one is. Default: nobody else writes here. */
+  readonly claim?: (path: string) => Promise<Disposable | null>;
 }
 
 /**
@@ -29,7 +29,7 @@ export interface LeftOverOptions {
 export async function removeLeftOvers(
   folder: string,
   becomes: (name: string) => boolean,
-  { minAgeMs = 0, isAbandoned = () => Promise.resolve(true) }: LeftOverOptions = {},
+  { minAgeMs = 0, claim = () => Promise.resolve(new DisposableStack()) }: LeftOverOptions = {},
 ): Promise<LeftOvers> {
   const [removed, failures]: [string[], unknown[]] = [[], []];
   for (const { name } of await listFolderIfThere(folder).catch(() => [])) {
@@ -37,7 +37,9 @@ export async function removeLeftOvers(
     if (whole === undefined || !becomes(whole)) continue;
     const path = join(folder, name);
     try {
-      if (!(await isOlder(path, minAgeMs)) || !(await isAbandoned(path))) continue;
+      if (!(await isOlder(path, minAgeMs))) continue;
+      using claimed = await claim(path);
+      if (claimed === null) continue;
       await remove(path);
       removed.push(path);
     } catch (error) {

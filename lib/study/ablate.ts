@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Studies: every cell of a grid trained and scored, one after the other, on one model. Killed, it goes on where it was. */
 import { join } from "node:path";
-import { UserError } from "../core/errors.ts";
 import type { Model } from "../models/model.ts";
 import type { TrainEvent } from "../train/loop.ts";
 import type { TrainSettings } from "../train/settings.ts";
-import { lockFolder, makeFolder, removeIfThere } from "../files/folders.ts";
+import { removeIfThere } from "../files/folders.ts";
 import { writeTextAtomically } from "../files/write.ts";
 import { expandGrid, type Grid, type PartPlace } from "./grid.ts";
 import { type MemoryCheck, prepareCells, type PreparedCell } from "./prepare.ts";
 import { createResources, type Resources } from "./resources.ts";
 import { asStored, type CellNumbers, type CellResult, readResults, writeResults } from "./results.ts";
 import { runCell } from "./run_cell.ts";
+import { cellFolder, openStudyFolder, STUDY_RECORD } from "./study_folder.ts";
 import { resolveScoring, type Scoring, type ScoringOptions } from "./scoring.ts";
 
 /** Choices of {@linkcode ablate}. */
@@ -26,6 +26,8 @@ export interface AblateOptions extends ScoringOptions {
   readonly onCells?: (cells: readonly PlannedCell[]) => void;
   /** Told of every step of every cell. */
   readonly onStep?: (event: TrainEvent, cell: CellPlace) => void;
+  /** Told what was cleaned up in the study's folder, and what could not be removed: one sentence each. */
+  readonly onWarning?: (warning: string) => void;
   /** Told what to know of a model whenever one is opened; see `Model.warnings`. */
   readonly onModel?: (model: Pick<Model, "warnings">) => void;
   /** Says why a cell does not fit into this machine's memory, or null when it does. Default: no check. */
@@ -78,7 +80,8 @@ export async function* ablate(
   using resources = createResources(options.onModel);
   const prepared = await prepareStudy(base, grid, resources, scoring, options.checkMemory);
   const out = options.out ?? null;
-  using folder = out === null ? null : await openStudyFolder(out);
+  const { onWarning = () => {}, keepAdapters = false } = options;
+  using folder = out === null ? null : await openStudyFolder(out, { onWarning, keepAdapters });
   const finished = new Map((folder?.results ?? []).map((result) => [result.cell, result]));
   options.onCells?.(plannedCells(prepared, folder?.results ?? []));
   if (out !== null) await recordStudy(out, base, grid, scoring, prepared);
@@ -92,8 +95,10 @@ export async function* ablate(
     if (result === null) return;
     finished.set(cell.id, result);
     if (out !== null) await writeResults(out, inOrder(prepared, finished));
+    await folder?.tidy([result]); // only now: until its result is on the disk, a cell goes on from its checkpoint
     yield { ...result, ...place, earlier: known?.status === "done" };
   }
+  await folder?.tidy(finished.values());
 }
 
 /**
@@ -145,22 +150,6 @@ async function prepareStudy(
   return await prepareCells(expandGrid(base, grid), resources, scoring, checkMemory);
 }
 
-async function openStudyFolder(out: string): Promise<{ readonly results: CellResult[] } & Disposable> {
-  await makeFolder(join(out, "cells"));
-  const lock = await lockFolder(out);
-  if (lock === null) {
-    throw new UserError(
-      `Cannot run the study in ${out}: another process is running it; wait for it, or choose another folder`,
-    );
-  }
-  try {
-    return { results: await readResults(out), [Symbol.dispose]: () => lock.close() };
-  } catch (error) {
-    lock.close();
-    throw error;
-  }
-}
-
 /** Writes `study.json`: what was asked for. */
 async function recordStudy(
   out: string,
@@ -170,7 +159,7 @@ async function recordStudy(
   cells: readonly PreparedCell[],
 ): Promise<void> {
   const record = { base, grid, scoring, cells: cells.map(({ id }) => id), versions: Deno.version };
-  await writeTextAtomically(join(out, "study.json"), `${JSON.stringify(record, null, 2)}\n`);
+  await writeTextAtomically(join(out, STUDY_RECORD), `${JSON.stringify(record, null, 2)}\n`);
 }
 
 /** A cell's result; null when the signal ended it. A cell that failed before starts anew. */
@@ -181,13 +170,13 @@ async function resultOf(
   options: AblateOptions,
   failedBefore: boolean,
 ): Promise<CellResult | null> {
-  const folder = options.out ? join(options.out, "cells", cell.id) : null;
+  const folder = options.out ? cellFolder(options.out, cell.id) : null;
   try {
     if (folder !== null && failedBefore) await removeIfThere(folder);
     const numbers = await runCell(cell, {
       folder,
       scoring,
-      keepAdapter: options.keepAdapters ?? false,
+      ...(options.onWarning && { onWarning: options.onWarning }),
       ...(options.signal && { signal: options.signal }),
       onStep: (event) => options.onStep?.(event, place),
     });

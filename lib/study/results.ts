@@ -69,6 +69,8 @@ export interface CellResult {
 
 const RESULTS = "results.jsonl";
 const TABLE = "results.csv";
+/** Names of both. */
+export const RESULT_FILES: readonly string[] = [RESULTS, TABLE];
 
 /** Results of a study's folder, in the order of the file; none when there is no such file. @throws {UserError} On a bad line */
 export async function readResults(out: string): Promise<CellResult[]> {

@@ -28,7 +28,7 @@ export interface CellRun {
   /** Run folder of the cell; null keeps nothing. */
   readonly folder: string | null;
   readonly scoring: Scoring;
-  readonly keepAdapter: boolean;
+  readonly onWarning?: (warning: string) => void;
   readonly signal?: AbortSignal;
   readonly onStep?: (event: TrainEvent) => void;
 }
@@ -56,7 +56,6 @@ export async function runCell(cell: PreparedCell, options: CellRun): Promise<Cel
     const scoringSeconds = (performance.now() - startMs) / 1000;
     const activity = await activityOf(adapter, cell);
     const totals = options.folder === null ? taken : await readTotals(options.folder, cell.totalSteps);
-    if (options.folder !== null) await tidy(options.folder, options.keepAdapter);
     return {
       scores,
       ...trainingNumbers(run, totals),
@@ -81,11 +80,12 @@ async function trainCell(
   options: CellRun,
   taken: StepTotals,
 ): Promise<boolean> {
-  const { folder, signal, onStep } = options;
+  const { folder, signal, onStep, onWarning } = options;
   const resume = folder !== null && await isThere(join(folder, "run.json"));
   const events = train(run, cell.data, {
     resume,
     ...(signal && { signal }),
+    ...(onWarning && { onWarning }),
     ...(cell.evalData && { evalData: cell.evalData }),
   });
   for (;;) {
@@ -95,12 +95,6 @@ async function trainCell(
     onStep?.(value);
     await yieldToEvents();
   }
-}
-
-/** What is kept of a finished cell: its metrics and settings, and its adapter if asked for. */
-async function tidy(folder: string, keepAdapter: boolean): Promise<void> {
-  await remove(join(folder, "checkpoints"));
-  if (!keepAdapter) await remove(join(folder, "adapter"));
 }
 
 type TrainingNumbers = Omit<CellNumbers, "scores" | "peakBytes" | "bytes" | "activity" | "scoringSeconds">;

@@ -3,14 +3,16 @@
  * Merging: a base model and an adapter become one Hugging Face checkpoint, which is loaded again and compared before it
  * takes its name.
  */
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import type { LoadAdapterOptions } from "../adapters/adapter_files.ts";
 import { UserError } from "../core/errors.ts";
 import { explained } from "../evaluate/not_finite.ts";
 import { loadModel } from "../models/load.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
-import { makeFolder, moveInto, removeQuietly } from "../files/folders.ts";
-import { listFolderIfThere } from "../files/read.ts";
+import { saysNotFound } from "../files/errors.ts";
+import { claimFolder, lockFolder, makeFolder, moveInto, removeQuietly } from "../files/folders.ts";
+import { describeLeftOvers, removeLeftOvers } from "../files/leftovers.ts";
+import { isThere, listFolderIfThere } from "../files/read.ts";
 import { unfinishedPath } from "../files/write.ts";
 import { baseOf, loadAdapter, openAdapter } from "./adapters.ts";
 import { compareMerged, type MergeComparison, type RunSource } from "./merge_check.ts";
@@ -28,6 +30,8 @@ export interface MergeOptions extends LoadAdapterOptions {
   readonly dtype?: MergedDType | null;
   /** CPU threads of the comparison. Default: all cores. */
   readonly threads?: number;
+  /** Told of left-overs of killed merges into the same folder, one sentence each. Default: nobody is. */
+  readonly onWarning?: (warning: string) => void;
 }
 
 /** What merging wrote, and how it compares. */
@@ -51,8 +55,11 @@ export async function mergeAdapter(options: MergeOptions): Promise<MergeReport> 
   await assertFree(out);
   const model = options.model ?? baseOf(await openAdapter(adapter));
   await makeFolder(dirname(out));
-  const unfinished = unfinishedPath(out);
-  await makeFolder(unfinished);
+  const name = basename(out);
+  const leftOvers = await removeLeftOvers(dirname(out), (whole) => whole === name, { claim: claimFolder });
+  for (const told of describeLeftOvers(leftOvers, "a killed merge")) options.onWarning?.(told);
+  using place = await openUnfinished(out);
+  const unfinished = place.path;
   try {
     const written = await writeMerged({ ...options, model }, unfinished);
     const source: RunSource = { model, adapter };
@@ -69,6 +76,23 @@ export async function mergeAdapter(options: MergeOptions): Promise<MergeReport> 
   } finally {
     await removeQuietly(unfinished);
   }
+}
+
+/** A new folder that is to become `out`, locked so that no other merge takes it for a left-over. */
+async function openUnfinished(out: string): Promise<{ readonly path: string } & Disposable> {
+  for (;;) {
+    const path = unfinishedPath(out);
+    await makeFolder(path);
+    const lock = await lockFolder(path).catch(nullIfGone);
+    if (lock === null) continue; // taken for a left-over before it was locked
+    if (await isThere(path)) return { path, [Symbol.dispose]: () => lock.close() };
+    lock.close();
+  }
+}
+
+function nullIfGone(error: unknown): null {
+  if (saysNotFound(error)) return null;
+  throw error;
 }
 
 async function assertFree(out: string): Promise<void> {

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { resolveAdapter } from "../../../lib/adapters/registry.ts";
 import type { JsonObject } from "../../../lib/core/json.ts";
+import { lockFolder } from "../../../lib/files/folders.ts";
 import { forwardLogits } from "../../../lib/models/decoder.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
@@ -246,6 +247,28 @@ Deno.test("mergeAdapter() refuses a taken folder, and leaves nothing behind when
         /gate_proj.* f16 can hold/,
       );
       assert.deepEqual(namesIn(around), ["adapter", "merged"]);
+    },
+  ));
+
+Deno.test("mergeAdapter() removes what a killed merge into the same folder left, and nothing that is being written", () =>
+  withAdapter(
+    modelFixture("llama3_tied").dir,
+    "lora",
+    { rank: 1 },
+    async ({ model, adapter, out, around }) => {
+      const part = (name: string, digit: number) =>
+        `.${name}.${digit}1234567-89ab-4def-8123-456789abcdef.part`;
+      const [left, written, foreign] = [part("merged", 0), part("merged", 1), part("other", 2)];
+      for (const name of [left, written, foreign]) {
+        await Deno.mkdir(join(around, name));
+        await Deno.writeTextFile(join(around, name, "config.json"), "{}");
+      }
+      using other = await lockFolder(join(around, written)); // as a merge in another process does
+      assert(other !== null);
+      const warnings: string[] = [];
+      await mergeAdapter({ model, adapter, out, onWarning: (text) => void warnings.push(text) });
+      assert.deepEqual(warnings, [`removed 1 left-over of a killed merge: ${join(around, left)}`]);
+      assert.deepEqual(namesIn(around), [written, foreign, "adapter", "merged"].sort());
     },
   ));
 
