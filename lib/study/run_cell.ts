@@ -4,7 +4,6 @@ import { join } from "node:path";
 import type { AdapterParams } from "../adapters/adapter.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
 import { inspectDataset } from "../evaluate/activity.ts";
-import { remove } from "../files/folders.ts";
 import { isThere } from "../files/read.ts";
 import { resetPeaks } from "../native/ledger.ts";
 import { train, type TrainEvent } from "../train/loop.ts";
