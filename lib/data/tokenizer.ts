@@ -15,6 +15,7 @@ import {
   type LibraryTokenizer,
   openLibraryTokenizer,
 } from "./tokenizer_library.ts";
+import { longestText } from "./tokenizer_parts.ts";
 
 export { MissingTokenizerError, type TokenizerFiles } from "./tokenizer_files.ts";
 export type { Encoding } from "./tokenizer_library.ts";
@@ -83,7 +84,7 @@ export async function createTokenizer(files: TokenizerFiles, source: string): Pr
   const chosen = chooseClass(json, config, model, source);
   const declared = declareChecked(files, json, chosen, ids, source);
   const text = effectiveText(files, json, chosen, ids, declared);
-  const library = await openLibraryTokenizer(text, source);
+  const library = await openLibraryTokenizer(text, source, longestText(json));
   library.add(declared.added);
   if (chosen.rebuild === undefined) checkIds(library, ids.addedTokens, source);
   return assemble(files, { json, ids, chosen, declared, library, text }, source);

@@ -48,9 +48,14 @@ export interface LibraryTokenizer {
  * Makes a tokenizer of the text of a `tokenizer.json`.
  *
  * @param source The folder it is from, for messages
+ * @param longest Characters that a text may have
  * @throws {UserError} When the library cannot be loaded here, or cannot use the file
  */
-export async function openLibraryTokenizer(json: string, source: string): Promise<LibraryTokenizer> {
+export async function openLibraryTokenizer(
+  json: string,
+  source: string,
+  longest: number,
+): Promise<LibraryTokenizer> {
   const library = await loadLibrary();
   let native: NativeTokenizer;
   try {
@@ -64,7 +69,7 @@ export async function openLibraryTokenizer(json: string, source: string): Promis
   native.disablePadding();
   // A post-processor would put tokens around the text and cut white space off the offsets.
   native.setPostProcessor(library.templateProcessing("$A", "$A $B", []));
-  return wrap(library, native, source);
+  return wrap(library, native, source, longest);
 }
 
 type Library = typeof import("tokenizers");
@@ -104,11 +109,22 @@ export function libraryProblem(error: unknown): string {
     `NAPI_RS_NATIVE_LIBRARY_PATH`;
 }
 
-function wrap(library: Library, native: NativeTokenizer, source: string): LibraryTokenizer {
+function wrap(
+  library: Library,
+  native: NativeTokenizer,
+  source: string,
+  longest: number,
+): LibraryTokenizer {
   const bare = { addSpecialTokens: false };
   const decoder = native.getDecoder();
   const failure = (error: unknown): UserError =>
     new UserError(`The tokenizer of "${source}" cannot be used: ${messageOf(error)}`, { cause: error });
+  const encodeJointly = joinCalls(async (texts) => {
+    const encodings = await native.encodeBatch([...texts], bare).catch((error) => {
+      throw failure(error);
+    });
+    return encodings.map((encoding, i) => convertEncoding(encoding, texts[i] as string));
+  });
   return {
     add(tokens) {
       native.addAddedTokens(
@@ -122,15 +138,12 @@ function wrap(library: Library, native: NativeTokenizer, source: string): Librar
         ),
       );
     },
-    encodeBatch: joinCalls(async (texts) => {
-      for (const text of texts) checkRuns(text);
-      const encodings = await native.encodeBatch([...texts], bare).catch((error) => {
-        throw failure(error);
-      });
-      return encodings.map((encoding, i) => convertEncoding(encoding, texts[i] as string));
-    }),
+    async encodeBatch(texts) {
+      for (const text of texts) checkText(text, longest); // before texts of other calls join them
+      return await encodeJointly(texts);
+    },
     async encode(text) {
-      checkRuns(text);
+      checkText(text, longest);
       const encoding = await native.encode(text, null, bare).catch((error) => {
         throw failure(error);
       });
@@ -155,11 +168,21 @@ function wrap(library: Library, native: NativeTokenizer, source: string): Librar
  */
 const LONGEST_RUN = 1_000_000;
 
-function checkRuns(text: string): void {
+/** A text that is too long for the library: an error of the text, not of the tokenizer. */
+export class LongTextError extends UserError {
+  override readonly name = "LongTextError";
+}
+
+function checkText(text: string, longest: number): void {
+  if (text.length > longest) {
+    throw new LongTextError(
+      `A text has ${text.length} characters, at most ${longest} can be encoded at once; cut it into several`,
+    );
+  }
   if (text.length <= LONGEST_RUN) return;
   for (const [run] of text.matchAll(/\s+/g)) {
     if (run.length <= LONGEST_RUN) continue;
-    throw new UserError(
+    throw new LongTextError(
       `A text has ${run.length} characters of white space in a row, at most ${LONGEST_RUN} can be encoded; cut them out`,
     );
   }

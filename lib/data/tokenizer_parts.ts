@@ -4,6 +4,7 @@
  * (a panic of Rust has no handler in a native module), and names few of them.
  */
 import { isJsonObject, type JsonObject } from "../core/json.ts";
+import { LONGEST_TEXT, longestTextUnder } from "./pattern_cost.ts";
 import { charsmapProblem } from "./precompiled_charsmap.ts";
 import { show } from "./special_tokens.ts";
 
@@ -87,6 +88,9 @@ function partProblem(name: PartName, type: string, part: JsonObject): string | n
     const problem = charsmapProblem(part["precompiled_charsmap"]);
     return problem === null ? null : `has a precompiled_charsmap that ${problem}`;
   }
+  const pattern = regexOf(part);
+  const cost = pattern === null ? null : longestTextUnder(pattern);
+  if (typeof cost === "string") return `has the pattern ${show(pattern)}, which ${cost}`;
   if (type === "FixedLength" && !((part["length"] as number) >= 1)) return "has no length of at least 1";
   if (name === "decoder" && type === "Strip" && part["stop"] !== 0) {
     return `has "stop": ${show(part["stop"])}, supported is 0`;
@@ -94,14 +98,38 @@ function partProblem(name: PartName, type: string, part: JsonObject): string | n
   return null;
 }
 
+/** The regular expression of a part that has one. */
+function regexOf({ pattern }: JsonObject): string | null {
+  const regex = isJsonObject(pattern) ? pattern["Regex"] : null;
+  return typeof regex === "string" ? regex : null;
+}
+
+/** Characters of a text that the parts of a checked `tokenizer.json` go through in bounded time. */
+export function longestText(json: Readonly<Record<string, unknown>>): number {
+  let longest = LONGEST_TEXT;
+  const look = (name: PartName, part: unknown): void => {
+    if (!isJsonObject(part)) return;
+    const pattern = regexOf(part);
+    const cost = pattern === null ? LONGEST_TEXT : longestTextUnder(pattern);
+    if (typeof cost === "number") longest = Math.min(longest, cost);
+    const inner = part[LISTS[name]];
+    if (Array.isArray(inner)) { for (const one of inner) look(name, one); }
+  };
+  for (const name of Object.keys(LISTS) as PartName[]) look(name, json[name]);
+  return longest;
+}
+
 function checkModel(model: unknown, problems: string[]): void {
   if (!isJsonObject(model)) {
     problems.push(`"model" is ${model === undefined ? "missing" : "no object"}`);
     return;
   }
-  const { type, dropout, continuing_subword_prefix: prefix } = model;
+  const { type, dropout, continuing_subword_prefix: prefix, max_input_chars_per_word: longest } = model;
   if (type !== undefined && !MODELS.includes(type as string)) {
     problems.push(`the model's type is ${show(type)}, supported are ${MODELS.join(", ")}`);
+  }
+  if (typeof longest === "number" && longest > LONGEST_WORD) {
+    problems.push(`model.max_input_chars_per_word is ${longest}, supported are up to ${LONGEST_WORD}`);
   }
   if (typeof dropout === "number" && dropout > 0) {
     problems.push(
@@ -110,6 +138,9 @@ function checkModel(model: unknown, problems: string[]): void {
   }
   if (typeof prefix === "string" && prefix !== "") checkMerges(model["merges"], prefix, problems);
 }
+
+/** Of WordPiece, whose work grows with the square of it: published tokenizers have 100. */
+const LONGEST_WORD = 1000;
 
 /** The second half of every merge begins with the prefix, which is cut off when they are joined. */
 function checkMerges(merges: unknown, prefix: string, problems: string[]): void {

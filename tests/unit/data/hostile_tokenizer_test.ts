@@ -2,6 +2,7 @@
 /** Files that are wrong in any way give one clear error, at once: some would end the process inside the library. */
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { LONGEST_TEXT, longestTextUnder } from "../../../lib/data/pattern_cost.ts";
 import { createTokenizer } from "../../../lib/data/tokenizer.ts";
 import { readPacked } from "./fixtures.ts";
 
@@ -206,6 +207,64 @@ Deno.test("createTokenizer() gives one clear error or a tokenizer, whatever valu
   );
 });
 
+const split = (pattern: string, part = "pre_tokenizer"): Fields => ({
+  [part]: part === "pre_tokenizer"
+    ? { type: "Split", pattern: { Regex: pattern }, behavior: "Isolated", invert: false }
+    : { type: "Replace", pattern: { Regex: pattern }, content: "x" },
+});
+
+Deno.test("createTokenizer() refuses patterns that the library may match without end, or ends the process at", async () => {
+  const endless = [
+    ...[
+      "(a+)+$",
+      "(a|a)*c",
+      "(a|aa)+b",
+      "(.*)*x",
+      "(a+a+)+y",
+      "a*a*b",
+      "((a?){16}){16}b",
+      "(?>a+)+b",
+      "(?:a+){1,3}b",
+    ],
+    ...["(a{1,1000}){1,1000}b", "x?((((a+)+)+)+)+b|c"],
+  ];
+  for (const pattern of endless) {
+    for (const part of ["pre_tokenizer", "normalizer", "decoder"]) {
+      await refuses(split(pattern, part), /repeats what repeats itself/);
+    }
+    await refuses({
+      normalizer: { type: "Sequence", normalizers: [split(pattern, "normalizer")["normalizer"]] },
+    }, /repeats what repeats itself/);
+  }
+  for (const pattern of ["(?<x>a)\\g<x>", "(a)\\1", "\\X*x", "(?x) a # (", "a)(b+)+c"]) {
+    await refuses(split(pattern), /which is not supported/);
+  }
+  await refuses(split("a".repeat(20_001)), /20001 characters/);
+});
+
+Deno.test("createTokenizer() takes the patterns of published tokenizers for long texts, others for short ones", async () => {
+  const published = Object.values(shapes).flatMap(({ tokenizer }) =>
+    [...JSON.stringify(tokenizer).matchAll(/"Regex":("(?:[^"\\]|\\.)*")/g)].map(([, text]) =>
+      JSON.parse(text as string)
+    )
+  );
+  published.push(
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+    "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}++|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+",
+    " ?[^(\\s|[.,!?…。，、।۔،])]+",
+    "(?:\\p{L}\\p{M}*)+|\\s+",
+    "[[:alpha:][^x]]+|[]a]+|[^]b]*",
+  );
+  assert(published.length > 15, `${published.length}`);
+  for (const pattern of published) assert.equal(longestTextUnder(pattern), LONGEST_TEXT, pattern);
+  for (const pattern of ["a+b", "(?=(\\d{3})+(?!\\d))", "\\s+(?!\\S)", "x|\\s*[\\r\\n]+"]) {
+    assert.equal(longestTextUnder(pattern), 10_000, pattern);
+  }
+  const tokenizer = await make(split("a+b"));
+  assert.equal((await tokenizer.encode("a".repeat(10_000))).length, 10_000);
+  await assert.rejects(tokenizer.encode("a".repeat(10_001)), /10001 characters, at most 10000/);
+});
+
 Deno.test("Tokenizer.decode() and token() know no ids but those of the vocabulary", async () => {
   const tokenizer = await make({});
   const strange = [-1, 0.5, NaN, 3, 2 ** 31, 2 ** 32, 2 ** 32 + 1, 1e15, Infinity];
@@ -220,8 +279,14 @@ Deno.test("Tokenizer.encode() refuses white space that the library would go back
   const run = " ".repeat(1_000_000);
   assert.equal((await tokenizer.encode(`a${run}b`)).length > 0, true);
   await assert.rejects(tokenizer.encode(`a${run} b`), {
-    name: "UserError",
+    name: "LongTextError",
     message: /1000001 characters of white/,
   });
-  await assert.rejects(tokenizer.encodeBatch(["a", `${run}\n`]), { name: "UserError" });
+  await assert.rejects(tokenizer.encodeBatch(["a", `${run}\n`]), { name: "LongTextError" });
+  const [first, second] = await Promise.allSettled([
+    tokenizer.encodeBatch(["a"]),
+    tokenizer.encodeBatch([`${run}\n`]),
+  ]);
+  assert.deepEqual([first?.status, second?.status], ["fulfilled", "rejected"]);
+  await assert.rejects(tokenizer.encode("A".repeat(2_000_001)), /2000001 characters, at most 2000000/);
 });
