@@ -8,6 +8,7 @@ import { yieldToEvents } from "../core/event_loop.ts";
 import { stopIds } from "../data/examples.ts";
 import type { Placed } from "../data/load_data.ts";
 import { formatPlace, type RowPlace } from "../data/rows.ts";
+import { readStdin } from "../files/read.ts";
 import {
   type Answer,
   type FinishReason,
@@ -38,13 +39,16 @@ interface Prediction {
   readonly tokens: number;
 }
 
+/** Of a prompt on standard input: far more than any model has room for. */
+const MOST_PROMPT_BYTES = 64 << 20;
+
 /** The prompt given, or all of standard input but for the end of its last line; null when a file of prompts is named. */
 async function readPrompt({ prompt, prompts }: FlagValues): Promise<string | null> {
   if (prompts !== undefined) return null;
   if (typeof prompt === "string") return prompt;
   const missing = "There is no prompt: give --prompt, --prompts, or text on standard input";
   if (Deno.stdin.isTerminal()) throw new UserError(missing);
-  const text = (await new Response(Deno.stdin.readable).text()).replace(/\r?\n$/, "");
+  const text = (await readStdin(MOST_PROMPT_BYTES)).replace(/\r?\n$/, "");
   if (text === "") throw new UserError(missing);
   return text;
 }

@@ -130,6 +130,9 @@ export async function loadRows<T>(
 /** Rows that are made at the same time: enough to keep the tokenizer's threads busy. */
 const ROWS_AT_ONCE = 64;
 
+/** Characters of these rows, as each takes some hundred bytes while it is tokenised. A longer row is made alone. */
+const CHARACTERS_AT_ONCE = 1_000_000;
+
 async function mapRows<T>(
   files: readonly string[],
   policy: BadRowPolicy,
@@ -150,7 +153,7 @@ async function mapRows<T>(
   };
   // The tokenizer's threads work on some rows while the ones before are put together here.
   let before: ReturnType<typeof makeRow<T>>[] = [];
-  for await (const some of inChunks(readRows(files, (read) => bytes += read), ROWS_AT_ONCE)) {
+  for await (const some of inChunks(readRows(files, (read) => bytes += read))) {
     const begun = some.map((read) => makeRow(read, make));
     for (const row of begun) row.catch(() => {}); // whoever waits for them is told
     takeAll(await Promise.all(before));
@@ -180,13 +183,15 @@ async function makeRow<T>(read: RowResult, make: (row: Row) => T | Promise<T>) {
   );
 }
 
-async function* inChunks<T>(items: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {
-  let chunk: T[] = [];
-  for await (const item of items) {
-    chunk.push(item);
-    if (chunk.length < size) continue;
+async function* inChunks(rows: AsyncIterable<RowResult>): AsyncGenerator<RowResult[]> {
+  let chunk: RowResult[] = [];
+  let characters = 0;
+  for await (const row of rows) {
+    chunk.push(row);
+    characters += row.ok ? row.characters : 0;
+    if (chunk.length < ROWS_AT_ONCE && characters < CHARACTERS_AT_ONCE) continue;
     yield chunk;
-    chunk = [];
+    [chunk, characters] = [[], 0];
   }
   if (chunk.length > 0) yield chunk;
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rows of JSONL files: read as a stream, and validated one by one. */
 import { UserError } from "../core/errors.ts";
+import { parseJsonText } from "../core/json_text.ts";
 import { parsePythonJson } from "../jinja/json_loads.ts";
 import { fileProblem, readLines } from "./lines.ts";
 import { type BadRowCategory, RowError } from "./row_error.ts";
+import { LongTextError } from "./tokenizer_library.ts";
 import { type Fields, notAnObject, type Row, shapeRow } from "./row_shapes.ts";
 
 /** Where a row stands. */
@@ -22,7 +24,7 @@ export interface BadRow extends RowPlace {
 
 /** A row with its place, or why there is none. */
 export type RowResult =
-  | { readonly ok: true; readonly row: Row; readonly place: RowPlace }
+  | { readonly ok: true; readonly row: Row; readonly place: RowPlace; readonly characters: number }
   | { readonly ok: false; readonly bad: BadRow };
 
 /**
@@ -40,13 +42,13 @@ export async function* readRows(
     for await (const { number, text } of readLines(file, onBytes)) {
       yield await catchBadRow<RowResult>(
         { file, line: number },
-        (place) => ({ ok: true, row: parseRow(text), place }),
+        (place) => ({ ok: true, row: parseRow(text), place, characters: text?.length ?? 0 }),
       );
     }
   }
 }
 
-/** Runs one look at a row; a {@linkcode RowError} becomes a bad row at that place. */
+/** Runs one look at a row; a {@linkcode RowError} or a text that is too long becomes a bad row at that place. */
 export async function catchBadRow<T>(
   place: RowPlace,
   look: (place: RowPlace) => T | Promise<T>,
@@ -54,6 +56,9 @@ export async function catchBadRow<T>(
   try {
     return await look(place);
   } catch (error) {
+    if (error instanceof LongTextError) {
+      return { ok: false, bad: { ...place, category: "over-long", reason: error.message } };
+    }
     if (!(error instanceof RowError)) throw error;
     return { ok: false, bad: { ...place, category: error.category, reason: error.message } };
   }
@@ -74,9 +79,9 @@ export function parseRow(text: string | null): Row {
   if (text === null) throw new RowError("not JSON", "the line is not valid UTF-8");
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJsonText(text);
   } catch (error) {
-    throw new RowError("not JSON", `the line is not JSON: ${(error as Error).message}`);
+    throw new RowError("not JSON", `the line ${(error as Error).message}`);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw notAnObject(value);
   const row = shapeRow(value as Fields);

@@ -2,6 +2,7 @@
 /** Prompts that nobody has answered yet: a user's words, or a file of them. */
 import { UserError } from "../core/errors.ts";
 import { isJsonObject, type JsonObject } from "../core/json.ts";
+import { parseJsonText } from "../core/json_text.ts";
 import type { ReadReport } from "../data/dataset.ts";
 import { buildPrompt, promptFromText, settleTemplate } from "../data/examples.ts";
 import type { FormatOptions } from "../data/format_options.ts";
@@ -94,8 +95,8 @@ const ANSWER = "a";
 
 /** The row with an answer, where it has none: rows of data have one. */
 function withAnswer(text: string): string {
-  const fields = parseObject(text);
-  if (fields === null) return text;
+  const fields = parseObject(text, parseJsonText);
+  if (fields === null) return text; // for the reader of rows to refuse
   const filled = filledFields(fields);
   return filled === fields ? text : JSON.stringify(filled);
 }
@@ -130,12 +131,12 @@ function answered(turns: readonly unknown[]): JsonObject["messages"] {
 }
 
 function isObject(text: string | null): boolean {
-  return text !== null && parseObject(text) !== null;
+  return text !== null && parseObject(text, JSON.parse) !== null;
 }
 
-function parseObject(text: string): JsonObject | null {
+function parseObject(text: string, parse: (text: string) => unknown): JsonObject | null {
   try {
-    const value: unknown = JSON.parse(text);
+    const value = parse(text);
     return isJsonObject(value) ? value : null;
   } catch {
     return null;

@@ -3,6 +3,7 @@
 import { UserError } from "../core/errors.ts";
 import { parseJsonText } from "../core/json_text.ts";
 import { named, namedSync } from "./errors.ts";
+import { refuseEndless } from "./kinds.ts";
 
 /** Bytes of one read of {@linkcode readPieces}. */
 const PIECE_BYTES = 1 << 20;
@@ -37,6 +38,27 @@ export function readTextSync(path: string, { maxBytes = MOST_TEXT_BYTES }: ReadT
   }
 }
 
+/**
+ * All text on standard input.
+ *
+ * @throws {UserError} When it is no UTF-8, or longer than `maxBytes`
+ */
+export async function readStdin(maxBytes: number): Promise<string> {
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  for await (const piece of Deno.stdin.readable) {
+    length += piece.length;
+    if (length > maxBytes) throw new UserError(`Standard input has more than the ${maxBytes} bytes allowed`);
+    pieces.push(piece);
+  }
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  try {
+    return pieces.map((piece) => decoder.decode(piece, { stream: true })).join("") + decoder.decode();
+  } catch {
+    throw new UserError("Standard input is not valid UTF-8 text");
+  }
+}
+
 /** A file's text, or null where there is none. */
 export async function readTextIfThere(path: string, options: ReadTextOptions = {}): Promise<string | null> {
   return await statIfThere(path) === null ? null : await readText(path, options);
@@ -68,12 +90,18 @@ export function parseJson(path: string, text: string): unknown {
 
 /** Opens a file to read. The caller closes it. */
 export function openToRead(path: string): Promise<Deno.FsFile> {
-  return named("read", path, () => Deno.open(path, { read: true }));
+  return named("read", path, () => {
+    refuseEndless(path);
+    return Deno.open(path, { read: true });
+  });
 }
 
 /** Opens a file to read. The caller closes it. */
 export function openToReadSync(path: string): Deno.FsFile {
-  return namedSync("read", path, () => Deno.openSync(path, { read: true }));
+  return namedSync("read", path, () => {
+    refuseEndless(path);
+    return Deno.openSync(path, { read: true });
+  });
 }
 
 /** What stands at a path; null where nothing does. @throws When that cannot be found out */

@@ -50,7 +50,10 @@ Deno.test("parseRow() knows every shape", () => {
 });
 
 const BAD: readonly [unknown, string, RegExp][] = [
-  ["{", "not JSON", /not JSON/],
+  ["{", "not JSON", /^the line is not JSON: /],
+  ['{"text":"a","text":"b"}', "not JSON", /^the line has the key "text" twice: keep one$/],
+  ['{"text":"a","x":[{"y":1,"y":1}]}', "not JSON", /^the line has the key "x\.y" twice/],
+  [`{"text":${"[".repeat(100_000)}`, "not JSON", /^the line has more than 500 levels/],
   ["[1]", "not an object", /is a list, expected an object such as \{prompt, completion\}/],
   ["null", "not an object", /is null/],
   ["3", "not an object", /is a number/],
