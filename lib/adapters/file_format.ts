@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How the folder of an adapter describes itself: `peft_type` in `adapter_config.json` says which format it is. */
+import { quotedValue } from "../core/quoted.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import type { AdapterParams } from "./adapter.ts";
 import type { BaseRecord, SavedBase } from "./base_model.ts";
@@ -37,7 +38,7 @@ export interface AdapterFormat {
 
 /** A value in an error message. */
 export function shown(value: Json | undefined): string {
-  return value === undefined ? "missing" : JSON.stringify(value);
+  return value === undefined ? "missing" : quotedValue(value);
 }
 
 /** A field that must be a string. @mutates problems */

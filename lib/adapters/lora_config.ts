@@ -3,6 +3,7 @@
  * Sizes and modes of LoRA, by PEFT's defaults where they are not the paper's; every mistake found at once. Which weights are
  * meant is told in PEFT's ways; `lora_table.ts` finds them in a model.
  */
+import { quotedValue } from "../core/quoted.ts";
 import { isJsonObject, type JsonObject } from "../core/json.ts";
 import { didYouMean } from "../core/suggestion.ts";
 import { moduleWord } from "../models/modules.ts";
@@ -168,7 +169,7 @@ type OptionReader = ReturnType<typeof optionReader>;
 function optionReader(source: OptionSource, problems: string[]) {
   const label = (name: keyof LoraOptions): string => optionLabel(name, source);
   const check = (ok: boolean, name: keyof LoraOptions, value: unknown, expected: string): boolean => {
-    if (!ok) problems.push(`${label(name)} is ${JSON.stringify(value)}, expected ${expected}`);
+    if (!ok) problems.push(`${label(name)} is ${quotedValue(value)}, expected ${expected}`);
     return ok;
   };
   const isTexts = (value: unknown): value is readonly string[] =>
@@ -217,7 +218,7 @@ function optionReader(source: OptionSource, problems: string[]) {
       const entries = Object.entries(value as JsonObject).map(([key, number]) => {
         if (!rule.allows(number)) {
           problems.push(
-            `${label(name)} has ${JSON.stringify(number)} for "${key}", expected ${rule.expected}`,
+            `${label(name)} has ${quotedValue(number)} for ${quotedValue(key)}, expected ${rule.expected}`,
           );
         }
         return [isWord(key) ? moduleWord(key) : key, number as number] as const;

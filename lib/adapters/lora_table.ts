@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Which weights of a model get a delta, of what rank and scale: PEFT's options matched against the model's modules. */
+import { quotedValue } from "../core/quoted.ts";
 import { compileRegex, type Regex, RegexError } from "../core/python_regex/regex.ts";
 import { didYouMean } from "../core/suggestion.ts";
 import type { ModelConfig } from "../models/model.ts";
@@ -76,7 +77,7 @@ function compileFinder(settings: LoraSettings, source: OptionSource, problems: s
       if (!(error instanceof RegexError)) throw error;
       problems.push(
         `${label(name)} has ${
-          JSON.stringify(pattern)
+          quotedValue(pattern)
         }, which is no regular expression of Python's that can be used: ${error.message}`,
       );
       return NOTHING;
@@ -214,7 +215,7 @@ function choiceProblems(
   if (chosen.length > 0) return [];
   const narrowing = (["excludeTargets", "layersToTransform", "layersPattern"] as const)
     .filter((name) => settings[name] !== null)
-    .map((name) => `${label(name)} ${JSON.stringify(settings[name])}`);
+    .map((name) => `${label(name)} ${quotedValue(settings[name])}`);
   return [
     `${label("targets")} ${shownTargets(settings.targets)}${
       narrowing.length > 0 ? `, with ${narrowing.join(" and ")},` : ""
@@ -223,7 +224,7 @@ function choiceProblems(
 }
 
 function shownTargets(targets: string | readonly string[]): string {
-  return JSON.stringify(typeof targets === "string" ? targets : targets.map(peftName));
+  return quotedValue(typeof targets === "string" ? targets : targets.map(peftName));
 }
 
 function unusedNames(asked: string | readonly string[], names: readonly string[], label: string): string[] {
@@ -234,7 +235,7 @@ function unusedNames(asked: string | readonly string[], names: readonly string[]
     const hint = /^[\w.-]+$/.test(name)
       ? didYouMean(name, words)
       : ": a regular expression stands alone, not in a list";
-    return `${label} has ${JSON.stringify(name)}, which is the end of no module's name (there are ${
+    return `${label} has ${quotedValue(name)}, which is the end of no module's name (there are ${
       LINEAR_SITES.join(", ")
     }, names such as q_proj or layers.0.self_attn.q_proj, and all)${hint}`;
   });
@@ -247,7 +248,7 @@ function unusedExpression(
   label: string,
 ): string[] {
   if (typeof asked !== "string" || names.some((name) => test?.matches(name))) return [];
-  return [`${label} ${JSON.stringify(asked)} matches no module of the model: it must match whole names`];
+  return [`${label} ${quotedValue(asked)} matches no module of the model: it must match whole names`];
 }
 
 function unusedLayers(
@@ -268,7 +269,7 @@ function unusedPatterns(
   label: string,
 ): string[] {
   return patterns.filter((pattern) => !chosen.some(({ name }) => matches(pattern, name)))
-    .map(({ key }) => `${label} has ${JSON.stringify(key)}, which matches no weight that gets a delta`);
+    .map(({ key }) => `${label} has ${quotedValue(key)}, which matches no weight that gets a delta`);
 }
 
 function tableOf(sizes: ReadonlyMap<ModelModule, SiteSize>, { numHiddenLayers }: ModelConfig): LoraTable {

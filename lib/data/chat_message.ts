@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Turns of a conversation as rows of data carry them, read and checked. */
+import { quotedValue } from "../core/quoted.ts";
 import { Float } from "../jinja/values.ts";
 import { RowError } from "./row_error.ts";
 
@@ -119,7 +120,7 @@ function readMessage(entry: unknown, name: string): ChatMessage {
     );
   }
   if (weight !== undefined && weight !== null && Number(weight) !== 0 && Number(weight) !== 1) {
-    throw new RowError("wrong type", `"${name}.weight" is ${JSON.stringify(weight)}, expected 0 or 1`);
+    throw new RowError("wrong type", `"${name}.weight" is ${quotedValue(weight)}, expected 0 or 1`);
   }
   const message = (weight === fields["weight"] ? fields : { ...fields, weight }) as ChatMessage;
   const says = contentText(message.content) + thoughtText(message);
@@ -149,7 +150,9 @@ function checkPart(part: unknown, name: string): void {
   if (type !== "text") {
     throw new RowError(
       "unsupported field",
-      `"${name}.type" is ${JSON.stringify(type) ?? "missing"}: only "text" parts can be trained on`,
+      `"${name}.type" is ${
+        type === undefined ? "missing" : quotedValue(type)
+      }: only "text" parts can be trained on`,
     );
   }
   if (typeof text !== "string") throw wrongType(`${name}.text`, text, "a string");

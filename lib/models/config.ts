@@ -136,7 +136,7 @@ function checkArchitectures(fields: ConfigFields, wanted: string): void {
   const own = [wanted, wanted.replace("ForCausalLM", "Model")].map((name) => name.toLowerCase());
   if (names.length === 0 || names.some((name) => own.includes(String(name).toLowerCase()))) return;
   fields.warnings.push(
-    `Field "architectures" is ${JSON.stringify(given)}: read as ${wanted}, which model_type stands for`,
+    `Field "architectures" is ${quotedValue(given)}: read as ${wanted}, which model_type stands for`,
   );
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The manifest of a checkpoint: what belongs to it, with sizes and hashes. Written last; without it nothing is complete. */
+import { quotedValue } from "../core/quoted.ts";
 import { join } from "node:path";
 import { isJsonObject } from "../core/json.ts";
 import { problemOf } from "../files/errors.ts";
@@ -79,7 +80,7 @@ async function readManifest(folder: string): Promise<readonly ManifestFile[] | s
   }
   if (value["format_version"] !== FORMAT_VERSION) {
     return `${MANIFEST} has format ${
-      JSON.stringify(value["format_version"])
+      quotedValue(value["format_version"])
     }, this version reads ${FORMAT_VERSION}`;
   }
   return files;

@@ -5,6 +5,7 @@
  * they are. What the steps taken mean may not: that would be another run.
  */
 import { type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
+import { quotedValue } from "../core/quoted.ts";
 import type { Run } from "./plan.ts";
 import { runIdentity } from "./plan.ts";
 import { ADAPTER_OPTIONS } from "./settings.ts";
@@ -93,7 +94,7 @@ function flagOf(path: string): string | null {
 }
 
 function shown(value: Json | undefined): string {
-  return value === undefined ? "not set" : JSON.stringify(value);
+  return value === undefined ? "not set" : quotedValue(value);
 }
 
 function short(hash: Json | undefined): string {
