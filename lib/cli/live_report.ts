@@ -52,7 +52,11 @@ export async function openLiveReport(out: string, session: ExampleSession): Prom
     ? await serveReport(out, (values["watch-port"] ?? 0) as number)
     : refreshReport(out);
   if (child.url !== null) output.line(`watch the run at ${child.url}\n`);
-  const attempt = sayFailure(output);
+  const attempt = sayFailure(output, "The report could not be written");
+  const attemptEvents = sayFailure(
+    output,
+    "The TensorBoard event file ends here; deno task report --tensorboard writes it anew",
+  );
   let finished = false;
   let started = false;
   await using opening = new AsyncDisposableStack();
@@ -68,8 +72,17 @@ export async function openLiveReport(out: string, session: ExampleSession): Prom
       if (!started) {
         started = true;
         await attempt(() => writeExamples(out, examples));
-        if (values.tensorboard === true) events = owned.use(await openEventLog(out, timed(event)));
-      } else events?.append(timed(event));
+        if (values.tensorboard === true) {
+          await attemptEvents(async () => events = owned.use(await openEventLog(out, timed(event))));
+        }
+      } else {
+        const open = events;
+        events = null; // a file that could not be written to once would lack a step
+        await attemptEvents(() => {
+          open?.append(timed(event));
+          events = open;
+        });
+      }
       child.refresh();
     },
     async finish(adapter) {
@@ -88,13 +101,13 @@ function timed(event: TrainEvent): TrainEvent & MetricsLine {
   return { ...event, time: Date.now() / 1000 };
 }
 
-/** A report that cannot be written is no reason to end a run, nor to call it failed: it is said. */
-function sayFailure(output: Output): (write: () => Promise<unknown>) => Promise<void> {
+/** What cannot be written of a report is no reason to end a run, nor to call it failed: it is said. */
+function sayFailure(output: Output, what: string): (write: () => unknown) => Promise<void> {
   return async (write) => {
     try {
       await write();
     } catch (error) {
-      output.line(`The report could not be written: ${(error as Error).message}`);
+      output.line(`${what}: ${(error as Error).message}`);
     }
   };
 }

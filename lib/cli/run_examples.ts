@@ -30,7 +30,7 @@ export async function answersBefore(
   session: ExampleSession,
 ): Promise<readonly Example[]> {
   const { model, run, values } = session;
-  const earlier = values.resume === true ? await readExamples(out) : [];
+  const earlier = values.resume === true ? await readEarlier(out, session) : [];
   if (earlier.length > 0) return earlier;
   const questions = questionsOf(session);
   const start = run.start ? await loadAdapter(model, run.start.folder) : null;
@@ -42,6 +42,16 @@ export async function answersBefore(
     before: answers[i] as string,
     after: null,
   }));
+}
+
+/** What the report shows is no reason not to go on: the same questions give the same answers again. */
+async function readEarlier(out: string, { output }: ExampleSession): Promise<readonly Example[]> {
+  try {
+    return await readExamples(out);
+  } catch (error) {
+    output.line(`The report's questions are asked again: ${(error as Error).message}`);
+    return [];
+  }
 }
 
 /** The examples with the answers of the trained model. */
