@@ -167,6 +167,8 @@ export interface AttachOptions {
   readonly fusedRows?: FusedRows | undefined;
   /** Where rows are computed with, for adapters that leave a choice. Default: where they live, on the host. */
   readonly placement?: RowPlacement;
+  /** Whether what fired is kept for whoever looks at it between forward and backward; only sparse adapters heed it. */
+  readonly keepsFired?: boolean;
 }
 
 /** An adapter in place: everything that runs a model takes these two. */

@@ -57,7 +57,7 @@ export function hostBranch(
         turn: (job) => k.hostJobs.run(job),
       });
       return andThen(fired, ({ residuals }) => {
-        const again = selectsAgain(settings);
+        const again = selectsAgain(settings) && options.keepsFired !== true;
         if (again) k.hostArena.release(before);
         return { selected: again ? null : residuals, hostH: arrival.kept ? hostH : null };
       });

@@ -8,6 +8,7 @@ import { type Dataset, exampleCount } from "../data/dataset.ts";
 import { evaluateLoss } from "../models/decoder.ts";
 import type { BranchHook } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
+import type { HostResiduals } from "../adapters/sparse_host.ts";
 import { inspect, type SparseActivity, type SparseResiduals } from "../ops/sparse.ts";
 
 /**
@@ -111,13 +112,14 @@ async function watchBatch(
       `The adapter is of the kind ${kind}: only a sparse one has neurons that fire for some tokens`,
     );
   }
-  const attached = adapter.attach(model.kernels);
-  const hook = attached.hooks.ffn as BranchHook<SparseResiduals>;
-  const watched: BranchHook<SparseResiduals> = {
+  const attached = adapter.attach(model.kernels, { keepsFired: true });
+  const hook = attached.hooks.ffn as BranchHook<HostResiduals>;
+  const watched: BranchHook<HostResiduals> = {
     ...hook,
     async forward(layer, h, y) {
       const residuals = await hook.forward(layer, h, y);
-      onLayer(layer, inspect(residuals)); // a copy, made while all is still in the arena
+      // A copy, made while all is still in the arena.
+      onLayer(layer, inspect(residuals.selected as SparseResiduals));
       return residuals;
     },
   };
