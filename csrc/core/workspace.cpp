@@ -34,6 +34,7 @@ void *Workspace::take_bytes(int64_t bytes) {
     // Nothing is in use and the block is too small: a larger one takes its place.
     if (block_ == 0 && used_ == 0 && !blocks_.empty() && blocks_[0].bytes < need) release_all();
     while (block_ < blocks_.size() && used_ + need > blocks_[block_].bytes) {
+        blocks_[block_].left_at = used_;
         ++block_;
         used_ = 0;
     }
@@ -41,14 +42,14 @@ void *Workspace::take_bytes(int64_t bytes) {
         const int64_t size = std::max({need, kSmallestBlock, held_ == 0 ? most_ : 0});
         char *data = static_cast<char *>(std::aligned_alloc(kAlign, static_cast<size_t>(size)));
         if (data == nullptr) fail_refused(size, held_);
-        blocks_.push_back({data, size});
+        blocks_.push_back({data, size, 0});
         held_ += size;
         used_ = 0;
     }
     char *piece = blocks_[block_].data + used_;
     used_ += need;
     int64_t in_use = used_;
-    for (size_t i = 0; i < block_; ++i) in_use += blocks_[i].bytes;
+    for (size_t i = 0; i < block_; ++i) in_use += blocks_[i].left_at;
     most_ = std::max(most_, in_use);
     return piece;
 }

@@ -51,6 +51,7 @@ private:
     struct Block {
         char *data;
         int64_t bytes;
+        int64_t left_at;  // bytes that were used of it when the next block was begun
     };
     void *take_bytes(int64_t bytes);
     void release_all();
@@ -59,7 +60,7 @@ private:
     size_t block_ = 0;   // block in use
     int64_t used_ = 0;   // bytes used of it
     int64_t held_ = 0;
-    int64_t most_ = 0;   // bytes in use at once, at most, gaps at the ends of blocks included
+    int64_t most_ = 0;   // bytes in use at once, at most, without what is left at the ends of blocks
 };
 
 }  // namespace meft
