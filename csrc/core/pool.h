@@ -28,6 +28,10 @@ bool pool_entered();
 using PoolTask = void (*)(void *argument, int64_t index, int32_t thread);
 void pool_run(int32_t threads, int64_t tasks, PoolTask task, void *argument);
 
+// Waits until *value, which tasks of lower indices in the same region raise, is at least `least`. These are done or under
+// way, since indices are taken lowest first, so the wait ends.
+void await_at_least(const int64_t *value, int64_t least);
+
 // Calls body(index, thread) for every index in [0, tasks) on the lane's threads. Inside a task it runs on the spot, as
 // thread 0.
 template <class Body> void parallel(meft_ctx &lane, int64_t tasks, Body &&body) {

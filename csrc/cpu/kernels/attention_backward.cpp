@@ -3,9 +3,10 @@
 // o):
 //   p = e^(scale*q k^T - lse),  dp = do v^T,  ds = scale * p * (dp - d)
 //   dv += p^T do,  dk += ds^T q,  dq += ds k
-// A work item owns one (span, kv head): the query heads of its group belong to it alone, so every sum has one owner and
-// one order. Where that gives few items, a span's key tiles are dealt out to `segments` items; each segment sums its
-// own dq, and these are added in order. The number of segments follows from the sizes alone.
+// Every sum has one order, whichever threads there are: dk and dv of a key tile are one item's, and dq takes the key tiles
+// in increasing order. An item is a (span, kv head) with the query heads of its group, or, where such would leave threads
+// idle, one key tile of it; then a tile adds to rows of dq when the tile before it has (`Turn`), so that no tile needs
+// sums of its own.
 #include "core/pool.h"
 #include "cpu/attention_span.h"
 
@@ -20,7 +21,7 @@ template <class Compute>
 struct Backward {
     typedef typename ArrayOf<Compute>::element E;
     Layout at;
-    float *dq;  // sums of a segment
+    float *dq;  // sums
     E *dk, *dv;
     const E *d_o, *q, *k, *v, *o;
     const float *lse;
@@ -44,6 +45,20 @@ struct Scratch {
         p = frame.take<float>(tile);
         ds = frame.take<float>(tile);
         for (float **sums : {&dk, &dv}) *sums = frame.take<float>(kKeyTile * at.head_dim);
+    }
+};
+
+// When a key tile may add to rows of dq. Places count the rows of all heads of the group, head after head, that a tile
+// has added to or never will; null where one item has all tiles.
+struct Turn {
+    const int64_t *before;  // of the tile before; null for the first
+    int64_t *own;
+
+    void wait(int64_t place) const {
+        if (before != nullptr) await_at_least(before, place);
+    }
+    void pass(int64_t place) const {
+        if (own != nullptr) __atomic_store_n(own, place, __ATOMIC_RELEASE);
     }
 };
 
@@ -80,7 +95,7 @@ void add_transposed_product(float *out, const float *tile, Matrix rows, int64_t 
 // Queries [row, row + m) of one head against keys [k0, k0 + n), which are packed.
 template <class Compute>
 void backward_tile(const Backward<Compute> &b, const Span &span, int64_t head, int64_t row, int64_t m, int64_t k0,
-                   int64_t n, const Scratch<Compute> &s) {
+                   int64_t n, const Turn &turn, const Scratch<Compute> &s) {
     const Layout &at = b.at;
     const int64_t seen = smaller(n, span.keys_end(row + m - 1) - k0);
     const int64_t lse_at = (span.q_begin + row) * at.heads + head, place = lse_at * at.head_dim;
@@ -101,7 +116,10 @@ void backward_tile(const Backward<Compute> &b, const Span &span, int64_t head, i
                           b.lse[lse_at + i * at.heads], dot(b.d_o + here, b.o + here, at.head_dim));
     }
     const Operands<Compute> ds = left(matrix(s.ds, kKeyTile), seen);
+    const int64_t done = head % at.group * span.queries + row + m;
+    turn.wait(done);
     multiply_first<Compute>(b.dq + place, at.q_stride, ds.data, ds.stride, s.keys, m, at.head_dim, seen, n, true);
+    turn.pass(done);
     add_transposed_product(s.dv, s.p, d_o_rows, m, seen, at.head_dim, s);
     add_transposed_product(s.dk, s.ds, q_rows, m, seen, at.head_dim, s);
 }
@@ -109,7 +127,7 @@ void backward_tile(const Backward<Compute> &b, const Span &span, int64_t head, i
 // Keys [k0, k0 + n) of a kv head against all queries that see one of them, heads in order, queries in order.
 template <class Compute>
 void backward_keys(const Backward<Compute> &b, const Span &span, int64_t kv_head, int64_t k0, int64_t n,
-                   const Scratch<Compute> &s) {
+                   const Turn &turn, const Scratch<Compute> &s) {
     const Layout &at = b.at;
     const int64_t place = at.key(span.k_begin + k0, kv_head);
     for (float *sums : {s.dk, s.dv}) std::memset(sums, 0, size_t(n * at.head_dim) * sizeof *sums);
@@ -121,10 +139,11 @@ void backward_keys(const Backward<Compute> &b, const Span &span, int64_t kv_head
         pack_transposed<Compute>(s.values_t, matrix(b.v + place, at.k_stride), nullptr, n, at.head_dim);
         pack_normal<Compute>(s.keys, matrix(b.k + place, at.k_stride), nullptr, n, at.head_dim);
     }
-    for (int64_t head = kv_head * at.group; head < (kv_head + 1) * at.group; ++head) {
+    for (int64_t head = 0; head < at.group; ++head) {
         for (int64_t row = begin; row < end; row += kRowTile) {
-            backward_tile(b, span, head, row, smaller(kRowTile, end - row), k0, n, s);
+            backward_tile(b, span, kv_head * at.group + head, row, smaller(kRowTile, end - row), k0, n, turn, s);
         }
+        turn.pass((head + 1) * span.queries);
     }
     for (int64_t j = 0; j < n; ++j) {
         convert(b.dk + place + j * at.k_stride, s.dk + j * at.head_dim, 0, at.head_dim);
@@ -132,78 +151,109 @@ void backward_keys(const Backward<Compute> &b, const Span &span, int64_t kv_head
     }
 }
 
-// Key tiles segment, segment + segments, ... of a (span, kv head): every segment gets long and short columns.
+int64_t tiles_of(const Span &span) { return (span.keys + kKeyTile - 1) / kKeyTile; }
+
+// One key tile of a (span, kv head). The first clears dq, before it lets another add to it.
 template <class Compute>
-void backward_segment(const Backward<Compute> &b, const Span &span, int64_t kv_head, int64_t segment, int64_t segments,
-                      const Scratch<Compute> &s) {
-    const int64_t width = b.at.group * b.at.head_dim;
-    for (int64_t i = 0; i < span.queries; ++i) {
+void backward_key_tile(const Backward<Compute> &b, const Span &span, int64_t kv_head, int64_t tile, const Turn &turn,
+                       const Scratch<Compute> &s) {
+    const int64_t width = b.at.group * b.at.head_dim, k0 = tile * kKeyTile;
+    for (int64_t i = 0; i < (tile == 0 ? span.queries : 0); ++i) {
         std::memset(b.dq + (span.q_begin + i) * b.at.q_stride + kv_head * width, 0, size_t(width) * 4);
     }
-    for (int64_t k0 = segment * kKeyTile; k0 < span.keys; k0 += segments * kKeyTile) {
-        backward_keys(b, span, kv_head, k0, smaller(kKeyTile, span.keys - k0), s);
-    }
+    backward_keys(b, span, kv_head, k0, smaller(kKeyTile, span.keys - k0), turn, s);
 }
 
-// Items for some 32 threads, at most 4 copies of dq, and at least 4 key tiles a segment.
-int64_t segment_count(int64_t items, int64_t longest) {
-    const int64_t wanted = smaller(4, 32 / larger(1, items));
-    return larger(1, smaller(wanted, longest / (4 * kKeyTile)));
-}
-
-// dq = first + the other segments' sums, in order, for the rows of the spans. first may be dq.
+// dq rounded, for the rows of the spans.
 template <class E>
-void add_segments(meft_ctx &lane, E *dq, const float *first, const float *partial, int64_t partial_count,
-                  int64_t partials, const int32_t *spans, const meft_attention &params) {
+void round_rows(meft_ctx &lane, E *dq, const float *sums, const int32_t *spans, const meft_attention &params) {
     const int64_t width = params.heads * params.head_dim;
     for (int64_t s = 0; s < params.span_count; ++s) {
         const Span span = span_at(spans, s, params.window);
         const int64_t offset = span.q_begin * width;
         parallel_chunks(lane, span.queries * width, 1 << 14, [=](int64_t begin, int64_t end, int32_t) {
-            each_vector(offset + begin, offset + end, [=](int64_t i, auto lanes) {
-                vf sum = load(first + i, lanes);
-                for (int64_t p = 0; p < partials; ++p) sum = add(sum, load(partial + p * partial_count + i, lanes));
-                store(dq + i, sum, lanes);
-            });
+            convert(dq, sums, offset + begin, offset + end);
         });
     }
 }
 
-template <class Compute>
-void run_backward(meft_ctx &lane, const Backward<Compute> &whole, void *dq, const int32_t *spans,
-                  const meft_attention &params) {
-    typedef typename ArrayOf<Compute>::element E;
-    const Layout &at = whole.at;
-    double work = 0;
-    int64_t longest = 0;
-    for (int64_t s = 0; s < params.span_count; ++s) {
-        const Span span = span_at(spans, s, params.window);
-        longest = larger(longest, span.keys);
-        work += 2.5 * double(span.queries) * double(span.keys) * double(at.heads * at.head_dim);
+// Multiply-adds of a call, and how they are cut.
+struct Work {
+    double all = 0, largest = 0;  // of all pairs of a span and a kv head, of the largest
+    int64_t pairs;
+
+    Work(const Layout &at, const int32_t *spans, const meft_attention &params)
+        : pairs(params.span_count * at.kv_heads) {
+        for (int64_t s = 0; s < params.span_count; ++s) {
+            const Span span = span_at(spans, s, params.window);
+            const double one = 2.5 * double(span.queries) * double(span.keys) * double(at.group * at.head_dim);
+            all += one * double(at.kv_heads);
+            largest = one > largest ? one : largest;
+        }
     }
-    const int64_t segments = segment_count(params.span_count * at.kv_heads, longest);
-    const int64_t items = params.span_count * at.kv_heads * segments;
-    const int64_t per_task = 1 + int64_t(double(items) * kWorkPerTask / (work + 1));
-    const int64_t dq_count = params.q_rows * at.q_stride;
-    Workspace::Frame frame(lane.workspace);
-    // The first segment's sums are dq itself where that is f32.
-    const bool rounds = ArrayOf<Compute>::kDtype != MEFT_F32;
-    float *first = rounds ? frame.take<float>(dq_count) : static_cast<float *>(dq);
-    float *partial = frame.take<float>(dq_count * (segments - 1));
-    Scratch<Compute> *scratch = frame.take<Scratch<Compute>>(lane.threads);
-    for (int32_t thread = 0; thread < lane.threads; ++thread) scratch[thread] = Scratch<Compute>(frame, at);
-    parallel_chunks(lane, items, per_task, [&](int64_t begin, int64_t end, int32_t thread) {
-        for (int64_t item = begin; item < end; ++item) {
-            const int64_t segment = item % segments, pair = item / segments;
-            const Span span = span_at(spans, pair / at.kv_heads, params.window);
-            Backward<Compute> b = whole;
-            b.dq = segment > 0 ? partial + (segment - 1) * dq_count : first;
-            backward_segment<Compute>(b, span, pair % at.kv_heads, segment, segments, scratch[thread]);
+    // Whether threads stay busy with whole pairs: these share nothing.
+    bool is_even(int32_t threads) const {
+        const bool equal = largest * double(pairs) <= all * 1.01;
+        return threads <= 1 || (equal && pairs % threads == 0) || largest * threads * 4 <= all;
+    }
+};
+
+// Adds to dk, dv and the sums of dq, pair by pair.
+template <class Compute>
+void backward_pairs(meft_ctx &lane, const Backward<Compute> &b, const Work &work, const int32_t *spans,
+                    const meft_attention &params, const Scratch<Compute> *scratch) {
+    const int64_t per_task = 1 + int64_t(double(work.pairs) * kWorkPerTask / (work.all + 1));
+    parallel_chunks(lane, work.pairs, per_task, [&](int64_t begin, int64_t end, int32_t thread) {
+        for (int64_t pair = begin; pair < end; ++pair) {
+            const Span span = span_at(spans, pair / b.at.kv_heads, params.window);
+            for (int64_t tile = 0; tile < tiles_of(span); ++tile) {
+                backward_key_tile(b, span, pair % b.at.kv_heads, tile, Turn{nullptr, nullptr}, scratch[thread]);
+            }
         }
     });
-    if (rounds || segments > 1) {
-        add_segments(lane, static_cast<E *>(dq), first, partial, dq_count, segments - 1, spans, params);
+}
+
+// The same, key tile by key tile. Those of a kv head are kv_heads items apart: threads seldom wait for each other.
+template <class Compute>
+void backward_tiles(meft_ctx &lane, const Backward<Compute> &b, const Work &work, const int32_t *spans,
+                    const meft_attention &params, const Scratch<Compute> *scratch) {
+    const int64_t kv_heads = b.at.kv_heads;
+    Workspace::Frame frame(lane.workspace);
+    int64_t *tiles_before = frame.take<int64_t>(params.span_count + 1);
+    tiles_before[0] = 0;
+    for (int64_t s = 0; s < params.span_count; ++s) {
+        tiles_before[s + 1] = tiles_before[s] + tiles_of(span_at(spans, s, params.window));
     }
+    const int64_t items = tiles_before[params.span_count] * kv_heads;
+    int64_t *places = frame.take<int64_t>(items);
+    std::memset(places, 0, size_t(items) * sizeof *places);
+    const int64_t per_task = 1 + int64_t(double(items) * kWorkPerTask / (work.all + 1));
+    parallel_chunks(lane, items, per_task, [&](int64_t begin, int64_t end, int32_t thread) {
+        for (int64_t item = begin; item < end; ++item) {
+            const int64_t s = index_of(tiles_before, params.span_count, item / kv_heads);
+            const int64_t tile = item / kv_heads - tiles_before[s];
+            const Turn turn = {tile > 0 ? places + item - kv_heads : nullptr, places + item};
+            backward_key_tile(b, span_at(spans, s, params.window), item % kv_heads, tile, turn, scratch[thread]);
+        }
+    });
+}
+
+template <class Compute>
+void run_backward(meft_ctx &lane, Backward<Compute> b, void *dq, const int32_t *spans, const meft_attention &params) {
+    typedef typename ArrayOf<Compute>::element E;
+    Workspace::Frame frame(lane.workspace);
+    // The sums are dq itself where that is f32.
+    const bool rounds = ArrayOf<Compute>::kDtype != MEFT_F32;
+    b.dq = rounds ? frame.take<float>(params.q_rows * b.at.q_stride) : static_cast<float *>(dq);
+    Scratch<Compute> *scratch = frame.take<Scratch<Compute>>(lane.threads);
+    for (int32_t thread = 0; thread < lane.threads; ++thread) scratch[thread] = Scratch<Compute>(frame, b.at);
+    const Work work(b.at, spans, params);
+    if (work.is_even(lane.threads)) {
+        backward_pairs(lane, b, work, spans, params, scratch);
+    } else {
+        backward_tiles(lane, b, work, spans, params, scratch);
+    }
+    if (rounds) round_rows(lane, static_cast<E *>(dq), b.dq, spans, params);
 }
 
 }  // namespace
