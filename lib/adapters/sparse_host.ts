@@ -23,6 +23,8 @@ import type { SparseSettings } from "./sparse_config.ts";
 export interface HostResiduals {
   /** What fired; null where backward selects again. */
   readonly selected: SparseResiduals | null;
+  /** Pairs that fired. */
+  readonly pairCount: number;
   /** h as it came to host memory; null where that is the model's memory, and backward is given h again. */
   readonly hostH: Tensor | null;
 }
@@ -59,10 +61,14 @@ export function hostBranch(
       return andThen(fired, ({ residuals }) => {
         const again = selectsAgain(settings) && options.keepsFired !== true;
         if (again) k.hostArena.release(before);
-        return { selected: again ? null : residuals, hostH: arrival.kept ? hostH : null };
+        return {
+          selected: again ? null : residuals,
+          pairCount: residuals.pairCount,
+          hostH: arrival.kept ? hostH : null,
+        };
       });
     },
-    backward(layer, { selected, hostH }, h, dy, dh) {
+    backward(layer, { selected, pairCount, hostH }, h, dy, dh) {
       const one = layerAt(layers, layer);
       const arrival = k.link.down(dy.data);
       const landing = k.link.landing(dh.data);
@@ -75,7 +81,7 @@ export function hostBranch(
         });
       };
       // Forward brought all rows that are read here up to date.
-      const select = () => selected ?? sparseSelect(k, one.params, seen, settings);
+      const select = () => selected ?? sparseSelect(k, one.params, seen, settings, { room: pairCount });
       const job = () =>
         andThen(arrival.ready(), () => andThen(landing.ready(), () => andThen(select(), backward)));
       return andThen(k.hostJobs.run(job), () => arrival.release());

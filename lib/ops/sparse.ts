@@ -66,6 +66,8 @@ export interface SparseForwardOptions {
   readonly into?: Tensor;
   /** When h and `into` may be used by the host lane; at once when absent. */
   readonly ready?: () => Awaitable<void>;
+  /** Pairs there is room for at first. Default: as many as are to be expected. */
+  readonly room?: number;
   /** Takes a turn on the host lane for the work; without it there is no other. */
   readonly turn?: <T>(job: () => Awaitable<T>) => Awaitable<T>;
 }
@@ -112,7 +114,7 @@ function fire(
   h: Tensor,
   y: Floats | null,
   config: SparseConfig,
-  { behind = null, ready, turn }: SparseForwardOptions,
+  { behind = null, ready, room, turn }: SparseForwardOptions,
 ): Awaitable<SparseResiduals> {
   const shape = sparseShape(params, h, config);
   const routing: SparseRouting = {
@@ -121,7 +123,7 @@ function fire(
     expertTokens: k.hostArena.i32(shape.experts),
   };
   const unasked = k.hostArena.mark();
-  const pairs = pairsOf(k, shape, pairRoom(shape));
+  const pairs = pairsOf(k, shape, room ?? pairRoom(shape));
   const { gateWeight, keys, values } = params;
   const scoreInto = (room: SparsePairs): Awaitable<number> =>
     k.sparseBranchForward(y, routing, room, h.data, gateWeight, keys, values, behind, shape);
@@ -140,18 +142,30 @@ function fire(
 /** What the number of pairs depends on. */
 export type PairCounts = Pick<
   SparseShape,
-  "scope" | "tokens" | "neurons" | "experts" | "activeExperts" | "topK"
+  "gate" | "scope" | "tokens" | "neurons" | "experts" | "activeExperts" | "topK"
 >;
+
+/** Room beside the pairs that are to be expected in scope union: these are found anew when there is too little. */
+const SPARE_ROOM = 1 / 8;
 
 /**
  * Pairs that there is room for. Scope token: all there can be. Scope union: those to be expected were choices spread evenly,
- * which is more than there are when tokens agree; when there are more, room is made for them. Of the union's neurons that a
- * token did not choose itself, half score above 0.
+ * which is more than there are when tokens agree; when there are more, room is made for them.
  */
 export function pairRoom(shape: PairCounts): number {
-  const own = ownPairs(shape);
-  if (shape.scope === "token") return own;
-  return own + Math.ceil(shape.tokens * Math.max(0, unitedNeurons(shape) - pairsPerToken(shape)) / 2);
+  const { scope, tokens, neurons } = shape;
+  if (scope === "token") return ownPairs(shape);
+  const each = Math.max(pairsPerToken(shape), (1 + SPARE_ROOM) * positiveShare(shape) * unitedNeurons(shape));
+  return Math.ceil(tokens * Math.min(each, neurons));
+}
+
+/**
+ * Share of the union's neurons that score above 0 for a token: a half where the gate factor is positive. A raw factor has the
+ * sign of the mean of its expert's n dots (a router row begins as their mean key), which agrees with that of one of them with
+ * the probability 1/2 + asin(1/sqrt(n)) / pi.
+ */
+function positiveShare({ gate, neurons, experts }: PairCounts): number {
+  return gate === "raw" ? 1 / 2 + Math.asin(Math.sqrt(experts / neurons)) / Math.PI : 1 / 2;
 }
 
 /** Neurons that at least one token chooses, were choices spread evenly: R (1 - exp(-choices / R)). */
@@ -162,7 +176,7 @@ export function unitedNeurons(shape: PairCounts): number {
 
 /** Neurons that a token may choose. */
 export function pairsPerToken(
-  { topK, activeExperts, neurons, experts }: Omit<PairCounts, "scope" | "tokens">,
+  { topK, activeExperts, neurons, experts }: Omit<PairCounts, "gate" | "scope" | "tokens">,
 ): number {
   return Math.min(topK, activeExperts * neurons / experts);
 }
