@@ -17,6 +17,8 @@ interface Shape {
   readonly vocabulary: number;
   /** Tokens of every row. */
   readonly rowTokens: number;
+  /** Default 256. */
+  readonly rows?: number;
   readonly flags: readonly string[];
 }
 
@@ -92,6 +94,47 @@ const SHAPES: readonly Shape[] = [
     rowTokens: 250,
     flags: ["--method", "full", "--activations", "recompute", "--batch-size", "4", "--micro-batch-size", "2"],
   },
+  {
+    name: "sparse, scope union, packed",
+    dtype: "bf16",
+    hidden: 256,
+    layers: 4,
+    inner: 704,
+    vocabulary: 4000,
+    rowTokens: 90,
+    flags: [
+      "--neurons",
+      "4096",
+      "--scope",
+      "union",
+      "--packing",
+      "--batch-size",
+      "4",
+      "--micro-batch-size",
+      "4",
+    ],
+  },
+  {
+    name: "lora, packed",
+    dtype: "bf16",
+    hidden: 256,
+    layers: 8,
+    inner: 704,
+    vocabulary: 16000,
+    rowTokens: 90,
+    flags: ["--method", "lora", "--packing", "--batch-size", "4", "--micro-batch-size", "4"],
+  },
+  {
+    name: "lora, one long sequence",
+    dtype: "bf16",
+    hidden: 256,
+    layers: 2,
+    inner: 704,
+    vocabulary: 4000,
+    rowTokens: 4000,
+    rows: 8,
+    flags: ["--method", "lora", "--seq-len", "4096", "--batch-size", "1", "--micro-batch-size", "1"],
+  },
 ];
 
 /** A tokenizer that knows words w0, w1, ...: as many tokens a row as it has words. */
@@ -116,7 +159,7 @@ async function writeModel(parent: string, shape: Shape): Promise<string> {
   const { folder } = await writeCheckpoint(parent, sizes, dtype, 1);
   await Deno.writeTextFile(join(folder, "tokenizer.json"), JSON.stringify(wordTokenizer(vocabulary)));
   await Deno.writeTextFile(join(folder, "tokenizer_config.json"), JSON.stringify({ eos_token: "<1>" }));
-  const rows = Array.from({ length: 256 }, (_, row) => {
+  const rows = Array.from({ length: shape.rows ?? 256 }, (_, row) => {
     const words = Array.from(
       { length: shape.rowTokens },
       (_, i) => `w${2 + (row * 7919 + i * 104729) % (vocabulary - 2)}`,

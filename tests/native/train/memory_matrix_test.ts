@@ -23,6 +23,8 @@ const WIDE = { hidden: 384, layers: 1, heads: 6, kvHeads: 6, inner: 1536, vocabu
 const GROUPED = { hidden: 128, layers: 2, heads: 8, kvHeads: 1, inner: 352, vocabulary: 2000 };
 const WORDY = { ...SMALL, vocabulary: 32000 };
 const ONE_LAYER = { ...SMALL, layers: 1 };
+/** Attention is most of what it does. */
+const ATTENTIVE = { hidden: 256, layers: 1, heads: 8, kvHeads: 1, inner: 64, vocabulary: 256 };
 
 const rows = (size: number, micro: number, seqLen: number) => ({ size, micro, seqLen, packing: false });
 const packed = (size: number, micro: number, seqLen: number) => ({ size, micro, seqLen, packing: true });
@@ -117,13 +119,14 @@ const CASES: Readonly<Record<string, Partial<MemoryCase>>> = {
   },
   "LoRA in f32, one long sequence": {
     method: lora(),
-    model: ONE_LAYER,
+    model: ATTENTIVE,
     dtype: "f32",
     batch: rows(1, 1, 2048),
     lengths: same(2, 2000),
   },
   "sparse, one long sequence, two threads": {
-    model: { ...ONE_LAYER, kvHeads: 1 },
+    model: ATTENTIVE,
+    method: tokens(512),
     batch: rows(1, 1, 2048),
     lengths: same(2, 2048),
     threads: 2,
