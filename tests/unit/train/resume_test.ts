@@ -48,7 +48,13 @@ const CHANGES: readonly (readonly [string, RunOptions, RunOptions])[] = [
     steps: 12,
     batch: { size: 4, micro: 3, seqLen: 12 },
   }],
-  ["both, of a cosine that had ended", {
+  ["another placement and halves", { steps: 12, saveEvery: 6 }, {
+    steps: 12,
+    placement: "device",
+    halves: 2,
+    cachedRows: 30,
+  }],
+  ["more steps and larger micro-batches of a cosine that had ended", {
     steps: 6,
     optimizer: adamw({ lr: 0.02, schedule: cosine(), mode: "dense" }),
   }, {
