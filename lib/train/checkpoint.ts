@@ -11,7 +11,7 @@ import { assertRoom, freeBytes } from "../files/disk.ts";
 import { asFileError } from "../files/errors.ts";
 import { makeFolder, moveInto, remove, removeQuietly } from "../files/folders.ts";
 import { describeUnremoved } from "../files/leftovers.ts";
-import { readJsonSync, readTextSync, statIfThere } from "../files/read.ts";
+import { readJsonIfThere, readJsonSync, statIfThere } from "../files/read.ts";
 import { unfinishedPath, writeTextAtomically } from "../files/write.ts";
 import { writeSafetensors } from "../tensor/write_safetensors.ts";
 import {
@@ -69,15 +69,16 @@ export async function saveCheckpoint(
   for (const error of (await removeUnfinished(folder)).failures) onWarning(describeUnremoved(error));
   const path = join(folder, checkpointName(state.step));
   const text = stateText(run, state, dataHash);
-  if (!(await holdsState(path, text))) await writeCheckpoint(run, state, text, path, options);
+  if (!(await holdsState(run, state, dataHash, path))) await writeCheckpoint(run, state, text, path, options);
   await removeOld(folder, state.step, run.settings.saveTotalLimit, options);
   return path;
 }
 
-/** Whether a whole checkpoint of the same run, data and step is there already: its bytes are the same. */
-async function holdsState(path: string, text: string): Promise<boolean> {
+/** Whether a whole checkpoint of this run and step is there already: what changed since, if anything, changed no bit of it. */
+async function holdsState(run: Run, state: TrainState, dataHash: string, path: string): Promise<boolean> {
   if (await statIfThere(path) === null || (await checkpointProblems(path)).length > 0) return false;
-  return readTextSync(join(path, STATE)) === text;
+  const saved = await glanceAtState(path);
+  return saved?.step === state.step && resumeProblems(saved, run, dataHash).length === 0;
 }
 
 async function writeCheckpoint(
@@ -139,16 +140,7 @@ export async function newestCheckpoint(folder: string): Promise<string | null> {
 export async function loadCheckpoint(run: Run, dataHash: string, path: string): Promise<TrainState> {
   await assertComplete(path);
   const saved = readState(path);
-  const problems = identityProblems(saved.identity, run, saved.step);
-  const { name, hash, content } = run.base;
-  const isOther = saved.baseContent !== undefined && content !== undefined && saved.baseContent !== content;
-  if (isOther && saved.identity.baseHash === hash) problems.push(otherBase(name, content, saved.baseContent));
-  if (saved.dataHash !== dataHash) {
-    problems.push(
-      "the data differs: other rows, another order, or tokenised otherwise; give --data and its flags as the run had them",
-    );
-  }
-  throwIfAny(`Resuming from ${path}`, problems);
+  throwIfAny(`Resuming from ${path}`, resumeProblems(saved, run, dataHash));
   const state = allocate(run);
   const optim = { ...state.optim, lrHistory: new Float32Array(saved.step) };
   readArraysInto(run.model.kernels, join(path, PARAMETERS), parameterArrays(state.params.parameters));
@@ -183,6 +175,20 @@ async function newestComplete(folder: string, except: string): Promise<string | 
   return null;
 }
 
+/** Why a run cannot go on from a checkpoint: one sentence each, none when it can. */
+function resumeProblems(saved: SavedState, run: Run, dataHash: string): string[] {
+  const problems = identityProblems(saved.identity, run, saved.step);
+  const { name, hash, content } = run.base;
+  const isOther = saved.baseContent !== undefined && content !== undefined && saved.baseContent !== content;
+  if (isOther && saved.identity.baseHash === hash) problems.push(otherBase(name, content, saved.baseContent));
+  if (saved.dataHash !== dataHash) {
+    problems.push(
+      "the data differs: other rows, another order, or tokenised otherwise; give --data and its flags as the run had them",
+    );
+  }
+  return problems;
+}
+
 /**
  * Checks what can be checked before data is read: whether a run may go on from the newest checkpoint of a folder.
  *
@@ -190,10 +196,9 @@ async function newestComplete(folder: string, except: string): Promise<string | 
  */
 export async function checkResume(run: Run, folder: string): Promise<void> {
   const newest = (await listCheckpoints(folder)).at(-1);
-  // What is damaged or missing is told when it is loaded.
-  if (newest === undefined || await statIfThere(join(newest.path, STATE)) === null) return;
-  const { identity, step } = readState(newest.path);
-  throwIfAny(`Resuming from ${newest.path}`, identityProblems(identity, run, step));
+  const saved = newest === undefined ? null : await glanceAtState(newest.path);
+  if (saved === null) return; // what is damaged or missing is told when it is loaded
+  throwIfAny(`Resuming from ${newest?.path}`, identityProblems(saved.identity, run, saved.step));
 }
 
 interface SavedState {
@@ -220,9 +225,19 @@ function stateText(run: Run, state: TrainState, dataHash: string): string {
 
 /** The manifest vouches for the bytes, so only another version of the format can be in the way. */
 function readState(path: string): SavedState {
-  const value = readJsonSync(join(path, STATE));
-  if (!isJsonObject(value) || value["format_version"] !== FORMAT_VERSION) {
-    throw new UserError(`Checkpoint ${path} has another format than this version reads (${FORMAT_VERSION})`);
-  }
-  return value as unknown as SavedState;
+  const saved = knownState(readJsonSync(join(path, STATE)));
+  if (saved !== null) return saved;
+  throw new UserError(`Checkpoint ${path} has another format than this version reads (${FORMAT_VERSION})`);
+}
+
+/** The state of a checkpoint that nobody vouches for yet; null where it cannot be made out. */
+async function glanceAtState(path: string): Promise<SavedState | null> {
+  return knownState(await readJsonIfThere(join(path, STATE)).catch(() => null));
+}
+
+function knownState(value: unknown): SavedState | null {
+  if (!isJsonObject(value) || value.format_version !== FORMAT_VERSION) return null;
+  const isWhole = isJsonObject(value.identity) && isJsonObject(value.identity.adapter) &&
+    isJsonObject(value.position) && Number.isSafeInteger(value.step);
+  return isWhole ? value as unknown as SavedState : null;
 }

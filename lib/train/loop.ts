@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The training loop: an async generator of metrics. It evaluates, saves and resumes, and knows nothing of logging. */
+import { dirname } from "node:path";
 import { saveAdapterFiles } from "../adapters/adapter_files.ts";
 import { NotFiniteError, throwIfAny } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
@@ -134,7 +135,8 @@ export async function* train(
   };
   run.memory = memoryOnData(run, data, options.evalData ?? null);
   let state = await startState(session, resume);
-  if (folder) await recordRun(folder.out, run, data, { step: state.step, flags: options.flags ?? null });
+  const recorded = { step: state.step, flags: options.flags ?? null, from: folderOfRun(resume) };
+  if (folder) await recordRun(folder.out, run, data, recorded);
   using log = folder && await openMetrics(folder.metrics, state.step);
   if (folder && log && resume === true && log.keptStep < state.step) {
     warn(missingSteps(folder.metrics, log.keptStep + 1, state.step));
@@ -214,7 +216,14 @@ async function startState(session: Session, resume: boolean | string): Promise<T
   );
   const aside = folder && await setLaterAside(folder.checkpoints, state.step);
   if (aside) session.warn(aside);
+  // In a folder of its own, so that it goes on from there whenever it is killed.
+  if (folder && typeof resume === "string") await save(session, state, null);
   return state;
+}
+
+/** The run folder that a named checkpoint lies in. */
+function folderOfRun(resume: boolean | string): string | null {
+  return typeof resume === "string" ? dirname(dirname(resume)) : null;
 }
 
 function missingSteps(path: string, first: number, last: number): string {

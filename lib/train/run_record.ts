@@ -25,6 +25,8 @@ export interface RecordOptions {
   readonly step: number;
   /** What the run was asked for, by names of flags, so that `--resume` needs none of them. */
   readonly flags: JsonObject | null;
+  /** Folder of the run that it goes on from, where that is another one. */
+  readonly from: string | null;
 }
 
 /** What was asked for, as `run.json` has it. */
@@ -39,11 +41,12 @@ export async function recordRun(
   out: string,
   run: Run,
   data: Dataset,
-  { step, flags }: RecordOptions,
+  { step, flags, from }: RecordOptions,
 ): Promise<void> {
   const { base, method, memory } = run;
-  const earlier = step === 0 ? null : await readRecord(out);
-  const asked = flags === null ? askedBefore(earlier) : { flags, cwd: Deno.cwd() };
+  const own = await readRecord(out);
+  const earlier = step === 0 ? null : own ?? (from === null ? null : await readRecord(from));
+  const asked = flags === null ? askedBefore(own) : { flags, cwd: Deno.cwd() };
   const record: JsonObject = {
     method: method.name,
     start: run.start?.folder ?? null,

@@ -238,6 +238,15 @@ Deno.test("train() resumes from a checkpoint that is named, into a folder of its
     const { events, bits } = await runAll({ out: `${out}-other` }, { resume: checkpoint });
     assert.deepEqual(events.map(({ step }) => step), [5, 6, 7]);
     assert.deepEqual(bits, whole.bits);
+    // Killed before it saved anything itself, it goes on from the same step.
+    await runAll({ out: `${out}-third`, steps: 9 }, { resume: checkpoint }, 1);
+    const third = await runAll({ out: `${out}-third`, steps: 9 }, { resume: true });
+    assert.deepEqual(third.events.map(({ step }) => step), [5, 6, 7, 8, 9]);
+    const { history } = JSON.parse(Deno.readTextFileSync(join(`${out}-third`, "run.json")));
+    assert.deepEqual(history, [{
+      step: 4,
+      changed: { steps: [7, 9], saveEvery: [2, null], saveTotalLimit: [null, 3], totalSteps: [7, 9] },
+    }]);
     assert.deepEqual(adapterBytes(`${out}-other`), adapterBytes(out));
   });
 });

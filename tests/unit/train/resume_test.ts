@@ -163,6 +163,21 @@ Deno.test("train() refuses another micro-batch size where neurons are chosen ove
   });
 });
 
+Deno.test("train() that goes on longer and is stopped at once keeps the checkpoint that it came from", async () => {
+  await withFolder(async (folder) => {
+    const out = join(folder, "run");
+    await bitsOf({ out, steps: 4 }, false);
+    using model = smallModel();
+    const run = plan(model, smallOptions({ out, steps: 9 }));
+    const stopped = train(run, smallData(), { resume: true, signal: AbortSignal.abort() });
+    assert.deepEqual((await stopped.next()).value, { steps: 4, interrupted: true, adapter: null });
+    assert.deepEqual([...Deno.readDirSync(join(out, "checkpoints"))].map(({ name }) => name), [
+      "step-000004",
+    ]);
+    assert.deepEqual(await bitsOf({ out, steps: 9 }, true), await bitsByRule({ steps: 4 }, 4, { steps: 9 }));
+  });
+});
+
 const EARLIER = fileURLToPath(new URL("../../fixtures/earlier_run", import.meta.url));
 
 /** A run of 6 steps that an earlier version was killed in: after step 3, with a checkpoint of step 2. */
