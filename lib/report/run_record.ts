@@ -65,10 +65,20 @@ async function readExpertLoad(folder: string, { summary }: ReadMetrics): Promise
   return isLoad ? load : null;
 }
 
-/** Examples of a run folder; none when there are none. */
+/** Examples of a run folder; none when there are none. @throws {UserError} When the file holds something else */
 export async function readExamples(folder: string): Promise<readonly Example[]> {
-  const value = await readJsonIfThere(join(folder, EXAMPLES));
-  return Array.isArray(value) ? value as Example[] : [];
+  const path = join(folder, EXAMPLES);
+  const value = await readJsonIfThere(path) ?? [];
+  if (Array.isArray(value) && value.every(isExample)) return value;
+  throw new UserError(`${path} holds no answers of a run: remove it, and the report does without them`);
+}
+
+function isExample(value: unknown): value is Example {
+  if (!isJsonObject(value)) return false;
+  const { prompt, expected, before, after } = value;
+  const areTexts = Array.isArray(expected) &&
+    [prompt, before, ...expected].every((text) => typeof text === "string");
+  return areTexts && (after === null || typeof after === "string");
 }
 
 /** Writes the examples of a run folder. */
