@@ -6,20 +6,25 @@
 import { parseArgs } from "node:util";
 import { BuildError, ensureBuilt } from "./build.ts";
 import { crashPoints } from "./faults/crash_points.ts";
+import { FUZZ_CAMPAIGNS } from "./faults/fuzz.ts";
 import { kills } from "./faults/kills.ts";
+import { inParallel } from "./faults/pool.ts";
 import { type Campaign, type FaultReport, formatReports } from "./faults/report.ts";
 import { helpIfAsked } from "./help.ts";
 
-/** A campaign, its part of the time, and the cases of a sample: the same ones whatever the machine, when there is time. */
+/** Campaigns of one kind, their part of the time, and the cases of a sample: the same ones on every machine with time for them. */
 interface Part {
-  readonly campaign: Campaign;
+  readonly campaigns: readonly Campaign[];
   readonly weight: number;
   readonly sample: number;
+  /** Whether a violation names a case of ours, not a command of its own. */
+  readonly hasCases: boolean;
 }
 
-const CAMPAIGNS: Readonly<Record<string, Part>> = {
-  "crash-points": { campaign: crashPoints, weight: 2, sample: 24 },
-  "kills": { campaign: kills, weight: 1, sample: 8 },
+const PARTS: Readonly<Record<string, Part>> = {
+  "crash-points": { campaigns: [crashPoints], weight: 3, sample: 24, hasCases: true },
+  "kills": { campaigns: [kills], weight: 2, sample: 8, hasCases: true },
+  "fuzz": { campaigns: FUZZ_CAMPAIGNS, weight: 2, sample: 100, hasCases: false },
 };
 
 const HOUR = 3600;
@@ -59,27 +64,31 @@ function readArguments(args: readonly string[]): Asked {
   if (!Number.isInteger(asked.seed)) {
     throw new RangeError(`--seed is ${values.seed}, expected a whole number`);
   }
-  const unknown = asked.only.find((each) => !(each in CAMPAIGNS));
+  const unknown = asked.only.find((each) => PARTS[each] === undefined);
   if (unknown !== undefined) {
-    throw new RangeError(`"${unknown}" is no campaign: there are ${Object.keys(CAMPAIGNS).join(", ")}`);
+    throw new RangeError(`"${unknown}" is no campaign: there are ${Object.keys(PARTS).join(", ")}`);
+  }
+  if (asked.replay && !PARTS[name]?.hasCases) {
+    throw new RangeError(`"${name}" has no cases: what it finds it tells with a command of its own`);
   }
   return asked;
 }
 
 async function run({ seconds, sample, seed, only, replay }: Asked): Promise<FaultReport[]> {
-  const chosen = Object.entries(CAMPAIGNS).filter(([name]) => only.length === 0 || only.includes(name));
+  const chosen = Object.entries(PARTS).filter(([name]) => only.length === 0 || only.includes(name));
   const weights = chosen.reduce((sum, [, { weight }]) => sum + weight, 0);
   const reports: FaultReport[] = [];
-  for (const [, { campaign, weight, sample: most }] of chosen) {
-    reports.push(
-      await campaign({
-        seconds: seconds * weight / weights,
-        seed,
-        ...(sample && { most }),
-        ...(replay && { replay: replay[1] }),
-        onProgress: (line) => console.log(line),
-      }),
-    );
+  for (const [, { campaigns, weight, sample: most }] of chosen) {
+    const ofPart = seconds * weight / weights;
+    const options = {
+      // Several take turns, as many at once as there are cores.
+      seconds: Math.min(ofPart, ofPart * navigator.hardwareConcurrency / campaigns.length),
+      seed,
+      ...(sample && { most }),
+      ...(replay && { replay: replay[1] }),
+      onProgress: (line: string) => console.log(line),
+    };
+    reports.push(...await inParallel(campaigns, (campaign) => campaign(options)));
   }
   return reports;
 }

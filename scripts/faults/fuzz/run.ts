@@ -82,12 +82,12 @@ async function runChild(
 /**
  * Gives inputs to a fuzzer until the time is over, or there were so many.
  *
- * @param count Default: without end
+ * @param count Default: what the options have, else without end
  */
 export async function runFuzzer(
   name: string,
-  { seconds, seed, onProgress }: Parameters<Campaign>[0],
-  count = Number.MAX_SAFE_INTEGER,
+  { seconds, seed, most = Number.MAX_SAFE_INTEGER, onProgress }: Parameters<Campaign>[0],
+  count = most,
 ): Promise<FaultReport> {
   const tally: Tally = { accepted: 0, refused: 0, next: 0, faults: [] };
   const endMs = performance.now() + 1000 * seconds;
