@@ -40,6 +40,10 @@ const CHARACTER_WIDTH = 6;
 const COLOR = seriesColor(0);
 /** Of the band from the least to the largest of the values that a point is the mean of. */
 const BAND_OPACITY = 0.22;
+/** Of its edge, without which the tip of a spike would be too faint to see. */
+const EDGE_OPACITY = 0.6;
+/** From here on numbers of an axis of steps would be cut off or run into each other: 1.2M is said. */
+const SHORT_TICKS_FROM = 100_000;
 
 /** A line through points, in the order given. */
 export function lineChart(points: readonly Point[], labels: ChartLabels): Chart {
@@ -138,16 +142,10 @@ export function linePanels(
 
 /** What a thinned line's points and band are, for readers of the chart; nothing for lines as they were. */
 export function thinningNote(series: readonly { readonly perPoint: number }[]): string {
-  const [least, most] = [
-    Math.min(...series.map(({ perPoint }) => perPoint)),
-    Math.max(...series.map(({ perPoint }) => perPoint)),
-  ];
-  return most <= 1
-    ? ""
-    : `Each point is the mean of ${
-      least < most ? "up to " : ""
-    }${most} values; the band around it reaches from the ` +
-      "least to the largest of them.";
+  const counts = series.map(({ perPoint }) => perPoint);
+  const [least, most] = [Math.min(...counts), Math.max(...counts)];
+  if (most <= 1) return "";
+  return `Each point is the mean of ${least < most ? "up to " : ""}${most} values, the band their range.`;
 }
 
 /** What a plot needs of a browser. */
@@ -181,14 +179,19 @@ function linePanel(
     ]),
   ];
   const { x, y } = axes(labels);
-  return panel({ marks, x, y: { ...y, zero } }, { "data-x-name": labels.x, "data-series": seriesText(thin) });
+  const isLong = thin.some(({ points }) => Math.abs(points.at(-1)?.x ?? 0) >= SHORT_TICKS_FROM);
+  return panel({ marks, x: { ...x, ...(isLong && { tickFormat: "~s" }) }, y: { ...y, zero } }, {
+    "data-x-name": labels.x,
+    "data-series": seriesText(thin),
+  });
 }
 
 /** Below the lines, so that what a mean hides is seen: a spike of one step in a million. */
 function bandMarks(points: readonly Point[], fill: string): Plot.Markish[] {
   if (points.every(({ low }) => low === undefined)) return [];
   const band = points.map(({ x, y, low = y, high = y }) => ({ x, low, high }));
-  return [Plot.areaY(band, { x: "x", y1: "low", y2: "high", fill, fillOpacity: BAND_OPACITY })];
+  const edge = { stroke: fill, strokeWidth: 0.75, strokeOpacity: EDGE_OPACITY };
+  return [Plot.areaY(band, { x: "x", y1: "low", y2: "high", fill, fillOpacity: BAND_OPACITY, ...edge })];
 }
 
 /** The values of lines as JSON, with the ends of a mean's band: enough digits to read, not more. */

@@ -7,7 +7,7 @@ import { listFolderIfThere, stat } from "../../files/read.ts";
 import { type FileWriter, openToAppend, writeFileAtomically } from "../../files/write.ts";
 import { type MetricsLine as Line, readMetrics } from "../../train/metrics_log.ts";
 import { readRun } from "../run_record.ts";
-import { lastStep, restartRecord, type Scalar, scalarRecord, versionRecord } from "./records.ts";
+import { joinBytes, lastStep, type Scalar, scalarRecord, startRecord, versionRecord } from "./records.ts";
 
 /** Where metrics stand in TensorBoard, whose groups are named before the slash; all others are about time. */
 const GROUPS: Readonly<Record<string, string>> = {
@@ -59,11 +59,11 @@ export async function writeEventFile(runFolder: string, nowMs: number = Date.now
     let isEmpty = true;
     for await (const block of readMetrics(join(runFolder, "metrics.jsonl"))) {
       const lines = block.lines.map(({ line }) => line).filter((line) => line !== null);
-      const start = isEmpty && lines[0] !== undefined ? [versionRecord(secondsOf(lines[0]))] : [];
+      const start = isEmpty && lines[0] !== undefined ? startRecords(lines[0]) : [];
       if (start.length > 0) isEmpty = false;
-      await write(joined([...start, ...lines.map(recordOf)]));
+      await write(joinBytes([...start, ...lines.map(recordOf)]));
     }
-    if (isEmpty) await write(versionRecord(0));
+    if (isEmpty) await write(joinBytes(startRecords({ step: 0 })));
   });
   // Two files with the same steps would be drawn over each other.
   for (const name of older) await remove(join(runFolder, FOLDER, name));
@@ -86,10 +86,12 @@ export async function openEventLog(
   const written = newest === undefined ? null : await lastStepOf(join(runFolder, FOLDER, newest));
   const path = written === null || written < first.step - 1
     ? await writeEventFile(runFolder, nowMs)
-    : await newEventFile(runFolder, older, nowMs, (write) => {
-      const seconds = secondsOf(first);
-      return write(joined([versionRecord(seconds), restartRecord(seconds, first.step), recordOf(first)]));
-    });
+    : await newEventFile(
+      runFolder,
+      older,
+      nowMs,
+      (write) => write(joinBytes([...startRecords(first), recordOf(first)])),
+    );
   const file = await openToAppend(path);
   return {
     append: (line) => file.appendSync(recordOf(line)),
@@ -131,14 +133,10 @@ async function lastStepOf(path: string): Promise<number | null> {
   return lastStep(await readRange(path, Math.max(0, size - LAST_BYTES), size));
 }
 
-function joined(records: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(records.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const record of records) {
-    bytes.set(record, at);
-    at += record.length;
-  }
-  return bytes;
+/** Of a file whose first line this is. TensorBoard takes a run's first start for none that drops anything, so each has one. */
+function startRecords(first: Line): Uint8Array[] {
+  const seconds = secondsOf(first);
+  return [versionRecord(seconds), startRecord(seconds, first.step)];
 }
 
 /** Lines of older runs have no time: then they lie a second apart. */

@@ -15,7 +15,7 @@ export interface Scalar {
 
 /** What stands first in every event file. */
 export function versionRecord(seconds: number): Uint8Array {
-  return record([...double(1, seconds), ...lengthDelimited(3, encoder.encode("brain.Event:2"))]);
+  return record([double(1, seconds), lengthDelimited(3, [encoder.encode("brain.Event:2")])]);
 }
 
 /**
@@ -24,16 +24,16 @@ export function versionRecord(seconds: number): Uint8Array {
  * @param seconds Since 1970     @param step A whole number from 0
  */
 export function scalarRecord(seconds: number, step: number, scalars: readonly Scalar[]): Uint8Array {
-  const summary = scalars.flatMap(({ tag, value }) =>
-    lengthDelimited(1, [...lengthDelimited(1, encoder.encode(tag)), ...float(2, value)])
+  const summary = scalars.map(({ tag, value }) =>
+    lengthDelimited(1, [lengthDelimited(1, [encoder.encode(tag)]), float(2, value)])
   );
-  return record([...double(1, seconds), ...varint(2, step), ...lengthDelimited(5, summary)]);
+  return record([double(1, seconds), varint(2, step), lengthDelimited(5, summary)]);
 }
 
-/** Says that a run restarts at a step: what older files have of it and of later ones is void. */
-export function restartRecord(seconds: number, step: number): Uint8Array {
+/** Says that a run starts at a step, or restarts there: what older files have of it and of later ones is void. */
+export function startRecord(seconds: number, step: number): Uint8Array {
   const START = 1;
-  return record([...double(1, seconds), ...varint(2, step), ...lengthDelimited(7, varint(1, START))]);
+  return record([double(1, seconds), varint(2, step), lengthDelimited(7, [varint(1, START)])]);
 }
 
 /** Step of the last record of a file, given its last bytes; null when that is damaged, or of no step. */
@@ -56,9 +56,11 @@ const [FRAME_BYTES, DOUBLE_BYTES] = [16, 9];
 const encoder = new TextEncoder();
 
 /** CRC-32C (Castagnoli, reflected polynomial 0x82f63b78) of bytes. */
-export function crc32c(bytes: Iterable<number>): number {
+export function crc32c(bytes: ArrayLike<number>): number {
   let crc = 0xffffffff;
-  for (const byte of bytes) crc = (CRC_TABLE[(crc ^ byte) & 0xff] as number) ^ (crc >>> 8);
+  for (let i = 0; i < bytes.length; i++) {
+    crc = (CRC_TABLE[(crc ^ (bytes[i] as number)) & 0xff] as number) ^ (crc >>> 8);
+  }
   return (crc ^ 0xffffffff) >>> 0;
 }
 
@@ -74,13 +76,25 @@ function maskedCrc(bytes: Uint8Array): number {
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
 }
 
-function record(message: readonly number[]): Uint8Array {
+function record(fields: readonly Bytes[]): Uint8Array {
+  const message = Uint8Array.from(concat(fields));
   const bytes = new Uint8Array(8 + 4 + message.length + 4);
   const view = new DataView(bytes.buffer);
   view.setBigUint64(0, BigInt(message.length), true);
   view.setUint32(8, maskedCrc(bytes.subarray(0, 8)), true);
   bytes.set(message, 12);
-  view.setUint32(12 + message.length, maskedCrc(bytes.subarray(12, 12 + message.length)), true);
+  view.setUint32(12 + message.length, maskedCrc(message), true);
+  return bytes;
+}
+
+/** Pieces one after the other. */
+export function joinBytes(pieces: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
   return bytes;
 }
 
@@ -107,18 +121,36 @@ function readBase128(bytes: Uint8Array, at: number): number {
   return value;
 }
 
-function varint(field: number, value: number): number[] {
-  return [...key(field, 0), ...base128(value)];
+function varint(field: number, value: number): Bytes {
+  return concat([key(field, 0), base128(value)]);
 }
 
-function lengthDelimited(field: number, bytes: ArrayLike<number>): number[] {
-  return [...key(field, 2), ...base128(bytes.length), ...Array.from(bytes)];
+function lengthDelimited(field: number, pieces: readonly Bytes[]): Bytes {
+  const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  return concat([key(field, 2), base128(length), ...pieces]);
 }
 
-function double(field: number, value: number): number[] {
-  return [...key(field, 1), ...new Uint8Array(new Float64Array([value]).buffer)];
+function double(field: number, value: number): Bytes {
+  scratch.setFloat64(0, value, true);
+  return concat([key(field, 1), scratchBytes]);
 }
 
-function float(field: number, value: number): number[] {
-  return [...key(field, 5), ...new Uint8Array(new Float32Array([value]).buffer)];
+function float(field: number, value: number): Bytes {
+  scratch.setFloat32(0, value, true);
+  return concat([key(field, 5), scratchHalf]);
+}
+
+/** Plain arrays: of a few bytes, they are made faster than typed ones. */
+type Bytes = ArrayLike<number>;
+
+const scratchBytes = new Uint8Array(8);
+const scratchHalf = scratchBytes.subarray(0, 4);
+const scratch = new DataView(scratchBytes.buffer);
+
+function concat(pieces: readonly Bytes[]): number[] {
+  const bytes: number[] = [];
+  for (const piece of pieces) {
+    for (let i = 0; i < piece.length; i++) bytes.push(piece[i] as number);
+  }
+  return bytes;
 }

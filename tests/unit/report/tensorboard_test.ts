@@ -5,8 +5,8 @@ import { openEventLog, scalarsOf, writeEventFile } from "../../../lib/report/ten
 import {
   crc32c,
   lastStep,
-  restartRecord,
   scalarRecord,
+  startRecord,
   versionRecord,
 } from "../../../lib/report/tensorboard/records.ts";
 import { withFolder } from "../../fixtures/folder.ts";
@@ -45,7 +45,7 @@ Deno.test("scalarsOf() names every number and each class of memory, and leaves o
   ]);
 });
 
-/** Steps and losses of an event file, read by its format's description alone. */
+/** Steps and losses of an event file, NaN for the record that says where it starts, read by its format's description alone. */
 function readLosses(path: string): [number, number][] {
   const bytes = Deno.readFileSync(path);
   const view = new DataView(bytes.buffer, bytes.byteOffset);
@@ -91,10 +91,10 @@ Deno.test("writeEventFile() replaces what it wrote before, and leaves damaged li
     await rejects(writeEventFile(folder), /There is no run in/);
     writeRun(folder, []);
     await writeEventFile(folder, NOW);
-    deepStrictEqual(eventFiles(folder), [[FIRST, []]]);
+    deepStrictEqual(eventFiles(folder), [[FIRST, [[0, NaN]]]]);
     writeRun(folder, [{ step: 1, loss: 4, time: 10 }, { step: -1 }, { step: 2, loss: 2.5, time: 11 }]);
     await writeEventFile(folder, NOW);
-    deepStrictEqual(eventFiles(folder), [[SECOND, [[1, 4], [2, 2.5]]]]);
+    deepStrictEqual(eventFiles(folder), [[SECOND, [[1, NaN], [1, 4], [2, 2.5]]]]);
   }));
 
 Deno.test("openEventLog() of a resumed run leaves its older files as they are and restarts in a new one", () =>
@@ -105,17 +105,17 @@ Deno.test("openEventLog() of a resumed run leaves its older files as they are an
     };
     writeRun(folder, [{ step: 1, loss: 4, time: 10 }]);
     await open(1, 4);
-    const first = [FIRST, [[1, 4], [2, 2]]];
+    const first = [FIRST, [[1, NaN], [1, 4], [2, 2]]];
     deepStrictEqual(eventFiles(folder), [first]);
     // Killed after step 2, resumed from the checkpoint of step 1.
     writeRun(folder, [{ step: 1, loss: 4, time: 10 }, { step: 2, loss: 3, time: 20 }]);
     await open(2, 3);
-    // That the new one restarts at step 2 stands in a record without numbers.
     deepStrictEqual(eventFiles(folder), [first, [SECOND, [[2, NaN], [2, 3], [3, 1.5]]]]);
     // Steps that were logged by a process that wrote no event file.
     writeRun(folder, [1, 2, 3, 4, 5].map((step) => ({ step, loss: 1 / step, time: 30 })));
     await open(5, 0.25);
     deepStrictEqual(eventFiles(folder).map(([, losses]) => losses.map(([step]) => step)), [[
+      1,
       1,
       2,
       3,
@@ -128,12 +128,12 @@ Deno.test("openEventLog() of a resumed run leaves its older files as they are an
     Deno.truncateSync(path, Deno.statSync(path).size - 1);
     writeRun(folder, [{ step: 1, loss: 4 }]);
     await open(1, 4);
-    deepStrictEqual(eventFiles(folder).map(([, losses]) => losses), [[[1, 4], [2, 2]]]);
+    deepStrictEqual(eventFiles(folder).map(([, losses]) => losses), [[[1, NaN], [1, 4], [2, 2]]]);
   }));
 
-Deno.test("restartRecord() is the bytes that TensorBoard 2.21 writes, and lastStep() reads a step back", () => {
+Deno.test("startRecord() is the bytes that TensorBoard 2.21 writes, and lastStep() reads a step back", () => {
   strictEqual(
-    restartRecord(1_700_000_000.5, 300).toHex(),
+    startRecord(1_700_000_000.5, 300).toHex(),
     "100000000000000095fbfe180900002040fc54d94110ac023a020801b94512a3",
   );
   const scalars = [{ tag: "train/loss", value: 1 }];
