@@ -9,6 +9,7 @@ import { crashPoints } from "./faults/crash_points.ts";
 import { FUZZ_CAMPAIGNS } from "./faults/fuzz.ts";
 import { kills } from "./faults/kills.ts";
 import { inParallel } from "./faults/pool.ts";
+import { powerLoss } from "./faults/power_loss.ts";
 import { type Campaign, type FaultReport, formatReports } from "./faults/report.ts";
 import { helpIfAsked } from "./help.ts";
 
@@ -25,6 +26,7 @@ const PARTS: Readonly<Record<string, Part>> = {
   "crash-points": { campaigns: [crashPoints], weight: 3, sample: 24, hasCases: true },
   "kills": { campaigns: [kills], weight: 2, sample: 8, hasCases: true },
   "fuzz": { campaigns: FUZZ_CAMPAIGNS, weight: 2, sample: 100, hasCases: false },
+  "power-loss": { campaigns: [powerLoss], weight: 1, sample: 6, hasCases: true },
 };
 
 const HOUR = 3600;

@@ -189,7 +189,8 @@ async function contentOf(folder: string, path: string): Promise<string | null> {
   return content === null ? null : createHash("sha256").update(JSON.stringify(content)).digest("hex");
 }
 
-function isJson(text: string): boolean {
+/** Whether a text is JSON. */
+export function isJson(text: string): boolean {
   try {
     JSON.parse(text);
     return true;
