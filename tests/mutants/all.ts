@@ -5,11 +5,13 @@ import { ADAPTERS } from "./adapters.ts";
 import { FILES } from "./files.ts";
 import { OPTIM } from "./optim.ts";
 import { STUDY } from "./study.ts";
+import { TRAIN } from "./train.ts";
 
 /** Areas in the order of the table. */
 export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   files: FILES,
   optim: OPTIM,
   adapters: ADAPTERS,
+  train: TRAIN,
   study: STUDY,
 };

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Wrong changes of lib/train, and of what it leans on in lib/files. */
+import type { Mutant } from "./mutant.ts";
+
+/** See {@linkcode Mutant}. */
+export const TRAIN: readonly Mutant[] = [
+  {
+    name: "begun-over-a-run",
+    harm: "a new run mixes its checkpoints and metrics with those of another",
+    file: "lib/train/run_folder.ts",
+    find: "  if (traces.length === 0) return;",
+    replace: "  if (traces.length < 100) return;",
+    tests: ["tests/unit/train/loop_test.ts"],
+  },
+  {
+    name: "just-saved-removed",
+    harm: "a checkpoint that was said to be saved is gone",
+    file: "lib/train/checkpoint_folder.ts",
+    find: "(await listCheckpoints(folder)).filter((entry) => entry.step < step);",
+    replace: "await listCheckpoints(folder);",
+    tests: ["tests/unit/train/checkpoint_test.ts"],
+  },
+  {
+    name: "other-history-resumed",
+    harm: "a run that went back goes on from a checkpoint of what it had given up",
+    file: "lib/train/checkpoint_folder.ts",
+    find: "  if (later.length === 0) return null;",
+    replace: "  if (later.length < 100) return null;",
+    tests: ["tests/unit/train/loop_test.ts"],
+  },
+  {
+    name: "manifest-of-nothing",
+    harm: "a checkpoint whose manifest lists no file is taken for whole",
+    file: "lib/train/manifest.ts",
+    find: "  const problems = listProblems(listed, names);",
+    replace: "  const problems = listProblems(names, names);",
+    tests: ["tests/unit/train/checkpoint_test.ts"],
+  },
+  {
+    name: "foreign-left-overs",
+    harm: "a file of the user is removed because its name is like ours",
+    file: "lib/files/leftovers.ts",
+    find: "if (whole === undefined || !becomes(whole)) continue;",
+    replace: "if (whole === undefined) continue;",
+    tests: ["tests/unit/train/run_folder_test.ts"],
+  },
+  {
+    name: "left-over-of-the-living",
+    harm: "a merge under way loses its folder to another one",
+    file: "lib/files/leftovers.ts",
+    find: "      if (claimed === null) continue;",
+    replace: "",
+    tests: ["tests/native/train/merge_test.ts"],
+  },
+  {
+    name: "union-in-other-micro-batches",
+    harm: "a resumed run chooses its neurons over other rows than before",
+    file: "lib/train/resume.ts",
+    find: `(path === "batch.micro" && meansMicroBatches(saved))`,
+    replace: "false",
+    tests: ["tests/unit/train/resume_test.ts"],
+  },
+  {
+    name: "fewer-steps-than-taken",
+    harm: "a run with more steps than it was asked for says that it is done",
+    file: "lib/train/resume.ts",
+    find: "run.totalSteps < step",
+    replace: "run.totalSteps < 0",
+    tests: ["tests/unit/train/resume_test.ts"],
+  },
+  {
+    name: "history-forgotten",
+    harm: "run.json says nothing of settings that the first steps were taken with",
+    file: "lib/train/run_record.ts",
+    find: "  const before = known.filter((change) => change.step <= step);",
+    replace: "  const before = known.slice(0, 0);",
+    tests: ["tests/unit/train/resume_test.ts"],
+  },
+  {
+    name: "replaced-under-a-run",
+    harm: "an adapter lies beside weights that it was not trained on, and nobody is told",
+    file: "lib/train/base_watch.ts",
+    find: "if (await contentHash(paths, tell) !== content)",
+    replace: "if (content === null)",
+    tests: ["tests/unit/train/base_watch_test.ts"],
+  },
+  {
+    name: "other-weights-resumed",
+    harm: "a run goes on with weights that differ in a few bytes",
+    file: "lib/train/checkpoint.ts",
+    find: "saved.baseContent !== content;",
+    replace: "saved.baseContent === null;",
+    tests: ["tests/unit/train/base_watch_test.ts"],
+  },
+  {
+    name: "clock-turned-back",
+    harm: "weights that were written to keep the hash that they had before",
+    file: "lib/files/state.ts",
+    find: "isSameFile(a, b) && a.changedMs === b.changedMs",
+    replace: "isSameFile(a, b)",
+    tests: ["tests/unit/files/hash_test.ts"],
+  },
+];
