@@ -108,6 +108,7 @@ function byDefault(fields: ConfigFields, name: string, value: number): number {
 function checkKind(fields: ConfigFields, family: Pick<Family, "architecture">): void {
   rawField(fields, "model_type");
   checkArchitectures(fields, family.architecture);
+  checkTypes(fields);
   choiceField(fields, "hidden_act", ["silu", "swish"]);
   const quantization = rawField(fields, "quantization_config") ?? null;
   if (quantization !== null && !(isRecord(quantization) && Object.keys(quantization).length === 0)) {
@@ -117,6 +118,16 @@ function checkKind(fields: ConfigFields, family: Pick<Family, "architecture">): 
   }
   for (const [name, off] of Object.entries(MUST_BE_OFF)) {
     if (booleanField(fields, name, off) !== off) problem(fields, name, String(off), null);
+  }
+}
+
+/** The type of the weights under its two names, which newer and older readers would take differently. @mutates fields */
+function checkTypes(fields: ConfigFields): void {
+  const [newer, older] = ["dtype", "torch_dtype"].map((name) => rawField(fields, name) ?? null);
+  if (newer === null || older === null) return;
+  const plain = (value: unknown) => String(value).replace("torch.", "");
+  if (plain(newer) !== plain(older)) {
+    problem(fields, "torch_dtype", `${quotedValue(newer)}, as dtype says`, null);
   }
 }
 

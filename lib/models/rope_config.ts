@@ -3,6 +3,7 @@
  * Reads the rotary embedding's fields as transformers does: `rope_theta` and `rope_scaling` (with `rope_type` or the older
  * `type`), or the newer `rope_parameters` that holds both.
  */
+import { jsonDifferences, type JsonObject } from "../core/json.ts";
 import { quotedNames } from "../core/quoted.ts";
 import {
   booleanField,
@@ -52,11 +53,7 @@ export function readRope(
   checkPartial(fields);
   const name = isOff(rawField(fields, "rope_scaling")) ? "rope_parameters" : "rope_scaling";
   const record = fields.values[name];
-  if (name === "rope_scaling" && !isOff(fields.values["rope_parameters"])) {
-    fields.warnings.push(
-      "Both rope_scaling and rope_parameters are given: the former counts, as in transformers",
-    );
-  }
+  if (name === "rope_scaling" && !isOff(fields.values["rope_parameters"])) checkSame(fields);
   if (isOff(rawField(fields, "rope_parameters")) && isOff(record)) {
     return { ropeTheta: outerTheta, ropeScaling: null };
   }
@@ -71,6 +68,23 @@ export function readRope(
   const ropeScaling = readScaling(rope, original, sizes);
   reportRest(rope);
   return { ropeTheta, ropeScaling };
+}
+
+/** One scaling under two names; where they differ, other readers take the other. @mutates fields.problems */
+function checkSame(fields: ConfigFields): void {
+  const { rope_scaling: older, rope_parameters: newer } = fields.values;
+  if (!isRecord(older) || !isRecord(newer)) return;
+  const typed = ({ type, rope_type = type, ...others }: Record<string, unknown>): JsonObject => ({
+    ...(others as JsonObject),
+    rope_type: (rope_type ?? "default") as string,
+  });
+  // What one of them leaves out, it may leave to the fields beside it.
+  const differing = jsonDifferences(typed(older), typed(newer)).filter(({ before, after }) =>
+    before !== undefined && after !== undefined
+  );
+  if (differing.length === 0) return;
+  const names = quotedNames(differing.map(({ path }) => path));
+  problem(fields, "rope_scaling", `what rope_parameters says of ${names}: keep one of them`, null);
 }
 
 /** Null for the plain embedding. @mutates rope */

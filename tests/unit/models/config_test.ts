@@ -265,6 +265,18 @@ const WRONG: readonly [fields: Fields, problem: RegExp][] = [
     /"rope_scaling\.speed" \(3\) is unknown/,
   ],
   [
+    { ...LLAMA, torch_dtype: "float16", dtype: "bfloat16" },
+    /"torch_dtype" is "float16", expected "bfloat16", as dtype says/,
+  ],
+  [
+    {
+      ...LLAMA,
+      rope_scaling: { type: "linear", factor: 2 },
+      rope_parameters: { rope_type: "dynamic", factor: 2, rope_theta: 7 },
+    },
+    /"rope_scaling" is .*expected what rope_parameters says of "rope_type": keep one of them/,
+  ],
+  [
     { ...LLAMA, rope_parameters: { rope_type: "default", partial_rotary_factor: 0.5 } },
     /partial_rotary_factor/,
   ],

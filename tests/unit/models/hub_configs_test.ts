@@ -113,6 +113,7 @@ const REFUSED: Readonly<Record<string, RegExp>> = {
   "gelu": /"hidden_act" is "gelu"/,
   "mlp-bias": /"mlp_bias" \(true\) is unknown/,
   "attention-bias": /"attention_bias" \(true\) is unknown/,
+  "scaling-wins": /"rope_scaling" is .*, expected what rope_parameters says of "rope_type": keep one/,
   "window": /"sliding_window" is 3, expected null, or at least the 64 of max_position_embeddings/,
   "window-switched-on": /"sliding_window" is 3, expected null, or at least the 64/,
   "window-of-all": /"sliding_window" is 3, expected null, or at least the 64/,
