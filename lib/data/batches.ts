@@ -3,6 +3,7 @@
  * The order in which examples are trained on: shuffled by (seed, epoch), put into rows, rows into steps, steps into
  * micro-batches. All pure functions of data set, options and position, so that a position is all there is to save.
  */
+import { UserError } from "../core/errors.ts";
 import { permutation } from "../core/rng.ts";
 import { assertInteger } from "../core/shape.ts";
 import type { Batch } from "./batch.ts";
@@ -163,9 +164,22 @@ function microBatchShape(dataset: Dataset, targetsOf: Int32Array, examples: Int3
   return { tokens, targets, pairs, longest };
 }
 
-/** Steps of the first epochs together. With packing, epochs differ a little. */
+/** Examples that are packed to count steps, over all epochs: some seconds of work, and more than any run sees. */
+const MOST_PACKED = 30_000_000;
+
+/**
+ * Steps of the first epochs together. With packing, epochs differ a little.
+ *
+ * @throws {UserError} When packing so many epochs takes too long
+ */
 export function countSteps(dataset: Dataset, options: BatchOptions, epochs: number): number {
   checkOptions(options);
+  const examples = exampleCount(dataset);
+  if (options.rows === "packing" && epochs * examples > MOST_PACKED) {
+    throw new UserError(
+      `With packing, the steps of ${epochs} epochs of ${examples} examples cannot be counted: say --steps instead of --epochs`,
+    );
+  }
   let steps = 0;
   for (let epoch = 0; epoch < epochs; epoch++) {
     steps += Math.ceil(usableRows(epochRows(dataset, options, epoch), options) / options.batchSize);

@@ -43,6 +43,9 @@ function valuesOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [value];
 }
 
+/** Cells of a study: months of work, and seconds to plan. */
+const MOST_CELLS = 5000;
+
 /** Every combination of the grid's values, the first setting changing slowest. */
 function combinations(grid: Values): Values[] {
   return Object.entries(grid).reduce<Values[]>(
@@ -112,6 +115,14 @@ export function expandGrid(base: TrainSettings, grid: Grid | readonly Grid[]): C
     const found = gridProblems(values, base as Values, where);
     problems.push(...found);
     if (found.length > 0) continue;
+    const count = Object.values(values).reduce<number>(
+      (product, value) => product * valuesOf(value).length,
+      1,
+    );
+    if (cells.length + count > MOST_CELLS) {
+      problems.push(`${where}: it would be ${cells.length + count} cells, at most ${MOST_CELLS} are planned`);
+      continue;
+    }
     const varied = Object.entries(values).filter(([, value]) => Array.isArray(value)).map(([name]) => name);
     for (const chosen of combinations(values)) {
       cells.push({

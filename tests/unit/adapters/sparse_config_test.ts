@@ -86,6 +86,7 @@ Deno.test("resolveSparse() lists every mistake at once", () => {
 
 Deno.test("nearestDivisors() and nearestMultiples() find both neighbours, or the only one there is", () => {
   assert.deepEqual(nearestDivisors(12, 5), [4, 6]);
+  for (const divisor of nearestDivisors(2 ** 53 - 1, 1000)) assert.equal((2 ** 53 - 1) % divisor, 0);
   assert.deepEqual(nearestDivisors(12, 4), [4, 6]);
   assert.deepEqual(nearestDivisors(12, 100), [12]);
   assert.deepEqual(nearestDivisors(1, 3), [1]);

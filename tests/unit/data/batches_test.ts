@@ -79,6 +79,11 @@ Deno.test("trainingSteps() cuts steps into micro-batches and keeps or drops a sm
   assert.equal(examplesOf(only).length, 7, "a last step that is the only one is kept");
   assert.deepEqual([1, 2, 3].map((epochs) => countSteps(data, options, epochs)), [2, 4, 6]);
   assert.equal(countSteps(data, { ...options, lastStep: "drop" }, 3), 3);
+  assert.equal(countSteps(data, options, 1e12), 2e12);
+  assert.throws(() => countSteps(data, { ...options, rows: "packing" }, 1e12), {
+    name: "UserError",
+    message: /the steps of 1000000000000 epochs of \d+ examples cannot be counted: say --steps instead/,
+  });
 });
 
 const lengths = fc.array(fc.integer({ min: 2, max: 16 }), { minLength: 1, maxLength: 40 });

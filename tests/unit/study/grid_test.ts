@@ -81,3 +81,13 @@ Deno.test("joinCells() keeps the first cell and the parts of both", () => {
   deepStrictEqual(joined.parts.map(({ part, varied }) => [part, varied]), [["x", ["topK"]], ["y", ["lr"]]]);
   strictEqual(joined.label, "topK=4");
 });
+
+Deno.test("expandGrid() makes no study of more cells than anybody runs", () => {
+  const many = Array.from({ length: 300 }, (_, i) => i + 1);
+  strictEqual(expandGrid({}, { lr: many, seed: many.slice(0, 16) }).length, 4800);
+  throws(
+    () => expandGrid({}, { lr: many, seed: many, clip: many, weightDecay: many }),
+    /it would be 8100000000 cells, at most 5000 are planned/,
+  );
+  throws(() => expandGrid({}, [{ lr: many }, { lr: many, seed: many }]), /it would be 90300 cells/);
+});
