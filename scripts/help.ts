@@ -22,7 +22,8 @@ export const TASK_HELP: Readonly<Record<string, TaskHelp>> = {
     examples: ["deno task test", "deno task test tests/unit/data", "deno task test --filter rope tests/unit"],
   },
   ok: {
-    summary: "Runs the whole gate: format, lint, types, levels, symbols, build, tests, notebooks.",
+    summary:
+      "Runs the whole gate: format, lint, types, levels, symbols, build, tests, a sample of faults, notebooks.",
     flags: [],
     examples: ["deno task ok"],
   },

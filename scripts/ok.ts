@@ -18,6 +18,12 @@ const STEPS: readonly Step[] = [
   { name: "symbols", args: ["run", "--allow-read", "--allow-run", "scripts/gen_symbols.ts", "--check"] },
 ];
 
+/** Says itself what it counted, and how to show again what went wrong. */
+const FAULTS: Step = {
+  name: "faults",
+  args: ["run", "--quiet", "--allow-all", "scripts/faults.ts", "--sample"],
+};
+
 async function runStep({ name, args }: Step): Promise<boolean> {
   const start = performance.now();
   const { success } = await new Deno.Command(Deno.execPath(), { args: [...args] }).spawn().status;
@@ -30,6 +36,7 @@ for (const step of STEPS) {
   if (!await runStep(step)) Deno.exit(1);
 }
 const tests = await test([]);
+if (tests.code === 0 && !await runStep(FAULTS)) Deno.exit(1);
 const notebooks = tests.code === 0 ? await runNotebooks() : { passed: 0, failed: 0, skipped: 0 };
 console.log(formatCounts(addCounts(tests.counts, notebooks)));
 Deno.exit(notebooks.failed > 0 ? 1 : tests.code);

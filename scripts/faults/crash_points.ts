@@ -16,7 +16,7 @@ import {
   tells,
 } from "./check.ts";
 import { copy, withScratch } from "./folders.ts";
-import { type CaseResult, inParallel, runCases } from "./pool.ts";
+import { type CaseResult, inParallel, runCases, scenarioCount } from "./pool.ts";
 import type { CampaignOptions, FaultReport } from "./report.ts";
 import { type Scenario, SCENARIOS } from "./scenarios.ts";
 import type { Ended, Fault, FileCall } from "./struck.ts";
@@ -55,9 +55,6 @@ const ACTIONS: Readonly<Record<string, readonly string[]>> = {
   resolve: ["fail:5", "fail:13"],
 };
 
-/** A shorter campaign takes fewer scenarios: each costs several runs before its first fault. */
-const SECONDS_PER_SCENARIO = 15;
-
 /** Injects faults for as long as there is time: each kind of call on each file once, then again otherwise. */
 export async function crashPoints(options: CampaignOptions): Promise<FaultReport> {
   const [name, at, action] = options.replay?.split(" ") ?? [];
@@ -69,8 +66,7 @@ export async function crashPoints(options: CampaignOptions): Promise<FaultReport
   }
   return await withScratch(async (scratch) => {
     const startMs = performance.now();
-    const count = Math.max(1, Math.floor(options.seconds / SECONDS_PER_SCENARIO));
-    const prepared = await inParallel(asked.slice(0, count), baselines(scratch));
+    const prepared = await inParallel(asked.slice(0, scenarioCount(options)), baselines(scratch));
     const faults = action === undefined
       ? interleave(prepared.map((baseline, i) => plan(baseline, randomStream(options.seed, i))))
       : prepared.map((baseline) => ({ baseline, fault: { at: Number(at), action } }));

@@ -7,7 +7,7 @@ import { nextIntegerBelow, nextUniform, type RandomStream, randomStream } from "
 import { type Baseline, baselines, goOn, runFreely } from "./baseline.ts";
 import { announcedProblems, differences, endProblems, halfWritten, snapshot } from "./check.ts";
 import { copy, withScratch } from "./folders.ts";
-import { type CaseResult, runCases } from "./pool.ts";
+import { type CaseResult, runCases, scenarioCount } from "./pool.ts";
 import type { CampaignOptions, FaultReport } from "./report.ts";
 import { SCENARIOS } from "./scenarios.ts";
 import type { Ended } from "./struck.ts";
@@ -16,7 +16,6 @@ const NAME = "kills";
 const COUNTS = ["chains", "killed", "asked to stop", "stopped", "two at once", "refused", "equal"];
 /** Scenarios whose work goes on; a short campaign takes the first ones. */
 const DISTURBED = ["train", "ablate", "merge", "train-lora", "resume", "train-full"];
-const SECONDS_PER_SCENARIO = 15;
 /** Kills of one chain at most: the work must end some time. */
 const MOST_KILLS = 6;
 const STOPS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
@@ -71,14 +70,15 @@ export async function kills(options: CampaignOptions): Promise<FaultReport> {
 }
 
 function* cases(
-  { seconds, seed, replay }: CampaignOptions,
+  options: CampaignOptions,
   trial: (name: string, way: string, seed: number, index: number, ms?: number) => Promise<CaseResult>,
 ): Generator<() => Promise<CaseResult>> {
+  const { seed, replay } = options;
   if (replay !== undefined) {
     const [name = "", way = "", ofSeed, index, ms] = replay.split(" ");
     return yield () => trial(name, way, Number(ofSeed), Number(index), ms === undefined ? ms : Number(ms));
   }
-  const names = DISTURBED.slice(0, Math.max(1, Math.floor(seconds / SECONDS_PER_SCENARIO)));
+  const names = DISTURBED.slice(0, scenarioCount(options));
   for (let index = 0;; index++) {
     const name = names[index % names.length] as string;
     const way = TURNS[Math.floor(index / names.length) % TURNS.length] as string;

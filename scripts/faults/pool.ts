@@ -17,6 +17,16 @@ export interface CaseResult {
 /** How often at most it is said how far a campaign is, in milliseconds. */
 const SAY_MS = 10_000;
 
+/** Each scenario costs several runs before its first fault. */
+const SECONDS_PER_SCENARIO = 15;
+/** Of a sample, however long it takes. */
+const SAMPLED_SCENARIOS = 2;
+
+/** How many scenarios a campaign takes, from the first. */
+export function scenarioCount({ seconds, most }: CampaignOptions): number {
+  return most === undefined ? Math.max(1, Math.floor(seconds / SECONDS_PER_SCENARIO)) : SAMPLED_SCENARIOS;
+}
+
 /**
  * Runs cases in their order and counts what came of them.
  *
