@@ -124,7 +124,7 @@ async function tracesOfRun(out: string): Promise<string[]> {
 /** Files of a run that its process alone writes. */
 const OWN_FILES = [RECORD, "metrics.jsonl", "examples.json"];
 /** Files that a report's process writes too, at any time, in far less than an hour. */
-const SHARED_FILES = /^report\.html$|^events\.out\.tfevents\./;
+const SHARED_FILES = /^report\.html$|^\.metrics-index\.json$|^events\.out\.tfevents\./;
 const HOUR_MS = 60 * 60 * 1000;
 
 async function removeRunLeftOvers(out: string): Promise<LeftOvers> {
