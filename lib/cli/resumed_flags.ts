@@ -5,6 +5,7 @@ import { throwIfAny, UserError } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { Model } from "../models/model.ts";
 import { askedBefore, readRecord, RECORD } from "../train/run_record.ts";
+import { flagsOfEarlier } from "./earlier_flags.ts";
 import { readRecordedFlags } from "./flag_sources.ts";
 import { camelCase, type FlagValues } from "./flags.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
@@ -19,8 +20,8 @@ const WORDS = ["auto", "off"];
 const RECORDED = TRAIN_FLAGS.filter(({ name }) => !OF_THE_CALL.includes(name));
 
 /**
- * The flags of a run that goes on: those that it was started with, under those that are given now. Runs of versions that did
- * not write them down need all of them again.
+ * The flags of a run that goes on: those that it was started with, under those that are given now. Without a `run.json` all of
+ * them must be given again.
  *
  * @throws {UserError} When the method is another one, or what was written down cannot be read
  */
@@ -33,8 +34,8 @@ export async function withRecordedFlags(given: FlagValues): Promise<FlagValues> 
       `Resuming ${out}: --method is ${given.method}, the run has ${record.method}: leave it as it was, or begin a new run`,
     );
   }
-  const asked = askedBefore(record);
-  if (asked === null) return given;
+  if (record === null) return given; // its checkpoints say whether it is the same run
+  const asked = askedBefore(record) ?? { flags: flagsOfEarlier(record), cwd: Deno.cwd() };
   const problems: string[] = [];
   const recorded = { ...readRecordedFlags(join(out, RECORD), asked.flags, RECORDED, problems) };
   throwIfAny(`The run in ${out}`, problems);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { withFolder } from "../fixtures/folder.ts";
-import { commandLine, DEMO_FACTS, runCommandLine, SMALL_RUN } from "./command.ts";
+import { commandLine, DEMO_FACTS, DEMO_MODEL, runCommandLine, SMALL_RUN } from "./command.ts";
 
 const RUN = [...SMALL_RUN, "--examples", "0", "--batch-size", "8", "--micro-batch-size", "4", "--lr", "2e-3"];
 
@@ -95,6 +95,41 @@ Deno.test("train --resume takes more epochs and another micro-batch size, and re
     assert.deepEqual(history[1].changed.totalSteps, [6, said.steps]);
     assert.equal(flags.steps, undefined);
   }));
+
+const METHODS = [
+  [...RUN, "--schedule", "cosine", "--clip", "0", "--packing", "--gate", "softmax"],
+  [
+    ...["--model", DEMO_MODEL, "--data", DEMO_FACTS, "--method", "lora", "--rank", "2", "--target", "q,v"],
+    ...[
+      "--rank-pattern",
+      "q_proj=3",
+      "--seq-len",
+      "64",
+      "--batch-size",
+      "8",
+      "--chat-template",
+      "off",
+      "--examples",
+      "0",
+    ],
+  ],
+];
+
+for (const flags of METHODS) {
+  Deno.test(`train --resume --out takes the run of a version that wrote no flags down: ${flags.at(-1)}`, () =>
+    withFolder(async (folder) => {
+      const out = join(folder, "run");
+      await train(...flags, "--steps", "4", "--save-every", "2", "--out", out);
+      const bytes = adapterBytes(out);
+      await backTo(out, 2);
+      const { flags: _, cwd: __, history: ___, ...record } = JSON.parse(
+        Deno.readTextFileSync(join(out, "run.json")),
+      );
+      await Deno.writeTextFile(join(out, "run.json"), JSON.stringify(record));
+      await train("--resume", "--out", out);
+      assert.deepEqual(adapterBytes(out), bytes);
+    }));
+}
 
 Deno.test("train says that a folder holds a run before it opens the model or reads data", () =>
   withFolder(async (folder) => {
