@@ -10,7 +10,8 @@ import { named } from "../lib/files/errors.ts";
 import { makeFolder, remove } from "../lib/files/folders.ts";
 import { isThere, listFolder, readTextIfThere, stat, statIfThere } from "../lib/files/read.ts";
 import { writeTextTo } from "../lib/files/write.ts";
-import { firstCommand, missingTools, missingToolsText } from "../lib/native/tools.ts";
+import { readEnv } from "../lib/native/library.ts";
+import { firstCommand, missingTools, missingToolsText, startProgram } from "../lib/native/tools.ts";
 import { helpIfAsked } from "./help.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
@@ -154,7 +155,11 @@ async function generatorArguments(folder: string): Promise<string[]> {
 
 /** Runs CMake; on a terminal, shows how far the build is. */
 async function cmake(args: readonly string[]): Promise<void> {
-  const child = new Deno.Command("cmake", { args: [...args], stdout: "piped", stderr: "piped" }).spawn();
+  const child = startProgram("cmake", {
+    args: [...loaderVariables(), ...args],
+    stdout: "piped",
+    stderr: "piped",
+  });
   const [output, errors] = await Promise.all([
     textOf(child.stdout, Deno.stderr.isTerminal() ? showStep : () => {}),
     textOf(child.stderr, () => {}),
@@ -163,6 +168,15 @@ async function cmake(args: readonly string[]): Promise<void> {
   throw new BuildError(`Cannot build the native library: cmake ${args.join(" ")} failed:`, {
     lines: (output + errors).trimEnd().split("\n"),
   });
+}
+
+/** Has CMake give itself the variables that Deno hands on to no program which it was told by name. */
+function loaderVariables(): string[] {
+  const given = ["LD_LIBRARY_PATH", "LD_RUN_PATH"].flatMap((name) => {
+    const value = readEnv(name);
+    return value === undefined ? [] : [`${name}=${value}`];
+  });
+  return given.length === 0 ? [] : ["-E", "env", ...given, "cmake"];
 }
 
 /** All that a stream says; `show` sees each piece as it comes. */

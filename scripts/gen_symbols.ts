@@ -5,6 +5,7 @@
  * with 1 when a file is stale.
  */
 import { fileURLToPath } from "node:url";
+import { denoProgram, startProgram } from "../lib/native/tools.ts";
 import { type Header, type Parameter, parseHeader, type Prototype, type Struct } from "./header.ts";
 import { helpIfAsked } from "./help.ts";
 
@@ -166,11 +167,11 @@ function assertsText(header: Header): string {
 }
 
 async function formatted(text: string): Promise<string> {
-  const child = new Deno.Command(Deno.execPath(), {
+  const child = startProgram(denoProgram(), {
     args: ["fmt", "--config", fileURLToPath(new URL("deno.json", ROOT)), "--ext", "ts", "-"],
     stdin: "piped",
     stdout: "piped",
-  }).spawn();
+  });
   const writer = child.stdin.getWriter();
   await writer.write(new TextEncoder().encode(text));
   await writer.close();

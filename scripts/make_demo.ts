@@ -22,6 +22,7 @@ import { trainTokenizer } from "./demo/bpe.ts";
 import { makeTexts } from "./demo/texts.ts";
 import { ensureBuilt } from "./build.ts";
 import { helpIfAsked } from "./help.ts";
+import { useTokenizersBinary } from "./tokenizers_binary.ts";
 
 const SEED = 7;
 const STEPS = 1200;
@@ -71,6 +72,7 @@ async function trainModel(corpus: string, blank: string, folder: string): Promis
 
 helpIfAsked("demo");
 await ensureBuilt();
+await useTokenizersBinary();
 const texts = makeTexts(SEED);
 const work = await Deno.makeTempDir();
 try {

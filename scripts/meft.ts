@@ -9,9 +9,11 @@ import { UserError } from "../lib/core/errors.ts";
 import { didYouMean } from "../lib/core/suggestion.ts";
 import { surviveFileSizeLimit } from "../lib/files/size_limit.ts";
 import { ensureBuilt, RELEASE } from "./build.ts";
+import { useTokenizersBinary } from "./tokenizers_binary.ts";
 
-/** Commands that work without the native library. */
-const WITHOUT_LIBRARY = ["doctor", "report", "completion"];
+/** Commands that work without the native library, and those without the tokenizers' too. */
+const WITHOUT_LIBRARY = ["preview", "doctor", "report", "completion"];
+const WITHOUT_TOKENIZERS = ["doctor", "report", "completion"];
 
 surviveFileSizeLimit();
 const [name = "", ...args] = Deno.args;
@@ -29,6 +31,13 @@ if (spec === undefined) {
   printError(`\n${formatCommands(COMMANDS)}`);
   Deno.exit(exitCode);
 }
-const needsLibrary = !WITHOUT_LIBRARY.includes(name) || args.includes("--methods");
-if (needsLibrary && !asksHelp(args)) await ensureBuilt(RELEASE, json);
+const needs = (without: readonly string[]) => !without.includes(name) || args.includes("--methods");
+if (!asksHelp(args)) {
+  if (needs(WITHOUT_LIBRARY)) await ensureBuilt(RELEASE, json);
+  try {
+    if (needs(WITHOUT_TOKENIZERS)) await useTokenizersBinary();
+  } catch (error) {
+    Deno.exit(reportFailure(error, json));
+  }
+}
 Deno.exit(await runCommand(spec, args));

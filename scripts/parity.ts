@@ -19,12 +19,14 @@ import { comparePeftAdapters } from "./parity/peft_adapters.ts";
 import { requirePackages } from "./parity/python.ts";
 import type { Verdict } from "./parity/verdicts.ts";
 import { helpIfAsked } from "./help.ts";
+import { useTokenizersBinary } from "./tokenizers_binary.ts";
 
 const DEMO = new URL("../notebooks/demo/", import.meta.url).pathname;
 
 async function compareAll(steps: number, adapters: { count: number; seed: number }): Promise<Verdict[]> {
   await requirePackages();
   await ensureBuilt();
+  await useTokenizersBinary();
   using model = await loadModel(`${DEMO}model`, { dtype: "f32" });
   const data = await loadData(`${DEMO}facts.jsonl`, model, { seqLen: 64 });
   const folder = await Deno.makeTempDir();

@@ -10,11 +10,12 @@ import { isAbsolute, join } from "node:path";
 export async function cacheFolder(kind: string): Promise<string | null> {
   const granted = async (permission: Deno.PermissionDescriptor) =>
     (await Deno.permissions.query(permission)).state === "granted"; // asking would stop for an answer
-  if (!await granted({ name: "env" })) return null;
-  const own = Deno.env.get("MEFT_CACHE");
+  const variable = async (name: string) =>
+    await granted({ name: "env", variable: name }) ? Deno.env.get(name) : undefined;
+  const own = await variable("MEFT_CACHE");
   if (own === "off") return null;
-  const caches = Deno.env.get("XDG_CACHE_HOME");
-  const home = Deno.env.get("HOME") ?? Deno.env.get("USERPROFILE");
+  const caches = await variable("XDG_CACHE_HOME");
+  const home = await variable("HOME") ?? await variable("USERPROFILE");
   const folder = own
     ? own
     : caches && isAbsolute(caches)

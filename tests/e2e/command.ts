@@ -14,9 +14,16 @@ export interface CommandResult {
 export const DEMO_MODEL = `${ROOT}notebooks/demo/model`;
 export const DEMO_FACTS = `${ROOT}notebooks/demo/facts.jsonl`;
 
-/** A command as a list of words, the program first. */
-export function commandLine(args: readonly string[]): string[] {
-  return [Deno.execPath(), "run", "--quiet", "--allow-all", `${ROOT}scripts/meft.ts`, ...args];
+const { tasks } = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`)) as {
+  tasks: Record<string, { command: string }>;
+};
+
+/** A command as `deno task` runs it, with its permissions, as a list of words; the process is Deno's own. */
+export function commandLine([name = "", ...args]: readonly string[]): string[] {
+  // What is no command gets what the smallest one has.
+  const command = tasks[name]?.command ?? tasks.completion?.command.replace(/completion$/, "") ?? "";
+  const words = name in tasks ? args : [name, ...args];
+  return ["sh", "-c", `exec "$0" ${command.replace(/^deno /, "")} "$@"`, Deno.execPath(), ...words];
 }
 
 /** Starts a command; its output is piped, its input empty unless that is too. */

@@ -39,12 +39,9 @@ Deno.test("every task of deno.json is a command or has its help, with examples",
       continue;
     }
     ok((TASK_HELP[task]?.examples.length ?? 0) > 0, `${task} has help`);
-    const { code, stdout } = await new Deno.Command(Deno.execPath(), {
-      args: [...command.split(" ").slice(1), "--help"],
-      cwd: ROOT,
-    }).output();
+    const { code, stdout } = await runCommandLine(task, "--help");
     strictEqual(code, 0, task);
-    match(new TextDecoder().decode(stdout), new RegExp(`^Usage: deno task ${task} [^]*\nExamples:\n  `));
+    match(stdout, new RegExp(`^Usage: deno task ${task} [^]*\nExamples:\n  `));
   }
   deepStrictEqual(commands.filter((name) => !(name in tasks)), []);
 });
