@@ -132,7 +132,8 @@ function dlopen(path: string, variable: string): Symbols {
     return Deno.dlopen(path, SYMBOLS).symbols;
   } catch (cause) {
     if (cause instanceof Deno.errors.NotCapable) throw cause;
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const said = cause instanceof Error ? cause.message : String(cause);
+    const reason = said.replace(/^(Could not open library: )+/, ""); // Deno says it twice
     throw new UserError(
       `Cannot open the native library ${path}: run \`deno task build\`, or set ${variable} to a built one (${reason})`,
       { cause },
