@@ -71,6 +71,12 @@ export async function touchQuietly(path: string): Promise<void> {
   await Deno.utime(path, new Date(), new Date()).catch(() => {});
 }
 
+/** Whether a path still leads to what was opened by it: nobody removed it, and put nothing else in its place. */
+export async function leadsTo(path: string, opened: Deno.FsFile): Promise<boolean> {
+  const [there, ours] = [await statIfThere(path), await named("read", path, () => opened.stat())];
+  return there !== null && there.ino === ours.ino && there.dev === ours.dev;
+}
+
 /**
  * Locks a folder itself, so that no file is left behind; the system takes the lock back however the process ends. Closing it
  * gives it back; null when another process has it.

@@ -305,6 +305,7 @@ function logLine(seen: Omit<TrainEvent, "checkpoint">, wallMs: number): object {
 
 async function save(session: Session, state: TrainState, log: MetricsLog | null): Promise<string | null> {
   if (session.folder === null) return null;
+  await session.folder.assertThere();
   await log?.sync();
   const changed = await session.base?.check();
   if (changed) session.warn(changed);
@@ -314,6 +315,7 @@ async function save(session: Session, state: TrainState, log: MetricsLog | null)
 
 async function exportAdapter({ run, folder }: Session, state: TrainState): Promise<string | null> {
   if (folder === null) return null;
+  await folder.assertThere();
   await flushState(run, state);
   await saveAdapterFiles(run.model.kernels, state.params, run.base, folder.adapter);
   await removeUnfinished(folder.checkpoints); // what could not be removed before: nobody comes back for it

@@ -9,7 +9,7 @@ import { UserError } from "../core/errors.ts";
 import { explained } from "../evaluate/not_finite.ts";
 import { loadModel } from "../models/load.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
-import { saysNotFound } from "../files/errors.ts";
+import { asFileError, saysNotFound } from "../files/errors.ts";
 import { claimFolder, lockFolder, makeFolder, moveInto, removeQuietly } from "../files/folders.ts";
 import { describeLeftOvers, removeLeftOvers } from "../files/leftovers.ts";
 import { isThere, listFolderIfThere } from "../files/read.ts";
@@ -82,7 +82,9 @@ export async function mergeAdapter(options: MergeOptions): Promise<MergeReport> 
 async function openUnfinished(out: string): Promise<{ readonly path: string } & Disposable> {
   for (;;) {
     const path = unfinishedPath(out);
-    await makeFolder(path);
+    await makeFolder(path).catch((error: Error) => {
+      throw asFileError(error.cause ?? error, "make", out); // nobody knows the other name
+    });
     const lock = await lockFolder(path).catch(nullIfGone);
     if (lock === null) continue; // taken for a left-over before it was locked
     if (await isThere(path)) return { path, [Symbol.dispose]: () => lock.close() };

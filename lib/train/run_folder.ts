@@ -3,7 +3,7 @@
 import { basename, dirname, join } from "node:path";
 import { ADAPTER_CONFIG, ADAPTER_TENSORS } from "../adapters/adapter_files.ts";
 import { UserError } from "../core/errors.ts";
-import { lockFolder, makeFolder } from "../files/folders.ts";
+import { leadsTo, lockFolder, makeFolder } from "../files/folders.ts";
 import { describeLeftOvers, joinLeftOvers, type LeftOvers, removeLeftOvers } from "../files/leftovers.ts";
 import { listFolderIfThere, statIfThere } from "../files/read.ts";
 import { listCheckpoints, removeUnfinished } from "./checkpoint_folder.ts";
@@ -16,6 +16,8 @@ export interface RunFolder extends Disposable {
   readonly checkpoints: string;
   readonly adapter: string;
   readonly metrics: string;
+  /** @throws {UserError} When the folder is no longer there, or is another: what is written now would be part of no run */
+  assertThere(): Promise<void>;
 }
 
 /** Choices of {@linkcode openRunFolder}. */
@@ -51,7 +53,14 @@ export async function openRunFolder(
   const leftOvers = await removeRunLeftOvers(out);
   describeLeftOvers(leftOvers, "a killed run").forEach(onWarning);
   opening.move();
-  return { ...placesOf(out), [Symbol.dispose]: () => lock.close() };
+  return {
+    ...placesOf(out),
+    async assertThere() {
+      if (await leadsTo(out, lock)) return;
+      throw new UserError(`${out} was removed or replaced while the run was training in it: start it again`);
+    },
+    [Symbol.dispose]: () => lock.close(),
+  };
 }
 
 /**
@@ -64,7 +73,7 @@ export async function checkRunFolder(out: string, resume: boolean | string): Pro
   if ((await statIfThere(out))?.isDirectory) (await takeFolder(out)).close();
 }
 
-function placesOf(out: string): Omit<RunFolder, keyof Disposable> {
+function placesOf(out: string): Omit<RunFolder, keyof Disposable | "assertThere"> {
   return {
     out,
     checkpoints: join(out, "checkpoints"),

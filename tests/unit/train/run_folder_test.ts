@@ -113,3 +113,25 @@ Deno.test("train() that cannot resume leaves run.json as it was", async () => {
     assert.equal(await Deno.readTextFile(join(out, "run.json")), before);
   });
 });
+
+Deno.test("train() whose folder is removed or replaced under it says so when it is to save, and makes no folder anew", async () => {
+  for (const replaced of [false, true]) {
+    await withFolder(async (folder) => {
+      using model = smallModel();
+      const out = join(folder, "run");
+      const run = plan(model, smallOptions({ out, saveEvery: 2 }));
+      const events = train(run, smallData());
+      await events.next();
+      await Deno.rename(out, join(folder, "elsewhere"));
+      if (replaced) await Deno.mkdir(out);
+      await assert.rejects(async () => {
+        for await (const _ of events);
+      }, /run was removed or replaced while the run was training in it: start it again/);
+      assert.deepEqual([...Deno.readDirSync(folder)].map(({ name }) => name).sort(), [
+        "elsewhere",
+        ...(replaced ? ["run"] : []),
+      ]);
+      run.adapter?.release();
+    });
+  }
+});
