@@ -24,6 +24,12 @@ export function multipliesBf16(target: Target | DeviceTarget): boolean {
   return target === "avx512_bf16" || target === "avx512_amx";
 }
 
+/** Floats of a vector register of a target: kLanes of csrc/cpu/simd.h. */
+export function vectorLanes(target: Target | DeviceTarget): number {
+  if (target.startsWith("avx512")) return 16;
+  return target === "avx2" ? 8 : 4;
+}
+
 /** What contexts of the CUDA libraries run on. */
 export const DEVICE_TARGETS = {
   cuda: constants.MEFT_TARGET_CUDA,

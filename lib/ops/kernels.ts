@@ -138,6 +138,8 @@ export interface HostProducts {
   readonly threads: number;
   /** Of an operand: bf16 only where the instruction set multiplies it, else f32 with the values of bf16. */
   readonly operandDType: "bf16" | "f32" | "f64";
+  /** Floats of a vector register. */
+  readonly lanes: number;
 }
 
 /** Every primitive. Arguments: outputs, inputs, sizes. "accumulated" outputs are added to. */

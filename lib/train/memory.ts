@@ -237,11 +237,12 @@ function scratchBytes(
   adapter: Adapter,
   batches: BatchSizes,
 ): number {
-  const { compute, hostProducts: { threads, operandDType } } = kernels;
+  const { compute, hostProducts: { threads, operandDType, lanes } } = kernels;
   const place: ProductPlace = {
     threads,
     compute: compute === "bf16" ? "bf16" : "f32",
     operandDType: operandDType === "bf16" ? "bf16" : "f32",
+    lanes,
   };
   const weight = weights.layers[0]?.q.dtype ?? "f32";
   const ofPass = (size: PassSize | null, gradient: boolean): number =>

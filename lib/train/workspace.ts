@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Scratch of the native kernels, foretold: the largest of what their calls take for a while, by the sizes and block sizes of
- * csrc/cpu. Of the pieces that depend on the instruction set, those of AVX-512.
+ * csrc/cpu.
  */
 import type { Adapter } from "../adapters/adapter.ts";
 import type { PassPlan, PassSize } from "../models/footprint.ts";
@@ -11,6 +11,7 @@ import {
   isConverted,
   narrowProductBytes,
   operandBytes,
+  panelColumns,
   type ProductPlace,
   together,
   WIDE_ROWS,
@@ -77,7 +78,7 @@ function backwardDataBytes(place: ProductPlace, { inputs, outputs, tokens, store
 
 /** dw += dy^T x; of a tall, narrow weight turned. */
 function backwardWeightBytes(place: ProductPlace, { inputs, outputs, tokens }: LayerProduct): number {
-  const narrow = inputs <= 32 && outputs > inputs;
+  const narrow = inputs <= panelColumns(place) / 2 && outputs > inputs;
   if (!narrow) return wideProductBytes(place, { m: outputs, n: inputs, k: tokens, copies: true });
   const turned = { m: inputs, n: outputs, k: tokens, copies: true };
   return together(4 * inputs * outputs, wideProductBytes(place, turned));

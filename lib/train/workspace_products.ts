@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Scratch of matrix products, foretold by the block sizes of csrc/cpu/kernels/product.cpp; where the instruction set matters, AVX-512. */
+/** Scratch of matrix products, foretold by the block sizes of csrc/cpu/kernels/product.cpp (for AMX, whose rows are cut less often, those of AVX-512). */
 
 /** What the sizes of products' scratch depend on. */
 export interface ProductPlace {
@@ -8,6 +8,8 @@ export interface ProductPlace {
   readonly compute: "f32" | "bf16";
   /** What products read; f32 for bf16 where the machine does not multiply that. */
   readonly operandDType: "f32" | "bf16";
+  /** Floats of a vector register. */
+  readonly lanes: number;
 }
 
 /** A matrix product C (m,n) = A (m,k) B. */
@@ -32,6 +34,9 @@ const NARROW_COLUMNS = 192;
 const NARROW_BYTES = 512 * 2 ** 10;
 const NARROW_ROWS = 48;
 const LINE_BYTES = 64;
+const ROW_BLOCK = 24;
+/** Multiply-adds that one thread does alone, whatever there are: kSerialWork of product.h. */
+const SERIAL_WORK = 2 ** 18;
 
 /** Pieces that are taken together. */
 export function together(...pieces: readonly number[]): number {
@@ -51,6 +56,16 @@ export function isConverted({ compute, operandDType }: ProductPlace, dtype: stri
   return dtype !== operandDType || compute !== operandDType;
 }
 
+/** Columns that are multiplied at once: kPanel of gemm_tile.h. */
+export function panelColumns({ lanes }: ProductPlace): number {
+  return (lanes === 16 ? 4 : 2) * lanes;
+}
+
+/** Whole vectors of columns. */
+function padded({ lanes }: ProductPlace, columns: number): number {
+  return Math.ceil(columns / lanes) * lanes;
+}
+
 /** Of `wide_product`: the copied block of A, and for each thread packed columns of B and sums that are rounded. */
 export function wideProductBytes(
   place: ProductPlace,
@@ -63,9 +78,31 @@ export function wideProductBytes(
   const line = LINE_BYTES / operand;
   const copied = copies ? block * (Math.ceil(span / line) * line + line) * operand : 0;
   const cut = Math.min(span, depth);
-  const width = Math.min(WIDE_COLUMNS, Math.floor(PACKED_BYTES / (cut * operand)), Math.ceil(n / 16) * 16);
-  const height = span > depth ? block : ROUNDED_SUMS;
+  const most = Math.min(WIDE_COLUMNS, Math.floor(PACKED_BYTES / (cut * operand)));
+  const grid = wideGrid(place, { m: block, n, k: span }, Math.floor(most / panelColumns(place)));
+  const width = padded(place, grid.columns);
+  const height = span > depth ? grid.rows : ROUNDED_SUMS;
   return together(copied, threads * cut * width * operand, rounds ? threads * height * width * 4 : 0);
+}
+
+/** `wide_grid`: rows and columns of the largest task. Strips of columns get narrower, so that threads end together. */
+function wideGrid(
+  place: ProductPlace,
+  { m, n, k }: { readonly m: number; readonly n: number; readonly k: number },
+  widestPanels: number,
+): { readonly rows: number; readonly columns: number } {
+  const serial = m * n * k <= SERIAL_WORK;
+  const workers = serial ? 1 : place.threads;
+  const wanted = workers > 1 ? 4 * workers : 1;
+  const panels = Math.ceil(n / panelColumns(place));
+  const least = panels >= 2 * wanted ? 2 : 1;
+  const strip = (left: number): number =>
+    Math.min(widestPanels, Math.max(workers > 1 ? Math.floor(left / (2 * workers)) : left, least));
+  let strips = 0;
+  for (let left = panels; left > 0; left -= strip(left)) strips++;
+  const down = Math.min(Math.ceil(wanted / Math.max(1, strips)), Math.ceil(m / (2 * ROW_BLOCK)));
+  const rows = serial ? m : Math.ceil(Math.ceil(m / Math.max(1, down)) / ROW_BLOCK) * ROW_BLOCK;
+  return { rows, columns: Math.min(n, strip(panels) * panelColumns(place)) };
 }
 
 /** Columns of A that are copied at once. */
@@ -77,9 +114,9 @@ export function copiedSpan(block: number, operand: number): number {
 /** Of `narrow_product`: all of packed B, and for each thread copies of A and a tile of C turned. */
 export function narrowProductBytes(place: ProductPlace, { m, n, k, copies }: ProductSize): number {
   const operand = operandBytes(place);
-  const widest = Math.ceil(Math.min(n, NARROW_COLUMNS) / 16) * 16;
+  const widest = padded(place, Math.min(n, NARROW_COLUMNS));
   const depth = Math.min(4096, Math.max(256, Math.floor(NARROW_BYTES / operand / widest / 64) * 64));
   const copied = copies ? NARROW_ROWS / 2 * (depth + LINE_BYTES / operand) * operand : 0;
-  const group = Math.min(m, NARROW_ROWS);
+  const group = m * n * k <= SERIAL_WORK ? m : NARROW_ROWS;
   return together(k * widest * operand, place.threads * copied, place.threads * group * widest * 4);
 }

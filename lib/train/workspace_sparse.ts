@@ -16,7 +16,6 @@ const SCORE_TOKENS = 192;
 const SCORE_ROWS = 256;
 const FEW_TOKENS = 64;
 const TILE_BYTES = FEW_TOKENS * (2 * 2048 + 64);
-const LANES = 16;
 const FILTER_BYTES = 4 * 2 ** 20;
 const LIST_BYTES = 16 * 2 ** 20;
 /** Of a token's filter or list beside its room, and of a run of pairs of one token and expert. */
@@ -60,31 +59,31 @@ function factorBytes({ gate, experts }: SparseSettings, tokens: number): number 
 /** What a thread scores with: packed tokens, a tile of keys, scores. */
 function scoreBlockBytes(hidden: number, place: ProductPlace): number {
   const operand = operandBytes(place);
-  return SCORE_TOKENS * hidden * operand + TILE_BYTES + SCORE_ROWS * (SCORE_TOKENS + LANES) * 4;
+  return SCORE_TOKENS * hidden * operand + TILE_BYTES + SCORE_ROWS * (SCORE_TOKENS + place.lanes) * 4;
 }
 
 /** Tokens that a thread works on at once, so that all have work and their lists fit. */
-function blockTokens(work: number, threads: number, room: number, most: number): number {
-  const fitting = Math.floor(most / (room * 8) / LANES) * LANES;
+function blockTokens(work: number, { threads, lanes }: ProductPlace, room: number, most: number): number {
+  const fitting = Math.floor(most / (room * 8) / lanes) * lanes;
   const shared = Math.ceil(Math.floor(work / (2 * threads)) / 64) * 64;
-  return Math.max(LANES, Math.min(shared, SCORE_TOKENS, fitting));
+  return Math.max(lanes, Math.min(shared, SCORE_TOKENS, fitting));
 }
 
 function fireBytes(settings: SparseSettings, hidden: number, place: ProductPlace, tokens: number): number {
   const { neurons, experts, activeExperts, topK, scope } = settings;
-  const { threads } = place;
+  const { threads, lanes } = place;
   const entries = tokens * activeExperts;
   const held = neurons / experts;
   const room = Math.min(topK, held);
-  const filterRoom = Math.min(held, Math.max(room + 64, 2 * room)) + LANES;
-  const block = blockTokens(entries, threads, filterRoom, FILTER_BYTES);
+  const filterRoom = Math.min(held, Math.max(room + 64, 2 * room)) + lanes;
+  const block = blockTokens(entries, place, filterRoom, FILTER_BYTES);
   const candidates = together(tokens, factorBytes(settings, tokens), entries * room * 8, entries * 4);
   const items = entries / block + experts;
   const ofThread = scoreBlockBytes(hidden, place) + block * (8 * filterRoom + FILTER_RECORD_BYTES);
   const selecting = together(entries * 4, 16 * experts, items * 16, threads * ofThread);
   if (scope === "token") return candidates + Math.max(selecting, segmentBytes(settings, tokens));
-  const lists = unitedNeurons({ ...settings, tokens }) + LANES;
-  const listed = blockTokens(tokens, threads, lists, LIST_BYTES);
+  const lists = unitedNeurons({ ...settings, tokens }) + lanes;
+  const listed = blockTokens(tokens, place, lists, LIST_BYTES);
   const ofList = scoreBlockBytes(hidden, place) + listed * (8 * lists + FILTER_RECORD_BYTES);
   const staging = together(8 * pairRoom({ ...settings, tokens }), 5 * neurons, threads * ofList);
   return candidates + Math.max(selecting, staging);

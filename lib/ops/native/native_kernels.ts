@@ -2,7 +2,7 @@
 /** The kernel table over libmeft. */
 import type { ActivationDType } from "../../core/dtype.ts";
 import { Arena } from "../../native/arena.ts";
-import { type ContextInfo, type ContextOptions, multipliesBf16 } from "../../native/context.ts";
+import { type ContextInfo, type ContextOptions, multipliesBf16, vectorLanes } from "../../native/context.ts";
 import { Lane } from "../../native/lane.ts";
 import { account, createLedger, type Ledger } from "../../native/ledger.ts";
 import { MEFT_BF16, MEFT_F32 } from "../../native/symbols.ts";
@@ -114,7 +114,11 @@ export function hostProducts(
   { threads, target }: Pick<ContextInfo, "threads" | "target">,
   compute: "f32" | "bf16",
 ): HostProducts {
-  return { threads, operandDType: compute === "bf16" && multipliesBf16(target) ? "bf16" : "f32" };
+  return {
+    threads,
+    operandDType: compute === "bf16" && multipliesBf16(target) ? "bf16" : "f32",
+    lanes: vectorLanes(target),
+  };
 }
 
 function chooseCompute(wanted: "f32" | "bf16" | "auto", info: ContextInfo): "f32" | "bf16" {

@@ -60,7 +60,7 @@ export function referenceKernels(options: { readonly ledger?: Ledger } = {}): Ke
     backend: "reference",
     float: "f64",
     compute: "f64",
-    hostProducts: { threads: 1, operandDType: "f64" },
+    hostProducts: { threads: 1, operandDType: "f64", lanes: 1 },
     activationDType: "f64",
     ledger,
     hostBeside: false,

@@ -64,6 +64,8 @@ const CASES: Readonly<Record<string, Partial<MemoryCase>>> = {
   "sparse, two threads": { threads: 2 },
   "LoRA, recomputed": { method: lora(), model: NARROW_DEEP, activations: "recompute" },
   "LoRA, two threads": { method: lora(), threads: 2 },
+  "LoRA in f32, sixteen threads": { method: lora(), dtype: "f32", threads: 16 },
+  "sparse, sixteen threads": { threads: 16 },
   "full in f32, recomputed": { method: full(), dtype: "f32", activations: "recompute", model: NARROW_DEEP },
   "parallel in f32, two threads": { method: parallel({ neurons: 512 }), dtype: "f32", threads: 2 },
   // Packing.
