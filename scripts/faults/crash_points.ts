@@ -195,10 +195,13 @@ function faultProblems(scenario: Scenario, fault: Fault, struck: FileCall, ended
     return ended.code === 0 ? [] : [`nothing failed, but it ended with ${ended.code}: ${ended.stderr}`];
   }
   if (ended.code === 0) return [];
-  if (scenario.optional.test(finalPath(struck.path))) {
+  // One that stays strikes others too, which the work cannot do without; any of them may be what is told.
+  const all = fault.action.startsWith("stay:") ? ended.calls.filter((call) => call.struck) : [struck];
+  if (all.every(({ path }) => scenario.optional.test(finalPath(path)))) {
     return [`it ended with ${ended.code}: ${ended.stderr.trim()}`];
   }
-  return messageProblems(ended, struck, errno);
+  const told = all.map((call) => messageProblems(ended, call, errno));
+  return told.find((found) => found.length === 0) ?? told[0] ?? [];
 }
 
 /** The error number of a fault that makes calls fail. */
