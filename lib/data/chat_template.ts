@@ -7,6 +7,9 @@ import { compileTemplate, type JinjaTemplate } from "../jinja/template.ts";
 import type { Value } from "../jinja/values.ts";
 import { type ChatMessage, withThoughtNames } from "./chat_message.ts";
 
+/** Of the file of a template: published ones have some ten thousand. */
+export const MOST_TEMPLATE_BYTES = 1 << 20;
+
 /** How a conversation is rendered. */
 export interface RenderOptions {
   /** Ends with the opening of an assistant turn, for the model to go on from. */

@@ -4,6 +4,7 @@ import { nearestName } from "../core/suggestion.ts";
 import { UserError } from "../core/errors.ts";
 import { problemOf, saysNotFound } from "../files/errors.ts";
 import { isFolderSync, readTextSync } from "../files/read.ts";
+import { MOST_TEMPLATE_BYTES } from "./chat_template.ts";
 import type { OwnTemplate } from "./format_options.ts";
 
 /** Words that choose a template without a file. */
@@ -18,7 +19,7 @@ export function readChatTemplate(choice: string): "auto" | "off" | OwnTemplate {
   if (choice === "auto" || choice === "off") return choice;
   let jinja: string;
   try {
-    jinja = readTextSync(choice);
+    jinja = readTextSync(choice, { maxBytes: MOST_TEMPLATE_BYTES });
   } catch (error) {
     throw new UserError(`The chat template is "${choice}": ${whyUnread(choice, error)}`, { cause: error });
   }

@@ -3,7 +3,9 @@
 import { join } from "node:path";
 import { UserError } from "../core/errors.ts";
 import { isJsonObject } from "../core/json.ts";
-import { isFolder, listFolder, readTextIfThere } from "../files/read.ts";
+import { parseJsonText } from "../core/json_text.ts";
+import { isFolder, listFolder, MOST_TEXT_BYTES, readTextIfThere } from "../files/read.ts";
+import { MOST_TEMPLATE_BYTES } from "./chat_template.ts";
 
 /** A parsed JSON object. */
 export type Fields = Readonly<Record<string, unknown>>;
@@ -49,7 +51,7 @@ export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles
     readJson(folder, "specialTokens", "special_tokens_map.json"),
     readJson(folder, "addedTokens", "added_tokens.json"),
     readJson(folder, "model", "config.json"),
-    readOptional(join(folder, "chat_template.jinja")).then((chatTemplate) =>
+    readOptional(join(folder, "chat_template.jinja"), MOST_TEMPLATE_BYTES).then((chatTemplate) =>
       chatTemplate === undefined ? {} : { chatTemplate }
     ),
     readTemplates(join(folder, "additional_chat_templates")),
@@ -61,9 +63,9 @@ export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles
 export function parseObject(text: string, path: string): Fields {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJsonText(text);
   } catch (error) {
-    throw new UserError(`"${path}" is not JSON: ${messageOf(error)}; fetch the file again`, { cause: error });
+    throw new UserError(`"${path}" ${(error as Error).message}`, { cause: error });
   }
   if (isJsonObject(value)) return value;
   throw new UserError(`"${path}" is not a JSON object`);
@@ -82,16 +84,14 @@ async function readJson(
 async function readTemplates(folder: string): Promise<Pick<TokenizerFiles, "namedTemplates">> {
   const namedTemplates: Record<string, string> = {};
   for (const { name } of await isFolder(folder) ? await listFolder(folder) : []) {
-    const text = name.endsWith(".jinja") ? await readOptional(join(folder, name)) : undefined;
+    const text = name.endsWith(".jinja")
+      ? await readOptional(join(folder, name), MOST_TEMPLATE_BYTES)
+      : undefined;
     if (text !== undefined) namedTemplates[name.slice(0, -".jinja".length)] = text;
   }
   return Object.keys(namedTemplates).length === 0 ? {} : { namedTemplates };
 }
 
-async function readOptional(path: string): Promise<string | undefined> {
-  return await readTextIfThere(path) ?? undefined;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+async function readOptional(path: string, maxBytes = MOST_TEXT_BYTES): Promise<string | undefined> {
+  return await readTextIfThere(path, { maxBytes }) ?? undefined;
 }

@@ -78,3 +78,12 @@ Deno.test("formatProblems() says what is wrong with a template's file, and with 
     match(problem({ "template-option": { "a b": 1 } }), /"a b" is no name that a template could read/);
     strictEqual(problem({ "template-option": { add_vision_id: true } }), "");
   }));
+
+Deno.test("--chat-template takes no file of gigabytes", () =>
+  withFolder(async (folder) => {
+    const path = `${folder}/template.jinja`;
+    await Deno.writeTextFile(path, "x");
+    await Deno.truncate(path, 3 * 2 ** 30);
+    const [problem] = formatProblems({ "chat-template": path });
+    match(problem as string, /has 3221225472 bytes, more than the 1048576 that such/);
+  }));

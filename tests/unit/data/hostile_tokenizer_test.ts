@@ -98,14 +98,21 @@ Deno.test("createTokenizer() refuses what would end the process in the library",
   await refuses({ model: { ...BPE, continuing_subword_prefix: "##" } }, /merge a list does not go on with/);
   await refuses({ pre_tokenizer: { type: "FixedLength", length: 0 } }, /FixedLength has no length/);
   await refuses({ decoder: { type: "Strip", content: " ", start: 0, stop: 3 } }, /Strip has "stop": 3/);
+  await assert.rejects(
+    createTokenizer({ tokenizer: '{"model": {"vocab": {"a": 0, "a": 1}}}' }, "tiny"),
+    /tokenizer.json" has the key "model.vocab.a" twice/,
+  );
   const nested = (depth: number): Fields =>
     depth === 0 ? { type: "NFC" } : { type: "Sequence", normalizers: [nested(depth - 1)] };
   await make({ normalizer: nested(8) });
   await refuses({ normalizer: nested(9) }, /more than 8 deep/);
   const deep = `{"model": ${"[".repeat(200_000)}${"]".repeat(200_000)}}`;
-  await assert.rejects(createTokenizer({ tokenizer: deep }, "tiny"), /"model" is no object/);
-  const deeper = `{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "x": ${"[".repeat(2000)}${
-    "]".repeat(2000)
+  await assert.rejects(
+    createTokenizer({ tokenizer: deep }, "tiny"),
+    /tokenizer.json" has more than 500 levels/,
+  );
+  const deeper = `{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "x": ${"[".repeat(400)}${
+    "]".repeat(400)
   }}}`;
   await assert.rejects(createTokenizer({ tokenizer: deeper }, "tiny"), /cannot be used: recursion limit/);
 });
