@@ -66,14 +66,20 @@ export interface GoneOn {
   readonly problems: readonly string[];
 }
 
-/** Goes on with a scenario after a fault, to its end. */
-export async function goOn({ scenario, whole }: Baseline, folder: string): Promise<GoneOn> {
+/** Goes on with a scenario after a fault, to its end. @param writtenIn Where the folder was before it was copied */
+export async function goOn(
+  { scenario, whole }: Baseline,
+  folder: string,
+  writtenIn: string = folder,
+): Promise<GoneOn> {
   const args = await scenario.again(folder);
   const ended = args && await runFreely(scenario, folder, args);
   if (ended !== null && ended.code !== 0) {
     const why = endProblems(ended).join("; ") || ended.stderr.trim();
     return { resumed: false, problems: [`it does not go on: ${why}`] };
   }
-  const problems = differences(whole, await snapshot(folder), null).map((each) => `gone on with, ${each}`);
+  const problems = differences(whole, await snapshot(folder, writtenIn), null).map((each) =>
+    `gone on with, ${each}`
+  );
   return { resumed: ended !== null, problems };
 }

@@ -120,10 +120,12 @@ export async function halfWritten(folder: string, whole: Snapshot): Promise<stri
 /** The files of a folder, each with what of it does not depend on time: null where it is cut off. */
 export type Snapshot = ReadonlyMap<string, string | null>;
 
-/** Takes a snapshot. */
-export async function snapshot(folder: string): Promise<Snapshot> {
+/** Takes a snapshot. @param writtenIn Where files were before that were copied here */
+export async function snapshot(folder: string, writtenIn: string = folder): Promise<Snapshot> {
   const entries = await Promise.all(
-    (await filesBelow(folder)).map(async (path) => [keyOf(path), await contentOf(folder, path)] as const),
+    (await filesBelow(folder)).map(async (path) =>
+      [keyOf(path), await contentOf(folder, path, writtenIn)] as const
+    ),
   );
   return new Map(entries);
 }
@@ -180,11 +182,11 @@ function keyOf(path: string): string {
   return path.replace(/tfevents\..*$/, "tfevents");
 }
 
-async function contentOf(folder: string, path: string): Promise<string | null> {
+async function contentOf(folder: string, path: string, writtenIn: string = folder): Promise<string | null> {
   const bytes = await Deno.readFile(join(folder, path));
   const kind = kindOf(path);
   // Runs write down where they were: each trial is in a folder of its own.
-  const text = new TextDecoder("latin1").decode(bytes).replaceAll(folder, "");
+  const text = new TextDecoder("latin1").decode(bytes).replaceAll(folder, "").replaceAll(writtenIn, "");
   const content = kind.read(text);
   return content === null ? null : createHash("sha256").update(JSON.stringify(content)).digest("hex");
 }

@@ -32,6 +32,8 @@ const MOST_TOLD = 20;
 interface Recorded {
   readonly baseline: Baseline;
   readonly log: ChangeLog;
+  /** Where it was when that was written down. */
+  readonly folder: string;
 }
 
 /** Loses power for as long as there is time. */
@@ -85,7 +87,7 @@ async function recordScenario(scenario: Scenario, scratch: string): Promise<Reco
     const env = { ...scenario.env?.(folder), ...await writingChanges(folder, "meft.ts", log) };
     const { code, stderr } = await runCommand(scenario.command, { folder, env });
     if (code !== 0) throw new Error(`${scenario.name} fails when it is written down: ${stderr}`);
-    return { baseline, log: await readChangeLog(log, folder, baseline.start) };
+    return { baseline, log: await readChangeLog(log, folder, baseline.start), folder };
   });
 }
 
@@ -107,7 +109,7 @@ function* goneOn(
 
 /** Goes on with a state by chance of a moment. */
 async function goOnAfter(
-  { baseline, log }: Recorded,
+  { baseline, log, folder: written }: Recorded,
   at: number,
   seed: number,
   index: number,
@@ -116,7 +118,7 @@ async function goOnAfter(
   const point = pointAt(log, at);
   return await withScratch(async (folder) => {
     await writeState(stateOf(point, byChance(point, random)), folder);
-    const { resumed, problems } = await goOn(baseline, folder);
+    const { resumed, problems } = await goOn(baseline, folder, written);
     return {
       counted: [...(resumed ? ["gone on with"] : []), ...(problems.length === 0 ? ["equal"] : [])],
       problems,
