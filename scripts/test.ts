@@ -26,9 +26,13 @@ async function runTests(args: readonly string[]): Promise<TestResult> {
     await Deno.stdout.write(chunk);
     tail = (tail + decoder.decode(chunk, { stream: true })).slice(-4000);
   }
-  const { code } = await child.status;
-  const [, passed = "0", failed = "0", skipped = "0"] = SUMMARY.exec(tail) ?? [];
-  return { code, counts: { passed: Number(passed), failed: Number(failed), skipped: Number(skipped) } };
+  return { code: (await child.status).code, counts: readCounts(tail) };
+}
+
+/** The closing counts in what `deno test` said. */
+export function readCounts(output: string): Counts {
+  const [, passed = "0", failed = "0", skipped = "0"] = SUMMARY.exec(output) ?? [];
+  return { passed: Number(passed), failed: Number(failed), skipped: Number(skipped) };
 }
 
 /** Runs the tests named, or all of them with the examples of the documentation. No test at all is a failure. */
