@@ -9,6 +9,7 @@
 #include "core/guard.h"
 #include "core/lane.h"
 #include "core/mapping.h"
+#include "core/memory_limit.h"
 
 using namespace meft;
 
@@ -58,10 +59,11 @@ meft_status meft_ctx_info(meft_ctx *ctx, int64_t *info, int64_t info_count) {
     return guarded(ctx, "ctx_info", [&] {
         check_count("info_count", info_count);
         check_array("info", info, info_count);
-        int64_t all[6 + kParts] = {ctx->target,     ctx->gemm,     ctx->threads, ctx->workspace.bytes_held(),
+        int64_t all[8 + kParts] = {ctx->target,     ctx->gemm,     ctx->threads, ctx->workspace.bytes_held(),
                                    ctx->ran_target, mapped_bytes()};
         std::copy(ctx->part_ns, ctx->part_ns + kParts, all + 6);
-        const int64_t known = 6 + kParts;
+        if (info_count > 6 + kParts) find_memory_limit(all[6 + kParts], all[7 + kParts]);
+        const int64_t known = 8 + kParts;
         for (int64_t i = 0; i < std::min(known, info_count); ++i) info[i] = all[i];
     });
 }

@@ -54,6 +54,16 @@ meft_status record_failure(meft_ctx *ctx, const char *op) noexcept {
     }
 }
 
+meft_status record_call_failure(meft_ctx *ctx, const char *op) noexcept {
+    const meft_status status = record_failure(ctx, op);
+    try {
+        files_unchanged();
+        return status;
+    } catch (...) {
+        return record_failure(ctx, op);
+    }
+}
+
 int64_t copy_text(std::string_view text, char *out, int64_t out_bytes) {
     if (out != nullptr && out_bytes > 0) {
         const size_t count = std::min(text.size(), static_cast<size_t>(out_bytes - 1));

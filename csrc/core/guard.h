@@ -37,6 +37,8 @@ private:
 
 // Called inside a catch block: the status of what was thrown, its text on the context. Never throws.
 meft_status record_failure(meft_ctx *ctx, const char *op) noexcept;
+// The same at the end of a call: a file that it read and that has changed is the cause of whatever else went wrong.
+meft_status record_call_failure(meft_ctx *ctx, const char *op) noexcept;
 
 // Takes the context; false when another call has it.
 inline bool enter(meft_ctx *ctx) { return !ctx->busy.exchange(true, std::memory_order_acquire); }
@@ -54,7 +56,7 @@ meft_status guarded(meft_ctx *ctx, const char *op, Body &&body) {
         files_unchanged();
         return MEFT_OK;
     } catch (...) {
-        return record_failure(ctx, op);
+        return record_call_failure(ctx, op);
     }
 }
 

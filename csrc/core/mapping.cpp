@@ -26,7 +26,7 @@ struct Mapping {
     std::string path;  // as it was opened, for error texts
     char *data = nullptr;
     int64_t bytes = 0;
-    int file = -1;  // kept open: its size and time are checked on every use
+    int file = -1;  // kept open: its size and time are checked after every use
     struct timespec written = {};
     WatchedRange *range = nullptr;  // null when the file is empty
     std::atomic<bool> changed{false};  // found so once: no later call may use it
@@ -81,7 +81,7 @@ void check_unchanged(Mapping &mapping) {
     if (mapping.range != nullptr && mapping.range->lost.load()) {
         fail_changed(mapping, "was cut, or its disk could not read it,");
     }
-    if (mapping.changed.load()) fail_changed(mapping, "was changed");
+    if (mapping.changed.load()) fail_changed(mapping, "was cut or written to");
 }
 
 // Why the file was not mapped, or null. Fills in all of the mapping but its watch.
@@ -98,12 +98,12 @@ const char *map_into(Mapping &mapping) {
     return nullptr;
 }
 
-// Notes a file for files_unchanged, once a call.
+// Notes a file for files_unchanged, once a call: one look at it costs as much as a small product.
 void use(Mapping &mapping) {
     for (int i = 0; i < used.count; ++i) {
         if (used.files[i] == &mapping) return;
     }
-    check_unchanged(mapping);
+    if (mapping.changed.load()) check_unchanged(mapping);
     if (used.count == kMostUsed) fail(MEFT_INTERNAL, "one call reads more than %d mapped files", kMostUsed);
     used.files[used.count++] = &mapping;
 }

@@ -17,12 +17,12 @@ int64_t mapped_bytes();
 void files_hold();
 void files_release();
 // At the end of a call: fails when a file that mapped_range named since files_hold is no longer what was mapped, because
-// it was cut, written to, or could not be read. What the call computed is then void; a page that was gone read as zeros
-// (core/fault.h), so that nothing crashed meanwhile.
+// it was cut, written to, or could not be read, be it before the call or meanwhile. What the call computed is then void; a
+// page that was gone read as zeros (core/fault.h), so that nothing crashed.
 void files_unchanged();
 
 // The address of [offset, offset + bytes) of a mapped file. Fails when the handle is stale, the range leaves the file, or
-// the file is no longer what was mapped: also when an earlier call found it so.
+// an earlier call found that the file is no longer what was mapped.
 const char *mapped_range(int64_t handle, int64_t offset, int64_t bytes);
 
 // The first element of a weight, checked against its descriptor: dtype, sizes, and the mapped range.

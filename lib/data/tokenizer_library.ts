@@ -10,6 +10,7 @@
 import type { Encoding as NativeEncoding, Tokenizer as NativeTokenizer } from "tokenizers";
 import { MachineError, UserError } from "../core/errors.ts";
 import { openToReadSync } from "../files/read.ts";
+import { requireRoom } from "../native/host_memory.ts";
 import type { TokenSpec } from "./special_tokens.ts";
 
 /** The version that deno.json names. */
@@ -27,6 +28,9 @@ export interface Encoding {
   /** (n) and where they end. */
   readonly ends: Int32Array;
 }
+
+/** What the library takes for a byte of `tokenizer.json` while it reads it, measured: 37 with 150,000 tokens. */
+const BYTES_PER_BYTE = 40;
 
 /** A tokenizer of the library that puts nothing around a text, cuts nothing and pads nothing. */
 export interface LibraryTokenizer {
@@ -50,6 +54,7 @@ export interface LibraryTokenizer {
  * @param source The folder it is from, for messages
  * @param longest Characters that a text may have
  * @throws {UserError} When the library cannot be loaded here, or cannot use the file
+ * @throws {MachineError} When there is too little memory for it
  */
 export async function openLibraryTokenizer(
   json: string,
@@ -57,6 +62,7 @@ export async function openLibraryTokenizer(
   longest: number,
 ): Promise<LibraryTokenizer> {
   const library = await loadLibrary();
+  requireRoom(`the tokenizer of "${source}"`, BYTES_PER_BYTE * json.length);
   let native: NativeTokenizer;
   try {
     native = library.Tokenizer.fromString(json);

@@ -178,6 +178,18 @@ export class NativeContext implements Disposable {
     };
   }
 
+  /**
+   * The tighter of the limits on this process's memory: 0 for none, 1 for that on private memory, 2 for that on addresses; and
+   * the bytes that it leaves.
+   */
+  memoryLimit(): { readonly limit: number; readonly limitBytes: number } {
+    const known = 6 + SPARSE_PARTS.length;
+    const all = new BigInt64Array(known + 2);
+    this.check("ctx_info", this.symbols.meft_ctx_info(this.pointer, all, BigInt(all.length)));
+    const [limit = 0n, bytes = 0n] = all.subarray(known);
+    return { limit: Number(limit), limitBytes: Number(bytes) };
+  }
+
   /** Frees the context; with a call in flight, as soon as that has settled. */
   [Symbol.dispose](): void {
     this.#disposed = true;
@@ -195,6 +207,11 @@ export class NativeContext implements Disposable {
     const pointer = this.#pointer;
     return readText((out, bytes) => this.symbols.meft_error_text(pointer, out, bytes));
   }
+}
+
+/** One for a single short call: one thread, so that no pool is started. About a microsecond. */
+export function smallContext(): NativeContext {
+  return new NativeContext({ target: "portable", threads: 1, gemm: "own" });
 }
 
 const ALL_TARGETS = { ...TARGETS, ...DEVICE_TARGETS };

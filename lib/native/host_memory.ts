@@ -3,27 +3,21 @@
 import process from "node:process";
 import { MachineError } from "../core/errors.ts";
 import { readTextSync } from "../files/read.ts";
+import { smallContext } from "./context.ts";
+import { libraryPath } from "./library.ts";
 
-/** A text of `/proc/self`; empty where the system has none, or nothing can be opened any more. */
-function processText(name: "status" | "limits"): string {
+/** Bytes of a line of `/proc/self/status`; null where the system has none. */
+function statusBytes(field: "VmHWM" | "VmRSS"): number | null {
   try {
-    return readTextSync(`/proc/self/${name}`);
+    const line = new RegExp(`^${field}:\\s+(\\d+) kB$`, "m").exec(readTextSync("/proc/self/status"));
+    return line?.[1] === undefined ? null : Number(line[1]) * 1024;
   } catch {
-    return "";
+    return null; // also where a process may not ask, as one without all permissions
   }
 }
 
-/** Bytes of a line of `/proc/self/status`; null where the system has none. */
-function statusBytes(field: "VmHWM" | "VmRSS" | "VmData" | "VmSize"): number | null {
-  const line = new RegExp(`^${field}:\\s+(\\d+) kB$`, "m").exec(processText("status"));
-  return line?.[1] === undefined ? null : Number(line[1]) * 1024;
-}
-
-/** Limits on the memory of a process, by their line in `/proc/self/limits`. */
-const LIMITS = [
-  { line: "Max data size", used: "VmData", flag: "ulimit -d" },
-  { line: "Max address space", used: "VmSize", flag: "ulimit -v" },
-] as const;
+/** How a limit on memory is set, by its number in `meft_ctx_info`. */
+const LIMIT_FLAGS = ["", "ulimit -d", "ulimit -v"] as const;
 
 /** What a limit leaves. */
 export interface LimitRoom {
@@ -32,25 +26,44 @@ export interface LimitRoom {
   readonly flag: string;
 }
 
-/** What the tightest limit on this process's memory leaves; null without one. */
+/**
+ * What the tightest limit on this process's memory leaves; null without one, and where the native library, which alone may ask
+ * the system, cannot be had.
+ */
 export function limitRoom(): LimitRoom | null {
-  const limits = processText("limits");
-  let tightest: LimitRoom | null = null;
-  for (const { line, used, flag } of LIMITS) {
-    const most = new RegExp(`^${line} +(\\d+)`, "m").exec(limits)?.[1];
-    const bytes = most === undefined ? null : Math.max(0, Number(most) - (statusBytes(used) ?? 0));
-    if (bytes !== null && (tightest === null || bytes < tightest.bytes)) tightest = { bytes, flag };
+  const { state } = Deno.permissions.querySync({ name: "ffi", path: libraryPath() });
+  if (state !== "granted") return null;
+  try {
+    using context = smallContext();
+    const { limit, limitBytes } = context.memoryLimit();
+    const flag = LIMIT_FLAGS[limit] ?? "";
+    return flag === "" ? null : { flag, bytes: limitBytes };
+  } catch {
+    return null; // no library, or no memory even for that: whoever works with it says so
   }
-  return tightest;
+}
+
+/**
+ * What requests leave of a limit: when Deno itself is refused memory, it ends the process. Room for its heap and its threads,
+ * and for small things of the native library.
+ */
+const RESERVE_BYTES = 96 << 20;
+
+/**
+ * To be called before something that takes memory by itself, and ends the process when it gets none.
+ *
+ * @param what Who asks, for the message: "the tokenizer"
+ * @throws {MachineError} When a limit leaves less than `bytes`
+ */
+export function requireRoom(what: string, bytes: number): void {
+  const room = limitRoom();
+  if (room === null || bytes + RESERVE_BYTES <= room.bytes) return;
+  const left = mebibytes(Math.max(0, room.bytes - RESERVE_BYTES));
+  throw new MachineError(refusal(what, bytes, `the limit on memory (${room.flag}) leaves ${left}`));
 }
 
 /** Arrays from here on are worth a look at the limits, which takes 50 microseconds. */
 const LARGE_BYTES = 1 << 20;
-/**
- * What arrays leave of a limit: when Deno itself is refused memory, it ends the process. Room for its heap, its threads, and
- * what the native library and the tokenizer take beside.
- */
-const RESERVE_BYTES = 96 << 20;
 
 /** A typed array's kind. */
 interface ArrayKind<A> {
@@ -66,14 +79,12 @@ interface ArrayKind<A> {
  */
 export function hostArray<A>(kind: ArrayKind<A>, length: number, what: string): A {
   const bytes = length * kind.BYTES_PER_ELEMENT;
-  const room = bytes < LARGE_BYTES ? null : limitRoom();
-  if (room !== null && bytes + RESERVE_BYTES > room.bytes) {
-    throw new MachineError(refusal(what, bytes, { ...room, bytes: Math.max(0, room.bytes - RESERVE_BYTES) }));
-  }
+  if (bytes >= LARGE_BYTES) requireRoom(what, bytes);
   try {
     return new kind(length);
   } catch (error) {
-    throw isRefusedArray(error) ? new MachineError(refusal(what, bytes, null), { cause: error }) : error;
+    if (!isRefusedArray(error)) throw error;
+    throw new MachineError(refusal(what, bytes, "the system refused them"), { cause: error });
   }
 }
 
@@ -84,27 +95,13 @@ export function isRefusedArray(error: unknown): boolean {
 
 const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
-function refusal(what: string, bytes: number, room: LimitRoom | null): string {
-  const reason = room === null
-    ? "the system refused them"
-    : `the limit on memory (${room.flag}) leaves ${mebibytes(room.bytes)}`;
+function refusal(what: string, bytes: number, reason: string): string {
   return `Not enough memory: ${what} asked for ${mebibytes(bytes)}, but ${reason}; ${MEMORY_WAY_OUT}`;
 }
 
 /** What helps when memory does not suffice. */
 export const MEMORY_WAY_OUT =
   "free some memory, raise the limit (ulimit -v, ulimit -d), or ask for less, by smaller micro-batches or shorter sequences";
-
-/** The least that a command needs at its start, measured with the smallest model. */
-const START_BYTES = 160 << 20;
-
-/** @throws {MachineError} When a limit leaves too little memory to begin, so that Deno would end without a word */
-export function requireStartMemory(): void {
-  const room = limitRoom();
-  if (room !== null && room.bytes < START_BYTES) {
-    throw new MachineError(refusal("the program", START_BYTES, room));
-  }
-}
 
 /** Bytes resident now: private memory and the touched pages of mapped files. */
 export function residentBytes(): number {

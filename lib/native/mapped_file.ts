@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Files mapped read-only: weights are read where they lie, never copied whole. */
 import { mapClose, mapOpen, mapRead } from "./calls.ts";
-import { NativeContext } from "./context.ts";
+import { smallContext } from "./context.ts";
 import { hostArray } from "./host_memory.ts";
 import { account, type Ledger } from "./ledger.ts";
 import { fromInt64 } from "./scalars.ts";
@@ -29,7 +29,7 @@ export class MappedFile implements Disposable {
   static open(path: string, ledger?: Ledger): MappedFile {
     if (path.includes("\0")) throw new RangeError(`Cannot open ${JSON.stringify(path)}: a path holds no NUL`);
     const handleAndBytes = new BigInt64Array(2);
-    using lane = shortLane();
+    using lane = smallContext();
     mapOpen(lane, handleAndBytes, new TextEncoder().encode(`${path}\0`));
     const [handle = 0n, bytes = 0n] = handleAndBytes;
     return new MappedFile(path, handle, fromInt64("file bytes", bytes), ledger);
@@ -50,7 +50,7 @@ export class MappedFile implements Disposable {
    */
   read(offset: number, count: number): Uint8Array<ArrayBuffer> {
     const out = hostArray<Uint8Array<ArrayBuffer>>(Uint8Array, count, this.path);
-    using lane = shortLane();
+    using lane = smallContext();
     mapRead(lane, out, this.handle, offset, count);
     return out;
   }
@@ -59,13 +59,8 @@ export class MappedFile implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;
-    using lane = shortLane();
+    using lane = smallContext();
     mapClose(lane, this.handle);
     if (this.#ledger !== undefined) account(this.#ledger, "weights", -this.bytes);
   }
-}
-
-/** Mapping needs a context for its error text only: one thread, so no pool is started. About a microsecond. */
-function shortLane(): NativeContext {
-  return new NativeContext({ target: "portable", threads: 1, gemm: "own" });
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Runs the command line as a user does, in a process of its own. */
 
-const ROOT = decodeURIComponent(new URL("../../", import.meta.url).pathname);
+/** The checkout. */
+export const ROOT = decodeURIComponent(new URL("../../", import.meta.url).pathname);
 
 /** What a command left behind. */
 export interface CommandResult {
