@@ -2,7 +2,6 @@
 /** The command line: parses, runs one command, and turns every failure into a message and an exit code. */
 import { Argument, Command, CommanderError } from "commander";
 import { throwIfAny } from "../core/errors.ts";
-import { requireRoom } from "../native/host_memory.ts";
 import { EXIT, reportFailure } from "./failure.ts";
 import { readConfigFile, readFlags } from "./flag_sources.ts";
 import { declareFlags, type Flag, type FlagValues } from "./flags.ts";
@@ -55,9 +54,6 @@ function createCommand(spec: CommandSpec): Command {
   return command.configureOutput({ outputError: () => {} });
 }
 
-/** The least that a command takes after its start, measured with the smallest model. */
-const START_BYTES = 64 << 20;
-
 /** Runs a command with its arguments. Returns the exit code. */
 export async function runCommand(spec: CommandSpec, args: readonly string[]): Promise<number> {
   const command = createCommand(spec);
@@ -68,7 +64,6 @@ export async function runCommand(spec: CommandSpec, args: readonly string[]): Pr
     const values = readValues(command, spec, problems);
     json = values.json === true;
     throwIfAny(`The command line of ${spec.name}`, problems);
-    requireRoom("the program", START_BYTES);
     const output = createOutput({ json, quiet: values.quiet === true });
     const code = await spec.run(values, output);
     const lost = output.lostText();

@@ -4,7 +4,7 @@ import process from "node:process";
 import { MachineError } from "../core/errors.ts";
 import { readTextSync } from "../files/read.ts";
 import { smallContext } from "./context.ts";
-import { libraryPath } from "./library.ts";
+import { isLibraryOpen } from "./library.ts";
 
 /** Bytes of a line of `/proc/self/status`; null where the system has none. */
 function statusBytes(field: "VmHWM" | "VmRSS"): number | null {
@@ -27,19 +27,18 @@ export interface LimitRoom {
 }
 
 /**
- * What the tightest limit on this process's memory leaves; null without one, and where the native library, which alone may ask
- * the system, cannot be had.
+ * What the tightest limit on this process's memory leaves; null without one, and before the native library, which alone may ask
+ * the system, is open.
  */
 export function limitRoom(): LimitRoom | null {
-  const { state } = Deno.permissions.querySync({ name: "ffi", path: libraryPath() });
-  if (state !== "granted") return null;
+  if (!isLibraryOpen()) return null;
   try {
     using context = smallContext();
     const { limit, limitBytes } = context.memoryLimit();
     const flag = LIMIT_FLAGS[limit] ?? "";
     return flag === "" ? null : { flag, bytes: limitBytes };
   } catch {
-    return null; // no library, or no memory even for that: whoever works with it says so
+    return null; // no memory even for that: whoever asks for more says so
   }
 }
 

@@ -80,6 +80,11 @@ export function openLibrary(name: LibraryName = "cpu"): Library {
   return library;
 }
 
+/** Whether the library is open already. */
+export function isLibraryOpen(name: LibraryName = "cpu"): boolean {
+  return opened.has(name);
+}
+
 /** Opens the library at `path`, beside any that is open already. For everything but tests, {@linkcode openLibrary}. */
 export function openAt(path: string, name: LibraryName = "cpu"): Library {
   const symbols = dlopen(path, LIBRARIES[name].variable);

@@ -24,7 +24,13 @@ export function commandLine([name = "", ...args]: readonly string[]): string[] {
   // What is no command gets what the smallest one has.
   const command = tasks[name]?.command ?? tasks.completion?.command.replace(/completion$/, "") ?? "";
   const words = name in tasks ? args : [name, ...args];
-  return ["sh", "-c", `exec "$0" ${command.replace(/^deno /, "")} "$@"`, Deno.execPath(), ...words];
+  return [
+    "sh",
+    "-c",
+    `exec "$0" ${command.replace(/^(deno|sh scripts\/deno\.sh) /, "")} "$@"`,
+    Deno.execPath(),
+    ...words,
+  ];
 }
 
 /** Starts a command; its output is piped, its input empty unless that is too. */

@@ -56,6 +56,7 @@ Deno.test("a thread that the system refuses is a sentence, and fewer threads wor
 
 Deno.test("hostArray() leaves a limit on memory its reserve, and says who asked for how much", async () => {
   const { code, output } = await runChild(`${LIMITS}
+    using lane = new NativeContext({ threads: 1 });
     console.log(limitRoom());
     limitMemory(200 << 20);
     console.log(limitRoom().flag);
