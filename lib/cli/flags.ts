@@ -91,12 +91,15 @@ export function declareFlags(command: Command, flags: readonly Flag[]): Command 
   return command.allowUnknownOption().allowExcessArguments();
 }
 
+/** A number, also as decimal text; NaN for anything else. */
+function numberOf(raw: unknown): number {
+  if (typeof raw === "number") return raw;
+  const isDecimal = typeof raw === "string" && /^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*$/i.test(raw);
+  return isDecimal ? Number(raw) : NaN;
+}
+
 function readNumber(flag: Flag, label: string, raw: unknown, problems: string[]): number | null {
-  const value = typeof raw === "number"
-    ? raw
-    : typeof raw === "string" && raw.trim() !== ""
-    ? Number(raw)
-    : NaN;
+  const value = numberOf(raw);
   const what = flag.kind === "integer" ? "a whole number" : "a number";
   const { min = -Infinity, max = Infinity } = flag;
   const inRange = value <= max && (flag.above ? value > min : value >= min);
@@ -170,7 +173,9 @@ function readIntegers(flag: Flag, label: string, raw: unknown, problems: string[
   for (const item of items) {
     const [, first, last] = /^(\d+)-(\d+)$/.exec(String(item)) ?? [];
     const [from, to] = [Number(first), Number(last)];
-    if (first === undefined || to < from || to - from > MOST_NUMBERS) numbers.push(item);
+    // Beyond the safe integers a count would never come to its end.
+    const isRange = Number.isSafeInteger(to) && from <= to && to - from <= MOST_NUMBERS;
+    if (!isRange) numbers.push(item);
     else for (let number = from; number <= to; number++) numbers.push(number);
     if (numbers.length <= MOST_NUMBERS) continue;
     problems.push(`${label} has more than ${MOST_NUMBERS} numbers`);
@@ -193,7 +198,8 @@ function readNumbers(
   const pairs = [raw].flat().flatMap((item): [string, unknown][] => {
     if (typeof item === "object" && item !== null) return Object.entries(item);
     const [, key, number] = /^(.+)=([^=]+)$/s.exec(String(item)) ?? [];
-    return [[key ?? "", key === undefined ? item : Number(number)]];
+    const value = numberOf(number);
+    return key === undefined || Number.isNaN(value) ? [["", item]] : [[key, value]];
   });
   for (const [key, number] of pairs) {
     if (key !== "" && Number.isFinite(number)) continue;

@@ -98,8 +98,9 @@ function wideGrid(
   const least = panels >= 2 * wanted ? 2 : 1;
   const strip = (left: number): number =>
     Math.min(widestPanels, Math.max(workers > 1 ? Math.floor(left / (2 * workers)) : left, least));
-  let strips = 0;
-  for (let left = panels; left > 0; left -= strip(left)) strips++;
+  // Those of full width are counted at once: a rank that nobody has room for would have thousands of millions of them.
+  let strips = Math.max(0, Math.floor(panels / widestPanels) - 2 * workers);
+  for (let left = panels - strips * widestPanels; left > 0; left -= strip(left)) strips++;
   const down = Math.min(Math.ceil(wanted / Math.max(1, strips)), Math.ceil(m / (2 * ROW_BLOCK)));
   const rows = serial ? m : Math.ceil(Math.ceil(m / Math.max(1, down)) / ROW_BLOCK) * ROW_BLOCK;
   return { rows, columns: Math.min(n, strip(panels) * panelColumns(place)) };

@@ -2,38 +2,15 @@
 /** Every failure of a command is one message, the right exit code, and with --json the same in one object. */
 import { deepStrictEqual, doesNotMatch, match, strictEqual } from "node:assert/strict";
 import { join } from "node:path";
-import { COMMANDS } from "../../../lib/cli/commands.ts";
 import { failureOf } from "../../../lib/cli/failure.ts";
-import { runCommand } from "../../../lib/cli/program.ts";
 import { MachineError, NativeError, NotFiniteError, ValidationError } from "../../../lib/core/errors.ts";
 import { asFileError } from "../../../lib/files/errors.ts";
 import { withFolder } from "../../fixtures/folder.ts";
+import { said } from "../../fixtures/said.ts";
 
 const MODEL = "notebooks/demo/model";
 const DATA = ["--data", "notebooks/demo/facts.jsonl"];
 const RUN = ["--model", MODEL, ...DATA, "--examples", "0", "--steps", "1"];
-
-/** What a command says and its exit code, run in this process. */
-async function said(name: string, args: readonly string[]) {
-  const spec = COMMANDS.find((command) => command.name === name);
-  if (spec === undefined) throw new Error(`there is no command ${name}`);
-  const [errors, results]: [string[], string[]] = [[], []];
-  const { stdout, stderr } = Deno;
-  const [print, complain] = [stdout.writeSync, stderr.writeSync];
-  const into = (texts: string[]) => (bytes: Uint8Array) => {
-    texts.push(new TextDecoder().decode(bytes).trimEnd());
-    return bytes.length;
-  };
-  Object.assign(stdout, { writeSync: into(results) });
-  Object.assign(stderr, { writeSync: into(errors) });
-  try {
-    const code = await runCommand(spec, [...args, "--json", "--quiet"]);
-    return { code, errors, results };
-  } finally {
-    Object.assign(stdout, { writeSync: print });
-    Object.assign(stderr, { writeSync: complain });
-  }
-}
 
 Deno.test("a command that cannot do with a path says so once, exits with 2 or 1, and prints the same as JSON", () =>
   withFolder(async (folder) => {

@@ -36,7 +36,7 @@ Deno.test("--layers-to-transform takes numbers and ranges, --rank-pattern and --
   deepStrictEqual(read("alpha-pattern", { q_proj: 0.5 }), { q_proj: 0.5 });
   deepStrictEqual(read("rank-pattern", ["q_proj", "v=x", "=3"]), [
     '--rank-pattern has "q_proj", expected KEY=NUMBER',
-    '--rank-pattern has "v", expected KEY=NUMBER',
+    '--rank-pattern has "v=x", expected KEY=NUMBER',
     '--rank-pattern has "=3", expected KEY=NUMBER',
   ]);
 });

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Every flag that takes numbers, given absurd ones: used or refused, in one message, in seconds. */
+import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
+import { join } from "node:path";
+import { COMMANDS } from "../../../lib/cli/commands.ts";
+import { camelCase, type Flag, type FlagKind, readValue } from "../../../lib/cli/flags.ts";
+import { TRAIN_FLAGS } from "../../../lib/cli/train_flags.ts";
+import { withFolder } from "../../fixtures/folder.ts";
+import { said } from "../../fixtures/said.ts";
+
+const KINDS: readonly FlagKind[] = ["number", "numbers", "integer", "integers"];
+
+/** Texts that are no numbers, or none that a run could be of. */
+const NO_NUMBERS = ["-1", "NaN", "Infinity", "1e309", "", " ", "1_000", "0x10", "0b1", "٣", "1,5x", "5e"];
+
+/** Numbers, if far ones. */
+const FAR = ["1e12", "1e308"];
+
+/** Far longer than any of them takes. */
+const LONGEST_MS = 60_000;
+
+const MODEL = ["--model", "notebooks/demo/model"];
+const DATA = ["--data", "notebooks/demo/facts.jsonl"];
+const SMALL = ["--batch-size", "2", "--micro-batch-size", "1", "--seq-len", "64"];
+
+/** Arguments with which a command comes as far as to use a flag, at little cost. */
+function argumentsFor(command: string, folder: string): readonly string[] {
+  const one = ["--data", join(folder, "one.jsonl")];
+  switch (command) {
+    case "train":
+      return [...MODEL, ...DATA, ...SMALL, "--steps", "2", "--dry-run", "--out", join(folder, "run")];
+    case "ablate":
+      return [...MODEL, ...DATA, ...SMALL, "--steps", "1", "--list", "--out", join(folder, "study")];
+    case "evaluate":
+      return [...MODEL, ...one, "--metric", "loss", "exact-match", "--max-new-tokens", "2"];
+    case "generate":
+      return [...MODEL, "--prompt", "Who?", "--max-new-tokens", "2"];
+    case "preview":
+      return [...MODEL, ...one];
+    case "merge":
+      return [...MODEL, "--adapter", join(folder, "none"), "--out", join(folder, "merged")];
+    default:
+      return ["--run", join(folder, "none"), "--watch"];
+  }
+}
+
+/** The arguments with a flag of that value, and what else the flag needs. */
+function withFlag(args: readonly string[], flag: Flag, value: string): string[] {
+  const at = args.indexOf(`--${flag.name}`);
+  const others = at < 0 ? args : args.toSpliced(at, 2);
+  const method = flag.methods?.[0];
+  return [
+    ...others,
+    ...(method === undefined || method === "sparse" ? [] : ["--method", method]),
+    ...(flag.name === "cached-rows" ? ["--placement", "device"] : []),
+    `--${flag.name}=${flag.kind === "numbers" ? `q_proj=${value}` : value}`,
+  ];
+}
+
+Deno.test("every flag of numbers takes any number or text for what it is, or refuses it with one error, in seconds", () =>
+  withFolder(async (folder) => {
+    await Deno.writeTextFile(join(folder, "one.jsonl"), '{"prompt": "Who?", "completion": " Me."}\n');
+    for (const { name, flags } of COMMANDS) {
+      for (const flag of flags.filter(({ kind }) => KINDS.includes(kind))) {
+        // What a study does with a flag of train, train has done.
+        const isKnown = name === "ablate" && TRAIN_FLAGS.includes(flag);
+        for (const value of isKnown ? NO_NUMBERS : [...NO_NUMBERS, ...FAR]) {
+          const args = withFlag(argumentsFor(name, folder), flag, value);
+          const place = `${name} ${args.join(" ")}`;
+          const startMs = performance.now();
+          const { code, errors, results } = await said(name, args);
+          ok(performance.now() - startMs < LONGEST_MS, place);
+          ok(code === 0 || code === 2, `${place}: ${code} ${errors.join("\n")}`);
+          strictEqual(errors.length, code === 0 ? 0 : 1, `${place}: ${errors.join("\n")}`);
+          doesNotMatch(errors.join(), /\n\s+at |at file:/, place);
+          strictEqual(results.length, 1, place);
+          if (code === 0) doesNotMatch(results.join(), /NaN|Infinity/, place);
+          if (!NO_NUMBERS.includes(value)) continue;
+          strictEqual(code, 2, place);
+          match(errors.join(), new RegExp(`--${flag.name} (is|has) |${camelCase(flag.name)}`), place);
+        }
+      }
+    }
+  }));
+
+Deno.test("readValue() takes decimal texts alone for numbers, and ranges that end", () => {
+  const read = (kind: FlagKind, text: string): unknown => {
+    const problems: string[] = [];
+    return readValue({ name: "n", kind, help: "" }, "--n", text, problems) ?? problems;
+  };
+  deepStrictEqual(
+    ["5", " 5 ", "+5", "5.", ".5e1", "50E-1"].map((text) => read("number", text)),
+    Array(6).fill(5),
+  );
+  deepStrictEqual(read("integers", "0-2,7"), [0, 1, 2, 7]);
+  deepStrictEqual(read("numbers", "a=b=1e1"), { "a=b": 10 });
+  const none = [
+    "0x10",
+    "1e400",
+    "100000000000000000000-100000000000000000000",
+    "9007199254740992-9007199254740993",
+    "2-1",
+  ];
+  for (const text of none) {
+    deepStrictEqual(read("integers", text), [`--n is "${text}", expected a whole number`]);
+  }
+  deepStrictEqual(read("numbers", "a=0x10"), ['--n has "a=0x10", expected KEY=NUMBER']);
+});
