@@ -74,13 +74,16 @@ export function resolveAdamw(
   const check = (ok: boolean, name: keyof AdamwConfig, expected: string): void => {
     if (!ok) problems.push(`${name} is ${config[name]}, expected ${expected}`);
   };
-  check(config.lr >= 0 && config.lr < Infinity, "lr", "a number of at least 0");
+  // As the kernels compute with them: 1e39 would be infinite there, 1e-50 nothing.
+  const numbers = [config.lr, config.beta1, config.beta2, config.eps, config.weightDecay] as const;
+  const [lr, beta1, beta2, eps, weightDecay] = numbers.map(Math.fround) as unknown as typeof numbers;
+  check(lr >= 0 && lr < Infinity, "lr", "a number of at least 0, up to 3.4e38");
   check(config.clip === null || config.clip > 0, "clip", "a number above 0, or null for no limit");
   check(CLIP_SCOPES.includes(config.clipBy), "clipBy", CLIP_SCOPES.join(", "));
-  check(config.beta1 >= 0 && config.beta1 < 1, "beta1", "a number from 0 to below 1");
-  check(config.beta2 >= 0 && config.beta2 < 1, "beta2", "a number from 0 to below 1");
-  check(config.eps > 0 && config.eps < Infinity, "eps", "a number above 0");
-  check(config.weightDecay >= 0 && config.weightDecay < Infinity, "weightDecay", "a number of at least 0");
+  check(beta1 >= 0 && beta1 < 1, "beta1", "a number from 0 to below 1");
+  check(beta2 >= 0 && beta2 < 1, "beta2", "a number from 0 to below 1");
+  check(eps > 0 && eps < Infinity, "eps", "a number above 0, up to 3.4e38");
+  check(weightDecay >= 0 && weightDecay < Infinity, "weightDecay", "a number of at least 0, up to 3.4e38");
   check(ADAM_MODES.includes(config.mode), "mode", ADAM_MODES.join(", "));
   return { config, problems };
 }
