@@ -23,11 +23,11 @@ import type { TrainSettings } from "../train/settings.ts";
 import { DEMO_VALUES } from "./demo.ts";
 import { settingsOf } from "./flag_settings.ts";
 import type { Flag, FlagValues } from "./flags.ts";
-import { GRID_FLAGS, readGrids } from "./grid_flags.ts";
+import { GRID_FLAGS, readGrids, uselessFlags } from "./grid_flags.ts";
 import { memoryProblem } from "./host_memory.ts";
 import { listenForInterrupt } from "./interrupt.ts";
 import { formatProblems } from "./format_flags.ts";
-import { type Output, warn } from "./output.ts";
+import { type Output, printError, warn } from "./output.ts";
 import { type CommandSpec, EXIT } from "./program.ts";
 import { DEMO, warnOfCheckpoint } from "./session.ts";
 
@@ -85,6 +85,7 @@ function readStudy(values: FlagValues): Study {
     problems.push("--metric none stands alone: no answers are scored");
   }
   const grids = readGrids(texts("grid"), texts("seeds"), problems);
+  problems.push(...uselessFlags(values, grids));
   throwIfAny("The command line of ablate", problems);
   const ofTrain = Object.entries(values).filter(([name]) =>
     name === "save-every" || GRID_FLAGS.some((flag) => flag.name === name)
@@ -240,7 +241,7 @@ async function concludeStudy(
   output.line(`\nresults.jsonl, results.csv and report.html in ${out}`);
   const failed = results.filter(({ status }) => status === "failed").length;
   const done = results.length - failed;
-  if (failed > 0) console.error(sayFailed(failures, results.length));
+  if (failed > 0) printError(visibleLine(sayFailed(failures, results.length)));
   output.result({
     out,
     report,

@@ -4,7 +4,7 @@ import { isJsonObject } from "../core/json.ts";
 import { nearestName } from "../core/suggestion.ts";
 import type { Grid } from "../study/grid.ts";
 import { settingName } from "./flag_settings.ts";
-import { camelCase, type Flag, isPattern, readValue } from "./flags.ts";
+import { camelCase, type Flag, type FlagValues, isPattern, readValue } from "./flags.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
 
 /** Flags that say where a run is kept, not what it is. */
@@ -122,7 +122,37 @@ export function readGrids(
   });
   if (Object.keys(multiplied).length > 0 || grids.length === 0) grids.push(multiplied);
   const values = readSeeds(seeds, problems);
+  if (values.length > 0 && grids.every((grid) => "seed" in grid)) {
+    problems.push("--seeds and the grid's own seed exclude each other: keep one");
+  }
   return grids.map((grid) =>
     values.length > 0 && !("seed" in grid) ? { ...grid, seed: values } : grid
   ) as Grid[];
+}
+
+/**
+ * Flags that no cell heeds, because every grid has values of its own, or no method of theirs has a use for them: a sentence
+ * each.
+ *
+ * @param values What was given, by flag name
+ * @param grids As {@linkcode readGrids} has them
+ */
+export function uselessFlags(values: FlagValues, grids: readonly Grid[]): string[] {
+  if (values.seed !== undefined && values.seeds !== undefined) {
+    return ["--seed and --seeds exclude each other: keep one"];
+  }
+  const methods = new Set(
+    grids.flatMap(({ method = values.method ?? "sparse" }) => method as string | readonly string[]),
+  );
+  return GRID_FLAGS.filter(({ name }) => values[name] !== undefined).flatMap((flag) => {
+    if (grids.every((grid) => settingName(flag.name) in grid)) {
+      return [`--${flag.name} and the grid's own ${flag.name} exclude each other: keep one`];
+    }
+    if (!flag.methods || flag.methods.some((method) => methods.has(method))) return [];
+    return [
+      `--${flag.name} does not apply to --method ${[...methods].join(" or ")}, only to ${
+        flag.methods.join(" and ")
+      }`,
+    ];
+  });
 }

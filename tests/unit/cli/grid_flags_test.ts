@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual } from "node:assert/strict";
 import { settingName } from "../../../lib/cli/flag_settings.ts";
-import { GRID_FLAGS, readGrids } from "../../../lib/cli/grid_flags.ts";
+import { GRID_FLAGS, readGrids, uselessFlags } from "../../../lib/cli/grid_flags.ts";
 import { SETTING_NAMES } from "../../../lib/train/settings.ts";
 
 /** Grids, or the problems where there are any. */
@@ -54,6 +54,34 @@ Deno.test("readGrids() finds all mistakes at once", () => {
       '--seeds is "x", expected a whole number from 0 up to 4294967295',
     ],
   );
+});
+
+Deno.test("uselessFlags() names what no cell heeds: values that every grid replaces, and sizes of other methods", () => {
+  const [one, two] = [{ topK: [4, 16] }, { method: ["full", "lora"] as const, neurons: [8] }];
+  deepStrictEqual(uselessFlags({ "top-k": 8, model: "m" }, [one]), [
+    "--top-k and the grid's own top-k exclude each other: keep one",
+  ]);
+  deepStrictEqual(uselessFlags({ "top-k": 8 }, [one, two]), []);
+  deepStrictEqual(uselessFlags({ rank: 8, lr: 1 }, [one, two]), []);
+  deepStrictEqual(uselessFlags({ rank: 8, lr: 1 }, [one]), [
+    "--rank does not apply to --method sparse, only to lora",
+  ]);
+  deepStrictEqual(uselessFlags({ rank: 8, method: "lora" }, [one]), []);
+  deepStrictEqual(uselessFlags({ gate: "raw" }, [{ method: "full" }, { method: "lora" }]), [
+    "--gate does not apply to --method full or lora, only to sparse",
+  ]);
+  deepStrictEqual(uselessFlags({ seed: 5, seeds: ["1"] }, [{ seed: [1] }]), [
+    "--seed and --seeds exclude each other: keep one",
+  ]);
+  deepStrictEqual(read(["seed=1,2"], ["3"]), [
+    "--seeds and the grid's own seed exclude each other: keep one",
+  ]);
+});
+
+Deno.test("a path of a grid keeps its commas and plus signs as JSON", () => {
+  deepStrictEqual(read(['{"data": [["a,b+c.jsonl"], ["d,e.jsonl", "f"]], "adapter": "g,h+i"}']), [
+    { data: [["a,b+c.jsonl"], ["d,e.jsonl", "f"]], adapter: "g,h+i" },
+  ]);
 });
 
 Deno.test("every flag that a grid goes through is a setting", () => {
