@@ -152,8 +152,14 @@ export function formatCsv(results: readonly CellResult[]): string {
   return [head, ...rows].map((row) => `${row.map(csvField).join(",")}\r\n`).join("");
 }
 
+/**
+ * A text that a spreadsheet would take for a formula, as file names and error messages can be, has an apostrophe before it,
+ * by which spreadsheets know text; numbers stay as they are.
+ */
 function csvField(value: unknown): string {
-  const text = value === undefined || value === null ? "" : settingText(value);
+  const plain = value === undefined || value === null ? "" : settingText(value);
+  const isFormula = /^[=+\-@\t\r]/.test(plain) && Number.isNaN(Number(plain));
+  const text = isFormula ? `'${plain}` : plain;
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 

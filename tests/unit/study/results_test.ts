@@ -49,6 +49,17 @@ Deno.test("formatCsv() has a row a cell, every setting and number in its column,
   });
 });
 
+Deno.test("formatCsv() gives a spreadsheet no formulas: text that would be one begins with an apostrophe, numbers stay", () => {
+  const cells = ["=1+1", "+a", "-a", "@a", "\t=1", "a=1", "-0.5"].map((model, i) => ({
+    ...studyCell(`c${i}`, { model }, 1, 0.5),
+    error: model,
+  }));
+  const lines = formatCsv(cells).split("\r\n").slice(1, -1).map((line) => line.split(","));
+  const expected = ["'=1+1", "'+a", "'-a", "'@a", "'\t=1", "a=1", "-0.5"];
+  deepStrictEqual(lines.map((line) => line.at(-1)), expected);
+  expected.forEach((text, i) => ok(lines[i]!.slice(0, -1).includes(text), text));
+});
+
 Deno.test("formatCsv() shows settings that are maps, so that cells that differ in nothing else can be told apart", () => {
   const cells = [{ q_proj: 4 }, { q_proj: 4, v_proj: 8 }, { "layers.1.q_proj,x": 2 }].map((rankPattern, i) =>
     studyCell(`p${i}`, { rankPattern }, 1, 0.5)
