@@ -3,7 +3,7 @@
  * Where a command writes: people's text to stdout, or to stderr when stdout carries one JSON object. Nothing else in this
  * folder writes to a terminal, so that text of models, data and files cannot drive one: it leaves here visible.
  */
-import { UserError } from "../core/errors.ts";
+import { MachineError } from "../core/errors.ts";
 import { formatTerminalText, type TerminalText, visibleLine, visibleText } from "../core/visible_text.ts";
 import type { ProgressOutput } from "../report/progress.ts";
 
@@ -51,6 +51,10 @@ export function warn(text: string): void {
   printError(`Warning: ${visibleLine(text)}`);
 }
 
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 /** Integers of the native library become numbers. (What is no finite number is null in JSON, never text.) */
 function jsonSafe(_key: string, value: unknown): unknown {
   return typeof value === "bigint" ? Number(value) : value;
@@ -94,9 +98,11 @@ export function createOutput(options: { readonly json: boolean; readonly quiet: 
         // Somebody may look at it: what JSON leaves as it is, DEL and the bidirectional marks among it, is escaped too.
         writeAll(Deno.stdout, `${visibleLine(JSON.stringify(value, jsonSafe))}\n`);
       } catch (error) {
-        throw new UserError(`The work is done, but its JSON object could not be written: ${error}`);
+        throw new MachineError(
+          `The work is done, but its JSON object could not be written: ${messageOf(error)}`,
+        );
       }
     },
-    lostText: () => failure === null || readerIsGone(failure) ? null : String(failure),
+    lostText: () => failure === null || readerIsGone(failure) ? null : messageOf(failure),
   };
 }

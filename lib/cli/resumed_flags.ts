@@ -21,9 +21,9 @@ const RECORDED = TRAIN_FLAGS.filter(({ name }) => !OF_THE_CALL.includes(name));
 
 /**
  * The flags of a run that goes on: those that it was started with, under those that are given now. Without a `run.json` all of
- * them must be given again.
+ * them must be given again: the demo's, which stand for what is left out, are not meant.
  *
- * @throws {UserError} When the method is another one, or what was written down cannot be read
+ * @throws {UserError} When the method is another one, or what was written down is missing or cannot be read
  */
 export async function withRecordedFlags(given: FlagValues): Promise<FlagValues> {
   if (given.resume !== true || given.out === undefined) return given;
@@ -34,7 +34,14 @@ export async function withRecordedFlags(given: FlagValues): Promise<FlagValues> 
       `Resuming ${out}: --method is ${given.method}, the run has ${record.method}: leave it as it was, or begin a new run`,
     );
   }
-  if (record === null) return given; // its checkpoints say whether it is the same run
+  if (record === null) {
+    if (given.model !== undefined || given.adapter !== undefined) return given; // its checkpoints say whether it is the same run
+    throw new UserError(
+      `${
+        join(out, RECORD)
+      } does not say what the run was started with: give --resume --model, --data and all its other flags`,
+    );
+  }
   const asked = askedBefore(record) ?? { flags: flagsOfEarlier(record), cwd: Deno.cwd() };
   const problems: string[] = [];
   const recorded = { ...readRecordedFlags(join(out, RECORD), asked.flags, RECORDED, problems) };

@@ -102,12 +102,26 @@ function defaultOut(name: string): string {
   );
 }
 
+/** Where a run goes on. */
+function describeResume(checkpoint: string | null): string {
+  return checkpoint === null ? "nothing was saved yet: the run begins again" : `going on from ${checkpoint}`;
+}
+
+/** `40`, `12 of 40, interrupted`, or that there was nothing to do. */
+function describeSteps(run: Run, { steps, interrupted, lossFirst }: TrainingAccount): string {
+  if (interrupted) return `${steps} of ${run.totalSteps}, interrupted`;
+  const done = ", all taken before: more --steps or --epochs would go on";
+  return `${steps}${lossFirst === null ? done : ""}`;
+}
+
 function describeAccount(run: Run, account: TrainingAccount, measured: Measured): string {
   const loss = (value: number | null) => value === null ? "not measured" : formatLoss(value);
   return formatTable([
     ["result", ""],
-    ["steps", `${account.steps}${account.interrupted ? ` of ${run.totalSteps}, interrupted` : ""}`],
-    ["loss", `${loss(account.lossFirst)} to ${loss(account.lossLast)}`],
+    ["steps", describeSteps(run, account)],
+    ...(account.lossFirst === null
+      ? []
+      : [["loss", `${loss(account.lossFirst)} to ${loss(account.lossLast)}`]]),
     ...(account.evalLoss === null ? [] : [["evaluation loss", loss(account.evalLoss)]]),
     ["trained", describeTrained(run)],
     ["time", `${formatSeconds(account.seconds)}, ${formatCount(account.tokensPerSecond)} tokens/s`],
@@ -192,9 +206,9 @@ async function run(called: FlagValues, output: Output): Promise<number> {
   const startup = createStartup();
   using model = await openModelOf(values);
   const out = (values.out ?? defaultOut(isDemo ? "demo" : methodName(settingsOf(values), start))) as string;
-  if (values.resume === true) {
-    await checkResume(plan(model, readRunOptions(values, start, out)), join(out, "checkpoints"));
-  }
+  const goesOnFrom = values.resume === true
+    ? await checkResume(plan(model, readRunOptions(values, start, out)), join(out, "checkpoints"))
+    : null;
   startup.mark("model");
   const load = createDataLoader(values, output);
   const data = await load(dataPaths(values), model.tokenizer);
@@ -209,6 +223,7 @@ async function run(called: FlagValues, output: Output): Promise<number> {
     foretold ? besideDevice(memory, foretold) : memory;
   const memory = hostPart(planned.memory);
   output.line(`${describeRun(planned, data)}\n\n${formatMemory(memory.bytes, memory.startBytes)}\n`);
+  if (values.resume === true) output.line(`${describeResume(goesOnFrom)}\n`);
   const fit = judgeFit(planned, memory, availableHostBytes(), hostPart);
   if (!fit.fits) throw new UserError(describeFit(fit));
   const baselineBytes = residentBytes();

@@ -192,13 +192,17 @@ function resumeProblems(saved: SavedState, run: Run, dataHash: string): string[]
 /**
  * Checks what can be checked before data is read: whether a run may go on from the newest checkpoint of a folder.
  *
+ * @returns That checkpoint; null when there is none
  * @throws {ValidationError} Listing every setting that cannot change, with both values
  */
-export async function checkResume(run: Run, folder: string): Promise<void> {
-  const newest = (await listCheckpoints(folder)).at(-1);
-  const saved = newest === undefined ? null : await glanceAtState(newest.path);
-  if (saved === null) return; // what is damaged or missing is told when it is loaded
-  throwIfAny(`Resuming from ${newest?.path}`, identityProblems(saved.identity, run, saved.step));
+export async function checkResume(run: Run, folder: string): Promise<string | null> {
+  const newest = (await listCheckpoints(folder)).at(-1) ?? null;
+  const saved = newest === null ? null : await glanceAtState(newest.path);
+  // What is damaged or missing is told when it is loaded.
+  if (saved !== null) {
+    throwIfAny(`Resuming from ${newest?.path}`, identityProblems(saved.identity, run, saved.step));
+  }
+  return newest?.path ?? null;
 }
 
 interface SavedState {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `run.json`: what was decided, about which model and data, and what changed when the run went on. */
 import { join } from "node:path";
+import { UserError } from "../core/errors.ts";
 import { isJsonObject, type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
 import { type Dataset, datasetHash, exampleCount } from "../data/dataset.ts";
 import { formatWarning } from "../data/row_warnings.ts";
-import { readJsonIfThere } from "../files/read.ts";
+import { parseJson, readTextIfThere } from "../files/read.ts";
 import { writeTextAtomically } from "../files/write.ts";
 import { type Run, runIdentity } from "./plan.ts";
 
@@ -65,10 +66,19 @@ export async function recordRun(
   await writeTextAtomically(join(out, RECORD), JSON.stringify(record, null, 2) + "\n");
 }
 
-/** What is written down of a run; null where there is nothing. @throws {UserError} When it is no JSON */
+/** What is written down of a run; null where there is nothing. @throws {UserError} When it is no JSON, with the way out */
 export async function readRecord(out: string): Promise<JsonObject | null> {
-  const value = await readJsonIfThere(join(out, RECORD));
-  return isJsonObject(value) ? value : null;
+  const path = join(out, RECORD);
+  const text = await readTextIfThere(path);
+  if (text === null) return null;
+  try {
+    const value = parseJson(path, text);
+    return isJsonObject(value) ? value : null;
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    const wayOut = "remove the file, and give --resume all flags that the run was started with";
+    throw new UserError(`${error.message}; ${wayOut}`, { cause: error });
+  }
 }
 
 /** What a run was asked for; null for runs of versions that did not write it down, and of loops of one's own. */

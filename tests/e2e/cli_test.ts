@@ -169,6 +169,27 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "doctor whose JSON has nowhere to go says so, and exits with 1: no other flag would mend it",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    const child = new Deno.Command("sh", {
+      args: [
+        "-c",
+        `exec "$0" run --quiet --allow-all scripts/meft.ts doctor --json > /dev/full`,
+        Deno.execPath(),
+      ],
+      stderr: "piped",
+    });
+    const { code, stderr } = await child.output();
+    match(
+      new TextDecoder().decode(stderr),
+      /^The work is done, but its JSON object could not be written: No space left on device \(os error 28\)$/m,
+    );
+    strictEqual(code, 1);
+  },
+});
+
 Deno.test("train lists all mistakes of the command line and the config file, and exits with 2", () =>
   withFolder(async (folder) => {
     const config = `${folder}/config.json`;

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { withFolder } from "../fixtures/folder.ts";
-import { commandLine, DEMO_FACTS, DEMO_MODEL, runCommandLine, SMALL_RUN } from "./command.ts";
+import { DEMO_FACTS, DEMO_MODEL, ROOT, runCommandLine, SMALL_RUN } from "./command.ts";
 
 const RUN = [...SMALL_RUN, "--examples", "0", "--batch-size", "8", "--micro-batch-size", "4", "--lr", "2e-3"];
 
@@ -31,9 +31,9 @@ Deno.test("train --resume --out needs no other flag, from another folder too, an
     await Deno.copyFile(DEMO_FACTS, join(folder, "facts.jsonl"));
     const flags = [...RUN, "--data", "facts.jsonl", "--steps", "6", "--save-every", "2", "--dtype", "auto"];
     for (const place of ["whole", "run"]) {
-      const [program = "", ...args] = commandLine(["train", ...flags, "--out", place]);
-      const started = await new Deno.Command(program, {
-        args,
+      const started = await new Deno.Command(Deno.execPath(), {
+        // Not as a task, which is always started in the checkout.
+        args: ["run", "--quiet", "--allow-all", `${ROOT}scripts/meft.ts`, "train", ...flags, "--out", place],
         cwd: folder, // its data and its folder are named from here
       }).output();
       assert.equal(started.code, 0, new TextDecoder().decode(started.stderr));
@@ -94,6 +94,39 @@ Deno.test("train --resume takes more epochs and another micro-batch size, and re
     assert.deepEqual(history[0].changed["batch.micro"], [4, 8]);
     assert.deepEqual(history[1].changed.totalSteps, [6, said.steps]);
     assert.equal(flags.steps, undefined);
+  }));
+
+Deno.test("train --resume says where it goes on, that all is done, and what to do without a whole run.json", () =>
+  withFolder(async (folder) => {
+    const out = join(folder, "run");
+    await train(...RUN, "--steps", "2", "--out", out);
+    const newest = join(out, "checkpoints", "step-000002");
+    const done = await train("--resume", "--out", out);
+    assert.ok(done.includes(`\ngoing on from ${newest}\n`), done);
+    assert.match(done, /^steps +2, all taken before: more --steps or --epochs would go on$/m);
+    assert.doesNotMatch(done, /^loss/m);
+
+    const record = join(out, "run.json");
+    const ways: [string, RegExp][] = [
+      [
+        "{",
+        /run\.json is not JSON: .*; remove the file, and give --resume all flags that the run was started with\n$/,
+      ],
+      [
+        "[1]",
+        /run\.json does not say what the run was started with: give --resume --model, --data and all its other/,
+      ],
+    ];
+    for (const [text, said] of ways) {
+      await Deno.writeTextFile(record, text);
+      const { code, stderr } = await runCommandLine("train", "--resume", "--out", out);
+      assert.match(stderr, said);
+      assert.equal(code, 2);
+    }
+    await Deno.remove(record);
+    const missing = await runCommandLine("train", "--resume", "--out", out);
+    assert.match(missing.stderr, /run\.json does not say what the run was started with/);
+    assert.match(await train("--resume", "--out", out, ...RUN, "--steps", "3"), /^steps +3$/m);
   }));
 
 const METHODS = [
