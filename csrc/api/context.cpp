@@ -9,7 +9,7 @@
 #include "core/guard.h"
 #include "core/lane.h"
 #include "core/mapping.h"
-#include "core/memory_limit.h"
+#include "core/process_memory.h"
 
 using namespace meft;
 
@@ -59,11 +59,16 @@ meft_status meft_ctx_info(meft_ctx *ctx, int64_t *info, int64_t info_count) {
     return guarded(ctx, "ctx_info", [&] {
         check_count("info_count", info_count);
         check_array("info", info, info_count);
-        int64_t all[8 + kParts] = {ctx->target,     ctx->gemm,     ctx->threads, ctx->workspace.bytes_held(),
+        constexpr int64_t known = 9 + kParts;
+        int64_t all[known] = {ctx->target,     ctx->gemm,     ctx->threads, ctx->workspace.bytes_held(),
                                    ctx->ran_target, mapped_bytes()};
         std::copy(ctx->part_ns, ctx->part_ns + kParts, all + 6);
-        if (info_count > 6 + kParts) find_memory_limit(all[6 + kParts], all[7 + kParts]);
-        const int64_t known = 8 + kParts;
+        if (info_count > 6 + kParts) {
+            const ProcessMemory memory = process_memory();
+            all[6 + kParts] = memory.limit;
+            all[7 + kParts] = memory.limit_bytes;
+            all[8 + kParts] = memory.peak_bytes;
+        }
         for (int64_t i = 0; i < std::min(known, info_count); ++i) info[i] = all[i];
     });
 }

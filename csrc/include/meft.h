@@ -122,7 +122,8 @@ MEFT_API int64_t meft_error_text(meft_ctx *ctx, char *out, int64_t out_bytes);
  * info[4] target that the last kernel call really ran, info[5] bytes of files mapped by this process, info[6] to [12]
  * nanoseconds since the context was made in the sparse adapter's scores with top-K, values, gradients of scores, of
  * inputs, of the router, of rows, and row steps in the backward pass; info[13] which limit on the memory of this process is
- * the tighter one (0 none, 1 on private memory, ulimit -d, 2 on addresses, ulimit -v), info[14] the bytes that it leaves. */
+ * the tighter one (0 none, 1 on private memory, ulimit -d, 2 on addresses, ulimit -v), info[14] the bytes that it leaves,
+ * info[15] the bytes that were resident at most since the process began (0 where the system does not tell). */
 MEFT_API meft_status meft_ctx_info(meft_ctx *ctx, int64_t *info, int64_t info_count);
 
 /* Maps a whole file read-only. handle_and_bytes[0] is a handle (never 0), [1] the file's size in bytes.

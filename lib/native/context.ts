@@ -70,6 +70,16 @@ export interface ContextInfo {
   readonly partMs: Readonly<Record<SparsePart, number>>;
 }
 
+/** What a process has of memory, as the system counts it. All 0 where that does not tell. */
+export interface ProcessMemory {
+  /** The limit that leaves less: 0 for none, 1 for that on private memory, 2 for that on addresses. */
+  readonly limit: number;
+  /** Bytes that the limit leaves. */
+  readonly limitBytes: number;
+  /** Bytes that were resident at most since the process began. */
+  readonly peakBytes: number;
+}
+
 /** Parts of the sparse adapter's calls whose time is kept, in the order of `meft_ctx_info`. */
 export const SPARSE_PARTS = [
   "scoring",
@@ -178,16 +188,13 @@ export class NativeContext implements Disposable {
     };
   }
 
-  /**
-   * The tighter of the limits on this process's memory: 0 for none, 1 for that on private memory, 2 for that on addresses; and
-   * the bytes that it leaves.
-   */
-  memoryLimit(): { readonly limit: number; readonly limitBytes: number } {
+  /** What this process has of memory. */
+  processMemory(): ProcessMemory {
     const known = 6 + SPARSE_PARTS.length;
-    const all = new BigInt64Array(known + 2);
+    const all = new BigInt64Array(known + 3);
     this.check("ctx_info", this.symbols.meft_ctx_info(this.pointer, all, BigInt(all.length)));
-    const [limit = 0n, bytes = 0n] = all.subarray(known);
-    return { limit: Number(limit), limitBytes: Number(bytes) };
+    const [limit = 0n, limitBytes = 0n, peakBytes = 0n] = all.subarray(known);
+    return { limit: Number(limit), limitBytes: Number(limitBytes), peakBytes: Number(peakBytes) };
   }
 
   /** Frees the context; with a call in flight, as soon as that has settled. */

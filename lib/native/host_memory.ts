@@ -2,19 +2,8 @@
 /** Memory of this process and of the machine, as the system counts it, and large arrays of it. */
 import process from "node:process";
 import { MachineError } from "../core/errors.ts";
-import { readTextSync } from "../files/read.ts";
-import { smallContext } from "./context.ts";
+import { type ProcessMemory, smallContext } from "./context.ts";
 import { isLibraryOpen } from "./library.ts";
-
-/** Bytes of a line of `/proc/self/status`; null where the system has none. */
-function statusBytes(field: "VmHWM" | "VmRSS"): number | null {
-  try {
-    const line = new RegExp(`^${field}:\\s+(\\d+) kB$`, "m").exec(readTextSync("/proc/self/status"));
-    return line?.[1] === undefined ? null : Number(line[1]) * 1024;
-  } catch {
-    return null; // also where a process may not ask, as one without all permissions
-  }
-}
 
 /** How a limit on memory is set, by its number in `meft_ctx_info`. */
 const LIMIT_FLAGS = ["", "ulimit -d", "ulimit -v"] as const;
@@ -26,20 +15,22 @@ export interface LimitRoom {
   readonly flag: string;
 }
 
-/**
- * What the tightest limit on this process's memory leaves; null without one, and before the native library, which alone may ask
- * the system, is open.
- */
-export function limitRoom(): LimitRoom | null {
+/** Null before the native library, which alone may ask the system, is open. */
+function processMemory(): ProcessMemory | null {
   if (!isLibraryOpen()) return null;
   try {
     using context = smallContext();
-    const { limit, limitBytes } = context.memoryLimit();
-    const flag = LIMIT_FLAGS[limit] ?? "";
-    return flag === "" ? null : { flag, bytes: limitBytes };
+    return context.processMemory();
   } catch {
     return null; // no memory even for that: whoever asks for more says so
   }
+}
+
+/** What the tightest limit on this process's memory leaves; null without one, and before the native library is open. */
+export function limitRoom(): LimitRoom | null {
+  const { limit = 0, limitBytes: bytes = 0 } = processMemory() ?? {};
+  const flag = LIMIT_FLAGS[limit] ?? "";
+  return flag === "" ? null : { flag, bytes };
 }
 
 /**
@@ -104,17 +95,17 @@ export const MEMORY_WAY_OUT =
 
 /** Bytes resident now: private memory and the touched pages of mapped files. */
 export function residentBytes(): number {
-  return statusBytes("VmRSS") ?? Deno.memoryUsage().rss;
+  return Deno.memoryUsage().rss;
 }
 
-/** Bytes resident at most since the process began; what is resident now where the system does not tell. */
+/** Bytes resident at most since the process began; what is resident now before the native library is open. */
 export function peakHostBytes(): number {
-  return statusBytes("VmHWM") ?? Deno.memoryUsage().rss;
+  return processMemory()?.peakBytes || residentBytes();
 }
 
 /** Bytes that can still be had, swap included: of the machine, of the share that a container gives, or of the process's limits. */
 export function availableHostBytes(): number {
   const machine = process.availableMemory() + Deno.systemMemoryInfo().swapFree;
-  const share = process.constrainedMemory() - Deno.memoryUsage().rss;
+  const share = process.constrainedMemory() - residentBytes();
   return Math.min(machine, share, limitRoom()?.bytes ?? Infinity);
 }

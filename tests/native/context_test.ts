@@ -4,6 +4,7 @@ import { MEFT_F32 } from "../../lib/native/symbols.ts";
 import assert from "node:assert/strict";
 import { NativeError } from "../../lib/core/errors.ts";
 import * as calls from "../../lib/native/calls.ts";
+import { peakHostBytes } from "../../lib/native/host_memory.ts";
 import { NativeContext, type Target, TARGETS } from "../../lib/native/context.ts";
 import { buildInfo, libraryPath, openAt, openLibrary } from "../../lib/native/library.ts";
 import * as constants from "../../lib/native/symbols.ts";
@@ -223,4 +224,15 @@ Deno.test("openLibrary() lets a missing permission through and needs no more tha
   const refused = await runChild(program, { permissions: [] });
   assert.notEqual(refused.code, 0);
   assert.match(refused.output, /NotCapable: Requires ffi access/);
+});
+
+Deno.test("peakHostBytes() is the system's count of what was resident at most", () => {
+  const counted = () => {
+    const [, kib] = /^VmHWM:\s+(\d+) kB$/m.exec(Deno.readTextFileSync("/proc/self/status")) ?? [];
+    return Number(kib) * 1024;
+  };
+  using _context = new NativeContext({ threads: 1 }); // opens the library
+  const before = counted();
+  const peak = peakHostBytes();
+  assert.ok(before <= peak && peak <= counted(), `${peak}, the system had ${before}`);
 });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/memory_limit.h"
+#include "core/process_memory.h"
 
 #include <sys/resource.h>
 
@@ -20,23 +20,26 @@ int64_t left_of(int resource, int64_t used_kib) {
 
 }  // namespace
 
-void find_memory_limit(int64_t &which, int64_t &bytes) {
-    which = bytes = 0;
-    long long private_kib = -1, addresses_kib = -1;
+ProcessMemory process_memory() {
+    ProcessMemory memory{};
+    long long private_kib = -1, addresses_kib = -1, peak_kib = 0;
     std::FILE *file = std::fopen("/proc/self/status", "re");
-    if (file == nullptr) return;
+    if (file == nullptr) return memory;
     char line[256];
     while (std::fgets(line, sizeof line, file) != nullptr) {
         std::sscanf(line, "VmData: %lld", &private_kib);
         std::sscanf(line, "VmSize: %lld", &addresses_kib);
+        std::sscanf(line, "VmHWM: %lld", &peak_kib);
     }
     std::fclose(file);
+    memory.peak_bytes = peak_kib * 1024;
     const int64_t left[] = {left_of(RLIMIT_DATA, private_kib), left_of(RLIMIT_AS, addresses_kib)};
     for (int64_t i = 0; i < 2; ++i) {
-        if (left[i] < 0 || (which != 0 && left[i] >= bytes)) continue;
-        which = i + 1;
-        bytes = left[i];
+        if (left[i] < 0 || (memory.limit != 0 && left[i] >= memory.limit_bytes)) continue;
+        memory.limit = i + 1;
+        memory.limit_bytes = left[i];
     }
+    return memory;
 }
 
 }  // namespace meft
