@@ -105,7 +105,8 @@ async function writeCheckpoint(
     await moveInto(unfinished, path);
   } catch (error) {
     await removeQuietly(unfinished);
-    const first = error instanceof MachineError ? error.cause : error; // named by the checkpoint, not by its file
+    const isNamed = error instanceof MachineError || error instanceof UserError;
+    const first = isNamed ? error.cause ?? error : error; // named by the checkpoint, not by its file
     throw asFileError(first, "write", path, { bytesNeeded });
   }
 }

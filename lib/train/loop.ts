@@ -309,8 +309,13 @@ async function save(session: Session, state: TrainState, log: MetricsLog | null)
   await log?.sync();
   const changed = await session.base?.check();
   if (changed) session.warn(changed);
-  const { run, dataHash, folder: { checkpoints }, warn } = session;
-  return await saveCheckpoint(run, state, dataHash, checkpoints, { onWarning: warn });
+  const { run, dataHash, folder, warn } = session;
+  try {
+    return await saveCheckpoint(run, state, dataHash, folder.checkpoints, { onWarning: warn });
+  } catch (error) {
+    await folder.assertThere(); // where it left in the middle, that is what there is to say
+    throw error;
+  }
 }
 
 async function exportAdapter({ run, folder }: Session, state: TrainState): Promise<string | null> {

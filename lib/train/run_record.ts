@@ -76,7 +76,7 @@ export async function readRecord(out: string): Promise<JsonObject | null> {
     return isJsonObject(value) ? value : null;
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
-    const wayOut = "remove the file, and give --resume all flags that the run was started with";
+    const wayOut = "remove the file, and resume with all flags that the run was started with";
     throw new UserError(`${error.message}; ${wayOut}`, { cause: error });
   }
 }

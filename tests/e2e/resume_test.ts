@@ -110,7 +110,7 @@ Deno.test("train --resume says where it goes on, that all is done, and what to d
     const ways: [string, RegExp][] = [
       [
         "{",
-        /run\.json is not JSON: .*; remove the file, and give --resume all flags that the run was started with\n$/,
+        /run\.json is not JSON: .*; remove the file, and resume with all flags that the run was started with\n$/,
       ],
       [
         "[1]",

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "../../../lib/core/errors.ts";
 import { train } from "../../../lib/train/loop.ts";
@@ -135,3 +136,23 @@ Deno.test("train() whose folder is removed or replaced under it says so when it 
     });
   }
 });
+
+Deno.test("train() whose folder is removed while it saves says that, not which file of the checkpoint found no folder", () =>
+  withFolder(async (folder) => {
+    using model = smallModel();
+    const [out, elsewhere] = [join(folder, "run"), join(folder, "elsewhere")];
+    const kernels = model.kernels as { read: typeof model.kernels.read };
+    const read: typeof kernels.read = kernels.read.bind(kernels);
+    kernels.read = (floats) => {
+      const checkpoints = join(out, "checkpoints");
+      const isSaving = existsSync(checkpoints) && [...Deno.readDirSync(checkpoints)].length > 0;
+      if (isSaving) Deno.renameSync(out, elsewhere);
+      return read(floats);
+    };
+    const run = plan(model, smallOptions({ out, saveEvery: 1 }));
+    await assert.rejects(async () => {
+      for await (const _ of train(run, smallData()));
+    }, { message: `${out} was removed or replaced while the run was training in it: start it again` });
+    assert.ok(existsSync(elsewhere));
+    run.adapter?.release();
+  }));
