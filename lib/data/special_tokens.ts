@@ -247,6 +247,28 @@ function asToken(value: unknown): TokenSpec | null {
   };
 }
 
+/**
+ * What is wrong with a token that is found in texts; null for nothing. One that normalization leaves nothing of ends the process
+ * in the library. One of white space is found at every place of a run of it, and from each strips all of the run: 20,000
+ * spaces took a minute.
+ *
+ * @param normalize As the tokenizer normalizes texts
+ */
+export function addedTokenProblem(
+  { content, lstrip, rstrip, normalized }: Omit<TokenSpec, "singleWord" | "special">,
+  normalize: (text: string) => string,
+): string | null {
+  const found = normalized ? normalize(content) : content;
+  if (found === "" && content !== "") {
+    return `the token ${show(content)} is nothing once it is normalized, so that no text has it`;
+  }
+  const isSpace = [content, found].some((text) => /^[\s\u0085]+$/u.test(text));
+  if (!isSpace || !(lstrip || rstrip)) return null;
+  return `the token ${
+    show(content)
+  } is white space and strips white space (lstrip, rstrip), which is not supported`;
+}
+
 function plainSpecial(content: string): TokenSpec {
   return { content, singleWord: false, lstrip: false, rstrip: false, normalized: false, special: true };
 }

@@ -5,7 +5,7 @@ import { throwIfAny, UserError } from "../core/errors.ts";
 import type { ChatTemplate } from "./chat_template.ts";
 import { chooseTemplate } from "./chosen_template.ts";
 import { mistralPreTokenizer } from "./mistral_regex.ts";
-import { type DeclaredTokens, declareTokens, show } from "./special_tokens.ts";
+import { addedTokenProblem, type DeclaredTokens, declareTokens, show } from "./special_tokens.ts";
 import { chooseClass, type TokenizerClass } from "./tokenizer_class.ts";
 import { type Fields, parseObject, readTokenizerFiles, type TokenizerFiles } from "./tokenizer_files.ts";
 import { firstProblems, readTokenizerIds, type TokenizerIds } from "./tokenizer_json.ts";
@@ -85,6 +85,9 @@ export async function createTokenizer(files: TokenizerFiles, source: string): Pr
   const declared = declareChecked(files, json, chosen, ids, source);
   const text = effectiveText(files, json, chosen, ids, declared);
   const library = await openLibraryTokenizer(text, source, longestText(json));
+  const tokenProblems = [...ids.addedTokens, ...declared.added]
+    .map((token) => addedTokenProblem(token, library.normalize)).filter((problem) => problem !== null);
+  throwIfAny(`The tokenizer of "${source}"`, firstProblems(tokenProblems));
   library.add(declared.added);
   if (chosen.rebuild === undefined) checkIds(library, ids.addedTokens, source);
   return assemble(files, { json, ids, chosen, declared, library, text }, source);

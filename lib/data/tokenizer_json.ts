@@ -2,14 +2,12 @@
 /** What a `tokenizer.json` says of its ids, checked before the library sees the file. */
 import { throwIfAny } from "../core/errors.ts";
 import { isJsonObject } from "../core/json.ts";
-import { show } from "./special_tokens.ts";
+import { show, type TokenSpec } from "./special_tokens.ts";
 import { checkParts } from "./tokenizer_parts.ts";
 
 /** A token that is found in a text before the model splits it. */
-export interface AddedToken {
+export interface AddedToken extends Omit<TokenSpec, "singleWord"> {
   readonly id: number;
-  readonly content: string;
-  readonly special: boolean;
 }
 
 /** The ids of a `tokenizer.json`. */
@@ -132,7 +130,9 @@ function readAddedTokens(value: unknown, problems: Problems): AddedToken[] {
     }
     const { id, content, special } = entry;
     if (!checkId("added_tokens", content, id, problems)) return [];
-    return [{ id, content, special: special === true }];
+    const [lstrip, rstrip, normalized] = [entry["lstrip"], entry["rstrip"], entry["normalized"]]
+      .map((flag) => flag === true) as [boolean, boolean, boolean];
+    return [{ id, content, special: special === true, lstrip, rstrip, normalized }];
   });
 }
 

@@ -36,6 +36,8 @@ const BYTES_PER_BYTE = 40;
 export interface LibraryTokenizer {
   /** Adds tokens: one that the vocabulary has keeps its id, the others get the ids after the last. @mutates this */
   add(tokens: readonly TokenSpec[]): void;
+  /** A text as the tokenizer normalizes it. */
+  normalize(text: string): string;
   /** Encodes texts on all cores; calls of one moment are one call to the library. */
   encodeBatch(texts: readonly string[]): Promise<Encoding[]>;
   /** Ids alone, which is cheaper. */
@@ -122,7 +124,7 @@ function wrap(
   longest: number,
 ): LibraryTokenizer {
   const bare = { addSpecialTokens: false };
-  const decoder = native.getDecoder();
+  const [decoder, normalizer] = [native.getDecoder(), native.getNormalizer()];
   const failure = (error: unknown): UserError =>
     new UserError(`The tokenizer of "${source}" cannot be used: ${messageOf(error)}`, { cause: error });
   const encodeJointly = joinCalls(async (texts) => {
@@ -144,6 +146,7 @@ function wrap(
         ),
       );
     },
+    normalize: (text) => normalizer?.normalizeString(text) ?? text,
     async encodeBatch(texts) {
       for (const text of texts) checkText(text, longest); // before texts of other calls join them
       return await encodeJointly(texts);

@@ -94,6 +94,33 @@ Deno.test("createTokenizer() names parts that are missing, unknown or of a wrong
   }, /cannot be used/);
 });
 
+Deno.test("createTokenizer() refuses tokens that the library would search without end, or end the process over", async () => {
+  const plain = added(3, "<x>");
+  const bert = { type: "BertNormalizer", clean_text: true, handle_chinese_chars: true, lowercase: true };
+  const toSpace = { type: "Replace", pattern: { String: "z" }, content: " " };
+  await make({ added_tokens: [{ ...plain, lstrip: true, rstrip: true }, added(4, "  ")] });
+  await make({
+    added_tokens: [{ ...plain, normalized: true }, added(4, "\0"), added(5, "z")],
+    normalizer: bert,
+  });
+  const strips = /The tokenizer of "tiny" .*white space and strips white space/s;
+  const cases: [Fields, Fields, RegExp][] = [
+    ...[" ", "\n\t", "\u0085", "\u2003 "].flatMap((content) =>
+      ["lstrip", "rstrip"].map((side): [Fields, Fields, RegExp] => [{ content, [side]: true }, {}, strips])
+    ),
+    [{ content: "z", lstrip: true, normalized: true }, { normalizer: toSpace }, strips],
+    [{ content: "\0", normalized: true }, { normalizer: bert }, /"\\u0000" is nothing once it is normalized/],
+    [{ content: "\u200d", normalized: true }, { normalizer: bert }, /is nothing once it is normalized/],
+  ];
+  for (const [flags, fields, message] of cases) {
+    const token = { ...plain, ...flags };
+    await assert.rejects(make({ ...fields, added_tokens: [token] }), message);
+    const config = { added_tokens_decoder: { 3: token } };
+    const tokenizer = JSON.stringify({ model: BPE, ...fields });
+    await assert.rejects(createTokenizer({ tokenizer, config }, "tiny"), message);
+  }
+});
+
 Deno.test("createTokenizer() refuses what would end the process in the library", async () => {
   await refuses({ model: { ...BPE, continuing_subword_prefix: "##" } }, /merge a list does not go on with/);
   await refuses({ pre_tokenizer: { type: "FixedLength", length: 0 } }, /FixedLength has no length/);
