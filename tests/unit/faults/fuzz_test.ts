@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { MachineError, UserError } from "../../../lib/core/errors.ts";
 import { randomStream } from "../../../lib/core/rng.ts";
+import { withFolder } from "../../fixtures/folder.ts";
 import { FUZZERS } from "../../../scripts/faults/fuzz/all.ts";
 import { faultOf } from "../../../scripts/faults/fuzz/fuzzer.ts";
 import { runFuzzer } from "../../../scripts/faults/fuzz/run.ts";
@@ -21,6 +22,32 @@ Deno.test(`${INPUTS} hostile inputs for every reader are used, or refused with o
     assert(refused > 0, `${name}: nothing was refused`);
   }
 });
+
+/** Inputs that readers once fell over, or were written to: a folder for each fuzzer that is given them. */
+const CORPUS = new URL("../../fixtures/faults/", import.meta.url);
+
+/** Far longer than any of them takes. */
+const LONGEST_MS = 30_000;
+
+Deno.test("what readers once fell over is used, or refused with one error each", () =>
+  withFolder(async (folder) => {
+    for (const { name: reader } of Deno.readDirSync(CORPUS)) {
+      const fuzzer = FUZZERS.find(({ name }) => name === reader);
+      assert(fuzzer, reader);
+      for (const { name } of Deno.readDirSync(new URL(reader, CORPUS))) {
+        const input = Deno.readFileSync(new URL(`${reader}/${name}`, CORPUS));
+        const startMs = performance.now();
+        let fault: string | null = null;
+        try {
+          await fuzzer.use(input, folder);
+        } catch (error) {
+          fault = faultOf(error);
+        }
+        assert.equal(fault, null, `${reader}/${name}`);
+        assert(performance.now() - startMs < LONGEST_MS, `${reader}/${name}`);
+      }
+    }
+  }));
 
 Deno.test("inputs are the same for the same seed and number, and others for others", () => {
   for (const { name, make } of FUZZERS) {
