@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The training loop: an async generator of metrics. It evaluates, saves and resumes, and knows nothing of logging. */
 import { dirname } from "node:path";
+import { parameterSources } from "../adapters/finite.ts";
 import { saveAdapterFiles } from "../adapters/adapter_files.ts";
 import { NotFiniteError, throwIfAny } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
@@ -9,6 +10,7 @@ import type { StepData } from "../data/batches.ts";
 import { type Dataset, datasetHash, exampleCount, exampleLength } from "../data/dataset.ts";
 import { type DatasetLoss, datasetLoss, nameRows } from "../evaluate/loss.ts";
 import { explainNotFinite } from "../evaluate/not_finite.ts";
+import { searchFinite } from "../tensor/finite.ts";
 import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import { removeUnfinished, setLaterAside } from "./checkpoint_folder.ts";
 import type { MemoryClass } from "../native/ledger.ts";
@@ -322,7 +324,16 @@ async function exportAdapter({ run, folder }: Session, state: TrainState): Promi
   if (folder === null) return null;
   await folder.assertThere();
   await flushState(run, state);
+  await assertWorthKeeping(run, state);
   await saveAdapterFiles(run.model.kernels, state.params, run.base, folder.adapter);
   await removeUnfinished(folder.checkpoints); // what could not be removed before: nobody comes back for it
   return folder.adapter;
+}
+
+/** The loss of each step says whether the one before it ended well; of the last step nothing would. */
+async function assertWorthKeeping({ model }: Run, { step, params }: TrainState): Promise<void> {
+  const { broken } = await searchFinite(parameterSources(model.kernels, params));
+  if (broken === null) return;
+  const cause = await explainNotFinite(model, params);
+  throw new NotFiniteError(`Step ${step} was the last, and no adapter of it is written. ${cause}`);
 }

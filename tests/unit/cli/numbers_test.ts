@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every flag that takes numbers, given absurd ones: used or refused, in one message, in seconds. */
-import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, doesNotMatch, match, ok, rejects, strictEqual } from "node:assert/strict";
 import { join } from "node:path";
 import { COMMANDS } from "../../../lib/cli/commands.ts";
 import { camelCase, type Flag, type FlagKind, readValue } from "../../../lib/cli/flags.ts";
@@ -81,6 +81,39 @@ Deno.test("every flag of numbers takes any number or text for what it is, or ref
         }
       }
     }
+  }));
+
+Deno.test("a run whose numbers leave f32 is refused, or ends with the reason and without an adapter", () =>
+  withFolder(async (folder) => {
+    const run = async (name: string, ...flags: string[]) => {
+      const out = join(folder, name);
+      const args = [
+        ...MODEL,
+        ...DATA,
+        ...SMALL,
+        "--examples",
+        "0",
+        "--data-cache",
+        "off",
+        "--method",
+        "lora",
+      ];
+      const { code, errors } = await said("train", [...args, ...flags, "--out", out]);
+      strictEqual(errors.length, 1, errors.join("\n"));
+      await rejects(Deno.stat(join(out, "adapter")), Deno.errors.NotFound);
+      return `${code}: ${errors[0]}`;
+    };
+    const refused = await run("a", "--steps", "2", "--lr", "1e308");
+    match(refused, /^2: .*lr is 1e\+308, expected a number of at least 0, up to 3.4e38$/s);
+    const last = await run("b", "--steps", "1", "--lr", "1e3", "--weight-decay", "1e38");
+    match(
+      last,
+      /^1: Step 1 was the last, and no adapter of it is written. Tensor \S+ of the adapter holds -?(Infinity|NaN)/,
+    );
+    match(
+      await run("c", "--steps", "2", "--lr", "1e3", "--weight-decay", "1e38"),
+      /^1: Step 2: the loss is NaN/,
+    );
   }));
 
 Deno.test("readValue() takes decimal texts alone for numbers, and ranges that end", () => {
