@@ -48,7 +48,10 @@ export function asFileError(
   if (!(error instanceof Error)) return error;
   const start = `Cannot ${action} ${path}:`;
   if (error instanceof Deno.errors.NotCapable) {
-    return new UserError(`${start} ${error.message}`, { cause: error });
+    // Its way out, all permissions, is not meant for a path that holds no data.
+    const isOfTheSystem = error.message.startsWith("Requires all access");
+    const why = isOfTheSystem ? "/proc, /sys and /dev hold no data; choose another path" : error.message;
+    return new UserError(`${start} ${why}`, { cause: error });
   }
   if (error instanceof TypeError && error.message.includes("NUL byte")) {
     return new UserError(`Cannot ${action} ${JSON.stringify(path)}: a path holds no NUL`, { cause: error });
@@ -68,6 +71,12 @@ export function asFileError(
 /** Whether an error of this level says that there is no such file or folder. */
 export function saysNotFound(error: unknown): boolean {
   return error instanceof UserError && error.cause instanceof Deno.errors.NotFound;
+}
+
+/** Whether an error of this level says that a file is there for others, not for this process. */
+export function saysForbidden(error: unknown): boolean {
+  if (!(error instanceof UserError)) return false;
+  return error.cause instanceof Deno.errors.PermissionDenied || error.cause instanceof Deno.errors.NotCapable;
 }
 
 /**

@@ -3,7 +3,7 @@
 import { quotedValue } from "../core/quoted.ts";
 import { join } from "node:path";
 import { isJsonObject } from "../core/json.ts";
-import { problemOf } from "../files/errors.ts";
+import { problemOf, saysForbidden } from "../files/errors.ts";
 import { fileHash } from "../files/hash.ts";
 import { readJsonIfThere, stat, statIfThere } from "../files/read.ts";
 import { writeTextAtomically } from "../files/write.ts";
@@ -34,6 +34,7 @@ export async function writeManifest(folder: string, names: readonly string[]): P
  * What is wrong with the files of a checkpoint: one sentence each, none when it is complete and undamaged.
  *
  * @param names Files that it must have; the manifest lists these, each once, and no others
+ * @throws {UserError} When a file may not be read: then nobody knows
  */
 export async function manifestProblems(folder: string, names: readonly string[]): Promise<string[]> {
   const files = await readManifest(folder);
@@ -71,6 +72,7 @@ async function readManifest(folder: string): Promise<readonly ManifestFile[] | s
   try {
     value = await readJsonIfThere(join(folder, MANIFEST));
   } catch (error) {
+    if (saysForbidden(error)) throw error; // the checkpoint may be whole: nothing is to be made of it, least of all room
     return problemOf(error);
   }
   if (value === null) return `${MANIFEST} is missing`;

@@ -129,6 +129,26 @@ Deno.test("train --resume says where it goes on, that all is done, and what to d
     assert.match(await train("--resume", "--out", out, ...RUN, "--steps", "3"), /^steps +3$/m);
   }));
 
+Deno.test("a checkpoint that may not be read is not called damaged", () =>
+  withFolder(async (folder) => {
+    const out = join(folder, "run");
+    await train(...RUN, "--steps", "1", "--out", out);
+    const manifest = join(out, "checkpoints", "step-000001", "manifest.json");
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+      // Who runs the tests may be root, whom no mode of a file keeps out.
+      args: [
+        ...["run", "--quiet", "--no-prompt", "--allow-all", `--deny-read=${manifest}`, "scripts/meft.ts"],
+        ...["train", "--resume", "--out", out, "--steps", "2"],
+      ],
+      cwd: ROOT,
+      stdout: "null",
+    }).output();
+    const text = new TextDecoder().decode(stderr);
+    assert.ok(text.startsWith(`Cannot read ${manifest}: `), text);
+    assert.doesNotMatch(text, /damaged|start the run again/);
+    assert.equal(code, 2);
+  }));
+
 const METHODS = [
   [...RUN, "--schedule", "cosine", "--clip", "0", "--packing", "--gate", "softmax"],
   [

@@ -85,6 +85,13 @@ Deno.test("asFileError() blames the machine for what no other path mends, and na
     strictEqual(kind, "machine", String(number));
     match(message, new RegExp(`^Cannot write a/b: .*It failed \\(os error ${number}\\)`));
   }
+  const barred = new Deno.errors.NotCapable(
+    'Requires all access to "/sys/x", run again with the --allow-all flag',
+  );
+  strictEqual(
+    failureOf(asFileError(barred, "read", "/sys/x")).message,
+    "Cannot read /sys/x: /proc, /sys and /dev hold no data; choose another path",
+  );
   match(of(28).message, /there is no room .*; free some space and try again$/);
   match(of(24).message, /; raise the limit on open files \(ulimit -n\)$/);
 });
