@@ -6,7 +6,7 @@
 import { parseArgs } from "node:util";
 import { randomStream } from "../../lib/core/rng.ts";
 import { FUZZERS } from "./fuzz/all.ts";
-import { faultOf } from "./fuzz/fuzzer.ts";
+import { faultOf, type Fuzzer } from "./fuzz/fuzzer.ts";
 import { runFuzzer } from "./fuzz/run.ts";
 import { type Campaign, formatReports } from "./report.ts";
 
@@ -15,12 +15,16 @@ export const FUZZ_CAMPAIGNS: readonly Campaign[] = FUZZERS.map(({ name }) => (op
   runFuzzer(name, options)
 );
 
-/** Gives one input again, in this process, and says what became of it. */
-async function again(name: string, seed: number, index: number): Promise<void> {
+/** The fuzzer of a name; ends the process when there is none. */
+function fuzzerOf(name: string): Fuzzer {
   const fuzzer = FUZZERS.find((known) => known.name === name);
-  if (fuzzer === undefined) {
-    throw new Error(`${name} is no fuzzer: ${FUZZERS.map(({ name }) => name).join(", ")}`);
-  }
+  if (fuzzer !== undefined) return fuzzer;
+  console.error(`"${name}" is no fuzzer, there are ${FUZZERS.map(({ name }) => name).join(", ")}`);
+  Deno.exit(2);
+}
+
+/** Gives one input again, in this process, and says what became of it. */
+async function again(fuzzer: Fuzzer, seed: number, index: number): Promise<void> {
   const input = fuzzer.make(randomStream(seed, index));
   const folder = await Deno.makeTempDir();
   const path = `${folder}.input`;
@@ -46,12 +50,12 @@ if (import.meta.main) {
   });
   const seed = Number(values.seed);
   if (values.case !== undefined) {
-    await again(positionals[0] ?? "", seed, Number(values.case));
+    await again(fuzzerOf(positionals[0] ?? ""), seed, Number(values.case));
     Deno.exit(0);
   }
-  const names = positionals.length > 0 ? positionals : FUZZERS.map(({ name }) => name);
+  const fuzzers = positionals.length > 0 ? positionals.map(fuzzerOf) : FUZZERS;
   const reports = [];
-  for (const name of names) {
+  for (const { name } of fuzzers) {
     reports.push(await runFuzzer(name, { seconds: Number(values.seconds), seed }, Number(values.count)));
     console.log(formatReports(reports.slice(-1)));
   }
