@@ -56,6 +56,9 @@ function checkTogether(values: FlagValues, start: SavedAdapter | null): void {
   if (values["eval-every"] !== undefined && values["eval-data"] === undefined) {
     problems.push("--eval-every needs --eval-data");
   }
+  if (values["watch-port"] !== undefined && values.watch !== true) {
+    problems.push("--watch-port needs --watch");
+  }
   throwIfAny("The command line of train", problems);
 }
 
