@@ -25,27 +25,32 @@ const OF_DEVELOPERS: Readonly<Record<string, readonly string[]>> = {
 };
 
 const TOOLS = ["cmake", "c++", "g++", "clang++", "ninja", "make", "ccache"];
-const LIBRARIES = ["build$(sh scripts/named_libraries.sh)"];
+/** See scripts/ffi_permission.sh. */
+const HOST = ["libraries of the host"];
+const DEVICE = ["libraries of the host", "a device's memory"];
 const SYSTEM = ["systemMemoryInfo", "statfs"];
 
 /** What else than files and variables the tasks of users may reach. */
 const REACH: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
-  train: { ffi: LIBRARIES, run: ["deno", ...TOOLS], sys: SYSTEM, net: ["127.0.0.1"] },
-  ablate: { ffi: LIBRARIES, run: TOOLS, sys: SYSTEM },
-  evaluate: { ffi: LIBRARIES, run: TOOLS },
-  generate: { ffi: LIBRARIES, run: TOOLS },
-  merge: { ffi: LIBRARIES, run: TOOLS },
-  preview: { ffi: LIBRARIES },
+  train: { ffi: DEVICE, run: ["deno", ...TOOLS], sys: SYSTEM, net: ["127.0.0.1"] },
+  ablate: { ffi: DEVICE, run: TOOLS, sys: SYSTEM },
+  evaluate: { ffi: DEVICE, run: TOOLS },
+  generate: { ffi: DEVICE, run: TOOLS },
+  merge: { ffi: HOST, run: TOOLS },
+  preview: { ffi: HOST },
   report: { net: ["127.0.0.1"] },
-  doctor: { ffi: LIBRARIES, run: [...TOOLS, "nvcc"] },
+  doctor: { ffi: HOST, run: [...TOOLS, "nvcc"] },
   completion: {},
   build: { run: TOOLS },
 };
 
 /** Permissions of a command: what follows each flag, null where nothing does. */
 function permissionsOf(command: string): Map<string, readonly string[] | null> {
-  const flags = [...command.matchAll(/"?--allow-([a-z]+)(?:=([^" ]+(?: scripts\/\S+\))?))?"?/g)];
-  return new Map(flags.map(([, kind, names]) => [kind as string, names?.split(",") ?? null]));
+  const flags = [...command.matchAll(/--allow-([a-z]+)(?:=([^" ]+))?/g)];
+  const found = new Map(flags.map(([, kind, names]) => [kind as string, names?.split(",") ?? null]));
+  const [script, word] = /\$\(sh scripts\/ffi_permission\.sh( host)?\)/.exec(command) ?? [];
+  if (script !== undefined) found.set("ffi", word === undefined ? DEVICE : HOST);
+  return found;
 }
 
 Deno.test("no task asks, and none but those of developers may do all of a kind but read and write", () => {
@@ -65,6 +70,22 @@ Deno.test("tasks of users load, run and reach what their work takes", () => {
     );
     deepStrictEqual(found, reach, task);
   }
+});
+
+Deno.test("tasks load the libraries of build and those that are named; all of FFI is for a device alone", async () => {
+  const flag = async (env: Record<string, string>, ...words: string[]) => {
+    const cleared = { MEFT_LIB: "", MEFT_CUDA_LIBRARY: "", NAPI_RS_NATIVE_LIBRARY_PATH: "" };
+    const { stdout } = await new Deno.Command("sh", {
+      args: [`${ROOT}scripts/ffi_permission.sh`, ...words],
+      env: { ...cleared, ...env },
+      cwd: `${ROOT}scripts`,
+    }).output();
+    return new TextDecoder().decode(stdout);
+  };
+  const named = { MEFT_LIB: "/a b/libmeft.so", MEFT_CUDA_LIBRARY: "/c,d/libmeft_cuda.so" };
+  strictEqual(await flag({}, "host"), "--allow-ffi=build");
+  strictEqual(await flag(named, "host"), "--allow-ffi=build,/a b/libmeft.so,/");
+  strictEqual(await flag(named), "--allow-ffi");
 });
 
 Deno.test("tasks may read every variable that the code asks for, and no other", async () => {
