@@ -122,7 +122,7 @@ async function audit(folder: string, args: readonly string[]): Promise<Record<st
     env: { DENO_AUDIT_PERMISSIONS: path },
   }).output();
   strictEqual(code, 0, `${args.join(" ")}: ${new TextDecoder().decode(stderr)}`);
-  const lines = Deno.readTextFileSync(path).trimEnd().split("\n");
+  const lines = Deno.readTextFileSync(path).split("\n").filter((line) => line !== "");
   Deno.removeSync(path);
   const used = lines.map((line) => JSON.parse(line) as { permission: string; value: unknown })
     .filter(({ permission }) => ["ffi", "run", "sys", "net"].includes(permission));
