@@ -81,21 +81,23 @@ export async function leadsTo(path: string, opened: Deno.FsFile): Promise<boolea
  * Locks a folder itself, so that no file is left behind; the system takes the lock back however the process ends. Closing it
  * gives it back; null when another process has it.
  */
-export async function lockFolder(path: string): Promise<Deno.FsFile | null> {
-  const folder = await named("lock", path, () => Deno.open(path, { read: true }));
+export function lockFolder(path: string): Promise<Deno.FsFile | null> {
   // Some network file systems have no such locks: there, people must look out themselves.
-  if (await folder.tryLock(true).catch(() => true)) return folder;
-  folder.close();
-  return null;
+  return takeLock(path, true);
 }
 
 /**
  * Takes a folder that a process may be writing, which holds its lock as long as it does. Closing it gives it back; null when
  * one is, and where there are no locks to tell.
  */
-export async function claimFolder(path: string): Promise<Deno.FsFile | null> {
+export function claimFolder(path: string): Promise<Deno.FsFile | null> {
+  return takeLock(path, false);
+}
+
+/** @param withoutLocks Whether the folder counts as taken where the file system has no locks */
+async function takeLock(path: string, withoutLocks: boolean): Promise<Deno.FsFile | null> {
   const folder = await named("lock", path, () => Deno.open(path, { read: true }));
-  if (await folder.tryLock(true).catch(() => false)) return folder;
+  if (await folder.tryLock(true).catch(() => withoutLocks)) return folder;
   folder.close();
   return null;
 }

@@ -60,11 +60,7 @@ function meansMicroBatches({ adapter }: JsonObject): boolean {
 }
 
 function difference(run: Run, path: string, before: Json | undefined, after: Json | undefined): string {
-  if (path === "baseHash") {
-    return `--model ${run.base.name} holds other weights (hash ${
-      short(after)
-    }) than the run was begun on (hash ${short(before)}): put those back, or name their folder`;
-  }
+  if (path === "baseHash") return otherBase(run.base.name, after, before);
   if (path === "startHash") {
     return `--adapter is another adapter than the run began with (hash ${short(after)}, then ${
       short(before)
