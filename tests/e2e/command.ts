@@ -81,20 +81,13 @@ async function resultOf(child: Deno.ChildProcess): Promise<CommandResult> {
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
+/** The demo's model and rows, cut short. */
+export const DEMO_ROWS = ["--model", DEMO_MODEL, "--data", DEMO_FACTS, "--seq-len", "64"] as const;
+
 /** Flags of a run that takes a second. */
 export const SMALL_RUN = [
-  "--model",
-  DEMO_MODEL,
-  "--data",
-  DEMO_FACTS,
-  "--seq-len",
-  "64",
-  "--neurons",
-  "64",
-  "--top-k",
-  "16",
-  "--batch-size",
-  "8",
+  ...DEMO_ROWS,
+  ...["--neurons", "64", "--top-k", "16", "--batch-size", "8"],
 ] as const;
 
 /** {@linkcode SMALL_RUN} with other values of its flags. */

@@ -8,6 +8,7 @@ import {
   type CommandResult,
   DEMO_FACTS,
   DEMO_MODEL,
+  DEMO_ROWS,
   LONG_RUN,
   ROOT,
   runCommandLine,
@@ -45,19 +46,7 @@ function assertPlain(
 }
 
 const TRAIN = [
-  ...[
-    "train",
-    "--model",
-    DEMO_MODEL,
-    "--data",
-    DEMO_FACTS,
-    "--seq-len",
-    "64",
-    "--batch-size",
-    "8",
-    "--examples",
-    "0",
-  ],
+  ...["train", ...DEMO_ROWS, "--batch-size", "8", "--examples", "0"],
   ...["--method", "lora", "--save-every", "2", "--quiet"],
 ];
 
@@ -72,18 +61,7 @@ function tasks(run: string, out: string): Readonly<Record<string, readonly strin
     preview: ["preview", "--model", DEMO_MODEL, "--data", DEMO_FACTS, "--quiet"],
     report: ["report", "--run", run, "--quiet"],
     ablate: [
-      ...[
-        "ablate",
-        "--model",
-        DEMO_MODEL,
-        "--data",
-        DEMO_FACTS,
-        "--seq-len",
-        "64",
-        "--batch-size",
-        "16",
-        "--quiet",
-      ],
+      ...["ablate", ...DEMO_ROWS, "--batch-size", "16", "--quiet"],
       ...[
         "--micro-batch-size",
         "16",

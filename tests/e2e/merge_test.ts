@@ -1,21 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
-import { DEMO_FACTS, DEMO_MODEL, runCommandLine, SMALL_RUN } from "./command.ts";
+import { DEMO_FACTS, DEMO_MODEL, DEMO_ROWS, runCommandLine, SMALL_RUN } from "./command.ts";
 import { withFolder } from "../fixtures/folder.ts";
 
 Deno.test("merge writes a checkpoint that evaluates as model and adapter do, says how close, and refuses the rest", () =>
   withFolder(async (folder) => {
-    const train = [
-      "train",
-      "--model",
-      DEMO_MODEL,
-      "--data",
-      DEMO_FACTS,
-      "--seq-len",
-      "64",
-      "--batch-size",
-      "8",
-    ];
+    const train = ["train", ...DEMO_ROWS, "--batch-size", "8"];
     const trained = await runCommandLine(
       ...[...train, "--method", "parallel", "--neurons", "32", "--lr", "5e-3", "--steps", "8"],
       ...["--out", `${folder}/run`],
