@@ -2,6 +2,7 @@
 /** The identities that every adapter in the registry passes. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { assertSame } from "../compare.ts";
 import type { Adapter, AdapterParams } from "../../lib/adapters/adapter.ts";
 import { ADAPTER_KINDS, resolveAdapter } from "../../lib/adapters/registry.ts";
 import type { JsonObject } from "../../lib/core/json.ts";
@@ -102,7 +103,7 @@ for (const kind of ADAPTER_KINDS) {
       const before = await forwardLogits(model, batch, {});
       const attached = create(kind, options, model).attach(model.kernels);
       const after = await forwardLogits(attached.model, batch, attached.hooks);
-      assert.deepEqual(after.data, before.data);
+      assertSame(after.data, before.data);
     });
 
     Deno.test(`${title}: gradients match finite differences`, async () => {
@@ -149,7 +150,7 @@ for (const kind of ADAPTER_KINDS) {
         stir(model, params);
         await saveAdapter(model, params, folder);
         const loaded = await loadAdapter(model, folder);
-        assert.deepEqual(parameterBytes(loaded.parameters), parameterBytes(params.parameters));
+        assertSame(parameterBytes(loaded.parameters), parameterBytes(params.parameters));
         assert.deepEqual(loaded.adapter.config, params.adapter.config);
         const files = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
         assert.deepEqual(files, ["adapter_config.json", "adapter_model.safetensors"]);
@@ -177,7 +178,7 @@ for (const kind of ADAPTER_KINDS) {
       const method = { ...sparse(), adapter: { kind, options } };
       const run = plan(model, smallOptions({ method, steps: 2 }));
       for await (const _ of train(run, smallData()));
-      assert.deepEqual(bytes(), before);
+      assertSame(bytes(), before);
     });
   }
 }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import type { Kernels } from "../../lib/ops/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
-import { assertSameBits } from "../compare.ts";
+import { assertSame, assertSameBits } from "../compare.ts";
 import { assertAgreesEverywhere } from "./agreement.ts";
 import { backends } from "./backends.ts";
 import { KERNEL_CASES } from "./cases/all.ts";
@@ -51,7 +51,7 @@ Deno.test("floats() are zeroed and arenaFloats() are of the backend's float type
     assert.equal(k.arenaFloats(0).length, 0);
     assert.equal(k.arenaFloats(1).BYTES_PER_ELEMENT, k.floats(1).BYTES_PER_ELEMENT);
     const activations = k.read(k.modelActivations(5, "activations"));
-    assert.deepEqual(activations, k.compute === "bf16" ? new Uint16Array(5) : new Float32Array(5));
+    assertSame(activations, k.compute === "bf16" ? new Uint16Array(5) : new Float32Array(5));
     assert.equal(k.arenaActivations(7).BYTES_PER_ELEMENT, activations.BYTES_PER_ELEMENT);
     assert.equal(k.arenaActivations(7).length, 7);
   }

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { assertSame } from "../compare.ts";
 import { nextUniform, randomStream } from "../../lib/core/rng.ts";
 import { newestCheckpoint } from "../../lib/train/checkpoint.ts";
 import { listCheckpoints } from "../../lib/train/checkpoint_folder.ts";
@@ -59,7 +60,7 @@ Deno.test("a training killed at random moments, saves included, and resumed ends
     assert.equal(code, 0, text);
     for (const name of ["adapter_model.safetensors", "adapter_config.json"]) {
       const bytes = (run: string) => Deno.readFileSync(join(run, "adapter", name));
-      assert.deepEqual(bytes(killed), bytes(whole), name);
+      assertSame(bytes(killed), bytes(whole), name);
     }
     const steps = Deno.readTextFileSync(join(killed, "metrics.jsonl")).trimEnd().split("\n")
       .map((line) => (JSON.parse(line) as { step: number }).step);
@@ -99,6 +100,6 @@ Deno.test("a training whose disk is full says so, keeps its checkpoints, and can
     const resumed = await finish(spawn([full, "6", "--resume"]));
     assert.equal(resumed.code, 0, resumed.text);
     const bytes = (run: string) => Deno.readFileSync(join(run, "adapter", "adapter_model.safetensors"));
-    assert.deepEqual(bytes(full), bytes(whole));
+    assertSame(bytes(full), bytes(whole));
   });
 });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Row matrices with optimizer state for the tests of meft_adamw_*, and the formula in f64. */
-import assert from "node:assert/strict";
+import { assertSame } from "../compare.ts";
 import { adamwRows, adamwRowsCatchUp, planesJoin, planesSplit } from "../../lib/native/calls.ts";
 import type { NativeContext } from "../../lib/native/context.ts";
 import { type AdamwParams, writeAdamwParams } from "../../lib/native/structs.ts";
@@ -118,7 +118,7 @@ export function assertSameRows(
   for (const row of rows) {
     ["w", "m", "v"].forEach((name, i) => {
       const [a, e] = both.map((arrays) => arrays[i]?.subarray(row * hidden, (row + 1) * hidden));
-      assert.deepEqual(a, e, `${label}: ${name} of row ${row}`);
+      assertSame(a, e, `${label}: ${name} of row ${row}`);
     });
   }
 }

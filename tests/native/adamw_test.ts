@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** meft_adamw_*: the formula against f64, and lazy-exact rows against dense ones, bit for bit. */
 import assert from "node:assert/strict";
+import { assertSame } from "../compare.ts";
 import { nextUniform, randomStream } from "../../lib/core/rng.ts";
 import { adamwDense } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
@@ -75,8 +76,8 @@ Deno.test("adamwRows() in dense mode has adamwDense()'s bits, whichever rows hav
         state.step(lane, touched, grad, lr, p);
         adamwDense(lane, w, m, v, whole, lr, w.length, writeAdamwParams(p));
       }
-      assert.deepEqual(state.weights(lane), w);
-      assert.deepEqual([state.m, state.v], [m, v]);
+      assertSame(state.weights(lane), w);
+      assertSame([state.m, state.v], [m, v]);
       assert.equal(state.lastStep[7], steps);
     });
   }
@@ -120,7 +121,7 @@ function raceDenseAndLazy(lane: NativeContext, steps: number, options: Partial<H
       const [a, e] = [lazy.weights(lane), dense.weights(lane)];
       for (const row of current) {
         const range = [row * hidden, (row + 1) * hidden] as const;
-        assert.deepEqual(a.subarray(...range), e.subarray(...range), `w of row ${row} at step ${step}`);
+        assertSame(a.subarray(...range), e.subarray(...range), `w of row ${row} at step ${step}`);
       }
     }
     marks += lazy.lastStep.filter((last) => last < 0).length;
@@ -162,7 +163,7 @@ Deno.test("adamwRowsCatchUp() undoes no work when the learning rate rises after 
       if (step === 1) lazy.step(lane, touched, grad, lr, hyper({ step, mode: LAZY_EXACT }));
       if (step % 50 !== 0) continue;
       lazy.catchUp(lane, [0], 1, lr, false, hyper({ step }));
-      assert.deepEqual(lazy.weights(lane), dense.weights(lane), `step ${step}`);
+      assertSame(lazy.weights(lane), dense.weights(lane), `step ${step}`);
       if (step <= 100 && (lazy.lastStep[0] as number) < 0) marked++;
     }
     assert.ok(marked === 2, "was marked before the rise");
@@ -200,7 +201,7 @@ Deno.test("adamwRows() in lazy mode decays what was missed in closed form and le
       16 * F32_EPS *
       (Math.abs(initial[hidden + i] as number) + Math.abs(expected[i]?.update as number) + 0.01);
     assertWithin("w", state.weights(lane).subarray(hidden), expected.map((s) => s.w), bound);
-    assert.deepEqual(
+    assertSame(
       state.weights(lane).subarray(0, hidden),
       initial.slice(0, hidden),
       "row 0 is not touched",
@@ -236,7 +237,7 @@ Deno.test("adamwRows() names what is wrong before anything is written", () => {
   assert.throws(step([1], { gradScale: Infinity }), /gradScale is Infinity|grad_scale is inf/);
   lr[1] = -1;
   assert.throws(step([1], { step: 2 }), /the learning rate of step 2 is -1/);
-  assert.deepEqual(state.weights(lane), normals(12, 1).slice());
+  assertSame(state.weights(lane), normals(12, 1).slice());
   step([1], {})();
   assert.throws(step([1], {}), /row 1 is current to step 1, so it cannot take step 1/);
   const catchUp = (blocks: readonly number[]) => () => state.catchUp(lane, blocks, 1, lr, false, hyper({}));

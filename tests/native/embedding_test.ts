@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** meft_embedding_* against plain copies and sums. */
 import assert from "node:assert/strict";
+import { assertSame } from "../compare.ts";
 import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../../lib/core/half.ts";
 import { embeddingBackward, embeddingForward } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
@@ -52,7 +53,7 @@ Deno.test("embeddingForward() copies the rows named, of every stored type", () =
         const y = guarded(tokens * hidden);
         embeddingForward(lane, y, ids, w.data, w.descriptor, tokens);
         return { y };
-      }, ({ y }) => assert.deepEqual(bitsOf(y), bitsOf(expected)));
+      }, ({ y }) => assertSame(bitsOf(y), bitsOf(expected)));
     }
   }
 });
@@ -71,7 +72,7 @@ Deno.test("embeddingBackward() adds in increasing order of tokens, bit for bit",
       const dweight = misaligned(before);
       embeddingBackward(lane, dweight, ids, dy, tokens, vocabulary, hidden);
       return { dweight };
-    }, ({ dweight }) => assert.deepEqual(bitsOf(dweight), bitsOf(expected)));
+    }, ({ dweight }) => assertSame(bitsOf(dweight), bitsOf(expected)));
   }
 });
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is generated from the header is fresh, and the library shows the header's functions and nothing else. */
 import assert from "node:assert/strict";
+import { assertSame } from "../compare.ts";
 import { parseHeader } from "../../scripts/header.ts";
 import { staleFiles } from "../../scripts/gen_symbols.ts";
 import { buildInfo, libraryPath, openLibrary } from "../../lib/native/library.ts";
@@ -75,8 +76,8 @@ Deno.test("struct writers put each field where C reads it", () => {
     handle: 2n ** 60n,
     offsetBytes: 6,
   });
-  assert.deepEqual(new Uint32Array(weight.buffer, 0, 2), Uint32Array.of(48, 1));
-  assert.deepEqual(new BigInt64Array(weight.buffer, 8), BigInt64Array.of(2n, 3n, 4n, 2n ** 60n, 6n));
+  assertSame(new Uint32Array(weight.buffer, 0, 2), Uint32Array.of(48, 1));
+  assertSame(new BigInt64Array(weight.buffer, 8), BigInt64Array.of(2n, 3n, 4n, 2n ** 60n, 6n));
   const attention = {
     compute: 1,
     qRows: 1,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What every test of a native kernel needs: all targets, guarded arrays, comparisons that NaN cannot pass. */
 import assert from "node:assert/strict";
+import { assertSame } from "../compare.ts";
 import { randomNormal } from "../../lib/core/rng.ts";
 import { NativeContext, type Target, TARGETS } from "../../lib/native/context.ts";
 import { buildInfo, openLibrary } from "../../lib/native/library.ts";
@@ -66,7 +67,7 @@ export function onEveryTarget<Outputs extends Readonly<Record<string, Float32Arr
     const again = compute(one);
     for (const name in outputs) {
       assertGuards(outputs[name] as Float32Array);
-      assert.deepEqual(
+      assertSame(
         bitsOf(again[name] as Float32Array),
         bitsOf(outputs[name] as Float32Array),
         `${name}: one thread and two differ`,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The kernel table over libmeft: what it refuses before C sees it, weights as stored, lanes. */
 import assert from "node:assert/strict";
+import { assertSame } from "../compare.ts";
 import { multipliesBf16 } from "../../lib/native/context.ts";
 import { createLedger } from "../../lib/native/ledger.ts";
 import { MappedFile } from "../../lib/native/mapped_file.ts";
@@ -169,7 +170,7 @@ Deno.test("a weight in a mapped file gives the same bits as one in memory", asyn
     k.linearForward(a, x, inMemory, null, 3, false);
     k.linearForward(b, x, inFile, null, 3, false);
     assert.ok(a.some((value) => value !== 0));
-    assert.deepEqual(b, a);
+    assertSame(b, a);
   } finally {
     await Deno.remove(path);
   }
@@ -182,8 +183,8 @@ Deno.test("rowMatrixWrite() and rowMatrixRead() keep f32 bits and refuse rows ou
   k.rowMatrixWrite(matrix, values, 2);
   const all = k.floats(12);
   k.rowMatrixRead(all, matrix, 0);
-  assert.deepEqual(all.subarray(6), values.slice());
-  assert.deepEqual(all.subarray(0, 6), k.floats(6));
+  assertSame(all.subarray(6), values.slice());
+  assertSame(all.subarray(0, 6), k.floats(6));
   for (const firstRow of [-1, 0.5, 3, NaN]) {
     assert.throws(() => k.rowMatrixWrite(matrix, values, firstRow), {
       message: `6 values from row ${firstRow} leave a matrix of 4 rows of 3`,
@@ -235,9 +236,9 @@ async function threeSteps(async: boolean, threads: number): Promise<Floats[]> {
 Deno.test("a host lane of promises gives the bits of inline calls, in order, for one thread and two", async () => {
   const inline = await threeSteps(false, 1);
   assert.ok(inline[0]?.every((value) => Number.isFinite(value)));
-  assert.deepEqual(await threeSteps(false, 2), inline);
-  assert.deepEqual(await threeSteps(true, 1), inline);
-  assert.deepEqual(await threeSteps(true, 2), inline);
+  assertSame(await threeSteps(false, 2), inline);
+  assertSame(await threeSteps(true, 1), inline);
+  assertSame(await threeSteps(true, 2), inline);
 });
 
 /** A step of a sparse adapter through the op pair: y, dh, the router's gradient and the row gradients. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** meft_linear_* against f64 sums, on every target, for every stored and computed type. */
 import assert from "node:assert/strict";
+import { assertSame } from "../compare.ts";
 import { floatToBf16 } from "../../lib/core/half.ts";
 import { linearBackwardData, linearBackwardWeight, linearForward } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
@@ -191,7 +192,7 @@ Deno.test("linearBackwardData() of rows too long to be converted at once gives e
     linearBackwardData(lane, dx, dy, w.data, w.descriptor, count, MEFT_F32, MEFT_F32, MEFT_BF16, 0);
     return dx;
   };
-  assert.deepEqual(bitsOf(product(tokens).subarray(0, few * cols)), bitsOf(product(few)));
+  assertSame(bitsOf(product(tokens).subarray(0, few * cols)), bitsOf(product(few)));
 });
 
 Deno.test("linearBackwardWeight() adds to dweight and dbias what f64 sums add", () => {
@@ -282,7 +283,7 @@ Deno.test("linearForward() and linearBackwardData() in bf16 are the f32 results 
           return { wantedY, wantedDx, y, dx } as Record<string, Float32Array>;
         },
         ({ wantedY, wantedDx, y, dx }) =>
-          assert.deepEqual([y, dx], [wantedY, wantedDx], `${tokens} x ${rows} x ${cols}`),
+          assertSame([y, dx], [wantedY, wantedDx], `${tokens} x ${rows} x ${cols}`),
       );
     }
   }
@@ -322,7 +323,7 @@ Deno.test("linearForward() reads a mapped weight at an odd byte, and one that en
             0,
           );
           return { y, inMemory };
-        }, ({ y, inMemory }) => assert.deepEqual(bitsOf(y), bitsOf(inMemory)));
+        }, ({ y, inMemory }) => assertSame(bitsOf(y), bitsOf(inMemory)));
       }
     }
   } finally {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** meft_cross_entropy against the f64 reference. */
 import assert from "node:assert/strict";
+import { assertSame } from "../compare.ts";
 import { crossEntropy } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
@@ -42,8 +43,8 @@ Deno.test("crossEntropy() matches the oracle: loss and gradient, and leaves logi
     }, (out) => {
       // The loss is a difference of numbers of the logits' size, here below 40; e^(x-m) carries |x-m| eps.
       assertWithin("loss", out.loss, loss, () => 4 * F32_EPS * 40);
-      assert.deepEqual(bitsOf(out.lossAlone), bitsOf(out.loss));
-      assert.deepEqual(bitsOf(out.logits), bitsOf(logits));
+      assertSame(bitsOf(out.lossAlone), bitsOf(out.loss));
+      assertSame(bitsOf(out.logits), bitsOf(logits));
       assertWithin("gradient", out.gradient, gradient, (i) => {
         const isTarget = i % vocabulary === targets[Math.floor(i / vocabulary)];
         // Rounding x-m, which is ln p and a little, is a relative error of |x-m| eps in p.

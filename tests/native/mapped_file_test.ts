@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Mapped files: reading, weights inside them, and every way they can be wrong. */
 import assert from "node:assert/strict";
+import { assertSame } from "../compare.ts";
 import { NativeError } from "../../lib/core/errors.ts";
 import * as calls from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
@@ -57,9 +58,9 @@ Deno.test("MappedFile.read() gives the bytes of the file, also none and the last
   await withFile(Uint8Array.of(1, 2, 3, 4, 5), (path) => {
     using file = MappedFile.open(path);
     assert.equal(file.bytes, 5);
-    assert.deepEqual(file.read(0, 5), Uint8Array.of(1, 2, 3, 4, 5));
-    assert.deepEqual(file.read(4, 1), Uint8Array.of(5));
-    assert.deepEqual(file.read(5, 0), new Uint8Array(0));
+    assertSame(file.read(0, 5), Uint8Array.of(1, 2, 3, 4, 5));
+    assertSame(file.read(4, 1), Uint8Array.of(5));
+    assertSame(file.read(5, 0), new Uint8Array(0));
   });
 });
 
@@ -80,7 +81,7 @@ Deno.test("MappedFile.open() opens an empty file and refuses what is no file, na
   await withFile(new Uint8Array(0), (path) => {
     using file = MappedFile.open(path);
     assert.equal(file.bytes, 0);
-    assert.deepEqual(file.read(0, 0), new Uint8Array(0));
+    assertSame(file.read(0, 0), new Uint8Array(0));
   });
   assert.throws(() => MappedFile.open("/nowhere/model.safetensors"), {
     message: "map_open: cannot open /nowhere/model.safetensors: No such file or directory",
@@ -101,7 +102,7 @@ Deno.test("a weight in a mapped file is read where it lies", async () => {
   await withFile(new Uint8Array(values.buffer), (path) => {
     using file = MappedFile.open(path);
     using lane = new NativeContext();
-    assert.deepEqual(readWeight(lane, weightIn(file, 8, 3), 3), values.subarray(2));
+    assertSame(readWeight(lane, weightIn(file, 8, 3), 3), values.subarray(2));
     assert.throws(
       () => readWeight(lane, weightIn(file, 12, 3), 3),
       /bytes 12 to 24 leave a mapped file of 20 bytes/,

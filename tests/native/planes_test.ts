@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** meft_planes_*: which bits split-plane masters hold. */
 import assert from "node:assert/strict";
+import { assertSame } from "../compare.ts";
 import { planesJoin, planesSplit } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
 import { bitsOf, guarded, machineTargets, misaligned, normals } from "./kernel_check.ts";
@@ -44,7 +45,7 @@ Deno.test("planesSplit() keeps every number bit for bit and rounds hi to bf16, h
       );
       const joined = guarded(x.length);
       planesJoin(lane, joined, hi, lo, x.length);
-      assert.deepEqual(bitsOf(joined), bits);
+      assertSame(bitsOf(joined), bits);
     }
   });
 });

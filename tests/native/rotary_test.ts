@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** meft_rope_apply against the f64 reference. */
 import assert from "node:assert/strict";
+import { assertSame } from "../compare.ts";
 import { ropeApply } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
 import { MEFT_F32 } from "../../lib/native/symbols.ts";
@@ -78,5 +79,5 @@ Deno.test("ropeApply() refuses an odd head_dim and a position outside the tables
       new RegExp(`positions\\[1\\] is ${position}, expected 0 to 3`),
     );
   }
-  assert.deepEqual(x, before);
+  assertSame(x, before);
 });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** meft_sparse_route and _forward against the equations in f64: sizes that cross every block, ties, modes, refusals. */
 import assert from "node:assert/strict";
+import { assertSame } from "../compare.ts";
 import { sparseTouch } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
 import { assertWithin, bitsOf, F32_EPS, normals, onEveryTarget } from "./kernel_check.ts";
@@ -145,7 +146,7 @@ Deno.test("sparseForward() gives a token the same bits whatever other tokens are
         return forward(lane, part, route(lane, part), 300 * 6);
       });
       const joined = parts.flatMap(({ y }) => [...bitsOf(y)]);
-      assert.deepEqual(Uint32Array.from(joined), bitsOf(all.y));
+      assertSame(Uint32Array.from(joined), bitsOf(all.y));
       return { y: all.y };
     }, () => {});
   }
@@ -209,7 +210,7 @@ Deno.test("f32 compute reads both planes, bf16 compute only the high one", () =>
   const room = call.T * call.K;
   const without = (planes: Call["keys"]) => ({ ...planes, lo: new Int16Array(planes.lo.length) });
   const bare = { ...call, keys: without(call.keys), values: without(call.values) };
-  assert.deepEqual(
+  assertSame(
     bitsOf(forward(lane, bare, routing, room).y),
     bitsOf(forward(lane, call, routing, room).y),
   );

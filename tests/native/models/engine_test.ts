@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The engine on native kernels: equal bits where that is promised, and memory that does not grow. */
 import assert from "node:assert/strict";
+import { assertSame } from "../../compare.ts";
 import { lossAndGradients } from "../../../lib/models/decoder.ts";
 import { createKvCache, decodeStep } from "../../../lib/models/kv_cache.ts";
 import { loadModel } from "../../../lib/models/load.ts";
@@ -29,7 +30,7 @@ for (const name of ["llama_biases", "mistral_bf16", "qwen3_tied"]) {
   Deno.test(`store and recompute give the same bits for ${name}`, async () => {
     const [stored, recomputed] = [await gradientBytes(name, "store"), await gradientBytes(name, "recompute")];
     assert(stored.every((bytes) => bytes.some((byte) => byte !== 0)));
-    assert.deepEqual(stored, recomputed);
+    assertSame(stored, recomputed);
   });
 }
 

@@ -2,6 +2,7 @@
 /** Rows that take their step in the backward pass: the bits of gradients written out, then used. */
 import assert from "node:assert/strict";
 import { isDeepStrictEqual } from "node:util";
+import { assertSame } from "../../compare.ts";
 import { type StepData, trainingSteps } from "../../../lib/data/batches.ts";
 import type { SparseOptions } from "../../../lib/adapters/sparse_config.ts";
 import { sparse } from "../../../lib/methods/sparse.ts";
@@ -215,7 +216,7 @@ for (const [options, clipping] of METHODS.flatMap((one) => CLIPPING.map((clip) =
         const [actual, wanted] = [state, expected.state].map(({ params }) =>
           parameterBytes(params.parameters)
         );
-        assert.deepEqual(actual, wanted, `${mode}, ${activations}`);
+        assertSame(actual, wanted, `${mode}, ${activations}`);
       }
     }
   });

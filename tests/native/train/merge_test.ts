@@ -16,7 +16,7 @@ import { writeSafetensors } from "../../../lib/tensor/write_safetensors.ts";
 import { loadAdapter, saveAdapter } from "../../../lib/train/adapters.ts";
 import { mergeAdapter } from "../../../lib/train/merge.ts";
 import { compareMerged, comparisonBatch } from "../../../lib/train/merge_check.ts";
-import { assertWithin } from "../../compare.ts";
+import { assertSame, assertWithin } from "../../compare.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
 
 /** An adapter whose every parameter was moved from its start, saved. */
@@ -135,7 +135,7 @@ Deno.test("mergeAdapter() of parallel changes no tensor but those of the feed-fo
       const [before, after] = [tensorsOf(model), tensorsOf(out)];
       for (const [name, entry] of before) {
         if (name.includes(".mlp.")) continue;
-        assert.deepEqual(readTensor(after.get(name) as TensorEntry, "f32"), readTensor(entry, "f32"), name);
+        assertSame(readTensor(after.get(name) as TensorEntry, "f32"), readTensor(entry, "f32"), name);
       }
       const [base, merged] = [configOf(model), configOf(out)];
       assert.equal(merged.intermediate_size, base.intermediate_size + 5);
@@ -182,7 +182,7 @@ Deno.test("mergeAdapter() keeps a head that differs from the embedding, and says
     assert.match(warnings.join(), /"lm_head\.weight" differs/);
     assert.deepEqual([configOf(model).tie_word_embeddings, configOf(out).tie_word_embeddings], [true, false]);
     const head = (dir: string) => readTensor(tensorsOf(dir).get("lm_head.weight") as TensorEntry, "f32");
-    assert.deepEqual(head(out), head(model));
+    assertSame(head(out), head(model));
   }));
 
 Deno.test("mergeAdapter() writes the names of the whole model, types as they were, what stands beside it, and no index for one file", () =>
@@ -202,7 +202,7 @@ Deno.test("mergeAdapter() writes the names of the whole model, types as they wer
     await mergeAdapter({ model, adapter, out });
     assert.deepEqual(namesIn(out), ["config.json", "model.safetensors"]);
     const merged = tensorsOf(out);
-    assert.deepEqual(readBytes(merged.get("v_head.mask") as TensorEntry), beside.data);
+    assertSame(readBytes(merged.get("v_head.mask") as TensorEntry), beside.data);
     for (const { name, dtype } of entries) assert.equal(merged.get(`model.${name}`)?.dtype, dtype, name);
     assert.equal(merged.size, entries.length + 1);
   }));

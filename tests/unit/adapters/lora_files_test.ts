@@ -2,6 +2,7 @@
 /** LoRAs that PEFT saved, on the reference kernels; and what is refused of them. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { assertSame } from "../../compare.ts";
 import { openAdapterFiles, readAdapterInto } from "../../../lib/adapters/adapter_files.ts";
 import { resolveAdapter } from "../../../lib/adapters/registry.ts";
 import { UserError } from "../../../lib/core/errors.ts";
@@ -75,7 +76,7 @@ for (const name of LORA_FIXTURES) {
     try {
       await saveAdapter(model, params, copy);
       const again = await loadAdapter(model, copy, { onOtherBase: (notice) => assert.fail(notice) });
-      assert.deepEqual(parameterBytes(again.parameters), parameterBytes(params.parameters));
+      assertSame(parameterBytes(again.parameters), parameterBytes(params.parameters));
       assert.deepEqual(again.adapter.config, params.adapter.config);
       const [theirs, ours] = [folder, copy].map((path) =>
         JSON.parse(Deno.readTextFileSync(join(path, CONFIG)))
@@ -186,7 +187,7 @@ Deno.test("loadAdapter() takes every option of PEFT that says nothing of the res
     some_later_pattern: {},
   };
   await withChange(change, async (copy) => {
-    assert.deepEqual(parameterBytes((await loadAdapter(model, copy)).parameters), expected);
+    assertSame(parameterBytes((await loadAdapter(model, copy)).parameters), expected);
   });
   for (const init of [null, false, "gaussian", "Gaussian", "orthogonal", "mica"]) {
     await withChange({ init_lora_weights: init }, (copy) => loadAdapter(model, copy));
@@ -297,10 +298,10 @@ Deno.test("loadAdapter() reads tensors by every name and type that PEFT reads", 
   ];
   for (const rename of names) {
     const { parameters } = await renamed(rename);
-    assert.deepEqual(parameterBytes(parameters), parameterBytes(expected.parameters));
+    assertSame(parameterBytes(parameters), parameterBytes(expected.parameters));
     assert.deepEqual(parameters.map(({ name }) => name), expected.parameters.map(({ name }) => name));
   }
-  assert.deepEqual(
+  assertSame(
     parameterBytes((await renamed((name) => name, "f64")).parameters),
     parameterBytes(expected.parameters),
   );

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Random numbers: published words, exact definitions, and that everything is a function of its key. */
 import assert from "node:assert/strict";
+import { assertSame } from "../../compare.ts";
 import {
   categorical,
   dropout,
@@ -57,7 +58,7 @@ Deno.test("randomNormal() of a shorter array is the beginning of that of a longe
   for (const length of [0, 1, 2, 3, 5]) {
     const short = new Float64Array(length);
     randomNormal(short, 3, 4, 1);
-    assert.deepEqual(short, long.slice(0, length));
+    assertSame(short, long.slice(0, length));
   }
 });
 
@@ -89,7 +90,7 @@ Deno.test("permutation() holds every index once and depends on seed and epoch", 
   for (const n of [0, 1, 2, 257]) {
     assert.deepEqual([...permutation(3, 0, n)].sort((a, b) => a - b), Array.from({ length: n }, (_, i) => i));
   }
-  assert.deepEqual(permutation(3, 1, 257), permutation(3, 1, 257));
+  assertSame(permutation(3, 1, 257), permutation(3, 1, 257));
   assert.notDeepEqual(permutation(3, 1, 257), permutation(3, 2, 257));
   assert.notDeepEqual(permutation(3, 1, 257), permutation(4, 1, 257));
 });
@@ -124,7 +125,7 @@ Deno.test("randomUniform() spreads evenly over (-bound, bound), and is a functio
   for (const count of counts) assert.ok(Math.abs(count - n / 10) < 5 * Math.sqrt(n * 0.09), `${counts}`);
   const short = new Float64Array(7);
   randomUniform(short, 1, 2, 0.5);
-  assert.deepEqual(short, out.slice(0, 7));
+  assertSame(short, out.slice(0, 7));
   randomUniform(short, 1, 3, 0.5);
   assert.notDeepEqual(short, out.slice(0, 7));
 });
@@ -141,7 +142,7 @@ Deno.test("dropout() keeps the right share, scaled, and any piece of a mask is t
   for (const first of [1, 2, 3, 4, 1003]) {
     const piece = new Float64Array(9);
     dropout(piece, ones, { ...mask, first }, false);
-    assert.deepEqual(piece, y.slice(first, first + 9));
+    assertSame(piece, y.slice(first, first + 9));
   }
   for (const other of [{ seed: 4 }, { stream: 5 }, { part: 6 }]) {
     const apart = new Float64Array(n);
@@ -151,5 +152,5 @@ Deno.test("dropout() keeps the right share, scaled, and any piece of a mask is t
   }
   const sum = Float64Array.of(10, 10, 10, 10);
   dropout(sum, ones.subarray(0, 4), mask, true);
-  assert.deepEqual(sum, y.slice(0, 4).map((x) => x + 10));
+  assertSame(sum, y.slice(0, 4).map((x) => x + 10));
 });

@@ -2,6 +2,7 @@
 /** Batches: nothing lost or repeated, targets shifted by one, and any position resumes. */
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { assertSame } from "../../compare.ts";
 import {
   type BatchOptions,
   countSteps,
@@ -135,7 +136,7 @@ Deno.test("trainingSteps() resumes at any position with the same batches", () =>
       const data = dataset(sizes);
       const straight = take(data, options, done + 4);
       const position = done === 0 ? undefined : straight[done - 1]?.next;
-      assert.deepEqual(take(data, options, 4, position), straight.slice(done));
+      assertSame(take(data, options, 4, position), straight.slice(done));
     }),
     { seed: 8 },
   );

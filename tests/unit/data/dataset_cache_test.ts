@@ -2,6 +2,7 @@
 /** Tokenised data on disk: taken only for the very same request, and never when damaged. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { assertSame } from "../../compare.ts";
 import { CACHE_BYTES } from "../../../lib/data/dataset_cache.ts";
 import { readDataset, writeDataset } from "../../../lib/data/dataset_file.ts";
 import type { Dataset } from "../../../lib/data/dataset.ts";
@@ -72,7 +73,7 @@ Deno.test("loadData() takes what the same request left on disk, and names the fi
     assert(calls() > 0);
     assert.equal(kept().length, 1);
     const before = calls();
-    assert.deepEqual(await loadData(path, tokenizer, OPTIONS), made);
+    assertSame(await loadData(path, tokenizer, OPTIONS), made);
     assert.equal(calls(), before, "nothing was tokenised");
     assert.equal(made.report.badRows.length, 1);
     assert.equal(made.report.warnings[0]?.kind, "special tokens");
@@ -84,8 +85,8 @@ Deno.test("loadData() takes what the same request left on disk, and names the fi
     assert.deepEqual(again.files, [moved]);
     assert.equal(again.report.badRows[0]?.file, moved);
     assert.equal(again.report.warnings[0]?.first.file, moved);
-    assert.deepEqual(again.ids, made.ids);
-    assert.deepEqual(
+    assertSame(again.ids, made.ids);
+    assertSame(
       await loadData([moved, moved], tokenizer, { ...OPTIONS, cache: false }),
       await loadData([moved, moved], tokenizer, OPTIONS),
     );
@@ -114,7 +115,7 @@ Deno.test("loadData() tokenises anew when anything differs that decides tokens",
       [path, { ...tokenizer, eosId: 1 }, OPTIONS],
     ];
     for (const [i, [from, with_, options]] of requests.entries()) {
-      assert.deepEqual(
+      assertSame(
         await loadData(from, with_, options),
         await fresh(from, with_, options),
         `request ${i}`,
@@ -122,7 +123,7 @@ Deno.test("loadData() tokenises anew when anything differs that decides tokens",
       assert.equal(kept().length, i + 1, `request ${i}`);
     }
     for (const [from, with_, options] of requests) {
-      assert.deepEqual(await loadData(from, with_, options), await fresh(from, with_, options));
+      assertSame(await loadData(from, with_, options), await fresh(from, with_, options));
     }
     assert.equal(kept().length, requests.length);
     await assert.rejects(loadData(path, tokenizer, { ...OPTIONS, badRows: "stop" }), {
@@ -151,9 +152,9 @@ Deno.test("loadData() makes a damaged or foreign file anew", () =>
     for (const [i, damage] of damages.entries()) {
       await Deno.writeFile(file, damage);
       const before = calls();
-      assert.deepEqual(await loadData(path, tokenizer, OPTIONS), made, `damage ${i}`);
+      assertSame(await loadData(path, tokenizer, OPTIONS), made, `damage ${i}`);
       assert(calls() > before, `damage ${i} was seen`);
-      assert.deepEqual(await Deno.readFile(file), whole, `damage ${i} was mended`);
+      assertSame(await Deno.readFile(file), whole, `damage ${i} was mended`);
     }
   }));
 
@@ -175,7 +176,7 @@ Deno.test("readDataset() does not trust a file whose sum is right but whose cont
       copy[at] = value;
       return copy;
     };
-    assert.deepEqual(await read(made), made);
+    assertSame(await read(made), made);
     assert.equal(await read(made, "another"), null);
     assert.equal(await read({ ...made, ids: changed(made.ids, 7, tokenizer.vocabSize) }), null);
     assert.equal(await read({ ...made, ids: changed(made.ids, 7, -1) }), null);

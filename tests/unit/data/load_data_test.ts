@@ -2,6 +2,7 @@
 /** Loading: every row read is used or accounted for, and the data set holds what its rows say. */
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { assertSame } from "../../compare.ts";
 import { datasetHash, exampleCount, exampleLength, examplePlace } from "../../../lib/data/dataset.ts";
 import { buildExamples, type Example } from "../../../lib/data/examples.ts";
 import { BadRowsError, countBadRows, loadData, loadRows } from "../../../lib/data/load_data.ts";
@@ -23,8 +24,8 @@ Deno.test("loadData() holds the examples of its rows, with their places", async 
     const expected = (await buildExamples(row, tokenizer, { seqLen: 64 })).examples[0] as Example;
     for (const i of [2, 5]) {
       const [start, end] = [dataset.offsets[i], dataset.offsets[i + 1]];
-      assert.deepEqual(dataset.ids.slice(start, end), expected.ids);
-      assert.deepEqual(dataset.lossMask.slice(start, end), expected.lossMask);
+      assertSame(dataset.ids.slice(start, end), expected.ids);
+      assertSame(dataset.lossMask.slice(start, end), expected.lossMask);
       assert.deepEqual(examplePlace(dataset, i), { file: path, line: 3 });
     }
     const { report } = dataset;

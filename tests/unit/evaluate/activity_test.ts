@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import { ok, rejects, strictEqual } from "node:assert/strict";
+import { assertSame } from "../../compare.ts";
 import { exampleLength } from "../../../lib/data/dataset.ts";
 import { inspectDataset, inspectExample } from "../../../lib/evaluate/activity.ts";
 import { full } from "../../../lib/methods/full.ts";
@@ -26,11 +27,11 @@ Deno.test("inspectExample() tells each layer's neurons for each token of one exa
     ok(layer.pairScores.every((score) => score > 0));
     ok(layer.pairsPerToken.every((count) => count <= SMALL_SPARSE.topK));
     strictEqual(layer.expertLoad.reduce((a, b) => a + b, 0), tokens * SMALL_SPARSE.activeExperts);
-    deepStrictEqual(layer.firedNeurons, Int32Array.from(new Set(layer.pairNeurons)).sort());
+    assertSame(layer.firedNeurons, Int32Array.from(new Set(layer.pairNeurons)).sort());
   }
   ok(layers.some((layer) => layer.pairNeurons.length > 0));
   strictEqual(adapter.activeNeurons(), before);
-  deepStrictEqual(await inspectExample(model, adapter, data, 3), layers);
+  assertSame(await inspectExample(model, adapter, data, 3), layers);
 });
 
 Deno.test("inspectExample() refuses an adapter without neurons", async () => {
@@ -65,7 +66,7 @@ Deno.test("inspectDataset() counts over all examples what inspectExample() tells
     });
   }
   const seen = await inspectDataset(model, adapter, data, { microBatchSize: 5 });
-  deepStrictEqual(seen.layers, layers);
+  assertSame(seen.layers, layers);
   strictEqual(seen.tokens, tokens);
   strictEqual(seen.neuronsPerToken, fired / layers.length / tokens);
   const dead = layers.flatMap(({ neuronTokens }) => [...neuronTokens]).filter((count) => count === 0).length;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { assertSame } from "../../compare.ts";
 import { ValidationError } from "../../../lib/core/errors.ts";
 import { readSafetensorsHeader } from "../../../lib/tensor/safetensors.ts";
 import { readFloatsInto, readTensor } from "../../../lib/tensor/read_tensor.ts";
@@ -184,7 +185,7 @@ Deno.test("writeSafetensors() then readTensor() gives every dtype bit for bit", 
     for (const { name, dtype, shape, data } of tensors) {
       const entry = file.tensors.get(name);
       assert(entry !== undefined);
-      assert.deepEqual(readTensor(entry, dtype, shape), data);
+      assertSame(readTensor(entry, dtype, shape), data);
     }
     assert.deepEqual([...Deno.readDirSync(folder)].map((entry) => entry.name), ["all.safetensors"]);
   }));
@@ -202,11 +203,11 @@ Deno.test("writeSafetensors() takes pieces, and refuses pieces that do not fill 
       /"a" has 4 bytes, its shape \(3\) needs 12/,
     );
     await assert.rejects(writeSafetensors(path, [pieces(), pieces()]), /"a" is given twice/);
-    assert.deepEqual(Deno.readFileSync(path), before);
+    assertSame(Deno.readFileSync(path), before);
     assert.deepEqual([...Deno.readDirSync(folder)].length, 1);
     const entry = readSafetensorsHeader(path).tensors.get("a");
     assert(entry !== undefined);
-    assert.deepEqual(readTensor(entry, "f32"), Float32Array.of(1, 2, 3));
+    assertSame(readTensor(entry, "f32"), Float32Array.of(1, 2, 3));
     assert.throws(() => readTensor(entry, "f64"), /"a" of .* is f32, expected f64/);
     assert.throws(() => readTensor(entry, "f32", [1, 3]), /has shape \(3\), expected \(1,3\)/);
   }));
@@ -228,9 +229,9 @@ Deno.test("readFloatsInto() widens bf16, f16 and f32 exactly, and refuses other 
       readFloatsInto(out, entry);
       return out;
     };
-    assert.deepEqual(read("f32"), Float64Array.of(Math.fround(0.1), -2));
-    assert.deepEqual(read("bf16"), Float64Array.of(1, -3));
-    assert.deepEqual(read("f16"), Float64Array.of(1, 2 ** -24));
+    assertSame(read("f32"), Float64Array.of(Math.fround(0.1), -2));
+    assertSame(read("bf16"), Float64Array.of(1, -3));
+    assertSame(read("f16"), Float64Array.of(1, 2 ** -24));
     assert.throws(() => read("u8"), /"u8" of .* is u8, expected f32, f64, bf16 or f16/);
     assert.throws(() => read("f32", 3), /has 2 elements, expected 3/);
   }));

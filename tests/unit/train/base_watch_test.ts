@@ -2,6 +2,7 @@
 /** Weights that are replaced while a run goes on, or between two parts of it. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { assertSame } from "../../compare.ts";
 import { UserError } from "../../../lib/core/errors.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
@@ -65,7 +66,7 @@ Deno.test("train() says once that its weights were replaced under it, and goes o
       `${weights} is another one by now, and the run goes on with the weights that it has open: what it learns belongs to ` +
       `those, so put them back into ${dir} before it is resumed, and keep them for its adapter`,
     ]);
-    assert.deepEqual(bits, whole.bits);
+    assertSame(bits, whole.bits);
   });
 });
 

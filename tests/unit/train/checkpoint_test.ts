@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { assertSame } from "../../compare.ts";
 import { MachineError, UserError } from "../../../lib/core/errors.ts";
 import { trainingSteps } from "../../../lib/data/batches.ts";
 import type { Model } from "../../../lib/models/model.ts";
@@ -77,9 +78,9 @@ Deno.test("loadCheckpoint() gives back every bit of what saveCheckpoint() wrote"
     const loaded = await loadCheckpoint(other, HASH, path);
     assert.equal(loaded.step, 3);
     assert.deepEqual(loaded.position, state.position);
-    assert.deepEqual(parameterBytes(loaded.params.parameters), parameterBytes(state.params.parameters));
-    assert.deepEqual(loaded.optim.moments, state.optim.moments);
-    assert.deepEqual(loaded.optim.lrHistory, state.optim.lrHistory.slice(0, 3));
+    assertSame(parameterBytes(loaded.params.parameters), parameterBytes(state.params.parameters));
+    assertSame(loaded.optim.moments, state.optim.moments);
+    assertSame(loaded.optim.lrHistory, state.optim.lrHistory.slice(0, 3));
   });
 });
 

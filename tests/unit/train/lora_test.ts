@@ -2,7 +2,7 @@
 /** LoRA in training: what dropout is a function of, and going on from an adapter that PEFT saved. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { assertWithin } from "../../compare.ts";
+import { assertSame, assertWithin } from "../../compare.ts";
 import { lora } from "../../../lib/methods/lora.ts";
 import { evaluateLoss, forwardLogits } from "../../../lib/models/decoder.ts";
 import { loadModel } from "../../../lib/models/load.ts";
@@ -99,7 +99,7 @@ for (const activations of ["store", "recompute"] as const) {
         if (state.step === 5) break;
         [state] = await trainStep(run, state, step);
       }
-      assert.deepEqual(parameterBytes(state.params.parameters), parameterBytes(whole.params.parameters));
+      assertSame(parameterBytes(state.params.parameters), parameterBytes(whole.params.parameters));
     } finally {
       await Deno.remove(folder, { recursive: true });
     }
@@ -117,7 +117,7 @@ Deno.test("train() goes on from a LoRA that PEFT saved", async () => {
     const loaded = await loadAdapter(model, folder);
     const before = parameterBytes(loaded.parameters);
     const first = init(run);
-    assert.deepEqual(parameterBytes(first.params.parameters), before);
+    assertSame(parameterBytes(first.params.parameters), before);
     const losses: number[] = [];
     for await (const { loss } of train(run, smallData())) losses.push(loss);
     const [step] = [...batches(run, smallData())];

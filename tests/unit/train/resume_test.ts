@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { assertSame } from "../../compare.ts";
 import { UserError } from "../../../lib/core/errors.ts";
 import { lora } from "../../../lib/methods/lora.ts";
 import { parallel } from "../../../lib/methods/parallel.ts";
@@ -72,7 +73,7 @@ for (const [what, first, then] of CHANGES) {
         const out = join(folder, "run");
         await bitsOf({ method, out, ...first }, false, 6);
         const resumed = await bitsOf({ method, out, ...then }, true);
-        assert.deepEqual(resumed, await bitsByRule({ method, ...first }, 6, { method, ...then }));
+        assertSame(resumed, await bitsByRule({ method, ...first }, 6, { method, ...then }));
         assert.notDeepEqual(resumed, await bitsByRule({ method, ...first }, 6, { method, ...first }));
       });
     });
@@ -90,7 +91,7 @@ Deno.test("train() that goes on with a setting as it was ends in the bits of a r
       evalEvery: 2,
       activations: "recompute",
     }, true);
-    assert.deepEqual(resumed, await bitsOf({}, false));
+    assertSame(resumed, await bitsOf({}, false));
   });
 });
 
@@ -174,7 +175,7 @@ Deno.test("train() that goes on longer and is stopped at once keeps the checkpoi
     assert.deepEqual([...Deno.readDirSync(join(out, "checkpoints"))].map(({ name }) => name), [
       "step-000004",
     ]);
-    assert.deepEqual(await bitsOf({ out, steps: 9 }, true), await bitsByRule({ steps: 4 }, 4, { steps: 9 }));
+    assertSame(await bitsOf({ out, steps: 9 }, true), await bitsByRule({ steps: 4 }, 4, { steps: 9 }));
   });
 });
 
@@ -198,7 +199,7 @@ const EARLIER_METHOD = lora({ rank: 1, targets: ["q", "down"] });
 Deno.test("train() resumes the run folder of an earlier version to the bits of a run left alone, and longer", async () => {
   const options = { method: EARLIER_METHOD, steps: 6, saveEvery: 2 };
   await withEarlierRun(async (out) => {
-    assert.deepEqual(await bitsOf({ ...options, out }, true), await bitsOf(options, false));
+    assertSame(await bitsOf({ ...options, out }, true), await bitsOf(options, false));
     const steps = Deno.readTextFileSync(join(out, "metrics.jsonl")).trimEnd().split("\n").map((line) =>
       JSON.parse(line).step
     );
@@ -206,7 +207,7 @@ Deno.test("train() resumes the run folder of an earlier version to the bits of a
   });
   await withEarlierRun(async (out) => {
     const longer = { ...options, steps: 9 };
-    assert.deepEqual(await bitsOf({ ...longer, out }, true), await bitsByRule(options, 2, longer));
+    assertSame(await bitsOf({ ...longer, out }, true), await bitsByRule(options, 2, longer));
     const { history } = JSON.parse(await Deno.readTextFile(join(out, "run.json")));
     assert.deepEqual(history, [{ step: 2, changed: { steps: [6, 9], totalSteps: [6, 9] } }]);
   });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
-import { assertWithin } from "../../compare.ts";
+import { assertSame, assertWithin } from "../../compare.ts";
 import { sparse } from "../../../lib/methods/sparse.ts";
 import { type StepData, trainingSteps } from "../../../lib/data/batches.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
@@ -68,7 +68,7 @@ Deno.test("trainStep() spends the old state and gives the same bits from the sam
     await assert.rejects(trainStep(run, state, firstStep(run)), /state of step 0 is spent/);
     bits.push(parameterBytes(next.params.parameters));
   }
-  assert.deepEqual(bits[0], bits[1]);
+  assertSame(bits[0], bits[1]);
 });
 
 Deno.test("trainStep() stops at a non-finite loss before anything changes", async () => {
@@ -85,7 +85,7 @@ Deno.test("trainStep() stops at a non-finite loss before anything changes", asyn
   assert.ok(error instanceof NonFiniteError);
   assert.match(error.message, /^Step 2: the loss is NaN; nothing was changed/);
   assert.equal(error.examples.length, 4);
-  assert.deepEqual(parameterBytes(state.params.parameters), bits);
+  assertSame(parameterBytes(state.params.parameters), bits);
   full.set(before);
   assert.equal((await trainStep(run, state, firstStep(run)))[0].step, 2, "the state is still good");
 });
@@ -108,5 +108,5 @@ Deno.test("trainStep() of recomputed activations gives the bits of stored ones",
     [state] = await trainStep(run, state, firstStep(run));
     results.push(parameterBytes(state.params.parameters));
   }
-  assert.deepEqual(results[0], results[1]);
+  assertSame(results[0], results[1]);
 });
