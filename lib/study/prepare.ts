@@ -12,10 +12,10 @@ import { dataProblems } from "../train/loop.ts";
 import type { MemoryPrediction } from "../train/memory.ts";
 import type { OpenModel } from "../train/open_model.ts";
 import { plan, type Run, runIdentity, type RunOptions } from "../train/plan.ts";
-import { runOptionsOf } from "../train/settings.ts";
+import { formatOptionsOf, runOptionsOf } from "../train/settings.ts";
 import { type Cell, joinCells } from "./grid.ts";
 import type { Resources } from "./resources.ts";
-import { type Scoring, scoringIdentity } from "./scoring.ts";
+import { questionsHash, type Scoring, scoringIdentity } from "./scoring.ts";
 
 /** A cell that can be run. */
 export interface PreparedCell {
@@ -91,13 +91,17 @@ async function prepareCell(cell: Cell, resources: Resources, scoring: Scoring): 
   const run = plan(model, options);
   throwIfAny("The data", dataProblems(run, data));
   const totalSteps = decideSteps(run, data);
+  const prompts = scoring.limit === null ? asked : asked.slice(0, scoring.limit);
+  const questions = metrics.length > 0
+    ? await questionsHash(prompts, model, formatOptionsOf(settings))
+    : null;
   return {
     cell,
-    id: cellId(run, data, evalData, scoring),
+    id: cellId(run, data, evalData, { ...scoringIdentity(scoring), questions }),
     model,
     data,
     evalData,
-    prompts: scoring.limit === null ? asked : asked.slice(0, scoring.limit),
+    prompts,
     options,
     memory: run.memory,
     totalSteps,
@@ -106,12 +110,12 @@ async function prepareCell(cell: Cell, resources: Resources, scoring: Scoring): 
 }
 
 /** A readable part, and a hash of everything that decides the results. */
-function cellId(run: Run, data: Dataset, evalData: Dataset | null, scoring: Scoring): string {
+function cellId(run: Run, data: Dataset, evalData: Dataset | null, scoring: JsonObject): string {
   const identity: Json = {
     run: runIdentity(run),
     data: datasetHash(data),
     evalData: evalData && datasetHash(evalData),
-    scoring: scoringIdentity(scoring),
+    scoring,
   };
   const hash = createHash("sha256").update(JSON.stringify(identity)).digest("hex").slice(0, 12);
   return `${run.method.name}-seed-${run.settings.seed}-${hash}`;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How cells are scored: which questions, which scores, how long an answer may be. The same for all cells of a study. */
+import { createHash } from "node:crypto";
 import type { JsonObject } from "../core/json.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
 import type { Placed } from "../data/load_data.ts";
@@ -48,6 +49,22 @@ const RULES: Readonly<Partial<Record<ScoreName, string>>> = {
 export function scoringIdentity(scoring: Scoring): JsonObject {
   const { metrics, limit, maxNewTokens, stop } = scoring;
   return { metrics: metrics.map((name) => RULES[name] ?? name), limit, maxNewTokens, stop: [...stop] };
+}
+
+/**
+ * What is asked, which answers are right, and what ends one. The rows alone do not say: a chat template asks otherwise than it
+ * trains, a row may accept several answers, and a checkpoint names its ends apart from its weights.
+ */
+export async function questionsHash(
+  prompts: readonly Placed<Prompt>[],
+  { tokenizer, config }: OpenModel,
+  format: FormatOptions,
+): Promise<string> {
+  const hash = createHash("sha256");
+  const ends = await stopIds(tokenizer, config.eosTokenIds, format);
+  hash.update(JSON.stringify([...ends].sort((a, b) => a - b)));
+  for (const { value: { ids, answers } } of prompts) hash.update(`\n${JSON.stringify([ids, answers])}`);
+  return hash.digest("hex");
 }
 
 /** Asks all questions of a model as it was trained. Empty when there is no score to take. */

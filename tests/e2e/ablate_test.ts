@@ -5,8 +5,8 @@ import { DEMO_FACTS, DEMO_MODEL, runCommandLine, spawn } from "./command.ts";
 import { withFolder } from "../fixtures/folder.ts";
 
 const SMALL = [
-  ...["ablate", "--model", DEMO_MODEL, "--data", DEMO_FACTS, "--seq-len", "64", "--batch-size", "16"],
-  ...["--micro-batch-size", "16", "--neurons", "64", "--limit", "4", "--max-new-tokens", "4"],
+  ...["ablate", "--model", DEMO_MODEL, "--data", DEMO_FACTS, "--seq-len", "64", "--batch-size", "8"],
+  ...["--micro-batch-size", "8", "--neurons", "64", "--limit", "4", "--max-new-tokens", "4"],
 ];
 
 /** Lines of a study's results without what only a clock can say. */
@@ -30,17 +30,29 @@ async function until(condition: () => boolean): Promise<void> {
   }
 }
 
-/** Whether a checkpoint lies in a folder of a cell, of which `done` others are finished. */
-function hasCheckpoint(out: string, done: number): boolean {
+/** Names in a folder; none where there is no such folder yet. */
+function namesIn(folder: string): string[] {
   try {
-    const finished = Deno.readTextFileSync(`${out}/results.jsonl`).trimEnd().split("\n").length;
-    if (finished < done) return false;
-    return [...Deno.readDirSync(`${out}/cells`)].some(({ name }) =>
-      [...Deno.readDirSync(`${out}/cells/${name}/checkpoints`)].some((entry) => /^step-/.test(entry.name))
-    );
-  } catch {
-    return false;
+    return [...Deno.readDirSync(folder)].map(({ name }) => name);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
   }
+}
+
+/** Cells whose results are written. */
+function finishedCells(out: string): string[] {
+  if (!namesIn(out).includes("results.jsonl")) return [];
+  const text = Deno.readTextFileSync(`${out}/results.jsonl`);
+  return text.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line).cell);
+}
+
+/** Whether so many cells are finished, and another one, whichever stands first in the folder, has a checkpoint. */
+function isUnderWay(out: string, done: number): boolean {
+  const finished = finishedCells(out);
+  const others = namesIn(`${out}/cells`).filter((cell) => !finished.includes(cell));
+  return finished.length === done &&
+    others.some((cell) => namesIn(`${out}/cells/${cell}/checkpoints`).some((name) => /^step-/.test(name)));
 }
 
 Deno.test("ablate killed in the middle of a cell goes on from its checkpoint to the same results", () =>
@@ -51,7 +63,7 @@ Deno.test("ablate killed in the middle of a cell goes on from its checkpoint to 
 
     const out = `${folder}/killed`;
     const child = spawn([...study, "--out", out]);
-    await until(() => hasCheckpoint(out, 1));
+    await until(() => isUnderWay(out, 1));
     child.kill("SIGKILL");
     await child.output();
     strictEqual(exactResults(out).length, 1, "one cell was done, the other was under way");

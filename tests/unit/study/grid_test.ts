@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual, strictEqual, throws } from "node:assert/strict";
 import type { ValidationError } from "../../../lib/core/errors.ts";
-import { expandGrid, type Grid, joinCells } from "../../../lib/study/grid.ts";
+import { expandGrid, type Grid, joinCells, settingText } from "../../../lib/study/grid.ts";
 
 Deno.test("expandGrid() multiplies settings, the first changing slowest, over the base", () => {
   const cells = expandGrid({ lr: 1e-3, topK: 8 }, { topK: [4, 16], seed: [1, 2, 3] });
@@ -70,6 +70,13 @@ Deno.test("expandGrid() lists all mistakes at once, each with its grid", () => {
     },
   );
   throws(() => expandGrid({}, []), /there is no grid/);
+  throws(() => expandGrid({}, { lr: undefined } as never), /grid: lr is undefined; leave it out/);
+  throws(
+    () => expandGrid({ method: "lora" }, { topK: [4] }),
+    /topK does not apply to method lora, only to sparse/,
+  );
+  const [unknown] = expandGrid({}, { method: "lroa", topK: 4 });
+  strictEqual(unknown?.label, "method=lroa topK=4", "a method that is none is told where it is made");
 });
 
 Deno.test("joinCells() keeps the first cell and the parts of both", () => {
@@ -84,10 +91,24 @@ Deno.test("joinCells() keeps the first cell and the parts of both", () => {
 
 Deno.test("expandGrid() makes no study of more cells than anybody runs", () => {
   const many = Array.from({ length: 300 }, (_, i) => i + 1);
-  strictEqual(expandGrid({}, { lr: many, seed: many.slice(0, 16) }).length, 4800);
+  strictEqual(
+    expandGrid({}, [{ lr: many, seed: many.slice(0, 16) }, { clip: many.slice(0, 200) }]).length,
+    5000,
+  );
+  throws(
+    () => expandGrid({}, [{ lr: many, seed: many.slice(0, 16) }, { clip: many.slice(0, 201) }]),
+    /grid 2 \(grid\): it would be 5001 cells, at most 5000 are planned/,
+  );
   throws(
     () => expandGrid({}, { lr: many, seed: many, clip: many, weightDecay: many }),
     /it would be 8100000000 cells, at most 5000 are planned/,
   );
   throws(() => expandGrid({}, [{ lr: many }, { lr: many, seed: many }]), /it would be 90300 cells/);
+});
+
+Deno.test("settingText() tells every value from any other in a word", () => {
+  deepStrictEqual(
+    [1e-3, true, "raw", ["q", "v"], [], { q: 4, v: 8 }, {}, { day: "Monday", in: [1] }].map(settingText),
+    ["0.001", "true", "raw", "q+v", "", "q=4+v=8", "", '{"day":"Monday","in":[1]}'],
+  );
 });

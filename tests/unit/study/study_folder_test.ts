@@ -59,6 +59,48 @@ Deno.test("openStudyFolder() tells what of a finished cell cannot be removed, an
   });
 });
 
+Deno.test("openStudyFolder() removes checkpoints last, and an adapter only with them: what has none is finished with", async () => {
+  await withFolder(async (out) => {
+    await writeStudy(out);
+    const warnings: string[] = [];
+    const options = { keepAdapters: false, onWarning: (text: string) => void warnings.push(text) };
+    {
+      using _ = await openStudyFolder(out, {
+        ...options,
+        remove: (path) => Promise.reject(new UserError(`Cannot remove ${path}: it is held`)),
+      });
+      assert.deepEqual(namesIn(cellFolder(out, "a")), ["adapter", "checkpoints", "run.json"]);
+      assert.equal(warnings.length, 1);
+      assert.match(warnings.join(), /^Cannot remove .*adapter: it is held; it is no longer needed/);
+    }
+    {
+      using _ = await openStudyFolder(out, options); // the folder was given back
+      assert.deepEqual(namesIn(cellFolder(out, "a")), ["run.json"]);
+    }
+    await Deno.mkdir(join(cellFolder(out, "a"), "adapter"));
+    using _ = await openStudyFolder(out, options);
+    assert.deepEqual(
+      namesIn(cellFolder(out, "a")),
+      ["adapter", "run.json"],
+      "one that an earlier study kept stays",
+    );
+  });
+});
+
+Deno.test("openStudyFolder() removes a half-written page only when its writer must be gone", async () => {
+  await withFolder(async (out) => {
+    const page = (i: number) => `.report.html.0123456${i}-89ab-4def-8123-456789abcdef.part`;
+    const ages = [59, 61];
+    for (const [i, minutes] of ages.entries()) {
+      await Deno.writeTextFile(join(out, page(i)), "");
+      const then = Date.now() / 1000 - 60 * minutes;
+      await Deno.utime(join(out, page(i)), then, then);
+    }
+    using _ = await openStudyFolder(out, { keepAdapters: false });
+    assert.deepEqual(namesIn(out), [page(0), "cells"]);
+  });
+});
+
 Deno.test("openStudyFolder() removes left-overs of its own files, and is one process's at a time", async () => {
   await withFolder(async (out) => {
     const part = (name: string) => `.${name}.01234567-89ab-4def-8123-456789abcdef.part`;
