@@ -2,18 +2,21 @@
 /** The identities that every adapter in the registry passes. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { assertSame } from "../compare.ts";
-import type { Adapter, AdapterParams } from "../../lib/adapters/adapter.ts";
+import type { Adapter, AdapterParams, AttachOptions, RowPlacement } from "../../lib/adapters/adapter.ts";
 import { ADAPTER_KINDS, resolveAdapter } from "../../lib/adapters/registry.ts";
 import type { JsonObject } from "../../lib/core/json.ts";
+import { randomNormal } from "../../lib/core/rng.ts";
 import { makeMicroBatch } from "../../lib/data/batches.ts";
-import { forwardLogits, lossAndGradients } from "../../lib/models/decoder.ts";
+import { evaluateLoss, forwardLogits } from "../../lib/models/decoder.ts";
 import type { Model } from "../../lib/models/model.ts";
-import { liveGradient, type Parameter } from "../../lib/optim/parameters.ts";
+import { clearGradients, isTrained, type Parameter } from "../../lib/optim/parameters.ts";
 import { loadAdapter, saveAdapter } from "../../lib/train/adapters.ts";
 import { train } from "../../lib/train/loop.ts";
+import { microBatchGradients } from "../../lib/train/micro_batch.ts";
 import { plan } from "../../lib/train/plan.ts";
 import { sparse } from "../../lib/methods/sparse.ts";
+import { assertSame, assertWithin, weightedSum } from "../compare.ts";
+import { wholeGradients } from "../unit/train/gradients.ts";
 import { parameterBytes, smallData, smallModel, smallOptions } from "../unit/train/small_run.ts";
 
 const SPARSE = { neurons: 12, experts: 4, activeExperts: 2, topK: 4 };
@@ -24,6 +27,7 @@ const CASES: Readonly<Record<string, readonly JsonObject[]>> = {
     SPARSE,
     { ...SPARSE, gate: "softmax", scope: "union" },
     { ...SPARSE, gate: "sigmoid", keys: "frozen", topK: 12 },
+    { ...SPARSE, gate: "raw", keys: "frozen", scope: "union" },
     { ...SPARSE, gate: "none", experts: 1, activeExperts: 1, routerInit: "random" },
   ],
   parallel: [{ neurons: 7 }],
@@ -79,19 +83,67 @@ function write(model: Model, parameter: Parameter, values: Float64Array): void {
   else model.kernels.rowMatrixWrite(parameter.matrix, values, 0);
 }
 
-/** The gradient of one element, 0 in a row that was not touched. */
-function gradientAt(parameter: Parameter, index: number): number {
-  const live = liveGradient(parameter);
-  if (parameter.kind === "dense") return live[index] as number;
-  const { cols } = parameter.matrix;
-  const slot = parameter.owner.gradients.slots[Math.floor(index / cols)] as number;
-  return slot < 0 ? 0 : live[slot * cols + index % cols] as number;
+/** Somewhere in training, so that masks that change from step to step are on. */
+const PLACE = { seed: 9, step: 3, firstToken: 17 };
+/** Of the loss whose gradient is taken. */
+const LOSS_SCALE = 0.5;
+
+/** One way to compute the same gradients. */
+interface Way {
+  readonly activations: "store" | "recompute";
+  readonly halves: 1 | 2;
+  readonly placement: RowPlacement;
 }
 
-async function lossOf(model: Model, params: AdapterParams): Promise<number> {
-  const attached = params.attach(model.kernels);
-  const options = { activations: "store", lossScale: 1 } as const;
-  return (await lossAndGradients(attached.model, batch, attached.hooks, options)).lossSum;
+const HOST: RowPlacement = { kind: "host" };
+const WAYS: readonly Way[] = [
+  { activations: "store", halves: 1, placement: HOST },
+  { activations: "recompute", halves: 1, placement: HOST },
+  { activations: "store", halves: 2, placement: HOST },
+  { activations: "recompute", halves: 2, placement: HOST },
+  { activations: "store", halves: 1, placement: { kind: "device", cachedRows: 5 } },
+  { activations: "store", halves: 2, placement: { kind: "device", cachedRows: 12 } },
+];
+
+/** Scope union chooses over a whole micro-batch; only the sparse adapter has rows to place. */
+function waysOf(kind: string, { scope }: JsonObject): readonly Way[] {
+  return WAYS.filter(({ halves, placement }) =>
+    (halves === 1 || scope !== "union") && (placement.kind === "host" || kind === "sparse")
+  );
+}
+
+/** Loss and gradients in training, from no gradients. */
+async function gradientsOf(model: Model, params: AdapterParams, { activations, halves, placement }: Way) {
+  clearGradients(model.kernels, params.parameters);
+  const attach = (k: typeof model.kernels, token: number) =>
+    params.attach(k, { training: { ...PLACE, firstToken: PLACE.firstToken + token }, placement });
+  const options = { activations, lossScale: LOSS_SCALE };
+  const { lossSum } = await microBatchGradients(model.kernels, batch, halves, attach, options);
+  await params.collectGradients?.();
+  return { lossSum, gradients: wholeGradients(params.parameters) };
+}
+
+async function lossOf(model: Model, params: AdapterParams, options: AttachOptions): Promise<number> {
+  const attached = params.attach(model.kernels, options);
+  return (await evaluateLoss(attached.model, batch, attached.hooks)).lossSum;
+}
+
+/** How the scaled loss of training changes when a parameter moves along a direction. */
+async function quotient(
+  model: Model,
+  params: AdapterParams,
+  parameter: Parameter,
+  direction: Float64Array,
+): Promise<number> {
+  const values = read(model, parameter);
+  const step = 1e-6; // the choice of neurons is piecewise constant: keep clear of its edges
+  const lossAt = async (along: number): Promise<number> => {
+    write(model, parameter, values.map((value, i) => value + along * (direction[i] as number)));
+    return await lossOf(model, params, { training: PLACE });
+  };
+  const difference = await lossAt(step) - await lossAt(-step);
+  write(model, parameter, values);
+  return LOSS_SCALE * difference / (2 * step);
 }
 
 for (const kind of ADAPTER_KINDS) {
@@ -106,40 +158,34 @@ for (const kind of ADAPTER_KINDS) {
       assertSame(after.data, before.data);
     });
 
-    Deno.test(`${title}: gradients match finite differences`, async () => {
+    Deno.test(`${title}: gradients in training match finite differences, whichever way they are computed`, async () => {
       using model = smallModel();
       const params = create(kind, options, model);
       stir(model, params);
-      await lossOf(model, params);
-      let checked = 0;
-      for (const parameter of params.parameters) {
-        if (parameter.kind === "dense" ? parameter.grad === null : !parameter.trained) continue;
-        const values = read(model, parameter);
-        // A few elements of each parameter, in places without a pattern.
-        const stride = Math.max(1, Math.floor(values.length / 5));
-        for (let i = stride >> 1; i < values.length; i += stride) {
-          const expected = gradientAt(parameter, i);
-          const difference = async (step: number): Promise<number> => {
-            const moved = values.slice();
-            moved[i] = (moved[i] as number) + step;
-            write(model, parameter, moved);
-            return await lossOf(model, params);
-          };
-          const step = 1e-5;
-          const quotient = (await difference(step) - await difference(-step)) / (2 * step);
-          write(model, parameter, values);
-          const bound = 1e-6 * Math.max(1, Math.abs(quotient));
-          assert.ok(
-            Math.abs(expected - quotient) <= bound,
-            `${parameter.name}[${i}]: ${expected}, ${quotient}`,
-          );
-          checked++;
-          // Differences added to the gradients: start again from none.
-          clear(params);
-          await lossOf(model, params);
-        }
+      const trained = params.parameters.filter(isTrained);
+      const loss = await lossOf(model, params, { training: PLACE });
+      // One derivative along a direction tells of all elements at once.
+      const directions = trained.map((parameter, i) => {
+        const direction = new Float64Array(read(model, parameter).length);
+        randomNormal(direction, 13, i, 1);
+        return direction;
+      });
+      const quotients: number[] = [];
+      for (const [i, parameter] of trained.entries()) {
+        quotients.push(await quotient(model, params, parameter, directions[i]!));
       }
-      assert.ok(checked > 10);
+      for (const way of waysOf(kind, options)) {
+        const title = JSON.stringify(way);
+        const { lossSum, gradients } = await gradientsOf(model, params, way);
+        assertWithin(`${title}: loss`, [lossSum], [loss], 1e-11);
+        assert.deepEqual([...gradients.keys()], trained.map(({ name }) => name));
+        const along = trained.map(({ name }, i) => weightedSum(gradients.get(name)!, directions[i]!));
+        assertWithin(title, along, quotients, quotients.map((q) => 1e-6 * Math.max(0.1, Math.abs(q))));
+      }
+      const frozen = params.parameters.length - trained.length;
+      assert.equal(frozen, options["keys"] === "frozen" || options["gate"] === "none" ? 2 : 0);
+      const isMasked = Number(options["dropout"] ?? 0) > 0;
+      assert.equal(await lossOf(model, params, {}) !== loss, isMasked, "masks are for training alone");
     });
 
     Deno.test(`${title}: saved and loaded again, every bit is the same`, async () => {
@@ -180,15 +226,5 @@ for (const kind of ADAPTER_KINDS) {
       for await (const _ of train(run, smallData()));
       assertSame(bytes(), before);
     });
-  }
-}
-
-function clear(params: AdapterParams): void {
-  for (const parameter of params.parameters) {
-    if (parameter.kind === "dense") parameter.grad?.fill(0);
-    else {
-      parameter.owner.gradients.slots.fill(-1);
-      parameter.owner.gradients.rowCount = 0;
-    }
   }
 }
