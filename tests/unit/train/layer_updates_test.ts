@@ -10,13 +10,15 @@ import { batchOptions } from "../../../lib/train/batches.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { init } from "../../../lib/train/state.ts";
 import { trainStep } from "../../../lib/train/step.ts";
+import type { RowMatrix } from "../../../lib/tensor/tensor.ts";
+import { assertSameBits } from "../../compare.ts";
 import { slowHostLane } from "../../fixtures/slow_lane.ts";
-import { parameterBytes, smallData, smallModel, smallOptions } from "./small_run.ts";
+import { parameterBytes, smallData, smallModel, smallOptions, threeLayers } from "./small_run.ts";
 
 const unclipped = adamw({ lr: 0.02, clip: null });
 
-/** Kernels that say when rows take a step, and how many passes of the adapter came before. */
-function watched(kernels: Kernels, log: string[]): Kernels {
+/** Kernels that say when rows take a step, of which matrices, and how many passes of the adapter came before. */
+function watched(kernels: Kernels, log: string[], matrices?: RowMatrix[]): Kernels {
   const over = (k: Kernels): Kernels => ({
     ...k,
     sparseBranchBackward: async (...args) => {
@@ -26,6 +28,7 @@ function watched(kernels: Kernels, log: string[]): Kernels {
     adamwRows: async (...args) => {
       await Promise.resolve();
       log.push("update");
+      matrices?.push(args[0]);
       return k.adamwRows(...args);
     },
     twin: () => twin ??= over(k.twin()),
@@ -64,6 +67,31 @@ for (const halves of [1, 2] as const) {
     });
   }
 }
+
+Deno.test("two halves of three layers step from the top down whatever the delays, to the bits of an update at the end", async () => {
+  const take = async (kernels: Kernels, halves: 1 | 2) => {
+    using model = threeLayers(kernels);
+    const optimizer = adamw({ lr: 0.02, clip: 0.05, clipBy: "layer" });
+    const run = plan(model, smallOptions({ halves, optimizer, batch: { size: 4, micro: 4, seqLen: 12 } }));
+    const data = trainingSteps(smallData(), batchOptions(run));
+    let state = init(run);
+    for (let step = 0; step < 2; step++) [state] = await trainStep(run, state, data.next().value);
+    return state.params.parameters;
+  };
+  const atTheEnd = parameterBytes(await take(referenceKernels(), 2));
+  assert.equal(atTheEnd.size, 9);
+  for (let seed = 0; seed < 4; seed++) {
+    const matrices: RowMatrix[] = [];
+    const slow = slowHostLane(referenceKernels(), (call) => (call * 7919 + seed * 104729) % 13 % 4);
+    const parameters = await take(watched(slow, [], matrices), 2);
+    const bytes = parameterBytes(parameters);
+    for (const [name, expected] of atTheEnd) assertSameBits(name, bytes.get(name)!, expected);
+    const nameOf = (matrix: RowMatrix) =>
+      parameters.find((one) => one.kind === "rows" && one.matrix === matrix)?.name.match(/layers\.(.*)/)?.[1];
+    const parts = [2, 1, 0].flatMap((layer) => ["keys", "values"].map((part) => `${layer}.mlp.meft.${part}`));
+    assert.deepEqual(matrices.map(nameOf), [...parts, ...parts]);
+  }
+});
 
 Deno.test("with clipping by all gradients no layer steps before the norm is known", async () => {
   const log: string[] = [];

@@ -18,6 +18,18 @@ export function smallModel(kernels: Kernels = referenceKernels()): Model {
   return loadModel(modelFixture("llama3_tied").dir, kernels);
 }
 
+/** The small model with its first layer once more on top. */
+export function threeLayers(kernels: Kernels = referenceKernels()): Model {
+  const model = smallModel(kernels);
+  const { layers } = model.weights;
+  return {
+    ...model,
+    [Symbol.dispose]: () => model[Symbol.dispose](),
+    config: { ...model.config, numHiddenLayers: 3 },
+    weights: { ...model.weights, layers: [...layers, ...layers.slice(0, 1)] },
+  };
+}
+
 /** `count` examples of 3 to 9 random tokens; the first of each is no target, nor is the second of every other one. */
 export function smallData(count = 12, seed = 7): Dataset {
   const random = randomStream(seed, 0);
