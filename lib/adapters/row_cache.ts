@@ -56,16 +56,13 @@ export function createRowCache(capacity: number, rows: number): RowCache {
   }
   const slotOf = new Int32Array(rows);
   const rowOf = new Int32Array(capacity);
-  /** Generation that a slot's row belongs to: a number a step instead of clearing all slots. */
-  const generationOf = new Int32Array(capacity);
   const recent = new Uint8Array(capacity);
   /** Turn that a slot was last asked for in: such a slot cannot be given away in that turn. */
   const turnOf = new Int32Array(capacity);
   const counts: CacheCounts = { hits: 0, misses: 0, evictions: 0 };
-  let [generation, turn, used, hand] = [1, 0, 0, 0];
+  let [turn, used, hand] = [0, 0, 0];
 
-  const holds = (slot: number, row: number): boolean =>
-    slot < used && rowOf[slot] === row && generationOf[slot] === generation;
+  const holds = (slot: number, row: number): boolean => slot < used && rowOf[slot] === row;
   const free = (): number => {
     if (used < capacity) return used++;
     for (;; hand = (hand + 1) % capacity) {
@@ -106,7 +103,7 @@ export function createRowCache(capacity: number, rows: number): RowCache {
           evicted.push({ row: rowOf[slot] as number, slot });
           counts.evictions++;
         }
-        [slotOf[row], rowOf[slot], generationOf[slot]] = [slot, row, generation];
+        [slotOf[row], rowOf[slot]] = [slot, row];
         [slots[i], turnOf[slot], recent[slot]] = [slot, turn, 1];
         installed.push({ row, slot });
         counts.misses++;
@@ -118,7 +115,6 @@ export function createRowCache(capacity: number, rows: number): RowCache {
       return Array.from({ length: used }, (_, slot) => ({ row: rowOf[slot] as number, slot }));
     },
     nextGeneration() {
-      generation++;
       [used, hand] = [0, 0];
     },
   };

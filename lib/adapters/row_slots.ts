@@ -90,11 +90,9 @@ export function createRowSlots(k: Kernels, params: SparseParams, capacity: numbe
         moved.downBytes += arrival.data.byteLength;
         arrival.release();
       }
-      dirty.fill(0, run.slot, run.slot + run.rows.length);
     }
   };
   const forget = (): void => {
-    dirty.fill(0);
     cache.nextGeneration();
     router.forget();
   };
