@@ -77,3 +77,25 @@ Deno.test("searchFinite() counts on over the pieces of a large tensor", async ()
   deepStrictEqual(broken?.index, [2, 7]);
   ok(largest !== null && largest.value === 2);
 });
+
+for (const dtype of ["f32", "f64", "bf16", "f16"] as const) {
+  Deno.test(`floatEntry() reads a tensor of ${dtype} in pieces, to its last element`, () =>
+    withFolder(async (folder) => {
+      // Two elements more than a piece of 4 MiB, behind another tensor.
+      const count = (4 << 20) / STORED[dtype]([]).BYTES_PER_ELEMENT + 2;
+      const path = `${folder}/model.safetensors`;
+      for (const [at, value] of [[count - 1, NaN], [count - 3, -9]] as const) {
+        const data = new (STORED[dtype]([]).constructor as typeof Float64Array)(count);
+        data.set(STORED[dtype]([value]), at);
+        const first = { name: "first", dtype: "f64" as const, shape: [1], data: Float64Array.of(5) };
+        await writeSafetensors(path, [first, { name: "x", dtype, shape: [count], data }]);
+        const { tensors } = readSafetensorsHeader(path);
+        const { broken, largest } = await searchFinite(
+          [...tensors.values()].map((entry) => floatEntry(entry)!),
+        );
+        deepStrictEqual((broken ?? largest)?.index, [at]);
+        strictEqual((broken ?? largest)?.tensor, "x");
+        strictEqual(broken === null, value === -9);
+      }
+    }));
+}

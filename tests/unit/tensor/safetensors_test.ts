@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { assertSame } from "../../compare.ts";
 import { ValidationError } from "../../../lib/core/errors.ts";
-import { readSafetensorsHeader } from "../../../lib/tensor/safetensors.ts";
+import { openForReading, readBytesAt, readSafetensorsHeader } from "../../../lib/tensor/safetensors.ts";
 import { readFloatsInto, readTensor } from "../../../lib/tensor/read_tensor.ts";
 import { writeSafetensors } from "../../../lib/tensor/write_safetensors.ts";
+import { withFolder } from "../../fixtures/folder.ts";
 
 /** A file with this header text (its true length unless told) and so many data bytes. */
 function fileBytes(header: string, dataBytes: number, headerLength?: bigint): Uint8Array<ArrayBuffer> {
@@ -31,6 +32,16 @@ const MALFORMED: readonly [what: string, bytes: Uint8Array<ArrayBuffer>, reason:
     "claims a huge header",
     fileBytes("{}", 0, 2n ** 63n),
     /header length is 9223372036854775808 bytes, more than/,
+  ],
+  [
+    "claims a header one byte longer than the format allows",
+    fileBytes("{}", 0, 100_000_001n),
+    /header length is 100000001 bytes, more than the 100000000 allowed/,
+  ],
+  [
+    "ends inside the longest header that the format allows",
+    fileBytes("{}", 0, 100_000_000n),
+    /truncated: the header needs 100000008 bytes/,
   ],
   ["has a header that is not UTF-8", fileBytes("{}", 0).map((byte, i) => i === 8 ? 0xff : byte), /not UTF-8/],
   ["has a header that is not JSON", fileBytes(`{"a":`, 0), /header is not JSON/],
@@ -76,6 +87,32 @@ const MALFORMED: readonly [what: string, bytes: Uint8Array<ArrayBuffer>, reason:
   ],
   ["has a shape that overflows", fileBytes(`{"a":${F32(0, 4, [2 ** 40, 2 ** 40])}}`, 4), /size overflows/],
   [
+    "has one element too many for a double to count its bytes",
+    fileBytes(`{"a":${F32(0, 4, [2 ** 51])}}`, 4),
+    /shape \[2251799813685248\], whose size overflows/,
+  ],
+  [
+    "has an offset beyond what a double holds exactly",
+    fileBytes(`{"a":{"dtype":"U8","shape":[0],"data_offsets":[9007199254740993,9007199254740993]}}`, 0),
+    /data_offsets that are not two byte positions/,
+  ],
+  [
+    "has a size beyond what a double holds exactly",
+    fileBytes(`{"a":{"dtype":"U8","shape":[9007199254740993],"data_offsets":[0,4]}}`, 4),
+    /shape that is not a list of sizes/,
+  ],
+  [
+    "has a tensor that ends inside a byte",
+    fileBytes(`{"a":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}}`, 2),
+    /shape \[3\], whose size overflows/,
+  ],
+  [
+    "has more numbers than its tensors can need",
+    fileBytes(`{"a":{"dtype":"U8","shape":[${"1,".repeat(1_600_001)}1],"data_offsets":[0,1]}}`, 1),
+    /its header has more than 1600000 values/,
+  ],
+  ["has three offsets", fileBytes(`{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1,1]}}`, 1), /not two/],
+  [
     "has offsets unlike dtype and shape",
     fileBytes(`{"a":${F32(0, 8, [3])}}`, 8),
     /needs 12 bytes, its offsets span 8/,
@@ -95,18 +132,9 @@ const MALFORMED: readonly [what: string, bytes: Uint8Array<ArrayBuffer>, reason:
   ["has bytes after the last tensor", fileBytes(`{"a":${F32(0, 4)}}`, 7), /3 bytes follow after tensor "a"/],
 ];
 
-async function inFolder(test: (folder: string) => Promise<void> | void): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await test(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
 for (const [what, bytes, reason] of MALFORMED) {
   Deno.test(`readSafetensorsHeader() refuses a file that ${what}, naming it`, () =>
-    inFolder((folder) => {
+    withFolder((folder) => {
       const path = join(folder, "bad.safetensors");
       Deno.writeFileSync(path, bytes);
       assert.throws(() => readSafetensorsHeader(path), (error: unknown) => {
@@ -119,7 +147,7 @@ for (const [what, bytes, reason] of MALFORMED) {
 }
 
 Deno.test("readSafetensorsHeader() takes null for metadata and its values, and types that weights cannot have", () =>
-  inFolder((folder) => {
+  withFolder((folder) => {
     const path = join(folder, "good.safetensors");
     for (const metadata of ["null", `{"a":null,"b":"c"}`]) {
       const header = `{"__metadata__":${metadata},"f4":{"dtype":"F4","shape":[2,3],"data_offsets":[0,3]},` +
@@ -136,7 +164,7 @@ Deno.test("readSafetensorsHeader() takes null for metadata and its values, and t
   }));
 
 Deno.test("readSafetensorsHeader() lists all bad tensors of a file at once", () =>
-  inFolder((folder) => {
+  withFolder((folder) => {
     const path = join(folder, "bad.safetensors");
     Deno.writeFileSync(path, fileBytes(`{"a":3,"b":${F32(0, 8, [3])}}`, 8));
     assert.throws(
@@ -153,7 +181,7 @@ Deno.test("readSafetensorsHeader() says that a file does not exist", () => {
 });
 
 Deno.test("readSafetensorsHeader() reads tensors of size 0, scalars, and keys inside nested values", () =>
-  inFolder((folder) => {
+  withFolder((folder) => {
     const path = join(folder, "good.safetensors");
     const header = `{"__metadata__":{"note":"a \\"b\\": {,","x":"[1,2"},"none":${F32(0, 0, [0, 3])},` +
       `"one":${F32(0, 4, [])},"q\\"":${F32(4, 8, [1, 1])}}`;
@@ -164,8 +192,94 @@ Deno.test("readSafetensorsHeader() reads tensors of size 0, scalars, and keys in
     assert.deepEqual(file.tensors.get('q"')?.offsetBytes, 8 + header.length + 4);
   }));
 
+/** Bits of an element, as the format's own library has them. */
+const BITS: Readonly<Record<string, number>> = {
+  ...{ BOOL: 8, F4: 4, F6_E2M3: 6, F6_E3M2: 6, U8: 8, I8: 8, F8_E5M2: 8, F8_E4M3: 8, F8_E8M0: 8 },
+  ...{ F8_E4M3FNUZ: 8, F8_E5M2FNUZ: 8, I16: 16, U16: 16, F16: 16, BF16: 16, I32: 32, U32: 32, F32: 32 },
+  ...{ C64: 64, F64: 64, I64: 64, U64: 64 },
+};
+
+Deno.test("readSafetensorsHeader() knows how many bytes an element of every type has", () =>
+  withFolder((folder) => {
+    const path = join(folder, "types.safetensors");
+    const header: Record<string, unknown> = {};
+    let end = 0;
+    for (const [dtype, bits] of Object.entries(BITS)) {
+      // Two rows of four elements fill whole bytes in every type.
+      header[dtype] = { dtype, shape: [2, 4], data_offsets: [end, end += bits] };
+    }
+    Deno.writeFileSync(path, fileBytes(JSON.stringify(header), end));
+    const { tensors } = readSafetensorsHeader(path);
+    assert.deepEqual(
+      [...tensors.values()].map(({ name, bytes }) => [name, bytes]),
+      Object.entries(BITS),
+    );
+  }));
+
+Deno.test("readSafetensorsHeader() takes tensors in any order of their bytes, and empty ones anywhere", () =>
+  withFolder((folder) => {
+    const path = join(folder, "order.safetensors");
+    const none = (at: number) => F32(at, at, [0]);
+    const header = `{"c":${F32(8, 12)},"z":${none(4)},"a":${F32(0, 4)},"y":${none(0)},"b":${F32(4, 8)},"x":${
+      none(12)
+    }}`;
+    Deno.writeFileSync(path, fileBytes(header, 12));
+    const { tensors, headerBytes } = readSafetensorsHeader(path);
+    assert.deepEqual([...tensors.keys()], ["c", "z", "a", "y", "b", "x"]);
+    assert.equal(tensors.get("b")?.offsetBytes, headerBytes + 4);
+  }));
+
+Deno.test("readBytesAt() goes on where a read ended, and says where the file did", () => {
+  const bytes = Uint8Array.from({ length: 20 }, (_, i) => i);
+  let at = 0;
+  const file = {
+    seekSync: (offset: number) => at = offset,
+    readSync(out: Uint8Array) {
+      const piece = bytes.subarray(at, Math.min(at + 3, at + out.length));
+      out.set(piece);
+      at += piece.length;
+      return piece.length === 0 ? null : piece.length;
+    },
+  } as unknown as Deno.FsFile;
+  const out = new Uint8Array(11);
+  readBytesAt(file, "short.safetensors", out, 7);
+  assert.deepEqual([...out], [...bytes.subarray(7, 18)]);
+  assert.throws(
+    () => readBytesAt(file, "short.safetensors", out, 12),
+    /short\.safetensors.*\n?.*it is truncated: 23 bytes expected, it ends after 20/,
+  );
+});
+
+Deno.test("openForReading() names a file that is not there", () =>
+  withFolder((folder) => {
+    assert.throws(() => openForReading(join(folder, "none")), /none.*\n?.*the file does not exist/);
+  }));
+
+Deno.test("writeSafetensors() pads its header to 8 bytes, lays tensors in their order without gaps, and names no metadata", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "plain.safetensors");
+    for (let length = 1; length <= 9; length++) {
+      const name = "n".repeat(length);
+      const tensors = [
+        { name: `z${name}`, dtype: "u8", shape: [3], data: Uint8Array.of(1, 2, 3) },
+        { name: `a${name}`, dtype: "f32", shape: [1], data: Float32Array.of(4) },
+      ] as const;
+      await writeSafetensors(path, tensors);
+      const file = Deno.readFileSync(path);
+      const headerBytes = Number(new DataView(file.buffer).getBigUint64(0, true));
+      assert.equal(headerBytes % 8, 0);
+      assert.deepEqual(JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + headerBytes))), {
+        [`z${name}`]: { dtype: "U8", shape: [3], data_offsets: [0, 3] },
+        [`a${name}`]: { dtype: "F32", shape: [1], data_offsets: [3, 7] },
+      });
+      const header = new TextDecoder().decode(file.subarray(8, 8 + headerBytes));
+      assert.match(header, /^\{.*\} {0,7}$/, "a brace at the first byte, less than 8 blanks at the end");
+      assert.deepEqual([...file.subarray(8 + headerBytes)], [1, 2, 3, 0, 0, 0x80, 0x40]);
+    }
+  }));
+
 Deno.test("writeSafetensors() then readTensor() gives every dtype bit for bit", () =>
-  inFolder(async (folder) => {
+  withFolder(async (folder) => {
     const path = join(folder, "all.safetensors");
     const tensors = [
       { name: "f64", dtype: "f64", shape: [1], data: Float64Array.of(Math.PI) },
@@ -191,7 +305,7 @@ Deno.test("writeSafetensors() then readTensor() gives every dtype bit for bit", 
   }));
 
 Deno.test("writeSafetensors() takes pieces, and refuses pieces that do not fill the shape, leaving the old file", () =>
-  inFolder(async (folder) => {
+  withFolder(async (folder) => {
     const path = join(folder, "pieces.safetensors");
     const pieces = (
       ...parts: Float32Array[]
@@ -213,10 +327,11 @@ Deno.test("writeSafetensors() takes pieces, and refuses pieces that do not fill 
   }));
 
 Deno.test("readFloatsInto() widens bf16, f16 and f32 exactly, and refuses other types and sizes", () =>
-  inFolder(async (folder) => {
+  withFolder(async (folder) => {
     const path = join(folder, "floats.safetensors");
     await writeSafetensors(path, [
       { name: "f32", dtype: "f32", shape: [2], data: Float32Array.of(0.1, -2) },
+      { name: "f64", dtype: "f64", shape: [2], data: Float64Array.of(0.1, 1e300) },
       { name: "bf16", dtype: "bf16", shape: [2], data: Uint16Array.of(0x3f80, 0xc040) },
       { name: "f16", dtype: "f16", shape: [2], data: Uint16Array.of(0x3c00, 0x0001) },
       { name: "u8", dtype: "u8", shape: [2], data: Uint8Array.of(1, 2) },
@@ -230,6 +345,10 @@ Deno.test("readFloatsInto() widens bf16, f16 and f32 exactly, and refuses other 
       return out;
     };
     assertSame(read("f32"), Float64Array.of(Math.fround(0.1), -2));
+    assertSame(read("f64"), Float64Array.of(0.1, 1e300));
+    const narrow = new Float32Array(2);
+    readFloatsInto(narrow, tensors.get("f64")!);
+    assertSame(narrow, Float32Array.of(0.1, Infinity));
     assertSame(read("bf16"), Float64Array.of(1, -3));
     assertSame(read("f16"), Float64Array.of(1, 2 ** -24));
     assert.throws(() => read("u8"), /"u8" of .* is u8, expected f32, f64, bf16 or f16/);
@@ -237,7 +356,7 @@ Deno.test("readFloatsInto() widens bf16, f16 and f32 exactly, and refuses other 
   }));
 
 Deno.test("readTensor() names a file that shrank since its header was read", () =>
-  inFolder(async (folder) => {
+  withFolder(async (folder) => {
     const path = join(folder, "shrunk.safetensors");
     await writeSafetensors(path, [{ name: "a", dtype: "f32", shape: [4], data: new Float32Array(4) }]);
     const entry = readSafetensorsHeader(path).tensors.get("a");
