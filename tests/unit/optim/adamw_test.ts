@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
-import { assertSame, assertWithin } from "../../compare.ts";
+import { assertSame, assertSameBits, assertWithin } from "../../compare.ts";
 import { adamwOptimizer, type AdamwOptions, resolveAdamw } from "../../../lib/optim/adamw.ts";
-import { clipFactor, globalNorm } from "../../../lib/optim/clip.ts";
+import { clipFactor, globalNorm, gradientSquares } from "../../../lib/optim/clip.ts";
 import {
   clearGradients,
   type DenseParameter,
+  isTrained,
+  liveGradient,
   type Parameter,
   type RowParameter,
+  trainedCount,
 } from "../../../lib/optim/parameters.ts";
 import type { Kernels } from "../../../lib/ops/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
@@ -134,47 +137,139 @@ Deno.test("adamwOptimizer() keeps eight bytes a parameter and four a row, as byt
   assert.equal(optimizer.bytes({ count: COUNT, rows }), 8 * COUNT + 4 * rows);
 });
 
-Deno.test("clipFactor() is torch's: clip / (norm + 1e-6), never above 1, and 1 without a limit", () => {
-  assert.equal(clipFactor(4, 1), 1 / (4 + 1e-6));
-  assert.equal(clipFactor(0.5, 1), 1);
-  assert.equal(clipFactor(0, 1), 1);
-  assert.equal(clipFactor(1e30, null), 1);
+/** Keys and values of one matrix owner; the keys frozen or not. */
+function keysAndValues(k: Kernels, trainedKeys: boolean): { keys: RowParameter; values: RowParameter } {
+  const values = rowParameter(k);
+  const owner = { gradients: createRowGradients(k, rows, cols, { keys: trainedKeys, slots: rows }) };
+  const keys = { ...rowParameter(k), name: "k", part: "keys", owner, trained: trainedKeys } as const;
+  return { keys, values: { ...values, owner } };
+}
+
+Deno.test("init() makes moments for what is trained alone", () => {
+  const k = referenceKernels();
+  const frozen: DenseParameter = { ...denseParameter(), name: "frozen", grad: null };
+  const { keys, values } = keysAndValues(k, false);
+  const { moments } = adamwOptimizer(resolveAdamw().config).init(k, [frozen, denseParameter(), keys]);
+  assert.deepEqual([...moments.keys()], ["w"]);
+  assert.equal(k.ledger.held.get("optimizer"), 2 * 8 * COUNT);
+  assert.equal(moments.get("w")?.lastStep, null);
+  const ofRows = adamwOptimizer(resolveAdamw().config).init(k, [keys, values]).moments;
+  assert.deepEqual([...ofRows.keys()], ["w"]);
+  assertSame(ofRows.get("w")?.lastStep, new Int32Array(rows));
+  assert.equal(k.ledger.held.get("optimizer"), 2 * 2 * 8 * COUNT + 4 * rows);
 });
 
-Deno.test("resolveAdamw() takes published defaults, lets later options win, and lists every mistake", () => {
-  const { config, problems } = resolveAdamw({ lr: 1e-5, clip: 0.4 }, { lr: 0.1, schedule: "cosine" });
-  assert.deepEqual(problems, []);
-  assert.deepEqual(config, {
-    lr: 0.1,
-    schedule: { kind: "cosine", warmupRatio: 0.02 },
-    clip: 0.4,
-    clipBy: "all",
-    beta1: 0.9,
-    beta2: 0.999,
-    eps: 1e-8,
-    weightDecay: 0,
-    mode: "lazy-exact",
-  });
-  const wrong = {
-    lr: -1,
-    beta1: 1,
-    beta2: NaN,
-    eps: 0,
-    weightDecay: Infinity,
-    clip: 0,
-    clipBy: "row" as "all",
-  };
-  assert.deepEqual(resolveAdamw(wrong, { schedule: { kind: "linear", warmupRatio: 2 } }).problems, [
-    "warmupRatio is 2, expected a number from 0 to 1",
-    "lr is -1, expected a number of at least 0, up to 3.4e38",
-    "clip is 0, expected a number above 0, or null for no limit",
-    "clipBy is row, expected all, layer",
-    "beta1 is 1, expected a number from 0 to below 1",
-    "beta2 is NaN, expected a number from 0 to below 1",
-    "eps is 0, expected a number above 0, up to 3.4e38",
-    "weightDecay is Infinity, expected a number of at least 0, up to 3.4e38",
-  ]);
-  // What f32, in which the kernels compute, rounds to infinity, to nothing, or to 1.
-  const far = { lr: 1e39, beta1: 1 - 1e-12, beta2: 1 - 1e-9, eps: 1e-50, weightDecay: 1e308 };
-  assert.equal(resolveAdamw(far).problems.length, 5);
+Deno.test("update() moves neither what is frozen nor its moments, and names what it has no state for", async () => {
+  const k = referenceKernels();
+  const optimizer = adamwOptimizer(resolveAdamw({ mode: "dense", weightDecay: 0.5 }).config);
+  const frozen: DenseParameter = { ...denseParameter(), name: "frozen", grad: null };
+  const { keys } = keysAndValues(k, false);
+  const moved = denseParameter();
+  moved.grad!.fill(1);
+  const state = optimizer.init(k, [frozen, keys, moved]);
+  await optimizer.update(k, [frozen, keys, moved], state, { step: 1, lr: 0.1, gradScale: 1 });
+  assertSameBits("frozen", frozen.data, start);
+  assertSameBits("keys", read(k, keys), start);
+  assert.ok(moved.data.every((x, i) => x !== start[i]));
+  const other = { ...denseParameter(), name: "other" };
+  await assert.rejects(
+    optimizer.update(k, [other], state, { step: 2, lr: 0.1, gradScale: 1 }),
+    /The optimizer has no state for parameter "other"/,
+  );
+});
+
+Deno.test("update() remembers the rate of every step, beyond each growth of the history, as do rows that step in a pass", async () => {
+  const k = referenceKernels();
+  const optimizer = adamwOptimizer(resolveAdamw().config);
+  const parameter = denseParameter();
+  let state = optimizer.init(k, [parameter]);
+  const rates = Float32Array.from({ length: 300 }, (_, i) => 1 + i / 7);
+  for (const [i, lr] of rates.entries()) {
+    state = await optimizer.update(k, [parameter], state, { step: i + 1, lr, gradScale: 0.5 });
+    assert.ok(state.lrHistory.length > i);
+  }
+  assertSameBits("rates", state.lrHistory.subarray(0, 300), rates);
+  const { keys, values } = keysAndValues(k, true);
+  const ofRows = { ...optimizer.init(k, [keys, values]), lrHistory: state.lrHistory };
+  const { adam } = optimizer.rowStep(ofRows, { step: 301, lr: 9, gradScale: 1 })(keys, values);
+  assertSameBits("rates", adam.lrHistory.subarray(0, 301), Float32Array.of(...rates, 9));
+});
+
+Deno.test("rowStep() gives keys and values their own moments, and the step as update() takes it", () => {
+  const k = referenceKernels();
+  const options = { clip: 0.3, beta1: 0.8, beta2: 0.95, eps: 1e-3, weightDecay: 0.01 };
+  for (const [clipBy, clip] of [["all", null], ["layer", 0.3]] as const) {
+    for (const mode of ["dense", "lazy", "lazy-exact"] as const) {
+      const optimizer = adamwOptimizer(resolveAdamw(options, { clipBy, mode }).config);
+      const { keys, values } = keysAndValues(k, true);
+      const state = optimizer.init(k, [keys, values]);
+      const of = optimizer.rowStep(state, { step: 2, lr: 0.5, gradScale: 0.25 });
+      const row = of(keys, values);
+      assert.equal(row.keys?.m, state.moments.get("k")?.m);
+      assert.equal(row.keys?.lastStep, state.moments.get("k")?.lastStep);
+      assert.equal(row.values.v, state.moments.get("w")?.v);
+      assert.equal(of(null, values).keys, null);
+      const { lrHistory, ...rest } = row.adam;
+      const { clip: _, ...hyper } = options;
+      assert.deepEqual(rest, { ...hyper, step: 2, gradScale: 0.25 });
+      assert.equal(lrHistory[1], 0.5);
+      assert.deepEqual([row.mode, row.clip], [mode, clip]);
+    }
+  }
+});
+
+Deno.test("behind() tells of trained rows in mode lazy-exact once a step was taken", () => {
+  const k = referenceKernels();
+  for (const mode of ["dense", "lazy", "lazy-exact"] as const) {
+    const optimizer = adamwOptimizer(resolveAdamw({ mode }).config);
+    const { keys, values } = keysAndValues(k, false);
+    const state = { ...optimizer.init(k, [keys, values]), lrHistory: Float32Array.of(3, 4) };
+    assert.equal(optimizer.behind(values, state, 0), null);
+    assert.equal(optimizer.behind(keys, state, 2), null);
+    const found = optimizer.behind(values, state, 2);
+    assert.equal(found !== null, mode === "lazy-exact");
+    if (found === null) continue;
+    assert.equal(found.moments.m, state.moments.get("w")?.m);
+    assert.equal(found.moments.lastStep, state.moments.get("w")?.lastStep);
+    assert.equal(found.step.step, 2);
+    assert.equal(found.step.gradScale, 1);
+    assert.equal(found.step.lrHistory, state.lrHistory);
+  }
+});
+
+Deno.test("globalNorm() is over what is trained, and takes sums of squares that are known", () => {
+  const k = referenceKernels();
+  const frozen: DenseParameter = { ...denseParameter(), grad: null };
+  const one: DenseParameter = { ...denseParameter(), name: "a", grad: Float64Array.of(3, 0) };
+  const other: DenseParameter = { ...denseParameter(), name: "b", grad: Float64Array.of(0, 4) };
+  assert.equal(globalNorm(k, [frozen, one, other]), 5);
+  assert.equal(globalNorm(k, [one, other], new Map([[one, 128]])), 12);
+  assert.deepEqual([...gradientSquares(k, [frozen, other, one]).values()], [16, 9]);
+  assert.ok(Number.isNaN(globalNorm(k, [{ ...one, grad: Float64Array.of(NaN, 1) }])));
+});
+
+Deno.test("parameters tell what is trained, how large they are, and the part of a gradient that is in use", () => {
+  const k = referenceKernels();
+  const { keys, values } = keysAndValues(k, true);
+  const frozen: DenseParameter = { ...denseParameter(), grad: null };
+  const { gradients } = values.owner;
+  assert.deepEqual([keys, values, frozen, denseParameter()].map(isTrained), [true, true, false, true]);
+  assert.equal(trainedCount([keys, { ...values, trained: false }, frozen]), COUNT);
+  gradients.rowCount = 2;
+  gradients.keys!.fill(1);
+  assert.equal(liveGradient(keys).length, 2 * cols);
+  assert.equal(liveGradient(keys).buffer, gradients.keys!.buffer);
+  assert.equal(liveGradient(values).buffer, gradients.values.buffer);
+  for (const one of [frozen, keysAndValues(k, false).keys]) {
+    assert.throws(() => liveGradient(one), /is frozen: it has no gradient/);
+  }
+  const dense = denseParameter();
+  dense.grad!.fill(3);
+  gradients.rows.set([4, 1]);
+  gradients.slots[4] = 0;
+  gradients.slots[1] = 1;
+  clearGradients(k, [dense, frozen, keys]);
+  assert.ok(dense.grad!.every((x) => x === 0));
+  assert.equal(gradients.rowCount, 0);
+  assert.ok(gradients.slots.every((slot) => slot === -1));
 });

@@ -40,10 +40,25 @@ Deno.test("scheduleFactor() cosine passes one half midway, constant stays at 1",
     (1 + Math.cos(4 * Math.PI / 5)) / 2,
   ], 1e-15);
   assert.deepEqual(factors(constant({ warmupSteps: 2 }), 4), [0.5, 1, 1, 1]);
+  // All that a warm-up of the whole run leaves is the rise.
+  for (
+    const schedule of [linear({ warmupSteps: 4 }), cosine({ warmupSteps: 4 }), constant({ warmupRatio: 1 })]
+  ) {
+    assert.deepEqual(factors(schedule, 4), [0.25, 0.5, 0.75, 1]);
+  }
+  // A run that goes on past its steps stays at its last rates: none rises again.
+  for (const schedule of [linear({}), cosine({})]) {
+    assert.ok(Math.abs(scheduleFactor(schedule, 11, 10)) < 1e-15);
+    assert.ok(Math.abs(scheduleFactor(schedule, 15, 10)) < 1e-15);
+  }
+  assert.equal(scheduleFactor(linear({ warmupSteps: 20 }), 15, 10), 0.75);
 });
 
 Deno.test("warmupSteps() rounds a ratio up, and a number of steps wins", () => {
-  assert.equal(warmupSteps(linear(), 300), 6);
+  for (const schedule of [linear(), cosine(), constant()]) assert.equal(warmupSteps(schedule, 300), 6);
+  for (const schedule of [linear, cosine, constant]) {
+    assert.deepEqual(schedule({ warmupSteps: 5 }), { kind: schedule.name, warmupSteps: 5 });
+  }
   assert.equal(warmupSteps(linear(), 301), 7);
   assert.equal(warmupSteps({ kind: "linear" }, 301), 0);
   assert.equal(warmupSteps({ kind: "linear", warmupRatio: 0.5, warmupSteps: 3 }, 100), 3);
@@ -51,6 +66,14 @@ Deno.test("warmupSteps() rounds a ratio up, and a number of steps wins", () => {
 
 Deno.test("scheduleProblems() names what is wrong with each field", () => {
   assert.deepEqual(scheduleProblems({ kind: "cosine", warmupSteps: 0 }), []);
+  for (const warmupRatio of [0, 1]) assert.deepEqual(scheduleProblems({ kind: "linear", warmupRatio }), []);
+  for (
+    const warmup of [{ warmupRatio: 1.01 }, { warmupRatio: NaN }, { warmupSteps: -1 }, {
+      warmupSteps: 2 ** 53,
+    }]
+  ) {
+    assert.equal(scheduleProblems({ kind: "constant", ...warmup }).length, 1);
+  }
   assert.deepEqual(scheduleProblems({ kind: "step" as "linear", warmupRatio: -1, warmupSteps: 1.5 }), [
     'schedule is "step", expected linear, cosine, constant',
     "warmupRatio is -1, expected a number from 0 to 1",
