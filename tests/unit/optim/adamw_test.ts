@@ -171,6 +171,10 @@ Deno.test("update() moves neither what is frozen nor its moments, and names what
   assertSameBits("frozen", frozen.data, start);
   assertSameBits("keys", read(k, keys), start);
   assert.ok(moved.data.every((x, i) => x !== start[i]));
+  // Nor does a flush of what may lag.
+  const lazy = adamwOptimizer(resolveAdamw({ mode: "lazy-exact" }).config);
+  await lazy.flush(k, [frozen, keys, moved], lazy.init(k, [frozen, keys, moved]), 3);
+  assertSameBits("keys", read(k, keys), start);
   const other = { ...denseParameter(), name: "other" };
   await assert.rejects(
     optimizer.update(k, [other], state, { step: 2, lr: 0.1, gradScale: 1 }),
