@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
+import { assertSame } from "../../compare.ts";
 import { nextIntegerBelow, randomStream } from "../../../lib/core/rng.ts";
 import { createRowCache, rowChunks } from "../../../lib/adapters/row_cache.ts";
 
@@ -94,5 +95,5 @@ Deno.test("rowChunks() leaves no row out, whatever the capacity", () => {
     assert.deepEqual(chunks.flatMap((chunk) => [...chunk]), [...rows]);
     assert.ok(chunks.every(({ length }) => length >= 1 && length <= capacity));
   }
-  assert.deepEqual(rowChunks(new Int32Array(0), 3), []);
+  assertSame(rowChunks(new Int32Array(0), 3), []);
 });

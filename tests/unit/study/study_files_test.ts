@@ -5,11 +5,12 @@ import { readGrids } from "../../../lib/cli/grid_flags.ts";
 import { expandGrid } from "../../../lib/study/grid.ts";
 import { FACT_COUNT, FACTS_FILE, makeStudyFacts } from "../../../scripts/study/make_facts.ts";
 import { makeTexts } from "../../../scripts/demo/texts.ts";
+import { assertSame } from "../../compare.ts";
 
 Deno.test("the study's facts are those of their script, about people the model has never read of", async () => {
   const facts = makeStudyFacts(FACT_COUNT);
   const lines = (await Deno.readTextFile(FACTS_FILE)).trimEnd().split("\n").map((line) => JSON.parse(line));
-  deepStrictEqual(lines, facts);
+  assertSame(lines, facts);
   strictEqual(new Set(facts.map(({ question }) => question)).size, FACT_COUNT);
   const read = JSON.stringify(makeTexts(7));
   const people = new Set(
