@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { copyFile, makeFolder, moveInto, syncFolder } from "../../../lib/files/folders.ts";
 import { openToAppend, writeFileAtomically, writeTextAtomically } from "../../../lib/files/write.ts";
+import { assertSame } from "../../compare.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 import { testDurable, withWatchedDisk } from "../../fixtures/watched_disk.ts";
 
@@ -79,7 +80,7 @@ testDurable(
         assert.deepEqual(disk.lost(folder), []);
       }
     }
-    assert.deepEqual([...await Deno.readFile(path)], [1, 2, 3]);
+    assertSame(await Deno.readFile(path), Uint8Array.of(1, 2, 3));
   },
 );
 

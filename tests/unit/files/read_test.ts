@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import * as read from "../../../lib/files/read.ts";
 import { writeTextTo } from "../../../lib/files/write.ts";
+import { assertSame } from "../../compare.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 
 Deno.test("readText() and readBytesSync() take files up to the limit, byte-order marks off, and no others", () =>
@@ -27,10 +28,10 @@ Deno.test("readText() and readBytesSync() take files up to the limit, byte-order
     for (const length of [0, 1, 5000]) {
       const bytes = new Uint8Array(length).map((_, i) => i);
       await Deno.writeFile(path, bytes);
-      assert.deepEqual(read.readBytesSync(path), bytes);
+      assertSame(read.readBytesSync(path), bytes);
       const pieces: number[] = [];
       for await (const piece of read.readPieces(path, 2000)) pieces.push(...piece);
-      assert.deepEqual(pieces, [...bytes]);
+      assertSame(pieces, [...bytes]);
     }
     if (Deno.build.os !== "linux") return;
     // Files of /proc say that they have no bytes.

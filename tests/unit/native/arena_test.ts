@@ -166,7 +166,7 @@ Deno.test("Arena passes over a loan that alignment leaves nothing of, and takes 
   arena.release(empty);
   arena.takeBack(new Uint8Array(memory, 128, 128));
   const again = arena.f32(32);
-  assert.deepEqual([again.buffer, again.byteOffset], [memory, 256]);
+  assertSame([again.buffer, again.byteOffset], [memory, 256]);
   assert.throws(() => arena.takeBack(new Uint8Array(memory, 256, 128)), /in use/);
   arena.takeBack(new Uint8Array(memory, 384, 128)); // begins where the loan ends
   arena.release(empty);
