@@ -79,23 +79,40 @@ export async function compareMerged(
 ): Promise<MergeComparison> {
   const exact = await logitsOf(source, "f32", threads);
   const merged: RunSource = { model: mergedDir, adapter: null, made: true };
-  const largestLogit = exact.logits.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-  const judge = (logits: Float32Array, bound: number, rmsBound: number, rule: string): MergeComparison => {
-    const { largest, rms } = differences(logits, exact.logits);
-    const agrees = largest <= bound && rms <= rmsBound;
-    const found = { largestDifference: largest, bound, rmsDifference: rms, rmsBound };
-    return { agrees, ...found, rule, largestLogit, count: logits.length };
-  };
   if (storesF32(mergedDir)) {
     const { logits } = await logitsOf(merged, "f32", threads);
-    const bound = F32_ROUNDINGS * EPS_F32 * (exact.layers + 1) * largestLogit;
+    const bound = F32_ROUNDINGS * EPS_F32 * (exact.layers + 1) * largestOf(exact.logits);
     const rule = `${F32_ROUNDINGS} eps of f32 for each layer and the head, times the largest logit`;
-    return judge(logits, bound, bound, rule);
+    return judgeLogits(logits, exact.logits, { bound, rmsBound: bound, rule });
   }
   const plain = differences((await logitsOf(source, "bf16", threads)).logits, exact.logits);
   const { logits } = await logitsOf(merged, "bf16", threads);
-  const rule = `${BF16_LARGEST_RATIO} and ${BF16_RMS_RATIO} times the mean change by bf16 products alone`;
-  return judge(logits, BF16_LARGEST_RATIO * plain.rms, BF16_RMS_RATIO * plain.rms, rule);
+  return judgeLogits(logits, exact.logits, {
+    bound: BF16_LARGEST_RATIO * plain.rms,
+    rmsBound: BF16_RMS_RATIO * plain.rms,
+    rule: `${BF16_LARGEST_RATIO} and ${BF16_RMS_RATIO} times the mean change by bf16 products alone`,
+  });
+}
+
+/** Whether logits are those expected: no one farther off than the one bound, nor all of them together than the other. */
+export function judgeLogits(
+  logits: Float32Array,
+  expected: Float32Array,
+  bounds: Pick<MergeComparison, "bound" | "rmsBound" | "rule">,
+): MergeComparison {
+  const { largest, rms } = differences(logits, expected);
+  return {
+    agrees: largest <= bounds.bound && rms <= bounds.rmsBound,
+    ...bounds,
+    largestDifference: largest,
+    rmsDifference: rms,
+    largestLogit: largestOf(expected),
+    count: logits.length,
+  };
+}
+
+function largestOf(logits: Float32Array): number {
+  return logits.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
 }
 
 interface Logits {

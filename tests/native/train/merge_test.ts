@@ -16,8 +16,9 @@ import { writeSafetensors } from "../../../lib/tensor/write_safetensors.ts";
 import { loadAdapter, saveAdapter } from "../../../lib/train/adapters.ts";
 import { mergeAdapter } from "../../../lib/train/merge.ts";
 import { compareMerged, comparisonBatch } from "../../../lib/train/merge_check.ts";
-import { assertSame, assertWithin } from "../../compare.ts";
+import { assertSame, assertWithin, EPS_F32 } from "../../compare.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
+import { withWatchedDisk } from "../../fixtures/watched_disk.ts";
 
 /** An adapter whose every parameter was moved from its start, saved. */
 async function stirredAdapter(dir: string, kind: string, options: JsonObject, folder: string): Promise<void> {
@@ -281,3 +282,75 @@ Deno.test("compareMerged() tells a model that is not the merged one, in f32 and 
     });
   }
 });
+
+/** Logits of base and adapter on native kernels. */
+async function nativeLogits(dir: string, adapter: string, compute: "f32" | "bf16"): Promise<number[]> {
+  using kernels = nativeKernels({ compute });
+  using base = loadModel(dir, kernels);
+  const { model, hooks } = (await loadAdapter(base, adapter)).attach(kernels);
+  return [...(await forwardLogits(model, comparisonBatch(base.config.vocabSize), hooks)).data];
+}
+
+Deno.test("compareMerged() allows what its rule says: roundings of f32, or a multiple of what bf16 products change", async () => {
+  const largest = (logits: readonly number[]) => Math.max(...logits.map(Math.abs));
+  await withAdapter(modelFixture("llama3_tied").dir, "full", {}, async ({ model, adapter, out }) => {
+    const { comparison } = await mergeAdapter({ model, adapter, out });
+    const logits = await nativeLogits(model, adapter, "f32");
+    assert.equal(comparison.largestLogit, largest(logits));
+    assert.equal(comparison.count, logits.length);
+    assertWithin("bound", [comparison.bound], [64 * EPS_F32 * 3 * largest(logits)], 1e-12);
+    assert.equal(comparison.rmsBound, comparison.bound);
+  });
+  await withAdapter(modelFixture("mistral_bf16").dir, "full", {}, async ({ model, adapter, out }) => {
+    const { comparison } = await mergeAdapter({ model, adapter, out });
+    const [exact, rounded] = [
+      await nativeLogits(model, adapter, "f32"),
+      await nativeLogits(model, adapter, "bf16"),
+    ];
+    const squares = rounded.reduce((sum, x, i) => sum + (x - (exact[i] as number)) ** 2, 0);
+    const rms = Math.sqrt(squares / exact.length);
+    assertWithin("bounds", [comparison.bound, comparison.rmsBound], [32 * rms, 2 * rms], 1e-9 * rms);
+    assert.ok(comparison.agrees && comparison.rmsDifference > 0);
+  });
+});
+
+Deno.test("mergeAdapter() has all of a merged model on the disk before it gets its name", () =>
+  withAdapter(
+    modelFixture("llama3_tied").dir,
+    "lora",
+    { rank: 1 },
+    ({ model, adapter, around }) =>
+      withWatchedDisk(async (disk) => {
+        const out = join(around, "to", "merged");
+        disk.settle();
+        await mergeAdapter({ model, adapter, out });
+        assert.deepEqual([disk.lost(around), disk.early], [[], []]);
+        assert.ok(namesIn(out).includes("generation_config.json"));
+      }),
+  ));
+
+Deno.test("mergeAdapter() writes nothing when the merged model is another than base and adapter", () =>
+  withAdapter(
+    modelFixture("llama3_tied").dir,
+    "lora",
+    { rank: 1 },
+    async ({ model, adapter, out, around }) => {
+      const { copyFile } = Deno;
+      Deno.copyFile = async (from, to) => {
+        await copyFile(from, to);
+        // The last file is there: what was merged goes bad on the disk.
+        const weights = join(String(to), "..", "model.safetensors");
+        const bytes = await Deno.readFile(weights);
+        await Deno.writeFile(weights, bytes.fill(0x3c, -4000));
+      };
+      try {
+        await assert.rejects(
+          mergeAdapter({ model, adapter, out }),
+          /^Error: The merged model's logits differ from those of base and adapter by up to .*\/merged was not written$/,
+        );
+      } finally {
+        Deno.copyFile = copyFile;
+      }
+      assert.deepEqual(namesIn(around), ["adapter"]);
+    },
+  ));

@@ -7,6 +7,7 @@ import { UserError } from "../../../lib/core/errors.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { loadCheckpoint } from "../../../lib/train/checkpoint.ts";
+import { watchBase } from "../../../lib/train/base_watch.ts";
 import { train } from "../../../lib/train/loop.ts";
 import { plan, type RunOptions } from "../../../lib/train/plan.ts";
 import { withFolder } from "../../fixtures/folder.ts";
@@ -124,3 +125,34 @@ Deno.test("loadCheckpoint() refuses weights of another content whose samples are
     );
   });
 });
+
+Deno.test("watchBase() knows a model by config.json and every byte of every file, under its name", () =>
+  withFolder(async (folder) => {
+    const { dir: from } = modelFixture("qwen2_tied"); // in several files
+    const dir = join(folder, "model");
+    await Deno.mkdir(dir);
+    const names = [...Deno.readDirSync(from)].map(({ name }) => name);
+    for (const name of names) await Deno.copyFile(join(from, name), join(dir, name));
+    const weights = names.filter((name) => /^model-.*\.safetensors$/.test(name));
+    const watched = async () => {
+      using model = loadModel(dir, referenceKernels());
+      return await watchBase(model, () => {}) ?? assert.fail("the model has weights");
+    };
+    const { content, check } = await watched();
+    assert.equal(await check(), null);
+    const seen = new Set([content]);
+    for (const name of ["config.json", ...weights]) {
+      const path = join(dir, name);
+      const bytes = await Deno.readFile(path);
+      const place = name === "config.json" ? bytes.lastIndexOf(10) : bytes.length - 6;
+      await replaceWith(path, bytes.with(place, name === "config.json" ? 32 : (bytes[place] as number) ^ 1));
+      assert.match(await check() ?? "", new RegExp(`${name} is another one by now`));
+      seen.add((await watched()).content);
+      await replaceWith(path, bytes);
+      assert.equal(await check(), null);
+    }
+    assert.equal(seen.size, 2 + weights.length);
+    assert.equal((await watched()).content, content);
+    using weightless = loadModel(dir, referenceKernels());
+    assert.equal(await watchBase({ ...weightless, weightless: true }, () => {}), null);
+  }));
