@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { NativeContext } from "../../lib/native/context.ts";
 import { DeviceMemory } from "../../lib/native/device_memory.ts";
+import { DeviceStreams } from "../../lib/native/device_streams.ts";
 import { openTestDevice } from "../cuda_library.ts";
 
 const { backend } = openTestDevice();
@@ -26,6 +27,50 @@ Deno.test(`DeviceMemory of ${backend} keeps what is copied to it, and books it b
   device.release(block);
   assert.equal(device.facts().ledger["weights"]?.bytes, 0);
   assert.equal(device.facts().ledger["weights"]?.peakBytes, 4096);
+});
+
+Deno.test(`DeviceMemory of ${backend} gives back what work that fails has reserved, and everything when it is disposed`, () => {
+  using context = new NativeContext("cuda");
+  using other = new DeviceMemory(context);
+  const held = (name: string) => other.facts().ledger[name]?.bytes ?? 0;
+  const before = [held("weights"), held("cache"), held("activations")];
+  const device = new DeviceMemory(context);
+  const kept = device.reserve(256, "weights");
+  assert.throws(
+    () =>
+      device.reserving(() => {
+        device.reserve(512, "cache");
+        device.release(device.reserve(64, "activations"));
+        throw new Error("no more");
+      }),
+    /no more/,
+  );
+  assert.deepEqual([held("weights"), held("cache")], [before[0]! + 256, before[1]]);
+  assert.equal(device.holds(new Uint8Array(kept)), true);
+  const made = device.reserving(() => device.reserve(128, "cache"));
+  assert.equal(held("cache"), before[1]! + 128);
+  assert.equal(device.reserve(0, "cache").byteLength, 0);
+  device.release(new ArrayBuffer(8)); // of nobody
+  assert.equal(made.byteLength, 128);
+  device[Symbol.dispose]();
+  device[Symbol.dispose]();
+  assert.deepEqual([held("weights"), held("cache"), held("activations")], before);
+});
+
+Deno.test(`DeviceMemory of ${backend} adds up all classes but pinned memory, which is the host's`, () => {
+  using context = new NativeContext("cuda");
+  using device = new DeviceMemory(context);
+  device.resetPeaks();
+  const before = device.bytes();
+  assert.equal(before.peak, before.held);
+  device.reserve(4096, "weights");
+  device.release(device.reserve(8192, "cache"));
+  using streams = new DeviceStreams(context);
+  streams.reservePinned(1 << 20);
+  assert.equal(device.facts().ledger["pinned"]?.bytes, 1 << 20);
+  assert.deepEqual(device.bytes(), { held: before.held + 4096, peak: before.peak + 4096 + 8192 });
+  device.resetPeaks();
+  assert.deepEqual(device.bytes(), { held: before.held + 4096, peak: before.held + 4096 });
 });
 
 Deno.test(`DeviceMemory of ${backend} refuses copies that leave a block, and between arrays of the host`, () => {
