@@ -66,8 +66,15 @@ Deno.test(`DeviceMemory of ${backend} adds up all classes but pinned memory, whi
   device.reserve(4096, "weights");
   device.release(device.reserve(8192, "cache"));
   using streams = new DeviceStreams(context);
-  streams.reservePinned(1 << 20);
-  assert.equal(device.facts().ledger["pinned"]?.bytes, 1 << 20);
+  const pinned = streams.reservePinned(1 << 20);
+  const given = streams.reservePinned(4096, "up");
+  const ofPinned = () => device.facts().ledger["pinned"]?.bytes;
+  assert.equal(ofPinned(), (1 << 20) + 4096);
+  for (let i = 0; i < 2; i++) {
+    streams.releasePinned(given);
+    assert.equal(ofPinned(), 1 << 20);
+  }
+  assert.deepEqual([pinned.byteLength, streams.reservePinned(0).byteLength], [1 << 20, 0]);
   assert.deepEqual(device.bytes(), { held: before.held + 4096, peak: before.peak + 4096 + 8192 });
   device.resetPeaks();
   assert.deepEqual(device.bytes(), { held: before.held + 4096, peak: before.held + 4096 });

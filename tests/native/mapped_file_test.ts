@@ -57,7 +57,7 @@ function readWeight(lane: NativeContext, descriptor: Uint8Array<ArrayBuffer>, co
 Deno.test("MappedFile.read() gives the bytes of the file, also none and the last", async () => {
   await withFile(Uint8Array.of(1, 2, 3, 4, 5), (path) => {
     using file = MappedFile.open(path);
-    assert.equal(file.bytes, 5);
+    assert.deepEqual([file.path, file.bytes], [path, 5]);
     assertSame(file.read(0, 5), Uint8Array.of(1, 2, 3, 4, 5));
     assertSame(file.read(4, 1), Uint8Array.of(5));
     assertSame(file.read(5, 0), new Uint8Array(0));

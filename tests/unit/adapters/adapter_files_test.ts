@@ -7,10 +7,17 @@ import { loadModel } from "../../../lib/models/load.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { fileHash } from "../../../lib/files/hash.ts";
+import { parameterSources } from "../../../lib/adapters/finite.ts";
+import { searchFinite } from "../../../lib/tensor/finite.ts";
+import { modelHash } from "../../../lib/tensor/model_hash.ts";
+import { readSafetensorsHeader } from "../../../lib/tensor/safetensors.ts";
+import { numel } from "../../../lib/tensor/tensor.ts";
 import { writeSafetensors } from "../../../lib/tensor/write_safetensors.ts";
+import { assertSame } from "../../compare.ts";
+import { withFolder } from "../../fixtures/folder.ts";
 import { loadAdapter, saveAdapter } from "../../../lib/train/adapters.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
-import { SMALL_SPARSE, smallModel } from "../train/small_run.ts";
+import { parameterBytes, SMALL_SPARSE, smallModel } from "../train/small_run.ts";
 
 const TENSORS = "adapter_model.safetensors";
 const CONFIG = "adapter_config.json";
@@ -124,3 +131,122 @@ Deno.test("loadAdapter() checks the settings of a file like any others", async (
     );
   });
 });
+
+Deno.test("saveAdapter() writes what the adapter is, of which model, with how many parameters and the hash of its tensors", async () => {
+  await withAdapter(async (folder, model) => {
+    const config = JSON.parse(await Deno.readTextFile(join(folder, CONFIG)));
+    const { base_model_hash, base_model_path, base_model_relative_path, base_model_name_or_path, ...rest } =
+      config;
+    assert.deepEqual(rest, {
+      peft_type: "MEFT",
+      format_version: 1,
+      adapter: "sparse",
+      sites: ["ffn"],
+      settings: {
+        ...SMALL_SPARSE,
+        gate: "raw",
+        scope: "token",
+        keys: "trained",
+        routerInit: "keys",
+        routerScale: 50,
+        initStd: model.config.initializerRange,
+      },
+      parameters: 2 * (12 + 48 + 48) * 24,
+      adapter_model_sha256: await fileHash(join(folder, TENSORS)),
+    });
+    const { dir } = modelFixture("llama3_tied");
+    assert.equal(base_model_hash, modelHash(dir));
+    assert.equal(base_model_path, Deno.realPathSync(dir));
+    assert.equal(base_model_name_or_path, base_model_path);
+    assert.equal(Deno.realPathSync(join(folder, base_model_relative_path)), base_model_path);
+    assert.deepEqual(readSafetensorsHeader(join(folder, TENSORS)).metadata, { format: "meft" });
+    assert.ok((await Deno.readTextFile(join(folder, CONFIG))).endsWith("}\n"));
+  });
+});
+
+Deno.test("saveAdapter() of LoRA writes tensors as transformers asks for, and of which model beside them", async () => {
+  await withFolder(async (folder) => {
+    using model = smallModel();
+    const { adapter } = resolveAdapter({ kind: "lora", options: { rank: 2 } }, model.config);
+    await saveAdapter(model, adapter.create(model.kernels, model, 0), folder);
+    const { metadata, tensors } = readSafetensorsHeader(join(folder, TENSORS));
+    const { dir } = modelFixture("llama3_tied");
+    assert.deepEqual(metadata, {
+      format: "pt",
+      base_model_hash: modelHash(dir),
+      base_model_path: Deno.realPathSync(dir),
+      base_model_relative_path: metadata["base_model_relative_path"],
+    });
+    assert.deepEqual([...tensors.keys()], adapter.sizes(model, 0).parameters.map(({ name }) => name));
+    const { base_model_name_or_path, ...rest } = JSON.parse(await Deno.readTextFile(join(folder, CONFIG)));
+    assert.equal(base_model_name_or_path, Deno.realPathSync(dir));
+    assert.deepEqual(rest, {
+      peft_type: "LORA",
+      task_type: "CAUSAL_LM",
+      inference_mode: true,
+      r: 2,
+      lora_alpha: 16,
+      lora_dropout: 0,
+      use_rslora: false,
+      target_modules: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+      bias: "none",
+      fan_in_fan_out: false,
+      init_lora_weights: true,
+    });
+  });
+});
+
+Deno.test("loadAdapter() refuses tensors that are no floats, and says where the values that it read lie", async () => {
+  await withAdapter(async (folder, model) => {
+    const path = join(folder, TENSORS);
+    assert.equal((await loadAdapter(model, folder)).source, path);
+    const { tensors } = readSafetensorsHeader(path);
+    await writeSafetensors(
+      path,
+      [...tensors.values()].map(({ name, shape }) => {
+        const data = new Int32Array(numel(shape));
+        return { name, dtype: "i32", shape, data };
+      }),
+    );
+    await changeConfig(folder, { adapter_model_sha256: await fileHash(path) });
+    const text = await message(loadAdapter(model, folder));
+    assert.match(text, /tensor ".*0\.mlp\.meft\.router" is i32, expected f32, bf16, f16, f64/);
+    assert.match(text, /has 6 problems/);
+  });
+});
+
+Deno.test("saveAdapter() over an adapter replaces it; a folder without its tensors is none", async () => {
+  await withAdapter(async (folder, model) => {
+    const { adapter } = resolveAdapter({ kind: "parallel", options: { neurons: 3 } }, model.config);
+    const params = adapter.create(model.kernels, model, 0);
+    params.init(model.kernels, 1);
+    await saveAdapter(model, params, folder);
+    const loaded = await loadAdapter(model, folder);
+    assert.equal(loaded.adapter.kind, "parallel");
+    assertSame(parameterBytes(loaded.parameters), parameterBytes(params.parameters));
+    await Deno.remove(join(folder, TENSORS));
+    assert.match(await message(loadAdapter(model, folder)), /adapter_model\.safetensors.*\n.*does not exist/);
+    await Deno.writeTextFile(join(folder, CONFIG), "[1]");
+    assert.match(await message(loadAdapter(model, folder)), /adapter_config\.json holds no JSON object/);
+  });
+});
+
+for (const kind of ["sparse", "parallel"] as const) {
+  Deno.test(`parameterSources() of a ${kind} adapter finds the value that is no number, by its row and file`, async () => {
+    using model = smallModel();
+    const sizes = kind === "sparse" ? { experts: 100, activeExperts: 8, topK: 64 } : {};
+    const { adapter } = resolveAdapter({ kind, options: { neurons: 2100, ...sizes } }, model.config);
+    const params = adapter.create(model.kernels, model, 0);
+    params.init(model.kernels, 1);
+    assert.equal((await searchFinite(parameterSources(model.kernels, params))).broken, null);
+    const keys = params.parameters.find(({ name }) => name.endsWith("1.mlp.meft.keys"))!;
+    for (const [row, value] of [[2099, -Infinity], [1500, NaN], [1023, Infinity]] as const) {
+      const data = (keys.kind === "rows" ? keys.matrix.full : keys.data) as Float64Array;
+      data[row * 24 + 5] = value;
+      const { broken } = await searchFinite(parameterSources(model.kernels, params));
+      assert.deepEqual(broken, { tensor: keys.name, file: "the adapter", index: [row, 5], value });
+    }
+    const [first] = parameterSources(model.kernels, { ...params, source: "a/file" });
+    assert.equal(first?.file, "a/file");
+  });
+}

@@ -219,3 +219,57 @@ Deno.test("a pattern that would never end is given up with a reason", () => {
   const { problems } = loraAdapter({ targets: `(?:${".{0,40}".repeat(200)}){0,40}x` }, configOf(1));
   assert.match(problems.join(), /takes too long to match/);
 });
+
+Deno.test("a folder of PEFT's that leaves everything out means what PEFT's LoraConfig means by default", () => {
+  // peft 0.7 to 0.21: r 8, lora_alpha 8, lora_dropout 0, use_rslora False, target_modules q_proj and v_proj in all our families.
+  const config = configOf(0);
+  const { adapter, table, problems } = placed({}, config, true);
+  assert.deepEqual(problems, []);
+  assert.deepEqual(adapter.config, { rank: 8, alpha: 8, dropout: 0, useRslora: false, targets: ["q", "v"] });
+  for (const sites of table) {
+    const size = { rank: 8, alpha: 8, scale: 1 };
+    assert.deepEqual([...sites], [["q", size], ["v", size]]);
+  }
+  // Each option is that of the file where there is one, and the others stay.
+  const one = (fields: JsonObject) => {
+    const read = placed(fields, config, true);
+    assert.deepEqual(read.problems, []);
+    return read.adapter.config;
+  };
+  const defaults = adapter.config;
+  assert.deepEqual(one({ r: 4 }), { ...defaults, rank: 4 });
+  assert.deepEqual(one({ lora_alpha: 32 }), { ...defaults, alpha: 32 });
+  assert.deepEqual(one({ lora_alpha: 0 }), { ...defaults, alpha: 0 });
+  assert.deepEqual(one({ lora_dropout: 0.25 }), { ...defaults, dropout: 0.25 });
+  assert.deepEqual(one({ use_rslora: true }), { ...defaults, useRslora: true });
+  assert.deepEqual(one({ target_modules: ["up_proj"] }), { ...defaults, targets: ["up"] });
+  assert.deepEqual(one({ rank_pattern: { v_proj: 2 } }), { ...defaults, rankPattern: { v_proj: 2 } });
+  // Ours for a new adapter are others.
+  assert.deepEqual(loraAdapter({}, config).adapter.config, {
+    rank: 8,
+    alpha: 16,
+    dropout: 0,
+    useRslora: false,
+    targets: ["q", "k", "v", "o", "gate", "up", "down"],
+  });
+});
+
+Deno.test("a folder of PEFT's knows its base by name, and by hash only where we wrote it beside the tensors", () => {
+  const read = (fields: JsonObject, metadata: Record<string, string> = {}) =>
+    PEFT_LORA_FORMAT.read({ peft_type: "LORA", ...fields }, { metadata, tensorNames: [] }, []).base;
+  assert.deepEqual(read({}), { name: null, hash: null, path: null, relativePath: null });
+  assert.equal(read({ base_model_name_or_path: "" }).name, null);
+  assert.equal(read({ base_model_name_or_path: "some/model" }).name, "some/model");
+  const beside = {
+    base_model_hash: "h",
+    base_model_path: "/p",
+    base_model_relative_path: "../p",
+    format: "pt",
+  };
+  assert.deepEqual(read({ base_model_name_or_path: "n", base_model_hash: "x" }, beside), {
+    name: "n",
+    hash: "h",
+    path: "/p",
+    relativePath: "../p",
+  });
+});

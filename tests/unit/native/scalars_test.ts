@@ -34,6 +34,18 @@ Deno.test("int32() and uint32() take their whole range, and refuse what C would 
   }
 });
 
+Deno.test("what is refused is told with the range that is meant", () => {
+  assert.throws(() => int32("mode", 1.5), {
+    message: "mode is 1.5, expected a whole number from -2147483648 to 2147483647",
+  });
+  assert.throws(() => uint32("seed", -1), {
+    message: "seed is -1, expected a whole number from 0 to 4294967295",
+  });
+  assert.throws(() => int64("count", 2 ** 53), {
+    message: "count is 9007199254740992, expected a whole number within 2^53",
+  });
+});
+
 Deno.test("floating() takes every number but NaN", () => {
   for (const value of [0, -0, Infinity, -Infinity, 5e-324]) assert.ok(Object.is(floating("x", value), value));
   assert.throws(() => floating("eps", NaN), refusal("eps", "NaN"));

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What a method's name stands for. */
+import assert from "node:assert/strict";
+import { UserError } from "../../../lib/core/errors.ts";
+import { full } from "../../../lib/methods/full.ts";
+import { lora } from "../../../lib/methods/lora.ts";
+import { parallel } from "../../../lib/methods/parallel.ts";
+import { METHOD_NAMES, methodByName } from "../../../lib/methods/registry.ts";
+import { sparse } from "../../../lib/methods/sparse.ts";
+
+Deno.test("every method is its adapter with the published learning rate, activations stored", () => {
+  const rates = { sparse: 1e-4, parallel: 1e-4, lora: 1e-4, full: 1e-5 };
+  assert.deepEqual(METHOD_NAMES, Object.keys(rates));
+  for (const [name, lr] of Object.entries(rates)) {
+    const { summary, ...method } = methodByName(name);
+    assert.deepEqual(method, {
+      name,
+      adapter: { kind: name, options: {} },
+      optimizer: { lr },
+      activations: "store",
+    });
+    assert.ok(summary.length > 10);
+  }
+  assert.equal(new Set(METHOD_NAMES.map((name) => methodByName(name).summary)).size, 4);
+});
+
+Deno.test("options of a method are those of its adapter, and a method keeps a copy", () => {
+  const options = { neurons: 12 };
+  const made = [sparse(options), parallel(options), methodByName("sparse", options)];
+  for (const { adapter } of made) assert.deepEqual(adapter.options, { neurons: 12 });
+  const ofUser = { rank: 3 };
+  const method = lora(ofUser);
+  ofUser.rank = 4;
+  assert.deepEqual(method.adapter, { kind: "lora", options: { rank: 3 } });
+  assert.deepEqual(full().adapter.options, {});
+});
+
+Deno.test("methodByName() refuses what is no method, also where it is the name of something else", () => {
+  for (
+    const [name, hint] of [["sparce", '; did you mean "sparse"?'], ["constructor", ""], ["", ""]] as const
+  ) {
+    assert.throws(() => methodByName(name), (error: unknown) => {
+      assert.ok(error instanceof UserError);
+      assert.equal(
+        error.message,
+        `There is no method "${name}"${hint} (there are: sparse, parallel, lora, full)`,
+      );
+      return true;
+    });
+  }
+});
