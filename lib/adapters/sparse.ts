@@ -10,7 +10,7 @@ import { account } from "../native/ledger.ts";
 import type { Parameter, RowParameter } from "../optim/parameters.ts";
 import type { Kernels } from "../ops/kernels.ts";
 import { createRowGradients, rowGradientBytes } from "../ops/row_gradients.ts";
-import { pairRoom, pairsPerToken, type SparseParams } from "../ops/sparse.ts";
+import { pairRoom, pairsPerToken, type SparseParams, unitedNeurons } from "../ops/sparse.ts";
 import type { Floats, RowMatrix } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, AttachOptions, Resolved } from "./adapter.ts";
 import { layerTensorName } from "./adapter.ts";
@@ -85,7 +85,7 @@ function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: numb
     rows: {
       startShare: (experts + neurons) / (experts + 2 * neurons),
       slotShare: touchableRows(settings, tokensPerStep) / neurons,
-      touchedShare: (tokens) => 1 - Math.exp(-tokens * pairsPerToken(settings) / neurons),
+      touchedShare: (tokens) => unitedNeurons({ ...settings, tokens }) / neurons,
     },
     gradientPieces: Array(layers).fill([routerBytes, trainedKeys ? slotBytes : 0, slotBytes]),
     activations: sparseRequests(settings),

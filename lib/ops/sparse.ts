@@ -169,7 +169,7 @@ function positiveShare({ gate, neurons, experts }: PairCounts): number {
 }
 
 /** Neurons that at least one token chooses, were choices spread evenly: R (1 - exp(-choices / R)). */
-export function unitedNeurons(shape: PairCounts): number {
+export function unitedNeurons(shape: Omit<PairCounts, "gate" | "scope">): number {
   const { neurons } = shape;
   return Math.ceil(neurons * (1 - Math.exp(-ownPairs(shape) / Math.max(1, neurons))));
 }
@@ -182,7 +182,7 @@ export function pairsPerToken(
 }
 
 /** Pairs that tokens choose for themselves, at most: no more neurons than that are touched, in either scope. */
-function ownPairs(shape: PairCounts): number {
+function ownPairs(shape: Omit<PairCounts, "gate" | "scope">): number {
   return shape.tokens * pairsPerToken(shape);
 }
 

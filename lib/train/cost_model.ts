@@ -3,6 +3,7 @@
  * What a training step will take with each placement of the sparse adapter, from the sizes of the run and the rates of the
  * machine. A pure function: it chooses the placement and the number of halves, and prints what it chose by.
  */
+import { pairsPerToken, unitedNeurons } from "../ops/sparse.ts";
 import { backwardTimes, forwardTimes, type LayerCosts, type PassTimes } from "./lane_schedule.ts";
 
 /** Where the adapter's arithmetic is done; its rows always live in host memory. */
@@ -48,7 +49,7 @@ export interface StepSizes {
   readonly gradientBytes: number;
   /** Rows of one layer that the device has room for; 0 for a cache of one micro-batch only. */
   readonly cachedRows: number;
-  /** Rows that a micro-batch fires; estimated from uniform hits when absent. */
+  /** Rows that a micro-batch fires; when absent, were hits uniform: real use is skewed, so it is less. */
   readonly activeRows?: number;
 }
 
@@ -66,11 +67,6 @@ export interface StepPrediction {
   readonly bound: LaneName;
   readonly downBytes: number;
   readonly upBytes: number;
-}
-
-/** Rows that a micro-batch fires when hits are uniform: r (1 - exp(-M K / r)). Real use is skewed, so it is less. */
-export function uniformUnion({ neurons, tokens, topK }: StepSizes): number {
-  return neurons * (1 - Math.exp(-tokens * topK / Math.max(1, neurons)));
 }
 
 /** Seconds of the model's lane in one layer of a micro-batch, forward: products, and causal attention inside sequences. */
@@ -126,11 +122,11 @@ interface PlacementCosts {
 
 /** Activations travel: h and dy down, y and dh up; the host does all of the adapter. */
 function hostCosts(sizes: StepSizes, rates: LaneRates): PlacementCosts {
-  const { tokens, hidden, experts, neurons, activeExperts, topK } = sizes;
+  const { tokens, hidden, experts, neurons, activeExperts } = sizes;
   const activation = tokens * hidden * sizes.activationBytes;
   const way = { down: activation, up: activation };
   const scores = 2 * tokens * hidden * (experts + activeExperts * neurons / experts);
-  const pairs = 2 * tokens * topK * hidden;
+  const pairs = 2 * tokens * pairsPerToken(sizes) * hidden;
   return {
     forward: passCosts(
       modelSeconds(sizes, rates),
@@ -154,15 +150,15 @@ function hostCosts(sizes: StepSizes, rates: LaneRates): PlacementCosts {
  */
 function deviceCosts(sizes: StepSizes, rates: LaneRates): PlacementCosts {
   const { tokens, hidden, experts, neurons, activeExperts, micros } = sizes;
-  const active = sizes.activeRows ?? uniformUnion(sizes);
+  const active = sizes.activeRows ?? unitedNeurons(sizes);
   const ofStep = sizes.activeRows ??
-    uniformUnion({ ...sizes, tokens: tokens * micros });
+    unitedNeurons({ ...sizes, tokens: tokens * micros });
   const cached = ofStep <= sizes.cachedRows;
   const travelling = cached ? ofStep / micros : active;
   const rows = 2 * hidden * sizes.rowBytes * travelling * (cached ? 1 : 2);
   const gradients = 2 * hidden * sizes.gradientBytes * travelling;
   const activation = tokens * hidden * sizes.activationBytes;
-  const pairBytes = tokens * sizes.topK * 8;
+  const pairBytes = tokens * pairsPerToken(sizes) * 8;
   const scores = 2 * tokens * hidden * (experts + activeExperts * neurons / experts);
   const dense = 2 * tokens * active * hidden / rates.modelFlopsPerSecond;
   const forward = modelSeconds(sizes, rates);

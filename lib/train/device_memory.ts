@@ -4,6 +4,7 @@
  * own trace, the rest by formulas in elements of M tokens, hidden d, layers L, vocabulary V, adapter rows r of which a token
  * uses K; weights and rows in bf16, activations as products are, the residual stream and what travels in f32.
  */
+import type { AdapterSizes } from "../adapters/adapter.ts";
 import { countingArenas, logitsBytes, tracePass } from "../models/footprint.ts";
 import { countedElements } from "../models/weights.ts";
 import { type BatchSizes, fullBatches, passPlan } from "./memory.ts";
@@ -59,8 +60,9 @@ export function predictDevice(
   const { hiddenSize: d, numHiddenLayers: L } = config;
   const M = Math.max(batches.first.tokens, batches.later?.tokens ?? 0);
   const onHost = adapterKind.kind === "sparse" && placement === "host";
-  const rows = activeRows(run, M);
-  const pass = passBytes(run, batches);
+  const sizes = adapterKind.sizes(run.model, batch.size * batch.seqLen);
+  const rows = activeRows(sizes, M);
+  const pass = passBytes(run, sizes, batches);
   const device: Record<DeviceClass, number> = {
     weights: E * countedElements(config),
     activations: pass.kept,
@@ -91,9 +93,9 @@ export function predictDevice(
 /** What passes take from the arena, but for the logits of a chunk; and those. */
 function passBytes(
   { model, adapterKind, settings }: Run,
+  sizes: AdapterSizes,
   { first, later }: BatchSizes,
 ): { kept: number; logits: number } {
-  const sizes = adapterKind.sizes(model, settings.batch.size * settings.batch.seqLen);
   const pass = passPlan(model, adapterKind, sizes, settings.activations);
   const arenas = countingArenas();
   tracePass(arenas, pass, first, false);
@@ -107,11 +109,10 @@ function hostBytes(bytes: Run["memory"]["bytes"]): DevicePrediction["host"] {
   return { parameters, optimizer, gradients };
 }
 
-/** Rows of a layer that a micro-batch reaches, were hits spread evenly: r (1 - exp(-M K / r)). */
-function activeRows({ adapterKind: { kind, config } }: Run, M: number): number {
-  if (kind !== "sparse") return 0;
-  const [r, K] = [Number(config["neurons"]), Number(config["topK"])];
-  return Math.ceil(r * (1 - Math.exp(-M * K / r)));
+/** Rows of a layer that a micro-batch of M tokens reaches; 0 where nothing is trained by rows. */
+function activeRows({ rows, parameters }: AdapterSizes, M: number): number {
+  const all = parameters.find((parameter) => parameter.rows !== null)?.rows ?? 0;
+  return rows === null ? 0 : Math.round(all * rows.touchedShare(M));
 }
 
 /** With arithmetic on the device: keys and values of the rows in use and their gradients, held until backward. */

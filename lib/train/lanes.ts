@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where the time of a step goes: the model's lane, the adapter's, the optimizer's. */
+import { andThen } from "../core/awaitable.ts";
 import type { BranchHook, Hooks, LinearHook } from "../models/hooks.ts";
 import type { WaitAccount } from "../models/step.ts";
 import type { DeviceClock } from "../ops/device_clock.ts";
@@ -14,13 +15,15 @@ export interface LaneTimes {
   inlineMs: number;
   /** Adapter work under way beside the model. */
   besideMs: number;
+  /** Adapter work that the model's lane does itself, as part of its own: where rows travel to it. */
+  ownMs: number;
   /** What the model's lane waited for adapter work beside it. */
   waitMs: number;
 }
 
 /** Nothing spent yet. */
 export function createLaneTimes(): LaneTimes {
-  return { inlineMs: 0, besideMs: 0, waitMs: 0 };
+  return { inlineMs: 0, besideMs: 0, ownMs: 0, waitMs: 0 };
 }
 
 /** Adds what the model's lane waits for hooks, and tells the device's clock. @mutates times.waitMs */
@@ -60,10 +63,20 @@ function timedHook(hook: BranchHook, times: LaneTimes, clock: Clock): BranchHook
       return value;
     });
   };
+  const timedOwn = (call: () => Awaitable<void>): Awaitable<void> => {
+    const start = clock();
+    return andThen(call(), () => {
+      times.ownMs += clock() - start;
+    });
+  };
+  const { finish, finishBackward } = hook;
   return {
     ...hook,
     forward: (layer, h, y) => timed(() => hook.forward(layer, h, y)),
     backward: (layer, residuals, h, dy, dh) => timed(() => hook.backward(layer, residuals, h, dy, dh)),
+    ...(finish && { finish: (...args) => timedOwn(() => finish(...args)) }),
+    ...(finishBackward &&
+      { finishBackward: (...args) => timedOwn(() => finishBackward(...args)) }),
   };
 }
 

@@ -124,7 +124,7 @@ async function takeStep(
     tokensPerSecond: data.tokenCount / Math.max(1e-9, (end - start) / 1000),
     activeNeurons: state.params.activeNeurons(),
     modelMs: beforeUpdate - start - times.inlineMs,
-    adapterMs: times.inlineMs + times.besideMs,
+    adapterMs: times.inlineMs + times.besideMs + times.ownMs,
     optimizerMs: end - beforeUpdate,
     heldBytes: heldBytes(run.model.kernels.ledger),
     activationBytes: run.model.kernels.arena.takePeak(),

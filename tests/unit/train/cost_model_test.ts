@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
+import { unitedNeurons } from "../../../lib/ops/sparse.ts";
 import {
   choosePlacement,
   type LaneRates,
   predictSteps,
   type StepSizes,
-  uniformUnion,
 } from "../../../lib/train/cost_model.ts";
 
 /** A card of the 4090 class, and the host of a measured 16 cores. */
@@ -85,7 +85,7 @@ Deno.test("choosePlacement() takes rows to the device when few fire often, activ
   // The crossover of these rates lies near ten rows a token: 4 at r = 4096, 28 at r = 32768.
   assert.equal(choosePlacement(SIZES, RATES).placement, "device");
   const wide = { ...SIZES, neurons: 32768, experts: 512 };
-  assert.ok(uniformUnion(wide) / wide.tokens > 20);
+  assert.ok(unitedNeurons(wide) / wide.tokens > 20);
   assert.equal(choosePlacement(wide, RATES).placement, "host");
   assert.equal(choosePlacement({ ...wide, micros: 8, cachedRows: 32768 }, RATES).placement, "device");
   assert.equal(choosePlacement(SIZES, RATES, { placement: "host" }).placement, "host");
