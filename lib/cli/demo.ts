@@ -13,6 +13,7 @@ import { createProgress } from "../report/progress.ts";
 import { formatTable } from "../report/table.ts";
 import type { OpenModel } from "../train/open_model.ts";
 import { ADAPTER_SETTINGS } from "../train/settings.ts";
+import { overlay } from "./flag_sources.ts";
 import { camelCase, type FlagValues } from "./flags.ts";
 import type { Output } from "./output.ts";
 import { DEMO } from "./session.ts";
@@ -36,7 +37,11 @@ export function withDemoValues(
   const applies = (name: string) =>
     (TRAIN_FLAGS.find((flag) => flag.name === name)?.methods?.includes(method) ?? true) &&
     !(given.adapter !== undefined && ADAPTER_SETTINGS.includes(camelCase(name)));
-  return { ...Object.fromEntries(Object.entries(DEMO_VALUES).filter(([name]) => applies(name))), ...given };
+  return overlay(
+    TRAIN_FLAGS,
+    Object.fromEntries(Object.entries(DEMO_VALUES).filter(([name]) => applies(name))),
+    given,
+  );
 }
 
 /** What the model knows at one moment. */

@@ -25,6 +25,33 @@ function readSource(
   return values;
 }
 
+/** What people write themselves says one thing in one way. @mutates problems */
+function refuseBoth(
+  flags: readonly Flag[],
+  values: FlagValues,
+  label: (flag: Flag) => string,
+  problems: string[],
+): void {
+  for (const flag of flags) {
+    const other = flags.find(({ name }) => name === flag.insteadOf);
+    if (!other || values[flag.name] === undefined || values[other.name] === undefined) continue;
+    problems.push(`${label(flag)} is given instead of ${label(other)}, and both are given: keep one`);
+  }
+}
+
+/** Values of two sources: the higher one's count, also where they stand in for others of the lower one. */
+export function overlay(flags: readonly Flag[], lower: FlagValues, higher: FlagValues): FlagValues {
+  const stands = (name: string, other: string | undefined): boolean =>
+    other !== undefined && higher[other] !== undefined && higher[name] === undefined;
+  const kept = Object.entries(lower).filter(([name]) =>
+    !flags.some((flag) =>
+      (flag.name === name && stands(name, flag.insteadOf)) ||
+      (flag.insteadOf === name && stands(name, flag.name))
+    )
+  );
+  return { ...Object.fromEntries(kept), ...higher };
+}
+
 /** Flags on the command line that the table lacks, each with the nearest that it has. */
 function unknownFlags(flags: readonly Flag[], rest: readonly string[], problems: string[]): void {
   const names = flags.map((flag) => flag.name);
@@ -65,6 +92,7 @@ export function readFlags(
     (flag) => `--${flag.name}`,
     problems,
   );
+  refuseBoth(flags, values, (flag) => `--${flag.name}`, problems);
   const value = takesFirst ? readText(argument, `the ${argument.name}`, first, problems) : null;
   return value === null ? values : { ...values, [argument?.name as string]: value };
 }
@@ -89,7 +117,10 @@ export function readConfigFile(path: string, flags: readonly Flag[], problems: s
     }
     return has(camel) ? parsed[camel] : has(name) ? parsed[name] : undefined;
   };
-  return readSource(flags, raw, (flag) => `${path}: "${camelCase(flag.name)}"`, problems);
+  const label = (flag: Flag): string => `${path}: "${camelCase(flag.name)}"`;
+  const values = readSource(flags, raw, label, problems);
+  refuseBoth(flags, values, label, problems);
+  return values;
 }
 
 /** Values that a command wrote down itself: keys are flags in camelCase, others are of other versions. @mutates problems */

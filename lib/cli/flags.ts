@@ -41,6 +41,8 @@ export interface Flag {
   readonly max?: number;
   /** Whether min itself is refused. */
   readonly above?: boolean;
+  /** The flag that this one stands in for: one source gives one of the two, and the higher source's counts. */
+  readonly insteadOf?: string;
   /** Methods the flag makes sense for; absent: all. */
   readonly methods?: readonly string[];
 }

@@ -3,7 +3,7 @@
 import { Argument, Command, CommanderError } from "commander";
 import { throwIfAny } from "../core/errors.ts";
 import { EXIT, reportFailure } from "./failure.ts";
-import { readConfigFile, readFlags } from "./flag_sources.ts";
+import { overlay, readConfigFile, readFlags } from "./flag_sources.ts";
 import { declareFlags, type Flag, type FlagValues } from "./flags.ts";
 import { createOutput, type Output, printError } from "./output.ts";
 
@@ -39,7 +39,7 @@ function readValues(command: Command, spec: CommandSpec, problems: string[]): Fl
   const flags = [...spec.flags, ...COMMON_FLAGS];
   const given = readFlags(command, flags, problems, spec.argument);
   const fromFile = typeof given.config === "string" ? readConfigFile(given.config, flags, problems) : {};
-  const values = { ...fromFile, ...given };
+  const values = overlay(flags, fromFile, given);
   problems.push(...spec.check?.(values) ?? []);
   return values;
 }

@@ -6,7 +6,7 @@ import type { JsonObject } from "../core/json.ts";
 import type { Model } from "../models/model.ts";
 import { askedBefore, readRecord, RECORD } from "../train/run_record.ts";
 import { flagsOfEarlier } from "./earlier_flags.ts";
-import { readRecordedFlags } from "./flag_sources.ts";
+import { overlay, readRecordedFlags } from "./flag_sources.ts";
 import { camelCase, type FlagValues } from "./flags.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
 
@@ -52,9 +52,7 @@ export async function withRecordedFlags(given: FlagValues): Promise<FlagValues> 
     const place = (path: string) => seenFrom(asked.cwd, path);
     recorded[name] = Array.isArray(value) ? (value as string[]).map(place) : place(value as string);
   }
-  // A number of steps wins over epochs, unless these are what is asked for now.
-  if (given.epochs !== undefined && given.steps === undefined) delete recorded.steps;
-  return { ...recorded, ...given };
+  return overlay(RECORDED, recorded, given);
 }
 
 function seenFrom(cwd: string, path: string): string {

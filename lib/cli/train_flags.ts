@@ -248,7 +248,13 @@ const OPTIMIZER_FLAGS: readonly Flag[] = [
     defaultText: "all",
   },
   { name: "epochs", kind: "integer", min: 1, help: "passes over the data", defaultText: "4" },
-  { name: "steps", kind: "integer", min: 1, help: "optimizer steps, instead of epochs" },
+  {
+    name: "steps",
+    kind: "integer",
+    min: 1,
+    insteadOf: "epochs",
+    help: "optimizer steps, instead of epochs",
+  },
   { name: "batch-size", kind: "integer", min: 1, help: "rows of one optimizer step", defaultText: "64" },
   {
     name: "micro-batch-size",

@@ -2,7 +2,7 @@
 /** What is said twice, once and otherwise: a flag on a command line, a key of a config file. */
 import { deepStrictEqual } from "node:assert/strict";
 import { Command } from "commander";
-import { readConfigFile, readFlags } from "../../../lib/cli/flag_sources.ts";
+import { overlay, readConfigFile, readFlags } from "../../../lib/cli/flag_sources.ts";
 import { declareFlags, type FlagValues, readValue } from "../../../lib/cli/flags.ts";
 import { TRAIN_FLAGS } from "../../../lib/cli/train_flags.ts";
 import { METHOD_NAMES } from "../../../lib/methods/registry.ts";
@@ -37,6 +37,22 @@ Deno.test("a flag of one value that is given twice must be given the same; one o
   ]);
   deepStrictEqual(typed("--lr", "1", "--lr", "1", "--packing", "--packing"), { lr: 1, packing: true });
   deepStrictEqual(typed("--data", "a", "b", "--data", "c"), { data: ["a", "b", "c"] });
+});
+
+Deno.test("--steps stands in for --epochs: both in one source are refused, those of the higher source count", async () => {
+  deepStrictEqual(typed("--steps", "5", "--epochs", "3"), [
+    "--steps is given instead of --epochs, and both are given: keep one",
+  ]);
+  deepStrictEqual(await configured('{"steps": 5, "epochs": 3}'), [
+    'FILE: "steps" is given instead of FILE: "epochs", and both are given: keep one',
+  ]);
+  const over = (lower: FlagValues, higher: FlagValues) => overlay(TRAIN_FLAGS, lower, higher);
+  deepStrictEqual(over({ steps: 5, lr: 1 }, { epochs: 3 }), { lr: 1, epochs: 3 });
+  deepStrictEqual(over({ epochs: 3, lr: 1 }, { steps: 5 }), { lr: 1, steps: 5 });
+  deepStrictEqual(over({ epochs: 3, steps: 5 }, { steps: 7, lr: 2 }), { steps: 7, lr: 2 });
+  deepStrictEqual(over({ epochs: 3 }, { epochs: 4 }), { epochs: 4 });
+  // What an earlier version wrote down has both.
+  deepStrictEqual(over({ epochs: 3, steps: 5 }, { lr: 2 }), { epochs: 3, steps: 5, lr: 2 });
 });
 
 Deno.test("a config file that says a key twice, in one spelling or two, is refused", async () => {

@@ -46,7 +46,8 @@ function argumentsFor(command: string, folder: string): readonly string[] {
 
 /** The arguments with a flag of that value, and what else the flag needs. */
 function withFlag(args: readonly string[], flag: Flag, value: string): string[] {
-  const at = args.indexOf(`--${flag.name}`);
+  const alternative = TRAIN_FLAGS.find(({ insteadOf }) => insteadOf === flag.name)?.name;
+  const at = args.findIndex((arg) => arg === `--${flag.name}` || arg === `--${alternative}`);
   const others = at < 0 ? args : args.toSpliced(at, 2);
   const method = flag.methods?.[0];
   return [
