@@ -123,14 +123,14 @@ Deno.test("timedHooks() adds what is done at once to one account and what is don
   const hooks = timedHooks({ ffn: branch(false), attention: branch(true), linear }, times, clock);
   hooks.ffn?.forward(0, tensor, tensor);
   await hooks.ffn?.backward(0, undefined, tensor, tensor, tensor);
-  assert.deepEqual(times, { inlineMs: 101, besideMs: 0, waitMs: 0 });
+  assert.deepEqual(times, { inlineMs: 101, besideMs: 0, ownMs: 0, waitMs: 0 });
   await hooks.attention?.forward(0, tensor, tensor);
-  assert.deepEqual(times, { inlineMs: 101, besideMs: 11, waitMs: 0 });
+  assert.deepEqual(times, { inlineMs: 101, besideMs: 11, ownMs: 0, waitMs: 0 });
   await hooks.attention?.backward(0, undefined, tensor, tensor, tensor);
-  assert.deepEqual(times, { inlineMs: 101, besideMs: 1111, waitMs: 0 });
+  assert.deepEqual(times, { inlineMs: 101, besideMs: 1111, ownMs: 0, waitMs: 0 });
   hooks.linear?.forward(0, "q", tensor, tensor);
   hooks.linear?.backward(0, "q", tensor, tensor, null);
-  assert.deepEqual(times, { inlineMs: 107, besideMs: 1111, waitMs: 0 });
+  assert.deepEqual(times, { inlineMs: 107, besideMs: 1111, ownMs: 0, waitMs: 0 });
   assert.deepEqual([hooks.linear?.has(3, "q"), hooks.linear?.has(2, "q")], [true, false]);
   assert.deepEqual(timedHooks({}, times, clock), {});
   const waits = waitAccount(times, clock, null);
