@@ -23,8 +23,11 @@ export async function makeFolder(path: string): Promise<void> {
     await Deno.mkdir(path, { recursive: true });
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw asFileError(error, "make", path);
-    const message = `Cannot make ${path}: what stands there is no folder; choose another path`;
-    throw new UserError(message, { cause: error });
+    // A folder after all: another process made it, or it could not be seen before.
+    if ((await statIfThere(path))?.isDirectory !== true) {
+      const message = `Cannot make ${path}: what stands there is no folder; choose another path`;
+      throw new UserError(message, { cause: error });
+    }
   }
   for (const made of missing.toReversed()) await syncFolder(dirname(made));
 }

@@ -292,3 +292,21 @@ Deno.test("unfinishedPath() is beside its place, hidden, and another each time",
   assert.match(first, /^\/a\/\.b\.c\./);
   assert.equal(UNFINISHED.exec(first.slice(3))?.[1], "b.c");
 });
+
+Deno.test("makeFolder() says that no folder is there only when it has seen that; else the cause, or nothing", () =>
+  withFolder(async (folder) => {
+    const { mkdir, stat } = Deno;
+    await Deno.mkdir(`${folder}/made`);
+    await Deno.writeTextFile(`${folder}/file`, "");
+    Deno.mkdir = () => Promise.reject(new Deno.errors.AlreadyExists("File exists (os error 17)"));
+    try {
+      await makeFolder(`${folder}/made`); // another process made it meanwhile
+      await assert.rejects(makeFolder(`${folder}/file`), /file: what stands there is no folder/);
+      let calls = 0;
+      Deno.stat = (path) =>
+        ++calls === 1 ? stat(path) : Promise.reject(new Error("Input/output error (os error 5)"));
+      await assert.rejects(makeFolder(`${folder}/made`), /Input\/output error/);
+    } finally {
+      Object.assign(Deno, { mkdir, stat });
+    }
+  }));
