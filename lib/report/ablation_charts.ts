@@ -14,7 +14,7 @@ import {
 } from "../study/summary.ts";
 import { settingText } from "../study/grid.ts";
 import type { Chart } from "./chart.ts";
-import { formatBytes, formatSeconds } from "./format.ts";
+import { byteUnit, formatBytes, formatSeconds } from "./format.ts";
 import {
   intervalChart,
   type IntervalChartOptions,
@@ -36,7 +36,9 @@ const AXIS_LABELS: Readonly<Record<string, string>> = {
 /** A value that can be drawn for a group; null where the group has none. */
 interface Quantity {
   readonly name: string;
-  readonly options: IntervalChartOptions;
+  readonly options: Omit<IntervalChartOptions, "format"> & { readonly format: (value: number) => string };
+  /** What the ticks of its axis are round in, given its largest value. Default 1. */
+  readonly unitOf?: (most: number) => number;
   pointOf(group: SeedGroup): Omit<IntervalPoint, "x"> | null;
 }
 
@@ -64,6 +66,7 @@ const COSTS: readonly Quantity[] = [
   {
     name: "peak memory",
     options: { format: formatBytes },
+    unitOf: byteUnit,
     pointOf: ({ means }) => means && { y: means.peakBytes },
   },
   {
@@ -121,8 +124,20 @@ function draw(
     const name = nameOf(group);
     series.set(name, [...series.get(name) ?? [], { x, ...point }]);
   }
-  const lines = [...series].map(([name, points]): IntervalSeries => ({ name, points }));
-  return intervalChart(lines, { x: AXIS_LABELS[axis] ?? axis, y: quantity.name }, quantity.options);
+  const { options, unitOf = () => 1 } = quantity;
+  const unit = unitOf(Math.max(0, ...[...series.values()].flat().map(({ y }) => y)));
+  const lines = [...series].map(([name, points]): IntervalSeries => ({
+    name,
+    points: points.map(({ x, ...values }) => ({ x, ...scaledBy(values, 1 / unit) })),
+  }));
+  const labels = { x: AXIS_LABELS[axis] ?? axis, y: quantity.name };
+  return intervalChart(lines, labels, { ...options, format: (value) => options.format(value * unit) });
+}
+
+/** A mean with its interval, if it has one, in another unit. */
+function scaledBy(values: Omit<IntervalPoint, "x">, factor: number): Omit<IntervalPoint, "x"> {
+  const entries = Object.entries(values).map(([name, value]) => [name, value * factor]);
+  return Object.fromEntries(entries) as Omit<IntervalPoint, "x">;
 }
 
 /** Every chart of a study: for each part and each of its axes the score, then memory and time. */

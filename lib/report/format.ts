@@ -6,14 +6,26 @@ const BYTE_UNITS = ["B", "KiB", "MiB", "GiB", "TiB"] as const;
 /** `1536` as `1.50 KiB`. */
 export function formatBytes(bytes: number): string {
   let [value, unit] = [bytes, 0];
-  while (value >= 1024 && unit + 1 < BYTE_UNITS.length) [value, unit] = [value / 1024, unit + 1];
+  // What two digits round to 1024 of a unit is one of the next.
+  while (Math.round(value * 100) >= 102_400 && unit + 1 < BYTE_UNITS.length) {
+    [value, unit] = [value / 1024, unit + 1];
+  }
   return `${unit === 0 ? value : value.toFixed(2)} ${BYTE_UNITS[unit]}`;
 }
+
+/** The unit that {@linkcode formatBytes} takes for so many bytes, in bytes. */
+export function byteUnit(bytes: number): number {
+  const [, unit = "B"] = formatBytes(bytes).split(" ");
+  return 1024 ** (BYTE_UNITS as readonly string[]).indexOf(unit);
+}
+
+/** What comes before a letter, the least that three digits round to the next one's, and it. */
+const COUNT_UNITS = [[1e3, 999_500, "k"], [1e6, 999_500e3, "M"], [1e9, 999_500e6, "G"]] as const;
 
 /** `1234567` as `1.23 M`. */
 export function formatCount(count: number): string {
   if (count < 10_000) return String(Math.round(count));
-  const [divisor, unit] = count < 1e6 ? [1e3, "k"] : count < 1e9 ? [1e6, "M"] : [1e9, "G"];
+  const [divisor, , unit] = COUNT_UNITS.find(([, end]) => count < end) ?? [1e12, Infinity, "T"];
   return `${(count / divisor).toPrecision(3)} ${unit}`;
 }
 

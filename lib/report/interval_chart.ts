@@ -44,7 +44,7 @@ export function intervalChart(
   const xs = [...new Set(lines.flatMap(({ points }) => points.map(({ x }) => x)))];
   const picture = panel({
     height: HEIGHT,
-    marks,
+    marks: [...marks, ...xTicks(xs, labels.x)],
     x: { label: labels.x, ...xScale(xs) },
     y: {
       label: labels.y,
@@ -83,18 +83,35 @@ function lineMarks(
   ];
 }
 
-/** Numbers get an axis of numbers with a tick at each while they are few; anything else stands side by side. */
-function xScale(xs: readonly (number | string)[]): Plot.ScaleOptions {
+/** More numbers than this have round ticks instead of one each. */
+const MOST_TICKS = 8;
+
+/** All of them, where all are numbers. */
+function numbersOf(xs: readonly (number | string)[]): readonly number[] | null {
   const numbers = xs.filter((x): x is number => typeof x === "number");
-  if (numbers.length < xs.length) return { type: "point", domain: [...xs], padding: 0.5 };
+  return numbers.length === xs.length ? numbers : null;
+}
+
+/** Numbers get an axis of numbers; anything else stands side by side. */
+function xScale(xs: readonly (number | string)[]): Plot.ScaleOptions {
+  const numbers = numbersOf(xs);
+  if (numbers === null) return { type: "point", domain: [...xs], padding: 0.5 };
   const [least, most] = [Math.min(...numbers), Math.max(...numbers)];
   const log = least > 0 && most / least >= LOG_FROM;
-  return {
-    type: log ? "log" : "linear",
-    ...(numbers.length <= 8 ? { ticks: numbers } : {}),
-    tickFormat: (x: number) => formatCount(x).replace(".00", ""),
-    inset: 12,
-  };
+  return { type: log ? "log" : "linear", tickFormat: tickText, inset: 12 };
+}
+
+/** A tick at each number while they are few. (Told as a mark: of the ticks of a scale of ratios, Plot leaves some unlabelled.) */
+function xTicks(xs: readonly (number | string)[], label: string): Plot.Markish[] {
+  const numbers = numbersOf(xs);
+  if (numbers === null || numbers.length > MOST_TICKS) return [];
+  return [Plot.axisX(numbers, { label, text: tickText })];
+}
+
+/** `4096`, `80 k`, `0.0003`. */
+function tickText(x: number): string {
+  if (!Number.isInteger(x)) return String(Number(x.toPrecision(3)));
+  return formatCount(x).replace(/\.0+(?= )|(\.\d*?)0+(?= )/, "$1");
 }
 
 /** Names beside their colours, in rows as wide as the chart. */
