@@ -21,27 +21,36 @@ const REFRESH_MS = 30_000;
 /** Soon enough for someone who has just started a run, too late for one that is over by then. */
 const FIRST_MS = 5000;
 
-/** Writes the page from time to time. @param now A clock in milliseconds */
-export function refreshReport(folder: string, now: () => number = () => performance.now()): ReportChild {
+/**
+ * Writes the page from time to time.
+ *
+ * @param now A clock in milliseconds     @param write Writes the page; for tests
+ */
+export function refreshReport(
+  folder: string,
+  now: () => number = () => performance.now(),
+  write: (folder: string) => Promise<void> = writeInProcess,
+): ReportChild {
   let dueMs = now() + FIRST_MS;
   let underWay: Promise<void> | null = null;
-  const write = async () => {
-    const { code, stderr } = await start(folder).output();
-    if (code !== 0) throw asError(new TextDecoder().decode(stderr));
-  };
   return {
     url: null,
     refresh() {
       if (underWay !== null || now() < dueMs) return;
       dueMs = now() + REFRESH_MS;
       // What keeps the page from being written will keep the last one from it too, and is said then.
-      underWay = write().catch(() => {}).finally(() => underWay = null);
+      underWay = write(folder).catch(() => {}).finally(() => underWay = null);
     },
     async finish() {
       await underWay;
-      await write();
+      await write(folder);
     },
   };
+}
+
+async function writeInProcess(folder: string): Promise<void> {
+  const { code, stderr } = await start(folder).output();
+  if (code !== 0) throw asError(new TextDecoder().decode(stderr));
 }
 
 /**

@@ -4,6 +4,7 @@ import type { Mutant } from "./mutant.ts";
 import { ADAPTERS } from "./adapters.ts";
 import { FILES } from "./files.ts";
 import { OPTIM } from "./optim.ts";
+import { REPORT } from "./report.ts";
 import { STUDY } from "./study.ts";
 import { TRAIN } from "./train.ts";
 
@@ -14,4 +15,5 @@ export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   adapters: ADAPTERS,
   train: TRAIN,
   study: STUDY,
+  report: REPORT,
 };

@@ -2,6 +2,7 @@
 import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
 import { barChart, heatMap, lineChart } from "../../../lib/report/chart.ts";
 import { type Display, mediaOf, memoryTable, table } from "../../../lib/report/display.ts";
+import { intervalChart } from "../../../lib/report/interval_chart.ts";
 import { liveChart } from "../../../lib/report/live_chart.ts";
 import { memoryRows } from "../../../lib/report/memory.ts";
 
@@ -51,6 +52,52 @@ Deno.test("lineChart() draws long lines by their means, in a band that shows a s
   strictEqual(bandHeights(lineChart([{ x: 1, y: 1 }, { x: 2, y: 3 }], { x: "x", y: "y" }).svg).length, 0);
 });
 
+Deno.test("panels stand below each other, each as high as it is, in one picture that says its newest values", async () => {
+  const { svg } = lineChart([{ x: 1, y: 2 }], { x: "step", y: "loss" });
+  match(svg, / width="640" height="200" viewBox="0 0 640 200"><rect [^>]*\/?>(<\/rect>)?<svg y="0" /);
+  const chart = liveChart(["loss", "lr", "evalLoss"]);
+  await chart.push({ step: 1, loss: 2.34567, lr: 0.00012345, evalLoss: null });
+  const { svg: panels, text } = chart.draw();
+  match(panels, / width="640" height="600" viewBox="0 0 640 600">/);
+  deepStrictEqual([...panels.matchAll(/<svg y="(\d+)"/g)].map(([, y]) => y), ["0", "200", "400"]);
+  strictEqual(text, "loss 2.346, lr 0.0001234, evalLoss not yet measured");
+  const legend =
+    intervalChart([{ name: "a", points: [] }, { name: "b", points: [] }], { x: "x", y: "y" }).svg;
+  deepStrictEqual([...legend.matchAll(/<svg y="(\d+)"/g)].map(([, y]) => y), ["0", "18"]);
+  match(legend, / height="278" viewBox="0 0 640 278">/);
+});
+
+Deno.test("a legend takes as many rows as its names need, and none of them leaves the picture", () => {
+  const names = Array.from({ length: 7 }, (_, i) => `${"name ".repeat(4)}${i}`);
+  const { svg } = intervalChart(names.map((name) => ({ name, points: [] })), { x: "x", y: "y" });
+  const places = [...svg.matchAll(/<text x="([\d.]+)" y="([\d.]+)"[^>]*>name/g)].map((
+    [, x, y],
+  ) => [Number(x), Number(y)]);
+  strictEqual(places.length, names.length);
+  const rows = [...new Set(places.map(([, y]) => y))];
+  ok(rows.length > 1);
+  deepStrictEqual(rows, rows.map((_, i) => 13 + 18 * i));
+  for (const [x = NaN] of places) {
+    ok(x + 6.5 * names[0]!.length <= 640, `a name of ${names[0]!.length} letters at ${x}`);
+  }
+  for (const row of rows) {
+    const xs = places.filter(([, y]) => y === row).map(([x]) => x as number);
+    xs.slice(1).forEach((x, i) => ok(x - xs[i]! > 6 * names[0]!.length, "names do not lie on each other"));
+  }
+});
+
+Deno.test("barChart() draws bars as high as their values, in their order, from 0", () => {
+  const { svg } = barChart(Int32Array.of(3, 0, 7), { x: "expert", y: "tokens" });
+  const bars = [...svg.slice(svg.indexOf('aria-label="rect"')).matchAll(/<rect [^>]*>/g)].map(([tag]) =>
+    ["x", "height"].map((name) => Number(new RegExp(` ${name}="([^"]*)"`).exec(tag)?.[1]))
+  );
+  const [three, zero, seven] = bars as [number[], number[], number[]];
+  strictEqual(zero[1], 0);
+  ok(Math.abs(three[1]! / seven[1]! - 3 / 7) <= 1e-6);
+  ok(three[0]! < zero[0]! && zero[0]! < seven[0]!);
+  match(svg, />↑ tokens<.*>expert/s);
+});
+
 Deno.test("barChart() and heatMap() draw one mark a value", () => {
   const bars = barChart(Int32Array.of(3, 0, 7), { x: "expert", y: "tokens" }).svg;
   strictEqual(bars.slice(bars.indexOf('aria-label="rect"')).match(/<rect /g)?.length, 3);
@@ -71,9 +118,10 @@ Deno.test("liveChart() redraws now and then, at the last step, and what is left 
   const push = (step: number) =>
     chart.push({ step, totalSteps: 9, loss: 1 / step, evalLoss: step === 2 ? 5 : null });
   await push(1);
+  nowMs = 249;
   await push(2);
   strictEqual(drawn.length, 1);
-  nowMs = 300;
+  nowMs = 250;
   await push(3);
   strictEqual(drawn.length, 2);
   await push(4);
@@ -109,6 +157,13 @@ Deno.test("table() and memoryTable() are HTML for a notebook, and text elsewhere
   strictEqual(media["text/plain"], shown.text);
   strictEqual(Deno.inspect(shown), shown.text);
   match(memoryTable({ weights: 1536, optimizer: 512 }).text, /together\s+2\.00 KiB$/);
+});
+
+Deno.test("memoryRows() calls growth what adds more than a hundredth", () => {
+  const rows = (start: number) => memoryRows({ optimizer: 102_400 }, { optimizer: start })[1]?.[1];
+  strictEqual(rows(101_376), "100.00 KiB");
+  strictEqual(rows(101_375), "about 99.00 KiB, grows to 100.00 KiB at most");
+  strictEqual(rows(204_800), "100.00 KiB");
 });
 
 Deno.test("memoryRows() tells of a class that grows where it begins and what it becomes at most, and of the sum", () => {

@@ -14,7 +14,7 @@ function lineOf(step: number, run = "a"): string {
   const line = {
     step,
     totalSteps: 1e7,
-    loss: 2 + Math.sin(step) / (1 + step / 1e4) + (step === 20_000 ? 90 : 0),
+    loss: 2 + Math.sin(step) / (1 + step / 1e4) + (step === 20_000 ? 90 : 0) + (run === "b" ? 1 : 0),
     lr: 1e-3,
     gradNorm: 1 + (step % 7),
     tokensPerSecond: 1000 + step % 13,
@@ -95,8 +95,14 @@ Deno.test("writeRunReport() reads what is new, in a new process too, and its pag
     for (const read of reads) ok(read <= 4 * MIB + indexBytes + 2 * MIB, `${read} bytes were read`);
     const { record } = await renewRunReport(folder, null);
     append(folder, lineOf(90_001));
+    const written = Deno.readTextFileSync(indexOf(folder));
     const read = await countReadBytes(() => renewRunReport(folder, record));
     ok(read <= 64 * 1024, `${read} bytes were read for one line`);
+    strictEqual(
+      Deno.readTextFileSync(indexOf(folder)),
+      written,
+      "for one line the index is not written anew",
+    );
     const long = Deno.readTextFileSync(join(folder, "report.html"));
     match(long, /step 90001 of 10000000/);
     ok(long.length < 3 * short.length, `${long.length} characters, ${short.length} of a short run`);

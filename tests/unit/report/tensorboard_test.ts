@@ -45,6 +45,21 @@ Deno.test("scalarsOf() names every number and each class of memory, and leaves o
   ]);
 });
 
+Deno.test("scalarsOf() puts every metric of a training into the group of its kind", () => {
+  const groups = {
+    train: ["loss", "lr", "gradNorm", "epoch", "tokens", "targets"],
+    eval: ["evalLoss"],
+    neurons: ["activeNeurons", "deadNeurons"],
+    memory: ["heldBytes"],
+    time: ["tokensPerSecond", "modelMs", "adapterMs", "optimizerMs"],
+  };
+  for (const [group, names] of Object.entries(groups)) {
+    for (const name of names) {
+      deepStrictEqual(scalarsOf({ step: 1, [name]: 2 }), [{ tag: `${group}/${name}`, value: 2 }]);
+    }
+  }
+});
+
 /** Steps and losses of an event file, NaN for the record that says where it starts, read by its format's description alone. */
 function readLosses(path: string): [number, number][] {
   const bytes = Deno.readFileSync(path);
