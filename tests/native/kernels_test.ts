@@ -285,8 +285,8 @@ for (const scope of ["token", "union"] as const) {
       const inline = await sparseStep(scope, { target, threads: 1 });
       assert.ok(inline.every((array) => Array.from(array).every(Number.isFinite)));
       for (const threads of [1, 2, 3]) {
-        assert.deepEqual(await sparseStep(scope, { target, threads }), inline);
-        assert.deepEqual(await sparseStep(scope, { target, threads, async: true }), inline);
+        assertSame(await sparseStep(scope, { target, threads }), inline);
+        assertSame(await sparseStep(scope, { target, threads, async: true }), inline);
       }
     }
   });

@@ -48,7 +48,7 @@ for (const activations of POLICIES) {
     const { workspaceBytes } = kernels.info();
     for (let i = 0; i < 200; i++) await step();
     assert.deepEqual(kernels.ledger.held, held);
-    assert.deepEqual([kernels.arena.bytes, kernels.arena.mark()], arena);
+    assertSame([kernels.arena.bytes, kernels.arena.mark()], arena);
     assert.equal(kernels.info().workspaceBytes, workspaceBytes);
   });
 }

@@ -15,6 +15,7 @@ import {
   stepShapes,
   trainingSteps,
 } from "../../../lib/data/batches.ts";
+import { permutation } from "../../../lib/core/rng.ts";
 import { type Dataset, DatasetBuilder, exampleCount, exampleLength } from "../../../lib/data/dataset.ts";
 
 /** Examples of these lengths; token ids are unique, every third is no target. */
@@ -148,6 +149,61 @@ Deno.test("trainingSteps() shuffles by seed and epoch", () => {
   assert.deepEqual(order(1), order(1));
   assert.notDeepEqual(order(1), order(2));
   assert.notDeepEqual(order(1).slice(0, 50), order(1).slice(50));
+});
+
+Deno.test("the order of an epoch is the permutation of seed and epoch, seed 0 included", () => {
+  const data = dataset(Array(50).fill(2));
+  const orders = [[0, 0], [0, 1], [1, 0], [1, 1], [2, 1], [1, 2]].map(([shuffleSeed, epoch]) => {
+    const options: BatchOptions = { batchSize: 50, shuffleSeed: shuffleSeed as number };
+    const order = examplesOf(take(data, options, 1, { epoch: epoch as number, row: 0 }));
+    assertSame(Int32Array.from(order), permutation(shuffleSeed as number, epoch as number, 50));
+    return order.join();
+  });
+  assert.equal(
+    new Set([...orders, examplesOf(take(data, { batchSize: 50, shuffleSeed: null }, 1)).join()]).size,
+    7,
+  );
+});
+
+Deno.test("packing puts an example into the first row with room, not the last, and looks at 512 at a time", () => {
+  const rows = (sizes: number[]) => {
+    const data = dataset(sizes);
+    const options: BatchOptions = { batchSize: 1, rows: "packing", shuffleSeed: null };
+    return take(data, options, countSteps(data, options, 1)).map((step) => examplesOf([step]));
+  };
+  assert.deepEqual(rows([10, 9, 6, 7]), [[0, 2], [1, 3]]);
+  assert.deepEqual(rows([10, 9, 5, 6]), [[0, 2], [1, 3]]);
+  assert.deepEqual(rows([10, 9, 5, 8]), [[0, 2], [1], [3]]);
+  const far = rows([10, ...Array(511).fill(16), 6, 9]);
+  assert.deepEqual([far.length, far[0], far.at(-1)], [513, [0], [512, 513]], "513 is of the next window");
+  const near = rows([10, ...Array(510).fill(16), 6]);
+  assert.deepEqual([near.length, near[0]], [511, [0, 511]]);
+});
+
+Deno.test("the first token of an example is never a target, whatever its mask says", () => {
+  const builder = new DatasetBuilder(["x"]);
+  for (const line of [1, 2]) {
+    builder.add({ ids: Int32Array.of(5, 6, 7), lossMask: Uint8Array.of(1, 1, 1), cutTokens: 0 }, {
+      file: "x",
+      line,
+    });
+  }
+  const data = builder.finish(16, { rowsRead: 2, rowsUsed: 2, badRows: [], warnings: [] });
+  const { batch } = makeMicroBatch(data, Int32Array.of(0, 1));
+  assert.deepEqual([...batch.targets], [6, 7, -1, 6, 7, -1]);
+  assert.equal(batch.targetCount, 4);
+  assert.equal([...sequentialShapes(data, 2)][0]?.targets, 4);
+});
+
+Deno.test("without a size of micro-batches a step is one, and a position at its epoch's end goes on with the next", () => {
+  const data = dataset([2, 2, 2, 2, 2]);
+  const options: BatchOptions = { batchSize: 3, shuffleSeed: null };
+  const micro = (steps: readonly StepData[]) =>
+    steps.map((step) => step.microBatches.map(({ examples }) => [...examples]));
+  assert.deepEqual(micro(take(data, options, 2)), [[[0, 1, 2]], [[3, 4]]]);
+  assert.deepEqual(stepShapes(data, options).next().value.length, 1);
+  const [next] = take(data, options, 1, { epoch: 4, row: 5 });
+  assert.deepEqual(next?.next, { epoch: 5, row: 3 });
 });
 
 Deno.test("trainingSteps() packs beyond one window without losing an example", () => {

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Tokenised data on disk: taken only for the very same request, and never when damaged. */
 import assert from "node:assert/strict";
+import { cp } from "node:fs/promises";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { assertSame } from "../../compare.ts";
+import { type ChatTemplate, compileChatTemplate } from "../../../lib/data/chat_template.ts";
 import { CACHE_BYTES } from "../../../lib/data/dataset_cache.ts";
 import { readDataset, writeDataset } from "../../../lib/data/dataset_file.ts";
 import type { Dataset } from "../../../lib/data/dataset.ts";
@@ -19,8 +22,8 @@ const OPTIONS: LoadDataOptions = { seqLen: 600, badRows: "skip" };
 const ROWS = [
   "{oops",
   JSON.stringify({ text: "a<|im_end|>b" }),
-  ...Array.from({ length: 700 }, (_, i) => {
-    const row = { prompt: `row ${i}`, completion: "the water of the river", remark: "x".repeat(1600) };
+  ...Array.from({ length: 140 }, (_, i) => {
+    const row = { prompt: `row ${i}`, completion: "the water of the river", remark: "x".repeat(8000) };
     return JSON.stringify(row);
   }),
 ].join("\n");
@@ -92,43 +95,130 @@ Deno.test("loadData() takes what the same request left on disk, and names the fi
     );
   }));
 
+/** Few rows that are more than a mebibyte, so that many requests of them are soon tokenised. */
+const FEW_ROWS = ["one", "two", "three"].map((word) =>
+  JSON.stringify({ prompt: `row ${word}`, completion: "the water", remark: "x".repeat(400_000) })
+).join("\n");
+
 Deno.test("loadData() tokenises anew when anything differs that decides tokens", () =>
   withCache(async ({ folder, path, kept }) => {
-    const tokenizer = await fixtureTokenizer("byte_level");
-    const fresh = (from: string, with_: Tokenizer, options: LoadDataOptions) =>
-      loadData(from, with_, { ...options, cache: false });
-    const other = join(folder, "other.jsonl");
-    await Deno.writeTextFile(other, ROWS.replace("row 699", "row 698"));
-    const chatTemplate = {
-      jinja: "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}",
-      name: "own",
+    const plain = await fixtureTokenizer("byte_level");
+    const jinja = "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}";
+    const tokenizer: Tokenizer = {
+      ...plain,
+      chatTemplate: compileChatTemplate(jinja, plain.specialNames, "m"),
     };
-    const requests: [string, Tokenizer, LoadDataOptions][] = [
-      [path, tokenizer, OPTIONS],
-      [other, tokenizer, OPTIONS],
-      [path, tokenizer, { ...OPTIONS, seqLen: 12 }],
-      [path, tokenizer, { ...OPTIONS, lossOn: "all" }],
-      [path, tokenizer, { ...OPTIONS, system: "s" }],
-      [path, tokenizer, { ...OPTIONS, chatTemplate: "off" }],
-      [path, tokenizer, { ...OPTIONS, chatTemplate }],
-      [path, { ...tokenizer, identity: "another" }, OPTIONS],
-      [path, { ...tokenizer, eosId: 1 }, OPTIONS],
+    await Deno.writeTextFile(path, FEW_ROWS);
+    const [other, same] = [join(folder, "other.jsonl"), join(folder, "same.jsonl")];
+    await Deno.writeTextFile(other, FEW_ROWS.replace("three", "four"));
+    await Deno.writeTextFile(same, FEW_ROWS);
+    const longer = { ...plain.chatTemplate, source: `${jinja} ` } as ChatTemplate;
+    const requests: [string | string[], Partial<Tokenizer>, Partial<LoadDataOptions>][] = [
+      [path, {}, {}],
+      [other, {}, {}],
+      [[path, other], {}, {}],
+      [[other, path], {}, {}],
+      [[path, path], {}, {}],
+      [[path, same], {}, {}],
+      [path, {}, { seqLen: 12 }],
+      [path, {}, { lossOn: "all" }],
+      [path, {}, { system: "s" }],
+      [path, {}, { thinking: "on" }],
+      [path, {}, { templateOptions: { words: 1 } }],
+      [path, {}, { badRows: "stop" }],
+      [path, {}, { chatTemplate: "off" }],
+      [path, {}, { chatTemplate: { jinja: `${jinja}.`, name: "own" } }],
+      [path, {}, { chatTemplate: { jinja, name: "own" } }], // one for rows with tools may stand beside the model's own
+      [path, { chatTemplate: longer }, {}],
+      [path, { identity: "another" }, {}],
+      [path, { vocabSize: plain.vocabSize + 1 }, {}],
+      [path, { bosId: 3 }, {}],
+      [path, { eosId: 1 }, {}],
+      [path, { padId: 4 }, {}],
+      [path, { specialIds: new Set([...plain.specialIds, 9]) }, {}],
+      [path, { specialNames: { ...plain.specialNames, bos_token: "<b>" } }, {}],
+      [path, { prefixIds: [3] }, {}],
+      [path, { suffixIds: [3] }, {}],
     ];
-    for (const [i, [from, with_, options]] of requests.entries()) {
-      assertSame(
-        await loadData(from, with_, options),
-        await fresh(from, with_, options),
-        `request ${i}`,
-      );
+    const load = ([from, told, asked]: typeof requests[number], cache: boolean) =>
+      loadData(from, { ...tokenizer, ...told }, { ...OPTIONS, ...asked, cache });
+    const fresh = [];
+    for (const [i, request] of requests.entries()) {
+      fresh.push(await load(request, false));
+      assertSame(await load(request, true), fresh[i], `request ${i}`);
       assert.equal(kept().length, i + 1, `request ${i}`);
     }
-    for (const [from, with_, options] of requests) {
-      assertSame(await loadData(from, with_, options), await fresh(from, with_, options));
+    for (const [i, request] of requests.entries()) assertSame(await load(request, true), fresh[i]);
+    const { seqLen, badRows } = OPTIONS as Required<LoadDataOptions>;
+    await loadData(path, tokenizer, { badRows, seqLen, onProgress: () => {}, onNote: () => {} });
+    assert.equal(kept().length, requests.length, "who hears of it and the order of options decide nothing");
+  }));
+
+Deno.test("loadData() tokenises anew when the code of data or templates has changed", () =>
+  withCache(async ({ folder, path, kept }) => {
+    const lib = join(folder, "lib");
+    const source = new URL("../../../lib/", import.meta.url);
+    for (const part of ["core", "files", "jinja", "native", "data"]) {
+      await cp(new URL(part, source), join(lib, part), { recursive: true });
     }
-    assert.equal(kept().length, requests.length);
-    await assert.rejects(loadData(path, tokenizer, { ...OPTIONS, badRows: "stop" }), {
-      name: "BadRowsError",
-    });
+    const copy: { loadData: typeof loadData } = await import(
+      pathToFileURL(join(lib, "data/load_data.ts")).href
+    );
+    const tokenizer = await fixtureTokenizer("byte_level");
+    await Deno.writeTextFile(path, FEW_ROWS);
+    const filesAfter = async (): Promise<number> => {
+      await copy.loadData(path, tokenizer, OPTIONS);
+      return kept().length;
+    };
+    assert.deepEqual([await filesAfter(), await filesAfter()], [1, 1]);
+    await Deno.writeTextFile(join(lib, "data/formats.ts"), " ", { append: true });
+    assert.equal(await filesAfter(), 2);
+    await Deno.writeTextFile(join(lib, "jinja/slice.ts"), " ", { append: true });
+    assert.equal(await filesAfter(), 3);
+  }));
+
+Deno.test("loadData() keeps nothing of files that changed while they were read", () =>
+  withCache(async ({ path, kept }) => {
+    const tokenizer = await fixtureTokenizer("byte_level");
+    const { mtime } = await Deno.stat(path);
+    for (const change of ["later", "longer", "replaced"]) {
+      let changed = false;
+      const encodeBatch: Tokenizer["encodeBatch"] = async (texts) => {
+        if (!changed) {
+          changed = true;
+          if (change === "longer") await Deno.writeTextFile(path, " ", { append: true });
+          if (change === "replaced") {
+            await Deno.copyFile(path, `${path}.new`);
+            await Deno.rename(`${path}.new`, path);
+          }
+          await Deno.utime(path, mtime as Date, change === "later" ? new Date(0) : mtime as Date);
+        }
+        return await tokenizer.encodeBatch(texts);
+      };
+      await Deno.writeTextFile(path, FEW_ROWS);
+      await Deno.utime(path, mtime as Date, mtime as Date);
+      await loadData(path, { ...tokenizer, encodeBatch }, OPTIONS);
+      assert(changed);
+      assert.deepEqual(kept(), [], change);
+    }
+    await loadData(path, tokenizer, OPTIONS);
+    assert.equal(kept().length, 1);
+  }));
+
+Deno.test("loadData() keeps data of a mebibyte, none of a byte less, and takes what is kept for used", () =>
+  withCache(async ({ path, kept }) => {
+    const tokenizer = await fixtureTokenizer("byte_level");
+    const row = JSON.stringify({ prompt: "a", completion: "b" });
+    await Deno.writeTextFile(path, row + " ".repeat(2 ** 20 - row.length - 1));
+    await loadData(path, tokenizer, OPTIONS);
+    assert.equal(kept().length, 0);
+    await Deno.writeTextFile(path, row + " ".repeat(2 ** 20 - row.length));
+    await loadData(path, tokenizer, OPTIONS);
+    const [file] = kept() as [string];
+    await Deno.utime(file, new Date(1e9), new Date(1e9));
+    await loadData(path, tokenizer, OPTIONS);
+    assert.deepEqual(kept(), [file]);
+    assert.notEqual((await Deno.stat(file)).mtime?.getTime(), 1e9);
   }));
 
 Deno.test("loadData() makes a damaged or foreign file anew", () =>
@@ -193,7 +283,7 @@ Deno.test("loadData() works without a folder it can use, and says so", () =>
     await Deno.writeTextFile(cache, "a file where the folder should be");
     const notes: string[] = [];
     const made = await loadData(path, tokenizer, { ...OPTIONS, onNote: (note) => notes.push(note) });
-    assert.equal(made.report.rowsUsed, 701);
+    assert.equal(made.report.rowsUsed, 141);
     assert.equal(notes.length, 1);
     assert.match(notes[0] as string, /^Tokenised data is not kept in ".*cache.data": .*set MEFT_CACHE/);
     const output = {
@@ -260,7 +350,7 @@ Deno.test("loadData() says how far it is", () =>
     const options = { ...OPTIONS, onProgress: (progress: LoadProgress) => seen.push(progress) };
     await loadData(path, tokenizer, options);
     const { size } = await Deno.stat(path);
-    assert.deepEqual(seen.at(-1), { rows: 702, bytes: size, totalBytes: size });
+    assert.deepEqual(seen.at(-1), { rows: 142, bytes: size, totalBytes: size });
     seen.slice(1).forEach(({ rows, bytes }, i) => {
       assert(rows > (seen[i] as LoadProgress).rows && bytes >= (seen[i] as LoadProgress).bytes);
     });
