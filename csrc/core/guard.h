@@ -2,6 +2,7 @@
 // The boundary: nothing thrown inside crosses the C ABI, every failure becomes a status and a sentence.
 #pragma once
 
+#include <initializer_list>
 #include <string>
 #include <string_view>
 
@@ -53,6 +54,7 @@ meft_status guarded(meft_ctx *ctx, const char *op, Body &&body) {
         ctx->error.clear();
         ctx->workspace.reset();
         body();
+        ctx->workspace.check_overrun();
         files_unchanged();
         return MEFT_OK;
     } catch (...) {
@@ -67,6 +69,8 @@ int64_t copy_text(std::string_view text, char *out, int64_t out_bytes);
 void check_count(const char *name, int64_t count);                                  // >= 0
 void check_array(const char *name, const void *data, int64_t count);                // not null unless count is 0
 void check_matrix(const char *name, const void *data, int64_t rows, int64_t cols);  // the same for rows x cols
+// The same for an array of these extents, none negative.
+void check_tensor(const char *name, const void *data, std::initializer_list<int64_t> shape);
 void check_struct(const char *name, const void *params, uint32_t wanted);           // not null, struct_size == wanted
 void check_compute(int32_t compute);                                                // MEFT_F32 or MEFT_BF16
 void check_dtype(const char *name, int32_t dtype);                                  // of activations: the same two

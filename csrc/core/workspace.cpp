@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 #include "core/guard.h"
@@ -12,6 +13,14 @@ namespace meft {
 namespace {
 constexpr int64_t kAlign = 64;
 constexpr int64_t kSmallestBlock = int64_t(1) << 20;
+constexpr int kNan = 0xff;          // as every byte of a float
+constexpr int kGuard = 0xa5;        // as every byte of a guard
+constexpr int64_t kGuardBytes = 256;  // four vectors of the widest target
+
+bool asked_to_check() {
+    const char *text = std::getenv("MEFT_CHECK_WORKSPACE");
+    return text != nullptr && text[0] == '1';
+}
 
 [[noreturn]] void fail_refused(int64_t bytes, int64_t held) {
     const double mib = 1 << 20;
@@ -20,7 +29,19 @@ constexpr int64_t kSmallestBlock = int64_t(1) << 20;
 }
 }  // namespace
 
+Workspace::Workspace() : checked_(asked_to_check()) {}
 Workspace::~Workspace() { release_all(); }
+
+void Workspace::drop_guards(size_t kept) {
+    for (; guards_.size() > kept; guards_.pop_back()) {
+        const Guard &guard = guards_.back();
+        if (std::any_of(guard.begin, guard.end, [](unsigned char byte) { return byte != kGuard; })) overrun_ = true;
+    }
+}
+
+void Workspace::check_overrun() const {
+    if (overrun_) fail(MEFT_INTERNAL, "a kernel wrote past the end of a piece of its workspace");
+}
 
 void Workspace::release_all() {
     for (const Block &block : blocks_) std::free(block.data);
@@ -30,7 +51,8 @@ void Workspace::release_all() {
 
 void *Workspace::take_bytes(int64_t bytes) {
     if (bytes < 0) throw std::bad_alloc();
-    const int64_t need = std::max<int64_t>(kAlign, (bytes + kAlign - 1) / kAlign * kAlign);
+    const int64_t asked = bytes + (checked_ ? kGuardBytes : 0);
+    const int64_t need = std::max<int64_t>(kAlign, (asked + kAlign - 1) / kAlign * kAlign);
     // Nothing is in use and the block is too small: a larger one takes its place.
     if (block_ == 0 && used_ == 0 && !blocks_.empty() && blocks_[0].bytes < need) release_all();
     while (block_ < blocks_.size() && used_ + need > blocks_[block_].bytes) {
@@ -51,6 +73,12 @@ void *Workspace::take_bytes(int64_t bytes) {
     int64_t in_use = used_;
     for (size_t i = 0; i < block_; ++i) in_use += blocks_[i].left_at;
     most_ = std::max(most_, in_use);
+    if (checked_) {
+        std::memset(piece, kNan, size_t(bytes));
+        std::memset(piece + bytes, kGuard, size_t(need - bytes));
+        const auto *at = reinterpret_cast<const unsigned char *>(piece);
+        guards_.push_back({at + bytes, at + need});
+    }
     return piece;
 }
 

@@ -4,6 +4,7 @@ import type { Kernels } from "../../lib/ops/kernels.ts";
 import { cudaKernels } from "../../lib/ops/native/cuda_kernels.ts";
 import { type NativeKernels, nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import { buildInfo, openLibrary } from "../../lib/native/library.ts";
+import { withCheckedWorkspace } from "../checked_workspace.ts";
 import { openTestDevice } from "../cuda_library.ts";
 import { type DeviceTarget, type Target, TARGETS } from "../../lib/native/context.ts";
 
@@ -48,7 +49,7 @@ function bothProducts(
   return (["f32", "bf16"] as const).map((compute): Backend => ({
     name: `${name} ${compute}`,
     compute,
-    open: (threads) => open(compute, threads),
+    open: (threads) => withCheckedWorkspace(() => open(compute, threads)),
     assertRan(k) {
       const { ranTarget } = (k as NativeKernels).info();
       if (ranTarget !== target && ranTarget !== "auto") {

@@ -14,7 +14,7 @@ export interface Stage {
   normal(name: string, count: number, std?: number): Floats;
   /** These very values. */
   values(values: ArrayLike<number>): Floats;
-  /** Room for results: filled with a sentinel, and guarded. */
+  /** Room for results: filled with NaN, between sentinels. */
   output(count: number): Floats;
   /** Like `normal`, as the backend stores activations. */
   activation(name: string, count: number, std?: number): ActivationArray;
@@ -45,7 +45,7 @@ export interface Stage {
 /** Types weights of a checkpoint are stored in. */
 export type StoredDType = "f32" | "bf16" | "f16";
 
-const GUARD = 5; // elements on each side; odd, so that arrays start off any vector boundary
+const GUARD = 69; // elements on each side, more than a tile is wide; odd, so that arrays start off any vector boundary
 const SENTINEL = -7777.5;
 
 /** FNV-1a, 32 bits: the random stream of a name. */
@@ -70,19 +70,24 @@ export function createStage(
     guardedArrays.push(all);
     return all.subarray(GUARD, GUARD + count) as A;
   };
+  const fresh = (count: number): Floats =>
+    k.floats(count + 2 * GUARD).fill(SENTINEL).fill(NaN, GUARD, GUARD + count);
   // Where the model works: on a device, out of reach.
   const output = (count: number): Floats => {
     const all = k.modelFloats(count + 2 * GUARD, "activations");
-    k.copy(all, k.floats(all.length).fill(SENTINEL));
+    k.copy(all, fresh(count));
     return guard(all, count);
   };
   const activationOutput = (count: number): ActivationArray => {
     if (k.activationDType !== "bf16") return output(count);
     const all = k.modelActivations(count + 2 * GUARD, "activations") as Uint16Array;
-    k.copy(all, new Uint16Array(all.length).fill(floatToBf16(SENTINEL)));
+    k.copy(
+      all,
+      new Uint16Array(all.length).fill(floatToBf16(SENTINEL)).fill(floatToBf16(NaN), GUARD, GUARD + count),
+    );
     return guard(all, count);
   };
-  const hostOutput = (count: number): Floats => guard(k.floats(count + 2 * GUARD).fill(SENTINEL), count);
+  const hostOutput = (count: number): Floats => guard(fresh(count), count);
   const hostValues = (data: ArrayLike<number>): Floats => {
     const array = hostOutput(data.length);
     array.set(data);

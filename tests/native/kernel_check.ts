@@ -5,12 +5,13 @@ import { assertSame } from "../compare.ts";
 import { randomNormal } from "../../lib/core/rng.ts";
 import { NativeContext, type Target, TARGETS } from "../../lib/native/context.ts";
 import { buildInfo, openLibrary } from "../../lib/native/library.ts";
+import { withCheckedWorkspace } from "../checked_workspace.ts";
 
 /** Unit roundoff of f32. */
 export const F32_EPS = 2 ** -24;
 
 const SENTINEL = 12345.5;
-const GUARD = 3; // elements on each side; odd, so that the array itself lies off every vector boundary
+const GUARD = 67; // elements on each side, more than a tile is wide; odd, so that the array lies off every vector boundary
 
 /** Targets that were compiled and that this machine runs. */
 export function machineTargets(): Target[] {
@@ -53,15 +54,16 @@ export function bitsOf(array: Float32Array): Uint32Array {
 
 /**
  * Runs `compute` on every target with one thread and with two. Its outputs, from {@linkcode guarded}, must have the same
- * bits for both, leave their sentinels alone, and come from the target asked for. Then `check` sees them.
+ * bits for both, leave their sentinels and the workspace's guards alone, and come from the target asked for. Then `check`
+ * sees them.
  */
 export function onEveryTarget<Outputs extends Readonly<Record<string, Float32Array>>>(
   compute: (lane: NativeContext) => Outputs,
   check: (outputs: Outputs, target: Target) => void,
 ): void {
   for (const target of machineTargets()) {
-    using two = new NativeContext({ target, threads: 2 });
-    using one = new NativeContext({ target, threads: 1 });
+    using two = withCheckedWorkspace(() => new NativeContext({ target, threads: 2 }));
+    using one = withCheckedWorkspace(() => new NativeContext({ target, threads: 1 }));
     const outputs = compute(two);
     assert.equal(two.info().ranTarget, target);
     const again = compute(one);

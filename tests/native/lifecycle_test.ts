@@ -89,6 +89,29 @@ Deno.test({
   },
 });
 
+/** Source of `begin(lane)`: starts a call of some 10 ms on another thread; `out[0]` is written at its end. */
+const BEGIN = `const { symbols } = Deno.dlopen(libraryPath(), { meft_sum_squares: {
+       parameters: ["pointer", "buffer", "buffer", "i64"], result: "i32", nonblocking: true } });
+     const x = new Float32Array(1 << 24).fill(1), out = new Float64Array(1);
+     const begin = (pointer) => symbols.meft_sum_squares(pointer, out, x, BigInt(x.length));`;
+
+Deno.test("meft_ctx_destroy() returns after the call in flight", async () => {
+  const output = await exitsCleanly(
+    `${BEGIN}
+     const lane = new NativeContext({ threads: 2 }), info = new BigInt64Array(1);
+     const pending = begin(lane.pointer);
+     const BUSY = 6, deadline = performance.now() + 10_000;
+     let status = 0; // until the other thread has entered the context, or was faster than we are
+     while (status !== BUSY && out[0] === 0 && performance.now() < deadline) {
+       status = lane.symbols.meft_ctx_info(lane.pointer, info, 1n);
+     }
+     lane.symbols.meft_ctx_destroy(lane.pointer);
+     console.log(out[0], await pending);
+     Deno.exit(0); // before the context is disposed again`,
+  );
+  assert.equal(output, `${2 ** 24} 0`);
+});
+
 Deno.test("a forgotten context is freed once it is collected", async () => {
   const threads = await exitsCleanly(
     `const count = () => [...Deno.readDirSync("/proc/self/task")].filter(({ name }) => {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A device without a device: memory of its own on the host. Its streams do their work as it is given, or, with
 // MEFT_EMULATED_LATE=1 when a context is made, not before somebody waits for it (launch/streams.h).
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -32,8 +33,16 @@ int64_t memory_bytes() {
 
 std::atomic<int64_t> used{0};
 
-// The size stands before the memory, which stays 256-byte aligned as on a device.
+// The size stands before the memory, which stays 256-byte aligned as on a device. What is new is full of NaN, and a
+// guard stands behind it: a kernel that wrote over that is told of by whoever waits for a stream next.
 constexpr int64_t kHead = 256;
+#if defined(__SANITIZE_ADDRESS__)
+constexpr int64_t kGuardBytes = 0;  // AddressSanitizer sees one element too far, even read
+#else
+constexpr int64_t kGuardBytes = 256;
+#endif
+constexpr int kNan = 0xff, kGuard = 0xa5;  // as every byte
+std::atomic<bool> overrun{false};
 
 // All streams that were ever made: an event may name one that has ended. An ended one serves again.
 struct Streams {
@@ -126,6 +135,7 @@ void destroy_stream(cudaStream_t stream) noexcept {
 void synchronize(cudaStream_t stream) {
     Stream &own = *static_cast<Stream *>(stream);
     work_off(own, own.given);
+    if (overrun.exchange(false)) fail(MEFT_INTERNAL, "a kernel wrote past the end of a piece of device memory");
 }
 
 Event create_event(bool) { return new MarkOwner(std::make_shared<Mark>()); }
@@ -171,14 +181,16 @@ void *allocate(int64_t bytes) {
             return nullptr;
         }
     }
-    // The very size asked for, so that AddressSanitizer sees one element too far.
     void *memory = nullptr;
-    if (posix_memalign(&memory, kHead, size_t(bytes + kHead)) != 0) {
+    if (posix_memalign(&memory, kHead, size_t(kHead + bytes + kGuardBytes)) != 0) {
         used -= bytes;
         return nullptr;
     }
     std::memcpy(memory, &bytes, sizeof bytes);
-    return static_cast<char *>(memory) + kHead;
+    char *first = static_cast<char *>(memory) + kHead;
+    std::memset(first, kNan, size_t(bytes));
+    std::memset(first + bytes, kGuard, size_t(kGuardBytes));
+    return first;
 }
 namespace {
 void free_now(void *memory) noexcept {
@@ -186,6 +198,8 @@ void free_now(void *memory) noexcept {
     int64_t bytes;
     std::memcpy(&bytes, head, sizeof bytes);
     used -= bytes;
+    const auto *guard = static_cast<const unsigned char *>(memory) + bytes;
+    if (std::any_of(guard, guard + kGuardBytes, [](unsigned char byte) { return byte != kGuard; })) overrun = true;
     std::free(head);
 }
 }  // namespace
