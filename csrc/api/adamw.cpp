@@ -92,12 +92,12 @@ meft_status meft_adamw_rows(meft_ctx *ctx, uint16_t *hi, int16_t *lo, float *m, 
         check_count("row_count", row_count);
         check_count("total_rows", total_rows);
         if (hidden < 1) fail(MEFT_INVALID, "hidden is %" PRId64 ", expected 1 or more", hidden);
-        check_array("hi", hi, total_rows * hidden);
-        check_array("lo", lo, total_rows * hidden);
-        check_array("m", m, total_rows * hidden);
-        check_array("v", v, total_rows * hidden);
+        check_matrix("hi", hi, total_rows, hidden);
+        check_matrix("lo", lo, total_rows, hidden);
+        check_matrix("m", m, total_rows, hidden);
+        check_matrix("v", v, total_rows, hidden);
         check_array("last_step", last_step, total_rows);
-        check_array("grad", grad, row_count * hidden);
+        check_matrix("grad", grad, row_count, hidden);
         check_array("rows", rows, row_count);
         check_adamw(params, lr_history);
         check_mode(*params);

@@ -30,7 +30,7 @@ void check_params(const meft_attention *a) {
 }
 
 void check_spans(const int32_t *spans, const meft_attention &a) {
-    check_array("spans", spans, a.span_count * 4);
+    check_matrix("spans", spans, a.span_count, 4);
     for (int64_t i = 0; i < a.span_count; ++i) {
         const int32_t *s = spans + 4 * i;
         if (s[0] < 0 || s[1] < s[0] || s[1] > a.q_rows) {
@@ -46,6 +46,13 @@ void check_spans(const int32_t *spans, const meft_attention &a) {
                  s[1] - s[0], s[3] - s[2]);
         }
     }
+}
+
+void check_queries(const char *name, const void *x, const meft_attention &a) {
+    check_tensor(name, x, {a.q_rows, a.heads, a.head_dim});
+}
+void check_keys(const char *name, const void *x, const meft_attention &a) {
+    check_tensor(name, x, {a.k_rows, a.kv_heads, a.head_dim});
 }
 
 // The rows that the spans hold, as ranges in increasing order.
@@ -95,12 +102,11 @@ meft_status meft_attention_forward(meft_ctx *ctx, void *o, float *lse, const voi
         check_params(params);
         const meft_attention &a = *params;
         check_spans(spans, a);
-        const int64_t q_count = a.q_rows * a.heads * a.head_dim, k_count = a.k_rows * a.kv_heads * a.head_dim;
-        check_array("o", o, q_count);
-        check_array("lse", lse, a.q_rows * a.heads);
-        check_array("q", q, q_count);
-        check_array("k", k, k_count);
-        check_array("v", v, k_count);
+        check_queries("o", o, a);
+        check_matrix("lse", lse, a.q_rows, a.heads);
+        check_queries("q", q, a);
+        check_keys("k", k, a);
+        check_keys("v", v, a);
         Workspace::Frame frame(ctx->workspace);
         const Ranges queries(frame, spans, a.span_count, 0);
         queries.zero_rest(*ctx, {o, a.compute}, a.q_rows, a.heads * a.head_dim);
@@ -116,16 +122,15 @@ meft_status meft_attention_backward(meft_ctx *ctx, void *dq, void *dk, void *dv,
         check_params(params);
         const meft_attention &a = *params;
         check_spans(spans, a);
-        const int64_t q_count = a.q_rows * a.heads * a.head_dim, k_count = a.k_rows * a.kv_heads * a.head_dim;
-        check_array("dq", dq, q_count);
-        check_array("dk", dk, k_count);
-        check_array("dv", dv, k_count);
-        check_array("d_o", d_o, q_count);
-        check_array("q", q, q_count);
-        check_array("k", k, k_count);
-        check_array("v", v, k_count);
-        check_array("o", o, q_count);
-        check_array("lse", lse, a.q_rows * a.heads);
+        check_queries("dq", dq, a);
+        check_keys("dk", dk, a);
+        check_keys("dv", dv, a);
+        check_queries("d_o", d_o, a);
+        check_queries("q", q, a);
+        check_keys("k", k, a);
+        check_keys("v", v, a);
+        check_queries("o", o, a);
+        check_matrix("lse", lse, a.q_rows, a.heads);
         Workspace::Frame frame(ctx->workspace);
         const Ranges queries(frame, spans, a.span_count, 0), keys(frame, spans, a.span_count, 2);
         queries.zero_rest(*ctx, {dq, a.compute}, a.q_rows, a.heads * a.head_dim);

@@ -12,7 +12,7 @@ extern "C" meft_status meft_cross_entropy(meft_ctx *ctx, float *loss, float *log
         check_count("tokens", tokens);
         check_count("vocabulary", vocabulary);
         check_array("loss", loss, tokens);
-        check_array("logits", logits, tokens * vocabulary);
+        check_matrix("logits", logits, tokens, vocabulary);
         check_array("targets", targets, tokens);
         for (int64_t t = 0; t < tokens; ++t) {
             if (targets[t] >= vocabulary) {

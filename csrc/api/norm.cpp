@@ -28,9 +28,9 @@ meft_status meft_rmsnorm_forward(meft_ctx *ctx, void *y, float *rstd, const void
         check_count("rows", rows);
         check_dtype("y", y_dtype);
         check_dtype("x", x_dtype);
-        check_array("y", y, rows * hidden);
+        check_matrix("y", y, rows, hidden);
         check_array("rstd", rstd, rows);
-        check_array("x", x, rows * hidden);
+        check_matrix("x", x, rows, hidden);
         if (!(eps >= 0)) fail(MEFT_INVALID, "eps is %g, expected 0 or more", double(eps));
         ctx->kernels->norm->rmsnorm_forward(*ctx, {y, y_dtype}, rstd, {x, x_dtype}, weight, w_desc->dtype, rows, hidden,
                                             eps);
@@ -45,9 +45,9 @@ meft_status meft_rmsnorm_backward(meft_ctx *ctx, void *dx, float *dweight, const
         const int64_t hidden = w_desc->cols;
         check_count("rows", rows);
         check_dtype("dx", dtype);
-        check_array("dx", dx, rows * hidden);
-        check_array("dy", dy, rows * hidden);
-        check_array("x", x, rows * hidden);
+        check_matrix("dx", dx, rows, hidden);
+        check_matrix("dy", dy, rows, hidden);
+        check_matrix("x", x, rows, hidden);
         check_array("rstd", rstd, rows);
         ctx->kernels->norm->rmsnorm_backward(*ctx, {dx, dtype}, dweight, dy, x, rstd, weight, w_desc->dtype, rows,
                                              hidden, accumulate != 0);

@@ -16,9 +16,9 @@ extern "C" meft_status meft_rope_apply(meft_ctx *ctx, void *x, const float *cos,
         check_count("table_rows", table_rows);
         if (head_dim % 2 != 0) fail(MEFT_INVALID, "head_dim is %" PRId64 ", expected an even number", head_dim);
         check_dtype("x", dtype);
-        check_array("x", x, tokens * heads * head_dim);
-        check_array("cos", cos, table_rows * (head_dim / 2));
-        check_array("sin", sin, table_rows * (head_dim / 2));
+        check_tensor("x", x, {tokens, heads, head_dim});
+        check_matrix("cos", cos, table_rows, head_dim / 2);
+        check_matrix("sin", sin, table_rows, head_dim / 2);
         check_array("positions", positions, tokens);
         for (int64_t t = 0; t < tokens; ++t) {
             if (positions[t] < 0 || positions[t] >= table_rows) {

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "api/adamw_checks.h"
+#include "api/sparse_checks.h"
 #include "core/guard.h"
 #include "cpu/kernel_table.h"
 
@@ -15,26 +16,6 @@ namespace {
 void check_range(const char *name, int64_t value, int64_t least, int64_t most) {
     if (value < least || value > most) {
         fail(MEFT_INVALID, "%s is %" PRId64 ", expected %" PRId64 " to %" PRId64, name, value, least, most);
-    }
-}
-
-// Tokens, neurons and pairs are numbered by int32.
-void check_sparse(const meft_sparse *p) {
-    const int64_t most = std::numeric_limits<int32_t>::max();
-    check_struct("params", p, sizeof *p);
-    check_range("gate", p->gate, MEFT_GATE_RAW, MEFT_GATE_NONE);
-    check_range("scope", p->scope, MEFT_SCOPE_TOKEN, MEFT_SCOPE_UNION);
-    check_range("compute", p->compute, MEFT_F32, MEFT_BF16);
-    check_range("tokens", p->tokens, 0, most);
-    check_range("hidden", p->hidden, 1, most);
-    check_range("neurons", p->neurons, 1, most);
-    check_range("experts", p->experts, 1, p->neurons);
-    check_range("active_experts", p->active_experts, 1, p->experts);
-    check_range("top_k", p->top_k, 1, most);
-    check_range("pair_capacity", p->pair_capacity, 0, most);
-    check_range("tokens * active_experts", p->tokens * p->active_experts, 0, most);
-    if (p->neurons % p->experts != 0) {
-        fail(MEFT_INVALID, "neurons is %" PRId64 ", expected a multiple of experts = %" PRId64, p->neurons, p->experts);
     }
 }
 
@@ -97,6 +78,29 @@ void check_state(const char *name, const RowState &state, const meft_sparse &p, 
 }
 
 }  // namespace
+
+namespace meft {
+
+void check_sparse(const meft_sparse *p) {
+    const int64_t most = std::numeric_limits<int32_t>::max();
+    check_struct("params", p, sizeof *p);
+    check_range("gate", p->gate, MEFT_GATE_RAW, MEFT_GATE_NONE);
+    check_range("scope", p->scope, MEFT_SCOPE_TOKEN, MEFT_SCOPE_UNION);
+    check_range("compute", p->compute, MEFT_F32, MEFT_BF16);
+    check_range("tokens", p->tokens, 0, most);
+    check_range("hidden", p->hidden, 1, most);
+    check_range("neurons", p->neurons, 1, most);
+    check_range("experts", p->experts, 1, p->neurons);
+    check_range("active_experts", p->active_experts, 1, p->experts);
+    check_range("top_k", p->top_k, 1, most);
+    check_range("pair_capacity", p->pair_capacity, 0, most);
+    check_range("tokens * active_experts", p->tokens * p->active_experts, 0, most);
+    if (p->neurons % p->experts != 0) {
+        fail(MEFT_INVALID, "neurons is %" PRId64 ", expected a multiple of experts = %" PRId64, p->neurons, p->experts);
+    }
+}
+
+}  // namespace meft
 
 extern "C" {
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sparse adapter as a lane beside the model's sees it: one call each way, made of the calls of sparse.cpp and
 // adamw.cpp. Each of those checks its own arguments and leaves its own text.
+#include "api/sparse_checks.h"
 #include "core/guard.h"
 #include "core/lane.h"
 
@@ -29,7 +30,7 @@ meft_status meft_sparse_branch_forward(meft_ctx *ctx, float *y, float *logits, i
                                        float *values_m, float *values_v, int32_t *values_last_step,
                                        const float *lr_history, const meft_sparse *params, const meft_adamw *adam) {
     meft_status status = guarded(ctx, "sparse_branch_forward", [&] {
-        check_struct("params", params, sizeof *params);
+        check_sparse(params);
         check_array("routed", routed, params->experts);
         check_array("times_ns", times_ns, 4);
     });
@@ -71,7 +72,7 @@ meft_status meft_sparse_branch_backward(meft_ctx *ctx, float *dh, float *dgate_w
                                         const int16_t *values_lo, const meft_sparse *params) {
     int64_t pairs = 0, first_new_slot = 0;
     meft_status status = guarded(ctx, "sparse_branch_backward", [&] {
-        check_struct("params", params, sizeof *params);
+        check_sparse(params);
         check_array("offsets", offsets, params->tokens + 1);
         check_array("row_count", row_count, 1);
         check_array("dh", dh, params->tokens * params->hidden);

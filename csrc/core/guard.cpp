@@ -84,9 +84,16 @@ void check_array(const char *name, const void *data, int64_t count) {
 }
 
 void check_matrix(const char *name, const void *data, int64_t rows, int64_t cols) {
-    int64_t count;
-    if (__builtin_mul_overflow(rows, cols, &count)) {
-        fail(MEFT_INVALID, "%s is %" PRId64 " x %" PRId64 ", more than memory can hold", name, rows, cols);
+    check_tensor(name, data, {rows, cols});
+}
+
+void check_tensor(const char *name, const void *data, std::initializer_list<int64_t> shape) {
+    int64_t count = std::find(shape.begin(), shape.end(), 0) == shape.end();
+    for (const int64_t extent : shape) {
+        if (!__builtin_mul_overflow(count, extent, &count)) continue;
+        std::string text;
+        for (const int64_t each : shape) text += (text.empty() ? "" : " x ") + std::to_string(each);
+        fail(MEFT_INVALID, "%s is %s, more than memory can hold", name, text.c_str());
     }
     check_array(name, data, count);
 }
