@@ -14,10 +14,11 @@ export function fullRows(matrix: RowMatrix): Float64Array {
   return matrix.full;
 }
 
-/** The `count` largest of `values` by position: ties to the lowest position; positions increasing. */
+/** The `count` largest of `values` by position: ties to the lowest position, NaN last; positions increasing. */
 function topPositions(values: readonly number[], count: number): number[] {
   const order = values.map((_, i) => i);
-  order.sort((a, b) => (values[b] as number) - (values[a] as number) || a - b);
+  const key = (i: number) => Number.isNaN(values[i]) ? -Infinity : values[i] as number;
+  order.sort((a, b) => key(a) === key(b) ? a - b : key(b) - key(a));
   return order.slice(0, count).sort((a, b) => a - b);
 }
 
@@ -130,6 +131,11 @@ function sparseForward(
       addScaled(y, t * shape.hidden, score, values, neuron * shape.hidden, shape.hidden);
     }
     pairs.offsets[t + 1] = pair;
+    // Comparisons lose what is no number: the token's output shows it.
+    const logits = rowOf(routing.logits, t, shape.experts);
+    const scores = scoreNeurons(t, candidates(t, routing, shape), h, gateFactors(logits, shape), keys, shape);
+    const isFinite = logits.every(Number.isFinite) && scores.every(({ score }) => Number.isFinite(score));
+    if (!isFinite) rowOf(y, t, shape.hidden).fill(NaN);
   });
   return needed;
 }

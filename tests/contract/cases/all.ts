@@ -7,12 +7,14 @@ import { linearCases } from "./linear.ts";
 import { pairCases } from "./pairs.ts";
 import { rowCases } from "./rows.ts";
 import { sparseCases } from "./sparse.ts";
+import { sparseNanCases } from "./sparse_nan.ts";
 
 export const KERNEL_CASES: readonly KernelCase[] = [
   ...linearCases,
   ...elementwiseCases,
   ...attentionCases,
   ...sparseCases,
+  ...sparseNanCases,
   ...pairCases,
   ...rowCases,
 ];

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Contract cases of the sparse adapter on what is no number: choices stay defined, and the token concerned shows it. */
+import type { Scope, SparsePairs, SparseRouting } from "../../../lib/ops/kernels.ts";
+import type { KernelCase, Outputs } from "../kernel_case.ts";
+import type { Stage } from "../stage.ts";
+
+const [TOKENS, HIDDEN, NEURONS, EXPERTS, ACTIVE, TOP_K] = [5, 19, 24, 6, 3, 4];
+
+/** Where the NaN stands, and in which tokens' outputs it must show. */
+interface Place {
+  readonly label: string;
+  readonly h: readonly number[];
+  readonly gateWeight: readonly number[];
+}
+
+const PLACES: readonly Place[] = [
+  { label: "one token", h: [2 * HIDDEN + 7], gateWeight: [] },
+  { label: "the router's row of expert 0", h: [], gateWeight: [3] },
+  { label: "all but two rows of the router", h: [], gateWeight: [0, 2, 3, 5].map((e) => e * HIDDEN + 1) },
+];
+
+async function run(stage: Stage, scope: Scope, place: Place): Promise<Outputs> {
+  const shape = {
+    ...{ gate: "raw", scope, tokens: TOKENS, hidden: HIDDEN, neurons: NEURONS, experts: EXPERTS } as const,
+    ...{ activeExperts: ACTIVE, topK: TOP_K },
+  };
+  const withNan = (name: string, count: number, places: readonly number[]) => {
+    const values = stage.k.read(stage.normal(name, count)).slice();
+    for (const at of places) values[at] = NaN;
+    return stage.values(values);
+  };
+  const h = withNan("h", TOKENS * HIDDEN, place.h);
+  const gateWeight = withNan("gateWeight", EXPERTS * HIDDEN, place.gateWeight);
+  const routing: SparseRouting = {
+    logits: stage.output(TOKENS * EXPERTS),
+    experts: stage.intOutput(TOKENS * ACTIVE),
+    expertTokens: stage.intOutput(EXPERTS),
+  };
+  await stage.k.sparseRoute(routing, h, gateWeight, shape);
+  const room = TOKENS * NEURONS;
+  const pairs: SparsePairs = {
+    offsets: stage.intOutput(TOKENS + 1),
+    neurons: stage.intOutput(room),
+    dots: stage.output(room),
+    scores: stage.output(room),
+  };
+  const y = stage.output(TOKENS * HIDDEN);
+  const [keys, values] = ["keys", "values"].map((name) => stage.rowMatrix(name, NEURONS, HIDDEN)) as [
+    ReturnType<Stage["rowMatrix"]>,
+    ReturnType<Stage["rowMatrix"]>,
+  ];
+  await stage.k.sparseForward(y, pairs, h, routing, keys, values, shape);
+  const written = stage.k.read(y);
+  const isNan = (t: number) => written.subarray(t * HIDDEN, (t + 1) * HIDDEN).every(Number.isNaN);
+  return {
+    experts: routing.experts,
+    expertTokens: routing.expertTokens,
+    nanTokens: Int32Array.from({ length: TOKENS }, (_, t) => Number(isNan(t))),
+  };
+}
+
+/** Cases of this family. */
+export const sparseNanCases: readonly KernelCase[] = (["token", "union"] as const).flatMap((scope) =>
+  PLACES.map((place): KernelCase => ({
+    name: `sparseRoute() and sparseForward() of ${scope} scope with NaN in ${place.label}`,
+    run: (stage) => run(stage, scope, place),
+  }))
+);
