@@ -29,10 +29,14 @@ const ACTIVATIONS: Storage = {
 };
 const STORAGES = [FLOATS, ACTIVATIONS];
 
-function rmsNorm(stage: Stage, rows: number, D: number, from = FLOATS, to = FLOATS): Outputs {
+const EPS = 1e-5;
+/** A mean square of about EPS, where dropping or moving it changes every digit. */
+const FAINT = Math.sqrt(EPS);
+
+function rmsNorm(stage: Stage, rows: number, D: number, from = FLOATS, to = FLOATS, std = 1): Outputs {
   const [y, rstd] = [to.output(stage, rows * D), stage.output(rows)];
-  const x = from.input(stage, "x", rows * D);
-  stage.k.rmsNormForward(y, rstd, x, stage.weight("w", 1, D, "bf16"), rows, 1e-5);
+  const x = from.input(stage, "x", rows * D, std);
+  stage.k.rmsNormForward(y, rstd, x, stage.weight("w", 1, D, "bf16"), rows, EPS);
   return { y, rstd };
 }
 
@@ -42,10 +46,11 @@ function rmsNormGradient(
   D: number,
   accumulate: boolean,
   storage: Storage,
+  std = 1,
 ): Outputs {
-  const x = storage.input(stage, "x", rows * D);
+  const x = storage.input(stage, "x", rows * D, std);
   const w = stage.weight("w", 1, D, "f16");
-  const rstd = rmsNorm(stage, rows, D).rstd as Float64Array;
+  const rstd = rmsNorm(stage, rows, D, FLOATS, FLOATS, std).rstd as Float64Array;
   const dx = accumulate ? storage.input(stage, "dx", rows * D) : storage.output(stage, rows * D);
   const dweight = accumulate ? stage.normal("dweight", D) : null;
   const dy = storage.input(stage, "dy", rows * D);
@@ -54,11 +59,11 @@ function rmsNormGradient(
 }
 
 /** dx = rstd * (w*dy - n * mean(w*dy*n)) by the magnitudes of its terms. */
-function rmsNormMagnitudes(stage: Stage, rows: number, D: number, accumulate: boolean): Outputs {
-  const at = (name: string, count: number) => absolute(stage.normal(name, count));
-  const [x, dy] = [at("x", rows * D), at("dy", rows * D)];
+function rmsNormMagnitudes(stage: Stage, rows: number, D: number, accumulate: boolean, std = 1): Outputs {
+  const at = (name: string, count: number, scale = 1) => absolute(stage.normal(name, count, scale));
+  const [x, dy] = [at("x", rows * D, std), at("dy", rows * D)];
   const w = weightMagnitudes(stage.weight("w", 1, D, "f16"));
-  const rstd = rmsNorm(stage, rows, D).rstd as Float64Array;
+  const rstd = rmsNorm(stage, rows, D, FLOATS, FLOATS, std).rstd as Float64Array;
   const dx = accumulate ? at("dx", rows * D) : new Float64Array(rows * D);
   const dweight = accumulate ? at("dweight", D) : null;
   for (let t = 0; t < rows; t++) {
@@ -272,6 +277,24 @@ export const elementwiseCases: readonly KernelCase[] = [
       }))
     ),
   ]),
+  ...STORAGES.flatMap((storage) =>
+    [FAINT, 0].flatMap((std): KernelCase[] => {
+      const label = `rows ${std === 0 ? "of zeros" : "whose mean square is near eps"}, ${storage.label}`;
+      return [
+        {
+          name: `rmsNormForward() of ${label}`,
+          run: (stage) => rmsNorm(stage, 5, 33, storage, storage, std),
+          magnitudes: outputMagnitudes,
+        },
+        {
+          name: `rmsNormBackward() of ${label}`,
+          run: (stage) => rmsNormGradient(stage, 5, 33, true, storage, std),
+          magnitudes: (stage) => rmsNormMagnitudes(stage, 5, 33, true, std),
+          multiple: 8, // rstd too comes from the kernels
+        },
+      ];
+    })
+  ),
   ...([[1, 2, false], [3, 6, true], [2, 32, false], [5, 34, true]] as const).flatMap((
     [heads, headDim, inverse],
   ) =>
