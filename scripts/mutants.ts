@@ -9,13 +9,14 @@ import { MUTANTS } from "../tests/mutants/all.ts";
 import { type Mutant, mutate } from "../tests/mutants/mutant.ts";
 import { formatTable } from "../lib/report/table.ts";
 import { helpIfAsked } from "./help.ts";
+import { type NativeBuild, openNativeBuild } from "./mutants/native_build.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 /** A change that makes its tests run for longer than this has been noticed. */
 const LIMIT_MS = 300_000;
 
 /** What became of a mutant. */
-type Verdict = "noticed" | "unseen" | "tests fail without it";
+type Verdict = "noticed" | "unseen" | "does not compile" | "tests fail without it";
 
 interface Options {
   readonly areas: readonly string[];
@@ -47,16 +48,12 @@ async function copyCheckout(to: string): Promise<void> {
   }
 }
 
-/** Whether tests pass in the copy. A mutant of csrc is built first; one that does not compile has been noticed. */
-async function pass(copy: string, { file, tests }: Mutant): Promise<boolean> {
-  const isNative = file.startsWith("csrc/");
-  const own = Deno.env.get("MEFT_LIB") ?? join(ROOT, "build/cpu/libmeft.so");
+/** Whether tests pass in the copy, with the library that it names. */
+async function pass(copy: string, { tests }: Mutant, library: string): Promise<boolean> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: isNative
-      ? ["run", "--quiet", "--allow-all", "scripts/test.ts", ...tests]
-      : ["test", "--quiet", "--no-check", "--allow-all", ...tests],
+    args: ["test", "--quiet", "--no-check", "--allow-all", "--fail-fast", ...tests],
     cwd: copy,
-    env: { MEFT_LIB: isNative ? "" : own },
+    env: { MEFT_LIB: library },
     stdout: "null",
     stderr: "null",
   }).spawn();
@@ -66,24 +63,34 @@ async function pass(copy: string, { file, tests }: Mutant): Promise<boolean> {
   return success;
 }
 
-async function judge(copy: string, mutant: Mutant, sound: Map<string, boolean>): Promise<Verdict> {
-  const key = `${mutant.file.startsWith("csrc/")} ${mutant.tests.join(" ")}`;
-  if (!sound.has(key)) sound.set(key, await pass(copy, mutant));
-  if (!sound.get(key)) return "tests fail without it";
-  const path = join(copy, mutant.file);
-  const text = await Deno.readTextFile(path);
-  await Deno.writeTextFile(path, mutate(mutant, text));
-  try {
-    return await pass(copy, mutant) ? "unseen" : "noticed";
-  } finally {
-    await Deno.writeTextFile(path, text);
-  }
+/** Judges mutants in a copy of the checkout, where those of csrc are compiled as they come. */
+function createJudge(copy: string): (mutant: Mutant) => Promise<Verdict> {
+  const sound = new Map<string, boolean>();
+  const built = join(ROOT, "build/cpu/libmeft.so");
+  let native: NativeBuild | null = null;
+  return async (mutant) => {
+    const isNative = mutant.file.startsWith("csrc/");
+    if (isNative) native ??= await openNativeBuild(ROOT, copy);
+    const library = isNative ? built : Deno.env.get("MEFT_LIB") ?? built;
+    const key = `${library} ${mutant.tests.join(" ")}`;
+    if (!sound.has(key)) sound.set(key, await pass(copy, mutant, library));
+    if (!sound.get(key)) return "tests fail without it";
+    const path = join(copy, mutant.file);
+    const text = await Deno.readTextFile(path);
+    await Deno.writeTextFile(path, mutate(mutant, text));
+    try {
+      if (isNative && !(await native!.build(mutant.file))) return "does not compile";
+      return await pass(copy, mutant, isNative ? native!.library : library) ? "unseen" : "noticed";
+    } finally {
+      await Deno.writeTextFile(path, text);
+    }
+  };
 }
 
 async function main(): Promise<number> {
   const { areas, only } = readOptions(Deno.args);
   const copy = await Deno.makeTempDir({ prefix: "mutants-" });
-  const sound = new Map<string, boolean>();
+  const judge = createJudge(copy);
   const rows: string[][] = [];
   let [noticed, all] = [0, 0];
   try {
@@ -93,7 +100,7 @@ async function main(): Promise<number> {
       let noticedHere = 0;
       for (const mutant of mutants) {
         const start = performance.now();
-        const verdict = await judge(copy, mutant, sound);
+        const verdict = await judge(mutant);
         if (verdict === "noticed") noticedHere++;
         const seconds = ((performance.now() - start) / 1000).toFixed(1);
         console.log(
