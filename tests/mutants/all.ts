@@ -2,6 +2,7 @@
 /** Every list of mutants, by the area of their files. */
 import type { Mutant } from "./mutant.ts";
 import { ADAPTERS } from "./adapters.ts";
+import { CSRC } from "./csrc.ts";
 import { FILES } from "./files.ts";
 import { OPTIM } from "./optim.ts";
 import { REPORT } from "./report.ts";
@@ -16,4 +17,5 @@ export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   train: TRAIN,
   study: STUDY,
   report: REPORT,
+  csrc: CSRC,
 };
