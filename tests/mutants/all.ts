@@ -4,16 +4,24 @@ import type { Mutant } from "./mutant.ts";
 import { ADAPTERS } from "./adapters.ts";
 import { CSRC } from "./csrc.ts";
 import { FILES } from "./files.ts";
+import { METHODS } from "./methods.ts";
+import { NATIVE } from "./native.ts";
 import { OPTIM } from "./optim.ts";
 import { REPORT } from "./report.ts";
+import { STORAGE } from "./storage.ts";
 import { STUDY } from "./study.ts";
+import { TENSOR } from "./tensor.ts";
 import { TRAIN } from "./train.ts";
 
 /** Areas in the order of the table. */
 export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   files: FILES,
+  native: NATIVE,
+  tensor: TENSOR,
+  storage: STORAGE,
   optim: OPTIM,
   adapters: ADAPTERS,
+  methods: METHODS,
   train: TRAIN,
   study: STUDY,
   report: REPORT,

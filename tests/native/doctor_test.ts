@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { type NativeFacts, nativeFacts } from "../../lib/native/doctor.ts";
 import { buildInfo, libraryPath, openLibrary } from "../../lib/native/library.ts";
 import { NativeContext } from "../../lib/native/context.ts";
+import { missingTools } from "../../lib/native/tools.ts";
 
 const DOCTOR = new URL("../../lib/native/doctor.ts", import.meta.url).href;
 
@@ -36,6 +37,7 @@ Deno.test("nativeFacts() are those of the library and of a context with the defa
   const names = facts.missing.map(({ name }) => name);
   assert.equal(names.includes("oneDNN"), !facts.oneDnn);
   assert.equal(names.includes("CUDA"), facts.cuda.problem !== null);
+  assert.equal(names.includes("build tools"), (await missingTools()).length > 0);
   assert.ok(!names.includes("libmeft") && !names.includes("a working context"));
   for (const { name, optional } of facts.missing) {
     assert.equal(optional, name === "oneDNN" || name === "CUDA", name);

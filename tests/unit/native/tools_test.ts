@@ -62,3 +62,27 @@ Deno.test("startProgram() starts what may run, and denoProgram() is a name that 
   assert.throws(() => startProgram("/nowhere/program", {}), Deno.errors.NotFound);
   assert.equal(denoProgram(), Deno.execPath());
 });
+
+Deno.test("startProgram() starts what may be named though variables of the loader are set, and nothing else", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "start.ts");
+    Deno.writeTextFileSync(
+      path,
+      `import { outputOf, startProgram } from "${new URL("../../../lib/native/tools.ts", import.meta.url)}";
+       const child = startProgram("env", { stdout: "piped", env: { GIVEN: "here" } });
+       const said = new TextDecoder().decode((await child.output()).stdout).split("\\n");
+       console.log(said.filter((line) => /^(LD_LIBRARY_PATH|GIVEN)/.test(line)).toSorted().join());
+       try { startProgram("sh", {}); } catch (error) { console.log(error.name); }
+       console.log(await outputOf("sh", []));`,
+    );
+    const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--quiet", "--no-prompt", "--allow-run=env", path],
+      env: { LD_LIBRARY_PATH: "/nowhere", NO_COLOR: "1" },
+    }).output();
+    const decoder = new TextDecoder();
+    assert.equal(
+      decoder.decode(stdout),
+      "GIVEN=here,LD_LIBRARY_PATH=\nNotCapable\nnull\n",
+      decoder.decode(stderr),
+    );
+  }));

@@ -64,6 +64,18 @@ for (const dtype of ["f32", "f64", "bf16", "f16"] as const) {
   });
 }
 
+Deno.test("searchFinite() looks at the first and the last element of a tensor, whichever it is", async () => {
+  const one = (values: number[]) => search({ x: { dtype: "f32", shape: [3], values } });
+  for (const at of [0, 1, 2]) {
+    const { broken } = await one([1, 2, 3].with(at, NaN));
+    deepStrictEqual(broken?.index, [at]);
+    const { largest } = await one([1, 2, 3].with(at, -9));
+    deepStrictEqual([largest?.index, largest?.value], [[at], -9]);
+  }
+  const { largest } = await one([0, 0, 0]);
+  deepStrictEqual([largest?.index, largest?.value], [[0], 0], "zero is a value, the first of equals");
+});
+
 Deno.test("searchFinite() counts on over the pieces of a large tensor", async () => {
   const source = (pieces: Float32Array[]): FloatSource => ({
     name: "x",

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Wrong changes of lib/tensor. */
+import type { Mutant } from "./mutant.ts";
+
+/** See {@linkcode Mutant}. */
+export const TENSOR: readonly Mutant[] = [
+  {
+    name: "longer-headers",
+    harm: "a file may make us read any header",
+    file: "lib/tensor/safetensors.ts",
+    find: "MAX_HEADER_BYTES = 100_000_000",
+    replace: "MAX_HEADER_BYTES = 1_000_000_000",
+    tests: ["tests/unit/tensor/safetensors_test.ts"],
+  },
+  {
+    name: "eight-bits-of-e8m0-are-four",
+    harm: "weights of a type are refused",
+    file: "lib/tensor/safetensors.ts",
+    find: "  f8_e8m0: 1,",
+    replace: "  f8_e8m0: 0.5,",
+    tests: ["tests/unit/tensor/safetensors_test.ts"],
+  },
+  {
+    name: "reads-end-early",
+    harm: "a tensor that comes in two reads has zeros at its end",
+    file: "lib/tensor/safetensors.ts",
+    find: `    done += count;
+`,
+    replace: `    done += out.length;
+`,
+    tests: ["tests/unit/tensor/safetensors_test.ts"],
+  },
+  {
+    name: "reads-begin-again",
+    harm: "a tensor that comes in two reads has its first bytes twice",
+    file: "lib/tensor/safetensors.ts",
+    find: "out.subarray(done, done + (1 << 26))",
+    replace: "out.subarray(0, done + (1 << 26))",
+    tests: ["tests/unit/tensor/safetensors_test.ts"],
+  },
+  {
+    name: "tensors-must-be-sorted",
+    harm: "files that other tools wrote are refused",
+    file: "lib/tensor/safetensors.ts",
+    find: "entries.toSorted((a, b) => a.offsetBytes - b.offsetBytes || a.bytes - b.bytes)",
+    replace: "entries",
+    tests: ["tests/unit/tensor/safetensors_test.ts"],
+  },
+  {
+    name: "strangers-after-the-end",
+    harm: "a file with bytes that nobody describes is taken",
+    file: "lib/tensor/safetensors.ts",
+    find: "} else if (end < fileBytes) {",
+    replace: "} else if (end < 0) {",
+    tests: ["tests/unit/tensor/safetensors_test.ts"],
+  },
+  {
+    name: "any-metadata",
+    harm: "metadata that is no text is taken",
+    file: "lib/tensor/safetensors.ts",
+    find: 'entries.every(([, text]) => typeof text === "string")',
+    replace: 'entries.every(([, text]) => text !== "")',
+    tests: ["tests/unit/tensor/safetensors_test.ts"],
+  },
+  {
+    name: "unpadded-header",
+    harm: "tensors lie unaligned",
+    file: "lib/tensor/write_safetensors.ts",
+    find: "Math.ceil(json.length / 8) * 8",
+    replace: "json.length",
+    tests: ["tests/unit/tensor/safetensors_test.ts"],
+  },
+  {
+    name: "zeros-after-the-header",
+    harm: "readers of JSON refuse what is written",
+    file: "lib/tensor/write_safetensors.ts",
+    find: ".fill(0x20)",
+    replace: ".fill(0)",
+    tests: ["tests/unit/tensor/safetensors_test.ts"],
+  },
+  {
+    name: "short-tensors-written",
+    harm: "a tensor of which half was written is taken for whole",
+    file: "lib/tensor/write_safetensors.ts",
+    find: "if (written !== tensorBytes(tensor)) {",
+    replace: "if (written > tensorBytes(tensor)) {",
+    tests: ["tests/unit/tensor/safetensors_test.ts"],
+  },
+  {
+    name: "config-unhashed",
+    harm: "a model with another configuration is taken for the same",
+    file: "lib/tensor/model_hash.ts",
+    find: `  hash.update(readBytesSync(join(folder, "config.json")));
+`,
+    replace: "",
+    tests: ["tests/unit/tensor/model_hash_test.ts"],
+  },
+  {
+    name: "header-unhashed",
+    harm: "a model with other names is taken for the same",
+    file: "lib/tensor/model_hash.ts",
+    find: `    update(0, headerBytes);
+`,
+    replace: "",
+    tests: ["tests/unit/tensor/model_hash_test.ts"],
+  },
+  {
+    name: "large-files-from-one-mebibyte",
+    harm: "files of 1 MiB are hashed in part",
+    file: "lib/tensor/model_hash.ts",
+    find: "const SAMPLE_BYTES = 4096;",
+    replace: "const SAMPLE_BYTES = 2048;",
+    tests: ["tests/unit/tensor/model_hash_test.ts"],
+  },
+  {
+    name: "last-bytes-unhashed",
+    harm: "the end of a large file is not looked at",
+    file: "lib/tensor/model_hash.ts",
+    find: "(last * i) / (SAMPLES_PER_FILE - 1)",
+    replace: "(last * i) / SAMPLES_PER_FILE",
+    tests: ["tests/unit/tensor/model_hash_test.ts"],
+  },
+  {
+    name: "first-piece-compared",
+    harm: "weights that differ beyond the first million are the same",
+    file: "lib/tensor/same_values.ts",
+    find: "const [x, y] = [piece(fileA, a, begin, elements), piece(fileB, b, begin, elements)];",
+    replace: "const [x, y] = [piece(fileA, a, 0, elements), piece(fileB, b, 0, elements)];",
+    tests: ["tests/unit/tensor/same_values_test.ts"],
+  },
+  {
+    name: "odd-bytes-uncompared",
+    harm: "16-bit weights that differ in the last element are the same",
+    file: "lib/tensor/same_values.ts",
+    find: `  for (let i = words << 2; i < x.length; i++) if (x[i] !== y[i]) return false;
+`,
+    replace: "",
+    tests: ["tests/unit/tensor/same_values_test.ts"],
+  },
+  {
+    name: "pieces-searched-again",
+    harm: "a NaN beyond 4 MiB is not found",
+    file: "lib/tensor/finite.ts",
+    find: "offsetBytes + done);",
+    replace: "offsetBytes);",
+    tests: ["tests/unit/tensor/finite_test.ts"],
+  },
+  {
+    name: "index-within-the-piece",
+    harm: "a value that is no number is said to be elsewhere",
+    file: "lib/tensor/finite.ts",
+    find: `      start += piece.data.length;
+`,
+    replace: "",
+    tests: ["tests/unit/tensor/finite_test.ts"],
+  },
+  {
+    name: "subnormals-halved",
+    harm: "small f16 weights are wrong",
+    file: "lib/core/half.ts",
+    find: "sign * mantissa * 2 ** -24",
+    replace: "sign * mantissa * 2 ** -25",
+    tests: ["tests/unit/tensor/safetensors_test.ts"],
+  },
+  {
+    name: "shapes-unchecked",
+    harm: "a matrix is read as its transpose",
+    file: "lib/tensor/read_tensor.ts",
+    find: "if (shape !== null && formatShape(shape) !== formatShape(entry.shape)) {",
+    replace: "if (shape === null && formatShape(shape) !== formatShape(entry.shape)) {",
+    tests: ["tests/unit/tensor/safetensors_test.ts"],
+  },
+];
