@@ -12,6 +12,7 @@ import { STORAGE } from "./storage.ts";
 import { STUDY } from "./study.ts";
 import { TENSOR } from "./tensor.ts";
 import { TRAIN } from "./train.ts";
+import { TRAIN_SAVED } from "./train_saved.ts";
 
 /** Areas in the order of the table. */
 export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
@@ -22,7 +23,7 @@ export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   optim: OPTIM,
   adapters: ADAPTERS,
   methods: METHODS,
-  train: TRAIN,
+  train: [...TRAIN, ...TRAIN_SAVED],
   study: STUDY,
   report: REPORT,
   csrc: CSRC,
