@@ -28,7 +28,8 @@ Deno.test("endProblems() wants one message of a failure, without a stack, and no
   deepEqual(problems({}), []);
   deepEqual(problems({ code: 1, stderr: "Cannot write x: no room\n" }), []);
   deepEqual(problems({ code: 2, stderr: "The data has 2 problems:\n  - a\n  - b\n" }), []);
-  deepEqual(problems({ code: 1, stdout: "1/2 seed 1  failed: Cannot write x\n" }), []);
+  const cell = '1 of 2 cells failed; the first was "seed=1": Cannot write x\n';
+  deepEqual(problems({ code: 1, stderr: cell }), []);
   match(problems({ code: 1 })[0] ?? "", /no word/);
   match(problems({ code: 1, stderr: "Cannot write x\nand then\n" })[0] ?? "", /2 lines/);
   match(problems({ code: 1, stderr: "Error: x\n    at f (file:///a.ts:1:2)\n" })[0] ?? "", /stack/);
@@ -47,6 +48,14 @@ Deno.test("messageProblems() wants path and first cause", () => {
   match(problems("Cannot write: No space left on device")[0] ?? "", /path/);
   const mistaken = { ...ENDED, code: 2, stderr: "Cannot write run/run.json: No space left on device" };
   match(messageProblems(mistaken, CALL, 28)[0] ?? "", /expected 1/);
+  const forbidden = (code: number, before: string) => {
+    const stderr = `${before}Cannot write run/run.json: Permission denied (os error 13)`;
+    return messageProblems({ ...ENDED, code, stderr }, CALL, 13);
+  };
+  deepEqual(forbidden(2, ""), []);
+  match(forbidden(1, "")[0] ?? "", /expected 2/);
+  // A study whose other cells are done has failed, whoever is to blame for one.
+  deepEqual(forbidden(1, '1 of 2 cells failed; the first was "seed=1": '), []);
   equal(
     finalPath("run/checkpoints/.step-000002.partial/state.json"),
     "run/checkpoints/step-000002/state.json",
