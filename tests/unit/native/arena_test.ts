@@ -96,6 +96,14 @@ Deno.test("Arena aligns every kind of array to 64 bytes, and nothing overlaps", 
   ends.forEach(([begin], i) => assert.ok(i === 0 || begin >= ends[i - 1]![1], `${ends}`));
   assert.deepEqual(arrays.map(({ length }) => length), [3, 5, 9, 16, 17, 0, 1]);
   assert.equal(new Set(arrays.map(({ buffer }) => buffer)).size, 1);
+  // Each takes what its elements need, to the next multiple of 64 bytes.
+  for (const [kind, bytes] of [["f64", 8], ["f32", 4], ["i32", 4], ["bf16", 2]] as const) {
+    for (const [count, taken] of [[64 / bytes, 64], [64 / bytes + 1, 128], [0, 0]] as const) {
+      const before = arena.usedBytes;
+      assert.equal(arena[kind](count).BYTES_PER_ELEMENT, bytes);
+      assert.equal(arena.usedBytes - before, taken, `${count} of ${kind}`);
+    }
+  }
 });
 
 Deno.test("Arena fills a block to its last byte, and gives a larger request a block of its own size", () => {

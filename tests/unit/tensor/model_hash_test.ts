@@ -47,7 +47,20 @@ Deno.test("modelHash() is SHA-256 of config.json and of each file's name, size, 
     for (const [name, bytes] of [[names[0], a], [names[1], b]] as const) {
       expected.update(`${name}\n${bytes.length}\n${headerBytes(bytes)}\n`).update(bytes);
     }
-    assert.equal(hashOf(folder, { [names[1]]: b, [names[0]]: a }), expected.digest("hex"));
+    const hash = expected.digest("hex");
+    assert.equal(hashOf(folder, { [names[1]]: b, [names[0]]: a }), hash);
+    // An index says which files there are, and nothing of their order.
+    for (const [first, second] of [names, names.toReversed()]) {
+      const index = JSON.stringify({
+        weight_map: { [first === names[0] ? "a" : "b"]: first, other: second },
+      });
+      const files = {
+        [names[0]]: a,
+        [names[1]]: b,
+        "model.safetensors.index.json": new TextEncoder().encode(index),
+      };
+      assert.equal(hashOf(folder, files), hash);
+    }
   }));
 
 Deno.test("modelHash() changes with every byte of configuration, name, header and data of up to 1 MiB", () =>
