@@ -113,14 +113,6 @@ export const NATIVE: readonly Mutant[] = [
     tests: ["tests/native/facts_test.ts"],
   },
   {
-    name: "older-library-taken",
-    harm: "a library without functions that are called",
-    file: "lib/native/library.ts",
-    find: "abi.minor < MEFT_ABI_MINOR",
-    replace: "abi.minor < 0",
-    tests: ["tests/native/stub_library_test.ts"],
-  },
-  {
     name: "other-library-taken",
     harm: "a library whose functions take other arguments",
     file: "lib/native/library.ts",

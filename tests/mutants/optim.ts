@@ -244,4 +244,12 @@ export const OPTIM: readonly Mutant[] = [
     replace: "rows",
     tests: ["tests/unit/optim/adamw_test.ts"],
   },
+  {
+    name: "flush-leaves-moments",
+    harm: "a checkpoint holds moments of the past",
+    file: "lib/optim/adamw.ts",
+    find: "all, parameter.matrix.rows, true, adam)",
+    replace: "all, parameter.matrix.rows, false, adam)",
+    tests: ["tests/native/train/lazy_exact_test.ts"],
+  },
 ];

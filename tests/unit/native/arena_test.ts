@@ -159,6 +159,12 @@ Deno.test("Arena accounts each byte once over all its blocks, however often it i
   assert.equal(ledger.peak.get("activations"), 512);
   assert.equal(arena.drop().length, 2);
   assert.equal(ledger.held.get("activations"), 0);
+  // What begins in memory that was used before and ends beyond it.
+  arena.f32(48);
+  arena.release(mark);
+  arena.f32(32);
+  arena.f32(32);
+  assert.equal(ledger.held.get("activations"), 256);
 });
 
 Deno.test("Arena passes over a loan that alignment leaves nothing of, and takes back those within a memory alone", () => {
