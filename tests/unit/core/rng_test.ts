@@ -5,6 +5,7 @@ import { assertSame } from "../../compare.ts";
 import {
   categorical,
   dropout,
+  dropoutThreshold,
   nextIntegerBelow,
   nextUniform,
   nextWord,
@@ -153,4 +154,51 @@ Deno.test("dropout() keeps the right share, scaled, and any piece of a mask is t
   const sum = Float64Array.of(10, 10, 10, 10);
   dropout(sum, ones.subarray(0, 4), mask, true);
   assertSame(sum, y.slice(0, 4).map((x) => x + 10));
+});
+
+Deno.test("every use of a seed takes words of its own, by seed, stream, place and part, far beyond 2^32 too", () => {
+  const word = (domain: number, place: number, part = 0, key: readonly [number, number] = [7, 9]) => {
+    const block = Math.floor(place / 4);
+    return philox4x32(key, [block >>> 0, Math.floor(block / 2 ** 32), part, domain])[place % 4] as number;
+  };
+  const uniform = (x: number) => (x + 0.5) * 2 ** -32;
+  for (const place of [0, 5, 4 * 2 ** 32 + 3]) {
+    assert.equal(nextWord({ seed: 7, stream: 9, position: place }), word(2, place));
+    assert.equal(nextUniform({ seed: 7, stream: 9, position: place }), uniform(word(2, place)));
+  }
+  const uniforms = new Float64Array(7);
+  randomUniform(uniforms, 7, 9, 0.25);
+  assertSame(uniforms, Float64Array.from(uniforms, (_, i) => 0.25 * (2 * uniform(word(3, i)) - 1)));
+  const ones = new Float64Array(5).fill(1);
+  for (const first of [0, 2, 4 * 2 ** 32 + 1]) {
+    const kept = new Float64Array(5);
+    dropout(kept, ones, { seed: 7, stream: 9, part: 11, first, probability: 0.5 }, false);
+    assertSame(kept, kept.map((_, i) => word(4, first + i, 11) >= 2 ** 31 ? 2 : 0));
+  }
+  // By Fisher and Yates from the end; words that would favour small numbers do not come up for small n.
+  const order = Array.from({ length: 9 }, (_, i) => i);
+  for (let i = 8, taken = 0; i > 0; i--) {
+    const j = word(1, taken++) % (i + 1);
+    [order[i], order[j]] = [order[j]!, order[i]!];
+  }
+  assert.deepEqual([...permutation(7, 9, 9)], order);
+});
+
+Deno.test("nextIntegerBelow() takes 1 to 2^32 and passes over words of the incomplete last multiple", () => {
+  assert.equal(nextIntegerBelow(randomStream(1, 1), 2 ** 32), nextWord(randomStream(1, 1)));
+  for (const n of [0, 1.5, 2 ** 32 + 1, -3, NaN]) {
+    assert.throws(() => nextIntegerBelow(randomStream(1, 1), n), { name: "RangeError" });
+  }
+  // Of n = 2^31 + 1 nearly half of all words are passed over.
+  const n = 2 ** 31 + 1;
+  const random = randomStream(3, 4);
+  const words = Array.from({ length: 200 }, (_, i) => nextWord({ seed: 3, stream: 4, position: i }));
+  const expected = words.filter((x) => x < n);
+  assert.ok(expected.length < 130);
+  assert.deepEqual(expected.map(() => nextIntegerBelow(random, n)), expected);
+});
+
+Deno.test("dropoutThreshold() is the share of all words, and never all of them", () => {
+  assert.deepEqual([0, 0.25, 0.5].map(dropoutThreshold), [0, 2 ** 30, 2 ** 31]);
+  assert.equal(dropoutThreshold(1 - 2 ** -40), 2 ** 32 - 1);
 });
