@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every list of mutants, by the area of their files. */
 import type { Mutant } from "./mutant.ts";
+import { ACTIVATIONS } from "./activations.ts";
 import { ADAPTERS } from "./adapters.ts";
+import { CORE } from "./core.ts";
 import { CSRC } from "./csrc.ts";
 import { FILES } from "./files.ts";
 import { METHODS } from "./methods.ts";
@@ -16,11 +18,13 @@ import { TRAIN_SAVED } from "./train_saved.ts";
 
 /** Areas in the order of the table. */
 export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
+  core: CORE,
   files: FILES,
   native: NATIVE,
   tensor: TENSOR,
   storage: STORAGE,
   optim: OPTIM,
+  activations: ACTIVATIONS,
   adapters: ADAPTERS,
   methods: METHODS,
   train: [...TRAIN, ...TRAIN_SAVED],
