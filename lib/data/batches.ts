@@ -188,11 +188,20 @@ export function countSteps(dataset: Dataset, options: BatchOptions, epochs: numb
   return steps;
 }
 
-/** Every example once, in the order of the files, `microBatchSize` examples at a time. For evaluation. */
-export function* sequentialBatches(dataset: Dataset, microBatchSize: number): Generator<MicroBatch> {
+/**
+ * Every example once, in the order of the files, `microBatchSize` examples at a time. For evaluation.
+ *
+ * @param examples At most this many, from the first
+ */
+export function* sequentialBatches(
+  dataset: Dataset,
+  microBatchSize: number,
+  examples = Infinity,
+): Generator<MicroBatch> {
   assertInteger("microBatchSize", microBatchSize, 1);
-  for (let start = 0; start < exampleCount(dataset); start += microBatchSize) {
-    const end = Math.min(start + microBatchSize, exampleCount(dataset));
+  const count = Math.min(examples, exampleCount(dataset));
+  for (let start = 0; start < count; start += microBatchSize) {
+    const end = Math.min(start + microBatchSize, count);
     yield makeMicroBatch(dataset, Int32Array.from({ length: end - start }, (_, i) => start + i));
   }
 }

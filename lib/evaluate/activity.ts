@@ -4,7 +4,7 @@ import type { AdapterParams } from "../adapters/adapter.ts";
 import { UserError } from "../core/errors.ts";
 import type { Batch } from "../data/batch.ts";
 import { makeMicroBatch, sequentialBatches } from "../data/batches.ts";
-import { type Dataset, exampleCount } from "../data/dataset.ts";
+import type { Dataset } from "../data/dataset.ts";
 import { evaluateLoss } from "../models/decoder.ts";
 import type { BranchHook } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
@@ -65,11 +65,11 @@ export async function inspectDataset(
   data: Dataset,
   options: { readonly examples?: number; readonly microBatchSize?: number } = {},
 ): Promise<DatasetActivity> {
-  const { examples = exampleCount(data), microBatchSize = 16 } = options;
+  const { examples, microBatchSize = 16 } = options;
   const neurons = adapter.adapter.config["neurons"] as number;
   const layers: DatasetLayerActivity[] = [];
-  let [tokens, done, pairs] = [0, 0, 0];
-  for (const { batch, examples: some } of sequentialBatches(data, microBatchSize)) {
+  let [tokens, pairs] = [0, 0];
+  for (const { batch } of sequentialBatches(data, microBatchSize, examples)) {
     await watchBatch(model, adapter, batch, (layer, { expertLoad, pairNeurons }) => {
       const counts = layers[layer] ??= {
         expertLoad: new Float64Array(expertLoad.length),
@@ -80,8 +80,6 @@ export async function inspectDataset(
       pairs += pairNeurons.length;
     });
     tokens += batch.ids.length;
-    done += some.length;
-    if (done >= examples) break;
   }
   return { layers, tokens, neuronsPerToken: pairs / layers.length / tokens, ...summarize(layers) };
 }

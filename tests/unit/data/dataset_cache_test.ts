@@ -110,7 +110,7 @@ Deno.test("loadData() tokenises anew when anything differs that decides tokens",
     };
     await Deno.writeTextFile(path, FEW_ROWS);
     const [other, same] = [join(folder, "other.jsonl"), join(folder, "same.jsonl")];
-    await Deno.writeTextFile(other, FEW_ROWS.replace("three", "four"));
+    await Deno.writeTextFile(other, `${FEW_ROWS.replace("three", "four")}\n{oops\n{"text":"a<|im_end|>b"}`);
     await Deno.writeTextFile(same, FEW_ROWS);
     const longer = { ...plain.chatTemplate, source: `${jinja} ` } as ChatTemplate;
     const requests: [string | string[], Partial<Tokenizer>, Partial<LoadDataOptions>][] = [
@@ -341,6 +341,25 @@ Deno.test("loadData() removes what was not used longest when the folder is full,
     assert.deepEqual(notes, [
       `removed 1 left-over of a killed process: ${join(data, unfinished(ours("d")))}`,
     ]);
+  }));
+
+Deno.test("loadData() fills the folder to its last byte, and what it has just written stays", () =>
+  withCache(async ({ path, cache, kept }) => {
+    const tokenizer = await fixtureTokenizer("byte_level");
+    await Deno.writeTextFile(path, FEW_ROWS);
+    await loadData(path, tokenizer, OPTIONS);
+    const [made] = kept() as [string];
+    const { size } = await Deno.stat(made);
+    const other = join(cache, "data", `${"0".repeat(40)}.tokens`);
+    for (const [bytes, stays] of [[CACHE_BYTES - size, true], [CACHE_BYTES - size + 1, false]] as const) {
+      await Deno.remove(made);
+      await Deno.writeTextFile(other, "");
+      await Deno.truncate(other, bytes); // takes no room on the disk
+      const later = new Date(Date.now() + 3_600_000); // by another machine's clock
+      await Deno.utime(other, later, later);
+      await loadData(path, tokenizer, OPTIONS);
+      assert.deepEqual(kept(), stays ? [other, made] : [made]);
+    }
   }));
 
 Deno.test("loadData() says how far it is", () =>

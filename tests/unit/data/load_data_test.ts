@@ -53,6 +53,13 @@ Deno.test("loadData() counts the rows and tokens it cuts", async () => {
   });
 });
 
+Deno.test("loadData() wants room for a token and its target", () =>
+  withLines([{ text: "abcdefgh" }], async (path) => {
+    const tokenizer = await fixtureTokenizer("byte_level");
+    assert.equal((await loadData(path, tokenizer, { seqLen: 2 })).ids.length, 2);
+    await assert.rejects(loadData(path, tokenizer, { seqLen: 1 }), /seqLen is 1, /);
+  }));
+
 Deno.test("loadData() stops on bad rows with one error that names the first 20 and the total", async () => {
   const tokenizer = await fixtureTokenizer("byte_level");
   const long = { prompt: "the river ".repeat(50), completion: "x" };

@@ -76,6 +76,9 @@ Deno.test("inspectDataset() counts over all examples what inspectExample() tells
     Math.max(...expertLoad) / (expertLoad.reduce((a, b) => a + b) / experts)
   );
   ok(Math.abs(seen.loadImbalance - (loads[0]! + loads[1]!) / 2) <= 1e-12);
-  const first = await inspectDataset(model, adapter, data, { examples: 3, microBatchSize: 1 });
-  strictEqual(first.tokens, [0, 1, 2].reduce((sum, i) => sum + exampleLength(data, i), 0));
+  const firstTokens = [0, 1, 2].reduce((sum, i) => sum + exampleLength(data, i), 0);
+  for (const microBatchSize of [1, 2, 16]) {
+    const first = await inspectDataset(model, adapter, data, { examples: 3, microBatchSize });
+    strictEqual(first.tokens, firstTokens, `${microBatchSize} at once, 3 and no more`);
+  }
 });

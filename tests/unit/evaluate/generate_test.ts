@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Generation: ends, streams, many prompts at once; and against one forward pass of a real model. */
 import assert from "node:assert/strict";
+import { nextUniform, randomStream } from "../../../lib/core/rng.ts";
 import { type FinishReason, generate, generateAnswers, generateIn } from "../../../lib/evaluate/generate.ts";
 import { forwardLogits } from "../../../lib/models/decoder.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
+import { plan } from "../../../lib/train/plan.ts";
+import { init } from "../../../lib/train/state.ts";
 import { fixtureTokenizer } from "../data/fixtures.ts";
+import { smallModel, smallOptions } from "../train/small_run.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
 import { CHARACTERS, charCodes, END, type FakeSession, fakeSession } from "./fake_session.ts";
 
@@ -52,6 +56,37 @@ Deno.test("generateIn() ends at maxNewTokens and where the session is full", asy
   assert.deepEqual(short, [{ text: "876", finish: "length", tokens: 3 }]);
   const full = await run(fakeSession(1, 4, countDown), ["x9"]);
   assert.deepEqual(full, [{ text: "87", finish: "length", tokens: 2 }]);
+});
+
+Deno.test("generateIn() takes a stop id for what it is on the last token there is room for", async () => {
+  const answers = await run(fakeSession(1, 20, countDown), ["2"], { maxNewTokens: 3 });
+  assert.deepEqual(answers, [{ text: "10", finish: "stop id", tokens: 3 }]);
+  const full = await run(fakeSession(1, 3, countDown), ["1"]);
+  assert.deepEqual(full, [{ text: "0", finish: "stop id", tokens: 2 }]);
+});
+
+Deno.test("generateIn() gives out at every end what was held back for a stop string", async () => {
+  const held = { stopStrings: ["7x", "0x"] };
+  assert.deepEqual(await run(fakeSession(1, 20, countDown), ["2"], held), [
+    { text: "10", finish: "stop id", tokens: 3 },
+  ]);
+  assert.deepEqual(await run(fakeSession(1, 20, countDown), ["9"], { ...held, maxNewTokens: 2 }), [
+    { text: "87", finish: "length", tokens: 2 },
+  ]);
+});
+
+Deno.test("generateIn() gives 256 tokens and draws from seed 0 where nothing else is said", async () => {
+  const [answer] = await run(fakeSession(1, 400, () => "a"), ["a"]);
+  assert.deepEqual([answer?.tokens, answer?.finish], [256, "length"]);
+  const sampled = { temperature: 1, maxNewTokens: 20, stopIds: new Set<number>() };
+  const session = () => {
+    const even = fakeSession(1, 40, () => "a");
+    return { ...even, append: async (ids: readonly Int32Array[]) => (await even.append(ids)).map(() => 0) };
+  };
+  assert.deepEqual(
+    await run(session(), ["a"], sampled),
+    await run(session(), ["a"], { ...sampled, seed: 0 }),
+  );
 });
 
 Deno.test("generateIn() ends at a stop string, and holds back what may become one", async () => {
@@ -155,7 +190,80 @@ Deno.test("generateAnswers() with a cache equals choosing the best token of whol
   }
 });
 
-async function bestNext(model: Parameters<typeof forwardLogits>[0], ids: number[]): Promise<number> {
+Deno.test("generate() fills a model's whole context, with what the whole forward pass chooses to the last place", async () => {
+  using model = loadModel(modelFixture("llama_dynamic").dir, referenceKernels());
+  const { maxPositionEmbeddings } = model.config;
+  const prompts = [[5, 6, 7], Array(maxPositionEmbeddings - 1).fill(9)];
+  const options = { maxNewTokens: 100, stopIds: new Set<number>(), sequences: 2 };
+  const answers = await Array.fromAsync(generateAnswers(model, CHARACTERS, prompts, options));
+  answers.sort((a, b) => a.index - b.index);
+  for (const [i, { ids, finish }] of answers.entries()) {
+    const all = [...prompts[i] as number[]];
+    while (all.length < maxPositionEmbeddings) all.push(await bestNext(model, all));
+    assert.deepEqual([...prompts[i] as number[], ...ids], all);
+    assert.equal(finish, "length");
+  }
+});
+
+Deno.test("generate() reserves what prompts and answers can take, for 16 sequences at most unless told", async () => {
+  const kernels = referenceKernels();
+  using model = loadModel(modelFixture("llama_biases").dir, kernels);
+  const bytes = async (
+    lengths: readonly number[],
+    options: { maxNewTokens?: number; sequences?: number },
+  ) => {
+    const prompts = lengths.map((length) => Array(length).fill(5));
+    for await (const _ of generate(model, CHARACTERS, prompts, { ...STOP, ...options })) {
+      return kernels.ledger.held.get("cache") ?? 0;
+    }
+  };
+  const place = await bytes([1], { maxNewTokens: 1 }) as number / 2;
+  assert.equal(await bytes([1, 3, 2], { maxNewTokens: 4 }), 3 * (3 + 4) * place);
+  assert.equal(await bytes([1, 3, 2], { maxNewTokens: 4, sequences: 2 }), 2 * (3 + 4) * place);
+  assert.equal(await bytes(Array(20).fill(1), { maxNewTokens: 1 }), 16 * 2 * place);
+  assert.equal(await bytes([1], { maxNewTokens: 1, sequences: 9 }), 2 * place);
+  assert.equal(
+    await bytes([1], {}),
+    model.config.maxPositionEmbeddings * place,
+    "no more than the model has",
+  );
+});
+
+Deno.test("generate() runs the adapter it is given, and names the adapter's tensor that is not finite", async () => {
+  using model = smallModel();
+  const { params } = init(plan(model, smallOptions()));
+  const random = randomStream(3, 0);
+  const values = params.parameters.flatMap((parameter) => {
+    const matrix = parameter.kind === "rows" && parameter.name.endsWith(".values")
+      ? parameter.matrix.full
+      : null;
+    return matrix === null ? [] : [matrix];
+  });
+  for (const matrix of values) matrix.forEach((_, i) => matrix[i] = nextUniform(random) - 0.5);
+  const { model: attached, hooks } = params.attach(model.kernels);
+  const answer = async (given: Partial<Parameters<typeof generate>[3]>) => {
+    const ids = [];
+    const options = { maxNewTokens: 5, stopIds: new Set<number>(), ...given };
+    for await (const { id } of generate(attached, CHARACTERS, [[5, 6, 7]], options)) ids.push(id);
+    return ids;
+  };
+  const ids = [5, 6, 7];
+  for (let i = 0; i < 5; i++) ids.push(await bestNext(attached, ids, hooks));
+  assert.deepEqual(await answer({ hooks }), ids.slice(3));
+  assert.notDeepEqual(await answer({}), ids.slice(3));
+  values[0]?.fill(Infinity);
+  await assert.rejects(answer({ hooks, adapter: params }), {
+    name: "NotFiniteError",
+    message:
+      /^The logit of token \d+ is .*\. Tensor ".*0\.mlp\.meft\.values" of the adapter holds Infinity at \[0, 0\]/,
+  });
+});
+
+async function bestNext(
+  model: Parameters<typeof forwardLogits>[0],
+  ids: number[],
+  hooks: Parameters<typeof forwardLogits>[2] = {},
+): Promise<number> {
   const batch = {
     ids: Int32Array.from(ids),
     positions: Int32Array.from(ids, (_, i) => i),
@@ -163,7 +271,7 @@ async function bestNext(model: Parameters<typeof forwardLogits>[0], ids: number[
     targets: new Int32Array(ids.length).fill(-1),
     targetCount: 0,
   };
-  const logits = await forwardLogits(model, batch, {});
+  const logits = await forwardLogits(model, batch, hooks);
   const last = [...logits.data.slice(-model.config.vocabSize)];
   return last.indexOf(Math.max(...last));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sampling: greedy ties, frequencies, the nucleus, and refusals. */
 import assert from "node:assert/strict";
-import { randomStream } from "../../../lib/core/rng.ts";
+import { nextUniform, randomStream } from "../../../lib/core/rng.ts";
 import { checkSampling, chooseToken, type SamplingOptions } from "../../../lib/evaluate/sampling.ts";
 
 /** Share of each token over many draws. */
@@ -48,6 +48,34 @@ Deno.test("chooseToken() with topP draws only from the shortest likeliest list t
   assert.deepEqual(shares([1, 1, 1], { temperature: 1, topP: 0.3 }), [1, 0, 0], "the lowest of equals");
 });
 
+Deno.test("chooseToken() with topP takes a list whose sum is exactly the share, and no more", () => {
+  const logits = [0, 0, Math.log(2)]; // shares 0.25, 0.25, 0.5, without rounding
+  assert.deepEqual(shares(logits, { temperature: 1, topP: 0.5 }), [0, 0, 1]);
+  assert.deepEqual(shares(logits, { temperature: 1, topP: 0.75 }).map((share) => share > 0), [
+    true,
+    false,
+    true,
+  ]);
+  const tail = shares([Math.log(98), 0, 0, 0], { temperature: 1, topP: 0.97 });
+  assert.deepEqual(tail, [1, 0, 0, 0], "near 1 it still cuts");
+  const cold = shares(logits, { temperature: 0.5, topP: 0.6 }); // shares 1/6, 1/6, 4/6
+  assert.deepEqual(cold, [0, 0, 1], "of the shares that the temperature makes");
+});
+
+Deno.test("chooseToken() draws one number for a token, and takes the token that it falls on", () => {
+  const logits = Float32Array.from({ length: 9 }, (_, i) => Math.cos(i));
+  const total = logits.reduce((sum, logit) => sum + Math.exp(logit), 0);
+  for (const topP of [1, 0.999999]) {
+    const [random, own] = [randomStream(2, 3), randomStream(2, 3)];
+    for (let i = 1; i <= 50; i++) {
+      const id = chooseToken(logits, { temperature: 1, topP }, random);
+      assert.equal(random.position, i);
+      let left = nextUniform(own) * total;
+      if (topP === 1) assert.equal(id, logits.findIndex((logit) => (left -= Math.exp(logit)) < 0));
+    }
+  }
+});
+
 Deno.test("chooseToken() gives the same draws for the same stream", () => {
   const logits = Float32Array.from({ length: 50 }, (_, i) => Math.sin(i));
   const draw = (stream: number) => {
@@ -70,4 +98,9 @@ Deno.test("chooseToken() and checkSampling() refuse what makes no sense", () => 
   assert.throws(() => checkSampling({ temperature: NaN }), /temperature is NaN/);
   assert.throws(() => checkSampling({ topP: 0 }), /topP is 0/);
   assert.throws(() => checkSampling({ topP: 1.1 }), /topP is 1\.1/);
+  assert.throws(() => checkSampling({ topP: NaN }), /topP is NaN/);
+  assert.throws(() => checkSampling({ temperature: Infinity }), /temperature is Infinity/);
+  for (const sound of [{}, { temperature: 0 }, { topP: 1 }, { temperature: 1e-9, topP: 1e-9 }]) {
+    checkSampling(sound);
+  }
 });
