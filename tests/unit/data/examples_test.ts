@@ -115,6 +115,40 @@ Deno.test("buildExamples() puts the beginning of sequence before plain forms onl
   assert.equal(chat.ids.filter((id) => id === 1).length, 1, "the template writes it itself");
 });
 
+Deno.test("buildExamples() writes marks once that plain rows wrote themselves, and says so", async () => {
+  const tokenizer = await fixtureTokenizer("metaspace");
+  const built = async (row: Row) => {
+    const { examples: [first], warnings } = await buildExamples(row, tokenizer, PLAIN);
+    const { ids, lossMask } = first as Example;
+    return [parts(tokenizer, [...ids], [...lossMask]), warnings.map(({ kind }) => kind)];
+  };
+  const whole: [number, string][] = [[0, "<s> the"], [1, "water</s>"]];
+  assert.deepEqual(await built({ kind: "prompt", prompt: "the", completion: " water" }), [whole, []]);
+  assert.deepEqual(await built({ kind: "prompt", prompt: "<s>the", completion: " water" }), [whole, [
+    "doubled start",
+  ]]);
+  assert.deepEqual(await built({ kind: "prompt", prompt: "the", completion: " water</s>" }), [whole, [
+    "doubled end",
+  ]]);
+});
+
+Deno.test("buildExamples() counts the turns that cutting leaves nothing of", async () => {
+  const tokenizer = await withTemplate(THINKING);
+  const messages = ["a", "b", "c", "d", "e", "f"].map((content, i): ChatMessage => ({
+    role: i % 2 === 0 ? "user" : "assistant",
+    content,
+  }));
+  const row: Row = { kind: "messages", messages };
+  const lengths = (await buildExamples(row, tokenizer, LONG)).examples.map(({ ids }) => ids.length);
+  for (const [kept, lost] of [[3, 0], [2, 1], [1, 2]] as const) {
+    const seqLen = lengths[kept - 1] as number;
+    const { examples, warnings } = await buildExamples(row, tokenizer, { seqLen });
+    assert.equal(examples.length, kept);
+    const cut = warnings.filter(({ kind }) => kind === "cut turns");
+    assert.deepEqual(cut, lost === 0 ? [] : [{ kind: "cut turns", count: lost }]);
+  }
+});
+
 Deno.test("buildExamples() takes a {text} row whole, even with a chat template", async () => {
   const tokenizer = await fixtureTokenizer("metaspace");
   const { ids, lossMask } = await buildExample({ kind: "text", text: "the water" }, tokenizer, LONG);
@@ -310,6 +344,8 @@ Deno.test("buildPrompt() refuses {text}; promptFromText() asks as a user; stopId
   assert.deepEqual([...await stopIds(tokenizer, [7], { chatTemplate: "off" })].sort(), [0, 7]);
   const inst = await fixtureTokenizer("metaspace");
   assert.deepEqual([...await stopIds(inst, [])], [2]);
+  const endless = await withTemplate("{% for m in messages %}{{ m.content }}.{% endfor %}");
+  assert.deepEqual([...await stopIds(endless, [7])].sort(), [0, 7], "a full stop ends no answer");
 });
 
 const word = fc.constantFrom(

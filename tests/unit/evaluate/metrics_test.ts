@@ -10,6 +10,7 @@ Deno.test("normalizeAnswer() follows the SQuAD script", () => {
   assert.equal(normalizeAnswer("l'an 2000"), "lan 2000", "punctuation goes before articles");
   assert.equal(normalizeAnswer("één a café"), "één café", "letters beyond ASCII are letters");
   assert.equal(normalizeAnswer("…"), "…", "only ASCII punctuation goes");
+  assert.equal(normalizeAnswer("…the…"), "… …", "an article leaves a space");
   assert.equal(normalizeAnswer(""), "");
 });
 
@@ -55,6 +56,9 @@ Deno.test("meanScore() is mean and normal interval, the whole range below two ro
   assertClose(low, 0.5 - half);
   assertClose(high, 0.5 + half);
   assert.equal(count, 4);
+  const [top, bottom] = [meanScore([1, 1, 0.4]), meanScore([0, 0, 0.6])];
+  assert.deepEqual([top.high, bottom.low], [1, 0], "within the scores that there are");
+  assert(top.low > 0 && bottom.high < 1);
   assert.deepEqual(meanScore([0.3]), { mean: 0.3, low: 0, high: 1, count: 1 });
   assert(Number.isNaN(meanScore([]).mean));
 });

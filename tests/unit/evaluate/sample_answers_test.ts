@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-import { deepStrictEqual } from "node:assert/strict";
+import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import type { Dataset } from "../../../lib/data/dataset.ts";
 import type { Tokenizer } from "../../../lib/data/tokenizer.ts";
-import { sampleQuestions } from "../../../lib/evaluate/sample_answers.ts";
+import { generateAnswers } from "../../../lib/evaluate/generate.ts";
+import { answerQuestions, sampleQuestions } from "../../../lib/evaluate/sample_answers.ts";
+import { smallModel } from "../train/small_run.ts";
+import { CHARACTERS } from "./fake_session.ts";
 
 /** Token 7 reads as " 7". */
 const tokenizer = {
@@ -41,4 +44,33 @@ Deno.test("sampleQuestions() leaves out questions that leave no room for an answ
   const data = dataOf([[0, 0, 1], [0, 0, 0, 1], [0, 0, 1]]);
   deepStrictEqual(sampleQuestions(data, tokenizer, 3, 3).map(({ ids }) => ids.length), [2, 2]);
   deepStrictEqual(sampleQuestions(data, tokenizer, 3, 4).map(({ ids }) => ids.length), [2, 3, 2]);
+});
+
+Deno.test("answerQuestions() gives answers in the order of the questions, whichever ends first, without space around", async () => {
+  using model = smallModel();
+  const questions = [[5, 6], [9], [3, 1, 4]].map((ids) => ({ ids, prompt: "", expected: "" }));
+  const options = { maxNewTokens: 4, stopIds: new Set<number>(), temperature: 2 };
+  const alone = new Map<number, number[]>();
+  for await (
+    const { index, ids } of generateAnswers(
+      model,
+      CHARACTERS,
+      questions.map(({ ids }) => ids),
+      options,
+    )
+  ) {
+    alone.set(index, [...ids]);
+  }
+  const last = alone.get(2)?.[1] as number; // ends the last answer after two tokens, perhaps others
+  const expected = questions.map((_, i) => {
+    const all = alone.get(i) as number[];
+    const end = all.indexOf(last);
+    return (end < 0 ? all : all.slice(0, end)).join(" ");
+  });
+  strictEqual(new Set(expected.map((text) => text.length)).size > 1, true, "they end at different times");
+  const spaced = { ...tokenizer, specialIds: new Set<number>(), token: () => null } as unknown as Tokenizer;
+  for (const sequences of [1, 2, 3]) {
+    const stopping = { ...options, stopIds: new Set([last]), sequences };
+    deepStrictEqual(await answerQuestions(model, spaced, questions, stopping), expected);
+  }
 });

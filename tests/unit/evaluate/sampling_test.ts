@@ -49,16 +49,13 @@ Deno.test("chooseToken() with topP draws only from the shortest likeliest list t
 });
 
 Deno.test("chooseToken() with topP takes a list whose sum is exactly the share, and no more", () => {
-  const logits = [0, 0, Math.log(2)]; // shares 0.25, 0.25, 0.5, without rounding
-  assert.deepEqual(shares(logits, { temperature: 1, topP: 0.5 }), [0, 0, 1]);
-  assert.deepEqual(shares(logits, { temperature: 1, topP: 0.75 }).map((share) => share > 0), [
-    true,
-    false,
-    true,
-  ]);
+  for (const [topP, count] of [[0.25, 1], [0.5, 2], [0.75, 3], [0.76, 4], [1e-17, 1]] as const) {
+    const seen = shares([7, 7, 7, 7], { temperature: 1, topP }).map((share) => share > 0);
+    assert.deepEqual(seen, [0, 1, 2, 3].map((id) => id < count), `${topP}`);
+  }
   const tail = shares([Math.log(98), 0, 0, 0], { temperature: 1, topP: 0.97 });
   assert.deepEqual(tail, [1, 0, 0, 0], "near 1 it still cuts");
-  const cold = shares(logits, { temperature: 0.5, topP: 0.6 }); // shares 1/6, 1/6, 4/6
+  const cold = shares([0, 0, Math.log(2)], { temperature: 0.5, topP: 0.6 }); // 1/6, 1/6, 4/6
   assert.deepEqual(cold, [0, 0, 1], "of the shares that the temperature makes");
 });
 

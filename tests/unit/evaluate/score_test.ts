@@ -14,8 +14,15 @@ import {
 import { loadModel } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
+import { makeMicroBatch } from "../../../lib/data/batches.ts";
+import type { Tokenizer } from "../../../lib/data/tokenizer.ts";
+import { evaluateLoss } from "../../../lib/models/decoder.ts";
+import { plan } from "../../../lib/train/plan.ts";
+import { init } from "../../../lib/train/state.ts";
+import { assertWithin } from "../../compare.ts";
 import { fixtureTokenizer, withLines } from "../data/fixtures.ts";
-import type { FinishReason } from "../../../lib/evaluate/generate.ts";
+import { smallData, smallModel, smallOptions } from "../train/small_run.ts";
+import { type FinishReason, generate } from "../../../lib/evaluate/generate.ts";
 import { CHARACTERS } from "./fake_session.ts";
 
 Deno.test("datasetLoss() is the token mean over all examples, whatever the micro-batch", async () => {
@@ -40,6 +47,29 @@ Deno.test("datasetLoss() is the token mean over all examples, whatever the micro
   assert.equal(one.targets, dataset.report.targets);
   assert.equal(one.tokens, ids.length);
   assert.deepEqual(seen, Array.from({ length: starts.length - 1 }, (_, i) => i + 1));
+});
+
+Deno.test("datasetLoss() computes eight examples at once, with the adapter, and names its tensor that is not finite", async () => {
+  using model = smallModel();
+  const data = smallData(20);
+  const { params } = init(plan(model, smallOptions()));
+  const values = params.parameters.find(({ name }) => name.endsWith("1.mlp.meft.values"));
+  assert(values?.kind === "rows" && values.matrix.full);
+  values.matrix.full.fill(0.25);
+  const { hooks } = params.attach(model.kernels);
+  const seen: number[] = [];
+  const { loss } = await datasetLoss(model, data, { hooks, onProgress: (done) => seen.push(done) });
+  assert.deepEqual(seen, [8, 16, 20]);
+  const all = makeMicroBatch(data, Int32Array.from({ length: 20 }, (_, i) => i)).batch;
+  const whole = await evaluateLoss(model, all, hooks);
+  assertWithin("loss", [loss], [whole.lossSum / whole.targetCount], 1e-12 * loss);
+  assert.notEqual((await datasetLoss(model, data)).loss, loss);
+  values.matrix.full.fill(Infinity);
+  await assert.rejects(datasetLoss(model, data, { hooks, adapter: params }), {
+    name: "NotFiniteError",
+    message:
+      /^The loss of small\.jsonl:1,2,3,4,5,6,7,8 is .*1\.mlp\.meft\.values" of the adapter holds Infinity at \[0, 0\]/,
+  });
 });
 
 Deno.test("loadPrompts() takes answers from every shape but {text}", async () => {
@@ -98,6 +128,7 @@ Deno.test("loadPrompts() refuses rows that accept thoughts alone, and rows that 
     { question: "q", answer: "<think>four" },
     { question: "q", answer: "<think>a</think>\n" },
     { question: "q", answer: "<think>5</think>\n2 + 2\n#### 4" },
+    { question: "q", answer: ["four", "4"] },
   ];
   return withLines(rows, async (path) => {
     const tokenizer = await fixtureTokenizer("byte_level");
@@ -108,10 +139,13 @@ Deno.test("loadPrompts() refuses rows that accept thoughts alone, and rows that 
         report.badRows.map(({ line, category }) => [line, category]),
       ];
     };
-    assert.deepEqual(await load(["f1"]), [[["4 apples"], ["2 + 2\n#### 4"]], [[2, "empty"], [3, "empty"]]]);
+    assert.deepEqual(await load(["f1"]), [
+      [["4 apples"], ["2 + 2\n#### 4"], ["four", "4"]],
+      [[2, "empty"], [3, "empty"]],
+    ]);
     for (const name of ["gsm8k", "gsm8k-strict", "gsm8k-flexible"] as const) {
       assert.deepEqual(await load(["f1", name]), [
-        [["2 + 2\n#### 4"]],
+        [["2 + 2\n#### 4"], ["four", "4"]],
         [[1, "no number"], [2, "empty"], [3, "empty"]],
       ]);
     }
@@ -172,6 +206,61 @@ Deno.test("scoreAnswer() cuts thoughts off prediction and answers alike, whoever
   assert.deepEqual(await score("4 apples", "user\n<think>\n\n</think>\n\n", "length"), ["4 apples", 1]);
 });
 
+Deno.test("gsm8k is the strict score: a number after ####, and no other", () => {
+  const names = ["gsm8k", "gsm8k-strict", "gsm8k-flexible"] as const;
+  const score = (text: string) => {
+    const { scores } = scoreAnswer(
+      { text, finish: "stop id" },
+      { ids: [5], answers: ["3", "4"] },
+      CHARACTERS,
+      names,
+    );
+    return names.map((name) => scores[name]);
+  };
+  assert.deepEqual(score("2 + 2\n#### 4"), [1, 1, 1]);
+  assert.deepEqual(score("2 + 2 is 4"), [0, 0, 1]);
+  assert.deepEqual(score("#### 4\nor 5"), [1, 1, 0]);
+});
+
+Deno.test("scoreRows() shows marks of thoughts that are special tokens, in which no stop string counts", async () => {
+  using model = smallModel();
+  const options = { temperature: 2, seed: 5, maxNewTokens: 5, stopIds: new Set<number>() };
+  const ids: number[] = [];
+  for await (const { id } of generate(model, CHARACTERS, [[5, 6]], options)) ids.push(id);
+  assert.equal(new Set(ids).size, 5, "the case has no token twice");
+  const said = ["<think>", "5#", "</think>", "4", "#"];
+  const token = (id: number) => said[ids.indexOf(id)] ?? "";
+  const specialIds = new Set([ids[0] as number, ids[2] as number]);
+  const decode: Tokenizer["decode"] = (all, { keepSpecial = false } = {}) =>
+    Array.from(all, (id) => keepSpecial || !specialIds.has(id) ? token(id) : "").join("");
+  const tokenizer = { ...CHARACTERS, specialIds, token, decode };
+  const prompts = [{ value: { ids: [5, 6], answers: ["4"] }, place: { file: "x", line: 1 } }];
+  const stopping = { ...options, stopStrings: ["#"] };
+  const [row] = await Array.fromAsync(scoreRows(model, tokenizer, prompts, ["exact-match"], stopping));
+  assert.deepEqual(row, {
+    place: { file: "x", line: 1 },
+    prediction: "4",
+    answers: ["4"],
+    scores: { "exact-match": 1 },
+    text: "<think>5#</think>4",
+    finish: "stop string",
+  });
+});
+
+Deno.test("scoreRows() names the first five rows without a number", async () => {
+  using model = smallModel();
+  const options = { maxNewTokens: 1, stopIds: new Set<number>() };
+  const refused = (count: number) => {
+    const prompts = Array.from({ length: count }, (_, i) => ({
+      value: { ids: [5], answers: i === 0 ? ["4"] : ["none"] },
+      place: { file: "x", line: i + 1 },
+    }));
+    return scoreRows(model, CHARACTERS, prompts, ["f1", "gsm8k"], options).next();
+  };
+  await assert.rejects(refused(6), /5 of 6 rows have none: x:2, x:3, x:4, x:5, x:6; score/);
+  await assert.rejects(refused(7), /6 of 7 rows have none: x:2, x:3, x:4, x:5, x:6, …; score/);
+});
+
 Deno.test("scoreRows() wants numbers in the answers of gsm8k scores", async () => {
   using model = loadModel(modelFixture("llama_biases").dir, referenceKernels());
   const prompts = [{ value: { ids: [5], answers: ["none"] }, place: { file: "x", line: 7 } }];
@@ -196,5 +285,6 @@ Deno.test("summarizeScores() gives Wilson's interval for matches and the normal 
   const [match, overlap] = [summary.get("exact-match"), summary.get("f1")];
   assert.equal(match?.mean, 1 / 3);
   assert(Math.abs((match?.low ?? 0) - 0.0614920) <= 1e-6 && Math.abs((match?.high ?? 0) - 0.7923403) <= 1e-6);
-  assert(Math.abs((overlap?.mean ?? 0) - 0.6) <= 1e-12);
+  const half = 1.959963984540054 * Math.sqrt((0.4 ** 2 + 0.1 ** 2 + 0.3 ** 2) / 2 / 3);
+  assertWithin("f1", [overlap?.mean, overlap?.low, overlap?.high] as number[], [0.6, 0.6 - half, 1], 1e-12);
 });
