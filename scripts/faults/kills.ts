@@ -135,7 +135,7 @@ async function together(baseline: Baseline, folder: string, random: RandomStream
   const refused = both.filter(({ code }) => code !== 0);
   const problems = both.flatMap(endProblems);
   // What is done by the time it is asked for again is done again by nobody.
-  const late = both.some(({ stdout }) => /\b0 steps to go/.test(stdout));
+  const late = both.some(({ stdout }) => /\b0 steps to go|, all taken before: /.test(stdout));
   if (refused.length !== 1 && !late) {
     problems.push(
       `${refused.length} of two at once were refused: ${refused.map(({ stderr }) => stderr).join("")}`,
