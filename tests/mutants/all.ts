@@ -5,6 +5,8 @@ import { ACTIVATIONS } from "./activations.ts";
 import { ADAPTERS } from "./adapters.ts";
 import { CORE } from "./core.ts";
 import { CSRC } from "./csrc.ts";
+import { DATA } from "./data.ts";
+import { EVALUATE } from "./evaluate.ts";
 import { FILES } from "./files.ts";
 import { METHODS } from "./methods.ts";
 import { NATIVE } from "./native.ts";
@@ -24,10 +26,12 @@ export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   tensor: TENSOR,
   storage: STORAGE,
   optim: OPTIM,
+  data: DATA,
   activations: ACTIVATIONS,
   adapters: ADAPTERS,
   methods: METHODS,
   train: [...TRAIN, ...TRAIN_SAVED],
+  evaluate: EVALUATE,
   study: STUDY,
   report: REPORT,
   csrc: CSRC,

@@ -7,6 +7,7 @@ import {
   pushToken,
   type TextStreamOptions,
 } from "../../../lib/evaluate/text_stream.ts";
+import { fixtureTokenizer } from "../data/fixtures.ts";
 import { CHARACTERS } from "./fake_session.ts";
 
 /** What is given out of a text that comes character by character. */
@@ -55,6 +56,24 @@ for (const [text, given, opened = false] of CASES) {
     );
   });
 }
+
+Deno.test("a text stream ends at the stop string that comes first in the text, whichever is named first", () => {
+  const pieces = new Map([[1, "one, "], [2, "two. three; four"]]);
+  const decode = (ids: ArrayLike<number>) => Array.from(ids, (id) => pieces.get(id)).join("");
+  const stream = createTextStream({ ...CHARACTERS, decode }, { stopStrings: [";", "."] });
+  assert.deepEqual(pushToken(stream, 1), { text: "one, ", stopped: false });
+  assert.deepEqual(pushToken(stream, 2), { text: "two", stopped: true });
+});
+
+Deno.test("a text stream ends a broken-off character where a special token is shown", async () => {
+  const tokenizer = await fixtureTokenizer("byte_level");
+  const [half] = await tokenizer.encode("日") as [number];
+  const [mark] = tokenizer.specialIds as Set<number>;
+  const stream = createTextStream(tokenizer, { shownIds: new Set([mark as number]) });
+  assert.equal(pushToken(stream, half).text, "");
+  assert.equal(pushToken(stream, mark as number).text, `\u{fffd}${tokenizer.token(mark as number)}`);
+  assert.equal(finishStream(stream), "");
+});
 
 Deno.test("a text stream takes a long thought in little time", () => {
   const thought = `<think>${"word ".repeat(30_000)}</think>\n4\n5`;

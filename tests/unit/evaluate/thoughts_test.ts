@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Thoughts are cut off, whatever their marks, and what was cut off within a thought leaves nothing. */
 import assert from "node:assert/strict";
-import { CHARACTERS } from "./fake_session.ts";
-import { opensThought, specialMarkIds, spokenText } from "../../../lib/evaluate/thoughts.ts";
+import type { Tokenizer } from "../../../lib/data/tokenizer.ts";
+import { CHARACTERS, charCodes } from "./fake_session.ts";
+import {
+  opensThought,
+  promptOpensThought,
+  specialMarkIds,
+  spokenText,
+} from "../../../lib/evaluate/thoughts.ts";
 
 const TEXTS: readonly [text: string, spoken: string, afterOpened?: string][] = [
   ["Paris", "Paris", ""],
@@ -42,6 +48,15 @@ Deno.test("opensThought() looks at the end of a prompt alone", () => {
   for (const prompt of ["<think>\n\n</think>\n\n", "what is <think>?", "", "think>"]) {
     assert(!opensThought(prompt), prompt);
   }
+});
+
+Deno.test("promptOpensThought() sees marks of several tokens with white space after them, and of special ones", () => {
+  const opens = (text: string) => promptOpensThought(charCodes(text), CHARACTERS);
+  assert(opens("user\n<think>\n") && opens("<|begin_of_thought|>\n\n"));
+  assert(!opens("<think>\n\n</think>\n\n"));
+  const decode: Tokenizer["decode"] = (ids, { keepSpecial = false } = {}) =>
+    Array.from(ids, (id) => id === 1 ? (keepSpecial ? "<think>" : "") : "\n").join("");
+  assert(promptOpensThought([2, 1, 2], { ...CHARACTERS, decode }));
 });
 
 Deno.test("specialMarkIds() are the marks that texts of the tokenizer's ids would lack", () => {
