@@ -219,7 +219,7 @@ export const DATA: readonly Mutant[] = [
     file: "lib/data/dataset.ts",
     find: "[lengths, dataset.ids, dataset.lossMask]",
     replace: "[lengths, dataset.ids]",
-    tests: ["tests/unit/data/load_data_test.ts", "tests/unit/data/batches_test.ts"],
+    tests: ["tests/unit/data/dataset_test.ts"],
   },
   {
     name: "limit-counts-examples",
@@ -227,7 +227,7 @@ export const DATA: readonly Mutant[] = [
     file: "lib/data/dataset.ts",
     find: "if (sameRow) continue;",
     replace: "",
-    tests: ["tests/unit/data/load_data_test.ts"],
+    tests: ["tests/unit/data/dataset_test.ts"],
   },
   {
     name: "limit-keeps-all-targets",
@@ -235,7 +235,7 @@ export const DATA: readonly Mutant[] = [
     file: "lib/data/dataset.ts",
     find: "targets: lossMask.reduce((sum, target) => sum + target, 0),",
     replace: "targets: dataset.report.targets,",
-    tests: ["tests/unit/data/load_data_test.ts"],
+    tests: ["tests/unit/data/dataset_test.ts"],
   },
   {
     name: "no-row-is-enough",

@@ -14,6 +14,28 @@ function parse(value: unknown) {
 const ASKED = { role: "user", content: "q" };
 const CALL = { type: "function", function: { name: "weather", arguments: { town: "Miawick" } } };
 
+Deno.test("parseRow() takes the text of a row only where it has no other shape", () => {
+  const text = "the finished text";
+  assert.equal(parse({ text, topic: "t", question: "q" }).kind, "text");
+  const others = {
+    prompt: { prompt: "p", completion: "c" },
+    instruction: { instruction: "i", output: "o" },
+    question: { question: "q", answer: "a" },
+    messages: { messages: [ASKED, { role: "assistant", content: "a" }] },
+  };
+  for (const [kind, fields] of Object.entries(others)) assert.equal(parse({ text, ...fields }).kind, kind);
+});
+
+Deno.test("parseRow() passes over refused fields that hold nothing, and labels of other shapes", () => {
+  const row = { prompt: "p", completion: "c" };
+  const nothing = { chosen: "", rejected: null, images: [], history: [], functions: {}, label: "x" };
+  assert.deepEqual(parse({ ...row, ...nothing }), { kind: "prompt", ...row });
+  assert.equal(parse({ question: "q", answer: "a", label: true }).kind, "question");
+  for (const label of [true, false]) {
+    assert.throws(() => parse({ ...row, label }), { name: "RowError", category: "unsupported field" });
+  }
+});
+
 Deno.test("parseRow() keeps every field of a turn, in order", () => {
   const turn = {
     role: "assistant",
