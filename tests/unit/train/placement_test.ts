@@ -5,9 +5,9 @@ import { trainingSteps } from "../../../lib/data/batches.ts";
 import { lora } from "../../../lib/methods/lora.ts";
 import { sparse } from "../../../lib/methods/sparse.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
-import type { LaneRates } from "../../../lib/train/cost_model.ts";
-import type { PlacementChoice } from "../../../lib/train/placement.ts";
-import { plan } from "../../../lib/train/plan.ts";
+import { type LaneRates, predictSteps } from "../../../lib/train/cost_model.ts";
+import { type PlacementChoice, rowPlacement } from "../../../lib/train/placement.ts";
+import { plan, type RunOptions } from "../../../lib/train/plan.ts";
 import { init } from "../../../lib/train/state.ts";
 import { trainStep } from "../../../lib/train/step.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
@@ -136,4 +136,47 @@ Deno.test("plan() refuses placements that mean nothing, all at once", () => {
   assert.match(wrong, /cachedRows is 0, expected a whole number of at least 1/);
   assert.match(problems({ halves: 2 }, union), /scope union chooses over the whole micro-batch: use 1/);
   assert.match(problems({ placement: "device" }, lora()), /the lora adapter is always where the model is/);
+});
+
+Deno.test("plan() predicts by the sizes of its model, its adapter and its batch", () => {
+  using model = smallModel();
+  const sizes = {
+    tokens: 2 * 12,
+    sequenceTokens: 12,
+    micros: 3,
+    layers: 2,
+    hidden: 24,
+    feedForward: 37,
+    queryColumns: 40,
+    keyColumns: 20,
+    recompute: false,
+    neurons: 48,
+    experts: 12,
+    activeExperts: 2,
+    topK: 3,
+    activationBytes: 8,
+    rowBytes: 4,
+    gradientBytes: 4,
+    cachedRows: 0,
+  };
+  const batch = { size: 5, micro: 2, seqLen: 12 };
+  const of = (options: RunOptions, kernels = model.kernels) =>
+    plan({ ...model, kernels }, smallOptions({ rates: RATES, batch, ...options })).rows.predictions;
+  assert.deepEqual(of({}), predictSteps(sizes, RATES));
+  assert.deepEqual(of({ activations: "recompute" }), predictSteps({ ...sizes, recompute: true }, RATES));
+  assert.deepEqual(of({ cachedRows: 30 }), predictSteps({ ...sizes, cachedRows: 30 }, RATES));
+  assert.deepEqual(of({ cachedRows: 99 }), predictSteps({ ...sizes, cachedRows: 48 }, RATES));
+  const native = { ...model.kernels, float: "f32", compute: "bf16" } as const;
+  assert.deepEqual(of({}, native), predictSteps({ ...sizes, activationBytes: 4, rowBytes: 2 }, RATES));
+  const single = { ...native, compute: "f32" } as const;
+  assert.deepEqual(of({}, single), predictSteps({ ...sizes, activationBytes: 4, rowBytes: 4 }, RATES));
+  const union = { method: sparse({ ...SMALL_SPARSE, scope: "union" }), batch, rates: RATES } as const;
+  assert.equal(plan(model, smallOptions(union)).rows.halves, 1);
+  assert.equal(plan(model, smallOptions({ rates: RATES, batch, halves: 2 })).rows.halves, 2);
+  assert.equal(plan(model, smallOptions({ cachedRows: 30 })).rows.cachedRows, 30);
+  assert.deepEqual(rowPlacement(plan(model, smallOptions({ placement: "device", cachedRows: 30 })).rows), {
+    kind: "device",
+    cachedRows: 30,
+  });
+  assert.deepEqual(rowPlacement(plan(model, smallOptions()).rows), { kind: "host" });
 });

@@ -121,3 +121,61 @@ Deno.test("plannedBatches() sees a long row wherever the order puts it", () => {
     assert.deepEqual([first.tokens, longest], [12, 12], `example ${example}`);
   }
 });
+
+Deno.test("plan() takes every setting at its limit, and refuses the next beyond it by name", () => {
+  using model = smallModel();
+  const batch = { size: 4, micro: 2, seqLen: 12 };
+  const most = model.config.maxPositionEmbeddings;
+  const taken: RunOptions[] = [
+    { batch: { size: 1, micro: 1, seqLen: 2 } },
+    { batch: { ...batch, micro: 4 } },
+    { batch: { ...batch, seqLen: most } },
+    { steps: 1, epochs: 1, saveEvery: 1, saveTotalLimit: 1, evalEvery: 1 },
+    { seed: 0 },
+    { seed: 2 ** 32 - 1 },
+  ];
+  for (const options of taken) plan(model, smallOptions(options));
+  const refused: readonly (readonly [RunOptions, string])[] = [
+    [{ batch: { ...batch, size: 0, micro: 0 } }, "batch.size is 0, expected a whole number of at least 1"],
+    [{ batch: { ...batch, micro: 0 } }, "batch.micro is 0, expected a whole number of at least 1"],
+    [{ batch: { ...batch, micro: 5 } }, "batch.micro is 5, more than batch.size = 4: use at most 4"],
+    [{ batch: { ...batch, seqLen: 1 } }, "batch.seqLen is 1, expected a whole number of at least 2"],
+    [
+      { batch: { ...batch, seqLen: most + 1 } },
+      `batch.seqLen is ${most + 1}, but the model knows ${most} positions: use at most that`,
+    ],
+    ...(["steps", "epochs", "saveEvery", "saveTotalLimit", "evalEvery"] as const).flatMap((name) =>
+      [0, 1.5, NaN].map((value) =>
+        [{ [name]: value }, `${name} is ${value}, expected a whole number of at least 1`] as const
+      )
+    ),
+    [{ seed: -1 }, "seed is -1, expected a whole number of at least 0"],
+    [{ seed: 2 ** 32 }, "seed is 4294967296, expected a whole number below 2^32"],
+    [{ activations: "all" as "store" }, 'activations is "all", expected store, recompute'],
+  ];
+  for (const [options, problem] of refused) {
+    assert.throws(() => plan(model, smallOptions(options)), (error) => {
+      assert.ok(error instanceof ValidationError && error.problems.includes(problem), `${problem}: ${error}`);
+      return true;
+    });
+  }
+});
+
+Deno.test("plan() takes what is asked for before the method's, and the method's before the published", () => {
+  using model = smallModel();
+  const method = {
+    ...sparse({ neurons: 48, experts: 12 }),
+    activations: "recompute",
+    optimizer: { lr: 0.5 },
+  } as const;
+  const of = (options: RunOptions) =>
+    plan(model, { ...smallOptions({ method }), optimizer: adamw(), ...options });
+  assert.deepEqual([of({}).settings.activations, of({}).optimizer.lr], ["recompute", 0.5]);
+  const asked = of({ activations: "store", optimizer: adamw({ lr: 0.25 }) });
+  assert.deepEqual([asked.settings.activations, asked.optimizer.lr], ["store", 0.25]);
+  const small = plan(model, { method, batch: { size: 3, seqLen: 12 } });
+  assert.deepEqual(small.settings.batch, { size: 3, micro: 3, seqLen: 12, packing: false });
+  assert.equal(plan(model, { method, batch: { size: 9, seqLen: 12 } }).settings.batch.micro, 4);
+  const steps = of({ steps: 5, epochs: 2 });
+  assert.deepEqual([steps.totalSteps, of({ steps: null, epochs: 2 }).totalSteps], [5, null]);
+});

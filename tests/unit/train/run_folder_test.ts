@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "../../../lib/core/errors.ts";
 import { train } from "../../../lib/train/loop.ts";
-import { openRunFolder } from "../../../lib/train/run_folder.ts";
+import { checkRunFolder, openRunFolder } from "../../../lib/train/run_folder.ts";
 import { recordRun } from "../../../lib/train/run_record.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { smallData, smallModel, smallOptions } from "./small_run.ts";
@@ -56,6 +56,9 @@ Deno.test("openRunFolder() removes what killed runs left, by our names alone, an
     const ours = [
       `.run.json.${id}.part`,
       `adapter/.adapter_model.safetensors.${id}.part`,
+      `adapter/.adapter_config.json.${id}.part`,
+      `.examples.json.${id}.part`,
+      `.metrics.jsonl.${id}.part`,
       "checkpoints/.step-000003.partial/state.json",
       `checkpoints/.step-000004.${id}.part/state.json`,
       `.report.html.${id}.part`,
@@ -78,7 +81,7 @@ Deno.test("openRunFolder() removes what killed runs left, by our names alone, an
     using _ = await openRunFolder(plan(model, smallOptions({ out })), false, {
       onWarning: (text) => void told.push(text),
     });
-    assert.match(told.join("\n"), /^removed 6 left-overs of a killed run: .*\.run\.json\..*$/);
+    assert.match(told.join("\n"), /^removed 9 left-overs of a killed run: .*\.run\.json\..*$/);
     const isThere = (path: string) => Deno.stat(join(out, path)).then(() => true, () => false);
     for (const path of ours) assert.equal(await isThere(path), false, path);
     for (const path of foreign) assert.equal(await isThere(path), true, path);
@@ -156,3 +159,40 @@ Deno.test("train() whose folder is removed while it saves says that, not which f
     assert.ok(existsSync(elsewhere));
     run.adapter?.release();
   }));
+
+Deno.test("checkRunFolder() finds out what openRunFolder() would say, and leaves the folder to it", async () => {
+  await withFolder(async (folder) => {
+    using model = smallModel();
+    const out = join(folder, "run");
+    await checkRunFolder(out, false);
+    assert.equal(existsSync(out), false);
+    await assert.rejects(checkRunFolder(out, true), /There is no run in .*run to resume/);
+    await Deno.mkdir(out);
+    await checkRunFolder(out, false);
+    const run = plan(model, smallOptions({ out }));
+    {
+      using _ = await openRunFolder(run, false);
+      await assert.rejects(checkRunFolder(out, false), /another process is training in it/);
+    }
+    await Deno.writeTextFile(join(out, "run.json"), "{}");
+    await assert.rejects(checkRunFolder(out, false), /already holds a run \(run\.json\)/);
+    await checkRunFolder(out, true);
+    await checkRunFolder(out, true);
+    const gone = join(folder, "gone");
+    await assert.rejects(checkRunFolder(join(out, "run.json", "x"), true), /There is no run/);
+    assert.equal(await openRunFolder(plan(model, smallOptions({ out: null })), false), null);
+    await assert.rejects(
+      openRunFolder(plan(model, smallOptions({ out: null })), true),
+      /There is nothing to resume: the run has no folder/,
+    );
+    using places = await openRunFolder(plan(model, smallOptions({ out: gone })), false);
+    const { [Symbol.dispose]: _, assertThere, ...paths } = places ?? assert.fail("the run has a folder");
+    assert.deepEqual(paths, {
+      out: gone,
+      checkpoints: join(gone, "checkpoints"),
+      adapter: join(gone, "adapter"),
+      metrics: join(gone, "metrics.jsonl"),
+    });
+    await assertThere();
+  });
+});
