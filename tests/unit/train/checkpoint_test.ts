@@ -116,6 +116,14 @@ for (
       /optimizer.safetensors is truncated: 100 bytes of \d+/,
     ],
     [
+      "a file that lacks its last byte",
+      async (path: string) => {
+        const file = join(path, "optimizer.safetensors");
+        await Deno.truncate(file, (await Deno.stat(file)).size - 1);
+      },
+      /optimizer.safetensors is truncated: \d+ bytes of \d+/,
+    ],
+    [
       "an empty file",
       (path: string) => Deno.truncate(join(path, "parameters.safetensors"), 0),
       /parameters.safetensors is truncated: 0 bytes of \d+/,
@@ -313,4 +321,58 @@ Deno.test("saveCheckpoint() asks for room for all of its files, and not for much
     assert.match((await failure(saving(bytes - 1))).message, /Cannot write .*step-000003: it needs/);
     await saving(bytes + 2 ** 21);
   });
+});
+
+Deno.test("saveCheckpoint() that fails leaves what stands at its place, and nothing unfinished", async () => {
+  await withCheckpoints(async (folder, model, _run, state) => {
+    const other = plan(model, smallOptions({ seed: 43 }));
+    const { rename } = Deno;
+    for (const name of ["parameters.safetensors", "manifest.json", "step-000003"]) {
+      Deno.rename = (from, to) =>
+        String(to).endsWith(name) && String(from).endsWith(".part")
+          ? Promise.reject(new Error("Input/output error (os error 5)"))
+          : rename(from, to);
+      try {
+        const error = await failure(saveCheckpoint(other, state, HASH, folder));
+        assert.match(error.message, /^Cannot write .*step-000003: Input\/output error/, name);
+      } finally {
+        Deno.rename = rename;
+      }
+      if (name === "step-000003") continue;
+      assert.deepEqual(namesIn(folder), ["step-000001", "step-000002", "step-000003"], name);
+      assert.equal(await newestCheckpoint(folder), join(folder, "step-000003"));
+    }
+    assert.deepEqual(namesIn(folder), ["set-aside-1", "step-000001", "step-000002"]);
+  });
+});
+
+Deno.test("saveCheckpoint() does not take a checkpoint of another step under its name for its own", async () => {
+  await withCheckpoints(async (folder, model, run, state) => {
+    await Deno.remove(join(folder, "step-000003"), { recursive: true });
+    await Deno.rename(join(folder, "step-000002"), join(folder, "step-000003"));
+    const path = await saveCheckpoint(run, state, HASH, folder);
+    assert.equal((await loadCheckpoint(plan(model, smallOptions()), HASH, path)).step, 3);
+    const aside = join(folder, "set-aside-1", "step-000003");
+    assert.equal((await loadCheckpoint(plan(model, smallOptions()), HASH, aside)).step, 2);
+  });
+});
+
+Deno.test({
+  name: "loadCheckpoint() and saveCheckpoint() leave no file open",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    await withCheckpoints(async (folder, model, run, state) => {
+      const open = () => [...Deno.readDirSync("/proc/self/fd")].length;
+      const path = join(folder, "step-000003");
+      const again = async () => {
+        await loadCheckpoint(plan(model, smallOptions()), HASH, path);
+        await Deno.truncate(join(path, "state.json"), 1);
+        await saveCheckpoint(run, state, HASH, folder);
+      };
+      await again();
+      const before = open();
+      for (let i = 0; i < 3; i++) await again();
+      assert.ok(open() < before + 3, `${open()} files open, ${before} before`);
+    });
+  },
 });

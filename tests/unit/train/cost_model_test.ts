@@ -100,3 +100,103 @@ Deno.test("predictSteps() names the bound: slow copies, slow host, slow model", 
   assert.equal(bound({ upBytesPerSecond: 1e9 }, "device"), "up");
   assert.equal(bound({ downBytesPerSecond: 1e8 }, "device"), "down");
 });
+
+/** A layer and rates that are done by hand: a micro-batch of four tokens, two of them a step. */
+const HAND: StepSizes = {
+  tokens: 4,
+  sequenceTokens: 4,
+  micros: 2,
+  layers: 1,
+  hidden: 8,
+  feedForward: 16,
+  queryColumns: 8,
+  keyColumns: 4,
+  recompute: false,
+  neurons: 16,
+  experts: 4,
+  activeExperts: 2,
+  topK: 2,
+  activationBytes: 4,
+  rowBytes: 2,
+  gradientBytes: 4,
+  cachedRows: 0,
+  activeRows: 10,
+};
+const HAND_RATES: LaneRates = {
+  downBytesPerSecond: 100,
+  upBytesPerSecond: 200,
+  modelFlopsPerSecond: 1000,
+  scoreFlopsPerSecond: 400,
+  pairFlopsPerSecond: 80,
+  hostBytesPerSecond: 500,
+  meetingSeconds: 0.125,
+};
+
+/** Seconds of one pass by lane, and how a pass of one layer is put together. */
+interface HandPass {
+  readonly attention: number;
+  readonly feedForward: number;
+  readonly recompute: number;
+  readonly down: number;
+  readonly host: number;
+  readonly up: number;
+}
+const answer = ({ down, host, up }: HandPass) => down + 0.125 + host + 0.125 + up;
+const forwardSeconds = (pass: HandPass) =>
+  Math.max(pass.attention + pass.feedForward, pass.attention + answer(pass));
+const backwardSeconds = (pass: HandPass) =>
+  pass.recompute + Math.max(pass.feedForward, answer(pass)) + pass.attention;
+
+for (const recompute of [false, true]) {
+  for (const [placement, cachedRows] of [["host", 0], ["device", 0], ["device", 10]] as const) {
+    Deno.test(`predictSteps() by hand: ${placement}, ${cachedRows} rows cached, recompute ${recompute}`, () => {
+      // Products of q, k, v and o, and of attention itself; of gate, up and down.
+      const [projections, inner, feedForward] = [
+        4 * 4 * 8 * 12 / 1000,
+        2 * 4 * 4 * 8 / 1000,
+        6 * 4 * 8 * 16 / 1000,
+      ];
+      const model = { attention: projections + inner, feedForward, recompute: 0 };
+      const back = {
+        attention: projections + 2.5 * inner,
+        feedForward,
+        recompute: recompute ? projections + inner + 4 * 4 * 8 * 16 / 1000 : 0,
+      };
+      const [scores, pairs] = [2 * 4 * 8 * (4 + 2 * 4) / 400, 2 * 4 * 2 * 8 / 80];
+      const activation = 4 * 8 * 4;
+      const travelling = cachedRows === 0 ? 10 : 5; // once for both micro-batches
+      const rows = 2 * 8 * 2 * travelling;
+      const gradients = 2 * 8 * 4 * travelling;
+      const [upForward, upBackward] = [rows + 4 * 2 * 8, cachedRows === 0 ? rows : 0];
+      const dense = 2 * 4 * 10 * 8 / 1000;
+      const traffic = (bytes: number) => 2 * bytes / 500;
+      const onHost = placement === "host";
+      const forward: HandPass = onHost
+        ? { ...model, down: activation / 100, host: scores + pairs, up: activation / 200 }
+        : {
+          ...{ ...model, attention: model.attention + dense },
+          ...{ down: activation / 100, host: scores + traffic(upForward), up: upForward / 200 },
+        };
+      const backward: HandPass = onHost
+        ? { ...back, down: activation / 100, host: 4 * pairs, up: activation / 200 }
+        : {
+          ...{ ...back, feedForward: back.feedForward + 4 * dense },
+          ...{ down: gradients / 100, host: traffic(gradients) + traffic(upBackward), up: upBackward / 200 },
+        };
+      const found = of({ ...HAND, recompute, cachedRows }, placement, 1, HAND_RATES);
+      const near = (name: string, actual: number, seconds: number) =>
+        assert.ok(
+          Math.abs(actual - 2000 * seconds) <= 1e-9 * actual,
+          `${name}: ${actual}, by hand ${2000 * seconds}`,
+        );
+      near("step", found.stepMs, forwardSeconds(forward) + backwardSeconds(backward));
+      const both = (lane: (pass: HandPass) => number) => lane(forward) + lane(backward);
+      near("model", found.busyMs.model, both((pass) => pass.attention + pass.feedForward + pass.recompute));
+      near("down", found.busyMs.down, both(({ down }) => down));
+      near("host", found.busyMs.host, both(({ host }) => host));
+      near("up", found.busyMs.up, both(({ up }) => up));
+      assert.equal(found.downBytes, 2 * (onHost ? 2 * activation : activation + gradients));
+      assert.equal(found.upBytes, 2 * (onHost ? 2 * activation : upForward + upBackward));
+    });
+  }
+}

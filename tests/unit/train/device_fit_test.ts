@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What is advised when a device is full: to the byte, by who holds what and who was refused. */
+import assert from "node:assert/strict";
+import { NativeError, UserError } from "../../../lib/core/errors.ts";
+import { lora } from "../../../lib/methods/lora.ts";
+import type { Model } from "../../../lib/models/model.ts";
+import { Arena } from "../../../lib/native/arena.ts";
+import type { DeviceFacts, DeviceMemory } from "../../../lib/native/device_memory.ts";
+import { createLedger } from "../../../lib/native/ledger.ts";
+import { MEFT_OUT_OF_MEMORY } from "../../../lib/native/symbols.ts";
+import { adviseDevice, withinDevice } from "../../../lib/train/device_fit.ts";
+import { deviceActivationBytes } from "../../../lib/train/memory.ts";
+import { plan, type Run, type RunOptions } from "../../../lib/train/plan.ts";
+import { smallModel, smallOptions } from "./small_run.ts";
+
+const BATCH = { size: 8, micro: 4, seqLen: 12 };
+
+/** A model whose arena has blocks so small that every byte shows. */
+function smallBlocks(): Model {
+  const model = smallModel();
+  return { ...model, kernels: { ...model.kernels, arena: new Arena(createLedger(), 64) } };
+}
+
+function needed(run: Run, micro: number, activations = run.settings.activations): number {
+  const settings = { batch: { ...run.settings.batch, micro }, activations };
+  return deviceActivationBytes(run.model, run.adapterKind, settings, run.rows.halves);
+}
+
+const facts = (freeBytes: number, more: Partial<DeviceFacts> = {}): DeviceFacts =>
+  ({ freeBytes, ledger: {}, refused: null, ...more }) as DeviceFacts;
+const bytes = (held: number, peak = held) => ({ bytes: held, peakBytes: peak });
+
+Deno.test("adviseDevice() advises the largest micro-batch that fits, then recomputing, then nothing", () => {
+  using model = smallBlocks();
+  const run = plan(model, smallOptions({ batch: BATCH }));
+  for (const micro of [3, 2, 1]) {
+    assert.deepEqual(adviseDevice(run, facts(needed(run, micro))), { micro, activations: "store" });
+  }
+  const recomputed = [4, 3, 2, 1].map((micro) => needed(run, micro, "recompute"));
+  for (const [i, room] of recomputed.entries()) {
+    if (room >= needed(run, 1)) continue;
+    assert.deepEqual(adviseDevice(run, facts(room)), { micro: 4 - i, activations: "recompute" });
+  }
+  assert.ok((recomputed[3] as number) < needed(run, 1));
+  assert.equal(adviseDevice(run, facts((recomputed[3] as number) - 1)), null);
+  const already = plan(model, smallOptions({ batch: BATCH, activations: "recompute" }));
+  assert.equal(adviseDevice(already, facts((recomputed[3] as number) - 1)), null);
+});
+
+Deno.test("adviseDevice() counts what activations hold as free, and what others hold or were refused as taken", () => {
+  using model = smallBlocks();
+  const run = plan(model, smallOptions({ batch: BATCH }));
+  const room = needed(run, 2);
+  const advised = (free: number, more: Partial<DeviceFacts>, of: Run = run) =>
+    adviseDevice(of, facts(free, more))?.micro;
+  const cases: readonly (readonly [number, Partial<DeviceFacts>])[] = [
+    [room - 100, { ledger: { activations: bytes(100) } }],
+    // The workspace is taken again, as large as it was at most, or with what it was refused.
+    [room, { ledger: { workspace: bytes(300) } }],
+    [room + 50, { ledger: { workspace: bytes(300, 350) } }],
+    [room + 200, { ledger: { workspace: bytes(300, 350) }, refused: { class: "workspace", bytes: 200 } }],
+    [room + 70, { refused: { class: "cache", bytes: 70 } }],
+    [room + 80, { refused: { class: "weights", bytes: 80 } }],
+    [room, { refused: { class: "activations", bytes: 90 } }],
+  ];
+  for (const [free, more] of cases) {
+    const label = JSON.stringify(more);
+    assert.equal(advised(free, more), 2, label);
+    assert.equal(advised(free - 1, more), 1, label);
+  }
+  // What is trained on the device, and is not there yet.
+  const whole = plan(model, smallOptions({ batch: BATCH, method: lora({ rank: 2 }) }));
+  const { parameters = 0, gradients = 0, optimizer = 0 } = whole.memory.bytes;
+  const ledger = { parameters: bytes(parameters), gradients: bytes(10), optimizer: bytes(optimizer + 5) };
+  const free = needed(whole, 2) + gradients - 10;
+  assert.equal(advised(free, { ledger }, whole), 2);
+  assert.equal(advised(free - 1, { ledger }, whole), 1);
+  assert.equal(advised(needed(whole, 2) + parameters + gradients + optimizer, {}, whole), 2);
+});
+
+Deno.test("deviceActivationBytes() are those of both halves, each with its share of the tokens", () => {
+  using model = smallBlocks();
+  const of = (options: RunOptions, halves: 1 | 2) => {
+    const { adapterKind, settings } = plan(model, smallOptions(options));
+    return deviceActivationBytes(model, adapterKind, settings, halves);
+  };
+  const whole = of({ batch: { size: 2, micro: 2, seqLen: 12 } }, 1);
+  const halves = of({ batch: { size: 2, micro: 2, seqLen: 12 } }, 2);
+  assert.equal(halves, 2 * of({ batch: { size: 1, micro: 1, seqLen: 12 } }, 1));
+  assert.ok(halves < 1.2 * whole);
+});
+
+Deno.test("withinDevice() explains a full device, and nothing else", async () => {
+  using model = smallBlocks();
+  const full = new NativeError("linear_forward", MEFT_OUT_OF_MEMORY, "asked for 3 MiB of workspace");
+  const pinned = new NativeError("pinned_reserve", MEFT_OUT_OF_MEMORY, "no pinned memory");
+  const other = new NativeError("linear_forward", MEFT_OUT_OF_MEMORY + 1, "broken");
+  const failing = (run: Run, error: Error) => withinDevice(run, () => Promise.reject(error));
+  const onHost = plan(model, smallOptions({ batch: BATCH }));
+  await assert.rejects(failing(onHost, full), full);
+  let released = 0;
+  const device = {
+    facts: () => facts(needed(onHost, 2)),
+    release: () => void released++,
+  } as unknown as DeviceMemory;
+  const kernels = { ...model.kernels, device };
+  const run = { ...onHost, model: { ...model, kernels } };
+  await assert.rejects(failing(run, pinned), pinned);
+  await assert.rejects(failing(run, other), other);
+  const mark = kernels.arena.mark();
+  kernels.arena.f32(100);
+  kernels.arena.release(mark);
+  await assert.rejects(failing(run, full), (error) => {
+    assert.ok(error instanceof UserError && error.cause === full);
+    const advice = "what would fit: --micro-batch-size 2";
+    assert.equal(error.message, `The device is out of memory: asked for 3 MiB of workspace; ${advice}`);
+    return true;
+  });
+  assert.equal(released, 1, "what is in use by nobody is given back");
+  assert.equal(await withinDevice(run, () => 7), 7);
+});
