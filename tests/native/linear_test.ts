@@ -200,6 +200,7 @@ Deno.test("linearBackwardWeight() adds to dweight and dbias what f64 sums add", 
     for (const shape of SHAPES) checkBackwardWeight(shape, compute);
     checkBackwardWeight([1061, 67, 41], compute);
     checkBackwardWeight([2085, 131, 67], compute);
+    checkBackwardWeight([20, 700, 4], compute); // tall and narrow, of more rows than a task takes
   }
 });
 

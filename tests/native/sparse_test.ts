@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** meft_sparse_route and _forward against the equations in f64: sizes that cross every block, ties, modes, refusals. */
 import assert from "node:assert/strict";
-import { assertSame } from "../compare.ts";
+import { assertSame, assertSameBits } from "../compare.ts";
 import { sparseTouch } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
 import { assertWithin, bitsOf, F32_EPS, normals, onEveryTarget } from "./kernel_check.ts";
@@ -136,18 +136,37 @@ Deno.test("sparseForward() with one expert taking every token matches the oracle
   assert.ok(oracleRoute(call).experts.every(([expert]) => expert === 2));
 });
 
-Deno.test("sparseForward() gives a token the same bits whatever other tokens are in the call", () => {
-  for (const compute of [F32, BF16]) {
-    const whole = makeCall({ ...BASE, compute, T: 300, D: 600, R: 64, K: 6 }, "normal");
+Deno.test("sparseForward() and sparseBackward() give a token the same bits whatever other tokens are in the call", () => {
+  const sizes = [{ gate: "raw", N: 4, D: 600 }, { gate: "softmax", N: 16, D: 37 }, {
+    gate: "sigmoid",
+    N: 16,
+    D: 37,
+  }];
+  for (
+    const { compute, ...others } of sizes.flatMap((size) =>
+      [F32, BF16].map((compute) => ({ ...size, compute }))
+    )
+  ) {
+    // 300 tokens of 16 experts have more gate factors than a task takes.
+    const whole = makeCall({ ...BASE, compute, ...others as Partial<Sizes>, T: 300, R: 64, K: 6 }, "normal");
+    const dy = normals(whole.T * whole.D, 7);
     onEveryTarget((lane) => {
-      const all = forward(lane, whole, route(lane, whole), 300 * 6);
-      const parts = [[0, 113], [113, 114], [114, 300]].map(([begin = 0, end = 0]) => {
-        const part = { ...whole, T: end - begin, h: whole.h.slice(begin * whole.D, end * whole.D) };
-        return forward(lane, part, route(lane, part), 300 * 6);
-      });
-      const joined = parts.flatMap(({ y }) => [...bitsOf(y)]);
-      assertSame(Uint32Array.from(joined), bitsOf(all.y));
-      return { y: all.y };
+      const both = (begin: number, end: number) => {
+        const [h, upstream] = [whole.h, dy].map((x) => x.slice(begin * whole.D, end * whole.D)) as [
+          Float32Array<ArrayBuffer>,
+          Float32Array<ArrayBuffer>,
+        ];
+        const part = { ...whole, T: end - begin, h };
+        const routing = route(lane, part);
+        const fired = forward(lane, part, routing, 300 * 6);
+        return { y: fired.y, dh: new Gradients(part).add(lane, part, routing, fired, upstream).dh };
+      };
+      const all = both(0, 300);
+      const parts = [[0, 113], [113, 114], [114, 300]].map(([begin = 0, end = 0]) => both(begin, end));
+      for (const name of ["y", "dh"] as const) {
+        assertSameBits(name, Float32Array.from(parts.flatMap((part) => [...part[name]])), all[name]);
+      }
+      return { ...all };
     }, () => {});
   }
 });
