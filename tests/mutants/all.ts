@@ -9,6 +9,7 @@ import { DATA } from "./data.ts";
 import { EVALUATE } from "./evaluate.ts";
 import { FILES } from "./files.ts";
 import { METHODS } from "./methods.ts";
+import { MODELS } from "./models.ts";
 import { NATIVE } from "./native.ts";
 import { OPTIM } from "./optim.ts";
 import { REPORT } from "./report.ts";
@@ -24,15 +25,15 @@ export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   files: FILES,
   native: NATIVE,
   tensor: TENSOR,
+  data: DATA,
   storage: STORAGE,
   optim: OPTIM,
-  data: DATA,
-  activations: ACTIVATIONS,
+  models: MODELS,
   adapters: ADAPTERS,
-  methods: METHODS,
-  train: [...TRAIN, ...TRAIN_SAVED],
   evaluate: EVALUATE,
   study: STUDY,
   report: REPORT,
   csrc: CSRC,
+  activations: ACTIVATIONS,
+  methods: METHODS,
 };

@@ -89,7 +89,7 @@ function checkForward(call: Call): void {
       y,
       (i) => (inherited[i] as number) + (call.R + 2) * F32_EPS * (size[i] as number),
     );
-  });
+  }, { device: true });
 }
 
 Deno.test("sparseRoute() and sparseForward() fire exactly the oracle's pairs where scores tie, at every size", () => {
@@ -196,13 +196,20 @@ Deno.test("sparseForward() makes y NaN for a token whose h, router or keys hold 
       const nanRows = (change: Partial<Call>) => {
         const broken = { ...call, ...change };
         const rows: boolean[][] = [];
-        onEveryTarget((lane) => {
-          const { y } = forward(lane, broken, route(lane, broken), 5 * call.R);
-          rows.push(
-            Array.from({ length: 5 }, (_, t) => y.subarray(t * call.D, (t + 1) * call.D).every(Number.isNaN)),
-          );
-          return { y };
-        }, () => {});
+        onEveryTarget(
+          (lane) => {
+            const { y } = forward(lane, broken, route(lane, broken), 5 * call.R);
+            rows.push(
+              Array.from(
+                { length: 5 },
+                (_, t) => y.subarray(t * call.D, (t + 1) * call.D).every(Number.isNaN),
+              ),
+            );
+            return { y };
+          },
+          () => {},
+          { device: true },
+        );
         return rows;
       };
       const h = call.h.slice();
@@ -211,6 +218,16 @@ Deno.test("sparseForward() makes y NaN for a token whose h, router or keys hold 
       const gateWeight = call.gateWeight.slice();
       gateWeight[0] = NaN; // NaN never wins a comparison, so no token selects this expert
       for (const rows of nanRows({ gateWeight })) assert.deepEqual(rows, [true, true, true, true, true]);
+      onEveryTarget(
+        (lane) => {
+          const { experts, load } = route(lane, { ...call, gateWeight });
+          assert.ok(!experts.includes(0), "an expert of NaN is chosen");
+          assert.equal(load[0], 0);
+          return {};
+        },
+        () => {},
+        { device: true },
+      );
       const hi = call.keys.hi.slice();
       const { experts } = oracleRoute(call);
       const chosen = experts[1]?.[0] as number; // every token that is scored against its keys must notice

@@ -6,12 +6,15 @@ import type { Stage } from "../stage.ts";
 
 const [TOKENS, HIDDEN, NEURONS, EXPERTS, ACTIVE, TOP_K] = [5, 19, 24, 6, 3, 4];
 
-/** Where the NaN stands, and in which tokens' outputs it must show. */
+/** Where the NaN stands. */
 interface Place {
   readonly label: string;
   readonly h: readonly number[];
   readonly gateWeight: readonly number[];
 }
+
+/** NaN as processors make it, with its sign or without: ordered by their bits, one would be largest, one least. */
+const NANS = [0x7fc00000, 0xffc00000];
 
 const PLACES: readonly Place[] = [
   { label: "one token", h: [2 * HIDDEN + 7], gateWeight: [] },
@@ -19,14 +22,17 @@ const PLACES: readonly Place[] = [
   { label: "all but two rows of the router", h: [], gateWeight: [0, 2, 3, 5].map((e) => e * HIDDEN + 1) },
 ];
 
-async function run(stage: Stage, scope: Scope, place: Place): Promise<Outputs> {
+async function run(stage: Stage, scope: Scope, place: Place, nan: number): Promise<Outputs> {
   const shape = {
     ...{ gate: "raw", scope, tokens: TOKENS, hidden: HIDDEN, neurons: NEURONS, experts: EXPERTS } as const,
     ...{ activeExperts: ACTIVE, topK: TOP_K },
   };
   const withNan = (name: string, count: number, places: readonly number[]) => {
     const values = stage.k.read(stage.normal(name, count)).slice();
-    for (const at of places) values[at] = NaN;
+    if (!(values instanceof Float32Array)) { for (const at of places) values[at] = NaN; }
+    else {new Uint32Array(values.buffer, values.byteOffset, values.length).forEach((_, i, bits) => {
+        if (places.includes(i)) bits[i] = nan;
+      });}
     return stage.values(values);
   };
   const h = withNan("h", TOKENS * HIDDEN, place.h);
@@ -61,8 +67,12 @@ async function run(stage: Stage, scope: Scope, place: Place): Promise<Outputs> {
 
 /** Cases of this family. */
 export const sparseNanCases: readonly KernelCase[] = (["token", "union"] as const).flatMap((scope) =>
-  PLACES.map((place): KernelCase => ({
-    name: `sparseRoute() and sparseForward() of ${scope} scope with NaN in ${place.label}`,
-    run: (stage) => run(stage, scope, place),
-  }))
+  PLACES.flatMap((place) =>
+    NANS.map((nan): KernelCase => ({
+      name: `sparseRoute() and sparseForward() of ${scope} scope with NaN ${
+        nan.toString(16)
+      } in ${place.label}`,
+      run: (stage) => run(stage, scope, place, nan),
+    }))
+  )
 );
