@@ -307,6 +307,9 @@ Deno.test("evaluateLoss() refuses batches that contradict themselves or the voca
     [{ starts: Int32Array.of(0, 5, 4, 9) }, /starts of the batch/],
     [{ ids: new Int32Array(9).fill(61) }, /id of token 0 is 61/],
     [{ targets: new Int32Array(9).fill(-2) }, /target of token 0 is -2/],
+    [{ targets: new Int32Array(9).fill(61) }, /target of token 0 is 61/],
+    [{ ids: new Int32Array(9).fill(-1) }, /id of token 0 is -1/],
+    [{ starts: Int32Array.of(1, 9) }, /starts of the batch/],
     [{ positions: new Int32Array(9).fill(-1) }, /position of token 0 is -1/],
   ];
   for (const [change, problem] of wrong) {

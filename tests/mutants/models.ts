@@ -198,7 +198,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/windows.ts",
     find: 'booleanField(fields, "use_sliding_window", false)',
     replace: 'booleanField(fields, "use_sliding_window", true)',
-    tests: ["tests/unit/models/config_test.ts"],
+    tests: ["tests/unit/models/hub_configs_test.ts"],
   },
   {
     name: "qwen2-without-biases",
@@ -230,7 +230,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/mistral.ts",
     find: "numKeyValueHeads: 8,",
     replace: "numKeyValueHeads: null,",
-    tests: ["tests/unit/models/config_test.ts"],
+    tests: ["tests/unit/models/hub_configs_test.ts"],
   },
   {
     name: "mistral-length",
@@ -238,7 +238,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/mistral.ts",
     find: "maxPositionEmbeddings: 131072,",
     replace: "maxPositionEmbeddings: 32768,",
-    tests: ["tests/unit/models/config_test.ts"],
+    tests: ["tests/unit/models/hub_configs_test.ts"],
   },
   {
     name: "llama-end-token",
@@ -246,7 +246,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/llama.ts",
     find: "eosTokenId: 2,",
     replace: "eosTokenId: 1,",
-    tests: ["tests/unit/models/config_test.ts"],
+    tests: ["tests/unit/models/hub_configs_test.ts"],
   },
   {
     name: "tied-by-default",
@@ -254,7 +254,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/config.ts",
     find: 'booleanField(fields, "tie_word_embeddings", false)',
     replace: 'booleanField(fields, "tie_word_embeddings", true)',
-    tests: ["tests/unit/models/config_test.ts"],
+    tests: ["tests/unit/models/hub_configs_test.ts"],
   },
   {
     name: "inner-original-wins",
@@ -262,7 +262,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/rope_config.ts",
     find: "const original = outerOriginal ?? inner ?? sizes",
     replace: "const original = inner ?? outerOriginal ?? sizes",
-    tests: ["tests/unit/models/config_test.ts"],
+    tests: ["tests/unit/models/hub_configs_test.ts"],
   },
   {
     name: "outer-theta-wins",
@@ -278,7 +278,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/rope_config.ts",
     find: "factor: factor(), originalMaxPositionEmbeddings: sizes.maxPositionEmbeddings };",
     replace: "factor: factor(), originalMaxPositionEmbeddings: original };",
-    tests: ["tests/unit/models/config_test.ts"],
+    tests: ["tests/unit/models/hub_configs_test.ts"],
   },
   {
     name: "beta-fast",
@@ -286,7 +286,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/rope_config.ts",
     find: "missing: null }) || 32,",
     replace: "missing: null }) || 16,",
-    tests: ["tests/unit/models/config_test.ts"],
+    tests: ["tests/unit/models/hub_configs_test.ts"],
   },
   {
     name: "generation-ids-passed-over",
@@ -434,7 +434,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/match_checkpoint.ts",
     find: "if (sameValues(embedding, head)) return config;",
     replace: "if (!sameValues(embedding, head)) return config;",
-    tests: ["tests/unit/models/load_test.ts"],
+    tests: ["tests/unit/models/checkpoint_files_test.ts"],
   },
   {
     name: "eleventh-problem",
@@ -442,7 +442,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/match_checkpoint.ts",
     find: "if (more > 0) problems.push",
     replace: "if (more > 1) problems.push",
-    tests: ["tests/unit/models/load_test.ts", "tests/unit/models/checkpoint_files_test.ts"],
+    tests: ["tests/unit/models/checkpoint_files_test.ts", "tests/unit/models/load_test.ts"],
   },
   {
     name: "eps-of-forward-only",

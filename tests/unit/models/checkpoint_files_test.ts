@@ -325,7 +325,7 @@ Deno.test("loadModel() of thousands of layers beside a small checkpoint fails at
   };
   const start = performance.now();
   const { problems } = await loadEdited("llama_linear", edit);
-  assert(performance.now() - start < 1000);
+  assert(performance.now() - start < 10_000); // a list that is searched for each tensor takes minutes
   assert.equal(problems.length, 11, problems.join("\n"));
   assert.match(problems[0] as string, /"model\.layers\.2\.input_layernorm\.weight" \(24\) is missing/);
   assert.match(problems[10] as string, /^80972 more tensors like the last of these$/);

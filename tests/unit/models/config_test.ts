@@ -516,3 +516,63 @@ for (const [fields, problem] of ABSURD) {
     assert.match(problems[0] as string, problem);
   });
 }
+
+// What transformers 5 has of each configuration class with these sizes and nothing else.
+const SIZES: Fields = {
+  ...{
+    hidden_size: 1024,
+    intermediate_size: 96,
+    num_hidden_layers: 30,
+    num_attention_heads: 32,
+    vocab_size: 61,
+  },
+};
+const SHARED = {
+  ...{
+    rmsNormEps: 1e-6,
+    ropeTheta: 10000,
+    ropeScaling: null,
+    tieWordEmbeddings: false,
+    initializerRange: 0.02,
+  },
+  ...{ mlpBias: false, slidingWindows: new Array(30).fill(0) },
+};
+const NO_BIAS = { qkv: false, o: false };
+const DEFAULTS: Readonly<Record<string, Partial<ModelConfig>>> = {
+  llama: {
+    ...{ ...SHARED, numKeyValueHeads: 32, headDim: 32, maxPositionEmbeddings: 2048, attentionBias: NO_BIAS },
+    ...{ bosTokenId: 1, eosTokenIds: [2], headNorms: false },
+  },
+  mistral: {
+    ...{ ...SHARED, numKeyValueHeads: 8, headDim: 32, maxPositionEmbeddings: 131072, attentionBias: NO_BIAS },
+    ...{ bosTokenId: 1, eosTokenIds: [2], headNorms: false, slidingWindows: new Array(30).fill(4096) },
+  },
+  qwen2: {
+    ...{ ...SHARED, numKeyValueHeads: 32, headDim: 32, maxPositionEmbeddings: 32768 },
+    ...{ bosTokenId: null, eosTokenIds: [], headNorms: false, attentionBias: { qkv: true, o: false } },
+  },
+  qwen3: {
+    ...{
+      ...SHARED,
+      numKeyValueHeads: 32,
+      headDim: 128,
+      maxPositionEmbeddings: 32768,
+      attentionBias: NO_BIAS,
+    },
+    ...{ bosTokenId: null, eosTokenIds: [], headNorms: true },
+  },
+};
+
+for (const [family, expected] of Object.entries(DEFAULTS)) {
+  Deno.test(`what stands for missing fields of ${family} is what transformers takes`, () => {
+    const config = readGood({ ...SIZES, model_type: family });
+    assert.deepEqual({ ...config, ...expected }, config);
+  });
+}
+
+Deno.test("windows of the qwen families that are switched on without sizes begin at layer 28 and are 4,096 wide", () => {
+  for (const family of ["qwen2", "qwen3"]) {
+    const { slidingWindows } = readGood({ ...SIZES, model_type: family, use_sliding_window: true });
+    assert.deepEqual(slidingWindows, [...new Array(28).fill(0), 4096, 4096], family);
+  }
+});
