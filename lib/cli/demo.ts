@@ -94,10 +94,8 @@ function exampleRows(before: DemoMeasure, after: DemoMeasure): string[][] {
   const questions = readTextSync(DEMO.facts).split("\n");
   const wrong = before.rows.filter((row) => row.scores["exact-match"] === 0)
     .sort((a, b) => a.place.line - b.place.line);
-  const chosen = [0, 1, 2, 3].map((i) => wrong[Math.floor(i * (wrong.length - 1) / 3)]).filter((row) =>
-    row !== undefined
-  );
-  return chosen.map(({ place, prediction }) => [
+  const chosen = new Set([0, 1, 2, 3].map((i) => wrong[Math.floor(i * (wrong.length - 1) / 3)]));
+  return [...chosen].filter((row) => row !== undefined).map(({ place, prediction }) => [
     JSON.parse(questions[place.line - 1] as string).question,
     prediction,
     after.rows.find((row) => row.place.line === place.line)?.prediction ?? "",

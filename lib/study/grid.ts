@@ -55,10 +55,15 @@ function combinations(grid: Values): Values[] {
   );
 }
 
-/** Base settings that the cell's method has no use for are left out: methods have sizes of their own. */
+/**
+ * Base settings that the cell's method has no use for are left out: methods have sizes of their own. So is a number of steps
+ * where the grid goes by epochs, which it would win over.
+ */
 function merge(base: Values, chosen: Values): TrainSettings {
   const method = (chosen.method ?? base.method ?? "sparse") as string;
-  const applies = ([name]: readonly [string, unknown]) => methodsOf(name)?.includes(method) ?? true;
+  const byEpochs = chosen.epochs !== undefined && chosen.steps === undefined;
+  const applies = ([name]: readonly [string, unknown]) =>
+    (methodsOf(name)?.includes(method) ?? true) && !(name === "steps" && byEpochs);
   return { ...Object.fromEntries(Object.entries(base).filter(applies)), ...chosen };
 }
 

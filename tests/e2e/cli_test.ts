@@ -131,6 +131,45 @@ Deno.test("train stopped by SIGINT saves, exits with 130, and resumed ends in th
     );
   }));
 
+Deno.test("train ended by a second Ctrl-C is gone at once, with 130, in the middle of its step and without saving", () =>
+  withFolder(async (folder) => {
+    // A step of many seconds, on one thread of any machine: what ends before it does has not waited for it.
+    const data = `${folder}/many.jsonl`;
+    await Deno.writeTextFile(data, Deno.readTextFileSync(DEMO_FACTS).repeat(20));
+    const long = smallRunWith({ data, "batch-size": "5000" });
+    const child = spawn(
+      [
+        "train",
+        ...long,
+        "--micro-batch-size",
+        "250",
+        "--threads",
+        "1",
+        "--examples",
+        "0",
+        "--out",
+        `${folder}/run`,
+      ],
+    );
+    const finished = child.output();
+    while (!names(folder).includes("run") || !names(`${folder}/run`).includes("run.json")) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    child.kill("SIGINT");
+    await new Promise((resolve) => setTimeout(resolve, 700)); // later than one key press comes twice
+    const pressedMs = performance.now();
+    child.kill("SIGINT");
+    const { code, stdout } = await finished;
+    strictEqual(code, 130);
+    ok(performance.now() - pressedMs < 5000);
+    match(
+      new TextDecoder().decode(stdout),
+      /Stopping after this step; press Ctrl-C again to leave without saving/,
+    );
+    strictEqual(Deno.readTextFileSync(`${folder}/run/metrics.jsonl`), "", "no step has ended");
+    ok(!names(`${folder}/run`).includes("adapter"));
+  }));
+
 Deno.test("train goes on when nobody reads its text any more, and saves when the terminal is closed", () =>
   withFolder(async (folder) => {
     const start = (out: string, steps: string): Deno.ChildProcess =>

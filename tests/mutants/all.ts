@@ -3,6 +3,7 @@
 import type { Mutant } from "./mutant.ts";
 import { ACTIVATIONS } from "./activations.ts";
 import { ADAPTERS } from "./adapters.ts";
+import { CLI } from "./cli.ts";
 import { CORE } from "./core.ts";
 import { CSRC } from "./csrc.ts";
 import { DATA } from "./data.ts";
@@ -36,4 +37,5 @@ export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   csrc: CSRC,
   activations: ACTIVATIONS,
   methods: METHODS,
+  cli: CLI,
 };

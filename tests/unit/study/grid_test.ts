@@ -45,6 +45,16 @@ Deno.test("expandGrid() leaves out base settings that a cell's method has no use
   ]);
 });
 
+Deno.test("expandGrid() goes by the epochs of a grid where the base has a number of steps, which would win over them", () => {
+  const base = { steps: 5, lr: 1 };
+  deepStrictEqual(expandGrid(base, { epochs: [1, 2] }).map(({ settings }) => settings), [
+    { lr: 1, epochs: 1 },
+    { lr: 1, epochs: 2 },
+  ]);
+  deepStrictEqual(expandGrid({ epochs: 5 }, { steps: 3 })[0]?.settings, { epochs: 5, steps: 3 });
+  deepStrictEqual(expandGrid(base, { epochs: 1, steps: 3 })[0]?.settings, { lr: 1, epochs: 1, steps: 3 });
+});
+
 Deno.test("expandGrid() of an empty grid is the base alone", () => {
   deepStrictEqual(expandGrid({ lr: 1 }, {}).map(({ label, settings }) => ({ label, settings })), [
     { label: "base", settings: { lr: 1 } },
