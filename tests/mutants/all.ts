@@ -31,6 +31,7 @@ export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   optim: OPTIM,
   models: MODELS,
   adapters: ADAPTERS,
+  train: [...TRAIN, ...TRAIN_SAVED],
   evaluate: EVALUATE,
   study: STUDY,
   report: REPORT,
