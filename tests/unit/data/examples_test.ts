@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { assertSame } from "../../compare.ts";
-import type { ChatMessage } from "../../../lib/data/chat_message.ts";
+import { type ChatMessage, withThoughtNames } from "../../../lib/data/chat_message.ts";
+import type { FormatOptions } from "../../../lib/data/format_options.ts";
 import { type ChatTemplate, compileChatTemplate } from "../../../lib/data/chat_template.ts";
 import {
   buildExamples,
@@ -113,6 +114,84 @@ Deno.test("buildExamples() puts the beginning of sequence before plain forms onl
   assertSame(parts(tokenizer, plain.ids, plain.lossMask)[0], [0, "<s> Question: Where?\nAnswer:"]);
   const chat = await buildExample(row, tokenizer, LONG);
   assert.equal(chat.ids.filter((id) => id === 1).length, 1, "the template writes it itself");
+});
+
+Deno.test("plain forms ask the last trained turn, join parts, keep an input of a space, and texts have no system text", async () => {
+  const tokenizer = await fixtureTokenizer("byte_level");
+  const said = async (row: Row, options: FormatOptions = {}) =>
+    tokenizer.decode((await buildPrompt(row, tokenizer, { chatTemplate: "off", ...options })).ids);
+  const content = [{ type: "text", text: "a" }, { type: "text", text: "b" }] as const;
+  const messages: ChatMessage[] = [
+    { role: "user", content },
+    { role: "assistant", content: "c" },
+    { role: "user", content: "d" },
+  ];
+  assert.equal(await said({ kind: "messages", messages }), "User: ab\nAssistant:");
+  assert.match(
+    await said({ kind: "instruction", instruction: "i", input: " ", output: "o" }),
+    /### Input:\n \n\n###/,
+  );
+  assert.doesNotMatch(await said({ kind: "instruction", instruction: "i", input: "", output: "o" }), /Input/);
+  const text: Row = { kind: "text", text: "the water" };
+  for (const chatTemplate of ["auto", "off"] as const) {
+    const options = { seqLen: 99, chatTemplate, system: "Be brief." };
+    assert.deepEqual(await example(text, tokenizer, options), await example(text, tokenizer, { seqLen: 99 }));
+  }
+});
+
+Deno.test("a template's variables win over all that is given but the messages; thinking is off unless told", () => {
+  const shown = [
+    "bos_token",
+    "add_generation_prompt",
+    "enable_thinking",
+    "tools",
+    "documents",
+    "date_string",
+    "x",
+  ]
+    .map((name) => `{{ ${name} }}`).join("|");
+  const template = compileChatTemplate(`${shown}|{{ messages|length }}`, {
+    bos_token: "<s>",
+    eos_token: null,
+  }, "t");
+  const messages: ChatMessage[] = [{ role: "user", content: "a" }];
+  const options = { addGenerationPrompt: false };
+  assert.equal(template.render(messages, options), "<s>|False|False|None|None|26 Jul 2024||1");
+  const names = [
+    "bos_token",
+    "add_generation_prompt",
+    "enable_thinking",
+    "tools",
+    "documents",
+    "date_string",
+    "x",
+  ];
+  const variables = { ...Object.fromEntries(names.map((name, i) => [name, i])), messages: [] };
+  assert.equal(template.render(messages, { ...options, variables }), "0|1|2|3|4|5|6|1");
+});
+
+Deno.test("withThoughtNames() gives thoughts both names that templates read, a turn's own before others'", () => {
+  const turn = { role: "assistant", content: "4" };
+  const named = (fields: Record<string, unknown>) => withThoughtNames({ ...turn, ...fields });
+  assert.deepEqual(named({}), turn);
+  assert.deepEqual(named({ reasoning: "r" }), {
+    ...turn,
+    reasoning: "r",
+    thinking: "r",
+    reasoning_content: "r",
+  });
+  assert.deepEqual(named({ thinking: "t", reasoning: "r" }), {
+    ...turn,
+    ...{ thinking: "t", reasoning: "r", reasoning_content: "t" },
+  });
+  assert.deepEqual(named({ reasoning_content: "c", thinking: "t" }), {
+    ...turn,
+    ...{ reasoning_content: "c", thinking: "t" },
+  });
+  assert.deepEqual(named({ reasoning_content: null, thinking: "t" }), {
+    ...turn,
+    ...{ reasoning_content: "t", thinking: "t" },
+  });
 });
 
 Deno.test("buildExamples() writes marks once that plain rows wrote themselves, and says so", async () => {

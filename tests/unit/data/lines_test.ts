@@ -23,6 +23,24 @@ Deno.test("a line of gigabytes is one error that names file and line", () =>
     assert(Deno.memoryUsage().rss - before < 1e9);
   }));
 
+Deno.test("readLines() counts the bytes of one line alone against the longest, which may be there", () =>
+  withFolder(async (folder) => {
+    const path = `${folder}/x`;
+    const longest = 64 * 2 ** 20;
+    const lengthsOf = async (bytes: number) => {
+      await Deno.writeTextFile(path, "a\n");
+      for (const end of [longest / 2, bytes]) {
+        await Deno.truncate(path, (await Deno.stat(path)).size + end); // zeros that take no disk
+        await Deno.writeTextFile(path, "\n", { append: true });
+      }
+      const lengths = [];
+      for await (const { text } of readLines(path)) lengths.push(text?.length);
+      return lengths;
+    };
+    assert.deepEqual(await lengthsOf(longest), [1, longest / 2, longest]);
+    await assert.rejects(lengthsOf(longest + 2 ** 20), /has more than 67108864 bytes in line 3/);
+  }));
+
 Deno.test("text in UTF-16, bytes that are no UTF-8, zeros, pipes and devices are refused by name", () =>
   withFolder(async (folder) => {
     const path = `${folder}/rows.jsonl`;
