@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { MUTANTS } from "./all.ts";
-import { mutate } from "./mutant.ts";
+import { type Mutant, mutate } from "./mutant.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 const ALL = Object.values(MUTANTS).flat();
@@ -12,6 +12,17 @@ Deno.test("every mutant changes a text that stands in its file once, and names t
     assert.notEqual(mutate(mutant, text), text, mutant.name);
     assert.ok(mutant.tests.length > 0, mutant.name);
     for (const test of mutant.tests) await Deno.stat(new URL(test, ROOT));
+  }
+});
+
+Deno.test("every list of the folder stands in the table", async () => {
+  for (const { name } of Deno.readDirSync(new URL(".", import.meta.url))) {
+    if (!name.endsWith(".ts") || name.endsWith("_test.ts")) continue;
+    const { MUTANTS: _, ...lists } = await import(`./${name}`) as Record<string, unknown>;
+    for (const [list, mutants] of Object.entries(lists)) {
+      if (!Array.isArray(mutants)) continue;
+      assert.ok((mutants as Mutant[]).every((mutant) => ALL.includes(mutant)), `${list} of ${name}`);
+    }
   }
 });
 

@@ -4,12 +4,16 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { GRID_FLAGS } from "../../../lib/cli/grid_flags.ts";
 import { readRunOptions } from "../../../lib/cli/train_options.ts";
+import { DOCTOR } from "../../../lib/cli/doctor_command.ts";
+import { runCommand } from "../../../lib/cli/program.ts";
+import { REPORT } from "../../../lib/cli/report_command.ts";
 import type { FlagValues } from "../../../lib/cli/flags.ts";
 import { TRAIN_FLAGS } from "../../../lib/cli/train_flags.ts";
+import { lastStep } from "../../../lib/report/tensorboard/records.ts";
 import { plan, runIdentity } from "../../../lib/train/plan.ts";
 import { writeRows } from "../../e2e/chat_model.ts";
 import { withFolder } from "../../fixtures/folder.ts";
-import { said } from "../../fixtures/said.ts";
+import { overheard, said } from "../../fixtures/said.ts";
 import { smallModel } from "../train/small_run.ts";
 
 const MODEL = "notebooks/demo/model";
@@ -120,7 +124,8 @@ Deno.test("train: every flag of a sparse run reaches what it names, and its JSON
     assert.deepEqual([...Deno.readDirSync(join(out, "checkpoints"))].map(({ name }) => name).sort(), [
       ...["step-000002", "step-000003"],
     ]);
-    assert.ok((await Deno.stat(join(out, "tensorboard"))).isDirectory);
+    const [events] = [...Deno.readDirSync(join(out, "tensorboard"))];
+    assert.equal(lastStep(await Deno.readFile(join(out, "tensorboard", events?.name ?? ""))), 3);
 
     const lines = await readLines(join(out, "metrics.jsonl"));
     const sum = (of: (line: Record<string, number>) => number) =>
@@ -529,3 +534,53 @@ Deno.test("preview: its flags reach what is read and how much of it is shown", (
     );
     assert.match(texts[0] ?? "", /BeMonday\nq0Monday\n a0 b cMonday/);
   }));
+
+Deno.test("report: its flags reach the run's folder; what cannot be read of its log is said", () =>
+  withFolder(async (folder) => {
+    await Deno.writeTextFile(join(folder, "run.json"), "{}");
+    const lines = [
+      '{"step":1,"totalSteps":9,"loss":2}',
+      '{"step":2,"lo',
+      '{"step":3,"totalSteps":9,"loss":1}',
+      "",
+    ];
+    await Deno.writeTextFile(join(folder, "metrics.jsonl"), lines.join("\n"));
+    const page = join(folder, "report.html");
+    const found = await done("report", ["--run", folder]);
+    assert.deepEqual(found, { run: folder, steps: 3, damagedLines: 1, report: page, tensorboard: null });
+    assert.match(await Deno.readTextFile(page), /step 3 of 9/);
+    const { tensorboard } = await done("report", ["--run", folder, "--tensorboard"]);
+    assert.equal(lastStep(await Deno.readFile(tensorboard as string)), 3);
+    const { results, errors, code } = await overheard(() => runCommand(REPORT, ["--run", folder]));
+    assert.deepEqual([code, errors], [0, []]);
+    assert.match(results.join("\n"), /^steps +3$/m);
+    assert.match(
+      results.join("\n"),
+      /^warning: 1 line of metrics\.jsonl cannot be read and is left out, the first at byte 35$/m,
+    );
+  }));
+
+Deno.test("doctor: what it found is in its table as in its JSON object, and it succeeds where training can run", async () => {
+  const found = await done("doctor", []);
+  assert.equal(found.usable, (found.missing as { optional: boolean }[]).every(({ optional }) => optional));
+  const { results } = await overheard(() => runCommand(DOCTOR, []));
+  const rows = new Map(
+    results.join("\n").split("\n").map((line) => line.split(/ {2,}/)).map(([name, value]) => [name, value]),
+  );
+  const context = found.context as Record<string, unknown>;
+  const build = found.build as Record<string, unknown>;
+  assert.equal(rows.get("library"), found.libraryPath);
+  assert.equal(rows.get("ABI"), found.abi);
+  assert.equal(rows.get("target in use"), context.target);
+  assert.equal(rows.get("compiler"), build.compiler);
+  assert.equal(rows.get("threads in use"), `${context.threads} of ${found.cores} cores`);
+  assert.match(results.join("\n"), /All that training needs is here\.$/);
+  const { model, methods } = await done("doctor", ["--methods", "--model", MODEL]);
+  assert.equal(model, MODEL);
+  assert.deepEqual((methods as { method: string }[]).map(({ method }) => method), [
+    "sparse",
+    "parallel",
+    "lora",
+    "full",
+  ]);
+});

@@ -14,7 +14,7 @@ function lineOf(step: number, run = "a"): string {
   const line = {
     step,
     totalSteps: 1e7,
-    loss: 2 + Math.sin(step) / (1 + step / 1e4) + (step === 20_000 ? 90 : 0) + (run === "b" ? 1 : 0),
+    loss: 2 + Math.sin(step) / (1 + step / 1e4) + (step === 5000 ? 90 : 0) + (run === "b" ? 1 : 0),
     lr: 1e-3,
     gradNorm: 1 + (step % 7),
     tokensPerSecond: 1000 + step % 13,
@@ -23,7 +23,7 @@ function lineOf(step: number, run = "a"): string {
     ...(step % 1000 === 0 &&
       { evalLoss: 1 / step, peakBytes: { weights: step }, expertLoad: [[step, 0, 3]] }),
     time: 1.7e9 + step,
-    padding: run.padEnd(160, "-"),
+    padding: run.padEnd(1500, "-"),
   };
   return JSON.stringify(line) + "\n";
 }
@@ -56,11 +56,11 @@ Deno.test("readNewMetrics() gives the same whether a log is read at once, as it 
     append(folder, linesOf(1, 5));
     let grown = await readNewMetrics(folder, first);
     strictEqual(grown.summary.last?.step, 5);
-    append(folder, linesOf(6, 40_000) + '{"step":40001,"lo');
+    append(folder, linesOf(6, 10_000) + '{"step":10001,"lo');
     let processes = await readNewMetrics(folder, null);
     grown = await readNewMetrics(folder, grown);
     ok(hasIndex(folder));
-    append(folder, `ss":3}\n\n{"step"\n${linesOf(40_002, 40_900)}`);
+    append(folder, `ss":3}\n\n{"step"\n${linesOf(10_002, 10_900)}`);
     grown = await readNewMetrics(folder, grown);
     processes = await readNewMetrics(folder, null);
     const atOnce = await readAnew(folder);
@@ -68,9 +68,9 @@ Deno.test("readNewMetrics() gives the same whether a log is read at once, as it 
     assertSame(processes.summary, atOnce);
     const { last, evalLoss, peakBytes, damagedLines, series } = atOnce;
     deepStrictEqual([last?.step, evalLoss, peakBytes, damagedLines], [
-      40_900,
-      1 / 40_000,
-      { weights: 40_000 },
+      10_900,
+      1 / 10_000,
+      { weights: 10_000 },
       1,
     ]);
     strictEqual(Math.max(...series.loss.points.map(({ high = 0 }) => high)) > 90, true, "a spike is kept");
@@ -82,19 +82,19 @@ Deno.test("writeRunReport() reads what is new, in a new process too, and its pag
     append(folder, linesOf(1, 2000));
     const short = Deno.readTextFileSync(await writeRunReport(folder));
     ok(!hasIndex(folder), "a short log needs no index");
-    append(folder, linesOf(2001, 60_000));
+    append(folder, linesOf(2001, 15_000));
     const size = Deno.statSync(join(folder, "metrics.jsonl")).size;
     ok(await countReadBytes(() => writeRunReport(folder)) >= size);
     const reads = [];
-    for (let step = 60_001; step <= 90_000; step += 2000) {
-      append(folder, linesOf(step, step + 1999));
+    for (let step = 15_001; step <= 22_500; step += 500) {
+      append(folder, linesOf(step, step + 499));
       reads.push(await countReadBytes(() => writeRunReport(folder)));
     }
     const indexBytes = Deno.statSync(indexOf(folder)).size;
     ok(indexBytes < MIB / 2, `the index has ${indexBytes} bytes`);
     for (const read of reads) ok(read <= 4 * MIB + indexBytes + 2 * MIB, `${read} bytes were read`);
     const { record } = await renewRunReport(folder, null);
-    append(folder, lineOf(90_001));
+    append(folder, lineOf(22_501));
     const written = Deno.readTextFileSync(indexOf(folder));
     const read = await countReadBytes(() => renewRunReport(folder, record));
     ok(read <= 64 * 1024, `${read} bytes were read for one line`);
@@ -104,7 +104,7 @@ Deno.test("writeRunReport() reads what is new, in a new process too, and its pag
       "for one line the index is not written anew",
     );
     const long = Deno.readTextFileSync(join(folder, "report.html"));
-    match(long, /step 90001 of 10000000/);
+    match(long, /step 22501 of 10000000/);
     ok(long.length < 3 * short.length, `${long.length} characters, ${short.length} of a short run`);
     const again = await renewRunReport(folder, null);
     Deno.removeSync(indexOf(folder));
@@ -114,7 +114,7 @@ Deno.test("writeRunReport() reads what is new, in a new process too, and its pag
 Deno.test("readNewMetrics() starts anew when the log is not the one of its index", () =>
   withFolder(async (folder) => {
     const path = join(folder, "metrics.jsonl");
-    const whole = linesOf(1, 20_000);
+    const whole = linesOf(1, 5000);
     const isAnew = async (what: string) => {
       const found = (await readNewMetrics(folder, null)).summary;
       assertSame(found, await readAnew(folder), what);
@@ -124,12 +124,12 @@ Deno.test("readNewMetrics() starts anew when the log is not the one of its index
     ok(hasIndex(folder));
     {
       // As a resumed run does: the same steps again, with other numbers.
-      using log = await openMetrics(path, 19_000);
-      strictEqual(log.keptStep, 19_000);
+      using log = await openMetrics(path, 4750);
+      strictEqual(log.keptStep, 4750);
     }
-    append(folder, linesOf(19_001, 21_000, "b"));
+    append(folder, linesOf(4751, 5250, "b"));
     const after = await readNewMetrics(folder, before);
-    strictEqual(after.summary.last?.step, 21_000);
+    strictEqual(after.summary.last?.step, 5250);
     await isAnew("a log that was cut and went on");
     assertSame(after.summary, await readAnew(folder));
 
@@ -140,7 +140,7 @@ Deno.test("readNewMetrics() starts anew when the log is not the one of its index
     }
     await readNewMetrics(folder, null);
     const index = Deno.readTextFileSync(indexOf(folder));
-    const changed = index.replace('\\"step\\":21000', '\\"step\\":21001');
+    const changed = index.replace('\\"step\\":5250', '\\"step\\":5251');
     notStrictEqual(changed, index);
     Deno.writeTextFileSync(indexOf(folder), changed);
     await isAnew("an index that was changed");

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What numbers each flag takes, told once more: both ends of every range are tried. */
+import assert from "node:assert/strict";
+import { COMMANDS } from "../../../lib/cli/commands.ts";
+import { type Flag, readValue } from "../../../lib/cli/flags.ts";
+
+/** Least and largest value of whole numbers; what is not named here begins at 1. */
+const WHOLE: Readonly<Record<string, readonly [number, number]>> = {
+  "seq-len": [2, Infinity],
+  "layers-to-transform": [0, Infinity],
+  seed: [0, 2 ** 32 - 1],
+  "watch-port": [0, 65_535],
+  examples: [0, 1000],
+  rows: [0, Infinity],
+};
+
+/** Of other numbers; those whose least value is refused end in "above". */
+const OTHERS: Readonly<Record<string, readonly [number, number, "above"?]>> = {
+  "lora-alpha": [0, Infinity, "above"],
+  lr: [0, Infinity, "above"],
+  "adam-eps": [0, Infinity, "above"],
+  "top-p": [0, 1, "above"],
+  "lora-dropout": [0, 1],
+  "warmup-ratio": [0, 1],
+  beta1: [0, 1],
+  beta2: [0, 1],
+  "weight-decay": [0, Infinity],
+  clip: [0, Infinity],
+  temperature: [0, Infinity],
+};
+
+function takes(flag: Flag, value: number): boolean {
+  const problems: string[] = [];
+  const read = readValue(flag, `--${flag.name}`, String(value), problems);
+  if (problems.length > 0) assert.match(problems[0] as string, /expected a (whole )?number/);
+  else assert.deepEqual([read].flat(), [value]);
+  return problems.length === 0;
+}
+
+Deno.test("every flag of numbers takes what lies in its range, and nothing beyond either end", () => {
+  for (const { name: command, flags } of COMMANDS) {
+    for (const flag of flags) {
+      const place = `${command} --${flag.name}`;
+      if (flag.kind === "integer" || flag.kind === "integers") {
+        const [least, most] = WHOLE[flag.name] ?? [1, Infinity];
+        assert.deepEqual([takes(flag, least - 1), takes(flag, least), takes(flag, least + 0.5)], [
+          false,
+          true,
+          false,
+        ], place);
+        const largest = Math.min(most, Number.MAX_SAFE_INTEGER);
+        assert.deepEqual([takes(flag, largest), takes(flag, largest + 1)], [true, false], place);
+      } else if (flag.kind === "number") {
+        const range = OTHERS[flag.name];
+        assert.ok(range, place);
+        const [least, most, above] = range;
+        const found = [takes(flag, least - 1e-9), takes(flag, least), takes(flag, least + 1e-9)];
+        assert.deepEqual(found, [false, above !== "above", true], place);
+        const end = most === Infinity ? [takes(flag, 1e300)] : [takes(flag, most), !takes(flag, most + 1e-9)];
+        assert.ok(end.every((taken) => taken), place);
+      }
+    }
+  }
+});
