@@ -326,7 +326,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/halves.ts",
     find: "afterLayer: leads ? options.afterLayer : undefined,",
     replace: "afterLayer: leads ? undefined : options.afterLayer,",
-    tests: ["tests/unit/train/layer_updates_test.ts", "tests/unit/models/halves_test.ts"],
+    tests: ["tests/unit/models/halves_test.ts"],
   },
   {
     name: "mask-of-the-first-half",
@@ -403,14 +403,6 @@ export const MODELS: readonly Mutant[] = [
     find: "        tap?.(layer, dx);\n      },",
     replace: "      },",
     tests: ["tests/unit/train/layer_updates_test.ts", "tests/contract/engine_test.ts"],
-  },
-  {
-    name: "too-deep",
-    harm: "gradients are carried below what is trained",
-    file: "lib/models/block.ts",
-    find: "needsBackward: ffnPlace >= lowest,",
-    replace: "needsBackward: true,",
-    tests: ["tests/contract/engine_test.ts"],
   },
   {
     name: "target-beyond",

@@ -330,3 +330,19 @@ Deno.test("loadModel() of thousands of layers beside a small checkpoint fails at
   assert.match(problems[0] as string, /"model\.layers\.2\.input_layernorm\.weight" \(24\) is missing/);
   assert.match(problems[10] as string, /^80972 more tensors like the last of these$/);
 });
+
+Deno.test("loadModel() names ten problems of a kind, and counts the eleventh", async () => {
+  const edit: Edit = (folder) => {
+    const path = join(folder, "config.json");
+    const fields = JSON.parse(Deno.readTextFileSync(path));
+    // A layer of this family has eleven tensors.
+    Deno.writeTextFileSync(
+      path,
+      JSON.stringify({ ...fields, num_hidden_layers: fields.num_hidden_layers + 1, layer_types: null }),
+    );
+  };
+  const { problems } = await loadEdited("qwen3_head_alone", edit);
+  assert.equal(problems.length, 11, problems.join("\n"));
+  assert.match(problems[9] as string, /is missing$/);
+  assert.equal(problems[10], "1 more tensors like the last of these");
+});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { assertSame } from "../../compare.ts";
+import type { IdleMemory } from "../../../lib/activations/policy.ts";
 import { sparseAdapter } from "../../../lib/adapters/sparse.ts";
 import type { AdapterParams } from "../../../lib/adapters/adapter.ts";
 import type { Batch } from "../../../lib/data/batch.ts";
@@ -178,3 +179,47 @@ for (const activations of POLICIES) {
     });
   }
 }
+
+Deno.test("a layer is left once, from the top down, when both halves have come back through it", async () => {
+  for (const one of [false, true]) {
+    for (const activations of POLICIES) {
+      const fixture = modelFixture("qwen3_tied");
+      const k = referenceKernels();
+      using model = loadModel(fixture.dir, k);
+      const halves = splitBatch(one ? longest(fixture.batch) : fixture.batch);
+      assert.ok(halves);
+      const seen: string[] = [];
+      const attach = (_: Kernels, firstToken: number) => {
+        const [ffn, attention] = [probeHook(0.3, true), probeHook(0.2, true)];
+        const noted = (name: string, hook: typeof ffn): typeof ffn => ({
+          ...hook,
+          async backward(layer, ...rest) {
+            await hook.backward(layer, ...rest);
+            seen.push(`${firstToken === 0 ? "A" : "B"} ${name} ${layer}`);
+          },
+        });
+        return { model, hooks: { ffn: noted("ffn", ffn), attention: noted("attention", attention) } };
+      };
+      const layers = model.config.numHiddenLayers;
+      const ready: number[] = [];
+      await lossAndGradientsInHalves(model, fixture.batch, halves, attach, {
+        activations,
+        lossScale: 1,
+        afterLayer: (layer) => void seen.push(`left ${layer}`),
+        idle: { beforeBackward: (layer: number) => void ready.push(layer) } as IdleMemory,
+      });
+      const left = seen.filter((event) => event.startsWith("left"));
+      assert.deepEqual(left, Array.from({ length: layers }, (_, i) => `left ${layers - 1 - i}`));
+      for (const half of ["A", "B"]) {
+        for (let layer = 0; layer < layers; layer++) {
+          for (const name of ["ffn", "attention"]) {
+            const at = seen.indexOf(`${half} ${name} ${layer}`);
+            assert.ok(at >= 0 && at < seen.indexOf(`left ${layer}`), `${half} ${name} ${layer} in ${seen}`);
+          }
+        }
+      }
+      // Memory that is idle in the pass is asked for, layer by layer, before any of them uses it.
+      assert.deepEqual(ready, Array.from({ length: layers }, (_, layer) => layer));
+    }
+  }
+});
