@@ -3,11 +3,14 @@
 import { assertInteger, assertLength } from "../core/shape.ts";
 import type { Batch } from "../data/batch.ts";
 
+/** What a pass reads of a batch, or of a part of one: it counts targets itself. */
+export type TokenBatch = Omit<Batch, "targetCount">;
+
 /**
  * @throws {RangeError} When lengths disagree, sequences do not follow one another, or an id or target is outside the
  *   vocabulary
  */
-export function checkBatch(batch: Batch, vocabSize: number): void {
+export function checkBatch(batch: TokenBatch, vocabSize: number): void {
   const { ids, positions, starts, targets } = batch;
   assertLength("positions of the batch", positions, ids.length);
   assertLength("targets of the batch", targets, ids.length);

@@ -10,7 +10,7 @@ import { linearForward } from "../ops/linear.ts";
 import { headLossForward, headLossForwardBackward } from "../ops/loss.ts";
 import { rmsNormBackward, rmsNormForward } from "../ops/norm.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { checkBatch } from "./check_batch.ts";
+import { checkBatch, type TokenBatch } from "./check_batch.ts";
 import { createBlocks, type GradientTap, lowestTrained } from "./block.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Model, RopeRows } from "./model.ts";
@@ -78,7 +78,7 @@ export function lossAndGradients(
 export async function gradientPass(
   step: StepContext,
   model: Model,
-  batch: Batch,
+  batch: TokenBatch,
   options: GradientOptions & { readonly afterLoss?: (() => Promise<void>) | undefined },
 ): Promise<BatchLoss> {
   const { kernels: k, weights } = model;
@@ -127,7 +127,7 @@ async function finalHidden(model: Model, batch: Batch, hooks: Hooks): Promise<Te
 }
 
 /** What all layers share for a batch of whole sequences. Takes scratch from the arena. */
-export function batchStep(model: Model, batch: Batch, hooks: Hooks, rope?: RopeRows): StepContext {
+export function batchStep(model: Model, batch: TokenBatch, hooks: Hooks, rope?: RopeRows): StepContext {
   checkBatch(batch, model.config.vocabSize);
   return {
     k: model.kernels,
@@ -144,7 +144,7 @@ export function batchStep(model: Model, batch: Batch, hooks: Hooks, rope?: RopeR
 function lossTurn(
   { scratch }: StepContext,
   model: Model,
-  batch: Batch,
+  batch: TokenBatch,
   y: Tensor,
   dx: Tensor,
   scale: number,

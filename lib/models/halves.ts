@@ -13,7 +13,7 @@ import { releasing } from "../activations/policy.ts";
 import { takeTurns, type YieldTurn } from "../core/baton.ts";
 import type { Batch } from "../data/batch.ts";
 import type { Kernels } from "../ops/kernels.ts";
-import { checkBatch } from "./check_batch.ts";
+import { checkBatch, type TokenBatch } from "./check_batch.ts";
 import { type BatchLoss, batchStep, type GradientOptions, gradientPass } from "./decoder.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Model } from "./model.ts";
@@ -22,7 +22,7 @@ import type { StepContext } from "./step.ts";
 
 /** A part of a micro-batch. */
 export interface BatchPart {
-  readonly batch: Batch;
+  readonly batch: TokenBatch;
   /** Place of its first token among those of the whole. */
   readonly firstToken: number;
 }
@@ -57,15 +57,13 @@ export function splitBatch(batch: Batch): BatchHalves | null {
 
 function batchPart({ ids, positions, starts, targets }: Batch, begin: number, end: number): BatchPart {
   const inside = [...starts].filter((start) => start > begin && start < end);
-  const ofPart = targets.subarray(begin, end);
   return {
     firstToken: begin,
     batch: {
       ids: ids.subarray(begin, end),
       positions: positions.subarray(begin, end),
       starts: Int32Array.from([begin, ...inside, end], (start) => start - begin),
-      targets: ofPart,
-      targetCount: ofPart.reduce((count, target) => count + Number(target >= 0), 0),
+      targets: targets.subarray(begin, end),
     },
   };
 }

@@ -12,6 +12,7 @@ import { FILES } from "./files.ts";
 import { METHODS } from "./methods.ts";
 import { MODELS } from "./models.ts";
 import { NATIVE } from "./native.ts";
+import { OPS } from "./ops.ts";
 import { OPTIM } from "./optim.ts";
 import { REPORT } from "./report.ts";
 import { STORAGE } from "./storage.ts";
@@ -28,6 +29,7 @@ export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   tensor: TENSOR,
   data: DATA,
   storage: STORAGE,
+  ops: OPS,
   optim: OPTIM,
   models: MODELS,
   adapters: ADAPTERS,

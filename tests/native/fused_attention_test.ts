@@ -32,8 +32,8 @@ for (const test of attentionCases.filter(({ name }) => name.startsWith("attentio
   });
 }
 
-/** Bits of o of one causal span of random q, k and v. */
-function outputBits(rows: number, compute: "f32" | "bf16"): Uint8Array {
+/** Bits of o, and of all gradients, of one causal span of random q, k and v. */
+function outputBits(rows: number, compute: "f32" | "bf16"): { o: Uint8Array; gradients: Uint8Array[] } {
   using k = cudaKernels({ compute, host: { threads: 1 }, blockBytes: 1 << 20 });
   const [heads, headDim] = [2, 8];
   const count = rows * heads * headDim;
@@ -44,11 +44,23 @@ function outputBits(rows: number, compute: "f32" | "bf16"): Uint8Array {
     return compute === "bf16" ? Uint16Array.from(normal, floatToBf16) : normal;
   };
   const [o, lse] = [activations(), new Float32Array(rows * heads)];
-  k.attentionForward(o, lse, random(1), random(2), random(3), Int32Array.of(0, rows, 0, rows), {
+  const shape = {
     ...{ queryRows: rows, keyRows: rows, heads, kvHeads: heads, headDim },
     ...{ window: 0, scale: 1 },
-  });
-  return new Uint8Array(o.buffer);
+  };
+  const [q, keys, v, dO, spans] = [
+    random(1),
+    random(2),
+    random(3),
+    random(4),
+    Int32Array.of(0, rows, 0, rows),
+  ];
+  k.attentionForward(o, lse, q, keys, v, spans, shape);
+  // Backward of one and the same o and lse, which tell nothing of how they were made.
+  const [given, sums] = [random(5), new Float32Array(rows * heads).fill(3)];
+  const [dq, dk, dv] = [activations(), activations(), activations()];
+  k.attentionBackward(dq, dk, dv, dO, q, keys, v, given, sums, spans, shape);
+  return { o: new Uint8Array(o.buffer), gradients: [dq, dk, dv].map(({ buffer }) => new Uint8Array(buffer)) };
 }
 
 Deno.test({
@@ -59,7 +71,11 @@ Deno.test({
     const agree = async (rows: number, compute: "f32" | "bf16"): Promise<boolean> => {
       const fused = await choosing("fused", () => outputBits(rows, compute));
       const own = await choosing("own", () => outputBits(rows, compute));
-      return fused.every((byte, i) => byte === own[i]);
+      const same = (a: Uint8Array, b: Uint8Array) => a.every((byte, i) => byte === b[i]);
+      const forward = same(fused.o, own.o);
+      const backward = fused.gradients.every((gradient, i) => same(gradient, own.gradients[i] as Uint8Array));
+      assert.equal(backward, forward, "both directions go one way");
+      return forward;
     };
     assert.equal(
       await agree(64, "bf16"),
