@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { openAdapterFiles } from "../../../lib/adapters/adapter_files.ts";
-import { baseRecord, findBase } from "../../../lib/adapters/base_model.ts";
+import { baseRecord, findBase, readBase } from "../../../lib/adapters/base_model.ts";
 import { UserError } from "../../../lib/core/errors.ts";
 import { resolveAdapter } from "../../../lib/adapters/registry.ts";
 import { loadModel } from "../../../lib/models/load.ts";
@@ -115,6 +115,16 @@ Deno.test("PEFT's adapter without a hash finds a folder that its name is, and no
       /The base model of adapter .* is some-organisation\/some-model, and there is no such folder here: give the folder/,
     );
     assert.throws(() => findBase({ ...base, name: null }, root), /has no name in its folder/);
+    // Without a hash nothing tells that a folder of that name above the adapter is it.
+    assert.throws(
+      () => findBase({ ...base, name: "models/base" }, join(root, "adapter")),
+      /there is no such folder/,
+    );
+    assert.throws(
+      () => findBase({ ...base, name: "gone" }, root, [base.name]),
+      /there is no such folder here/,
+      "nor that another one is",
+    );
   }));
 
 Deno.test("a model in the cache of the hub is told by its name and revision, and found in the cache", () =>
@@ -131,5 +141,16 @@ Deno.test("a model in the cache of the hub is told by its name and revision, and
     assert.equal(config.revision, revision);
     const saved = await openAdapterFiles(adapter);
     assert.equal(real(baseOf(saved)), real(snapshot));
+    // Its name is none of a folder: where the adapter moves, the path leads there.
+    await Deno.mkdir(join(root, "elsewhere/deep"), { recursive: true });
+    await Deno.rename(adapter, join(root, "elsewhere/deep/kept"));
+    assert.equal(await found(join(root, "elsewhere/deep/kept")), real(snapshot));
     assert.equal(baseRecord({ name: "models/x", hash: "" }, root).revision, null);
   }));
+
+Deno.test("what a folder leaves empty it does not tell", () => {
+  const empty = { base_model_hash: "", base_model_path: "", base_model_relative_path: "" };
+  for (const fields of [empty, {}, { base_model_hash: 3, base_model_path: null }]) {
+    assert.deepEqual(readBase("n", fields), { name: "n", hash: null, path: null, relativePath: null });
+  }
+});

@@ -76,3 +76,25 @@ Deno.test("resolveLora() has PEFT's sizes by default, takes sites in any order, 
   assert.equal(said.length, 6);
   assert.match(resolveLora({ targets: [] }).problems.join(), /targets is \[\], expected some of q/);
 });
+
+Deno.test("resolveLora() records options in one order, each once, whatever the order they were given in", () => {
+  const { settings, problems } = resolveLora({
+    targets: [
+      "layers.1.mlp.up_proj",
+      "down_proj",
+      "layers.0.mlp.up_proj",
+      "q",
+      "down",
+      "layers.1.mlp.up_proj",
+    ],
+    layersToTransform: [10, 9, 2, 9],
+    rankPattern: { q: 2, ".*": 3 },
+  });
+  assert.deepEqual(problems, []);
+  assert.deepEqual(settings.targets, ["q", "down", "layers.0.mlp.up_proj", "layers.1.mlp.up_proj"]);
+  assert.deepEqual(settings.layersToTransform, [2, 9, 10]);
+  // The first pattern that matches counts: their order is kept.
+  assert.deepEqual(Object.entries(settings.rankPattern), [["q_proj", 2], [".*", 3]]);
+  assert.deepEqual(resolveLora({ layersToTransform: 3 }).settings.layersToTransform, [3]);
+  assert.equal(resolveLora({ layersToTransform: [] }).settings.layersToTransform, null);
+});
