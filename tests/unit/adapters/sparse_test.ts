@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
-import type { AdapterParams } from "../../../lib/adapters/adapter.ts";
+import type { AdapterParams, RowPlacement } from "../../../lib/adapters/adapter.ts";
+import type { HostResiduals } from "../../../lib/adapters/sparse_host.ts";
 import { resolveAdapter } from "../../../lib/adapters/registry.ts";
 import type { JsonObject } from "../../../lib/core/json.ts";
 import { makeMicroBatch } from "../../../lib/data/batches.ts";
-import { lossAndGradients } from "../../../lib/models/decoder.ts";
+import { evaluateLoss, lossAndGradients } from "../../../lib/models/decoder.ts";
+import type { BranchHook } from "../../../lib/models/hooks.ts";
 import type { Model } from "../../../lib/models/model.ts";
-import type { Parameter } from "../../../lib/optim/parameters.ts";
+import { clearGradients, type Parameter } from "../../../lib/optim/parameters.ts";
 import { assertSame, assertWithin } from "../../compare.ts";
 import { wholeGradients } from "../train/gradients.ts";
 import { parameterBytes, smallData, smallModel } from "../train/small_run.ts";
@@ -124,4 +126,104 @@ Deno.test("activeNeurons() is the mean over layers of neurons that fired", async
   const batch = makeMicroBatch(smallData(), Int32Array.of(0)).batch;
   await lossAndGradients(model, batch, hooks, { activations: "store", lossScale: 1 });
   assert.ok(params.activeNeurons() >= 1 && params.activeNeurons() <= batch.ids.length);
+});
+
+const PLACEMENTS: readonly RowPlacement[] = [{ kind: "host" }, { kind: "device", cachedRows: 5 }];
+
+for (const placement of PLACEMENTS) {
+  Deno.test(`layerActivity() counts the tokens of each expert over all passes, and what fired in the last step: ${placement.kind}`, async () => {
+    using model = smallModel();
+    const sizes = { neurons: 12, experts: 4, activeExperts: 2, topK: 3 };
+    const params = create(model, "sparse", sizes);
+    const { batch } = makeMicroBatch(smallData(), Int32Array.of(0, 3));
+    const { hooks } = params.attach(model.kernels, { placement });
+    for (let pass = 1; pass <= 3; pass++) {
+      await lossAndGradients(model, batch, hooks, { activations: "store", lossScale: 1 });
+      for (const { neurons, expertTokens } of params.layerActivity!()) {
+        assert.equal(neurons, 12);
+        assert.equal(expertTokens.length, 4);
+        assert.equal(expertTokens.reduce((sum, tokens) => sum + tokens), pass * 2 * batch.ids.length);
+      }
+    }
+    await params.collectGradients!();
+    const fired = params.layerActivity!().map(({ firedNeurons }) => [...firedNeurons]);
+    for (const ofLayer of fired) {
+      assert.ok(ofLayer.length >= 1 && new Set(ofLayer).size === ofLayer.length);
+    }
+    const mean = (fired[0]!.length + fired[1]!.length) / 2;
+    assert.equal(params.activeNeurons(), mean);
+    clearGradients(model.kernels, params.parameters);
+    assert.deepEqual([params.activeNeurons(), params.layerActivity!()[0]!.firedNeurons.length], [0, 0]);
+    assert.equal(params.rowTraffic!() === null, placement.kind === "host");
+  });
+
+  Deno.test(`a layer in which nothing fires adds nothing, whatever memory held before: ${placement.kind}`, async () => {
+    using model = smallModel();
+    const params = create(model, "sparse", {
+      neurons: 12,
+      experts: 4,
+      activeExperts: 2,
+      topK: 3,
+      keys: "frozen",
+    });
+    const { batch } = makeMicroBatch(smallData(), Int32Array.of(0, 3));
+    const options = { activations: "store", lossScale: 1 } as const;
+    const base = await evaluateLoss(model, batch, {});
+    model.kernels.randomNormal(values(params, "0.mlp.meft.values"), 5, 1, 0.3);
+    const { hooks } = params.attach(model.kernels, { placement });
+    const before = await lossAndGradients(model, batch, hooks, options);
+    assert.notEqual(before.lossSum, base.lossSum);
+    await params.collectGradients!();
+    // Keys of 0 score 0 with every token.
+    for (const layer of [0, 1]) values(params, `${layer}.mlp.meft.keys`).fill(0);
+    clearGradients(model.kernels, params.parameters);
+    const none = await lossAndGradients(model, batch, hooks, options);
+    await params.collectGradients!();
+    assert.equal(none.lossSum, base.lossSum);
+    assert.equal(params.activeNeurons(), 0);
+    for (const [name, gradient] of wholeGradients(params.parameters)) {
+      assert.ok(gradient.every((x) => x === 0), name);
+    }
+  });
+}
+
+Deno.test("in scope union backward selects again, and nothing of what fired is kept, unless somebody looks at it", async () => {
+  using model = smallModel();
+  const { kernels: k } = model;
+  const forward = async (scope: string, keepsFired: boolean) => {
+    const params = create(model, "sparse", { neurons: 12, experts: 4, activeExperts: 2, topK: 3, scope });
+    const ffn = params.attach(k, { keepsFired }).hooks.ffn as BranchHook<HostResiduals>;
+    const h = { shape: [5, model.config.hiddenSize], data: k.floats(5 * model.config.hiddenSize) };
+    k.randomNormal(h.data, 3, 0, 1);
+    const mark = k.hostArena.mark();
+    const before = k.hostArena.usedBytes;
+    const { selected, pairCount } = await ffn.forward(1, h, { ...h, data: h.data.slice() });
+    const kept = k.hostArena.usedBytes - before;
+    k.hostArena.release(mark);
+    assert.ok(pairCount > 0);
+    assert.equal(selected === null, kept === 0);
+    return selected === null;
+  };
+  assert.equal(await forward("union", false), true);
+  assert.equal(await forward("union", true), false);
+  assert.equal(await forward("token", false), false);
+});
+
+Deno.test("the sparse adapter says why it cannot be merged: who chooses a token's neurons", () => {
+  using model = smallModel();
+  const refusal = (scope: string) =>
+    resolveAdapter({ kind: "sparse", options: { scope } }, model.config).adapter.mergeRefusal;
+  assert.match(refusal("token") ?? "", /^each token chooses neurons of its own \(top-K among its experts\)/);
+  assert.match(refusal("union") ?? "", /chosen by the tokens beside it \(top-K over the micro-batch\)/);
+});
+
+Deno.test("an adapter refuses a layer that it has not", async () => {
+  using model = smallModel();
+  const options = { neurons: 4, experts: 2, activeExperts: 1, topK: 1 };
+  for (const [kind, sizes] of [["sparse", options], ["parallel", { neurons: 4 }]] as const) {
+    const { ffn } = create(model, kind, sizes).attach(model.kernels).hooks;
+    const h = { shape: [1, 24], data: new Float64Array(24) };
+    const call = async () => void await ffn!.forward(2, h, { ...h, data: new Float64Array(24) });
+    await assert.rejects(call, /The adapter has 2 layers, the model asks for layer 2/);
+  }
 });
