@@ -1,9 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /** When a run's page is written anew, and what becomes of one that cannot be. */
-import { deepStrictEqual, match, rejects, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
 import { refreshReport } from "../../../lib/report/report_child.ts";
 import { serveRunReport } from "../../../lib/report/run_report.ts";
 import { withFolder } from "../../fixtures/folder.ts";
+
+/** Looks often, for two minutes at most. */
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  const endMs = performance.now() + 120_000;
+  while (!(await condition())) {
+    ok(performance.now() < endMs, "waited for two minutes");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
 
 Deno.test("refreshReport() writes 5 s after the start, every 30 s from then on, one page at a time, and at the end", async () => {
   let nowMs = 1000;
@@ -65,9 +74,7 @@ Deno.test("serveRunReport() shows a run that has not begun, what it logs as it g
     await Deno.writeTextFile(`${folder}/run.json`, "{}");
     for (const step of [1, 2]) {
       await log(step);
-      while (!(await body()).includes(`step ${step} of 9`)) {
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
+      await until(async () => (await body()).includes(`step ${step} of 9`));
     }
     await log(3);
     ended.abort();
