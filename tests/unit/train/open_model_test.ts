@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
+import { type Dataset, exampleLength } from "../../../lib/data/dataset.ts";
 import { MissingTokenizerError } from "../../../lib/data/tokenizer.ts";
 import { trainableModel } from "../../../lib/models/trainable.ts";
 import { cudaState } from "../../../lib/native/cuda.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
-import { loadDataFor, openModel } from "../../../lib/train/open_model.ts";
+import { loadDataFor, type OpenModel, openModel, previewData } from "../../../lib/train/open_model.ts";
+import { fixtureTokenizer, withLines } from "../data/fixtures.ts";
 
 const MODELS = fileURLToPath(new URL("../../fixtures/models/", import.meta.url));
 
@@ -27,4 +29,36 @@ Deno.test("openModel() reports a folder that is no checkpoint, and a device that
       /device is cuda, but .+use device cpu/,
     );
   }
+});
+
+Deno.test("loadDataFor() takes rows of 256 tokens at most unless another length is given, and every other option", async () => {
+  const model = { tokenizer: await fixtureTokenizer("byte_level") } as OpenModel;
+  const rows = Array.from({ length: 5 }, () => ({ prompt: " the the the", completion: " the".repeat(400) }));
+  await withLines(rows, async (path) => {
+    const options = { chatTemplate: "off", cache: false } as const;
+    const longest = (data: Dataset) => exampleLength(data, 0);
+    const data = await loadDataFor(path, model, options);
+    assert.deepEqual([data.seqLen, longest(data)], [256, 256]);
+    const short = await loadDataFor(path, model, { ...options, seqLen: 9, lossOn: "all" });
+    assert.deepEqual([short.seqLen, longest(short)], [9, 9]);
+    assert.ok(
+      short.report.targets > (await loadDataFor(path, model, { ...options, seqLen: 9 })).report.targets,
+    );
+    const shown = (count?: number, color = false) => previewData(short, model, count, { color });
+    const count = (text: string) => text.match(/rows\.jsonl:\d/g)?.length;
+    assert.deepEqual([count(shown()), count(shown(2)), count(previewData(short, model))], [3, 2, 3]);
+    assert.deepEqual([shown().includes("\u001b["), shown(2, true).includes("\u001b[")], [false, true]);
+  });
+});
+
+Deno.test("openModel() leaves kernels that it was given to whoever gave them", async () => {
+  const reference = referenceKernels();
+  let disposed = 0;
+  const kernels = Object.assign(reference, { [Symbol.dispose]: () => void disposed++ });
+  {
+    using model = await openModel(`${MODELS}llama_biases`, { kernels });
+    assert.equal(model.kernels, kernels);
+  }
+  await assert.rejects(openModel(`${MODELS}nowhere`, { kernels }));
+  assert.equal(disposed, 0);
 });
