@@ -196,3 +196,22 @@ Deno.test("checkRunFolder() finds out what openRunFolder() would say, and leaves
     await assertThere();
   });
 });
+
+Deno.test("openRunFolder() looks again once the folder is its own: another process may have trained there meanwhile", async () => {
+  await withFolder(async (out) => {
+    using model = smallModel();
+    const run = plan(model, smallOptions({ out }));
+    const { tryLock } = Deno.FsFile.prototype;
+    Deno.FsFile.prototype.tryLock = async function () {
+      await Deno.writeTextFile(join(out, "run.json"), "{}");
+      return await tryLock.call(this, true);
+    };
+    try {
+      await assert.rejects(openRunFolder(run, false), /already holds a run \(run\.json\)/);
+    } finally {
+      Deno.FsFile.prototype.tryLock = tryLock;
+    }
+    using places = await openRunFolder(run, true); // the lock was given back
+    assert.equal(places?.out, out);
+  });
+});
