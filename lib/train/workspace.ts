@@ -61,7 +61,7 @@ function forwardBytes(place: ProductPlace, layer: LayerProduct): number {
       ? together(sums, wideProductBytes(place, product))
       : wideProductBytes(place, { ...product, rounds });
   }
-  return together(sums, narrowProductBytes(place, { m: outputs, n: tokens, k: inputs, copies: !own }));
+  return together(sums, narrowProductBytes(place, { m: outputs, n: tokens, k: inputs }));
 }
 
 /** dx (+)= dy w. */

@@ -112,12 +112,12 @@ export function copiedSpan(block: number, operand: number): number {
   return Math.max(depth, Math.floor(COPY_BYTES / operand / Math.max(block, 1) / depth) * depth);
 }
 
-/** Of `narrow_product`: all of packed B, and for each thread copies of A and a tile of C turned. */
-export function narrowProductBytes(place: ProductPlace, { m, n, k, copies }: ProductSize): number {
+/** Of `narrow_product`: all of packed B, and for each thread room for copies of A, needed or not, and a tile of C turned. */
+export function narrowProductBytes(place: ProductPlace, { m, n, k }: Omit<ProductSize, "copies">): number {
   const operand = operandBytes(place);
   const widest = padded(place, Math.min(n, NARROW_COLUMNS));
   const depth = Math.min(4096, Math.max(256, Math.floor(NARROW_BYTES / operand / widest / 64) * 64));
-  const copied = copies ? NARROW_ROWS / 2 * (depth + LINE_BYTES / operand) * operand : 0;
+  const copied = ROW_BLOCK * (depth + LINE_BYTES / operand) * operand;
   const group = m * n * k <= SERIAL_WORK ? m : NARROW_ROWS;
   return together(k * widest * operand, place.threads * copied, place.threads * group * widest * 4);
 }

@@ -47,7 +47,7 @@ function routeBytes(
 ): number {
   const floats: ProductPlace = { ...place, compute: "f32", operandDType: "f32" };
   return tokens < ROUTED_WIDE_TOKENS
-    ? narrowProductBytes(floats, { m: experts, n: tokens, k: hidden, copies: false })
+    ? narrowProductBytes(floats, { m: experts, n: tokens, k: hidden })
     : wideProductBytes(floats, { m: tokens, n: experts, k: hidden, copies: false });
 }
 
