@@ -117,4 +117,29 @@ export const TRAIN_SAVED: readonly Mutant[] = [
     replace: "options.saveTotalLimit ?? 3",
     tests: ["tests/unit/train/checkpoint_folder_test.ts"],
   },
+  {
+    name: "room-for-parameters-alone",
+    harm: "a checkpoint is begun for which there is no room",
+    file: "lib/train/checkpoint.ts",
+    find: "arrayBytes(parameters) + arrayBytes(optimizer)",
+    replace: "arrayBytes(parameters)",
+    tests: ["tests/unit/train/checkpoint_test.ts"],
+  },
+  {
+    name: "renamed-checkpoint-taken",
+    harm: "a checkpoint of another step stands where a step was said to be saved",
+    file: "lib/train/checkpoint.ts",
+    find: "saved?.step === state.step && ",
+    replace: "saved !== null && ",
+    tests: ["tests/unit/train/checkpoint_test.ts"],
+  },
+  {
+    name: "unfinished-left",
+    harm: "every save that fails leaves its files behind",
+    file: "lib/train/checkpoint.ts",
+    find: `    await removeQuietly(unfinished);
+`,
+    replace: "",
+    tests: ["tests/unit/train/checkpoint_test.ts"],
+  },
 ];
