@@ -32,8 +32,8 @@ export const CSRC: readonly Mutant[] = [
     name: "thread-beyond-the-lane",
     harm: "a thread of a larger pool works for a lane that has no room for it, and writes over memory",
     file: "csrc/core/pool.cpp",
-    find: "while ((open & kTaskMask) != 0 && uint64_t(thread) < (open >> kTaskBits)) {",
-    replace: "while ((open & kTaskMask) != 0) {",
+    find: "open_.store((uint64_t(threads) << kTaskBits) | uint64_t(tasks));",
+    replace: "open_.store((uint64_t(workers_.size() + 1) << kTaskBits) | uint64_t(tasks));",
     tests: ["tests/native/pool_test.ts"],
   },
   {
@@ -66,7 +66,7 @@ export const CSRC: readonly Mutant[] = [
     file: "csrc/cuda/kernels/sparse_route.cu",
     find: "g[e] == g[e] ? g[e] + 0.f : -INFINITY",
     replace: "g[e] + 0.f",
-    tests: ["tests/contract/device_test.ts"],
+    tests: ["tests/native/sparse_test.ts"],
   },
   {
     name: "norm-without-eps",
@@ -107,5 +107,39 @@ export const CSRC: readonly Mutant[] = [
     find: "    if (count < 0) fail(",
     replace: "    if (count < -1) fail(",
     tests: ["tests/native/arguments_test.ts"],
+  },
+  {
+    name: "second-task-of-a-sum",
+    harm: "arrays of more than 16,384 elements are added to from their beginning again",
+    file: "csrc/cpu/kernels/elementwise.cpp",
+    find: "            each_vector(begin, end, [=](int64_t i, auto lanes) {",
+    replace: "            each_vector(begin, begin > 0 ? begin : end, [=](int64_t i, auto lanes) {",
+    tests: ["tests/native/pieces_test.ts"],
+  },
+  {
+    name: "second-task-of-gathered-rows",
+    harm: "rows of a large batch are gathered to the places of the first ones",
+    file: "csrc/cpu/kernels/planes.cpp",
+    find:
+      "        for (int64_t row = begin; row < end; ++row) {\n            const int64_t from = int64_t(rows[row]) * hidden, to = row * hidden;",
+    replace:
+      "        for (int64_t row = begin; row < end; ++row) {\n            const int64_t from = int64_t(rows[row]) * hidden, to = (row - begin) * hidden;",
+    tests: ["tests/native/pieces_test.ts"],
+  },
+  {
+    name: "gates-of-the-first-task",
+    harm: "with many tokens and experts all get the gate factors of the first",
+    file: "csrc/cpu/kernels/sparse_gate.cpp",
+    find: "            const float *g = logits + t * experts;\n            if (tainted",
+    replace: "            const float *g = logits + (t - begin) * experts;\n            if (tainted",
+    tests: ["tests/native/sparse_test.ts"],
+  },
+  {
+    name: "fused-backward-never",
+    harm: "attention's backward on a device goes the slow way, and nobody sees it",
+    file: "csrc/cuda/kernels/attention.cu",
+    find: "if (attention_backward_fused(lane, on, call, spans, params)) return;",
+    replace: "if (attention_backward_fused(lane, on, call, spans, params) && rows < 0) return;",
+    tests: ["tests/native/fused_attention_test.ts"],
   },
 ];

@@ -114,7 +114,7 @@ export const OPS: readonly Mutant[] = [
     file: "lib/ops/low_rank.ts",
     find: "  scaleInPlace(k, du, delta.scale);\n",
     replace: "  scaleInPlace(k, du, delta.scale * delta.scale);\n",
-    tests: ["tests/unit/train/lora_test.ts"],
+    tests: ["tests/contract/adapters_test.ts"],
   },
   {
     name: "unmasked-gradient",
@@ -122,15 +122,7 @@ export const OPS: readonly Mutant[] = [
     file: "lib/ops/low_rank.ts",
     find: "const seen = masked(k, x, mask);",
     replace: "const seen = masked(k, x, null);",
-    tests: ["tests/unit/train/lora_test.ts"],
-  },
-  {
-    name: "mask-not-undone",
-    harm: "what dropout hid gets a gradient all the same",
-    file: "lib/ops/low_rank.ts",
-    find: "else if (mask === null) linearBackward(k, seen, delta.a, du, { addTo: dx });",
-    replace: "else if (dx !== null) linearBackward(k, seen, delta.a, du, { addTo: dx });",
-    tests: ["tests/unit/train/lora_test.ts"],
+    tests: ["tests/contract/adapters_test.ts"],
   },
   {
     name: "ring-without-waiting",
@@ -243,22 +235,6 @@ export const OPS: readonly Mutant[] = [
     find: "          land(dh, true),",
     replace: "          land(dh),",
     tests: ["tests/contract/device_test.ts"],
-  },
-  {
-    name: "slots-with-room-for-less",
-    harm: "a full gradient is refused for its last row",
-    file: "lib/ops/native/sparse_branch.ts",
-    find: "Math.floor(gradients.values.length / shape.hidden),",
-    replace: "Math.floor(gradients.values.length / shape.hidden) - 1,",
-    tests: ["tests/contract/sparse_branch_test.ts"],
-  },
-  {
-    name: "times-swapped",
-    harm: "the account of a step shows routing as catching up",
-    file: "lib/ops/native/sparse_branch.ts",
-    find: "times.catchUp += catchUpMs as number;",
-    replace: "times.catchUp += routingMs as number;",
-    tests: ["tests/contract/sparse_branch_test.ts", "tests/native/kernels_test.ts"],
   },
   {
     name: "values-of-keys",

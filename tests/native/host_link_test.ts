@@ -71,6 +71,7 @@ Deno.test(`ringLink() on ${backend} lets the host write where a copy up has read
       link.arrive(to);
     }
     assert.deepEqual([read(first, host()), read(second, host())], [all(1), all(2)]);
+    assert.deepEqual({ ...link.bytes }, { down: 0, up: 2 * 4 * COUNT });
   }));
 
 Deno.test(`ringLink() on ${backend} overwrites nothing that the model's earlier work has yet to read`, () =>
