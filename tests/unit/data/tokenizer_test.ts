@@ -10,6 +10,7 @@ import {
   loadTokenizer,
   type TokenizerFiles,
 } from "../../../lib/data/tokenizer.ts";
+import { readTokenizerFiles } from "../../../lib/data/tokenizer_files.ts";
 import { libraryProblem } from "../../../lib/data/tokenizer_library.ts";
 import { fixtureExpected, fixtureFolder, fixtureTokenizer, TOKENIZER_NAMES } from "./fixtures.ts";
 
@@ -220,4 +221,24 @@ Deno.test("libraryProblem() names the permission or the missing binary, and the 
     libraryProblem(missing),
     /cannot be loaded on \w+ \w+: Cannot find module '\.\/x\.node'; it has binaries for Linux.*NAPI_RS_NATIVE_LIBRARY_PATH$/,
   );
+});
+
+Deno.test("a tokenizer's identity changes with all that decides its ids and texts, and with nothing else", async () => {
+  const files = await readTokenizerFiles(fixtureFolder("byte_level"));
+  const identityOf = async (changes: Partial<TokenizerFiles>, source = "a") =>
+    (await createTokenizer({ ...files, ...changes }, source)).identity;
+  const base = await identityOf({});
+  assert.match(base ?? "", /^[0-9a-f]{64}$/);
+  assert.equal(await identityOf({ config: { ...files.config, model_max_length: 7 } }, "moved"), base);
+  const json = JSON.parse(files.tokenizer);
+  const changed: Partial<TokenizerFiles>[] = [
+    { tokenizer: JSON.stringify({ ...json, normalizer: { type: "NFC" } }) },
+    { config: { ...files.config, extra_special_tokens: ["the"] } },
+    { config: { ...files.config, eos_token: "<|im_end|>" } },
+    { config: { ...files.config, chat_template: "{{ messages }}" } },
+    { chatTemplate: "{{ messages }}." },
+    { chatTemplate: "{{ messages }}.", namedTemplates: { tool_use: "{{ tools }}" } },
+  ];
+  const identities = await Promise.all(changed.map((changes) => identityOf(changes)));
+  assert.equal(new Set([base, ...identities]).size, 1 + changed.length);
 });
