@@ -9,6 +9,7 @@ import { CSRC } from "./csrc.ts";
 import { DATA } from "./data.ts";
 import { EVALUATE } from "./evaluate.ts";
 import { FILES } from "./files.ts";
+import { JINJA } from "./jinja.ts";
 import { METHODS } from "./methods.ts";
 import { MODELS } from "./models.ts";
 import { NATIVE } from "./native.ts";
@@ -25,6 +26,7 @@ import { TRAIN_SAVED } from "./train_saved.ts";
 export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   core: CORE,
   files: FILES,
+  jinja: JINJA,
   native: NATIVE,
   tensor: TENSOR,
   data: DATA,

@@ -59,7 +59,7 @@ Deno.test("formatPreview() dims what is given, and shows targets green, underlin
     formatPreview([whole, whole], { color: false }),
     /3 of them targets\na⟦b\|c⟧d⟦e⟧\n\nx\.jsonl:7/,
   );
-  const styles = previewText([example], { color: true }).filter((part) => typeof part !== "string");
+  const styles = [...previewText([example], { color: true })].filter((part) => typeof part !== "string");
   assert.deepEqual(styles, [
     { style: "bold", text: head },
     { style: "dim", text: "a" },

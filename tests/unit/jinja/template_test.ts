@@ -24,6 +24,12 @@ for (
     ["{{ -7%3 }} {{ -7//3 }} {{ 7/2 }} {{ -2**2 }} {{ 2**3**2 }}", "2 -3 3.5 4 64"],
     ["{{ 'abc DEF'|capitalize }} {{ 'abc'.find('c') }} {{ '%05.1f|%s' % (2.25, 'x') }}", "Abc def 2 002.2|x"],
     ["{{ 6 is divisibleby 3 }} {{ 1 < 2 < 2 }} {{ {'2': 1, '1': 2} }}", "True False {'2': 1, '1': 2}"],
+    ["{% for x in [1, 0, 2]|select %}{{ loop.last }}{{ loop.length }} {% endfor %}", "False2 True2 "],
+    [
+      "{{ 25|round(-1) }} {{ 35|round(-1) }} {{ 26|round(-1) }} {{ -25|round(-1) }} {{ -35|round(-1) }}",
+      "20 40 30 -20 -40",
+    ],
+    ["{{ range(100000)|length }}", "100000"],
     ["{{ '😀a'|length }} {{ '😀a'[1] }} {{ '\\x1c a\\x85'.strip() }}", "2 a a"],
   ] as const
 ) {
