@@ -66,7 +66,7 @@ export const ADAPTERS: readonly Mutant[] = [
     const { seed, step, firstToken } = training;`,
     replace: `if (dropout === 0) return null;
     const { seed, step, firstToken } = training ?? { seed: 1, step: 1, firstToken: 0 };`,
-    tests: ["tests/contract/adapters_test.ts"],
+    tests: ["tests/unit/train/lora_test.ts"],
   },
   {
     name: "seven-streams-a-layer",

@@ -187,6 +187,28 @@ for (const placement of PLACEMENTS) {
   });
 }
 
+Deno.test("a layer in which nothing fires leaves the gradients of the layers below alone, whatever memory held before", async () => {
+  const { batch } = makeMicroBatch(smallData(), Int32Array.of(0, 3));
+  const gradients = async (placement: RowPlacement) => {
+    using model = smallModel();
+    const params = create(model, "sparse", { neurons: 12, experts: 4, activeExperts: 2, topK: 3 });
+    for (const layer of [0, 1]) {
+      model.kernels.randomNormal(values(params, `${layer}.mlp.meft.values`), 5, layer, 0.3);
+    }
+    const { hooks } = params.attach(model.kernels, { placement });
+    for (const silent of [false, true]) {
+      if (silent) values(params, "1.mlp.meft.keys").fill(0);
+      clearGradients(model.kernels, params.parameters);
+      await lossAndGradients(model, batch, hooks, { activations: "store", lossScale: 1 });
+      await params.collectGradients!();
+    }
+    return wholeGradients(params.parameters);
+  };
+  const [host, device] = [await gradients(PLACEMENTS[0]!), await gradients(PLACEMENTS[1]!)];
+  assert.ok(host.get("base_model.model.model.layers.0.mlp.meft.values")!.some((x) => x !== 0));
+  for (const [name, expected] of host) assertWithin(name, device.get(name) ?? [], expected, 1e-11);
+});
+
 Deno.test("in scope union backward selects again, and nothing of what fired is kept, unless somebody looks at it", async () => {
   using model = smallModel();
   const { kernels: k } = model;
