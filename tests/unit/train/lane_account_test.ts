@@ -5,6 +5,7 @@ import { trainingSteps } from "../../../lib/data/batches.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { hostTotal } from "../../../lib/ops/host_times.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
+import { laneAccount } from "../../../lib/train/lane_account.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { init } from "../../../lib/train/state.ts";
 import { trainStep } from "../../../lib/train/step.ts";
@@ -49,3 +50,39 @@ for (const [bound, costs] of CASES) {
     });
   }
 }
+
+Deno.test("laneAccount() tells what came since the step began, and whose time is whose with and without a second lane", () => {
+  const host = { routing: 1, catchUp: 2, scoring: 3, values: 4, backward: 5, update: 6 };
+  const later = { routing: 2, catchUp: 4, scoring: 6, values: 8, backward: 10, update: 16 };
+  const rows = { hits: 10, misses: 20, evictions: 30, upBytes: 0, downBytes: 0 };
+  const before = { hostTimes: host, downBytes: 100, upBytes: 200, rows };
+  const after = {
+    ...{ hostTimes: later, downBytes: 107, upBytes: 209 },
+    rows: { hits: 11, misses: 22, evictions: 33, upBytes: 0, downBytes: 0 },
+  };
+  const of = (inlineMs: number, waitMs: number) =>
+    laneAccount(before, after, { stepMs: 100, times: { inlineMs, waitMs }, onDevice: null });
+  const one = of(30, 0);
+  assert.deepEqual(one, {
+    modelMs: 60, // all but the adapter's work and the update
+    modelWaitMs: 0,
+    downMs: 0,
+    downWaitMs: 0,
+    upMs: 0,
+    upWaitMs: 0,
+    hostMs: { routing: 1, catchUp: 2, scoring: 3, values: 4, backward: 5, update: 10 },
+    hostWaitMs: 0,
+    downBytes: 7,
+    upBytes: 9,
+    rows: { hits: 1, misses: 2, evictions: 3 },
+    bound: "model",
+  });
+  const two = of(0, 20);
+  assert.deepEqual([two.modelMs, two.modelWaitMs, two.hostWaitMs], [80, 20, 75]);
+  const onDevice = { modelMs: 40, modelWaitMs: 50, downMs: 12, upMs: 90 };
+  const device = laneAccount(before, after, { stepMs: 100, times: { inlineMs: 0, waitMs: 20 }, onDevice });
+  assert.deepEqual(
+    [device.modelMs, device.modelWaitMs, device.downWaitMs, device.upWaitMs, device.hostWaitMs, device.bound],
+    [40, 50, 88, 10, 75, "up"],
+  );
+});
