@@ -130,8 +130,9 @@ export async function snapshot(folder: string, writtenIn: string = folder): Prom
   return new Map(entries);
 }
 
-/** Unfinished files that `report` writes too, which takes no lock: they go at a start an hour later. */
-const SHARED = /(^|\/)\.((report\.html|\.metrics-index\.json)\.[0-9a-f-]{36}\.part|events\.out\.tfevents)$/;
+/** Unfinished files that other processes may be writing, by no lock: `report`'s, and the cache's. They go an hour later. */
+const SHARED =
+  /(^|\/)\.((report\.html|\.metrics-index\.json)\.[0-9a-f-]{36}\.part|events\.out\.tfevents)$|^cache\/.*\.part$/;
 
 /** How a folder differs from the undisturbed one. Files that match `optional` may differ, and be missing. */
 export function differences(whole: Snapshot, found: Snapshot, optional: RegExp | null): string[] {
