@@ -9,7 +9,8 @@ import { adamw } from "../../../lib/optim/registry.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { init } from "../../../lib/train/state.ts";
-import { trainStep } from "../../../lib/train/step.ts";
+import { layerUpdates } from "../../../lib/train/layer_updates.ts";
+import { accumulate, trainStep } from "../../../lib/train/step.ts";
 import type { RowMatrix } from "../../../lib/tensor/tensor.ts";
 import { assertSameBits } from "../../compare.ts";
 import { slowHostLane } from "../../fixtures/slow_lane.ts";
@@ -112,5 +113,26 @@ Deno.test("a step that fails after a layer has moved spends the state and keeps 
     await assert.rejects(trainStep(run, state, data), /^Error: the host lane fell over$/);
     assert.equal(state.lease.spent, spent);
     assert.equal(kernels.hostJobs.pending, 0);
+  }
+});
+
+Deno.test("no layer steps after one whose gradient is not finite, nor after a loss that is not", async () => {
+  for (const bad of ["gradient", "loss", "nothing"]) {
+    using model = smallModel();
+    const run = plan(model, smallOptions({ optimizer: unclipped }));
+    const data = trainingSteps(smallData(), batchOptions(run)).next().value;
+    const state = init(run);
+    await accumulate(run, state, data);
+    const before = parameterBytes(state.params.parameters);
+    const router = state.params.byLayer[1]?.find(({ kind }) => kind === "dense");
+    assert.ok(router?.kind === "dense" && router.grad);
+    if (bad === "gradient") router.grad[0] = NaN;
+    const updates = layerUpdates(run, state, { step: 1, lr: 0.01, gradScale: 1 });
+    updates.seeLoss(bad === "loss" ? NaN : 3);
+    updates.seeLoss(2);
+    for (const layer of [1, 0]) updates.afterLayer(layer);
+    await updates.settle();
+    assert.equal(updates.begun, bad === "nothing");
+    if (bad !== "nothing") assertSame(parameterBytes(state.params.parameters), before);
   }
 });
