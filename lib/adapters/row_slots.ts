@@ -189,6 +189,6 @@ function takePlaces(k: Kernels, params: SparseParams, changed: readonly SlotRow[
   params.gradients = growRowGradients(k, params.gradients, changed.length, params.keys.cols);
   const { gradients } = params;
   const known = gradients.rowCount;
-  k.sparseTouch(gradients, Int32Array.from(changed, ({ row }) => row).sort(), changed.length);
+  k.sparseTouch(gradients, Int32Array.from(changed, ({ row }) => row), changed.length);
   return known;
 }

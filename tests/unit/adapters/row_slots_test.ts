@@ -2,6 +2,7 @@
 /** How rows travel to their slots, on kernels that only say what they were asked for. */
 import assert from "node:assert/strict";
 import { createRowSlots } from "../../../lib/adapters/row_slots.ts";
+import { assertSame } from "../../compare.ts";
 import { directLink } from "../../../lib/ops/host_link.ts";
 import type { Kernels, RowGradients } from "../../../lib/ops/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
@@ -87,4 +88,44 @@ Deno.test("a row that loses its slot leaves its gradient before another is broug
   await slots.bring(Int32Array.of(6, 8));
   assert.deepEqual(log.splice(0), ["keys 6,8", "values 6,8"]);
   assert.equal(slots.traffic.evictions, 2);
+});
+
+Deno.test("gradients find their places by increasing row, whatever slots they lay in, and there is made room for them", async () => {
+  const k = referenceKernels();
+  const [rows, cols] = [9, 2];
+  for (const keys of [true, false]) {
+    const params: SparseParams = {
+      gateWeight: new Float64Array(0),
+      gateGrad: null,
+      keys: k.rowMatrix(rows, cols),
+      values: k.rowMatrix(rows, cols),
+      gradients: createRowGradients(k, rows, cols, { keys }), // no room yet
+    };
+    params.keys.full!.forEach((_, i, all) => all[i] = i);
+    params.values.full!.forEach((_, i, all) => all[i] = 100 + i);
+    const slots = createRowSlots(k, params, 4);
+    for (const step of [1, 2]) {
+      assert.deepEqual([...await slots.bring(Int32Array.of(7, 8))], [0, 1]);
+      assert.deepEqual([...await slots.bring(Int32Array.of(3, 8))], [2, 1]);
+      const { keys: ofKeys, values: ofValues } = slots.matrices();
+      assert.deepEqual([ofKeys.rows, ofKeys.cols, ofValues.rows, ofValues.cols], [3, cols, 3, cols]);
+      assertSame([...ofKeys.data!], [14, 15, 16, 17, 6, 7]);
+      assertSame([...ofValues.data!], [114, 115, 116, 117, 106, 107]);
+      assert.equal(ofKeys.grad === null, !keys);
+      assert.ok(ofValues.grad!.every((x) => x === 0));
+      slots.touch(Int32Array.of(0, 1, 2));
+      ofKeys.grad?.set([1, 2, 3, 4, 5, 6]);
+      ofValues.grad!.set([10, 20, 30, 40, 50, 60]);
+      await slots.collect();
+      const { rowCount, rows: order, keys: keyGradients, values } = params.gradients;
+      assertSame([...order.subarray(0, rowCount)], [3, 7, 8]);
+      // Added to what a step has gathered so far.
+      const times = (numbers: number[]) => numbers.map((x) => step * x);
+      assertSame([...values.subarray(0, 6)], times([50, 60, 10, 20, 30, 40]));
+      if (keys) assertSame([...keyGradients!.subarray(0, 6)], times([5, 6, 1, 2, 3, 4]));
+      else assert.equal(keyGradients, null);
+    }
+    slots.release();
+    assert.equal(k.ledger.held.get("cache"), 0);
+  }
 });
