@@ -209,6 +209,62 @@ Deno.test("a layer in which nothing fires leaves the gradients of the layers bel
   for (const [name, expected] of host) assertWithin(name, device.get(name) ?? [], expected, 1e-11);
 });
 
+for (const placement of PLACEMENTS) {
+  for (const gate of ["raw", "softmax", "sigmoid", "none"]) {
+    Deno.test(`a branch in which nothing fires writes zeros over what was there: gate ${gate}, ${placement.kind}`, async () => {
+      using model = smallModel();
+      const { kernels: k, config: { hiddenSize } } = model;
+      const sizes = { neurons: 12, experts: 4, activeExperts: 2, topK: 3, routerInit: "random", gate };
+      const params = create(model, "sparse", sizes);
+      model.kernels.randomNormal(values(params, "1.mlp.meft.values"), 5, 1, 0.3);
+      values(params, "1.mlp.meft.keys").fill(0);
+      const ffn = params.attach(k, { placement }).hooks.ffn as BranchHook<unknown>;
+      const shape = [5, hiddenSize];
+      const normal = (stream: number) => {
+        const data = k.floats(5 * hiddenSize);
+        k.randomNormal(data, 3, stream, 1);
+        return { shape, data };
+      };
+      const poisoned = () => ({ shape, data: k.floats(5 * hiddenSize).fill(NaN) });
+      const [h, dy, y, dh] = [normal(0), normal(1), poisoned(), poisoned()];
+      const residuals = await ffn.forward(1, h, y);
+      await ffn.finish?.(1, residuals, h, y);
+      await ffn.backward(1, residuals, h, dy, dh);
+      await ffn.finishBackward?.(1, residuals, h, dy, dh);
+      assert.ok(y.data.every((x) => x === 0), "y");
+      assert.ok(dh.data.every((x) => x === 0), "dh");
+    });
+  }
+}
+
+Deno.test("the parallel branch writes over what was there, and gradients are added to", async () => {
+  using model = smallModel();
+  const { kernels: k, config: { hiddenSize: cols } } = model;
+  const params = create(model, "parallel", { neurons: 2 });
+  const [keys, vals] = [values(params, "1.mlp.meft.keys"), values(params, "1.mlp.meft.values")];
+  // The first neuron fires for the first token, the second for none.
+  keys.fill(0);
+  [keys[0], keys[cols]] = [2, -1];
+  vals.forEach((_, i) => vals[i] = i < cols ? 3 : 5);
+  const { ffn } = params.attach(k).hooks;
+  const tensor = (fill: number) => ({ shape: [2, cols], data: new Float64Array(2 * cols).fill(fill) });
+  const [h, dy, y, dh] = [tensor(1), tensor(1), tensor(NaN), tensor(NaN)];
+  h.data.fill(-1, cols);
+  h.data[cols] = 0; // the second token's dots are 0
+  const held = k.arena.usedBytes;
+  await ffn!.forward(1, h, y);
+  assert.ok(y.data.every((x, i) => x === (i < cols ? 6 : 0)));
+  for (const passes of [1, 2]) {
+    await ffn!.backward(1, null, h, dy, dh.data.fill(NaN) && dh);
+    assert.ok(dh.data.every((x, i) => x === (i === 0 ? 3 * cols * 2 : 0)));
+    const gradients = wholeGradients(params.parameters);
+    const of = (part: string) => gradients.get(`base_model.model.model.layers.1.mlp.meft.${part}`)!;
+    assert.ok(of("values").every((x, i) => x === (i < cols ? 2 * passes : 0)));
+    assert.ok(of("keys").every((x, i) => x === (i < cols ? 3 * cols * passes : 0)));
+  }
+  assert.equal(k.arena.usedBytes, held, "nothing stays in the arena");
+});
+
 Deno.test("in scope union backward selects again, and nothing of what fired is kept, unless somebody looks at it", async () => {
   using model = smallModel();
   const { kernels: k } = model;
