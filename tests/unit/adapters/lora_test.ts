@@ -98,3 +98,26 @@ Deno.test("resolveLora() records options in one order, each once, whatever the o
   assert.deepEqual(resolveLora({ layersToTransform: 3 }).settings.layersToTransform, [3]);
   assert.equal(resolveLora({ layersToTransform: [] }).settings.layersToTransform, null);
 });
+
+Deno.test("merged weights are summed in f64 and rounded once, with the scale and at the rows of their own site", () => {
+  using model = smallModel();
+  const options = { rank: 2, alpha: 6, targets: ["q", "v"], alphaPattern: { v: 2 }, layersToTransform: 1 };
+  const { adapter, problems } = loraAdapter(options, model.config);
+  assert.deepEqual(problems, []);
+  const params = adapter.create(model.kernels, model, 0);
+  for (const { name, data } of dense(params)) {
+    // B A is 0 in f64, and 1e8 - 1e8 beside W.
+    if (name.includes("lora_A")) data.forEach((_, i) => data[i] = i < data.length / 2 ? 1 : -1);
+    else data.set([1e8, 1e8, 0.5, 0.25]);
+  }
+  const changes = [...params.merge!(model.kernels)];
+  const module = "model.layers.1.self_attn";
+  assert.deepEqual(changes.map(({ name }) => name), [`${module}.q_proj.weight`, `${module}.v_proj.weight`]);
+  for (const [i, scale] of [3, 1].entries()) {
+    const { rows, cols } = model.weights.layers[1]![i === 0 ? "q" : "v"];
+    const weights = new Float32Array(rows * cols).fill(1);
+    changes[i]!.apply(weights);
+    const expected = Float32Array.from(weights, (_, at) => at >= cols && at < 2 * cols ? 1 + scale / 4 : 1);
+    assertSame(weights, expected);
+  }
+});

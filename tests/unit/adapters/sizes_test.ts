@@ -138,3 +138,26 @@ Deno.test("LoRA says which weights' inputs it sees, of what rank, and whether it
     true,
   );
 });
+
+Deno.test("adapters of the feed-forward half say what a pass of ten tokens takes of the arenas", () => {
+  using model = smallModel();
+  const of = (kind: string, options: JsonObject) => resolve(model, kind, options).sizes(model, 4).activations;
+  const parallel = of("parallel", { neurons: 7 });
+  // z; and dz, too.
+  assert.deepEqual(
+    [parallel.passing?.forward(TOKENS), parallel.passing?.backward(TOKENS)],
+    [[7 * TOKENS], [7 * TOKENS, 7 * TOKENS]],
+  );
+  assert.deepEqual([parallel.kept(TOKENS), parallel.backward(TOKENS)], [[], []]);
+  // Logits, experts, tokens of each expert; offsets, then neuron, dot and score of each pair that there can be.
+  const selected = [12 * TOKENS, 2 * TOKENS, 12, TOKENS + 1, ...Array(3).fill(3 * TOKENS)];
+  const token = of("sparse", SPARSE);
+  assert.deepEqual([token.kept(TOKENS), token.passingOnHost, token.keptOnHost], [selected, undefined, true]);
+  assert.deepEqual(token.backward(TOKENS), []);
+  // Scope union keeps nothing: there is room while a layer passes, for more pairs than tokens choose themselves.
+  const union = of("sparse", { ...SPARSE, scope: "union" });
+  const passing = union.passingOnHost!(TOKENS);
+  assert.deepEqual([union.kept(TOKENS), passing.slice(0, 4)], [[], selected.slice(0, 4)]);
+  assert.ok(passing.length === 7 && passing[4]! > 3 * TOKENS && passing[4]! <= 48 * TOKENS, `${passing}`);
+  assert.deepEqual(passing.slice(4), Array(3).fill(passing[4]));
+});

@@ -84,6 +84,38 @@ Deno.test("resolveSparse() lists every mistake at once", () => {
   ]);
 });
 
+Deno.test("resolveSparse() takes whole numbers that are exact, finite scales and the words that there are", () => {
+  assert.deepEqual(problemsOf({ neurons: 2 ** 53, experts: 1, activeExperts: 1, topK: 1 }), [
+    `neurons is ${2 ** 53}, expected a whole number of at least 1`,
+  ]);
+  for (const routerScale of [NaN, Infinity, "50"]) {
+    assert.deepEqual(problemsOf({ routerScale } as SparseOptions), [
+      `routerScale is ${routerScale}, expected a number`,
+    ]);
+  }
+  assert.deepEqual(
+    problemsOf({ routerScale: 0, initStd: 0, routerInit: "random", gate: "none", scope: "union" }),
+    [],
+  );
+  assert.deepEqual(problemsOf({ routerInit: "zeros" } as unknown as SparseOptions), [
+    'routerInit is "zeros", expected keys, random',
+  ]);
+  // Defaults give way to small sizes; what was wrong in one is not said of those that follow from it.
+  const { settings } = resolveSparse({ neurons: 30, experts: 5 }, 0.02);
+  assert.deepEqual([settings.activeExperts, settings.topK], [5, 30]);
+  assert.deepEqual(problemsOf({ neurons: 0, topK: 1 }), [
+    "neurons is 0, expected a whole number of at least 1",
+  ]);
+  assert.deepEqual(problemsOf({ neurons: 12, experts: 8, activeExperts: 8, topK: 12 }), [
+    "experts is 8, which does not divide neurons = 12: use experts 6 or 12 with 12 neurons, " +
+    "or neurons 8 or 16 with 8 experts",
+  ]);
+  assert.deepEqual(problemsOf({ neurons: 12, experts: 11, activeExperts: 8, topK: 12 }), [
+    "experts is 11, which does not divide neurons = 12: use experts 6 or 12 with 12 neurons, " +
+    "or neurons 11 or 22 with 11 experts",
+  ]);
+});
+
 Deno.test("nearestDivisors() and nearestMultiples() find both neighbours, or the only one there is", () => {
   assert.deepEqual(nearestDivisors(12, 5), [4, 6]);
   for (const divisor of nearestDivisors(2 ** 53 - 1, 1000)) assert.equal((2 ** 53 - 1) % divisor, 0);
