@@ -3,6 +3,7 @@
 import type { Mutant } from "./mutant.ts";
 import { ACTIVATIONS } from "./activations.ts";
 import { ADAPTERS } from "./adapters.ts";
+import { ADAPTERS_SPARSE } from "./adapters_sparse.ts";
 import { CLI } from "./cli.ts";
 import { CORE } from "./core.ts";
 import { CSRC } from "./csrc.ts";
@@ -34,7 +35,7 @@ export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   ops: OPS,
   optim: OPTIM,
   models: MODELS,
-  adapters: ADAPTERS,
+  adapters: [...ADAPTERS, ...ADAPTERS_SPARSE],
   train: [...TRAIN, ...TRAIN_SAVED],
   evaluate: EVALUATE,
   study: STUDY,
