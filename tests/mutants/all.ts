@@ -21,6 +21,7 @@ import { STORAGE } from "./storage.ts";
 import { STUDY } from "./study.ts";
 import { TENSOR } from "./tensor.ts";
 import { TRAIN } from "./train.ts";
+import { TRAIN_MEASURED } from "./train_measured.ts";
 import { TRAIN_SAVED } from "./train_saved.ts";
 
 /** Areas in the order of the table. */
@@ -36,7 +37,7 @@ export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   optim: OPTIM,
   models: MODELS,
   adapters: [...ADAPTERS, ...ADAPTERS_SPARSE],
-  train: [...TRAIN, ...TRAIN_SAVED],
+  train: [...TRAIN, ...TRAIN_SAVED, ...TRAIN_MEASURED],
   evaluate: EVALUATE,
   study: STUDY,
   report: REPORT,

@@ -4,9 +4,14 @@ import { loadModel } from "../../../lib/models/load.ts";
 import { heldBytes } from "../../../lib/native/ledger.ts";
 import { cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
+import { lora } from "../../../lib/methods/lora.ts";
+import { sparse } from "../../../lib/methods/sparse.ts";
+import { calibrate } from "../../../lib/train/calibration.ts";
+import { plan } from "../../../lib/train/plan.ts";
 import { measureRates } from "../../../lib/train/rates.ts";
 import { openTestDevice } from "../../cuda_library.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
+import { smallModel, smallOptions } from "../../unit/train/small_run.ts";
 
 openTestDevice();
 
@@ -32,4 +37,52 @@ Deno.test("measureRates() gives rates that are numbers above 0, and gives back w
     assert.equal(kernels.ledger.held.get("gradients"), 0);
     assert.ok(heldBytes(kernels.ledger) - held < 2 ** 20, "all but its arenas");
   }
+});
+
+Deno.test("measureRates() divides what was moved by the quickest of three rounds, without the copy that every round ends with", async () => {
+  using kernels = nativeKernels({ threads: 1 });
+  using model = smallModel(kernels);
+  // Milliseconds of three rounds of: down, up and down, product and down, a copy on the host, a meeting.
+  const rounds = [3, 1, 2, 9, 5, 7, 8, 4, 6, 12, 10, 11, 15, 13, 14];
+  let [now, calls] = [0, 0];
+  const clock = () => now += calls++ % 2 === 1 ? rounds.shift() as number : 0.25;
+  const sizes = { tokens: 64, sparse: { experts: 8, activeExperts: 2, topK: 4 } };
+  const rates = await measureRates(model, sizes, clock);
+  const bytes = 64 * 24 * 4;
+  const expected = {
+    downBytesPerSecond: bytes / 1e-3,
+    upBytesPerSecond: bytes / 4e-3,
+    modelFlopsPerSecond: 2 * 64 * 24 * model.config.intermediateSize / 3e-3,
+    hostBytesPerSecond: 2 * bytes / 10e-3,
+    meetingSeconds: 13e-3,
+  };
+  for (const [name, value] of Object.entries(expected)) {
+    const found = rates[name as keyof typeof expected];
+    assert.ok(Math.abs(found / value - 1) < 1e-6, `${name}: ${found}, expected ${value}`);
+  }
+  assert.equal(rounds.length, 0);
+});
+
+Deno.test("calibrate() counts the operations and bytes of what it times", async () => {
+  using k = nativeKernels({ threads: 1 });
+  using model = smallModel(k);
+  const method = sparse({ neurons: 48, experts: 12, activeExperts: 2, topK: 3 });
+  const run = plan(model, smallOptions({ method, batch: { size: 4, micro: 2, seqLen: 12 } }));
+  let now = 0;
+  const rates = await calibrate(run, { threads: 1, clock: () => now++ });
+  const { intermediateSize: F, numAttentionHeads: H, headDim } = model.config;
+  const a = 1000; // every round takes a millisecond by that clock
+  const products = a * 2 * 24 * 24 * F;
+  assert.deepEqual({ ...rates, calibrationMs: 0 }, {
+    linearForward: products,
+    linearBackward: products,
+    // Two products forward and five backward, over the pairs of one row.
+    attention: a * 7 * 2 * H * headDim * (12 * 13 / 2),
+    // Router, keys of both experts, and what four products of pairs and two of scores come to.
+    sparse: a * 2 * 256 * 24 * (12 + 2 * 4 + 5 * 3 + 2 * 2),
+    bandwidth: a * 3 * 4 * 2 ** 23,
+    calibrationMs: 0,
+  });
+  const bare = plan(model, smallOptions({ batch: { size: 4, micro: 2, seqLen: 12 }, method: lora() }));
+  assert.equal((await calibrate(bare, { threads: 1, clock: () => now++ })).sparse, null);
 });

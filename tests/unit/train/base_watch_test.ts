@@ -106,7 +106,7 @@ Deno.test("loadCheckpoint() refuses weights of another content whose samples are
     for await (const _ of train(run, smallData()));
     const { hash: dataHash } = JSON.parse(await Deno.readTextFile(join(out, "run.json"))).data;
     const path = join(out, "checkpoints", "step-000001");
-    const load = (content: Partial<Record<"content", string>>) => {
+    const load = (content: Partial<Record<"content" | "hash", string>>) => {
       const other = plan(model, options);
       other.totalSteps = 1;
       other.base = { ...other.base, ...content };
@@ -115,6 +115,10 @@ Deno.test("loadCheckpoint() refuses weights of another content whose samples are
     assert.match(run.base.content as string, /^[0-9a-f]{64}$/);
     assert.equal((await load({ content: run.base.content as string })).step, 1);
     assert.equal((await load({})).step, 1);
+    const other = await load({ content: "0123456789abcdef", hash: "fedcba" }).catch((error: Error) =>
+      error.message
+    );
+    assert.equal(String(other).split("holds other weights").length, 2, `${other}: said once`);
     await assert.rejects(
       load({ content: "0123456789abcdef" }),
       new RegExp(
@@ -153,6 +157,14 @@ Deno.test("watchBase() knows a model by config.json and every byte of every file
     }
     assert.equal(seen.size, 2 + weights.length);
     assert.equal((await watched()).content, content);
+    const [first] = weights as [string];
+    const index = join(dir, "model.safetensors.index.json");
+    await Deno.rename(join(dir, first), join(dir, `a-${first}`));
+    const text = await Deno.readTextFile(index);
+    await Deno.writeTextFile(index, text.replaceAll(`"${first}"`, `"a-${first}"`));
+    assert.notEqual((await watched()).content, content, "the same bytes under another name");
+    await Deno.rename(join(dir, `a-${first}`), join(dir, first));
+    await Deno.writeTextFile(index, text);
     using weightless = loadModel(dir, referenceKernels());
     assert.equal(await watchBase({ ...weightless, weightless: true }, () => {}), null);
   }));

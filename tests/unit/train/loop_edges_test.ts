@@ -61,6 +61,33 @@ Deno.test("train() that is stopped before its first step saves nothing, and can 
     );
   }));
 
+Deno.test("train() that is stopped in a step saves it before it yields, so that a reader may leave there", () =>
+  withFolder(async (folder) => {
+    using model = smallModel();
+    const out = join(folder, "run");
+    const run = plan(model, smallOptions({ out, steps: 4 }));
+    const stop = new AbortController();
+    let calls = 0;
+    const clock = () => (stop.abort(), calls++); // is read in the midst of a step
+    const events = train(run, smallData(), { signal: stop.signal, clock });
+    const first = await events.next();
+    assert.equal(!first.done && first.value.checkpoint, join(out, "checkpoints", "step-000001"));
+    assert.deepEqual(namesIn(join(out, "checkpoints")), ["step-000001"]);
+    assert.equal((await events.next()).done, true);
+  }));
+
+Deno.test("train() from a named checkpoint in a folder of its own misses no lines: that log begins there", () =>
+  withFolder(async (folder) => {
+    const from = join(folder, "from");
+    await trainAll({ out: from, steps: 2, saveEvery: 1 });
+    const warnings: string[] = [];
+    await trainAll({ out: join(folder, "new"), steps: 2 }, {
+      resume: join(from, "checkpoints", "step-000001"),
+      onWarning: (text) => void warnings.push(text),
+    });
+    assert.deepEqual(warnings, []);
+  }));
+
 Deno.test("train() whose first step is not finite saves nothing", () =>
   withFolder(async (out) => {
     using model = smallModel();
