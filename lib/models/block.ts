@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The block recipe: an attention half, then a feed-forward half, each with its residual sum; and which of them train. */
 import type { Block } from "../activations/policy.ts";
+import { yieldWhenDue } from "../core/event_loop.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import {
   attentionHalfBackward,
@@ -53,10 +54,14 @@ export function createBlocks(
     return {
       needsBackward: ffnPlace >= lowest,
       async forward(x, y, first) {
+        const due = yieldWhenDue();
+        if (due) await due;
         const { y: middle, residuals: attention } = await attentionHalfForward(step, layer, w, x);
         return { attention, ffn: await ffnHalfForward(step, layer, w, middle, y, first?.ffn) };
       },
       async backward({ attention, ffn }, dx) {
+        const due = yieldWhenDue();
+        if (due) await due;
         const mark = step.k.arena.mark();
         await ffnHalfBackward(step, layer, w, ffn, dx, ffnPlace > lowest);
         step.k.arena.release(mark);

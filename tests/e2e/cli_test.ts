@@ -14,6 +14,12 @@ function names(folder: string): string[] {
   return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
 }
 
+/** What a process has computed so far, whatever else the machine does: user time, in hundredths in the 14th field. */
+function cpuSeconds(pid: number): number {
+  const fields = Deno.readTextFileSync(`/proc/${pid}/stat`).replace(/^.*\) /, "").split(" ");
+  return Number(fields[11]) / 100;
+}
+
 Deno.test("train writes its run folder, and evaluate and generate use the adapter", () =>
   withFolder(async (folder) => {
     const out = `${folder}/run`;
@@ -155,6 +161,9 @@ Deno.test("train ended by a second Ctrl-C is gone at once, with 130, in the midd
     while (!names(folder).includes("run") || !names(`${folder}/run`).includes("run.json")) {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
+    // What comes before the step takes about a second of the process's time, the step ten times that and more.
+    const underWay = cpuSeconds(child.pid) + 3;
+    while (cpuSeconds(child.pid) < underWay) await new Promise((resolve) => setTimeout(resolve, 20));
     child.kill("SIGINT");
     await new Promise((resolve) => setTimeout(resolve, 700)); // later than one key press comes twice
     const pressedMs = performance.now();
