@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { openAdapterFiles } from "../../../lib/adapters/adapter_files.ts";
+import { baseRecord } from "../../../lib/adapters/base_model.ts";
+import { MEFT_FORMAT } from "../../../lib/adapters/meft_format.ts";
 import { resolveAdapter } from "../../../lib/adapters/registry.ts";
 import { UserError } from "../../../lib/core/errors.ts";
 import { loadModel } from "../../../lib/models/load.ts";
@@ -305,6 +308,35 @@ Deno.test("saveAdapter() makes the folders that it needs, and a pickle beside th
     await Deno.remove(join(folder, TENSORS));
     assert.match(await message(loadAdapter(model, folder)), /a Python pickle, which is not read here/);
   });
+});
+
+Deno.test("an adapter is opened with the hash of its tensors, and loaded without gradients, whatever its kind", async () => {
+  for (const [kind, options] of [["lora", { rank: 2 }], ["parallel", { neurons: 3 }]] as const) {
+    await withFolder(async (folder) => {
+      using model = smallModel();
+      const { kernels: k } = model;
+      const { adapter } = resolveAdapter({ kind, options }, model.config);
+      const params = adapter.create(k, model, 0);
+      params.init(k, 1);
+      await saveAdapter(model, params, folder);
+      params.release();
+      assert.equal((await openAdapterFiles(folder)).tensorsHash, await fileHash(join(folder, TENSORS)));
+      const { parameters } = await loadAdapter(model, folder);
+      assert.ok(parameters.every((parameter) => parameter.kind === "dense" && parameter.grad === null));
+      assert.equal(k.ledger.held.get("gradients") ?? 0, 0);
+    });
+  }
+});
+
+Deno.test("a base of the hub's cache is named in our own folders as in PEFT's", () => {
+  using model = smallModel();
+  const { adapter } = resolveAdapter({ kind: "parallel", options: { neurons: 3 } }, model.config);
+  const params = adapter.create(model.kernels, model, 0);
+  const name = `/nowhere/models--some--model/snapshots/${"0123456789".repeat(4)}`;
+  const config = MEFT_FORMAT.config(params, baseRecord({ name, hash: "h" }, "/nowhere"), "t");
+  assert.equal(config["base_model_name_or_path"], "some/model");
+  assert.equal(config["base_model_path"], name);
+  assert.deepEqual([config["base_model_hash"], config["adapter_model_sha256"]], ["h", "t"]);
 });
 
 for (const kind of ["sparse", "parallel"] as const) {

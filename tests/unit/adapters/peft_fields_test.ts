@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import type { AdapterParams } from "../../../lib/adapters/adapter.ts";
 import { baseRecord } from "../../../lib/adapters/base_model.ts";
 import { loraAdapter } from "../../../lib/adapters/lora.ts";
-import type { LoraOptions } from "../../../lib/adapters/lora_config.ts";
+import { type LoraOptions, resolveLora } from "../../../lib/adapters/lora_config.ts";
+import { placeLora } from "../../../lib/adapters/lora_table.ts";
 import { PEFT_LORA_FORMAT } from "../../../lib/adapters/peft_lora_format.ts";
 import type { JsonObject } from "../../../lib/core/json.ts";
 import { readConfig } from "../../../lib/models/load.ts";
@@ -207,4 +208,27 @@ Deno.test("a name that tells no layer's number is in no layer, not in the first"
     assert.match(said(pattern), /^targets .* matches no weight of the model's layers/, pattern);
   }
   assert.equal(said("(?:layers|h)"), "");
+});
+
+Deno.test("what was told of a bare model's names keeps its ranks and alphas under the whole model's names", () => {
+  const options: LoraOptions = {
+    targets: ["q_proj"],
+    rankPattern: { "^layers\\.0\\..*": 2 },
+    alphaPattern: { "^layers\\.1\\..*": 4 },
+  };
+  const bare = loraAdapter(options, CONFIG, { by: "peft", root: "" });
+  assert.deepEqual(bare.problems, []);
+  const fields = PEFT_LORA_FORMAT.config(
+    { adapter: bare.adapter } as AdapterParams,
+    baseRecord({ name: "base", hash: "" }, "."),
+    "",
+  );
+  const { options: again, source } = read(fields);
+  const { settings, problems } = resolveLora(again, source);
+  assert.deepEqual(problems, []);
+  const { table } = placeLora(settings, CONFIG, source!);
+  assert.deepEqual(table.map((sites) => [...sites]), [
+    [["q", { rank: 2, alpha: 16, scale: 8 }]],
+    [["q", { rank: 8, alpha: 4, scale: 0.5 }]],
+  ]);
 });

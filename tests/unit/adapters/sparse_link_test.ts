@@ -105,6 +105,15 @@ async function pass(k: Kernels, params: AdapterParams, options: AttachOptions, l
   return { y: y.data, dh: dh.data, gradients: wholeGradients(params.parameters) };
 }
 
+/** Moves all parameters, as a step does. */
+function move(k: Kernels, { parameters }: AdapterParams): void {
+  clearGradients(k, parameters);
+  for (const [i, parameter] of parameters.entries()) {
+    const data = parameter.kind === "rows" ? parameter.matrix.full! : parameter.data;
+    k.randomNormal(data as Float64Array, 8, i, 0.3);
+  }
+}
+
 const CASES: readonly JsonObject[] = [
   SPARSE,
   { ...SPARSE, gate: "softmax", scope: "union" },
@@ -127,14 +136,7 @@ for (const options of CASES) {
         for (const [name, gradient] of expected.gradients) {
           assertWithin(name, actual.gradients.get(name)!, gradient, 1e-12);
         }
-        // All parameters move before the next step.
-        for (const [own, { parameters }] of [[plain, exact], [k, params]] as const) {
-          clearGradients(own, parameters);
-          for (const [i, parameter] of parameters.entries()) {
-            const data = parameter.kind === "rows" ? parameter.matrix.full! : parameter.data;
-            own.randomNormal(data as Float64Array, 8, i, 0.3);
-          }
-        }
+        for (const [own, moved] of [[plain, exact], [k, params]] as const) move(own, moved);
       }
       assert.deepEqual([open.arrivals, open.landings.size], [0, 0]);
       // Keys and values with their gradients, and the router with its own where a gate needs one.
@@ -147,6 +149,21 @@ for (const options of CASES) {
     });
   }
 }
+
+Deno.test("forgetRows() leaves nothing of a pass that was not collected: no row, no router, no gradient", async () => {
+  const plain = referenceKernels();
+  const { k } = lateKernels();
+  const [exact, params] = [create(plain, SPARSE), create(k, SPARSE)];
+  await pass(k, { ...params, collectGradients: () => {} }, { placement: DEVICE });
+  params.forgetRows!();
+  for (const [own, moved] of [[plain, exact], [k, params]] as const) move(own, moved);
+  const expected = await pass(plain, exact, { placement: HOST });
+  const actual = await pass(k, params, { placement: DEVICE });
+  for (const name of ["y", "dh"] as const) assertWithin(name, actual[name], expected[name], 1e-12);
+  for (const [name, gradient] of expected.gradients) {
+    assertWithin(name, actual.gradients.get(name)!, gradient, 1e-12);
+  }
+});
 
 Deno.test("rows travel once while there is room, and the layers' traffic is added up", async () => {
   for (const cachedRows of [12, 1000]) {
