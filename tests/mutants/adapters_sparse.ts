@@ -315,4 +315,21 @@ export const ADAPTERS_SPARSE: readonly Mutant[] = [
     replace: "!selectsAgain(settings) ? {",
     tests: ["tests/unit/adapters/sizes_test.ts"],
   },
+  {
+    name: "router-place-kept",
+    harm: "the link's ring is full after some steps",
+    file: "lib/adapters/router_copy.ts",
+    find: `      arrival.release();
+`,
+    replace: "",
+    tests: ["tests/unit/adapters/sparse_link_test.ts"],
+  },
+  {
+    name: "forgotten-rows-stay",
+    harm: "a step after a failure reads rows of the one before",
+    file: "lib/adapters/sparse.ts",
+    find: "forgetRows: () => rowSlots.forEach((slots) => slots.forget()),",
+    replace: "forgetRows: () => {},",
+    tests: ["tests/unit/adapters/sparse_link_test.ts"],
+  },
 ];
