@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { unitedNeurons } from "../../../lib/ops/sparse.ts";
 import {
+  busiest,
   choosePlacement,
   type LaneRates,
   predictSteps,
@@ -200,3 +201,9 @@ for (const recompute of [false, true]) {
     });
   }
 }
+
+Deno.test("busiest() names one lane of several that work as long: the model's first, copies last", () => {
+  assert.equal(busiest({ model: 1, down: 1, host: 1, up: 1 }), "model");
+  assert.equal(busiest({ model: 0, down: 1, host: 1, up: 1 }), "host");
+  assert.equal(busiest({ model: 0, down: 2, host: 1, up: 1 }), "down");
+});

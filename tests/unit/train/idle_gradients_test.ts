@@ -3,13 +3,16 @@ import assert from "node:assert/strict";
 import { assertSame } from "../../compare.ts";
 import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../../lib/activations/registry.ts";
 import { type StepData, trainingSteps } from "../../../lib/data/batches.ts";
+import type { AdapterParams } from "../../../lib/adapters/adapter.ts";
 import type { Method } from "../../../lib/methods/method.ts";
 import { parallel } from "../../../lib/methods/parallel.ts";
 import { sparse } from "../../../lib/methods/sparse.ts";
 import { lossAndGradients } from "../../../lib/models/decoder.ts";
+import type { Kernels } from "../../../lib/ops/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { clearGradients } from "../../../lib/optim/parameters.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
+import { idleGradients } from "../../../lib/train/idle_gradients.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { attachState, init } from "../../../lib/train/state.ts";
 import { accumulate, trainStep } from "../../../lib/train/step.ts";
@@ -69,4 +72,28 @@ Deno.test("lossAndGradients() needs less memory of its own with activations in i
   }
   const [lent = 0, apart = 0] = own;
   assert.ok(lent < 0.75 * apart, `${lent} bytes with loans, ${apart} without`);
+});
+
+Deno.test("idleGradients() lends a layer's gradients of at least a MiB, and on a device those alone that lie there", () => {
+  const mib = 2 ** 20 / Float64Array.BYTES_PER_ELEMENT;
+  const [large, there, small] = [mib, mib, mib - 1].map((count) => new Float64Array(count));
+  const dense = (grad: Float64Array | null) => ({ kind: "dense", grad });
+  const gradients = { keys: null, values: there };
+  const row = (part: "keys" | "values") => ({ kind: "rows", part, owner: { gradients } });
+  const layer = [
+    dense(large as Float64Array),
+    dense(null),
+    dense(small as Float64Array),
+    row("keys"),
+    row("values"),
+  ];
+  const params = { byLayer: [[], layer] } as unknown as AdapterParams;
+  const host = referenceKernels();
+  const device = { holds: (memory: ArrayBufferView) => memory === there };
+  const lent = (k: Kernels, at: number) => idleGradients(k, params).untilBackward(at);
+  const isAll = (found: readonly ArrayBufferView[], all: readonly unknown[]) =>
+    found.length === all.length && all.every((one, i) => one === found[i]);
+  assert.ok(isAll(lent(host, 1), [large, there]));
+  assert.ok(isAll(lent({ ...host, device } as unknown as Kernels, 1), [there]));
+  assert.equal(lent(host, 0).length + lent(host, 2).length, 0);
 });

@@ -9,7 +9,7 @@ import { adamw } from "../../../lib/optim/registry.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { init } from "../../../lib/train/state.ts";
-import { layerUpdates } from "../../../lib/train/layer_updates.ts";
+import { layerUpdates, overlapsUpdates } from "../../../lib/train/layer_updates.ts";
 import { accumulate, trainStep } from "../../../lib/train/step.ts";
 import type { RowMatrix } from "../../../lib/tensor/tensor.ts";
 import { assertSameBits } from "../../compare.ts";
@@ -134,5 +134,40 @@ Deno.test("no layer steps after one whose gradient is not finite, nor after a lo
     await updates.settle();
     assert.equal(updates.begun, bad === "nothing");
     if (bad !== "nothing") assertSame(parameterBytes(state.params.parameters), before);
+  }
+});
+
+Deno.test("an update that fails while backward goes on is told when it is waited for, in its own words", async () => {
+  const kernels: Kernels = {
+    ...referenceKernels(),
+    adamwRows: () => Promise.reject(new Error("rows fell over")),
+  };
+  using model = smallModel(kernels);
+  const run = plan(model, smallOptions({ optimizer: unclipped }));
+  const data = trainingSteps(smallData(), batchOptions(run)).next().value;
+  const state = init(run);
+  await accumulate(run, state, data);
+  const updates = layerUpdates(run, state, { step: 1, lr: 0.01, gradScale: 1 });
+  updates.afterLayer(1);
+  await new Promise((resolve) => setTimeout(resolve)); // nobody waits for it yet
+  await assert.rejects(updates.settle(), /^Error: rows fell over$/);
+  await assert.rejects(updates.finish(), /^Error: rows fell over$/);
+});
+
+Deno.test("layers step early on a lane beside the model's alone, with rows on the host and no clip of all gradients", () => {
+  for (const beside of [true, false]) {
+    using model = smallModel({ ...referenceKernels(), hostBeside: beside });
+    for (const clipping of [{ clip: null }, { clip: 1, clipBy: "layer" }, { clip: 1 }] as const) {
+      const run = plan(model, smallOptions({ optimizer: adamw(clipping) }));
+      for (const placement of ["host", "device"] as const) {
+        const rows = { ...run.rows, placement };
+        const expected = beside && placement === "host" && !(clipping.clip && !("clipBy" in clipping));
+        assert.equal(
+          overlapsUpdates({ ...run, rows }),
+          expected,
+          JSON.stringify([beside, clipping, placement]),
+        );
+      }
+    }
   }
 });
