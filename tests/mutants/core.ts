@@ -54,8 +54,8 @@ export const CORE: readonly Mutant[] = [
     name: "microtask-is-no-turn",
     harm: "signals and charts are not heard before a run ends",
     file: "lib/core/event_loop.ts",
-    find: "setTimeout(resolve, 0)",
-    replace: "queueMicrotask(resolve)",
+    find: "setTimeout(() => {",
+    replace: "queueMicrotask(() => {",
     tests: ["tests/unit/core/turns_test.ts"],
   },
   {
