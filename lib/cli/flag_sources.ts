@@ -41,15 +41,13 @@ function refuseBoth(
 
 /** Values of two sources: the higher one's count, also where they stand in for others of the lower one. */
 export function overlay(flags: readonly Flag[], lower: FlagValues, higher: FlagValues): FlagValues {
-  const stands = (name: string, other: string | undefined): boolean =>
-    other !== undefined && higher[other] !== undefined && higher[name] === undefined;
-  const kept = Object.entries(lower).filter(([name]) =>
-    !flags.some((flag) =>
-      (flag.name === name && stands(name, flag.insteadOf)) ||
-      (flag.insteadOf === name && stands(name, flag.name))
-    )
-  );
-  return { ...Object.fromEntries(kept), ...higher };
+  const kept: Record<string, FlagValues[string]> = { ...lower };
+  for (const { name, insteadOf } of flags) {
+    if (insteadOf === undefined) continue;
+    if (higher[insteadOf] !== undefined) delete kept[name];
+    if (higher[name] !== undefined) delete kept[insteadOf];
+  }
+  return { ...kept, ...higher };
 }
 
 /** Flags on the command line that the table lacks, each with the nearest that it has. */

@@ -8,8 +8,8 @@ export const CLI: readonly Mutant[] = [
     name: "file-over-typed",
     harm: "a config file wins over what is typed",
     file: "lib/cli/flag_sources.ts",
-    find: "return { ...Object.fromEntries(kept), ...higher };",
-    replace: "return { ...higher, ...Object.fromEntries(kept) };",
+    find: "return { ...kept, ...higher };",
+    replace: "return { ...higher, ...kept };",
     tests: ["tests/unit/cli/precedence_test.ts"],
   },
   {

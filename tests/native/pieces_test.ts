@@ -262,6 +262,15 @@ const [TOKENS, WIDTH, PER_TOKEN] = [400, 97, 5];
 const offsetsOf = (tokens: number) => Int32Array.from({ length: tokens + 1 }, (_, t) => t * PER_TOKEN);
 const ROWS = 700, HIDDEN = 61;
 
+/** Rows with their moments, last stepped at steps below `steps`. */
+const laggingRows = (steps: number) => ({
+  hi: bf16(ROWS * HIDDEN, 1),
+  lo: new Int16Array(ROWS * HIDDEN),
+  m: normals(ROWS * HIDDEN, 2, 0.1),
+  v: normals(ROWS * HIDDEN, 3, 0.1).map(Math.abs),
+  lastStep: Int32Array.from({ length: ROWS }, (_, row) => row % steps),
+});
+
 /** Pairs by token; rows of a matrix, by number. */
 const SCATTERED: readonly Cuttable[] = [
   {
@@ -324,11 +333,7 @@ const SCATTERED: readonly Cuttable[] = [
     count: ROWS,
     few: 200,
     make: () => ({
-      hi: bf16(ROWS * HIDDEN, 1),
-      lo: new Int16Array(ROWS * HIDDEN),
-      m: normals(ROWS * HIDDEN, 2, 0.1),
-      v: normals(ROWS * HIDDEN, 3, 0.1).map(Math.abs),
-      lastStep: Int32Array.from({ length: ROWS }, (_, row) => row % 5),
+      ...laggingRows(5),
       grad: normals(ROWS * HIDDEN, 4),
       rows: Int32Array.from({ length: ROWS }, (_, i) => i * 37 % ROWS),
     }),
@@ -347,11 +352,7 @@ const SCATTERED: readonly Cuttable[] = [
     count: ROWS / 7,
     few: 20,
     make: () => ({
-      hi: bf16(ROWS * HIDDEN, 1),
-      lo: new Int16Array(ROWS * HIDDEN),
-      m: normals(ROWS * HIDDEN, 2, 0.1),
-      v: normals(ROWS * HIDDEN, 3, 0.1).map(Math.abs),
-      lastStep: Int32Array.from({ length: ROWS }, (_, row) => row % 6),
+      ...laggingRows(6),
       blocks: Int32Array.from({ length: ROWS / 7 }, (_, b) => b),
     }),
     run: (lane, { hi, lo, m, v, lastStep, blocks }, begin, end) =>
