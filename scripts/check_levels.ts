@@ -21,7 +21,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ["adapters"],
   ["methods"],
   ["train", "evaluate"],
-  ["study"],
+  ["study", "merge"],
   ["report", "cli"],
 ];
 

@@ -8,7 +8,7 @@ import type { Parameter, RowParameter } from "../optim/parameters.ts";
 import type { RowCatchUp } from "../optim/optimizer.ts";
 import type { Awaitable, Kernels, RowStep } from "../ops/kernels.ts";
 import type { Floats } from "../tensor/tensor.ts";
-import type { RowTraffic } from "./row_slots.ts";
+import type { RowTraffic } from "./sparse/row_slots.ts";
 
 /** Where adapters attach: a half block's branch, single weights' inputs and outputs, or the weights themselves. */
 export type Site = "ffn" | "attention" | "linear" | "weights";

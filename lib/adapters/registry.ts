@@ -6,10 +6,10 @@ import { didYouMean } from "../core/suggestion.ts";
 import type { ModelConfig } from "../models/model.ts";
 import type { Resolved } from "./adapter.ts";
 import { fullAdapter } from "./full.ts";
-import { loraAdapter } from "./lora.ts";
+import { loraAdapter } from "./lora/lora.ts";
 import type { OptionSource } from "./option_source.ts";
 import { parallelAdapter } from "./parallel.ts";
-import { sparseAdapter } from "./sparse.ts";
+import { sparseAdapter } from "./sparse/sparse.ts";
 
 /** Options are checked by each adapter itself, names and types included: they may come from a file. */
 const ADAPTERS: Readonly<

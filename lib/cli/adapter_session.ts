@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Opens a model with a saved adapter on it, for the commands that run one. */
 import type { AdapterParams } from "../adapters/adapter.ts";
-import type { LoadAdapterOptions, SavedAdapter } from "../adapters/adapter_files.ts";
+import type { LoadAdapterOptions, SavedAdapter } from "../adapters/files/adapter_files.ts";
 import type { Hooks } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";

@@ -10,7 +10,7 @@ import { nativeKernels } from "../ops/native/native_kernels.ts";
 import { formatBytes, formatCount, formatMilliseconds } from "../report/format.ts";
 import { formatGrowth } from "../report/memory.ts";
 import { formatTable } from "../report/table.ts";
-import type { SavedAdapter } from "../adapters/adapter_files.ts";
+import type { SavedAdapter } from "../adapters/files/adapter_files.ts";
 import type { DevicePrediction } from "../train/device_memory.ts";
 import { type DryRun, dryRun } from "../train/dry_run.ts";
 import { type OpenModel, openModel } from "../train/open_model.ts";

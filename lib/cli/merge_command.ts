@@ -3,8 +3,8 @@
 import { throwIfAny } from "../core/errors.ts";
 import { formatBytes } from "../report/format.ts";
 import { formatTable } from "../report/table.ts";
-import { mergeAdapter } from "../train/merge.ts";
-import type { MergedDType } from "../train/merged_checkpoint.ts";
+import { mergeAdapter } from "../merge/merge.ts";
+import type { MergedDType } from "../merge/merged_checkpoint.ts";
 import { warningOnOtherBase } from "./adapter_session.ts";
 import type { FlagValues } from "./flags.ts";
 import { type Output, warn } from "./output.ts";

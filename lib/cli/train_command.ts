@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task train`: fine-tunes a model; with no flags, the demo. */
 import { join } from "node:path";
-import { otherBaseNotice, type SavedAdapter } from "../adapters/adapter_files.ts";
+import { otherBaseNotice, type SavedAdapter } from "../adapters/files/adapter_files.ts";
 import { throwIfAny, UserError } from "../core/errors.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { realPathSync } from "../files/read.ts";

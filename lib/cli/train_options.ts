@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From the flags of `train` to the settings of the public API, and what flags do not go together. */
-import type { SavedAdapter } from "../adapters/adapter_files.ts";
+import type { SavedAdapter } from "../adapters/files/adapter_files.ts";
 import type { RunOptions } from "../train/plan.ts";
 import { ADAPTER_OPTIONS, ADAPTER_SETTINGS, runOptionsOf } from "../train/settings.ts";
 import { settingsOf } from "./flag_settings.ts";

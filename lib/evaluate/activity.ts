@@ -8,7 +8,7 @@ import type { Dataset } from "../data/dataset.ts";
 import { evaluateLoss } from "../models/decoder.ts";
 import type { BranchHook } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
-import type { HostResiduals } from "../adapters/sparse_host.ts";
+import type { HostResiduals } from "../adapters/sparse/host.ts";
 import { inspect, type SparseActivity, type SparseResiduals } from "../ops/sparse.ts";
 
 /**

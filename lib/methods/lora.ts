@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** LoRA (Hu et al., ICLR 2022), what people compare with. */
-import type { LoraOptions } from "../adapters/lora_config.ts";
+import type { LoraOptions } from "../adapters/lora/config.ts";
 import type { Method } from "./method.ts";
 
 /**

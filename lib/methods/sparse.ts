@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** MEFT (Hao et al., ACL 2024): a sparse adapter with Key-Experts beside every feed-forward half. */
-import type { SparseOptions } from "../adapters/sparse_config.ts";
+import type { SparseOptions } from "../adapters/sparse/config.ts";
 import type { Method } from "./method.ts";
 
 /** The paper's method; options left out take its values (r = 4096, N = 4 sqrt(r), k_e = 8, K = 64, raw gate). */

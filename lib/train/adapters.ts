@@ -7,8 +7,8 @@ import {
   openAdapterFiles,
   saveAdapterFiles,
   type SavedAdapter,
-} from "../adapters/adapter_files.ts";
-import { findBase } from "../adapters/base_model.ts";
+} from "../adapters/files/adapter_files.ts";
+import { findBase } from "../adapters/files/base_model.ts";
 import type { Model } from "../models/model.ts";
 import { baseIdentity } from "./plan.ts";
 

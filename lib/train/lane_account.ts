@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where the time of a step went, by lane, and what travelled: the account that every step gives. */
 import type { AdapterParams } from "../adapters/adapter.ts";
-import type { RowTraffic } from "../adapters/row_slots.ts";
+import type { RowTraffic } from "../adapters/sparse/row_slots.ts";
 import { type HostTimes, hostTimesSince, hostTotal } from "../ops/host_times.ts";
 import type { DeviceTimes } from "../ops/device_clock.ts";
 import type { Kernels } from "../ops/kernels.ts";

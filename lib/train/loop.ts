@@ -2,7 +2,7 @@
 /** The training loop: an async generator of metrics. It evaluates, saves and resumes, and knows nothing of logging. */
 import { dirname } from "node:path";
 import { parameterSources } from "../adapters/finite.ts";
-import { saveAdapterFiles } from "../adapters/adapter_files.ts";
+import { saveAdapterFiles } from "../adapters/files/adapter_files.ts";
 import { NotFiniteError, throwIfAny } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import { yieldToEvents } from "../core/event_loop.ts";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How a run computes with the rows of its adapter: chosen by the cost model from measured rates, or forced. */
 import type { Adapter, RowPlacement } from "../adapters/adapter.ts";
-import type { SparseSettings } from "../adapters/sparse_config.ts";
+import type { SparseSettings } from "../adapters/sparse/config.ts";
 import type { Model } from "../models/model.ts";
 import {
   choosePlacement,

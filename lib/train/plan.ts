@@ -3,8 +3,8 @@
 import type { ActivationPolicyName } from "../activations/registry.ts";
 import { ACTIVATION_POLICIES } from "../activations/registry.ts";
 import type { Adapter, AdapterParams } from "../adapters/adapter.ts";
-import { checkAdapterTensors, type SavedAdapter } from "../adapters/adapter_files.ts";
-import type { BaseIdentity } from "../adapters/base_model.ts";
+import { checkAdapterTensors, type SavedAdapter } from "../adapters/files/adapter_files.ts";
+import type { BaseIdentity } from "../adapters/files/base_model.ts";
 import { resolveAdapter } from "../adapters/registry.ts";
 import { throwIfAny } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";

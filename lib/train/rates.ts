@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The rates of a machine as a run will meet them, measured in a fraction of a second before it starts. */
-import type { SparseSettings } from "../adapters/sparse_config.ts";
+import type { SparseSettings } from "../adapters/sparse/config.ts";
 import type { Model } from "../models/model.ts";
 import { releasing } from "../activations/policy.ts";
 import { account } from "../native/ledger.ts";

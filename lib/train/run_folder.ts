@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The run folder: `run.json`, `metrics.jsonl`, `checkpoints/` and `adapter/`. */
 import { basename, dirname, join } from "node:path";
-import { ADAPTER_CONFIG, ADAPTER_TENSORS } from "../adapters/adapter_files.ts";
+import { ADAPTER_CONFIG, ADAPTER_TENSORS } from "../adapters/files/adapter_files.ts";
 import { UserError } from "../core/errors.ts";
 import { leadsTo, lockFolder, makeFolder } from "../files/folders.ts";
 import { describeLeftOvers, joinLeftOvers, type LeftOvers, removeLeftOvers } from "../files/leftovers.ts";

@@ -4,7 +4,7 @@
  * line, for config files and for studies.
  */
 import type { ActivationPolicyName } from "../activations/registry.ts";
-import type { SavedAdapter } from "../adapters/adapter_files.ts";
+import type { SavedAdapter } from "../adapters/files/adapter_files.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { FormatOptions, OwnTemplate } from "../data/format_options.ts";
 import type { LoadDataOptions } from "../data/load_data.ts";

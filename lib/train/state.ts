@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The training state: parameters, optimizer state and position. Donated: after a step, only the new one may be used. */
-import { readAdapterInto } from "../adapters/adapter_files.ts";
+import { readAdapterInto } from "../adapters/files/adapter_files.ts";
 import type { AdapterParams, Attachment, FusedRows, TrainingPlace } from "../adapters/adapter.ts";
 import { type DataPosition, FIRST_POSITION } from "../data/batches.ts";
 import { account } from "../native/ledger.ts";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Scratch of the sparse adapter's kernels, foretold by the sizes of csrc/cpu/kernels/sparse_*.cpp. */
 import type { Adapter } from "../adapters/adapter.ts";
-import type { SparseSettings } from "../adapters/sparse_config.ts";
+import type { SparseSettings } from "../adapters/sparse/config.ts";
 import { pairRoom, unitedNeurons } from "../ops/sparse.ts";
 import {
   narrowProductBytes,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Both placements of the sparse adapter give the same numbers, on every backend and whatever room there is for rows. */
 import assert from "node:assert/strict";
-import { sparseAdapter } from "../../lib/adapters/sparse.ts";
+import { sparseAdapter } from "../../lib/adapters/sparse/sparse.ts";
 import type { AdapterParams, RowPlacement } from "../../lib/adapters/adapter.ts";
-import type { SparseOptions } from "../../lib/adapters/sparse_config.ts";
+import type { SparseOptions } from "../../lib/adapters/sparse/config.ts";
 import { lossAndGradients } from "../../lib/models/decoder.ts";
 import { lossAndGradientsInHalves, splitBatch } from "../../lib/models/halves.ts";
 import { loadModel } from "../../lib/models/load.ts";

@@ -50,7 +50,7 @@ export const TRAIN: readonly Mutant[] = [
     file: "lib/files/leftovers.ts",
     find: "      if (claimed === null) continue;",
     replace: "",
-    tests: ["tests/native/train/merge_test.ts"],
+    tests: ["tests/native/merge/merge_test.ts"],
   },
   {
     name: "union-in-other-micro-batches",
@@ -286,10 +286,10 @@ export const TRAIN: readonly Mutant[] = [
   {
     name: "readme-copied",
     harm: "a merged model comes with the description of another",
-    file: "lib/train/merged_checkpoint.ts",
+    file: "lib/merge/merged_checkpoint.ts",
     find: String.raw`|^README|^\./;`,
     replace: String.raw`|^\./;`,
-    tests: ["tests/unit/train/merged_checkpoint_test.ts"],
+    tests: ["tests/unit/merge/merged_checkpoint_test.ts"],
   },
   {
     name: "first-file-watched",

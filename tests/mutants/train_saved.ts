@@ -53,7 +53,7 @@ export const TRAIN_SAVED: readonly Mutant[] = [
   {
     name: "merged-names-not-synced",
     harm: "after a loss of power a merged model has no tokenizer",
-    file: "lib/train/merged_checkpoint.ts",
+    file: "lib/merge/merged_checkpoint.ts",
     find: `  await syncFolder(to);
 `,
     replace: "",
@@ -62,18 +62,18 @@ export const TRAIN_SAVED: readonly Mutant[] = [
   {
     name: "largest-not-judged",
     harm: "a merge whose one logit is far off is taken for right",
-    file: "lib/train/merge_check.ts",
+    file: "lib/merge/merge_check.ts",
     find: "largest <= bounds.bound && rms <= bounds.rmsBound",
     replace: "rms <= bounds.rmsBound",
-    tests: ["tests/unit/train/merge_check_test.ts"],
+    tests: ["tests/unit/merge/merge_check_test.ts"],
   },
   {
     name: "mean-square-not-judged",
     harm: "a merge that is off everywhere by a little is taken for right",
-    file: "lib/train/merge_check.ts",
+    file: "lib/merge/merge_check.ts",
     find: "largest <= bounds.bound && rms <= bounds.rmsBound",
     replace: "largest <= bounds.bound",
-    tests: ["tests/unit/train/merge_check_test.ts"],
+    tests: ["tests/unit/merge/merge_check_test.ts"],
   },
   {
     name: "names-in-text-order",

@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
-import { openAdapterFiles } from "../../../lib/adapters/adapter_files.ts";
+import { openAdapterFiles } from "../../../lib/adapters/files/adapter_files.ts";
 import { resolveAdapter } from "../../../lib/adapters/registry.ts";
 import { readConfigFile, readFlags } from "../../../lib/cli/flag_sources.ts";
 import { declareFlags, type Flag } from "../../../lib/cli/flags.ts";

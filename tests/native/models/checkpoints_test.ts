@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every family against torch in f64, by the native kernels on memory-mapped weights. */
 import assert from "node:assert/strict";
-import { openAdapterFiles, readAdapterInto } from "../../../lib/adapters/adapter_files.ts";
+import { openAdapterFiles, readAdapterInto } from "../../../lib/adapters/files/adapter_files.ts";
 import { resolveAdapter } from "../../../lib/adapters/registry.ts";
 import { evaluateLoss, forwardLogits, lossAndGradients } from "../../../lib/models/decoder.ts";
 import { loadModel } from "../../../lib/models/load.ts";

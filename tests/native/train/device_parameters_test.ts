@@ -2,7 +2,11 @@
 /** Parameters that are trained whole live on the device with their gradients and moments, and are saved and read bit for bit. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { openAdapterFiles, readAdapterInto, saveAdapterFiles } from "../../../lib/adapters/adapter_files.ts";
+import {
+  openAdapterFiles,
+  readAdapterInto,
+  saveAdapterFiles,
+} from "../../../lib/adapters/files/adapter_files.ts";
 import { full } from "../../../lib/methods/full.ts";
 import { lora } from "../../../lib/methods/lora.ts";
 import { parallel } from "../../../lib/methods/parallel.ts";

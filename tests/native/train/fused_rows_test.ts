@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { isDeepStrictEqual } from "node:util";
 import { assertSame } from "../../compare.ts";
 import { type StepData, trainingSteps } from "../../../lib/data/batches.ts";
-import type { SparseOptions } from "../../../lib/adapters/sparse_config.ts";
+import type { SparseOptions } from "../../../lib/adapters/sparse/config.ts";
 import { sparse } from "../../../lib/methods/sparse.ts";
 import type { AdamMode, Kernels } from "../../../lib/ops/kernels.ts";
 import { createRowGradients } from "../../../lib/ops/row_gradients.ts";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The order in which real passes give work to a device, in virtual time: nothing races, and waiting is what the schedule says. */
 import assert from "node:assert/strict";
-import { sparseAdapter } from "../../../lib/adapters/sparse.ts";
+import { sparseAdapter } from "../../../lib/adapters/sparse/sparse.ts";
 import type { Batch } from "../../../lib/data/batch.ts";
 import { lossAndGradients } from "../../../lib/models/decoder.ts";
 import { lossAndGradientsInHalves, splitBatch } from "../../../lib/models/halves.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { assertSame } from "../../compare.ts";
 import type { IdleMemory } from "../../../lib/activations/policy.ts";
-import { sparseAdapter } from "../../../lib/adapters/sparse.ts";
+import { sparseAdapter } from "../../../lib/adapters/sparse/sparse.ts";
 import type { AdapterParams } from "../../../lib/adapters/adapter.ts";
 import type { Batch } from "../../../lib/data/batch.ts";
 import { lossAndGradients } from "../../../lib/models/decoder.ts";

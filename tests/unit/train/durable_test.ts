@@ -8,7 +8,7 @@ import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { saveAdapter } from "../../../lib/train/adapters.ts";
 import { setAside } from "../../../lib/train/checkpoint_folder.ts";
 import { train, type TrainOptions } from "../../../lib/train/loop.ts";
-import { writeMergedCheckpoint } from "../../../lib/train/merged_checkpoint.ts";
+import { writeMergedCheckpoint } from "../../../lib/merge/merged_checkpoint.ts";
 import { openMetrics } from "../../../lib/train/metrics_log.ts";
 import { plan, type RunOptions } from "../../../lib/train/plan.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";

@@ -13,7 +13,7 @@ import {
   SETTING_NAMES,
   type TrainSettings,
 } from "../../../lib/train/settings.ts";
-import type { SavedAdapter } from "../../../lib/adapters/adapter_files.ts";
+import type { SavedAdapter } from "../../../lib/adapters/files/adapter_files.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 
 /** A value of each setting of a run that is no default, and where `runOptionsOf` puts it. */

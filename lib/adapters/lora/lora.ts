@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * LoRA (Hu et al., ICLR 2022) on any weights of any layers, each with a rank and a scale of its own:
+ * y += s (dropout(x) A^T) B^T beside y = x W^T, with A and B trained in f32. PEFT's names, start values and files.
+ */
+import { type DropoutMask, randomUniform } from "../../core/rng.ts";
+import type { LinearHook } from "../../models/hooks.ts";
+import type { LayerWeights, Model, ModelConfig } from "../../models/model.ts";
+import { siteModule } from "../../models/modules.ts";
+import { LINEAR_SITES, type LinearSite } from "../../models/sites.ts";
+import type { DenseParameter } from "../../optim/parameters.ts";
+import type { Kernels } from "../../ops/kernels.ts";
+import { type LowRank, lowRankBackward, lowRankForward } from "../../ops/low_rank.ts";
+import { writeFloats } from "../../ops/model_memory.ts";
+import type { Activation, Floats, Weight } from "../../tensor/tensor.ts";
+import type {
+  Adapter,
+  AdapterParams,
+  AdapterSizes,
+  ParameterSize,
+  Resolved,
+  TrainingPlace,
+  WeightChange,
+} from "../adapter.ts";
+import { adapterWeight, dropWeights, holdWeights } from "../dense_weights.ts";
+import { weightParameter } from "../full.ts";
+import { loraConfig, type LoraOptions, type LoraSettings, resolveLora } from "./config.ts";
+import { type LoraTable, placeLora, type SiteSize } from "./table.ts";
+import type { OptionSource } from "../option_source.ts";
+
+/** Random streams of a layer, of which each site takes one. Part of the definition. */
+const STREAMS_PER_LAYER = 8;
+
+/** One weight's delta. */
+interface SiteDelta extends LowRank {
+  /** Tells the random numbers of weights apart. */
+  readonly stream: number;
+  /** Name of the weight in the checkpoint. */
+  readonly weightName: string;
+}
+
+/** LoRA for a model. @param source Who wrote the options */
+export function loraAdapter(
+  options: LoraOptions,
+  config: ModelConfig,
+  source: OptionSource = { by: "user" },
+): Resolved {
+  const { settings: asked, problems } = resolveLora(options, source);
+  // What is wrong with an option says more than what it then matches.
+  const { table, settings, problems: misplaced } = problems.length > 0
+    ? { table: [], settings: asked, problems: [] }
+    : placeLora(asked, config, source);
+  const adapter: Adapter = {
+    kind: "lora",
+    config: loraConfig(settings),
+    sites: ["linear"],
+    sizes: (model, tokensPerStep) => loraSizes(settings, table, model, tokensPerStep),
+    create: (k, model, tokensPerStep) => createLora(k, adapter, settings, table, model, tokensPerStep),
+  };
+  return { adapter, problems: [...problems, ...misplaced] };
+}
+
+/** PEFT's name of a factor of a weight, in a causal language model. */
+function factorName(layer: number, site: LinearSite, factor: "lora_A" | "lora_B"): string {
+  return `base_model.model.model.layers.${layer}.${siteModule(site)}.${factor}.weight`;
+}
+
+function loraSizes(
+  { dropout }: LoraSettings,
+  table: LoraTable,
+  { weights }: Model,
+  tokensPerStep: number,
+): AdapterSizes {
+  const size = (name: string, rows: number, cols: number): ParameterSize => {
+    return { name, shape: [rows, cols], count: rows * cols, rows: null, trained: true };
+  };
+  const byLayer = table.map((sites, layer) =>
+    [...sites].flatMap(([site, { rank }]): ParameterSize[] => {
+      const { rows, cols } = (weights.layers[layer] as LayerWeights)[site];
+      return [
+        size(factorName(layer, site, "lora_A"), rank, cols),
+        size(factorName(layer, site, "lora_B"), rows, rank),
+      ];
+    })
+  );
+  const parameters = byLayer.flat();
+  const bytes = parameters.reduce((sum, { count }) => sum + 4 * count, 0);
+  const gradientBytes = tokensPerStep > 0 ? bytes : 0;
+  return {
+    parameters,
+    parameterBytes: bytes,
+    gradientBytes,
+    rows: null,
+    gradientPieces: byLayer.map((layer) => tokensPerStep > 0 ? layer.map(({ count }) => 4 * count) : []),
+    activations: {
+      kept: () => [],
+      backward: () => [],
+      linear: { rank: (layer, site) => table[layer]?.get(site)?.rank ?? 0, copies: dropout > 0 },
+    },
+  };
+}
+
+function createLora(
+  k: Kernels,
+  adapter: Adapter,
+  settings: LoraSettings,
+  table: LoraTable,
+  model: Model,
+  tokensPerStep: number,
+): AdapterParams {
+  const layers = model.weights.layers.map((layer, index) =>
+    createLayer(k, table[index] ?? new Map(), layer, index, tokensPerStep > 0)
+  );
+  const deltas = layers.flatMap((layer) => [...layer.values()]);
+  const weights = deltas.flatMap(({ a, b }) => [a, b]);
+  const byLayer = layers.map((layer) =>
+    [...layer.values()].flatMap(({ a, b }) => [a, b].map(factorParameter))
+  );
+  holdWeights(k, weights);
+  return {
+    adapter,
+    parameters: byLayer.flat(),
+    byLayer,
+    init: (k, seed) => deltas.forEach((delta) => initDelta(k, delta, seed)),
+    attach: (k, { training } = {}) => ({
+      hooks: { linear: linearHook(k, settings, layers, training ?? null) },
+      model,
+    }),
+    merge: (k) => deltas.map((delta) => mergedWeight(k, delta)),
+    activeNeurons: () => 0,
+    release: () => dropWeights(k, weights),
+  };
+}
+
+function createLayer(
+  k: Kernels,
+  sites: ReadonlyMap<LinearSite, SiteSize>,
+  weights: LayerWeights,
+  layer: number,
+  trained: boolean,
+): ReadonlyMap<LinearSite, SiteDelta> {
+  const delta = (site: LinearSite, { rank, scale }: SiteSize): SiteDelta => {
+    const { name, rows, cols } = weights[site];
+    return {
+      a: adapterWeight(k, factorName(layer, site, "lora_A"), rank, cols, trained),
+      b: adapterWeight(k, factorName(layer, site, "lora_B"), rows, rank, trained),
+      scale,
+      stream: layer * STREAMS_PER_LAYER + LINEAR_SITES.indexOf(site),
+      weightName: name,
+    };
+  };
+  return new Map([...sites].map(([site, size]) => [site, delta(site, size)]));
+}
+
+/** A factor stays a matrix when it has one row. */
+function factorParameter(weight: Weight): DenseParameter {
+  return { ...weightParameter(weight), shape: [weight.rows, weight.cols] };
+}
+
+/** PEFT's start: A as torch starts a linear layer, uniform within 1/sqrt(I); B zero. @mutates delta */
+function initDelta(k: Kernels, { a, b, stream }: SiteDelta, seed: number): void {
+  writeFloats(k, weightParameter(a).data, (data) => randomUniform(data, seed, stream, 1 / Math.sqrt(a.cols)));
+  k.zero(weightParameter(b).data);
+}
+
+function linearHook(
+  k: Kernels,
+  { dropout }: LoraSettings,
+  layers: readonly ReadonlyMap<LinearSite, SiteDelta>[],
+  training: TrainingPlace | null,
+): LinearHook {
+  const at = (layer: number, site: LinearSite): SiteDelta => {
+    const found = layers[layer]?.get(site);
+    if (!found) throw new RangeError(`The adapter has no delta for ${site} of layer ${layer}`);
+    return found;
+  };
+  const mask = ({ stream }: SiteDelta, { shape: [, width = 0] }: Activation): DropoutMask | null => {
+    if (training === null || dropout === 0) return null;
+    const { seed, step, firstToken } = training;
+    return { seed, stream: step, part: stream, first: firstToken * width, probability: dropout };
+  };
+  return {
+    has: (layer, site) => layers[layer]?.has(site) === true,
+    forward(layer, site, x, y) {
+      const delta = at(layer, site);
+      lowRankForward(k, x, y, delta, mask(delta, x));
+    },
+    backward(layer, site, x, dy, dx) {
+      const delta = at(layer, site);
+      lowRankBackward(k, x, dy, dx, delta, mask(delta, x));
+    },
+  };
+}
+
+/** W' = W + s B A, each row summed in f64 and rounded once. */
+function mergedWeight(k: Kernels, { a, b, scale, weightName }: SiteDelta): WeightChange {
+  const [A, B] = [k.read(weightParameter(a).data), k.read(weightParameter(b).data)];
+  return {
+    name: weightName,
+    apply(weights: Floats): void {
+      const row = new Float64Array(a.cols);
+      for (let o = 0; o < b.rows; o++) {
+        const from = o * a.cols;
+        for (let i = 0; i < a.cols; i++) row[i] = weights[from + i] as number;
+        for (let r = 0; r < a.rows; r++) {
+          const factor = scale * (B[o * a.rows + r] as number);
+          for (let i = 0; i < a.cols; i++) {
+            row[i] = (row[i] as number) + factor * (A[r * a.cols + i] as number);
+          }
+        }
+        weights.set(row, from);
+      }
+    },
+  };
+}

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The sparse adapter with Key-Experts (MEFT, Hao et al., ACL 2024) beside the feed-forward half of every layer.
+ * Keys and values are row matrices in host memory; a token reads the rows of its experts and fires few of them.
+ */
+import type { BranchHook } from "../../models/hooks.ts";
+import type { AdapterRequests } from "../../models/footprint.ts";
+import type { Model, ModelConfig } from "../../models/model.ts";
+import { account } from "../../native/ledger.ts";
+import type { Parameter, RowParameter } from "../../optim/parameters.ts";
+import type { Kernels } from "../../ops/kernels.ts";
+import { createRowGradients, rowGradientBytes } from "../../ops/row_gradients.ts";
+import { pairRoom, pairsPerToken, type SparseParams, unitedNeurons } from "../../ops/sparse.ts";
+import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
+import type { Adapter, AdapterParams, AdapterSizes, AttachOptions, Resolved } from "../adapter.ts";
+import { layerTensorName } from "../adapter.ts";
+import { createRowSlots, type RowSlots, type RowTraffic } from "./row_slots.ts";
+import { deviceBranch } from "./device.ts";
+import { hostBranch, selectsAgain } from "./host.ts";
+import { layerAt, type SparseLayer } from "./layer.ts";
+import { resolveSparse, type SparseOptions, type SparseSettings } from "./config.ts";
+
+/** Rows drawn from one random stream, so that a large matrix is filled piece by piece. Part of the definition. */
+const ROWS_PER_STREAM = 1024;
+/** Streams of a layer: pieces of its keys from 0 up, its router last. */
+const STREAMS_PER_LAYER = 1 << 16;
+
+/** The sparse adapter for a model. */
+export function sparseAdapter(options: SparseOptions, model: ModelConfig): Resolved {
+  const { settings, problems } = resolveSparse(options, model.initializerRange);
+  const adapter: Adapter = {
+    kind: "sparse",
+    config: { ...settings },
+    sites: ["ffn"],
+    mergeRefusal: settings.scope === "token"
+      ? "each token chooses neurons of its own (top-K among its experts), which no fixed matrix does"
+      : "the neurons of a token are chosen by the tokens beside it (top-K over the micro-batch), which no fixed matrix does",
+    sizes: (model, tokensPerStep) => sparseSizes(settings, model, tokensPerStep),
+    create: (k, model, tokensPerStep) => createSparse(k, adapter, settings, model, tokensPerStep),
+  };
+  return { adapter, problems };
+}
+
+/** Rows that one step can touch: what its tokens choose. Scope `union` shares them, but adds none that nobody chose. */
+function touchableRows(settings: SparseSettings, tokensPerStep: number): number {
+  return Math.min(settings.neurons, tokensPerStep * pairsPerToken(settings));
+}
+
+function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: number): AdapterSizes {
+  const { neurons, experts } = settings;
+  const { numHiddenLayers: layers, hiddenSize } = model.config;
+  const training = tokensPerStep > 0;
+  const trainedKeys = settings.keys === "trained";
+  const parameters = Array.from({ length: layers }, (_, layer) => [
+    {
+      name: layerTensorName(layer, "router"),
+      shape: [experts, hiddenSize],
+      count: experts * hiddenSize,
+      rows: null,
+      trained: routerIsTrained(settings),
+    },
+    {
+      name: layerTensorName(layer, "keys"),
+      shape: [neurons, hiddenSize],
+      count: neurons * hiddenSize,
+      rows: neurons,
+      trained: trainedKeys,
+    },
+    {
+      name: layerTensorName(layer, "values"),
+      shape: [neurons, hiddenSize],
+      count: neurons * hiddenSize,
+      rows: neurons,
+      trained: true,
+    },
+  ]).flat();
+  // Two int32 a neuron index the compact gradients, which the op pairs expect even when nothing is trained.
+  const slotBytes = touchableRows(settings, tokensPerStep) * hiddenSize * 4;
+  const rowBytes = 8 * neurons + slotBytes * (trainedKeys ? 2 : 1);
+  const routerBytes = training && routerIsTrained(settings) ? 4 * experts * hiddenSize : 0;
+  return {
+    parameters,
+    parameterBytes: parameters.reduce((sum, { count }) => sum + 4 * count, 0),
+    gradientBytes: layers * (rowBytes + routerBytes),
+    rows: {
+      startShare: (experts + neurons) / (experts + 2 * neurons),
+      slotShare: touchableRows(settings, tokensPerStep) / neurons,
+      touchedShare: (tokens) => unitedNeurons({ ...settings, tokens }) / neurons,
+    },
+    gradientPieces: Array(layers).fill([routerBytes, trainedKeys ? slotBytes : 0, slotBytes]),
+    activations: sparseRequests(settings),
+  };
+}
+
+/** The router's logits and choice; then offsets, neurons, dots and scores of the pairs there is room for. */
+function sparseRequests(settings: SparseSettings): AdapterRequests {
+  const { experts, activeExperts } = settings;
+  const selection = (tokens: number): number[] => {
+    const room = pairRoom({ ...settings, tokens });
+    return [tokens * experts, tokens * activeExperts, experts, tokens + 1, room, room, room];
+  };
+  return {
+    ...(selectsAgain(settings) ? { kept: () => [], passingOnHost: selection } : { kept: selection }),
+    keptOnHost: true,
+    backward: () => [],
+    linear: null,
+  };
+}
+
+/** Without a gate the router only selects, which has no gradient. */
+function routerIsTrained(settings: SparseSettings): boolean {
+  return settings.gate !== "none";
+}
+
+function createSparse(
+  k: Kernels,
+  adapter: Adapter,
+  settings: SparseSettings,
+  model: Model,
+  tokensPerStep: number,
+): AdapterParams {
+  const layers = Array.from(
+    { length: model.config.numHiddenLayers },
+    (_, layer) => createLayer(k, settings, layer, model.config.hiddenSize, tokensPerStep),
+  );
+  const byLayer = layers.map(({ router, keys, values }): Parameter[] => [router, keys, values]);
+  const rowSlots = new Map<number, RowSlots>();
+  const branch = (own: Kernels, options: AttachOptions): BranchHook => {
+    const { placement } = options;
+    if (placement?.kind !== "device") return hostBranch(own, settings, layers, options);
+    const slotsOf = (layer: number): RowSlots => {
+      const found = rowSlots.get(layer) ??
+        createRowSlots(k, layerAt(layers, layer).params, Math.min(settings.neurons, placement.cachedRows));
+      rowSlots.set(layer, found);
+      return found;
+    };
+    return deviceBranch(own, settings, layers, slotsOf, options);
+  };
+  return {
+    adapter,
+    collectGradients: async () => {
+      for (const slots of rowSlots.values()) await slots.collect();
+    },
+    forgetRows: () => rowSlots.forEach((slots) => slots.forget()),
+    rowTraffic: () => rowSlots.size === 0 ? null : sumTraffic([...rowSlots.values()]),
+    parameters: byLayer.flat(),
+    byLayer,
+    init: (k, seed) => layers.forEach(({ params }, layer) => initLayer(k, settings, params, seed, layer)),
+    attach: (k, options = {}) => ({
+      hooks: { ffn: branch(k, options) },
+      model,
+    }),
+    activeNeurons: () =>
+      layers.reduce((sum, { params }) => sum + params.gradients.rowCount, 0) / Math.max(1, layers.length),
+    layerActivity: () =>
+      layers.map(({ params: { gradients }, expertTokens }) => ({
+        neurons: settings.neurons,
+        firedNeurons: gradients.rows.subarray(0, gradients.rowCount),
+        expertTokens,
+      })),
+    release: () => {
+      rowSlots.forEach((slots) => slots.release());
+      rowSlots.clear();
+      for (const { params } of layers) {
+        account(k.ledger, "parameters", -parameterBytes(params));
+        account(
+          k.ledger,
+          "gradients",
+          -rowGradientBytes(params.gradients) - (params.gateGrad?.byteLength ?? 0),
+        );
+      }
+    },
+  };
+}
+
+function sumTraffic(layers: readonly RowSlots[]): RowTraffic {
+  const sum = { hits: 0, misses: 0, evictions: 0, upBytes: 0, downBytes: 0 };
+  for (const { traffic } of layers) {
+    for (const name of Object.keys(sum) as (keyof RowTraffic)[]) sum[name] += traffic[name];
+  }
+  return sum;
+}
+
+function createLayer(
+  k: Kernels,
+  settings: SparseSettings,
+  layer: number,
+  hidden: number,
+  tokensPerStep: number,
+): SparseLayer {
+  const { neurons, experts } = settings;
+  const trainedKeys = settings.keys === "trained";
+  const gateWeight = k.floats(experts * hidden);
+  const gateGrad = tokensPerStep > 0 && routerIsTrained(settings) ? k.floats(gateWeight.length) : null;
+  const params: SparseParams = {
+    gateWeight,
+    gateGrad,
+    keys: k.rowMatrix(neurons, hidden),
+    values: k.rowMatrix(neurons, hidden),
+    // Room for a whole step at once: memory of rows that are never touched is reserved, not used.
+    gradients: createRowGradients(k, neurons, hidden, {
+      keys: trainedKeys,
+      slots: touchableRows(settings, tokensPerStep),
+    }),
+  };
+  account(k.ledger, "gradients", gateGrad?.byteLength ?? 0);
+  account(k.ledger, "parameters", parameterBytes(params));
+  return {
+    params,
+    router: {
+      kind: "dense",
+      name: layerTensorName(layer, "router"),
+      shape: [experts, hidden],
+      data: gateWeight,
+      grad: gateGrad,
+    },
+    keys: rowParameter(layer, "keys", params, trainedKeys),
+    values: rowParameter(layer, "values", params, true),
+    expertTokens: new Float64Array(experts),
+  };
+}
+
+function parameterBytes({ gateWeight, keys, values }: SparseParams): number {
+  return gateWeight.byteLength + rowMatrixBytes(keys) + rowMatrixBytes(values);
+}
+
+function rowMatrixBytes(matrix: RowMatrix): number {
+  return matrix.hi.byteLength + matrix.lo.byteLength + (matrix.full?.byteLength ?? 0);
+}
+
+function rowParameter(
+  layer: number,
+  part: "keys" | "values",
+  params: SparseParams,
+  trained: boolean,
+): RowParameter {
+  return {
+    kind: "rows",
+    name: layerTensorName(layer, part),
+    matrix: params[part],
+    part,
+    owner: params,
+    trained,
+  };
+}
+
+/** Published start: keys N(0, std^2), values 0, each router row `routerScale` times the mean key of its expert. */
+function initLayer(
+  k: Kernels,
+  settings: SparseSettings,
+  params: SparseParams,
+  seed: number,
+  layer: number,
+): void {
+  const { neurons, experts, routerScale, initStd } = settings;
+  const { keys, gateWeight } = params;
+  const stream = layer * STREAMS_PER_LAYER;
+  const expertRows = neurons / experts;
+  const sums = settings.routerInit === "keys" ? new Float64Array(experts * keys.cols) : null;
+  for (let row = 0; row < neurons; row += ROWS_PER_STREAM) {
+    const piece = k.floats(Math.min(ROWS_PER_STREAM, neurons - row) * keys.cols);
+    k.randomNormal(piece, seed, stream + row / ROWS_PER_STREAM, initStd);
+    k.rowMatrixWrite(keys, piece, row);
+    if (sums) addByExpert(sums, piece, row, expertRows, keys.cols);
+  }
+  if (sums) {
+    for (let i = 0; i < sums.length; i++) gateWeight[i] = routerScale * (sums[i] as number) / expertRows;
+  } else k.randomNormal(gateWeight, seed, stream + STREAMS_PER_LAYER - 1, initStd);
+}
+
+/** sums (N,D) += the rows of each expert; the first row of the piece is `firstRow` of the matrix. @mutates sums */
+function addByExpert(
+  sums: Float64Array,
+  piece: Floats,
+  firstRow: number,
+  expertRows: number,
+  cols: number,
+): void {
+  for (let row = 0; row < piece.length / cols; row++) {
+    const to = Math.floor((firstRow + row) / expertRows) * cols;
+    for (let c = 0; c < cols; c++) {
+      sums[to + c] = (sums[to + c] as number) + (piece[row * cols + c] as number);
+    }
+  }
+}
