@@ -33,12 +33,16 @@ export function attentionIsTrained(w: LayerWeights, hooks: Hooks, layer: number)
     SITES.some((site) => siteIsTrained(w, hooks, layer, site));
 }
 
-/** @param x (T,D) read. @returns y (T,D) and residuals, in the arena */
+/**
+ * @param x (T,D) read     @param first What an earlier forward on the same x left; y is made once more
+ * @returns y (T,D) and residuals, in the arena
+ */
 export async function attentionHalfForward(
   step: StepContext,
   layer: number,
   w: LayerWeights,
   x: Tensor,
+  first?: AttentionHalfResiduals,
 ): Promise<{ y: Tensor; residuals: AttentionHalfResiduals }> {
   const { k, config } = step;
   const { h } = step.scratch;
@@ -55,7 +59,7 @@ export async function attentionHalfForward(
     const { y: o, residuals } = attentionForward(k, q.rotated, seen.keys, seen.values, options);
     siteForward(step, layer, w, "o", join(o), y);
     return { qNorm: q.norm, kNorm: keys.norm, attention: residuals };
-  });
+  }, first && { first: first.hooked, needsOutput: true });
   return { y, residuals: { norm, hooked, ...kept } };
 }
 

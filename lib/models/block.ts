@@ -56,7 +56,13 @@ export function createBlocks(
       async forward(x, y, first) {
         const due = yieldWhenDue();
         if (due) await due;
-        const { y: middle, residuals: attention } = await attentionHalfForward(step, layer, w, x);
+        const { y: middle, residuals: attention } = await attentionHalfForward(
+          step,
+          layer,
+          w,
+          x,
+          first?.attention,
+        );
         return { attention, ffn: await ffnHalfForward(step, layer, w, middle, y, first?.ffn) };
       },
       async backward({ attention, ffn }, dx) {

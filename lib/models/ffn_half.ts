@@ -53,7 +53,7 @@ export async function ffnHalfForward(
     siteForward(step, layer, w, "down", swigluForward(k, gate, up), y);
     k.arena.release(mark);
     return { gate, up };
-  }, first?.hooked);
+  }, first && { first: first.hooked, needsOutput: false });
   return { norm, hooked, ...kept };
 }
 

@@ -11,8 +11,10 @@ import type { LinearSite } from "./sites.ts";
  */
 export interface BranchHook<Residuals = unknown> {
   /**
-   * Whether residuals live in the host arena, or there are none: then they outlast a block's activations, and forward runs once even when
-   * activations are recomputed. Else they live in the arena, and the residuals of the last run count.
+   * Whether residuals live in the host arena, or there are none: then they outlast a block's activations. When those are
+   * recomputed, forward runs once where the block ends with this branch, and a second time, given what it left the first
+   * time, where what comes above in the block needs y again: to keep y would take as much memory as recomputing saves.
+   * Else residuals live in the arena, forward runs again with its block, and the residuals of the last run count.
    */
   readonly residualsOnHost?: boolean;
   /**
@@ -20,8 +22,10 @@ export interface BranchHook<Residuals = unknown> {
    * it arrives.
    *
    * @param h (T,D) read; backward is given it again     @param y (T,D) written. @mutates y
+   * @param first What an earlier forward on the same h left in the host arena, when only y is wanted. It lives on, and
+   *   backward is given it: what is returned now counts for `finish` alone
    */
-  forward(layer: number, h: Tensor, y: Tensor): Awaitable<Residuals>;
+  forward(layer: number, h: Tensor, y: Tensor, first?: Residuals): Awaitable<Residuals>;
   /**
    * What is left to do in the model's own lane once forward's result has come, in the order of the halves and layers: y (T,D)
    * is written here instead. The lane's order is its own until the result has come. @mutates y

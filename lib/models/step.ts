@@ -61,6 +61,14 @@ export interface Hooked {
   readonly residuals: unknown;
 }
 
+/** A hook's second forward on the same h. */
+export interface HookedAgain {
+  /** What it left the first time; null without a hook. */
+  readonly first: Hooked | null;
+  /** Whether y must be complete once more. */
+  readonly needsOutput: boolean;
+}
+
 /** Whether backward adds to any of these. */
 export function isTrained(weights: readonly (Weight | null)[]): boolean {
   return weights.some((weight) => weight !== null && weight.grad !== null);
@@ -71,7 +79,7 @@ export function isTrained(weights: readonly (Weight | null)[]): boolean {
  *
  * @param y (T,D) the hook's output is added. @mutates y
  * @param frozen Writes y and returns what it keeps for backward
- * @param first What the hook left when it saw this h before, when y need not be complete
+ * @param again Given when the hook saw this h before
  */
 export async function forwardBeside<Kept>(
   step: StepContext,
@@ -79,15 +87,23 @@ export async function forwardBeside<Kept>(
   layer: number,
   y: Tensor,
   frozen: () => Kept,
-  first: Hooked | null = null,
+  again?: HookedAgain,
 ): Promise<{ hooked: Hooked | null; kept: Kept }> {
   const { k, scratch: { h, branch } } = step;
   if (hook === undefined || branch === null) return { hooked: null, kept: frozen() };
-  if (first !== null && hook.residualsOnHost === true) return { hooked: first, kept: frozen() };
-  const [residuals, kept] = await beside(step, hook.forward(layer, h, branch), frozen, branch);
+  const first = hook.residualsOnHost === true ? again?.first ?? null : null;
+  if (first !== null && !again?.needsOutput) return { hooked: first, kept: frozen() };
+  const before = k.hostArena.mark();
+  const [residuals, kept] = await beside(
+    step,
+    hook.forward(layer, h, branch, first?.residuals),
+    frozen,
+    branch,
+  );
   await hook.finish?.(layer, residuals, h, branch);
   addInto(k, y, branch);
-  return { hooked: { residuals }, kept };
+  if (first !== null) k.hostArena.release(before); // what was left the first time is there already
+  return { hooked: first ?? { residuals }, kept };
 }
 
 /**

@@ -72,7 +72,7 @@ function timedHook(hook: BranchHook, times: LaneTimes, clock: Clock): BranchHook
   const { finish, finishBackward } = hook;
   return {
     ...hook,
-    forward: (layer, h, y) => timed(() => hook.forward(layer, h, y)),
+    forward: (layer, h, y, first) => timed(() => hook.forward(layer, h, y, first)),
     backward: (layer, residuals, h, dy, dh) => timed(() => hook.backward(layer, residuals, h, dy, dh)),
     ...(finish && { finish: (...args) => timedOwn(() => finish(...args)) }),
     ...(finishBackward &&

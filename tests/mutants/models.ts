@@ -101,6 +101,22 @@ export const MODELS: readonly Mutant[] = [
     tests: ["tests/unit/models/kv_cache_test.ts"],
   },
   {
+    name: "branch-left-again",
+    harm: "a branch on the host keeps memory in every layer for nothing when activations are recomputed",
+    file: "lib/models/step.ts",
+    find: "hooked: first ?? { residuals }",
+    replace: "hooked: { residuals }",
+    tests: ["tests/unit/models/branch_again_test.ts"],
+  },
+  {
+    name: "branch-taken-twice",
+    harm: "host memory grows by a layer of a branch's residuals for nothing when activations are recomputed",
+    file: "lib/models/step.ts",
+    find: "  if (first !== null) k.hostArena.release(before);",
+    replace: "  void before;",
+    tests: ["tests/unit/models/branch_again_test.ts"],
+  },
+  {
     name: "window-of-the-first-layer",
     harm: "layers that see everything see a window, or the other way round",
     file: "lib/models/attention_half.ts",
@@ -384,8 +400,8 @@ export const MODELS: readonly Mutant[] = [
     name: "layer-of-the-hook",
     harm: "hooks of all layers work as that of the first",
     file: "lib/models/step.ts",
-    find: "hook.forward(layer, h, branch), frozen, branch)",
-    replace: "hook.forward(0, h, branch), frozen, branch)",
+    find: "hook.forward(layer, h, branch, first?.residuals),",
+    replace: "hook.forward(0, h, branch, first?.residuals),",
     tests: ["tests/contract/engine_test.ts", "tests/contract/adapters_test.ts"],
   },
   {
