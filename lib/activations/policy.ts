@@ -2,7 +2,7 @@
 /** What backward remembers. A policy runs a list of blocks and decides which residuals live; all give the same gradients. */
 import type { ArenaMark } from "../native/arena.ts";
 import { arenaTensor } from "../ops/arena_tensor.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** One step of a stack of blocks, (T,D) to (T,D). Residuals and temporaries lie in the arena. */

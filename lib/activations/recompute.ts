@@ -4,7 +4,7 @@
  * backward: one more forward of the model, the least memory.
  */
 import { arenaTensor } from "../ops/arena_tensor.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import {
   type BothMarks,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Keeps all residuals: the fastest, with memory linear in the number of blocks times what a block keeps. */
 import { arenaTensor } from "../ops/arena_tensor.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import {
   type BothMarks,
   forwardOnly,

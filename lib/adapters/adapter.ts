@@ -6,7 +6,9 @@ import type { AdapterRequests } from "../models/footprint.ts";
 import type { Model } from "../models/model.ts";
 import type { Parameter, RowParameter } from "../optim/parameters.ts";
 import type { RowCatchUp } from "../optim/optimizer.ts";
-import type { Awaitable, Kernels, RowStep } from "../ops/kernels.ts";
+import type { Awaitable } from "../core/awaitable.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
+import type { RowStep } from "../ops/kernels/rows.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import type { RowTraffic } from "./sparse/row_slots.ts";
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Weights of adapters that are trained whole. */
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { dropFloats, holdFloats } from "../ops/model_memory.ts";
 import type { Floats, Weight } from "../tensor/tensor.ts";
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** An adapter's parameters as tensors that can be searched for values that are no numbers. */
 import { type Parameter, parameterShape } from "../optim/parameters.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { FloatPiece, FloatSource } from "../tensor/finite.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import type { AdapterParams } from "./adapter.ts";

@@ -6,7 +6,7 @@
 import { didYouMean } from "../core/suggestion.ts";
 import type { BranchHook } from "../models/hooks.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { linearBackwardWeight, linearForward } from "../ops/linear.ts";
 import { reluBackward, reluForward } from "../ops/relu.ts";
 import { writeFloats } from "../ops/model_memory.ts";

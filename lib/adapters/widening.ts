@@ -10,7 +10,7 @@
  */
 import type { LayerWeights, ModelConfig } from "../models/model.ts";
 import { buildWeights } from "../models/weights.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { Floats, Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, WeightChange } from "./adapter.ts";
 

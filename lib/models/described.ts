@@ -4,7 +4,7 @@ import { basename, dirname } from "node:path";
 import { ValidationError } from "../core/errors.ts";
 import { BYTES_PER_ELEMENT, type WeightDType } from "../core/dtype.ts";
 import { readJsonSync } from "../files/read.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { TensorEntry } from "../tensor/safetensors.ts";
 import type { Weight } from "../tensor/tensor.ts";
 import { parseConfig, readConfig } from "./load.ts";

@@ -12,7 +12,7 @@
 import { releasing } from "../activations/policy.ts";
 import { takeTurns, type YieldTurn } from "../core/baton.ts";
 import type { Batch } from "../data/batch.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { checkBatch, type TokenBatch } from "./check_batch.ts";
 import { type BatchLoss, batchStep, type GradientOptions, gradientPass } from "./decoder.ts";
 import type { Hooks } from "./hooks.ts";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where an adapter meets a model. Models call hooks and never import adapters. */
-import type { Awaitable } from "../ops/kernels.ts";
+import type { Awaitable } from "../core/awaitable.ts";
 import type { Activation, Tensor } from "../tensor/tensor.ts";
 import type { LinearSite } from "./sites.ts";
 

@@ -6,7 +6,7 @@ import { arenaTensor } from "../ops/arena_tensor.ts";
 import { embeddingForward } from "../ops/embedding.ts";
 import { linearForward } from "../ops/linear.ts";
 import { rmsNormForward } from "../ops/norm.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { Activation, Tensor } from "../tensor/tensor.ts";
 import { createBlocks } from "./block.ts";
 import type { Hooks } from "./hooks.ts";

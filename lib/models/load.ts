@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Loads a Hugging Face checkpoint folder as it is. */
 import { ValidationError } from "../core/errors.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { openWeights } from "../storage/weights.ts";
 import { indexCheckpoint } from "../tensor/checkpoint_index.ts";
 import type { TensorEntry } from "../tensor/safetensors.ts";

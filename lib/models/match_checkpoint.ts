@@ -6,7 +6,7 @@
 import { basename } from "node:path";
 import { quotedNames } from "../core/quoted.ts";
 import { formatShape } from "../core/shape.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { weightDTypeProblem } from "../storage/weights.ts";
 import type { CheckpointIndex } from "../tensor/checkpoint_index.ts";
 import { sameValues } from "../tensor/same_values.ts";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A decoder-only transformer: its configuration and its weights. */
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { RotaryTables } from "../ops/rotary.ts";
 import type { CheckpointIndex } from "../tensor/checkpoint_index.ts";
 import type { Weight } from "../tensor/tensor.ts";

@@ -4,7 +4,7 @@
  * NTK, llama3, yarn of Peng et al. 2023 and longrope of Ding et al. 2024). Computed in f64 and rounded once, into the tables.
  */
 import { account } from "../native/ledger.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { RotaryTables } from "../ops/rotary.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import type { ModelConfig, RopeCache, RopeRows, RopeScaling } from "./model.ts";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Keys and values of one sequence whose tokens are computed in two halves: exact, because attention is causal. */
 import { arenaActivation, arenaLike } from "../ops/arena_tensor.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { Activation } from "../tensor/tensor.ts";
 import type { ModelConfig } from "./model.ts";
 import type { KeyValues } from "./step.ts";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What every half block of one pass shares, and how a half works together with its hook. */
-import type { Awaitable, Kernels } from "../ops/kernels.ts";
+import type { Awaitable } from "../core/awaitable.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { addInto } from "../ops/add.ts";
 import { arenaTensor } from "../ops/arena_tensor.ts";
 import type { Activation, Tensor, Weight } from "../tensor/tensor.ts";

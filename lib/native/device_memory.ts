@@ -16,7 +16,7 @@ export interface DeviceBytes {
 }
 
 /** What a device is, and what is held on it. */
-export interface DeviceFacts {
+export interface CudaFacts {
   readonly backend: "cuda" | "cuda-emulated";
   /** As the driver names it. */
   readonly name: string;
@@ -105,7 +105,7 @@ export class DeviceMemory implements Disposable {
   }
 
   /** What the device is, and the bytes held on it. */
-  facts(): DeviceFacts {
+  facts(): CudaFacts {
     const { symbols, pointer } = this.#context;
     return JSON.parse(readText((out, bytes) => symbols.meft_device_facts(pointer, out, bytes)));
   }

@@ -2,7 +2,7 @@
 /** Sums of tensors: the residual stream. */
 import { assertShape } from "../core/shape.ts";
 import type { Activation } from "../tensor/tensor.ts";
-import type { Kernels } from "./kernels.ts";
+import type { Kernels } from "./kernels/kernels.ts";
 
 /**
  * y += x. Its backward pass is the identity: both branches receive dy.

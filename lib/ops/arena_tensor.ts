@@ -2,7 +2,7 @@
 /** Results of op pairs: tensors carved from the arena, valid until the arena is released past them. */
 import { assertShape } from "../core/shape.ts";
 import { type Activation, numel, type Tensor, type Weight } from "../tensor/tensor.ts";
-import type { Kernels } from "./kernels.ts";
+import type { Kernels } from "./kernels/kernels.ts";
 
 /** An uninitialised tensor from the arena. */
 export function arenaTensor(k: Kernels, shape: readonly number[]): Tensor {

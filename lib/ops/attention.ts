@@ -3,7 +3,8 @@
 import { assertShape } from "../core/shape.ts";
 import type { Activation, Tensor } from "../tensor/tensor.ts";
 import { arenaLike, arenaTensor } from "./arena_tensor.ts";
-import type { AttentionShape, Kernels } from "./kernels.ts";
+import type { AttentionShape } from "./kernels/model.ts";
+import type { Kernels } from "./kernels/kernels.ts";
 
 /** What a query may see. */
 export interface AttentionOptions {

@@ -3,7 +3,7 @@
 import { assertShape } from "../core/shape.ts";
 import type { Activation, Tensor, Weight } from "../tensor/tensor.ts";
 import { arenaTensor, assertWeight, rowsOf } from "./arena_tensor.ts";
-import type { Kernels } from "./kernels.ts";
+import type { Kernels } from "./kernels/kernels.ts";
 
 /** Where the result of a product goes; an f32 (f64) tensor from the arena when neither is given. */
 export interface LinearResult<A extends Activation = Activation> {

@@ -6,7 +6,7 @@
 import { assertInteger, assertShape } from "../core/shape.ts";
 import type { Floats, Tensor, Weight } from "../tensor/tensor.ts";
 import { arenaTensor } from "./arena_tensor.ts";
-import type { Kernels } from "./kernels.ts";
+import type { Kernels } from "./kernels/kernels.ts";
 import { linearBackwardWeight } from "./linear.ts";
 
 /** How much memory the logits of one chunk may take. */

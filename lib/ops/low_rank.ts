@@ -3,7 +3,7 @@
 import type { DropoutMask } from "../core/rng.ts";
 import type { Activation, Tensor, Weight } from "../tensor/tensor.ts";
 import { arenaTensor, assertWeight } from "./arena_tensor.ts";
-import type { Kernels } from "./kernels.ts";
+import type { Kernels } from "./kernels/kernels.ts";
 import { linearBackward, linearBackwardWeight, linearForward } from "./linear.ts";
 
 /** The two factors of a delta, s B A, and their scale. */

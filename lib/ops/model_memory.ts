@@ -2,7 +2,7 @@
 /** Arrays that lie where the model works: in host memory, booked in the ledger, or on a device, whose library books its own. */
 import { account, type MemoryClass } from "../native/ledger.ts";
 import type { Floats } from "../tensor/tensor.ts";
-import type { Kernels } from "./kernels.ts";
+import type { Kernels } from "./kernels/kernels.ts";
 
 /** Enters an array of the host in the ledger. @mutates k.ledger */
 export function holdFloats(k: Kernels, x: Floats, memoryClass: MemoryClass): void {

@@ -3,7 +3,7 @@
 import { assertShape } from "../core/shape.ts";
 import type { Activation, Tensor, Weight } from "../tensor/tensor.ts";
 import { arenaLike, arenaTensor, assertWeight, rowsOf } from "./arena_tensor.ts";
-import type { Kernels } from "./kernels.ts";
+import type { Kernels } from "./kernels/kernels.ts";
 
 /** What {@linkcode rmsNormBackward} needs. */
 export interface RmsNormResiduals<A extends Activation = Tensor> {

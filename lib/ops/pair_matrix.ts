@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Numbers of (token, neuron) pairs as a dense (T, columns) matrix and back, in host memory: a few numbers a token. */
-import type { Kernels } from "./kernels.ts";
+import type { ModelKernels } from "./kernels/model.ts";
 
-/** See {@linkcode Kernels}. */
-export const pairMatrixKernels: Pick<Kernels, "pairsScatter" | "pairsGather"> = {
+/** See {@linkcode ModelKernels}. */
+export const pairMatrixKernels: Pick<ModelKernels, "pairsScatter" | "pairsGather"> = {
   pairsScatter(out, values, offsets, columns, width) {
     out.fill(0);
     eachPair(offsets, columns, width, (pair, place) => void (out[place] = values[pair] as number));

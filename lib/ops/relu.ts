@@ -3,7 +3,7 @@
 import { assertShape } from "../core/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { arenaTensor } from "./arena_tensor.ts";
-import type { Kernels } from "./kernels.ts";
+import type { Kernels } from "./kernels/kernels.ts";
 
 /** `inPlace`: the result takes the memory of the first tensor. */
 export interface ReluOptions {

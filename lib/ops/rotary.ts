@@ -2,7 +2,7 @@
 /** Rotary position embedding (Su et al., 2021), halves convention: pairs (i, i + Dh/2). */
 import { assertLength, assertShape } from "../core/shape.ts";
 import type { Activation, Floats } from "../tensor/tensor.ts";
-import type { Kernels } from "./kernels.ts";
+import type { Kernels } from "./kernels/kernels.ts";
 
 /** Cosines and sines by position. A scale of attention (yarn) may be folded into both. */
 export interface RotaryTables {

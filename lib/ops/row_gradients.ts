@@ -2,7 +2,8 @@
 /** Compact gradients of a huge matrix: only rows that were touched have a place, and the places grow as needed. */
 import { account } from "../native/ledger.ts";
 import type { Floats } from "../tensor/tensor.ts";
-import type { Kernels, RowGradients } from "./kernels.ts";
+import type { Kernels } from "./kernels/kernels.ts";
+import type { RowGradients } from "./kernels/rows.ts";
 
 /** Bytes of an element of a float array. */
 function floatBytes(array: Floats | null): number {

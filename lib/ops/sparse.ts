@@ -5,22 +5,22 @@
  *   g = W_g h,  tau = top-k_e(g),  z_j = c_e(j) * (h . key_j) for j in the experts tau,  I = top-K(z) with z > 0,
  *   y = sum over j in I of z_j * value_j,       c = g (raw), softmax(g), sigmoid(g) or 1 (none)
  */
+import { andThen, type Awaitable } from "../core/awaitable.ts";
 import { assertInteger, assertLength, assertShape } from "../core/shape.ts";
 import type { Floats, RowMatrix, Tensor } from "../tensor/tensor.ts";
 import { arenaTensor } from "./arena_tensor.ts";
 import type {
-  Awaitable,
   Gate,
-  Kernels,
   RowGradients,
   RowsBehind,
   RowStep,
   Scope,
+  SparseBackwardCall,
   SparsePairs,
   SparseRouting,
   SparseShape,
-} from "./kernels.ts";
-import { andThen } from "../core/awaitable.ts";
+} from "./kernels/rows.ts";
+import type { Kernels } from "./kernels/kernels.ts";
 import { growRowGradients } from "./row_gradients.ts";
 
 /** Sizes and modes of an adapter; those of the call come from its tensors. */
@@ -125,8 +125,8 @@ function fire(
   const unasked = k.hostArena.mark();
   const pairs = pairsOf(k, shape, room ?? pairRoom(shape));
   const { gateWeight, keys, values } = params;
-  const scoreInto = (room: SparsePairs): Awaitable<number> =>
-    k.sparseBranchForward(y, routing, room, h.data, gateWeight, keys, values, behind, shape);
+  const scoreInto = (pairs: SparsePairs): Awaitable<number> =>
+    k.sparseBranchForward(y, { shape, h: h.data, gateWeight, keys, values, routing, pairs }, behind);
   const job = () =>
     andThen(andThen(ready?.(), () => scoreInto(pairs)), (count) => {
       const found = { shape, routing, pairCount: count };
@@ -224,27 +224,15 @@ export function sparseBackward(
   dy: Tensor,
   dh: Tensor,
 ): Awaitable<void> {
-  const { shape, routing, pairs, pairCount } = residuals;
-  assertBackwardShapes(shape, h, dy, dh);
+  const { shape, pairCount } = residuals;
+  const call = backwardCall(params, residuals, h, dy, dh);
   params.gradients = growRowGradients(
     k,
     params.gradients,
     Math.min(pairCount, ownPairs(shape)),
     shape.hidden,
   );
-  return k.sparseBranchBackward(
-    dh.data,
-    shape.gate === "none" ? null : params.gateGrad,
-    params.gradients,
-    dy.data,
-    h.data,
-    routing,
-    pairs,
-    params.gateWeight,
-    params.keys,
-    params.values,
-    shape,
-  );
+  return k.sparseBranchBackward(call, params.gradients);
 }
 
 /**
@@ -253,7 +241,7 @@ export function sparseBackward(
  *
  * @param options `dh`: (T,D) float, written; `step`: how the rows step
  * @returns Sums of squares of the gradients of router, keys and values; when one is not finite no row has moved
- * @throws {RangeError} When a shape disagrees, or the kernels have no such step
+ * @throws {RangeError} When a shape disagrees
  * @mutates dh, params (rows and gateGrad; of `gradients` only which rows were touched), the moments of `step`
  */
 export function sparseBackwardStep(
@@ -264,32 +252,36 @@ export function sparseBackwardStep(
   dy: Tensor,
   { dh, step }: { readonly dh: Tensor; readonly step: RowStep },
 ): Awaitable<readonly [router: number, keys: number, values: number]> {
-  const { shape, routing, pairs, pairCount } = residuals;
-  assertBackwardShapes(shape, h, dy, dh);
-  if (!k.sparseBackwardStep) {
-    throw new RangeError(`Kernels of backend ${k.backend} have no rows that step in the backward pass`);
-  }
-  k.sparseTouch(params.gradients, pairs.neurons, pairCount);
+  const call = backwardCall(params, residuals, h, dy, dh);
+  k.sparseTouch(params.gradients, residuals.pairs.neurons, residuals.pairCount);
   dh.data.fill(0);
-  return k.sparseBackwardStep(
-    dh.data,
-    shape.gate === "none" ? null : params.gateGrad,
-    step,
-    dy.data,
-    h.data,
-    routing,
-    pairs,
-    params.gateWeight,
-    params.keys,
-    params.values,
-    shape,
-  );
+  return k.sparseBackwardStep(call, step);
 }
 
-function assertBackwardShapes({ tokens, hidden }: SparseShape, h: Tensor, dy: Tensor, dh: Tensor): void {
-  for (const [name, { shape }] of Object.entries({ h, dy, dh })) {
-    assertShape(`${name} of the sparse adapter`, shape, [tokens, hidden], "T,D");
+/** @throws {RangeError} When a shape disagrees */
+function backwardCall(
+  { gateWeight, gateGrad, keys, values }: SparseParams,
+  { shape, routing, pairs }: SparseResiduals,
+  h: Tensor,
+  dy: Tensor,
+  dh: Tensor,
+): SparseBackwardCall {
+  for (const [name, tensor] of Object.entries({ h, dy, dh })) {
+    assertShape(`${name} of the sparse adapter`, tensor.shape, [shape.tokens, shape.hidden], "T,D");
   }
+  const dgateWeight = shape.gate === "none" ? null : gateGrad;
+  return {
+    shape,
+    h: h.data,
+    gateWeight,
+    keys,
+    values,
+    routing,
+    pairs,
+    dy: dy.data,
+    dh: dh.data,
+    dgateWeight,
+  };
 }
 
 function sparseShape(params: SparseParams, h: Tensor, config: SparseConfig): SparseShape {

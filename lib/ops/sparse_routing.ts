@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What routing decided. */
-import type { SparseRouting } from "./kernels.ts";
+import type { SparseRouting } from "./kernels/rows.ts";
 
 /** Experts that at least one token goes to, increasing. */
 export function routedExperts({ expertTokens }: SparseRouting): Int32Array {

@@ -3,7 +3,7 @@
 import { assertShape } from "../core/shape.ts";
 import type { Activation } from "../tensor/tensor.ts";
 import { arenaLike } from "./arena_tensor.ts";
-import type { Kernels } from "./kernels.ts";
+import type { Kernels } from "./kernels/kernels.ts";
 
 /**
  * SwiGLU: y = silu(gate) * up,  silu(x) = x / (1 + exp(-x)).

@@ -7,7 +7,9 @@
  * - `lazy`: they stay; when touched again, their moments have decayed. Cheaper, another algorithm (as SparseAdam).
  */
 import { account } from "../native/ledger.ts";
-import type { AdamMode, AdamwStep, Kernels, RowMoments } from "../ops/kernels.ts";
+import type { AdamMode, RowMoments } from "../ops/kernels/rows.ts";
+import type { AdamwStep } from "../ops/kernels/model.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { floatsBeside, holdFloats } from "../ops/model_memory.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import { CLIP_SCOPES, clipOf, type ClipScope } from "./clip.ts";

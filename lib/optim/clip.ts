@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Clipping by the norm of gradients: of all together, or of each layer's. */
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { isTrained, liveGradient, type Parameter } from "./parameters.ts";
 
 /**

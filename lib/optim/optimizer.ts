@@ -2,7 +2,9 @@
 /** The contract of an optimizer: an init/update pair over a list of parameters, and how far rows may lag behind. */
 import type { ClipScope } from "./clip.ts";
 import type { JsonObject } from "../core/json.ts";
-import type { AdamwStep, Kernels, RowMoments, RowStep } from "../ops/kernels.ts";
+import type { AdamwStep } from "../ops/kernels/model.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
+import type { RowMoments, RowStep } from "../ops/kernels/rows.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import type { Parameter, RowParameter } from "./parameters.ts";
 import type { Schedule } from "./schedule.ts";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What an optimizer sees of an adapter: a flat list of named parameters of two kinds, dense and by rows. */
-import type { Kernels, RowGradients } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
+import type { RowGradients } from "../ops/kernels/rows.ts";
 import { clearRowGradients } from "../ops/row_gradients.ts";
 import { type Floats, numel, type RowMatrix } from "../tensor/tensor.ts";
 

@@ -2,11 +2,11 @@
 /** How a frozen weight is kept: dense, in the checkpoint's own bytes. */
 import type { WeightDType } from "../core/dtype.ts";
 import { UserError } from "../core/errors.ts";
-import type { DeviceMemory } from "../native/device_memory.ts";
 import { hostArray } from "../native/host_memory.ts";
 import { account } from "../native/ledger.ts";
 import { MappedFile } from "../native/mapped_file.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Device } from "../ops/kernels/device.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { readFloatsInto } from "../tensor/read_tensor.ts";
 import type { CheckpointIndex } from "../tensor/checkpoint_index.ts";
 import type { TensorEntry } from "../tensor/safetensors.ts";
@@ -63,7 +63,7 @@ export function openWeights(kernels: Kernels): WeightSource {
 /** Bytes that go up at once. */
 const UPLOAD_BYTES = 1 << 24;
 
-function uploadedWeights(kernels: Kernels, device: DeviceMemory): WeightSource {
+function uploadedWeights(kernels: Kernels, device: Device): WeightSource {
   const blocks: ArrayBuffer[] = [];
   const files = new DisposableStack();
   const mapped = new Map<string, MappedFile>();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What this machine does in a second, measured in a fraction of one: for estimates, not for records. */
 import { attentionBackward, attentionForward, causalSpans } from "../ops/attention.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
 import { createRowGradients } from "../ops/row_gradients.ts";
 import { sparseBackward, type SparseConfig, sparseForward, type SparseParams } from "../ops/sparse.ts";

@@ -5,7 +5,7 @@ import { UserError } from "../core/errors.ts";
 import { formatShape } from "../core/shape.ts";
 import type { OptimizerState } from "../optim/optimizer.ts";
 import { type Parameter, parameterShape } from "../optim/parameters.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { writeFloats } from "../ops/model_memory.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import { openForReading, readBytesAt, readSafetensorsHeader } from "../tensor/safetensors.ts";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Updates with the gradients clipped as the optimizer says: all by one factor, or each layer by its own. */
 import type { AdapterParams } from "../adapters/adapter.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { clipFactor, clipOf, globalNorm } from "../optim/clip.ts";
 import type { Optimizer, OptimizerState, UpdateStep } from "../optim/optimizer.ts";
 import type { Parameter } from "../optim/parameters.ts";

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What would fit a device that had no room for a step: advice by the same formulas that foretell a run. */
 import { NativeError, UserError } from "../core/errors.ts";
-import type { DeviceFacts, DeviceMemory } from "../native/device_memory.ts";
 import { MEFT_OUT_OF_MEMORY } from "../native/symbols.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Device, DeviceFacts } from "../ops/kernels/device.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { largest } from "./fit.ts";
 import { deviceActivationBytes, type MemorySettings } from "./memory.ts";
 import type { Run } from "./plan.ts";
@@ -77,7 +77,7 @@ function activationRoom({ memory, adapterKind }: Run, { freeBytes, ledger, refus
 }
 
 /** @mutates kernels.arena, and their twin's */
-function giveBack(kernels: Kernels, device: DeviceMemory): void {
+function giveBack(kernels: Kernels, device: Device): void {
   for (const { arena } of [kernels, kernels.twin()]) arena.drop().forEach((block) => device.release(block));
 }
 

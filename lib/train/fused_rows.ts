@@ -18,7 +18,7 @@ import type { TrainState } from "./state.ts";
  */
 export function fusesRows({ model: { kernels: k }, optimizer, rows }: Run, data: StepData): boolean {
   const onePass = data.microBatches.length === 1 && rows.halves === 1;
-  const onHost = rows.placement === "host" && !k.hostBeside && k.sparseBackwardStep !== undefined;
+  const onHost = rows.placement === "host" && !k.hostBeside;
   return onePass && onHost && clipOf(optimizer, "all") === null;
 }
 

@@ -2,7 +2,7 @@
 /** The gradients of a step are worth nothing until backward writes them: until then activations may lie in their memory. */
 import type { IdleMemory } from "../activations/policy.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { clearGradients, type Parameter } from "../optim/parameters.ts";
 
 /** Smaller pieces are not worth the search through them. */

@@ -4,7 +4,7 @@ import type { AdapterParams } from "../adapters/adapter.ts";
 import type { RowTraffic } from "../adapters/sparse/row_slots.ts";
 import { type HostTimes, hostTimesSince, hostTotal } from "../ops/host_times.ts";
 import type { DeviceTimes } from "../ops/device_clock.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { busiest, type LaneName } from "./cost_model.ts";
 import type { LaneTimes } from "./lanes.ts";
 

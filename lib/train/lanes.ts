@@ -4,7 +4,7 @@ import { andThen } from "../core/awaitable.ts";
 import type { BranchHook, Hooks, LinearHook } from "../models/hooks.ts";
 import type { WaitAccount } from "../models/step.ts";
 import type { DeviceClock } from "../ops/device_clock.ts";
-import type { Awaitable } from "../ops/kernels.ts";
+import type { Awaitable } from "../core/awaitable.ts";
 
 /** Milliseconds, from any fixed point. */
 export type Clock = () => number;

@@ -15,7 +15,7 @@ import type { Model } from "../models/model.ts";
 import { ropeTableBytes, ropeTableRows } from "../models/rope.ts";
 import { ArenaLayout } from "../native/arena_layout.ts";
 import type { MemoryClass } from "../native/ledger.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { lossChunkRows } from "../ops/loss.ts";
 import { weightBytes } from "../storage/weights.ts";
 import type { Optimizer } from "../optim/optimizer.ts";

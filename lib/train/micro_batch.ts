@@ -4,7 +4,7 @@ import type { Attachment } from "../adapters/adapter.ts";
 import type { Batch } from "../data/batch.ts";
 import { type BatchLoss, type GradientOptions, lossAndGradients } from "../models/decoder.ts";
 import { lossAndGradientsInHalves, splitBatch } from "../models/halves.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 
 /** Attaches the adapter to kernels, for tokens from a place of the micro-batch on. */
 export type AttachPart = (k: Kernels, firstToken: number) => Attachment;

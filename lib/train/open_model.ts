@@ -7,7 +7,7 @@ import { checkVocabulary, loadTokenizer, MissingTokenizerError, type Tokenizer }
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import { hasCudaDevice, requireCuda } from "../native/cuda.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { cudaKernels } from "../ops/native/cuda_kernels.ts";
 import { type NativeKernels, nativeKernels } from "../ops/native/native_kernels.ts";
 

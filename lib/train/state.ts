@@ -5,7 +5,7 @@ import type { AdapterParams, Attachment, FusedRows, TrainingPlace } from "../ada
 import { type DataPosition, FIRST_POSITION } from "../data/batches.ts";
 import { account } from "../native/ledger.ts";
 import type { OptimizerState } from "../optim/optimizer.ts";
-import type { Kernels } from "../ops/kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import { dropFloats } from "../ops/model_memory.ts";
 import { rowPlacement } from "./placement.ts";
 import { type Run, tokensPerStep } from "./plan.ts";

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The kernels that are measured: sizes, operands, and the work by which a time becomes a rate. */
-import type { AttentionShape, Kernels, SparseShape } from "../../lib/ops/kernels.ts";
+import type { AttentionShape } from "../../lib/ops/kernels/model.ts";
+import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
+import type { SparseShape } from "../../lib/ops/kernels/rows.ts";
 import { createRowGradients } from "../../lib/ops/row_gradients.ts";
 import type { ActivationArray, Weight } from "../../lib/tensor/tensor.ts";
 
@@ -303,14 +305,14 @@ export function sparseCases(k: Kernels, neurons: number, experts: number): Kerne
   };
   const gradients = createRowGradients(k, neurons, D, { keys: true, slots: neurons });
   const [y, dh, dgate] = [new Float32Array(T * D), new Float32Array(T * D), new Float32Array(experts * D)];
-  const route = () => void k.sparseRoute(routing, h, gateWeight, shape);
+  const call = { shape, h, gateWeight, keys, values, routing, pairs };
+  const route = () => void k.sparseRoute(call);
   let fired = 0;
-  const forward = () => void (fired = k.sparseForward(y, pairs, h, routing, keys, values, shape) as number);
+  const forward = () => void (fired = k.sparseForward(y, call) as number);
   route();
   forward();
   k.sparseTouch(gradients, pairs.neurons, fired);
-  const backward = () =>
-    void k.sparseBackward(dh, dgate, gradients, 0, dy, h, routing, pairs, gateWeight, keys, values, shape);
+  const backward = () => void k.sparseBackward({ ...call, dy, dh, dgateWeight: dgate }, gradients, 0);
   const text = `${T} tokens, d ${D}, r ${neurons}, N ${experts}, k_e 8, K 64`;
   const score = 2e-9 * T * shape.activeExperts * neurons / experts * D;
   const pair = 2e-9 * fired * D;

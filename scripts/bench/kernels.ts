@@ -5,7 +5,7 @@ import { frozenLayerSeconds } from "./layer_share.ts";
 import { LineProcess } from "./line_process.ts";
 import { machineTargets } from "./machine.ts";
 import { type NativeKernelOptions, nativeKernels } from "../../lib/ops/native/native_kernels.ts";
-import type { Kernels } from "../../lib/ops/kernels.ts";
+import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import {
   type Bound,
   type KernelCase,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How much the adapter's step adds to a layer of a 7B model. */
-import type { Kernels } from "../../lib/ops/kernels.ts";
+import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import { linearCases } from "./kernel_cases.ts";
 import { median } from "./statistics.ts";
 

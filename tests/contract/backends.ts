@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every backend that this machine has. A new one is added here, and every contract case runs on it. */
-import type { Kernels } from "../../lib/ops/kernels.ts";
+import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import { cudaKernels } from "../../lib/ops/native/cuda_kernels.ts";
 import { type NativeKernels, nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import { buildInfo, openLibrary } from "../../lib/native/library.ts";

@@ -4,7 +4,8 @@
  * inputs, within the f32 bound. (The other cases give it inputs that need no rounding.)
  */
 import { bf16ToFloat, floatToBf16 } from "../../lib/core/half.ts";
-import type { Kernels, SparsePairs, SparseShape } from "../../lib/ops/kernels.ts";
+import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
+import type { SparsePairs, SparseShape } from "../../lib/ops/kernels/rows.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import type { Floats, Weight } from "../../lib/tensor/tensor.ts";
 import { assertWithin, EPS_F32 } from "../compare.ts";
@@ -126,8 +127,9 @@ async function sparse(
     scores: k.floats(room),
   };
   const y = k.floats(SHAPE.tokens * SHAPE.hidden);
-  await k.sparseRoute(routing, routed, gate, SHAPE);
-  const count = await k.sparseForward(y, pairs, scored, routing, matrix(keys), matrix(values), SHAPE);
+  const call = { shape: SHAPE, gateWeight: gate, keys: matrix(keys), values: matrix(values), routing, pairs };
+  await k.sparseRoute({ ...call, h: routed });
+  const count = await k.sparseForward(y, { ...call, h: scored });
   return { y, neurons: pairs.neurons.subarray(0, count), dots: pairs.dots.subarray(0, count) };
 }
 

@@ -8,7 +8,7 @@ import { KERNEL_CASES } from "./cases/all.ts";
 const { backend } = openTestDevice();
 
 for (const kind of ["cuda-emulated", "cuda"]) {
-  for (const test of KERNEL_CASES.filter(({ hostOnly }) => !hostOnly)) {
+  for (const test of KERNEL_CASES) {
     Deno.test({
       name: `${kind}: ${test.name} agrees with the oracle`,
       ignore: kind !== backend,

@@ -10,7 +10,7 @@ import type { Model } from "../../lib/models/model.ts";
 import { LINEAR_SITES } from "../../lib/models/sites.ts";
 import { trainableModel } from "../../lib/models/trainable.ts";
 import { heldBytes } from "../../lib/native/ledger.ts";
-import type { Kernels } from "../../lib/ops/kernels.ts";
+import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { assertWithin, MODEL_FIXTURES, modelFixture } from "../fixtures/model_fixture.ts";
 import { linearProbeHook, probeHook } from "../fixtures/probe_hook.ts";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A case of the kernel contract: what to compute, and how large the terms of its sums are. */
-import type { Awaitable } from "../../lib/ops/kernels.ts";
+import type { Awaitable } from "../../lib/core/awaitable.ts";
 import type { ActivationArray } from "../../lib/tensor/tensor.ts";
 import { referenceStage, type Stage } from "./stage.ts";
 
@@ -14,8 +14,6 @@ export type Outputs = Readonly<Record<string, ActivationArray | Int32Array>>;
 export interface KernelCase {
   /** A sentence with the kernel's name: `linearForward() adds the bias`. */
   readonly name: string;
-  /** Whether the kernel is one that a device's backend lacks. */
-  readonly hostOnly?: boolean;
   /** Calls kernels of `stage.k` and returns what they wrote. */
   run(stage: Stage): Awaitable<Outputs>;
   /**

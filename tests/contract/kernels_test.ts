@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every kernel on every backend of this machine, element by element against the f64 oracle. */
 import assert from "node:assert/strict";
-import type { Kernels } from "../../lib/ops/kernels.ts";
+import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { assertSame, assertSameBits } from "../compare.ts";
 import { assertAgreesEverywhere } from "./agreement.ts";

@@ -7,7 +7,7 @@ import type { SparseOptions } from "../../lib/adapters/sparse/config.ts";
 import { lossAndGradients } from "../../lib/models/decoder.ts";
 import { lossAndGradientsInHalves, splitBatch } from "../../lib/models/halves.ts";
 import { loadModel } from "../../lib/models/load.ts";
-import type { Kernels } from "../../lib/ops/kernels.ts";
+import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { clearGradients } from "../../lib/optim/parameters.ts";
 import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";

@@ -4,7 +4,9 @@ import assert from "node:assert/strict";
 import { assertSameBits } from "../compare.ts";
 import { createRowGradients } from "../../lib/ops/row_gradients.ts";
 import { routedExperts } from "../../lib/ops/sparse_routing.ts";
-import type { AdamwStep, Kernels, RowMoments, RowsBehind, SparseShape } from "../../lib/ops/kernels.ts";
+import type { AdamwStep } from "../../lib/ops/kernels/model.ts";
+import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
+import type { RowMoments, RowsBehind, SparseBackwardCall, SparseShape } from "../../lib/ops/kernels/rows.ts";
 import type { RowMatrix } from "../../lib/tensor/tensor.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { backends } from "./backends.ts";
@@ -67,63 +69,33 @@ function scene(k: Kernels) {
 
 type Scene = ReturnType<typeof scene>;
 
+function callOf(
+  { h, gateWeight, keys, values, routing, pairs, dy, dh, dgateWeight }: Scene,
+): SparseBackwardCall {
+  return { shape: SHAPE, h, gateWeight, keys, values, routing, pairs, dy, dh, dgateWeight };
+}
+
 async function singly(k: Kernels, s: Scene): Promise<number> {
-  await k.sparseRoute(s.routing, s.h, s.gateWeight, SHAPE);
+  const call = callOf(s);
+  await k.sparseRoute(call);
   const rows = SHAPE.neurons / SHAPE.experts;
   const experts = routedExperts(s.routing);
   await k.adamwRowsCatchUp(s.keys, s.behind.keys, experts, rows, false, s.behind.step);
   await k.adamwRowsCatchUp(s.values, s.behind.values, experts, rows, false, s.behind.step);
-  const count = await k.sparseForward(s.y, s.pairs, s.h, s.routing, s.keys, s.values, SHAPE);
+  const count = await k.sparseForward(s.y, call);
   for (let pass = 0; pass < 2; pass++) {
     const first = s.gradients.rowCount;
     s.dh.fill(0);
     k.sparseTouch(s.gradients, s.pairs.neurons, count);
-    await k.sparseBackward(
-      s.dh,
-      s.dgateWeight,
-      s.gradients,
-      first,
-      s.dy,
-      s.h,
-      s.routing,
-      s.pairs,
-      s.gateWeight,
-      s.keys,
-      s.values,
-      SHAPE,
-    );
+    await k.sparseBackward(call, s.gradients, first);
   }
   return count;
 }
 
 async function together(k: Kernels, s: Scene): Promise<number> {
-  const { routing, pairs, h, gateWeight, keys, values } = s;
-  const count = await k.sparseBranchForward(
-    s.y,
-    routing,
-    pairs,
-    h,
-    gateWeight,
-    keys,
-    values,
-    s.behind,
-    SHAPE,
-  );
-  for (let pass = 0; pass < 2; pass++) {
-    await k.sparseBranchBackward(
-      s.dh,
-      s.dgateWeight,
-      s.gradients,
-      s.dy,
-      h,
-      routing,
-      pairs,
-      gateWeight,
-      keys,
-      values,
-      SHAPE,
-    );
-  }
+  const call = callOf(s);
+  const count = await k.sparseBranchForward(s.y, call, s.behind);
+  for (let pass = 0; pass < 2; pass++) await k.sparseBranchBackward(call, s.gradients);
   return count;
 }
 

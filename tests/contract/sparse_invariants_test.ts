@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What must hold of the sparse adapter on every backend, whatever its numbers: no oracle needed. */
 import { randomNormal } from "../../lib/core/rng.ts";
-import type { Gate, Kernels } from "../../lib/ops/kernels.ts";
+import type { Gate } from "../../lib/ops/kernels/rows.ts";
+import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import { linearBackward, linearForward } from "../../lib/ops/linear.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The sparse adapter against the published equations computed by PyTorch: `scripts/fixtures/make_sparse.py`. */
 import { readFileSync } from "node:fs";
-import type { Gate, Kernels, Scope } from "../../lib/ops/kernels.ts";
+import type { Gate, Scope } from "../../lib/ops/kernels/rows.ts";
+import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { createRowGradients } from "../../lib/ops/row_gradients.ts";
 import { sparseBackward, sparseForward, type SparseParams } from "../../lib/ops/sparse.ts";

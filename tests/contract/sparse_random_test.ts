@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The sparse kernels on random shapes and modes: what nobody thought of. */
 import * as fc from "fast-check";
-import type { Gate, Scope } from "../../lib/ops/kernels.ts";
+import type { Gate, Scope } from "../../lib/ops/kernels/rows.ts";
 import { assertAgreesEverywhere } from "./agreement.ts";
 import { sparseCase, sparseKernelCase } from "./cases/sparse.ts";
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../../lib/core/half.ts";
 import { randomNormal } from "../../lib/core/rng.ts";
-import type { Kernels } from "../../lib/ops/kernels.ts";
+import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import type { ActivationArray, Floats, RowMatrix, Weight } from "../../lib/tensor/tensor.ts";
 

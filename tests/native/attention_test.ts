@@ -6,7 +6,7 @@ import { attentionBackward, attentionForward } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
 import { writeAttentionParams } from "../../lib/native/structs.ts";
 import { MEFT_F32 } from "../../lib/native/symbols.ts";
-import type { AttentionShape } from "../../lib/ops/kernels.ts";
+import type { AttentionShape } from "../../lib/ops/kernels/model.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import {
   assertWithin,

@@ -9,7 +9,7 @@ import { isJsonObject, type JsonObject } from "../../core/json.ts";
 import { formatShape } from "../../core/shape.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
 import { type Parameter, parameterShape } from "../../optim/parameters.ts";
-import type { Kernels } from "../../ops/kernels.ts";
+import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { writeFloats } from "../../ops/model_memory.ts";
 import { saysNotFound } from "../../files/errors.ts";
 import { makeFolder } from "../../files/folders.ts";

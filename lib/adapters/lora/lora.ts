@@ -9,7 +9,7 @@ import type { LayerWeights, Model, ModelConfig } from "../../models/model.ts";
 import { siteModule } from "../../models/modules.ts";
 import { LINEAR_SITES, type LinearSite } from "../../models/sites.ts";
 import type { DenseParameter } from "../../optim/parameters.ts";
-import type { Kernels } from "../../ops/kernels.ts";
+import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { type LowRank, lowRankBackward, lowRankForward } from "../../ops/low_rank.ts";
 import { writeFloats } from "../../ops/model_memory.ts";
 import type { Activation, Floats, Weight } from "../../tensor/tensor.ts";

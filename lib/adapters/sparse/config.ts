@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sizes and modes of the sparse adapter: published defaults, and every mistake found at once. */
 import { didYouMean } from "../../core/suggestion.ts";
-import type { Gate, Scope } from "../../ops/kernels.ts";
+import type { Gate, Scope } from "../../ops/kernels/rows.ts";
 import { nearestDivisors, nearestMultiples } from "./divisors.ts";
 
 /** Choices of the sparse adapter; what is left out takes the published value. */

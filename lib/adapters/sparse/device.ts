@@ -10,7 +10,7 @@
 import { andThen } from "../../core/awaitable.ts";
 import type { BranchHook } from "../../models/hooks.ts";
 import { gateGradients } from "../../ops/gate_gradients.ts";
-import type { Kernels } from "../../ops/kernels.ts";
+import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { pairColumns, uniqueRows } from "../../ops/pair_matrix.ts";
 import { type SparseResiduals, sparseSelect } from "../../ops/sparse.ts";
 import type { Floats, Tensor, Weight } from "../../tensor/tensor.ts";

@@ -5,7 +5,7 @@
  */
 import { andThen, type Awaitable } from "../../core/awaitable.ts";
 import type { BranchHook } from "../../models/hooks.ts";
-import type { Kernels } from "../../ops/kernels.ts";
+import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { Parameter } from "../../optim/parameters.ts";
 import {
   sparseBackward,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One layer of the sparse adapter, as both placements see it. */
-import type { RowsBehind } from "../../ops/kernels.ts";
+import type { RowsBehind } from "../../ops/kernels/rows.ts";
 import type { SparseParams, SparseResiduals } from "../../ops/sparse.ts";
 import type { DenseParameter, RowParameter } from "../../optim/parameters.ts";
 import type { AttachOptions } from "../adapter.ts";

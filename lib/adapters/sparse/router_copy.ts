@@ -3,7 +3,7 @@
  * A layer's router where the model is. The host lane routes with the layer's own, which the optimizer moves; backward multiplies
  * by a copy that is brought once a step, and whose gradient comes back at the step's end.
  */
-import type { Kernels } from "../../ops/kernels.ts";
+import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { dropFloats, holdFloats } from "../../ops/model_memory.ts";
 import type { SparseParams } from "../../ops/sparse.ts";
 import type { Floats, Weight } from "../../tensor/tensor.ts";

@@ -5,7 +5,7 @@
  * the host lane packs them into the link's memory, from where they are copied beside the model's work.
  */
 import { account } from "../../native/ledger.ts";
-import type { Kernels } from "../../ops/kernels.ts";
+import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { growRowGradients } from "../../ops/row_gradients.ts";
 import type { SparseParams } from "../../ops/sparse.ts";
 import type { Floats, Weight } from "../../tensor/tensor.ts";

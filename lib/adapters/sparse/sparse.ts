@@ -8,7 +8,7 @@ import type { AdapterRequests } from "../../models/footprint.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
 import { account } from "../../native/ledger.ts";
 import type { Parameter, RowParameter } from "../../optim/parameters.ts";
-import type { Kernels } from "../../ops/kernels.ts";
+import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { createRowGradients, rowGradientBytes } from "../../ops/row_gradients.ts";
 import { pairRoom, pairsPerToken, type SparseParams, unitedNeurons } from "../../ops/sparse.ts";
 import type { Floats, RowMatrix } from "../../tensor/tensor.ts";

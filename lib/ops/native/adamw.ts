@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** AdamW for dense parameters, and for rows on the host lane, over libmeft. */
-import { andThen } from "../../core/awaitable.ts";
+import { andThen, type Awaitable } from "../../core/awaitable.ts";
 import * as calls from "../../native/calls.ts";
 import { writeAdamwParams } from "../../native/structs.ts";
 import * as constants from "../../native/symbols.ts";
 import type { RowMatrix } from "../../tensor/tensor.ts";
-import type { AdamMode, AdamwStep, Awaitable, Kernels, RowMoments } from "../kernels.ts";
+import type { AdamwStep, ModelKernels } from "../kernels/model.ts";
+import type { AdamMode, RowKernels, RowMoments } from "../kernels/rows.ts";
 import { f32, planes, room } from "./arguments.ts";
 import { laneOf, type Lanes } from "./lanes.ts";
-
-/** Members of {@linkcode Kernels} that this file gives. */
-export type AdamwKernels = Pick<Kernels, "adamwDense" | "adamwRows" | "adamwRowsCatchUp">;
 
 const MODES = {
   "dense": constants.MEFT_ADAM_DENSE,
@@ -18,9 +16,8 @@ const MODES = {
   "lazy": constants.MEFT_ADAM_LAZY,
 } as const;
 
-/** See `meft_adamw_*`. */
-export function adamwKernels(lanes: Lanes): AdamwKernels {
-  const { host, times } = lanes;
+/** See `meft_adamw_dense`. */
+export function adamwDenseKernel(lanes: Lanes): Pick<ModelKernels, "adamwDense"> {
   return {
     adamwDense(w, m, v, grad, step): void {
       const count = w.length;
@@ -35,7 +32,12 @@ export function adamwKernels(lanes: Lanes): AdamwKernels {
         adamwParams(step, "dense"),
       );
     },
+  };
+}
 
+/** See `meft_adamw_rows` and `meft_adamw_rows_catch_up`. */
+export function adamwRowKernels({ host, times }: Lanes): Pick<RowKernels, "adamwRows" | "adamwRowsCatchUp"> {
+  return {
     adamwRows(matrix, moments, grad, rows, rowCount, mode, step): Awaitable<void> {
       const start = performance.now();
       const done = host.run(

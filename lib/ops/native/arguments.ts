@@ -54,3 +54,13 @@ export function planes(name: string, matrix: RowMatrix): RowMatrix {
   room(`${name}.lo`, matrix.lo, matrix.rows * matrix.cols);
   return matrix;
 }
+
+/** @throws {TypeError | RangeError} When one array cannot be copied to the other */
+export function checkPair(to: ActivationArray, from: ActivationArray): void {
+  if (to.BYTES_PER_ELEMENT !== from.BYTES_PER_ELEMENT) {
+    throw new TypeError(`Cannot copy a ${from.constructor.name} to a ${to.constructor.name}`);
+  }
+  if (to.length !== from.length) {
+    throw new RangeError(`Cannot copy ${from.length} elements to an array of ${to.length}`);
+  }
+}

@@ -3,12 +3,12 @@
 import * as calls from "../../native/calls.ts";
 import { writeAttentionParams } from "../../native/structs.ts";
 import type { ActivationArray } from "../../tensor/tensor.ts";
-import type { AttentionShape, Kernels } from "../kernels.ts";
+import type { AttentionShape, ModelKernels } from "../kernels/model.ts";
 import { activationOf, f32 } from "./arguments.ts";
 import type { Lanes } from "./lanes.ts";
 
-/** Members of {@linkcode Kernels} that this file gives. */
-export type AttentionKernels = Pick<Kernels, "attentionForward" | "attentionBackward" | "crossEntropy">;
+/** Members of {@linkcode ModelKernels} that this file gives. */
+type AttentionKernels = Pick<ModelKernels, "attentionForward" | "attentionBackward" | "crossEntropy">;
 
 /** See `meft_attention_*` and `meft_cross_entropy`. */
 export function attentionKernels({ model, compute }: Lanes): AttentionKernels {

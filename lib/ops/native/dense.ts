@@ -3,14 +3,14 @@
 import * as calls from "../../native/calls.ts";
 import { writeDropoutParams } from "../../native/structs.ts";
 import type { ActivationArray } from "../../tensor/tensor.ts";
-import type { Kernels } from "../kernels.ts";
+import type { ModelKernels } from "../kernels/model.ts";
 import { activation, activationOf, f32, f32OrNull } from "./arguments.ts";
 import { laneOf, type Lanes } from "./lanes.ts";
 import { nativeVector } from "./weights.ts";
 
-/** Members of {@linkcode Kernels} that this file gives. */
-export type DenseKernels = Pick<
-  Kernels,
+/** Members of {@linkcode ModelKernels} that this file gives. */
+type DenseKernels = Pick<
+  ModelKernels,
   | "rmsNormForward"
   | "rmsNormBackward"
   | "ropeApply"

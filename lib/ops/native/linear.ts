@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Matrix products and the embedding over libmeft. */
 import * as calls from "../../native/calls.ts";
-import type { Kernels } from "../kernels.ts";
+import type { ModelKernels } from "../kernels/model.ts";
 import { activation, f32, f32OrNull } from "./arguments.ts";
 import type { Lanes } from "./lanes.ts";
 import { nativeVector, nativeWeight } from "./weights.ts";
 
-/** Members of {@linkcode Kernels} that this file gives. */
-export type LinearKernels = Pick<
-  Kernels,
+/** Members of {@linkcode ModelKernels} that this file gives. */
+type LinearKernels = Pick<
+  ModelKernels,
   "linearForward" | "linearBackwardData" | "linearBackwardWeight" | "embeddingForward" | "embeddingBackward"
 >;
 

@@ -1,26 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The kernel table over libmeft. */
-import type { ActivationDType } from "../../core/dtype.ts";
-import { Arena } from "../../native/arena.ts";
-import { type ContextInfo, type ContextOptions, multipliesBf16, vectorLanes } from "../../native/context.ts";
+import {
+  type ContextInfo,
+  type ContextOptions,
+  multipliesBf16,
+  type NativeContext,
+} from "../../native/context.ts";
 import { Lane } from "../../native/lane.ts";
 import { account, createLedger, type Ledger } from "../../native/ledger.ts";
 import { MEFT_BF16, MEFT_F32 } from "../../native/symbols.ts";
-import { createJobQueue } from "../../core/job_queue.ts";
-import { directLink } from "../host_link.ts";
 import { createHostTimes } from "../host_times.ts";
-import type { HostProducts, Kernels, OwnMemory } from "../kernels.ts";
-import { adamwKernels } from "./adamw.ts";
-import { attentionKernels } from "./attention.ts";
-import { denseKernels } from "./dense.ts";
+import { composeKernels, type Kernels } from "../kernels/kernels.ts";
+import { hostPassMemory, hostPlace } from "./host_place.ts";
 import type { Lanes } from "./lanes.ts";
-import { linearKernels } from "./linear.ts";
-import { pairKernels } from "./pairs.ts";
-import { hostMemory } from "./memory.ts";
-import { rowKernels } from "./rows.ts";
-import { sparseKernels } from "./sparse.ts";
-import { branchKernels } from "./sparse_branch.ts";
-import { rowStepKernels } from "./sparse_step.ts";
+import { modelKernels } from "./model_kernels.ts";
+import { rowKernels } from "./row_kernels.ts";
 
 /** Choices of {@linkcode nativeKernels}. */
 export interface NativeKernelOptions extends ContextOptions {
@@ -58,66 +52,30 @@ export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels 
     compute: compute === "bf16" ? MEFT_BF16 : MEFT_F32,
     times: createHostTimes(),
   };
-  const contexts = new Set([inline.context, host.context]);
-  let accounted = 0;
-  const accountWorkspace = (): void => {
-    const bytes = [...contexts].reduce((sum, context) => sum + context.info().workspaceBytes, 0);
-    account(ledger, "workspace", bytes - accounted);
-    accounted = bytes;
-  };
-  let twin: Kernels | null = null;
-  const first: NativeKernels = {
+  return {
+    ...composeKernels({
+      backend: "cpu",
+      model: modelKernels(lanes, compute),
+      rows: rowKernels(lanes, compute),
+      place: {
+        ...hostPlace(ledger, compute),
+        accountWorkspace: workspaceAccount(ledger, new Set([inline.context, host.context])),
+      },
+      memory: () => hostPassMemory(ledger, compute),
+    }),
     backend: "cpu",
-    float: "f32",
-    compute,
-    hostProducts: hostProducts(inline.context.info(), compute),
-    activationDType: compute,
-    ledger,
-    hostBeside: options.async === true,
-    hostJobs: createJobQueue(),
-    hostTimes: lanes.times,
-    ...ownMemory(ledger, compute),
-    twin: () => twin ??= { ...first, ...ownMemory(ledger, compute) },
-    device: null,
-    deviceClock: null,
-    ...hostMemory(compute),
-    ...rowKernels(lanes),
-    ...linearKernels(lanes),
-    ...denseKernels(lanes),
-    ...attentionKernels(lanes),
-    ...sparseKernels(lanes),
-    ...branchKernels(lanes),
-    ...rowStepKernels(lanes),
-    ...pairKernels(lanes),
-    ...adamwKernels(lanes),
-    accountWorkspace,
     info: () => inline.context.info(),
     [Symbol.dispose]: () => owned.dispose(),
   };
-  return first;
 }
 
-function ownMemory(ledger: Ledger, activations: ActivationDType): OwnMemory {
-  const [arena, hostArena] = [new Arena(ledger), new Arena(ledger)];
-  return {
-    arena,
-    arenaFloats: (count) => arena.f32(count),
-    arenaActivations: (count) => activations === "bf16" ? arena.bf16(count) : arena.f32(count),
-    hostArena,
-    hostFloats: (count) => hostArena.f32(count),
-    link: directLink(),
-  };
-}
-
-/** How a lane multiplies. */
-export function hostProducts(
-  { threads, target }: Pick<ContextInfo, "threads" | "target">,
-  compute: "f32" | "bf16",
-): HostProducts {
-  return {
-    threads,
-    operandDType: compute === "bf16" && multipliesBf16(target) ? "bf16" : "f32",
-    lanes: vectorLanes(target),
+/** Enters in the ledger what the scratch memory of these contexts has grown to since it was last asked. */
+function workspaceAccount(ledger: Ledger, contexts: ReadonlySet<NativeContext>): () => void {
+  let accounted = 0;
+  return () => {
+    const bytes = [...contexts].reduce((sum, context) => sum + context.info().workspaceBytes, 0);
+    account(ledger, "workspace", bytes - accounted);
+    accounted = bytes;
   };
 }
 

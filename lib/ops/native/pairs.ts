@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Numbers of (token, neuron) pairs as a dense matrix and back, over libmeft. */
 import * as calls from "../../native/calls.ts";
-import type { Kernels } from "../kernels.ts";
+import type { ModelKernels } from "../kernels/model.ts";
 import { f32, room } from "./arguments.ts";
 import type { Lanes } from "./lanes.ts";
 
-/** Members of {@linkcode Kernels} that this file gives. */
-export type PairKernels = Pick<Kernels, "pairsScatter" | "pairsGather">;
+/** Members of {@linkcode ModelKernels} that this file gives. */
+type PairKernels = Pick<ModelKernels, "pairsScatter" | "pairsGather">;
 
 /** See `meft_pairs_*`. */
 export function pairKernels({ model }: Lanes): PairKernels {

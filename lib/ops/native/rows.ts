@@ -1,27 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Row matrices as planes, and arrays that the caller owns. */
+/** Row matrices as planes, over libmeft. */
 import * as calls from "../../native/calls.ts";
 import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
 import { andThen, type Awaitable } from "../../core/awaitable.ts";
 import { hostArray } from "../../native/host_memory.ts";
 import { MEFT_BF16, MEFT_F32 } from "../../native/symbols.ts";
-import type { Kernels } from "../kernels.ts";
+import type { RowKernels } from "../kernels/rows.ts";
 import { f32, planes, room } from "./arguments.ts";
 import type { Lanes } from "./lanes.ts";
 
-/** Members of {@linkcode Kernels} that this file gives. */
-export type RowKernels = Pick<
-  Kernels,
-  "floats" | "rowMatrix" | "rowMatrixWrite" | "rowMatrixRead" | "rowsGather" | "rowsAdd"
+/** Members of {@linkcode RowKernels} that this file gives. */
+type RowMatrixKernels = Pick<
+  RowKernels,
+  "rowMatrix" | "rowMatrixWrite" | "rowMatrixRead" | "rowsGather" | "rowsAdd"
 >;
 
 /** See `meft_planes_*` and `meft_rows_*`. */
-export function rowKernels({ inline, host, times }: Lanes): RowKernels {
+export function rowMatrixKernels({ inline, host, times }: Lanes): RowMatrixKernels {
   return {
-    floats(count): Float32Array {
-      return hostArray(Float32Array, count, `an array of ${count} floats`);
-    },
-
     rowMatrix(rows, cols): RowMatrix {
       const what = `the rows of a matrix of ${rows} by ${cols}`;
       const hi = hostArray(Uint16Array, rows * cols, what);

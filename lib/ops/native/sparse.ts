@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The sparse adapter over libmeft, on the host lane. */
+import { andThen, type Awaitable } from "../../core/awaitable.ts";
 import * as calls from "../../native/calls.ts";
 import { fromInt64 } from "../../native/scalars.ts";
-import { writeSparseParams } from "../../native/structs.ts";
-import * as constants from "../../native/symbols.ts";
-import type { Awaitable, Kernels, SparseRouting, SparseShape } from "../kernels.ts";
-import { f32, f32OrNull, planes, room } from "./arguments.ts";
+import type { RowKernels } from "../kernels/rows.ts";
+import { f32, f32OrNull, room } from "./arguments.ts";
 import type { Lanes } from "./lanes.ts";
+import {
+  gateArgument,
+  inputArgument,
+  keptArguments,
+  matrixArguments,
+  pairArguments,
+  routingArguments,
+  slopeArguments,
+  sparseParams,
+} from "./sparse_arguments.ts";
 
-/** Members of {@linkcode Kernels} that this file gives. */
-export type SparseKernels = Pick<Kernels, "sparseRoute" | "sparseForward" | "sparseTouch" | "sparseBackward">;
-
-const GATES = {
-  raw: constants.MEFT_GATE_RAW,
-  softmax: constants.MEFT_GATE_SOFTMAX,
-  sigmoid: constants.MEFT_GATE_SIGMOID,
-  none: constants.MEFT_GATE_NONE,
-} as const;
-const SCOPES = { token: constants.MEFT_SCOPE_TOKEN, union: constants.MEFT_SCOPE_UNION } as const;
+/** Members of {@linkcode RowKernels} that this file gives. */
+type SparseKernels = Pick<RowKernels, "sparseRoute" | "sparseForward" | "sparseTouch" | "sparseBackward">;
 
 /** See `meft_sparse_*`. */
 export function sparseKernels(lanes: Lanes): SparseKernels {
@@ -26,44 +27,34 @@ export function sparseKernels(lanes: Lanes): SparseKernels {
 
 function forwardKernels({ host, compute }: Lanes): Pick<SparseKernels, "sparseRoute" | "sparseForward"> {
   return {
-    sparseRoute(routing, h, gateWeight, shape): Awaitable<void> {
-      const { logits, experts } = checkedRouting(routing, shape);
+    sparseRoute(call): Awaitable<void> {
+      const { routing, shape } = call;
       return host.run(
         calls.sparseRoute,
         calls.sparseRouteAsync,
-        logits,
-        experts,
+        ...routingArguments(routing, shape),
         room("expertTokens", routing.expertTokens, shape.experts),
-        f32("h", h, shape.tokens * shape.hidden),
-        f32("gateWeight", gateWeight, shape.experts * shape.hidden),
+        inputArgument(call),
+        gateArgument(call),
         sparseParams(shape, compute, 0),
       );
     },
 
-    sparseForward(y, pairs, h, routing, keys, values, shape): Awaitable<number> {
-      const { logits, experts } = checkedRouting(routing, shape);
-      const capacity = pairs.neurons.length;
+    sparseForward(y, call): Awaitable<number> {
+      const { pairs, routing, shape } = call;
       const neededPairs = new BigInt64Array(1);
       const done = host.run(
         calls.sparseForward,
         calls.sparseForwardAsync,
         f32("y", y, shape.tokens * shape.hidden),
-        room("offsets", pairs.offsets, shape.tokens + 1),
-        pairs.neurons,
-        f32("dots", pairs.dots, capacity),
-        f32("scores", pairs.scores, capacity),
+        ...pairArguments(pairs, shape),
         neededPairs,
-        f32("h", h, shape.tokens * shape.hidden),
-        logits,
-        experts,
-        planes("keys", keys).hi,
-        keys.lo,
-        planes("values", values).hi,
-        values.lo,
-        sparseParams(shape, compute, capacity),
+        inputArgument(call),
+        ...routingArguments(routing, shape),
+        ...matrixArguments(call),
+        sparseParams(shape, compute, pairs.neurons.length),
       );
-      const needed = (): number => fromInt64("neededPairs", neededPairs[0] as bigint);
-      return done instanceof Promise ? done.then(needed) : needed();
+      return andThen(done, () => fromInt64("neededPairs", neededPairs[0] as bigint));
     },
   };
 }
@@ -88,73 +79,22 @@ function backwardKernels(
       gradients.rowCount = fromInt64("rowCount", rowCount[0] as bigint);
     },
 
-    sparseBackward(
-      dh,
-      dgateWeight,
-      gradients,
-      firstNewSlot,
-      dy,
-      h,
-      routing,
-      pairs,
-      gateWeight,
-      keys,
-      values,
-      shape,
-    ): Awaitable<void> {
-      const { logits, experts } = checkedRouting(routing, shape);
-      const capacity = pairs.neurons.length;
+    sparseBackward(call, gradients, firstNewSlot): Awaitable<void> {
+      const { pairs, shape } = call;
       const gradientCount = gradients.rowCount * shape.hidden;
       return host.run(
         calls.sparseBackward,
         calls.sparseBackwardAsync,
-        f32("dh", dh, shape.tokens * shape.hidden),
-        f32OrNull("dgateWeight", dgateWeight, shape.experts * shape.hidden),
+        ...slopeArguments(call),
         f32OrNull("gradients.keys", gradients.keys, gradientCount),
         f32("gradients.values", gradients.values, gradientCount),
-        f32("dy", dy, shape.tokens * shape.hidden),
-        f32("h", h, shape.tokens * shape.hidden),
-        logits,
-        experts,
-        room("offsets", pairs.offsets, shape.tokens + 1),
-        pairs.neurons,
-        f32("dots", pairs.dots, capacity),
-        f32("scores", pairs.scores, capacity),
+        ...keptArguments(call),
         room("slots", gradients.slots, shape.neurons),
         firstNewSlot,
-        f32("gateWeight", gateWeight, shape.experts * shape.hidden),
-        planes("keys", keys).hi,
-        keys.lo,
-        planes("values", values).hi,
-        values.lo,
-        sparseParams(shape, compute, capacity),
+        gateArgument(call),
+        ...matrixArguments(call),
+        sparseParams(shape, compute, pairs.neurons.length),
       );
     },
   };
-}
-
-/** Arrays of a routing that fit a shape. @throws {RangeError} When they are too short */
-export function checkedRouting(
-  routing: SparseRouting,
-  shape: SparseShape,
-): { readonly logits: Float32Array; readonly experts: Int32Array } {
-  return {
-    logits: f32("logits", routing.logits, shape.tokens * shape.experts),
-    experts: room("experts", routing.experts, shape.tokens * shape.activeExperts),
-  };
-}
-
-/** A new record for each call: one on a nonblocking lane is still read while the next is written. */
-export function sparseParams(
-  shape: SparseShape,
-  compute: number,
-  pairCapacity: number,
-): Uint8Array<ArrayBuffer> {
-  return writeSparseParams({
-    ...shape,
-    gate: GATES[shape.gate],
-    scope: SCOPES[shape.scope],
-    compute,
-    pairCapacity,
-  });
 }

@@ -4,14 +4,23 @@ import * as calls from "../../native/calls.ts";
 import { fromInt64 } from "../../native/scalars.ts";
 import type { RowMatrix } from "../../tensor/tensor.ts";
 import { andThen, type Awaitable } from "../../core/awaitable.ts";
-import type { Kernels, RowMoments } from "../kernels.ts";
+import type { RowKernels, RowMoments } from "../kernels/rows.ts";
 import { adamwParams } from "./adamw.ts";
 import { f32, f32OrNull, planes, room } from "./arguments.ts";
 import type { Lanes } from "./lanes.ts";
-import { checkedRouting, sparseParams } from "./sparse.ts";
+import {
+  gateArgument,
+  inputArgument,
+  keptArguments,
+  matrixArguments,
+  pairArguments,
+  routingArguments,
+  slopeArguments,
+  sparseParams,
+} from "./sparse_arguments.ts";
 
-/** Members of {@linkcode Kernels} that this file gives. */
-export type BranchKernels = Pick<Kernels, "sparseBranchForward" | "sparseBranchBackward">;
+/** Members of {@linkcode RowKernels} that this file gives. */
+type BranchKernels = Pick<RowKernels, "sparseBranchForward" | "sparseBranchBackward">;
 
 /** See `meft_sparse_branch_*`. */
 export function branchKernels(lanes: Lanes): BranchKernels {
@@ -20,41 +29,26 @@ export function branchKernels(lanes: Lanes): BranchKernels {
 
 function forwardKernel({ host, compute, times }: Lanes): Pick<BranchKernels, "sparseBranchForward"> {
   return {
-    sparseBranchForward(
-      y,
-      routing,
-      pairs,
-      h,
-      gateWeight,
-      keys,
-      values,
-      behind,
-      shape,
-    ): Awaitable<number> {
-      const { logits, experts } = checkedRouting(routing, shape);
-      const capacity = pairs.neurons.length;
+    sparseBranchForward(y, call, behind): Awaitable<number> {
+      const { routing, pairs, keys, values, shape } = call;
       const neededPairs = new BigInt64Array(1);
       const timesNs = new BigInt64Array(4);
       const done = host.run(
         calls.sparseBranchForward,
         calls.sparseBranchForwardAsync,
         f32OrNull("y", y, shape.tokens * shape.hidden),
-        logits,
-        experts,
+        ...routingArguments(routing, shape),
         room("expertTokens", routing.expertTokens, shape.experts),
         new Int32Array(shape.experts),
-        room("offsets", pairs.offsets, shape.tokens + 1),
-        pairs.neurons,
-        f32("dots", pairs.dots, capacity),
-        f32("scores", pairs.scores, capacity),
+        ...pairArguments(pairs, shape),
         neededPairs,
         timesNs,
-        f32("h", h, shape.tokens * shape.hidden),
-        f32("gateWeight", gateWeight, shape.experts * shape.hidden),
+        inputArgument(call),
+        gateArgument(call),
         ...rowArguments("keys", keys, behind?.keys ?? null),
         ...rowArguments("values", values, behind?.values ?? null),
         behind && f32("lrHistory", behind.step.lrHistory, behind.step.step),
-        sparseParams(shape, compute, capacity),
+        sparseParams(shape, compute, pairs.neurons.length),
         behind && adamwParams(behind.step, "lazy-exact"),
       );
       return andThen(done, () => {
@@ -71,48 +65,24 @@ function forwardKernel({ host, compute, times }: Lanes): Pick<BranchKernels, "sp
 
 function backwardKernel({ host, compute, times }: Lanes): Pick<BranchKernels, "sparseBranchBackward"> {
   return {
-    sparseBranchBackward(
-      dh,
-      dgateWeight,
-      gradients,
-      dy,
-      h,
-      routing,
-      pairs,
-      gateWeight,
-      keys,
-      values,
-      shape,
-    ): Awaitable<void> {
-      const { logits, experts } = checkedRouting(routing, shape);
-      const capacity = pairs.neurons.length;
+    sparseBranchBackward(call, gradients): Awaitable<void> {
+      const { pairs, shape } = call;
       const rowCount = BigInt64Array.of(BigInt(gradients.rowCount));
       const start = performance.now();
       const done = host.run(
         calls.sparseBranchBackward,
         calls.sparseBranchBackwardAsync,
-        f32("dh", dh, shape.tokens * shape.hidden),
-        f32OrNull("dgateWeight", dgateWeight, shape.experts * shape.hidden),
+        ...slopeArguments(call),
         f32OrNull("gradients.keys", gradients.keys, gradients.values.length),
         f32("gradients.values", gradients.values, 0),
         room("slots", gradients.slots, shape.neurons),
         room("rows", gradients.rows, shape.neurons),
         rowCount,
-        f32("dy", dy, shape.tokens * shape.hidden),
-        f32("h", h, shape.tokens * shape.hidden),
-        logits,
-        experts,
-        room("offsets", pairs.offsets, shape.tokens + 1),
-        pairs.neurons,
-        f32("dots", pairs.dots, capacity),
-        f32("scores", pairs.scores, capacity),
+        ...keptArguments(call),
         Math.floor(gradients.values.length / shape.hidden),
-        f32("gateWeight", gateWeight, shape.experts * shape.hidden),
-        planes("keys", keys).hi,
-        keys.lo,
-        planes("values", values).hi,
-        values.lo,
-        sparseParams(shape, compute, capacity),
+        gateArgument(call),
+        ...matrixArguments(call),
+        sparseParams(shape, compute, pairs.neurons.length),
       );
       return andThen(done, () => {
         gradients.rowCount = fromInt64("rowCount", rowCount[0] as bigint);

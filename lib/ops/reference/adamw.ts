@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** AdamW (Loshchilov and Hutter, 2019) of the reference backend, in f64, dense and by rows. */
 import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
-import type { AdamMode, AdamwStep, Kernels, RowMoments } from "../kernels.ts";
+import type { AdamwStep, ModelKernels } from "../kernels/model.ts";
+import type { AdamMode, RowKernels, RowMoments } from "../kernels/rows.ts";
 import { at } from "./linear.ts";
 import { fullRows } from "./sparse.ts";
 
@@ -115,9 +116,8 @@ function adamwRowsCatchUp(
   }
 }
 
-/** See `meft_adamw_dense`, `meft_adamw_rows` and `meft_adamw_rows_catch_up`. */
-export const adamwKernels: Pick<Kernels, "adamwDense" | "adamwRows" | "adamwRowsCatchUp"> = {
-  adamwDense,
-  adamwRows,
-  adamwRowsCatchUp,
-};
+/** See `meft_adamw_dense`. */
+export const adamwDenseKernel: Pick<ModelKernels, "adamwDense"> = { adamwDense };
+
+/** See `meft_adamw_rows` and `meft_adamw_rows_catch_up`. */
+export const adamwRowKernels = { adamwRows, adamwRowsCatchUp } satisfies Partial<RowKernels>;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Attention and cross-entropy of the reference backend, in f64: every probability is written out. */
 import type { Floats } from "../../tensor/tensor.ts";
-import type { AttentionShape, Kernels } from "../kernels.ts";
+import type { AttentionShape, ModelKernels } from "../kernels/model.ts";
 import { addScaled, at, dot } from "./linear.ts";
 
 /** log of the sum of exp, without overflow. -Infinity for none. */
@@ -116,8 +116,9 @@ function crossEntropy(
 }
 
 /** See `meft_attention_*` and `meft_cross_entropy`. */
-export const attentionKernels: Pick<Kernels, "attentionForward" | "attentionBackward" | "crossEntropy"> = {
-  attentionForward,
-  attentionBackward,
-  crossEntropy,
-};
+export const attentionKernels: Pick<ModelKernels, "attentionForward" | "attentionBackward" | "crossEntropy"> =
+  {
+    attentionForward,
+    attentionBackward,
+    crossEntropy,
+  };

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Norms, rotary embedding and activations of the reference backend, in f64. */
-import type { Kernels } from "../kernels.ts";
+import type { ModelKernels } from "../kernels/model.ts";
 import { at, dot } from "./linear.ts";
 import { weightValues } from "./weights.ts";
 
 type ElementwiseKernels = Pick<
-  Kernels,
+  ModelKernels,
   | "rmsNormForward"
   | "rmsNormBackward"
   | "ropeApply"

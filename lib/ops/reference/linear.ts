@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Matrix products and embedding of the reference backend: plain loops in f64, sums in increasing index order. */
 import type { ActivationArray } from "../../tensor/tensor.ts";
-import type { Kernels } from "../kernels.ts";
+import type { ModelKernels } from "../kernels/model.ts";
 import { weightValues } from "./weights.ts";
 
 /** The value at i: reference code indexes only what exists, and its activations are all f64. */
@@ -35,7 +35,7 @@ export function addScaled(
 }
 
 type LinearKernels = Pick<
-  Kernels,
+  ModelKernels,
   "linearForward" | "linearBackwardData" | "linearBackwardWeight" | "embeddingForward" | "embeddingBackward"
 >;
 

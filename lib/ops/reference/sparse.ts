@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The sparse adapter of the reference backend, forward, in f64: the equations of `lib/ops/sparse.ts`, token by token. */
 import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
-import type { Kernels, RowGradients, SparsePairs, SparseRouting, SparseShape } from "../kernels.ts";
+import type { RowGradients, RowKernels, SparseCall, SparseRouting, SparseShape } from "../kernels/rows.ts";
 import { logSumExp } from "./attention.ts";
 import { sigmoid } from "./elementwise.ts";
 import { addScaled, at, dot } from "./linear.ts";
@@ -37,7 +37,7 @@ export function rowOf<A extends Floats | Int32Array>(array: A, t: number, width:
   return array.subarray(t * width, (t + 1) * width) as A;
 }
 
-function sparseRoute(routing: SparseRouting, h: Floats, gateWeight: Floats, shape: SparseShape): void {
+function sparseRoute({ routing, h, gateWeight, shape }: Parameters<RowKernels["sparseRoute"]>[0]): void {
   const { tokens, experts, activeExperts, hidden } = shape;
   routing.expertTokens.fill(0);
   for (let t = 0; t < tokens; t++) {
@@ -95,16 +95,9 @@ function topNeurons(
   });
 }
 
-function sparseForward(
-  y: Floats,
-  pairs: SparsePairs,
-  h: Floats,
-  routing: SparseRouting,
-  keyMatrix: RowMatrix,
-  valueMatrix: RowMatrix,
-  shape: SparseShape,
-): number {
-  const [keys, values] = [fullRows(keyMatrix), fullRows(valueMatrix)];
+function sparseForward(y: Floats, call: Omit<SparseCall, "gateWeight">): number {
+  const { pairs, h, routing, shape } = call;
+  const [keys, values] = [fullRows(call.keys), fullRows(call.values)];
   let perToken = topNeurons(h, routing, keys, shape);
   if (shape.scope === "union") {
     // The paper's Algorithm 1: every token uses every neuron that any token selected.
@@ -150,8 +143,4 @@ function sparseTouch(gradients: RowGradients, neurons: Int32Array, pairCount: nu
 }
 
 /** See `meft_sparse_route`, `meft_sparse_forward` and `meft_sparse_touch`. */
-export const sparseForwardKernels: Pick<Kernels, "sparseRoute" | "sparseForward" | "sparseTouch"> = {
-  sparseRoute,
-  sparseForward,
-  sparseTouch,
-};
+export const sparseForwardKernels = { sparseRoute, sparseForward, sparseTouch } satisfies Partial<RowKernels>;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The sparse adapter of the reference backend, backward, in f64: the equations of `lib/ops/sparse.ts`. */
-import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
-import type { Kernels, RowGradients, SparsePairs, SparseRouting, SparseShape } from "../kernels.ts";
+import type { RowGradients, RowKernels, SparseBackwardCall, SparseShape } from "../kernels/rows.ts";
 import { addScaled, at, dot } from "./linear.ts";
 import { fullRows, gateFactors, rowOf } from "./sparse.ts";
 
@@ -19,23 +18,11 @@ function logitGradients(
   return dfactors.map((dc, e) => c(e) * (dc - mean));
 }
 
-function sparseBackward(
-  dh: Floats,
-  dgateWeight: Floats | null,
-  gradients: RowGradients,
-  firstNewSlot: number,
-  dy: Floats,
-  h: Floats,
-  routing: SparseRouting,
-  pairs: SparsePairs,
-  gateWeight: Floats,
-  keyMatrix: RowMatrix,
-  valueMatrix: RowMatrix,
-  shape: SparseShape,
-): void {
+function sparseBackward(call: SparseBackwardCall, gradients: RowGradients, firstNewSlot: number): void {
+  const { dh, dgateWeight, dy, h, routing, pairs, gateWeight, shape } = call;
   const { hidden, experts } = shape;
   const perExpert = shape.neurons / experts;
-  const [keys, values] = [fullRows(keyMatrix), fullRows(valueMatrix)];
+  const [keys, values] = [fullRows(call.keys), fullRows(call.values)];
   // Rows from firstNewSlot on are written: they begin at zero.
   for (const rows of [gradients.keys, gradients.values]) {
     rows?.fill(0, firstNewSlot * hidden, gradients.rowCount * hidden);
@@ -62,4 +49,4 @@ function sparseBackward(
 }
 
 /** See `meft_sparse_backward`. */
-export const sparseBackwardKernels: Pick<Kernels, "sparseBackward"> = { sparseBackward };
+export const sparseBackwardKernels = { sparseBackward } satisfies Partial<RowKernels>;

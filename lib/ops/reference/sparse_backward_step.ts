@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Backward with the rows' AdamW step, of the reference backend: the two one after the other. */
 import type { Floats } from "../../tensor/tensor.ts";
-import type { Kernels, RowGradients } from "../kernels.ts";
-import { adamwKernels } from "./adamw.ts";
+import type { RowGradients, RowKernels } from "../kernels/rows.ts";
+import { adamwRowKernels } from "./adamw.ts";
 import { sparseForwardKernels } from "./sparse.ts";
 import { sparseBackwardKernels } from "./sparse_backward.ts";
 
@@ -13,8 +13,9 @@ function squareSum(values: Floats | null): number {
 }
 
 /** See `meft_sparse_backward_step`. */
-export const sparseBackwardStepKernels: Pick<Kernels, "sparseBackwardStep"> = {
-  async sparseBackwardStep(dh, dgateWeight, step, dy, h, routing, pairs, gateWeight, keys, values, shape) {
+export const sparseBackwardStepKernels: Pick<RowKernels, "sparseBackwardStep"> = {
+  sparseBackwardStep(call, step) {
+    const { pairs, keys, values, shape } = call;
     const gradients: RowGradients = {
       slots: new Int32Array(shape.neurons).fill(-1),
       rows: new Int32Array(shape.neurons),
@@ -23,29 +24,21 @@ export const sparseBackwardStepKernels: Pick<Kernels, "sparseBackwardStep"> = {
       values: new Float64Array(shape.neurons * shape.hidden),
     };
     sparseForwardKernels.sparseTouch(gradients, pairs.neurons, pairs.offsets[shape.tokens] as number);
-    await sparseBackwardKernels.sparseBackward(
-      dh,
-      dgateWeight,
-      gradients,
-      0,
-      dy,
-      h,
-      routing,
-      pairs,
-      gateWeight,
-      keys,
-      values,
-      shape,
-    );
-    const squares = [squareSum(dgateWeight), squareSum(gradients.keys), squareSum(gradients.values)] as const;
+    sparseBackwardKernels.sparseBackward(call, gradients, 0);
+    const squares = [
+      squareSum(call.dgateWeight),
+      squareSum(gradients.keys),
+      squareSum(gradients.values),
+    ] as const;
     const norm = Math.sqrt(squares[0] + squares[1] + squares[2]);
     if (!Number.isFinite(norm)) return squares;
     const factor = step.clip === null ? 1 : Math.min(1, step.clip / (norm + 1e-6));
     const adam = { ...step.adam, gradScale: step.adam.gradScale * factor };
     const { rows, rowCount } = gradients;
-    await adamwKernels.adamwRows(values, step.values, gradients.values, rows, rowCount, step.mode, adam);
+    const { adamwRows } = adamwRowKernels;
+    adamwRows(values, step.values, gradients.values, rows, rowCount, step.mode, adam);
     if (step.keys && gradients.keys) {
-      await adamwKernels.adamwRows(keys, step.keys, gradients.keys, rows, rowCount, step.mode, adam);
+      adamwRows(keys, step.keys, gradients.keys, rows, rowCount, step.mode, adam);
     }
     return squares;
   },

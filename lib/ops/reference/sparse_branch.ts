@@ -1,42 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The sparse adapter of the reference backend as the host lane is handed it: the single kernels, one after the other. */
+import type { RowKernels } from "../kernels/rows.ts";
 import { routedExperts } from "../sparse_routing.ts";
-import type { Kernels } from "../kernels.ts";
-import { adamwKernels } from "./adamw.ts";
+import { adamwRowKernels } from "./adamw.ts";
 import { sparseForwardKernels } from "./sparse.ts";
 import { sparseBackwardKernels } from "./sparse_backward.ts";
 
 /** See `meft_sparse_branch_forward` and `meft_sparse_branch_backward`. */
-export const branchKernels: Pick<Kernels, "sparseBranchForward" | "sparseBranchBackward"> = {
-  sparseBranchForward(y, routing, pairs, h, gateWeight, keys, values, behind, shape) {
-    sparseForwardKernels.sparseRoute(routing, h, gateWeight, shape);
+export const branchKernels: Pick<RowKernels, "sparseBranchForward" | "sparseBranchBackward"> = {
+  sparseBranchForward(y, call, behind) {
+    const { routing, keys, values, shape } = call;
+    sparseForwardKernels.sparseRoute(call);
     if (behind) {
       const [experts, rows] = [routedExperts(routing), shape.neurons / shape.experts];
       const { step } = behind;
-      if (behind.keys) adamwKernels.adamwRowsCatchUp(keys, behind.keys, experts, rows, false, step);
-      if (behind.values) adamwKernels.adamwRowsCatchUp(values, behind.values, experts, rows, false, step);
+      const { adamwRowsCatchUp } = adamwRowKernels;
+      if (behind.keys) adamwRowsCatchUp(keys, behind.keys, experts, rows, false, step);
+      if (behind.values) adamwRowsCatchUp(values, behind.values, experts, rows, false, step);
     }
-    const sums = y ?? new Float64Array(shape.tokens * shape.hidden);
-    return sparseForwardKernels.sparseForward(sums, pairs, h, routing, keys, values, shape);
+    return sparseForwardKernels.sparseForward(y ?? new Float64Array(shape.tokens * shape.hidden), call);
   },
 
-  sparseBranchBackward(dh, dgateWeight, gradients, dy, h, routing, pairs, gateWeight, keys, values, shape) {
+  sparseBranchBackward(call, gradients) {
     const firstNewSlot = gradients.rowCount;
-    dh.fill(0);
-    sparseForwardKernels.sparseTouch(gradients, pairs.neurons, pairs.offsets[shape.tokens] as number);
-    return sparseBackwardKernels.sparseBackward(
-      dh,
-      dgateWeight,
-      gradients,
-      firstNewSlot,
-      dy,
-      h,
-      routing,
-      pairs,
-      gateWeight,
-      keys,
-      values,
-      shape,
-    );
+    call.dh.fill(0);
+    const { neurons, offsets } = call.pairs;
+    sparseForwardKernels.sparseTouch(gradients, neurons, offsets[call.shape.tokens] as number);
+    return sparseBackwardKernels.sparseBackward(call, gradients, firstNewSlot);
   },
 };

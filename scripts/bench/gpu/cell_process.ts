@@ -7,10 +7,10 @@
  *
  * Prints one JSON line: {@linkcode CellAnswer}, or without a cell {@linkcode FrozenAnswer}.
  */
-import type { DeviceFacts } from "../../../lib/native/device_memory.ts";
+import type { CudaFacts } from "../../../lib/native/device_memory.ts";
 import { NativeError } from "../../../lib/core/errors.ts";
 import type { Model } from "../../../lib/models/model.ts";
-import { cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
+import { type CudaKernels, cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import type { LaneRates } from "../../../lib/train/cost_model.ts";
 import { measureRates } from "../../../lib/train/rates.ts";
 import type { Cell, GpuPreset, Group } from "./cells.ts";
@@ -34,7 +34,7 @@ export interface CellCase extends Group {
 
 /** Of the frozen model alone. */
 export interface FrozenAnswer {
-  readonly facts: DeviceFacts;
+  readonly facts: CudaFacts;
   /** The most that the frozen model takes with this group's micro-batches. */
   readonly frozen: DevicePeak;
   readonly rates: LaneRates;
@@ -45,9 +45,11 @@ export interface FrozenAnswer {
 /** A cell's result, or why there is none. */
 export type CellAnswer = { readonly result: CellResult } | { readonly problem: string };
 
-async function benchOf({ preset, tokens, seed }: CellCase, model: Model): Promise<Bench> {
-  const device = model.kernels.device;
-  if (device === null) throw new Error("The kernels have no device");
+async function benchOf(
+  { preset, tokens, seed }: CellCase,
+  model: Model,
+  { device }: CudaKernels,
+): Promise<Bench> {
   const { experts = 1 } = preset.rows.find(({ neurons }) => neurons === preset.lead.neurons) ?? {};
   const sizes = { experts, activeExperts: preset.activeExperts, topK: preset.topK };
   return { model, device, preset, rates: await measureRates(model, { tokens, sparse: sizes }), seed };
@@ -92,5 +94,5 @@ async function answerCell(bench: Bench, cell: Cell): Promise<CellAnswer> {
 const one: CellCase = JSON.parse(await Deno.readTextFile(Deno.args[0] ?? ""));
 using kernels = cudaKernels({ compute: "bf16", host: { threads: one.threads } });
 using model = randomModel(one.preset.sizes, kernels, one.seed);
-const bench = await benchOf(one, model);
+const bench = await benchOf(one, model, kernels);
 console.log(JSON.stringify(await (one.cell ? answerCell(bench, one.cell) : answerFrozen(bench, one))));

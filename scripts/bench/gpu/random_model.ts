@@ -4,7 +4,7 @@ import { describeModel } from "../../../lib/models/described.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { createRopeCache } from "../../../lib/models/rope.ts";
 import { buildWeights } from "../../../lib/models/weights.ts";
-import type { Kernels } from "../../../lib/ops/kernels.ts";
+import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import type { Weight } from "../../../lib/tensor/tensor.ts";
 import { configJson, highHalves, type ModelSizes } from "../checkpoint.ts";
 

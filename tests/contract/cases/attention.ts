@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Contract cases of attention and cross-entropy. */
-import type { AttentionShape } from "../../../lib/ops/kernels.ts";
+import type { AttentionShape } from "../../../lib/ops/kernels/model.ts";
 import type { ActivationArray, Floats } from "../../../lib/tensor/tensor.ts";
 import { absolute, type KernelCase, type Outputs } from "../kernel_case.ts";
 import type { Stage } from "../stage.ts";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Contract cases of row matrices and AdamW, dense and by rows. */
-import type { AdamMode, AdamwStep, RowMoments } from "../../../lib/ops/kernels.ts";
+import type { AdamMode, RowMoments } from "../../../lib/ops/kernels/rows.ts";
+import type { AdamwStep } from "../../../lib/ops/kernels/model.ts";
 import { absolute, type KernelCase, onAbsoluteInputs, type Outputs } from "../kernel_case.ts";
 import type { Stage } from "../stage.ts";
 

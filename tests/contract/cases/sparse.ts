@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Contract cases of the sparse adapter: route, forward, touch and backward in one run, every mode and odd size. */
 import assert from "node:assert/strict";
-import type { Gate, Scope, SparsePairs, SparseRouting, SparseShape } from "../../../lib/ops/kernels.ts";
+import type {
+  Gate,
+  Scope,
+  SparseBackwardCall,
+  SparseCall,
+  SparsePairs,
+  SparseShape,
+} from "../../../lib/ops/kernels/rows.ts";
 import type { Floats } from "../../../lib/tensor/tensor.ts";
 import type { KernelCase, Outputs } from "../kernel_case.ts";
 import type { Stage } from "../stage.ts";
@@ -82,97 +89,89 @@ const CASES: readonly SparseCase[] = [
 export function sparseInputs(stage: Stage, test: SparseCase) {
   const { tokens, hidden, neurons, experts } = test.shape;
   const whole = (name: string, count: number, range: number): Floats => {
-    const values = stage.k.read(stage.normal(name, count, range));
-    return stage.values(values.map((x) => Math.max(-range, Math.min(range, Math.round(x)))));
+    const values = stage.hostNormal(name, count, range);
+    return stage.hostValues(values.map((x) => Math.max(-range, Math.min(range, Math.round(x)))));
   };
-  const draw = (name: string, count: number) => test.ties ? whole(name, count, 1) : stage.normal(name, count);
+  const draw = (name: string, count: number) =>
+    test.ties ? whole(name, count, 1) : stage.hostNormal(name, count);
   const changed = (values: Floats, change: (x: number, i: number) => number): Floats =>
-    test.oneExpert ? stage.values(stage.k.read(values).map(change)) : values;
+    test.oneExpert ? stage.hostValues(values.map(change)) : values;
   return {
     h: changed(draw("h", tokens * hidden), Math.abs),
     gateWeight: changed(
       draw("gateWeight", experts * hidden),
       (x, i) => i >= (experts - 1) * hidden ? 1 + Math.abs(x) : -Math.abs(x),
     ),
-    keys: stage.k.read(draw("keys", neurons * hidden)),
-    values: stage.k.read(draw("values", neurons * hidden)),
-    dy: stage.normal("dy", tokens * hidden),
-    dh: stage.normal("dh", tokens * hidden),
-    dgateWeight: stage.normal("dgateWeight", experts * hidden),
+    keys: draw("keys", neurons * hidden),
+    values: draw("values", neurons * hidden),
+    dy: stage.hostNormal("dy", tokens * hidden),
+    dh: stage.hostNormal("dh", tokens * hidden),
+    dgateWeight: stage.hostNormal("dgateWeight", experts * hidden),
   };
 }
 
-async function route(stage: Stage, test: SparseCase, h: Floats, gateWeight: Floats): Promise<SparseRouting> {
-  const { tokens, experts, activeExperts } = test.shape;
-  const routing: SparseRouting = {
-    logits: stage.output(tokens * experts),
-    experts: stage.intOutput(tokens * activeExperts),
-    expertTokens: stage.intOutput(experts),
+/** The call of a case, routed. There is room for all pairs that there can be. */
+async function routedCall(stage: Stage, test: SparseCase): Promise<SparseBackwardCall> {
+  const { shape } = test;
+  const { tokens, neurons, hidden, experts, activeExperts } = shape;
+  const { keys, values, dgateWeight, ...input } = sparseInputs(stage, test);
+  const call = {
+    shape,
+    ...input,
+    dgateWeight: test.frozenRouter ? null : dgateWeight,
+    keys: stage.rowMatrixOf(keys, neurons, hidden),
+    values: stage.rowMatrixOf(values, neurons, hidden),
+    routing: {
+      logits: stage.hostOutput(tokens * experts),
+      experts: stage.intOutput(tokens * activeExperts),
+      expertTokens: stage.intOutput(experts),
+    },
+    pairs: pairsOf(stage, shape, tokens * (shape.scope === "union" ? neurons : shape.topK)),
   };
-  await stage.k.sparseRoute(routing, h, gateWeight, test.shape);
-  return routing;
+  await stage.k.sparseRoute(call);
+  return call;
+}
+
+function pairsOf(stage: Stage, { tokens }: SparseShape, room: number): SparsePairs {
+  return {
+    offsets: stage.intOutput(tokens + 1),
+    neurons: stage.intOutput(room),
+    dots: stage.hostOutput(room),
+    scores: stage.hostOutput(room),
+  };
 }
 
 async function run(stage: Stage, test: SparseCase): Promise<Outputs> {
   const { shape } = test;
-  const input = sparseInputs(stage, test);
-  const [keys, values] = [input.keys, input.values].map((data) =>
-    stage.rowMatrixOf(data, shape.neurons, shape.hidden)
-  ) as [ReturnType<Stage["rowMatrix"]>, ReturnType<Stage["rowMatrix"]>];
-  const routing = await route(stage, test, input.h, input.gateWeight);
-
-  const room = shape.tokens * (shape.scope === "union" ? shape.neurons : shape.topK);
-  const pairs: SparsePairs = {
-    offsets: stage.intOutput(shape.tokens + 1),
-    neurons: stage.intOutput(room),
-    dots: stage.output(room),
-    scores: stage.output(room),
-  };
-  const y = stage.output(shape.tokens * shape.hidden);
-  const count = await stage.k.sparseForward(y, pairs, input.h, routing, keys, values, shape);
-  await assertTooLittleRoomIsReported(stage, test, input.h, routing, keys, values, count);
+  const call = await routedCall(stage, test);
+  const y = stage.hostOutput(shape.tokens * shape.hidden);
+  const count = await stage.k.sparseForward(y, call);
+  await assertTooLittleRoomIsReported(stage, call, count);
 
   const gradients = {
     slots: stage.intOutput(shape.neurons).fill(-1),
     rows: stage.intOutput(shape.neurons),
     rowCount: 0,
-    keys: test.frozenKeys ? null : stage.output(shape.neurons * shape.hidden),
-    values: stage.output(shape.neurons * shape.hidden),
+    keys: test.frozenKeys ? null : stage.hostOutput(shape.neurons * shape.hidden),
+    values: stage.hostOutput(shape.neurons * shape.hidden),
   };
-  const { dy, dh, h, gateWeight } = input;
-  const dgateWeight = test.frozenRouter ? null : input.dgateWeight;
-  const neurons = pairs.neurons.subarray(0, count);
-  const first = {
-    ...pairs,
+  const { dh, dgateWeight, routing } = call;
+  const neurons = call.pairs.neurons.subarray(0, count);
+  const pairs = {
+    ...call.pairs,
     neurons,
-    dots: pairs.dots.subarray(0, count),
-    scores: pairs.scores.subarray(0, count),
+    dots: call.pairs.dots.subarray(0, count),
+    scores: call.pairs.scores.subarray(0, count),
   };
   // Twice: new rows are written, then the same rows added to.
   for (const firstNewSlot of [0, neurons.length === 0 ? 0 : new Set(neurons).size]) {
     stage.k.sparseTouch(gradients, neurons, count);
-    await stage.k.sparseBackward(
-      dh,
-      dgateWeight,
-      gradients,
-      firstNewSlot,
-      dy,
-      h,
-      routing,
-      first,
-      gateWeight,
-      keys,
-      values,
-      shape,
-    );
+    await stage.k.sparseBackward({ ...call, pairs }, gradients, firstNewSlot);
   }
   const used = gradients.rowCount * shape.hidden;
   return {
     ...routing,
-    offsets: pairs.offsets,
-    neurons,
-    dots: first.dots,
-    scores: first.scores,
+    ...pairs,
     y,
     slots: gradients.slots,
     rows: gradients.rows.subarray(0, gradients.rowCount),
@@ -184,24 +183,12 @@ async function run(stage: Stage, test: SparseCase): Promise<Outputs> {
 }
 
 /** Union scope: with room for one pair less the number needed comes back, and nothing is written outside. */
-async function assertTooLittleRoomIsReported(
-  stage: Stage,
-  { shape }: SparseCase,
-  h: Floats,
-  routing: SparseRouting,
-  keys: ReturnType<Stage["rowMatrix"]>,
-  values: ReturnType<Stage["rowMatrix"]>,
-  count: number,
-): Promise<void> {
+async function assertTooLittleRoomIsReported(stage: Stage, call: SparseCall, count: number): Promise<void> {
+  const { shape } = call;
   if (shape.scope !== "union" || count === 0) return;
-  const tight: SparsePairs = {
-    offsets: stage.intOutput(shape.tokens + 1),
-    neurons: stage.intOutput(count - 1),
-    dots: stage.output(count - 1),
-    scores: stage.output(count - 1),
-  };
-  const y = stage.output(shape.tokens * shape.hidden);
-  assert.equal(await stage.k.sparseForward(y, tight, h, routing, keys, values, shape), count);
+  const y = stage.hostOutput(shape.tokens * shape.hidden);
+  const pairs = pairsOf(stage, shape, count - 1);
+  assert.equal(await stage.k.sparseForward(y, { ...call, pairs }), count);
 }
 
 /** A case for the contract. */
@@ -218,30 +205,18 @@ async function stepRows(stage: Stage, test: SparseCase): Promise<Outputs> {
   const { shape } = test;
   const { k } = stage;
   const count = shape.neurons * shape.hidden;
-  const { h, dy, dh, gateWeight, ...input } = sparseInputs(stage, test);
-  const [keys, values] = [input.keys, input.values].map((data) =>
-    stage.rowMatrixOf(data, shape.neurons, shape.hidden)
-  ) as [ReturnType<Stage["rowMatrix"]>, ReturnType<Stage["rowMatrix"]>];
-  const routing = await route(stage, test, h, gateWeight);
-  const room = shape.tokens * (shape.scope === "union" ? shape.neurons : shape.topK);
-  const pairs: SparsePairs = {
-    offsets: stage.intOutput(shape.tokens + 1),
-    neurons: stage.intOutput(room),
-    dots: stage.output(room),
-    scores: stage.output(room),
-  };
-  const y = stage.output(shape.tokens * shape.hidden);
-  await k.sparseForward(y, pairs, h, routing, keys, values, shape);
+  const call = await routedCall(stage, test);
+  const { keys, values, dh, dgateWeight } = call;
+  await k.sparseForward(stage.hostOutput(shape.tokens * shape.hidden), call);
   const moments = () => ({
-    m: stage.output(count).fill(0),
-    v: stage.output(count).fill(0),
+    m: stage.hostOutput(count).fill(0),
+    v: stage.hostOutput(count).fill(0),
     lastStep: stage.intOutput(shape.neurons).fill(0),
   });
   const [ofKeys, ofValues] = [moments(), moments()];
-  const dgateWeight = test.frozenRouter ? null : input.dgateWeight;
   const adam = {
     ...{ step: 1, beta1: 0.5, beta2: 0.75, eps: 1, weightDecay: 0, gradScale: 1 },
-    lrHistory: stage.values([LR]),
+    lrHistory: stage.hostValues([LR]),
   };
   const step = {
     keys: test.frozenKeys ? null : ofKeys,
@@ -250,9 +225,8 @@ async function stepRows(stage: Stage, test: SparseCase): Promise<Outputs> {
     adam,
     clip: null,
   };
-  assert.ok(k.sparseBackwardStep);
-  await k.sparseBackwardStep(dh, dgateWeight, step, dy, h, routing, pairs, gateWeight, keys, values, shape);
-  const [wkeys, wvalues] = [stage.output(count), stage.output(count)];
+  await k.sparseBackwardStep(call, step);
+  const [wkeys, wvalues] = [stage.hostOutput(count), stage.hostOutput(count)];
   k.rowMatrixRead(wkeys, keys, 0);
   k.rowMatrixRead(wvalues, values, 0);
   return {
@@ -299,7 +273,6 @@ export const sparseCases: readonly KernelCase[] = [
   ...CASES.map(sparseKernelCase),
   ...CASES.map((test): KernelCase => ({
     name: `sparseBackwardStep(): ${test.label}`,
-    hostOnly: true,
     run: (stage) => stepRows(stage, test),
     magnitudes: (stage) => stepMagnitudes(stage, test),
   })),

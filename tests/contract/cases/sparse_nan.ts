@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Contract cases of the sparse adapter on what is no number: choices stay defined, and the token concerned shows it. */
-import type { Scope, SparsePairs, SparseRouting } from "../../../lib/ops/kernels.ts";
+import type { Scope, SparsePairs, SparseRouting } from "../../../lib/ops/kernels/rows.ts";
 import type { KernelCase, Outputs } from "../kernel_case.ts";
 import type { Stage } from "../stage.ts";
 
@@ -28,36 +28,36 @@ async function run(stage: Stage, scope: Scope, place: Place, nan: number): Promi
     ...{ activeExperts: ACTIVE, topK: TOP_K },
   };
   const withNan = (name: string, count: number, places: readonly number[]) => {
-    const values = stage.k.read(stage.normal(name, count)).slice();
+    const values = stage.hostNormal(name, count).slice();
     if (!(values instanceof Float32Array)) { for (const at of places) values[at] = NaN; }
     else {new Uint32Array(values.buffer, values.byteOffset, values.length).forEach((_, i, bits) => {
         if (places.includes(i)) bits[i] = nan;
       });}
-    return stage.values(values);
+    return stage.hostValues(values);
   };
   const h = withNan("h", TOKENS * HIDDEN, place.h);
   const gateWeight = withNan("gateWeight", EXPERTS * HIDDEN, place.gateWeight);
   const routing: SparseRouting = {
-    logits: stage.output(TOKENS * EXPERTS),
+    logits: stage.hostOutput(TOKENS * EXPERTS),
     experts: stage.intOutput(TOKENS * ACTIVE),
     expertTokens: stage.intOutput(EXPERTS),
   };
-  await stage.k.sparseRoute(routing, h, gateWeight, shape);
   const room = TOKENS * NEURONS;
   const pairs: SparsePairs = {
     offsets: stage.intOutput(TOKENS + 1),
     neurons: stage.intOutput(room),
-    dots: stage.output(room),
-    scores: stage.output(room),
+    dots: stage.hostOutput(room),
+    scores: stage.hostOutput(room),
   };
-  const y = stage.output(TOKENS * HIDDEN);
+  const y = stage.hostOutput(TOKENS * HIDDEN);
   const [keys, values] = ["keys", "values"].map((name) => stage.rowMatrix(name, NEURONS, HIDDEN)) as [
     ReturnType<Stage["rowMatrix"]>,
     ReturnType<Stage["rowMatrix"]>,
   ];
-  await stage.k.sparseForward(y, pairs, h, routing, keys, values, shape);
-  const written = stage.k.read(y);
-  const isNan = (t: number) => written.subarray(t * HIDDEN, (t + 1) * HIDDEN).every(Number.isNaN);
+  const call = { shape, h, gateWeight, keys, values, routing, pairs };
+  await stage.k.sparseRoute(call);
+  await stage.k.sparseForward(y, call);
+  const isNan = (t: number) => y.subarray(t * HIDDEN, (t + 1) * HIDDEN).every(Number.isNaN);
   return {
     experts: routing.experts,
     expertTokens: routing.expertTokens,

@@ -4,7 +4,7 @@
  * done as it is given, and as late as a device may do it, when a wait that is missing anywhere gives other numbers.
  */
 import assert from "node:assert/strict";
-import type { Kernels } from "../../../lib/ops/kernels.ts";
+import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { type CudaKernels, cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { sparse } from "../../../lib/methods/sparse.ts";

@@ -14,7 +14,7 @@ import { trainingSteps } from "../../../lib/data/batches.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
-import type { Kernels } from "../../../lib/ops/kernels.ts";
+import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import type { Parameter } from "../../../lib/optim/parameters.ts";
 import type { Floats } from "../../../lib/tensor/tensor.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";

@@ -5,7 +5,7 @@ import { full } from "../../../lib/methods/full.ts";
 import { lora } from "../../../lib/methods/lora.ts";
 import { parallel } from "../../../lib/methods/parallel.ts";
 import { sparse } from "../../../lib/methods/sparse.ts";
-import type { Kernels } from "../../../lib/ops/kernels.ts";
+import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
 import { train } from "../../../lib/train/loop.ts";

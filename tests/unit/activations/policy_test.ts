@@ -10,7 +10,7 @@ import {
 } from "../../../lib/activations/policy.ts";
 import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../../lib/activations/registry.ts";
 import { arenaTensor } from "../../../lib/ops/arena_tensor.ts";
-import type { Kernels } from "../../../lib/ops/kernels.ts";
+import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import type { Tensor } from "../../../lib/tensor/tensor.ts";
 

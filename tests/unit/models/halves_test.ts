@@ -9,7 +9,7 @@ import { lossAndGradients } from "../../../lib/models/decoder.ts";
 import { lossAndGradientsInHalves, splitBatch } from "../../../lib/models/halves.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import { trainableModel } from "../../../lib/models/trainable.ts";
-import type { Kernels } from "../../../lib/ops/kernels.ts";
+import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { clearGradients, liveGradient } from "../../../lib/optim/parameters.ts";
 import { assertWithin, largest, modelFixture } from "../../fixtures/model_fixture.ts";

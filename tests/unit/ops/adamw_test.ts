@@ -2,7 +2,8 @@
 /** AdamW of the reference backend: PyTorch's numbers, and what the modes for rows promise. */
 import assert from "node:assert/strict";
 import { randomNormal } from "../../../lib/core/rng.ts";
-import type { AdamMode, AdamwStep, RowMoments } from "../../../lib/ops/kernels.ts";
+import type { AdamMode, RowMoments } from "../../../lib/ops/kernels/rows.ts";
+import type { AdamwStep } from "../../../lib/ops/kernels/model.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { assertSameBits, assertWithin } from "../../compare.ts";
 

@@ -3,7 +3,7 @@
 import { randomNormal } from "../../../lib/core/rng.ts";
 import { attentionBackward, attentionForward } from "../../../lib/ops/attention.ts";
 import { embeddingBackward, embeddingForward } from "../../../lib/ops/embedding.ts";
-import type { Kernels } from "../../../lib/ops/kernels.ts";
+import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { linearBackward, linearForward } from "../../../lib/ops/linear.ts";
 import { headLossForward, headLossForwardBackward } from "../../../lib/ops/loss.ts";
 import { rmsNormBackward, rmsNormForward } from "../../../lib/ops/norm.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import * as fc from "fast-check";
 import { randomNormal } from "../../../lib/core/rng.ts";
-import type { Gate, Scope } from "../../../lib/ops/kernels.ts";
+import type { Gate, Scope } from "../../../lib/ops/kernels/rows.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { createRowGradients } from "../../../lib/ops/row_gradients.ts";
 import {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The sparse adapter's op pair: order of work, lanes, room for pairs, ties, growth, inspection, refusals. */
 import assert from "node:assert/strict";
-import type { Kernels } from "../../../lib/ops/kernels.ts";
+import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import {
   clearRowGradients,

@@ -12,7 +12,7 @@ import {
   type RowParameter,
   trainedCount,
 } from "../../../lib/optim/parameters.ts";
-import type { Kernels } from "../../../lib/ops/kernels.ts";
+import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { createRowGradients } from "../../../lib/ops/row_gradients.ts";
 import fixture from "../../fixtures/optim/adamw.json" with { type: "json" };

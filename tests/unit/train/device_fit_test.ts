@@ -5,7 +5,7 @@ import { NativeError, UserError } from "../../../lib/core/errors.ts";
 import { lora } from "../../../lib/methods/lora.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { Arena } from "../../../lib/native/arena.ts";
-import type { DeviceFacts, DeviceMemory } from "../../../lib/native/device_memory.ts";
+import type { Device, DeviceFacts } from "../../../lib/ops/kernels/device.ts";
 import { createLedger } from "../../../lib/native/ledger.ts";
 import { MEFT_OUT_OF_MEMORY } from "../../../lib/native/symbols.ts";
 import { adviseDevice, withinDevice } from "../../../lib/train/device_fit.ts";
@@ -102,7 +102,7 @@ Deno.test("withinDevice() explains a full device, and nothing else", async () =>
   const device = {
     facts: () => facts(needed(onHost, 2)),
     release: () => void released++,
-  } as unknown as DeviceMemory;
+  } as unknown as Device;
   const kernels = { ...model.kernels, device };
   const run = { ...onHost, model: { ...model, kernels } };
   await assert.rejects(failing(run, pinned), pinned);

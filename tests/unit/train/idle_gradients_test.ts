@@ -8,7 +8,7 @@ import type { Method } from "../../../lib/methods/method.ts";
 import { parallel } from "../../../lib/methods/parallel.ts";
 import { sparse } from "../../../lib/methods/sparse.ts";
 import { lossAndGradients } from "../../../lib/models/decoder.ts";
-import type { Kernels } from "../../../lib/ops/kernels.ts";
+import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { clearGradients } from "../../../lib/optim/parameters.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";

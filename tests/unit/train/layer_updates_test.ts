@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { assertSame } from "../../compare.ts";
 import { trainingSteps } from "../../../lib/data/batches.ts";
-import type { Kernels } from "../../../lib/ops/kernels.ts";
+import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import type { AdamwOptions } from "../../../lib/optim/adamw.ts";
 import { adamw } from "../../../lib/optim/registry.ts";

@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Dataset } from "../../../lib/data/dataset.ts";
 import { full } from "../../../lib/methods/full.ts";
-import type { AdamMode } from "../../../lib/ops/kernels.ts";
+import type { AdamMode } from "../../../lib/ops/kernels/rows.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
 import { memoryOnData } from "../../../lib/train/batch_sizes.ts";

@@ -7,7 +7,7 @@ import { full } from "../../../lib/methods/full.ts";
 import type { Method } from "../../../lib/methods/method.ts";
 import { parallel } from "../../../lib/methods/parallel.ts";
 import { sparse } from "../../../lib/methods/sparse.ts";
-import type { AdamMode } from "../../../lib/ops/kernels.ts";
+import type { AdamMode } from "../../../lib/ops/kernels/rows.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
 import {
   evaluateState,

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { parallel } from "../../../lib/methods/parallel.ts";
 import { heldBytes } from "../../../lib/native/ledger.ts";
-import type { Kernels } from "../../../lib/ops/kernels.ts";
+import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
 import { batches } from "../../../lib/train/batches.ts";

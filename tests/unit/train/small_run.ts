@@ -4,7 +4,7 @@ import { nextIntegerBelow, randomStream } from "../../../lib/core/rng.ts";
 import type { Dataset } from "../../../lib/data/dataset.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import type { Model } from "../../../lib/models/model.ts";
-import type { Kernels } from "../../../lib/ops/kernels.ts";
+import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { sparse } from "../../../lib/methods/sparse.ts";
 import { adamw } from "../../../lib/optim/registry.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { createRouterCopy } from "../../../../lib/adapters/sparse/router_copy.ts";
 import { directLink, type LinkArray } from "../../../../lib/ops/host_link.ts";
-import type { Kernels } from "../../../../lib/ops/kernels.ts";
+import type { Kernels } from "../../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import { createRowGradients } from "../../../../lib/ops/row_gradients.ts";
 import type { SparseParams } from "../../../../lib/ops/sparse.ts";

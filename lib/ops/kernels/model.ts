@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What a device gives: products, norms, attention and single passes over arrays, on the lane where the model works.
+ * Outputs first, then inputs, then sizes; "accumulated" outputs are added to. `csrc/include/meft.h` gives the formulas.
+ *
+ * T tokens, D hidden, V vocabulary, H heads, Hkv kv heads, Dh head size, P pairs.
+ */
+import type { ComputeDType } from "../../core/dtype.ts";
+import type { DropoutMask } from "../../core/rng.ts";
+import type { ActivationArray, Floats, Weight } from "../../tensor/tensor.ts";
+
+/** Shape of one attention call; see `meft_attention`. */
+export interface AttentionShape {
+  readonly queryRows: number;
+  readonly keyRows: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** Keys a query sees at most, itself included; 0 for no limit. */
+  readonly window: number;
+  readonly scale: number;
+}
+
+/** AdamW hyper-parameters of one step. `step` counts from 1. */
+export interface AdamwStep {
+  readonly step: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+  readonly weightDecay: number;
+  /** Multiplies every gradient first: clipping. */
+  readonly gradScale: number;
+  /** lrHistory[i] is the learning rate of step i+1; at least `step` entries. */
+  readonly lrHistory: Floats;
+}
+
+/** The model's primitives. Arrays lie where the model works: in `Place.modelFloats` and the arena. */
+export interface ModelKernels {
+  /** Type of matrix products. */
+  readonly compute: ComputeDType;
+
+  linearForward(
+    y: ActivationArray,
+    x: ActivationArray,
+    w: Weight,
+    bias: Weight | null,
+    tokens: number,
+    accumulate: boolean,
+  ): void;
+  linearBackwardData(
+    dx: ActivationArray,
+    dy: ActivationArray,
+    w: Weight,
+    tokens: number,
+    accumulate: boolean,
+  ): void;
+  /** dweight (rows,cols) and dbias (rows) accumulated. */
+  linearBackwardWeight(
+    dweight: Floats,
+    dbias: Floats | null,
+    dy: ActivationArray,
+    x: ActivationArray,
+    tokens: number,
+    rows: number,
+    cols: number,
+  ): void;
+
+  embeddingForward(y: Floats, ids: Int32Array, w: Weight): void;
+  embeddingBackward(dweight: Floats, ids: Int32Array, dy: Floats, vocabulary: number, hidden: number): void;
+
+  rmsNormForward(
+    y: ActivationArray,
+    rstd: Floats,
+    x: ActivationArray,
+    w: Weight,
+    rows: number,
+    eps: number,
+  ): void;
+  /** dx, dy and x are of one type. */
+  rmsNormBackward(
+    dx: ActivationArray,
+    dweight: Floats | null,
+    dy: ActivationArray,
+    x: ActivationArray,
+    rstd: Floats,
+    w: Weight,
+    rows: number,
+    accumulate: boolean,
+  ): void;
+  /** In place on x (T,heads,headDim). */
+  ropeApply(
+    x: ActivationArray,
+    cos: Floats,
+    sin: Floats,
+    positions: Int32Array,
+    heads: number,
+    headDim: number,
+    inverse: boolean,
+  ): void;
+  /** All of one type. */
+  swigluForward(y: ActivationArray, gate: ActivationArray, up: ActivationArray): void;
+  /** All of one type. */
+  swigluBackward(
+    dgate: ActivationArray,
+    dup: ActivationArray,
+    dy: ActivationArray,
+    gate: ActivationArray,
+    up: ActivationArray,
+  ): void;
+  reluForward(y: Floats, x: Floats): void;
+  reluBackward(dx: Floats, dy: Floats, y: Floats): void;
+
+  /** spans (S,4) int32: {queryBegin, queryEnd, keyBegin, keyEnd}. All but lse are of the activations' type. */
+  attentionForward(
+    o: ActivationArray,
+    lse: Floats,
+    q: ActivationArray,
+    k: ActivationArray,
+    v: ActivationArray,
+    spans: Int32Array,
+    shape: AttentionShape,
+  ): void;
+  attentionBackward(
+    dq: ActivationArray,
+    dk: ActivationArray,
+    dv: ActivationArray,
+    dO: ActivationArray,
+    q: ActivationArray,
+    k: ActivationArray,
+    v: ActivationArray,
+    o: ActivationArray,
+    lse: Floats,
+    spans: Int32Array,
+    shape: AttentionShape,
+  ): void;
+  /** loss (T) written; logits (T,V) become scale * dloss/dlogits in place unless scale is 0. Targets < 0 do not count. */
+  crossEntropy(loss: Floats, logits: Floats, targets: Int32Array, vocabulary: number, scale: number): void;
+  /** y = x / (1 - p) where the mask keeps an element, else 0; or that added to y: `lib/core/rng.ts`. In place allowed. */
+  dropout(y: ActivationArray, x: ActivationArray, mask: DropoutMask, accumulate: boolean): void;
+  /** out (T,width) written: the value of each pair at its token and column, 0 elsewhere; pairs of column -1 are left out. */
+  pairsScatter(out: Floats, values: Floats, offsets: Int32Array, columns: Int32Array, width: number): void;
+  /** out (P): of each pair with a column, what stands there in dense (T,width); others stay. */
+  pairsGather(out: Floats, dense: Floats, offsets: Int32Array, columns: Int32Array, width: number): void;
+
+  // What is made where its first array lies: there, or in memory of the host.
+
+  /** y += x, both of one type. */
+  add<A extends ActivationArray>(y: A, x: A): void;
+  /** x *= factor. */
+  scale(x: Floats, factor: number): void;
+  /** Sum of squares in f64; not finite when x holds a value that is not. */
+  sumSquares(x: Floats): number;
+  /** N(0, std^2), a pure function of (seed, stream, index): `lib/core/rng.ts`. */
+  randomNormal(out: Floats, seed: number, stream: number, std: number): void;
+  /** One AdamW step of a dense parameter. @mutates w, m, v */
+  adamwDense(w: Floats, m: Floats, v: Floats, grad: Floats, step: AdamwStep): void;
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What the host lane computes on rows, over libmeft. */
+import { createJobQueue } from "../../core/job_queue.ts";
+import { type ContextInfo, multipliesBf16, vectorLanes } from "../../native/context.ts";
+import type { HostProducts, RowKernels } from "../kernels/rows.ts";
+import { adamwRowKernels } from "./adamw.ts";
+import type { Lanes } from "./lanes.ts";
+import { rowMatrixKernels } from "./rows.ts";
+import { sparseKernels } from "./sparse.ts";
+import { branchKernels } from "./sparse_branch.ts";
+import { rowStepKernels } from "./sparse_step.ts";
+
+/** Kernels of the host lane. Its turns and its account begin anew. */
+export function rowKernels(lanes: Lanes, compute: "f32" | "bf16"): RowKernels {
+  return {
+    hostProducts: hostProducts(lanes.inline.info(), compute),
+    hostBeside: lanes.host.nonblocking,
+    hostJobs: createJobQueue(),
+    hostTimes: lanes.times,
+    ...rowMatrixKernels(lanes),
+    ...sparseKernels(lanes),
+    ...branchKernels(lanes),
+    ...rowStepKernels(lanes),
+    ...adamwRowKernels(lanes),
+  };
+}
+
+/** How a lane multiplies. */
+export function hostProducts(
+  { threads, target }: Pick<ContextInfo, "threads" | "target">,
+  compute: "f32" | "bf16",
+): HostProducts {
+  return {
+    threads,
+    operandDType: compute === "bf16" && multipliesBf16(target) ? "bf16" : "f32",
+    lanes: vectorLanes(target),
+  };
+}
