@@ -221,20 +221,20 @@ export const OPS: readonly Mutant[] = [
     tests: ["tests/contract/kernels_test.ts"],
   },
   {
-    name: "hosts-copy-not-sent-up",
-    harm: "a device never sees what the host computed",
-    file: "lib/ops/native/host_branch.ts",
-    find: "if (written) device.copy(to, host);",
-    replace: "if (!written) device.copy(to, host);",
-    tests: ["tests/contract/device_test.ts"],
+    name: "twin-made-anew",
+    harm: "each micro-batch takes another arena",
+    file: "lib/ops/kernels/kernels.ts",
+    find: "second ??= {",
+    replace: "second = {",
+    tests: ["tests/contract/kernels_test.ts"],
   },
   {
-    name: "dh-stays-down",
-    harm: "gradients of an adapter on the host never reach the model on a device",
-    file: "lib/ops/native/host_branch.ts",
-    find: "          land(dh, true),",
-    replace: "          land(dh),",
-    tests: ["tests/contract/device_test.ts"],
+    name: "input-for-slope",
+    harm: "gradients of rows are made of the wrong array",
+    file: "lib/ops/native/sparse_arguments.ts",
+    find: '    f32("dy", dy, shape.tokens * shape.hidden),\n    inputArgument(call),',
+    replace: '    inputArgument(call),\n    f32("dy", dy, shape.tokens * shape.hidden),',
+    tests: ["tests/contract/kernels_test.ts"],
   },
   {
     name: "values-of-keys",
@@ -247,7 +247,7 @@ export const OPS: readonly Mutant[] = [
   {
     name: "copy-of-other-lengths",
     harm: "a copy of fewer elements is taken for the whole",
-    file: "lib/ops/native/memory.ts",
+    file: "lib/ops/native/arguments.ts",
     find: "  if (to.length !== from.length) {",
     replace: "  if (to.length < from.length) {",
     tests: [
@@ -259,7 +259,7 @@ export const OPS: readonly Mutant[] = [
   {
     name: "device-memory-not-zeroed",
     harm: "gradients on a device begin with what was there",
-    file: "lib/ops/native/memory.ts",
+    file: "lib/ops/native/device_place.ts",
     find: "if (array.length > 0) device.zero(array);",
     replace: "if (array.length < 0) device.zero(array);",
     tests: [
