@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { lossAndGradients } from "../../../lib/models/decoder.ts";
 import type { BranchHook } from "../../../lib/models/hooks.ts";
 import { loadModel } from "../../../lib/models/load.ts";
-import type { Kernels } from "../../../lib/ops/kernels.ts";
+import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { createLaneTimes, timedHooks } from "../../../lib/train/lanes.ts";
 import type { Floats } from "../../../lib/tensor/tensor.ts";
