@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What backward remembers. A policy runs a list of blocks and decides which residuals live; all give the same gradients. */
-import type { ArenaMark } from "../native/arena.ts";
+import type { ArenaMark } from "../native/arena_layout.ts";
 import { arenaTensor } from "../ops/arena_tensor.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { Tensor } from "../tensor/tensor.ts";

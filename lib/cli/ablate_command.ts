@@ -28,7 +28,8 @@ import { memoryProblem } from "./host_memory.ts";
 import { listenForInterrupt } from "./interrupt.ts";
 import { formatProblems } from "./format_flags.ts";
 import { type Output, printError, warn } from "./output.ts";
-import { type CommandSpec, EXIT } from "./program.ts";
+import type { CommandSpec } from "./program.ts";
+import { EXIT } from "./failure.ts";
 import { DEMO, warnOfCheckpoint } from "./session.ts";
 
 const METRICS = [...SCORE_NAMES, "none"] as const;

@@ -4,7 +4,8 @@ import { throwIfAny } from "../core/errors.ts";
 import { formatCompletion, SHELLS } from "./completion.ts";
 import type { FlagValues } from "./flags.ts";
 import type { Output } from "./output.ts";
-import { type CommandSpec, EXIT } from "./program.ts";
+import type { CommandSpec } from "./program.ts";
+import { EXIT } from "./failure.ts";
 
 /** The command. @param commands All there are, itself among them */
 export function completionCommand(commands: () => readonly CommandSpec[]): CommandSpec {

@@ -8,7 +8,8 @@ import { formatTable } from "../report/table.ts";
 import type { FlagValues } from "./flags.ts";
 import { formatMethods, methodAccounts } from "./methods_table.ts";
 import type { Output } from "./output.ts";
-import { type CommandSpec, EXIT } from "./program.ts";
+import type { CommandSpec } from "./program.ts";
+import { EXIT } from "./failure.ts";
 import { openModelOf } from "./session.ts";
 
 async function run(values: FlagValues, output: Output): Promise<number> {

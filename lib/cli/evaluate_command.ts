@@ -25,7 +25,8 @@ import type { FlagValues } from "./flags.ts";
 import { formatProblems } from "./format_flags.ts";
 import type { Output } from "./output.ts";
 import { PREDICTIONS_FLAG, predictionsProblems, writePredictions } from "./predictions.ts";
-import { type CommandSpec, EXIT } from "./program.ts";
+import type { CommandSpec } from "./program.ts";
+import { EXIT } from "./failure.ts";
 
 const METRICS = ["loss", ...SCORE_NAMES] as const;
 

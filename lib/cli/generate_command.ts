@@ -25,7 +25,8 @@ import { formatOptions, formatProblems } from "./format_flags.ts";
 import { listenForInterrupt } from "./interrupt.ts";
 import type { Output } from "./output.ts";
 import { PREDICTIONS_FLAG, predictionsProblems, writePredictions } from "./predictions.ts";
-import { type CommandSpec, EXIT } from "./program.ts";
+import type { CommandSpec } from "./program.ts";
+import { EXIT } from "./failure.ts";
 
 /** An answer as it is written down. */
 interface Prediction {

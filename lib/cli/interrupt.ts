@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Ctrl-C: the first asks the work to finish its step and save, the second ends the process. */
-import { EXIT } from "./program.ts";
+import { EXIT } from "./failure.ts";
 
 /** A terminal's group and `deno task` both deliver one Ctrl-C: a repeat this soon is the same key press (measured). */
 const SAME_PRESS_MS = 500;

@@ -8,7 +8,8 @@ import type { MergedDType } from "../merge/merged_checkpoint.ts";
 import { warningOnOtherBase } from "./adapter_session.ts";
 import type { FlagValues } from "./flags.ts";
 import { type Output, warn } from "./output.ts";
-import { type CommandSpec, EXIT } from "./program.ts";
+import type { CommandSpec } from "./program.ts";
+import { EXIT } from "./failure.ts";
 import { warnOfCheckpoint } from "./session.ts";
 
 const NEEDED = ["adapter", "out"] as const;

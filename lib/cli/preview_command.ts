@@ -8,7 +8,8 @@ import { createDataLoader } from "./data_loader.ts";
 import type { FlagValues } from "./flags.ts";
 import { formatProblems } from "./format_flags.ts";
 import type { Output } from "./output.ts";
-import { type CommandSpec, EXIT } from "./program.ts";
+import type { CommandSpec } from "./program.ts";
+import { EXIT } from "./failure.ts";
 import { modelFolder } from "./session.ts";
 
 async function run(values: FlagValues, output: Output): Promise<number> {

@@ -21,8 +21,6 @@ export interface CommandSpec {
   run(values: FlagValues, output: Output): Promise<number>;
 }
 
-export { EXIT };
-
 /** Flags of every command. */
 export const COMMON_FLAGS: readonly Flag[] = [
   { name: "config", kind: "text", help: "JSON file with the same keys as the flags; flags win" },

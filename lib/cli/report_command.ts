@@ -9,7 +9,8 @@ import type { FlagValues } from "./flags.ts";
 import { listenForInterrupt } from "./interrupt.ts";
 import { WATCH_FLAGS } from "./live_report.ts";
 import type { Output } from "./output.ts";
-import { type CommandSpec, EXIT } from "./program.ts";
+import type { CommandSpec } from "./program.ts";
+import { EXIT } from "./failure.ts";
 
 async function run(values: FlagValues, output: Output): Promise<number> {
   throwIfAny("The command line of report", [

@@ -5,7 +5,8 @@ import type { ChatText } from "./chat_turns.ts";
 import type { FormattedText } from "./formats.ts";
 import type { Segment } from "./plain_formats.ts";
 import type { RowWarning } from "./row_warnings.ts";
-import type { Encoding, Tokenizer } from "./tokenizer.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+import type { Encoding } from "./tokenizer_library.ts";
 
 /** n tokens. */
 export interface EncodedText {

@@ -17,9 +17,6 @@ import {
 } from "./tokenizer_library.ts";
 import { longestText } from "./tokenizer_parts.ts";
 
-export { MissingTokenizerError, type TokenizerFiles } from "./tokenizer_files.ts";
-export type { Encoding } from "./tokenizer_library.ts";
-
 /** Text to token ids and back. */
 export interface Tokenizer {
   /** Where it was loaded from, for messages. */

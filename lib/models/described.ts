@@ -7,7 +7,7 @@ import { readJsonSync } from "../files/read.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { TensorEntry } from "../tensor/safetensors.ts";
 import type { Weight } from "../tensor/tensor.ts";
-import { parseConfig, readConfig } from "./load.ts";
+import { parseConfig, readConfig } from "./read_config.ts";
 import type { Model } from "./model.ts";
 import { buildWeights } from "./weights.ts";
 

@@ -12,8 +12,6 @@ import { readConfig } from "./read_config.ts";
 import { createRopeCache } from "./rope.ts";
 import { buildWeights } from "./weights.ts";
 
-export { parseConfig, readConfig } from "./read_config.ts";
-
 /**
  * Loads a model: reads its configuration, checks every tensor, maps its files. Weights stay in the checkpoint's dtype and
  * are not read before they are used, except a head that is stored beside the embedding it is said to be tied to: the two are

@@ -8,8 +8,6 @@ import { ArenaLayout, type ArenaMark, BLOCK_BYTES } from "./arena_layout.ts";
 import { hostArray } from "./host_memory.ts";
 import { account, type Ledger } from "./ledger.ts";
 
-export type { ArenaMark } from "./arena_layout.ts";
-
 /** Typed arrays an arena hands out. */
 export type ArenaArray = Float32Array | Float64Array | Uint16Array | Int32Array;
 

@@ -45,11 +45,6 @@ export function isTrained(parameter: Parameter): boolean {
   return parameter.kind === "dense" ? parameter.grad !== null : parameter.trained;
 }
 
-/** Elements that are trained. */
-export function trainedCount(parameters: readonly Parameter[]): number {
-  return parameters.filter(isTrained).reduce((sum, parameter) => sum + parameterCount(parameter), 0);
-}
-
 /** The gradient as far as it is in use: all of a dense one, the touched rows of the other kind. */
 export function liveGradient(parameter: Parameter): Floats {
   if (parameter.kind === "dense") {

@@ -3,7 +3,8 @@
 import type { Dataset } from "../data/dataset.ts";
 import { loadData, type LoadDataOptions } from "../data/load_data.ts";
 import { formatPreview, previewExamples } from "../data/preview.ts";
-import { checkVocabulary, loadTokenizer, MissingTokenizerError, type Tokenizer } from "../data/tokenizer.ts";
+import { checkVocabulary, loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import { MissingTokenizerError } from "../data/tokenizer_files.ts";
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import { hasCudaDevice, requireCuda } from "../native/cuda.ts";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Checkpoints with random weights, for measuring: any size of the llama family. */
 import { join } from "node:path";
-import { readConfig } from "../../lib/models/load.ts";
+import { readConfig } from "../../lib/models/read_config.ts";
 import { buildWeights } from "../../lib/models/weights.ts";
 import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import { type TensorSource, writeSafetensors } from "../../lib/tensor/write_safetensors.ts";

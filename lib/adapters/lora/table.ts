@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Which weights of a model get a delta, of what rank and scale: PEFT's options matched against the model's modules. */
 import { quotedValue } from "../../core/quoted.ts";
-import { compileRegex, type Regex, RegexError } from "../../core/python_regex/regex.ts";
+import { compileRegex, type Regex } from "../../core/python_regex/regex.ts";
+import { RegexError } from "../../core/python_regex/nodes.ts";
 import { didYouMean } from "../../core/suggestion.ts";
 import type { ModelConfig } from "../../models/model.ts";
 import {

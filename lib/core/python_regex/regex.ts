@@ -8,9 +8,6 @@ import { type Budget, matchStart, type RegexMatch } from "./matcher.ts";
 import { RegexError } from "./nodes.ts";
 import { parseRegex } from "./parser.ts";
 
-export { RegexError } from "./nodes.ts";
-export type { RegexMatch } from "./matcher.ts";
-
 /** A pattern that can be matched. */
 export interface Regex {
   /** Whether all of the text matches: `re.fullmatch`. */

@@ -13,7 +13,7 @@ import { TRAIN } from "../../../lib/cli/train_command.ts";
 import { settingsOf } from "../../../lib/cli/flag_settings.ts";
 import { throwIfAny } from "../../../lib/core/errors.ts";
 import type { RandomStream } from "../../../lib/core/rng.ts";
-import { readConfig } from "../../../lib/models/load.ts";
+import { readConfig } from "../../../lib/models/read_config.ts";
 import { ropeFrequencies } from "../../../lib/models/rope.ts";
 import { readRunRecord } from "../../../lib/report/run_record.ts";
 import { expandGrid } from "../../../lib/study/grid.ts";

@@ -2,8 +2,8 @@
 /** Files of tokenizers: changed, then used on texts of many kinds. */
 import { gunzipSync } from "node:zlib";
 import { nextIntegerBelow, type RandomStream } from "../../../lib/core/rng.ts";
-import { createTokenizer, type TokenizerFiles } from "../../../lib/data/tokenizer.ts";
-import { parseObject } from "../../../lib/data/tokenizer_files.ts";
+import { createTokenizer } from "../../../lib/data/tokenizer.ts";
+import { parseObject, type TokenizerFiles } from "../../../lib/data/tokenizer_files.ts";
 import type { Fuzzer } from "./fuzzer.ts";
 import { mutatedJson, pick } from "./mutate_json.ts";
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Patterns as Python's `re` matches them: tests/fixtures/regexes.json holds what it said. */
 import assert from "node:assert/strict";
-import { compileRegex, RegexError } from "../../../lib/core/python_regex/regex.ts";
+import { compileRegex } from "../../../lib/core/python_regex/regex.ts";
+import { RegexError } from "../../../lib/core/python_regex/nodes.ts";
 
 interface Case {
   readonly pattern: string;

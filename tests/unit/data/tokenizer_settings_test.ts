@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Settings beside tokenizer.json against AutoTokenizer of transformers, on made checkpoints of every family. */
 import assert from "node:assert/strict";
-import { createTokenizer, type TokenizerFiles } from "../../../lib/data/tokenizer.ts";
+import { createTokenizer } from "../../../lib/data/tokenizer.ts";
+import type { TokenizerFiles } from "../../../lib/data/tokenizer_files.ts";
 import { readPacked } from "./fixtures.ts";
 
 type Fields = Readonly<Record<string, unknown>>;

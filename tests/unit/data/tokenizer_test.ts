@@ -4,13 +4,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { assertSame } from "../../compare.ts";
 import { chosenTemplate, settleTemplate } from "../../../lib/data/examples.ts";
-import {
-  checkVocabulary,
-  createTokenizer,
-  loadTokenizer,
-  type TokenizerFiles,
-} from "../../../lib/data/tokenizer.ts";
-import { readTokenizerFiles } from "../../../lib/data/tokenizer_files.ts";
+import { checkVocabulary, createTokenizer, loadTokenizer } from "../../../lib/data/tokenizer.ts";
+import { readTokenizerFiles, type TokenizerFiles } from "../../../lib/data/tokenizer_files.ts";
 import { libraryProblem } from "../../../lib/data/tokenizer_library.ts";
 import { fixtureExpected, fixtureFolder, fixtureTokenizer, TOKENIZER_NAMES } from "./fixtures.ts";
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { readConfig } from "../../../lib/models/load.ts";
+import { readConfig } from "../../../lib/models/read_config.ts";
 import type { ModelConfig } from "../../../lib/models/model.ts";
 
 type Fields = Record<string, unknown>;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Configurations as people have them, read as transformers reads them (scripts/fixtures/make_configs.py). */
 import assert from "node:assert/strict";
-import { parseConfig } from "../../../lib/models/load.ts";
+import { parseConfig } from "../../../lib/models/read_config.ts";
 import type { ModelConfig } from "../../../lib/models/model.ts";
 import { ropeFrequencies } from "../../../lib/models/rope.ts";
 import { buildWeights } from "../../../lib/models/weights.ts";

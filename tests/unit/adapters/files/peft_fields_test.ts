@@ -8,7 +8,7 @@ import { type LoraOptions, resolveLora } from "../../../../lib/adapters/lora/con
 import { placeLora } from "../../../../lib/adapters/lora/table.ts";
 import { PEFT_LORA_FORMAT } from "../../../../lib/adapters/files/peft_lora_format.ts";
 import type { JsonObject } from "../../../../lib/core/json.ts";
-import { readConfig } from "../../../../lib/models/load.ts";
+import { readConfig } from "../../../../lib/models/read_config.ts";
 import { modelFixture } from "../../../fixtures/model_fixture.ts";
 
 function read(fields: JsonObject, tensorNames: readonly string[] = []) {

@@ -9,7 +9,7 @@ import { type LoraTable, placeLora } from "../../../../lib/adapters/lora/table.t
 import type { OptionSource } from "../../../../lib/adapters/option_source.ts";
 import { PEFT_LORA_FORMAT } from "../../../../lib/adapters/files/peft_lora_format.ts";
 import type { JsonObject } from "../../../../lib/core/json.ts";
-import { readConfig } from "../../../../lib/models/load.ts";
+import { readConfig } from "../../../../lib/models/read_config.ts";
 import type { ModelConfig } from "../../../../lib/models/model.ts";
 import { modelFixture } from "../../../fixtures/model_fixture.ts";
 
