@@ -106,7 +106,7 @@ export const CLI: readonly Mutant[] = [
     file: "lib/cli/ablate_command.ts",
     find: "...(values.limit === undefined ? {} : { limit: values.limit as number }),",
     replace: "",
-    tests: ["tests/unit/cli/wiring_test.ts"],
+    tests: ["tests/e2e/wiring_test.ts"],
   },
   {
     name: "none-is-the-default",
@@ -114,7 +114,7 @@ export const CLI: readonly Mutant[] = [
     file: "lib/cli/ablate_command.ts",
     find: `name !== "none") as ScoreName[] }`,
     replace: `name === "none") as ScoreName[] }`,
-    tests: ["tests/unit/cli/wiring_test.ts"],
+    tests: ["tests/e2e/wiring_test.ts"],
   },
   {
     name: "adapters-never-kept",
@@ -122,7 +122,7 @@ export const CLI: readonly Mutant[] = [
     file: "lib/cli/ablate_command.ts",
     find: `keepAdapters: values["keep-adapters"] === true,`,
     replace: `keepAdapters: values["keep-adapters"] !== undefined && false,`,
-    tests: ["tests/unit/cli/wiring_test.ts"],
+    tests: ["tests/e2e/wiring_test.ts"],
   },
   {
     name: "folder-of-the-base-alone",
@@ -130,7 +130,7 @@ export const CLI: readonly Mutant[] = [
     file: "lib/cli/ablate_command.ts",
     find: "JSON.stringify([base, grids])",
     replace: "JSON.stringify([base])",
-    tests: ["tests/unit/cli/wiring_test.ts"],
+    tests: ["tests/e2e/wiring_test.ts"],
   },
   {
     name: "failed-study-is-done",
@@ -146,7 +146,7 @@ export const CLI: readonly Mutant[] = [
     file: "lib/cli/evaluate_command.ts",
     find: "return rows.sort((a, b) => orderOf(a) - orderOf(b));",
     replace: "return rows;",
-    tests: ["tests/unit/cli/wiring_test.ts"],
+    tests: ["tests/e2e/wiring_test.ts"],
   },
   {
     name: "answer-length-of-the-page",
@@ -154,7 +154,7 @@ export const CLI: readonly Mutant[] = [
     file: "lib/cli/generate_command.ts",
     find: `(values["max-new-tokens"] ?? 256)`,
     replace: `(values["max-new-tokens"] ?? 128)`,
-    tests: ["tests/unit/cli/wiring_test.ts"],
+    tests: ["tests/e2e/wiring_test.ts"],
   },
   {
     name: "warm-by-default",
@@ -162,7 +162,7 @@ export const CLI: readonly Mutant[] = [
     file: "lib/cli/generate_command.ts",
     find: "temperature: (values.temperature ?? 0)",
     replace: "temperature: (values.temperature ?? 1)",
-    tests: ["tests/unit/cli/wiring_test.ts"],
+    tests: ["tests/e2e/wiring_test.ts"],
   },
   {
     name: "stop-strings-lost",
@@ -171,7 +171,7 @@ export const CLI: readonly Mutant[] = [
     find: `    ...(values.stop === undefined ? {} : { stopStrings: values.stop as string[] }),
 `,
     replace: "",
-    tests: ["tests/unit/cli/wiring_test.ts"],
+    tests: ["tests/e2e/wiring_test.ts"],
   },
   {
     name: "evaluates-all",
@@ -179,7 +179,7 @@ export const CLI: readonly Mutant[] = [
     file: "lib/cli/evaluate_command.ts",
     find: "const prompts = items.slice(0, limit);",
     replace: "const prompts = items.slice(0, items.length);",
-    tests: ["tests/unit/cli/wiring_test.ts"],
+    tests: ["tests/e2e/wiring_test.ts"],
   },
   {
     name: "milliseconds-as-seconds",
@@ -300,6 +300,6 @@ export const CLI: readonly Mutant[] = [
     file: "lib/cli/flags.ts",
     find: "flag.above ? value > min : value >= min",
     replace: "value > min",
-    tests: ["tests/unit/cli/precedence_test.ts", "tests/unit/cli/wiring_test.ts"],
+    tests: ["tests/unit/cli/precedence_test.ts", "tests/e2e/wiring_test.ts"],
   },
 ];

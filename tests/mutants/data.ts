@@ -114,7 +114,7 @@ export const DATA: readonly Mutant[] = [
     file: "lib/data/dataset_cache.ts",
     find: "[identity, vocabSize, bosId,",
     replace: "[identity, bosId,",
-    tests: ["tests/unit/data/dataset_cache_test.ts"],
+    tests: ["tests/process/dataset_cache_test.ts"],
   },
   {
     name: "key-without-prefix",
@@ -122,7 +122,7 @@ export const DATA: readonly Mutant[] = [
     file: "lib/data/dataset_cache.ts",
     find: "specialNames, prefixIds, suffixIds],",
     replace: "specialNames, suffixIds],",
-    tests: ["tests/unit/data/dataset_cache_test.ts"],
+    tests: ["tests/process/dataset_cache_test.ts"],
   },
   {
     name: "key-without-template",
@@ -130,7 +130,7 @@ export const DATA: readonly Mutant[] = [
     file: "lib/data/dataset_cache.ts",
     find: "chosenTemplate(tokenizer, options)?.source ?? null],",
     replace: "null],",
-    tests: ["tests/unit/data/dataset_cache_test.ts"],
+    tests: ["tests/process/dataset_cache_test.ts"],
   },
   {
     name: "key-takes-own-template-for-the-models",
@@ -138,7 +138,7 @@ export const DATA: readonly Mutant[] = [
     file: "lib/data/dataset_cache.ts",
     find: `[typeof options.chatTemplate === "object", chosenTemplate`,
     replace: "[chosenTemplate",
-    tests: ["tests/unit/data/dataset_cache_test.ts"],
+    tests: ["tests/process/dataset_cache_test.ts"],
   },
   {
     name: "key-without-which-files",
@@ -146,7 +146,7 @@ export const DATA: readonly Mutant[] = [
     file: "lib/data/dataset_cache.ts",
     find: "    files.map((file) => files.indexOf(file)),",
     replace: "",
-    tests: ["tests/unit/data/dataset_cache_test.ts"],
+    tests: ["tests/process/dataset_cache_test.ts"],
   },
   {
     name: "key-of-the-first-file-alone",
@@ -154,7 +154,7 @@ export const DATA: readonly Mutant[] = [
     file: "lib/data/dataset_cache.ts",
     find: "for (const file of files) hash",
     replace: "for (const file of files.slice(0, 1)) hash",
-    tests: ["tests/unit/data/dataset_cache_test.ts"],
+    tests: ["tests/process/dataset_cache_test.ts"],
   },
   {
     name: "key-without-the-template-code",
@@ -162,7 +162,7 @@ export const DATA: readonly Mutant[] = [
     file: "lib/data/dataset_cache.ts",
     find: `for (const folder of ["./", "../jinja/"])`,
     replace: `for (const folder of ["./"])`,
-    tests: ["tests/unit/data/dataset_cache_test.ts"],
+    tests: ["tests/process/dataset_cache_test.ts"],
   },
   {
     name: "kept-while-files-change",
@@ -170,7 +170,7 @@ export const DATA: readonly Mutant[] = [
     file: "lib/data/dataset_cache.ts",
     find: "after?.state !== before.state || ",
     replace: "",
-    tests: ["tests/unit/data/dataset_cache_test.ts"],
+    tests: ["tests/process/dataset_cache_test.ts"],
   },
   {
     name: "use-is-not-noted",
@@ -179,7 +179,7 @@ export const DATA: readonly Mutant[] = [
     find: `      await touchQuietly(path);
 `,
     replace: "",
-    tests: ["tests/unit/data/dataset_cache_test.ts"],
+    tests: ["tests/process/dataset_cache_test.ts"],
   },
   {
     name: "newest-go-first",
@@ -187,7 +187,7 @@ export const DATA: readonly Mutant[] = [
     file: "lib/data/dataset_cache.ts",
     find: "a.used - b.used",
     replace: "b.used - a.used",
-    tests: ["tests/unit/data/dataset_cache_test.ts"],
+    tests: ["tests/process/dataset_cache_test.ts"],
   },
   {
     name: "full-folder-never-full",
@@ -195,7 +195,7 @@ export const DATA: readonly Mutant[] = [
     file: "lib/data/dataset_cache.ts",
     find: "if (bytes <= CACHE_BYTES) return;",
     replace: "if (bytes < CACHE_BYTES) return;",
-    tests: ["tests/unit/data/dataset_cache_test.ts"],
+    tests: ["tests/process/dataset_cache_test.ts"],
   },
   {
     name: "damage-trusted",
@@ -203,7 +203,7 @@ export const DATA: readonly Mutant[] = [
     file: "lib/data/dataset_file.ts",
     find: "if (!hash.digest().equals(bytes.subarray(end))) return null;",
     replace: "",
-    tests: ["tests/unit/data/dataset_cache_test.ts"],
+    tests: ["tests/process/dataset_cache_test.ts"],
   },
   {
     name: "bad-rows-of-the-first-file",
@@ -211,7 +211,7 @@ export const DATA: readonly Mutant[] = [
     file: "lib/data/dataset_file.ts",
     find: "file: files[value.file] as string,",
     replace: "file: files[0] as string,",
-    tests: ["tests/unit/data/dataset_cache_test.ts"],
+    tests: ["tests/process/dataset_cache_test.ts"],
   },
   {
     name: "hash-without-masks",

@@ -203,7 +203,7 @@ export const FILES: readonly Mutant[] = [
     find: `  if (own === "off") return null;
 `,
     replace: "",
-    tests: ["tests/unit/files/files_test.ts"],
+    tests: ["tests/process/cache_folder_test.ts"],
   },
   {
     name: "claimed-without-locks",

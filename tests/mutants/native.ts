@@ -126,7 +126,7 @@ export const NATIVE: readonly Mutant[] = [
     file: "lib/native/library.ts",
     find: "  if (bytes > out.length) {",
     replace: "  if (bytes > 4096) {",
-    tests: ["tests/unit/native/library_test.ts"],
+    tests: ["tests/process/library_test.ts"],
   },
   {
     name: "variables-mixed-up",
@@ -134,7 +134,7 @@ export const NATIVE: readonly Mutant[] = [
     file: "lib/native/library.ts",
     find: 'variable: "MEFT_CUDA_LIBRARY"',
     replace: 'variable: "MEFT_LIB"',
-    tests: ["tests/unit/native/library_test.ts"],
+    tests: ["tests/process/library_test.ts"],
   },
   {
     name: "emulation-for-a-card",

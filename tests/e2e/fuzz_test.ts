@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A sample of hostile inputs for every reader, and what is taken for a fault. */
 import assert from "node:assert/strict";
-import { MachineError, UserError } from "../../../lib/core/errors.ts";
-import { randomStream } from "../../../lib/core/rng.ts";
-import { withFolder } from "../../fixtures/folder.ts";
-import { FUZZERS } from "../../../scripts/faults/fuzz/all.ts";
-import { faultOf } from "../../../scripts/faults/fuzz/fuzzer.ts";
-import { runFuzzer } from "../../../scripts/faults/fuzz/run.ts";
-import { inParallel } from "../../../scripts/faults/pool.ts";
-import { formatReports } from "../../../scripts/faults/report.ts";
+import { MachineError, UserError } from "../../lib/core/errors.ts";
+import { randomStream } from "../../lib/core/rng.ts";
+import { withFolder } from "../fixtures/folder.ts";
+import { FUZZERS } from "../../scripts/faults/fuzz/all.ts";
+import { faultOf } from "../../scripts/faults/fuzz/fuzzer.ts";
+import { runFuzzer } from "../../scripts/faults/fuzz/run.ts";
+import { inParallel } from "../../scripts/faults/pool.ts";
+import { formatReports } from "../../scripts/faults/report.ts";
 
 const INPUTS = 100;
 
@@ -24,7 +24,7 @@ Deno.test(`${INPUTS} hostile inputs for every reader are used, or refused with o
 });
 
 /** Inputs that readers once fell over, or were written to: a folder for each fuzzer that is given them. */
-const CORPUS = new URL("../../fixtures/faults/", import.meta.url);
+const CORPUS = new URL("../fixtures/faults/", import.meta.url);
 
 /** Far longer than any of them takes. */
 const LONGEST_MS = 30_000;

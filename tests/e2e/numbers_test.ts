@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every flag that takes numbers, given absurd ones: used or refused, in one message, in seconds. */
-import { deepStrictEqual, doesNotMatch, match, ok, rejects, strictEqual } from "node:assert/strict";
+import { doesNotMatch, match, ok, rejects, strictEqual } from "node:assert/strict";
 import { join } from "node:path";
-import { COMMANDS } from "../../../lib/cli/commands.ts";
-import { camelCase, type Flag, type FlagKind, readValue } from "../../../lib/cli/flags.ts";
-import { TRAIN_FLAGS } from "../../../lib/cli/train_flags.ts";
-import { withFolder } from "../../fixtures/folder.ts";
-import { said } from "../../fixtures/said.ts";
+import { COMMANDS } from "../../lib/cli/commands.ts";
+import { camelCase, type Flag, type FlagKind } from "../../lib/cli/flags.ts";
+import { TRAIN_FLAGS } from "../../lib/cli/train_flags.ts";
+import { withFolder } from "../fixtures/folder.ts";
+import { said } from "../fixtures/said.ts";
 
 const KINDS: readonly FlagKind[] = ["number", "numbers", "integer", "integers"];
 
@@ -116,27 +116,3 @@ Deno.test("a run whose numbers leave f32 is refused, or ends with the reason and
       /^1: Step 2: the loss is NaN/,
     );
   }));
-
-Deno.test("readValue() takes decimal texts alone for numbers, and ranges that end", () => {
-  const read = (kind: FlagKind, text: string): unknown => {
-    const problems: string[] = [];
-    return readValue({ name: "n", kind, help: "" }, "--n", text, problems) ?? problems;
-  };
-  deepStrictEqual(
-    ["5", " 5 ", "+5", "5.", ".5e1", "50E-1"].map((text) => read("number", text)),
-    Array(6).fill(5),
-  );
-  deepStrictEqual(read("integers", "0-2,7"), [0, 1, 2, 7]);
-  deepStrictEqual(read("numbers", "a=b=1e1"), { "a=b": 10 });
-  const none = [
-    "0x10",
-    "1e400",
-    "100000000000000000000-100000000000000000000",
-    "9007199254740992-9007199254740993",
-    "2-1",
-  ];
-  for (const text of none) {
-    deepStrictEqual(read("integers", text), [`--n is "${text}", expected a whole number`]);
-  }
-  deepStrictEqual(read("numbers", "a=0x10"), ['--n has "a=0x10", expected KEY=NUMBER']);
-});

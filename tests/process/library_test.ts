@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where the libraries are looked for, and how their texts are read. */
 import assert from "node:assert/strict";
-import { decodeText, libraryPath, readEnv, readText } from "../../../lib/native/library.ts";
+import { decodeText, libraryPath, readEnv, readText } from "../../lib/native/library.ts";
 
 const NAMES = ["MEFT_LIB", "MEFT_CUDA_LIBRARY"] as const;
 

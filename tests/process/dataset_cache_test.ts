@@ -4,17 +4,17 @@ import assert from "node:assert/strict";
 import { cp } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { assertSame } from "../../compare.ts";
-import { type ChatTemplate, compileChatTemplate } from "../../../lib/data/chat_template.ts";
-import { CACHE_BYTES } from "../../../lib/data/dataset_cache.ts";
-import { readDataset, writeDataset } from "../../../lib/data/dataset_file.ts";
-import type { Dataset } from "../../../lib/data/dataset.ts";
-import { loadData, type LoadDataOptions, type LoadProgress } from "../../../lib/data/load_data.ts";
-import { LIBRARY_VERSION } from "../../../lib/data/tokenizer_library.ts";
-import type { Tokenizer } from "../../../lib/data/tokenizer.ts";
-import { createDataLoader } from "../../../lib/cli/data_loader.ts";
-import { createOutput } from "../../../lib/cli/output.ts";
-import { fixtureTokenizer } from "./fixtures.ts";
+import { assertSame } from "../compare.ts";
+import { type ChatTemplate, compileChatTemplate } from "../../lib/data/chat_template.ts";
+import { CACHE_BYTES } from "../../lib/data/dataset_cache.ts";
+import { readDataset, writeDataset } from "../../lib/data/dataset_file.ts";
+import type { Dataset } from "../../lib/data/dataset.ts";
+import { loadData, type LoadDataOptions, type LoadProgress } from "../../lib/data/load_data.ts";
+import { LIBRARY_VERSION } from "../../lib/data/tokenizer_library.ts";
+import type { Tokenizer } from "../../lib/data/tokenizer.ts";
+import { createDataLoader } from "../../lib/cli/data_loader.ts";
+import { createOutput } from "../../lib/cli/output.ts";
+import { fixtureTokenizer } from "../unit/data/fixtures.ts";
 
 const OPTIONS: LoadDataOptions = { seqLen: 600, badRows: "skip" };
 
@@ -157,7 +157,7 @@ Deno.test("loadData() tokenises anew when anything differs that decides tokens",
 Deno.test("loadData() tokenises anew when the code of data or templates has changed", () =>
   withCache(async ({ folder, path, kept }) => {
     const lib = join(folder, "lib");
-    const source = new URL("../../../lib/", import.meta.url);
+    const source = new URL("../../lib/", import.meta.url);
     for (const part of ["core", "files", "jinja", "native", "data"]) {
       await cp(new URL(part, source), join(lib, part), { recursive: true });
     }
@@ -376,6 +376,6 @@ Deno.test("loadData() says how far it is", () =>
   }));
 
 Deno.test("LIBRARY_VERSION is the version that deno.json names", async () => {
-  const { imports } = JSON.parse(await Deno.readTextFile(new URL("../../../deno.json", import.meta.url)));
+  const { imports } = JSON.parse(await Deno.readTextFile(new URL("../../deno.json", import.meta.url)));
   assert.equal(imports["tokenizers"], `npm:tokenizers@${LIBRARY_VERSION}`);
 });

@@ -11,8 +11,8 @@ import {
   missingToolsText,
   outputOf,
   startProgram,
-} from "../../../lib/native/tools.ts";
-import { withFolder } from "../../fixtures/folder.ts";
+} from "../../lib/native/tools.ts";
+import { withFolder } from "../fixtures/folder.ts";
 
 /** Programs by name and what they do; anything else on the path is not found. */
 function withPrograms(
@@ -68,7 +68,7 @@ Deno.test("startProgram() starts what may be named though variables of the loade
     const path = join(folder, "start.ts");
     Deno.writeTextFileSync(
       path,
-      `import { outputOf, startProgram } from "${new URL("../../../lib/native/tools.ts", import.meta.url)}";
+      `import { outputOf, startProgram } from "${new URL("../../lib/native/tools.ts", import.meta.url)}";
        const child = startProgram("env", { stdout: "piped", env: { GIVEN: "here" } });
        const said = new TextDecoder().decode((await child.output()).stdout).split("\\n");
        console.log(said.filter((line) => /^(LD_LIBRARY_PATH|GIVEN)/.test(line)).toSorted().join());
