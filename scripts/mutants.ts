@@ -24,14 +24,21 @@ interface Options {
 }
 
 function readOptions(args: readonly string[]): Options {
-  const valuesOf = (flag: string) => args.flatMap((arg, i) => args[i - 1] === flag ? [arg] : []);
-  const areas = valuesOf("--area");
-  const unknown = areas.filter((area) => !(area in MUTANTS));
-  if (unknown.length > 0) {
-    console.error(`There is no area ${unknown.join(", ")}; there are ${Object.keys(MUTANTS).join(", ")}`);
-    Deno.exit(2);
-  }
-  return { areas: areas.length > 0 ? areas : Object.keys(MUTANTS), only: valuesOf("--only") };
+  const valuesOf = (flag: string) => args.flatMap((arg, i) => args[i - 1] === flag ? arg.split(",") : []);
+  const chosen = { areas: valuesOf("--area"), only: valuesOf("--only") };
+  const areas = chosen.areas.length > 0 ? chosen.areas : Object.keys(MUTANTS);
+  const named = areas.flatMap((area) => (MUTANTS[area] ?? []).map(({ name }) => name));
+  refuseUnknown("area", chosen.areas, Object.keys(MUTANTS));
+  refuseUnknown("wrong change", chosen.only, named);
+  return { areas, only: chosen.only };
+}
+
+/** Ends the process when a name is none of those there are. */
+function refuseUnknown(what: string, names: readonly string[], known: readonly string[]): void {
+  const unknown = names.filter((name) => !known.includes(name));
+  if (unknown.length === 0) return;
+  console.error(`There is no ${what} ${unknown.join(", ")}; there are ${known.join(", ")}`);
+  Deno.exit(2);
 }
 
 /** A copy of what git tracks or would track, as it stands in the checkout; its build folder is the checkout's. */

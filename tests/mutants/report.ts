@@ -316,4 +316,12 @@ export const REPORT: readonly Mutant[] = [
     replace: "",
     tests: ["tests/unit/report/notebook_test.ts"],
   },
+  {
+    name: "pings-every-minute-and-a-half",
+    harm: "a page whose reader went without a word is held for minutes, and places for others run out",
+    file: "lib/report/page_streams.ts",
+    find: "{ pingMs = 15_000, stalledMs = 120_000 }",
+    replace: "{ pingMs = 120_000, stalledMs = 15_000 }",
+    tests: ["tests/unit/report/page_server_test.ts"],
+  },
 ];

@@ -305,4 +305,12 @@ export const STUDY: readonly Mutant[] = [
     replace: "step.step < totalSteps - Math.ceil(totalSteps / 10)",
     tests: ["tests/unit/study/step_totals_test.ts"],
   },
+  {
+    name: "no-last-tidy",
+    harm: "what of a finished cell was held while it ended stays on the disk when the study has ended",
+    file: "lib/study/ablate.ts",
+    find: "  await folder?.tidy(finished.values());\n",
+    replace: "",
+    tests: ["tests/native/study/ablate_test.ts"],
+  },
 ];

@@ -225,6 +225,16 @@ Deno.test("ablate() records a cell that fails, goes on, and tries it again from 
     match(await Deno.readTextFile(`${out}/results.csv`), /,failed,/);
   }));
 
+Deno.test("ablate() tries once more at its end to remove what of finished cells could not be removed", () =>
+  withStudies(async ({ base, out }) => {
+    for await (const { cell } of ablate(base, { seed: [1, 2] }, { ...SCORING, out })) {
+      Deno.mkdirSync(`${out}/cells/${cell}/checkpoints/step-000001`, { recursive: true }); // as if held until now
+    }
+    for (const { name } of Deno.readDirSync(`${out}/cells`)) {
+      deepStrictEqual(names(`${out}/cells/${name}`), ["metrics.jsonl", "run.json"]);
+    }
+  }));
+
 Deno.test("ablate() stops at its signal after the step under way, and goes on to the same numbers", () =>
   withStudies(async (studies) => {
     const grid = { seed: [1, 2], steps: 3 };

@@ -176,3 +176,33 @@ Deno.test("createPageStreams() pings readers that wait, and lets go those that t
   await waiting.cancel();
   strictEqual(streams.open, 0);
 });
+
+Deno.test("createPageStreams() pings every 15 seconds, and waits two minutes for a reader, unless told otherwise", async () => {
+  const { setInterval: start } = globalThis;
+  const now = performance.now;
+  let [nowMs, pingMs] = [0, 0];
+  let ping = () => {};
+  Object.assign(globalThis, {
+    setInterval: (work: () => void, ms: number) => {
+      [ping, pingMs] = [work, ms];
+      return start(() => {}, 1 << 30);
+    },
+  });
+  performance.now = () => nowMs;
+  try {
+    using streams = createPageStreams("first");
+    strictEqual(pingMs, 15_000);
+    const stalled = streams.add().getReader();
+    await stalled.read();
+    nowMs = 120_000;
+    ping();
+    strictEqual(streams.open, 1);
+    nowMs = 120_001;
+    ping();
+    strictEqual(streams.open, 0);
+    await rejects(stalled.read(), /takes nothing/);
+  } finally {
+    performance.now = now;
+    Object.assign(globalThis, { setInterval: start });
+  }
+});
