@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Studies on the demo's model: two steps of a few rows a cell. What makes two cells one is a matter of unit tests. */
 import { deepStrictEqual, match, notDeepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import type { Model } from "../../../lib/models/model.ts";
+import { writeStudyReport } from "../../../lib/report/ablation_report.ts";
 import { ablate, type AblateOptions, type FinishedCell, listCells } from "../../../lib/study/ablate.ts";
 import type { Grid } from "../../../lib/study/grid.ts";
 import { type CellResult, readResults } from "../../../lib/study/results.ts";
 import type { TrainSettings } from "../../../lib/train/settings.ts";
 import { DEMO_FACTS, DEMO_MODEL } from "../../e2e/command.ts";
-import { withFolder } from "../../fixtures/folder.ts";
+import { copyFolder, withFolder } from "../../fixtures/folder.ts";
 
 const BASE: TrainSettings = {
   ...{ model: DEMO_MODEL, seqLen: 32, batchSize: 3, neurons: 16, experts: 4, topK: 4, steps: 2, lr: 2e-3 },
@@ -233,6 +235,24 @@ Deno.test("ablate() tries once more at its end to remove what of finished cells 
     for (const { name } of Deno.readDirSync(`${out}/cells`)) {
       deepStrictEqual(names(`${out}/cells/${name}`), ["metrics.jsonl", "run.json"]);
     }
+  }));
+
+/** A study of two cells that version 0.1.0 ran in a checkout's root, and the rows that it read. */
+const EARLIER = fileURLToPath(new URL("../../fixtures/earlier_version", import.meta.url));
+
+Deno.test("ablate() takes what a study of version 0.1.0 has finished", () =>
+  withFolder(async (folder) => {
+    const out = `${folder}/study`;
+    await copyFolder(`${EARLIER}/study`, out);
+    const { base, grid, scoring: { metrics, limit, maxNewTokens } } = JSON.parse(
+      Deno.readTextFileSync(`${out}/study.json`),
+    );
+    const known = await readResults(out);
+    const settings = { ...base, data: `${EARLIER}/study_rows.jsonl` };
+    const cells = await Array.fromAsync(ablate(settings, grid, { metrics, limit, maxNewTokens, out }));
+    deepStrictEqual(cells.map(({ cell, earlier }) => [cell, earlier]), known.map(({ cell }) => [cell, true]));
+    deepStrictEqual(cells.map(({ numbers }) => numbers), known.map(({ numbers }) => numbers));
+    match(Deno.readTextFileSync(await writeStudyReport(out, await readResults(out))), /neurons=32/);
   }));
 
 Deno.test("ablate() stops at its signal after the step under way, and goes on to the same numbers", () =>

@@ -15,7 +15,7 @@ import { train } from "../../../lib/train/loop.ts";
 import { plan, type RunOptions } from "../../../lib/train/plan.ts";
 import { flushState, init } from "../../../lib/train/state.ts";
 import { trainStep } from "../../../lib/train/step.ts";
-import { withFolder } from "../../fixtures/folder.ts";
+import { copyFolder, withFolder } from "../../fixtures/folder.ts";
 import { parameterBytes, SMALL_SPARSE, smallData, smallModel, smallOptions } from "./small_run.ts";
 
 /** Trains to the end, or until so many steps were taken in this call; every bit of the parameters. */
@@ -184,12 +184,7 @@ const EARLIER = fileURLToPath(new URL("../../fixtures/earlier_run", import.meta.
 /** A run of 6 steps that an earlier version was killed in: after step 3, with a checkpoint of step 2. */
 async function withEarlierRun(use: (out: string) => Promise<void>): Promise<void> {
   await withFolder(async (folder) => {
-    for (const path of ["", "checkpoints", "checkpoints/step-000002"]) {
-      await Deno.mkdir(join(folder, "run", path));
-      for (const { name, isFile } of Deno.readDirSync(join(EARLIER, path))) {
-        if (isFile) await Deno.copyFile(join(EARLIER, path, name), join(folder, "run", path, name));
-      }
-    }
+    await copyFolder(EARLIER, join(folder, "run"));
     await use(join(folder, "run"));
   });
 }
