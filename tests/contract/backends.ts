@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every backend that this machine has. A new one is added here, and every contract case runs on it. */
 import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
+import { modelKernels } from "../../lib/ops/reference/model_kernels.ts";
+import { rowKernels } from "../../lib/ops/reference/row_kernels.ts";
 import { cudaKernels } from "../../lib/ops/native/cuda_kernels.ts";
 import { type NativeKernels, nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import { buildInfo, openLibrary } from "../../lib/native/library.ts";
@@ -15,8 +17,8 @@ export interface Backend {
   readonly compute: "f32" | "bf16";
   /** Results must not depend on the threads. */
   open(threads: number): Kernels & Disposable;
-  /** After a kernel ran: fails unless it ran where it should. */
-  assertRan(k: Kernels): void;
+  /** Fails unless the model's lane ran last on what the name says, and on nothing when all that was called is the host's. */
+  assertRan(k: Kernels, called: ReadonlySet<string>): void;
 }
 
 /** The native library on every instruction set of the machine, with products in f32 and in bf16. */
@@ -50,11 +52,24 @@ function bothProducts(
     name: `${name} ${compute}`,
     compute,
     open: (threads) => withCheckedWorkspace(() => open(compute, threads)),
-    assertRan(k) {
+    assertRan(k, called) {
       const { ranTarget } = (k as NativeKernels).info();
-      if (ranTarget !== target && ranTarget !== "auto") {
-        throw new Error(`ran on ${ranTarget}, expected ${target}`);
+      const lane = k.device === null ? { ...modelKernels, ...rowKernels() } : modelKernels;
+      const expected = [...called].some((name) => name in lane) ? target : "auto";
+      if (ranTarget !== expected) {
+        throw new Error(`ran on ${ranTarget}, expected ${expected}: ${[...called].join(", ")}`);
       }
     },
   }));
+}
+
+/** The same kernels; notes which of them are called. @mutates called */
+export function watchedKernels<K extends Kernels>(k: K, called: Set<string>): K {
+  return new Proxy(k, {
+    get(kernels, name) {
+      const member: unknown = Reflect.get(kernels, name);
+      if (typeof member === "function") called.add(String(name));
+      return member;
+    },
+  });
 }

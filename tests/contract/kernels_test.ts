@@ -5,7 +5,7 @@ import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { assertSame, assertSameBits } from "../compare.ts";
 import { assertAgreesEverywhere } from "./agreement.ts";
-import { backends } from "./backends.ts";
+import { backends, watchedKernels } from "./backends.ts";
 import { KERNEL_CASES } from "./cases/all.ts";
 import { createStage } from "./stage.ts";
 
@@ -18,13 +18,7 @@ for (const test of KERNEL_CASES) {
 
 Deno.test("every kernel has a contract case", async () => {
   const called = new Set<string>();
-  const watched = new Proxy(referenceKernels(), {
-    get(kernels, name) {
-      called.add(String(name));
-      return Reflect.get(kernels, name);
-    },
-  });
-  for (const test of KERNEL_CASES) await test.run(createStage(watched));
+  for (const test of KERNEL_CASES) await test.run(createStage(watchedKernels(referenceKernels(), called)));
   // Tested below.
   const allocation: (keyof Kernels)[] = [
     ...(["floats", "arenaFloats", "arenaActivations", "hostFloats"] as const),

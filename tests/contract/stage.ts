@@ -38,6 +38,8 @@ export interface Stage {
   rowMatrix(name: string, rows: number, cols: number): RowMatrix;
   /** A row matrix of these values. */
   rowMatrixOf(values: ArrayLike<number>, rows: number, cols: number): RowMatrix;
+  /** Whether an input of no elements was asked for: then there is nothing to compute. */
+  readonly isEmpty: boolean;
   /** Fails when anything was written around an output or an input. */
   assertGuards(): void;
 }
@@ -100,7 +102,9 @@ export function createStage(
     k.copy(array, from);
     return array;
   };
+  let isEmpty = false;
   const drawn = (name: string, count: number, std: number): Float32Array => {
+    isEmpty ||= count === 0;
     const data = new Float32Array(count);
     randomNormal(data, 77, streamOf(name), std);
     if (options.bf16Inputs) data.forEach((x, i) => data[i] = bf16ToFloat(floatToBf16(x)));
@@ -140,6 +144,9 @@ export function createStage(
     }),
     rowMatrix: (name, rows, cols) => rowMatrixOf(drawn(name, rows * cols, 1), rows, cols),
     rowMatrixOf,
+    get isEmpty() {
+      return isEmpty;
+    },
     assertGuards() {
       for (const array of guardedArrays) {
         const all = array instanceof Int32Array ? array : k.read(array);
