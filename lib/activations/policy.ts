@@ -1,62 +1,95 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What backward remembers. A policy runs a list of blocks and decides which residuals live; all give the same gradients. */
+/** What backward remembers. A policy runs a list of steps and decides which residuals live; all give the same gradients. */
 import type { ArenaMark } from "../native/arena_layout.ts";
 import { arenaTensor } from "../ops/arena_tensor.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
-/** One step of a stack of blocks, (T,D) to (T,D). Residuals and temporaries lie in the arena. */
-export interface Block<Residuals> {
-  /** Whether backward has anything to do here. Once false for a block, it is false for all blocks below. */
-  readonly needsBackward: boolean;
+/** A second forward of something on the same input. */
+export interface Again<Residuals> {
   /**
-   * @param x (T,D) read     @param y (T,D) written
-   * @param first What an earlier run on the same x returned, of which the part in the host arena lives on: that part is
-   *   used and not made again, and y, which nobody needs a second time, is left incomplete
-   * @mutates y
+   * What the first one returned, of which the part in the host arena lives on: that part is used and not made again.
    */
-  forward(x: Tensor, y: Tensor, first?: Residuals): Promise<Residuals>;
+  readonly first: Residuals;
+  /** Whether the output is wanted once more; else it is left incomplete. */
+  readonly needsOutput: boolean;
+}
+
+/** A function (T,D) to (T,D): what a step is made of. Residuals and temporaries lie in the arena. */
+export interface Stage<Residuals> {
+  /** @param x (T,D) read     @param y (T,D) written. @mutates y */
+  forward(x: Tensor, y: Tensor, again?: Again<Residuals>): Promise<Residuals>;
   /** @param dx (T,D) holds dy, and dx afterwards. @mutates dx; residuals are spent */
   backward(residuals: Residuals, dx: Tensor): Promise<void>;
 }
 
+/** Residual streams, (T,D) each: one of a plain model, two of a coupled one. */
+export type Streams = readonly Tensor[];
+
+/** One step of a stack, from streams to as many of the same shapes. Residuals and temporaries lie in the arena. */
+export interface Step<Residuals> {
+  /** Whether backward has anything to do here. Once false for a step, it is false for all steps below. */
+  readonly needsBackward: boolean;
+  /**
+   * @param x Read     @param y Written
+   * @param first What an earlier run on the same x returned, of which the part in the host arena lives on: that part is
+   *   used and not made again, and y, which nobody needs a second time, is left incomplete
+   * @mutates y
+   */
+  forward(x: Streams, y: Streams, first?: Residuals): Promise<Residuals>;
+  /** @param dx Holds dy, and dx afterwards. @mutates dx; residuals are spent */
+  backward(residuals: Residuals, dx: Streams): Promise<void>;
+  /** Given y, makes x and the residuals again; absent where y does not tell x. @mutates x */
+  inverse?(y: Streams, x: Streams): Promise<Residuals>;
+}
+
 /** One pass forward, a turn, and back. */
 export interface Pass<Residuals> {
-  readonly blocks: readonly Block<Residuals>[];
-  /** (T,D) input of the first block. */
-  readonly x: Tensor;
-  /** (T,D) gradient: of the last output after the turn, of x (when it was needed) at the end. */
-  readonly dx: Tensor;
-  /** Takes the output y (T,D) of the last block; when blocks need backward, it writes dy into dx. */
-  readonly turn: (y: Tensor) => void | Promise<void>;
+  readonly steps: readonly Step<Residuals>[];
+  /** Input of the first step. */
+  readonly x: Streams;
+  /** Gradient: of the last output after the turn, of x (when it was needed) at the end. */
+  readonly dx: Streams;
+  /** Takes the output y of the last step; when steps need backward, it writes dy into dx. */
+  readonly turn: (y: Streams) => void | Promise<void>;
   /** Where activations may lie for a while; absent when there is no such memory. */
   readonly idle?: IdleMemory | undefined;
 }
 
-/** Memory that nobody needs for a part of a pass, by block of the model. */
+/** Memory that nobody needs for a part of a pass, by step of the model. */
 export interface IdleMemory {
-  /** What is idle until backward reaches this block: gradients that are about to be computed afresh. */
-  untilBackward(block: number): readonly ArrayBufferView[];
-  /** Backward of this block is about to begin: its idle memory is its owner's again, with any contents. */
-  beforeBackward(block: number): void;
+  /** What is idle until backward reaches this step: gradients that are about to be computed afresh. */
+  untilBackward(step: number): readonly ArrayBufferView[];
+  /** Backward of this step is about to begin: its idle memory is its owner's again, with any contents. */
+  beforeBackward(step: number): void;
 }
 
-/** Runs a pass. Everything it took from the arena is given back. @mutates pass.dx */
-export type ActivationPolicy = <Residuals>(k: Kernels, pass: Pass<Residuals>) => Promise<void>;
+/** How backward gets what it needs of forward. */
+export interface ActivationPolicy {
+  /** Whether a step that backward reaches runs forward a second time: its activations do not last until the turn. */
+  readonly reruns: boolean;
+  /** Runs a pass. Everything it took from the arena is given back. @mutates pass.dx */
+  run<Residuals>(k: Kernels, pass: Pass<Residuals>): Promise<void>;
+}
 
-/** Runs blocks without keeping anything; @returns the last output (T,D), in the arena. */
+/** Streams of the shapes of others, in the arena. */
+export function streamsLike(k: Kernels, others: Streams): Streams {
+  return others.map(({ shape }) => arenaTensor(k, shape));
+}
+
+/** Runs steps without keeping anything; @returns the last output, in the arena. */
 export async function forwardOnly<Residuals>(
   k: Kernels,
-  blocks: readonly Block<Residuals>[],
-  x: Tensor,
-): Promise<Tensor> {
-  if (blocks.length === 0) return x;
-  // Two buffers in turn: a block reads one and writes the other.
-  const outputs = [arenaTensor(k, x.shape), arenaTensor(k, x.shape)] as const;
-  for (const [i, block] of blocks.entries()) {
+  steps: readonly Step<Residuals>[],
+  x: Streams,
+): Promise<Streams> {
+  if (steps.length === 0) return x;
+  // Two outputs in turn: a step reads one and writes the other.
+  const outputs = [streamsLike(k, x), streamsLike(k, x)] as const;
+  for (const [i, step] of steps.entries()) {
     const y = outputs[i % 2 as 0 | 1];
     const mark = markBoth(k);
-    await block.forward(x, y);
+    await step.forward(x, y);
     releaseBoth(k, mark);
     x = y;
   }
@@ -80,37 +113,37 @@ export function releaseBoth(k: Kernels, mark: BothMarks): void {
   k.hostArena.release(mark.host);
 }
 
-/** Blocks that backward never reaches, and the rest. */
+/** Steps that backward never reaches, and the rest. */
 export function splitFrozen<Residuals>(
-  blocks: readonly Block<Residuals>[],
-): { frozen: readonly Block<Residuals>[]; trained: readonly Block<Residuals>[] } {
-  const first = blocks.findIndex((block) => block.needsBackward);
-  const count = first < 0 ? blocks.length : first;
-  return { frozen: blocks.slice(0, count), trained: blocks.slice(count) };
+  steps: readonly Step<Residuals>[],
+): { frozen: readonly Step<Residuals>[]; trained: readonly Step<Residuals>[] } {
+  const first = steps.findIndex((step) => step.needsBackward);
+  const count = first < 0 ? steps.length : first;
+  return { frozen: steps.slice(0, count), trained: steps.slice(count) };
 }
 
-/** The loans of one pass: what is idle in the blocks below lodges the activations of those above. */
+/** The loans of one pass: what is idle in the steps below holds the activations of those above. */
 export interface Loans {
-  /** Before forward of a block. */
-  beforeForward(block: number): void;
-  /** Before backward of a block, when all blocks above have given back their activations. */
-  beforeBackward(block: number): void;
+  /** Before forward of a step. */
+  beforeForward(step: number): void;
+  /** Before backward of a step, when all steps above have given back their activations. */
+  beforeBackward(step: number): void;
 }
 
 /**
- * Lends a block's idle memory to the arena while forward and backward are above that block.
+ * Lends a step's idle memory to the arena while forward and backward are above that step.
  *
- * @param first Lowest block that backward reaches
+ * @param first Lowest step that backward reaches
  */
 export function idleLoans({ arena }: Kernels, idle: IdleMemory | undefined, first: number): Loans {
   if (idle === undefined) return { beforeForward: () => {}, beforeBackward: () => {} };
   return {
-    beforeForward(block) {
-      if (block > first) idle.untilBackward(block - 1).forEach((memory) => arena.lend(memory));
+    beforeForward(step) {
+      if (step > first) idle.untilBackward(step - 1).forEach((memory) => arena.lend(memory));
     },
-    beforeBackward(block) {
-      idle.untilBackward(block).forEach((memory) => arena.takeBack(memory));
-      idle.beforeBackward(block);
+    beforeBackward(step) {
+      idle.untilBackward(step).forEach((memory) => arena.takeBack(memory));
+      idle.beforeBackward(step);
     },
   };
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Keeps all residuals: the fastest, with memory linear in the number of blocks times what a block keeps. */
-import { arenaTensor } from "../ops/arena_tensor.ts";
+/** Keeps all residuals: the fastest, with memory linear in the number of steps times what a step keeps. */
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import {
+  type ActivationPolicy,
   type BothMarks,
   forwardOnly,
   idleLoans,
@@ -11,28 +11,31 @@ import {
   releaseBoth,
   releasing,
   splitFrozen,
+  streamsLike,
 } from "./policy.ts";
 
-/** An {@linkcode ActivationPolicy}. @mutates pass.dx */
-export function storeActivations<Residuals>(k: Kernels, pass: Pass<Residuals>): Promise<void> {
-  return releasing(k, async () => {
-    const { frozen, trained } = splitFrozen(pass.blocks);
-    const loans = idleLoans(k, pass.idle, frozen.length);
-    let x = await forwardOnly(k, frozen, pass.x);
-    const kept: { mark: BothMarks; residuals: Residuals }[] = [];
-    for (const [i, block] of trained.entries()) {
-      loans.beforeForward(frozen.length + i);
-      const mark = markBoth(k);
-      const y = arenaTensor(k, x.shape);
-      kept.push({ mark, residuals: await block.forward(x, y) });
-      x = y;
-    }
-    await pass.turn(x);
-    for (const [i, block] of [...trained.entries()].reverse()) {
-      const { mark, residuals } = kept[i] as { mark: BothMarks; residuals: Residuals };
-      loans.beforeBackward(frozen.length + i);
-      await block.backward(residuals, pass.dx);
-      releaseBoth(k, mark); // the block's output too: only the block above, already done, needed it
-    }
-  });
-}
+/** See {@linkcode ActivationPolicy}. */
+export const store: ActivationPolicy = {
+  reruns: false,
+  run: <Residuals>(k: Kernels, pass: Pass<Residuals>): Promise<void> =>
+    releasing(k, async () => {
+      const { frozen, trained } = splitFrozen(pass.steps);
+      const loans = idleLoans(k, pass.idle, frozen.length);
+      let x = await forwardOnly(k, frozen, pass.x);
+      const kept: { mark: BothMarks; residuals: Residuals }[] = [];
+      for (const [i, step] of trained.entries()) {
+        loans.beforeForward(frozen.length + i);
+        const mark = markBoth(k);
+        const y = streamsLike(k, x);
+        kept.push({ mark, residuals: await step.forward(x, y) });
+        x = y;
+      }
+      await pass.turn(x);
+      for (const [i, step] of [...trained.entries()].reverse()) {
+        const { mark, residuals } = kept[i] as { mark: BothMarks; residuals: Residuals };
+        loans.beforeBackward(frozen.length + i);
+        await step.backward(residuals, pass.dx);
+        releaseBoth(k, mark); // the step's output too: only the step above, already done, needed it
+      }
+    }),
+};

@@ -186,7 +186,7 @@ export interface Resolved {
   readonly problems: readonly string[];
 }
 
-/** Name of an adapter tensor of a layer, in PEFT's style. */
-export function layerTensorName(layer: number, part: string): string {
-  return `base_model.model.model.layers.${layer}.mlp.meft.${part}`;
+/** Name of a tensor that an adapter adds to a module of the model, in PEFT's style. */
+export function addedTensorName(module: string, part: string): string {
+  return `base_model.model.${module}.meft.${part}`;
 }

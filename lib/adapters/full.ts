@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Full fine-tuning: every weight of the model becomes a trained copy in the backend's float type. The yardstick of adapters. */
-import type { LayerWeights, Model } from "../models/model.ts";
-import { allWeights, trainableModel } from "../models/trainable.ts";
+import type { Model } from "../models/model.ts";
+import { allTensors, type Layer, layersOf, tensorsOf } from "../models/parts.ts";
+import { trainableModel } from "../models/trainable.ts";
 import type { DenseParameter } from "../optim/parameters.ts";
 import { numel, type Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
@@ -23,35 +24,37 @@ export function fullAdapter(options: object): Resolved {
 
 /** Gradients are always there; memory that is never written is not taken from the machine. */
 function fullSizes(model: Model): AdapterSizes {
-  const parameters = allWeights(model)
+  const parameters = allTensors(model.parts)
     .map((weight) => {
       const shape = weightShape(weight);
       return { name: weight.name, shape, count: numel(shape), rows: null, trained: true };
     });
   const bytes = parameters.reduce((sum, { count }) => sum + 4 * count, 0);
-  const ofLayer = (layer: LayerWeights): Weight[] =>
-    (Object.values(layer) as (Weight | null)[]).filter((weight) => weight !== null);
   return {
     parameters,
     parameterBytes: bytes,
     gradientBytes: bytes,
     rows: null,
-    gradientPieces: model.weights.layers.map((layer) =>
-      ofLayer(layer).map(({ rows, cols }) => 4 * rows * cols)
+    gradientPieces: layersOf(model.parts).map((layer) =>
+      weightsOf(layer).map(({ rows, cols }) => 4 * rows * cols)
     ),
     activations: { kept: () => [], backward: () => [], linear: null },
   };
 }
 
+function weightsOf(layer: Layer): Weight[] {
+  return layer.flatMap((part) => tensorsOf(part));
+}
+
 function createFull(adapter: Adapter, base: Model): AdapterParams {
   const model = trainableModel(base);
   const parameters = new Map(model.trainable.map((weight) => [weight.name, weightParameter(weight)]));
-  const ofLayer = (layer: LayerWeights): DenseParameter[] =>
-    (Object.values(layer) as (Weight | null)[]).flatMap((weight) => parameters.get(weight?.name ?? "") ?? []);
+  const ofLayer = (layer: Layer): DenseParameter[] =>
+    weightsOf(layer).flatMap(({ name }) => parameters.get(name) ?? []);
   return {
     adapter,
     parameters: [...parameters.values()],
-    byLayer: model.weights.layers.map(ofLayer),
+    byLayer: layersOf(model.parts).map(ofLayer),
     // The copies already hold the model's values: nothing starts at random.
     init: () => {},
     attach: () => ({ model, hooks: {} }),

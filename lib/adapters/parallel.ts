@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The dense parallel adapter: y = ReLU(h A) B beside the feed-forward half of every layer. The limit K = r, N = 1 of the
+ * The dense parallel adapter: y = ReLU(h A) B beside the feed-forward of every layer. The limit K = r, N = 1 of the
  * sparse adapter without a gate, with every neuron computed for every token.
  */
 import { didYouMean } from "../core/suggestion.ts";
 import type { BranchHook } from "../models/hooks.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
+import { sublayerModules } from "../models/tensor_names.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import { linearBackwardWeight, linearForward } from "../ops/linear.ts";
 import { reluBackward, reluForward } from "../ops/relu.ts";
 import { writeFloats } from "../ops/model_memory.ts";
-import type { Tensor, Weight } from "../tensor/tensor.ts";
+import { numel, type Tensor, type Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
-import { layerTensorName } from "./adapter.ts";
+import { addedTensorName } from "./adapter.ts";
 import { adapterWeight, dropWeights, holdWeights } from "./dense_weights.ts";
 import { weightParameter } from "./full.ts";
 import { type KeysAndValues, widening, wideningRefusal } from "./widening.ts";
@@ -50,13 +51,13 @@ export function parallelAdapter(options: ParallelOptions, model: ModelConfig): R
 }
 
 function parallelSizes(neurons: number, model: Model, tokensPerStep: number): AdapterSizes {
-  const { numHiddenLayers: layers, hiddenSize } = model.config;
-  const shape = [neurons, hiddenSize];
-  const count = neurons * hiddenSize;
-  const parameters = Array.from({ length: layers }, (_, layer) => [
-    { name: layerTensorName(layer, "keys"), shape, count, rows: null, trained: true },
-    { name: layerTensorName(layer, "values"), shape, count, rows: null, trained: true },
-  ]).flat();
+  const modules = sublayerModules(model.config, "ffn");
+  const shape = [neurons, model.config.hiddenSize];
+  const count = numel(shape);
+  const parameters = modules.flatMap((module) => [
+    { name: addedTensorName(module, "keys"), shape, count, rows: null, trained: true },
+    { name: addedTensorName(module, "values"), shape, count, rows: null, trained: true },
+  ]);
   const bytes = parameters.length * count * 4;
   const gradientBytes = tokensPerStep > 0 ? bytes : 0;
   return {
@@ -64,7 +65,7 @@ function parallelSizes(neurons: number, model: Model, tokensPerStep: number): Ad
     parameterBytes: bytes,
     gradientBytes,
     rows: null,
-    gradientPieces: Array(layers).fill(tokensPerStep > 0 ? [4 * count, 4 * count] : []),
+    gradientPieces: modules.map(() => tokensPerStep > 0 ? [4 * count, 4 * count] : []),
     activations: {
       kept: () => [],
       keptOnHost: true,
@@ -88,9 +89,9 @@ function createParallel(
 ): AdapterParams {
   const weight = (name: string): Weight =>
     adapterWeight(k, name, neurons, model.config.hiddenSize, tokensPerStep > 0);
-  const layers = Array.from({ length: model.config.numHiddenLayers }, (_, layer): KeysAndValues => ({
-    keys: weight(layerTensorName(layer, "keys")),
-    values: weight(layerTensorName(layer, "values")),
+  const layers = sublayerModules(model.config, "ffn").map((module): KeysAndValues => ({
+    keys: weight(addedTensorName(module, "keys")),
+    values: weight(addedTensorName(module, "values")),
   }));
   const weights = layers.flatMap(({ keys, values }) => [keys, values]);
   const byLayer = layers.map(({ keys, values }) => [keys, values].map(weightParameter));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * A dense ReLU branch as more neurons of a gated feed-forward half: how the parallel adapter becomes part of a model.
+ * A dense ReLU branch as more neurons of a gated feed-forward: how the parallel adapter becomes part of a model.
  *
  * A gated neuron gives silu(g) u value, with silu(g) = g sigmoid(g). With g = S z, z = h . key, and u held at 1 / S by a
  * bias, that is z sigmoid(S z) value: ReLU(z) value but for |z| below about 20 / S, where it is off by at most 0.28 / S.
@@ -8,8 +8,11 @@
  * rounding of any float: z = 1 in f32 is off by 6e-8 anyway, this by 2.4e-19. S z stays finite in f32 and bf16 up to
  * |z| = 2^67; f16 has no room for S. Gradients of the new `up` biases are scaled by S: the result is for inference.
  */
-import type { LayerWeights, ModelConfig } from "../models/model.ts";
-import { buildWeights } from "../models/weights.ts";
+import { FAMILIES, familyOf, smallestOf } from "../models/families/registry.ts";
+import type { Family } from "../models/families/family.ts";
+import type { ModelConfig } from "../models/model.ts";
+import { type Ffn, layersOf, linearsOf, partOf } from "../models/parts.ts";
+import { namedParts, type TensorShape } from "../models/tensor_names.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { Floats, Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, WeightChange } from "./adapter.ts";
@@ -24,16 +27,23 @@ export interface KeysAndValues {
 
 const GATE_SCALE = 2 ** 60;
 
-/** The one family whose feed-forward half may have biases; without one, no neuron can hold u fixed. */
-const WITH_BIASES = "llama";
+/** What says in `config.json` that feed-forwards have biases. */
+const WITH_BIASES = { mlp_bias: true } as const;
 
 /** Why a model cannot be widened; nothing when it can. */
-export function wideningRefusal({ modelType }: ModelConfig): Pick<Adapter, "mergeRefusal"> {
-  if (modelType === WITH_BIASES) return {};
+export function wideningRefusal(config: ModelConfig): Pick<Adapter, "mergeRefusal"> {
+  if (mayHaveBiases(familyOf(config))) return {};
+  const others = [...FAMILIES.values()].filter(mayHaveBiases).map(({ modelType }) => modelType);
   return {
     mergeRefusal: `ReLU(h A) B needs neurons with a bias in the gated feed-forward half, ` +
-      `and the ${modelType} family has none (${WITH_BIASES} has)`,
+      `and the ${config.modelType} family has none (${others.join(", ")} has)`,
   };
+}
+
+/** Whether the feed-forwards of a family may have biases; without one, no neuron can hold u fixed. */
+function mayHaveBiases(family: Family): boolean {
+  const parts = layersOf(smallestOf(family, WITH_BIASES)).map((layer) => partOf(layer, "ffn"));
+  return parts.every((part) => part !== null && linearsOf(part).every(({ bias }) => bias !== null));
 }
 
 /** What widening does to the tensors and the configuration of a model. */
@@ -43,51 +53,45 @@ export function widening(
 ): Required<Pick<AdapterParams, "merge" | "mergedConfig">> {
   const neurons = layers[0]?.keys.rows ?? 0;
   const wide = { ...config, mlpBias: true, intermediateSize: config.intermediateSize + neurons };
-  const shapes = buildWeights(
-    wide,
-    (name, rows, cols) => ({ name, shape: rows === null ? [cols] : [rows, cols] }),
-  );
+  const parts = layersOf(namedParts(wide)).map((layer) => partOf(layer, "ffn") as Ffn<TensorShape>);
   return {
-    mergedConfig: { mlp_bias: true, intermediate_size: wide.intermediateSize },
-    merge: (k) =>
-      layers.flatMap((layer, i) => layerChanges(k, config, layer, shapes.layers[i] as FfnTensors)),
+    mergedConfig: { ...WITH_BIASES, intermediate_size: wide.intermediateSize },
+    merge: (k) => layers.flatMap((layer, i) => layerChanges(k, config, layer, parts[i] as Ffn<TensorShape>)),
   };
 }
 
-type FfnTensors = Readonly<
-  Record<keyof LayerWeights, Pick<WeightChange, "name"> & { readonly shape: number[] }>
->;
+/** A tensor as it grows. */
+function grown(tensor: TensorShape | null, apply: (weights: Floats) => void): WeightChange {
+  const { name, rows, cols } = tensor as TensorShape;
+  return { name, shape: rows === null ? [cols] : [rows, cols], apply };
+}
 
 function layerChanges(
   k: Kernels,
   { hiddenSize, intermediateSize }: ModelConfig,
   { keys, values }: KeysAndValues,
-  tensors: FfnTensors,
+  { gate, up, down }: Ffn<TensorShape>,
 ): WeightChange[] {
   const { rows: neurons } = keys;
   const wide = intermediateSize + neurons;
   const unchanged = () => {};
   const rows = (weight: Weight) => k.read(weight.data as Floats);
   return [
-    {
-      ...tensors.gate,
-      apply: (weights) => weights.set(rows(keys).map((x) => x * GATE_SCALE), intermediateSize * hiddenSize),
-    },
-    { ...tensors.up, apply: unchanged },
-    {
-      ...tensors.down,
-      // Row d holds coordinate d of every value.
-      apply: (weights) => {
-        const read = rows(values);
-        for (let d = 0; d < hiddenSize; d++) {
-          for (let j = 0; j < neurons; j++) {
-            weights[d * wide + intermediateSize + j] = read[j * hiddenSize + d] as number;
-          }
+    grown(gate.weight, (weights) => {
+      weights.set(rows(keys).map((x) => x * GATE_SCALE), intermediateSize * hiddenSize);
+    }),
+    grown(up.weight, unchanged),
+    // Row d holds coordinate d of every value.
+    grown(down.weight, (weights) => {
+      const read = rows(values);
+      for (let d = 0; d < hiddenSize; d++) {
+        for (let j = 0; j < neurons; j++) {
+          weights[d * wide + intermediateSize + j] = read[j * hiddenSize + d] as number;
         }
-      },
-    },
-    { ...tensors.gateBias, apply: unchanged },
-    { ...tensors.upBias, apply: (weights) => weights.fill(1 / GATE_SCALE, intermediateSize) },
-    { ...tensors.downBias, apply: unchanged },
+      }
+    }),
+    grown(gate.bias, unchanged),
+    grown(up.bias, (weights) => weights.fill(1 / GATE_SCALE, intermediateSize)),
+    grown(down.bias, unchanged),
   ];
 }

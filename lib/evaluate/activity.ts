@@ -5,7 +5,7 @@ import { UserError } from "../core/errors.ts";
 import type { Batch } from "../data/batch.ts";
 import { makeMicroBatch, sequentialBatches } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
-import { evaluateLoss } from "../models/decoder.ts";
+import { evaluateLoss } from "../models/engine/pass.ts";
 import type { BranchHook } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
 import type { HostResiduals } from "../adapters/sparse/host.ts";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What generation needs of a model: tokens in, logits of the next one out, for several sequences at once. */
 import type { Hooks } from "../models/hooks.ts";
-import { createKvCache, decodeStep } from "../models/kv_cache.ts";
+import { createKvCache, decodeStep } from "../models/engine/decode.ts";
 import type { Model } from "../models/model.ts";
 import type { Floats } from "../tensor/tensor.ts";
 

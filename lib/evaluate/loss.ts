@@ -4,7 +4,7 @@ import type { AdapterParams } from "../adapters/adapter.ts";
 import { NotFiniteError } from "../core/errors.ts";
 import { sequentialBatches } from "../data/batches.ts";
 import { type Dataset, examplePlace } from "../data/dataset.ts";
-import { evaluateLoss } from "../models/decoder.ts";
+import { evaluateLoss } from "../models/engine/pass.ts";
 import type { Hooks } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
 import { explained } from "./not_finite.ts";

@@ -4,7 +4,7 @@ import type { AdapterParams } from "../adapters/adapter.ts";
 import { parameterSources } from "../adapters/finite.ts";
 import { NotFiniteError } from "../core/errors.ts";
 import type { Model } from "../models/model.ts";
-import { IGNORABLE_TENSORS } from "../models/weights.ts";
+import { IGNORABLE_TENSORS } from "../models/match_checkpoint.ts";
 import { type FiniteSearch, floatEntry, searchFinite, type TensorValue } from "../tensor/finite.ts";
 
 /**

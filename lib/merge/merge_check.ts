@@ -5,7 +5,7 @@ import { NotFiniteError } from "../core/errors.ts";
 import { nextIntegerBelow, randomStream } from "../core/rng.ts";
 import type { Batch } from "../data/batch.ts";
 import { explainNotFinite, searchWeights } from "../evaluate/not_finite.ts";
-import { forwardLogits } from "../models/decoder.ts";
+import { forwardLogits } from "../models/engine/pass.ts";
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";

@@ -7,8 +7,8 @@ import { NotFiniteError, throwIfAny, UserError } from "../core/errors.ts";
 import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../core/half.ts";
 import { isJsonObject, type JsonObject } from "../core/json.ts";
 import type { Model } from "../models/model.ts";
-import { allWeights } from "../models/trainable.ts";
-import { HEAD_NAME } from "../models/weights.ts";
+import { allTensors } from "../models/parts.ts";
+import { headName } from "../models/tensor_names.ts";
 import { copyFile, makeFolder, syncFolder } from "../files/folders.ts";
 import { listFolder, readJsonSync, stat } from "../files/read.ts";
 import { writeTextAtomically } from "../files/write.ts";
@@ -94,9 +94,9 @@ function mergedFiles(
   changes: ReadonlyMap<string, WeightChange>,
   dtype: MergedDType | null,
 ): MergedFile[] {
-  const weights = new Set(allWeights(model).map(({ name }) => name));
+  const weights = new Set(allTensors(model.parts).map(({ name }) => name));
   // A tied head is the embedding: a copy that older writers stored would be stale.
-  const staleHead = model.config.tieWordEmbeddings ? HEAD_NAME : null;
+  const staleHead = model.config.tieWordEmbeddings ? headName(model.config) : null;
   const source = (entry: TensorEntry): TensorSource => {
     const change = changes.get(entry.name);
     const target = weights.has(entry.name) ? dtype ?? entry.dtype : entry.dtype;
@@ -112,7 +112,7 @@ function mergedFiles(
   }));
   const added = [...changes.values()].filter(({ name }) => !model.checkpoint.tensors.has(name));
   // In the type of the tensors around them.
-  const addedDType = dtype ?? model.weights.embedding.dtype;
+  const addedDType = dtype ?? model.parts.embedding.dtype;
   files.at(-1)?.tensors.push(...added.map((change) => changedTensor(null, change, addedDType)));
   return files;
 }

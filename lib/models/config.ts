@@ -13,19 +13,10 @@ import {
   rawField,
   tokenIdsField,
 } from "./config_fields.ts";
+import type { Family } from "./families/family.ts";
 import type { ModelConfig } from "./model.ts";
 import { ropeFrequencies } from "./rope.ts";
 import { readRope } from "./rope_config.ts";
-
-/** A model family: everything that is its own. */
-export interface Family {
-  /** `model_type` of its configurations. */
-  readonly modelType: string;
-  /** Class of its causal language model, as in `architectures`. */
-  readonly architecture: string;
-  /** @mutates fields: what was read, and problems. The result counts only when there are none */
-  readConfig(fields: ConfigFields): ModelConfig;
-}
 
 /** What of a configuration is alike in all families. */
 export type SharedConfig = Omit<ModelConfig, "slidingWindows" | "attentionBias" | "mlpBias" | "headNorms">;

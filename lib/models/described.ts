@@ -7,9 +7,9 @@ import { readJsonSync } from "../files/read.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { TensorEntry } from "../tensor/safetensors.ts";
 import type { Weight } from "../tensor/tensor.ts";
+import { buildParts } from "./families/registry.ts";
 import { parseConfig, readConfig } from "./read_config.ts";
 import type { Model } from "./model.ts";
-import { buildWeights } from "./weights.ts";
 
 /** Types as `config.json` calls them. */
 const CHECKPOINT_DTYPES: Readonly<Record<string, WeightDType>> = {
@@ -56,7 +56,7 @@ function describe(known: Pick<Model, "dir" | "config" | "kernels" | "warnings">,
   const path = `${dir}/model.safetensors`;
   const tensors = new Map<string, TensorEntry>();
   let offsetBytes = 0;
-  const weights = buildWeights(config, (name, rows, cols): Weight => {
+  const parts = buildParts(config, (name, rows, cols): Weight => {
     const shape = rows === null ? [cols] : [rows, cols];
     const bytes = (rows ?? 1) * cols * BYTES_PER_ELEMENT[dtype];
     tensors.set(name, { name, dtype, shape, path, offsetBytes, bytes });
@@ -66,7 +66,7 @@ function describe(known: Pick<Model, "dir" | "config" | "kernels" | "warnings">,
   const file = { path, fileBytes: offsetBytes, headerBytes: 0, metadata: {}, tensors, state: null };
   return {
     ...known,
-    weights,
+    parts,
     checkpoint: { files: [file], tensors },
     weightless: true,
     rope: {

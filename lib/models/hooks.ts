@@ -2,19 +2,18 @@
 /** Where an adapter meets a model. Models call hooks and never import adapters. */
 import type { Awaitable } from "../core/awaitable.ts";
 import type { Activation, Tensor } from "../tensor/tensor.ts";
-import type { LinearSite } from "./sites.ts";
 
 /**
- * A hook on a branch site: it sees the normalised input h (T,D) of a half block and adds y (T,D) to that half's output,
- * before the residual add. `forward` is started before the frozen half and awaited after it, so that it may run on
+ * A hook on a branch site: it sees the normalised input h (T,D) of a sublayer and adds y (T,D) to that sublayer's output,
+ * before the residual add. `forward` is started before the frozen work and awaited after it, so that it may run on
  * another lane.
  */
 export interface BranchHook<Residuals = unknown> {
   /**
-   * Whether residuals live in the host arena, or there are none: then they outlast a block's activations. When those are
-   * recomputed, forward runs once where the block ends with this branch, and a second time, given what it left the first
-   * time, where what comes above in the block needs y again: to keep y would take as much memory as recomputing saves.
-   * Else residuals live in the arena, forward runs again with its block, and the residuals of the last run count.
+   * Whether residuals live in the host arena, or there are none: then they outlast a layer's activations. When those are
+   * recomputed, forward runs once where the layer ends with this branch, and a second time, given what it left the first
+   * time, where what comes above in the layer needs y again: to keep y would take as much memory as recomputing saves.
+   * Else residuals live in the arena, forward runs again with its layer, and the residuals of the last run count.
    */
   readonly residualsOnHost?: boolean;
   /**
@@ -27,13 +26,13 @@ export interface BranchHook<Residuals = unknown> {
    */
   forward(layer: number, h: Tensor, y: Tensor, first?: Residuals): Awaitable<Residuals>;
   /**
-   * What is left to do in the model's own lane once forward's result has come, in the order of the halves and layers: y (T,D)
+   * What is left to do in the model's own lane once forward's result has come, in the order of the parts and layers: y (T,D)
    * is written here instead. The lane's order is its own until the result has come. @mutates y
    */
   finish?(layer: number, residuals: Residuals, h: Tensor, y: Tensor): Awaitable<void>;
-  /** Writes this branch's share of dh (T,D), as forward does y. May run beside the frozen half's backward. @mutates dh */
+  /** Writes this branch's share of dh (T,D), as forward does y. May run beside the frozen backward. @mutates dh */
   backward(layer: number, residuals: Residuals, h: Tensor, dy: Tensor, dh: Tensor): Awaitable<void>;
-  /** As `finish`, of backward: dh (T,D) is written here instead, once the frozen half's backward was issued. @mutates dh */
+  /** As `finish`, of backward: dh (T,D) is written here instead, once the frozen backward was issued. @mutates dh */
   finishBackward?(layer: number, residuals: Residuals, h: Tensor, dy: Tensor, dh: Tensor): Awaitable<void>;
 }
 
@@ -44,15 +43,15 @@ export interface BranchHook<Residuals = unknown> {
  */
 export interface LinearHook {
   /** Whether it is called at a site of a layer. */
-  has(layer: number, site: LinearSite): boolean;
+  has(layer: number, site: string): boolean;
   /** Adds its delta to y. @mutates y */
-  forward(layer: number, site: LinearSite, x: Activation, y: Activation): void;
+  forward(layer: number, site: string, x: Activation, y: Activation): void;
   /**
    * Accumulates its gradients and adds its share to dx (T,I), which is null when nothing below needs it.
    *
    * @param x As given to forward     @param dy (T,O) read     @mutates dx
    */
-  backward(layer: number, site: LinearSite, x: Activation, dy: Activation, dx: Activation | null): void;
+  backward(layer: number, site: string, x: Activation, dy: Activation, dx: Activation | null): void;
 }
 
 /** Hooks of a model, by site. */

@@ -6,11 +6,11 @@ import { openWeights } from "../storage/weights.ts";
 import { indexCheckpoint } from "../tensor/checkpoint_index.ts";
 import type { TensorEntry } from "../tensor/safetensors.ts";
 import type { Weight } from "../tensor/tensor.ts";
+import { buildParts } from "./families/registry.ts";
 import { matchCheckpoint } from "./match_checkpoint.ts";
 import type { Model } from "./model.ts";
 import { readConfig } from "./read_config.ts";
 import { createRopeCache } from "./rope.ts";
-import { buildWeights } from "./weights.ts";
 
 /**
  * Loads a model: reads its configuration, checks every tensor, maps its files. Weights stay in the checkpoint's dtype and
@@ -34,7 +34,7 @@ export function loadModel(dir: string, kernels: Kernels): Model {
   const { config, checkpoint } = matched;
   using owned = new DisposableStack();
   const source = owned.use(openWeights(kernels));
-  const weights = buildWeights(
+  const parts = buildParts(
     config,
     (name): Weight => source.load(checkpoint.tensors.get(name) as TensorEntry),
   );
@@ -43,7 +43,7 @@ export function loadModel(dir: string, kernels: Kernels): Model {
   return {
     dir,
     config,
-    weights,
+    parts,
     kernels,
     checkpoint,
     rope,

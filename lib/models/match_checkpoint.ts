@@ -13,18 +13,35 @@ import { sameValues } from "../tensor/same_values.ts";
 import type { SafetensorsFile, TensorEntry } from "../tensor/safetensors.ts";
 import type { Notes } from "./config_fields.ts";
 import type { ModelConfig } from "./model.ts";
-import { buildWeights, EMBEDDING_NAME, HEAD_NAME, IGNORABLE_TENSORS, isOfModel } from "./weights.ts";
+import { allTensors } from "./parts.ts";
+import { basePrefix, embeddingName, headName, namedParts } from "./tensor_names.ts";
 
 /** A configuration and a checkpoint that fit each other. */
 export interface MatchedCheckpoint {
   /** Tied only if the checkpoint is. */
   readonly config: ModelConfig;
-  /** Its files, tensors under the names of `buildWeights`; `tensors` are those of the model alone. */
+  /** Its files, tensors under the names that the family builds with; `tensors` are those of the model alone. */
   readonly checkpoint: CheckpointIndex;
 }
 
-/** Shapes by name. */
-type Shapes = ReadonlyMap<string, readonly number[]>;
+/** What is asked for, by name. */
+interface Wanted {
+  /** Of all weights, and of the head, which may be stored though it is tied. */
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+  readonly embedding: string;
+  readonly head: string;
+  /** What a saved base model's names lack, and those of a model inside another have twice. */
+  readonly prefix: string;
+  /** First parts of all names, with and without the prefix. */
+  readonly roots: ReadonlySet<string>;
+}
+
+/** Tensors that may be there and say nothing: tables and masks that older checkpoints stored. */
+export const IGNORABLE_TENSORS =
+  /(^|\.)(rotary_emb\.(inv_freq|original_inv_freq|cos_cached|sin_cached)|masked_bias|position_ids)$/;
+
+/** Parts of larger models that were saved inside a language model, after its prefix. */
+const OTHER_PARTS = /^(mm_|vision|visual|image_|audio|video|speech|projector|connector|multi_modal)/;
 
 /** Problems of one kind that are spelled out; the rest is counted. */
 const MOST_OF_A_KIND = 10;
@@ -40,45 +57,60 @@ export function matchCheckpoint(
   kernels: Pick<Kernels, "backend">,
   notes: Notes,
 ): MatchedCheckpoint {
-  const shapes = weightShapes(config);
+  const wanted = wantedTensors(config);
   // Tied to what is there, be it the head alone.
   const isHeadAlone = config.tieWordEmbeddings &&
-    hasOwn(stored, HEAD_NAME, shapes) && !hasOwn(stored, EMBEDDING_NAME, shapes);
+    hasOwn(stored, wanted.head, wanted) && !hasOwn(stored, wanted.embedding, wanted);
   const nameOf = (name: string): string => {
-    const own = ownName(name, shapes);
-    return isHeadAlone && own === HEAD_NAME ? EMBEDDING_NAME : own;
+    const own = ownName(name, wanted);
+    return isHeadAlone && own === wanted.head ? wanted.embedding : own;
   };
   const before = notes.problems.length;
   const tensors = tensorsByOwnName(stored, nameOf, notes.problems);
-  checkWeights(config, shapes, tensors, kernels, notes.problems);
-  reportSurplus(tensors, shapes, notes);
+  checkWeights(config, wanted, tensors, kernels, notes.problems);
+  reportSurplus(tensors, wanted, notes);
   const files = stored.files.map((file) => renamed(file, nameOf));
-  for (const name of tensors.keys()) if (!shapes.has(name)) tensors.delete(name);
+  for (const name of tensors.keys()) if (!wanted.shapes.has(name)) tensors.delete(name);
   // Only of tensors that fit are values compared.
-  const found = notes.problems.length > before ? config : withHead(config, tensors, notes);
-  if (found.tieWordEmbeddings) tensors.delete(HEAD_NAME);
+  const found = notes.problems.length > before ? config : withHead(config, wanted, tensors, notes);
+  if (found.tieWordEmbeddings) tensors.delete(wanted.head);
   return { config: found, checkpoint: { files, tensors } };
 }
 
-/** Of all weights, and of the head, which may be stored though it is tied. */
-function weightShapes(config: ModelConfig): Shapes {
-  const shapes = new Map<string, readonly number[]>();
-  buildWeights(
-    config,
-    (name, rows, cols) => void shapes.set(name, rows === null ? [cols] : [rows, cols]),
+function wantedTensors(config: ModelConfig): Wanted {
+  const shapes = allTensors(namedParts(config)).map(({ name, rows, cols }) =>
+    [name, rows === null ? [cols] : [rows, cols]] as const
   );
-  return shapes.set(HEAD_NAME, [config.vocabSize, config.hiddenSize]);
+  const [head, prefix] = [headName(config), basePrefix(config)];
+  const names = [...shapes.map(([name]) => name), head];
+  const within = names.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
+  return {
+    shapes: new Map([...shapes, [head, [config.vocabSize, config.hiddenSize]]]),
+    embedding: embeddingName(config),
+    head,
+    prefix,
+    roots: new Set([...names, ...within].map(rootOf)),
+  };
 }
 
 /** A tensor's name in the whole model: a saved base model lacks `model.`, a model inside another has it twice. */
-function ownName(name: string, shapes: Shapes): string {
-  const inner = name.startsWith("model.") ? name.slice("model.".length) : null;
-  if (inner !== null && shapes.has(inner)) return inner;
-  return shapes.has(`model.${name}`) ? `model.${name}` : name;
+function ownName(name: string, { shapes, prefix }: Wanted): string {
+  if (name.startsWith(prefix) && shapes.has(name.slice(prefix.length))) return name.slice(prefix.length);
+  return shapes.has(`${prefix}${name}`) ? `${prefix}${name}` : name;
 }
 
-function hasOwn({ tensors }: CheckpointIndex, wanted: string, shapes: Shapes): boolean {
-  return [...tensors.keys()].some((name) => ownName(name, shapes) === wanted);
+function hasOwn({ tensors }: CheckpointIndex, own: string, wanted: Wanted): boolean {
+  return [...tensors.keys()].some((name) => ownName(name, wanted) === own);
+}
+
+/** Whether a tensor's name is one of the model's own, known or not: of its layers, its embedding, final norm or head. */
+function isOfModel(name: string, { roots, prefix }: Wanted): boolean {
+  return roots.has(rootOf(name)) && !(name.startsWith(prefix) && OTHER_PARTS.test(name.slice(prefix.length)));
+}
+
+/** The first part of a name. */
+function rootOf(name: string): string {
+  return name.split(".", 1)[0] as string;
 }
 
 function renamed(file: SafetensorsFile, nameOf: (name: string) => string): SafetensorsFile {
@@ -109,7 +141,7 @@ function tensorsByOwnName(
 /** @mutates problems */
 function checkWeights(
   config: ModelConfig,
-  shapes: Shapes,
+  { shapes, head }: Wanted,
   tensors: ReadonlyMap<string, TensorEntry>,
   kernels: Pick<Kernels, "backend">,
   problems: string[],
@@ -120,8 +152,8 @@ function checkWeights(
   for (const [name, shape] of shapes) {
     const entry = tensors.get(name);
     if (entry === undefined) {
-      if (name === HEAD_NAME && config.tieWordEmbeddings) continue;
-      missing.push(`Tensor "${name}" ${formatShape(shape)} is missing${name === HEAD_NAME ? NO_HEAD : ""}`);
+      if (name === head && config.tieWordEmbeddings) continue;
+      missing.push(`Tensor "${name}" ${formatShape(shape)} is missing${name === head ? NO_HEAD : ""}`);
       continue;
     }
     if (formatShape(entry.shape) !== formatShape(shape)) {
@@ -149,12 +181,12 @@ function addKind(kind: readonly string[], problems: string[]): void {
  * Tensors without a place in the model. Under names inside it they say that the configuration is of another model; beside it
  * they belong to something else (a value head, a vision tower), and are passed over as transformers does. @mutates notes
  */
-function reportSurplus(tensors: ReadonlyMap<string, TensorEntry>, shapes: Shapes, notes: Notes): void {
+function reportSurplus(tensors: ReadonlyMap<string, TensorEntry>, wanted: Wanted, notes: Notes): void {
   const unknown: string[] = [];
   const passed: string[] = [];
   for (const { name, path, bytes } of tensors.values()) {
-    if (shapes.has(name) || IGNORABLE_TENSORS.test(name)) continue;
-    if (bytes === 0 || !isOfModel(name)) passed.push(name);
+    if (wanted.shapes.has(name) || IGNORABLE_TENSORS.test(name)) continue;
+    if (bytes === 0 || !isOfModel(name, wanted)) passed.push(name);
     else {
       unknown.push(
         `Tensor "${name}" in ${basename(path)} is unknown: the configuration has no place for it`,
@@ -170,14 +202,15 @@ function reportSurplus(tensors: ReadonlyMap<string, TensorEntry>, shapes: Shapes
 /** The configuration, not tied any more when another head than the embedding is stored. @mutates notes.warnings */
 function withHead(
   config: ModelConfig,
+  wanted: Wanted,
   tensors: ReadonlyMap<string, TensorEntry>,
   notes: Notes,
 ): ModelConfig {
-  const [embedding, head] = [tensors.get(EMBEDDING_NAME), tensors.get(HEAD_NAME)];
+  const [embedding, head] = [tensors.get(wanted.embedding), tensors.get(wanted.head)];
   if (!config.tieWordEmbeddings || embedding === undefined || head === undefined) return config;
   if (sameValues(embedding, head)) return config;
   notes.warnings.push(
-    `tie_word_embeddings is true, but "${HEAD_NAME}" differs from "${EMBEDDING_NAME}": ` +
+    `tie_word_embeddings is true, but "${wanted.head}" differs from "${wanted.embedding}": ` +
       "the stored head is used, untied, as transformers does",
   );
   return { ...config, tieWordEmbeddings: false };

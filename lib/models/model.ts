@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A decoder-only transformer: its configuration and its weights. */
+/** A decoder-only transformer: its configuration, and what it is made of. */
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { RotaryTables } from "../ops/rotary.ts";
 import type { CheckpointIndex } from "../tensor/checkpoint_index.ts";
-import type { Weight } from "../tensor/tensor.ts";
+import type { ModelParts } from "./parts.ts";
 
 /** A loaded model. Use with `using`: disposing it closes its files. */
 export interface Model extends Disposable {
   /** Folder it was loaded from. */
   readonly dir: string;
   readonly config: ModelConfig;
-  readonly weights: ModelWeights;
+  /** What it is made of, with its weights. */
+  readonly parts: ModelParts;
   readonly kernels: Kernels;
   /** Where each tensor lies. */
   readonly checkpoint: CheckpointIndex;
@@ -101,34 +102,4 @@ export interface ModelConfig {
   /** From `generation_config.json` where that names them, else from `config.json`. */
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];
-}
-
-/** Weights of one block. Biases and head norms are null where the family has none. */
-export interface LayerWeights {
-  readonly inputNorm: Weight;
-  readonly q: Weight;
-  readonly k: Weight;
-  readonly v: Weight;
-  readonly o: Weight;
-  readonly qBias: Weight | null;
-  readonly kBias: Weight | null;
-  readonly vBias: Weight | null;
-  readonly oBias: Weight | null;
-  readonly qNorm: Weight | null;
-  readonly kNorm: Weight | null;
-  readonly postAttentionNorm: Weight;
-  readonly gate: Weight;
-  readonly up: Weight;
-  readonly down: Weight;
-  readonly gateBias: Weight | null;
-  readonly upBias: Weight | null;
-  readonly downBias: Weight | null;
-}
-
-/** All weights. `head` is the embedding itself when they are tied. */
-export interface ModelWeights {
-  readonly embedding: Weight;
-  readonly layers: readonly LayerWeights[];
-  readonly finalNorm: Weight;
-  readonly head: Weight;
 }

@@ -6,8 +6,8 @@ import { didYouMean } from "../core/suggestion.ts";
 import { problemOf, saysNotFound } from "../files/errors.ts";
 import { readJsonSync } from "../files/read.ts";
 import { configFields, isRecord, type Notes, tokenIdsField } from "./config_fields.ts";
+import { FAMILIES } from "./families/registry.ts";
 import type { ModelConfig } from "./model.ts";
-import { FAMILIES } from "./registry.ts";
 import { reportUnknown } from "./unknown_fields.ts";
 
 /**

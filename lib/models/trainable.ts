@@ -4,8 +4,9 @@ import { dropFloats, holdFloats, writeFloats } from "../ops/model_memory.ts";
 import { readFloatsInto } from "../tensor/read_tensor.ts";
 import type { TensorEntry } from "../tensor/safetensors.ts";
 import type { Floats, Weight } from "../tensor/tensor.ts";
+import { buildParts } from "./families/registry.ts";
 import type { Model } from "./model.ts";
-import { buildWeights } from "./weights.ts";
+import { allTensors } from "./parts.ts";
 
 /** A weight in memory, with its gradient. */
 export interface TrainableWeight extends Weight {
@@ -33,8 +34,8 @@ export function trainableModel(
   const { kernels: k, checkpoint, config } = model;
   const trainable: TrainableWeight[] = [];
   const frozen = new Map<string, Weight>();
-  for (const weight of allWeights(model)) frozen.set(weight.name, weight);
-  const weights = buildWeights(config, (name): Weight => {
+  for (const weight of allTensors(model.parts)) frozen.set(weight.name, weight);
+  const parts = buildParts(config, (name): Weight => {
     const weight = frozen.get(name) as Weight;
     if (!isTrained(name)) return weight;
     const count = weight.rows * weight.cols;
@@ -55,7 +56,7 @@ export function trainableModel(
     checkpoint,
     rope: model.rope,
     warnings: model.warnings,
-    weights,
+    parts,
     trainable,
     [Symbol.dispose]() {
       if (!open) return;
@@ -66,12 +67,4 @@ export function trainableModel(
       }
     },
   };
-}
-
-/** Every weight of a model once, in checkpoint order. */
-export function allWeights(model: Pick<Model, "config" | "weights">): Weight[] {
-  const { embedding, layers, finalNorm, head } = model.weights;
-  const ofLayers = layers.flatMap((layer) => Object.values(layer) as (Weight | null)[]);
-  const weights = [embedding, ...ofLayers, finalNorm, head].filter((weight) => weight !== null);
-  return [...new Set(weights)];
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What this machine does in a second, measured in a fraction of one: for estimates, not for records. */
+import { layersOf, partOf } from "../models/parts.ts";
 import { attentionBackward, attentionForward, causalSpans } from "../ops/attention.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
@@ -79,9 +80,9 @@ function noise(k: Kernels, count: number): Floats {
 }
 
 /** A weight in memory, of the checkpoint's type as far as that is f32 or not. */
-function randomWeight(k: Kernels, { model: { weights } }: Run, rows: number, cols: number): Weight {
+function randomWeight(k: Kernels, { model: { parts } }: Run, rows: number, cols: number): Weight {
   const floats = noise(k, rows * cols);
-  const stored = weights.layers[0]?.gate.dtype === "f32" ? "f32" : "bf16";
+  const stored = partOf(layersOf(parts)[0] ?? [], "ffn")?.gate.weight.dtype === "f32" ? "f32" : "bf16";
   const data = stored === "f32" ? floats : asBf16(floats);
   return { name: "calibration", dtype: stored, rows, cols, data, mapped: null, grad: null };
 }

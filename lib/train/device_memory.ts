@@ -6,7 +6,7 @@
  */
 import type { AdapterSizes } from "../adapters/adapter.ts";
 import { countingArenas, logitsBytes, tracePass } from "../models/footprint.ts";
-import { countedElements } from "../models/weights.ts";
+import { countedElements } from "../models/tensor_names.ts";
 import { type BatchSizes, fullBatches, passPlan } from "./memory.ts";
 import type { Run } from "./plan.ts";
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The schedule of a pass over the layers on four lanes that each do one thing after another: the model's, the copies down,
- * the host's, the copies up. The order is that of `lib/models/halves.ts`; times are whatever unit the costs are in.
+ * the host's, the copies up. The order is that of `lib/models/engine/interleave.ts`; times are whatever unit the costs are in.
  */
 
 /** What one layer of a whole micro-batch costs on each lane, in one direction of the pass. */

@@ -2,7 +2,7 @@
 /** Where the time of a step goes: the model's lane, the adapter's, the optimizer's. */
 import { andThen } from "../core/awaitable.ts";
 import type { BranchHook, Hooks, LinearHook } from "../models/hooks.ts";
-import type { WaitAccount } from "../models/step.ts";
+import type { WaitAccount } from "../models/sublayers/context.ts";
 import type { DeviceClock } from "../ops/device_clock.ts";
 import type { Awaitable } from "../core/awaitable.ts";
 

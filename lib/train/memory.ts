@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a run will need of host memory, by class, before anything is allocated. */
+import { layersOf, linearsOf } from "../models/parts.ts";
 import type { ActivationPolicyName } from "../activations/registry.ts";
 import type { Adapter, AdapterSizes } from "../adapters/adapter.ts";
 import {
@@ -233,7 +234,7 @@ function activationBytes(
 /** Scratch of the native kernels in all passes, of the largest micro-batch; and rotary tables. */
 function scratchBytes(
   pass: PassPlan,
-  { kernels, config, weights }: Model,
+  { kernels, config, parts }: Model,
   adapter: Adapter,
   batches: BatchSizes,
 ): number {
@@ -244,7 +245,8 @@ function scratchBytes(
     operandDType: operandDType === "bf16" ? "bf16" : "f32",
     lanes,
   };
-  const weight = weights.layers[0]?.q.dtype ?? "f32";
+  const [first] = (layersOf(parts)[0] ?? []).flatMap((part) => linearsOf(part));
+  const weight = first?.weight.dtype ?? "f32";
   const ofPass = (size: PassSize | null, gradient: boolean): number =>
     size === null ? 0 : workspaceBytes(pass, adapter, { place, weight, size, gradient });
   const tables = ropeTableBytes(config, ropeTableRows(config, batches.longest), FLOAT_BYTES);

@@ -2,8 +2,8 @@
 /** One micro-batch of a step the way that the run has chosen: whole or in halves, rows on the host or on the model's device. */
 import type { Attachment } from "../adapters/adapter.ts";
 import type { Batch } from "../data/batch.ts";
-import { type BatchLoss, type GradientOptions, lossAndGradients } from "../models/decoder.ts";
-import { lossAndGradientsInHalves, splitBatch } from "../models/halves.ts";
+import { type BatchLoss, type GradientOptions, lossAndGradients } from "../models/engine/pass.ts";
+import { interleavedLossAndGradients, splitBatch } from "../models/engine/interleave.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 
 /** Attaches the adapter to kernels, for tokens from a place of the micro-batch on. */
@@ -24,5 +24,5 @@ export function microBatchGradients(
   const split = halves === 2 ? splitBatch(batch) : null;
   const { model, hooks } = attach(k, 0);
   if (split === null) return lossAndGradients(model, batch, hooks, options);
-  return lossAndGradientsInHalves(model, batch, split, attach, options);
+  return interleavedLossAndGradients(model, batch, split, attach, options);
 }

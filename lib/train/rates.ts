@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The rates of a machine as a run will meet them, measured in a fraction of a second before it starts. */
+import { layersOf, partOf } from "../models/parts.ts";
 import type { SparseSettings } from "../adapters/sparse/config.ts";
 import type { Model } from "../models/model.ts";
 import { releasing } from "../activations/policy.ts";
@@ -44,7 +45,7 @@ const ROUNDS = 3;
  * @param clock Milliseconds; default `performance.now`
  */
 export function measureRates(
-  { kernels: k, config, weights }: Model,
+  { kernels: k, config, parts }: Model,
   { tokens, sparse }: RateSizes,
   clock: Clock = () => performance.now(),
 ): Promise<LaneRates> {
@@ -81,7 +82,7 @@ export function measureRates(
     };
     const downSeconds = await quickest(down);
     const upSeconds = Math.max(1e-7, await quickest(up) - downSeconds);
-    const gate = weights.layers[0]?.gate;
+    const gate = partOf(layersOf(parts)[0] ?? [], "ffn")?.gate.weight;
     const product = gate ? arenaActivation(k, [tokens, gate.rows]) : x;
     const modelSeconds = await quickest(async () => {
       if (gate) k.linearForward(product.data, x.data, gate, null, tokens, false);

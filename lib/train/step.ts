@@ -4,7 +4,7 @@ import type { IdleMemory } from "../activations/policy.ts";
 import { NotFiniteError } from "../core/errors.ts";
 import type { StepData } from "../data/batches.ts";
 import { heldBytes } from "../native/ledger.ts";
-import type { WaitAccount } from "../models/step.ts";
+import type { WaitAccount } from "../models/sublayers/context.ts";
 import { clipFactor, clipOf, globalNorm, gradientSquares } from "../optim/clip.ts";
 import type { UpdateStep } from "../optim/optimizer.ts";
 import type { Parameter } from "../optim/parameters.ts";

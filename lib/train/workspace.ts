@@ -5,7 +5,6 @@
  */
 import type { Adapter } from "../adapters/adapter.ts";
 import type { PassPlan, PassSize } from "../models/footprint.ts";
-import { LINEAR_SITES, type LinearSite } from "../models/sites.ts";
 import {
   copiedSpan,
   isConverted,
@@ -96,7 +95,7 @@ function layerBytes(place: ProductPlace, layer: LayerProduct, reach: Reach): num
 }
 
 /** Inputs, outputs and how they are stored, of the products of a layer. */
-function siteProducts({ config }: PassPlan): Record<LinearSite, Omit<LayerProduct, "tokens" | "weight">> {
+function siteProducts({ config }: PassPlan): Record<string, Omit<LayerProduct, "tokens" | "weight">> {
   const { hiddenSize: d, intermediateSize: F, numAttentionHeads, numKeyValueHeads, headDim } = config;
   const [queries, keys] = [numAttentionHeads * headDim, numKeyValueHeads * headDim];
   const [fromStream, toStream] = [{ x: false, y: true }, { x: true, y: false }];
@@ -134,8 +133,7 @@ function linearHookBytes(plan: PassPlan, place: ProductPlace, tokens: number, re
   const layers = Array.from({ length: numHiddenLayers }, (_, layer) => layer);
   return Math.max(
     0,
-    ...LINEAR_SITES.map((site) => {
-      const { inputs, outputs, stored } = siteProducts(plan)[site];
+    ...Object.entries(siteProducts(plan)).map(([site, { inputs, outputs, stored }]) => {
       const rank = Math.max(0, ...layers.map((layer) => linear.rank(layer, site)));
       if (rank === 0) return 0;
       const x = stored.x && !linear.copies;

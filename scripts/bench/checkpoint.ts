@@ -2,7 +2,7 @@
 /** Checkpoints with random weights, for measuring: any size of the llama family. */
 import { join } from "node:path";
 import { readConfig } from "../../lib/models/read_config.ts";
-import { buildWeights } from "../../lib/models/weights.ts";
+import { buildParts } from "../../lib/models/families/registry.ts";
 import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import { type TensorSource, writeSafetensors } from "../../lib/tensor/write_safetensors.ts";
 
@@ -45,7 +45,7 @@ export async function writeCheckpoint(
   if (config === null) throw new Error(problems.join("; "));
   using k = nativeKernels();
   const tensors: TensorSource[] = [];
-  buildWeights(config, (name, rows, cols) => {
+  buildParts(config, (name, rows, cols) => {
     const shape = rows === null ? [cols] : [rows, cols];
     const stream = tensors.length;
     const data = function* (): Iterable<ArrayBufferView> {

@@ -10,7 +10,7 @@
 import { peakHostBytes } from "../../lib/native/host_memory.ts";
 import { nextIntegerBelow, randomStream } from "../../lib/core/rng.ts";
 import type { StepData } from "../../lib/data/batches.ts";
-import { lossAndGradients } from "../../lib/models/decoder.ts";
+import { lossAndGradients } from "../../lib/models/engine/pass.ts";
 import { loadModel } from "../../lib/models/load.ts";
 import type { Model } from "../../lib/models/model.ts";
 import { adamw } from "../../lib/optim/registry.ts";

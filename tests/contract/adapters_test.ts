@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The identities that every adapter in the registry passes. */
+import { allTensors } from "../../lib/models/parts.ts";
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { Adapter, AdapterParams, AttachOptions, RowPlacement } from "../../lib/adapters/adapter.ts";
@@ -7,7 +8,7 @@ import { ADAPTER_KINDS, resolveAdapter } from "../../lib/adapters/registry.ts";
 import type { JsonObject } from "../../lib/core/json.ts";
 import { randomNormal } from "../../lib/core/rng.ts";
 import { makeMicroBatch } from "../../lib/data/batches.ts";
-import { evaluateLoss, forwardLogits } from "../../lib/models/decoder.ts";
+import { evaluateLoss, forwardLogits } from "../../lib/models/engine/pass.ts";
 import type { Model } from "../../lib/models/model.ts";
 import { clearGradients, isTrained, type Parameter } from "../../lib/optim/parameters.ts";
 import { loadAdapter, saveAdapter } from "../../lib/train/adapters.ts";
@@ -219,7 +220,7 @@ for (const kind of ADAPTER_KINDS) {
 
     Deno.test(`${title}: training leaves the base model's bytes as they were`, async () => {
       using model = smallModel();
-      const bytes = () => model.weights.layers.map((layer) => Float64Array.from(layer.up.data ?? []));
+      const bytes = () => allTensors(model.parts).map(({ data }) => Float64Array.from(data ?? []));
       const before = bytes();
       const method = { ...sparse(), adapter: { kind, options } };
       const run = plan(model, smallOptions({ method, steps: 2 }));

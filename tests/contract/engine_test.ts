@@ -2,9 +2,9 @@
 /** Identities of the engine, on the reference kernels. */
 import assert from "node:assert/strict";
 import type { Batch } from "../../lib/data/batch.ts";
-import { evaluateLoss, forwardLogits, lossAndGradients } from "../../lib/models/decoder.ts";
+import { evaluateLoss, forwardLogits, lossAndGradients } from "../../lib/models/engine/pass.ts";
 import type { Hooks } from "../../lib/models/hooks.ts";
-import { createKvCache, decodeStep } from "../../lib/models/kv_cache.ts";
+import { createKvCache, decodeStep } from "../../lib/models/engine/decode.ts";
 import { loadModel } from "../../lib/models/load.ts";
 import type { Model } from "../../lib/models/model.ts";
 import { LINEAR_SITES } from "../../lib/models/sites.ts";

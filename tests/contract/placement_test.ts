@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { sparseAdapter } from "../../lib/adapters/sparse/sparse.ts";
 import type { AdapterParams, RowPlacement } from "../../lib/adapters/adapter.ts";
 import type { SparseOptions } from "../../lib/adapters/sparse/config.ts";
-import { lossAndGradients } from "../../lib/models/decoder.ts";
-import { lossAndGradientsInHalves, splitBatch } from "../../lib/models/halves.ts";
+import { lossAndGradients } from "../../lib/models/engine/pass.ts";
+import { interleavedLossAndGradients, splitBatch } from "../../lib/models/engine/interleave.ts";
 import { loadModel } from "../../lib/models/load.ts";
 import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
@@ -48,7 +48,7 @@ async function gradients(
   assert.ok(halves);
   const split = options.scope === "union"
     ? whole
-    : await lossAndGradientsInHalves(model, batch, halves, (own) => attach(own), pass);
+    : await interleavedLossAndGradients(model, batch, halves, (own) => attach(own), pass);
   await params.collectGradients?.();
   const result = {
     losses: [whole.lossSum, split.lossSum],

@@ -259,7 +259,7 @@ export const ADAPTERS: readonly Mutant[] = [
   {
     name: "a-half-leaves-for-both",
     harm: "a layer moves while a half still adds to its gradients",
-    file: "lib/models/halves.ts",
+    file: "lib/models/engine/interleave.ts",
     find: "leads ? options.afterLayer : undefined",
     replace: "leads ? undefined : options.afterLayer",
     tests: ["tests/unit/models/after_layer_test.ts"],

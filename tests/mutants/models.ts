@@ -55,7 +55,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "cache-one-short",
     harm: "a prompt and answer that fill the cache exactly are refused",
-    file: "lib/models/kv_cache.ts",
+    file: "lib/models/engine/decode.ts",
     find: "if (length > cache.capacity) {",
     replace: "if (length >= cache.capacity) {",
     tests: ["tests/unit/models/kv_cache_test.ts"],
@@ -63,7 +63,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "cache-of-the-neighbour",
     harm: "sequences decoded side by side see each other's keys",
-    file: "lib/models/kv_cache.ts",
+    file: "lib/models/engine/decode.ts",
     find: "[begin, end, s * cache.capacity, s * cache.capacity + length]",
     replace: "[begin, end, s * length, s * length + length]",
     tests: ["tests/unit/models/kv_cache_test.ts"],
@@ -71,7 +71,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "cache-values-of-keys",
     harm: "values are cached where keys belong",
-    file: "lib/models/kv_cache.ts",
+    file: "lib/models/engine/decode.ts",
     find: "rows.values.data.subarray(begin * width, end * width)",
     replace: "rows.keys.data.subarray(begin * width, end * width)",
     tests: ["tests/unit/models/kv_cache_test.ts"],
@@ -79,7 +79,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "cached-positions-begin-anew",
     harm: "tokens decoded later turn as if they were the first",
-    file: "lib/models/kv_cache.ts",
+    file: "lib/models/engine/decode.ts",
     find: "fresh.positions[begin + i] = before + i;",
     replace: "fresh.positions[begin + i] = i;",
     tests: ["tests/unit/models/kv_cache_test.ts"],
@@ -87,7 +87,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "logits-of-the-first-row",
     harm: "generation goes on from the wrong token of the prompt",
-    file: "lib/models/kv_cache.ts",
+    file: "lib/models/engine/decode.ts",
     find: "y.data.subarray((end - 1) * width, end * width)",
     replace: "y.data.subarray(0, width)",
     tests: ["tests/unit/models/kv_cache_test.ts"],
@@ -95,7 +95,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "scattered-over-silence",
     harm: "a sequence that had no token gets the logits of another",
-    file: "lib/models/kv_cache.ts",
+    file: "lib/models/engine/decode.ts",
     find: "    if (tokens.length === 0) return;\n    k.copy(to.data",
     replace: "    k.copy(to.data",
     tests: ["tests/unit/models/kv_cache_test.ts"],
@@ -103,7 +103,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "branch-left-again",
     harm: "a branch on the host keeps memory in every layer for nothing when activations are recomputed",
-    file: "lib/models/step.ts",
+    file: "lib/models/sublayers/context.ts",
     find: "hooked: first ?? { residuals }",
     replace: "hooked: { residuals }",
     tests: ["tests/unit/models/branch_again_test.ts"],
@@ -111,7 +111,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "branch-taken-twice",
     harm: "host memory grows by a layer of a branch's residuals for nothing when activations are recomputed",
-    file: "lib/models/step.ts",
+    file: "lib/models/sublayers/context.ts",
     find: "  if (first !== null) k.hostArena.release(before);",
     replace: "  void before;",
     tests: ["tests/unit/models/branch_again_test.ts"],
@@ -315,7 +315,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "no-loss-of-the-second-half",
     harm: "the loss of a step by halves is that of one half",
-    file: "lib/models/halves.ts",
+    file: "lib/models/engine/interleave.ts",
     find: "of(losses[0]) + of(losses[1]);",
     replace: "of(losses[0]) + of(losses[0]);",
     tests: ["tests/unit/models/halves_test.ts"],
@@ -323,7 +323,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "second-half-from-position-0",
     harm: "the second half of a sequence turns as if it were the first",
-    file: "lib/models/halves.ts",
+    file: "lib/models/engine/interleave.ts",
     find: "rope.rows.subarray(part.firstToken, part.firstToken + part.batch.ids.length)",
     replace: "rope.rows.subarray(0, part.batch.ids.length)",
     tests: ["tests/unit/models/halves_test.ts"],
@@ -331,7 +331,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "second-half-blind",
     harm: "the second half of a sequence does not see the first",
-    file: "lib/models/halves.ts",
+    file: "lib/models/engine/interleave.ts",
     find: "Int32Array.of(0, batch.ids.length, 0, before + batch.ids.length)",
     replace: "Int32Array.of(0, batch.ids.length, before, before + batch.ids.length)",
     tests: ["tests/unit/models/halves_test.ts"],
@@ -339,7 +339,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "second-half-leads",
     harm: "layers step before the other half has added to their gradients",
-    file: "lib/models/halves.ts",
+    file: "lib/models/engine/interleave.ts",
     find: "afterLayer: leads ? options.afterLayer : undefined,",
     replace: "afterLayer: leads ? undefined : options.afterLayer,",
     tests: ["tests/unit/models/halves_test.ts"],
@@ -347,7 +347,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "mask-of-the-first-half",
     harm: "both halves drop the same places",
-    file: "lib/models/halves.ts",
+    file: "lib/models/engine/interleave.ts",
     find: "attach(own, part.firstToken)",
     replace: "attach(own, 0)",
     tests: [
@@ -359,7 +359,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "halves-as-far-as-they-come",
     harm: "one half has nearly all tokens",
-    file: "lib/models/halves.ts",
+    file: "lib/models/engine/interleave.ts",
     find: "distance(start) < distance(best) ? start : best",
     replace: "distance(start) > distance(best) ? start : best",
     tests: ["tests/unit/models/halves_test.ts"],
@@ -367,7 +367,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "keys-not-kept",
     harm: "with recomputation the second half reads keys that were overwritten",
-    file: "lib/models/halves.ts",
+    file: "lib/models/engine/interleave.ts",
     find: 'options.activations === "recompute")',
     replace: 'options.activations === "store")',
     tests: ["tests/unit/models/halves_test.ts"],
@@ -375,7 +375,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "gradient-of-first-keys-lost",
     harm: "the first half is not told what the second made of its keys",
-    file: "lib/models/shared_keys.ts",
+    file: "lib/models/engine/shared_keys.ts",
     find: "      k.add(gradients.values.data, left.values.data);\n",
     replace: "",
     tests: ["tests/unit/models/halves_test.ts"],
@@ -383,7 +383,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "hook-twice",
     harm: "what a hook adds is added where it answers at once, and again",
-    file: "lib/models/step.ts",
+    file: "lib/models/sublayers/context.ts",
     find: "  addInto(k, y, branch);\n",
     replace: "  addInto(k, y, branch);\n  if (step.yieldTurn) addInto(k, y, branch);\n",
     tests: ["tests/unit/models/halves_test.ts"],
@@ -391,7 +391,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "share-of-dh-lost",
     harm: "what an adapter's input gradient says is left out below it",
-    file: "lib/models/step.ts",
+    file: "lib/models/sublayers/context.ts",
     find: "return dh === null ? share : addInto(k, dh, share);",
     replace: "return dh === null ? share : dh;",
     tests: ["tests/contract/engine_test.ts"],
@@ -399,7 +399,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "layer-of-the-hook",
     harm: "hooks of all layers work as that of the first",
-    file: "lib/models/step.ts",
+    file: "lib/models/sublayers/context.ts",
     find: "hook.forward(layer, h, branch, first?.residuals),",
     replace: "hook.forward(0, h, branch, first?.residuals),",
     tests: ["tests/contract/engine_test.ts", "tests/contract/adapters_test.ts"],
@@ -415,7 +415,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "tap-before-layer",
     harm: "a layer steps before its gradients are complete",
-    file: "lib/models/block.ts",
+    file: "lib/models/engine/stacks.ts",
     find: "        tap?.(layer, dx);\n      },",
     replace: "      },",
     tests: ["tests/unit/train/layer_updates_test.ts", "tests/contract/engine_test.ts"],
@@ -423,7 +423,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "target-beyond",
     harm: "a target outside the vocabulary is taken",
-    file: "lib/models/check_batch.ts",
+    file: "lib/models/engine/check_batch.ts",
     find: 'assertAll("target", targets, -1, vocabSize - 1);',
     replace: 'assertAll("target", targets, -1, vocabSize);',
     tests: ["tests/contract/engine_test.ts"],

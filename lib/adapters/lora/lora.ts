@@ -5,7 +5,8 @@
  */
 import { type DropoutMask, randomUniform } from "../../core/rng.ts";
 import type { LinearHook } from "../../models/hooks.ts";
-import type { LayerWeights, Model, ModelConfig } from "../../models/model.ts";
+import type { Model, ModelConfig } from "../../models/model.ts";
+import { type Layer, layersOf, type Linear, linearsOf } from "../../models/parts.ts";
 import { siteModule } from "../../models/modules.ts";
 import { LINEAR_SITES, type LinearSite } from "../../models/sites.ts";
 import type { DenseParameter } from "../../optim/parameters.ts";
@@ -68,15 +69,16 @@ function factorName(layer: number, site: LinearSite, factor: "lora_A" | "lora_B"
 function loraSizes(
   { dropout }: LoraSettings,
   table: LoraTable,
-  { weights }: Model,
+  { parts }: Model,
   tokensPerStep: number,
 ): AdapterSizes {
   const size = (name: string, rows: number, cols: number): ParameterSize => {
     return { name, shape: [rows, cols], count: rows * cols, rows: null, trained: true };
   };
+  const layers = layersOf(parts);
   const byLayer = table.map((sites, layer) =>
     [...sites].flatMap(([site, { rank }]): ParameterSize[] => {
-      const { rows, cols } = (weights.layers[layer] as LayerWeights)[site];
+      const { rows, cols } = linearAt(layers[layer], site).weight;
       return [
         size(factorName(layer, site, "lora_A"), rank, cols),
         size(factorName(layer, site, "lora_B"), rows, rank),
@@ -108,7 +110,7 @@ function createLora(
   model: Model,
   tokensPerStep: number,
 ): AdapterParams {
-  const layers = model.weights.layers.map((layer, index) =>
+  const layers = layersOf(model.parts).map((layer, index) =>
     createLayer(k, table[index] ?? new Map(), layer, index, tokensPerStep > 0)
   );
   const deltas = layers.flatMap((layer) => [...layer.values()]);
@@ -135,12 +137,12 @@ function createLora(
 function createLayer(
   k: Kernels,
   sites: ReadonlyMap<LinearSite, SiteSize>,
-  weights: LayerWeights,
+  parts: Layer,
   layer: number,
   trained: boolean,
 ): ReadonlyMap<LinearSite, SiteDelta> {
   const delta = (site: LinearSite, { rank, scale }: SiteSize): SiteDelta => {
-    const { name, rows, cols } = weights[site];
+    const { name, rows, cols } = linearAt(parts, site).weight;
     return {
       a: adapterWeight(k, factorName(layer, site, "lora_A"), rank, cols, trained),
       b: adapterWeight(k, factorName(layer, site, "lora_B"), rows, rank, trained),
@@ -150,6 +152,13 @@ function createLayer(
     };
   };
   return new Map([...sites].map(([site, size]) => [site, delta(site, size)]));
+}
+
+/** The product of a site. */
+function linearAt(layer: Layer | undefined, site: string): Linear {
+  const found = layer?.flatMap((part) => linearsOf(part)).find((linear) => linear.site === site);
+  if (!found) throw new RangeError(`The model's layers have no site "${site}"`);
+  return found;
 }
 
 /** A factor stays a matrix when it has one row. */

@@ -6,6 +6,7 @@
 import type { BranchHook } from "../../models/hooks.ts";
 import type { AdapterRequests } from "../../models/footprint.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
+import { sublayerModules } from "../../models/tensor_names.ts";
 import { account } from "../../native/ledger.ts";
 import type { Parameter, RowParameter } from "../../optim/parameters.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
@@ -13,7 +14,7 @@ import { createRowGradients, rowGradientBytes } from "../../ops/row_gradients.ts
 import { pairRoom, pairsPerToken, type SparseParams, unitedNeurons } from "../../ops/sparse.ts";
 import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, AttachOptions, Resolved } from "../adapter.ts";
-import { layerTensorName } from "../adapter.ts";
+import { addedTensorName } from "../adapter.ts";
 import { createRowSlots, type RowSlots, type RowTraffic } from "./row_slots.ts";
 import { deviceBranch } from "./device.ts";
 import { hostBranch, selectsAgain } from "./host.ts";
@@ -48,32 +49,33 @@ function touchableRows(settings: SparseSettings, tokensPerStep: number): number 
 
 function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: number): AdapterSizes {
   const { neurons, experts } = settings;
-  const { numHiddenLayers: layers, hiddenSize } = model.config;
+  const { hiddenSize } = model.config;
   const training = tokensPerStep > 0;
   const trainedKeys = settings.keys === "trained";
-  const parameters = Array.from({ length: layers }, (_, layer) => [
+  const modules = sublayerModules(model.config, "ffn");
+  const parameters = modules.flatMap((module) => [
     {
-      name: layerTensorName(layer, "router"),
+      name: addedTensorName(module, "router"),
       shape: [experts, hiddenSize],
       count: experts * hiddenSize,
       rows: null,
       trained: routerIsTrained(settings),
     },
     {
-      name: layerTensorName(layer, "keys"),
+      name: addedTensorName(module, "keys"),
       shape: [neurons, hiddenSize],
       count: neurons * hiddenSize,
       rows: neurons,
       trained: trainedKeys,
     },
     {
-      name: layerTensorName(layer, "values"),
+      name: addedTensorName(module, "values"),
       shape: [neurons, hiddenSize],
       count: neurons * hiddenSize,
       rows: neurons,
       trained: true,
     },
-  ]).flat();
+  ]);
   // Two int32 a neuron index the compact gradients, which the op pairs expect even when nothing is trained.
   const slotBytes = touchableRows(settings, tokensPerStep) * hiddenSize * 4;
   const rowBytes = 8 * neurons + slotBytes * (trainedKeys ? 2 : 1);
@@ -81,13 +83,13 @@ function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: numb
   return {
     parameters,
     parameterBytes: parameters.reduce((sum, { count }) => sum + 4 * count, 0),
-    gradientBytes: layers * (rowBytes + routerBytes),
+    gradientBytes: modules.length * (rowBytes + routerBytes),
     rows: {
       startShare: (experts + neurons) / (experts + 2 * neurons),
       slotShare: touchableRows(settings, tokensPerStep) / neurons,
       touchedShare: (tokens) => unitedNeurons({ ...settings, tokens }) / neurons,
     },
-    gradientPieces: Array(layers).fill([routerBytes, trainedKeys ? slotBytes : 0, slotBytes]),
+    gradientPieces: modules.map(() => [routerBytes, trainedKeys ? slotBytes : 0, slotBytes]),
     activations: sparseRequests(settings),
   };
 }
@@ -119,9 +121,8 @@ function createSparse(
   model: Model,
   tokensPerStep: number,
 ): AdapterParams {
-  const layers = Array.from(
-    { length: model.config.numHiddenLayers },
-    (_, layer) => createLayer(k, settings, layer, model.config.hiddenSize, tokensPerStep),
+  const layers = sublayerModules(model.config, "ffn").map((module) =>
+    createLayer(k, settings, module, model.config.hiddenSize, tokensPerStep)
   );
   const byLayer = layers.map(({ router, keys, values }): Parameter[] => [router, keys, values]);
   const rowSlots = new Map<number, RowSlots>();
@@ -184,7 +185,7 @@ function sumTraffic(layers: readonly RowSlots[]): RowTraffic {
 function createLayer(
   k: Kernels,
   settings: SparseSettings,
-  layer: number,
+  module: string,
   hidden: number,
   tokensPerStep: number,
 ): SparseLayer {
@@ -209,13 +210,13 @@ function createLayer(
     params,
     router: {
       kind: "dense",
-      name: layerTensorName(layer, "router"),
+      name: addedTensorName(module, "router"),
       shape: [experts, hidden],
       data: gateWeight,
       grad: gateGrad,
     },
-    keys: rowParameter(layer, "keys", params, trainedKeys),
-    values: rowParameter(layer, "values", params, true),
+    keys: rowParameter(module, "keys", params, trainedKeys),
+    values: rowParameter(module, "values", params, true),
     expertTokens: new Float64Array(experts),
   };
 }
@@ -229,14 +230,14 @@ function rowMatrixBytes(matrix: RowMatrix): number {
 }
 
 function rowParameter(
-  layer: number,
+  module: string,
   part: "keys" | "values",
   params: SparseParams,
   trained: boolean,
 ): RowParameter {
   return {
     kind: "rows",
-    name: layerTensorName(layer, part),
+    name: addedTensorName(module, part),
     matrix: params[part],
     part,
     owner: params,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Cells measured here: steps of an adapter and of the frozen model alone in turn, with what they take of the GPU. */
 import type { StepData } from "../../../lib/data/batches.ts";
-import { lossAndGradients } from "../../../lib/models/decoder.ts";
+import { lossAndGradients } from "../../../lib/models/engine/pass.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { lora } from "../../../lib/methods/lora.ts";
 import { sparse } from "../../../lib/methods/sparse.ts";

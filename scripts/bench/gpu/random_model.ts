@@ -3,7 +3,7 @@
 import { describeModel } from "../../../lib/models/described.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { createRopeCache } from "../../../lib/models/rope.ts";
-import { buildWeights } from "../../../lib/models/weights.ts";
+import { buildParts } from "../../../lib/models/families/registry.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import type { Weight } from "../../../lib/tensor/tensor.ts";
 import { configJson, highHalves, type ModelSizes } from "../checkpoint.ts";
@@ -19,13 +19,13 @@ export function randomModel(sizes: ModelSizes, kernels: Kernels, seed: number): 
   using owned = new DisposableStack();
   const noise = bf16Noise(kernels, seed, config.initializerRange);
   const ones = new Uint16Array(config.hiddenSize).fill(BF16_ONE);
-  const weights = buildWeights(config, (name, rows, cols): Weight => {
+  const parts = buildParts(config, (name, rows, cols): Weight => {
     const data = place(kernels, (rows ?? 1) * cols, rows === null ? ones : noise, owned);
     return { name, dtype: "bf16", rows: rows ?? 1, cols, data, mapped: null, grad: null };
   });
   const rope = owned.use(createRopeCache(kernels, config));
   const kept = owned.move();
-  return { ...described, weights, rope, [Symbol.dispose]: () => kept.dispose() };
+  return { ...described, parts, rope, [Symbol.dispose]: () => kept.dispose() };
 }
 
 /** Noise for {@linkcode layNoise}. */

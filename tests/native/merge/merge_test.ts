@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { resolveAdapter } from "../../../lib/adapters/registry.ts";
 import type { JsonObject } from "../../../lib/core/json.ts";
 import { lockFolder } from "../../../lib/files/folders.ts";
-import { forwardLogits } from "../../../lib/models/decoder.ts";
+import { forwardLogits } from "../../../lib/models/engine/pass.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { openAdapterFiles, readAdapterInto } from "../../../lib/adapters/files/adapter_files.ts";
 import { resolveAdapter } from "../../../lib/adapters/registry.ts";
-import { evaluateLoss, forwardLogits, lossAndGradients } from "../../../lib/models/decoder.ts";
+import { evaluateLoss, forwardLogits, lossAndGradients } from "../../../lib/models/engine/pass.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { liveGradient } from "../../../lib/optim/parameters.ts";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Checkpoints whose weights or rotary tables reach a device in a way of their own, against torch in f64. */
 import assert from "node:assert/strict";
-import { evaluateLoss } from "../../../lib/models/decoder.ts";
+import { evaluateLoss } from "../../../lib/models/engine/pass.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import { cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { openTestDevice } from "../../cuda_library.ts";

@@ -2,8 +2,8 @@
 /** The engine on native kernels: equal bits where that is promised, and memory that does not grow. */
 import assert from "node:assert/strict";
 import { assertSame } from "../../compare.ts";
-import { lossAndGradients } from "../../../lib/models/decoder.ts";
-import { createKvCache, decodeStep } from "../../../lib/models/kv_cache.ts";
+import { lossAndGradients } from "../../../lib/models/engine/pass.ts";
+import { createKvCache, decodeStep } from "../../../lib/models/engine/decode.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import { trainableModel } from "../../../lib/models/trainable.ts";
 import { heldBytes } from "../../../lib/native/ledger.ts";
@@ -63,8 +63,8 @@ Deno.test("loading maps the files, and disposing model, copy and cache gives eve
     await decodeStep(model, cache, [Int32Array.of(1, 2, 3), Int32Array.of(4)], {});
     const fileBytes = base.checkpoint.files.reduce((sum, file) => sum + file.fileBytes, 0);
     assert.equal(kernels.ledger.held.get("weights"), fileBytes);
-    assert.equal(base.weights.embedding.data, null);
-    assert.equal(model.weights.head, model.weights.embedding);
+    assert.equal(base.parts.embedding.data, null);
+    assert.equal(model.parts.head, model.parts.embedding);
     assert((kernels.ledger.held.get("cache") ?? 0) > 0);
   }
   assert.equal(heldBytes(kernels.ledger), kernels.ledger.held.get("activations"));

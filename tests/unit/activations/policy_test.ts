@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Passes over a stack of blocks: the same gradients by every policy, in the order promised, with everything given back. */
+/** Passes over a stack of steps: the same gradients by every policy, in the order promised, with everything given back. */
 import assert from "node:assert/strict";
 import {
-  type Block,
   forwardOnly,
   type IdleMemory,
   releasing,
   splitFrozen,
+  type Step,
+  type Streams,
 } from "../../../lib/activations/policy.ts";
 import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../../lib/activations/registry.ts";
 import { arenaTensor } from "../../../lib/ops/arena_tensor.ts";
@@ -31,25 +32,25 @@ function square(
   log: string[],
   needsBackward = true,
   fails: string | null = null,
-): Block<Kept> {
+): Step<Kept> {
   return {
     needsBackward,
-    forward(x, y, first) {
+    forward([x], [y], first) {
       log.push(`forward ${i}${first ? " again" : ""}`);
       if (fails === `forward ${i}`) throw new Error("it fell over");
       const input = arenaTensor(k, SHAPE);
-      input.data.set(x.data);
+      input.data.set(x!.data);
       const host = first?.host ?? k.hostFloats(4) as Float64Array;
       if (first === undefined) host.fill(i);
-      y.data.fill(NaN); // what is written is not what is read
-      y.data.forEach((_, j) => y.data[j] = (x.data[j] as number) ** 2 + i + 1);
+      y!.data.fill(NaN); // what is written is not what is read
+      y!.data.forEach((_, j) => y!.data[j] = (x!.data[j] as number) ** 2 + i + 1);
       return Promise.resolve({ input, host });
     },
-    backward({ input, host }, dx) {
+    backward({ input, host }, [dx]) {
       log.push(`backward ${i}`);
       if (fails === `backward ${i}`) throw new Error("it fell over");
       assert.deepEqual([...host], [i, i, i, i]);
-      dx.data.forEach((dy, j) => dx.data[j] = 2 * (input.data[j] as number) * dy);
+      dx!.data.forEach((dy, j) => dx!.data[j] = 2 * (input.data[j] as number) * dy);
       return Promise.resolve();
     },
   };
@@ -61,23 +62,23 @@ interface Choices {
   readonly idle?: IdleMemory;
 }
 
-/** A pass of four blocks over small numbers, dy = 1. */
+/** A pass of four steps over small numbers, dy = 1. */
 async function pass(name: ActivationPolicyName, { frozen = 0, fails, idle }: Choices = {}) {
   const k = referenceKernels();
   const log: string[] = [];
-  const blocks = [0, 1, 2, 3].map((i) => square(k, i, log, i >= frozen, fails ?? null));
+  const steps = [0, 1, 2, 3].map((i) => square(k, i, log, i >= frozen, fails ?? null));
   const x: Tensor = { shape: SHAPE, data: Float64Array.from({ length: COUNT }, (_, i) => i / 100) };
   const dx: Tensor = { shape: SHAPE, data: new Float64Array(COUNT) };
   const before = k.arena.usedBytes;
   let y: number[] = [];
   k.arena.takePeak();
-  const turn = (out: Tensor) => {
+  const turn = ([out]: Streams) => {
     log.push("turn");
     if (fails === "turn") throw new Error("it fell over");
-    y = [...out.data];
+    y = [...out!.data];
     dx.data.fill(1);
   };
-  const running = ACTIVATION_POLICIES[name](k, { blocks, x, dx, turn, ...(idle && { idle }) });
+  const running = ACTIVATION_POLICIES[name].run(k, { steps, x: [x], dx: [dx], turn, ...(idle && { idle }) });
   const error = await running.then(() => null, (e: Error) => e);
   assert.deepEqual([k.arena.usedBytes, k.hostArena.usedBytes], [before, 0], "all is given back");
   return { log, y, dx: [...dx.data], peak: k.arena.takePeak(), error, x: [...x.data], k };
@@ -98,7 +99,7 @@ function expected(x: readonly number[], frozen: number) {
 
 for (const name of NAMES) {
   for (const frozen of [0, 1, 3, 4]) {
-    Deno.test(`${name} gives the gradient of a stack whose first ${frozen} blocks are frozen, in order`, async () => {
+    Deno.test(`${name} gives the gradient of a stack whose first ${frozen} steps are frozen, in order`, async () => {
       const { log, y, dx, x, error } = await pass(name, { frozen });
       assert.equal(error, null);
       const right = expected(x, frozen);
@@ -115,7 +116,7 @@ for (const name of NAMES) {
     });
   }
 
-  Deno.test(`${name} gives everything back when a block or the turn fails, and waits for copies under way`, async () => {
+  Deno.test(`${name} gives everything back when a step or the turn fails, and waits for copies under way`, async () => {
     for (const fails of ["forward 0", "forward 2", "turn", "backward 3", "backward 1"]) {
       const { error } = await pass(name, { fails });
       assert.equal(error?.message, "it fell over", fails);
@@ -138,14 +139,14 @@ for (const name of NAMES) {
     );
   });
 
-  Deno.test(`${name} puts what is above a block into its idle memory, and gives that back before the block's backward`, async () => {
+  Deno.test(`${name} puts what is above a step into its idle memory, and gives that back before the step's backward`, async () => {
     const log: string[] = [];
     const memory = [0, 1, 2, 3].map(() => new Float64Array(4096));
     const idle: IdleMemory = {
-      untilBackward: (block) => memory.slice(block, block + 1),
-      beforeBackward(block) {
-        log.push(`before ${block}`);
-        memory[block]?.fill(NaN); // its owner's again, with any contents
+      untilBackward: (step) => memory.slice(step, step + 1),
+      beforeBackward(step) {
+        log.push(`before ${step}`);
+        memory[step]?.fill(NaN); // its owner's again, with any contents
       },
     };
     for (const frozen of [0, 2]) {
@@ -165,28 +166,28 @@ Deno.test("recompute keeps less in the arena than store", async () => {
   assert.ok(recompute.peak < store.peak, `${recompute.peak} and ${store.peak} bytes`);
 });
 
-Deno.test("forwardOnly() needs two outputs for any number of blocks, and none for none", async () => {
+Deno.test("forwardOnly() needs two outputs for any number of steps, and none for none", async () => {
   const outputs: number[] = [];
   for (const count of [2, 3, 9]) {
     const k = referenceKernels();
     const x: Tensor = { shape: SHAPE, data: new Float64Array(COUNT).fill(0.1) };
-    const blocks = Array.from({ length: count }, (_, i) => square(k, i, []));
+    const steps = Array.from({ length: count }, (_, i) => square(k, i, []));
     let value = 0.1;
     for (let i = 0; i < count; i++) value = value ** 2 + i + 1;
-    const y = await forwardOnly(k, blocks, x);
-    assert.deepEqual([...y.data], Array(COUNT).fill(value));
+    const [y] = await forwardOnly(k, steps, [x]);
+    assert.deepEqual([...y!.data], Array(COUNT).fill(value));
     outputs.push(k.arena.usedBytes);
     assert.equal(k.hostArena.usedBytes, 0);
-    assert.equal(await forwardOnly(k, [], x), x);
+    assert.equal((await forwardOnly(k, [], [x]))[0], x);
   }
   assert.equal(new Set(outputs).size, 1);
 });
 
 Deno.test("splitFrozen() is where backward begins to have something to do", () => {
   const k = referenceKernels();
-  const blocks = [false, false, true, true].map((needs, i) => square(k, i, [], needs));
-  const { frozen, trained } = splitFrozen(blocks);
-  assert.deepEqual([frozen, trained], [blocks.slice(0, 2), blocks.slice(2)]);
-  assert.deepEqual(splitFrozen(blocks.slice(0, 2)), { frozen: blocks.slice(0, 2), trained: [] });
-  assert.deepEqual(splitFrozen(blocks.slice(2)), { frozen: [], trained: blocks.slice(2) });
+  const steps = [false, false, true, true].map((needs, i) => square(k, i, [], needs));
+  const { frozen, trained } = splitFrozen(steps);
+  assert.deepEqual([frozen, trained], [steps.slice(0, 2), steps.slice(2)]);
+  assert.deepEqual(splitFrozen(steps.slice(0, 2)), { frozen: steps.slice(0, 2), trained: [] });
+  assert.deepEqual(splitFrozen(steps.slice(2)), { frozen: [], trained: steps.slice(2) });
 });

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { nextUniform, randomStream } from "../../../lib/core/rng.ts";
 import { type FinishReason, generate, generateAnswers, generateIn } from "../../../lib/evaluate/generate.ts";
-import { forwardLogits } from "../../../lib/models/decoder.ts";
+import { forwardLogits } from "../../../lib/models/engine/pass.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { plan } from "../../../lib/train/plan.ts";

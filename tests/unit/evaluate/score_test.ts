@@ -16,7 +16,7 @@ import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
 import { makeMicroBatch } from "../../../lib/data/batches.ts";
 import type { Tokenizer } from "../../../lib/data/tokenizer.ts";
-import { evaluateLoss } from "../../../lib/models/decoder.ts";
+import { evaluateLoss } from "../../../lib/models/engine/pass.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { init } from "../../../lib/train/state.ts";
 import { assertWithin } from "../../compare.ts";

@@ -2,8 +2,8 @@
 /** When backward says that it has left a layer: what follows may change the layer's parameters. */
 import assert from "node:assert/strict";
 import { makeMicroBatch } from "../../../lib/data/batches.ts";
-import { lossAndGradients } from "../../../lib/models/decoder.ts";
-import { lossAndGradientsInHalves, splitBatch } from "../../../lib/models/halves.ts";
+import { lossAndGradients } from "../../../lib/models/engine/pass.ts";
+import { interleavedLossAndGradients, splitBatch } from "../../../lib/models/engine/interleave.ts";
 import type { BranchHook, Hooks } from "../../../lib/models/hooks.ts";
 import { smallData, threeLayers } from "../train/small_run.ts";
 
@@ -54,7 +54,7 @@ for (const halves of [1, 2] as const) {
           const parts = splitBatch(batch);
           assert.ok(parts);
           const attach = (_: unknown, firstToken: number) => ({ model, hooks: hooks(firstToken) });
-          await lossAndGradientsInHalves(model, batch, parts, attach, options);
+          await interleavedLossAndGradients(model, batch, parts, attach, options);
         }
         assert.deepEqual(seen, [2, 1, 0]);
       }

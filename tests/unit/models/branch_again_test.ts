@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How often a branch is computed, and what backward is given of it, when activations are recomputed. */
 import assert from "node:assert/strict";
-import { lossAndGradients } from "../../../lib/models/decoder.ts";
+import { lossAndGradients } from "../../../lib/models/engine/pass.ts";
 import type { BranchHook } from "../../../lib/models/hooks.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";

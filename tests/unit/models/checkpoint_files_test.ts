@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { ValidationError } from "../../../lib/core/errors.ts";
-import { forwardLogits } from "../../../lib/models/decoder.ts";
+import { forwardLogits } from "../../../lib/models/engine/pass.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { readBytes, readTensor } from "../../../lib/tensor/read_tensor.ts";
@@ -45,7 +45,7 @@ async function loadEdited(name: string, edit: Edit): Promise<Loaded> {
       problems: [],
       warnings: model.warnings,
       logits: Float64Array.from(data),
-      tied: model.weights.head === model.weights.embedding,
+      tied: model.parts.head === model.parts.embedding,
     };
   } catch (error) {
     if (!(error instanceof ValidationError)) throw error;

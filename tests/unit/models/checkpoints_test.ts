@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every family against torch in f64, by the reference kernels. */
-import { evaluateLoss, forwardLogits, lossAndGradients } from "../../../lib/models/decoder.ts";
+import { evaluateLoss, forwardLogits, lossAndGradients } from "../../../lib/models/engine/pass.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import { trainableModel } from "../../../lib/models/trainable.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";

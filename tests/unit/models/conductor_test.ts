@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { sparseAdapter } from "../../../lib/adapters/sparse/sparse.ts";
 import type { Batch } from "../../../lib/data/batch.ts";
-import { lossAndGradients } from "../../../lib/models/decoder.ts";
-import { lossAndGradientsInHalves, splitBatch } from "../../../lib/models/halves.ts";
+import { lossAndGradients } from "../../../lib/models/engine/pass.ts";
+import { interleavedLossAndGradients, splitBatch } from "../../../lib/models/engine/interleave.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { trainableModel } from "../../../lib/models/trainable.ts";
@@ -33,10 +33,11 @@ function batchOf(sequences: number): Batch {
 function deepModel(model: Model): Model {
   const repeat = <T>(list: readonly T[]): T[] =>
     Array.from({ length: LAYERS }, (_, layer) => list[layer % list.length] as T);
+  const [stack] = model.parts.stacks;
   return {
     ...model,
     config: { ...model.config, numHiddenLayers: LAYERS, slidingWindows: repeat(model.config.slidingWindows) },
-    weights: { ...model.weights, layers: repeat(model.weights.layers) },
+    parts: { ...model.parts, stacks: [{ ...stack, layers: repeat(stack.layers) }] },
   };
 }
 
@@ -63,7 +64,7 @@ async function passTime(copy: number, host: number, halves: 1 | 2, sequences = 2
   assert.ok(split);
   const attach = (k: typeof device.kernels) => ({ model, hooks: params.attach(k).hooks });
   const { lossSum } = halves === 2
-    ? await lossAndGradientsInHalves(model, batch, split, attach, options)
+    ? await interleavedLossAndGradients(model, batch, split, attach, options)
     : await lossAndGradients(model, batch, attach(device.kernels).hooks, options);
   const { link } = device.kernels;
   const bytes = [link, device.kernels.twin().link].reduce(

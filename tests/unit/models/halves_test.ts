@@ -5,8 +5,8 @@ import type { IdleMemory } from "../../../lib/activations/policy.ts";
 import { sparseAdapter } from "../../../lib/adapters/sparse/sparse.ts";
 import type { AdapterParams } from "../../../lib/adapters/adapter.ts";
 import type { Batch } from "../../../lib/data/batch.ts";
-import { lossAndGradients } from "../../../lib/models/decoder.ts";
-import { lossAndGradientsInHalves, splitBatch } from "../../../lib/models/halves.ts";
+import { lossAndGradients } from "../../../lib/models/engine/pass.ts";
+import { interleavedLossAndGradients, splitBatch } from "../../../lib/models/engine/interleave.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import { trainableModel } from "../../../lib/models/trainable.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
@@ -84,7 +84,7 @@ for (const name of ["llama_dynamic", "mistral_window", "qwen3_tied"]) {
           const hooks = { ffn: probeHook(0.3, true), attention: probeHook(-0.2, false) };
           const options = { activations, lossScale: 0.5 };
           const loss = inHalves
-            ? await lossAndGradientsInHalves(model, batch, halves, () => ({ model, hooks }), options)
+            ? await interleavedLossAndGradients(model, batch, halves, () => ({ model, hooks }), options)
             : await lossAndGradients(model, batch, hooks, options);
           assert.equal(k.arena.usedBytes + k.twin().arena.usedBytes + k.hostArena.usedBytes, 0);
           const grads = model.trainable.map(({ name, grad }) => [name, Float64Array.from(grad)] as const);
@@ -122,7 +122,7 @@ async function sparsePass(
   clearGradients(kernels, params.parameters);
   const halves = splitBatch(batch);
   assert.ok(halves);
-  const { lossSum } = await lossAndGradientsInHalves(model, batch, halves, (k) => params.attach(k), {
+  const { lossSum } = await interleavedLossAndGradients(model, batch, halves, (k) => params.attach(k), {
     activations,
     lossScale: 1,
   });
@@ -165,7 +165,7 @@ for (const activations of POLICIES) {
       const halves = splitBatch(batch);
       assert.ok(halves);
       const pass = () =>
-        lossAndGradientsInHalves(model, batch, halves, (k) => params.attach(k), {
+        interleavedLossAndGradients(model, batch, halves, (k) => params.attach(k), {
           activations,
           lossScale: 1,
         });
@@ -201,7 +201,7 @@ Deno.test("a layer is left once, from the top down, when both halves have come b
       };
       const layers = model.config.numHiddenLayers;
       const ready: number[] = [];
-      await lossAndGradientsInHalves(model, fixture.batch, halves, attach, {
+      await interleavedLossAndGradients(model, fixture.batch, halves, attach, {
         activations,
         lossScale: 1,
         afterLayer: (layer) => void seen.push(`left ${layer}`),

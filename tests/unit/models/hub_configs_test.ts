@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { parseConfig } from "../../../lib/models/read_config.ts";
 import type { ModelConfig } from "../../../lib/models/model.ts";
 import { ropeFrequencies } from "../../../lib/models/rope.ts";
-import { buildWeights } from "../../../lib/models/weights.ts";
+import { buildParts } from "../../../lib/models/families/registry.ts";
 
 /** What transformers built. */
 interface Reading {
@@ -51,7 +51,7 @@ function read(fields: Record<string, unknown>): {
 /** Our reading in the terms of {@linkcode Reading}, but for the frequencies. */
 function readingOf(config: ModelConfig): Omit<Reading, "rope"> {
   const parameters: Record<string, readonly number[]> = {};
-  buildWeights(config, (name, rows, cols) => {
+  buildParts(config, (name, rows, cols) => {
     const general = name.replace(/\.layers\.\d+\./, ".layers.*.");
     const shape = rows === null ? [cols] : [rows, cols];
     assert.deepEqual(parameters[general] ?? shape, shape, name);

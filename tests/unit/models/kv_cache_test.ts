@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Caches of keys and values to their last place, and that decoding reads them instead of computing anew. */
 import assert from "node:assert/strict";
-import { forwardLogits } from "../../../lib/models/decoder.ts";
-import { createKvCache, decodeStep } from "../../../lib/models/kv_cache.ts";
+import { forwardLogits } from "../../../lib/models/engine/pass.ts";
+import { createKvCache, decodeStep } from "../../../lib/models/engine/decode.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import type { AttentionShape } from "../../../lib/ops/kernels/model.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { layersOf } from "../../../lib/models/parts.ts";
 import assert from "node:assert/strict";
 import { assertSame } from "../../compare.ts";
 import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../../lib/activations/registry.ts";
@@ -7,7 +8,7 @@ import type { AdapterParams } from "../../../lib/adapters/adapter.ts";
 import type { Method } from "../../../lib/methods/method.ts";
 import { parallel } from "../../../lib/methods/parallel.ts";
 import { sparse } from "../../../lib/methods/sparse.ts";
-import { lossAndGradients } from "../../../lib/models/decoder.ts";
+import { lossAndGradients } from "../../../lib/models/engine/pass.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { clearGradients } from "../../../lib/optim/parameters.ts";
@@ -61,7 +62,7 @@ Deno.test("lossAndGradients() needs less memory of its own with activations in i
     const run = plan(model, smallOptions({ method, batch: { size: 4, micro: 4, seqLen: 12 } }));
     const data: StepData = trainingSteps(smallData(), batchOptions(run)).next().value;
     const { hooks } = attachState(run, init(run));
-    const memory = model.weights.layers.map(() => new Float64Array(1 << 17));
+    const memory = layersOf(model.parts).map(() => new Float64Array(1 << 17));
     const idle = {
       untilBackward: (layer: number) => memory.slice(layer, layer + 1),
       beforeBackward: () => {},

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { assertSame, assertWithin } from "../../compare.ts";
 import { lora } from "../../../lib/methods/lora.ts";
-import { evaluateLoss, forwardLogits } from "../../../lib/models/decoder.ts";
+import { evaluateLoss, forwardLogits } from "../../../lib/models/engine/pass.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";

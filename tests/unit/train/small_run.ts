@@ -21,12 +21,12 @@ export function smallModel(kernels: Kernels = referenceKernels()): Model {
 /** The small model with its first layer once more on top. */
 export function threeLayers(kernels: Kernels = referenceKernels()): Model {
   const model = smallModel(kernels);
-  const { layers } = model.weights;
+  const [stack] = model.parts.stacks;
   return {
     ...model,
     [Symbol.dispose]: () => model[Symbol.dispose](),
     config: { ...model.config, numHiddenLayers: 3 },
-    weights: { ...model.weights, layers: [...layers, ...layers.slice(0, 1)] },
+    parts: { ...model.parts, stacks: [{ ...stack, layers: [...stack.layers, ...stack.layers.slice(0, 1)] }] },
   };
 }
 

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** LoRAs that PEFT saved, on the reference kernels; and what is refused of them. */
+import { buildParts } from "../../../../lib/models/families/registry.ts";
+import { allTensors } from "../../../../lib/models/parts.ts";
+import type { Weight } from "../../../../lib/tensor/tensor.ts";
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { assertSame } from "../../../compare.ts";
 import { openAdapterFiles, readAdapterInto } from "../../../../lib/adapters/files/adapter_files.ts";
 import { resolveAdapter } from "../../../../lib/adapters/registry.ts";
 import { UserError } from "../../../../lib/core/errors.ts";
-import { forwardLogits, lossAndGradients } from "../../../../lib/models/decoder.ts";
+import { forwardLogits, lossAndGradients } from "../../../../lib/models/engine/pass.ts";
 import { loadModel } from "../../../../lib/models/load.ts";
 import { liveGradient } from "../../../../lib/optim/parameters.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
@@ -52,19 +55,15 @@ for (const name of LORA_FIXTURES) {
     using model = loadModel(base.dir, k);
     const params = await loadAdapter(model, folder);
     const changes = new Map([...params.merge?.(k) ?? []].map((change) => [change.name, change]));
-    const merged = model.weights.layers.map((layer) =>
-      Object.fromEntries(
-        Object.entries(layer).map(([site, weight]) => {
-          const change = weight && changes.get(weight.name);
-          if (!change) return [site, weight];
-          const data = Float64Array.from(weight.data as Float32Array);
-          change.apply(data);
-          return [site, { ...weight, dtype: "f64", data }];
-        }),
-      )
-    );
-    const weights = { ...model.weights, layers: merged as unknown as typeof model.weights.layers };
-    const logits = await forwardLogits({ ...model, weights }, base.batch, {});
+    const weights = new Map(allTensors(model.parts).map((weight) => [weight.name, weight]));
+    const parts = buildParts(model.config, (name): Weight => {
+      const [weight, change] = [weights.get(name) as Weight, changes.get(name)];
+      if (!change) return weight;
+      const data = Float64Array.from(weight.data as Float32Array);
+      change.apply(data);
+      return { ...weight, dtype: "f64", data };
+    });
+    const logits = await forwardLogits({ ...model, parts }, base.batch, {});
     assertWithin("logits", logits.data, expected("logits"), BOUND);
   });
 

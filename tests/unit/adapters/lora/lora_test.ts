@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { layersOf, partOf } from "../../../../lib/models/parts.ts";
 import assert from "node:assert/strict";
 import { assertSame } from "../../../compare.ts";
 import { loraAdapter } from "../../../../lib/adapters/lora/lora.ts";
@@ -114,7 +115,7 @@ Deno.test("merged weights are summed in f64 and rounded once, with the scale and
   const module = "model.layers.1.self_attn";
   assert.deepEqual(changes.map(({ name }) => name), [`${module}.q_proj.weight`, `${module}.v_proj.weight`]);
   for (const [i, scale] of [3, 1].entries()) {
-    const { rows, cols } = model.weights.layers[1]![i === 0 ? "q" : "v"];
+    const { rows, cols } = partOf(layersOf(model.parts)[1]!, "attention")![i === 0 ? "q" : "v"].weight;
     const weights = new Float32Array(rows * cols).fill(1);
     changes[i]!.apply(weights);
     const expected = Float32Array.from(weights, (_, at) => at >= cols && at < 2 * cols ? 1 + scale / 4 : 1);

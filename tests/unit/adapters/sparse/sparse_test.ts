@@ -5,7 +5,7 @@ import type { HostResiduals } from "../../../../lib/adapters/sparse/host.ts";
 import { resolveAdapter } from "../../../../lib/adapters/registry.ts";
 import type { JsonObject } from "../../../../lib/core/json.ts";
 import { makeMicroBatch } from "../../../../lib/data/batches.ts";
-import { evaluateLoss, lossAndGradients } from "../../../../lib/models/decoder.ts";
+import { evaluateLoss, lossAndGradients } from "../../../../lib/models/engine/pass.ts";
 import type { BranchHook } from "../../../../lib/models/hooks.ts";
 import type { Model } from "../../../../lib/models/model.ts";
 import { clearGradients, type Parameter } from "../../../../lib/optim/parameters.ts";

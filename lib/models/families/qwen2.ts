@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The qwen2 family: biases on queries, keys and values; windows in the later layers when switched on. */
-import { type Family, readSharedConfig } from "./config.ts";
-import { booleanField, type ConfigFields } from "./config_fields.ts";
-import type { ModelConfig } from "./model.ts";
-import { optionalWindows } from "./windows.ts";
+import { readSharedConfig } from "../config.ts";
+import { booleanField, type ConfigFields } from "../config_fields.ts";
+import type { ModelConfig } from "../model.ts";
+import { optionalWindows } from "../windows.ts";
+import { bareDecoderModules, buildDecoder } from "./decoder.ts";
+import type { Family } from "./family.ts";
 
 /** `model_type` "qwen2". */
 export const qwen2: Family = {
@@ -27,4 +29,6 @@ export const qwen2: Family = {
       headNorms: false,
     };
   },
+  build: (config, take) => buildDecoder(config, take),
+  bareModules: (config) => bareDecoderModules(config),
 };

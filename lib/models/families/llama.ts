@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The llama family: optional biases in attention and feed-forward, rotary scaling, no windows. */
-import { type Family, readSharedConfig } from "./config.ts";
-import { booleanField, type ConfigFields } from "./config_fields.ts";
-import type { ModelConfig } from "./model.ts";
-import { noWindows } from "./windows.ts";
+import { readSharedConfig } from "../config.ts";
+import { booleanField, type ConfigFields } from "../config_fields.ts";
+import type { ModelConfig } from "../model.ts";
+import { noWindows } from "../windows.ts";
+import { bareDecoderModules, buildDecoder } from "./decoder.ts";
+import type { Family } from "./family.ts";
 
 /** `model_type` "llama". */
 export const llama: Family = {
@@ -26,4 +28,6 @@ export const llama: Family = {
       headNorms: false,
     };
   },
+  build: (config, take) => buildDecoder(config, take),
+  bareModules: (config) => bareDecoderModules(config),
 };

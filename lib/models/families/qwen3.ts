@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The qwen3 family: norms of query and key heads, a head size of its own, optional attention biases and windows. */
-import { type Family, readSharedConfig } from "./config.ts";
-import { booleanField, type ConfigFields } from "./config_fields.ts";
-import type { ModelConfig } from "./model.ts";
-import { optionalWindows } from "./windows.ts";
+import { readSharedConfig } from "../config.ts";
+import { booleanField, type ConfigFields } from "../config_fields.ts";
+import type { ModelConfig } from "../model.ts";
+import { optionalWindows } from "../windows.ts";
+import { bareDecoderModules, buildDecoder } from "./decoder.ts";
+import type { Family } from "./family.ts";
 
 /** `model_type` "qwen3". */
 export const qwen3: Family = {
@@ -26,4 +28,6 @@ export const qwen3: Family = {
       headNorms: true,
     };
   },
+  build: (config, take) => buildDecoder(config, take),
+  bareModules: (config) => bareDecoderModules(config),
 };

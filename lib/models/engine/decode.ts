@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Decoding with remembered keys and values, several sequences at once. */
-import { forwardOnly, releasing } from "../activations/policy.ts";
-import { account } from "../native/ledger.ts";
-import { arenaTensor } from "../ops/arena_tensor.ts";
-import { embeddingForward } from "../ops/embedding.ts";
-import { linearForward } from "../ops/linear.ts";
-import { rmsNormForward } from "../ops/norm.ts";
-import type { Kernels } from "../ops/kernels/kernels.ts";
-import type { Activation, Tensor } from "../tensor/tensor.ts";
-import { createBlocks } from "./block.ts";
-import type { Hooks } from "./hooks.ts";
-import type { Model } from "./model.ts";
-import { type KeyValues, type StepContext, stepScratch } from "./step.ts";
+import { releasing } from "../../activations/policy.ts";
+import { account } from "../../native/ledger.ts";
+import { arenaTensor } from "../../ops/arena_tensor.ts";
+import { linearForward } from "../../ops/linear.ts";
+import type { Kernels } from "../../ops/kernels/kernels.ts";
+import { type Activation, numel, type Tensor } from "../../tensor/tensor.ts";
+import type { Hooks } from "../hooks.ts";
+import type { Model } from "../model.ts";
+import { keyShapes } from "../parts.ts";
+import { type KeyValues, openStep } from "../sublayers/context.ts";
+import { headInput, streamOf } from "./stacks.ts";
 
 /** Keys and values of S sequences, room for `capacity` tokens each. Use with `using`. */
 export interface KvCache extends Disposable {
@@ -32,12 +31,13 @@ export interface KvCache extends Disposable {
  * @mutates model.kernels.ledger: "cache" and "logits" until the cache is disposed
  */
 export function createKvCache(model: Model, capacity: number, sequences = 1): KvCache {
-  const { kernels: k, config } = model;
-  const shape = [sequences * capacity, config.numKeyValueHeads, config.headDim];
-  const count = sequences * capacity * config.numKeyValueHeads * config.headDim;
-  const room = (): Activation => ({ shape, data: k.modelActivations(count, "cache") });
-  const layers = Array.from({ length: config.numHiddenLayers }, () => ({ keys: room(), values: room() }));
-  const logits = { shape: [sequences, config.vocabSize], data: k.floats(sequences * config.vocabSize) };
+  const { kernels: k, parts } = model;
+  const layers = keyShapes(parts, sequences * capacity).map((shape): KeyValues => {
+    const room = (): Activation => ({ shape, data: k.modelActivations(numel(shape), "cache") });
+    return { keys: room(), values: room() };
+  });
+  const vocabSize = parts.head.rows;
+  const logits = { shape: [sequences, vocabSize], data: k.floats(sequences * vocabSize) };
   const cacheBytes = layers.reduce(
     (sum, { keys, values }) => sum + keys.data.byteLength + values.data.byteLength,
     0,
@@ -81,24 +81,17 @@ export async function decodeStep(
   ids: readonly Int32Array[],
   hooks: Hooks,
 ): Promise<Tensor> {
-  const { kernels: k, weights, config } = model;
-  const fresh = layOut(cache, ids, config.vocabSize);
+  const { kernels: k, parts } = model;
+  const fresh = layOut(cache, ids, parts.embedding.rows);
   if (fresh.ids.length === 0) return cache.logits;
   await releasing(k, async () => {
-    const step: StepContext = {
-      k,
-      config,
-      hooks,
-      rope: model.rope.rowsFor(fresh.positions, fresh.starts),
+    const step = openStep(model, fresh, hooks, {
       spans: fresh.spans,
       extend: (layer, rows) => extend(k, cache, layer, rows, fresh),
-      scratch: stepScratch(k, config, hooks, fresh.ids.length),
-    };
-    const x = embeddingForward(k, fresh.ids, weights.embedding);
-    const y = await forwardOnly(k, createBlocks(step, weights.layers, Infinity), x);
-    const last = lastRows(model, y, fresh.starts);
-    const { y: hidden } = rmsNormForward(k, last, weights.finalNorm, config.rmsNormEps);
-    const logits = linearForward(k, hidden, weights.head);
+    });
+    const y = await streamOf(step, parts, fresh.ids);
+    const { y: hidden } = headInput(step, parts, lastRows(k, y, fresh.starts));
+    const logits = linearForward(k, hidden, parts.head);
     scatterRows(k, cache.logits, logits, ids);
   });
   ids.forEach((tokens, s) => cache.lengths[s] = (cache.lengths[s] as number) + tokens.length);
@@ -165,13 +158,13 @@ function extend(
 }
 
 /** The last new row of each sequence that has one, in the arena. */
-function lastRows(model: Model, y: Tensor, starts: Int32Array): Tensor {
-  const width = model.config.hiddenSize;
+function lastRows(k: Kernels, y: Tensor, starts: Int32Array): Tensor {
+  const [, width = 0] = y.shape;
   const ends = starts.subarray(1).filter((end, s) => end > (starts[s] as number));
-  const last = arenaTensor(model.kernels, [ends.length, width]);
+  const last = arenaTensor(k, [ends.length, width]);
   ends.forEach((end, i) => {
     const to = last.data.subarray(i * width, (i + 1) * width);
-    model.kernels.copy(to, y.data.subarray((end - 1) * width, end * width));
+    k.copy(to, y.data.subarray((end - 1) * width, end * width));
   });
   return last;
 }

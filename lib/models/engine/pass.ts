@@ -1,20 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The engine: a decoder over a batch, forward and backward, as composed op pairs. */
-import { forwardOnly, type IdleMemory, releasing } from "../activations/policy.ts";
-import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../activations/registry.ts";
-import type { Batch } from "../data/batch.ts";
-import { arenaTensor } from "../ops/arena_tensor.ts";
-import { causalSpans } from "../ops/attention.ts";
-import { embeddingBackward, embeddingForward } from "../ops/embedding.ts";
-import { linearForward } from "../ops/linear.ts";
-import { headLossForward, headLossForwardBackward } from "../ops/loss.ts";
-import { rmsNormBackward, rmsNormForward } from "../ops/norm.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+/** The engine: a model over a batch, forward and backward, as composed op pairs. */
+import { type IdleMemory, releasing, type Streams } from "../../activations/policy.ts";
+import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../activations/registry.ts";
+import type { Batch } from "../../data/batch.ts";
+import { arenaTensor } from "../../ops/arena_tensor.ts";
+import { causalSpans } from "../../ops/attention.ts";
+import { embeddingBackward } from "../../ops/embedding.ts";
+import { linearForward } from "../../ops/linear.ts";
+import { headLossForward, headLossForwardBackward } from "../../ops/loss.ts";
+import { rmsNormBackward } from "../../ops/norm.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
+import type { Hooks } from "../hooks.ts";
+import type { Model } from "../model.ts";
+import type { ModelParts } from "../parts.ts";
+import { openStep, type StepContext, type WaitAccount } from "../sublayers/context.ts";
 import { checkBatch, type TokenBatch } from "./check_batch.ts";
-import { createBlocks, type GradientTap, lowestTrained } from "./block.ts";
-import type { Hooks } from "./hooks.ts";
-import type { Model, RopeRows } from "./model.ts";
-import { type StepContext, stepScratch, type WaitAccount } from "./step.ts";
+import {
+  embed,
+  finalNormDepth,
+  type GradientTap,
+  headInput,
+  layerSteps,
+  lowestTrained,
+  streamOf,
+} from "./stacks.ts";
 
 /** A loss as sum and count, so that means over several batches are exact. */
 export interface BatchLoss {
@@ -47,10 +56,10 @@ export interface GradientOptions {
  * @throws {RangeError} When the batch contradicts itself or the model
  */
 export function evaluateLoss(model: Model, batch: Batch, hooks: Hooks): Promise<BatchLoss> {
-  const { kernels: k, weights } = model;
+  const { kernels: k, parts } = model;
   return releasing(k, async () => {
     const hidden = await finalHidden(model, batch, hooks);
-    const { lossSum, count } = headLossForward(k, hidden, weights.head, batch.targets);
+    const { lossSum, count } = headLossForward(k, hidden, parts.head, batch.targets);
     return { lossSum, targetCount: count };
   });
 }
@@ -69,36 +78,37 @@ export function lossAndGradients(
   options: GradientOptions,
 ): Promise<BatchLoss> {
   return releasing(model.kernels, () => {
-    const step = { ...batchStep(model, batch, hooks), waits: options.waits };
-    return gradientPass(step, model, batch, options);
+    const step = batchStep(model, batch, hooks, { waits: options.waits });
+    return gradientPass(step, model.parts, batch, options);
   });
 }
 
 /** {@linkcode lossAndGradients} of a pass that was set up; what it takes from the arenas is the caller's to give back. */
 export async function gradientPass(
   step: StepContext,
-  model: Model,
+  parts: ModelParts,
   batch: TokenBatch,
   options: GradientOptions & { readonly afterLoss?: (() => Promise<void>) | undefined },
 ): Promise<BatchLoss> {
-  const { kernels: k, weights } = model;
-  const lowest = options.tap === undefined ? lowestTrained(weights, step.hooks) : 0;
+  const { k } = step;
+  const lowest = options.tap === undefined ? lowestTrained(parts, step.hooks) : 0;
   const left: GradientTap = (layer, dx) => {
     options.tap?.(layer, dx);
     options.afterLayer?.(layer);
   };
-  const blocks = createBlocks(step, weights.layers, lowest, left);
-  const x = embeddingForward(k, batch.ids, weights.embedding);
+  const steps = layerSteps(step, parts, lowest, left);
+  const x = embed(step, parts, batch.ids);
   const dx = arenaTensor(k, x.shape);
   let loss: BatchLoss = { lossSum: 0, targetCount: 0 };
-  const turn = (y: Tensor): void | Promise<void> => {
-    loss = lossTurn(step, model, batch, y, dx, options.lossScale, lowest);
+  const turn = ([y]: Streams): void | Promise<void> => {
+    loss = lossTurn(step, parts, batch, y as Tensor, dx, options.lossScale, lowest);
     options.seeLoss?.(loss.lossSum);
-    options.tap?.(blocks.length, dx);
+    options.tap?.(steps.length, dx);
     return options.afterLoss?.();
   };
-  await ACTIVATION_POLICIES[options.activations](k, { blocks, x, dx, turn, idle: options.idle });
-  if (lowest === 0) embeddingBackward(k, batch.ids, weights.embedding, dx);
+  const pass = { steps, x: [x], dx: [dx], turn, idle: options.idle };
+  await ACTIVATION_POLICIES[options.activations].run(k, pass);
+  if (lowest === 0) embeddingBackward(k, batch.ids, parts.embedding, dx);
   return loss;
 }
 
@@ -108,60 +118,58 @@ export async function gradientPass(
  * @throws {RangeError} When the batch contradicts itself or the model
  */
 export function forwardLogits(model: Model, batch: Batch, hooks: Hooks): Promise<Tensor> {
-  const { kernels: k, weights } = model;
+  const { kernels: k, parts: { head } } = model;
   return releasing(k, async () => {
     const hidden = await finalHidden(model, batch, hooks);
-    const shape = [batch.ids.length, weights.head.rows];
-    const logits = { shape, data: k.floats(batch.ids.length * weights.head.rows) };
-    return linearForward(k, hidden, weights.head, { addTo: logits });
+    const shape = [batch.ids.length, head.rows];
+    const logits = { shape, data: k.floats(batch.ids.length * head.rows) };
+    return linearForward(k, hidden, head, { addTo: logits });
   });
 }
 
 /** (M,D) what the head sees, in the scratch of the pass. */
 async function finalHidden(model: Model, batch: Batch, hooks: Hooks): Promise<Tensor> {
-  const { kernels: k, weights, config } = model;
   const step = batchStep(model, batch, hooks);
-  const x = embeddingForward(k, batch.ids, weights.embedding);
-  const y = await forwardOnly(k, createBlocks(step, weights.layers, Infinity), x);
-  return rmsNormForward(k, y, weights.finalNorm, config.rmsNormEps, { into: step.scratch.h }).y;
+  const y = await streamOf(step, model.parts, batch.ids);
+  return headInput(step, model.parts, y, step.scratch.h).y;
 }
 
-/** What all layers share for a batch of whole sequences. Takes scratch from the arena. */
-export function batchStep(model: Model, batch: TokenBatch, hooks: Hooks, rope?: RopeRows): StepContext {
-  checkBatch(batch, model.config.vocabSize);
-  return {
-    k: model.kernels,
-    config: model.config,
-    hooks,
-    rope: rope ?? model.rope.rowsFor(batch.positions, batch.starts),
-    spans: causalSpans(batch.starts),
-    extend: null,
-    scratch: stepScratch(model.kernels, model.config, hooks, batch.ids.length),
-  };
+/**
+ * What all layers share for a batch of whole sequences. Takes scratch from the arena.
+ *
+ * @param own What is otherwise for a part of a batch
+ * @throws {RangeError} When the batch contradicts itself or the model
+ */
+export function batchStep(
+  model: Model,
+  batch: TokenBatch,
+  hooks: Hooks,
+  own: Partial<StepContext> = {},
+): StepContext {
+  checkBatch(batch, model.parts.embedding.rows);
+  return openStep(model, batch, hooks, { spans: causalSpans(batch.starts), ...own });
 }
 
 /** Final norm, head and loss, and back to the gradient of y when anything from the final norm down is trained. */
 function lossTurn(
-  { scratch }: StepContext,
-  model: Model,
+  step: StepContext,
+  parts: ModelParts,
   batch: TokenBatch,
   y: Tensor,
   dx: Tensor,
   scale: number,
   lowest: number,
 ): BatchLoss {
-  const { kernels: k, weights, config } = model;
+  const { k, scratch } = step;
+  const [{ finalNorm }] = parts.stacks;
   const mark = k.arena.mark();
-  const { y: hidden, residuals } = rmsNormForward(k, y, weights.finalNorm, config.rmsNormEps, {
-    into: scratch.h,
-  });
-  const trained = lowest < Infinity;
-  const loss = trained
-    ? headLossForwardBackward(k, hidden, weights.head, batch.targets, { scale })
-    : headLossForward(k, hidden, weights.head, batch.targets);
-  if ("dhidden" in loss && lowest <= 1 + 2 * weights.layers.length) {
+  const { y: hidden, residuals } = headInput(step, parts, y, scratch.h);
+  const loss = lowest < Infinity
+    ? headLossForwardBackward(k, hidden, parts.head, batch.targets, { scale })
+    : headLossForward(k, hidden, parts.head, batch.targets);
+  if ("dhidden" in loss && lowest <= finalNormDepth(parts)) {
     k.zero(dx.data);
-    rmsNormBackward(k, residuals, weights.finalNorm, loss.dhidden as Tensor, { addTo: dx });
+    rmsNormBackward(k, residuals, finalNorm.weight, loss.dhidden as Tensor, { addTo: dx });
   }
   k.arena.release(mark);
   return { lossSum: loss.lossSum, targetCount: loss.count };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Checks a batch before any of it is used. */
-import { assertInteger, assertLength } from "../core/shape.ts";
-import type { Batch } from "../data/batch.ts";
+import { assertInteger, assertLength } from "../../core/shape.ts";
+import type { Batch } from "../../data/batch.ts";
 
 /** What a pass reads of a batch, or of a part of one: it counts targets itself. */
 export type TokenBatch = Omit<Batch, "targetCount">;

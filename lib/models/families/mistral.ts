@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The mistral family: one sliding window for all layers, some, or none; no biases. */
-import { type Family, readSharedConfig } from "./config.ts";
-import type { ConfigFields } from "./config_fields.ts";
-import type { ModelConfig } from "./model.ts";
-import { alwaysWindows } from "./windows.ts";
+import { readSharedConfig } from "../config.ts";
+import type { ConfigFields } from "../config_fields.ts";
+import type { ModelConfig } from "../model.ts";
+import { alwaysWindows } from "../windows.ts";
+import { bareDecoderModules, buildDecoder } from "./decoder.ts";
+import type { Family } from "./family.ts";
 
 /** `model_type` "mistral". */
 export const mistral: Family = {
@@ -25,4 +27,6 @@ export const mistral: Family = {
       headNorms: false,
     };
   },
+  build: (config, take) => buildDecoder(config, take),
+  bareModules: (config) => bareDecoderModules(config),
 };

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * A micro-batch as two interleaved parts, so that one part's work on the host lane hides behind the other part's on the
+ * model's. Order of issue, A and B the parts, l the layer:
+ *
+ *   forward    A attention(l), A feed-forward(l), B attention(l), B feed-forward(l), A attention(l+1), …
+ *   backward   B feed-forward(l), A feed-forward(l), B attention(l), B feed-forward(l-1), A attention(l), A feed-forward(l-1), …
+ *
+ * A turn begins with what waits for the host (the hook's result of the layer before) and ends when the next hook is under
+ * way and the frozen work beside it is issued. So the order is fixed, and with it every sum.
+ */
+import { releasing } from "../../activations/policy.ts";
+import { ACTIVATION_POLICIES } from "../../activations/registry.ts";
+import { takeTurns, type YieldTurn } from "../../core/baton.ts";
+import type { Batch } from "../../data/batch.ts";
+import type { Kernels } from "../../ops/kernels/kernels.ts";
+import type { Hooks } from "../hooks.ts";
+import type { Model } from "../model.ts";
+import { keyShapes, layersOf } from "../parts.ts";
+import type { StepContext } from "../sublayers/context.ts";
+import { checkBatch, type TokenBatch } from "./check_batch.ts";
+import { type BatchLoss, batchStep, type GradientOptions, gradientPass } from "./pass.ts";
+import { createSharedKeys } from "./shared_keys.ts";
+
+/** A part of a micro-batch. */
+export interface BatchPart {
+  readonly batch: TokenBatch;
+  /** Place of its first token among those of the whole. */
+  readonly firstToken: number;
+}
+
+/** A batch in two parts. */
+export interface SplitBatch {
+  readonly parts: readonly [BatchPart, BatchPart];
+  /** Whether the second goes on with the sequence of the first, and so sees its keys. */
+  readonly oneSequence: boolean;
+}
+
+/**
+ * A batch in two parts, as equal in tokens as whole sequences allow; a single sequence is cut in the middle.
+ *
+ * @returns null when there are not two tokens
+ */
+export function splitBatch(batch: Batch): SplitBatch | null {
+  const tokens = batch.ids.length;
+  if (tokens < 2) return null;
+  const inner = [...batch.starts].filter((start) => start > 0 && start < tokens);
+  const distance = (start: number): number => Math.abs(2 * start - tokens);
+  const nearest = inner.reduce<number | null>(
+    (best, start) => best === null || distance(start) < distance(best) ? start : best,
+    null,
+  );
+  const cut = nearest ?? Math.ceil(tokens / 2);
+  return {
+    parts: [batchPart(batch, 0, cut), batchPart(batch, cut, tokens)],
+    oneSequence: nearest === null,
+  };
+}
+
+function batchPart({ ids, positions, starts, targets }: Batch, begin: number, end: number): BatchPart {
+  const inside = [...starts].filter((start) => start > begin && start < end);
+  return {
+    firstToken: begin,
+    batch: {
+      ids: ids.subarray(begin, end),
+      positions: positions.subarray(begin, end),
+      starts: Int32Array.from([begin, ...inside, end], (start) => start - begin),
+      targets: targets.subarray(begin, end),
+    },
+  };
+}
+
+/** How the adapter attaches to a part: the place of its first token decides masks that change from step to step. */
+export type AttachPart = (k: Kernels, firstToken: number) => { readonly model: Model; readonly hooks: Hooks };
+
+/**
+ * `lossAndGradients` of a batch in two interleaved parts. The result is that of the whole within rounding, and the same bits
+ * whatever the timing of the lanes.
+ *
+ * @param attach Called for each part with kernels of its own
+ * @mutates grads of the model's weights; what the hooks train
+ * @throws {RangeError} When the batch contradicts itself or the model
+ */
+export function interleavedLossAndGradients(
+  model: Model,
+  batch: Batch,
+  { parts: [a, b], oneSequence }: SplitBatch,
+  attach: AttachPart,
+  options: Omit<GradientOptions, "tap">,
+): Promise<BatchLoss> {
+  const { kernels: k } = model;
+  const twin = k.twin();
+  checkBatch(batch, model.parts.embedding.rows);
+  return releasing(k, () =>
+    releasing(twin, async () => {
+      const rope = model.rope.rowsFor(batch.positions, batch.starts);
+      const [first, second] = sharing(model, twin, a, b, oneSequence, options);
+      // Loans end layer by layer, and the parts are in different layers: what is idle is made ready at once.
+      layersOf(model.parts).forEach((_, layer) => options.idle?.beforeBackward(layer));
+      const { idle: _, ...rest } = options;
+      const running = (own: Kernels, part: BatchPart, shared: Partial<StepContext>, leads: boolean) => {
+        const attached = attach(own, part.firstToken);
+        const ofPart = { ...attached.model, kernels: own };
+        return (yieldTurn: YieldTurn): Promise<BatchLoss> => {
+          const rows = rope.rows.subarray(part.firstToken, part.firstToken + part.batch.ids.length);
+          const step = batchStep(ofPart, part.batch, attached.hooks, {
+            ...shared,
+            rope: { tables: rope.tables, rows },
+            yieldTurn,
+            waits: options.waits,
+          });
+          return gradientPass(step, ofPart.parts, part.batch, {
+            ...rest,
+            // Of the two the leading part is the last to leave a layer.
+            afterLayer: leads ? options.afterLayer : undefined,
+            afterLoss: leads ? yieldTurn : undefined,
+          });
+        };
+      };
+      const losses = await takeTurns(running(k, a, first, true), running(twin, b, second, false));
+      const sum = (of: (loss: BatchLoss) => number): number => of(losses[0]) + of(losses[1]);
+      return { lossSum: sum(({ lossSum }) => lossSum), targetCount: sum(({ targetCount }) => targetCount) };
+    }));
+}
+
+/** What is otherwise in the steps of both parts where the second goes on with the sequence of the first. */
+function sharing(
+  { kernels: k, parts }: Model,
+  twin: Kernels,
+  a: BatchPart,
+  b: BatchPart,
+  oneSequence: boolean,
+  { activations }: Pick<GradientOptions, "activations">,
+): readonly [Partial<StepContext>, Partial<StepContext>] {
+  if (!oneSequence) return [{}, {}];
+  const [before, tokens] = [a.batch.ids.length, b.batch.ids.length];
+  const shared = createSharedKeys(k, twin, keyShapes(parts, before), ACTIVATION_POLICIES[activations].reruns);
+  return [
+    { extend: shared.publish, extendBackward: shared.collect },
+    {
+      // The second part's queries see the keys of both.
+      spans: Int32Array.of(0, tokens, 0, before + tokens),
+      extend: shared.join,
+      extendBackward: shared.leave,
+    },
+  ];
+}

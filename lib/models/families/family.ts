@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What a model family is: everything of a model that is its own, in one file. */
+import type { ConfigFields } from "../config_fields.ts";
+import type { ModelConfig } from "../model.ts";
+import type { ModelParts, TakeTensor } from "../parts.ts";
+
+/** A model family. */
+export interface Family {
+  /** `model_type` of its configurations. */
+  readonly modelType: string;
+  /** Class of its causal language model, as in `architectures`. */
+  readonly architecture: string;
+  /** @mutates fields: what was read, and problems. The result counts only when there are none */
+  readConfig(fields: ConfigFields): ModelConfig;
+  /**
+   * The model of a configuration. Tensors are taken once each, by their names in the checkpoint of the whole model and in the
+   * order of `allTensors`: what is trained of them is kept and saved in it. A tied head is the embedding itself.
+   */
+  build<W>(config: ModelConfig, take: TakeTensor<W>): ModelParts<W>;
+  /** Modules that transformers has beside those of tensors, which PEFT's patterns may match: `model.rotary_emb`. */
+  bareModules(config: ModelConfig): readonly string[];
+}

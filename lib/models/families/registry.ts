@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The model families there are: adding one is one file and one line here. */
+import { configFields } from "../config_fields.ts";
+import type { ModelConfig } from "../model.ts";
+import type { ModelParts, TakeTensor } from "../parts.ts";
+import type { Family } from "./family.ts";
+import { llama } from "./llama.ts";
+import { mistral } from "./mistral.ts";
+import { qwen2 } from "./qwen2.ts";
+import { qwen3 } from "./qwen3.ts";
+
+/** Families by `model_type`. */
+export const FAMILIES: ReadonlyMap<string, Family> = new Map(
+  [llama, mistral, qwen2, qwen3].map((family) => [family.modelType, family]),
+);
+
+/**
+ * The family of a configuration that was read.
+ *
+ * @throws {RangeError} When there is none
+ */
+export function familyOf({ modelType }: Pick<ModelConfig, "modelType">): Family {
+  const family = FAMILIES.get(modelType);
+  if (!family) throw new RangeError(`There is no model family "${modelType}"`);
+  return family;
+}
+
+/** The model of a configuration, as its family builds it; see `Family.build`. */
+export function buildParts<W>(config: ModelConfig, take: TakeTensor<W>): ModelParts<W> {
+  return familyOf(config).build(config, take);
+}
+
+/** A family's smallest model, by names: what can be told of all its models. @param values Fields of its `config.json` */
+export function smallestOf(
+  family: Family,
+  values: Readonly<Record<string, unknown>> = {},
+): ModelParts<string> {
+  // What is missing is a problem that nobody hears of, and 1.
+  const config = family.readConfig(configFields(values, { problems: [], warnings: [] }));
+  return family.build(config, (name) => name);
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What all sublayers of one pass share. */
+import type { Kernels } from "../../ops/kernels/kernels.ts";
+import { arenaTensor } from "../../ops/arena_tensor.ts";
+import type { Activation, Tensor, Weight } from "../../tensor/tensor.ts";
+import type { Hooks } from "../hooks.ts";
+import type { Model, RopeRows } from "../model.ts";
+
+/** Keys and values of one layer, (rows,Hkv,Dh). */
+export interface KeyValues {
+  readonly keys: Activation;
+  readonly values: Activation;
+}
+
+/** One pass over the tokens of a batch. */
+export interface StepContext {
+  readonly k: Kernels;
+  readonly hooks: Hooks;
+  readonly rope: RopeRows;
+  /** (S,4) int32 for attention: rows of queries and of what `extend` returns. */
+  readonly spans: Int32Array;
+  /** Puts new keys and values behind those of earlier calls, when decoding; null when these are all. */
+  readonly extend: ((layer: number, fresh: KeyValues) => KeyValues) | null;
+  /** Given the gradients of what `extend` returned, gives those of what it was given; the same when absent. */
+  readonly extendBackward?: ((layer: number, gradients: KeyValues) => KeyValues) | undefined;
+  /** Memory that every sublayer uses for a while. */
+  readonly scratch: StepScratch;
+  /** Given while a hook is under way and all that can be done without it is: lets the other part of the micro-batch work. */
+  readonly yieldTurn?: (() => Promise<void>) | undefined;
+  /** What was waited for; absent when nobody asks. */
+  readonly waits?: WaitAccount | undefined;
+}
+
+/** Is told when the model's lane waits for hooks. */
+export interface WaitAccount {
+  /** It was given all that it can do before a hook has answered. */
+  begin(): void;
+  /** It is given work again, which may still have to wait for the answer to arrive. */
+  end(): void;
+}
+
+/** Memory of the sublayer under way; what is in it does not outlive that sublayer's forward or backward. */
+export interface StepScratch {
+  /** (T,D) norm(x), the input of the sublayer's weights and hook. Backward makes it again where it is needed. */
+  readonly h: Tensor;
+  /** (T,D) forward: what the hook adds; backward: the hook's share of dh. Null without a hook on a branch. */
+  readonly branch: Tensor | null;
+}
+
+/**
+ * What all sublayers share for some tokens. Takes scratch from the arena.
+ *
+ * @param own Its spans, and what is not as for tokens whose keys are all there are
+ */
+export function openStep(
+  { kernels: k, parts, rope }: Model,
+  { positions, starts }: { readonly positions: Int32Array; readonly starts: Int32Array },
+  hooks: Hooks,
+  own: Pick<StepContext, "spans"> & Partial<StepContext>,
+): StepContext {
+  return {
+    k,
+    hooks,
+    rope: own.rope ?? rope.rowsFor(positions, starts),
+    extend: null,
+    scratch: stepScratch(k, hooks, positions.length, parts.embedding.cols),
+    ...own,
+  };
+}
+
+/** Whether backward adds to any of these. */
+export function isTrained(weights: readonly (Weight | null | undefined)[]): boolean {
+  return weights.some((weight) => (weight?.grad ?? null) !== null);
+}
+
+/** Scratch of a pass over `tokens` tokens of a stream of `width`. */
+function stepScratch(k: Kernels, hooks: Hooks, tokens: number, width: number): StepScratch {
+  const shape = [tokens, width];
+  const hooked = hooks.ffn !== undefined || hooks.attention !== undefined;
+  return { h: arenaTensor(k, shape), branch: hooked ? arenaTensor(k, shape) : null };
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A product with one of a sublayer's weights, together with the hook on it: the only place where the two meet. */
+import { arenaActivation, rowsOf } from "../../ops/arena_tensor.ts";
+import { linearBackward, linearBackwardWeight, linearForward, type LinearResult } from "../../ops/linear.ts";
+import type { Activation, Tensor } from "../../tensor/tensor.ts";
+import type { Hooks } from "../hooks.ts";
+import type { Linear } from "../parts.ts";
+import { isTrained, type StepContext } from "./context.ts";
+
+/** Whether backward has something to add to at a product: its weight, its bias, or what its hook trains. */
+export function linearIsTrained({ site, weight, bias }: Linear, hooks: Hooks, layer: number): boolean {
+  return isTrained([weight, bias]) || hooks.linear?.has(layer, site) === true;
+}
+
+/**
+ * y = x w^T + bias + the hook's delta.
+ *
+ * @param x (T,I) read     @param addTo (T,O) the result is added to it, and it is returned
+ * @returns y (T,O), else an activation in the arena. Backward needs x again where {@linkcode linearIsTrained}.
+ */
+export function hookedForward(
+  { k, hooks }: StepContext,
+  layer: number,
+  { site, weight, bias }: Linear,
+  x: Activation,
+  addTo?: Tensor,
+): Activation {
+  const to = addTo ? { addTo } : { into: arenaActivation(k, [rowsOf(x), weight.rows]) };
+  const y = linearForward<Activation>(k, x, weight, { bias, ...to });
+  if (hooks.linear?.has(layer, site)) hooks.linear.forward(layer, site, x, y);
+  return y;
+}
+
+/**
+ * Backward of {@linkcode hookedForward}.
+ *
+ * @param x (T,I) as given to forward; may be null where nothing is trained     @param dy (T,O) read
+ * @param to Where dx (T,I) is written or added to; null when nothing needs it, and nothing is computed for it
+ * @returns dx (T,I), or null when it is not wanted     @mutates to, grads of the product, what the hook trains
+ * @throws {RangeError} When x is missing where something is trained
+ */
+export function hookedBackward<A extends Activation>(
+  { k, hooks }: StepContext,
+  layer: number,
+  { site, weight, bias }: Linear,
+  x: Activation | null,
+  dy: Activation,
+  to: LinearResult<A> | null,
+): A | null {
+  const dx = to ? linearBackward(k, x, weight, dy, { bias, ...to }) : null;
+  if (!to) linearBackwardWeight(k, x, weight, dy, bias);
+  if (hooks.linear?.has(layer, site)) {
+    if (!x) {
+      throw new RangeError(`x of "${weight.name}" is missing: it has a hook, so forward must keep it`);
+    }
+    hooks.linear.backward(layer, site, x, dy, dx);
+  }
+  return dx;
+}

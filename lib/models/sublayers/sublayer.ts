@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What a kind of sublayer is: how its part of a model computes. */
+import type { Again } from "../../activations/policy.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
+import type { Hooks } from "../hooks.ts";
+import { linearsOf, normsOf, type Sublayer } from "../parts.ts";
+import { isTrained, type StepContext } from "./context.ts";
+import { linearIsTrained } from "./linear.ts";
+
+/** How sublayers of a kind compute. Residuals and temporaries lie in the arena. */
+export interface SublayerKind<Part extends Sublayer, Residuals> {
+  /**
+   * @param x (T,D) read     @param y (T,D) written: x and what the sublayer adds
+   * @param again See `Stage.forward`
+   * @mutates y
+   */
+  forward(
+    step: StepContext,
+    layer: number,
+    part: Part,
+    x: Tensor,
+    y: Tensor,
+    again?: Again<Residuals>,
+  ): Promise<Residuals>;
+  /**
+   * @param dx (T,D) holds dy; on return dx, when that is needed
+   * @param needsInput Whether anything below this sublayer is trained
+   * @mutates dx, residuals, grads of the part, what hooks train
+   */
+  backward(
+    step: StepContext,
+    layer: number,
+    part: Part,
+    residuals: Residuals,
+    dx: Tensor,
+    needsInput: boolean,
+  ): Promise<void>;
+}
+
+/** Whether backward has something to add to in a sublayer: its weights, or what hooks train. */
+export function sublayerIsTrained(part: Sublayer, hooks: Hooks, layer: number): boolean {
+  return hooks[part.kind] !== undefined || isTrained(normsOf(part).map(({ weight }) => weight)) ||
+    linearsOf(part).some((linear) => linearIsTrained(linear, hooks, layer));
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Names and shapes of a model's tensors in its checkpoint, all from what its family builds. */
+import { buildParts } from "./families/registry.ts";
+import type { ModelConfig } from "./model.ts";
+import { allTensors, layersOf, type ModelParts, partOf, type Sublayer } from "./parts.ts";
+
+/** A tensor that a configuration asks for. */
+export interface TensorShape {
+  readonly name: string;
+  /** Null for a vector. */
+  readonly rows: number | null;
+  readonly cols: number;
+}
+
+/** The model of a configuration, by names and shapes. */
+export function namedParts(config: ModelConfig): ModelParts<TensorShape> {
+  return buildParts(config, (name, rows, cols) => ({ name, rows, cols }));
+}
+
+/** Name of the embedding's tensor. */
+export function embeddingName(config: ModelConfig): string {
+  return buildParts(config, (name) => name).embedding;
+}
+
+/** Name of the head's tensor; with tied embeddings a copy of the embedding may be stored under it. */
+export function headName(config: ModelConfig): string {
+  return buildParts({ ...config, tieWordEmbeddings: false }, (name) => name).head;
+}
+
+/** Elements of all weights, each once. */
+export function countedElements(config: ModelConfig): number {
+  let count = 0;
+  buildParts(config, (_name, rows, cols) => count += (rows ?? 1) * cols);
+  return count;
+}
+
+/**
+ * Names of the modules of the sublayers of a kind, by layer.
+ *
+ * @throws {RangeError} When a layer has none
+ */
+export function sublayerModules(config: ModelConfig, kind: Sublayer["kind"]): string[] {
+  return layersOf(buildParts(config, (name) => name)).map((layer, number) => {
+    const part = partOf(layer, kind);
+    if (!part) throw new RangeError(`Layer ${number} of a ${config.modelType} has no ${kind} sublayer`);
+    return part.module;
+  });
+}
+
+/** Name of the module that has a tensor: `model.layers.0.self_attn.q_proj` of its weight or its bias. */
+export function moduleOf(tensorName: string): string {
+  return tensorName.slice(0, tensorName.lastIndexOf("."));
+}
+
+/** What all names but the head's begin with, and those of a saved base model lack: `model.`; nothing where there is none. */
+export function basePrefix(config: ModelConfig): string {
+  const names = allTensors(buildParts({ ...config, tieWordEmbeddings: true }, (name) => name));
+  const prefix = `${names[0]?.split(".", 1)[0]}.`;
+  return names.every((name) => name.startsWith(prefix)) ? prefix : "";
+}
