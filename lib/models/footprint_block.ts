@@ -113,8 +113,8 @@ export function traceForward(
     store(T * count * headDim);
     take(T * count); // rstd
   };
+  take(T * d); // y of the attention sublayer
   take(T); // rstd
-  take(T * d); // y of the attention half
   heads("q", H);
   heads("k", Hkv);
   store(T * Hkv * headDim); // v

@@ -5,11 +5,11 @@ import type { Mutant } from "./mutant.ts";
 /** See {@linkcode Mutant}. */
 export const ACTIVATIONS: readonly Mutant[] = [
   {
-    name: "frozen-blocks-trained",
+    name: "frozen-steps-trained",
     harm: "frozen layers are run backward",
     file: "lib/activations/policy.ts",
-    find: "const count = first < 0 ? blocks.length : first;",
-    replace: "const count = first < 0 ? blocks.length : 0;",
+    find: "const count = first < 0 ? steps.length : first;",
+    replace: "const count = first < 0 ? steps.length : 0;",
     tests: ["tests/unit/activations/policy_test.ts"],
   },
   {
@@ -21,13 +21,13 @@ export const ACTIVATIONS: readonly Mutant[] = [
     tests: ["tests/unit/activations/policy_test.ts"],
   },
   {
-    name: "scratch-of-blocks-kept",
+    name: "scratch-of-steps-kept",
     harm: "an evaluation takes memory for every layer",
     file: "lib/activations/policy.ts",
-    find: `    await block.forward(x, y);
+    find: `    await step.forward(x, y);
     releaseBoth(k, mark);
 `,
-    replace: `    await block.forward(x, y);
+    replace: `    await step.forward(x, y);
     void mark;
 `,
     tests: ["tests/unit/activations/policy_test.ts"],
@@ -57,15 +57,15 @@ export const ACTIVATIONS: readonly Mutant[] = [
     name: "lent-too-early",
     harm: "activations lie where a layer's gradient is written",
     file: "lib/activations/policy.ts",
-    find: "idle.untilBackward(block - 1)",
-    replace: "idle.untilBackward(block)",
+    find: "idle.untilBackward(step - 1)",
+    replace: "idle.untilBackward(step)",
     tests: ["tests/unit/activations/policy_test.ts"],
   },
   {
     name: "gradient-not-cleared",
     harm: "gradients begin with what activations left there",
     file: "lib/activations/policy.ts",
-    find: `      idle.beforeBackward(block);
+    find: `      idle.beforeBackward(step);
 `,
     replace: "",
     tests: ["tests/unit/activations/policy_test.ts"],
@@ -74,8 +74,8 @@ export const ACTIVATIONS: readonly Mutant[] = [
     name: "first-answer-forgotten",
     harm: "the host computes twice what it has kept",
     file: "lib/activations/recompute.ts",
-    find: "block.forward(input, output, first)",
-    replace: "block.forward(input, output)",
+    find: "step.forward(input, output, first)",
+    replace: "step.forward(input, output)",
     tests: ["tests/unit/activations/policy_test.ts"],
   },
   {

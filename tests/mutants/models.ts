@@ -103,7 +103,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "branch-left-again",
     harm: "a branch on the host keeps memory in every layer for nothing when activations are recomputed",
-    file: "lib/models/sublayers/context.ts",
+    file: "lib/models/sublayers/beside.ts",
     find: "hooked: first ?? { residuals }",
     replace: "hooked: { residuals }",
     tests: ["tests/unit/models/branch_again_test.ts"],
@@ -111,7 +111,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "branch-taken-twice",
     harm: "host memory grows by a layer of a branch's residuals for nothing when activations are recomputed",
-    file: "lib/models/sublayers/context.ts",
+    file: "lib/models/sublayers/beside.ts",
     find: "  if (first !== null) k.hostArena.release(before);",
     replace: "  void before;",
     tests: ["tests/unit/models/branch_again_test.ts"],
@@ -119,45 +119,41 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "window-of-the-first-layer",
     harm: "layers that see everything see a window, or the other way round",
-    file: "lib/models/attention_half.ts",
-    find:
-      "    const options = { spans: step.spans, window: config.slidingWindows[layer] as number };\n    const { y: o",
-    replace:
-      "    const options = { spans: step.spans, window: config.slidingWindows[0] as number };\n    const { y: o",
+    file: "lib/models/families/decoder.ts",
+    find: "config.slidingWindows[layer] as number",
+    replace: "config.slidingWindows[0] as number",
     tests: ["tests/unit/models/checkpoints_test.ts"],
   },
   {
-    name: "backward-window-of-the-first-layer",
+    name: "backward-without-window",
     harm: "gradients flow through keys that were not seen",
-    file: "lib/models/attention_half.ts",
-    find:
-      "  const options = { spans: step.spans, window: config.slidingWindows[layer] as number };\n  const { dq",
-    replace:
-      "  const options = { spans: step.spans, window: config.slidingWindows[0] as number };\n  const { dq",
+    file: "lib/models/sublayers/attention.ts",
+    find: "window: part.window };\n  const { dq",
+    replace: "window: 0 };\n  const { dq",
     tests: ["tests/unit/models/checkpoints_test.ts"],
   },
   {
     name: "keys-with-the-norm-of-queries",
     harm: "models with head norms compute something else",
-    file: "lib/models/attention_half.ts",
-    find: '"k", h), config.numKeyValueHeads, w.kNorm);',
-    replace: '"k", h), config.numKeyValueHeads, w.qNorm);',
+    file: "lib/models/sublayers/attention.ts",
+    find: "part.kvHeads, part.kNorm);",
+    replace: "part.kvHeads, part.qNorm);",
     tests: ["tests/unit/models/checkpoints_test.ts"],
   },
   {
     name: "gate-and-up-swapped",
     harm: "feed-forwards compute something else",
-    file: "lib/models/ffn_half.ts",
+    file: "lib/models/sublayers/ffn.ts",
     find: "swigluForward(k, gate, up), y);",
     replace: "swigluForward(k, up, gate), y);",
     tests: ["tests/unit/models/checkpoints_test.ts"],
   },
   {
     name: "input-norm-for-both",
-    harm: "the feed-forward half is normalised by the attention's weights",
-    file: "lib/models/ffn_half.ts",
-    find: "rmsNormForward(k, x, w.postAttentionNorm, config.rmsNormEps, { into: h });",
-    replace: "rmsNormForward(k, x, w.inputNorm, config.rmsNormEps, { into: h });",
+    harm: "the feed-forward is normalised by the attention's weights",
+    file: "lib/models/families/decoder.ts",
+    find: "`${path}.${names.ffnNorm}`, hiddenSize",
+    replace: "`${path}.${names.inputNorm}`, hiddenSize",
     tests: ["tests/unit/models/checkpoints_test.ts"],
   },
   {
@@ -219,7 +215,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "qwen2-without-biases",
     harm: "biases of queries, keys and values are left out",
-    file: "lib/models/qwen2.ts",
+    file: "lib/models/families/qwen2.ts",
     find: "attentionBias: { qkv: true, o: false }",
     replace: "attentionBias: { qkv: false, o: false }",
     tests: ["tests/unit/models/checkpoints_test.ts"],
@@ -227,7 +223,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "qwen2-with-output-bias",
     harm: "a checkpoint is refused for a bias that the family never has",
-    file: "lib/models/qwen2.ts",
+    file: "lib/models/families/qwen2.ts",
     find: "attentionBias: { qkv: true, o: false }",
     replace: "attentionBias: { qkv: true, o: true }",
     tests: ["tests/unit/models/checkpoints_test.ts"],
@@ -235,7 +231,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "qwen3-head-size",
     harm: "a configuration without head_dim gets another head size than in transformers",
-    file: "lib/models/qwen3.ts",
+    file: "lib/models/families/qwen3.ts",
     find: "headDim: 128,",
     replace: "headDim: null,",
     tests: ["tests/unit/models/config_test.ts"],
@@ -243,7 +239,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "mistral-kv-heads",
     harm: "a configuration without num_key_value_heads gets other heads than in transformers",
-    file: "lib/models/mistral.ts",
+    file: "lib/models/families/mistral.ts",
     find: "numKeyValueHeads: 8,",
     replace: "numKeyValueHeads: null,",
     tests: ["tests/unit/models/hub_configs_test.ts"],
@@ -251,7 +247,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "mistral-length",
     harm: "a configuration without its length gets another",
-    file: "lib/models/mistral.ts",
+    file: "lib/models/families/mistral.ts",
     find: "maxPositionEmbeddings: 131072,",
     replace: "maxPositionEmbeddings: 32768,",
     tests: ["tests/unit/models/hub_configs_test.ts"],
@@ -259,7 +255,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "llama-end-token",
     harm: "answers end at another token than in transformers",
-    file: "lib/models/llama.ts",
+    file: "lib/models/families/llama.ts",
     find: "eosTokenId: 2,",
     replace: "eosTokenId: 1,",
     tests: ["tests/unit/models/hub_configs_test.ts"],
@@ -332,8 +328,8 @@ export const MODELS: readonly Mutant[] = [
     name: "second-half-blind",
     harm: "the second half of a sequence does not see the first",
     file: "lib/models/engine/interleave.ts",
-    find: "Int32Array.of(0, batch.ids.length, 0, before + batch.ids.length)",
-    replace: "Int32Array.of(0, batch.ids.length, before, before + batch.ids.length)",
+    find: "Int32Array.of(0, tokens, 0, before + tokens)",
+    replace: "Int32Array.of(0, tokens, 0, tokens)",
     tests: ["tests/unit/models/halves_test.ts"],
   },
   {
@@ -368,22 +364,22 @@ export const MODELS: readonly Mutant[] = [
     name: "keys-not-kept",
     harm: "with recomputation the second half reads keys that were overwritten",
     file: "lib/models/engine/interleave.ts",
-    find: 'options.activations === "recompute")',
-    replace: 'options.activations === "store")',
+    find: "ACTIVATION_POLICIES[activations].reruns)",
+    replace: "false)",
     tests: ["tests/unit/models/halves_test.ts"],
   },
   {
     name: "gradient-of-first-keys-lost",
-    harm: "the first half is not told what the second made of its keys",
+    harm: "the first part is not told what the second made of its keys",
     file: "lib/models/engine/shared_keys.ts",
-    find: "      k.add(gradients.values.data, left.values.data);\n",
+    find: "      k.add(gradients.values.data, left.values.data.subarray(0, counts[layer]));\n",
     replace: "",
     tests: ["tests/unit/models/halves_test.ts"],
   },
   {
     name: "hook-twice",
     harm: "what a hook adds is added where it answers at once, and again",
-    file: "lib/models/sublayers/context.ts",
+    file: "lib/models/sublayers/beside.ts",
     find: "  addInto(k, y, branch);\n",
     replace: "  addInto(k, y, branch);\n  if (step.yieldTurn) addInto(k, y, branch);\n",
     tests: ["tests/unit/models/halves_test.ts"],
@@ -391,7 +387,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "share-of-dh-lost",
     harm: "what an adapter's input gradient says is left out below it",
-    file: "lib/models/sublayers/context.ts",
+    file: "lib/models/sublayers/beside.ts",
     find: "return dh === null ? share : addInto(k, dh, share);",
     replace: "return dh === null ? share : dh;",
     tests: ["tests/contract/engine_test.ts"],
@@ -399,7 +395,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "layer-of-the-hook",
     harm: "hooks of all layers work as that of the first",
-    file: "lib/models/sublayers/context.ts",
+    file: "lib/models/sublayers/beside.ts",
     find: "hook.forward(layer, h, branch, first?.residuals),",
     replace: "hook.forward(0, h, branch, first?.residuals),",
     tests: ["tests/contract/engine_test.ts", "tests/contract/adapters_test.ts"],
@@ -407,7 +403,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "linear-hook-of-the-first-layer",
     harm: "adapters of all layers get the gradient of one",
-    file: "lib/models/linear_site.ts",
+    file: "lib/models/sublayers/linear.ts",
     find: "hooks.linear.backward(layer, site, x, dy, dx);",
     replace: "hooks.linear.backward(0, site, x, dy, dx);",
     tests: ["tests/contract/engine_test.ts", "tests/contract/adapters_test.ts"],
@@ -415,9 +411,9 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "tap-before-layer",
     harm: "a layer steps before its gradients are complete",
-    file: "lib/models/engine/stacks.ts",
-    find: "        tap?.(layer, dx);\n      },",
-    replace: "      },",
+    file: "lib/models/wiring/plain.ts",
+    find: "      left?.(dx as Tensor);\n",
+    replace: "",
     tests: ["tests/unit/train/layer_updates_test.ts", "tests/contract/engine_test.ts"],
   },
   {
@@ -431,9 +427,9 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "tied-twice",
     harm: "a tied head is trained as a second copy",
-    file: "lib/models/weights.ts",
-    find: "config.tieWordEmbeddings ? embedding : take(HEAD_NAME",
-    replace: "!config.tieWordEmbeddings ? embedding : take(HEAD_NAME",
+    file: "lib/models/families/decoder.ts",
+    find: "config.tieWordEmbeddings ? embedding : take(",
+    replace: "!config.tieWordEmbeddings ? embedding : take(",
     tests: ["tests/unit/models/checkpoints_test.ts"],
   },
   {
@@ -455,9 +451,9 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "eps-of-forward-only",
     harm: "gradients are those of another norm than the one that ran",
-    file: "lib/models/attention_half.ts",
-    find: "rmsNormAgain(k, norm, w.inputNorm, config.rmsNormEps, scratch.h);",
-    replace: "rmsNormAgain(k, norm, w.inputNorm, 0, scratch.h);",
+    file: "lib/models/sublayers/attention.ts",
+    find: "rmsNormAgain(k, norm, part.norm.weight, part.norm.eps, scratch.h);",
+    replace: "rmsNormAgain(k, norm, part.norm.weight, 0, scratch.h);",
     tests: ["tests/contract/engine_test.ts", "tests/unit/models/checkpoints_test.ts"],
   },
   {
