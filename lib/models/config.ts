@@ -5,10 +5,12 @@ import {
   booleanField,
   choiceField,
   type ConfigFields,
+  givenField,
   integerField,
   isPresent,
   isRecord,
   numberField,
+  ownName,
   problem,
   rawField,
   tokenIdsField,
@@ -91,7 +93,9 @@ export function readSharedConfig(
 
 /** What transformers takes for a field that is not there; its user is told. @mutates fields.warnings */
 function byDefault(fields: ConfigFields, name: string, value: number): number {
-  fields.warnings.push(`Field "${name}" is missing: ${value} is taken, as transformers does for this family`);
+  fields.warnings.push(
+    `Field "${ownName(fields, name)}" is missing: ${value} is taken, as transformers does for this family`,
+  );
   return value;
 }
 
@@ -157,7 +161,7 @@ function readHeads(
     integerField(fields, "head_dim", { min: 1, max: MOST.headDim, missing: defaults.headDim }) ??
       hiddenSize / heads;
   // Where a size is no size, what follows from it says nothing.
-  if (fields.problems.length === before && fields.values["hidden_size"] === hiddenSize) {
+  if (fields.problems.length === before && givenField(fields, "hidden_size") === hiddenSize) {
     if (heads % kvHeads !== 0) {
       problem(fields, name, `a divisor of the ${heads} of num_attention_heads`, null);
     }

@@ -17,6 +17,8 @@ export interface ConfigFields extends Notes {
   readonly used: Set<string>;
   /** Put before names in messages: `rope_scaling.`, or nothing. */
   readonly prefix: string;
+  /** What a family calls fields that others call otherwise: `n_embd` by `hidden_size`. */
+  readonly ownNames: Readonly<Record<string, string>>;
 }
 
 /** Range of a number field, and what stands for a missing or null one; without `missing` the field must be there. */
@@ -38,18 +40,43 @@ export function configFields(
   notes: Notes,
   prefix = "",
 ): ConfigFields {
-  return { values, used: new Set(), problems: notes.problems, warnings: notes.warnings, prefix };
+  return {
+    values,
+    used: new Set(),
+    problems: notes.problems,
+    warnings: notes.warnings,
+    prefix,
+    ownNames: {},
+  };
+}
+
+/** The same fields for readers that know some of them by the names that most families have. */
+export function renamedFields(
+  fields: ConfigFields,
+  ownNames: Readonly<Record<string, string>>,
+): ConfigFields {
+  return { ...fields, ownNames };
+}
+
+/** What a field is called in the file. */
+export function ownName({ ownNames }: ConfigFields, name: string): string {
+  return ownNames[name] ?? name;
 }
 
 /** The value of a field as it is; undefined when absent. Marks it as read. @mutates fields */
 export function rawField(fields: ConfigFields, name: string): unknown {
-  fields.used.add(name);
-  return isPresent(fields, name) ? fields.values[name] : undefined;
+  fields.used.add(ownName(fields, name));
+  return givenField(fields, name);
+}
+
+/** The value of a field as it is, without reading it; undefined when absent. */
+export function givenField(fields: ConfigFields, name: string): unknown {
+  return isPresent(fields, name) ? fields.values[ownName(fields, name)] : undefined;
 }
 
 /** Whether a field is there, be it null. */
-export function isPresent({ values }: ConfigFields, name: string): boolean {
-  return Object.hasOwn(values, name);
+export function isPresent(fields: ConfigFields, name: string): boolean {
+  return Object.hasOwn(fields.values, ownName(fields, name));
 }
 
 /** A whole number; `rule.missing` when absent or null. After a problem, 1. @mutates fields */
@@ -105,7 +132,9 @@ export function tokenIdsField(fields: ConfigFields, name: string, vocabSize: num
   const known = ids.filter((id) => id >= 0 && id < vocabSize);
   if (known.length < ids.length) {
     fields.warnings.push(
-      `Field "${fields.prefix}${name}" is ${quotedValue(value)}: no token of the ${vocabSize} has such an id`,
+      `Field "${fields.prefix}${ownName(fields, name)}" is ${
+        quotedValue(value)
+      }: no token of the ${vocabSize} has such an id`,
     );
   }
   return known;
@@ -113,8 +142,8 @@ export function tokenIdsField(fields: ConfigFields, name: string, vocabSize: num
 
 /** Says that a field has not the wanted value, and returns what to go on with. @mutates fields.problems */
 export function problem<T>(fields: ConfigFields, name: string, wanted: string, instead: T): T {
-  const given = isPresent(fields, name) ? `is ${quotedValue(fields.values[name])}` : "is missing";
-  fields.problems.push(`Field "${fields.prefix}${name}" ${given}, expected ${wanted}`);
+  const given = isPresent(fields, name) ? `is ${quotedValue(givenField(fields, name))}` : "is missing";
+  fields.problems.push(`Field "${fields.prefix}${ownName(fields, name)}" ${given}, expected ${wanted}`);
   return instead;
 }
 

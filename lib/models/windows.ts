@@ -3,6 +3,7 @@
 import {
   booleanField,
   type ConfigFields,
+  givenField,
   integerField,
   isPresent,
   problem,
@@ -79,7 +80,7 @@ function readWindow(fields: ConfigFields, missing: number | null): { window: num
 /** `layer_types`, or null when absent, or when the number of layers is wrong already. @mutates fields */
 function readLayerTypes(fields: ConfigFields, layers: number): readonly string[] | null {
   const value = rawField(fields, "layer_types") ?? null;
-  if (value === null || fields.values["num_hidden_layers"] !== layers) return null;
+  if (value === null || givenField(fields, "num_hidden_layers") !== layers) return null;
   const types = Array.isArray(value) ? value.map((type) => LEGACY_TYPES[String(type)] ?? type) : [];
   if (types.length === layers && types.every((type) => type === FULL || type === SLIDING)) return types;
   return problem(fields, "layer_types", `${layers} times "${FULL}" or "${SLIDING}"`, null);

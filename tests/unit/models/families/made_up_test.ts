@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A family that nobody knows: one file and one line in the registry, and everything that reads a model knows it. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { describeModel } from "../../../../lib/models/described.ts";
+import { renamedFields } from "../../../../lib/models/config_fields.ts";
+import { readSharedConfig } from "../../../../lib/models/config.ts";
+import { forwardLogits } from "../../../../lib/models/engine/pass.ts";
+import {
+  bareDecoderModules,
+  buildDecoder,
+  type DecoderNames,
+} from "../../../../lib/models/families/decoder.ts";
+import type { Family } from "../../../../lib/models/families/family.ts";
+import { FAMILIES } from "../../../../lib/models/families/registry.ts";
+import { loadModel } from "../../../../lib/models/load.ts";
+import { allTensors } from "../../../../lib/models/parts.ts";
+import { noWindows } from "../../../../lib/models/windows.ts";
+import { plan } from "../../../../lib/train/plan.ts";
+import { sparse } from "../../../../lib/methods/sparse.ts";
+import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
+import { readTensor } from "../../../../lib/tensor/read_tensor.ts";
+import { readSafetensorsHeader } from "../../../../lib/tensor/safetensors.ts";
+import { writeSafetensors } from "../../../../lib/tensor/write_safetensors.ts";
+import { assertSame } from "../../../compare.ts";
+import { withFolder } from "../../../fixtures/folder.ts";
+import { modelFixture } from "../../../fixtures/model_fixture.ts";
+import { smallOptions } from "../../train/small_run.ts";
+
+// ---- what would be lib/models/families/made_up.ts ----
+const NAMES: DecoderNames = {
+  embedding: "transformer.wte",
+  layers: "transformer.h",
+  finalNorm: "transformer.ln_f",
+  head: "output",
+  inputNorm: "ln_1",
+  attention: "attn",
+  ffnNorm: "ln_2",
+  ffn: "ff",
+  q: "wq",
+  k: "wk",
+  v: "wv",
+  o: "wo",
+  qNorm: "ln_q",
+  kNorm: "ln_k",
+  gate: "w1",
+  up: "w3",
+  down: "w2",
+  rotary: "transformer.rope",
+  activation: "act",
+};
+
+const madeUp: Family = {
+  modelType: "made_up",
+  architecture: "MadeUpForCausalLM",
+  readConfig(fields) {
+    const named = renamedFields(fields, {
+      hidden_size: "n_embd",
+      num_hidden_layers: "n_layer",
+      num_attention_heads: "n_head",
+      rms_norm_eps: "norm_epsilon",
+    });
+    const shared = readSharedConfig(named, madeUp, {
+      numKeyValueHeads: null,
+      headDim: null,
+      maxPositionEmbeddings: 512,
+      bosTokenId: 1,
+      eosTokenId: 2,
+    });
+    return {
+      ...shared,
+      slidingWindows: noWindows(named, shared.numHiddenLayers, shared.maxPositionEmbeddings),
+      attentionBias: { qkv: true, o: true },
+      mlpBias: true,
+      headNorms: false,
+    };
+  },
+  build: (config, take) => buildDecoder(config, take, NAMES),
+  bareModules: (config) => bareDecoderModules(config, NAMES),
+};
+// ---- and what would be its line in the registry ----
+(FAMILIES as Map<string, Family>).set(madeUp.modelType, madeUp);
+
+/** Parts of names, llama's and ours. */
+const RENAMED: readonly (readonly [string, string])[] = [
+  ["model.embed_tokens", NAMES.embedding],
+  ["model.layers", NAMES.layers],
+  ["model.norm", NAMES.finalNorm],
+  ["lm_head", NAMES.head],
+  ["input_layernorm", NAMES.inputNorm],
+  ["self_attn", NAMES.attention],
+  ["post_attention_layernorm", NAMES.ffnNorm],
+  ["mlp", NAMES.ffn],
+  ...(["q", "k", "v", "o", "gate", "up", "down"] as const).map((site) =>
+    [`${site}_proj`, NAMES[site]] as const
+  ),
+];
+
+const renamed = (name: string): string => RENAMED.reduce((text, [from, to]) => text.replace(from, to), name);
+
+/** Writes a llama with biases everywhere as a model of the family. */
+async function writeMadeUp(
+  folder: string,
+  change: (fields: Record<string, unknown>) => Record<string, unknown> = (fields) => fields,
+): Promise<void> {
+  const { dir } = modelFixture("llama_biases");
+  const { hidden_size, num_hidden_layers, num_attention_heads, rms_norm_eps, ...fields } = JSON.parse(
+    await Deno.readTextFile(join(dir, "config.json")),
+  );
+  const { attention_bias: _, mlp_bias: __, ...others } = fields;
+  const own = {
+    ...others,
+    model_type: "made_up",
+    architectures: ["MadeUpForCausalLM"],
+    n_embd: hidden_size,
+    n_layer: num_hidden_layers,
+    n_head: num_attention_heads,
+    norm_epsilon: rms_norm_eps,
+  };
+  await Deno.writeTextFile(join(folder, "config.json"), JSON.stringify(change(own)));
+  const entries = [...readSafetensorsHeader(join(dir, "model.safetensors")).tensors.values()];
+  await writeSafetensors(
+    join(folder, "model.safetensors"),
+    entries.map((entry) => ({
+      ...entry,
+      name: renamed(entry.name),
+      dtype: "f32",
+      data: readTensor(entry, "f32"),
+    })),
+  );
+}
+
+Deno.test("a model of a made-up family computes what the same weights do by the names of a known one", async () => {
+  const { dir, batch } = modelFixture("llama_biases");
+  using known = loadModel(dir, referenceKernels());
+  await withFolder(async (folder) => {
+    await writeMadeUp(folder);
+    using model = loadModel(folder, referenceKernels());
+    assert.deepEqual(model.warnings, []);
+    assert.deepEqual(
+      allTensors(model.parts).map(({ name }) => name),
+      allTensors(known.parts).map(({ name }) => renamed(name)),
+    );
+    assertSame(await forwardLogits(model, batch, {}), await forwardLogits(known, batch, {}));
+  });
+});
+
+Deno.test("loading a made-up family's model says what is wrong in its own words, and takes a base model's names", async () => {
+  await withFolder(async (folder) => {
+    await writeMadeUp(folder, ({ n_embd: _, ...fields }) => ({ ...fields, norm_epsilon: -1 }));
+    assert.throws(() => loadModel(folder, referenceKernels()), (error: unknown) => {
+      assert.match(String(error), /Field "n_embd" is missing/);
+      assert.match(String(error), /Field "norm_epsilon" is -1/);
+      assert.doesNotMatch(String(error), /hidden_size|rms_norm_eps/);
+      return true;
+    });
+    await writeMadeUp(folder);
+    const path = join(folder, "model.safetensors");
+    const entries = [...readSafetensorsHeader(path).tensors.values()];
+    const without = entries.map((entry) => ({
+      ...entry,
+      name: entry.name.replace(/^transformer\./, ""),
+      dtype: "f32" as const,
+      data: readTensor(entry, "f32"),
+    }));
+    const surplus = (name: string) => ({
+      name,
+      dtype: "f32" as const,
+      shape: [1],
+      data: new Float32Array(1),
+    });
+    await writeSafetensors(path, [...without, surplus("v_head.weight")]);
+    using model = loadModel(folder, referenceKernels());
+    assert.match(model.warnings.join(), /v_head.weight/);
+    await writeSafetensors(path, [...without, surplus("h.7.attn.wq.weight")]);
+    assert.throws(() => loadModel(folder, referenceKernels()), /"h.7.attn.wq.weight" .*is unknown/);
+  });
+});
+
+Deno.test("a run on a made-up family's model is planned, and its adapter's tensors are named after its modules", async () => {
+  await withFolder(async (folder) => {
+    await writeMadeUp(folder);
+    const model = describeModel(folder, referenceKernels());
+    const run = plan(model, smallOptions({ method: sparse(), steps: 1 }));
+    const names = run.adapterKind.sizes(model, 1).parameters.map(({ name }) => name);
+    assert.equal(names[0], "base_model.model.transformer.h.0.ff.meft.router");
+    assert.equal(names.length, 3 * model.config.numHiddenLayers);
+  });
+});

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What is told of a model by its parts alone, and models whose parts are put together otherwise. */
+import assert from "node:assert/strict";
+import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../../lib/activations/registry.ts";
+import { evaluateLoss, lossAndGradients } from "../../../lib/models/engine/pass.ts";
+import { finalNormDepth, lowestTrained } from "../../../lib/models/engine/stacks.ts";
+import { buildParts } from "../../../lib/models/families/registry.ts";
+import type { BranchHook } from "../../../lib/models/hooks.ts";
+import { loadModel } from "../../../lib/models/load.ts";
+import type { Model } from "../../../lib/models/model.ts";
+import { allTensors, keyShapes, layersOf, linearsOf, tensorsOf } from "../../../lib/models/parts.ts";
+import { basePrefix, embeddingName, headName, moduleOf } from "../../../lib/models/tensor_names.ts";
+import { trainableModel } from "../../../lib/models/trainable.ts";
+import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
+import { assertWithin } from "../../compare.ts";
+import { MODEL_FIXTURES, modelFixture } from "../../fixtures/model_fixture.ts";
+import { probeHook } from "../../fixtures/probe_hook.ts";
+
+for (const name of MODEL_FIXTURES) {
+  Deno.test(`tensors of ${name} are listed in the order in which they are taken, each once`, () => {
+    using model = loadModel(modelFixture(name).dir, referenceKernels());
+    const taken: string[] = [];
+    const parts = buildParts(model.config, (tensor) => {
+      taken.push(tensor);
+      return tensor;
+    });
+    // What is trained is kept and saved in this order.
+    assert.deepEqual(allTensors(parts), taken);
+    assert.deepEqual(allTensors(model.parts).map((weight) => weight.name), taken);
+    const perLayer = layersOf(parts).flatMap((layer) => layer.flatMap((part) => tensorsOf(part)));
+    assert.deepEqual(perLayer, taken.filter((tensor) => tensor.includes(".layers.")));
+    for (const part of layersOf(parts).flat()) {
+      for (const { weight } of linearsOf(part)) assert.ok(moduleOf(weight).startsWith(`${part.module}.`));
+    }
+    assert.deepEqual(
+      [basePrefix(model.config), embeddingName(model.config), headName(model.config)],
+      ["model.", "model.embed_tokens.weight", "lm_head.weight"],
+    );
+  });
+}
+
+Deno.test("lowestTrained() finds a hook or a trained weight at any depth", () => {
+  using base = loadModel(modelFixture("qwen2_tied").dir, referenceKernels());
+  const depthOf = (name: string): number => {
+    using model = trainableModel(base, (tensor) => tensor === name);
+    return lowestTrained(model.parts, {});
+  };
+  const last = layersOf(base.parts).length - 1;
+  assert.equal(lowestTrained(base.parts, {}), Infinity);
+  assert.equal(depthOf("model.embed_tokens.weight"), 0);
+  assert.equal(depthOf(`model.layers.${last}.self_attn.q_proj.bias`), 1 + 2 * last);
+  assert.equal(depthOf(`model.layers.${last}.mlp.down_proj.weight`), 2 + 2 * last);
+  assert.equal(depthOf("model.norm.weight"), finalNormDepth(base.parts));
+  assert.equal(finalNormDepth(base.parts), 3 + 2 * last);
+  assert.equal(lowestTrained(base.parts, { ffn: probeHook(1, false) }), 2);
+  assert.equal(lowestTrained(base.parts, { attention: probeHook(1, false) }), 1);
+});
+
+/** The feed-forward first, and a layer of nothing else. */
+function reordered(model: Model): Model {
+  const [stack] = model.parts.stacks;
+  const layers = stack.layers.map((layer) => layer.toReversed());
+  const alone = (layers[0] ?? []).slice(0, 1);
+  return { ...model, parts: { ...model.parts, stacks: [{ ...stack, layers: [...layers, alone] }] } };
+}
+
+Deno.test("sublayers compute in the order of the parts, with the gradients of finite differences", async () => {
+  const { dir, batch } = modelFixture("qwen3_tied");
+  using base = loadModel(dir, referenceKernels());
+  const model = reordered(base);
+  assert.deepEqual(keyShapes(model.parts, 3).at(-1), [3, 0, 0]);
+  const hooks = () => ({ ffn: probeHook(0.3, false), attention: probeHook(-0.2, true) });
+  const gradients = async (activations: ActivationPolicyName): Promise<number[]> => {
+    const { ffn, attention } = hooks();
+    await lossAndGradients(model, batch, { ffn, attention }, { activations, lossScale: 1 });
+    return [ffn.dscale, attention.dscale];
+  };
+  const wanted = await gradients("store");
+  assert.deepEqual(await gradients("recompute"), wanted);
+  const e = 1e-5;
+  for (const [i, site] of (["ffn", "attention"] as const).entries()) {
+    const lossAt = async (change: number): Promise<number> => {
+      const probes = hooks();
+      probes[site].scale += change;
+      return (await evaluateLoss(model, batch, probes)).lossSum;
+    };
+    const difference = (await lossAt(e) - await lossAt(-e)) / (2 * e);
+    assertWithin(site, [wanted[i] as number], [difference], 1e-6 * Math.max(1, Math.abs(difference)));
+  }
+});
+
+Deno.test("recomputing does not make the output of a layer again, whatever its last sublayer is", async () => {
+  const { dir, batch } = modelFixture("qwen2_tied");
+  using base = loadModel(dir, referenceKernels());
+  for (const [model, site] of [[base, "ffn"], [reordered(base), "attention"]] as const) {
+    const probe = probeHook(0.3, false);
+    let calls = 0;
+    const hook: BranchHook<number> = {
+      ...probe,
+      residualsOnHost: true,
+      forward: (layer, h, y) => {
+        calls++;
+        return probe.forward(layer, h, y);
+      },
+    };
+    await lossAndGradients(model, batch, { [site]: hook }, { activations: "recompute", lossScale: 1 });
+    const layers = layersOf(model.parts).filter((layer) => layer.some(({ kind }) => kind === site));
+    assert.equal(calls, layers.length, site);
+  }
+});
+
+Deno.test("policies say of themselves whether steps run again", () => {
+  const reruns = Object.entries(ACTIVATION_POLICIES).map(([name, policy]) => [name, policy.reruns]);
+  assert.deepEqual(Object.fromEntries(reruns), { store: false, recompute: true });
+});
