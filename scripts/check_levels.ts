@@ -21,6 +21,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ["adapters"],
   ["methods"],
   ["train", "evaluate"],
+  ["predict"],
   ["study", "merge"],
   ["report", "cli"],
 ];

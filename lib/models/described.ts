@@ -38,6 +38,18 @@ export function describeModel(config: string | Readonly<Record<string, unknown>>
   return describe({ dir, config: parsed, kernels, warnings }, storedDType(values));
 }
 
+/** A model without its weights' values, for kernels that compute nothing. Rotary tables have no rows. */
+export function weightlessModel(model: Model, kernels: Kernels): Model {
+  const none = { cos: kernels.floats(0), sin: kernels.floats(0), rows: 0 };
+  return {
+    ...model,
+    kernels,
+    weightless: true,
+    rope: { rowsFor: (positions) => ({ tables: none, rows: positions }), [Symbol.dispose]() {} },
+    [Symbol.dispose]() {},
+  };
+}
+
 function folderOf(path: string): string {
   return basename(path) === "config.json" ? dirname(path) : path;
 }

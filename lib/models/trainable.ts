@@ -22,7 +22,7 @@ export interface TrainableModel extends Model {
 
 /**
  * A model that shares all frozen weights with `model` and has copies of those chosen by name: where the model works, in
- * the backend's float type, with zero gradients.
+ * the backend's float type, with zero gradients. Of a model without weights they are zeros.
  *
  * @param isTrained Given the tensor's name in the checkpoint; all weights when absent
  * @mutates model.kernels.ledger: "parameters" and "gradients" until the copy is disposed
@@ -40,7 +40,9 @@ export function trainableModel(
     if (!isTrained(name)) return weight;
     const count = weight.rows * weight.cols;
     const data = k.modelFloats(count, "parameters");
-    writeFloats(k, data, (floats) => readFloatsInto(floats, checkpoint.tensors.get(name) as TensorEntry));
+    if (model.weightless !== true) {
+      writeFloats(k, data, (floats) => readFloatsInto(floats, checkpoint.tensors.get(name) as TensorEntry));
+    }
     const grad = k.modelFloats(count, "gradients");
     const copy: TrainableWeight = { ...weight, dtype: k.float, data, mapped: null, grad };
     holdFloats(k, data, "parameters");

@@ -11,20 +11,42 @@ import { account, type Ledger } from "./ledger.ts";
 /** Typed arrays an arena hands out. */
 export type ArenaArray = Float32Array | Float64Array | Uint16Array | Int32Array;
 
+/** Makes a view of memory: a typed array's constructor, or that of something that passes for one. */
+type Views<A> = new (memory: ArrayBuffer, byteOffset: number, length: number) => A;
+
+/** Views by type of their elements. */
+export interface ArenaViews {
+  readonly f32: Views<Float32Array>;
+  readonly f64: Views<Float64Array>;
+  readonly bf16: Views<Uint16Array>;
+  readonly i32: Views<Int32Array>;
+}
+
+const TYPED_ARRAYS: ArenaViews = {
+  f32: Float32Array,
+  f64: Float64Array,
+  bf16: Uint16Array,
+  i32: Int32Array,
+};
+
 /** Typed arrays in a growing list of blocks. */
 export class Arena {
   readonly #layout: ArenaLayout<ArrayBufferLike>;
+  readonly #views: ArenaViews;
 
   /**
    * @param blockBytes Size of a block; a larger request gets a block of its own size
    * @param create Makes the memory of a block: the host's unless given
+   * @param views What is handed out: typed arrays unless given
    */
   constructor(
     ledger: Ledger,
     blockBytes = BLOCK_BYTES,
     create: (bytes: number) => ArrayBufferLike = (bytes) =>
       hostArray(Uint8Array, bytes, "activations").buffer,
+    views: ArenaViews = TYPED_ARRAYS,
   ) {
+    this.#views = views;
     this.#layout = new ArenaLayout<ArrayBufferLike>(create, {
       blockBytes,
       onTouch: (bytes) => account(ledger, "activations", bytes),
@@ -86,24 +108,24 @@ export class Arena {
   /** Uninitialised elements (contents of earlier use), 64-byte aligned within the block. */
   f32(count: number): Float32Array {
     const { memory, offset } = this.#layout.take(count * 4);
-    return new Float32Array(memory as ArrayBuffer, offset, count);
+    return new this.#views.f32(memory as ArrayBuffer, offset, count);
   }
 
   /** Uninitialised, like {@linkcode Arena.f32}. */
   f64(count: number): Float64Array {
     const { memory, offset } = this.#layout.take(count * 8);
-    return new Float64Array(memory as ArrayBuffer, offset, count);
+    return new this.#views.f64(memory as ArrayBuffer, offset, count);
   }
 
   /** Uninitialised, like {@linkcode Arena.f32}: bits of bf16. */
   bf16(count: number): Uint16Array {
     const { memory, offset } = this.#layout.take(count * 2);
-    return new Uint16Array(memory as ArrayBuffer, offset, count);
+    return new this.#views.bf16(memory as ArrayBuffer, offset, count);
   }
 
   /** Uninitialised, like {@linkcode Arena.f32}. */
   i32(count: number): Int32Array {
     const { memory, offset } = this.#layout.take(count * 4);
-    return new Int32Array(memory as ArrayBuffer, offset, count);
+    return new this.#views.i32(memory as ArrayBuffer, offset, count);
   }
 }

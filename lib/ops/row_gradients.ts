@@ -24,8 +24,8 @@ export function createRowGradients(
 ): RowGradients {
   const count = Math.min(neurons, options.slots ?? 0) * hidden;
   const gradients = {
-    slots: new Int32Array(neurons).fill(-1),
-    rows: new Int32Array(neurons),
+    slots: k.indices(neurons).fill(-1),
+    rows: k.indices(neurons),
     rowCount: 0,
     keys: options.keys ? k.floats(count) : null,
     values: k.floats(count),

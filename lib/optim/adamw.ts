@@ -142,7 +142,7 @@ function initAdamw(k: Kernels, parameters: readonly Parameter[]): OptimizerState
   for (const parameter of parameters) {
     if (!isTrained(parameter)) continue;
     const count = parameterCount(parameter);
-    const lastStep = parameter.kind === "rows" ? new Int32Array(parameter.matrix.rows) : null;
+    const lastStep = parameter.kind === "rows" ? k.indices(parameter.matrix.rows) : null;
     const room = (): Floats =>
       parameter.kind === "rows" ? k.floats(count) : floatsBeside(k, parameter.data, count, "optimizer");
     const entry = { m: room(), v: room(), lastStep };

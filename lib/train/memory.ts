@@ -23,7 +23,7 @@ import type { Optimizer } from "../optim/optimizer.ts";
 import { SMALLEST_LOAN_BYTES } from "./idle_gradients.ts";
 import { fullLoad, type StepLoad } from "./step_load.ts";
 import { workspaceBytes } from "./workspace.ts";
-import type { ProductPlace } from "./workspace_products.ts";
+import type { ProductPlace } from "../ops/counting/product_scratch.ts";
 
 const FLOAT_BYTES = 4;
 

@@ -15,7 +15,7 @@ import {
   together,
   WIDE_ROWS,
   wideProductBytes,
-} from "./workspace_products.ts";
+} from "../ops/counting/product_scratch.ts";
 import { sparseWorkspaceBytes } from "./workspace_sparse.ts";
 
 /** Of csrc/cpu/kernels/linear.cpp: tokens from which on weights are packed, and up to which nothing is. */

@@ -9,7 +9,7 @@ import {
   type ProductPlace,
   together,
   wideProductBytes,
-} from "./workspace_products.ts";
+} from "../ops/counting/product_scratch.ts";
 
 /** Of sparse_score.h, sparse_select.cpp and sparse_union.cpp, by their names. */
 const SCORE_TOKENS = 192;

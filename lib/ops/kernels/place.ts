@@ -47,6 +47,8 @@ export interface Place extends PassMemory {
   modelActivations(count: number, memoryClass: MemoryClass): ActivationArray;
   /** Zeroed floats owned by the caller, of the backend's float type. */
   floats(count: number): Floats;
+  /** Zeroed numbers of rows, slots or steps, in the host's memory, owned by the caller. */
+  indices(count: number): Int32Array;
 
   /** to = from, of the same length and type; each the host's or the device's. */
   copy<A extends ActivationArray>(to: A, from: A): void;

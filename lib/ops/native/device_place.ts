@@ -12,7 +12,7 @@ import { ringLink } from "../host_link.ts";
 import type { PassMemory, Place } from "../kernels/place.ts";
 import { checkPair } from "./arguments.ts";
 import { linkDevice } from "./device_link.ts";
-import { hostFloats } from "./host_place.ts";
+import { hostFloats, hostIndices } from "./host_place.ts";
 
 /** A device with its streams, and how the host keeps books. */
 export interface DeviceParts {
@@ -46,6 +46,7 @@ export function devicePlace(
         ? zeroed(new Uint16Array(device.reserve(2 * count, memoryClass), 0, count))
         : floats(count, memoryClass),
     floats: hostFloats,
+    indices: hostIndices,
 
     copy(to, from): void {
       checkPair(to, from);

@@ -21,6 +21,7 @@ export function hostPlace(ledger: Ledger, activations: ActivationDType): Omit<Pl
     modelActivations: (count, memoryClass) =>
       hostArray<ActivationArray>(activations === "bf16" ? Uint16Array : Float32Array, count, memoryClass),
     floats: hostFloats,
+    indices: hostIndices,
     copy(to, from): void {
       checkPair(to, from);
       to.set(from);
@@ -33,6 +34,11 @@ export function hostPlace(ledger: Ledger, activations: ActivationDType): Omit<Pl
 /** Zeroed floats of the host. */
 export function hostFloats(count: number): Float32Array {
   return hostArray(Float32Array, count, `an array of ${count} floats`);
+}
+
+/** Zeroed indices of the host. */
+export function hostIndices(count: number): Int32Array {
+  return hostArray(Int32Array, count, `an array of ${count} indices`);
 }
 
 /** Two arenas of the host; nothing travels between them. */

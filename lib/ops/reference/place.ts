@@ -19,6 +19,7 @@ export function referencePlace(ledger: Ledger): Omit<Place, keyof PassMemory> {
     modelFloats: floats,
     modelActivations: floats,
     floats,
+    indices: (count) => new Int32Array(count),
     copy: (to, from) => to.set(from),
     zero: (x) => void x.fill(0),
     read: (x) => x,

@@ -8,7 +8,7 @@ import {
   type ProductPlace,
   together,
   wideProductBytes,
-} from "../../../lib/train/workspace_products.ts";
+} from "../../../lib/ops/counting/product_scratch.ts";
 import type { Weight } from "../../../lib/tensor/tensor.ts";
 
 /** A context takes no less. */

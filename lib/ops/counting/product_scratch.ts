@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Scratch of matrix products, foretold by the block sizes of csrc/cpu/kernels/product.cpp (for AMX, whose rows are cut less often, those of AVX-512). */
+/** Scratch of matrix products, by the block sizes of csrc/cpu/kernels/product.cpp (for AMX, whose rows are cut less often, those of AVX-512). */
 
 /** What the sizes of products' scratch depend on. */
 export interface ProductPlace {

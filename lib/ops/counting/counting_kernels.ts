@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Kernels that compute nothing and book what they are asked for: memory by class, operations, bytes, scratch, traffic of the
+ * link. Under the engine, with its hooks and policies, they say what a pass will take without taking it.
+ */
+import { createJobQueue } from "../../core/job_queue.ts";
+import { createLedger } from "../../native/ledger.ts";
+import { createHostTimes } from "../host_times.ts";
+import { composeKernels, type Kernels } from "../kernels/kernels.ts";
+import { type Counts, createCounts } from "./counts.ts";
+import { modelKernels } from "./model.ts";
+import { type CountedDevice, countedDevice, countedPlace, passMemory } from "./place.ts";
+import type { ProductPlace } from "./product_scratch.ts";
+import { rowKernels } from "./rows.ts";
+
+/** The part of kernels that decides what anything takes. */
+export type KernelTraits =
+  & Pick<Kernels, "backend" | "float" | "activationDType" | "compute" | "hostProducts" | "hostBeside">
+  & { readonly arena: Pick<Kernels["arena"], "blockBytes">; readonly device: unknown };
+
+/** Kernels that count. */
+export interface CountingKernels extends Kernels {
+  readonly counts: Counts;
+  readonly device: CountedDevice | null;
+  twin(): CountingKernels;
+}
+
+/** Kernels that count in the place of others: on a device where those are. */
+export function countingKernels(traits: KernelTraits): CountingKernels {
+  const { backend, float, activationDType, compute, hostProducts, hostBeside } = traits;
+  const ledger = createLedger();
+  const counts = createCounts();
+  const device = traits.device === null ? null : countedDevice();
+  const kind = { float, activationDType, device, blockBytes: traits.arena.blockBytes };
+  const place = productPlace(traits);
+  const kernels = composeKernels({
+    backend,
+    model: { compute, ...modelKernels(counts, place) },
+    rows: {
+      hostProducts,
+      hostBeside,
+      hostJobs: createJobQueue(),
+      hostTimes: createHostTimes(),
+      ...rowKernels(counts, place, float === "f64"),
+    },
+    place: countedPlace(kind, ledger, counts),
+    memory: () => passMemory(kind, ledger),
+  });
+  const counted = (own: Kernels): CountingKernels => ({
+    ...own,
+    counts,
+    device,
+    twin: () => twin ??= counted(own.twin()),
+  });
+  let twin: CountingKernels | null = null;
+  return counted(kernels);
+}
+
+/** How the native kernels multiply; those of the reference have no scratch, and count as if they were of f32. */
+function productPlace(
+  { compute, hostProducts: { threads, operandDType, lanes } }: KernelTraits,
+): ProductPlace {
+  return {
+    threads,
+    compute: compute === "bf16" ? "bf16" : "f32",
+    operandDType: operandDType === "bf16" ? "bf16" : "f32",
+    lanes,
+  };
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The model's kernels, counted: operations and bytes of their shapes, and the scratch that libmeft takes for them. */
+import type { ActivationArray } from "../../tensor/tensor.ts";
+import type { AttentionShape, ModelKernels } from "../kernels/model.ts";
+import { attentionBackwardScratch, attentionForwardScratch } from "./attention_scratch.ts";
+import { addStream, addWork, type Counts, needScratch } from "./counts.ts";
+import {
+  linearBackwardDataScratch,
+  linearBackwardWeightScratch,
+  linearForwardScratch,
+} from "./linear_scratch.ts";
+import type { ProductPlace } from "./product_scratch.ts";
+
+/** Whether an array is stored as activations are where products are made in bf16. */
+function stored(array: ActivationArray): boolean {
+  return array instanceof Uint16Array;
+}
+
+/** See {@linkcode ModelKernels}. @mutates counts */
+export function modelKernels(counts: Counts, place: ProductPlace): Omit<ModelKernels, "compute"> {
+  return {
+    ...linearKernels(counts, place),
+    ...attentionKernels(counts, place),
+    ...elementwiseKernels(counts),
+    adamwDense: () => {},
+    randomNormal: () => {},
+    sumSquares: () => 0,
+  };
+}
+
+function linearKernels(
+  counts: Counts,
+  place: ProductPlace,
+): Pick<ModelKernels, "linearForward" | "linearBackwardData" | "linearBackwardWeight"> {
+  return {
+    linearForward(y, x, { dtype: weight, rows: outputs, cols: inputs }, _bias, tokens) {
+      addWork(counts, "forward", 2 * tokens * outputs * inputs);
+      const layer = { inputs, outputs, tokens, weight, stored: { x: stored(x), y: stored(y) } };
+      needScratch(counts, "model", linearForwardScratch(place, layer));
+    },
+    linearBackwardData(dx, dy, { dtype: weight, rows: outputs, cols: inputs }, tokens) {
+      addWork(counts, "backward", 2 * tokens * outputs * inputs);
+      const layer = { inputs, outputs, tokens, weight, stored: { x: stored(dx), y: stored(dy) } };
+      needScratch(counts, "model", linearBackwardDataScratch(place, layer));
+    },
+    linearBackwardWeight(_dweight, _dbias, _dy, _x, tokens, outputs, inputs) {
+      addWork(counts, "backward", 2 * tokens * outputs * inputs);
+      needScratch(counts, "model", linearBackwardWeightScratch(place, { inputs, outputs, tokens }));
+    },
+  };
+}
+
+/** Products of queries with keys, and of what comes of them with values; backward is five of their size in place of two. */
+function attentionKernels(
+  counts: Counts,
+  place: ProductPlace,
+): Pick<ModelKernels, "attentionForward" | "attentionBackward"> {
+  return {
+    attentionForward(_o, _lse, _q, _k, _v, spans, shape) {
+      addWork(counts, "attention", 4 * seenPairs(spans, shape) * shape.heads * shape.headDim);
+      needScratch(counts, "model", attentionForwardScratch(place, shape));
+    },
+    attentionBackward(_dq, _dk, _dv, _dO, _q, _k, _v, _o, _lse, spans, shape) {
+      addWork(counts, "attention", 10 * seenPairs(spans, shape) * shape.heads * shape.headDim);
+      needScratch(counts, "model", attentionBackwardScratch(place, shape));
+    },
+  };
+}
+
+/** Pairs of a query and a key that it sees. The last query of a span sits at its last key. */
+function seenPairs(spans: Int32Array, { window }: AttentionShape): number {
+  let pairs = 0;
+  for (let s = 0; s < spans.length; s += 4) {
+    const [queryBegin = 0, queryEnd = 0, keyBegin = 0, keyEnd = 0] = spans.subarray(s, s + 4);
+    const [queries, keys] = [queryEnd - queryBegin, keyEnd - keyBegin];
+    const most = window > 0 ? Math.min(window, keys) : keys;
+    // Query i from the last sees keys - i of them, as far as the window reaches.
+    const whole = Math.min(queries, keys - most);
+    const rest = queries - whole;
+    pairs += whole * most + rest * most - rest * (rest - 1) / 2;
+  }
+  return pairs;
+}
+
+function elementwiseKernels(
+  counts: Counts,
+): Omit<
+  ModelKernels,
+  | "compute"
+  | "adamwDense"
+  | "randomNormal"
+  | "sumSquares"
+  | keyof ReturnType<typeof linearKernels>
+  | keyof ReturnType<typeof attentionKernels>
+> {
+  const stream = (...arrays: readonly (ArrayBufferView | null)[]): void => addStream(counts, ...arrays);
+  return {
+    embeddingForward: (y) => stream(y),
+    embeddingBackward: (_dweight, _ids, dy) => stream(dy),
+    rmsNormForward: (y, _rstd, x) => stream(y, x),
+    rmsNormBackward: (dx, _dweight, dy, x, _rstd, _w, _rows, accumulate) =>
+      stream(dx, dy, x, accumulate ? dx : null),
+    ropeApply: (x) => stream(x, x),
+    swigluForward: (y, gate, up) => stream(y, gate, up),
+    swigluBackward: (dgate, dup, dy, gate, up) => stream(dgate, dup, dy, gate, up),
+    reluForward: (y, x) => stream(y, x),
+    reluBackward: (dx, dy, y) => stream(dx, dy, y),
+    crossEntropy: (_loss, logits) => stream(logits, logits),
+    dropout: (y, x, _mask, accumulate) => stream(y, x, accumulate ? y : null),
+    pairsScatter: (out) => stream(out),
+    pairsGather: (out) => stream(out),
+    add: (y, x) => stream(y, y, x),
+    scale: (x) => stream(x, x),
+  };
+}

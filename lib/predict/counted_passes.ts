@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The passes of a run on kernels that count: the real engine, hooks and policies, on arrays without memory. */
+import type { ActivationPolicyName } from "../activations/registry.ts";
+import type { Adapter, AdapterParams, Attachment } from "../adapters/adapter.ts";
+import type { Batch } from "../data/batch.ts";
+import { weightlessModel } from "../models/described.ts";
+import { evaluateLoss } from "../models/decoder.ts";
+import type { BranchHook, Hooks, LinearHook } from "../models/hooks.ts";
+import type { Model } from "../models/model.ts";
+import type { Counts, Worker } from "../ops/counting/counts.ts";
+import {
+  type CountingKernels,
+  countingKernels,
+  type KernelTraits,
+} from "../ops/counting/counting_kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
+import { idleGradients } from "../train/idle_gradients.ts";
+import { microBatchGradients } from "../train/micro_batch.ts";
+
+/** A micro-batch, as far as what it takes depends on it. */
+export interface PassSize {
+  /** Tokens of the micro-batch. */
+  readonly tokens: number;
+  /** Tokens that have a target. */
+  readonly targets: number;
+}
+
+/** What passes are counted of. */
+export interface CountedSettings {
+  readonly activations: ActivationPolicyName;
+  /** Tokens of an optimizer step at most. */
+  readonly tokensPerStep: number;
+  /** Parts that a micro-batch is computed in. Default 1. */
+  readonly halves?: 1 | 2;
+  /** In whose place it is counted. Default: the model's kernels. */
+  readonly kernels?: KernelTraits;
+}
+
+/** A run whose passes are counted one after the other: arenas keep what they have grown to. */
+export interface CountedRun {
+  readonly kernels: CountingKernels;
+  readonly params: AdapterParams;
+  /**
+   * Forward and backward of a micro-batch.
+   *
+   * @param options `first`: activations lie in idle gradients, as in a step's first micro-batch; `longest`: tokens of a
+   *   sequence, all when absent
+   */
+  train(size: PassSize, options?: { readonly first?: boolean; readonly longest?: number }): Promise<void>;
+  /** A pass for the loss alone. */
+  evaluate(size: PassSize): Promise<void>;
+}
+
+/** Sets up a run to be counted. Nothing is allocated. */
+export function countedRun(model: Model, adapter: Adapter, settings: CountedSettings): CountedRun {
+  const kernels = countingKernels(settings.kernels ?? model.kernels);
+  const counted = weightlessModel(model, kernels);
+  const params = adapter.create(kernels, counted, settings.tokensPerStep);
+  const attach = (k: Kernels, firstToken: number): Attachment => {
+    const attached = params.attach(k, { training: { seed: 0, step: 1, firstToken } });
+    return { ...attached, hooks: countedHooks(attached.hooks, kernels.counts) };
+  };
+  return {
+    kernels,
+    params,
+    async train(size, { first = false, longest } = {}) {
+      await microBatchGradients(kernels, batchOf(size, longest), settings.halves ?? 1, attach, {
+        activations: settings.activations,
+        lossScale: 1,
+        idle: first ? idleGradients(kernels, params) : undefined,
+      });
+    },
+    async evaluate(size) {
+      const { model, hooks } = params.attach(kernels);
+      await evaluateLoss(model, batchOf(size), countedHooks(hooks, kernels.counts));
+    },
+  };
+}
+
+/** A batch of these sizes: what its tokens are does not matter. */
+function batchOf({ tokens, targets }: PassSize, longest = tokens): Batch {
+  const starts = Int32Array.from(
+    { length: Math.ceil(tokens / Math.max(1, longest)) + 1 },
+    (_, s) => Math.min(s * longest, tokens),
+  );
+  return {
+    ids: new Int32Array(tokens),
+    positions: Int32Array.from({ length: tokens }, (_, t) => t % longest),
+    starts,
+    targets: new Int32Array(tokens).fill(-1).fill(0, 0, targets),
+    targetCount: targets,
+  };
+}
+
+/** The same hooks, whose work is the adapter's. @mutates counts */
+function countedHooks({ linear, ffn, attention }: Hooks, counts: Counts): Hooks {
+  return {
+    ...(linear && { linear: countedLinear(linear, counts) }),
+    ...(ffn && { ffn: countedBranch(ffn, counts) }),
+    ...(attention && { attention: countedBranch(attention, counts) }),
+  };
+}
+
+/** Work that is put down to the adapter. It is all done inside the call, since nothing is waited for. @mutates counts */
+function ofAdapter<T>(counts: Counts, work: () => T): T {
+  const before: Worker = counts.worker;
+  counts.worker = "adapter";
+  const done = work();
+  counts.worker = before;
+  return done;
+}
+
+function countedLinear(hook: LinearHook, counts: Counts): LinearHook {
+  return {
+    has: (layer, site) => hook.has(layer, site),
+    forward: (...args) => ofAdapter(counts, () => hook.forward(...args)),
+    backward: (...args) => ofAdapter(counts, () => hook.backward(...args)),
+  };
+}
+
+function countedBranch(hook: BranchHook, counts: Counts): BranchHook {
+  const { finish, finishBackward } = hook;
+  return {
+    ...hook,
+    forward: (...args) => ofAdapter(counts, () => hook.forward(...args)),
+    backward: (...args) => ofAdapter(counts, () => hook.backward(...args)),
+    ...(finish && { finish: (...args) => ofAdapter(counts, () => finish(...args)) }),
+    ...(finishBackward && { finishBackward: (...args) => ofAdapter(counts, () => finishBackward(...args)) }),
+  };
+}
