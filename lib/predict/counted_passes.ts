@@ -4,7 +4,7 @@ import type { ActivationPolicyName } from "../activations/registry.ts";
 import type { Adapter, AdapterParams, Attachment } from "../adapters/adapter.ts";
 import type { Batch } from "../data/batch.ts";
 import { weightlessModel } from "../models/described.ts";
-import { evaluateLoss } from "../models/decoder.ts";
+import { evaluateLoss } from "../models/engine/pass.ts";
 import type { BranchHook, Hooks, LinearHook } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
 import type { Counts, Worker } from "../ops/counting/counts.ts";
