@@ -12,7 +12,7 @@ import type { RowStep } from "../ops/kernels/rows.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import type { RowTraffic } from "./sparse/row_slots.ts";
 
-/** Where adapters attach: a half block's branch, single weights' inputs and outputs, or the weights themselves. */
+/** Where adapters attach: a sublayer's branch, single weights' inputs and outputs, or the weights themselves. */
 export type Site = "ffn" | "attention" | "linear" | "weights";
 
 /** Size of one parameter, known before anything is allocated. */

@@ -35,7 +35,7 @@ export function wideningRefusal(config: ModelConfig): Pick<Adapter, "mergeRefusa
   if (mayHaveBiases(familyOf(config))) return {};
   const others = [...FAMILIES.values()].filter(mayHaveBiases).map(({ modelType }) => modelType);
   return {
-    mergeRefusal: `ReLU(h A) B needs neurons with a bias in the gated feed-forward half, ` +
+    mergeRefusal: `ReLU(h A) B needs neurons with a bias in the gated feed-forward, ` +
       `and the ${config.modelType} family has none (${others.join(", ")} has)`,
   };
 }

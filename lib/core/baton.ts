@@ -33,7 +33,7 @@ export async function takeTurns<A, B>(
   const wake = (chain: 0 | 1): void => {
     const other = waiting[chain];
     waiting[chain] = null;
-    if (failed) other?.abandon(new Abandoned("The other half of the micro-batch failed"));
+    if (failed) other?.abandon(new Abandoned("The other part of the micro-batch failed"));
     else other?.resume();
   };
   const wait = (chain: 0 | 1): Promise<void> =>
@@ -41,7 +41,7 @@ export async function takeTurns<A, B>(
   const yieldTurn = (chain: 0 | 1): YieldTurn => async () => {
     const other = (1 - chain) as 0 | 1;
     if (ended[other]) {
-      if (failed) throw new Abandoned("The other half of the micro-batch failed");
+      if (failed) throw new Abandoned("The other part of the micro-batch failed");
       return;
     }
     const turn = wait(chain);

@@ -20,7 +20,7 @@ const CHECKPOINT_DTYPES: Readonly<Record<string, WeightDType>> = {
 };
 
 /**
- * Describes a model by its `config.json` alone, to plan a run and foretell its needs. Nothing can be computed with it.
+ * Describes a model by its `config.json` alone, to plan a run and predict its needs. Nothing can be computed with it.
  *
  * @param config The file, its folder, or its parsed contents
  * @param kernels Their type of matrix products and their loss chunks count in predictions

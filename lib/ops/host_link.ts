@@ -103,7 +103,7 @@ interface Slot<Event> {
 /**
  * A link over a device: copies down follow the model's work so far, copies up are waited for by its work from then on.
  *
- * @param slots Places of each direction. Two halves of a micro-batch, of which each has two activations under way going
+ * @param slots Places of each direction. Two parts of a micro-batch, of which each has two activations under way going
  *   down (h, or h and dy) and one coming up, need 4.
  */
 export function ringLink<Event>(device: LinkDevice<Event>, slots = 4): HostLink {

@@ -71,7 +71,7 @@ export function linearBackward<A extends Activation = Tensor>(
 }
 
 /**
- * The weight half of {@linkcode linearBackward}: dw += dy^T x,  dbias += sum over rows of dy.
+ * The weight's part of {@linkcode linearBackward}: dw += dy^T x,  dbias += sum over rows of dy.
  *
  * @param x (...,I) float or bf16; may be null when the weight is frozen     @param dy (...,O) float or bf16
  * @mutates w.grad, bias.grad

@@ -75,7 +75,7 @@ export interface SparseForwardOptions {
 /**
  * Sparse adapter, forward: route, bring rows up to date, score, sum. Everything it needs is allocated before it returns.
  *
- * @param h (T,D) float, read: the normalised input of the feed-forward half
+ * @param h (T,D) float, read: the normalised input of the feed-forward
  * @returns y (T,D) float, in the arena unless `into`, and residuals, in the host arena. Backward keeps h and the residuals.
  * @mutates options.into
  * @throws {RangeError} When a shape or a size disagrees, naming it and both values

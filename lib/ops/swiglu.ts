@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The gated activation of a feed-forward half (Shazeer, 2020): silu(gate) * up. */
+/** The gated activation of a feed-forward (Shazeer, 2020): silu(gate) * up. */
 import { assertShape } from "../core/shape.ts";
 import type { Activation } from "../tensor/tensor.ts";
 import { arenaLike } from "./arena_tensor.ts";

@@ -262,7 +262,7 @@ export const ADAPTERS: readonly Mutant[] = [
     file: "lib/models/engine/interleave.ts",
     find: "leads ? options.afterLayer : undefined",
     replace: "leads ? undefined : options.afterLayer",
-    tests: ["tests/unit/models/after_layer_test.ts"],
+    tests: ["tests/unit/models/engine/after_layer_test.ts"],
   },
   {
     name: "experts-by-neurons",

@@ -58,7 +58,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/engine/decode.ts",
     find: "if (length > cache.capacity) {",
     replace: "if (length >= cache.capacity) {",
-    tests: ["tests/unit/models/kv_cache_test.ts"],
+    tests: ["tests/unit/models/engine/decode_test.ts"],
   },
   {
     name: "cache-of-the-neighbour",
@@ -66,7 +66,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/engine/decode.ts",
     find: "[begin, end, s * cache.capacity, s * cache.capacity + length]",
     replace: "[begin, end, s * length, s * length + length]",
-    tests: ["tests/unit/models/kv_cache_test.ts"],
+    tests: ["tests/unit/models/engine/decode_test.ts"],
   },
   {
     name: "cache-values-of-keys",
@@ -74,7 +74,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/engine/decode.ts",
     find: "rows.values.data.subarray(begin * width, end * width)",
     replace: "rows.keys.data.subarray(begin * width, end * width)",
-    tests: ["tests/unit/models/kv_cache_test.ts"],
+    tests: ["tests/unit/models/engine/decode_test.ts"],
   },
   {
     name: "cached-positions-begin-anew",
@@ -82,7 +82,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/engine/decode.ts",
     find: "fresh.positions[begin + i] = before + i;",
     replace: "fresh.positions[begin + i] = i;",
-    tests: ["tests/unit/models/kv_cache_test.ts"],
+    tests: ["tests/unit/models/engine/decode_test.ts"],
   },
   {
     name: "logits-of-the-first-row",
@@ -90,7 +90,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/engine/decode.ts",
     find: "y.data.subarray((end - 1) * width, end * width)",
     replace: "y.data.subarray(0, width)",
-    tests: ["tests/unit/models/kv_cache_test.ts"],
+    tests: ["tests/unit/models/engine/decode_test.ts"],
   },
   {
     name: "scattered-over-silence",
@@ -98,7 +98,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/engine/decode.ts",
     find: "    if (tokens.length === 0) return;\n    k.copy(to.data",
     replace: "    k.copy(to.data",
-    tests: ["tests/unit/models/kv_cache_test.ts"],
+    tests: ["tests/unit/models/engine/decode_test.ts"],
   },
   {
     name: "branch-left-again",
@@ -106,7 +106,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/sublayers/beside.ts",
     find: "hooked: first ?? { residuals }",
     replace: "hooked: { residuals }",
-    tests: ["tests/unit/models/branch_again_test.ts"],
+    tests: ["tests/unit/models/sublayers/branch_again_test.ts"],
   },
   {
     name: "branch-taken-twice",
@@ -114,7 +114,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/sublayers/beside.ts",
     find: "  if (first !== null) k.hostArena.release(before);",
     replace: "  void before;",
-    tests: ["tests/unit/models/branch_again_test.ts"],
+    tests: ["tests/unit/models/sublayers/branch_again_test.ts"],
   },
   {
     name: "window-of-the-first-layer",
@@ -314,23 +314,23 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/engine/interleave.ts",
     find: "of(losses[0]) + of(losses[1]);",
     replace: "of(losses[0]) + of(losses[0]);",
-    tests: ["tests/unit/models/halves_test.ts"],
+    tests: ["tests/unit/models/engine/interleave_test.ts"],
   },
   {
     name: "second-half-from-position-0",
-    harm: "the second half of a sequence turns as if it were the first",
+    harm: "the second part of a sequence turns as if it were the first",
     file: "lib/models/engine/interleave.ts",
     find: "rope.rows.subarray(part.firstToken, part.firstToken + part.batch.ids.length)",
     replace: "rope.rows.subarray(0, part.batch.ids.length)",
-    tests: ["tests/unit/models/halves_test.ts"],
+    tests: ["tests/unit/models/engine/interleave_test.ts"],
   },
   {
     name: "second-half-blind",
-    harm: "the second half of a sequence does not see the first",
+    harm: "the second part of a sequence does not see the first",
     file: "lib/models/engine/interleave.ts",
     find: "Int32Array.of(0, tokens, 0, before + tokens)",
     replace: "Int32Array.of(0, tokens, 0, tokens)",
-    tests: ["tests/unit/models/halves_test.ts"],
+    tests: ["tests/unit/models/engine/interleave_test.ts"],
   },
   {
     name: "second-half-leads",
@@ -338,7 +338,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/engine/interleave.ts",
     find: "afterLayer: leads ? options.afterLayer : undefined,",
     replace: "afterLayer: leads ? undefined : options.afterLayer,",
-    tests: ["tests/unit/models/halves_test.ts"],
+    tests: ["tests/unit/models/engine/interleave_test.ts"],
   },
   {
     name: "mask-of-the-first-half",
@@ -349,7 +349,7 @@ export const MODELS: readonly Mutant[] = [
     tests: [
       "tests/unit/train/lora_test.ts",
       "tests/contract/adapters_test.ts",
-      "tests/unit/models/halves_test.ts",
+      "tests/unit/models/engine/interleave_test.ts",
     ],
   },
   {
@@ -358,15 +358,15 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/engine/interleave.ts",
     find: "distance(start) < distance(best) ? start : best",
     replace: "distance(start) > distance(best) ? start : best",
-    tests: ["tests/unit/models/halves_test.ts"],
+    tests: ["tests/unit/models/engine/interleave_test.ts"],
   },
   {
     name: "keys-not-kept",
-    harm: "with recomputation the second half reads keys that were overwritten",
+    harm: "with recomputation the second part reads keys that were overwritten",
     file: "lib/models/engine/interleave.ts",
     find: "ACTIVATION_POLICIES[activations].reruns)",
     replace: "false)",
-    tests: ["tests/unit/models/halves_test.ts"],
+    tests: ["tests/unit/models/engine/interleave_test.ts"],
   },
   {
     name: "gradient-of-first-keys-lost",
@@ -374,7 +374,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/engine/shared_keys.ts",
     find: "      k.add(gradients.values.data, left.values.data.subarray(0, counts[layer]));\n",
     replace: "",
-    tests: ["tests/unit/models/halves_test.ts"],
+    tests: ["tests/unit/models/engine/interleave_test.ts"],
   },
   {
     name: "hook-twice",
@@ -382,7 +382,7 @@ export const MODELS: readonly Mutant[] = [
     file: "lib/models/sublayers/beside.ts",
     find: "  addInto(k, y, branch);\n",
     replace: "  addInto(k, y, branch);\n  if (step.yieldTurn) addInto(k, y, branch);\n",
-    tests: ["tests/unit/models/halves_test.ts"],
+    tests: ["tests/unit/models/engine/interleave_test.ts"],
   },
   {
     name: "share-of-dh-lost",

@@ -31,7 +31,7 @@ interface Visit {
   readonly slots: Int32Array;
 }
 
-/** The hook of placement `device`. @param slotsOf Slots of each layer, shared by all halves and micro-batches of a step */
+/** The hook of placement `device`. @param slotsOf Slots of each layer, shared by all parts and micro-batches of a step */
 export function deviceBranch(
   k: Kernels,
   settings: SparseSettings,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The sparse adapter where its rows live: activations travel to host memory (h down, y up; dy down, dh up), everything else
- * is done there, beside the frozen half. No byte of the adapter is where the model is.
+ * is done there, beside the frozen work. No byte of the adapter is where the model is.
  */
 import { andThen, type Awaitable } from "../../core/awaitable.ts";
 import type { BranchHook } from "../../models/hooks.ts";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The sparse adapter with Key-Experts (MEFT, Hao et al., ACL 2024) beside the feed-forward half of every layer.
+ * The sparse adapter with Key-Experts (MEFT, Hao et al., ACL 2024) beside the feed-forward of every layer.
  * Keys and values are row matrices in host memory; a token reads the rows of its experts and fires few of them.
  */
 import type { BranchHook } from "../../models/hooks.ts";

@@ -10,7 +10,7 @@ import type { RowKernels } from "./rows.ts";
 /** A backend: what the model's lane computes, what rows' lane computes, and where their memory lies. */
 export interface Kernels extends ModelKernels, RowKernels, Place {
   readonly backend: "cpu" | "cuda" | "reference";
-  /** The same kernels with a second arena and link, for the other half of a micro-batch. Always the same object. */
+  /** The same kernels with a second arena and link, for the other part of a micro-batch. Always the same object. */
   twin(): Kernels;
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** When backward says that it has left a layer: what follows may change the layer's parameters. */
 import assert from "node:assert/strict";
-import { makeMicroBatch } from "../../../lib/data/batches.ts";
-import { lossAndGradients } from "../../../lib/models/engine/pass.ts";
-import { interleavedLossAndGradients, splitBatch } from "../../../lib/models/engine/interleave.ts";
-import type { BranchHook, Hooks } from "../../../lib/models/hooks.ts";
-import { smallData, threeLayers } from "../train/small_run.ts";
+import { makeMicroBatch } from "../../../../lib/data/batches.ts";
+import { lossAndGradients } from "../../../../lib/models/engine/pass.ts";
+import { interleavedLossAndGradients, splitBatch } from "../../../../lib/models/engine/interleave.ts";
+import type { BranchHook, Hooks } from "../../../../lib/models/hooks.ts";
+import { smallData, threeLayers } from "../../train/small_run.ts";
 
 const { batch } = makeMicroBatch(smallData(), Int32Array.of(0, 3, 5, 8));
 

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
-import { assertSame } from "../../compare.ts";
-import type { IdleMemory } from "../../../lib/activations/policy.ts";
-import { sparseAdapter } from "../../../lib/adapters/sparse/sparse.ts";
-import type { AdapterParams } from "../../../lib/adapters/adapter.ts";
-import type { Batch } from "../../../lib/data/batch.ts";
-import { lossAndGradients } from "../../../lib/models/engine/pass.ts";
-import { interleavedLossAndGradients, splitBatch } from "../../../lib/models/engine/interleave.ts";
-import { loadModel } from "../../../lib/models/load.ts";
-import { trainableModel } from "../../../lib/models/trainable.ts";
-import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
-import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
-import { clearGradients, liveGradient } from "../../../lib/optim/parameters.ts";
-import { assertWithin, largest, modelFixture } from "../../fixtures/model_fixture.ts";
-import { probeHook } from "../../fixtures/probe_hook.ts";
-import { type HostJob, slowHostLane } from "../../fixtures/slow_lane.ts";
-import { wholeGradients } from "../train/gradients.ts";
+import { assertSame } from "../../../compare.ts";
+import type { IdleMemory } from "../../../../lib/activations/policy.ts";
+import { sparseAdapter } from "../../../../lib/adapters/sparse/sparse.ts";
+import type { AdapterParams } from "../../../../lib/adapters/adapter.ts";
+import type { Batch } from "../../../../lib/data/batch.ts";
+import { lossAndGradients } from "../../../../lib/models/engine/pass.ts";
+import { interleavedLossAndGradients, splitBatch } from "../../../../lib/models/engine/interleave.ts";
+import { loadModel } from "../../../../lib/models/load.ts";
+import { trainableModel } from "../../../../lib/models/trainable.ts";
+import type { Kernels } from "../../../../lib/ops/kernels/kernels.ts";
+import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
+import { clearGradients, liveGradient } from "../../../../lib/optim/parameters.ts";
+import { assertWithin, largest, modelFixture } from "../../../fixtures/model_fixture.ts";
+import { probeHook } from "../../../fixtures/probe_hook.ts";
+import { type HostJob, slowHostLane } from "../../../fixtures/slow_lane.ts";
+import { wholeGradients } from "../../train/gradients.ts";
 
 const POLICIES = ["store", "recompute"] as const;
 
@@ -48,8 +48,8 @@ function longest({ ids, positions, starts, targets }: Batch): Batch {
 
 Deno.test("splitBatch() cuts between sequences as near the middle as it can, one sequence in the middle", () => {
   const cuts = (lengths: readonly number[]) => {
-    const halves = splitBatch(batchOf(lengths));
-    return halves && [...halves.parts.map(({ batch }) => [...batch.starts]), halves.oneSequence];
+    const split = splitBatch(batchOf(lengths));
+    return split && [...split.parts.map(({ batch }) => [...batch.starts]), split.oneSequence];
   };
   assert.deepEqual(cuts([3, 4, 5]), [[0, 3, 7], [0, 5], false]);
   assert.deepEqual(cuts([9, 1, 1]), [[0, 9], [0, 1, 2], false]);
@@ -72,19 +72,19 @@ Deno.test("splitBatch() keeps every token with its position and target", () => {
 for (const name of ["llama_dynamic", "mistral_window", "qwen3_tied"]) {
   for (const activations of POLICIES) {
     for (const one of [false, true]) {
-      Deno.test(`halves of ${one ? "one sequence" : "several sequences"} give the gradients of the whole: ${name}, ${activations}`, async () => {
+      Deno.test(`parts of ${one ? "one sequence" : "several sequences"} give the gradients of the whole: ${name}, ${activations}`, async () => {
         const fixture = modelFixture(name);
         const batch = one ? longest(fixture.batch) : fixture.batch;
-        const halves = splitBatch(batch);
-        assert.ok(halves && halves.oneSequence === one);
-        const run = async (inHalves: boolean) => {
+        const inTwo = splitBatch(batch);
+        assert.ok(inTwo && inTwo.oneSequence === one);
+        const run = async (interleaved: boolean) => {
           const k = referenceKernels();
           using base = loadModel(fixture.dir, k);
           using model = trainableModel(base);
           const hooks = { ffn: probeHook(0.3, true), attention: probeHook(-0.2, false) };
           const options = { activations, lossScale: 0.5 };
-          const loss = inHalves
-            ? await interleavedLossAndGradients(model, batch, halves, () => ({ model, hooks }), options)
+          const loss = interleaved
+            ? await interleavedLossAndGradients(model, batch, inTwo, () => ({ model, hooks }), options)
             : await lossAndGradients(model, batch, hooks, options);
           assert.equal(k.arena.usedBytes + k.twin().arena.usedBytes + k.hostArena.usedBytes, 0);
           const grads = model.trainable.map(({ name, grad }) => [name, Float64Array.from(grad)] as const);
@@ -103,7 +103,7 @@ for (const name of ["llama_dynamic", "mistral_window", "qwen3_tied"]) {
   }
 }
 
-/** One pass over the sparse adapter in halves. */
+/** One pass over the sparse adapter in two parts. */
 async function sparsePass(
   activations: typeof POLICIES[number],
   delayMs: (call: number) => number,
@@ -120,9 +120,9 @@ async function sparsePass(
     if (parameter.kind === "rows") kernels.randomNormal(parameter.matrix.full as Float64Array, 9, 1, 0.5);
   }
   clearGradients(kernels, params.parameters);
-  const halves = splitBatch(batch);
-  assert.ok(halves);
-  const { lossSum } = await interleavedLossAndGradients(model, batch, halves, (k) => params.attach(k), {
+  const split = splitBatch(batch);
+  assert.ok(split);
+  const { lossSum } = await interleavedLossAndGradients(model, batch, split, (k) => params.attach(k), {
     activations,
     lossScale: 1,
   });
@@ -136,7 +136,7 @@ for (const activations of POLICIES) {
     const [a, b] = [steady.jobs[0]?.tokens, steady.jobs[1]?.tokens];
     const inTurns = (kind: HostJob["kind"], first?: number, second?: number) =>
       Array.from({ length: 2 * layers }, (_, i) => ({ kind, tokens: i % 2 === 0 ? first : second }));
-    assert.ok(a !== b, "the halves can be told apart by their tokens");
+    assert.ok(a !== b, "the parts can be told apart by their tokens");
     assert.deepEqual(steady.jobs, [...inTurns("forward", a, b), ...inTurns("backward", b, a)]);
     for (let seed = 1; seed <= 6; seed++) {
       const uneven = await sparsePass(activations, (call) => (call * 7919 + seed * 104729) % 13 % 5);
@@ -162,10 +162,10 @@ for (const activations of POLICIES) {
       const params = sparseAdapter({ neurons: 24, experts: 6 }, model.config).adapter
         .create(kernels, model, batch.ids.length);
       params.init(kernels, 5);
-      const halves = splitBatch(batch);
-      assert.ok(halves);
+      const split = splitBatch(batch);
+      assert.ok(split);
       const pass = () =>
-        interleavedLossAndGradients(model, batch, halves, (k) => params.attach(k), {
+        interleavedLossAndGradients(model, batch, split, (k) => params.attach(k), {
           activations,
           lossScale: 1,
         });
@@ -179,14 +179,14 @@ for (const activations of POLICIES) {
   }
 }
 
-Deno.test("a layer is left once, from the top down, when both halves have come back through it", async () => {
+Deno.test("a layer is left once, from the top down, when both parts have come back through it", async () => {
   for (const one of [false, true]) {
     for (const activations of POLICIES) {
       const fixture = modelFixture("qwen3_tied");
       const k = referenceKernels();
       using model = loadModel(fixture.dir, k);
-      const halves = splitBatch(one ? longest(fixture.batch) : fixture.batch);
-      assert.ok(halves);
+      const split = splitBatch(one ? longest(fixture.batch) : fixture.batch);
+      assert.ok(split);
       const seen: string[] = [];
       const attach = (_: Kernels, firstToken: number) => {
         const [ffn, attention] = [probeHook(0.3, true), probeHook(0.2, true)];
@@ -201,7 +201,7 @@ Deno.test("a layer is left once, from the top down, when both halves have come b
       };
       const layers = model.config.numHiddenLayers;
       const ready: number[] = [];
-      await interleavedLossAndGradients(model, fixture.batch, halves, attach, {
+      await interleavedLossAndGradients(model, fixture.batch, split, attach, {
         activations,
         lossScale: 1,
         afterLayer: (layer) => void seen.push(`left ${layer}`),
@@ -209,11 +209,11 @@ Deno.test("a layer is left once, from the top down, when both halves have come b
       });
       const left = seen.filter((event) => event.startsWith("left"));
       assert.deepEqual(left, Array.from({ length: layers }, (_, i) => `left ${layers - 1 - i}`));
-      for (const half of ["A", "B"]) {
+      for (const part of ["A", "B"]) {
         for (let layer = 0; layer < layers; layer++) {
           for (const name of ["ffn", "attention"]) {
-            const at = seen.indexOf(`${half} ${name} ${layer}`);
-            assert.ok(at >= 0 && at < seen.indexOf(`left ${layer}`), `${half} ${name} ${layer} in ${seen}`);
+            const at = seen.indexOf(`${part} ${name} ${layer}`);
+            assert.ok(at >= 0 && at < seen.indexOf(`left ${layer}`), `${part} ${name} ${layer} in ${seen}`);
           }
         }
       }

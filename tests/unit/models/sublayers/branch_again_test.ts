@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How often a branch is computed, and what backward is given of it, when activations are recomputed. */
 import assert from "node:assert/strict";
-import { lossAndGradients } from "../../../lib/models/engine/pass.ts";
-import type { BranchHook } from "../../../lib/models/hooks.ts";
-import { loadModel } from "../../../lib/models/load.ts";
-import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
-import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
-import { createLaneTimes, timedHooks } from "../../../lib/train/lanes.ts";
-import type { Floats } from "../../../lib/tensor/tensor.ts";
-import { assertSame } from "../../compare.ts";
-import { modelFixture } from "../../fixtures/model_fixture.ts";
-import { type ProbeHook, probeHook } from "../../fixtures/probe_hook.ts";
+import { lossAndGradients } from "../../../../lib/models/engine/pass.ts";
+import type { BranchHook } from "../../../../lib/models/hooks.ts";
+import { loadModel } from "../../../../lib/models/load.ts";
+import type { Kernels } from "../../../../lib/ops/kernels/kernels.ts";
+import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
+import { createLaneTimes, timedHooks } from "../../../../lib/train/lanes.ts";
+import type { Floats } from "../../../../lib/tensor/tensor.ts";
+import { assertSame } from "../../../compare.ts";
+import { modelFixture } from "../../../fixtures/model_fixture.ts";
+import { type ProbeHook, probeHook } from "../../../fixtures/probe_hook.ts";
 
 const { dir, batch } = modelFixture("qwen2_tied");
 const SITES = ["attention", "ffn"] as const;

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The order in which real passes give work to a device, in virtual time: nothing races, and waiting is what the schedule says. */
 import assert from "node:assert/strict";
-import { sparseAdapter } from "../../../lib/adapters/sparse/sparse.ts";
-import type { Batch } from "../../../lib/data/batch.ts";
-import { lossAndGradients } from "../../../lib/models/engine/pass.ts";
-import { interleavedLossAndGradients, splitBatch } from "../../../lib/models/engine/interleave.ts";
-import { loadModel } from "../../../lib/models/load.ts";
-import type { Model } from "../../../lib/models/model.ts";
-import { trainableModel } from "../../../lib/models/trainable.ts";
-import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
-import { backwardTimes, forwardTimes } from "../../../lib/train/lane_schedule.ts";
-import { assertWithin, modelFixture } from "../../fixtures/model_fixture.ts";
-import { simulatedDevice } from "../../fixtures/simulated_device.ts";
-import { wholeGradients } from "../train/gradients.ts";
+import { sparseAdapter } from "../../../../lib/adapters/sparse/sparse.ts";
+import type { Batch } from "../../../../lib/data/batch.ts";
+import { lossAndGradients } from "../../../../lib/models/engine/pass.ts";
+import { interleavedLossAndGradients, splitBatch } from "../../../../lib/models/engine/interleave.ts";
+import { loadModel } from "../../../../lib/models/load.ts";
+import type { Model } from "../../../../lib/models/model.ts";
+import { trainableModel } from "../../../../lib/models/trainable.ts";
+import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
+import { backwardTimes, forwardTimes } from "../../../../lib/train/lane_schedule.ts";
+import { assertWithin, modelFixture } from "../../../fixtures/model_fixture.ts";
+import { simulatedDevice } from "../../../fixtures/simulated_device.ts";
+import { wholeGradients } from "../../train/gradients.ts";
 
 const LAYERS = 16;
 const TOKENS = 4;

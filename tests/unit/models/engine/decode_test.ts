@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Caches of keys and values to their last place, and that decoding reads them instead of computing anew. */
 import assert from "node:assert/strict";
-import { forwardLogits } from "../../../lib/models/engine/pass.ts";
-import { createKvCache, decodeStep } from "../../../lib/models/engine/decode.ts";
-import { loadModel } from "../../../lib/models/load.ts";
-import type { AttentionShape } from "../../../lib/ops/kernels/model.ts";
-import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
-import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
-import { assertSameBits, assertWithin } from "../../compare.ts";
-import { modelFixture } from "../../fixtures/model_fixture.ts";
+import { forwardLogits } from "../../../../lib/models/engine/pass.ts";
+import { createKvCache, decodeStep } from "../../../../lib/models/engine/decode.ts";
+import { loadModel } from "../../../../lib/models/load.ts";
+import type { AttentionShape } from "../../../../lib/ops/kernels/model.ts";
+import type { Kernels } from "../../../../lib/ops/kernels/kernels.ts";
+import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
+import { assertSameBits, assertWithin } from "../../../compare.ts";
+import { modelFixture } from "../../../fixtures/model_fixture.ts";
 
 /** The same sums in another grouping, in f64, of values of order 1. */
 const REGROUPED = 1e-11;
