@@ -44,11 +44,7 @@ export { trainingSteps } from "./lib/data/batches.ts";
 export { loadTokenizer } from "./lib/data/tokenizer.ts";
 
 // What is trained, and how.
-export { sparse } from "./lib/methods/sparse.ts";
-export { parallel } from "./lib/methods/parallel.ts";
-export { lora } from "./lib/methods/lora.ts";
-export { full } from "./lib/methods/full.ts";
-export { METHOD_NAMES, methodByName } from "./lib/methods/registry.ts";
+export { full, lora, METHOD_NAMES, methodByName, parallel, sparse } from "./lib/methods/methods.ts";
 export { adamw } from "./lib/optim/registry.ts";
 export { constant, cosine, linear } from "./lib/optim/schedule.ts";
 
@@ -102,7 +98,7 @@ export type * from "./lib/adapters/adapter.ts";
 export type * from "./lib/adapters/files/adapter_files.ts";
 export type * from "./lib/adapters/files/base_model.ts";
 export type * from "./lib/adapters/files/file_format.ts";
-export type * from "./lib/adapters/lora/config.ts";
+export type * from "./lib/adapters/lora/options.ts";
 export type * from "./lib/adapters/option_source.ts";
 export type * from "./lib/adapters/parallel.ts";
 export type * from "./lib/adapters/registry.ts";
@@ -136,11 +132,7 @@ export type * from "./lib/evaluate/metrics.ts";
 export type * from "./lib/evaluate/questions.ts";
 export type * from "./lib/evaluate/sampling.ts";
 export type * from "./lib/evaluate/score.ts";
-export type * from "./lib/methods/full.ts";
-export type * from "./lib/methods/method.ts";
-export type * from "./lib/methods/parallel.ts";
-export type * from "./lib/methods/registry.ts";
-export type * from "./lib/methods/sparse.ts";
+export type * from "./lib/methods/methods.ts";
 export type * from "./lib/models/engine/stacks.ts";
 export type * from "./lib/models/engine/pass.ts";
 export type * from "./lib/models/hooks.ts";

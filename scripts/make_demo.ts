@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { floatToBf16 } from "../lib/core/half.ts";
 import { loadData } from "../lib/data/load_data.ts";
 import { loadTokenizer } from "../lib/data/tokenizer.ts";
-import { full } from "../lib/methods/full.ts";
+import { full } from "../lib/methods/methods.ts";
 import { loadModel } from "../lib/models/load.ts";
 import { nativeKernels } from "../lib/ops/native/native_kernels.ts";
 import { adamw } from "../lib/optim/registry.ts";

@@ -12,3 +12,6 @@ export const ACTIVATION_POLICIES = {
 
 /** Name of an activation policy. */
 export type ActivationPolicyName = keyof typeof ACTIVATION_POLICIES;
+
+/** All of them. */
+export const ACTIVATION_NAMES = Object.keys(ACTIVATION_POLICIES) as readonly ActivationPolicyName[];

@@ -1,17 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Full fine-tuning: every weight of the model becomes a trained copy in the backend's float type. The yardstick of adapters. */
+import { unknownOptions } from "../core/option_checks.ts";
 import type { Model } from "../models/model.ts";
 import { allTensors, type Layer, layersOf, tensorsOf } from "../models/parts.ts";
 import { trainableModel } from "../models/trainable.ts";
 import type { DenseParameter } from "../optim/parameters.ts";
 import { numel, type Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
+import type { AdapterDefinition } from "./definition.ts";
 
-/** Full fine-tuning as an adapter: its parameters are whatever the copies have become. It has no options. */
-export function fullAdapter(options: object): Resolved {
-  const problems = Object.keys(options).map((name) =>
-    `"${name}" is no option of full fine-tuning: it has none`
-  );
+/** Full fine-tuning as an adapter: its parameters are whatever the copies have become. */
+export const FULL = {
+  kind: "full",
+  summary: "every weight of the model, in f32",
+  options: {},
+  rows: false,
+  lr: 1e-5, // as published
+  resolve: fullAdapter,
+} as const satisfies AdapterDefinition;
+
+function fullAdapter(options: object): Resolved {
+  const problems = unknownOptions(FULL.options, options, "full fine-tuning");
   const adapter: Adapter = {
     kind: "full",
     config: {},

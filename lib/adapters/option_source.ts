@@ -7,22 +7,3 @@ import type { ModuleRoot } from "../models/modules.ts";
  * modules are those of the model that PEFT had.
  */
 export type OptionSource = { readonly by: "user" } | { readonly by: "peft"; readonly root: ModuleRoot };
-
-/** PEFT's names of the options of LoRA. */
-export const PEFT_NAMES = {
-  rank: "r",
-  alpha: "lora_alpha",
-  dropout: "lora_dropout",
-  useRslora: "use_rslora",
-  targets: "target_modules",
-  excludeTargets: "exclude_modules",
-  layersToTransform: "layers_to_transform",
-  layersPattern: "layers_pattern",
-  rankPattern: "rank_pattern",
-  alphaPattern: "alpha_pattern",
-} as const;
-
-/** An option in a message, by the name that its writer knows. */
-export function optionLabel(name: keyof typeof PEFT_NAMES, { by }: OptionSource): string {
-  return by === "peft" ? `"${PEFT_NAMES[name]}"` : name;
-}

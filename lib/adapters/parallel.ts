@@ -3,7 +3,8 @@
  * The dense parallel adapter: y = ReLU(h A) B beside the feed-forward of every layer. The limit K = r, N = 1 of the
  * sparse adapter without a gate, with every neuron computed for every token.
  */
-import { didYouMean } from "../core/suggestion.ts";
+import { optionProblems, recordedOptions, unknownOptions, withDefaults } from "../core/option_checks.ts";
+import { integer, number, type OptionsOf } from "../core/options.ts";
 import type { BranchHook } from "../models/hooks.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
 import { sublayerModules } from "../models/tensor_names.ts";
@@ -15,33 +16,47 @@ import { numel, type Tensor, type Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
 import { addedTensorName } from "./adapter.ts";
 import { adapterWeight, dropWeights, holdWeights } from "./dense_weights.ts";
+import type { AdapterDefinition } from "./definition.ts";
 import { weightParameter } from "./full.ts";
 import { type KeysAndValues, widening, wideningRefusal } from "./widening.ts";
 
 /** Choices of the parallel adapter. */
-export interface ParallelOptions {
-  /** r: key-value pairs in each layer. Default 1024. */
-  readonly neurons?: number;
+const PARALLEL_OPTIONS = {
+  /** r: key-value pairs in each layer. */
+  neurons: integer({
+    min: 1,
+    default: 1024,
+    help: "adapter neurons in each layer (r)",
+    size: true,
+    always: true,
+  }),
   /** Standard deviation of the keys at the start; values start at 0. Default: the model's `initializer_range`. */
-  readonly initStd?: number;
-}
+  initStd: number({ help: "standard deviation of the keys at the start", setting: null, always: true }),
+} as const;
 
-/** Names of all options. */
-const OPTION_NAMES = ["neurons", "initStd"];
+/** Choices of the parallel adapter. */
+export type ParallelOptions = OptionsOf<typeof PARALLEL_OPTIONS>;
 
-/** The parallel adapter for a model. */
-export function parallelAdapter(options: ParallelOptions, model: ModelConfig): Resolved {
-  const { neurons = 1024, initStd = model.initializerRange } = options;
-  const problems = Object.keys(options)
-    .filter((name) => !OPTION_NAMES.includes(name))
-    .map((name) => `"${name}" is no option of the parallel adapter${didYouMean(name, OPTION_NAMES)}`);
-  if (!(Number.isSafeInteger(neurons) && neurons >= 1)) {
-    problems.push(`neurons is ${neurons}, expected a whole number of at least 1`);
-  }
-  if (!Number.isFinite(initStd)) problems.push(`initStd is ${initStd}, expected a number`);
+/** The parallel adapter. */
+export const PARALLEL = {
+  kind: "parallel",
+  summary: "a dense adapter beside every feed-forward half",
+  options: PARALLEL_OPTIONS,
+  rows: false,
+  lr: 1e-4,
+  resolve: parallelAdapter,
+} as const satisfies AdapterDefinition<typeof PARALLEL_OPTIONS>;
+
+function parallelAdapter(options: ParallelOptions, model: ModelConfig): Resolved {
+  const settings = { initStd: model.initializerRange, ...withDefaults(PARALLEL_OPTIONS, options) };
+  const { neurons, initStd } = settings;
+  const problems = [
+    ...unknownOptions(PARALLEL_OPTIONS, options, "the parallel adapter"),
+    ...optionProblems(PARALLEL_OPTIONS, settings),
+  ];
   const adapter: Adapter = {
     kind: "parallel",
-    config: { neurons, initStd },
+    config: recordedOptions(PARALLEL_OPTIONS, settings),
     sites: ["ffn"],
     ...wideningRefusal(model),
     sizes: (model, tokensPerStep) => parallelSizes(neurons, model, tokensPerStep),

@@ -2,6 +2,7 @@
 /** `deno task ablate`: trains and scores every cell of a grid; killed, the same command goes on. */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
+import { choices, integer, text, texts, toggle, values } from "../core/options.ts";
 import { throwIfAny } from "../core/errors.ts";
 import { visibleLine } from "../core/visible_text.ts";
 import { SCORE_NAMES, type ScoreName } from "../evaluate/score.ts";
@@ -22,7 +23,7 @@ import type { TrainEvent } from "../train/loop.ts";
 import type { TrainSettings } from "../train/settings.ts";
 import { DEMO_VALUES } from "./demo.ts";
 import { settingsOf } from "./flag_settings.ts";
-import type { Flag, FlagValues } from "./flags.ts";
+import { flagsOf, type FlagValues } from "./flags.ts";
 import { GRID_FLAGS, readGrids, uselessFlags } from "./grid_flags.ts";
 import { memoryProblem } from "./host_memory.ts";
 import { listenForInterrupt } from "./interrupt.ts";
@@ -34,40 +35,28 @@ import { DEMO, warnOfCheckpoint } from "./session.ts";
 
 const METRICS = [...SCORE_NAMES, "none"] as const;
 
-const STUDY_FLAGS: readonly Flag[] = [
-  {
-    name: "grid",
-    kind: "values",
+const OPTIONS = {
+  grid: values({
     help:
       "KEY=v1,v2: values of a train flag to go through; several multiply. In a config file an object, or a list of them",
-  },
-  { name: "seeds", kind: "values", help: "1,2,3: every cell once with each seed", defaultText: "42" },
-  {
-    name: "out",
-    kind: "text",
+  }),
+  seeds: values({ help: "1,2,3: every cell once with each seed", defaultText: "42" }),
+  out: text({
+    path: true,
     help: "folder of the study; given again, it goes on",
     defaultText: "runs/ablate-<hash of base and grid>",
-  },
-  {
-    name: "metric",
-    kind: "texts",
-    choices: METRICS,
+  }),
+  metric: choices(METRICS, {
     help: "scores of answers to --eval-data, or else to --data",
     defaultText: "exact-match",
-  },
-  { name: "limit", kind: "integer", min: 1, help: "questions to ask, from the first", defaultText: "all" },
-  { name: "max-new-tokens", kind: "integer", min: 1, help: "tokens of an answer at most", defaultText: "32" },
-  { name: "stop", kind: "texts", help: "texts that end an answer", defaultText: "a line's end" },
-  {
-    name: "save-every",
-    kind: "integer",
-    min: 1,
-    help: "steps between checkpoints of a cell",
-    defaultText: "a quarter",
-  },
-  { name: "keep-adapters", kind: "switch", help: "keep every cell's trained adapter" },
-  { name: "list", kind: "switch", help: "check all cells, list them, and stop" },
-];
+  }),
+  limit: integer({ min: 1, help: "questions to ask, from the first", defaultText: "all" }),
+  maxNewTokens: integer({ min: 1, help: "tokens of an answer at most", defaultText: "32" }),
+  stop: texts({ help: "texts that end an answer", defaultText: "a line's end" }),
+  saveEvery: integer({ min: 1, help: "steps between checkpoints of a cell", defaultText: "a quarter" }),
+  keepAdapters: toggle({ help: "keep every cell's trained adapter" }),
+  list: toggle({ help: "check all cells, list them, and stop" }),
+} as const;
 
 /** Everything a study is. */
 interface Study {
@@ -267,7 +256,7 @@ export const ABLATE: CommandSpec = {
     "deno task ablate --grid neurons=256,1024,4096 --list",
     "deno task ablate --config scripts/study/study.json",
   ],
-  flags: [...GRID_FLAGS, ...STUDY_FLAGS],
+  flags: [...GRID_FLAGS, ...flagsOf(OPTIONS)],
   check: formatProblems,
   run,
 };

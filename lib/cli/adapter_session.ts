@@ -2,28 +2,26 @@
 /** Opens a model with a saved adapter on it, for the commands that run one. */
 import type { AdapterParams } from "../adapters/adapter.ts";
 import type { LoadAdapterOptions, SavedAdapter } from "../adapters/files/adapter_files.ts";
+import { text, toggle } from "../core/options.ts";
 import type { Hooks } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { baseOf, loadAdapter, openAdapter } from "../train/adapters.ts";
+import { MODEL_OPTIONS } from "../train/setting_table.ts";
 import { otherFormatNotice } from "../train/trained_format.ts";
-import type { Flag, FlagValues } from "./flags.ts";
-import { FORMAT_FLAGS, formatOptions } from "./format_flags.ts";
-import { MODEL_FLAGS } from "./model_flags.ts";
+import type { FlagValues } from "./flags.ts";
+import { formatOptions } from "./format_flags.ts";
 import { warn } from "./output.ts";
 import { DEMO, openModelOf } from "./session.ts";
 
-/** Flags of a model with its adapter. */
-export const ADAPTER_SESSION_FLAGS: readonly Flag[] = [
-  ...MODEL_FLAGS,
-  { name: "adapter", kind: "text", help: "adapter folder of a run", defaultText: "none" },
-  {
-    name: "force",
-    kind: "switch",
+/** A model with its adapter. */
+export const ADAPTER_SESSION_OPTIONS = {
+  ...MODEL_OPTIONS,
+  adapter: text({ path: true, help: "adapter folder of a run", defaultText: "none" }),
+  force: toggle({
     help: "no warning when the adapter was trained on another base model or on text written otherwise",
-  },
-  ...FORMAT_FLAGS,
-];
+  }),
+} as const;
 
 /** Warns, unless --force silences it. */
 export function warningOnOtherBase(values: FlagValues): LoadAdapterOptions {

@@ -3,25 +3,12 @@
  * Completion scripts, made from the table of commands. They add to what completes `deno` already: only the words after
  * `deno task <one of ours>` are theirs. Everything is in the script, so that a Tab starts no process.
  */
-import { type Flag, SEVERAL } from "./flags.ts";
+import { SEVERAL } from "../core/option_values.ts";
+import type { Flag } from "./flags.ts";
 import { type CommandSpec, COMMON_FLAGS } from "./program.ts";
 
 /** Shells that there is a script for. */
 export const SHELLS = ["bash", "zsh", "fish"] as const;
-
-/** Flags with a path for a value. */
-const PATHS = new Set([
-  "model",
-  "data",
-  "eval-data",
-  "adapter",
-  "out",
-  "config",
-  "predictions",
-  "prompts",
-  "chat-template",
-  "run",
-]);
 
 /** The script of a shell. */
 export function formatCompletion(shell: (typeof SHELLS)[number], commands: readonly CommandSpec[]): string {
@@ -43,8 +30,8 @@ function quote(text: string): string {
 function bashCases(commands: readonly CommandSpec[]): string[] {
   return commands.flatMap((command) => {
     const valued = flagsOf(command).filter(({ kind }) => kind !== "switch");
-    return valued.map(({ name, names, choices = names }) => {
-      const words = choices ? choices.join(" ") : PATHS.has(name) ? "@files" : "@nothing";
+    return valued.map(({ name, path, names, choices = names }) => {
+      const words = choices ? choices.join(" ") : path ? "@files" : "@nothing";
       return `    ${command.name}:--${name}) words=${quote(words)} ;;`;
     });
   });
@@ -94,9 +81,9 @@ complete -o bashdefault -o default -F _meft_task deno
 }
 
 /** `'--gate[how a router logit scales]:value:(raw softmax)'`, as _arguments wants it. */
-function zshArgument({ name, kind, help, names, choices = names }: Flag): string {
+function zshArgument({ name, kind, help, path, names, choices = names }: Flag): string {
   const about = help.replace(/[[\]:\\]/g, "\\$&");
-  const value = choices ? `(${choices.join(" ")})` : PATHS.has(name) ? "_files" : " ";
+  const value = choices ? `(${choices.join(" ")})` : path ? "_files" : " ";
   // Flags of several values may be given again.
   return quote(
     `${SEVERAL.has(kind) ? "*" : ""}--${name}[${about}]${kind === "switch" ? "" : `:value:${value}`}`,
@@ -147,12 +134,12 @@ function fish(commands: readonly CommandSpec[]): string {
     const condition = quote(`__meft_task ${command.name}`);
     const words = command.argument?.choices;
     return [
-      ...flagsOf(command).map(({ name, kind, help, names, choices = names }) => {
+      ...flagsOf(command).map(({ name, kind, help, path, names, choices = names }) => {
         const value = choices
           ? ` -x -a ${quote(choices.join(" "))}`
           : kind === "switch"
           ? ""
-          : PATHS.has(name)
+          : path
           ? " -r -F"
           : " -x";
         return `complete -c deno -n ${condition} -l ${name}${value} -d ${quote(help)}`;

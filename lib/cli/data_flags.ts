@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Flags that say what data is read and how, shared by the commands that read some. */
+/** What flags say of the data that is read, and what is said of it; shared by the commands that read some. */
 import { visibleLine } from "../core/visible_text.ts";
 import { countBadRows } from "../data/load_data.ts";
 import { type Dataset, exampleCount, type ReadReport } from "../data/dataset.ts";
@@ -8,46 +8,8 @@ import { formatCount } from "../report/format.ts";
 import { formatTable } from "../report/table.ts";
 import { dataOptionsOf } from "../train/settings.ts";
 import { settingsOf } from "./flag_settings.ts";
-import { FORMAT_FLAGS } from "./format_flags.ts";
-import type { Flag, FlagValues } from "./flags.ts";
+import type { FlagValues } from "./flags.ts";
 import { DEMO } from "./session.ts";
-
-/** What becomes of rows that cannot be used. */
-export const BAD_ROWS_FLAG: Flag = {
-  name: "bad-rows",
-  kind: "text",
-  choices: ["stop", "skip"],
-  help: "what a row that cannot be used does",
-  defaultText: "stop",
-};
-
-/** What is read. */
-export const DATA_FLAGS: readonly Flag[] = [
-  { name: "data", kind: "texts", help: "JSONL files", defaultText: "the demo's facts" },
-  {
-    name: "seq-len",
-    kind: "integer",
-    min: 2,
-    help: "longest row in tokens; longer ones are cut",
-    defaultText: "256",
-  },
-  {
-    name: "loss-on",
-    kind: "text",
-    choices: ["completion", "all"],
-    help: "tokens that count in the loss",
-    defaultText: "completion",
-  },
-  ...FORMAT_FLAGS,
-  BAD_ROWS_FLAG,
-  {
-    name: "data-cache",
-    kind: "text",
-    choices: ["on", "off"],
-    help: "keep tokenised data on disk for the next time, in $MEFT_CACHE or ~/.cache/meft",
-    defaultText: "on",
-  },
-];
 
 /** The data files that the flags name. */
 export function dataPaths(values: FlagValues): readonly string[] {

@@ -8,13 +8,14 @@ import { datasetLoss } from "../evaluate/loss.ts";
 import type { Estimate } from "../evaluate/metrics.ts";
 import { loadPrompts, type RowScore, scoreRows, summarizeScores } from "../evaluate/score.ts";
 import { readTextSync } from "../files/read.ts";
+import { DEFAULT_METHOD } from "../methods/methods.ts";
 import { formatLoss, formatShare } from "../report/format.ts";
 import { createProgress } from "../report/progress.ts";
 import { formatTable } from "../report/table.ts";
 import type { OpenModel } from "../train/open_model.ts";
-import { ADAPTER_SETTINGS } from "../train/settings.ts";
+import { SETTINGS } from "../train/setting_table.ts";
 import { overlay } from "./flag_sources.ts";
-import { camelCase, type FlagValues } from "./flags.ts";
+import type { FlagValues } from "./flags.ts";
 import type { Output } from "./output.ts";
 import { DEMO } from "./session.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
@@ -32,11 +33,12 @@ export const DEMO_VALUES: FlagValues = {
 /** The demo's flags under those that are given: those that apply to the method, and that no adapter to start from brings. */
 export function withDemoValues(
   given: FlagValues,
-  method = (given.method ?? "sparse") as string,
+  method = (given.method ?? DEFAULT_METHOD) as string,
 ): FlagValues {
-  const applies = (name: string) =>
-    (TRAIN_FLAGS.find((flag) => flag.name === name)?.methods?.includes(method) ?? true) &&
-    !(given.adapter !== undefined && ADAPTER_SETTINGS.includes(camelCase(name)));
+  const applies = (name: string) => {
+    const { methods = null, owner } = SETTINGS.find(({ flag }) => flag === name) ?? {};
+    return (methods?.includes(method) ?? true) && !(given.adapter !== undefined && owner === "adapter");
+  };
   return overlay(
     TRAIN_FLAGS,
     Object.fromEntries(Object.entries(DEMO_VALUES).filter(([name]) => applies(name))),

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task doctor`: the installation as found, what is missing, and how to get it. */
+import { text, toggle } from "../core/options.ts";
 import { throwIfAny } from "../core/errors.ts";
 import { nativeFacts } from "../native/doctor.ts";
 import type { DevicePresence } from "../native/library.ts";
 import { formatBytes } from "../report/format.ts";
 import { formatTable } from "../report/table.ts";
-import type { FlagValues } from "./flags.ts";
+import { flagsOf, type FlagValues } from "./flags.ts";
 import { formatMethods, methodAccounts } from "./methods_table.ts";
 import type { Output } from "./output.ts";
 import type { CommandSpec } from "./program.ts";
@@ -67,6 +68,15 @@ async function reportMethods(values: FlagValues, output: Output): Promise<number
   return EXIT.done;
 }
 
+const OPTIONS = {
+  methods: toggle({ help: "list the methods with their trained parameters and memory instead" }),
+  model: text({
+    path: true,
+    help: "checkpoint folder that --methods is about",
+    defaultText: "the demo's model",
+  }),
+} as const;
+
 /** The command. */
 export const DOCTOR: CommandSpec = {
   name: "doctor",
@@ -76,18 +86,6 @@ export const DOCTOR: CommandSpec = {
     "deno task doctor --json",
     "deno task doctor --methods --model checkpoints/llama",
   ],
-  flags: [
-    {
-      name: "methods",
-      kind: "switch",
-      help: "list the methods with their trained parameters and memory instead",
-    },
-    {
-      name: "model",
-      kind: "text",
-      help: "checkpoint folder that --methods is about",
-      defaultText: "the demo's model",
-    },
-  ],
+  flags: flagsOf(OPTIONS),
   run,
 };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The flags of runs that did not write them down, told from what was decided for them. */
 import { isJsonObject, type Json, type JsonObject } from "../core/json.ts";
-import { ADAPTER_OPTIONS, methodsOf } from "../train/settings.ts";
+import { camelCase } from "../core/options.ts";
+import { asSetting, methodsOf, type SettingOwner, SETTINGS } from "../train/setting_table.ts";
 
 /**
  * Flags, in camelCase, that decide the same run as `run.json` of an earlier version tells of. What it does not tell is left
@@ -13,21 +14,20 @@ export function flagsOfEarlier(record: JsonObject): JsonObject {
   ) as [JsonObject, JsonObject, JsonObject, JsonObject];
   const method = typeof record.method === "string" ? record.method : "";
   const start = record.start ?? null;
+  const [optimizer, batch] = [objectIn(identity, "optimizer"), objectIn(settings, "batch")];
   const known = {
     model: base.name,
     dtype: identity.compute,
     data: data.files,
     method,
-    ...(start === null ? adapterFlags(objectIn(identity, "adapter")) : { adapter: start }),
-    ...optimizerFlags(objectIn(identity, "optimizer")),
-    ...batchFlags(objectIn(settings, "batch")),
+    ...(start === null ? flagsAt("adapter", objectIn(identity, "adapter")) : { adapter: start }),
+    ...flagsAt("optimizer", optimizer),
+    ...flagsAt("optimizer.schedule", objectIn(optimizer, "schedule")),
+    ...flagsAt("batch", batch),
+    seqLen: batch.seqLen,
     ...formatFlags(objectIn(settings, "format")),
-    steps: settings.steps,
-    epochs: settings.epochs,
-    seed: settings.seed,
-    activations: settings.activations,
-    saveEvery: settings.saveEvery,
-    saveLimit: settings.saveTotalLimit,
+    ...flagsAt("run", settings),
+    evalEvery: null, // of data that is not told
   };
   return Object.fromEntries(
     Object.entries(known).filter(([name, value]) =>
@@ -38,32 +38,14 @@ export function flagsOfEarlier(record: JsonObject): JsonObject {
 
 type Flags = Readonly<Record<string, Json | undefined>>;
 
-function adapterFlags(config: JsonObject): Flags {
-  return Object.fromEntries(
-    Object.entries(ADAPTER_OPTIONS).map(([flag, option]) => [flag, config[option]]),
+/** What a part of a run says of its options, as flags. */
+function flagsAt(owner: SettingOwner, part: JsonObject): Flags {
+  const told = SETTINGS.filter((setting) =>
+    setting.owner === owner && !setting.ofCall && part[setting.option] !== undefined
   );
-}
-
-function optimizerFlags(
-  { lr, schedule, weightDecay, mode, beta1, beta2, eps, clip, clipBy }: JsonObject,
-): Flags {
-  const { kind, warmupRatio } = isJsonObject(schedule) ? schedule : {};
-  return {
-    lr,
-    schedule: kind,
-    warmupRatio,
-    weightDecay,
-    adam: mode,
-    beta1,
-    beta2,
-    adamEps: eps,
-    clip: clip ?? 0,
-    clipBy,
-  };
-}
-
-function batchFlags({ size, micro, seqLen, packing }: JsonObject): Flags {
-  return { batchSize: size, microBatchSize: micro, seqLen, packing: packing === true ? true : null };
+  return Object.fromEntries(
+    told.map((setting) => [camelCase(setting.flag), asSetting(setting, part[setting.option]) as Json]),
+  );
 }
 
 function formatFlags({ chatTemplate, thinking, system, templateOptions }: JsonObject): Flags {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task evaluate`: scores a model, with or without an adapter. */
 import { UserError } from "../core/errors.ts";
+import { choices, integer, texts } from "../core/options.ts";
+import { DATA_OPTIONS } from "../data/data_options.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
 import { type Prompt, stopIds } from "../data/examples.ts";
 import { type Dataset, firstRows, type ReadReport } from "../data/dataset.ts";
@@ -18,19 +20,30 @@ import {
 import { formatLoss, formatShare } from "../report/format.ts";
 import { createProgress } from "../report/progress.ts";
 import { formatTable } from "../report/table.ts";
-import { ADAPTER_SESSION_FLAGS, type AdapterSession, openAdapterSession } from "./adapter_session.ts";
-import { DATA_FLAGS, dataOptions, dataPaths, dataSummary, rowCounts, rowsResult } from "./data_flags.ts";
+import { ADAPTER_SESSION_OPTIONS, type AdapterSession, openAdapterSession } from "./adapter_session.ts";
+import { dataOptions, dataPaths, dataSummary, rowCounts, rowsResult } from "./data_flags.ts";
 import { createDataLoader } from "./data_loader.ts";
-import type { FlagValues } from "./flags.ts";
+import { flagsOf, type FlagValues, valuesOf } from "./flags.ts";
 import { formatProblems } from "./format_flags.ts";
 import type { Output } from "./output.ts";
-import { PREDICTIONS_FLAG, predictionsProblems, writePredictions } from "./predictions.ts";
+import { PREDICTIONS_OPTION, predictionsProblems, writePredictions } from "./predictions.ts";
 import type { CommandSpec } from "./program.ts";
 import { EXIT } from "./failure.ts";
 
 const METRICS = ["loss", ...SCORE_NAMES] as const;
 
 type Metric = (typeof METRICS)[number];
+
+const OPTIONS = {
+  ...ADAPTER_SESSION_OPTIONS,
+  ...DATA_OPTIONS,
+  metric: choices(METRICS, { help: "what is measured", defaultText: "loss" }),
+  limit: integer({ min: 1, help: "rows to score, from the first", defaultText: "all" }),
+  maxNewTokens: integer({ min: 1, default: 256, help: "tokens of an answer at most" }),
+  microBatchSize: integer({ min: 1, help: "rows computed at once", defaultText: "8; answers 16" }),
+  stop: texts({ help: "texts that end an answer" }),
+  ...PREDICTIONS_OPTION,
+} as const;
 
 /** What the metrics need of the data files, read before anything is computed; null what none of them needs. */
 interface EvaluationData {
@@ -88,7 +101,7 @@ async function measureScores(
   const answers = scoreRows(model, tokenizer, prompts, names, {
     hooks,
     adapter,
-    maxNewTokens: (values["max-new-tokens"] ?? 256) as number,
+    maxNewTokens: valuesOf(OPTIONS, values).maxNewTokens,
     sequences: (values["micro-batch-size"] ?? 16) as number,
     stopIds: await stopIds(tokenizer, model.config.eosTokenIds, dataOptions(values)),
     ...(values.stop === undefined ? {} : { stopStrings: values.stop as string[] }),
@@ -149,28 +162,7 @@ export const EVALUATE: CommandSpec = {
     "deno task evaluate --model checkpoints/llama --adapter runs/facts/adapter --data facts.jsonl --metric exact-match f1",
     "deno task evaluate --model checkpoints/llama --data gsm8k.jsonl --metric gsm8k-strict --limit 200 --predictions answers.jsonl",
   ],
-  flags: [
-    ...ADAPTER_SESSION_FLAGS.filter(({ name }) => !DATA_FLAGS.some((flag) => flag.name === name)),
-    ...DATA_FLAGS,
-    { name: "metric", kind: "texts", choices: METRICS, help: "what is measured", defaultText: "loss" },
-    { name: "limit", kind: "integer", min: 1, help: "rows to score, from the first", defaultText: "all" },
-    {
-      name: "max-new-tokens",
-      kind: "integer",
-      min: 1,
-      help: "tokens of an answer at most",
-      defaultText: "256",
-    },
-    {
-      name: "micro-batch-size",
-      kind: "integer",
-      min: 1,
-      help: "rows computed at once",
-      defaultText: "8; answers 16",
-    },
-    { name: "stop", kind: "texts", help: "texts that end an answer" },
-    PREDICTIONS_FLAG,
-  ],
+  flags: flagsOf(OPTIONS),
   check,
   run,
 };

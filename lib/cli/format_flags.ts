@@ -1,37 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Flags that say how rows and prompts become text: the same for every command, so that all ask as was trained. */
+/** What flags say of how rows and prompts become text: the same for every command, so that all ask as was trained. */
 import { isJsonObject, type JsonObject } from "../core/json.ts";
 import type { FormatOptions } from "../data/format_options.ts";
 import { readChatTemplate } from "../data/own_template.ts";
 import { problemOf } from "../files/errors.ts";
 import { formatOptionsOf } from "../train/settings.ts";
 import { settingsOf } from "./flag_settings.ts";
-import type { Flag, FlagValues } from "./flags.ts";
-
-/** How text is written. */
-export const FORMAT_FLAGS: readonly Flag[] = [
-  {
-    name: "chat-template",
-    kind: "text",
-    placeholder: "auto|off|FILE",
-    help: "auto uses the model's chat template when it has one; a file holds a Jinja template of your own",
-    defaultText: "auto",
-  },
-  {
-    name: "thinking",
-    kind: "text",
-    choices: ["auto", "on", "off"],
-    help:
-      "enable_thinking of the chat template; auto is on for rows whose answers hold thoughts, and off else",
-    defaultText: "auto",
-  },
-  { name: "system", kind: "text", help: "system turn put before conversations that have none" },
-  {
-    name: "template-option",
-    kind: "pairs",
-    help: "further variables of the chat template; a value is read as JSON when it is JSON, else as text",
-  },
-];
+import type { FlagValues } from "./flags.ts";
 
 /** Variables that templates get from elsewhere, each with the way to say them. */
 const SAID_ELSEWHERE: Readonly<Record<string, string>> = {

@@ -4,6 +4,9 @@
  * byte for byte, a terminal nothing that it would obey.
  */
 import { UserError } from "../core/errors.ts";
+import { integer, text, texts } from "../core/options.ts";
+import { BAD_ROWS_OPTION, FORMAT_OPTIONS } from "../data/data_options.ts";
+import { SAMPLING_OPTIONS } from "../evaluate/sampling.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
 import { stopIds } from "../data/examples.ts";
 import type { Placed } from "../data/load_data.ts";
@@ -18,15 +21,36 @@ import {
 } from "../evaluate/generate.ts";
 import { askText, loadQuestions } from "../evaluate/questions.ts";
 import { createProgress } from "../report/progress.ts";
-import { ADAPTER_SESSION_FLAGS, type AdapterSession, openAdapterSession } from "./adapter_session.ts";
-import { BAD_ROWS_FLAG, rowsResult } from "./data_flags.ts";
-import type { Flag, FlagValues } from "./flags.ts";
+import { ADAPTER_SESSION_OPTIONS, type AdapterSession, openAdapterSession } from "./adapter_session.ts";
+import { rowsResult } from "./data_flags.ts";
+import { flagsOf, type FlagValues, valuesOf } from "./flags.ts";
 import { formatOptions, formatProblems } from "./format_flags.ts";
 import { listenForInterrupt } from "./interrupt.ts";
 import type { Output } from "./output.ts";
-import { PREDICTIONS_FLAG, predictionsProblems, writePredictions } from "./predictions.ts";
+import { PREDICTIONS_OPTION, predictionsProblems, writePredictions } from "./predictions.ts";
 import type { CommandSpec } from "./program.ts";
 import { EXIT } from "./failure.ts";
+
+const OPTIONS = {
+  ...ADAPTER_SESSION_OPTIONS,
+  ...FORMAT_OPTIONS,
+  prompt: text({
+    help: "the prompt, as it is typed",
+    defaultText: "standard input, less its last line's end",
+  }),
+  prompts: text({
+    placeholder: "FILE",
+    path: true,
+    help: "file of prompts: JSONL rows as for training, answers not needed; or any text, a prompt a line",
+  }),
+  ...BAD_ROWS_OPTION,
+  ...PREDICTIONS_OPTION,
+  maxNewTokens: integer({ min: 1, default: 256, help: "tokens of the answer at most" }),
+  microBatchSize: integer({ min: 1, default: 16, help: "prompts of a file answered at once" }),
+  ...SAMPLING_OPTIONS,
+  seed: integer({ min: 0, max: 2 ** 32 - 1, default: 0, help: "of sampling" }),
+  stop: texts({ help: "texts that end the answer" }),
+} as const;
 
 /** An answer as it is written down. */
 interface Prediction {
@@ -58,21 +82,20 @@ async function generateOptions(
   { model, hooks, adapter, tokenizer }: AdapterSession,
   values: FlagValues,
 ): Promise<ModelGenerateOptions> {
+  const chosen = valuesOf(OPTIONS, values);
+  const { microBatchSize, maxNewTokens, temperature, topP, seed } = chosen;
   return {
     hooks,
     adapter,
-    sequences: (values["micro-batch-size"] ?? 16) as number,
+    sequences: microBatchSize,
     stopIds: await stopIds(tokenizer, model.config.eosTokenIds, formatOptions(values)),
-    maxNewTokens: (values["max-new-tokens"] ?? 256) as number,
-    temperature: (values.temperature ?? 0) as number,
-    topP: (values["top-p"] ?? 1) as number,
-    seed: (values.seed ?? 0) as number,
+    ...{ maxNewTokens, temperature, topP, seed },
     ...(values.stop === undefined ? {} : { stopStrings: values.stop as string[] }),
   };
 }
 
 function questionOptions({ model: { config } }: AdapterSession, values: FlagValues) {
-  const badRows = (values["bad-rows"] ?? "stop") as "stop" | "skip";
+  const { badRows } = valuesOf(BAD_ROWS_OPTION, values);
   return { ...formatOptions(values), room: config.maxPositionEmbeddings, badRows };
 }
 
@@ -190,20 +213,6 @@ async function run(values: FlagValues, output: Output): Promise<number> {
     : await answerOne(session, prompt, values, output);
 }
 
-const SAMPLING_FLAGS: readonly Flag[] = [
-  { name: "temperature", kind: "number", min: 0, help: "0 takes the likeliest token", defaultText: "0" },
-  {
-    name: "top-p",
-    kind: "number",
-    min: 0,
-    above: true,
-    max: 1,
-    help: "draw only from the likeliest tokens of this share",
-    defaultText: "1",
-  },
-  { name: "seed", kind: "integer", min: 0, max: 2 ** 32 - 1, help: "of sampling", defaultText: "0" },
-];
-
 /** The command. */
 export const GENERATE: CommandSpec = {
   name: "generate",
@@ -215,39 +224,7 @@ export const GENERATE: CommandSpec = {
     "deno task generate --model checkpoints/qwen --system 'Answer in one word.' --thinking on --prompts questions.jsonl --predictions answers.jsonl",
     "deno task generate --temperature 0.8 --top-p 0.95 --seed 1 < prompt.txt",
   ],
-  flags: [
-    ...ADAPTER_SESSION_FLAGS,
-    {
-      name: "prompt",
-      kind: "text",
-      help: "the prompt, as it is typed",
-      defaultText: "standard input, less its last line's end",
-    },
-    {
-      name: "prompts",
-      kind: "text",
-      placeholder: "FILE",
-      help: "file of prompts: JSONL rows as for training, answers not needed; or any text, a prompt a line",
-    },
-    BAD_ROWS_FLAG,
-    PREDICTIONS_FLAG,
-    {
-      name: "max-new-tokens",
-      kind: "integer",
-      min: 1,
-      help: "tokens of the answer at most",
-      defaultText: "256",
-    },
-    {
-      name: "micro-batch-size",
-      kind: "integer",
-      min: 1,
-      help: "prompts of a file answered at once",
-      defaultText: "16",
-    },
-    ...SAMPLING_FLAGS,
-    { name: "stop", kind: "texts", help: "texts that end the answer" },
-  ],
+  flags: flagsOf(OPTIONS),
   check,
   run,
 };

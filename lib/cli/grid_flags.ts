@@ -1,29 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Grids as people write them: `--grid top-k=4,16,64` on a command line, objects in a config file. */
 import { isJsonObject } from "../core/json.ts";
+import { isPattern, readValue } from "../core/option_values.ts";
+import { camelCase } from "../core/options.ts";
 import { nearestName } from "../core/suggestion.ts";
+import { DEFAULT_METHOD } from "../methods/methods.ts";
 import type { Grid } from "../study/grid.ts";
 import { settingName } from "./flag_settings.ts";
-import { camelCase, type Flag, type FlagValues, isPattern, readValue } from "./flags.ts";
+import type { Flag, FlagValues } from "./flags.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
 
-/** Flags that say where a run is kept, not what it is. */
-const NOT_VARIED = [
-  "out",
-  "resume",
-  "dry-run",
-  "eval-every",
-  "save-every",
-  "save-limit",
-  "data-cache",
-  "watch",
-  "watch-port",
-  "examples",
-  "tensorboard",
-];
-
 /** Flags of `train` that a study takes, and that its grid can go through. */
-export const GRID_FLAGS: readonly Flag[] = TRAIN_FLAGS.filter(({ name }) => !NOT_VARIED.includes(name));
+export const GRID_FLAGS: readonly Flag[] = TRAIN_FLAGS.filter((flag) => !isOfKeeping(flag));
+
+/** Whether a flag says where and how a run is kept, not what it is. */
+function isOfKeeping({ ofCall, ofKeeping }: Flag): boolean {
+  return Boolean(ofCall || ofKeeping);
+}
 
 /** Words of a grid that are no flags. */
 const WORDS = ["part", "series"];
@@ -37,7 +30,8 @@ function flagOf(name: string, where: string, problems: string[]): Flag | null {
   if (found) return found;
   const hint = nearestName(name, [...GRID_FLAGS.map((flag) => flag.name), ...WORDS]);
   const guess = hint === null ? "" : `; did you mean ${hint}?`;
-  const reason = NOT_VARIED.includes(name) ? "says nothing of a cell" : "is no flag of train";
+  const isKept = TRAIN_FLAGS.some((flag) => flag.name === name && isOfKeeping(flag));
+  const reason = isKept ? "says nothing of a cell" : "is no flag of train";
   problems.push(`${where}: "${name}" ${reason}${guess}`);
   return null;
 }
@@ -142,7 +136,7 @@ export function uselessFlags(values: FlagValues, grids: readonly Grid[]): string
     return ["--seed and --seeds exclude each other: keep one"];
   }
   const methods = new Set(
-    grids.flatMap(({ method = values.method ?? "sparse" }) => method as string | readonly string[]),
+    grids.flatMap(({ method = values.method ?? DEFAULT_METHOD }) => method as string | readonly string[]),
   );
   return GRID_FLAGS.filter(({ name }) => values[name] !== undefined).flatMap((flag) => {
     if (grids.every((grid) => settingName(flag.name) in grid)) {

@@ -6,36 +6,10 @@ import { type EventLog, openEventLog } from "../report/tensorboard/event_log.ts"
 import type { TrainEvent } from "../train/loop.ts";
 import type { MetricsLine } from "../train/metrics_log.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
-import type { Flag } from "./flags.ts";
+import { valuesOf } from "./flags.ts";
+import { WATCH_OPTIONS } from "./report_options.ts";
 import type { Output } from "./output.ts";
 import { answersAfter, answersBefore, type ExampleSession } from "./run_examples.ts";
-
-/** Flags of `train` and `report` that say how a page is watched. */
-export const WATCH_FLAGS: readonly Flag[] = [
-  { name: "watch", kind: "switch", help: "serve report.html on 127.0.0.1 while the run goes on" },
-  {
-    name: "watch-port",
-    kind: "integer",
-    min: 0,
-    max: 65535,
-    help: "port of --watch; 0 takes any that is free",
-    defaultText: "0",
-  },
-];
-
-/** Flags of `train` about its report. */
-export const REPORT_FLAGS: readonly Flag[] = [
-  ...WATCH_FLAGS,
-  {
-    name: "examples",
-    kind: "integer",
-    min: 0,
-    max: 1000,
-    help: "questions that the report shows, answered before and after; 0 for none",
-    defaultText: "4",
-  },
-  { name: "tensorboard", kind: "switch", help: "also write the metrics as a TensorBoard event file" },
-];
 
 /** The report of a run under way. Disposing it without `finish` writes the page without answers after training. */
 export interface LiveReport extends AsyncDisposable {
@@ -49,7 +23,7 @@ export interface LiveReport extends AsyncDisposable {
 export async function openLiveReport(out: string, session: ExampleSession): Promise<LiveReport> {
   const { values, output } = session;
   const child = values.watch === true
-    ? await serveReport(out, (values["watch-port"] ?? 0) as number)
+    ? await serveReport(out, valuesOf(WATCH_OPTIONS, values).watchPort)
     : refreshReport(out);
   if (child.url !== null) output.line(`watch the run at ${child.url}\n`);
   const attempt = sayFailure(output, "The report could not be written");

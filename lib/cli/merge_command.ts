@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task merge`: folds an adapter into its model and writes a plain Hugging Face checkpoint. */
+import { choice, integer, text, toggle } from "../core/options.ts";
 import { throwIfAny } from "../core/errors.ts";
 import { formatBytes } from "../report/format.ts";
 import { formatTable } from "../report/table.ts";
 import { mergeAdapter } from "../merge/merge.ts";
 import type { MergedDType } from "../merge/merged_checkpoint.ts";
 import { warningOnOtherBase } from "./adapter_session.ts";
-import type { FlagValues } from "./flags.ts";
+import { flagsOf, type FlagValues } from "./flags.ts";
 import { type Output, warn } from "./output.ts";
 import type { CommandSpec } from "./program.ts";
 import { EXIT } from "./failure.ts";
@@ -49,6 +50,18 @@ async function run(values: FlagValues, output: Output): Promise<number> {
   return EXIT.done;
 }
 
+const OPTIONS = {
+  model: text({ path: true, help: "Hugging Face checkpoint folder", defaultText: "the adapter's" }),
+  adapter: text({ path: true, help: "adapter folder of a run" }),
+  out: text({ path: true, help: "folder to write, new or empty" }),
+  dtype: choice(["base", "f32", "bf16", "f16"], {
+    help: "type of the merged weights",
+    defaultText: "base, each tensor's own",
+  }),
+  threads: integer({ min: 1, help: "CPU threads of the comparison", defaultText: "all cores" }),
+  force: toggle({ help: "no warning when the adapter was trained on another base model" }),
+} as const;
+
 /** The command. */
 export const MERGE: CommandSpec = {
   name: "merge",
@@ -58,25 +71,6 @@ export const MERGE: CommandSpec = {
     "deno task merge --model checkpoints/llama --adapter runs/facts/adapter --out checkpoints/llama-facts",
     "deno task merge --model checkpoints/llama --adapter runs/facts/adapter --out merged --dtype f32",
   ],
-  flags: [
-    { name: "model", kind: "text", help: "Hugging Face checkpoint folder", defaultText: "the adapter's" },
-    { name: "adapter", kind: "text", help: "adapter folder of a run" },
-    { name: "out", kind: "text", help: "folder to write, new or empty" },
-    {
-      name: "dtype",
-      kind: "text",
-      choices: ["base", "f32", "bf16", "f16"],
-      help: "type of the merged weights",
-      defaultText: "base, each tensor's own",
-    },
-    {
-      name: "threads",
-      kind: "integer",
-      min: 1,
-      help: "CPU threads of the comparison",
-      defaultText: "all cores",
-    },
-    { name: "force", kind: "switch", help: "no warning when the adapter was trained on another base model" },
-  ],
+  flags: flagsOf(OPTIONS),
   run,
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What every method would train on a model, and what memory that takes: `deno task doctor --methods`. */
-import { METHOD_NAMES, methodByName } from "../methods/registry.ts";
+import { DATA_OPTIONS } from "../data/data_options.ts";
+import { METHOD_NAMES, methodByName } from "../methods/methods.ts";
 import type { Model } from "../models/model.ts";
 import { formatBytes, formatCount, formatShare } from "../report/format.ts";
 import { formatTable } from "../report/table.ts";
@@ -20,12 +21,9 @@ export interface MethodAccount {
   readonly mergeRefusal: string | null;
 }
 
-/** Longest row that is foretold, as `train` has it by default. */
-const SEQ_LEN = 256;
-
 /** All methods, in the order of their registry. Allocates nothing. */
 export function methodAccounts(model: Model): MethodAccount[] {
-  const seqLen = Math.min(SEQ_LEN, model.config.maxPositionEmbeddings);
+  const seqLen = Math.min(DATA_OPTIONS.seqLen.default, model.config.maxPositionEmbeddings);
   return METHOD_NAMES.map((name) => {
     const { method, memory, adapterKind } = plan(model, { method: methodByName(name), batch: { seqLen } });
     return {

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Answers as a JSONL file, one object a row. */
 import { dirname } from "node:path";
+import { text } from "../core/options.ts";
 import { problemOf } from "../files/errors.ts";
 import { isFolderSync } from "../files/read.ts";
 import { writeTextTo } from "../files/write.ts";
-import type { Flag, FlagValues } from "./flags.ts";
+import type { FlagValues } from "./flags.ts";
 
 /** Where the answers go. */
-export const PREDICTIONS_FLAG: Flag = {
-  name: "predictions",
-  kind: "text",
-  help: "JSONL file for the answers, row by row",
-};
+export const PREDICTIONS_OPTION = {
+  predictions: text({ path: true, help: "JSONL file for the answers, row by row" }),
+} as const;
 
 /** Why the file that the flags name cannot be written, as far as that shows before there are answers. */
 export function predictionsProblems({ predictions }: FlagValues): string[] {
@@ -35,6 +34,6 @@ export function predictionsProblems({ predictions }: FlagValues): string[] {
 
 /** @throws {UserError} When the file cannot be written */
 export async function writePredictions(path: string, rows: readonly unknown[]): Promise<void> {
-  const text = rows.map((row) => `${JSON.stringify(row)}\n`).join("");
-  await writeTextTo(path, text);
+  const lines = rows.map((row) => `${JSON.stringify(row)}\n`).join("");
+  await writeTextTo(path, lines);
 }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task preview`: the tokens and the loss mask that a data file gives. */
+import { integer, text } from "../core/options.ts";
+import { DATA_OPTIONS } from "../data/data_options.ts";
 import { countBadRows } from "../data/load_data.ts";
 import { previewExamples, previewText } from "../data/preview.ts";
 import { loadTokenizer } from "../data/tokenizer.ts";
-import { DATA_FLAGS, dataPaths, dataSummary } from "./data_flags.ts";
+import { dataPaths, dataSummary } from "./data_flags.ts";
 import { createDataLoader } from "./data_loader.ts";
-import type { FlagValues } from "./flags.ts";
+import { flagsOf, type FlagValues, valuesOf } from "./flags.ts";
 import { formatProblems } from "./format_flags.ts";
 import type { Output } from "./output.ts";
 import type { CommandSpec } from "./program.ts";
@@ -15,7 +17,7 @@ import { modelFolder } from "./session.ts";
 async function run(values: FlagValues, output: Output): Promise<number> {
   const tokenizer = await loadTokenizer(modelFolder(values));
   const dataset = await createDataLoader(values, output)(dataPaths(values), tokenizer);
-  const shown = previewExamples(dataset, tokenizer, (values.rows ?? 3) as number);
+  const shown = previewExamples(dataset, tokenizer, valuesOf(OPTIONS, values).rows);
   output.line(previewText(shown, { color: output.color }));
   output.line(dataSummary(dataset));
   output.result({
@@ -26,16 +28,18 @@ async function run(values: FlagValues, output: Output): Promise<number> {
   return EXIT.done;
 }
 
+const OPTIONS = {
+  model: text({ path: true, help: "Hugging Face checkpoint folder", defaultText: "the demo's model" }),
+  ...DATA_OPTIONS,
+  rows: integer({ min: 0, default: 3, help: "rows to show" }),
+} as const;
+
 /** The command. */
 export const PREVIEW: CommandSpec = {
   name: "preview",
   summary: "Shows the tokens and the loss mask that a data file gives.",
   examples: ["deno task preview --model checkpoints/llama --data facts.jsonl --rows 5"],
-  flags: [
-    { name: "model", kind: "text", help: "Hugging Face checkpoint folder", defaultText: "the demo's model" },
-    ...DATA_FLAGS,
-    { name: "rows", kind: "integer", min: 0, help: "rows to show", defaultText: "3" },
-  ],
+  flags: flagsOf(OPTIONS),
   check: formatProblems,
   run,
 };

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The command line: parses, runs one command, and turns every failure into a message and an exit code. */
 import { Argument, Command, CommanderError } from "commander";
+import { text, toggle } from "../core/options.ts";
 import { throwIfAny } from "../core/errors.ts";
 import { EXIT, reportFailure } from "./failure.ts";
 import { overlay, readConfigFile, readFlags } from "./flag_sources.ts";
-import { declareFlags, type Flag, type FlagValues } from "./flags.ts";
+import { declareFlags, type Flag, flagsOf, type FlagValues } from "./flags.ts";
 import { createOutput, type Output, printError } from "./output.ts";
 
 /** One subcommand. */
@@ -22,15 +23,13 @@ export interface CommandSpec {
 }
 
 /** Flags of every command. */
-export const COMMON_FLAGS: readonly Flag[] = [
-  { name: "config", kind: "text", help: "JSON file with the same keys as the flags; flags win" },
-  {
-    name: "json",
-    kind: "switch",
+export const COMMON_FLAGS: readonly Flag[] = flagsOf({
+  config: text({ path: true, help: "JSON file with the same keys as the flags; flags win" }),
+  json: toggle({
     help: "print one JSON object on stdout at the end, also when it fails, all else on stderr",
-  },
-  { name: "quiet", kind: "switch", help: "print nothing but errors and the JSON object" },
-];
+  }),
+  quiet: toggle({ help: "print nothing but errors and the JSON object" }),
+});
 
 /** @mutates problems */
 function readValues(command: Command, spec: CommandSpec, problems: string[]): FlagValues {

@@ -2,12 +2,13 @@
 /** `deno task report`: the report of a run that has ended or goes on elsewhere, and its metrics for TensorBoard. */
 import { join } from "node:path";
 import { throwIfAny } from "../core/errors.ts";
+import { text, toggle } from "../core/options.ts";
 import { damageNote } from "../report/metrics_summary.ts";
 import { formatTable } from "../report/table.ts";
 import { writeEventFile } from "../report/tensorboard/event_log.ts";
-import type { FlagValues } from "./flags.ts";
+import { flagsOf, type FlagValues, valuesOf } from "./flags.ts";
 import { listenForInterrupt } from "./interrupt.ts";
-import { WATCH_FLAGS } from "./live_report.ts";
+import { WATCH_OPTIONS } from "./report_options.ts";
 import type { Output } from "./output.ts";
 import type { CommandSpec } from "./program.ts";
 import { EXIT } from "./failure.ts";
@@ -34,12 +35,18 @@ async function run(values: FlagValues, output: Output): Promise<number> {
   output.result({ run: folder, steps, damagedLines: summary.damagedLines, report, tensorboard: events });
   if (values.watch === true) {
     using interrupt = listenForInterrupt(() => {});
-    const port = (values["watch-port"] ?? 0) as number;
+    const port = valuesOf(OPTIONS, values).watchPort;
     // Ctrl-C is how this ends, so it is no failure.
     await serveRunReport(folder, port, (url) => output.line(`watch the run at ${url}`), interrupt.signal);
   }
   return EXIT.done;
 }
+
+const OPTIONS = {
+  run: text({ path: true, help: "run folder" }),
+  ...WATCH_OPTIONS,
+  tensorboard: toggle({ help: "write the metrics as a TensorBoard event file" }),
+} as const;
 
 /** The command. */
 export const REPORT: CommandSpec = {
@@ -51,10 +58,6 @@ export const REPORT: CommandSpec = {
     "deno task report --run runs/facts --watch",
     "deno task report --run runs/facts --tensorboard && tensorboard --logdir runs/facts/tensorboard",
   ],
-  flags: [
-    { name: "run", kind: "text", help: "run folder" },
-    ...WATCH_FLAGS,
-    { name: "tensorboard", kind: "switch", help: "write the metrics as a TensorBoard event file" },
-  ],
+  flags: flagsOf(OPTIONS),
   run,
 };

@@ -3,21 +3,15 @@
 import { isAbsolute, join } from "node:path";
 import { throwIfAny, UserError } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
+import { camelCase } from "../core/options.ts";
 import type { Model } from "../models/model.ts";
 import { askedBefore, readRecord, RECORD } from "../train/run_record.ts";
 import { flagsOfEarlier } from "./earlier_flags.ts";
 import { overlay, readRecordedFlags } from "./flag_sources.ts";
-import { camelCase, type FlagValues } from "./flags.ts";
+import type { FlagValues } from "./flags.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
 
-/** Flags of one call, not of the run. */
-const OF_THE_CALL = ["out", "resume", "dry-run", "watch", "watch-port"];
-/** Flags that are paths: relative ones are seen from the folder where the run was started. */
-const PATHS = ["model", "data", "eval-data", "adapter", "chat-template"];
-/** Values of those that are no path. */
-const WORDS = ["auto", "off"];
-
-const RECORDED = TRAIN_FLAGS.filter(({ name }) => !OF_THE_CALL.includes(name));
+const RECORDED = TRAIN_FLAGS.filter(({ ofCall }) => !ofCall);
 
 /**
  * The flags of a run that goes on: those that it was started with, under those that are given now. Without a `run.json` all of
@@ -46,17 +40,18 @@ export async function withRecordedFlags(given: FlagValues): Promise<FlagValues> 
   const problems: string[] = [];
   const recorded = { ...readRecordedFlags(join(out, RECORD), asked.flags, RECORDED, problems) };
   throwIfAny(`The run in ${out}`, problems);
-  for (const name of PATHS) {
+  // Relative paths are seen from the folder where the run was started.
+  for (const { name, path: isPath } of RECORDED) {
     const value = recorded[name];
-    if (value === undefined) continue;
-    const place = (path: string) => seenFrom(asked.cwd, path);
+    if (value === undefined || !isPath) continue;
+    const place = (path: string) => seenFrom(asked.cwd, path, isPath === true ? [] : isPath);
     recorded[name] = Array.isArray(value) ? (value as string[]).map(place) : place(value as string);
   }
   return overlay(RECORDED, recorded, given);
 }
 
-function seenFrom(cwd: string, path: string): string {
-  return cwd === Deno.cwd() || isAbsolute(path) || WORDS.includes(path) ? path : join(cwd, path);
+function seenFrom(cwd: string, path: string, words: readonly string[]): string {
+  return cwd === Deno.cwd() || isAbsolute(path) || words.includes(path) ? path : join(cwd, path);
 }
 
 /** What is written down of a run's flags. What it multiplies in stays as it was decided, on other machines too. */

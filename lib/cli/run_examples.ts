@@ -9,7 +9,8 @@ import { loadAdapter } from "../train/adapters.ts";
 import type { OpenModel } from "../train/open_model.ts";
 import type { Run } from "../train/plan.ts";
 import { formatOptions } from "./format_flags.ts";
-import type { FlagValues } from "./flags.ts";
+import { type FlagValues, valuesOf } from "./flags.ts";
+import { REPORT_OPTIONS } from "./report_options.ts";
 import type { Output } from "./output.ts";
 
 const ANSWER_TOKENS = 32;
@@ -67,7 +68,7 @@ export async function answersAfter(
 }
 
 function questionsOf({ model, data, values }: ExampleSession): SampleQuestion[] {
-  const count = (values.examples ?? 4) as number;
+  const count = valuesOf(REPORT_OPTIONS, values).examples;
   return sampleQuestions(data, model.tokenizer, count, model.config.maxPositionEmbeddings);
 }
 

@@ -6,8 +6,8 @@ import { formatCount, formatShare } from "../report/format.ts";
 import { formatPlacements } from "../report/placements.ts";
 import { formatTable } from "../report/table.ts";
 import type { Run } from "../train/plan.ts";
+import { flagOfOption } from "../train/setting_table.ts";
 import { dataSummary } from "./data_flags.ts";
-import { adapterFlagName } from "./train_options.ts";
 
 /** `1.67 M parameters, 94.4 % of the model`. */
 export function describeTrained({ memory }: Run): string {
@@ -26,7 +26,7 @@ function configText(value: Json): string {
 export function describeRun(run: Run, data: Dataset | null): string {
   const { memory, settings, method } = run;
   const config = Object.entries(run.adapterKind.config).map(([name, value]) => [
-    `  ${adapterFlagName(name)}`,
+    `  ${flagOfOption("adapter", name)}`,
     configText(value),
   ]);
   const what = formatTable([

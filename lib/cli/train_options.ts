@@ -2,16 +2,11 @@
 /** From the flags of `train` to the settings of the public API, and what flags do not go together. */
 import type { SavedAdapter } from "../adapters/files/adapter_files.ts";
 import type { RunOptions } from "../train/plan.ts";
-import { ADAPTER_OPTIONS, ADAPTER_SETTINGS, runOptionsOf } from "../train/settings.ts";
+import { SETTINGS } from "../train/setting_table.ts";
+import { runOptionsOf } from "../train/settings.ts";
 import { settingsOf } from "./flag_settings.ts";
-import { camelCase, type FlagValues } from "./flags.ts";
+import type { FlagValues } from "./flags.ts";
 import { TRAIN_FLAGS } from "./train_flags.ts";
-
-/** The flag of an adapter's option: `topK` is `top-k`. Options without a flag are written in the same way. */
-export function adapterFlagName(option: string): string {
-  const setting = Object.entries(ADAPTER_OPTIONS).find(([, name]) => name === option)?.[0] ?? option;
-  return setting.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-}
 
 /** Flags that were given although the method has no use for them. @mutates problems */
 export function refuseForeignFlags(values: FlagValues, method: string, problems: string[]): void {
@@ -26,9 +21,9 @@ export function refuseForeignFlags(values: FlagValues, method: string, problems:
 /** Sizes and modes that were given although the adapter to start from brings its own. @mutates problems */
 export function refuseSettledFlags(values: FlagValues, problems: string[]): void {
   if (values.adapter === undefined) return;
-  for (const name of TRAIN_FLAGS.map((flag) => flag.name)) {
-    if (values[name] === undefined || !ADAPTER_SETTINGS.includes(camelCase(name))) continue;
-    problems.push(`--${name} does not apply with --adapter, which brings its own`);
+  for (const { flag, owner } of SETTINGS) {
+    if (values[flag] === undefined || owner !== "adapter") continue;
+    problems.push(`--${flag} does not apply with --adapter, which brings its own`);
   }
 }
 

@@ -1,27 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Choosing the next token from its logits. */
 import { NotFiniteError } from "../core/errors.ts";
+import { optionProblems, withDefaults } from "../core/option_checks.ts";
+import { number, type OptionsOf } from "../core/options.ts";
 import { categorical, nextUniform, type RandomStream } from "../core/rng.ts";
 import type { Floats } from "../tensor/tensor.ts";
 
 /** How a token is chosen. */
-export interface SamplingOptions {
+export const SAMPLING_OPTIONS = {
   /** 0 takes the likeliest token (default); higher values even the odds out. */
-  readonly temperature?: number;
-  /** Draws only from the likeliest tokens that make up this share of the probability. Default 1. */
-  readonly topP?: number;
-}
+  temperature: number({ min: 0, default: 0, help: "0 takes the likeliest token" }),
+  /** Draws only from the likeliest tokens that make up this share of the probability. */
+  topP: number({
+    min: 0,
+    above: true,
+    max: 1,
+    default: 1,
+    help: "draw only from the likeliest tokens of this share",
+  }),
+} as const;
+
+/** How a token is chosen. */
+export type SamplingOptions = OptionsOf<typeof SAMPLING_OPTIONS>;
 
 /**
  * @throws {RangeError} When a value makes no sense, naming it
  */
-export function checkSampling({ temperature = 0, topP = 1 }: SamplingOptions): void {
-  if (!(temperature >= 0 && temperature < Infinity)) {
-    throw new RangeError(`temperature is ${temperature}, expected a number of at least 0`);
-  }
-  if (!(topP > 0 && topP <= 1)) {
-    throw new RangeError(`topP is ${topP}, expected a number above 0 and up to 1`);
-  }
+export function checkSampling(options: SamplingOptions): void {
+  const [problem] = optionProblems(SAMPLING_OPTIONS, withDefaults(SAMPLING_OPTIONS, options));
+  if (problem !== undefined) throw new RangeError(problem);
 }
 
 /**
@@ -36,7 +43,7 @@ export function checkSampling({ temperature = 0, topP = 1 }: SamplingOptions): v
  */
 export function chooseToken(logits: Floats, options: SamplingOptions, random: RandomStream): number {
   const best = argmax(logits);
-  const { temperature = 0, topP = 1 } = options;
+  const { temperature, topP } = withDefaults(SAMPLING_OPTIONS, options);
   if (temperature === 0) return best;
   const peak = logits[best] as number;
   const weights = Float64Array.from(logits, (logit) => Math.exp((logit - peak) / temperature));

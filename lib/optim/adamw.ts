@@ -6,61 +6,88 @@
  * - `lazy-exact`: the same bits, later. A row catches up on the steps it missed just before it is read or updated.
  * - `lazy`: they stay; when touched again, their moments have decayed. Cheaper, another algorithm (as SparseAdam).
  */
+import type { JsonObject } from "../core/json.ts";
+import { optionProblems, recordedOptions, unknownOptions, withDefaults } from "../core/option_checks.ts";
+import { choice, type DecidedOptions, number, type OptionsOf } from "../core/options.ts";
 import { account } from "../native/ledger.ts";
-import type { AdamMode, RowMoments } from "../ops/kernels/rows.ts";
+import type { RowMoments } from "../ops/kernels/rows.ts";
 import type { AdamwStep } from "../ops/kernels/model.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import { floatsBeside, holdFloats } from "../ops/model_memory.ts";
 import type { Floats } from "../tensor/tensor.ts";
-import { CLIP_SCOPES, clipOf, type ClipScope } from "./clip.ts";
+import { clipOf } from "./clip.ts";
 import type { Moments, Optimizer, OptimizerState, UpdateStep } from "./optimizer.ts";
 import { isTrained, liveGradient, type Parameter, parameterCount, type RowParameter } from "./parameters.ts";
 import { constant, cosine, linear, type Schedule, scheduleProblems } from "./schedule.ts";
 
-/** Choices of {@linkcode adamw}; what is left out takes the published value. */
-export interface AdamwOptions {
+/** Choices of {@linkcode adamw}, but for its schedule. */
+export const ADAMW_OPTIONS = {
   /** Peak learning rate. Default: the method's (1e-4 for adapters, 1e-5 for full fine-tuning). */
-  readonly lr?: number;
-  /** Default: linear to 0 after a warm-up of 2% of the steps. A bare name takes that warm-up. */
-  readonly schedule?: Schedule | Schedule["kind"];
-  /** Limit of the gradient norm; null for none. Default 1. */
-  readonly clip?: number | null;
+  lr: number({
+    min: 0,
+    above: "typed",
+    f32: true,
+    default: 1e-4,
+    help: "peak learning rate",
+    axis: "learning rate",
+  }),
+  /** Decoupled weight decay. */
+  weightDecay: number({ min: 0, f32: true, default: 0, help: "decoupled weight decay" }),
+  /** The default gives the published (dense) results bit for bit, at the cost of touched rows. */
+  mode: choice(["dense", "lazy-exact", "lazy"], {
+    default: "lazy-exact",
+    help: "rows without a gradient: dense moves them, lazy-exact gives the same bits later, lazy leaves them",
+    setting: "adam",
+    ofRows: true,
+  }),
+  beta1: number({ min: 0, max: 1, below: true, f32: true, default: 0.9, help: "decay of the first moment" }),
+  beta2: number({
+    min: 0,
+    max: 1,
+    below: true,
+    f32: true,
+    default: 0.999,
+    help: "decay of the second moment",
+  }),
+  eps: number({
+    min: 0,
+    above: true,
+    f32: true,
+    default: 1e-8,
+    help: "added to the root of v",
+    setting: "adamEps",
+  }),
+  /** Limit of the gradient norm; null for none. */
+  clip: number({
+    min: 0,
+    above: true,
+    default: 1,
+    nullable: "no limit",
+    nullAs: 0,
+    help: "largest gradient norm, 0 for none",
+  }),
   /**
    * What norm the limit is of: `all` gradients together (published, the default), or those of each `layer`, where what
    * belongs to no layer is one more. With `layer`, or without a limit, a layer need not wait for the others: with one
    * micro-batch a step a sparse adapter's rows take their step in the backward pass, and no row gradient is written; on a
    * device, layers are updated while backward goes on in those below.
    */
-  readonly clipBy?: ClipScope;
-  /** Default 0.9. */
-  readonly beta1?: number;
-  /** Default 0.999. */
-  readonly beta2?: number;
-  /** Default 1e-8. */
-  readonly eps?: number;
-  /** Decoupled weight decay. Default 0. */
-  readonly weightDecay?: number;
-  /** Default `lazy-exact`: the published (dense) results bit for bit, at the cost of touched rows. */
-  readonly mode?: AdamMode;
+  clipBy: choice(["all", "layer"], {
+    default: "all",
+    help: "the norm of all gradients, or of each layer's: then a layer need not wait for the others",
+  }),
+} as const;
+
+/** Choices of {@linkcode adamw}; what is left out takes the published value. */
+export interface AdamwOptions extends OptionsOf<typeof ADAMW_OPTIONS> {
+  /** Default: linear to 0 after a warm-up of 2% of the steps. A bare name takes that warm-up. */
+  readonly schedule?: Schedule | Schedule["kind"];
 }
 
 /** {@linkcode AdamwOptions}, all decided. */
-export type AdamwConfig = Required<Omit<AdamwOptions, "schedule">> & { readonly schedule: Schedule };
-
-/** The modes there are. */
-export const ADAM_MODES: readonly AdamMode[] = ["lazy-exact", "dense", "lazy"];
-
-const DEFAULTS: AdamwConfig = {
-  lr: 1e-4,
-  schedule: linear(),
-  clip: 1,
-  clipBy: "all",
-  beta1: 0.9,
-  beta2: 0.999,
-  eps: 1e-8,
-  weightDecay: 0,
-  mode: "lazy-exact",
-};
+export interface AdamwConfig extends DecidedOptions<typeof ADAMW_OPTIONS> {
+  readonly schedule: Schedule;
+}
 
 const SCHEDULES = { linear, cosine, constant };
 
@@ -68,39 +95,34 @@ const SCHEDULES = { linear, cosine, constant };
 export function resolveAdamw(
   ...options: readonly AdamwOptions[]
 ): { config: AdamwConfig; problems: string[] } {
-  const given: AdamwOptions = Object.assign({}, DEFAULTS, ...options.map(withoutUndefined));
-  const named = given.schedule ?? DEFAULTS.schedule;
+  const given: AdamwOptions = Object.assign({}, ...options.map(withoutUndefined));
+  const { schedule: named = linear(), ...own } = given;
   const schedule = typeof named === "string" ? SCHEDULES[named]?.() ?? { kind: named } : named;
-  const config = { ...DEFAULTS, ...given, schedule };
-  const problems = scheduleProblems(schedule);
-  const check = (ok: boolean, name: keyof AdamwConfig, expected: string): void => {
-    if (!ok) problems.push(`${name} is ${config[name]}, expected ${expected}`);
-  };
-  // As the kernels compute with them: 1e39 would be infinite there, 1e-50 nothing.
-  const numbers = [config.lr, config.beta1, config.beta2, config.eps, config.weightDecay] as const;
-  const [lr, beta1, beta2, eps, weightDecay] = numbers.map(Math.fround) as unknown as typeof numbers;
-  check(lr >= 0 && lr < Infinity, "lr", "a number of at least 0, up to 3.4e38");
-  check(config.clip === null || config.clip > 0, "clip", "a number above 0, or null for no limit");
-  check(CLIP_SCOPES.includes(config.clipBy), "clipBy", CLIP_SCOPES.join(", "));
-  check(beta1 >= 0 && beta1 < 1, "beta1", "a number from 0 to below 1");
-  check(beta2 >= 0 && beta2 < 1, "beta2", "a number from 0 to below 1");
-  check(eps > 0 && eps < Infinity, "eps", "a number above 0, up to 3.4e38");
-  check(weightDecay >= 0 && weightDecay < Infinity, "weightDecay", "a number of at least 0, up to 3.4e38");
-  check(ADAM_MODES.includes(config.mode), "mode", ADAM_MODES.join(", "));
-  return { config, problems };
+  const decided = withDefaults(ADAMW_OPTIONS, own);
+  const problems = [
+    ...unknownOptions(ADAMW_OPTIONS, own, "AdamW"),
+    ...scheduleProblems(schedule),
+    ...optionProblems(ADAMW_OPTIONS, decided),
+  ];
+  return { config: { ...decided, schedule }, problems };
 }
 
 function withoutUndefined(options: AdamwOptions): AdamwOptions {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
 
+/** What is written down, in the order of all versions; what they did not all have stands there where it was chosen. */
+function recordOf(config: AdamwConfig): JsonObject {
+  const { lr, schedule, clip, beta1, beta2, eps, weightDecay, mode, ...later } = config;
+  const chosen = recordedOptions(ADAMW_OPTIONS, later);
+  return { lr, schedule: { ...schedule }, clip, beta1, beta2, eps, weightDecay, mode, ...chosen };
+}
+
 /** The optimizer of a resolved configuration. */
 export function adamwOptimizer(config: AdamwConfig): Optimizer {
-  const { clipBy, ...recorded } = config;
   return {
     name: "adamw",
-    // Runs of before there was a choice say nothing of it, and go on.
-    config: { ...recorded, ...(clipBy === "all" ? {} : { clipBy }), schedule: { ...config.schedule } },
+    config: recordOf(config),
     lr: config.lr,
     schedule: config.schedule,
     clip: config.clip,

@@ -37,9 +37,6 @@ export function gradientSquares(
 /** The gradients whose norm is limited. */
 export type ClipScope = "all" | "layer";
 
-/** What there is to clip by. */
-export const CLIP_SCOPES: readonly ClipScope[] = ["all", "layer"];
-
 /** The limit of the norm of these gradients; null where they are not clipped by it. */
 export function clipOf(
   { clip, clipBy }: { readonly clip: number | null; readonly clipBy: ClipScope },

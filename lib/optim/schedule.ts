@@ -1,8 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Learning-rate schedules: a rise over the warm-up, then linear, cosine or constant. Pure functions of the step. */
+import { optionProblems } from "../core/option_checks.ts";
+import { choice, number, type OptionValue } from "../core/options.ts";
+
+/** Choices of a schedule that are settings of a run. */
+export const SCHEDULE_OPTIONS = {
+  kind: choice(["linear", "cosine", "constant"], {
+    default: "linear",
+    help: "learning rate after the warm-up",
+    setting: "schedule",
+  }),
+  /** Share of steps the published runs warm up for. */
+  warmupRatio: number({
+    min: 0,
+    max: 1,
+    default: 0.02,
+    help: "share of the steps over which the rate rises",
+  }),
+} as const;
 
 /** Shape of the learning rate after its warm-up. */
-export type ScheduleKind = "linear" | "cosine" | "constant";
+export type ScheduleKind = OptionValue<typeof SCHEDULE_OPTIONS.kind>;
 
 /** A schedule: its shape, and its warm-up as a share of all steps or as a number of steps. */
 export interface Schedule {
@@ -13,27 +31,23 @@ export interface Schedule {
   readonly warmupSteps?: number;
 }
 
-/** The kinds there are. */
-export const SCHEDULE_KINDS: readonly ScheduleKind[] = ["linear", "cosine", "constant"];
-
-/** Share of steps the published runs warm up for. */
-export const PUBLISHED_WARMUP_RATIO = 0.02;
-
 /** Warm-up of a schedule, as the constructors take it. */
 export type Warmup = Omit<Schedule, "kind">;
 
+const PUBLISHED: Warmup = { warmupRatio: SCHEDULE_OPTIONS.warmupRatio.default };
+
 /** Falls in a straight line to 0 after the warm-up (published: over the first 2% of steps). */
-export function linear(warmup: Warmup = { warmupRatio: PUBLISHED_WARMUP_RATIO }): Schedule {
+export function linear(warmup: Warmup = PUBLISHED): Schedule {
   return { kind: "linear", ...warmup };
 }
 
 /** Falls along half a cosine to 0 after the warm-up. */
-export function cosine(warmup: Warmup = { warmupRatio: PUBLISHED_WARMUP_RATIO }): Schedule {
+export function cosine(warmup: Warmup = PUBLISHED): Schedule {
   return { kind: "cosine", ...warmup };
 }
 
 /** Stays after the warm-up. */
-export function constant(warmup: Warmup = { warmupRatio: PUBLISHED_WARMUP_RATIO }): Schedule {
+export function constant(warmup: Warmup = PUBLISHED): Schedule {
   return { kind: "constant", ...warmup };
 }
 
@@ -62,14 +76,12 @@ export function scheduleFactor(schedule: Schedule, step: number, totalSteps: num
 
 /** What is wrong with a schedule: one sentence each. */
 export function scheduleProblems(schedule: Schedule): string[] {
-  const problems: string[] = [];
-  if (!SCHEDULE_KINDS.includes(schedule.kind)) {
-    problems.push(`schedule is "${schedule.kind}", expected ${SCHEDULE_KINDS.join(", ")}`);
-  }
-  const { warmupRatio: ratio, warmupSteps: steps } = schedule;
-  if (ratio !== undefined && !(ratio >= 0 && ratio <= 1)) {
-    problems.push(`warmupRatio is ${ratio}, expected a number from 0 to 1`);
-  }
+  const { kind, warmupRatio, warmupSteps: steps } = schedule;
+  const problems = optionProblems(
+    SCHEDULE_OPTIONS,
+    { kind, warmupRatio },
+    (name) => name === "kind" ? "schedule" : name,
+  );
   if (steps !== undefined && !(Number.isSafeInteger(steps) && steps >= 0)) {
     problems.push(`warmupSteps is ${steps}, expected a whole number of at least 0`);
   }

@@ -13,6 +13,7 @@ import {
   SIZE,
 } from "../study/summary.ts";
 import { settingText } from "../study/grid.ts";
+import { SETTINGS } from "../train/setting_table.ts";
 import type { Chart } from "./chart.ts";
 import { byteUnit, formatBytes, formatSeconds } from "./format.ts";
 import {
@@ -22,16 +23,10 @@ import {
   type IntervalSeries,
 } from "./interval_chart.ts";
 
-/** What stands at an axis, where it is not the setting's own name. */
-const AXIS_LABELS: Readonly<Record<string, string>> = {
-  [SIZE]: "trained parameters",
-  topK: "K, neurons a token may fire",
-  experts: "N, Key-Experts",
-  activeExperts: "k_e, experts of a token",
-  neurons: "r, neurons a layer",
-  rank: "rank",
-  lr: "learning rate",
-};
+/** What stands at an axis. */
+function axisLabel(axis: string): string {
+  return axis === SIZE ? "trained parameters" : SETTINGS.find(({ name }) => name === axis)?.axis ?? axis;
+}
 
 /** A value that can be drawn for a group; null where the group has none. */
 interface Quantity {
@@ -130,7 +125,7 @@ function draw(
     name,
     points: points.map(({ x, ...values }) => ({ x, ...scaledBy(values, 1 / unit) })),
   }));
-  const labels = { x: AXIS_LABELS[axis] ?? axis, y: quantity.name };
+  const labels = { x: axisLabel(axis), y: quantity.name };
   return intervalChart(lines, labels, { ...options, format: (value) => options.format(value * unit) });
 }
 
@@ -149,7 +144,7 @@ export function studyCharts(results: readonly CellResult[]): StudyChart[] {
       [firstScore(groups), ...COSTS].map((quantity) => ({
         part,
         axis,
-        title: `${quantity.name} by ${AXIS_LABELS[axis] ?? axis}`,
+        title: `${quantity.name} by ${axisLabel(axis)}`,
         chart: draw(groups, axis, quantity, (group) => seriesOf(group, groups, part, axis)),
       }))
     );

@@ -3,8 +3,9 @@
 import { throwIfAny } from "../core/errors.ts";
 import { isJsonObject } from "../core/json.ts";
 import { didYouMean } from "../core/suggestion.ts";
-import { METHOD_NAMES } from "../methods/registry.ts";
-import { methodsOf, SETTING_NAMES, type TrainSettings } from "../train/settings.ts";
+import { DEFAULT_METHOD, METHOD_NAMES } from "../methods/methods.ts";
+import { methodsOf, SETTING_NAMES } from "../train/setting_table.ts";
+import type { TrainSettings } from "../train/settings.ts";
 
 /** Values of settings to go through, a list each; one value is set in every cell. Several settings multiply. */
 export type Grid =
@@ -60,7 +61,7 @@ function combinations(grid: Values): Values[] {
  * where the grid goes by epochs, which it would win over.
  */
 function merge(base: Values, chosen: Values): TrainSettings {
-  const method = (chosen.method ?? base.method ?? "sparse") as string;
+  const method = (chosen.method ?? base.method ?? DEFAULT_METHOD) as string;
   const byEpochs = chosen.epochs !== undefined && chosen.steps === undefined;
   const applies = ([name]: readonly [string, unknown]) =>
     (methodsOf(name)?.includes(method) ?? true) && !(name === "steps" && byEpochs);
@@ -94,7 +95,7 @@ function gridProblems(grid: Values, base: Values, where: string): string[] {
     if (value === undefined) problems.push(`${where}: ${name} is undefined; leave it out`);
     if (valuesOf(value).length === 0) problems.push(`${where}: ${name} has no values to go through`);
     const methods = methodsOf(name);
-    const chosen = valuesOf(grid.method ?? base.method ?? "sparse") as string[];
+    const chosen = valuesOf(grid.method ?? base.method ?? DEFAULT_METHOD) as string[];
     for (const method of chosen.filter((method) => METHOD_NAMES.includes(method))) {
       if (methods === null || methods.includes(method)) continue;
       problems.push(

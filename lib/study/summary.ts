@@ -3,6 +3,7 @@
 import { meanOverSeeds } from "../evaluate/seeds.ts";
 import type { Estimate } from "../evaluate/metrics.ts";
 import type { ScoreName } from "../evaluate/score.ts";
+import { SETTINGS } from "../train/setting_table.ts";
 import { type PartPlace, settingText } from "./grid.ts";
 import type { CellNumbers, CellResult } from "./results.ts";
 
@@ -77,17 +78,7 @@ function meansOf(numbers: readonly CellNumbers[]): Record<MeanName, number> {
 export const SIZE = "trainedParameters";
 
 /** Settings that make an adapter larger or smaller, and what goes with them: no lines of their own in a chart by size. */
-const SIZE_SETTINGS = [
-  "neurons",
-  "experts",
-  "rank",
-  "loraAlpha",
-  "target",
-  "excludeTarget",
-  "layersToTransform",
-  "rankPattern",
-  "alphaPattern",
-];
+const SIZE_SETTINGS = SETTINGS.filter(({ size }) => size).map(({ name }) => name);
 
 /** Sizes are worth a chart when they differ by this factor: routers alone make less of a difference. */
 const SIZES_FROM = 1.5;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Whether a run fits into memory, and the smallest change of settings with which it would. */
 import { resolveAdapter } from "../adapters/registry.ts";
-import { methodByName } from "../methods/registry.ts";
+import { methodByName } from "../methods/methods.ts";
 import { fullBatches, type MemoryPrediction, type MemorySettings, predictMemory } from "./memory.ts";
 import type { Run } from "./plan.ts";
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The short way in: a checkpoint folder with its tokenizer, on kernels of its own, and data read for it. */
+import { withDefaults } from "../core/option_checks.ts";
+import { choice, integer, type OptionsOf } from "../core/options.ts";
+import { DATA_OPTIONS } from "../data/data_options.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { loadData, type LoadDataOptions } from "../data/load_data.ts";
 import { formatPreview, previewExamples } from "../data/preview.ts";
@@ -12,14 +15,26 @@ import type { Kernels } from "../ops/kernels/kernels.ts";
 import { cudaKernels } from "../ops/native/cuda_kernels.ts";
 import { type NativeKernels, nativeKernels } from "../ops/native/native_kernels.ts";
 
-/** Where a model runs. */
-export interface OpenModelOptions {
-  /** "auto" is the CUDA device where there is one that can be used, else the CPU. Default "auto". */
-  readonly device?: "auto" | "cpu" | "cuda";
-  /** Of matrix products; "auto" is bf16 where the machine multiplies it, else f32. Default "auto". */
-  readonly dtype?: "auto" | "f32" | "bf16";
+/** Where a model runs, and in what. */
+export const MACHINE_OPTIONS = {
+  /** "auto" is the CUDA device where there is one that can be used, else the CPU. */
+  device: choice(["auto", "cpu", "cuda"], {
+    default: "auto",
+    mayChange: "asked",
+    help: "where the model runs",
+  }),
+  /** Of matrix products; "auto" is bf16 where the machine multiplies it, else f32. */
+  dtype: choice(["auto", "f32", "bf16"], {
+    default: "auto",
+    identity: "compute",
+    help: "of matrix products and of what lies between them; auto is bf16 where the machine multiplies it",
+  }),
   /** CPU threads. Default: all cores. */
-  readonly threads?: number;
+  threads: integer({ min: 1, mayChange: "asked", defaultText: "all cores", help: "CPU threads" }),
+} as const;
+
+/** Where a model runs. */
+export interface OpenModelOptions extends OptionsOf<typeof MACHINE_OPTIONS> {
   /** Kernels to use instead of new ones; they stay the caller's. `device`, `dtype` and `threads` then say nothing. */
   readonly kernels?: Kernels;
 }
@@ -59,7 +74,8 @@ export async function openModel(dir: string, options: OpenModelOptions = {}): Pr
  *
  * @throws {UserError} When the CUDA device that was asked for cannot be used, saying what is missing
  */
-export function openKernels({ device = "auto", dtype = "auto", threads }: OpenModelOptions): NativeKernels {
+export function openKernels(options: OpenModelOptions): NativeKernels {
+  const { device, dtype, threads } = withDefaults(MACHINE_OPTIONS, options);
   const cpu = threads === undefined ? {} : { threads };
   if (device === "cuda") requireCuda();
   else if (device === "cpu" || !hasCudaDevice()) return nativeKernels({ compute: dtype, ...cpu });
@@ -81,7 +97,7 @@ export function loadDataFor(
   model: OpenModel,
   options: Partial<LoadDataOptions> = {},
 ): Promise<Dataset> {
-  return loadData(paths, model.tokenizer, { seqLen: 256, ...options });
+  return loadData(paths, model.tokenizer, { seqLen: DATA_OPTIONS.seqLen.default, ...options });
 }
 
 /** The first examples of a data set as text: tokens, and which of them are targets. In brackets, or in colour. */

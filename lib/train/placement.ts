@@ -2,6 +2,8 @@
 /** How a run computes with the rows of its adapter: chosen by the cost model from measured rates, or forced. */
 import type { Adapter, RowPlacement } from "../adapters/adapter.ts";
 import type { SparseSettings } from "../adapters/sparse/config.ts";
+import { optionProblems, withDefaults } from "../core/option_checks.ts";
+import { choice, integer, type OptionsOf } from "../core/options.ts";
 import type { Model } from "../models/model.ts";
 import {
   choosePlacement,
@@ -12,14 +14,35 @@ import {
   type StepSizes,
 } from "./cost_model.ts";
 
-/** What may be asked for. */
-export interface PlacementChoice {
-  /** `auto` is what the cost model predicts to be quicker; `host` where model and rows share one memory. Default `auto`. */
-  readonly placement?: "auto" | PlacementName;
-  /** Parts that a micro-batch is computed in. `auto` is by prediction, else 1. Default `auto`. */
-  readonly halves?: "auto" | 1 | 2;
+/** Where and in how many parts rows are computed with. */
+export const PLACEMENT_OPTIONS = {
+  /** `auto` is what the cost model predicts to be quicker; `host` where model and rows share one memory. */
+  placement: choice(["auto", "host", "device"], {
+    default: "auto",
+    ofRows: true,
+    mayChange: true,
+    help: "where the adapter's rows are multiplied: in host memory, or where the model is; auto predicts",
+  }),
+  /** Parts that a micro-batch is computed in. `auto` is by prediction, else 1. */
+  halves: choice(["auto", "1", "2"], {
+    default: "auto",
+    ofRows: true,
+    mayChange: true,
+    help: "parts of a micro-batch that take turns, so that host work of one hides behind the other",
+  }),
   /** Rows of each layer that the model's memory has room for with placement `device`; null for all. Default null. */
-  readonly cachedRows?: number | null;
+  cachedRows: integer({
+    min: 1,
+    nullable: true,
+    defaultText: "all",
+    ofRows: true,
+    mayChange: "asked",
+    help: "rows of each layer that the model's memory has room for with --placement device",
+  }),
+} as const;
+
+/** What may be asked for. */
+export interface PlacementChoice extends OptionsOf<typeof PLACEMENT_OPTIONS> {
   /** Measured rates of the machine. Default null: nothing is predicted. */
   readonly rates?: LaneRates | null;
 }
@@ -46,9 +69,10 @@ export function resolvePlacement(
   model: Model,
   sizes: RunSizes,
 ): { decided: RunPlacement; problems: string[] } {
-  const { placement = "auto", halves = "auto", cachedRows = null, rates = null } = choice;
+  const { rates = null } = choice;
+  const { placement, halves, cachedRows = null } = withDefaults(PLACEMENT_OPTIONS, choice);
   const sparse = adapter.kind === "sparse" ? adapter.config as unknown as SparseSettings : null;
-  const problems = choiceProblems(placement, halves, cachedRows);
+  const problems = optionProblems(PLACEMENT_OPTIONS, { placement, halves, cachedRows });
   if (placement === "device" && sparse === null) {
     problems.push(`placement is device, but the ${adapter.kind} adapter is always where the model is`);
   }
@@ -83,18 +107,6 @@ export function resolvePlacement(
 /** As adapters are told. */
 export function rowPlacement({ placement, cachedRows }: RunPlacement): RowPlacement {
   return placement === "host" ? { kind: "host" } : { kind: "device", cachedRows };
-}
-
-function choiceProblems(placement: string, halves: unknown, cachedRows: number | null): string[] {
-  const problems: string[] = [];
-  if (!["auto", "host", "device"].includes(placement)) {
-    problems.push(`placement is "${placement}", expected auto, host or device`);
-  }
-  if (!["auto", 1, 2].includes(halves as string)) problems.push(`halves is ${halves}, expected auto, 1 or 2`);
-  if (cachedRows !== null && !(Number.isSafeInteger(cachedRows) && cachedRows >= 1)) {
-    problems.push(`cachedRows is ${cachedRows}, expected a whole number of at least 1`);
-  }
-  return problems;
 }
 
 function sizesOf(

@@ -1,78 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From options to a run: every choice made, every mistake found at once, the memory foretold. Allocates nothing. */
-import type { ActivationPolicyName } from "../activations/registry.ts";
-import { ACTIVATION_POLICIES } from "../activations/registry.ts";
 import type { Adapter, AdapterParams } from "../adapters/adapter.ts";
 import { checkAdapterTensors, type SavedAdapter } from "../adapters/files/adapter_files.ts";
 import type { BaseIdentity } from "../adapters/files/base_model.ts";
 import { resolveAdapter } from "../adapters/registry.ts";
 import { throwIfAny } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
-import type { FormatOptions } from "../data/format_options.ts";
-import type { Method } from "../methods/method.ts";
-import { methodByName } from "../methods/registry.ts";
-import { sparse } from "../methods/sparse.ts";
+import { type Method, methodByName, sparse } from "../methods/methods.ts";
 import type { Model } from "../models/model.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import { adamw, type OptimizerSpec, resolveOptimizer } from "../optim/registry.ts";
 import { modelHash } from "../tensor/model_hash.ts";
 import { type MemoryPrediction, predictMemory } from "./memory.ts";
 import { type PlacementChoice, resolvePlacement, type RunPlacement } from "./placement.ts";
-
-/** How rows become optimizer steps. */
-export interface BatchChoice {
-  /** Rows of one optimizer step. Default 64. */
-  readonly size?: number;
-  /** Rows computed at once. Changes memory, and the result by rounding only. Default 4, or `size` if that is less. */
-  readonly micro?: number;
-  /** Most tokens of a row. Default 256. */
-  readonly seqLen?: number;
-  /** Put several examples into a row. Default false: a row is an example. */
-  readonly packing?: boolean;
-}
+import { resolveSettings, type RunChoice, type RunSettings, settingsProblems } from "./run_options.ts";
 
 /** Choices of a run; what is left out takes the method's or the published value. */
-export interface RunOptions extends PlacementChoice {
+export interface RunOptions extends RunChoice, PlacementChoice {
   /** Default: `sparse()`, or that of the adapter to start from. */
   readonly method?: Method;
   /** A saved adapter to start from, by `openAdapter`: it brings its kind and sizes. Default null: a new one. */
   readonly start?: SavedAdapter | null;
   /** Default: `adamw()`. */
   readonly optimizer?: OptimizerSpec;
-  readonly batch?: BatchChoice;
-  /** Optimizer steps; wins over `epochs`. Default null: by epochs. */
-  readonly steps?: number | null;
-  /** Passes over the data. Default 4. */
-  readonly epochs?: number;
-  /** How the rows of the data became text, to be written down with the run. Default null: nobody knows. */
-  readonly format?: FormatOptions | null;
-  /** Of the start values and of the order of the data, a whole number below 2^32. Default 42. */
-  readonly seed?: number;
-  /** What backward remembers; the gradients are the same. Default: the method's, `store`. */
-  readonly activations?: ActivationPolicyName;
-  /** Run folder; null keeps nothing. Default null. */
-  readonly out?: string | null;
-  /** Steps between checkpoints; null saves only at the end. Default null. */
-  readonly saveEvery?: number | null;
-  /** Checkpoints kept, the newest ones; null keeps all. Default 3. */
-  readonly saveTotalLimit?: number | null;
-  /** Steps between evaluations, when there is data for them; null evaluates only at the end. Default null. */
-  readonly evalEvery?: number | null;
-}
-
-/** Sizes and cadence of a run, all decided. */
-export interface RunSettings {
-  readonly batch: Required<BatchChoice>;
-  readonly steps: number | null;
-  readonly epochs: number;
-  /** How the rows of the data became text; null when that was not said. */
-  readonly format: FormatOptions | null;
-  readonly seed: number;
-  readonly activations: ActivationPolicyName;
-  readonly out: string | null;
-  readonly saveEvery: number | null;
-  readonly saveTotalLimit: number | null;
-  readonly evalEvery: number | null;
 }
 
 /** A run: what {@linkcode plan} decided, and what became of it. */
@@ -109,7 +59,7 @@ export function plan(model: Model, options: RunOptions = {}): Run {
     options.optimizer ?? adamw(),
     method.optimizer,
   );
-  const settings = resolveSettings(options, method);
+  const settings = resolveSettings(options, method.activations);
   const { decided: rows, problems: rowProblems } = resolvePlacement(options, adapter, model, settings);
   throwIfAny("The run", [
     ...rowProblems,
@@ -163,27 +113,6 @@ export function runIdentity(run: Run): JsonObject {
   };
 }
 
-function resolveSettings(options: RunOptions, method: Method): RunSettings {
-  const size = options.batch?.size ?? 64;
-  return {
-    batch: {
-      size,
-      micro: options.batch?.micro ?? Math.min(4, size),
-      seqLen: options.batch?.seqLen ?? 256,
-      packing: options.batch?.packing ?? false,
-    },
-    steps: options.steps ?? null,
-    epochs: options.epochs ?? 4,
-    format: options.format ?? null,
-    seed: options.seed ?? 42,
-    activations: options.activations ?? method.activations,
-    out: options.out ?? null,
-    saveEvery: options.saveEvery ?? null,
-    saveTotalLimit: options.saveTotalLimit === undefined ? 3 : options.saveTotalLimit,
-    evalEvery: options.evalEvery ?? null,
-  };
-}
-
 function startProblems({ name, adapter }: Method, start: SavedAdapter | null): string[] {
   if (start === null) return [];
   if (adapter.kind !== start.spec.kind) {
@@ -191,39 +120,4 @@ function startProblems({ name, adapter }: Method, start: SavedAdapter | null): s
   }
   const options = Object.keys(adapter.options).join(", ");
   return options === "" ? [] : [`${options} cannot be chosen: ${start.folder} brings its own`];
-}
-
-function settingsProblems(settings: RunSettings, { config }: Model): string[] {
-  const problems: string[] = [];
-  const count = (name: string, value: number | null, min = 1): void => {
-    if (value !== null && !(Number.isSafeInteger(value) && value >= min)) {
-      problems.push(`${name} is ${value}, expected a whole number of at least ${min}`);
-    }
-  };
-  const { batch } = settings;
-  count("batch.size", batch.size);
-  count("batch.micro", batch.micro);
-  count("batch.seqLen", batch.seqLen, 2);
-  count("steps", settings.steps);
-  count("epochs", settings.epochs);
-  count("saveEvery", settings.saveEvery);
-  count("saveTotalLimit", settings.saveTotalLimit);
-  count("evalEvery", settings.evalEvery);
-  count("seed", settings.seed, 0);
-  if (settings.seed >= 2 ** 32) problems.push(`seed is ${settings.seed}, expected a whole number below 2^32`);
-  if (batch.micro > batch.size) {
-    problems.push(
-      `batch.micro is ${batch.micro}, more than batch.size = ${batch.size}: use at most ${batch.size}`,
-    );
-  }
-  if (batch.seqLen > config.maxPositionEmbeddings) {
-    problems.push(
-      `batch.seqLen is ${batch.seqLen}, but the model knows ${config.maxPositionEmbeddings} positions: use at most that`,
-    );
-  }
-  const policies = Object.keys(ACTIVATION_POLICIES);
-  if (!policies.includes(settings.activations)) {
-    problems.push(`activations is "${settings.activations}", expected ${policies.join(", ")}`);
-  }
-  return problems;
 }

@@ -8,31 +8,10 @@ import { type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
 import { quotedValue } from "../core/quoted.ts";
 import type { Run } from "./plan.ts";
 import { runIdentity } from "./plan.ts";
-import { ADAPTER_OPTIONS } from "./settings.ts";
+import { identityPath, type Setting, SETTINGS } from "./setting_table.ts";
 
 /** Parts of an identity that may change: length, and orders in which the same sums are taken. */
-const MAY_CHANGE = ["steps", "batch.micro", "placement", "halves"];
-
-/** The flag, or setting, that says a part of an identity. Those of adapters are in {@linkcode ADAPTER_OPTIONS}. */
-const FLAGS: Readonly<Record<string, string>> = {
-  "adapter.kind": "method",
-  "optimizer.lr": "lr",
-  "optimizer.schedule.kind": "schedule",
-  "optimizer.schedule.warmupRatio": "warmup-ratio",
-  "optimizer.weightDecay": "weight-decay",
-  "optimizer.mode": "adam",
-  "optimizer.beta1": "beta1",
-  "optimizer.beta2": "beta2",
-  "optimizer.eps": "adam-eps",
-  "optimizer.clip": "clip",
-  "optimizer.clipBy": "clip-by",
-  "batch.size": "batch-size",
-  "batch.seqLen": "seq-len",
-  "batch.packing": "packing",
-  "batch.micro": "micro-batch-size",
-  seed: "seed",
-  compute: "dtype",
-};
+const MAY_CHANGE = SETTINGS.filter(({ mayChange }) => mayChange === true).map(identityPath);
 
 const WAY_OUT = "leave it as it was, or begin a new run";
 
@@ -66,12 +45,14 @@ function difference(run: Run, path: string, before: Json | undefined, after: Jso
       short(before)
     }): ${WAY_OUT}`;
   }
-  const flag = flagOf(path);
-  const name = flag === null ? path : `--${flag}`;
+  const setting = settingAt(path);
+  const name = setting === null ? path : `--${setting.flag}`;
   const union = path === "batch.micro"
     ? ", where neurons are chosen over a whole micro-batch (scope union)"
     : "";
-  return `${name} is ${shown(after)}, the run has ${shown(before)}${union}: ${WAY_OUT}`;
+  // What a record does not name is as it was before there was a choice.
+  const [now, then] = [after, before].map((value) => shown(value === undefined ? setting?.default : value));
+  return `${name} is ${now}, the run has ${then}${union}: ${WAY_OUT}`;
 }
 
 /** What is wrong when the weights are not those that the run was begun on, by the hashes of both. */
@@ -82,11 +63,9 @@ export function otherBase(name: string, now: Json | undefined, then: Json | unde
     `put those back, or name their folder`;
 }
 
-function flagOf(path: string): string | null {
-  if (FLAGS[path] !== undefined) return FLAGS[path];
-  const [, option] = /^adapter\.([^.]+)/.exec(path) ?? [];
-  const setting = Object.entries(ADAPTER_OPTIONS).find(([, name]) => name === option)?.[0];
-  return setting?.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`) ?? null;
+/** The setting that says a part of an identity, or what it is part of. */
+function settingAt(path: string): Setting | null {
+  return SETTINGS.find((setting) => `${path}.`.startsWith(`${identityPath(setting)}.`)) ?? null;
 }
 
 function shown(value: Json | undefined): string {

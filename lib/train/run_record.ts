@@ -3,11 +3,13 @@
 import { join } from "node:path";
 import { UserError } from "../core/errors.ts";
 import { isJsonObject, type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
+import { camelCase } from "../core/options.ts";
 import { type Dataset, datasetHash, exampleCount } from "../data/dataset.ts";
 import { formatWarning } from "../data/row_warnings.ts";
 import { parseJson, readTextIfThere } from "../files/read.ts";
 import { writeTextAtomically } from "../files/write.ts";
 import { type Run, runIdentity } from "./plan.ts";
+import { SETTINGS } from "./setting_table.ts";
 
 /** File of what was decided. */
 export const RECORD = "run.json";
@@ -106,18 +108,11 @@ function historyOf(
   return Object.keys(changed).length === 0 ? before : [...before, { step, changed }];
 }
 
-/** Flags that no setting of the run says too. */
-const FLAGS_ALONE = [
-  "model",
-  "device",
-  "threads",
-  "data",
-  "dataCache",
-  "evalData",
-  "cachedRows",
-  "examples",
-  "tensorboard",
-];
+/** Whether nothing that was decided tells of a flag, so that its change is told as it was asked for. */
+function isAsked(flag: string): boolean {
+  const setting = SETTINGS.find((known) => camelCase(known.flag) === flag);
+  return setting === undefined || setting.mayChange === "asked";
+}
 
 /** What may change of a run, by name. */
 function changeable(
@@ -135,9 +130,7 @@ function changeable(
     totalSteps: decided.steps ?? null,
     placement: decided.placement ?? "host",
     halves: decided.halves ?? 1,
-    ...(flags === null ? {} : Object.fromEntries(
-      FLAGS_ALONE.flatMap((name) => flags[name] === undefined ? [] : [[name, flags[name] as Json]]),
-    )),
+    ...Object.fromEntries(Object.entries(flags ?? {}).filter(([name]) => isAsked(name))),
   };
 }
 

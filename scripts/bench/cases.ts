@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a measured training step is: model, method and batch, as plain data that processes hand on. */
 import { join } from "node:path";
-import type { Method } from "../../lib/methods/method.ts";
-import { methodByName } from "../../lib/methods/registry.ts";
+import { type Method, methodByName } from "../../lib/methods/methods.ts";
 import type { CaseDType, Checkpoint } from "./checkpoint.ts";
 
 /** A method with its sizes; `none` is the frozen model: forward, and backward to the embedding's output. */

@@ -15,7 +15,7 @@ import { loadAdapter, saveAdapter } from "../../lib/train/adapters.ts";
 import { train } from "../../lib/train/loop.ts";
 import { microBatchGradients } from "../../lib/train/micro_batch.ts";
 import { plan } from "../../lib/train/plan.ts";
-import { sparse } from "../../lib/methods/sparse.ts";
+import { sparse } from "../../lib/methods/methods.ts";
 import { assertSame, assertWithin, weightedSum } from "../compare.ts";
 import { wholeGradients } from "../unit/train/gradients.ts";
 import { parameterBytes, smallData, smallModel, smallOptions } from "../unit/train/small_run.ts";

@@ -3,12 +3,13 @@
 import { doesNotMatch, match, ok, rejects, strictEqual } from "node:assert/strict";
 import { join } from "node:path";
 import { COMMANDS } from "../../lib/cli/commands.ts";
-import { camelCase, type Flag, type FlagKind } from "../../lib/cli/flags.ts";
+import type { Flag } from "../../lib/cli/flags.ts";
+import { camelCase, type OptionKind } from "../../lib/core/options.ts";
 import { TRAIN_FLAGS } from "../../lib/cli/train_flags.ts";
 import { withFolder } from "../fixtures/folder.ts";
 import { said } from "../fixtures/said.ts";
 
-const KINDS: readonly FlagKind[] = ["number", "numbers", "integer", "integers"];
+const KINDS: readonly OptionKind[] = ["number", "numbers", "integer", "integers"];
 
 /** Texts that are no numbers, or none that a run could be of. */
 const NO_NUMBERS = ["-1", "NaN", "Infinity", "1e309", "", " ", "1_000", "0x10", "0b1", "٣", "1,5x", "5e"];

@@ -112,9 +112,9 @@ export const TRAIN_SAVED: readonly Mutant[] = [
   {
     name: "limit-null-becomes-three",
     harm: "save limit null keeps three checkpoints",
-    file: "lib/train/plan.ts",
-    find: "options.saveTotalLimit === undefined ? 3 : options.saveTotalLimit",
-    replace: "options.saveTotalLimit ?? 3",
+    file: "lib/train/run_options.ts",
+    find: "saveTotalLimit: chosen.saveTotalLimit,",
+    replace: "saveTotalLimit: chosen.saveTotalLimit ?? 3,",
     tests: ["tests/unit/train/checkpoint_folder_test.ts"],
   },
   {

@@ -5,7 +5,7 @@
  */
 import { isJsonObject, type Json, type JsonObject } from "../../core/json.ts";
 import { shown } from "./file_format.ts";
-import { PEFT_NAMES } from "../option_source.ts";
+import { PEFT_NAMES } from "../lora/options.ts";
 
 /** Fields that are read. */
 const READ: ReadonlySet<string> = new Set([

@@ -9,7 +9,7 @@ import { LINEAR_SITES } from "../../models/sites.ts";
 import { baseFields, readBase } from "./base_model.ts";
 import type { AdapterFormat } from "./file_format.ts";
 import { peftName } from "../lora/config.ts";
-import { PEFT_NAMES } from "../option_source.ts";
+import { PEFT_NAMES } from "../lora/options.ts";
 import { isNothing, optionProblems } from "./peft_fields.ts";
 
 /** The format of `lora`. */

@@ -1,76 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-/**
- * Sizes and modes of LoRA, by PEFT's defaults where they are not the paper's; every mistake found at once. Which weights are
- * meant is told in PEFT's ways; `lora_table.ts` finds them in a model.
- */
+/** The options of LoRA, decided; every mistake found at once. `table.ts` finds in a model the weights that are meant. */
+import {
+  expectedText,
+  optionProblems,
+  recordedOptions,
+  takes,
+  unknownOptions,
+  withDefaults,
+} from "../../core/option_checks.ts";
+import type { OptionSpec } from "../../core/options.ts";
 import { quotedValue } from "../../core/quoted.ts";
 import { isJsonObject, type JsonObject } from "../../core/json.ts";
-import { didYouMean } from "../../core/suggestion.ts";
 import { moduleWord } from "../../models/modules.ts";
 import { LINEAR_SITES, type LinearSite } from "../../models/sites.ts";
-import { optionLabel, type OptionSource } from "../option_source.ts";
-
-/** Choices of LoRA. */
-export interface LoraOptions {
-  /** R: rank of every delta, where `rankPattern` says no other. Default 8. */
-  readonly rank?: number;
-  /** The delta is scaled by alpha / rank. Default 16, where `alphaPattern` says no other. */
-  readonly alpha?: number;
-  /** Share of a weight's inputs that the delta does not see in a training step. Default 0. */
-  readonly dropout?: number;
-  /** Scales by alpha / sqrt(rank) instead, so that the rank does not change the size of updates. Default false. */
-  readonly useRslora?: boolean;
-  /**
-   * The weights that get a delta. A list holds words (`q`, `k`, `v`, `o`, `gate`, `up`, `down`) and ends of module names
-   * (`q_proj`, `self_attn.q_proj`, `model.layers.0.self_attn.q_proj`); one text is a regular expression of Python's that
-   * matches whole module names (`model\.layers\.\d+\.self_attn\.[qv]_proj`), "all" and "all-linear" are all seven weights of
-   * every layer, and null is what PEFT takes by default, q and v. Default "all".
-   */
-  readonly targets?: string | readonly string[] | null;
-  /** Weights that get none although they are targets, told in the same ways. Default none. */
-  readonly excludeTargets?: string | readonly string[] | null;
-  /** The layers whose weights are targets, from 0; does not go with a regular expression. Default all. */
-  readonly layersToTransform?: number | readonly number[] | null;
-  /** What stands before a layer's number in module names, as regular expressions: PEFT's `layers_pattern`. Default any. */
-  readonly layersPattern?: string | readonly string[] | null;
-  /**
-   * Other ranks, by the end of a module's name as a regular expression: `{"q_proj": 16, "layers\\.[01]\\..*": 4}`. The first
-   * that matches counts.
-   */
-  readonly rankPattern?: Readonly<Record<string, number>> | null;
-  /** Other alphas, in the same way. */
-  readonly alphaPattern?: Readonly<Record<string, number>> | null;
-}
-
-/** {@linkcode LoraOptions}, all decided. What chooses nothing is null or empty. */
-export interface LoraSettings {
-  readonly rank: number;
-  readonly alpha: number;
-  readonly dropout: number;
-  readonly useRslora: boolean;
-  /** A regular expression; or a list, the words first, in the order of `LINEAR_SITES`. */
-  readonly targets: string | readonly string[];
-  readonly excludeTargets: string | readonly string[] | null;
-  /** Increasing. */
-  readonly layersToTransform: readonly number[] | null;
-  readonly layersPattern: readonly string[] | null;
-  readonly rankPattern: Readonly<Record<string, number>>;
-  readonly alphaPattern: Readonly<Record<string, number>>;
-}
-
-/** Names of all options. */
-const OPTION_NAMES: readonly string[] = [
-  "rank",
-  "alpha",
-  "dropout",
-  "useRslora",
-  "targets",
-  "excludeTargets",
-  "layersToTransform",
-  "layersPattern",
-  "rankPattern",
-  "alphaPattern",
-];
+import type { OptionSource } from "../option_source.ts";
+import { LORA_OPTIONS, type LoraOptions, type LoraSettings, optionLabel } from "./options.ts";
 
 /** What PEFT targets in all families that are known here when it is told nothing. */
 const PEFT_TARGETS: readonly LinearSite[] = ["q", "v"];
@@ -91,38 +35,32 @@ export function resolveLora(
   options: LoraOptions,
   source: OptionSource = { by: "user" },
 ): { settings: LoraSettings; problems: string[] } {
-  const problems = Object.keys(options)
-    .filter((name) => !OPTION_NAMES.includes(name))
-    .map((name) => `"${name}" is no option of LoRA${didYouMean(name, OPTION_NAMES)}`);
+  const schema = { ...LORA_OPTIONS, alpha: alphaOf(source) };
+  const chosen = withDefaults(LORA_OPTIONS, options);
+  const problems = unknownOptions(LORA_OPTIONS, options, "LoRA");
   const reader = optionReader(source, problems);
-  const targets = options.targets === undefined ? "all" : options.targets;
+  problems.push(...optionProblems(schema, chosen, (name) => reader.label(name as keyof LoraOptions)));
+  const { targets } = chosen;
   const settings: LoraSettings = {
-    ...readNumbers(options, source, reader),
+    ...chosen,
     targets: targets === null
       ? PEFT_TARGETS
       : reader.words("targets", meansAll(targets, source) ? LINEAR_SITES : targets) ?? LINEAR_SITES,
     excludeTargets: reader.words("excludeTargets", options.excludeTargets ?? null),
     layersToTransform: reader.layers(options.layersToTransform ?? null),
     layersPattern: reader.patterns(options.layersPattern ?? null),
-    rankPattern: reader.pattern("rankPattern", options.rankPattern ?? {}, isRank),
-    alphaPattern: reader.pattern("alphaPattern", options.alphaPattern ?? {}, isAlpha(source)),
+    rankPattern: reader.pattern("rankPattern", options.rankPattern ?? {}, schema.rank),
+    alphaPattern: reader.pattern("alphaPattern", options.alphaPattern ?? {}, schema.alpha),
   };
   togetherProblems(options, settings, reader);
   return { settings, problems };
 }
 
-function readNumbers(options: LoraOptions, source: OptionSource, { check }: OptionReader) {
-  const { rank = 8, alpha = 16, dropout = 0, useRslora = false } = options;
-  check(isRank.allows(rank), "rank", rank, isRank.expected);
-  check(isAlpha(source).allows(alpha), "alpha", alpha, isAlpha(source).expected);
-  check(
-    Number.isFinite(dropout) && dropout >= 0 && dropout < 1,
-    "dropout",
-    dropout,
-    "a number from 0 to below 1",
-  );
-  check(typeof useRslora === "boolean", "useRslora", useRslora, "true or false");
-  return { rank, alpha, dropout, useRslora };
+/** A saved adapter may have been scaled by anything; a new one would learn nothing with 0. */
+function alphaOf({ by }: OptionSource): OptionSpec {
+  if (by === "user") return LORA_OPTIONS.alpha;
+  const { min: _min, above: _above, ...anyNumber } = LORA_OPTIONS.alpha;
+  return anyNumber;
 }
 
 /** PEFT's own rules for options that do not go together. */
@@ -144,23 +82,6 @@ function togetherProblems(
       `${label("layersPattern")} says nothing without ${label("layersToTransform")}: give both, or neither`,
     );
   }
-}
-
-/** A rule for a number. */
-interface NumberRule {
-  readonly allows: (value: unknown) => boolean;
-  readonly expected: string;
-}
-
-const isRank: NumberRule = {
-  allows: (value) => Number.isSafeInteger(value) && (value as number) >= 1,
-  expected: "a whole number of at least 1",
-};
-
-/** A saved adapter may have been scaled by anything; a new one would learn nothing with 0. */
-function isAlpha({ by }: OptionSource): NumberRule {
-  if (by === "peft") return { allows: Number.isFinite, expected: "a number" };
-  return { allows: (value) => Number.isFinite(value) && (value as number) > 0, expected: "a number above 0" };
 }
 
 type OptionReader = ReturnType<typeof optionReader>;
@@ -212,13 +133,15 @@ function optionReader(source: OptionSource, problems: string[]) {
     pattern(
       name: "rankPattern" | "alphaPattern",
       value: unknown,
-      rule: NumberRule,
+      rule: OptionSpec,
     ): Readonly<Record<string, number>> {
       if (!check(isJsonObject(value), name, value, 'an object such as {"q_proj": 16}')) return {};
       const entries = Object.entries(value as JsonObject).map(([key, number]) => {
-        if (!rule.allows(number)) {
+        if (!takes(rule, number)) {
           problems.push(
-            `${label(name)} has ${quotedValue(number)} for ${quotedValue(key)}, expected ${rule.expected}`,
+            `${label(name)} has ${quotedValue(number)} for ${quotedValue(key)}, expected ${
+              expectedText(rule)
+            }`,
           );
         }
         return [isWord(key) ? moduleWord(key) : key, number as number] as const;
@@ -247,15 +170,7 @@ export function peftName(name: string): string {
 
 /** Settings as they are recorded: what chooses nothing is left out. */
 export function loraConfig(settings: LoraSettings): JsonObject {
-  const { excludeTargets, layersToTransform, layersPattern, rankPattern, alphaPattern, ...always } = settings;
-  return {
-    ...always,
-    ...(excludeTargets !== null && { excludeTargets }),
-    ...(layersToTransform !== null && { layersToTransform }),
-    ...(layersPattern !== null && { layersPattern }),
-    ...(Object.keys(rankPattern).length > 0 && { rankPattern }),
-    ...(Object.keys(alphaPattern).length > 0 && { alphaPattern }),
-  };
+  return recordedOptions(LORA_OPTIONS, settings);
 }
 
 /** What a delta B A is multiplied by. */

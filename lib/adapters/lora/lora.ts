@@ -24,8 +24,10 @@ import type {
   WeightChange,
 } from "../adapter.ts";
 import { adapterWeight, dropWeights, holdWeights } from "../dense_weights.ts";
+import type { AdapterDefinition } from "../definition.ts";
 import { weightParameter } from "../full.ts";
-import { loraConfig, type LoraOptions, type LoraSettings, resolveLora } from "./config.ts";
+import { loraConfig, resolveLora } from "./config.ts";
+import { LORA_OPTIONS, type LoraOptions, type LoraSettings } from "./options.ts";
 import { type LoraTable, placeLora, type SiteSize } from "./table.ts";
 import type { OptionSource } from "../option_source.ts";
 
@@ -39,6 +41,16 @@ interface SiteDelta extends LowRank {
   /** Name of the weight in the checkpoint. */
   readonly weightName: string;
 }
+
+/** LoRA. */
+export const LORA = {
+  kind: "lora",
+  summary: "low-rank deltas of the weights, in PEFT's files",
+  options: LORA_OPTIONS,
+  rows: false,
+  lr: 1e-4, // that of PEFT's own comparison of methods
+  resolve: loraAdapter,
+} as const satisfies AdapterDefinition<typeof LORA_OPTIONS>;
 
 /** LoRA for a model. @param source Who wrote the options */
 export function loraAdapter(

@@ -13,8 +13,9 @@ import {
   siteModule,
 } from "../../models/modules.ts";
 import { LINEAR_SITES, type LinearSite } from "../../models/sites.ts";
-import { loraScale, type LoraSettings, peftName } from "./config.ts";
-import { optionLabel, type OptionSource, type PEFT_NAMES } from "../option_source.ts";
+import type { OptionSource } from "../option_source.ts";
+import { loraScale, peftName } from "./config.ts";
+import { type LORA_OPTIONS, type LoraSettings, optionLabel } from "./options.ts";
 
 /** One weight's delta. */
 export interface SiteSize {
@@ -70,8 +71,8 @@ type Finder = (modules: readonly ModelModule[]) => {
 };
 
 function compileFinder(settings: LoraSettings, source: OptionSource, problems: string[]): Finder {
-  const label = (name: keyof typeof PEFT_NAMES): string => optionLabel(name, source);
-  const compile = (name: keyof typeof PEFT_NAMES, pattern: string, whole: string): Regex => {
+  const label = (name: keyof typeof LORA_OPTIONS): string => optionLabel(name, source);
+  const compile = (name: keyof typeof LORA_OPTIONS, pattern: string, whole: string): Regex => {
     try {
       return compileRegex(whole);
     } catch (error) {
@@ -197,7 +198,7 @@ function valueOf(patterns: readonly SizedPattern[], name: string): number | null
 function choiceProblems(
   settings: LoraSettings,
   chosen: readonly ModelModule[],
-  label: (name: keyof typeof PEFT_NAMES) => string,
+  label: (name: keyof typeof LORA_OPTIONS) => string,
 ): string[] {
   const places = `only ${LINEAR_SITES.map(moduleWord).join(", ")} of the layers can`;
   const foreign = chosen.filter(({ site }) => site === null).map(({ name }) => name);

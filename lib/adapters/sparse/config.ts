@@ -1,49 +1,80 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sizes and modes of the sparse adapter: published defaults, and every mistake found at once. */
-import { didYouMean } from "../../core/suggestion.ts";
-import type { Gate, Scope } from "../../ops/kernels/rows.ts";
+import { optionProblems, unknownOptions, withDefaults } from "../../core/option_checks.ts";
+import { choice, type DecidedOptions, integer, number, type OptionsOf } from "../../core/options.ts";
 import { nearestDivisors, nearestMultiples } from "./divisors.ts";
 
 /** Choices of the sparse adapter; what is left out takes the published value. */
-export interface SparseOptions {
-  /** r: key-value pairs in each layer. Default 4096. */
-  readonly neurons?: number;
+export const SPARSE_OPTIONS = {
+  /** r: key-value pairs in each layer. */
+  neurons: integer({
+    min: 1,
+    default: 4096,
+    help: "adapter neurons in each layer (r)",
+    axis: "r, neurons a layer",
+    size: true,
+    always: true,
+  }),
   /** N: Key-Experts. Must divide `neurons`. Default: the divisor nearest to 4 sqrt(r), 256 for 4096. */
-  readonly experts?: number;
+  experts: integer({
+    min: 1,
+    defaultText: "4 * sqrt(neurons)",
+    help: "Key-Experts that the neurons are divided into (N)",
+    axis: "N, Key-Experts",
+    size: true,
+    always: true,
+  }),
   /** k_e: experts a token looks into. Default 8, or N if that is less. */
-  readonly activeExperts?: number;
+  activeExperts: integer({
+    min: 1,
+    default: 8,
+    help: "experts the router picks for each token (k_e)",
+    axis: "k_e, experts of a token",
+    always: true,
+  }),
   /** K: neurons a token may fire; may exceed what its experts hold. Default 64, or r if that is less. */
-  readonly topK?: number;
+  topK: integer({
+    min: 1,
+    default: 64,
+    help: "neurons a token uses (K)",
+    axis: "K, neurons a token may fire",
+    always: true,
+  }),
   /** How a router logit scales the scores of its expert. Default `raw`, as published. */
-  readonly gate?: Gate;
+  gate: choice(["raw", "softmax", "sigmoid", "none"], {
+    default: "raw",
+    help: "how a router logit scales its expert's neurons",
+    always: true,
+  }),
   /** Whose neurons a token uses: its own, or the union over the micro-batch. Default `token`. */
-  readonly scope?: Scope;
-  /** Default `trained`. */
-  readonly keys?: "trained" | "frozen";
+  scope: choice(["token", "union"], {
+    default: "token",
+    help: "a token uses its own neurons, or those of the whole micro-batch",
+    always: true,
+  }),
+  keys: choice(["trained", "frozen"], { default: "trained", help: "whether keys are trained", always: true }),
   /** Router start: `keys` is `routerScale` times the mean key of the expert (published), `random` as the keys. */
-  readonly routerInit?: "keys" | "random";
-  /** Default 50. */
-  readonly routerScale?: number;
+  routerInit: choice(["keys", "random"], {
+    default: "keys",
+    help: "start of the router: from the keys of each expert, or random as they are",
+    setting: null,
+    always: true,
+  }),
+  routerScale: number({
+    default: 50,
+    help: "the router starts with this times the mean key",
+    setting: null,
+    always: true,
+  }),
   /** Standard deviation of the keys at the start. Default: the model's `initializer_range`, usually 0.02. */
-  readonly initStd?: number;
-}
-
-/** {@linkcode SparseOptions}, all decided. */
-export type SparseSettings = Required<SparseOptions>;
-
-/** Values of the options that are words. */
-export const SPARSE_CHOICES = {
-  gate: ["raw", "softmax", "sigmoid", "none"],
-  scope: ["token", "union"],
-  keys: ["trained", "frozen"],
-  routerInit: ["keys", "random"],
+  initStd: number({ help: "standard deviation of the keys at the start", setting: null, always: true }),
 } as const;
 
-const COUNTS = ["neurons", "experts", "activeExperts", "topK"] as const;
-const NUMBERS = ["routerScale", "initStd"] as const;
+/** Choices of the sparse adapter; what is left out takes the published value. */
+export type SparseOptions = OptionsOf<typeof SPARSE_OPTIONS>;
 
-/** Names of all options. */
-const SPARSE_OPTION_NAMES: readonly string[] = [...COUNTS, ...Object.keys(SPARSE_CHOICES), ...NUMBERS];
+/** {@linkcode SparseOptions}, all decided. */
+export type SparseSettings = DecidedOptions<typeof SPARSE_OPTIONS>;
 
 /** The published number of experts, 4 sqrt(r), moved to the nearest divisor of r (the smaller of two). */
 export function defaultExperts(neurons: number): number {
@@ -55,39 +86,22 @@ export function resolveSparse(
   options: SparseOptions,
   initializerRange: number,
 ): { settings: SparseSettings; problems: string[] } {
-  const problems = Object.keys(options)
-    .filter((name) => !SPARSE_OPTION_NAMES.includes(name))
-    .map((name) => `"${name}" is no option of the sparse adapter${didYouMean(name, SPARSE_OPTION_NAMES)}`);
-  const neurons = options.neurons ?? 4096;
-  const validNeurons = isCount(neurons);
-  const experts = options.experts ?? (validNeurons ? defaultExperts(neurons) : 1);
+  const chosen = withDefaults(SPARSE_OPTIONS, options);
+  const { neurons } = chosen;
+  const experts = options.experts ?? (isCount(neurons) ? defaultExperts(neurons) : 1);
   const settings: SparseSettings = {
-    neurons,
+    ...chosen,
     experts,
-    activeExperts: options.activeExperts ?? Math.min(8, experts),
-    topK: options.topK ?? Math.min(64, neurons),
-    gate: options.gate ?? "raw",
-    scope: options.scope ?? "token",
-    keys: options.keys ?? "trained",
-    routerInit: options.routerInit ?? "keys",
-    routerScale: options.routerScale ?? 50,
+    activeExperts: options.activeExperts ?? Math.min(chosen.activeExperts, experts),
+    topK: options.topK ?? Math.min(chosen.topK, neurons),
     initStd: options.initStd ?? initializerRange,
   };
-  for (const name of COUNTS) {
-    if (!isCount(settings[name])) {
-      problems.push(`${name} is ${settings[name]}, expected a whole number of at least 1`);
-    }
-  }
-  for (const name of NUMBERS) {
-    if (!Number.isFinite(settings[name])) problems.push(`${name} is ${settings[name]}, expected a number`);
-  }
-  for (const [name, values] of Object.entries(SPARSE_CHOICES)) {
-    const value = settings[name as keyof typeof SPARSE_CHOICES];
-    if (!(values as readonly string[]).includes(value)) {
-      problems.push(`${name} is "${value}", expected ${values.join(", ")}`);
-    }
-  }
-  if (COUNTS.every((name) => isCount(settings[name]))) problems.push(...relationProblems(settings));
+  const problems = [
+    ...unknownOptions(SPARSE_OPTIONS, options, "the sparse adapter"),
+    ...optionProblems(SPARSE_OPTIONS, settings),
+  ];
+  const { activeExperts, topK } = settings;
+  if ([neurons, experts, activeExperts, topK].every(isCount)) problems.push(...relationProblems(settings));
   return { settings, problems };
 }
 

@@ -3,6 +3,7 @@
  * The sparse adapter with Key-Experts (MEFT, Hao et al., ACL 2024) beside the feed-forward of every layer.
  * Keys and values are row matrices in host memory; a token reads the rows of its experts and fires few of them.
  */
+import { recordedOptions } from "../../core/option_checks.ts";
 import type { BranchHook } from "../../models/hooks.ts";
 import type { AdapterRequests } from "../../models/footprint.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
@@ -15,23 +16,34 @@ import { pairRoom, pairsPerToken, type SparseParams, unitedNeurons } from "../..
 import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, AttachOptions, Resolved } from "../adapter.ts";
 import { addedTensorName } from "../adapter.ts";
+import type { AdapterDefinition } from "../definition.ts";
 import { createRowSlots, type RowSlots, type RowTraffic } from "./row_slots.ts";
 import { deviceBranch } from "./device.ts";
 import { hostBranch, selectsAgain } from "./host.ts";
 import { layerAt, type SparseLayer } from "./layer.ts";
-import { resolveSparse, type SparseOptions, type SparseSettings } from "./config.ts";
+import { resolveSparse, SPARSE_OPTIONS, type SparseOptions, type SparseSettings } from "./config.ts";
 
 /** Rows drawn from one random stream, so that a large matrix is filled piece by piece. Part of the definition. */
 const ROWS_PER_STREAM = 1024;
 /** Streams of a layer: pieces of its keys from 0 up, its router last. */
 const STREAMS_PER_LAYER = 1 << 16;
 
+/** The sparse adapter. */
+export const SPARSE = {
+  kind: "sparse",
+  summary: "a huge sparse adapter in host memory (MEFT, ACL 2024)",
+  options: SPARSE_OPTIONS,
+  rows: true,
+  lr: 1e-4,
+  resolve: sparseAdapter,
+} as const satisfies AdapterDefinition<typeof SPARSE_OPTIONS>;
+
 /** The sparse adapter for a model. */
 export function sparseAdapter(options: SparseOptions, model: ModelConfig): Resolved {
   const { settings, problems } = resolveSparse(options, model.initializerRange);
   const adapter: Adapter = {
     kind: "sparse",
-    config: { ...settings },
+    config: recordedOptions(SPARSE_OPTIONS, settings),
     sites: ["ffn"],
     mergeRefusal: settings.scope === "token"
       ? "each token chooses neurons of its own (top-K among its experts), which no fixed matrix does"

@@ -3,8 +3,7 @@
 import type { StepData } from "../../../lib/data/batches.ts";
 import { lossAndGradients } from "../../../lib/models/engine/pass.ts";
 import type { Model } from "../../../lib/models/model.ts";
-import { lora } from "../../../lib/methods/lora.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { lora, sparse } from "../../../lib/methods/methods.ts";
 import { availableHostBytes } from "../../../lib/native/host_memory.ts";
 import type { DeviceMemory } from "../../../lib/native/device_memory.ts";
 import { adamw } from "../../../lib/optim/registry.ts";

@@ -3,9 +3,7 @@
 import assert from "node:assert/strict";
 import { trainingSteps } from "../../../lib/data/batches.ts";
 import { NativeError, UserError } from "../../../lib/core/errors.ts";
-import { lora } from "../../../lib/methods/lora.ts";
-import { parallel } from "../../../lib/methods/parallel.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { lora, parallel, sparse } from "../../../lib/methods/methods.ts";
 import { type CudaKernels, cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { MEFT_OUT_OF_MEMORY } from "../../../lib/native/symbols.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";

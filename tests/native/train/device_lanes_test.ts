@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { type CudaKernels, cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { sparse } from "../../../lib/methods/methods.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
 import { trainingSteps } from "../../../lib/data/batches.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";

@@ -7,9 +7,7 @@ import {
   readAdapterInto,
   saveAdapterFiles,
 } from "../../../lib/adapters/files/adapter_files.ts";
-import { full } from "../../../lib/methods/full.ts";
-import { lora } from "../../../lib/methods/lora.ts";
-import { parallel } from "../../../lib/methods/parallel.ts";
+import { full, lora, parallel } from "../../../lib/methods/methods.ts";
 import { trainingSteps } from "../../../lib/data/batches.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A dry run puts together what its parts foretell, each from the right one. */
 import assert from "node:assert/strict";
-import { lora } from "../../../lib/methods/lora.ts";
+import { lora } from "../../../lib/methods/methods.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { memoryOnData, plannedBatches } from "../../../lib/train/batch_sizes.ts";
 import { besideDevice } from "../../../lib/train/beside_device.ts";

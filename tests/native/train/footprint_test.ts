@@ -2,11 +2,7 @@
 /** What memory is foretold and what is then taken, byte for byte. */
 import assert from "node:assert/strict";
 import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../../lib/activations/registry.ts";
-import type { Method } from "../../../lib/methods/method.ts";
-import { full } from "../../../lib/methods/full.ts";
-import { lora } from "../../../lib/methods/lora.ts";
-import { parallel } from "../../../lib/methods/parallel.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { full, lora, type Method, parallel, sparse } from "../../../lib/methods/methods.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { memoryOnData } from "../../../lib/train/batch_sizes.ts";

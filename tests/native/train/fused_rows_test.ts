@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from "node:util";
 import { assertSame } from "../../compare.ts";
 import { type StepData, trainingSteps } from "../../../lib/data/batches.ts";
 import type { SparseOptions } from "../../../lib/adapters/sparse/config.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { sparse } from "../../../lib/methods/methods.ts";
 import type { AdamMode } from "../../../lib/ops/kernels/rows.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { createRowGradients } from "../../../lib/ops/row_gradients.ts";

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Bytes that are foretold and bytes that are then taken, over shapes, methods, rows, lengths and types. */
 import { ok, strictEqual } from "node:assert/strict";
-import type { Method } from "../../../lib/methods/method.ts";
-import { full } from "../../../lib/methods/full.ts";
-import { lora } from "../../../lib/methods/lora.ts";
-import { parallel } from "../../../lib/methods/parallel.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { full, lora, type Method, parallel, sparse } from "../../../lib/methods/methods.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 import { type Bytes, type MemoryCase, memoryOf } from "../../fixtures/memory_cases.ts";

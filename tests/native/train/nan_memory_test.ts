@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Nothing reads what was not written: with NaN in all scratch memory, every bit is as without. */
 import assert from "node:assert/strict";
-import { full } from "../../../lib/methods/full.ts";
-import { lora } from "../../../lib/methods/lora.ts";
-import { parallel } from "../../../lib/methods/parallel.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { full, lora, parallel, sparse } from "../../../lib/methods/methods.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { adamw } from "../../../lib/optim/registry.ts";

@@ -3,11 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { trainingSteps } from "../../../lib/data/batches.ts";
-import { full } from "../../../lib/methods/full.ts";
-import { lora } from "../../../lib/methods/lora.ts";
-import type { Method } from "../../../lib/methods/method.ts";
-import { parallel } from "../../../lib/methods/parallel.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { full, lora, type Method, parallel, sparse } from "../../../lib/methods/methods.ts";
 import { type NativeKernelOptions, nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
 import { train, type TrainEvent } from "../../../lib/train/loop.ts";

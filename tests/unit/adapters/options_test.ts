@@ -2,6 +2,7 @@
 /** Options of the adapters that have few, and what every kind is by default. */
 import assert from "node:assert/strict";
 import { UserError } from "../../../lib/core/errors.ts";
+import { quotedValue } from "../../../lib/core/quoted.ts";
 import { ADAPTER_KINDS, resolveAdapter } from "../../../lib/adapters/registry.ts";
 import { smallModel } from "../train/small_run.ts";
 
@@ -30,7 +31,7 @@ Deno.test("the parallel adapter and full fine-tuning name what is wrong with the
   assert.deepEqual(problems("parallel", { neurons: 1, initStd: 0 }), []);
   for (const neurons of [0, -1, 1.5, NaN, "12"]) {
     assert.deepEqual(problems("parallel", { neurons }), [
-      `neurons is ${neurons}, expected a whole number of at least 1`,
+      `neurons is ${quotedValue(neurons)}, expected a whole number of at least 1`,
     ]);
   }
   assert.deepEqual(problems("parallel", { neuron: 3, initStd: NaN }), [

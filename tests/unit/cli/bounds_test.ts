@@ -2,7 +2,8 @@
 /** What numbers each flag takes, told once more: both ends of every range are tried. */
 import assert from "node:assert/strict";
 import { COMMANDS } from "../../../lib/cli/commands.ts";
-import { type Flag, readValue } from "../../../lib/cli/flags.ts";
+import type { Flag } from "../../../lib/cli/flags.ts";
+import { readValue } from "../../../lib/core/option_values.ts";
 
 /** Least and largest value of whole numbers; what is not named here begins at 1. */
 const WHOLE: Readonly<Record<string, readonly [number, number]>> = {
@@ -14,16 +15,16 @@ const WHOLE: Readonly<Record<string, readonly [number, number]>> = {
   rows: [0, Infinity],
 };
 
-/** Of other numbers; those whose least value is refused end in "above". */
-const OTHERS: Readonly<Record<string, readonly [number, number, "above"?]>> = {
+/** Of other numbers; those whose least or largest value is refused end in "above" or "below". */
+const OTHERS: Readonly<Record<string, readonly [number, number, ("above" | "below")?]>> = {
   "lora-alpha": [0, Infinity, "above"],
   lr: [0, Infinity, "above"],
   "adam-eps": [0, Infinity, "above"],
   "top-p": [0, 1, "above"],
-  "lora-dropout": [0, 1],
+  "lora-dropout": [0, 1, "below"],
   "warmup-ratio": [0, 1],
-  beta1: [0, 1],
-  beta2: [0, 1],
+  beta1: [0, 1, "below"],
+  beta2: [0, 1, "below"],
   "weight-decay": [0, Infinity],
   clip: [0, Infinity],
   temperature: [0, Infinity],
@@ -53,11 +54,13 @@ Deno.test("every flag of numbers takes what lies in its range, and nothing beyon
       } else if (flag.kind === "number") {
         const range = OTHERS[flag.name];
         assert.ok(range, place);
-        const [least, most, above] = range;
+        const [least, most, end] = range;
         const found = [takes(flag, least - 1e-9), takes(flag, least), takes(flag, least + 1e-9)];
-        assert.deepEqual(found, [false, above !== "above", true], place);
-        const end = most === Infinity ? [takes(flag, 1e300)] : [takes(flag, most), !takes(flag, most + 1e-9)];
-        assert.ok(end.every((taken) => taken), place);
+        assert.deepEqual(found, [false, end !== "above", true], place);
+        const last = most === Infinity
+          ? [takes(flag, 1e300)]
+          : [takes(flag, most - 1e-9), takes(flag, most) === (end !== "below"), !takes(flag, most + 1e-9)];
+        assert.ok(last.every((taken) => taken), place);
       }
     }
   }

@@ -4,15 +4,16 @@ import assert from "node:assert/strict";
 import { COMMANDS } from "../../../lib/cli/commands.ts";
 import { dataOptions } from "../../../lib/cli/data_flags.ts";
 import type { FlagValues } from "../../../lib/cli/flags.ts";
+import { defaultText } from "../../../lib/core/options.ts";
 import { readRunOptions } from "../../../lib/cli/train_options.ts";
 import { plan, type Run } from "../../../lib/train/plan.ts";
 import { smallModel } from "../train/small_run.ts";
 
-function defaultText(command: string, flag: string): string | undefined {
+function shownDefault(command: string, flag: string): string | null {
   const spec = COMMANDS.find(({ name }) => name === command);
   const found = spec?.flags.find(({ name }) => name === flag);
   if (found === undefined) throw new Error(`${command} has no flag --${flag}`);
-  return found.defaultText;
+  return defaultText(found);
 }
 
 function planned(values: FlagValues = {}): Run {
@@ -60,24 +61,24 @@ Deno.test("train runs with the defaults that its help names", () => {
     "save-limit": settings.saveTotalLimit,
   };
   for (const [flag, value] of Object.entries(found)) {
-    assert.equal(String(value), defaultText("train", flag), flag);
+    assert.equal(String(value), shownDefault("train", flag), flag);
   }
   assert.equal(data.seqLen, settings.batch.seqLen);
-  assert.equal(defaultText("train", "adam-eps"), "1e-8");
+  assert.equal(shownDefault("train", "adam-eps"), "1e-8");
   assert.equal(rate.eps, 1e-8);
-  assert.equal(defaultText("train", "clip-by"), "all");
+  assert.equal(shownDefault("train", "clip-by"), "all");
   assert.deepEqual(planned({ "clip-by": "all" }).optimizer.config, rate);
   // Where a default depends on something.
-  assert.equal(defaultText("train", "neurons"), "4096; parallel 1024");
+  assert.equal(shownDefault("train", "neurons"), "4096; parallel 1024");
   assert.deepEqual([adapter.neurons, planned({ method: "parallel" }).adapterKind.config.neurons], [
     4096,
     1024,
   ]);
-  assert.equal(defaultText("train", "experts"), "4 * sqrt(neurons)");
+  assert.equal(shownDefault("train", "experts"), "4 * sqrt(neurons)");
   assert.deepEqual([adapter.experts, planned({ neurons: 1024 }).adapterKind.config.experts], [256, 128]);
-  assert.equal(defaultText("train", "lr"), "1e-4; full 1e-5");
+  assert.equal(shownDefault("train", "lr"), "1e-4; full 1e-5");
   assert.deepEqual([rate.lr, planned({ method: "full" }).optimizer.config.lr], [1e-4, 1e-5]);
-  assert.equal(defaultText("train", "placement"), "auto");
+  assert.equal(shownDefault("train", "placement"), "auto");
   assert.deepEqual([rows.placement, rows.halves], ["host", 1], "without a device");
   assert.deepEqual([lora.targets, lora.useRslora], [["q", "k", "v", "o", "gate", "up", "down"], false]);
   assert.deepEqual([settings.batch.packing, settings.steps, settings.saveEvery, settings.evalEvery], [
@@ -88,9 +89,8 @@ Deno.test("train runs with the defaults that its help names", () => {
 Deno.test("every flag with a value says in the help what it is without one, or that it has none", () => {
   const silent = COMMANDS.map(({ name, flags }) => [
     name,
-    flags.filter(({ kind, defaultText }) => kind !== "switch" && defaultText === undefined).map(({ name }) =>
-      name
-    ).sort(),
+    flags.filter((flag) => flag.kind !== "switch" && defaultText(flag) === null).map(({ name }) => name)
+      .sort(),
   ]);
   const optional = [
     "exclude-target",

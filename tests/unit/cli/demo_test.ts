@@ -3,7 +3,7 @@ import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { DEMO_VALUES, type DemoMeasure, reportDemo, withDemoValues } from "../../../lib/cli/demo.ts";
 import type { Output } from "../../../lib/cli/output.ts";
 import { refuseForeignFlags } from "../../../lib/cli/train_options.ts";
-import { METHOD_NAMES } from "../../../lib/methods/registry.ts";
+import { METHOD_NAMES } from "../../../lib/methods/methods.ts";
 
 Deno.test("withDemoValues() gives every method flags that it takes, and lets given ones win", () => {
   for (const method of METHOD_NAMES) {

@@ -3,9 +3,10 @@
 import { deepStrictEqual } from "node:assert/strict";
 import { Command } from "commander";
 import { overlay, readConfigFile, readFlags } from "../../../lib/cli/flag_sources.ts";
-import { declareFlags, type FlagValues, readValue } from "../../../lib/cli/flags.ts";
+import { declareFlags, type FlagValues } from "../../../lib/cli/flags.ts";
+import { readValue } from "../../../lib/core/option_values.ts";
 import { TRAIN_FLAGS } from "../../../lib/cli/train_flags.ts";
-import { METHOD_NAMES } from "../../../lib/methods/registry.ts";
+import { METHOD_NAMES } from "../../../lib/methods/methods.ts";
 import { nearestName } from "../../../lib/core/suggestion.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
 import { readConfigFile } from "../../../lib/cli/flag_sources.ts";
-import { type FlagValues, readValue } from "../../../lib/cli/flags.ts";
-import { FORMAT_FLAGS, formatOptions, formatProblems } from "../../../lib/cli/format_flags.ts";
+import { flagsOf, type FlagValues } from "../../../lib/cli/flags.ts";
+import { FORMAT_OPTIONS } from "../../../lib/data/data_options.ts";
+import { readValue } from "../../../lib/core/option_values.ts";
+import { formatOptions, formatProblems } from "../../../lib/cli/format_flags.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 
+const FORMAT_FLAGS = flagsOf(FORMAT_OPTIONS);
 const PAIRS = FORMAT_FLAGS.find(({ kind }) => kind === "pairs")!;
 
 /** The object that texts give, or the problems. */

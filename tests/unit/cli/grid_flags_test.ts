@@ -2,7 +2,7 @@
 import { deepStrictEqual } from "node:assert/strict";
 import { settingName } from "../../../lib/cli/flag_settings.ts";
 import { GRID_FLAGS, readGrids, uselessFlags } from "../../../lib/cli/grid_flags.ts";
-import { SETTING_NAMES } from "../../../lib/train/settings.ts";
+import { SETTING_NAMES } from "../../../lib/train/setting_table.ts";
 
 /** Grids, or the problems where there are any. */
 function read(texts: readonly string[], seeds: readonly string[] = []): unknown {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { formatMethods, methodAccounts } from "../../../lib/cli/methods_table.ts";
 import { TRAIN_FLAGS } from "../../../lib/cli/train_flags.ts";
 import { refuseForeignFlags } from "../../../lib/cli/train_options.ts";
-import { METHOD_NAMES, methodByName } from "../../../lib/methods/registry.ts";
+import { METHOD_NAMES, methodByName } from "../../../lib/methods/methods.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { smallModel } from "../train/small_run.ts";
 

@@ -2,7 +2,8 @@
 /** Every flag of every command: what was typed wins over the config file, and that over what the callee does without. */
 import assert from "node:assert/strict";
 import { COMMANDS } from "../../../lib/cli/commands.ts";
-import { camelCase, type Flag, type FlagValues } from "../../../lib/cli/flags.ts";
+import type { Flag, FlagValues } from "../../../lib/cli/flags.ts";
+import { camelCase } from "../../../lib/core/options.ts";
 import { type CommandSpec, COMMON_FLAGS, runCommand } from "../../../lib/cli/program.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 import { overheard } from "../../fixtures/said.ts";

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { flagsOfEarlier } from "../../../lib/cli/earlier_flags.ts";
-import { camelCase, type FlagValues } from "../../../lib/cli/flags.ts";
+import type { FlagValues } from "../../../lib/cli/flags.ts";
+import { camelCase } from "../../../lib/core/options.ts";
 import { recordedFlags, withRecordedFlags } from "../../../lib/cli/resumed_flags.ts";
 import { TRAIN_FLAGS } from "../../../lib/cli/train_flags.ts";
 import { readRunOptions } from "../../../lib/cli/train_options.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import type { Output } from "../../../lib/cli/output.ts";
 import { answersAfter, answersBefore, type ExampleSession } from "../../../lib/cli/run_examples.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { sparse } from "../../../lib/methods/methods.ts";
 import { writeExamples } from "../../../lib/report/run_record.ts";
 import { loadDataFor, openModel } from "../../../lib/train/open_model.ts";
 import { plan } from "../../../lib/train/plan.ts";

@@ -3,7 +3,7 @@ import { ok, rejects, strictEqual } from "node:assert/strict";
 import { assertSame } from "../../compare.ts";
 import { exampleLength } from "../../../lib/data/dataset.ts";
 import { inspectDataset, inspectExample } from "../../../lib/evaluate/activity.ts";
-import { full } from "../../../lib/methods/full.ts";
+import { full } from "../../../lib/methods/methods.ts";
 import { train } from "../../../lib/train/loop.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { init } from "../../../lib/train/state.ts";

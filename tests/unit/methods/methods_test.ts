@@ -2,11 +2,7 @@
 /** What a method's name stands for. */
 import assert from "node:assert/strict";
 import { UserError } from "../../../lib/core/errors.ts";
-import { full } from "../../../lib/methods/full.ts";
-import { lora } from "../../../lib/methods/lora.ts";
-import { parallel } from "../../../lib/methods/parallel.ts";
-import { METHOD_NAMES, methodByName } from "../../../lib/methods/registry.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { full, lora, METHOD_NAMES, methodByName, parallel, sparse } from "../../../lib/methods/methods.ts";
 
 Deno.test("every method is its adapter with the published learning rate, activations stored", () => {
   const rates = { sparse: 1e-4, parallel: 1e-4, lora: 1e-4, full: 1e-5 };

@@ -57,12 +57,12 @@ Deno.test("resolveAdamw() takes published defaults, lets later options win, and 
   assert.deepEqual(resolveAdamw(wrong, { schedule: { kind: "linear", warmupRatio: 2 } }).problems, [
     "warmupRatio is 2, expected a number from 0 to 1",
     "lr is -1, expected a number of at least 0, up to 3.4e38",
-    "clip is 0, expected a number above 0, or null for no limit",
-    "clipBy is row, expected all, layer",
+    "weightDecay is Infinity, expected a number of at least 0, up to 3.4e38",
     "beta1 is 1, expected a number from 0 to below 1",
     "beta2 is NaN, expected a number from 0 to below 1",
     "eps is 0, expected a number above 0, up to 3.4e38",
-    "weightDecay is Infinity, expected a number of at least 0, up to 3.4e38",
+    "clip is 0, expected a number above 0, or null for no limit",
+    'clipBy is "row", expected all, layer',
   ]);
   // The bounds themselves are meant.
   for (
@@ -83,12 +83,16 @@ Deno.test("resolveAdamw() takes published defaults, lets later options win, and 
   });
   assert.deepEqual(others.map((problem) => problem.split(" is ")[0]), [
     "lr",
-    "clip",
+    "weightDecay",
+    "mode",
     "beta1",
     "beta2",
     "eps",
-    "weightDecay",
-    "mode",
+    "clip",
+  ]);
+  // What is misspelt is no option.
+  assert.deepEqual(resolveAdamw({ weigthDecay: 1 } as AdamwOptions).problems, [
+    '"weigthDecay" is no option of AdamW; did you mean "weightDecay"?',
   ]);
   // What f32, in which the kernels compute, rounds to infinity, to nothing, or to 1.
   const far = { lr: 1e39, beta1: 1 - 1e-12, beta2: 1 - 1e-9, eps: 1e-50, weightDecay: 1e308 };

@@ -9,8 +9,9 @@ import { saveAdapter } from "../../../lib/train/adapters.ts";
 import { openModel } from "../../../lib/train/open_model.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { init } from "../../../lib/train/state.ts";
-import { SETTING_NAMES, type TrainSettings } from "../../../lib/train/settings.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { SETTING_NAMES } from "../../../lib/train/setting_table.ts";
+import type { TrainSettings } from "../../../lib/train/settings.ts";
+import { sparse } from "../../../lib/methods/methods.ts";
 import { chatModel, writeRows } from "../../e2e/chat_model.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 

@@ -174,7 +174,7 @@ Deno.test("axesOf() draws against the size where sizes differ by half, and again
 });
 
 Deno.test("seriesOf() names a line by its method and by what else is gone through", () => {
-  const settings = [{ neurons: 8, lr: 1, gate: "raw" }, { neurons: 16, lr: 1, gate: "none" }];
+  const settings = [{ neurons: 8, lr: 1, gate: "raw" }, { neurons: 16, lr: 1, gate: "none" }] as const;
   const groups = groupsGoing(["neurons", "lr", "gate", "seed", "packing"], [1, 2], settings);
   const names = (axis: string) => groups.map((group) => seriesOf(group, groups, "p", axis));
   deepStrictEqual(names("lr"), ["sparse, neurons 8, gate raw", "sparse, neurons 16, gate none"]);

@@ -2,11 +2,7 @@
 /** Clipping by layer: from a fresh state the first moments are (1 - beta1) times the clipped gradients. */
 import assert from "node:assert/strict";
 import { trainingSteps } from "../../../lib/data/batches.ts";
-import type { Method } from "../../../lib/methods/method.ts";
-import { full } from "../../../lib/methods/full.ts";
-import { lora } from "../../../lib/methods/lora.ts";
-import { parallel } from "../../../lib/methods/parallel.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { full, lora, type Method, parallel, sparse } from "../../../lib/methods/methods.ts";
 import { clipFactor, globalNorm } from "../../../lib/optim/clip.ts";
 import { isTrained, liveGradient, type Parameter } from "../../../lib/optim/parameters.ts";
 import { adamw } from "../../../lib/optim/registry.ts";

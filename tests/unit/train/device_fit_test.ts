@@ -2,7 +2,7 @@
 /** What is advised when a device is full: to the byte, by who holds what and who was refused. */
 import assert from "node:assert/strict";
 import { NativeError, UserError } from "../../../lib/core/errors.ts";
-import { lora } from "../../../lib/methods/lora.ts";
+import { lora } from "../../../lib/methods/methods.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { Arena } from "../../../lib/native/arena.ts";
 import type { Device, DeviceFacts } from "../../../lib/ops/kernels/device.ts";

@@ -2,8 +2,7 @@
 /** Whether a run fits, to the byte, what would, and how large the micro-batches of real data are. */
 import assert from "node:assert/strict";
 import { trainingSteps } from "../../../lib/data/batches.ts";
-import { lora } from "../../../lib/methods/lora.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { lora, sparse } from "../../../lib/methods/methods.ts";
 import { memoryOnData, plannedBatches } from "../../../lib/train/batch_sizes.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
 import { judgeFit, largest, neededBytes } from "../../../lib/train/fit.ts";

@@ -2,10 +2,7 @@
 /** What is foretold of a run: work, time, memory of a GPU and of the host beside it; by hand, for one small model. */
 import assert from "node:assert/strict";
 import type { AdapterSpec } from "../../../lib/adapters/registry.ts";
-import { full } from "../../../lib/methods/full.ts";
-import { lora } from "../../../lib/methods/lora.ts";
-import type { Method } from "../../../lib/methods/method.ts";
-import { parallel } from "../../../lib/methods/parallel.ts";
+import { full, lora, type Method, parallel } from "../../../lib/methods/methods.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
 import { besideDevice } from "../../../lib/train/beside_device.ts";
 import { estimateStep } from "../../../lib/train/calibration.ts";

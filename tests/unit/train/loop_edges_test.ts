@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Dataset } from "../../../lib/data/dataset.ts";
-import { full } from "../../../lib/methods/full.ts";
+import { full } from "../../../lib/methods/methods.ts";
 import type { AdamMode } from "../../../lib/ops/kernels/rows.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { adamw } from "../../../lib/optim/registry.ts";

@@ -3,10 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { assertSame } from "../../compare.ts";
 import { UserError } from "../../../lib/core/errors.ts";
-import { full } from "../../../lib/methods/full.ts";
-import type { Method } from "../../../lib/methods/method.ts";
-import { parallel } from "../../../lib/methods/parallel.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { full, type Method, parallel, sparse } from "../../../lib/methods/methods.ts";
 import type { AdamMode } from "../../../lib/ops/kernels/rows.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
 import {

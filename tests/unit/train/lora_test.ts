@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { assertSame, assertWithin } from "../../compare.ts";
-import { lora } from "../../../lib/methods/lora.ts";
+import { lora } from "../../../lib/methods/methods.ts";
 import { evaluateLoss, forwardLogits } from "../../../lib/models/engine/pass.ts";
 import { loadModel } from "../../../lib/models/load.ts";
 import type { Model } from "../../../lib/models/model.ts";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a step says of itself: its time by a clock that only named work moves, its data, its rates, its memory. */
 import assert from "node:assert/strict";
-import { parallel } from "../../../lib/methods/parallel.ts";
+import { parallel } from "../../../lib/methods/methods.ts";
 import { heldBytes } from "../../../lib/native/ledger.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";

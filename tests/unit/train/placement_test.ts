@@ -2,8 +2,7 @@
 import assert from "node:assert/strict";
 import { assertSame, assertWithin } from "../../compare.ts";
 import { trainingSteps } from "../../../lib/data/batches.ts";
-import { lora } from "../../../lib/methods/lora.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { lora, sparse } from "../../../lib/methods/methods.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
 import { type LaneRates, predictSteps } from "../../../lib/train/cost_model.ts";
 import { type PlacementChoice, rowPlacement } from "../../../lib/train/placement.ts";
@@ -131,8 +130,8 @@ Deno.test("plan() refuses placements that mean nothing, all at once", () => {
     return "";
   };
   const wrong = problems({ placement: "gpu" as "host", halves: 3 as 2, cachedRows: 0 });
-  assert.match(wrong, /placement is "gpu", expected auto, host or device/);
-  assert.match(wrong, /halves is 3, expected auto, 1 or 2/);
+  assert.match(wrong, /placement is "gpu", expected auto, host, device/);
+  assert.match(wrong, /halves is 3, expected auto, 1, 2/);
   assert.match(wrong, /cachedRows is 0, expected a whole number of at least 1/);
   assert.match(problems({ halves: 2 }, union), /scope union chooses over the whole micro-batch: use 1/);
   assert.match(problems({ placement: "device" }, lora()), /the lora adapter is always where the model is/);

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { ValidationError } from "../../../lib/core/errors.ts";
-import { parallel } from "../../../lib/methods/parallel.ts";
-import { METHOD_NAMES, methodByName } from "../../../lib/methods/registry.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { METHOD_NAMES, methodByName, parallel, sparse } from "../../../lib/methods/methods.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
 import { exampleLength } from "../../../lib/data/dataset.ts";
 import { plannedBatches } from "../../../lib/train/batch_sizes.ts";
@@ -35,11 +33,11 @@ Deno.test("plan() lists the mistakes of adapter, optimizer and run together, and
         "lr",
         "beta2",
         "steps",
-        "saveEvery",
+        "activations",
         "seed",
+        "saveEvery",
         "batch.micro",
         "batch.seqLen",
-        "activations",
       ].filter((name) => name !== "topK"),
     );
   }
@@ -149,8 +147,8 @@ Deno.test("plan() takes every setting at its limit, and refuses the next beyond 
         [{ [name]: value }, `${name} is ${value}, expected a whole number of at least 1`] as const
       )
     ),
-    [{ seed: -1 }, "seed is -1, expected a whole number of at least 0"],
-    [{ seed: 2 ** 32 }, "seed is 4294967296, expected a whole number below 2^32"],
+    [{ seed: -1 }, "seed is -1, expected a whole number from 0 to 4294967295"],
+    [{ seed: 2 ** 32 }, "seed is 4294967296, expected a whole number from 0 to 4294967295"],
     [{ activations: "all" as "store" }, 'activations is "all", expected store, recompute'],
   ];
   for (const [options, problem] of refused) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How many rows tokens reach is said in one way by the adapter, the device's prediction and the cost model. */
 import assert from "node:assert/strict";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { sparse } from "../../../lib/methods/methods.ts";
 import { describeModel } from "../../../lib/models/described.ts";
 import { unitedNeurons } from "../../../lib/ops/sparse.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";

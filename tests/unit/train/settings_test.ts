@@ -3,16 +3,14 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import {
-  ADAPTER_SETTINGS,
   dataOptionsOf,
   formatOptionsOf,
   methodName,
-  methodsOf,
   openOptionsOf,
   runOptionsOf,
-  SETTING_NAMES,
   type TrainSettings,
 } from "../../../lib/train/settings.ts";
+import { methodsOf, SETTING_NAMES, SETTINGS } from "../../../lib/train/setting_table.ts";
 import type { SavedAdapter } from "../../../lib/adapters/files/adapter_files.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 
@@ -179,5 +177,6 @@ Deno.test("methodsOf() names the methods of settings that are not for all", () =
   assert.deepEqual(of(["sparse"]), [...sparse, "placement", "halves", "cachedRows", "adam"]);
   assert.deepEqual(of(["lora"]), [...lora, ...patterns]);
   assert.equal(of(null).length, SETTING_NAMES.length - 20);
-  assert.deepEqual(ADAPTER_SETTINGS, ["neurons", ...sparse, ...lora, ...patterns]);
+  const ofAdapters = SETTINGS.filter(({ owner }) => owner === "adapter").map(({ name }) => name);
+  assert.deepEqual(ofAdapters, ["neurons", ...sparse, ...lora, ...patterns]);
 });

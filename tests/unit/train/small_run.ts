@@ -6,7 +6,7 @@ import { loadModel } from "../../../lib/models/load.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { sparse } from "../../../lib/methods/methods.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
 import type { RunOptions } from "../../../lib/train/plan.ts";
 import { parameterArrays } from "../../../lib/train/checkpoint_tensors.ts";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { assertSame, assertWithin } from "../../compare.ts";
-import { sparse } from "../../../lib/methods/sparse.ts";
+import { sparse } from "../../../lib/methods/methods.ts";
 import { type StepData, trainingSteps } from "../../../lib/data/batches.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
 import { plan, type Run } from "../../../lib/train/plan.ts";

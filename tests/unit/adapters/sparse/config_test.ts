@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
+import { quotedValue } from "../../../../lib/core/quoted.ts";
 import { nearestDivisors, nearestMultiples } from "../../../../lib/adapters/sparse/divisors.ts";
 import { defaultExperts, resolveSparse, type SparseOptions } from "../../../../lib/adapters/sparse/config.ts";
 
@@ -90,7 +91,7 @@ Deno.test("resolveSparse() takes whole numbers that are exact, finite scales and
   ]);
   for (const routerScale of [NaN, Infinity, "50"]) {
     assert.deepEqual(problemsOf({ routerScale } as SparseOptions), [
-      `routerScale is ${routerScale}, expected a number`,
+      `routerScale is ${quotedValue(routerScale)}, expected a number`,
     ]);
   }
   assert.deepEqual(

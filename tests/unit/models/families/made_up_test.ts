@@ -17,7 +17,7 @@ import { loadModel } from "../../../../lib/models/load.ts";
 import { allTensors } from "../../../../lib/models/parts.ts";
 import { noWindows } from "../../../../lib/models/windows.ts";
 import { plan } from "../../../../lib/train/plan.ts";
-import { sparse } from "../../../../lib/methods/sparse.ts";
+import { sparse } from "../../../../lib/methods/methods.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import { readTensor } from "../../../../lib/tensor/read_tensor.ts";
 import { readSafetensorsHeader } from "../../../../lib/tensor/safetensors.ts";

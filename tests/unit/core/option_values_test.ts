@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a flag's text is taken for. */
 import { deepStrictEqual } from "node:assert/strict";
-import { type FlagKind, readValue } from "../../../lib/cli/flags.ts";
+import { readValue } from "../../../lib/core/option_values.ts";
+import type { OptionKind } from "../../../lib/core/options.ts";
 
 Deno.test("readValue() takes decimal texts alone for numbers, and ranges that end", () => {
-  const read = (kind: FlagKind, text: string): unknown => {
+  const read = (kind: OptionKind, text: string): unknown => {
     const problems: string[] = [];
-    return readValue({ name: "n", kind, help: "" }, "--n", text, problems) ?? problems;
+    return readValue({ kind, help: "" }, "--n", text, problems) ?? problems;
   };
   deepStrictEqual(
     ["5", " 5 ", "+5", "5.", ".5e1", "50E-1"].map((text) => read("number", text)),

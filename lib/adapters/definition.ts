@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A kind of adapter as the registry has it: all that is said of it before there is a model. */
+import type { OptionSchema, OptionsOf } from "../core/options.ts";
+import type { ModelConfig } from "../models/model.ts";
+import type { Resolved } from "./adapter.ts";
+import type { OptionSource } from "./option_source.ts";
+
+/** One kind of adapter. Its options are declared here alone: flags, settings, grids, help and records are read off them. */
+export interface AdapterDefinition<S extends OptionSchema = OptionSchema> {
+  /** Name in the registry, in `adapter_config.json`, and of the method that trains it. */
+  readonly kind: string;
+  /** Half a sentence, for people who choose. */
+  readonly summary: string;
+  readonly options: S;
+  /** Whether its parameters are updated by rows, for which there is more to choose: `ofRows`. */
+  readonly rows: boolean;
+  /** Peak learning rate where none is chosen. */
+  readonly lr: number;
+  /** The adapter for a model. Options may come from a file: all are checked, names and types included. */
+  resolve(options: OptionsOf<S>, model: ModelConfig, source?: OptionSource): Resolved;
+}

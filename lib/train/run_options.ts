@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+/** How long a run is, how much it computes at once and what it keeps: its options, and what is decided of them. */
+import { ACTIVATION_NAMES } from "../activations/registry.ts";
+import { optionProblems, withDefaults } from "../core/option_checks.ts";
+import { choice, type DecidedOptions, integer, type OptionsOf, text, toggle } from "../core/options.ts";
+import { DATA_OPTIONS } from "../data/data_options.ts";
+import type { FormatOptions } from "../data/format_options.ts";
+import type { Model } from "../models/model.ts";
+
+/** How long it is. */
+export const LENGTH_OPTIONS = {
+  /** Passes over the data. */
+  epochs: integer({ min: 1, default: 4, mayChange: true, help: "passes over the data" }),
+  /** Optimizer steps; wins over `epochs`. Default null: by epochs. */
+  steps: integer({
+    min: 1,
+    nullable: true,
+    insteadOf: "epochs",
+    mayChange: true,
+    help: "optimizer steps, instead of epochs",
+  }),
+} as const;
+
+/** How many rows are computed with at once. */
+export const BATCH_OPTIONS = {
+  /** Rows of one optimizer step. */
+  size: integer({ min: 1, default: 64, setting: "batchSize", help: "rows of one optimizer step" }),
+  /** Rows computed at once. Changes memory, and the result by rounding only. Default 4, or `size` if that is less. */
+  micro: integer({
+    min: 1,
+    default: 4,
+    setting: "microBatchSize",
+    mayChange: true,
+    help: "rows computed at once",
+  }),
+} as const;
+
+/** How the examples of data become rows. */
+export const PACKING_OPTION = {
+  /** Put several examples into a row. Default false: a row is an example. */
+  packing: toggle({
+    default: false,
+    identity: "batch.packing",
+    help: "fill each row with several examples, kept apart in attention",
+  }),
+} as const;
+
+/** How it is computed. */
+export const COMPUTE_OPTIONS = {
+  /** What backward remembers; the gradients are the same. Default: the method's, `store`. */
+  activations: choice(ACTIVATION_NAMES, {
+    defaultText: "store",
+    mayChange: true,
+    help: "what backward remembers: recompute trades time for memory",
+  }),
+  /** Of the start values and of the order of the data, a whole number below 2^32. */
+  seed: integer({ min: 0, max: 2 ** 32 - 1, default: 42, help: "of every random choice" }),
+} as const;
+
+/** What is kept, and when; and what is done at all. */
+export const KEEPING_OPTIONS = {
+  /** Run folder; null keeps nothing. Default null. */
+  out: text({
+    nullable: true,
+    path: true,
+    ofCall: true,
+    defaultText: "runs/<date>-<method>",
+    help: "run folder",
+  }),
+  /** Steps between evaluations, when there is data for them; null evaluates only at the end. Default null. */
+  evalEvery: integer({
+    min: 1,
+    nullable: true,
+    ofKeeping: true,
+    mayChange: true,
+    help: "steps between losses on the evaluation data",
+  }),
+  /** Steps between checkpoints; null saves only at the end. Default null. */
+  saveEvery: integer({
+    min: 1,
+    nullable: true,
+    ofKeeping: true,
+    mayChange: true,
+    help: "steps between checkpoints",
+  }),
+  /** Checkpoints kept, the newest ones; null keeps all. */
+  saveTotalLimit: integer({
+    min: 1,
+    default: 3,
+    nullable: true,
+    setting: "saveLimit",
+    ofKeeping: true,
+    mayChange: true,
+    help: "checkpoints kept",
+  }),
+} as const;
+
+const RUN_OPTIONS = { ...LENGTH_OPTIONS, ...COMPUTE_OPTIONS, ...KEEPING_OPTIONS } as const;
+
+/** How rows become optimizer steps. */
+export interface BatchChoice extends OptionsOf<typeof BATCH_OPTIONS>, OptionsOf<typeof PACKING_OPTION> {
+  /** Most tokens of a row. Default 256. */
+  readonly seqLen?: number;
+}
+
+/** Choices of how long a run is, how it is computed and what is kept; what is left out takes the published value. */
+export interface RunChoice extends OptionsOf<typeof RUN_OPTIONS> {
+  readonly batch?: BatchChoice;
+  /** How the rows of the data became text, to be written down with the run. Default null: nobody knows. */
+  readonly format?: FormatOptions | null;
+}
+
+/** {@linkcode RunChoice}, all decided. */
+export interface RunSettings extends DecidedOptions<typeof RUN_OPTIONS> {
+  readonly batch: Required<BatchChoice>;
+  /** How the rows of the data became text; null when that was not said. */
+  readonly format: FormatOptions | null;
+}
+
+/** Decides all of it. @param activations The method's own policy */
+export function resolveSettings(
+  { batch = {}, format = null, ...options }: RunChoice,
+  activations: RunSettings["activations"],
+): RunSettings {
+  const { size, micro } = withDefaults(BATCH_OPTIONS, batch);
+  const { packing } = withDefaults(PACKING_OPTION, batch);
+  const chosen = withDefaults(RUN_OPTIONS, options);
+  return {
+    batch: {
+      size,
+      micro: batch.micro ?? Math.min(micro, size),
+      seqLen: batch.seqLen ?? DATA_OPTIONS.seqLen.default,
+      packing,
+    },
+    steps: chosen.steps ?? null,
+    epochs: chosen.epochs,
+    format,
+    seed: chosen.seed,
+    activations: chosen.activations ?? activations,
+    out: chosen.out ?? null,
+    saveEvery: chosen.saveEvery ?? null,
+    saveTotalLimit: chosen.saveTotalLimit,
+    evalEvery: chosen.evalEvery ?? null,
+  };
+}
+
+/** What is wrong with decided settings: one sentence each. */
+export function settingsProblems(settings: RunSettings, { config }: Model): string[] {
+  const { batch } = settings;
+  const batchSchema = { ...BATCH_OPTIONS, seqLen: DATA_OPTIONS.seqLen, ...PACKING_OPTION };
+  const problems = [
+    ...optionProblems(batchSchema, { ...batch }, (name) => `batch.${name}`),
+    ...optionProblems(RUN_OPTIONS, { ...settings }),
+  ];
+  if (batch.micro > batch.size) {
+    problems.push(
+      `batch.micro is ${batch.micro}, more than batch.size = ${batch.size}: use at most ${batch.size}`,
+    );
+  }
+  if (batch.seqLen > config.maxPositionEmbeddings) {
+    problems.push(
+      `batch.seqLen is ${batch.seqLen}, but the model knows ${config.maxPositionEmbeddings} positions: use at most that`,
+    );
+  }
+  return problems;
+}
