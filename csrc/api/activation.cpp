@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/guard.h"
-#include "cpu/kernel_table.h"
+#include "kernels/kernel_table.h"
 
 using namespace meft;
 
@@ -14,7 +14,7 @@ meft_status meft_swiglu_forward(meft_ctx *ctx, void *y, const void *gate, const 
         check_array("y", y, count);
         check_array("gate", gate, count);
         check_array("up", up, count);
-        ctx->kernels->activation->swiglu_forward(*ctx, y, gate, up, count, dtype);
+        present(ctx->kernels->activation->swiglu_forward)(*ctx, y, gate, up, count, dtype);
     });
 }
 
@@ -28,7 +28,7 @@ meft_status meft_swiglu_backward(meft_ctx *ctx, void *dgate, void *dup, const vo
         check_array("dy", dy, count);
         check_array("gate", gate, count);
         check_array("up", up, count);
-        ctx->kernels->activation->swiglu_backward(*ctx, dgate, dup, dy, gate, up, count, dtype);
+        present(ctx->kernels->activation->swiglu_backward)(*ctx, dgate, dup, dy, gate, up, count, dtype);
     });
 }
 
@@ -37,7 +37,7 @@ meft_status meft_relu_forward(meft_ctx *ctx, float *y, const float *x, int64_t c
         check_count("count", count);
         check_array("y", y, count);
         check_array("x", x, count);
-        ctx->kernels->activation->relu_forward(*ctx, y, x, count);
+        present(ctx->kernels->activation->relu_forward)(*ctx, y, x, count);
     });
 }
 
@@ -47,7 +47,7 @@ meft_status meft_relu_backward(meft_ctx *ctx, float *dx, const float *dy, const 
         check_array("dx", dx, count);
         check_array("dy", dy, count);
         check_array("y", y, count);
-        ctx->kernels->activation->relu_backward(*ctx, dx, dy, y, count);
+        present(ctx->kernels->activation->relu_backward)(*ctx, dx, dy, y, count);
     });
 }
 

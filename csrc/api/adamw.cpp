@@ -6,7 +6,7 @@
 
 #include "api/adamw_checks.h"
 #include "core/guard.h"
-#include "cpu/kernel_table.h"
+#include "kernels/kernel_table.h"
 
 using namespace meft;
 
@@ -81,7 +81,7 @@ meft_status meft_adamw_dense(meft_ctx *ctx, float *w, float *m, float *v, const 
         check_array("v", v, count);
         check_array("grad", grad, count);
         check_adamw(params, lr_history);
-        ctx->kernels->adamw->dense(*ctx, w, m, v, grad, lr_history, count, *params);
+        present(ctx->kernels->adamw->dense)(*ctx, w, m, v, grad, lr_history, count, *params);
     });
 }
 
@@ -102,7 +102,7 @@ meft_status meft_adamw_rows(meft_ctx *ctx, uint16_t *hi, int16_t *lo, float *m, 
         check_adamw(params, lr_history);
         check_mode(*params);
         check_rows(rows, last_step, row_count, total_rows, params->step);
-        ctx->kernels->adamw->rows(*ctx, {hi, lo, m, v, last_step, hidden}, grad, rows, lr_history, row_count,
+        present(ctx->kernels->adamw->rows)(*ctx, {hi, lo, m, v, last_step, hidden}, grad, rows, lr_history, row_count,
                                   total_rows, *params);
     });
 }
@@ -130,7 +130,7 @@ meft_status meft_adamw_rows_catch_up(meft_ctx *ctx, uint16_t *hi, int16_t *lo, f
                      blocks[b - 1]);
             }
         }
-        ctx->kernels->adamw->catch_up(*ctx, {hi, lo, m, v, last_step, hidden}, blocks, lr_history, block_count,
+        present(ctx->kernels->adamw->catch_up)(*ctx, {hi, lo, m, v, last_step, hidden}, blocks, lr_history, block_count,
                                       block_rows, all_moments != 0, *params);
     });
 }

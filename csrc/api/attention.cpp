@@ -6,7 +6,7 @@
 #include "core/activation.h"
 #include "core/guard.h"
 #include "core/lane.h"
-#include "cpu/kernel_table.h"
+#include "kernels/kernel_table.h"
 
 using namespace meft;
 
@@ -111,7 +111,7 @@ meft_status meft_attention_forward(meft_ctx *ctx, void *o, float *lse, const voi
         const Ranges queries(frame, spans, a.span_count, 0);
         queries.zero_rest(*ctx, {o, a.compute}, a.q_rows, a.heads * a.head_dim);
         queries.zero_rest(*ctx, {lse, MEFT_F32}, a.q_rows, a.heads);
-        ctx->kernels->attention->forward(*ctx, o, lse, q, k, v, spans, a);
+        present(ctx->kernels->attention->forward)(*ctx, o, lse, q, k, v, spans, a);
     });
 }
 
@@ -136,7 +136,7 @@ meft_status meft_attention_backward(meft_ctx *ctx, void *dq, void *dk, void *dv,
         queries.zero_rest(*ctx, {dq, a.compute}, a.q_rows, a.heads * a.head_dim);
         keys.zero_rest(*ctx, {dk, a.compute}, a.k_rows, a.kv_heads * a.head_dim);
         keys.zero_rest(*ctx, {dv, a.compute}, a.k_rows, a.kv_heads * a.head_dim);
-        ctx->kernels->attention->backward(*ctx, dq, dk, dv, d_o, q, k, v, o, lse, spans, a);
+        present(ctx->kernels->attention->backward)(*ctx, dq, dk, dv, d_o, q, k, v, o, lse, spans, a);
     });
 }
 

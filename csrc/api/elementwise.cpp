@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/guard.h"
-#include "cpu/kernel_table.h"
+#include "kernels/kernel_table.h"
 
 using namespace meft;
 
@@ -12,7 +12,7 @@ meft_status meft_add(meft_ctx *ctx, void *y, const void *x, int64_t count, int32
         check_dtype("y", dtype);
         check_array("y", y, count);
         check_array("x", x, count);
-        ctx->kernels->elementwise->add(*ctx, y, x, count, dtype);
+        present(ctx->kernels->elementwise->add)(*ctx, y, x, count, dtype);
     });
 }
 
@@ -20,7 +20,7 @@ meft_status meft_scale(meft_ctx *ctx, float *x, int64_t count, float factor) {
     return guarded(ctx, "scale", [&] {
         check_count("count", count);
         check_array("x", x, count);
-        ctx->kernels->elementwise->scale(*ctx, x, count, factor);
+        present(ctx->kernels->elementwise->scale)(*ctx, x, count, factor);
     });
 }
 
@@ -29,7 +29,7 @@ meft_status meft_sum_squares(meft_ctx *ctx, double *out, const float *x, int64_t
         check_count("count", count);
         check_array("out", out, 1);
         check_array("x", x, count);
-        *out = ctx->kernels->elementwise->sum_squares(*ctx, x, count);
+        *out = present(ctx->kernels->elementwise->sum_squares)(*ctx, x, count);
     });
 }
 

@@ -3,7 +3,7 @@
 
 #include "core/guard.h"
 #include "core/mapping.h"
-#include "cpu/kernel_table.h"
+#include "kernels/kernel_table.h"
 
 using namespace meft;
 
@@ -30,7 +30,7 @@ meft_status meft_embedding_forward(meft_ctx *ctx, float *y, const int32_t *ids, 
         const StoredWeight table = stored_weight("w", w, w_desc);
         check_matrix("y", y, tokens, table.cols);
         check_ids(ids, tokens, table.rows);
-        ctx->kernels->embedding->forward(*ctx, y, ids, table, tokens);
+        present(ctx->kernels->embedding->forward)(*ctx, y, ids, table, tokens);
     });
 }
 
@@ -43,7 +43,7 @@ meft_status meft_embedding_backward(meft_ctx *ctx, float *dweight, const int32_t
         check_matrix("dweight", dweight, vocabulary, hidden);
         check_matrix("dy", dy, tokens, hidden);
         check_ids(ids, tokens, vocabulary);
-        ctx->kernels->embedding->backward(*ctx, dweight, ids, dy, tokens, hidden);
+        present(ctx->kernels->embedding->backward)(*ctx, dweight, ids, dy, tokens, hidden);
     });
 }
 

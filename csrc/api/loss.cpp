@@ -2,7 +2,7 @@
 #include <cinttypes>
 
 #include "core/guard.h"
-#include "cpu/kernel_table.h"
+#include "kernels/kernel_table.h"
 
 using namespace meft;
 
@@ -20,6 +20,6 @@ extern "C" meft_status meft_cross_entropy(meft_ctx *ctx, float *loss, float *log
                      targets[t], vocabulary);
             }
         }
-        ctx->kernels->loss->cross_entropy(*ctx, loss, logits, targets, tokens, vocabulary, scale);
+        present(ctx->kernels->loss->cross_entropy)(*ctx, loss, logits, targets, tokens, vocabulary, scale);
     });
 }

@@ -3,7 +3,7 @@
 
 #include "core/guard.h"
 #include "core/mapping.h"
-#include "cpu/kernel_table.h"
+#include "kernels/kernel_table.h"
 
 using namespace meft;
 
@@ -32,8 +32,8 @@ meft_status meft_rmsnorm_forward(meft_ctx *ctx, void *y, float *rstd, const void
         check_array("rstd", rstd, rows);
         check_matrix("x", x, rows, hidden);
         if (!(eps >= 0)) fail(MEFT_INVALID, "eps is %g, expected 0 or more", double(eps));
-        ctx->kernels->norm->rmsnorm_forward(*ctx, {y, y_dtype}, rstd, {x, x_dtype}, weight, w_desc->dtype, rows, hidden,
-                                            eps);
+        present(ctx->kernels->norm->rmsnorm_forward)(*ctx, {y, y_dtype}, rstd, {x, x_dtype}, weight, w_desc->dtype,
+                                                     rows, hidden, eps);
     });
 }
 
@@ -49,8 +49,8 @@ meft_status meft_rmsnorm_backward(meft_ctx *ctx, void *dx, float *dweight, const
         check_matrix("dy", dy, rows, hidden);
         check_matrix("x", x, rows, hidden);
         check_array("rstd", rstd, rows);
-        ctx->kernels->norm->rmsnorm_backward(*ctx, {dx, dtype}, dweight, dy, x, rstd, weight, w_desc->dtype, rows,
-                                             hidden, accumulate != 0);
+        present(ctx->kernels->norm->rmsnorm_backward)(*ctx, {dx, dtype}, dweight, dy, x, rstd, weight, w_desc->dtype,
+                                                      rows, hidden, accumulate != 0);
     });
 }
 

@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "core/guard.h"
-#include "cpu/kernel_table.h"
+#include "kernels/kernel_table.h"
 
 using namespace meft;
 
@@ -40,7 +40,7 @@ meft_status meft_pairs_scatter(meft_ctx *ctx, float *out, const float *values, c
         const int64_t count = check_columns(offsets, columns, tokens, width);
         check_matrix("out", out, tokens, width);
         check_array("values", values, count);
-        ctx->kernels->pairs->scatter(*ctx, out, values, offsets, columns, tokens, width);
+        present(ctx->kernels->pairs->scatter)(*ctx, out, values, offsets, columns, tokens, width);
     });
 }
 
@@ -50,7 +50,7 @@ meft_status meft_pairs_gather(meft_ctx *ctx, float *out, const float *dense, con
         const int64_t count = check_columns(offsets, columns, tokens, width);
         check_array("out", out, count);
         check_matrix("dense", dense, tokens, width);
-        ctx->kernels->pairs->gather(*ctx, out, dense, offsets, columns, tokens, width);
+        present(ctx->kernels->pairs->gather)(*ctx, out, dense, offsets, columns, tokens, width);
     });
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/guard.h"
-#include "cpu/kernel_table.h"
+#include "kernels/kernel_table.h"
 
 using namespace meft;
 
@@ -29,7 +29,7 @@ meft_status meft_planes_split(meft_ctx *ctx, uint16_t *hi, int16_t *lo, const fl
         check_array("hi", hi, count);
         check_array("lo", lo, count);
         check_array("x", x, count);
-        ctx->kernels->planes->split(*ctx, hi, lo, x, count);
+        present(ctx->kernels->planes->split)(*ctx, hi, lo, x, count);
     });
 }
 
@@ -39,7 +39,7 @@ meft_status meft_planes_join(meft_ctx *ctx, float *x, const uint16_t *hi, const 
         check_array("x", x, count);
         check_array("hi", hi, count);
         check_array("lo", lo, count);
-        ctx->kernels->planes->join(*ctx, x, hi, lo, count);
+        present(ctx->kernels->planes->join)(*ctx, x, hi, lo, count);
     });
 }
 
@@ -53,7 +53,7 @@ meft_status meft_rows_gather(meft_ctx *ctx, void *out, const uint16_t *hi, const
         check_matrix("out", out, row_count, hidden);
         check_matrix("hi", hi, total_rows, hidden);
         if (dtype == MEFT_F32) check_matrix("lo", lo, total_rows, hidden);
-        ctx->kernels->planes->gather(*ctx, out, hi, lo, rows, row_count, total_rows, hidden, dtype);
+        present(ctx->kernels->planes->gather)(*ctx, out, hi, lo, rows, row_count, total_rows, hidden, dtype);
     });
 }
 
@@ -63,7 +63,7 @@ meft_status meft_rows_add(meft_ctx *ctx, float *to, const float *from, const int
         check_rows("places", places, row_count, total_rows, hidden);
         check_matrix("to", to, total_rows, hidden);
         check_matrix("from", from, row_count, hidden);
-        ctx->kernels->planes->add(*ctx, to, from, places, row_count, total_rows, hidden, first_new);
+        present(ctx->kernels->planes->add)(*ctx, to, from, places, row_count, total_rows, hidden, first_new);
     });
 }
 

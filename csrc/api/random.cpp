@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "core/guard.h"
-#include "cpu/kernel_table.h"
+#include "kernels/kernel_table.h"
 
 using namespace meft;
 
@@ -13,7 +13,7 @@ extern "C" meft_status meft_random_normal(meft_ctx *ctx, float *out, int64_t cou
         check_count("count", count);
         check_array("out", out, count);
         if (!(std >= 0 && std < HUGE_VALF)) fail(MEFT_INVALID, "std is %g, expected finite and 0 or more", double(std));
-        ctx->kernels->random->normal(*ctx, out, count, seed, stream, std);
+        present(ctx->kernels->random->normal)(*ctx, out, count, seed, stream, std);
     });
 }
 
@@ -33,6 +33,6 @@ extern "C" meft_status meft_dropout_apply(meft_ctx *ctx, void *y, const void *x,
         if (!(mask.probability >= 0 && mask.probability < 1)) {
             fail(MEFT_INVALID, "probability is %g, expected from 0 to below 1", mask.probability);
         }
-        ctx->kernels->random->dropout(*ctx, y, x, count, mask);
+        present(ctx->kernels->random->dropout)(*ctx, y, x, count, mask);
     });
 }

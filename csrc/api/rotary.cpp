@@ -2,7 +2,7 @@
 #include <cinttypes>
 
 #include "core/guard.h"
-#include "cpu/kernel_table.h"
+#include "kernels/kernel_table.h"
 
 using namespace meft;
 
@@ -27,6 +27,7 @@ extern "C" meft_status meft_rope_apply(meft_ctx *ctx, void *x, const float *cos,
                      positions[t], table_rows - 1);
             }
         }
-        ctx->kernels->rotary->rope_apply(*ctx, {x, dtype}, cos, sin, positions, tokens, heads, head_dim, inverse != 0);
+        present(ctx->kernels->rotary->rope_apply)(*ctx, {x, dtype}, cos, sin, positions, tokens, heads, head_dim,
+                                                  inverse != 0);
     });
 }

@@ -7,7 +7,7 @@
 #include "api/adamw_checks.h"
 #include "api/sparse_checks.h"
 #include "core/guard.h"
-#include "cpu/kernel_table.h"
+#include "kernels/kernel_table.h"
 
 using namespace meft;
 
@@ -113,7 +113,7 @@ meft_status meft_sparse_route(meft_ctx *ctx, float *logits, int32_t *experts, in
         check_array("expert_tokens", expert_tokens, params->experts);
         check_array("h", h, params->tokens * params->hidden);
         check_array("gate_weight", gate_weight, params->experts * params->hidden);
-        ctx->kernels->sparse_route->route(*ctx, logits, experts, expert_tokens, h, gate_weight, *params);
+        present(ctx->kernels->sparse_route->route)(*ctx, logits, experts, expert_tokens, h, gate_weight, *params);
     });
 }
 
@@ -134,8 +134,8 @@ meft_status meft_sparse_forward(meft_ctx *ctx, float *y, int32_t *offsets, int32
         check_planes("keys_hi", "keys_lo", keys_hi, keys_lo, *params);
         check_planes("values_hi", "values_lo", values_hi, values_lo, *params);
         *needed_pairs =
-            ctx->kernels->sparse_forward->forward(*ctx, y, {offsets, neurons, dots, scores}, h, logits, experts,
-                                                  {keys_hi, keys_lo}, {values_hi, values_lo}, *params);
+            present(ctx->kernels->sparse_forward->forward)(*ctx, y, {offsets, neurons, dots, scores}, h, logits,
+                                                           experts, {keys_hi, keys_lo}, {values_hi, values_lo}, *params);
     });
 }
 
@@ -192,9 +192,9 @@ meft_status meft_sparse_backward(meft_ctx *ctx, float *dh, float *dgate_weight, 
         }
         check_planes("keys_hi", "keys_lo", keys_hi, keys_lo, *params);
         check_planes("values_hi", "values_lo", values_hi, values_lo, *params);
-        ctx->kernels->sparse_backward->backward(*ctx, {dh, dgate_weight, dkeys, dvalues, slots, first_new_slot}, dy, h,
-                                                logits, pairs, gate_weight, {keys_hi, keys_lo}, {values_hi, values_lo},
-                                                *params);
+        const SparseGradients gradients = {dh, dgate_weight, dkeys, dvalues, slots, first_new_slot};
+        present(ctx->kernels->sparse_backward->backward)(*ctx, gradients, dy, h, logits, pairs, gate_weight,
+                                                         {keys_hi, keys_lo}, {values_hi, values_lo}, *params);
     });
 }
 
@@ -205,10 +205,6 @@ meft_status meft_sparse_backward_step(
     const int32_t *offsets, const int32_t *neurons, const float *dots, const float *scores, const float *gate_weight,
     const float *lr_history, double clip, const meft_sparse *params, const meft_adamw *adam) {
     return guarded(ctx, "sparse_backward_step", [&] {
-        if (ctx->kernels->sparse_backward->backward_step == nullptr) {
-            fail(MEFT_UNSUPPORTED, "this lane has no rows that step in the backward pass: call meft_sparse_backward, "
-                                   "then meft_adamw_rows");
-        }
         check_sparse(params);
         check_array("dh", dh, params->tokens * params->hidden);
         check_array("squares", squares, 3);
@@ -229,7 +225,7 @@ meft_status meft_sparse_backward_step(
         if (keys_m != nullptr) check_state("keys", keys, *params, adam->step);
         check_planes("keys_hi", "keys_lo", keys_hi, keys_lo, *params);
         check_state("values", values, *params, adam->step);
-        ctx->kernels->sparse_backward->backward_step(*ctx, {dh, dgate_weight, nullptr, nullptr, nullptr, 0},
+        present(ctx->kernels->sparse_backward->backward_step)(*ctx, {dh, dgate_weight, nullptr, nullptr, nullptr, 0},
                                                      {keys, values, lr_history, adam, clip, squares}, dy, h, logits,
                                                      pairs, gate_weight, *params);
     });

@@ -6,8 +6,8 @@
 #include <cstdint>
 
 #include "core/context.h"
-#include "cpu/kernels/sparse_backward.h"
-#include "cpu/kernels/sparse_forward.h"
+#include "kernels/sparse_backward.h"
+#include "kernels/sparse_forward.h"
 
 namespace meft {
 

@@ -2,7 +2,7 @@
 // Parts of the sparse adapter and AdamW, one round for every line on standard input, each with the machine's limits
 // measured right after it in the same process. `deno task bench kernels` asks, in turn with its other programs.
 //
-//   build/cpu/bench_parts [threads] [target 0..4] <<< "score 4096x16384x64x4x64x1024"
+//   build/cpu/bench_parts [threads] [number of a target] <<< "score 4096x16384x64x4x64x1024"
 //
 //   score sum_values sum_by_token dots rows fused adamw step   DxMxNxrxKxT    (step: the whole adapter's step)
 //   select COUNTxKEEP      one thread, a row of COUNT scores
@@ -21,22 +21,15 @@
 #include "bench/parts.h"
 #include "bench/sparse_step.h"
 #include "bench/yardstick.h"
-#include "cpu/kernel_table.h"
+#include "cpu/targets.h"
 
 namespace meft {
-#define MEFT_DECLARE_PARTS(ns)          \
-    namespace ns {                      \
-    extern const PartTable part_table;  \
+#define MEFT_TARGET(number, name, ...) \
+    namespace name {                   \
+    extern const PartTable part_table; \
     }
-MEFT_DECLARE_PARTS(portable)
-#if MEFT_X86
-MEFT_DECLARE_PARTS(avx2)
-MEFT_DECLARE_PARTS(avx512)
-MEFT_DECLARE_PARTS(avx512_bf16)
-#endif
-#if MEFT_AMX
-MEFT_DECLARE_PARTS(avx512_amx)
-#endif
+#include "cpu/targets.def"
+#undef MEFT_TARGET
 }  // namespace meft
 
 namespace {
@@ -45,17 +38,13 @@ using bench::Shape;
 using bench::Step;
 
 const meft::PartTable &parts_of(int32_t target) {
-    const meft::PartTable *tables[] = {&meft::portable::part_table,
-#if MEFT_X86
-                                       &meft::avx2::part_table, &meft::avx512::part_table,
-                                       &meft::avx512_bf16::part_table,
-#endif
-#if MEFT_AMX
-                                       &meft::avx512_amx::part_table,
-#endif
+    const meft::PartTable *tables[] = {
+#define MEFT_TARGET(number, name, ...) MEFT_IF(MEFT_BUILT_##name, &meft::name::part_table, nullptr),
+#include "cpu/targets.def"
+#undef MEFT_TARGET
     };
     for (const meft::PartTable *table : tables) {
-        if (table->target == target) return *table;
+        if (table != nullptr && table->target == target) return *table;
     }
     std::exit(1);
 }
@@ -230,7 +219,7 @@ int main(int argc, char **argv) {
     char error[256];
     meft_ctx *lane = meft_ctx_create(&params, error, sizeof error);
     if (lane == nullptr) return std::printf("{\"error\":\"%s\"}\n", error), 1;
-    const int32_t compute = meft::kernel_table(MEFT_TARGET_AVX512_BF16) != nullptr ? MEFT_BF16 : MEFT_F32;
+    const int32_t compute = meft::target_of(MEFT_TARGET_AUTO)->multiplies_bf16 ? MEFT_BF16 : MEFT_F32;
     Bench all = {lane, threads, parts_of(lane->kernels->target), compute, "", nullptr, nullptr, "", {}, {}, {}, {}};
     std::vector<uint64_t> array(size_t(1) << 25, 1);
     std::vector<float> streams(size_t(1) << 26, 1);

@@ -21,24 +21,6 @@ inline void set_value(bfloat16 &to, float x) { to.bits = float_to_bf16(x); }
 inline vf load(const bfloat16 *p, All) { return load_bf16(&p->bits); }
 inline vf load(const bfloat16 *p, First lanes) { return load_bf16_part(&p->bits, lanes.n); }
 
-// The high halves of floats that hold bf16 values.
-#if defined(__AVX512F__)
-inline void store_high_halves(uint16_t *p, vf x) {
-    const __m512i high = _mm512_srli_epi32(_mm512_castps_si512(x), 16);
-    _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), _mm512_cvtepi32_epi16(high));
-}
-#elif defined(__AVX2__)
-inline void store_high_halves(uint16_t *p, vf x) {
-    const __m256i high = _mm256_srli_epi32(_mm256_castps_si256(x), 16);
-    const __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
-    _mm_storeu_si128(reinterpret_cast<__m128i *>(p), halves);
-}
-#else
-inline void store_high_halves(uint16_t *p, vf x) {
-    for (int i = 0; i < kLanes; ++i) p[i] = uint16_t(float_bits(x[i]) >> 16);
-}
-#endif
-
 inline void store(bfloat16 *p, vf x, All) { store_high_halves(&p->bits, round_bf16(x)); }
 inline void store(bfloat16 *p, vf x, First lanes) {
     uint16_t halves[kLanes];

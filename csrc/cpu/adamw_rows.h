@@ -6,8 +6,8 @@
 #include "core/adam_schedule.h"
 #include "core/context.h"
 #include "cpu/adamw_step.h"
-#include "cpu/kernels/adamw.h"
 #include "cpu/split_planes.h"
+#include "kernels/adamw.h"
 
 namespace meft {
 namespace MEFT_TARGET_NS {

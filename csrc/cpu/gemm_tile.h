@@ -5,11 +5,11 @@
 //
 // A is row-major and read by broadcast: where its stored type is the operand type it is used in place
 // (in_place), else converted by copy_rows or, from a matrix that holds A transposed, by copy_columns.
-// B is packed into panels of kPanelOf<Compute> columns, k-major, so that the kernel reads it front to back: from rows
+// B is packed into panels of Compute::kPanel columns, k-major, so that the kernel reads it front to back: from rows
 // that are B's columns (pack_transposed) or from rows that are B's rows (pack_normal).
 //
 // Layout of packed B: panel q holds columns [q*panel, q*panel + width) and begins at q * panel * padded_k(k) operands,
-// with panel = kPanelOf<Compute>. width is panel, or for the last one its columns rounded up to kLanes; lanes beyond n
+// with panel = Compute::kPanel. width is panel, or for the last one its columns rounded up to kLanes; lanes beyond n
 // hold zero. Inside,
 //   B[p][j] = panel[(p / kGroup * width + j) * kGroup + p % kGroup],  zero for k <= p < padded_k(k).
 //
@@ -27,27 +27,9 @@ namespace meft {
 namespace MEFT_TARGET_NS {
 
 constexpr int kTileRows = 6;  // rows of A at once: more row streams would overflow L1's ways when rows lie 2^n apart
-#if defined(__AVX512F__)
-constexpr int kTileVectors = 4;  // 24 sums + 4 of B + 1 of A, of 32 registers
-#else
-constexpr int kTileVectors = 2;  // 12 sums + 2 of B + 1 of A, of 16 registers
-#endif
-// Rows of A that callers who cut m should give at once: whole register tiles, or a pair of matrix tiles.
-#if defined(__AMX_BF16__)
-constexpr int64_t kRowBlock = 32;
-#else
-constexpr int64_t kRowBlock = 4 * kTileRows;
-#endif
-// Columns that callers give at once: 64 (AVX-512), 16 (AVX2), 8 (portable).
+// Rows of A that callers who cut m should give at once, and columns that callers give at once.
+constexpr int64_t kRowBlock = Products<kTarget>::kRowBlock;
 constexpr int kPanel = kTileVectors * kLanes;
-// Columns of a panel: kPanel, or those of a matrix tile, which so lies in one piece (11 % faster than four side by
-// side).
-template <class Compute>
-constexpr int64_t kPanelOf = kPanel;
-#if defined(__AMX_BF16__)
-template <>
-constexpr int64_t kPanelOf<Bf16> = 16;
-#endif
 
 // A matrix as it lies in memory: row-major, rows `stride` elements apart.
 struct Matrix {

@@ -6,8 +6,8 @@
 
 #include "core/guard.h"
 #include "core/pool.h"
-#include "cpu/kernel_table.h"
 #include "cpu/onednn.h"
+#include "cpu/targets.h"
 
 namespace meft {
 
@@ -16,12 +16,12 @@ namespace {
 constexpr int32_t kMostThreads = 4096;
 constexpr int64_t kZeroChunk = 1 << 20;
 
-std::string target_list(bool (*wanted)(int32_t)) {
+std::string target_list(bool (*wanted)(const Target &)) {
     std::string list;
-    for (int32_t target : kTargets) {
+    for (const Target &target : all_targets()) {
         if (!wanted(target)) continue;
         if (!list.empty()) list += ",";
-        list += std::string("\"") + target_name(target) + "\"";
+        list += std::string("\"") + target.name + "\"";
     }
     return "[" + list + "]";
 }
@@ -33,14 +33,14 @@ std::string target_list(bool (*wanted)(int32_t)) {
 }  // namespace
 
 void open_lane(meft_ctx &ctx, const meft_ctx_params &params) {
-    ctx.kernels = kernel_table(params.target);
-    if (ctx.kernels == nullptr) {
+    const Target *target = target_of(params.target);
+    if (target == nullptr) {
         fail(MEFT_UNSUPPORTED, "target %s is not in this build or not on this machine", target_name(params.target));
     }
     if (params.threads < 0 || params.threads > kMostThreads) {
         fail(MEFT_INVALID, "threads is %d, expected 0 (all cores) to %d", params.threads, kMostThreads);
     }
-    ctx.target = ctx.kernels->target;
+    ctx.target = target->number;
     if (params.gemm != MEFT_GEMM_OWN && params.gemm != MEFT_GEMM_ONEDNN) {
         fail(MEFT_INVALID, "gemm is %d, expected MEFT_GEMM_OWN or MEFT_GEMM_ONEDNN", params.gemm);
     }
@@ -50,6 +50,7 @@ void open_lane(meft_ctx &ctx, const meft_ctx_params &params) {
              onednn_missing());
     }
     ctx.gemm = params.gemm;
+    ctx.kernels = params.gemm == MEFT_GEMM_ONEDNN ? onednn_table(target->number) : &target->kernels->table;
     const int32_t threads = params.threads > 0 ? params.threads : usable_cores();
     if (threads > 1) pool_acquire(threads);  // last: what it takes, close_lane gives back
     ctx.threads = threads;
@@ -61,9 +62,10 @@ void close_lane(meft_ctx &ctx) noexcept {
 
 std::string build_facts() {
     return "\"backend\":\"cpu\",\"machineTargets\":" +
-           target_list([](int32_t target) { return kernel_table(target) != nullptr; }) +
-           ",\"compiledTargets\":" + target_list(target_compiled) + ",\"gemm\":[\"own\"" +
-           (onednn_missing() == nullptr ? ",\"onednn\"" : "") + "]";
+           target_list([](const Target &target) { return target.runs(); }) + ",\"compiledTargets\":" +
+           target_list([](const Target &target) { return target.kernels != nullptr; }) + ",\"gemm\":[\"own\"" +
+           (onednn_missing() == nullptr ? ",\"onednn\"" : "") +
+           "],\"absentKernels\":" + absent_kernels(target_of(MEFT_TARGET_AUTO)->kernels->table);
 }
 
 std::string device_facts_text(meft_ctx &) { return "{\"backend\":\"cpu\",\"ledger\":{}}"; }

@@ -48,8 +48,8 @@ const Provider &provider() {
 
 const char *onednn_missing() { return provider().multiply != nullptr ? nullptr : provider().missing.c_str(); }
 
-bool onednn_takes(const meft_ctx &lane, int32_t dtype, int64_t m, int64_t n, int64_t k) {
-    return lane.gemm == MEFT_GEMM_ONEDNN && dtype != MEFT_F16 && m > 0 && n > 0 && k > 0;
+bool onednn_takes(int32_t dtype, int64_t m, int64_t n, int64_t k) {
+    return dtype != MEFT_F16 && m > 0 && n > 0 && k > 0;
 }
 
 void onednn_multiply(meft_ctx &lane, OnednnProduct product) {

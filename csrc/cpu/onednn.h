@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/context.h"
+#include "kernels/kernel_table.h"
 #include "onednn/provider.h"
 
 namespace meft {
@@ -10,8 +11,11 @@ namespace meft {
 // Finds libmeft_onednn beside libmeft, once a process. Null when it is there, else why it is not.
 const char *onednn_missing();
 
-// Whether a product with a weight of this dtype is oneDNN's on this context; f16 and empty products are our own.
-bool onednn_takes(const meft_ctx &lane, int32_t dtype, int64_t m, int64_t n, int64_t k);
+// A target's kernels with oneDNN's matrix products.
+const KernelTable *onednn_table(int32_t target);
+
+// Whether oneDNN takes a product with a weight of this dtype: f16 and empty products are our own.
+bool onednn_takes(int32_t dtype, int64_t m, int64_t n, int64_t k);
 
 // Fails with oneDNN's own words.
 void onednn_multiply(meft_ctx &lane, OnednnProduct product);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/context.h"
+#include "core/mapping.h"
 #include "cpu/activation_element.h"
 
 namespace meft {
@@ -37,6 +38,9 @@ void wide_product(meft_ctx &lane, const Product &product);
 // element (i, j) goes to c[j * ldc + i].
 template <class Compute>
 void narrow_product(meft_ctx &lane, const Product &product);
+
+// y (tokens, bias.cols) += bias. In kernels/linear.cpp.
+void add_bias(meft_ctx &lane, float *y, const StoredWeight &bias, int64_t tokens);
 
 // Work below this many multiply-adds stays on the calling thread: waking a parked worker costs 5 to 50 us.
 constexpr int64_t kSerialWork = 1 << 18;

@@ -4,9 +4,9 @@
 #pragma once
 
 #include "cpu/adamw_rows.h"
-#include "cpu/kernels/sparse_backward.h"
 #include "cpu/sparse_gate.h"
 #include "cpu/sparse_pairs.h"
+#include "kernels/sparse_backward.h"
 
 namespace meft {
 namespace MEFT_TARGET_NS {

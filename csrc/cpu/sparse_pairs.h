@@ -34,12 +34,7 @@ struct Constant {
     static constexpr int value = kValue;
 };
 
-// Columns of a register tile of the sum: 16 vectors on AVX-512, 8 elsewhere.
-#if defined(__AVX512F__)
-constexpr int kSumVectors = 16;
-#else
-constexpr int kSumVectors = 8;
-#endif
+// Columns of a register tile of the sum.
 constexpr int64_t kSumColumns = kSumVectors * kLanes;
 
 // Terms of a sum: entry i is weight[i] * rows.row(index[i]).

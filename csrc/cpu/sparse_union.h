@@ -2,8 +2,8 @@
 // scope union, the paper's Algorithm 1: every token uses every neuron that any token of the call selected.
 #pragma once
 
-#include "cpu/kernels/sparse_forward.h"
 #include "cpu/sparse_select.h"
+#include "kernels/sparse_forward.h"
 
 namespace meft {
 namespace MEFT_TARGET_NS {

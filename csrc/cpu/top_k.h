@@ -14,35 +14,6 @@ namespace MEFT_TARGET_NS {
 inline float gated(float gate, float dot) { return gate * dot + 0.f; }
 inline vf gated(vf gate, vf dot) { return add(mul(gate, dot), zero()); }
 
-// Bit i of a mask stands for lane i: those where a > b; 32-bit lanes first, first + 1, ..; the marked lanes of x
-// written one after the other, kLanes of room needed (in a register first: vpcompress to memory is microcoded on Zen
-// 4).
-#if defined(__AVX512F__)
-inline uint32_t lanes_greater(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
-inline vf lanes_from(int32_t first) {
-    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_set1_epi32(first), lane));
-}
-inline void store_marked(float *out, vf x, uint32_t mask) { store(out, _mm512_maskz_compress_ps(__mmask16(mask), x)); }
-#else
-#if defined(__AVX2__)
-inline uint32_t lanes_greater(vf a, vf b) { return uint32_t(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ))); }
-inline vf lanes_from(int32_t first) {
-    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_set1_epi32(first), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)));
-}
-#else
-inline uint32_t lanes_greater(vf a, vf b) {
-    return uint32_t(a[0] > b[0]) | uint32_t(a[1] > b[1]) << 1 | uint32_t(a[2] > b[2]) << 2 | uint32_t(a[3] > b[3]) << 3;
-}
-inline vf lanes_from(int32_t first) { return (vf)(vi{first, first + 1, first + 2, first + 3}); }
-#endif
-inline void store_marked(float *out, vf x, uint32_t mask) {
-    float lanes[kLanes];
-    store(lanes, x);
-    for (; mask != 0; mask &= mask - 1) std::memcpy(out++, lanes + __builtin_ctz(mask), sizeof(float));
-}
-#endif
-
 inline uint32_t lane_mask(All) { return uint32_t((uint64_t(1) << kLanes) - 1); }
 inline uint32_t lane_mask(First lanes) { return (1u << lanes.n) - 1; }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one include of every kernel file, and how such a file is written.
 //
-// A family of kernels (csrc/cpu/kernels/<family>.h declares its table; csrc/api checks every argument) is one file
+// A family of kernels (csrc/kernels/<family>.h declares its table; csrc/api checks every argument) is one file
 // here:
 //
 //   csrc/cuda/kernels/<family>.cu

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernels of the device, family by family.
-#include "cpu/kernel_table.h"
+#include "kernels/kernel_table.h"
 
 #include "cuda/lane.h"
 
@@ -12,16 +12,12 @@ namespace cuda {
 MEFT_FAMILIES(MEFT_DECLARE)
 #undef MEFT_DECLARE
 
-namespace {
-
+const KernelTable &kernel_table() {
 #define MEFT_MEMBER(family) &family##_table,
-const KernelTable table = {kTarget, MEFT_FAMILIES(MEFT_MEMBER)};
+    static const KernelTable table = {kTarget, MEFT_FAMILIES(MEFT_MEMBER)};
 #undef MEFT_MEMBER
-
-}  // namespace
+    return table;
+}
 
 }  // namespace cuda
-
-const KernelTable *kernel_table(int32_t target) { return target == cuda::kTarget ? &cuda::table : nullptr; }
-
 }  // namespace meft

@@ -9,7 +9,6 @@
 
 #include "core/guard.h"
 #include "core/lane.h"
-#include "cpu/kernel_table.h"
 #include "cuda/cublaslt.h"
 #include "cuda/fused_attention.h"
 #include "cuda/memory.h"
@@ -95,7 +94,7 @@ void open_lane(meft_ctx &ctx, const meft_ctx_params &params) {
         fail(MEFT_DEVICE, "no CUDA device (%s): %s", presence_name(facts.presence), facts.text.c_str());
     }
     attention_choice();
-    ctx.kernels = kernel_table(kTarget);
+    ctx.kernels = &kernel_table();
     ctx.target = kTarget;
     ctx.threads = 1;
     auto device = std::make_unique<DeviceLane>();
@@ -113,7 +112,8 @@ void close_lane(meft_ctx &ctx) noexcept {
 
 std::string build_facts() {
     return std::string("\"backend\":\"") + kBackend + "\",\"machineTargets\":[\"" + kTargetName +
-           "\"],\"compiledTargets\":[\"" + kTargetName + "\"],\"gemm\":[\"own\"],\"device\":{" +
+           "\"],\"compiledTargets\":[\"" + kTargetName +
+           "\"],\"gemm\":[\"own\"],\"absentKernels\":" + absent_kernels(kernel_table()) + ",\"device\":{" +
            describe(device_facts()) + "}";
 }
 

@@ -6,6 +6,7 @@
 
 #include "core/context.h"
 #include "cuda/runtime/runtime.h"
+#include "kernels/kernel_table.h"
 
 namespace meft {
 
@@ -19,7 +20,10 @@ namespace cuda {
 
 inline cudaStream_t stream_of(const meft_ctx &lane) { return lane.device->stream; }
 
-// Targets of this library.
+// The kernels of the device.
+const KernelTable &kernel_table();
+
+// The target of this library.
 constexpr int32_t kTarget =
 #if defined(__CUDACC__) || defined(MEFT_CUDA_DEVICE)
     MEFT_TARGET_CUDA;

@@ -18,6 +18,7 @@
  *    read exactly, computed with in f32, and rounded once, to nearest even, as it is written.
  *  - Outputs never alias inputs unless the comment says "in place" or "accumulated".
  *  - Results do not depend on the number of threads.
+ *  - A kernel that the context's backend lacks (meft_build_info names them) returns MEFT_UNSUPPORTED.
  *  - Functions marked @nonblocking may also be called from another thread than the one that made the
  *    context; a context has at most one call in flight, a second returns MEFT_BUSY.
  *
@@ -28,6 +29,8 @@
 #define MEFT_H
 
 #include <stdint.h>
+
+#include "meft_targets.h"
 
 #if defined(__GNUC__)
 #define MEFT_API __attribute__((visibility("default")))
@@ -40,7 +43,7 @@ extern "C" {
 #endif
 
 #define MEFT_ABI_MAJOR 2
-#define MEFT_ABI_MINOR 0
+#define MEFT_ABI_MINOR 1
 
 typedef int32_t meft_status;
 #define MEFT_OK 0
@@ -57,13 +60,8 @@ typedef int32_t meft_status;
 #define MEFT_BF16 1
 #define MEFT_F16 2
 
-/* Instruction sets; each has what those before it in the list have. */
+/* Instruction sets are those of meft_targets.h; 0 is the best that the machine has. */
 #define MEFT_TARGET_AUTO 0
-#define MEFT_TARGET_PORTABLE 1
-#define MEFT_TARGET_AVX2 2
-#define MEFT_TARGET_AVX512 3
-#define MEFT_TARGET_AVX512_BF16 4
-#define MEFT_TARGET_AVX512_AMX 7
 /* A CUDA device, and the same kernels run by the CPU: the only targets of the CUDA libraries. */
 #define MEFT_TARGET_CUDA 5
 #define MEFT_TARGET_CUDA_EMULATED 6
@@ -105,8 +103,8 @@ typedef struct meft_ctx_params {
 /* major << 16 | minor. A caller requires the same major and at least its own minor. */
 MEFT_API uint32_t meft_abi_version(void);
 
-/* Writes one JSON object (compiler, compiled targets, targets this machine runs, gemm providers, revision),
- * NUL-terminated and cut at out_bytes. Returns the bytes the whole text needs, the NUL included. */
+/* Writes one JSON object (compiler, compiled targets, targets this machine runs, gemm providers, kernels that the backend
+ * lacks, revision), NUL-terminated and cut at out_bytes. Returns the bytes the whole text needs, the NUL included. */
 MEFT_API int64_t meft_build_info(char *out, int64_t out_bytes);
 
 /* A new lane, or null with a sentence in error (NUL-terminated, cut at error_bytes). */

@@ -3,7 +3,7 @@
 import { text, toggle } from "../core/options.ts";
 import { throwIfAny } from "../core/errors.ts";
 import { nativeFacts } from "../native/doctor.ts";
-import type { DevicePresence } from "../native/library.ts";
+import type { BuildInfo, DevicePresence } from "../native/library.ts";
 import { formatBytes } from "../report/format.ts";
 import { formatTable } from "../report/table.ts";
 import { flagsOf, type FlagValues } from "./flags.ts";
@@ -26,11 +26,13 @@ async function run(values: FlagValues, output: Output): Promise<number> {
     ["revision", build?.revision ?? "?"],
     ["targets of this machine", build?.machineTargets.join(", ") ?? "?"],
     ["target in use", context?.target ?? "?"],
+    ["kernels that it lacks", absentText(build)],
     ["matrix products", context === null ? "?" : `${context.gemm} (there are: ${build?.gemm.join(", ")})`],
     ["threads in use", context === null ? "?" : `${context.threads} of ${facts.cores} cores`],
     ["workspace held", context === null ? "?" : formatBytes(context.workspaceBytes)],
     ["CUDA compiler", facts.nvcc ?? "none"],
     ["CUDA library", facts.cuda.build?.backend ?? "none"],
+    ["kernels that it lacks", absentText(facts.cuda.build)],
     ["CUDA device", deviceText(facts.cuda.device)],
     ["cuBLASLt", facts.cuda.device?.cublasLt ?? "?"],
     ["attention on the device", facts.cuda.device?.attention ?? "?"],
@@ -45,6 +47,11 @@ async function run(values: FlagValues, output: Output): Promise<number> {
   );
   output.result({ ...facts, usable });
   return usable ? EXIT.done : EXIT.failed;
+}
+
+function absentText(build: BuildInfo | null): string {
+  if (build === null) return "?";
+  return build.absentKernels.join(", ") || "none";
 }
 
 function deviceText(device: DevicePresence | null): string {

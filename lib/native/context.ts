@@ -6,28 +6,25 @@ import { fromInt64 } from "./scalars.ts";
 import { throwUnlessOk } from "./status.ts";
 import { writeCtxParams } from "./structs.ts";
 import * as constants from "./symbols.ts";
+import { BASELINE_TARGET, TARGET_FACTS, type TargetFacts } from "./targets.ts";
 
-/** Instruction sets, and `auto` for the best that the machine has. */
-export const TARGETS = {
+/** Name of an instruction set, or `auto` for the best that the machine has. */
+export type Target = "auto" | keyof typeof TARGET_FACTS;
+/** Numbers of instruction sets in the C ABI. */
+export const TARGETS: Readonly<Record<Target, number>> = {
   auto: constants.MEFT_TARGET_AUTO,
-  portable: constants.MEFT_TARGET_PORTABLE,
-  avx2: constants.MEFT_TARGET_AVX2,
-  avx512: constants.MEFT_TARGET_AVX512,
-  avx512_bf16: constants.MEFT_TARGET_AVX512_BF16,
-  avx512_amx: constants.MEFT_TARGET_AVX512_AMX,
-} as const;
-/** Name of an instruction set. */
-export type Target = keyof typeof TARGETS;
+  ...Object.fromEntries(Object.entries(TARGET_FACTS).map(([name, { number }]) => [name, number])),
+} as Record<Target, number>;
+
+/** What the list of targets says of one; of a device, what holds of every target. */
+export function targetFacts(target: Target | DeviceTarget): TargetFacts {
+  const facts: Readonly<Record<string, TargetFacts>> = TARGET_FACTS;
+  return facts[target] ?? TARGET_FACTS[BASELINE_TARGET];
+}
 
 /** Whether cores with this instruction set multiply bf16 faster than f32. */
 export function multipliesBf16(target: Target | DeviceTarget): boolean {
-  return target === "avx512_bf16" || target === "avx512_amx";
-}
-
-/** Floats of a vector register of a target: kLanes of csrc/cpu/simd.h. */
-export function vectorLanes(target: Target | DeviceTarget): number {
-  if (target.startsWith("avx512")) return 16;
-  return target === "avx2" ? 8 : 4;
+  return targetFacts(target).multipliesBf16;
 }
 
 /** What contexts of the CUDA libraries run on. */
@@ -218,7 +215,7 @@ export class NativeContext implements Disposable {
 
 /** One for a single short call: one thread, so that no pool is started. About a microsecond. */
 export function smallContext(): NativeContext {
-  return new NativeContext({ target: "portable", threads: 1, gemm: "own" });
+  return new NativeContext({ target: BASELINE_TARGET, threads: 1, gemm: "own" });
 }
 
 const ALL_TARGETS = { ...TARGETS, ...DEVICE_TARGETS };

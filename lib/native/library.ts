@@ -25,6 +25,8 @@ export interface BuildInfo {
   readonly machineTargets: readonly string[];
   /** Providers of matrix products. */
   readonly gemm: readonly string[];
+  /** Kernels of `csrc/kernels/` that the backend does not have, as `family.kernel`. */
+  readonly absentKernels: readonly string[];
   readonly backend: "cpu" | "cuda" | "cuda-emulated";
   /** Of a CUDA library: whether it has a device, and which. */
   readonly device?: DevicePresence;

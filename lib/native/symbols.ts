@@ -3,7 +3,7 @@
 /** The symbols of libmeft, each parameter with its C declaration, and the constants of the header. */
 
 export const MEFT_ABI_MAJOR = 2;
-export const MEFT_ABI_MINOR = 0;
+export const MEFT_ABI_MINOR = 1;
 export const MEFT_OK = 0;
 export const MEFT_INVALID = 1;
 export const MEFT_OUT_OF_MEMORY = 2;
@@ -16,11 +16,6 @@ export const MEFT_F32 = 0;
 export const MEFT_BF16 = 1;
 export const MEFT_F16 = 2;
 export const MEFT_TARGET_AUTO = 0;
-export const MEFT_TARGET_PORTABLE = 1;
-export const MEFT_TARGET_AVX2 = 2;
-export const MEFT_TARGET_AVX512 = 3;
-export const MEFT_TARGET_AVX512_BF16 = 4;
-export const MEFT_TARGET_AVX512_AMX = 7;
 export const MEFT_TARGET_CUDA = 5;
 export const MEFT_TARGET_CUDA_EMULATED = 6;
 export const MEFT_STREAM_WORK = 0;

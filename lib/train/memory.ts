@@ -238,12 +238,13 @@ function scratchBytes(
   adapter: Adapter,
   batches: BatchSizes,
 ): number {
-  const { compute, hostProducts: { threads, operandDType, lanes } } = kernels;
+  const { compute, hostProducts: { threads, operandDType, lanes, panelColumns } } = kernels;
   const place: ProductPlace = {
     threads,
     compute: compute === "bf16" ? "bf16" : "f32",
     operandDType: operandDType === "bf16" ? "bf16" : "f32",
     lanes,
+    panelColumns,
   };
   const [first] = (layersOf(parts)[0] ?? []).flatMap((part) => linearsOf(part));
   const weight = first?.weight.dtype ?? "f32";

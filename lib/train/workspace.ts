@@ -10,7 +10,6 @@ import {
   isConverted,
   narrowProductBytes,
   operandBytes,
-  panelColumns,
   type ProductPlace,
   together,
   WIDE_ROWS,
@@ -77,7 +76,7 @@ function backwardDataBytes(place: ProductPlace, { inputs, outputs, tokens, store
 
 /** dw += dy^T x; of a tall, narrow weight turned. */
 function backwardWeightBytes(place: ProductPlace, { inputs, outputs, tokens }: LayerProduct): number {
-  const narrow = inputs <= panelColumns(place) / 2 && outputs > inputs;
+  const narrow = inputs <= place.panelColumns / 2 && outputs > inputs;
   if (!narrow) return wideProductBytes(place, { m: outputs, n: inputs, k: tokens, copies: true });
   const turned = { m: inputs, n: outputs, k: tokens, copies: true };
   return together(4 * inputs * outputs, wideProductBytes(place, turned));

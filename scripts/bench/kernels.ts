@@ -4,6 +4,8 @@ import { fileURLToPath } from "node:url";
 import { frozenLayerSeconds } from "./layer_share.ts";
 import { LineProcess } from "./line_process.ts";
 import { machineTargets } from "./machine.ts";
+import { multipliesBf16, type Target } from "../../lib/native/context.ts";
+import { BASELINE_TARGET } from "../../lib/native/targets.ts";
 import { type NativeKernelOptions, nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import {
@@ -69,7 +71,7 @@ export async function benchKernels(options: KernelOptions): Promise<KernelResult
     results.push(result);
   };
   const hasOneDnn = machineTargets().gemm.includes("onednn");
-  const computes = machineTargets().targets.includes("avx512_bf16")
+  const computes = machineTargets().targets.some((name) => multipliesBf16(name as Target))
     ? ["bf16", "f32"] as const
     : ["f32"] as const;
   for (const compute of computes) {
@@ -81,7 +83,7 @@ export async function benchKernels(options: KernelOptions): Promise<KernelResult
   }
   const [compute] = computes;
   const ours = kernels({ compute });
-  const portable = options.quick ? null : kernels({ target: "portable", compute });
+  const portable = options.quick ? null : kernels({ target: BASELINE_TARGET, compute });
   for (const make of OTHER_CASES) {
     await take({ ours: make(ours), portable: portable && make(portable), oneDnn: null });
   }

@@ -3,6 +3,8 @@
 import { LineProcess } from "./line_process.ts";
 import { builtProgram } from "./kernels.ts";
 import { median } from "./statistics.ts";
+import { TARGETS } from "../../lib/native/context.ts";
+import { BASELINE_TARGET } from "../../lib/native/targets.ts";
 import { peerCommand } from "../parity/python.ts";
 
 /** A round of `bench_parts`; limits are measured right after the call, in the same process. */
@@ -217,7 +219,10 @@ export interface PartOptions {
 export async function compareParts(options: PartOptions): Promise<Comparison[]> {
   const threads = String(options.threads);
   await using ours = new LineProcess(builtProgram("bench_parts"), [threads]);
-  await using portable = new LineProcess(builtProgram("bench_parts"), [threads, "1"]);
+  await using portable = new LineProcess(builtProgram("bench_parts"), [
+    threads,
+    String(TARGETS[BASELINE_TARGET]),
+  ]);
   const command = peerCommand("bench_kernels.py", [threads]);
   await using peer = options.peers ? new LineProcess(command.program, command.args, command.env) : null;
   const results: Comparison[] = [];

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What contexts and processes say of themselves, read from a library whose numbers are known. */
 import assert from "node:assert/strict";
-import { multipliesBf16, smallContext, SPARSE_PARTS, vectorLanes } from "../../lib/native/context.ts";
+import {
+  multipliesBf16,
+  smallContext,
+  SPARSE_PARTS,
+  targetFacts,
+  TARGETS,
+} from "../../lib/native/context.ts";
 import {
   availableHostBytes,
   hostArray,
@@ -36,11 +42,11 @@ function withInfo(numbers: readonly bigint[], body: () => void): void {
 const MIB = 1n << 20n;
 const PARTS = SPARSE_PARTS.map((_, i) => BigInt(i + 1) * 1_500_000n);
 const HEAD = [
-  constants.MEFT_TARGET_AVX2,
+  TARGETS.avx2,
   constants.MEFT_GEMM_OWN,
   3,
   4096,
-  constants.MEFT_TARGET_PORTABLE,
+  TARGETS.portable,
   77,
 ].map(BigInt);
 const memory = (
@@ -135,7 +141,8 @@ Deno.test("availableHostBytes() is no more than any of machine, container and li
 
 Deno.test("targets tell their vectors, and which of them multiply bf16 faster than f32", () => {
   const targets = ["portable", "avx2", "avx512", "avx512_bf16", "avx512_amx"] as const;
-  assert.deepEqual(targets.map(vectorLanes), [4, 8, 16, 16, 16]);
+  assert.deepEqual(targets.map((name) => targetFacts(name).vectorLanes), [4, 8, 16, 16, 16]);
+  assert.deepEqual(targets.map((name) => targetFacts(name).panelColumns), [8, 16, 64, 64, 64]);
   assert.deepEqual(targets.map(multipliesBf16), [false, false, false, true, true]);
 });
 

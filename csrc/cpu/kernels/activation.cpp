@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // SwiGLU and ReLU, elementwise. Every element is read before its place is written: in place where meft.h allows it.
-#include "cpu/kernels/activation.h"
+#include "kernels/activation.h"
 
 #include "core/pool.h"
 #include "cpu/activation_element.h"

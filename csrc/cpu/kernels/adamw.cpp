@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // AdamW for dense arrays and for rows of split-plane matrices. What a row's last_step says, and which rows
 // need no replay: core/adam_schedule.h.
-#include "cpu/kernels/adamw.h"
+#include "kernels/adamw.h"
 
 #include "core/pool.h"
 #include "cpu/adamw_rows.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Causal attention, forward: tiles of rows x keys with an online softmax (Milakov and Gimelshein 2018; Dao et al.
 // 2022), so that no more than a tile of scores exists. The backward pass stands in attention_backward.cpp.
-#include "cpu/kernels/attention.h"
+#include "kernels/attention.h"
 
 #include "core/pool.h"
 #include "cpu/attention_span.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Elementwise work and deterministic sums.
-#include "cpu/kernels/elementwise.h"
+#include "kernels/elementwise.h"
 
 #include "core/pool.h"
 #include "cpu/activation_element.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rows of a table by id, and the sum of gradients per id.
-#include "cpu/kernels/embedding.h"
+#include "kernels/embedding.h"
 
 #include "core/pool.h"
 #include "cpu/element.h"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Packing and conversion of the operands of matrix products; layouts stand in gemm_tile.h.
 #include "cpu/gemm_tile.h"
-#include "cpu/transpose.h"
 
 namespace meft {
 namespace MEFT_TARGET_NS {
@@ -95,7 +94,7 @@ void store_operands(typename Compute::operand *a, vf items, int64_t n) {
 
 template <class Compute>
 void pack_transposed(typename Compute::operand *b, Matrix x, const int32_t *rows, int64_t n, int64_t k) {
-    constexpr int64_t panel = kPanelOf<Compute>;
+    constexpr int64_t panel = Compute::kPanel;
     with_stored(x.dtype, [=](auto stored) {
         for (int64_t j = 0; j < n; j += panel) {
             pack_panel_transposed<Compute, decltype(stored)>(b + j * padded_k<Compute>(k), x, rows, j,
@@ -106,7 +105,7 @@ void pack_transposed(typename Compute::operand *b, Matrix x, const int32_t *rows
 
 template <class Compute>
 void pack_normal(typename Compute::operand *b, Matrix x, const int32_t *rows, int64_t k, int64_t n) {
-    constexpr int64_t panel = kPanelOf<Compute>, kGroup = Compute::kGroup;
+    constexpr int64_t panel = Compute::kPanel, kGroup = Compute::kGroup;
     with_stored(x.dtype, [=](auto stored) {
         typedef decltype(stored) S;
         const int64_t steps = padded_k<Compute>(k) / kGroup;

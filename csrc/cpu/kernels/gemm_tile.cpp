@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The register micro-kernel of every matrix product.
+// The register micro-kernel of every matrix product that is not in matrix tiles.
 #include "cpu/gemm_tile.h"
 
 namespace meft {
@@ -70,22 +70,27 @@ template <class Compute>
 using MicroKernel = void (*)(float *, int64_t, const typename Compute::operand *, int64_t,
                              const typename Compute::operand *, int64_t, int, bool);
 
+// The micro-kernels of every size, by rows and vectors.
+template <class Compute>
+struct MicroKernels {
+    MicroKernel<Compute> of[kTileRows][kTileVectors] = {};
+
+    constexpr MicroKernels() { fill<kTileRows, kTileVectors>(); }
+    template <int kRows, int kVectors>
+    constexpr void fill() {
+        of[kRows - 1][kVectors - 1] = micro_kernel<Compute, kRows, kVectors>;
+        if constexpr (kVectors > 1) {
+            fill<kRows, kVectors - 1>();
+        } else if constexpr (kRows > 1) {
+            fill<kRows - 1, kTileVectors>();
+        }
+    }
+};
+
 template <class Compute>
 MicroKernel<Compute> micro_kernel_for(int64_t rows, int64_t vectors) {
-#if defined(__AVX512F__)
-#define MEFT_ROWS(m)                                                                           \
-    {                                                                                          \
-        micro_kernel<Compute, m, 1>, micro_kernel<Compute, m, 2>, micro_kernel<Compute, m, 3>, \
-            micro_kernel<Compute, m, 4>                                                        \
-    }
-#else
-#define MEFT_ROWS(m) \
-    { micro_kernel<Compute, m, 1>, micro_kernel<Compute, m, 2> }
-#endif
-    static const MicroKernel<Compute> kernels[kTileRows][kTileVectors] = {MEFT_ROWS(1), MEFT_ROWS(2), MEFT_ROWS(3),
-                                                                          MEFT_ROWS(4), MEFT_ROWS(5), MEFT_ROWS(6)};
-#undef MEFT_ROWS
-    return kernels[rows - 1][vectors - 1];
+    static constexpr MicroKernels<Compute> kernels;
+    return kernels.of[rows - 1][vectors - 1];
 }
 
 // Rows of the next block of A: kTileRows, but the last two blocks share what is left evenly (8 rows are 4 + 4).
@@ -100,24 +105,26 @@ template <class Compute>
 void multiply_first(float *c, int64_t ldc, const typename Compute::operand *a, int64_t lda,
                     const typename Compute::operand *b, int64_t m, int64_t n, int64_t k, int64_t packed_k,
                     bool accumulate) {
-    for (int64_t i = 0, rows; i < m; i += rows) {
-        rows = block_rows(m - i);
-        for (int64_t j = 0; j < n; j += kPanel) {
-            const int64_t columns = n - j < kPanel ? n - j : kPanel;
-            const int64_t vectors = (columns + kLanes - 1) / kLanes;
-            const int last = int(columns - (vectors - 1) * kLanes);
-            micro_kernel_for<Compute>(rows, vectors)(c + i * ldc + j, ldc, a + i * lda, lda,
-                                                     panel_at<Compute>(b, packed_k, j), k, last, accumulate);
+    if constexpr (Compute::kInTiles) {
+        Compute::multiply(c, ldc, a, lda, b, m, n, k, packed_k, accumulate);
+    } else {
+        for (int64_t i = 0, rows; i < m; i += rows) {
+            rows = block_rows(m - i);
+            for (int64_t j = 0; j < n; j += kPanel) {
+                const int64_t columns = n - j < kPanel ? n - j : kPanel;
+                const int64_t vectors = (columns + kLanes - 1) / kLanes;
+                const int last = int(columns - (vectors - 1) * kLanes);
+                micro_kernel_for<Compute>(rows, vectors)(c + i * ldc + j, ldc, a + i * lda, lda,
+                                                         panel_at<Compute>(b, packed_k, j), k, last, accumulate);
+            }
         }
     }
 }
 
 template void multiply_first<F32>(float *, int64_t, const F32::operand *, int64_t, const F32::operand *, int64_t,
                                   int64_t, int64_t, int64_t, bool);
-#if !defined(__AMX_BF16__)  // else it is gemm_amx.cpp's
 template void multiply_first<Bf16>(float *, int64_t, const Bf16::operand *, int64_t, const Bf16::operand *, int64_t,
                                    int64_t, int64_t, int64_t, bool);
-#endif
 
 }  // namespace MEFT_TARGET_NS
 }  // namespace meft

@@ -5,7 +5,7 @@
 //   few     each weight row is read once and dotted with every token; no packing, so memory speed is the limit
 //   narrow  tokens are packed, weights read by broadcast, y computed transposed
 //   wide    weights are packed (one read of them costs as much as about 6 tokens), tokens read by broadcast
-#include "cpu/kernels/linear.h"
+#include "kernels/linear.h"
 
 #include "core/pool.h"
 #include "cpu/activation_element.h"
@@ -21,11 +21,6 @@ constexpr int64_t kFewTokens = 12;  // measured: from here on packing the tokens
 // way (one an output) weigh against short sums.
 constexpr int64_t kWideTokens = 192;
 constexpr int64_t kWideTokensConverted = 96;
-#if defined(__AVX512F__)
-constexpr int kDotRows = 6;  // 4 tokens x 6 rows: 24 sums + 4 + 1 of 32 registers
-#else
-constexpr int kDotRows = 2;  // 8 sums + 4 + 1 of 16 registers
-#endif
 constexpr int kDotTokens = 4;
 constexpr int64_t kDotWork = 1 << 17;   // weights per task of the dot kernel
 constexpr int64_t kColumnChunk = 1024;  // columns per task of a column sum
@@ -152,6 +147,8 @@ const float *widen_bias(Workspace::Frame &frame, const StoredWeight &bias) {
     return row;
 }
 
+}  // namespace
+
 void add_bias(meft_ctx &lane, float *y, const StoredWeight &bias, int64_t tokens) {
     lane.ran_target = kTarget;
     Workspace::Frame frame(lane.workspace);
@@ -166,6 +163,8 @@ void add_bias(meft_ctx &lane, float *y, const StoredWeight &bias, int64_t tokens
         }
     });
 }
+
+namespace {
 
 // Whether y is computed in the wide way.
 template <class Compute>
@@ -284,7 +283,7 @@ void backward_weight(meft_ctx &lane, float *dweight, ConstActivation dy, ConstAc
 }  // namespace
 
 extern const linear_kernels linear_table;
-const linear_kernels linear_table = {forward, backward_data, backward_weight, add_bias, backward_bias};
+const linear_kernels linear_table = {forward, backward_data, backward_weight, backward_bias};
 
 }  // namespace MEFT_TARGET_NS
 }  // namespace meft

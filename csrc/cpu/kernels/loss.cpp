@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cross-entropy of each row of logits, with its gradient in place.
-#include "cpu/kernels/loss.h"
+#include "kernels/loss.h"
 
 #include "core/pool.h"
 #include "cpu/simd.h"

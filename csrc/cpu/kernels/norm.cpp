@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // RMS normalisation, one row at a time. Sums run in f32 over kLanes interleaved partial sums.
-#include "cpu/kernels/norm.h"
+#include "kernels/norm.h"
 
 #include "core/pool.h"
 #include "cpu/activation_element.h"

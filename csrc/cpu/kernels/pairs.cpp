@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Numbers of pairs as a dense matrix and back: tokens are rows, so no two tasks meet.
-#include "cpu/kernels/pairs.h"
+#include "kernels/pairs.h"
 
 #include "core/pool.h"
 #include "cpu/simd.h"

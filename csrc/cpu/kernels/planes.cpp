@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // f32 arrays to and from split planes.
-#include "cpu/kernels/planes.h"
+#include "kernels/planes.h"
 
 #include "core/pool.h"
 #include "cpu/split_planes.h"

@@ -14,13 +14,7 @@ int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 int64_t pieces(int64_t count, int64_t piece) { return (count + piece - 1) / piece; }
 
 // Block sizes. Measured best of a sweep on Zen 5 (L1 48 KiB, L2 1 MiB, L3 32 MiB shared) by csrc/bench/linear.cpp.
-#if defined(__AMX_BF16__)
-// Two tiles of A and two of B a step come from L2 anyway, so rows need not fit L1, and a cut of k costs tiles of C:
-// 1216 instead of 1093 GFLOP/s at 1024 x 2816 x 1024 (Emerald Rapids, 2 threads on shared cores, L2 2 MiB).
-constexpr int64_t kWideDepthBytes = 8192;
-#else
-constexpr int64_t kWideDepthBytes = 2048;  // of a row of A; kTileRows of them stay in L1
-#endif
+constexpr int64_t kWideDepthBytes = Products<kTarget>::kDepthBytes;  // of a row of A
 constexpr int64_t kWideColumns = 256;               // packed at once, or what kPackedBytes of them are
 constexpr int64_t kPackedBytes = int64_t(1) << 20;  // half of L2 or less
 constexpr int64_t kWideRows = 1056;                 // rows of A that share one packing of B: just over 1024, in tiles
@@ -161,18 +155,11 @@ Product cut_of(const Product &product, int64_t p, int64_t k) {
     return cut;
 }
 
-// Whether the rows of A that a matrix tile reads lie so that one set of L1 has to hold more lines than it has ways:
-// then a padded copy pays where enough columns share it.
+// Whether rows of A that are operands as they lie are better copied all the same.
 template <class Compute>
 bool crowded(const Product &product) {
-#if defined(__AMX_BF16__)
-    constexpr int64_t kBytes = 2048, kLeastColumns = 512;
-    return Compute::kGroup > 1 && product.n >= kLeastColumns &&
-           product.a.stride * int64_t(sizeof(typename Compute::operand)) % kBytes == 0;
-#else
-    (void)product;
+    if constexpr (Compute::kInTiles) return Compute::crowded(product.a.stride, product.n);
     return false;
-#endif
 }
 
 }  // namespace

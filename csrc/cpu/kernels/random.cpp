@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) and Box-Muller.
-#include "cpu/kernels/random.h"
+#include "kernels/random.h"
 
 #include "core/pool.h"
 #include "cpu/activation_element.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rotary position embedding, halves convention.
-#include "cpu/kernels/rotary.h"
+#include "kernels/rotary.h"
 
 #include "core/pool.h"
 #include "cpu/activation_element.h"

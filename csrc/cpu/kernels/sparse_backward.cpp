@@ -4,12 +4,12 @@
 //   ddot_p = c dscore_p             dkey_j += ddot_p h_t       dh_t += ddot_p key_j
 //   dc_te = sum over the token's pairs of e of dot_p dscore_p, dg by the gate (sparse_gate.h)
 //   dh_t += sum over e of dg_te W_g[e]       dW_g[e] += dg_te h_t
-#include "cpu/kernels/sparse_backward.h"
+#include "kernels/sparse_backward.h"
 
 #include "core/part_clock.h"
-#include "cpu/kernel_table.h"
 #include "cpu/product.h"
 #include "cpu/sparse_backward_parts.h"
+#include "kernels/kernel_table.h"
 
 namespace meft {
 namespace MEFT_TARGET_NS {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ReLU and the gated activation, elementwise.
-#include "cpu/kernels/activation.h"
+#include "kernels/activation.h"
 
 #include "cuda/kernels/elements.cuh"
 

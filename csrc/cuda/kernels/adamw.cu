@@ -2,7 +2,7 @@
 // AdamW for dense arrays and for rows of split-plane matrices. Which rows move, and by which steps, is settled on the
 // host (core/adam_schedule.h): rows, last_step and lr_history are the host's. Every product that meets a sum is an
 // explicit fma, and divisions and roots are rounded correctly: the bits are those of the CPU.
-#include "cpu/kernels/adamw.h"
+#include "kernels/adamw.h"
 
 #define MEFT_TARGET_NS cuda
 #include "core/adam_schedule.h"

@@ -2,7 +2,7 @@
 // Causal grouped-query attention over spans: the lists of tiles, and the choice of path. Memory is linear in the
 // sequence length: no more than a tile of scores exists. The backward pass runs over the tiles twice, once for owners
 // of queries and once for owners of keys, so that every sum has one owner and one order.
-#include "cpu/kernels/attention.h"
+#include "kernels/attention.h"
 
 #include <vector>
 

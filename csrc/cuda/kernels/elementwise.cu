@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sums of arrays, and sums of their squares in an order that depends on the count alone.
-#include "cpu/kernels/elementwise.h"
+#include "kernels/elementwise.h"
 
 #include "cuda/kernel.h"
 

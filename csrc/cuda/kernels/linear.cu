@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Linear layers: the three products, and biases.
-#include "cpu/kernels/linear.h"
+#include "kernels/linear.h"
 
 #include "cuda/cublaslt.h"
 #include "cuda/kernels/product.h"
@@ -116,14 +116,6 @@ void linear_backward_weight(meft_ctx &lane, float *dweight, ConstActivation dy, 
     });
 }
 
-void add_bias(meft_ctx &lane, float *y, const StoredWeight &bias, int64_t tokens) {
-    if (tokens == 0 || bias.cols == 0) return;
-    on_device(lane, [&](Operands &on) {
-        float *to = on.inout(y, tokens * bias.cols);
-        launch_bias(on, {to, MEFT_F32}, to, bias, tokens);
-    });
-}
-
 void backward_bias(meft_ctx &lane, float *dbias, ConstActivation dy, int64_t tokens, int64_t rows) {
     if (tokens == 0 || rows == 0) return;
     on_device(lane, [&](Operands &on) {
@@ -140,7 +132,7 @@ void backward_bias(meft_ctx &lane, float *dbias, ConstActivation dy, int64_t tok
 }  // namespace
 
 extern const linear_kernels linear_table;
-const linear_kernels linear_table = {linear_forward, linear_backward_data, linear_backward_weight, add_bias,
+const linear_kernels linear_table = {linear_forward, linear_backward_data, linear_backward_weight,
                                      backward_bias};
 
 }  // namespace cuda

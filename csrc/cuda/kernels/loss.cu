@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cross-entropy, one block a row: largest logit and sum of exponentials in one pass, the gradient in a second.
-#include "cpu/kernels/loss.h"
+#include "kernels/loss.h"
 
 #include "cuda/kernels/elements.cuh"
 

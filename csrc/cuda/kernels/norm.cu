@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // RMS normalisation, one block a row; the second pass over a row finds it in cache. Sums in f32.
-#include "cpu/kernels/norm.h"
+#include "kernels/norm.h"
 
 #include "cuda/kernels/elements.cuh"
 

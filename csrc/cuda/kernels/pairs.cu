@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Numbers of pairs as a dense matrix and back; a block a token.
-#include "cpu/kernels/pairs.h"
+#include "kernels/pairs.h"
 
 #include "cuda/kernel.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // f32 arrays to split planes and back.
-#include "cpu/kernels/planes.h"
+#include "kernels/planes.h"
 
 #include "cuda/kernels/planes.cuh"
 

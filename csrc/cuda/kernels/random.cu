@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) and Box-Muller; a thread makes
 // one block of four words.
-#include "cpu/kernels/random.h"
+#include "kernels/random.h"
 
 #include "cuda/kernels/elements.cuh"
 

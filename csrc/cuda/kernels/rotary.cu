@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rotary position embedding, halves convention; a thread turns one pair, or four neighbouring ones.
-#include "cpu/kernels/rotary.h"
+#include "kernels/rotary.h"
 
 #include "cuda/kernels/elements.cuh"
 

@@ -4,7 +4,7 @@
 //   ddot_p = c dscore_p             dkey_j += ddot_p h_t       dh_t += ddot_p key_j
 //   dc_te = sum over the token's pairs of e of dot_p dscore_p, dg by the gate (sparse_gate.cuh)
 //   dh_t += sum over e of dg_te W_g[e]       dW_g[e] += dg_te h_t
-#include "cpu/kernels/sparse_backward.h"
+#include "kernels/sparse_backward.h"
 
 #include "cuda/kernels/product_f32.cuh"
 #include "cuda/kernels/sparse_cut.cuh"

@@ -3,7 +3,7 @@
 //
 // A number that is not finite must not get lost in a comparison: a token with a router logit or a candidate's score
 // that is NaN or infinite gets NaN for its whole row of y.
-#include "cpu/kernels/sparse_forward.h"
+#include "kernels/sparse_forward.h"
 
 #include "cuda/kernels/sparse_rows.cuh"
 #include "cuda/kernels/sparse_union.cuh"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The router: logits g = W_g h in f32, and the experts with the largest of them.
-#include "cpu/kernels/sparse_route.h"
+#include "kernels/sparse_route.h"
 
 #include "cuda/kernels/product_f32.cuh"
 #include "cuda/kernels/sparse_cut.cuh"

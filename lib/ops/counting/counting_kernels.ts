@@ -58,12 +58,13 @@ export function countingKernels(traits: KernelTraits): CountingKernels {
 
 /** How the native kernels multiply; those of the reference have no scratch, and count as if they were of f32. */
 function productPlace(
-  { compute, hostProducts: { threads, operandDType, lanes } }: KernelTraits,
+  { compute, hostProducts: { threads, operandDType, lanes, panelColumns } }: KernelTraits,
 ): ProductPlace {
   return {
     threads,
     compute: compute === "bf16" ? "bf16" : "f32",
     operandDType: operandDType === "bf16" ? "bf16" : "f32",
     lanes,
+    panelColumns,
   };
 }

@@ -5,7 +5,6 @@ import {
   isConverted,
   narrowProductBytes,
   operandBytes,
-  panelColumns,
   type ProductPlace,
   together,
   WIDE_ROWS,
@@ -71,7 +70,7 @@ export function linearBackwardWeightScratch(
   place: ProductPlace,
   { inputs, outputs, tokens }: Pick<LayerProduct, "inputs" | "outputs" | "tokens">,
 ): number {
-  const narrow = inputs <= panelColumns(place) / 2 && outputs > inputs;
+  const narrow = inputs <= place.panelColumns / 2 && outputs > inputs;
   if (!narrow) return wideProductBytes(place, { m: outputs, n: inputs, k: tokens, copies: true });
   const turned = { m: inputs, n: outputs, k: tokens, copies: true };
   return together(4 * inputs * outputs, wideProductBytes(place, turned));

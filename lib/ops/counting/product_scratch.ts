@@ -10,6 +10,8 @@ export interface ProductPlace {
   readonly operandDType: "f32" | "bf16";
   /** Floats of a vector register. */
   readonly lanes: number;
+  /** Columns that are multiplied at once. */
+  readonly panelColumns: number;
 }
 
 /** A matrix product C (m,n) = A (m,k) B. */
@@ -56,11 +58,6 @@ export function isConverted({ compute, operandDType }: ProductPlace, dtype: stri
   return dtype !== operandDType || compute !== operandDType;
 }
 
-/** Columns that are multiplied at once: kPanel of gemm_tile.h. */
-export function panelColumns({ lanes }: ProductPlace): number {
-  return (lanes === 16 ? 4 : 2) * lanes;
-}
-
 /** Whole vectors of columns. */
 function padded({ lanes }: ProductPlace, columns: number): number {
   return Math.ceil(columns / lanes) * lanes;
@@ -79,7 +76,7 @@ export function wideProductBytes(
   const copied = copies ? block * (Math.ceil(span / line) * line + line) * operand : 0;
   const cut = Math.min(span, depth);
   const most = Math.min(WIDE_COLUMNS, Math.floor(PACKED_BYTES / (cut * operand)));
-  const grid = wideGrid(place, { m: block, n, k: span }, Math.floor(most / panelColumns(place)));
+  const grid = wideGrid(place, { m: block, n, k: span }, Math.floor(most / place.panelColumns));
   const width = padded(place, grid.columns);
   const height = span > depth ? grid.rows : ROUNDED_SUMS;
   return together(copied, threads * cut * width * operand, rounds ? threads * height * width * 4 : 0);
@@ -94,7 +91,7 @@ function wideGrid(
   const serial = m * n * k <= SERIAL_WORK;
   const workers = serial ? 1 : place.threads;
   const wanted = workers > 1 ? 4 * workers : 1;
-  const panels = Math.ceil(n / panelColumns(place));
+  const panels = Math.ceil(n / place.panelColumns);
   const least = panels >= 2 * wanted ? 2 : 1;
   const strip = (left: number): number =>
     Math.min(widestPanels, Math.max(workers > 1 ? Math.floor(left / (2 * workers)) : left, least));
@@ -103,7 +100,7 @@ function wideGrid(
   for (let left = panels - strips * widestPanels; left > 0; left -= strip(left)) strips++;
   const down = Math.min(Math.ceil(wanted / Math.max(1, strips)), Math.ceil(m / (2 * ROW_BLOCK)));
   const rows = serial ? m : Math.ceil(Math.ceil(m / Math.max(1, down)) / ROW_BLOCK) * ROW_BLOCK;
-  return { rows, columns: Math.min(n, strip(panels) * panelColumns(place)) };
+  return { rows, columns: Math.min(n, strip(panels) * place.panelColumns) };
 }
 
 /** Columns of A that are copied at once. */

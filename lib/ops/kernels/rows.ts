@@ -132,6 +132,8 @@ export interface HostProducts {
   readonly operandDType: "bf16" | "f32" | "f64";
   /** Floats of a vector register. */
   readonly lanes: number;
+  /** Columns of a product that are computed at once. */
+  readonly panelColumns: number;
 }
 
 /** Primitives on rows. All arrays are the host's. */

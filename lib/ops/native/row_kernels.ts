@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the host lane computes on rows, over libmeft. */
 import { createJobQueue } from "../../core/job_queue.ts";
-import { type ContextInfo, multipliesBf16, vectorLanes } from "../../native/context.ts";
+import { type ContextInfo, targetFacts } from "../../native/context.ts";
 import type { HostProducts, RowKernels } from "../kernels/rows.ts";
 import { adamwRowKernels } from "./adamw.ts";
 import type { Lanes } from "./lanes.ts";
@@ -30,9 +30,11 @@ export function hostProducts(
   { threads, target }: Pick<ContextInfo, "threads" | "target">,
   compute: "f32" | "bf16",
 ): HostProducts {
+  const { multipliesBf16, vectorLanes, panelColumns } = targetFacts(target);
   return {
     threads,
-    operandDType: compute === "bf16" && multipliesBf16(target) ? "bf16" : "f32",
-    lanes: vectorLanes(target),
+    operandDType: compute === "bf16" && multipliesBf16 ? "bf16" : "f32",
+    lanes: vectorLanes,
+    panelColumns,
   };
 }

@@ -42,7 +42,7 @@ const rowMatrixKernels: Pick<
 /** Kernels on rows. Their turns and their account begin anew. */
 export function rowKernels(): RowKernels {
   return {
-    hostProducts: { threads: 1, operandDType: "f64", lanes: 1 },
+    hostProducts: { threads: 1, operandDType: "f64", lanes: 1, panelColumns: 2 },
     hostBeside: false,
     hostJobs: createJobQueue(),
     hostTimes: createHostTimes(),

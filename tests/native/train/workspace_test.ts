@@ -52,12 +52,13 @@ for (const compute of ["f32", "bf16"] as const) {
         for (const [name, call] of Object.entries(calls)) {
           using k = nativeKernels({ compute, threads });
           const taken = takenBytes(k, () => call(k));
-          const { operandDType, lanes } = k.hostProducts;
+          const { operandDType, lanes, panelColumns } = k.hostProducts;
           const place: ProductPlace = {
             threads,
             compute,
             operandDType: operandDType === "bf16" ? "bf16" : "f32",
             lanes,
+            panelColumns,
           };
           const converted = isConverted(place, "f32");
           const isWide = tokens >= (converted ? 96 : 192);

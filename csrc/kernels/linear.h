@@ -17,9 +17,9 @@ struct linear_kernels {
                           int32_t compute, bool accumulate);
     void (*backward_weight)(meft_ctx &lane, float *dweight, ConstActivation dy, ConstActivation x, int64_t tokens,
                             int64_t rows, int64_t cols, int32_t compute);
-    // The parts of a bias, for products that another provider computes: y += bias, and dbias += sum of dy over tokens.
-    void (*add_bias)(meft_ctx &lane, float *y, const StoredWeight &bias, int64_t tokens);
+    // dbias += sum of dy over tokens.
     void (*backward_bias)(meft_ctx &lane, float *dbias, ConstActivation dy, int64_t tokens, int64_t rows);
 };
+constexpr const char *linear_names[] = {"forward", "backward_data", "backward_weight", "backward_bias"};
 
 }  // namespace meft

@@ -26,5 +26,6 @@ struct adamw_kernels {
     void (*catch_up)(meft_ctx &lane, const RowState &state, const int32_t *blocks, const float *lr_history,
                      int64_t block_count, int64_t block_rows, bool all_moments, const meft_adamw &params);
 };
+constexpr const char *adamw_names[] = {"dense", "rows", "catch_up"};
 
 }  // namespace meft

@@ -12,5 +12,6 @@ struct elementwise_kernels {
     void (*scale)(meft_ctx &lane, float *x, int64_t count, float factor);
     double (*sum_squares)(meft_ctx &lane, const float *x, int64_t count);
 };
+constexpr const char *elementwise_names[] = {"add", "scale", "sum_squares"};
 
 }  // namespace meft

@@ -16,5 +16,6 @@ struct norm_kernels {
                              const float *rstd, const void *w, int32_t dtype, int64_t rows, int64_t hidden,
                              bool accumulate);
 };
+constexpr const char *norm_names[] = {"rmsnorm_forward", "rmsnorm_backward"};
 
 }  // namespace meft

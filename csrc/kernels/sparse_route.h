@@ -11,5 +11,6 @@ struct sparse_route_kernels {
     void (*route)(meft_ctx &lane, float *logits, int32_t *experts, int32_t *expert_tokens, const float *h,
                   const float *gate_weight, const meft_sparse &params);
 };
+constexpr const char *sparse_route_names[] = {"route"};
 
 }  // namespace meft

@@ -11,5 +11,6 @@ struct loss_kernels {
     void (*cross_entropy)(meft_ctx &lane, float *loss, float *logits, const int32_t *targets, int64_t tokens,
                           int64_t vocabulary, float scale);
 };
+constexpr const char *loss_names[] = {"cross_entropy"};
 
 }  // namespace meft

@@ -26,5 +26,6 @@ struct sparse_forward_kernels {
                        const int32_t *experts, const RowPlanes &keys, const RowPlanes &values,
                        const meft_sparse &params);
 };
+constexpr const char *sparse_forward_names[] = {"forward"};
 
 }  // namespace meft

@@ -14,5 +14,6 @@ struct embedding_kernels {
     void (*backward)(meft_ctx &lane, float *dweight, const int32_t *ids, const float *dy, int64_t tokens,
                      int64_t hidden);
 };
+constexpr const char *embedding_names[] = {"forward", "backward"};
 
 }  // namespace meft

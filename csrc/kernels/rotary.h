@@ -13,5 +13,6 @@ struct rotary_kernels {
     void (*rope_apply)(meft_ctx &lane, Activation x, const float *cos, const float *sin, const int32_t *positions,
                        int64_t tokens, int64_t heads, int64_t head_dim, bool inverse);
 };
+constexpr const char *rotary_names[] = {"rope_apply"};
 
 }  // namespace meft

@@ -14,5 +14,6 @@ struct activation_kernels {
     void (*relu_forward)(meft_ctx &lane, float *y, const float *x, int64_t count);
     void (*relu_backward)(meft_ctx &lane, float *dx, const float *dy, const float *y, int64_t count);
 };
+constexpr const char *activation_names[] = {"swiglu_forward", "swiglu_backward", "relu_forward", "relu_backward"};
 
 }  // namespace meft

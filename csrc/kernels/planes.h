@@ -15,5 +15,6 @@ struct planes_kernels {
     void (*add)(meft_ctx &lane, float *to, const float *from, const int32_t *places, int64_t row_count,
                 int64_t total_rows, int64_t hidden, int64_t first_new);
 };
+constexpr const char *planes_names[] = {"split", "join", "gather", "add"};
 
 }  // namespace meft

@@ -16,5 +16,6 @@ struct attention_kernels {
                      const void *v, const void *o, const float *lse, const int32_t *spans,
                      const meft_attention &params);
 };
+constexpr const char *attention_names[] = {"forward", "backward"};
 
 }  // namespace meft

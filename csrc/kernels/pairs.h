@@ -13,5 +13,6 @@ struct pairs_kernels {
     void (*gather)(meft_ctx &lane, float *out, const float *dense, const int32_t *offsets, const int32_t *columns,
                    int64_t tokens, int64_t width);
 };
+constexpr const char *pairs_names[] = {"scatter", "gather"};
 
 }  // namespace meft

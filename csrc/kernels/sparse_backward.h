@@ -4,8 +4,8 @@
 #include <cstdint>
 
 #include "core/context.h"
-#include "cpu/kernels/adamw.h"
-#include "cpu/kernels/sparse_forward.h"
+#include "kernels/adamw.h"
+#include "kernels/sparse_forward.h"
 
 namespace meft {
 
@@ -46,5 +46,6 @@ struct sparse_backward_kernels {
                           const float *h, const float *logits, const FiredPairs &pairs, const float *gate_weight,
                           const meft_sparse &params);
 };
+constexpr const char *sparse_backward_names[] = {"backward", "backward_step"};
 
 }  // namespace meft

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The target that a file is compiled for: MEFT_TARGET_NS names its namespace, the compiler's flags its instruction set.
+// Here stands what cpu/targets.def says of it, and what it may have of its own in products; the rest is the target's
+// file, which cpu/simd.h includes.
+#pragma once
+
+#include <cstdint>
+
+#include "meft.h"
+
+#ifndef MEFT_TARGET_NS
+#error "MEFT_TARGET_NS names the target's namespace"
+#endif
+
+namespace meft {
+
+struct TargetFacts {
+    int32_t number;
+    int lanes, panel;
+    bool multiplies_bf16;
+};
+#define MEFT_TARGET(number, name, lanes, panel, bf16, processors, flags, test) \
+    namespace name {                                                           \
+    constexpr TargetFacts kFacts = {number, lanes, panel, bf16};               \
+    }
+#include "cpu/targets.def"
+#undef MEFT_TARGET
+
+namespace MEFT_TARGET_NS {
+
+constexpr int32_t kTarget = kFacts.number;
+
+struct RoundedBf16;
+
+// How a target multiplies. One that does it in its own way says so in its file, by its number.
+template <int32_t number>
+struct Products {
+    typedef RoundedBf16 Bf16;                     // see cpu/element.h
+    static constexpr int64_t kRowBlock = 24;      // rows of A that callers who cut m should give at once: whole tiles
+    static constexpr int64_t kDepthBytes = 2048;  // of a row of A, between cuts of k: kTileRows of them stay in L1
+};
+
+}  // namespace MEFT_TARGET_NS
+}  // namespace meft
