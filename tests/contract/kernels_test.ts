@@ -22,7 +22,7 @@ Deno.test("every kernel has a contract case", async () => {
   // Tested below.
   const allocation: (keyof Kernels)[] = [
     ...(["floats", "arenaFloats", "arenaActivations", "hostFloats"] as const),
-    ...(["modelFloats", "modelActivations", "twin"] as const),
+    ...(["modelFloats", "modelActivations", "indices", "twin"] as const),
   ];
   const elsewhere: (keyof Kernels)[] = ["sparseBranchForward", "sparseBranchBackward"]; // sparse_branch_test.ts
   const tested = [...allocation, ...elsewhere];
@@ -38,6 +38,7 @@ Deno.test("floats() are zeroed and arenaFloats() are of the backend's float type
   for (const backend of backends()) {
     using k = backend.open(1);
     assertSameBits("floats", k.floats(5), new Float32Array(5));
+    assertSame(k.indices(5), new Int32Array(5));
     assertSameBits("modelFloats", k.read(k.modelFloats(5, "activations")), new Float32Array(5));
     assert.equal(k.arenaFloats(7).length, 7);
     assert.equal(k.hostFloats(7).length, 7);
