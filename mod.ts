@@ -141,7 +141,6 @@ export type * from "./lib/models/load.ts";
 export type * from "./lib/models/model.ts";
 export type * from "./lib/models/parts.ts";
 export type * from "./lib/models/rope.ts";
-export type * from "./lib/models/sites.ts";
 export type { KeyValues } from "./lib/models/sublayers/context.ts";
 export type * from "./lib/native/arena.ts";
 export type { ArenaMark } from "./lib/native/arena_layout.ts";

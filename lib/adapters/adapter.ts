@@ -57,6 +57,8 @@ export interface Adapter {
   readonly kind: string;
   /** Every mode and size. */
   readonly config: JsonObject;
+  /** What files of PEFT's call words that may stand in `config`; absent where there are no such words. */
+  readonly fileNames?: ReadonlyMap<string, string>;
   readonly sites: readonly Site[];
   /** Why the adapter cannot be folded into the model's weights, as a sentence; absent when `merge` can do that. */
   readonly mergeRefusal?: string;

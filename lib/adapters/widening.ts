@@ -10,6 +10,7 @@
  */
 import { FAMILIES, familyOf, smallestOf } from "../models/families/registry.ts";
 import type { Family } from "../models/families/family.ts";
+import type { JsonObject } from "../core/json.ts";
 import type { ModelConfig } from "../models/model.ts";
 import { type Ffn, layersOf, linearsOf, partOf } from "../models/parts.ts";
 import { namedParts, type TensorShape } from "../models/tensor_names.ts";
@@ -55,9 +56,18 @@ export function widening(
   const wide = { ...config, mlpBias: true, intermediateSize: config.intermediateSize + neurons };
   const parts = layersOf(namedParts(wide)).map((layer) => partOf(layer, "ffn") as Ffn<TensorShape>);
   return {
-    mergedConfig: { ...WITH_BIASES, intermediate_size: wide.intermediateSize },
+    mergedConfig: renamed(config, {
+      ...(config.mlpBias ? {} : WITH_BIASES),
+      intermediate_size: wide.intermediateSize,
+    }),
     merge: (k) => layers.flatMap((layer, i) => layerChanges(k, config, layer, parts[i] as Ffn<TensorShape>)),
   };
+}
+
+/** Fields of `config.json` as the family calls them. */
+function renamed(config: ModelConfig, fields: JsonObject): JsonObject {
+  const { fieldNames = {} } = familyOf(config);
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [fieldNames[name] ?? name, value]));
 }
 
 /** A tensor as it grows. */

@@ -17,7 +17,7 @@ export interface ConfigFields extends Notes {
   readonly used: Set<string>;
   /** Put before names in messages: `rope_scaling.`, or nothing. */
   readonly prefix: string;
-  /** What a family calls fields that others call otherwise: `n_embd` by `hidden_size`. */
+  /** What fields are called in the file, by the names that readers know them by; see `Family.fieldNames`. */
   readonly ownNames: Readonly<Record<string, string>>;
 }
 
@@ -38,24 +38,9 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
 export function configFields(
   values: Readonly<Record<string, unknown>>,
   notes: Notes,
-  prefix = "",
+  { prefix = "", ownNames = {} }: Partial<Pick<ConfigFields, "prefix" | "ownNames">> = {},
 ): ConfigFields {
-  return {
-    values,
-    used: new Set(),
-    problems: notes.problems,
-    warnings: notes.warnings,
-    prefix,
-    ownNames: {},
-  };
-}
-
-/** The same fields for readers that know some of them by the names that most families have. */
-export function renamedFields(
-  fields: ConfigFields,
-  ownNames: Readonly<Record<string, string>>,
-): ConfigFields {
-  return { ...fields, ownNames };
+  return { values, used: new Set(), problems: notes.problems, warnings: notes.warnings, prefix, ownNames };
 }
 
 /** What a field is called in the file. */

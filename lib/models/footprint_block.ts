@@ -3,7 +3,8 @@
 import type { ActivationPolicyName } from "../activations/registry.ts";
 import type { ArenaLayout } from "../native/arena_layout.ts";
 import type { ModelConfig } from "./model.ts";
-import type { LinearSite } from "./sites.ts";
+
+type LinearSite = string;
 
 const FLOAT_BYTES = 4;
 

@@ -1,44 +1,113 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The modules of a model as transformers names them: what PEFT's options choose from. */
+import { buildParts, FAMILIES, familyOf, smallestOf } from "./families/registry.ts";
 import type { ModelConfig } from "./model.ts";
-import { LINEAR_SITES, type LinearSite } from "./sites.ts";
-
-/** What the names of a causal language model's layers begin with; the bare model's begin with nothing. */
-export type ModuleRoot = "model." | "";
+import { allTensors, type Layer, layersOf, linearsOf, partOf, tensorsOf } from "./parts.ts";
+import { basePrefix, headName, moduleOf } from "./tensor_names.ts";
 
 /** One module. */
 export interface ModelModule {
-  /** `model.layers.0.self_attn.q_proj` */
+  /** `model.layers.0.self_attn.q_proj`; `layers.0.self_attn.q_proj` in the bare model. */
   readonly name: string;
   /** Null outside of the layers. */
   readonly layer: number | null;
   /** Null where an adapter on linear weights has no place. */
-  readonly site: LinearSite | null;
+  readonly site: string | null;
 }
 
-/** The linear weight of a site within its layer: `self_attn.q_proj`. */
-export function siteModule(site: LinearSite): string {
-  const half = (["gate", "up", "down"] as readonly LinearSite[]).includes(site) ? "mlp" : "self_attn";
-  return `${half}.${moduleWord(site)}`;
+/** Where adapters on linear weights may attach, by site: what is written for a site everywhere in a model. */
+export interface Sites {
+  /** The last part of the name of each site's modules, in the order they compute in: `q` and `q_proj`. */
+  readonly words: ReadonlyMap<string, string>;
+  /** What PEFT targets when it is told nothing: queries and values. */
+  readonly peftDefault: readonly string[];
+  /** The first of all modules, for messages: `model.layers.0.self_attn.q_proj`, and as the bare model has it. */
+  readonly example: { readonly whole: string; readonly bare: string };
 }
 
-/** The last part of a site's name: `q_proj`. */
-export function moduleWord(site: LinearSite): string {
-  return `${site}_proj`;
+/** The sites of a model. */
+export function modelSites(config: ModelConfig): Sites {
+  const layers = layersOf(buildParts(config, (name) => name));
+  const attention = layers.flatMap((layer) => partOf(layer, "attention") ?? []);
+  const [whole = ""] = layers.flat().flatMap((part) => linearsOf(part)).map(({ weight }) => moduleOf(weight));
+  const prefix = basePrefix(config);
+  return {
+    words: wordsOf(layers),
+    peftDefault: [...new Set(attention.flatMap(({ q, v }) => [q.site, v.site]))],
+    example: { whole, bare: whole.startsWith(prefix) ? whole.slice(prefix.length) : whole },
+  };
 }
 
-/** All modules in the order in which transformers has them, the model itself left out. */
-export function modelModules(config: ModelConfig, root: ModuleRoot): ModelModule[] {
-  const other = (name: string, layer: number | null = null): ModelModule => ({ name, layer, site: null });
-  const within = ["", ".self_attn", ".mlp", ".mlp.act_fn", ".input_layernorm", ".post_attention_layernorm"];
-  if (config.headNorms) within.push(".self_attn.q_norm", ".self_attn.k_norm");
-  const layers = Array.from({ length: config.numHiddenLayers }, (_, layer) => {
-    const path = `${root}layers.${layer}`;
-    return [
-      ...within.map((name) => other(`${path}${name}`, layer)),
-      ...LINEAR_SITES.map((site) => ({ name: `${path}.${siteModule(site)}`, layer, site })),
-    ];
-  }).flat();
-  const outside = ["embed_tokens", "layers", "norm", "rotary_emb"].map((name) => other(`${root}${name}`));
-  return root === "" ? [...outside, ...layers] : [other("model"), ...outside, ...layers, other("lm_head")];
+/** As `Sites.words`, of all families: what help can tell without a model. */
+export function knownWords(): ReadonlyMap<string, string> {
+  return new Map([...FAMILIES.values()].flatMap((family) => [...wordsOf(layersOf(smallestOf(family)))]));
+}
+
+function wordsOf(layers: readonly Layer<string>[]): ReadonlyMap<string, string> {
+  const linears = layers.flat().flatMap((part) => linearsOf(part));
+  return new Map(linears.map(({ site, weight }) => [site, lastPart(moduleOf(weight))]));
+}
+
+/** The whole name of each site's module, by layer. */
+export function siteModules(config: ModelConfig): readonly ReadonlyMap<string, string>[] {
+  return layersOf(buildParts(config, (name) => name)).map((layer) =>
+    new Map(
+      layer.flatMap((part) => linearsOf(part)).map(({ site, weight }) => [site, moduleOf(weight)]),
+    )
+  );
+}
+
+function lastPart(module: string): string {
+  return module.slice(module.lastIndexOf(".") + 1);
+}
+
+/**
+ * All modules, the model itself left out.
+ *
+ * @param isBare Names them as the bare model does, which has no head
+ */
+export function modelModules(config: ModelConfig, isBare = false): ModelModule[] {
+  const parts = buildParts(config, (name) => name);
+  const bare = familyOf(config).bareModules(config);
+  const paths = layersOf(parts).map((layer) => commonPath(tensorNames(layer).map(moduleOf)));
+  const layers = layersOf(parts).flatMap((layer, number): ModelModule[] => {
+    const within = `${paths[number]}.`;
+    const sites = new Map(
+      layer.flatMap((part) => linearsOf(part)).map(({ site, weight }) => [moduleOf(weight), site]),
+    );
+    const names = [...tensorNames(layer).map(moduleOf), ...bare.filter((name) => name.startsWith(within))];
+    const all = withAncestors(names).filter((name) => `${name}.`.startsWith(within));
+    const other = all.filter((name) => !sites.has(name)).map((name) => ({ name, layer: number, site: null }));
+    return [...other, ...[...sites].map(([name, site]) => ({ name, layer: number, site }))];
+  });
+  const ofLayers = new Set(layers.map(({ name }) => name));
+  const head = moduleOf(headName(config));
+  const outside = withAncestors([...allTensors(parts).map(moduleOf), ...bare])
+    .filter((name) => !ofLayers.has(name) && name !== head)
+    .map((name): ModelModule => ({ name, layer: null, site: null }));
+  if (!isBare) return [...outside, ...layers, { name: head, layer: null, site: null }];
+  const prefix = basePrefix(config);
+  return [...outside, ...layers].filter(({ name }) => name.startsWith(prefix))
+    .map((module) => ({ ...module, name: module.name.slice(prefix.length) }));
+}
+
+function tensorNames(layer: Layer<string>): string[] {
+  return layer.flatMap((part) => tensorsOf(part));
+}
+
+/** Modules and all that they lie in, each once, the outer before the inner. */
+function withAncestors(modules: readonly string[]): string[] {
+  return [
+    ...new Set(modules.flatMap((module) => {
+      const words = module.split(".");
+      return words.map((_, i) => words.slice(0, i + 1).join("."));
+    })),
+  ];
+}
+
+/** The innermost module that all of these lie in. */
+function commonPath(modules: readonly string[]): string {
+  const [first = [], ...others] = modules.map((module) => module.split("."));
+  const differs = first.findIndex((word, i) => others.some((words) => words[i] !== word));
+  return first.slice(0, differs < 0 ? first.length - 1 : differs).join(".");
 }

@@ -6,7 +6,7 @@ import { didYouMean } from "../core/suggestion.ts";
 import { problemOf, saysNotFound } from "../files/errors.ts";
 import { readJsonSync } from "../files/read.ts";
 import { configFields, isRecord, type Notes, tokenIdsField } from "./config_fields.ts";
-import { FAMILIES } from "./families/registry.ts";
+import { FAMILIES, familyFields } from "./families/registry.ts";
 import type { ModelConfig } from "./model.ts";
 import { reportUnknown } from "./unknown_fields.ts";
 
@@ -57,7 +57,7 @@ function readFamily(values: Record<string, unknown>, notes: Notes): ModelConfig 
     return null;
   }
   return inFile("config.json", notes, (inner) => {
-    const fields = configFields(values, inner);
+    const fields = familyFields(family, values, inner);
     const config = family.readConfig(fields);
     reportUnknown(fields, config);
     return config;

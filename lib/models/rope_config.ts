@@ -60,7 +60,7 @@ export function readRope(
   if (!isRecord(record)) {
     return { ropeTheta: outerTheta, ropeScaling: problem(fields, name, "an object or null", null) };
   }
-  const rope = configFields(record, fields, `${name}.`);
+  const rope = configFields(record, fields, { prefix: `${name}.` });
   const ropeTheta = numberField(rope, "rope_theta", { above: 0, missing: outerTheta });
   // The field beside the record wins over the one inside, and the full length stands for both.
   const inner = integerField(rope, "original_max_position_embeddings", ORIGINAL);

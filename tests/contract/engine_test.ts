@@ -7,13 +7,16 @@ import type { Hooks } from "../../lib/models/hooks.ts";
 import { createKvCache, decodeStep } from "../../lib/models/engine/decode.ts";
 import { loadModel } from "../../lib/models/load.ts";
 import type { Model } from "../../lib/models/model.ts";
-import { LINEAR_SITES } from "../../lib/models/sites.ts";
+import { knownWords } from "../../lib/models/modules.ts";
 import { trainableModel } from "../../lib/models/trainable.ts";
 import { heldBytes } from "../../lib/native/ledger.ts";
 import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { assertWithin, MODEL_FIXTURES, modelFixture } from "../fixtures/model_fixture.ts";
 import { linearProbeHook, probeHook } from "../fixtures/probe_hook.ts";
+
+/** Of all families. */
+const SITES = [...knownWords().keys()];
 
 /** The same sums in another grouping, in f64, of values of order 1. */
 const REGROUPED = 1e-11;
@@ -77,7 +80,7 @@ for (const name of MODEL_FIXTURES.filter((fixture) => !TURN_WITH_LENGTH.includes
     const { dir, batch } = modelFixture(name);
     const kernels = referenceKernels();
     using model = loadModel(dir, kernels);
-    const hooks = { ffn: probeHook(0.3, false), linear: linearProbeHook(0.2, LINEAR_SITES) };
+    const hooks = { ffn: probeHook(0.3, false), linear: linearProbeHook(0.2, SITES) };
     const full = await forwardLogits(model, batch, hooks);
     const vocabulary = model.config.vocabSize;
     const before = heldBytes(kernels.ledger);
@@ -156,7 +159,7 @@ for (const activations of POLICIES) {
       const hooks = {
         ffn: probeHook(0.4, later),
         attention: probeHook(-0.2, later),
-        linear: linearProbeHook(0.1, LINEAR_SITES),
+        linear: linearProbeHook(0.1, SITES),
       };
       await lossAndGradients(model, batch, hooks, { activations, lossScale: 0.5 });
       for (const hook of Object.values(hooks)) {
@@ -175,7 +178,7 @@ for (const activations of POLICIES) {
 }
 
 for (const activations of POLICIES) {
-  for (const site of LINEAR_SITES) {
+  for (const site of SITES) {
     Deno.test(`a hook on ${site} alone gets its gradient with ${activations}, beside trained weights too`, async () => {
       const { dir, batch } = modelFixture("qwen2_tied");
       using base = loadModel(dir, referenceKernels());

@@ -203,9 +203,9 @@ export const ADAPTERS: readonly Mutant[] = [
   {
     name: "one-bare-name-is-enough",
     harm: "whole names of modules match nothing",
-    file: "lib/adapters/files/peft_lora_format.ts",
-    find: "roots.length > 0 && roots.every(",
-    replace: "roots.length > 0 && roots.some(",
+    file: "lib/adapters/lora/table.ts",
+    find: "&& !modules.some((name) => whole?.has(name))",
+    replace: "",
     tests: ["tests/unit/adapters/files/peft_fields_test.ts"],
   },
   {

@@ -144,8 +144,8 @@ function byParameter(
 ): SafetensorsFile {
   const problems: string[] = [];
   const tensors = new Map<string, TensorEntry>();
-  for (const entry of file.tensors.values()) {
-    const name = parameterName(entry.name);
+  for (const [given, entry] of file.tensors) {
+    const name = parameterName(given);
     if (name === null) continue;
     const other = tensors.get(name);
     if (other) problems.push(`tensors "${other.name}" and "${entry.name}" are the same one twice`);
@@ -172,7 +172,8 @@ export function otherBaseNotice(saved: SavedAdapter, { name, hash }: BaseIdentit
  * @throws {ValidationError} When tensors are missing, unknown or of another shape: all of them
  */
 export function checkAdapterTensors(saved: SavedAdapter, adapter: Adapter, model: Model): void {
-  throwIfAny(`Adapter ${saved.folder}`, tensorProblems(saved.tensors, adapter.sizes(model, 0).parameters));
+  const { parameters } = adapter.sizes(model, 0);
+  throwIfAny(`Adapter ${saved.folder}`, tensorProblems(ofWhole(saved, parameters), parameters));
 }
 
 /**
@@ -185,8 +186,27 @@ export function readAdapterInto(k: Kernels, saved: SavedAdapter, params: Adapter
     name: parameter.name,
     shape: parameterShape(parameter),
   }));
-  throwIfAny(`Adapter ${saved.folder}`, tensorProblems(saved.tensors, sizes));
-  for (const parameter of params.parameters) readParameter(k, saved.tensors, parameter);
+  const tensors = ofWhole(saved, sizes);
+  throwIfAny(`Adapter ${saved.folder}`, tensorProblems(tensors, sizes));
+  for (const parameter of params.parameters) readParameter(k, tensors, parameter);
+}
+
+/** What stands before the names of modules, and the first part of these, which those of a bare model lack. */
+const PREFIX = /^(base_model\.model\.)[^.]+\./;
+
+/**
+ * The tensors of a saved adapter by the names of the parameters they hold, where PEFT made it for the bare model within a
+ * causal language model.
+ *
+ * @throws {ValidationError} When two tensors hold the same parameter
+ */
+function ofWhole(
+  { spec, tensors: file, folder }: SavedAdapter,
+  parameters: readonly { readonly name: string }[],
+): SafetensorsFile {
+  if (spec.source?.by !== "peft") return file;
+  const bare = new Map(parameters.map(({ name }) => [name.replace(PREFIX, "$1"), name]));
+  return byParameter(file, folder, (name) => bare.get(name) ?? name);
 }
 
 /** Choices of {@linkcode loadAdapterFiles}. */

@@ -3,12 +3,9 @@
  * PEFT's folders of a LoRA. Written so that every PEFT since 0.7 loads them; read with every option that PEFT has, where
  * those that would change the result and are not known here are refused by name.
  */
-import { isJsonObject, type Json, type JsonObject } from "../../core/json.ts";
-import type { ModuleRoot } from "../../models/modules.ts";
-import { LINEAR_SITES } from "../../models/sites.ts";
+import type { Json, JsonObject } from "../../core/json.ts";
 import { baseFields, readBase } from "./base_model.ts";
 import type { AdapterFormat } from "./file_format.ts";
-import { peftName } from "../lora/config.ts";
 import { PEFT_NAMES } from "../lora/options.ts";
 import { isNothing, optionProblems } from "./peft_fields.ts";
 
@@ -17,7 +14,7 @@ export const PEFT_LORA_FORMAT: AdapterFormat = {
   peftType: "LORA",
   // PEFT warns of fields that it does not know, so what it does not know is beside the tensors.
   metadata: (base) => ({ format: "pt", ...baseFields(base) }),
-  config({ adapter: { config } }, base) {
+  config({ adapter: { config, fileNames } }, base) {
     const options = Object.entries(PEFT_NAMES).filter(([name]) => config[name] !== undefined);
     return {
       peft_type: "LORA",
@@ -25,7 +22,9 @@ export const PEFT_LORA_FORMAT: AdapterFormat = {
       base_model_name_or_path: base.name,
       ...(base.revision !== null && { revision: base.revision }),
       inference_mode: true,
-      ...Object.fromEntries(options.map(([name, theirs]) => [theirs, written(config[name] as Json)])),
+      ...Object.fromEntries(
+        options.map(([name, theirs]) => [theirs, written(config[name] as Json, fileNames)]),
+      ),
       bias: "none",
       fan_in_fan_out: false,
       init_lora_weights: true,
@@ -46,7 +45,7 @@ export const PEFT_LORA_FORMAT: AdapterFormat = {
     return {
       kind: "lora",
       options,
-      source: { by: "peft", root: rootOf(tensorNames) },
+      source: { by: "peft", modules: tensorNames.flatMap((name) => FACTOR.exec(name)?.[1] ?? []) },
       // PEFT leaves the name out when the model was made from a configuration.
       base: readBase(typeof baseName === "string" && baseName !== "" ? baseName : null, metadata),
       tensorsHash: null,
@@ -56,10 +55,8 @@ export const PEFT_LORA_FORMAT: AdapterFormat = {
 };
 
 /** Words as PEFT's names of modules. */
-function written(value: Json): Json {
-  return Array.isArray(value)
-    ? value.map((item: Json) => typeof item === "string" ? peftName(item) : item)
-    : value;
+function written(value: Json, names: ReadonlyMap<Json, string> = new Map()): Json {
+  return Array.isArray(value) ? value.map((item: Json) => names.get(item) ?? item) : value;
 }
 
 /** What a folder means that leaves an option out. */
@@ -72,32 +69,14 @@ function readOptions(fields: JsonObject): { readonly options: JsonObject; readon
     targets: typeof targets === "string" ? targets.toLowerCase() : targets,
     options: {
       ...PEFT_DEFAULTS,
-      ...Object.fromEntries(given.map(([ours, theirs]) => [ours, withoutWords(fields[theirs] as Json)])),
-      targets: withoutWords(targets),
+      ...Object.fromEntries(given.map(([ours, theirs]) => [ours, fields[theirs] as Json])),
+      targets,
     },
   };
 }
 
-/** Our short words are names of modules that no model has: PEFT passes over them. */
-function withoutWords(value: Json): Json {
-  const isWord = (name: Json): boolean => (LINEAR_SITES as readonly Json[]).includes(name);
-  if (Array.isArray(value)) return value.filter((name: Json) => !isWord(name));
-  if (!isJsonObject(value)) return value;
-  return Object.fromEntries(Object.entries(value).filter(([name]) => !isWord(name)));
-}
-
-/** A factor of a delta, by any name that some PEFT or transformers reads. */
-const FACTOR =
-  /^(?:base_model\.model\.)?(model\.)?(layers\.\d+\.[a-z_]+\.[a-z_]+\.lora_[AB])(?:\.default)?\.weight$/;
-
-/** What names in the file begin with: those of a causal language model, or of the bare model within. */
-function rootOf(tensorNames: readonly string[]): ModuleRoot {
-  const roots = tensorNames.flatMap((name) => {
-    const match = FACTOR.exec(name);
-    return match ? [match[1] ?? ""] : [];
-  });
-  return roots.length > 0 && roots.every((root) => root === "") ? "" : "model.";
-}
+/** A factor of a delta, by any name that some PEFT or transformers reads: its module, and which one it is. */
+const FACTOR = /^(?:base_model\.model\.)?(.+)\.(lora_[AB])(?:\.default)?\.weight$/;
 
 /** State of VeLoRA's backward pass, which says nothing of the delta. */
 const BACKWARD_STATE = /\.lora_velora_embed(?:\.default)?$/;
@@ -105,6 +84,6 @@ const BACKWARD_STATE = /\.lora_velora_embed(?:\.default)?$/;
 /** The parameter that a tensor holds: its own name when it is none, null when it says nothing. */
 function parameterName(tensorName: string): string | null {
   if (BACKWARD_STATE.test(tensorName)) return null;
-  const factor = FACTOR.exec(tensorName)?.[2];
-  return factor === undefined ? tensorName : `base_model.model.model.${factor}.weight`;
+  const [, module, factor] = FACTOR.exec(tensorName) ?? [];
+  return module === undefined ? tensorName : `base_model.model.${module}.${factor}.weight`;
 }

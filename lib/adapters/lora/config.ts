@@ -11,15 +11,11 @@ import {
 import type { OptionSpec } from "../../core/options.ts";
 import { quotedValue } from "../../core/quoted.ts";
 import { isJsonObject, type JsonObject } from "../../core/json.ts";
-import { moduleWord } from "../../models/modules.ts";
-import { LINEAR_SITES, type LinearSite } from "../../models/sites.ts";
+import type { Sites } from "../../models/modules.ts";
 import type { OptionSource } from "../option_source.ts";
 import { LORA_OPTIONS, type LoraOptions, type LoraSettings, optionLabel } from "./options.ts";
 
-/** What PEFT targets in all families that are known here when it is told nothing. */
-const PEFT_TARGETS: readonly LinearSite[] = ["q", "v"];
-
-/** The names for all seven weights of every layer; PEFT knows the second, alone and in either case. */
+/** The names for all linear weights of every layer; PEFT knows the second, alone and in either case. */
 function meansAll(target: unknown, { by }: OptionSource): boolean {
   if (typeof target !== "string") return false;
   return target.toLowerCase() === "all-linear" || (by === "user" && target === "all");
@@ -30,22 +26,29 @@ function isName(text: string, { by }: OptionSource): boolean {
   return by === "user" && /^[\w.-]+$/.test(text);
 }
 
-/** Decides all options. Problems: one sentence each. They may come from a file: types are checked too. */
+/**
+ * Decides all options. Problems: one sentence each. They may come from a file: types are checked too.
+ *
+ * @param sites Of the model
+ */
 export function resolveLora(
-  options: LoraOptions,
+  given: LoraOptions,
+  sites: Sites,
   source: OptionSource = { by: "user" },
 ): { settings: LoraSettings; problems: string[] } {
+  const options = source.by === "peft" ? withoutWords(given, sites) : given;
+  const all = [...sites.words.keys()];
   const schema = { ...LORA_OPTIONS, alpha: alphaOf(source) };
   const chosen = withDefaults(LORA_OPTIONS, options);
   const problems = unknownOptions(LORA_OPTIONS, options, "LoRA");
-  const reader = optionReader(source, problems);
+  const reader = optionReader(source, sites, problems);
   problems.push(...optionProblems(schema, chosen, (name) => reader.label(name as keyof LoraOptions)));
   const { targets } = chosen;
   const settings: LoraSettings = {
     ...chosen,
     targets: targets === null
-      ? PEFT_TARGETS
-      : reader.words("targets", meansAll(targets, source) ? LINEAR_SITES : targets) ?? LINEAR_SITES,
+      ? sites.peftDefault
+      : reader.words("targets", meansAll(targets, source) ? all : targets) ?? all,
     excludeTargets: reader.words("excludeTargets", options.excludeTargets ?? null),
     layersToTransform: reader.layers(options.layersToTransform ?? null),
     layersPattern: reader.patterns(options.layersPattern ?? null),
@@ -54,6 +57,16 @@ export function resolveLora(
   };
   togetherProblems(options, settings, reader);
   return { settings, problems };
+}
+
+/** What PEFT has written: our short words are names of modules that no model has, which it passes over. */
+function withoutWords(options: LoraOptions, { words }: Sites): LoraOptions {
+  const without = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.filter((name) => !words.has(name));
+    if (!isJsonObject(value)) return value;
+    return Object.fromEntries(Object.entries(value).filter(([name]) => !words.has(name)));
+  };
+  return Object.fromEntries(Object.entries(options).map(([name, value]) => [name, without(value)]));
 }
 
 /** A saved adapter may have been scaled by anything; a new one would learn nothing with 0. */
@@ -87,7 +100,8 @@ function togetherProblems(
 type OptionReader = ReturnType<typeof optionReader>;
 
 /** Reads options of unknown types. @mutates problems */
-function optionReader(source: OptionSource, problems: string[]) {
+function optionReader(source: OptionSource, sites: Sites, problems: string[]) {
+  const words = [...sites.words.keys()];
   const label = (name: keyof LoraOptions): string => optionLabel(name, source);
   const check = (ok: boolean, name: keyof LoraOptions, value: unknown, expected: string): boolean => {
     if (!ok) problems.push(`${label(name)} is ${quotedValue(value)}, expected ${expected}`);
@@ -107,14 +121,14 @@ function optionReader(source: OptionSource, problems: string[]) {
       ) {
         return null;
       }
-      const expected = `some of ${LINEAR_SITES.join(", ")}, ends of module names such as ` +
-        `${moduleWord("q")} or layers.0.self_attn.q_proj, a regular expression alone, or "all"`;
+      const expected = `some of ${words.join(", ")}, ends of module names such as ` +
+        `${[...sites.words.values()][0]} or ${sites.example.bare}, a regular expression alone, or "all"`;
       if (typeof value === "string" && value !== "" && !isName(value, source)) return value;
       const list = typeof value === "string" && value !== "" ? [value] : value;
       if (!check(isTexts(list) && list.length > 0, name, value, expected)) return null;
       const names = list as readonly string[];
       const all = name === "targets" && source.by === "user" && names.some((item) => meansAll(item, source));
-      return all ? LINEAR_SITES : wordsFirst(names);
+      return all ? words : wordsFirst(names, sites);
     },
     layers(value: unknown): readonly number[] | null {
       if (value === null) return null;
@@ -144,28 +158,24 @@ function optionReader(source: OptionSource, problems: string[]) {
             }`,
           );
         }
-        return [isWord(key) ? moduleWord(key) : key, number as number] as const;
+        return [peftName(key, sites), number as number] as const;
       });
       return Object.fromEntries(entries);
     },
   };
 }
 
-function isWord(name: string): name is LinearSite {
-  return (LINEAR_SITES as readonly string[]).includes(name);
-}
-
-/** Each once: `q` for `q_proj` too, in the order of `LINEAR_SITES`, then other names in their own. */
-function wordsFirst(names: readonly string[]): readonly string[] {
+/** Each once: `q` for `q_proj` too, in the order of the sites, then other names in their own. */
+function wordsFirst(names: readonly string[], { words }: Sites): readonly string[] {
   const given = new Set(names);
-  const words = LINEAR_SITES.filter((site) => given.has(site) || given.has(moduleWord(site)));
-  const known = new Set<string>(words.flatMap((site) => [site, moduleWord(site)]));
-  return [...words, ...[...given].filter((name) => !known.has(name)).sort()];
+  const chosen = [...words].filter((both) => both.some((name) => given.has(name)));
+  const known = new Set(chosen.flat());
+  return [...chosen.map(([site]) => site), ...[...given].filter((name) => !known.has(name)).sort()];
 }
 
 /** The name that PEFT knows a word by; other names are their own. */
-export function peftName(name: string): string {
-  return isWord(name) ? moduleWord(name) : name;
+export function peftName(name: string, { words }: Pick<Sites, "words">): string {
+  return words.get(name) ?? name;
 }
 
 /** Settings as they are recorded: what chooses nothing is left out. */

@@ -7,8 +7,7 @@ import { type DropoutMask, randomUniform } from "../../core/rng.ts";
 import type { LinearHook } from "../../models/hooks.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
 import { type Layer, layersOf, type Linear, linearsOf } from "../../models/parts.ts";
-import { siteModule } from "../../models/modules.ts";
-import { LINEAR_SITES, type LinearSite } from "../../models/sites.ts";
+import { modelSites, siteModules } from "../../models/modules.ts";
 import type { DenseParameter } from "../../optim/parameters.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { type LowRank, lowRankBackward, lowRankForward } from "../../ops/low_rank.ts";
@@ -31,7 +30,7 @@ import { LORA_OPTIONS, type LoraOptions, type LoraSettings } from "./options.ts"
 import { type LoraTable, placeLora, type SiteSize } from "./table.ts";
 import type { OptionSource } from "../option_source.ts";
 
-/** Random streams of a layer, of which each site takes one. Part of the definition. */
+/** Random streams of a layer at least, of which each site takes one. Part of the definition. */
 const STREAMS_PER_LAYER = 8;
 
 /** One weight's delta. */
@@ -58,7 +57,8 @@ export function loraAdapter(
   config: ModelConfig,
   source: OptionSource = { by: "user" },
 ): Resolved {
-  const { settings: asked, problems } = resolveLora(options, source);
+  const sites = modelSites(config);
+  const { settings: asked, problems } = resolveLora(options, sites, source);
   // What is wrong with an option says more than what it then matches.
   const { table, settings, problems: misplaced } = problems.length > 0
     ? { table: [], settings: asked, problems: [] }
@@ -66,6 +66,7 @@ export function loraAdapter(
   const adapter: Adapter = {
     kind: "lora",
     config: loraConfig(settings),
+    fileNames: sites.words,
     sites: ["linear"],
     sizes: (model, tokensPerStep) => loraSizes(settings, table, model, tokensPerStep),
     create: (k, model, tokensPerStep) => createLora(k, adapter, settings, table, model, tokensPerStep),
@@ -73,27 +74,27 @@ export function loraAdapter(
   return { adapter, problems: [...problems, ...misplaced] };
 }
 
-/** PEFT's name of a factor of a weight, in a causal language model. */
-function factorName(layer: number, site: LinearSite, factor: "lora_A" | "lora_B"): string {
-  return `base_model.model.model.layers.${layer}.${siteModule(site)}.${factor}.weight`;
+/** PEFT's name of a factor of a module's weight. */
+function factorName(module: string | undefined, factor: "lora_A" | "lora_B"): string {
+  return `base_model.model.${module}.${factor}.weight`;
 }
 
 function loraSizes(
   { dropout }: LoraSettings,
   table: LoraTable,
-  { parts }: Model,
+  { parts, config }: Model,
   tokensPerStep: number,
 ): AdapterSizes {
   const size = (name: string, rows: number, cols: number): ParameterSize => {
     return { name, shape: [rows, cols], count: rows * cols, rows: null, trained: true };
   };
-  const layers = layersOf(parts);
+  const [layers, modules] = [layersOf(parts), siteModules(config)];
   const byLayer = table.map((sites, layer) =>
     [...sites].flatMap(([site, { rank }]): ParameterSize[] => {
       const { rows, cols } = linearAt(layers[layer], site).weight;
       return [
-        size(factorName(layer, site, "lora_A"), rank, cols),
-        size(factorName(layer, site, "lora_B"), rows, rank),
+        size(factorName(modules[layer]?.get(site), "lora_A"), rank, cols),
+        size(factorName(modules[layer]?.get(site), "lora_B"), rows, rank),
       ];
     })
   );
@@ -122,9 +123,12 @@ function createLora(
   model: Model,
   tokensPerStep: number,
 ): AdapterParams {
-  const layers = layersOf(model.parts).map((layer, index) =>
-    createLayer(k, table[index] ?? new Map(), layer, index, tokensPerStep > 0)
-  );
+  const modules = siteModules(model.config);
+  const streams = Math.max(STREAMS_PER_LAYER, ...modules.map((sites) => sites.size));
+  const layers = layersOf(model.parts).map((layer, index) => {
+    const places = { layer, modules: modules[index] ?? new Map(), firstStream: index * streams };
+    return createLayer(k, table[index] ?? new Map(), places, tokensPerStep > 0);
+  });
   const deltas = layers.flatMap((layer) => [...layer.values()]);
   const weights = deltas.flatMap(({ a, b }) => [a, b]);
   const byLayer = layers.map((layer) =>
@@ -146,20 +150,28 @@ function createLora(
   };
 }
 
+/** A layer as its deltas see it. */
+interface LayerPlaces {
+  readonly layer: Layer;
+  /** Of all sites, in order: the names of their modules. */
+  readonly modules: ReadonlyMap<string, string>;
+  readonly firstStream: number;
+}
+
 function createLayer(
   k: Kernels,
-  sites: ReadonlyMap<LinearSite, SiteSize>,
-  parts: Layer,
-  layer: number,
+  sites: ReadonlyMap<string, SiteSize>,
+  { layer, modules, firstStream }: LayerPlaces,
   trained: boolean,
-): ReadonlyMap<LinearSite, SiteDelta> {
-  const delta = (site: LinearSite, { rank, scale }: SiteSize): SiteDelta => {
-    const { name, rows, cols } = linearAt(parts, site).weight;
+): ReadonlyMap<string, SiteDelta> {
+  const all = [...modules.keys()];
+  const delta = (site: string, { rank, scale }: SiteSize): SiteDelta => {
+    const { name, rows, cols } = linearAt(layer, site).weight;
     return {
-      a: adapterWeight(k, factorName(layer, site, "lora_A"), rank, cols, trained),
-      b: adapterWeight(k, factorName(layer, site, "lora_B"), rows, rank, trained),
+      a: adapterWeight(k, factorName(modules.get(site), "lora_A"), rank, cols, trained),
+      b: adapterWeight(k, factorName(modules.get(site), "lora_B"), rows, rank, trained),
       scale,
-      stream: layer * STREAMS_PER_LAYER + LINEAR_SITES.indexOf(site),
+      stream: firstStream + all.indexOf(site),
       weightName: name,
     };
   };
@@ -187,10 +199,10 @@ function initDelta(k: Kernels, { a, b, stream }: SiteDelta, seed: number): void 
 function linearHook(
   k: Kernels,
   { dropout }: LoraSettings,
-  layers: readonly ReadonlyMap<LinearSite, SiteDelta>[],
+  layers: readonly ReadonlyMap<string, SiteDelta>[],
   training: TrainingPlace | null,
 ): LinearHook {
-  const at = (layer: number, site: LinearSite): SiteDelta => {
+  const at = (layer: number, site: string): SiteDelta => {
     const found = layers[layer]?.get(site);
     if (!found) throw new RangeError(`The adapter has no delta for ${site} of layer ${layer}`);
     return found;

@@ -11,20 +11,17 @@ import {
   texts,
   toggle,
 } from "../../core/options.ts";
-import { moduleWord } from "../../models/modules.ts";
-import { LINEAR_SITES } from "../../models/sites.ts";
+import { knownWords } from "../../models/modules.ts";
 import type { OptionSource } from "../option_source.ts";
 
 /** An option, with its name in PEFT's `adapter_config.json`. */
 type PeftOption = OptionSpec & { readonly peft?: string };
 
+/** Sites of all families, and what their modules are called. */
+const WORDS = knownWords();
+
 /** Words for weights that a LoRA may change. */
-const TARGET_WORDS: readonly string[] = [
-  "all",
-  "all-linear",
-  ...LINEAR_SITES,
-  ...LINEAR_SITES.map(moduleWord),
-];
+const TARGET_WORDS: readonly string[] = ["all", "all-linear", ...WORDS.keys(), ...WORDS.values()];
 
 /** Choices of LoRA. */
 export const LORA_OPTIONS = {
@@ -63,14 +60,14 @@ export const LORA_OPTIONS = {
   /**
    * The weights that get a delta. A list holds words (`q`, `k`, `v`, `o`, `gate`, `up`, `down`) and ends of module names
    * (`q_proj`, `self_attn.q_proj`, `model.layers.0.self_attn.q_proj`); one text is a regular expression of Python's that
-   * matches whole module names (`model\.layers\.\d+\.self_attn\.[qv]_proj`), "all" and "all-linear" are all seven weights of
+   * matches whole module names (`model\.layers\.\d+\.self_attn\.[qv]_proj`), "all" and "all-linear" are all linear weights of
    * every layer, and null is what PEFT takes by default, q and v. Default "all".
    */
   targets: texts({
     names: TARGET_WORDS,
     default: "all",
     nullable: true,
-    help: "weights that get a delta: " + LINEAR_SITES.join(", ") +
+    help: "weights that get a delta: " + [...WORDS.keys()].join(", ") +
       ", ends of module names (layers.0.self_attn.q_proj), or a regular expression as PEFT has it",
     setting: "target",
     peft: "target_modules",
@@ -126,7 +123,7 @@ export type LoraOptions = OptionsOf<typeof LORA_OPTIONS>;
 
 /** What chooses weights, decided. What chooses nothing is null or empty. */
 interface LoraChoices {
-  /** A regular expression; or a list, the words first, in the order of `LINEAR_SITES`. */
+  /** A regular expression; or a list, the words first, in the order of `Sites.words`. */
   readonly targets: string | readonly string[];
   readonly excludeTargets: string | readonly string[] | null;
   /** Increasing. */

@@ -5,14 +5,8 @@ import { compileRegex, type Regex } from "../../core/python_regex/regex.ts";
 import { RegexError } from "../../core/python_regex/nodes.ts";
 import { didYouMean } from "../../core/suggestion.ts";
 import type { ModelConfig } from "../../models/model.ts";
-import {
-  type ModelModule,
-  modelModules,
-  type ModuleRoot,
-  moduleWord,
-  siteModule,
-} from "../../models/modules.ts";
-import { LINEAR_SITES, type LinearSite } from "../../models/sites.ts";
+import { type ModelModule, modelModules, modelSites, siteModules, type Sites } from "../../models/modules.ts";
+import { basePrefix } from "../../models/tensor_names.ts";
 import type { OptionSource } from "../option_source.ts";
 import { loraScale, peftName } from "./config.ts";
 import { type LORA_OPTIONS, type LoraSettings, optionLabel } from "./options.ts";
@@ -26,8 +20,8 @@ export interface SiteSize {
   readonly scale: number;
 }
 
-/** The deltas of a model: for each layer, those of its sites, in the order of `LINEAR_SITES`. */
-export type LoraTable = readonly ReadonlyMap<LinearSite, SiteSize>[];
+/** The deltas of a model: for each layer, those of its sites, in the order that they compute in. */
+export type LoraTable = readonly ReadonlyMap<string, SiteSize>[];
 
 /** Where a model's deltas are, and what is wrong with what was asked for: one sentence each. */
 export interface LoraPlaces {
@@ -40,19 +34,19 @@ export interface LoraPlaces {
 /** Finds the places of a model's deltas, as PEFT does. */
 export function placeLora(settings: LoraSettings, config: ModelConfig, source: OptionSource): LoraPlaces {
   const problems: string[] = [];
-  const finder = compileFinder(settings, source, problems);
+  const finder = compileFinder(settings, modelSites(config), source, problems);
   if (problems.length > 0) return { table: [], settings, problems };
-  const placed = (root: ModuleRoot): LoraPlaces => {
-    const { sizes, problems, unused } = finder(modelModules(config, root));
+  const placed = (isBare: boolean): LoraPlaces => {
+    const { sizes, problems, unused } = finder(modelModules(config, isBare));
     const table = tableOf(sizes, config);
     return { table, settings, problems: [...(source.by === "user" ? unused() : []), ...problems] };
   };
   try {
-    const places = placed(source.by === "peft" ? source.root : CAUSAL);
+    const isBare = source.by === "peft" && isOfBare(source.modules, config);
+    const places = placed(isBare);
     if (places.problems.length > 0) return places;
-    const meansSame = source.by === "user" || source.root === CAUSAL ||
-      sameTable(placed(CAUSAL).table, places.table);
-    const written = meansSame ? settings : spelledOut(settings, places.table);
+    const meansSame = !isBare || sameTable(placed(false).table, places.table);
+    const written = meansSame ? settings : spelledOut(settings, places.table, config);
     return { ...places, settings: inWords(written, places.table) };
   } catch (error) {
     if (!(error instanceof RegexError)) throw error;
@@ -60,8 +54,13 @@ export function placeLora(settings: LoraSettings, config: ModelConfig, source: O
   }
 }
 
-/** Of the model that adapters are written for. */
-const CAUSAL: ModuleRoot = "model.";
+/** Whether names of modules are those of the bare model within a causal language model, without its prefix. */
+function isOfBare(modules: readonly string[], config: ModelConfig): boolean {
+  const [whole, bare] = [false, true].map((isBare) =>
+    new Set(modelModules(config, isBare).map(({ name }) => name))
+  );
+  return modules.some((name) => bare?.has(name)) && !modules.some((name) => whole?.has(name));
+}
 
 type Finder = (modules: readonly ModelModule[]) => {
   readonly sizes: ReadonlyMap<ModelModule, SiteSize>;
@@ -70,7 +69,12 @@ type Finder = (modules: readonly ModelModule[]) => {
   readonly unused: () => readonly string[];
 };
 
-function compileFinder(settings: LoraSettings, source: OptionSource, problems: string[]): Finder {
+function compileFinder(
+  settings: LoraSettings,
+  sites: Sites,
+  source: OptionSource,
+  problems: string[],
+): Finder {
   const label = (name: keyof typeof LORA_OPTIONS): string => optionLabel(name, source);
   const compile = (name: keyof typeof LORA_OPTIONS, pattern: string, whole: string): Regex => {
     try {
@@ -85,10 +89,10 @@ function compileFinder(settings: LoraSettings, source: OptionSource, problems: s
       return NOTHING;
     }
   };
-  const targets = nameTest(settings.targets, (pattern) => compile("targets", pattern, pattern));
+  const targets = nameTest(settings.targets, sites, (pattern) => compile("targets", pattern, pattern));
   const excluded = settings.excludeTargets === null
     ? null
-    : nameTest(settings.excludeTargets, (pattern) => compile("excludeTargets", pattern, pattern));
+    : nameTest(settings.excludeTargets, sites, (pattern) => compile("excludeTargets", pattern, pattern));
   const layerOf = layerReader(
     settings.layersPattern,
     (pattern, whole) => compile("layersPattern", pattern, whole),
@@ -120,10 +124,10 @@ function compileFinder(settings: LoraSettings, source: OptionSource, problems: s
     const names = modules.map(({ name }) => name);
     return {
       sizes,
-      problems: choiceProblems(settings, chosen, label),
+      problems: choiceProblems(settings, sites, chosen, label),
       unused: () => [
-        ...unusedNames(settings.targets, names, label("targets")),
-        ...unusedNames(settings.excludeTargets ?? [], names, label("excludeTargets")),
+        ...unusedNames(settings.targets, names, sites, label("targets")),
+        ...unusedNames(settings.excludeTargets ?? [], names, sites, label("excludeTargets")),
         ...unusedExpression(settings.excludeTargets, excluded, names, label("excludeTargets")),
         ...unusedLayers(settings, modules, label("layersToTransform")),
         ...unusedPatterns(ranks, chosen, label("rankPattern")),
@@ -143,12 +147,16 @@ interface NameTest {
 }
 
 /** A regular expression matches whole names; a list holds names and their ends. */
-function nameTest(asked: string | readonly string[], compile: (pattern: string) => Regex): NameTest {
+function nameTest(
+  asked: string | readonly string[],
+  sites: Sites,
+  compile: (pattern: string) => Regex,
+): NameTest {
   if (typeof asked === "string") {
     const regex = compile(asked);
     return { matches: (name) => regex.matchesAll(name), isWhole: () => false };
   }
-  const ends = new Set(asked.map(peftName));
+  const ends = new Set(asked.map((name) => peftName(name, sites)));
   return { matches: (name) => endsOf(name).some((end) => ends.has(end)), isWhole: (name) => ends.has(name) };
 }
 
@@ -197,10 +205,11 @@ function valueOf(patterns: readonly SizedPattern[], name: string): number | null
 
 function choiceProblems(
   settings: LoraSettings,
+  sites: Sites,
   chosen: readonly ModelModule[],
   label: (name: keyof typeof LORA_OPTIONS) => string,
 ): string[] {
-  const places = `only ${LINEAR_SITES.map(moduleWord).join(", ")} of the layers can`;
+  const places = `only ${[...sites.words.values()].join(", ")} of the layers can`;
   const foreign = chosen.filter(({ site }) => site === null).map(({ name }) => name);
   if (foreign.length > 0) {
     const [first, second] = foreign;
@@ -209,7 +218,7 @@ function choiceProblems(
       : [first, second].filter(Boolean).join(" and ");
     return [
       `${label("targets")} ${
-        shownTargets(settings.targets)
+        shownTargets(settings.targets, sites)
       } takes in ${which}, which can have no delta here: ` +
       `${places}; leave it out, or exclude it (${label("excludeTargets")})`,
     ];
@@ -219,27 +228,32 @@ function choiceProblems(
     .filter((name) => settings[name] !== null)
     .map((name) => `${label(name)} ${quotedValue(settings[name])}`);
   return [
-    `${label("targets")} ${shownTargets(settings.targets)}${
+    `${label("targets")} ${shownTargets(settings.targets, sites)}${
       narrowing.length > 0 ? `, with ${narrowing.join(" and ")},` : ""
-    } matches no weight of the model's layers: names are such as model.layers.0.self_attn.q_proj, and ${places}`,
+    } matches no weight of the model's layers: names are such as ${sites.example.whole}, and ${places}`,
   ];
 }
 
-function shownTargets(targets: string | readonly string[]): string {
-  return quotedValue(typeof targets === "string" ? targets : targets.map(peftName));
+function shownTargets(targets: string | readonly string[], sites: Sites): string {
+  return quotedValue(typeof targets === "string" ? targets : targets.map((name) => peftName(name, sites)));
 }
 
-function unusedNames(asked: string | readonly string[], names: readonly string[], label: string): string[] {
+function unusedNames(
+  asked: string | readonly string[],
+  names: readonly string[],
+  sites: Sites,
+  label: string,
+): string[] {
   if (typeof asked === "string") return [];
   const ends = new Set(names.flatMap(endsOf));
-  const words = [...LINEAR_SITES, ...LINEAR_SITES.map(moduleWord), "all"];
-  return asked.filter((name) => !ends.has(peftName(name))).map((name) => {
+  const [words, modules] = [[...sites.words.keys()], [...sites.words.values()]];
+  return asked.filter((name) => !ends.has(peftName(name, sites))).map((name) => {
     const hint = /^[\w.-]+$/.test(name)
-      ? didYouMean(name, words)
+      ? didYouMean(name, [...words, ...modules, "all"])
       : ": a regular expression stands alone, not in a list";
     return `${label} has ${quotedValue(name)}, which is the end of no module's name (there are ${
-      LINEAR_SITES.join(", ")
-    }, names such as q_proj or layers.0.self_attn.q_proj, and all)${hint}`;
+      words.join(", ")
+    }, names such as ${modules[0]} or ${sites.example.bare}, and all)${hint}`;
   });
 }
 
@@ -275,7 +289,7 @@ function unusedPatterns(
 }
 
 function tableOf(sizes: ReadonlyMap<ModelModule, SiteSize>, { numHiddenLayers }: ModelConfig): LoraTable {
-  const layers = Array.from({ length: numHiddenLayers }, () => new Map<LinearSite, SiteSize>());
+  const layers = Array.from({ length: numHiddenLayers }, () => new Map<string, SiteSize>());
   for (const [{ layer, site }, size] of sizes) {
     if (layer !== null && site !== null) layers[layer]?.set(site, size);
   }
@@ -288,18 +302,19 @@ function sameTable(a: LoraTable, b: LoraTable): boolean {
 }
 
 /** The same places by their whole names: for settings that were made for a model whose modules have other names. */
-function spelledOut(settings: LoraSettings, table: LoraTable): LoraSettings {
+function spelledOut(settings: LoraSettings, table: LoraTable, config: ModelConfig): LoraSettings {
+  const [modules, prefix] = [siteModules(config), basePrefix(config)];
   const sites = table.flatMap((layer, index) =>
-    [...layer].map(([site, size]) => ({ ...size, name: `layers.${index}.${siteModule(site)}` }))
+    [...layer].map(([site, size]) => ({ ...size, name: modules[index]?.get(site) as string }))
   );
   const differing = (option: "rank" | "alpha") =>
     Object.fromEntries(
       sites.filter((site) => site[option] !== settings[option])
-        .map((site) => [site.name.replaceAll(".", "\\."), site[option]]),
+        .map((site) => [site.name.slice(prefix.length).replaceAll(".", "\\."), site[option]]),
     );
   return {
     ...settings,
-    targets: sites.map(({ name }) => `${CAUSAL}${name}`).sort(),
+    targets: sites.map(({ name }) => name).sort(),
     excludeTargets: null,
     layersToTransform: null,
     layersPattern: null,

@@ -10,6 +10,8 @@ export interface Family {
   readonly modelType: string;
   /** Class of its causal language model, as in `architectures`. */
   readonly architecture: string;
+  /** What its `config.json` calls fields that most families call otherwise: `n_embd` by `hidden_size`. Default none. */
+  readonly fieldNames?: Readonly<Record<string, string>>;
   /** @mutates fields: what was read, and problems. The result counts only when there are none */
   readConfig(fields: ConfigFields): ModelConfig;
   /**

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The model families there are: adding one is one file and one line here. */
-import { configFields } from "../config_fields.ts";
+import { type ConfigFields, configFields, type Notes } from "../config_fields.ts";
 import type { ModelConfig } from "../model.ts";
 import type { ModelParts, TakeTensor } from "../parts.ts";
 import type { Family } from "./family.ts";
@@ -30,12 +30,21 @@ export function buildParts<W>(config: ModelConfig, take: TakeTensor<W>): ModelPa
   return familyOf(config).build(config, take);
 }
 
+/** Fields of a family's `config.json`, none read yet, by the names that most families have. */
+export function familyFields(
+  { fieldNames = {} }: Family,
+  values: Readonly<Record<string, unknown>>,
+  notes: Notes,
+): ConfigFields {
+  return configFields(values, notes, { ownNames: fieldNames });
+}
+
 /** A family's smallest model, by names: what can be told of all its models. @param values Fields of its `config.json` */
 export function smallestOf(
   family: Family,
   values: Readonly<Record<string, unknown>> = {},
 ): ModelParts<string> {
   // What is missing is a problem that nobody hears of, and 1.
-  const config = family.readConfig(configFields(values, { problems: [], warnings: [] }));
+  const config = family.readConfig(familyFields(family, values, { problems: [], warnings: [] }));
   return family.build(config, (name) => name);
 }

@@ -9,6 +9,7 @@ import type { LoraOptions } from "../../../../lib/adapters/lora/options.ts";
 import { placeLora } from "../../../../lib/adapters/lora/table.ts";
 import { PEFT_LORA_FORMAT } from "../../../../lib/adapters/files/peft_lora_format.ts";
 import type { JsonObject } from "../../../../lib/core/json.ts";
+import { modelSites } from "../../../../lib/models/modules.ts";
 import { readConfig } from "../../../../lib/models/read_config.ts";
 import { modelFixture } from "../../../fixtures/model_fixture.ts";
 
@@ -34,30 +35,34 @@ function written(options: LoraOptions, name = "base"): JsonObject {
   );
 }
 
-Deno.test("tensor names are those of a bare model only when all of them are", () => {
+Deno.test("tensor names are those of a bare model only when all of the model's are", () => {
   const factor = (root: string, site: string) => `base_model.model.${root}layers.0.${site}.lora_A.weight`;
-  const rootOf = (...names: string[]) => read({}, names).source;
   const [bare, causal] = [factor("", "self_attn.q_proj"), factor("model.", "mlp.up_proj")];
-  assert.deepEqual(rootOf(bare), { by: "peft", root: "" });
-  assert.deepEqual(rootOf(bare, "stranger"), { by: "peft", root: "" });
-  assert.deepEqual(rootOf(causal), { by: "peft", root: "model." });
-  assert.deepEqual(rootOf(bare, causal), { by: "peft", root: "model." });
-  assert.deepEqual(rootOf(), { by: "peft", root: "model." });
-  assert.deepEqual(rootOf("stranger"), { by: "peft", root: "model." });
+  assert.deepEqual(read({}, [bare, "stranger"]).source, {
+    by: "peft",
+    modules: ["layers.0.self_attn.q_proj"],
+  });
+  // What matches whole names of a bare model matches none of the others'.
+  const isBare = (...names: string[]): boolean => {
+    const { source } = read({}, names);
+    return loraAdapter({ targets: "layers\\.0\\.self_attn\\.q_proj" }, CONFIG, source).problems.length === 0;
+  };
+  assert.ok(isBare(bare));
+  assert.ok(isBare(bare, "stranger"));
+  for (const names of [[causal], [bare, causal], [], ["stranger"]]) assert.ok(!isBare(...names), `${names}`);
 });
 
 Deno.test("a tensor holds the factor of its name, a stranger itself, and the state of VeLoRA's backward pass nothing", () => {
   const { parameterName } = read({});
-  const whole = "base_model.model.model.layers.10.mlp.down_proj.lora_B.weight";
-  for (
-    const name of [
-      whole,
-      "base_model.model.layers.10.mlp.down_proj.lora_B.weight",
-      "model.layers.10.mlp.down_proj.lora_B.default.weight",
-      "layers.10.mlp.down_proj.lora_B.weight",
-    ]
-  ) assert.equal(parameterName(name), whole, name);
-  for (const name of ["lm_head.weight", whole.replace("lora_B", "lora_C"), `x.${whole}`, `${whole}.x`]) {
+  const factor = "layers.10.mlp.down_proj.lora_B";
+  for (const root of ["", "model."]) { // a bare model's names are told from a whole one's when the model is known
+    const whole = `base_model.model.${root}${factor}.weight`;
+    for (const name of [whole, `${root}${factor}.default.weight`, `${root}${factor}.weight`]) {
+      assert.equal(parameterName(name), whole, name);
+    }
+  }
+  const other = `base_model.model.${factor}`;
+  for (const name of ["lm_head.weight", `${other.replace("lora_B", "lora_C")}.weight`, `${other}.weight.x`]) {
     assert.equal(parameterName(name), name);
   }
   const state = "base_model.model.model.layers.0.self_attn.q_proj.lora_velora_embed";
@@ -133,17 +138,20 @@ Deno.test("starts that changed the base model's weights are refused, in any case
 });
 
 Deno.test("our words are modules that no model has: a folder that holds them has deltas elsewhere", () => {
-  const { options } = read({
+  const { options, source } = read({
     target_modules: ["q", "up_proj", "down"],
     exclude_modules: ["k", "v_proj"],
     rank_pattern: { q: 3, up_proj: 2 },
     alpha_pattern: { down: 3, "up.*": 4 },
   });
-  assert.deepEqual(options, {
+  const { settings, problems } = resolveLora(options, modelSites(CONFIG), source);
+  assert.deepEqual(problems, []);
+  const { rank, alpha, targets, excludeTargets, rankPattern, alphaPattern } = settings;
+  assert.deepEqual({ rank, alpha, targets, excludeTargets, rankPattern, alphaPattern }, {
     rank: 8,
     alpha: 8,
-    targets: ["up_proj"],
-    excludeTargets: ["v_proj"],
+    targets: ["up"],
+    excludeTargets: ["v"],
     rankPattern: { up_proj: 2 },
     alphaPattern: { "up.*": 4 },
   });
@@ -217,7 +225,7 @@ Deno.test("what was told of a bare model's names keeps its ranks and alphas unde
     rankPattern: { "^layers\\.0\\..*": 2 },
     alphaPattern: { "^layers\\.1\\..*": 4 },
   };
-  const bare = loraAdapter(options, CONFIG, { by: "peft", root: "" });
+  const bare = loraAdapter(options, CONFIG, { by: "peft", modules: ["layers.0.self_attn.q_proj"] });
   assert.deepEqual(bare.problems, []);
   const fields = PEFT_LORA_FORMAT.config(
     { adapter: bare.adapter } as AdapterParams,
@@ -225,7 +233,7 @@ Deno.test("what was told of a bare model's names keeps its ranks and alphas unde
     "",
   );
   const { options: again, source } = read(fields);
-  const { settings, problems } = resolveLora(again, source);
+  const { settings, problems } = resolveLora(again, modelSites(CONFIG), source);
   assert.deepEqual(problems, []);
   const { table } = placeLora(settings, CONFIG, source!);
   assert.deepEqual(table.map((sites) => [...sites]), [

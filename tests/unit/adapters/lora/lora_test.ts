@@ -6,9 +6,13 @@ import { loraAdapter } from "../../../../lib/adapters/lora/lora.ts";
 import { loraScale, resolveLora } from "../../../../lib/adapters/lora/config.ts";
 import type { AdapterParams } from "../../../../lib/adapters/adapter.ts";
 import type { Model } from "../../../../lib/models/model.ts";
-import { LINEAR_SITES } from "../../../../lib/models/sites.ts";
+import { readConfig } from "../../../../lib/models/read_config.ts";
+import { modelFixture } from "../../../fixtures/model_fixture.ts";
+import { modelSites } from "../../../../lib/models/modules.ts";
 import type { DenseParameter } from "../../../../lib/optim/parameters.ts";
 import { smallModel } from "../../train/small_run.ts";
+
+const SITES = modelSites(readConfig(modelFixture("llama3_tied").dir, [])!);
 
 function started(model: Model, seed: number): AdapterParams {
   const params = loraAdapter({ rank: 5 }, model.config).adapter.create(model.kernels, model, 0);
@@ -45,14 +49,14 @@ Deno.test("loraAdapter() draws every weight, and every seed, from numbers of its
 });
 
 Deno.test("resolveLora() has PEFT's sizes by default, takes sites in any order, and lists every mistake at once", () => {
-  const { settings, problems } = resolveLora({});
+  const { settings, problems } = resolveLora({}, SITES);
   assert.deepEqual(problems, []);
   assert.deepEqual(settings, {
     rank: 8,
     alpha: 16,
     dropout: 0,
     useRslora: false,
-    targets: [...LINEAR_SITES],
+    targets: ["q", "k", "v", "o", "gate", "up", "down"],
     excludeTargets: null,
     layersToTransform: null,
     layersPattern: null,
@@ -61,9 +65,9 @@ Deno.test("resolveLora() has PEFT's sizes by default, takes sites in any order, 
   });
   assert.equal(loraScale(settings), 2);
   assert.equal(loraScale({ ...settings, rank: 16, useRslora: true }), 4);
-  assert.deepEqual(resolveLora({ targets: ["down", "q"] }).settings.targets, ["q", "down"]);
+  assert.deepEqual(resolveLora({ targets: ["down", "q"] }, SITES).settings.targets, ["q", "down"]);
   const wrong = { rank: 1.5, alpha: 0, dropout: 1, useRslora: "no", targets: ["q", 3], rnk: 2 };
-  const said = resolveLora(wrong as unknown as Parameters<typeof resolveLora>[0]).problems;
+  const said = resolveLora(wrong as unknown as Parameters<typeof resolveLora>[0], SITES).problems;
   for (
     const problem of [
       "rank is 1.5, expected a whole number",
@@ -75,7 +79,7 @@ Deno.test("resolveLora() has PEFT's sizes by default, takes sites in any order, 
     ]
   ) assert.ok(said.some((sentence) => sentence.startsWith(problem)), `${problem} in ${said}`);
   assert.equal(said.length, 6);
-  assert.match(resolveLora({ targets: [] }).problems.join(), /targets is \[\], expected some of q/);
+  assert.match(resolveLora({ targets: [] }, SITES).problems.join(), /targets is \[\], expected some of q/);
 });
 
 Deno.test("resolveLora() records options in one order, each once, whatever the order they were given in", () => {
@@ -90,14 +94,14 @@ Deno.test("resolveLora() records options in one order, each once, whatever the o
     ],
     layersToTransform: [10, 9, 2, 9],
     rankPattern: { q: 2, ".*": 3 },
-  });
+  }, SITES);
   assert.deepEqual(problems, []);
   assert.deepEqual(settings.targets, ["q", "down", "layers.0.mlp.up_proj", "layers.1.mlp.up_proj"]);
   assert.deepEqual(settings.layersToTransform, [2, 9, 10]);
   // The first pattern that matches counts: their order is kept.
   assert.deepEqual(Object.entries(settings.rankPattern), [["q_proj", 2], [".*", 3]]);
-  assert.deepEqual(resolveLora({ layersToTransform: 3 }).settings.layersToTransform, [3]);
-  assert.equal(resolveLora({ layersToTransform: [] }).settings.layersToTransform, null);
+  assert.deepEqual(resolveLora({ layersToTransform: 3 }, SITES).settings.layersToTransform, [3]);
+  assert.equal(resolveLora({ layersToTransform: [] }, SITES).settings.layersToTransform, null);
 });
 
 Deno.test("merged weights are summed in f64 and rounded once, with the scale and at the rows of their own site", () => {

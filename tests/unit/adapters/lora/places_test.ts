@@ -10,6 +10,7 @@ import { type LoraTable, placeLora } from "../../../../lib/adapters/lora/table.t
 import type { OptionSource } from "../../../../lib/adapters/option_source.ts";
 import { PEFT_LORA_FORMAT } from "../../../../lib/adapters/files/peft_lora_format.ts";
 import type { JsonObject } from "../../../../lib/core/json.ts";
+import { modelSites } from "../../../../lib/models/modules.ts";
 import { readConfig } from "../../../../lib/models/read_config.ts";
 import type { ModelConfig } from "../../../../lib/models/model.ts";
 import { modelFixture } from "../../../fixtures/model_fixture.ts";
@@ -55,7 +56,7 @@ function placed(fields: JsonObject, config: ModelConfig, head: boolean) {
   };
   const { options, source } = PEFT_LORA_FORMAT.read({ peft_type: "LORA", ...fields }, file, problems);
   const { adapter, problems: more } = loraAdapter(options, config, source);
-  const { settings, problems: none } = resolveLora(options, source);
+  const { settings, problems: none } = resolveLora(options, modelSites(config), source);
   const table = none.length > 0 ? [] : placeLora(settings, config, source as OptionSource).table;
   return { adapter, table, problems: [...problems, ...more] };
 }
@@ -103,7 +104,7 @@ Deno.test("a folder of PEFT's has deltas where PEFT has them, of its ranks and s
 /** Deltas of options that a user gives, as `layer.site:rank*scale`. */
 function given(options: LoraOptions, layers = 3): string[] {
   const config = { ...configOf(0), numHiddenLayers: layers };
-  const { settings, problems } = resolveLora(options);
+  const { settings, problems } = resolveLora(options, modelSites(config));
   assert.deepEqual(problems, []);
   const places = placeLora(settings, config, { by: "user" });
   assert.deepEqual(places.problems, []);

@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describeModel } from "../../../../lib/models/described.ts";
-import { renamedFields } from "../../../../lib/models/config_fields.ts";
 import { readSharedConfig } from "../../../../lib/models/config.ts";
 import { forwardLogits } from "../../../../lib/models/engine/pass.ts";
 import {
@@ -16,6 +15,9 @@ import { FAMILIES } from "../../../../lib/models/families/registry.ts";
 import { loadModel } from "../../../../lib/models/load.ts";
 import { allTensors } from "../../../../lib/models/parts.ts";
 import { noWindows } from "../../../../lib/models/windows.ts";
+import { resolveAdapter } from "../../../../lib/adapters/registry.ts";
+import type { Parameter } from "../../../../lib/optim/parameters.ts";
+import { loadAdapter, saveAdapter } from "../../../../lib/train/adapters.ts";
 import { plan } from "../../../../lib/train/plan.ts";
 import { sparse } from "../../../../lib/methods/methods.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
@@ -53,14 +55,15 @@ const NAMES: DecoderNames = {
 const madeUp: Family = {
   modelType: "made_up",
   architecture: "MadeUpForCausalLM",
+  fieldNames: {
+    hidden_size: "n_embd",
+    intermediate_size: "n_inner",
+    num_hidden_layers: "n_layer",
+    num_attention_heads: "n_head",
+    rms_norm_eps: "norm_epsilon",
+  },
   readConfig(fields) {
-    const named = renamedFields(fields, {
-      hidden_size: "n_embd",
-      num_hidden_layers: "n_layer",
-      num_attention_heads: "n_head",
-      rms_norm_eps: "norm_epsilon",
-    });
-    const shared = readSharedConfig(named, madeUp, {
+    const shared = readSharedConfig(fields, madeUp, {
       numKeyValueHeads: null,
       headDim: null,
       maxPositionEmbeddings: 512,
@@ -69,7 +72,7 @@ const madeUp: Family = {
     });
     return {
       ...shared,
-      slidingWindows: noWindows(named, shared.numHiddenLayers, shared.maxPositionEmbeddings),
+      slidingWindows: noWindows(fields, shared.numHiddenLayers, shared.maxPositionEmbeddings),
       attentionBias: { qkv: true, o: true },
       mlpBias: true,
       headNorms: false,
@@ -104,15 +107,17 @@ async function writeMadeUp(
   change: (fields: Record<string, unknown>) => Record<string, unknown> = (fields) => fields,
 ): Promise<void> {
   const { dir } = modelFixture("llama_biases");
-  const { hidden_size, num_hidden_layers, num_attention_heads, rms_norm_eps, ...fields } = JSON.parse(
-    await Deno.readTextFile(join(dir, "config.json")),
-  );
+  const { hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, rms_norm_eps, ...fields } =
+    JSON.parse(
+      await Deno.readTextFile(join(dir, "config.json")),
+    );
   const { attention_bias: _, mlp_bias: __, ...others } = fields;
   const own = {
     ...others,
     model_type: "made_up",
     architectures: ["MadeUpForCausalLM"],
     n_embd: hidden_size,
+    n_inner: intermediate_size,
     n_layer: num_hidden_layers,
     n_head: num_attention_heads,
     norm_epsilon: rms_norm_eps,
@@ -185,5 +190,60 @@ Deno.test("a run on a made-up family's model is planned, and its adapter's tenso
     const names = run.adapterKind.sizes(model, 1).parameters.map(({ name }) => name);
     assert.equal(names[0], "base_model.model.transformer.h.0.ff.meft.router");
     assert.equal(names.length, 3 * model.config.numHiddenLayers);
+  });
+});
+
+Deno.test("a LoRA on a made-up family's model is saved as PEFT would, and read from the bare model's names too", async () => {
+  await withFolder(async (folder) => {
+    await writeMadeUp(folder);
+    using model = loadModel(folder, referenceKernels());
+    const { kernels: k } = model;
+    const { adapter, problems } = resolveAdapter(
+      { kind: "lora", options: { targets: ["down", "q"] } },
+      model.config,
+    );
+    assert.deepEqual(problems, []);
+    const params = adapter.create(k, model, 0);
+    params.init(k, 7);
+    const saved = join(folder, "adapter");
+    await saveAdapter(model, params, saved);
+    const fields = JSON.parse(await Deno.readTextFile(join(saved, "adapter_config.json")));
+    assert.deepEqual(fields.target_modules, ["wq", "w2"]);
+    const path = join(saved, "adapter_model.safetensors");
+    const entries = [...readSafetensorsHeader(path).tensors.values()];
+    assert.deepEqual(entries.slice(0, 3).map(({ name }) => name), [
+      "base_model.model.transformer.h.0.attn.wq.lora_A.weight",
+      "base_model.model.transformer.h.0.attn.wq.lora_B.weight",
+      "base_model.model.transformer.h.0.ff.w2.lora_A.weight",
+    ]);
+    const changes = [...params.merge!(k)].map(({ name }) => name);
+    assert.deepEqual(changes.slice(0, 2), ["transformer.h.0.attn.wq.weight", "transformer.h.0.ff.w2.weight"]);
+    assertSame(values((await loadAdapter(model, saved)).parameters), values(params.parameters));
+    const bare = entries.map((entry) => ({
+      ...entry,
+      name: entry.name.replace("transformer.", ""),
+      dtype: "f64" as const,
+      data: readTensor(entry, "f64"),
+    }));
+    await writeSafetensors(path, bare);
+    assertSame(values((await loadAdapter(model, saved)).parameters), values(params.parameters));
+    const wrong = resolveAdapter({ kind: "lora", options: { targets: ["q_proj"] } }, model.config);
+    assert.match(wrong.problems.join(), /names such as wq or h\.0\.attn\.wq/);
+  });
+});
+
+function values(parameters: readonly Parameter[]): Float32Array[] {
+  return parameters.map((parameter) => Float32Array.from(parameter.kind === "dense" ? parameter.data : []));
+}
+
+Deno.test("a dense adapter is merged into a made-up family's model by its own names of fields and tensors", async () => {
+  await withFolder(async (folder) => {
+    await writeMadeUp(folder);
+    using model = loadModel(folder, referenceKernels());
+    const { adapter } = resolveAdapter({ kind: "parallel", options: { neurons: 3 } }, model.config);
+    assert.equal(adapter.mergeRefusal, undefined);
+    const params = adapter.create(model.kernels, model, 0);
+    assert.deepEqual(params.mergedConfig, { n_inner: model.config.intermediateSize + 3 });
+    assert.ok([...params.merge!(model.kernels)].some(({ name }) => name === "transformer.h.0.ff.w3.bias"));
   });
 });
