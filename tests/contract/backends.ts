@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every backend that this machine has. A new one is added here, and every contract case runs on it. */
-import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
-import { modelKernels } from "../../lib/ops/reference/model_kernels.ts";
-import { rowKernels } from "../../lib/ops/reference/row_kernels.ts";
+import { Lane } from "../../lib/native/lane.ts";
+import { createLedger } from "../../lib/native/ledger.ts";
+import { MEFT_BF16, MEFT_F32 } from "../../lib/native/symbols.ts";
+import { createHostTimes } from "../../lib/ops/host_times.ts";
+import { composeKernels, type Kernels } from "../../lib/ops/kernels/kernels.ts";
+import { hostPassMemory, hostPlace } from "../../lib/ops/native/host_place.ts";
+import type { Lanes } from "../../lib/ops/native/lanes.ts";
+import { modelKernels } from "../../lib/ops/native/model_kernels.ts";
+import { rowKernels } from "../../lib/ops/native/row_kernels.ts";
+import { modelKernels as modelReference } from "../../lib/ops/reference/model_kernels.ts";
+import { rowKernels as rowReference } from "../../lib/ops/reference/row_kernels.ts";
 import { cudaKernels } from "../../lib/ops/native/cuda_kernels.ts";
 import { type NativeKernels, nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import { buildInfo, openLibrary } from "../../lib/native/library.ts";
@@ -43,6 +51,40 @@ export function deviceBackends(): Backend[] {
   );
 }
 
+/**
+ * The device's own kernels of rows and the sparse adapter, which the product leaves to the CPU so far: everything is computed
+ * there, on arrays of the host.
+ */
+export function deviceRowBackends(): Backend[] {
+  const { backend } = openTestDevice();
+  return bothProducts(
+    `rows on ${backend}`,
+    backend === "cuda" ? "cuda" : "cuda_emulated",
+    (compute) => deviceRowKernels(compute),
+  );
+}
+
+function deviceRowKernels(compute: "f32" | "bf16"): NativeKernels {
+  const lane = new Lane("cuda");
+  const [ledger, inline] = [createLedger(), lane.context];
+  const lanes: Lanes = {
+    ...{ model: inline, host: lane, inline, onDevice: () => false, times: createHostTimes() },
+    compute: compute === "bf16" ? MEFT_BF16 : MEFT_F32,
+  };
+  return {
+    ...composeKernels({
+      backend: "cuda",
+      model: modelKernels(lanes, compute),
+      rows: rowKernels(lanes, compute),
+      place: hostPlace(ledger, compute),
+      memory: () => hostPassMemory(ledger, compute),
+    }),
+    backend: "cuda",
+    info: () => inline.info(),
+    [Symbol.dispose]: () => lane[Symbol.dispose](),
+  };
+}
+
 function bothProducts(
   name: string,
   target: Target | DeviceTarget,
@@ -54,7 +96,7 @@ function bothProducts(
     open: (threads) => withCheckedWorkspace(() => open(compute, threads)),
     assertRan(k, called) {
       const { ranTarget } = (k as NativeKernels).info();
-      const lane = k.device === null ? { ...modelKernels, ...rowKernels() } : modelKernels;
+      const lane = k.device === null ? { ...modelReference, ...rowReference() } : modelReference;
       const expected = [...called].some((name) => name in lane) ? target : "auto";
       if (ranTarget !== expected) {
         throw new Error(`ran on ${ranTarget}, expected ${expected}: ${[...called].join(", ")}`);

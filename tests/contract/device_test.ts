@@ -3,10 +3,18 @@
 import assert from "node:assert/strict";
 import { openTestDevice } from "../cuda_library.ts";
 import { assertAgreesEverywhere } from "./agreement.ts";
-import { deviceBackends, watchedKernels } from "./backends.ts";
+import { deviceBackends, deviceRowBackends, watchedKernels } from "./backends.ts";
 import { KERNEL_CASES } from "./cases/all.ts";
+import { pairCases } from "./cases/pairs.ts";
+import { rowCases } from "./cases/rows.ts";
+import { sparseCases } from "./cases/sparse.ts";
+import { sparseNanCases } from "./cases/sparse_nan.ts";
 
 const { backend } = openTestDevice();
+
+/** But for the one kernel that the device lacks (tests/native/absent_kernels_test.ts). */
+const ROW_CASES = [...sparseCases, ...sparseNanCases, ...pairCases, ...rowCases]
+  .filter(({ name }) => !name.startsWith("sparseBackwardStep()"));
 
 Deno.test("a device's backend does not pass for having run where all was the host's", () => {
   for (const claimed of deviceBackends()) {
@@ -27,6 +35,13 @@ for (const kind of ["cuda-emulated", "cuda"]) {
       name: `${kind}: ${test.name} agrees with the oracle`,
       ignore: kind !== backend,
       fn: () => assertAgreesEverywhere(test, deviceBackends()),
+    });
+  }
+  for (const test of ROW_CASES) {
+    Deno.test({
+      name: `${kind}'s own kernels: ${test.name} agrees with the oracle`,
+      ignore: kind !== backend,
+      fn: () => assertAgreesEverywhere(test, deviceRowBackends()),
     });
   }
 }

@@ -66,7 +66,7 @@ export const CSRC: readonly Mutant[] = [
     file: "csrc/cuda/kernels/sparse_route.cu",
     find: "g[e] == g[e] ? g[e] + 0.f : -INFINITY",
     replace: "g[e] + 0.f",
-    tests: ["tests/native/sparse_test.ts"],
+    tests: ["tests/contract/device_test.ts"],
   },
   {
     name: "norm-without-eps",

@@ -3,10 +3,9 @@
 import assert from "node:assert/strict";
 import { assertSame } from "../compare.ts";
 import { randomNormal } from "../../lib/core/rng.ts";
-import { type DeviceTarget, NativeContext, type Target, TARGETS } from "../../lib/native/context.ts";
+import { NativeContext, type Target, TARGETS } from "../../lib/native/context.ts";
 import { buildInfo, openLibrary } from "../../lib/native/library.ts";
 import { withCheckedWorkspace } from "../checked_workspace.ts";
-import { openTestDevice } from "../cuda_library.ts";
 
 /** Unit roundoff of f32. */
 export const F32_EPS = 2 ** -24;
@@ -53,50 +52,30 @@ export function bitsOf(array: Float32Array): Uint32Array {
   return new Uint32Array(array.slice().buffer);
 }
 
-/** Where a kernel runs: a target of the CPU, or the device. */
-interface Place {
-  readonly name: Target | DeviceTarget;
-  /** The first of two contexts has two threads, or, on a device, another order of threads. */
-  open(threads: number): NativeContext;
-}
-
-function places(withDevice: boolean): Place[] {
-  const cpu = machineTargets().map((target): Place => ({
-    name: target,
-    open: (threads) => withCheckedWorkspace(() => new NativeContext({ target, threads })),
-  }));
-  if (!withDevice) return cpu;
-  const name = openTestDevice().backend === "cuda" ? "cuda" : "cuda_emulated";
-  return [...cpu, { name, open: () => new NativeContext("cuda") }];
-}
-
 /**
  * Runs `compute` on every target with one thread and with two. Its outputs, from {@linkcode guarded}, must have the same
  * bits for both, leave their sentinels and the workspace's guards alone, and come from the target asked for. Then `check`
  * sees them.
- *
- * @param options `device`: on the device too, real or emulated, with arrays of the host
  */
 export function onEveryTarget<Outputs extends Readonly<Record<string, Float32Array>>>(
   compute: (lane: NativeContext) => Outputs,
-  check: (outputs: Outputs, target: Target | DeviceTarget) => void,
-  options: { readonly device?: boolean } = {},
+  check: (outputs: Outputs, target: Target) => void,
 ): void {
-  for (const { name: place, open } of places(options.device === true)) {
-    using two = open(2);
-    using one = open(1);
+  for (const target of machineTargets()) {
+    using two = withCheckedWorkspace(() => new NativeContext({ target, threads: 2 }));
+    using one = withCheckedWorkspace(() => new NativeContext({ target, threads: 1 }));
     const outputs = compute(two);
-    assert.equal(two.info().ranTarget, place);
+    assert.equal(two.info().ranTarget, target);
     const again = compute(one);
     for (const name in outputs) {
       assertGuards(outputs[name] as Float32Array);
       assertSame(
         bitsOf(again[name] as Float32Array),
         bitsOf(outputs[name] as Float32Array),
-        `${name} on ${place}: one thread and two differ`,
+        `${name} on ${target}: one thread and two differ`,
       );
     }
-    check(outputs, place);
+    check(outputs, target);
   }
 }
 

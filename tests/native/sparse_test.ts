@@ -89,7 +89,7 @@ function checkForward(call: Call): void {
       y,
       (i) => (inherited[i] as number) + (call.R + 2) * F32_EPS * (size[i] as number),
     );
-  }, { device: true });
+  });
 }
 
 Deno.test("sparseRoute() and sparseForward() fire exactly the oracle's pairs where scores tie, at every size", () => {
@@ -208,7 +208,6 @@ Deno.test("sparseForward() makes y NaN for a token whose h, router or keys hold 
             return { y };
           },
           () => {},
-          { device: true },
         );
         return rows;
       };
@@ -226,7 +225,6 @@ Deno.test("sparseForward() makes y NaN for a token whose h, router or keys hold 
           return {};
         },
         () => {},
-        { device: true },
       );
       const hi = call.keys.hi.slice();
       const { experts } = oracleRoute(call);
