@@ -13,6 +13,7 @@ import type { SparseOptions } from "../adapters/sparse/config.ts";
 import { SPARSE } from "../adapters/sparse/sparse.ts";
 import { UserError } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
+import { type ActivationPolicyName, DEFAULT_ACTIVATIONS } from "../activations/registry.ts";
 import { didYouMean } from "../core/suggestion.ts";
 import type { AdamwOptions } from "../optim/adamw.ts";
 
@@ -25,7 +26,7 @@ export interface Method {
   /** Defaults of the optimizer. */
   readonly optimizer: AdamwOptions;
   /** Activation policy by default: what is remembered for backward. */
-  readonly activations: "store" | "recompute";
+  readonly activations: ActivationPolicyName;
 }
 
 /** The paper's method; options left out take its values (r = 4096, N = 4 sqrt(r), k_e = 8, K = 64, raw gate). */
@@ -55,7 +56,7 @@ function methodOf({ kind, summary, lr }: AdapterDefinition, options: object): Me
     summary,
     adapter: { kind, options: { ...options } },
     optimizer: { lr },
-    activations: "store",
+    activations: DEFAULT_ACTIVATIONS,
   };
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How a run computes with the rows of its adapter: chosen by the cost model from measured rates, or forced. */
+import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../activations/registry.ts";
 import type { Adapter, RowPlacement } from "../adapters/adapter.ts";
 import type { SparseSettings } from "../adapters/sparse/config.ts";
 import { optionProblems, withDefaults } from "../core/option_checks.ts";
@@ -59,7 +60,7 @@ export interface RunPlacement {
 /** The sizes of a run that placement and halves depend on. */
 interface RunSizes {
   readonly batch: { readonly size: number; readonly micro: number; readonly seqLen: number };
-  readonly activations: string;
+  readonly activations: ActivationPolicyName;
 }
 
 /** Decides. Problems: one sentence each. */
@@ -124,7 +125,7 @@ function sizesOf(
     feedForward: config.intermediateSize,
     queryColumns: config.numAttentionHeads * config.headDim,
     keyColumns: config.numKeyValueHeads * config.headDim,
-    recompute: activations === "recompute",
+    recompute: ACTIVATION_POLICIES[activations].reruns,
     neurons,
     experts,
     activeExperts,

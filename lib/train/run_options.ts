@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How long a run is, how much it computes at once and what it keeps: its options, and what is decided of them. */
-import { ACTIVATION_NAMES } from "../activations/registry.ts";
+import { ACTIVATION_NAMES, DEFAULT_ACTIVATIONS } from "../activations/registry.ts";
 import { optionProblems, withDefaults } from "../core/option_checks.ts";
 import { choice, type DecidedOptions, integer, type OptionsOf, text, toggle } from "../core/options.ts";
 import { DATA_OPTIONS } from "../data/data_options.ts";
@@ -49,7 +49,7 @@ export const PACKING_OPTION = {
 export const COMPUTE_OPTIONS = {
   /** What backward remembers; the gradients are the same. Default: the method's, `store`. */
   activations: choice(ACTIVATION_NAMES, {
-    defaultText: "store",
+    defaultText: DEFAULT_ACTIVATIONS,
     mayChange: true,
     help: "what backward remembers: recompute trades time for memory",
   }),

@@ -9,7 +9,11 @@ import {
   type Step,
   type Streams,
 } from "../../../lib/activations/policy.ts";
-import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../../lib/activations/registry.ts";
+import {
+  ACTIVATION_POLICIES,
+  type ActivationPolicyName,
+  leanerActivations,
+} from "../../../lib/activations/registry.ts";
 import { arenaTensor } from "../../../lib/ops/arena_tensor.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
@@ -190,4 +194,11 @@ Deno.test("splitFrozen() is where backward begins to have something to do", () =
   assert.deepEqual([frozen, trained], [steps.slice(0, 2), steps.slice(2)]);
   assert.deepEqual(splitFrozen(steps.slice(0, 2)), { frozen: steps.slice(0, 2), trained: [] });
   assert.deepEqual(splitFrozen(steps.slice(2)), { frozen: [], trained: steps.slice(2) });
+});
+
+Deno.test("policies say of themselves whether steps run again, and which keep less", () => {
+  const reruns = Object.entries(ACTIVATION_POLICIES).map(([name, policy]) => [name, policy.reruns]);
+  assert.deepEqual(Object.fromEntries(reruns), { store: false, recompute: true });
+  assert.deepEqual(leanerActivations("store"), ["recompute"]);
+  assert.deepEqual(leanerActivations("recompute"), []);
 });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is told of a model by its parts alone, and models whose parts are put together otherwise. */
 import assert from "node:assert/strict";
-import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../../lib/activations/registry.ts";
+import type { ActivationPolicyName } from "../../../lib/activations/registry.ts";
 import { evaluateLoss, lossAndGradients } from "../../../lib/models/engine/pass.ts";
 import { finalNormDepth, lowestTrained } from "../../../lib/models/engine/stacks.ts";
 import { buildParts } from "../../../lib/models/families/registry.ts";
@@ -107,9 +107,4 @@ Deno.test("recomputing does not make the output of a layer again, whatever its l
     const layers = layersOf(model.parts).filter((layer) => layer.some(({ kind }) => kind === site));
     assert.equal(calls, layers.length, site);
   }
-});
-
-Deno.test("policies say of themselves whether steps run again", () => {
-  const reruns = Object.entries(ACTIVATION_POLICIES).map(([name, policy]) => [name, policy.reruns]);
-  assert.deepEqual(Object.fromEntries(reruns), { store: false, recompute: true });
 });
