@@ -331,4 +331,20 @@ export const ADAPTERS: readonly Mutant[] = [
     replace: "alphaPattern: settings.alphaPattern,",
     tests: ["tests/unit/adapters/files/peft_fields_test.ts"],
   },
+  {
+    name: "bare-names-unknown",
+    harm: "a LoRA that PEFT made for a bare model is refused",
+    file: "lib/adapters/files/adapter_files.ts",
+    find: "(name) => bare.get(name) ?? name);",
+    replace: "(name) => bare.size === 0 ? null : name);",
+    tests: ["tests/unit/adapters/files/lora_files_test.ts", "tests/unit/models/families/made_up_test.ts"],
+  },
+  {
+    name: "stream-of-the-chosen",
+    harm: "a LoRA's random numbers of a weight depend on which others have a delta",
+    file: "lib/adapters/lora/lora.ts",
+    find: "stream: firstStream + all.indexOf(site),",
+    replace: "stream: firstStream + [...sites.keys()].indexOf(site),",
+    tests: ["tests/unit/adapters/lora/lora_test.ts"],
+  },
 ];

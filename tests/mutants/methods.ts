@@ -16,7 +16,7 @@ export const METHODS: readonly Mutant[] = [
     name: "recompute-by-default",
     harm: "training is slower than published",
     file: "lib/methods/methods.ts",
-    find: 'optimizer: { lr },\n    activations: "store"',
+    find: "optimizer: { lr },\n    activations: DEFAULT_ACTIVATIONS",
     replace: 'optimizer: { lr },\n    activations: "recompute"',
     tests: ["tests/unit/methods/methods_test.ts"],
   },

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The llama family: optional biases in attention and feed-forward, rotary scaling, no windows. */
-import { readSharedConfig } from "../config.ts";
+import { readSharedConfig } from "./shared_config.ts";
 import { booleanField, type ConfigFields } from "../config_fields.ts";
 import type { ModelConfig } from "../model.ts";
-import { noWindows } from "../windows.ts";
+import { noWindows } from "./windows.ts";
 import { bareDecoderModules, buildDecoder } from "./decoder.ts";
 import type { Family } from "./family.ts";
 

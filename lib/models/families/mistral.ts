@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The mistral family: one sliding window for all layers, some, or none; no biases. */
-import { readSharedConfig } from "../config.ts";
+import { readSharedConfig } from "./shared_config.ts";
 import type { ConfigFields } from "../config_fields.ts";
 import type { ModelConfig } from "../model.ts";
-import { alwaysWindows } from "../windows.ts";
+import { alwaysWindows } from "./windows.ts";
 import { bareDecoderModules, buildDecoder } from "./decoder.ts";
 import type { Family } from "./family.ts";
 

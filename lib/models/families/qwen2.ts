@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The qwen2 family: biases on queries, keys and values; windows in the later layers when switched on. */
-import { readSharedConfig } from "../config.ts";
+import { readSharedConfig } from "./shared_config.ts";
 import { booleanField, type ConfigFields } from "../config_fields.ts";
 import type { ModelConfig } from "../model.ts";
-import { optionalWindows } from "../windows.ts";
+import { optionalWindows } from "./windows.ts";
 import { bareDecoderModules, buildDecoder } from "./decoder.ts";
 import type { Family } from "./family.ts";
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The qwen3 family: norms of query and key heads, a head size of its own, optional attention biases and windows. */
-import { readSharedConfig } from "../config.ts";
+import { readSharedConfig } from "./shared_config.ts";
 import { booleanField, type ConfigFields } from "../config_fields.ts";
 import type { ModelConfig } from "../model.ts";
-import { optionalWindows } from "../windows.ts";
+import { optionalWindows } from "./windows.ts";
 import { bareDecoderModules, buildDecoder } from "./decoder.ts";
 import type { Family } from "./family.ts";
 

@@ -14,8 +14,8 @@ import { smallModel } from "../../train/small_run.ts";
 
 const SITES = modelSites(readConfig(modelFixture("llama3_tied").dir, [])!);
 
-function started(model: Model, seed: number): AdapterParams {
-  const params = loraAdapter({ rank: 5 }, model.config).adapter.create(model.kernels, model, 0);
+function started(model: Model, seed: number, targets: string | string[] = "all"): AdapterParams {
+  const params = loraAdapter({ rank: 5, targets }, model.config).adapter.create(model.kernels, model, 0);
   params.init(model.kernels, seed);
   return params;
 }
@@ -46,6 +46,11 @@ Deno.test("loraAdapter() draws every weight, and every seed, from numbers of its
   );
   assert.equal(new Set(firsts).size, firsts.length);
   assertSame(started(model, 42).parameters, started(model, 42).parameters);
+  // Whatever else has a delta.
+  const all = new Map(dense(started(model, 42)).map(({ name, data }) => [name, data]));
+  for (const { name, data } of dense(started(model, 42, ["v", "down"]))) {
+    assertSame(data, all.get(name), name);
+  }
 });
 
 Deno.test("resolveLora() has PEFT's sizes by default, takes sites in any order, and lists every mistake at once", () => {

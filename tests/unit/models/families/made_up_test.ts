@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describeModel } from "../../../../lib/models/described.ts";
-import { readSharedConfig } from "../../../../lib/models/config.ts";
+import { readSharedConfig } from "../../../../lib/models/families/shared_config.ts";
 import { forwardLogits } from "../../../../lib/models/engine/pass.ts";
 import {
   bareDecoderModules,
@@ -14,7 +14,7 @@ import type { Family } from "../../../../lib/models/families/family.ts";
 import { FAMILIES } from "../../../../lib/models/families/registry.ts";
 import { loadModel } from "../../../../lib/models/load.ts";
 import { allTensors } from "../../../../lib/models/parts.ts";
-import { noWindows } from "../../../../lib/models/windows.ts";
+import { noWindows } from "../../../../lib/models/families/windows.ts";
 import { resolveAdapter } from "../../../../lib/adapters/registry.ts";
 import type { Parameter } from "../../../../lib/optim/parameters.ts";
 import { loadAdapter, saveAdapter } from "../../../../lib/train/adapters.ts";

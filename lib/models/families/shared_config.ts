@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What all families read from `config.json` in the same way. */
-import { quotedValue } from "../core/quoted.ts";
+import { quotedValue } from "../../core/quoted.ts";
 import {
   booleanField,
   choiceField,
@@ -14,11 +14,11 @@ import {
   problem,
   rawField,
   tokenIdsField,
-} from "./config_fields.ts";
-import type { Family } from "./families/family.ts";
-import type { ModelConfig } from "./model.ts";
-import { ropeFrequencies } from "./rope.ts";
-import { readRope } from "./rope_config.ts";
+} from "../config_fields.ts";
+import type { Family } from "./family.ts";
+import type { ModelConfig } from "../model.ts";
+import { ropeFrequencies } from "../rope.ts";
+import { readRope } from "../rope_config.ts";
 
 /** What of a configuration is alike in all families. */
 export type SharedConfig = Omit<ModelConfig, "slidingWindows" | "attentionBias" | "mlpBias" | "headNorms">;

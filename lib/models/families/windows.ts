@@ -8,7 +8,7 @@ import {
   isPresent,
   problem,
   rawField,
-} from "./config_fields.ts";
+} from "../config_fields.ts";
 
 /** What transformers takes for a window that is not given; null means none. */
 const DEFAULT_WINDOW = 4096;
