@@ -24,6 +24,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ["predict"],
   ["study", "merge"],
   ["report", "cli"],
+  ["internals"],
 ];
 
 /** Folders of one level of which the first may import the second. */

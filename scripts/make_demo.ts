@@ -8,7 +8,7 @@ import { floatToBf16 } from "../lib/core/half.ts";
 import { loadData } from "../lib/data/load_data.ts";
 import { loadTokenizer } from "../lib/data/tokenizer.ts";
 import { full } from "../lib/methods/methods.ts";
-import { loadModel } from "../lib/models/load.ts";
+import { openCheckpoint } from "../lib/models/load.ts";
 import { nativeKernels } from "../lib/ops/native/native_kernels.ts";
 import { adamw } from "../lib/optim/registry.ts";
 import { cosine } from "../lib/optim/schedule.ts";
@@ -53,7 +53,7 @@ async function trainModel(corpus: string, blank: string, folder: string): Promis
   using kernels = nativeKernels();
   const tokenizer = await loadTokenizer(blank);
   const data = await loadData(corpus, tokenizer, { seqLen: 128, lossOn: "completion" });
-  using model = loadModel(blank, kernels);
+  using model = openCheckpoint(blank, kernels);
   const run = plan(model, {
     method: full(),
     optimizer: adamw({ lr: 3e-3, schedule: cosine({ warmupRatio: 0.05 }), weightDecay: 0.01, beta2: 0.98 }),

@@ -13,7 +13,7 @@ import { formatTable } from "../report/table.ts";
 import type { SavedAdapter } from "../adapters/files/adapter_files.ts";
 import type { DevicePrediction } from "../train/device_memory.ts";
 import { type DryRun, dryRun } from "../train/dry_run.ts";
-import { type OpenModel, openModel } from "../train/open_model.ts";
+import { loadModel, type OpenModel } from "../train/open_model.ts";
 import { plan, type Run } from "../train/plan.ts";
 import { totalOperations } from "../train/work.ts";
 import { createDataLoader, type DataLoader } from "./data_loader.ts";
@@ -37,7 +37,7 @@ async function openDry(values: FlagValues): Promise<DryModel> {
     listFolderSync(dir).some(({ name }) => /\.safetensors(\.index\.json)?$|\.bin$|\.gguf$/.test(name));
   // Of a GPU only sizes are asked here, so the model is opened on the CPU whatever the device.
   if (hasWeights || !isThereSync(join(dir, "config.json"))) {
-    return await openModel(dir, { dtype, ...threads });
+    return await loadModel(dir, { dtype, ...threads });
   }
   using opening = new DisposableStack();
   const kernels = opening.use(nativeKernels({ compute: dtype, ...threads }));

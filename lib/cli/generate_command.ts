@@ -15,10 +15,10 @@ import { readStdin } from "../files/read.ts";
 import {
   type Answer,
   type FinishReason,
-  generate,
   generateAnswers,
+  generateTokens,
   type ModelGenerateOptions,
-} from "../evaluate/generate.ts";
+} from "../evaluate/generate_tokens.ts";
 import { askText, loadQuestions } from "../evaluate/questions.ts";
 import { createProgress } from "../report/progress.ts";
 import { ADAPTER_SESSION_OPTIONS, type AdapterSession, openAdapterSession } from "./adapter_session.ts";
@@ -120,7 +120,7 @@ async function answerOne(
   using interrupt = listenForInterrupt(() => output.write("\n"));
   const start = performance.now();
   let [answer, tokens, finish]: [string, number, Prediction["finish"]] = ["", 0, "length"];
-  for await (const token of generate(model, tokenizer, [ids], options)) {
+  for await (const token of generateTokens(model, tokenizer, [ids], options)) {
     output.verbatim(token.text);
     answer += token.text;
     tokens++;

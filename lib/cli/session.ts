@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What most commands start from: the model that the flags name, and the demo that is used when they name none. */
 import { fileURLToPath } from "node:url";
-import { type OpenModel, openModel, type OpenModelOptions } from "../train/open_model.ts";
+import { loadModel, type OpenModel, type OpenModelOptions } from "../train/open_model.ts";
 import type { FlagValues } from "./flags.ts";
 import { warn } from "./output.ts";
 
@@ -19,7 +19,7 @@ export function modelFolder(values: FlagValues): string {
 
 /** Opens the model that the flags name, and says what its user should know of it. */
 export async function openModelOf(values: FlagValues): Promise<OpenModel> {
-  const model = await openModel(modelFolder(values), {
+  const model = await loadModel(modelFolder(values), {
     device: (values.device ?? "auto") as NonNullable<OpenModelOptions["device"]>,
     dtype: (values.dtype ?? "auto") as NonNullable<OpenModelOptions["dtype"]>,
     ...(typeof values.threads === "number" ? { threads: values.threads } : {}),

@@ -4,6 +4,7 @@ import { UserError } from "../core/errors.ts";
 import { assertInteger } from "../core/shape.ts";
 import { statIfThere } from "../files/read.ts";
 import { cachedDataset } from "./dataset_cache.ts";
+import { DATA_OPTIONS } from "./data_options.ts";
 import { type Dataset, DatasetBuilder, type ReadReport } from "./dataset.ts";
 import { buildExamples, type ExampleOptions, type RowExamples, settleTemplate } from "./examples.ts";
 import type { BadRowCategory } from "./row_error.ts";
@@ -16,7 +17,9 @@ import type { Tokenizer } from "./tokenizer.ts";
 export type BadRowPolicy = "stop" | "skip";
 
 /** How data files become a data set. */
-export interface LoadDataOptions extends ExampleOptions {
+export interface LoadDataOptions extends Omit<ExampleOptions, "seqLen"> {
+  /** Tokens of a row at most: longer ones are cut. Default 256. */
+  readonly seqLen?: number;
   /** "stop" (default) reads all files and then throws one error that lists the first bad rows; "skip" leaves them out. */
   readonly badRows?: BadRowPolicy;
   /** Whether tokenised data of more than a mebibyte is kept on disk for the next time. Default true. */
@@ -66,17 +69,20 @@ export function countBadRows(badRows: readonly BadRow[]): [BadRowCategory, numbe
  * on disk.
  *
  * @param paths One file or several, read in this order
+ * @param source Whose tokens are meant: those of a tokenizer, or of a model that has one
  * @throws {BadRowsError} With policy "stop", when there are bad rows
  * @throws {UserError} When a file is missing, or there is no row
  */
 export async function loadData(
   paths: string | readonly string[],
-  tokenizer: Tokenizer,
-  options: LoadDataOptions,
+  source: Tokenizer | { readonly tokenizer: Tokenizer },
+  options: LoadDataOptions = {},
 ): Promise<Dataset> {
-  assertInteger("seqLen", options.seqLen, 2);
+  const { cache = true, onProgress, onNote, seqLen = DATA_OPTIONS.seqLen.default, ...others } = options;
+  assertInteger("seqLen", seqLen, 2);
+  const deciding = { ...others, seqLen };
+  const tokenizer = "tokenizer" in source ? source.tokenizer : source;
   const files = typeof paths === "string" ? [paths] : [...paths];
-  const { cache = true, onProgress, onNote, ...deciding } = options;
   const make = () => tokeniseFiles(files, tokenizer, deciding, onProgress);
   if (!cache) return await make();
   const noted = onNote === undefined ? {} : { onNote };
@@ -86,7 +92,7 @@ export async function loadData(
 async function tokeniseFiles(
   files: readonly string[],
   tokenizer: Tokenizer,
-  options: Omit<LoadDataOptions, "cache" | "onProgress" | "onNote">,
+  options: Omit<LoadDataOptions, "cache" | "onProgress" | "onNote"> & ExampleOptions,
   onProgress: LoadDataOptions["onProgress"],
 ): Promise<Dataset> {
   const builder = new DatasetBuilder(files);

@@ -9,7 +9,12 @@ import { RowError } from "../data/row_error.ts";
 import { formatPlace, type RowPlace } from "../data/rows.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { Model } from "../models/model.ts";
-import { type Answer, type FinishReason, generateAnswers, type ModelGenerateOptions } from "./generate.ts";
+import {
+  type Answer,
+  type FinishReason,
+  generateAnswers,
+  type ModelGenerateOptions,
+} from "./generate_tokens.ts";
 import { gsm8kMatch, isGsm8kReference } from "./gsm8k.ts";
 import { type Estimate, exactMatch, f1, meanScore, proportion } from "./metrics.ts";
 import { checkRoom } from "./room.ts";

@@ -7,7 +7,7 @@ import { basename, dirname } from "node:path";
 import type { LoadAdapterOptions } from "../adapters/files/adapter_files.ts";
 import { UserError } from "../core/errors.ts";
 import { explained } from "../evaluate/not_finite.ts";
-import { loadModel } from "../models/load.ts";
+import { openCheckpoint } from "../models/load.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
 import { asFileError, saysNotFound } from "../files/errors.ts";
 import { claimFolder, lockFolder, makeFolder, moveInto, removeQuietly } from "../files/folders.ts";
@@ -109,7 +109,7 @@ async function writeMerged(
 ): Promise<WrittenCheckpoint & Pick<MergeReport, "warnings">> {
   // Values are only read: what products are computed in does not matter.
   using kernels = nativeKernels({ threads: options.threads });
-  using model = loadModel(options.model, kernels);
+  using model = openCheckpoint(options.model, kernels);
   const params = await loadAdapter(model, options.adapter, options);
   if (params.merge === undefined) {
     throw new UserError(

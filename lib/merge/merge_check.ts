@@ -6,7 +6,7 @@ import { nextIntegerBelow, randomStream } from "../core/rng.ts";
 import type { Batch } from "../data/batch.ts";
 import { explainNotFinite, searchWeights } from "../evaluate/not_finite.ts";
 import { forwardLogits } from "../models/engine/pass.ts";
-import { loadModel } from "../models/load.ts";
+import { openCheckpoint } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
 import { indexCheckpoint } from "../tensor/checkpoint_index.ts";
@@ -126,7 +126,7 @@ async function logitsOf(
   threads: number | undefined,
 ): Promise<Logits> {
   using kernels = nativeKernels({ compute, threads });
-  using base = loadModel(dir, kernels);
+  using base = openCheckpoint(dir, kernels);
   const params = adapter === null ? null : await loadAdapter(base, adapter);
   const { model, hooks } = params?.attach(kernels) ?? { model: base, hooks: {} };
   const batch = comparisonBatch(base.config.vocabSize);

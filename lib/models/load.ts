@@ -21,7 +21,7 @@ import { createRopeCache } from "./rope.ts";
  * @throws {ValidationError} Listing everything that is wrong: missing or malformed files, missing, unknown or unsupported
  *   configuration fields, missing, surplus or wrongly shaped tensors
  */
-export function loadModel(dir: string, kernels: Kernels): Model {
+export function openCheckpoint(dir: string, kernels: Kernels): Model {
   const problems: string[] = [];
   const warnings: string[] = [];
   const read = readConfig(dir, problems, warnings);

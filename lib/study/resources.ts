@@ -5,7 +5,7 @@ import type { Dataset } from "../data/dataset.ts";
 import type { Prompt } from "../data/examples.ts";
 import { loadData, type Placed } from "../data/load_data.ts";
 import { loadPrompts, type ScoreName } from "../evaluate/score.ts";
-import { type OpenModel, openModel } from "../train/open_model.ts";
+import { loadModel, type OpenModel } from "../train/open_model.ts";
 import { dataOptionsOf, openOptionsOf, type TrainSettings } from "../train/settings.ts";
 
 /** Opens what a cell needs, or hands out what another cell has opened. Disposing it closes the models. */
@@ -35,7 +35,7 @@ export function createResources(onModel: (model: OpenModel) => void = () => {}):
       if (settings.model === undefined) {
         throw new UserError("model is not set: which checkpoint is to be trained?");
       }
-      const found = opened.use(await openModel(settings.model, openOptionsOf(settings)));
+      const found = opened.use(await loadModel(settings.model, openOptionsOf(settings)));
       onModel(found);
       return found;
     });

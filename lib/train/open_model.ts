@@ -2,13 +2,11 @@
 /** The short way in: a checkpoint folder with its tokenizer, on kernels of its own, and data read for it. */
 import { withDefaults } from "../core/option_checks.ts";
 import { choice, integer, type OptionsOf } from "../core/options.ts";
-import { DATA_OPTIONS } from "../data/data_options.ts";
 import type { Dataset } from "../data/dataset.ts";
-import { loadData, type LoadDataOptions } from "../data/load_data.ts";
 import { formatPreview, previewExamples } from "../data/preview.ts";
 import { checkVocabulary, loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { MissingTokenizerError } from "../data/tokenizer_files.ts";
-import { loadModel } from "../models/load.ts";
+import { openCheckpoint } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import { hasCudaDevice, requireCuda } from "../native/cuda.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
@@ -52,10 +50,10 @@ export interface OpenModel extends Model {
  * @throws {ValidationError} Listing everything that is wrong with the checkpoint
  * @throws {UserError} When the tokenizer is damaged or does not fit, or the device is not there
  */
-export async function openModel(dir: string, options: OpenModelOptions = {}): Promise<OpenModel> {
+export async function loadModel(dir: string, options: OpenModelOptions = {}): Promise<OpenModel> {
   using opening = new DisposableStack();
   const kernels = options.kernels ?? opening.use(openKernels(options));
-  const model = opening.use(loadModel(dir, kernels));
+  const model = opening.use(openCheckpoint(dir, kernels));
   const tokenizer = await tokenizerIfAny(dir);
   if (!(tokenizer instanceof Error)) checkVocabulary(tokenizer, model.config.vocabSize);
   const owned = opening.move();
@@ -91,17 +89,8 @@ async function tokenizerIfAny(dir: string): Promise<Tokenizer | MissingTokenizer
   }
 }
 
-/** Reads JSONL files for a model; `seqLen` is 256 unless given. See `loadData` of `lib/data`. */
-export function loadDataFor(
-  paths: string | readonly string[],
-  model: OpenModel,
-  options: Partial<LoadDataOptions> = {},
-): Promise<Dataset> {
-  return loadData(paths, model.tokenizer, { seqLen: DATA_OPTIONS.seqLen.default, ...options });
-}
-
 /** The first examples of a data set as text: tokens, and which of them are targets. In brackets, or in colour. */
-export function previewData(
+export function preview(
   dataset: Dataset,
   model: OpenModel,
   count = 3,

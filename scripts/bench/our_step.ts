@@ -11,7 +11,7 @@ import { peakHostBytes } from "../../lib/native/host_memory.ts";
 import { nextIntegerBelow, randomStream } from "../../lib/core/rng.ts";
 import type { StepData } from "../../lib/data/batches.ts";
 import { lossAndGradients } from "../../lib/models/engine/pass.ts";
-import { loadModel } from "../../lib/models/load.ts";
+import { openCheckpoint } from "../../lib/models/load.ts";
 import type { Model } from "../../lib/models/model.ts";
 import { adamw } from "../../lib/optim/registry.ts";
 import { constant } from "../../lib/optim/schedule.ts";
@@ -76,7 +76,7 @@ function prepare(one: StepCase, model: Model): { run: RunStep; trained: number }
 const one: StepCase = JSON.parse(await Deno.readTextFile(Deno.args[0] ?? ""));
 const times: PartTimes = new Map();
 using kernels = nativeKernels({ threads: one.threads, compute: one.dtype });
-using model = loadModel(one.model, timedKernels(kernels, times));
+using model = openCheckpoint(one.model, timedKernels(kernels, times));
 const { run, trained } = prepare(one, model);
 const { target, threads } = kernels.info();
 console.log(JSON.stringify({ version: `${target}, ${threads} threads`, trained }));

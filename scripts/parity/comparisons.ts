@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What `deno task parity` compares: whole trainings, saved adapters and merged models in transformers. */
 import { join } from "node:path";
+import { forwardLogits } from "../../lib/internals/mod.ts";
 import * as meft from "../../mod.ts";
 import { logitsThere } from "./logits.ts";
 import { runPeer } from "./python.ts";
@@ -150,7 +151,7 @@ export async function compareSavedAdapters(
     folders.push(join(folder, `saved-${i}`));
     await meft.saveAdapter(model, params, folders[i] as string);
     const attached = params.attach(model.kernels);
-    here.push((await meft.forwardLogits(attached.model, batch, attached.hooks)).data);
+    here.push((await forwardLogits(attached.model, batch, attached.hooks)).data);
     params.release();
   }
   const there = await logitsThere(model.dir, batchPath, folder, folders);
@@ -179,7 +180,7 @@ export async function compareMergedModels(
     const [adapter, out] = ["trained", "merged"].map((kind) => join(folder, `${kind}-${i}`));
     await meft.saveAdapter(model, params, adapter as string);
     const attached = params.attach(model.kernels);
-    const here = (await meft.forwardLogits(attached.model, batch, attached.hooks)).data;
+    const here = (await forwardLogits(attached.model, batch, attached.hooks)).data;
     params.release();
     await meft.mergeAdapter({
       model: model.dir,

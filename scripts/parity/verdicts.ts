@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How two sides' numbers are compared, and within which bounds. */
-import * as meft from "../../mod.ts";
+import { trainingSteps } from "../../lib/internals/mod.ts";
+import type * as meft from "../../mod.ts";
 
 /** One row of the table. */
 export interface Verdict {
@@ -29,7 +30,7 @@ export function verdict(what: string, steps: number, largestDifference: number, 
 
 /** The first batch of the data, in a fixed order. */
 export function firstBatch(data: meft.Dataset): meft.Batch {
-  const step = meft.trainingSteps(data, { batchSize: 8, rows: "padding", shuffleSeed: 1 }).next().value;
+  const step = trainingSteps(data, { batchSize: 8, rows: "padding", shuffleSeed: 1 }).next().value;
   return (step.microBatches[0] as (typeof step.microBatches)[number]).batch;
 }
 

@@ -5,7 +5,7 @@ import type { Batch } from "../../lib/data/batch.ts";
 import { evaluateLoss, forwardLogits, lossAndGradients } from "../../lib/models/engine/pass.ts";
 import type { Hooks } from "../../lib/models/hooks.ts";
 import { createKvCache, decodeStep } from "../../lib/models/engine/decode.ts";
-import { loadModel } from "../../lib/models/load.ts";
+import { openCheckpoint } from "../../lib/models/load.ts";
 import type { Model } from "../../lib/models/model.ts";
 import { knownWords } from "../../lib/models/modules.ts";
 import { trainableModel } from "../../lib/models/trainable.ts";
@@ -51,7 +51,7 @@ async function hiddenGradients(
 for (const name of ["llama_dynamic", "mistral_window", "qwen3_tied"]) {
   Deno.test(`packed sequences of ${name} give the loss and gradients of separate runs`, async () => {
     const { dir, batch } = modelFixture(name);
-    using model = loadModel(dir, referenceKernels());
+    using model = openCheckpoint(dir, referenceKernels());
     const together = await hiddenGradients(model, batch, {}, 0.1);
     const width = model.config.hiddenSize;
     let lossSum = 0;
@@ -79,7 +79,7 @@ for (const name of MODEL_FIXTURES.filter((fixture) => !TURN_WITH_LENGTH.includes
   Deno.test(`decodeStep() gives the logits of a full forward pass, for all sequences at once, with ${name}`, async () => {
     const { dir, batch } = modelFixture(name);
     const kernels = referenceKernels();
-    using model = loadModel(dir, kernels);
+    using model = openCheckpoint(dir, kernels);
     const hooks = { ffn: probeHook(0.3, false), linear: linearProbeHook(0.2, SITES) };
     const full = await forwardLogits(model, batch, hooks);
     const vocabulary = model.config.vocabSize;
@@ -117,7 +117,7 @@ for (const name of MODEL_FIXTURES.filter((fixture) => !TURN_WITH_LENGTH.includes
 for (const name of TURN_WITH_LENGTH.filter((fixture) => modelFixture(fixture).names("decoded").length > 0)) {
   Deno.test(`decodeStep() gives the logits of transformers with its cache, across the original length, with ${name}`, async () => {
     const { dir, batch, expected } = modelFixture(name);
-    using model = loadModel(dir, referenceKernels());
+    using model = openCheckpoint(dir, referenceKernels());
     const [wanted, vocabulary] = [expected("decoded_logits"), model.config.vocabSize];
     for (let s = 0; s + 1 < batch.starts.length; s++) {
       const { ids } = sequenceOf(batch, s);
@@ -140,7 +140,7 @@ for (const name of TURN_WITH_LENGTH.filter((fixture) => modelFixture(fixture).na
 
 Deno.test("decodeStep() refuses what does not fit the cache or the vocabulary, and changes nothing", async () => {
   const kernels = referenceKernels();
-  using model = loadModel(modelFixture("llama_linear").dir, kernels);
+  using model = openCheckpoint(modelFixture("llama_linear").dir, kernels);
   using cache = createKvCache(model, 3, 2);
   const step = (...ids: number[][]) => decodeStep(model, cache, ids.map((list) => Int32Array.from(list)), {});
   await step([1, 2], [3]);
@@ -155,7 +155,7 @@ for (const activations of POLICIES) {
     Deno.test(`hooks ${later ? "that answer later" : "that answer at once"} get their gradients with ${activations}, as finite differences say`, async () => {
       const { dir, batch } = modelFixture("qwen2_tied");
       const kernels = referenceKernels();
-      using model = loadModel(dir, kernels);
+      using model = openCheckpoint(dir, kernels);
       const hooks = {
         ffn: probeHook(0.4, later),
         attention: probeHook(-0.2, later),
@@ -181,7 +181,7 @@ for (const activations of POLICIES) {
   for (const site of SITES) {
     Deno.test(`a hook on ${site} alone gets its gradient with ${activations}, beside trained weights too`, async () => {
       const { dir, batch } = modelFixture("qwen2_tied");
-      using base = loadModel(dir, referenceKernels());
+      using base = openCheckpoint(dir, referenceKernels());
       using model = trainableModel(base, (name) => name === "model.layers.1.self_attn.q_proj.bias");
       const options = { activations, lossScale: 0.5 } as const;
       for (const runs of [base, model]) {
@@ -218,7 +218,7 @@ for (const activations of POLICIES) {
   Deno.test(`lossAndGradients() with ${activations} computes nothing below what is trained, and no frozen weight's gradient`, async () => {
     const { dir, batch } = modelFixture("llama_linear");
     const { kernels, calls } = counting(referenceKernels());
-    using base = loadModel(dir, kernels);
+    using base = openCheckpoint(dir, kernels);
     const count = async (
       trained: (name: string) => boolean,
       hooks: Hooks = {},
@@ -265,7 +265,7 @@ for (const activations of POLICIES) {
 
 Deno.test("lossAndGradients() adds to gradients: two halves of a batch give the gradient of the whole", async () => {
   const { dir, batch } = modelFixture("qwen3_tied");
-  using base = loadModel(dir, referenceKernels());
+  using base = openCheckpoint(dir, referenceKernels());
   using whole = trainableModel(base);
   using parts = trainableModel(base);
   const options = { activations: "store", lossScale: 1 / batch.targetCount } as const;
@@ -280,7 +280,7 @@ Deno.test("lossAndGradients() adds to gradients: two halves of a batch give the 
 
 Deno.test("batches of no tokens, and without targets, have a loss of 0", async () => {
   const kernels = referenceKernels();
-  using base = loadModel(modelFixture("llama_linear").dir, kernels);
+  using base = openCheckpoint(modelFixture("llama_linear").dir, kernels);
   using model = trainableModel(base);
   const none = new Int32Array(0);
   const empty = { ids: none, positions: none, starts: Int32Array.of(0), targets: none, targetCount: 0 };
@@ -298,7 +298,7 @@ Deno.test("batches of no tokens, and without targets, have a loss of 0", async (
 });
 
 Deno.test("evaluateLoss() refuses batches that contradict themselves or the vocabulary", async () => {
-  using model = loadModel(modelFixture("llama_linear").dir, referenceKernels());
+  using model = openCheckpoint(modelFixture("llama_linear").dir, referenceKernels());
   const good = sequenceOf(modelFixture("llama_linear").batch, 0);
   const wrong: [Partial<Batch>, RegExp][] = [
     [{ positions: new Int32Array(8) }, /positions of the batch has 8 elements, expected 9/],

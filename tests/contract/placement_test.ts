@@ -6,7 +6,7 @@ import type { AdapterParams, RowPlacement } from "../../lib/adapters/adapter.ts"
 import type { SparseOptions } from "../../lib/adapters/sparse/config.ts";
 import { lossAndGradients } from "../../lib/models/engine/pass.ts";
 import { interleavedLossAndGradients, splitBatch } from "../../lib/models/engine/interleave.ts";
-import { loadModel } from "../../lib/models/load.ts";
+import { openCheckpoint } from "../../lib/models/load.ts";
 import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { clearGradients } from "../../lib/optim/parameters.ts";
@@ -26,7 +26,7 @@ async function gradients(
   options: SparseOptions = OPTIONS,
   activations: "store" | "recompute" = "store",
 ) {
-  using model = loadModel(modelFixture("qwen3_tied").dir, k);
+  using model = openCheckpoint(modelFixture("qwen3_tied").dir, k);
   const { batch } = modelFixture("qwen3_tied");
   const params: AdapterParams = sparseAdapter(options, model.config).adapter.create(
     k,

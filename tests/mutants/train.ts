@@ -356,9 +356,9 @@ export const TRAIN: readonly Mutant[] = [
   {
     name: "length-of-its-own",
     harm: "rows are cut to 256 tokens whatever was asked for",
-    file: "lib/train/open_model.ts",
-    find: "{ seqLen: DATA_OPTIONS.seqLen.default, ...options }",
-    replace: "{ ...options, seqLen: DATA_OPTIONS.seqLen.default }",
+    file: "lib/data/load_data.ts",
+    find: "seqLen = DATA_OPTIONS.seqLen.default, ...others } = options;",
+    replace: "seqLen: _, ...others } = options;\n  const seqLen = DATA_OPTIONS.seqLen.default;",
     tests: ["tests/unit/train/open_model_test.ts"],
   },
   {

@@ -6,7 +6,7 @@ import { resolveAdapter } from "../../../lib/adapters/registry.ts";
 import type { JsonObject } from "../../../lib/core/json.ts";
 import { lockFolder } from "../../../lib/files/folders.ts";
 import { forwardLogits } from "../../../lib/models/engine/pass.ts";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { indexCheckpoint } from "../../../lib/tensor/checkpoint_index.ts";
@@ -23,7 +23,7 @@ import { withWatchedDisk } from "../../fixtures/watched_disk.ts";
 /** An adapter whose every parameter was moved from its start, saved. */
 async function stirredAdapter(dir: string, kind: string, options: JsonObject, folder: string): Promise<void> {
   using kernels = nativeKernels();
-  using model = loadModel(dir, kernels);
+  using model = openCheckpoint(dir, kernels);
   const { adapter, problems } = resolveAdapter({ kind, options }, model.config);
   assert.deepEqual(problems, []);
   const params = adapter.create(kernels, model, 0);
@@ -57,7 +57,7 @@ async function withAdapter(
 /** Logits in f64, by the reference. */
 async function exactLogits(dir: string, adapter: string | null): Promise<Float64Array> {
   const kernels = referenceKernels();
-  using base = loadModel(dir, kernels);
+  using base = openCheckpoint(dir, kernels);
   const { model, hooks } = adapter === null
     ? { model: base, hooks: {} }
     : (await loadAdapter(base, adapter)).attach(kernels);
@@ -286,7 +286,7 @@ Deno.test("compareMerged() tells a model that is not the merged one, in f32 and 
 /** Logits of base and adapter on native kernels. */
 async function nativeLogits(dir: string, adapter: string, compute: "f32" | "bf16"): Promise<number[]> {
   using kernels = nativeKernels({ compute });
-  using base = loadModel(dir, kernels);
+  using base = openCheckpoint(dir, kernels);
   const { model, hooks } = (await loadAdapter(base, adapter)).attach(kernels);
   return [...(await forwardLogits(model, comparisonBatch(base.config.vocabSize), hooks)).data];
 }

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { openAdapterFiles, readAdapterInto } from "../../../lib/adapters/files/adapter_files.ts";
 import { resolveAdapter } from "../../../lib/adapters/registry.ts";
 import { evaluateLoss, forwardLogits, lossAndGradients } from "../../../lib/models/engine/pass.ts";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { liveGradient } from "../../../lib/optim/parameters.ts";
 import { loadAdapter } from "../../../lib/train/adapters.ts";
@@ -24,7 +24,7 @@ type Bound = (what: string, oracle: Float64Array) => number;
 async function comparePass(name: string, compute: "f32" | "bf16", bound: Bound): Promise<void> {
   const { dir, batch, expected, names } = modelFixture(name);
   using kernels = nativeKernels({ compute });
-  using model = loadModel(dir, kernels);
+  using model = openCheckpoint(dir, kernels);
   const compare = (what: string, actual: ArrayLike<number>) =>
     assertWithin(what, actual, expected(what), bound(what, expected(what)));
 
@@ -56,7 +56,7 @@ for (const name of LORA_FIXTURES) {
   Deno.test(`logits with ${name}, a LoRA of PEFT's, in f32 are within ${MULTIPLE} eps of torch in f64`, async () => {
     const { folder, base, expected } = loraFixture(name);
     using kernels = nativeKernels({ compute: "f32" });
-    using model = loadModel(base.dir, kernels);
+    using model = openCheckpoint(base.dir, kernels);
     const { hooks } = (await loadAdapter(model, folder)).attach(kernels);
     const oracle = expected("logits");
     const bound = MULTIPLE * EPS * largest(oracle);
@@ -71,7 +71,7 @@ for (const name of Object.keys(ERROR_OF_PRODUCTS)) {
   Deno.test(`gradients of ${name} in bf16 err at most twice as much as with products alone in bf16`, async () => {
     const { folder, base, expected } = loraFixture(name);
     using kernels = nativeKernels({ compute: "bf16" });
-    using model = loadModel(base.dir, kernels);
+    using model = openCheckpoint(base.dir, kernels);
     const saved = await openAdapterFiles(folder);
     const { adapter } = resolveAdapter(saved.spec, model.config);
     const params = adapter.create(kernels, model, base.batch.ids.length);

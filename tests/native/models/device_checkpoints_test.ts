@@ -2,7 +2,7 @@
 /** Checkpoints whose weights or rotary tables reach a device in a way of their own, against torch in f64. */
 import assert from "node:assert/strict";
 import { evaluateLoss } from "../../../lib/models/engine/pass.ts";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import { cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { openTestDevice } from "../../cuda_library.ts";
 import { assertWithin, modelFixture } from "../../fixtures/model_fixture.ts";
@@ -27,7 +27,7 @@ for (
     using kernels = cudaKernels({ compute: "f32", blockBytes: 1 << 20 });
     const weightBytes = () => kernels.device?.facts().ledger["weights"]?.bytes;
     {
-      using model = loadModel(dir, kernels);
+      using model = openCheckpoint(dir, kernels);
       const { lossSum } = await evaluateLoss(model, batch, {});
       const [wanted] = expected("loss");
       assertWithin("loss", [lossSum], [wanted as number], MULTIPLE * EPS * (wanted as number));

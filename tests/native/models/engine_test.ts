@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { assertSame } from "../../compare.ts";
 import { lossAndGradients } from "../../../lib/models/engine/pass.ts";
 import { createKvCache, decodeStep } from "../../../lib/models/engine/decode.ts";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import { trainableModel } from "../../../lib/models/trainable.ts";
 import { heldBytes } from "../../../lib/native/ledger.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
@@ -18,7 +18,7 @@ const POLICIES = ["store", "recompute"] as const;
 async function gradientBytes(name: string, activations: typeof POLICIES[number]): Promise<Uint8Array[]> {
   const { dir, batch } = modelFixture(name);
   using kernels = nativeKernels();
-  using base = loadModel(dir, kernels);
+  using base = openCheckpoint(dir, kernels);
   using model = trainableModel(base);
   const hooks = { ffn: probeHook(0.5, true), attention: probeHook(-0.1, false) };
   const { lossSum } = await lossAndGradients(model, batch, hooks, { activations, lossScale: 0.01 });
@@ -38,7 +38,7 @@ for (const activations of POLICIES) {
   Deno.test(`the byte ledger is flat over 200 steps with ${activations}`, async () => {
     const { dir, batch } = modelFixture("mistral_window");
     using kernels = nativeKernels();
-    using base = loadModel(dir, kernels);
+    using base = openCheckpoint(dir, kernels);
     using model = trainableModel(base, (name) => name.includes("layers.1"));
     const hooks = { ffn: probeHook(0.5, false) };
     const step = () => lossAndGradients(model, batch, hooks, { activations, lossScale: 0.01 });
@@ -57,7 +57,7 @@ Deno.test("loading maps the files, and disposing model, copy and cache gives eve
   const { dir } = modelFixture("qwen2_tied");
   using kernels = nativeKernels();
   {
-    using base = loadModel(dir, kernels);
+    using base = openCheckpoint(dir, kernels);
     using model = trainableModel(base);
     using cache = createKvCache(model, 4, 2);
     await decodeStep(model, cache, [Int32Array.of(1, 2, 3), Int32Array.of(4)], {});
@@ -74,7 +74,7 @@ Deno.test("weights of f64 are rounded to f32 in memory of their own, as foretold
   const { dir } = modelFixture("qwen2_base_names");
   using kernels = nativeKernels();
   {
-    using model = loadModel(dir, kernels);
+    using model = openCheckpoint(dir, kernels);
     const wide = [...model.checkpoint.tensors.values()].filter(({ dtype }) => dtype === "f64");
     const [file] = model.checkpoint.files;
     const narrowed = wide.reduce((sum, { bytes }) => sum + bytes / 2, 0);

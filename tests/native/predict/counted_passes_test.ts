@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../../lib/activations/registry.ts";
 import { full, lora, type Method, parallel, sparse } from "../../../lib/methods/methods.ts";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import { ropeTableBytes, ropeTableRows } from "../../../lib/models/rope.ts";
 import type { MemoryClass } from "../../../lib/native/ledger.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
@@ -53,7 +53,7 @@ for (const name of ["llama3_tied", "qwen3_tied", "llama_biases"]) {
       for (const activations of Object.keys(ACTIVATION_POLICIES) as ActivationPolicyName[]) {
         for (const [micro, compute] of [[1, "f32"], [4, "f32"], [4, "bf16"], [2, "bf16"]] as const) {
           using k = nativeKernels({ compute });
-          using model = loadModel(modelFixture(name).dir, k);
+          using model = openCheckpoint(modelFixture(name).dir, k);
           const batch = { size: 4, micro, seqLen: 12 };
           const run = plan(model, smallOptions({ method, activations, batch, steps: 12 }));
           const [counted, sums] = await bothOf(run);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../../lib/activations/registry.ts";
 import { full, lora, type Method, parallel, sparse } from "../../../lib/methods/methods.ts";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { memoryOnData } from "../../../lib/train/batch_sizes.ts";
 import { train } from "../../../lib/train/loop.ts";
@@ -51,7 +51,7 @@ for (const model of ["llama3_tied", "qwen3_tied", "llama_biases"]) {
           const [micro, compute] of [[1, "f32"], [2, "f32"], [4, "f32"], [4, "bf16"], [2, "bf16"]] as const
         ) {
           using k = nativeKernels({ compute });
-          using loaded = loadModel(modelFixture(model).dir, k);
+          using loaded = openCheckpoint(modelFixture(model).dir, k);
           const batch = { size: 4, micro, seqLen: 12 };
           const run = plan(loaded, smallOptions({ method, activations, batch, steps: 12 }));
           const data = smallData();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
-import { openKernels, openModel } from "../../../lib/train/open_model.ts";
+import { loadModel, openKernels } from "../../../lib/train/open_model.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
 
 Deno.test("openKernels() computes on the CPU in the type and with the threads that are asked for", () => {
@@ -18,12 +18,12 @@ Deno.test("openKernels() computes on the CPU in the type and with the threads th
   assert.equal(k.compute, k.hostProducts.operandDType === "bf16" ? "bf16" : "f32");
 });
 
-Deno.test("openModel() gives back the kernels that it made, with the model or when it fails", async () => {
+Deno.test("loadModel() gives back the kernels that it made, with the model or when it fails", async () => {
   const { dir } = modelFixture("llama3_tied");
-  const model = await openModel(dir, { device: "cpu", threads: 1 });
+  const model = await loadModel(dir, { device: "cpu", threads: 1 });
   const { kernels } = model;
   kernels.sumSquares(kernels.floats(4));
   model[Symbol.dispose]();
   assert.throws(() => kernels.sumSquares(kernels.floats(4)));
-  await assert.rejects(openModel(`${dir}/nowhere`, { device: "cpu", threads: 1 }));
+  await assert.rejects(loadModel(`${dir}/nowhere`, { device: "cpu", threads: 1 }));
 });

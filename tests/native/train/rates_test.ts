@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import { heldBytes } from "../../../lib/native/ledger.ts";
 import { cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
@@ -22,7 +22,7 @@ Deno.test("measureRates() gives rates that are numbers above 0, and gives back w
   ];
   for (const open of places) {
     using kernels = open();
-    using model = loadModel(modelFixture("llama3_tied").dir, kernels);
+    using model = openCheckpoint(modelFixture("llama3_tied").dir, kernels);
     const held = heldBytes(kernels.ledger);
     const rates = await measureRates(model, {
       tokens: 64,

@@ -5,15 +5,16 @@ import type { Output } from "../../../lib/cli/output.ts";
 import { answersAfter, answersBefore, type ExampleSession } from "../../../lib/cli/run_examples.ts";
 import { sparse } from "../../../lib/methods/methods.ts";
 import { writeExamples } from "../../../lib/report/run_record.ts";
-import { loadDataFor, openModel } from "../../../lib/train/open_model.ts";
+import { loadData } from "../../../lib/data/load_data.ts";
+import { loadModel } from "../../../lib/train/open_model.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { init } from "../../../lib/train/state.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 
 Deno.test("answersBefore() asks four questions unless told how many, and keeps those of a run that goes on", () =>
   withFolder(async (out) => {
-    using model = await openModel("notebooks/demo/model", { device: "cpu", threads: 1, dtype: "f32" });
-    const data = await loadDataFor("notebooks/demo/facts.jsonl", model, { seqLen: 64, cache: false });
+    using model = await loadModel("notebooks/demo/model", { device: "cpu", threads: 1, dtype: "f32" });
+    const data = await loadData("notebooks/demo/facts.jsonl", model, { seqLen: 64, cache: false });
     const lines: string[] = [];
     const output = { line: (text: string) => void lines.push(text) } as unknown as Output;
     const run = plan(model, { method: sparse({ neurons: 16, experts: 4, topK: 4 }) });

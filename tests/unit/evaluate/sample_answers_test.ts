@@ -2,7 +2,7 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import type { Dataset } from "../../../lib/data/dataset.ts";
 import type { Tokenizer } from "../../../lib/data/tokenizer.ts";
-import { generateAnswers } from "../../../lib/evaluate/generate.ts";
+import { generateAnswers } from "../../../lib/evaluate/generate_tokens.ts";
 import { answerQuestions, sampleQuestions } from "../../../lib/evaluate/sample_answers.ts";
 import { smallModel } from "../train/small_run.ts";
 import { CHARACTERS } from "./fake_session.ts";

@@ -11,7 +11,7 @@ import {
   scoreRows,
   summarizeScores,
 } from "../../../lib/evaluate/score.ts";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
 import { makeMicroBatch } from "../../../lib/data/batches.ts";
@@ -22,12 +22,12 @@ import { init } from "../../../lib/train/state.ts";
 import { assertWithin } from "../../compare.ts";
 import { fixtureTokenizer, withLines } from "../data/fixtures.ts";
 import { smallData, smallModel, smallOptions } from "../train/small_run.ts";
-import { type FinishReason, generate } from "../../../lib/evaluate/generate.ts";
+import { type FinishReason, generateTokens } from "../../../lib/evaluate/generate_tokens.ts";
 import { CHARACTERS } from "./fake_session.ts";
 
 Deno.test("datasetLoss() is the token mean over all examples, whatever the micro-batch", async () => {
   const fixture = modelFixture("llama_biases");
-  using model = loadModel(fixture.dir, referenceKernels());
+  using model = openCheckpoint(fixture.dir, referenceKernels());
   const { ids, starts } = fixture.batch;
   const builder = new DatasetBuilder(["x"]);
   for (let s = 0; s + 1 < starts.length; s++) {
@@ -97,7 +97,7 @@ Deno.test("loadPrompts() takes answers from every shape but {text}", async () =>
 });
 
 Deno.test("scoreRows() scores what the model says against all accepted answers", async () => {
-  using model = loadModel(modelFixture("llama_biases").dir, referenceKernels());
+  using model = openCheckpoint(modelFixture("llama_biases").dir, referenceKernels());
   const options = { maxNewTokens: 3, stopIds: new Set<number>(), sequences: 2 };
   const prompt = (ids: number[], answers: string[], line: number) => ({
     value: { ids, answers },
@@ -226,7 +226,7 @@ Deno.test("scoreRows() shows marks of thoughts that are special tokens, in which
   using model = smallModel();
   const options = { temperature: 2, seed: 5, maxNewTokens: 5, stopIds: new Set<number>() };
   const ids: number[] = [];
-  for await (const { id } of generate(model, CHARACTERS, [[5, 6]], options)) ids.push(id);
+  for await (const { id } of generateTokens(model, CHARACTERS, [[5, 6]], options)) ids.push(id);
   assert.equal(new Set(ids).size, 5, "the case has no token twice");
   const said = ["<think>", "5#", "</think>", "4", "#"];
   const token = (id: number) => said[ids.indexOf(id)] ?? "";
@@ -262,7 +262,7 @@ Deno.test("scoreRows() names the first five rows without a number", async () => 
 });
 
 Deno.test("scoreRows() wants numbers in the answers of gsm8k scores", async () => {
-  using model = loadModel(modelFixture("llama_biases").dir, referenceKernels());
+  using model = openCheckpoint(modelFixture("llama_biases").dir, referenceKernels());
   const prompts = [{ value: { ids: [5], answers: ["none"] }, place: { file: "x", line: 7 } }];
   const options = { maxNewTokens: 1, stopIds: new Set<number>() };
   const rows = scoreRows(model, CHARACTERS, prompts, ["gsm8k-strict"], options);

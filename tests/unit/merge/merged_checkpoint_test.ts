@@ -2,7 +2,7 @@
 /** What a merged folder holds: the base's files but for its weights in other formats, its tensors, and an index where there are several. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import {
   type MergedModel,
@@ -36,7 +36,7 @@ async function write(
   out: string,
   merged: Partial<MergedModel> = {},
 ): Promise<WrittenCheckpoint> {
-  using model = loadModel(base, referenceKernels());
+  using model = openCheckpoint(base, referenceKernels());
   return await writeMergedCheckpoint(model, { ...UNCHANGED, ...merged }, out);
 }
 

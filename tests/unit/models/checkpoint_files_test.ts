@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { ValidationError } from "../../../lib/core/errors.ts";
 import { forwardLogits } from "../../../lib/models/engine/pass.ts";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { readBytes, readTensor } from "../../../lib/tensor/read_tensor.ts";
 import { readSafetensorsHeader } from "../../../lib/tensor/safetensors.ts";
@@ -39,7 +39,7 @@ async function loadEdited(name: string, edit: Edit): Promise<Loaded> {
       Deno.copyFileSync(join(dir, entry.name), join(folder, entry.name));
     }
     await edit(folder);
-    using model = loadModel(folder, referenceKernels());
+    using model = openCheckpoint(folder, referenceKernels());
     const { data } = await forwardLogits(model, batch, {});
     return {
       problems: [],
@@ -210,7 +210,7 @@ const FORMS: readonly [what: string, fixture: string, edit: Edit, warning?: RegE
 ];
 
 for (const [what, fixture, edit, warning] of FORMS) {
-  Deno.test(`loadModel() takes a checkpoint with ${what}, and computes the same`, async () => {
+  Deno.test(`openCheckpoint() takes a checkpoint with ${what}, and computes the same`, async () => {
     const { problems, warnings, logits } = await loadEdited(fixture, edit);
     assert.deepEqual(problems, []);
     assertWithin("logits", logits, modelFixture(fixture).expected("logits"), 1e-9);
@@ -227,7 +227,7 @@ const HEADS: readonly [what: string, edit: Edit, tied: boolean][] = [
 ];
 
 for (const [what, edit, tied] of HEADS) {
-  Deno.test(`loadModel() ${tied ? "ties" : "does not tie"} a stored head ${what} to the embedding`, async () => {
+  Deno.test(`openCheckpoint() ${tied ? "ties" : "does not tie"} a stored head ${what} to the embedding`, async () => {
     const { problems, warnings, logits, ...found } = await loadEdited("llama3_tied", edit);
     assert.deepEqual(problems, []);
     assert.equal(found.tied, tied);
@@ -241,7 +241,7 @@ for (const [what, edit, tied] of HEADS) {
   });
 }
 
-Deno.test("loadModel() ties heads that differ in the sign of zeros alone, and in their type", async () => {
+Deno.test("openCheckpoint() ties heads that differ in the sign of zeros alone, and in their type", async () => {
   const signs: Edit = async (folder) => {
     await rewrite((tensors) =>
       tensors.map((tensor) => {
@@ -310,14 +310,14 @@ const REFUSED: readonly [what: string, fixture: string, edit: Edit, problems: re
 ];
 
 for (const [what, fixture, edit, expected] of REFUSED) {
-  Deno.test(`loadModel() refuses a checkpoint with ${what}, by name`, async () => {
+  Deno.test(`openCheckpoint() refuses a checkpoint with ${what}, by name`, async () => {
     const { problems } = await loadEdited(fixture, edit);
     assert.equal(problems.length, expected.length, problems.join("\n"));
     expected.forEach((wanted, i) => assert.match(problems[i] as string, wanted));
   });
 }
 
-Deno.test("loadModel() of thousands of layers beside a small checkpoint fails at once, in few sentences", async () => {
+Deno.test("openCheckpoint() of thousands of layers beside a small checkpoint fails at once, in few sentences", async () => {
   const edit: Edit = (folder) => {
     const path = join(folder, "config.json");
     const fields = JSON.parse(Deno.readTextFileSync(path));
@@ -331,7 +331,7 @@ Deno.test("loadModel() of thousands of layers beside a small checkpoint fails at
   assert.match(problems[10] as string, /^80972 more tensors like the last of these$/);
 });
 
-Deno.test("loadModel() names ten problems of a kind, and counts the eleventh", async () => {
+Deno.test("openCheckpoint() names ten problems of a kind, and counts the eleventh", async () => {
   const edit: Edit = (folder) => {
     const path = join(folder, "config.json");
     const fields = JSON.parse(Deno.readTextFileSync(path));

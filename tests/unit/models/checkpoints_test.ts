@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every family against torch in f64, by the reference kernels. */
 import { evaluateLoss, forwardLogits, lossAndGradients } from "../../../lib/models/engine/pass.ts";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import { trainableModel } from "../../../lib/models/trainable.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { assertWithin, MODEL_FIXTURES, modelFixture } from "../../fixtures/model_fixture.ts";
@@ -12,7 +12,7 @@ const BOUND = 1e-9;
 for (const name of MODEL_FIXTURES) {
   Deno.test(`forwardLogits() and evaluateLoss() equal torch in f64 for ${name}`, async () => {
     const { dir, batch, expected } = modelFixture(name);
-    using model = loadModel(dir, referenceKernels());
+    using model = openCheckpoint(dir, referenceKernels());
     const logits = await forwardLogits(model, batch, {});
     assertWithin("logits", logits.data, expected("logits"), BOUND);
     const { lossSum, targetCount } = await evaluateLoss(model, batch, {});
@@ -22,7 +22,7 @@ for (const name of MODEL_FIXTURES) {
   for (const activations of ["store", "recompute"] as const) {
     Deno.test(`lossAndGradients() with ${activations} gives torch's gradient of every hidden state for ${name}`, async () => {
       const { dir, batch, expected, names } = modelFixture(name);
-      using model = loadModel(dir, referenceKernels());
+      using model = openCheckpoint(dir, referenceKernels());
       const seen = new Map<number, Float64Array>();
       const tap = (layer: number, dx: { data: ArrayLike<number> }) =>
         void seen.set(layer, Float64Array.from(dx.data));
@@ -47,7 +47,7 @@ for (
   for (const activations of ["store", "recompute"] as const) {
     Deno.test(`lossAndGradients() with ${activations} gives torch's gradient of every weight for ${name}`, async () => {
       const { dir, batch, expected, names } = modelFixture(name);
-      using base = loadModel(dir, referenceKernels());
+      using base = openCheckpoint(dir, referenceKernels());
       using model = trainableModel(base);
       await lossAndGradients(model, batch, {}, { activations, lossScale: 1 / batch.targetCount });
       const weights = names("weight_grad.");

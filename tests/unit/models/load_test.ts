@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { ValidationError } from "../../../lib/core/errors.ts";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import { heldBytes } from "../../../lib/native/ledger.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { fileHash } from "../../../lib/files/hash.ts";
@@ -27,7 +27,7 @@ async function problemsAfter(
       }
     }
     await change(folder);
-    using _ = loadModel(folder, referenceKernels());
+    using _ = openCheckpoint(folder, referenceKernels());
     return [];
   } catch (error) {
     if (!(error instanceof ValidationError)) throw error;
@@ -60,7 +60,7 @@ const zeros = (name: string, shape: readonly number[]): TensorSource => ({
   data: new Float32Array(shape.reduce((a, b) => a * b, 1)),
 });
 
-Deno.test("loadModel() lists missing, surplus and wrongly shaped tensors and bad fields at once", async () => {
+Deno.test("openCheckpoint() lists missing, surplus and wrongly shaped tensors and bad fields at once", async () => {
   const problems = await problemsAfter("llama_linear", async (folder) => {
     editJson(join(folder, "config.json"), (fields) => ({ ...fields, vocab_size: 62 }));
     await rewrite(folder, (tensors) => [
@@ -82,7 +82,7 @@ Deno.test("loadModel() lists missing, surplus and wrongly shaped tensors and bad
   assert.equal(problems.length, 5, all);
 });
 
-Deno.test("loadModel() reports bad fields and bad files together", async () => {
+Deno.test("openCheckpoint() reports bad fields and bad files together", async () => {
   const problems = await problemsAfter("llama_linear", (folder) => {
     editJson(join(folder, "config.json"), (fields) => ({ ...fields, hidden_act: "relu", alibi: 1 }));
     Deno.truncateSync(join(folder, "model.safetensors"), 1000);
@@ -91,7 +91,7 @@ Deno.test("loadModel() reports bad fields and bad files together", async () => {
   assert.match(problems.join("\n"), /hidden_act.*\n.*alibi.*\n.*model\.safetensors: it is truncated/);
 });
 
-Deno.test("loadModel() says which dtype it cannot read", async () => {
+Deno.test("openCheckpoint() says which dtype it cannot read", async () => {
   const problems = await problemsAfter(
     "llama_linear",
     (folder) =>
@@ -108,7 +108,7 @@ Deno.test("loadModel() says which dtype it cannot read", async () => {
   );
 });
 
-Deno.test("loadModel() ignores stored rotary tables, and a stored head of a tied model if it fits", async () => {
+Deno.test("openCheckpoint() ignores stored rotary tables, and a stored head of a tied model if it fits", async () => {
   const extra = (head: readonly number[]) => (folder: string) =>
     rewrite(folder, (tensors) => [
       ...tensors,
@@ -182,13 +182,13 @@ function editIndex(folder: string, change: (map: Fields) => Fields): void {
 }
 
 for (const [what, change, expected] of SHARDS) {
-  Deno.test(`loadModel() reports ${what}`, async () => {
+  Deno.test(`openCheckpoint() reports ${what}`, async () => {
     const problems = await problemsAfter("qwen2_tied", change);
     for (const problem of expected) assert.match(problems.join("\n"), problem);
   });
 }
 
-Deno.test("loadModel() takes shards without an index", async () => {
+Deno.test("openCheckpoint() takes shards without an index", async () => {
   assert.deepEqual(
     await problemsAfter(
       "qwen2_tied",
@@ -198,9 +198,9 @@ Deno.test("loadModel() takes shards without an index", async () => {
   );
 });
 
-Deno.test("loadModel() reports a folder that is not there, and one without a configuration", async () => {
+Deno.test("openCheckpoint() reports a folder that is not there, and one without a configuration", async () => {
   assert.throws(
-    () => loadModel("no/such/folder", referenceKernels()),
+    () => openCheckpoint("no/such/folder", referenceKernels()),
     /config\.json does not exist\n.*does not exist/,
   );
   const problems = await problemsAfter("llama_linear", (folder) => {
@@ -218,7 +218,7 @@ Deno.test("loadModel() reports a folder that is not there, and one without a con
 Deno.test("a model gives back all bytes when it is disposed", () => {
   const kernels = referenceKernels();
   {
-    using model = loadModel(modelFixture("llama_linear").dir, kernels);
+    using model = openCheckpoint(modelFixture("llama_linear").dir, kernels);
     model.rope.rowsFor(Int32Array.of(0, 1, 2), Int32Array.of(0, 3));
     assert(heldBytes(kernels.ledger) > 0);
   }

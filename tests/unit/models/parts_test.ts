@@ -6,7 +6,7 @@ import { evaluateLoss, lossAndGradients } from "../../../lib/models/engine/pass.
 import { finalNormDepth, lowestTrained } from "../../../lib/models/engine/stacks.ts";
 import { buildParts } from "../../../lib/models/families/registry.ts";
 import type { BranchHook } from "../../../lib/models/hooks.ts";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { allTensors, keyShapes, layersOf, linearsOf, tensorsOf } from "../../../lib/models/parts.ts";
 import { basePrefix, embeddingName, headName, moduleOf } from "../../../lib/models/tensor_names.ts";
@@ -18,7 +18,7 @@ import { probeHook } from "../../fixtures/probe_hook.ts";
 
 for (const name of MODEL_FIXTURES) {
   Deno.test(`tensors of ${name} are listed in the order in which they are taken, each once`, () => {
-    using model = loadModel(modelFixture(name).dir, referenceKernels());
+    using model = openCheckpoint(modelFixture(name).dir, referenceKernels());
     const taken: string[] = [];
     const parts = buildParts(model.config, (tensor) => {
       taken.push(tensor);
@@ -40,7 +40,7 @@ for (const name of MODEL_FIXTURES) {
 }
 
 Deno.test("lowestTrained() finds a hook or a trained weight at any depth", () => {
-  using base = loadModel(modelFixture("qwen2_tied").dir, referenceKernels());
+  using base = openCheckpoint(modelFixture("qwen2_tied").dir, referenceKernels());
   const depthOf = (name: string): number => {
     using model = trainableModel(base, (tensor) => tensor === name);
     return lowestTrained(model.parts, {});
@@ -66,7 +66,7 @@ function reordered(model: Model): Model {
 
 Deno.test("sublayers compute in the order of the parts, with the gradients of finite differences", async () => {
   const { dir, batch } = modelFixture("qwen3_tied");
-  using base = loadModel(dir, referenceKernels());
+  using base = openCheckpoint(dir, referenceKernels());
   const model = reordered(base);
   assert.deepEqual(keyShapes(model.parts, 3).at(-1), [3, 0, 0]);
   const hooks = () => ({ ffn: probeHook(0.3, false), attention: probeHook(-0.2, true) });
@@ -91,7 +91,7 @@ Deno.test("sublayers compute in the order of the parts, with the gradients of fi
 
 Deno.test("recomputing does not make the output of a layer again, whatever its last sublayer is", async () => {
   const { dir, batch } = modelFixture("qwen2_tied");
-  using base = loadModel(dir, referenceKernels());
+  using base = openCheckpoint(dir, referenceKernels());
   for (const [model, site] of [[base, "ffn"], [reordered(base), "attention"]] as const) {
     const probe = probeHook(0.3, false);
     let calls = 0;

@@ -6,7 +6,7 @@ import { prepareCells } from "../../../lib/study/prepare.ts";
 import { createResources, type Resources } from "../../../lib/study/resources.ts";
 import { resolveScoring, scoringIdentity, type ScoringOptions } from "../../../lib/study/scoring.ts";
 import { saveAdapter } from "../../../lib/train/adapters.ts";
-import { openModel } from "../../../lib/train/open_model.ts";
+import { loadModel } from "../../../lib/train/open_model.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { init } from "../../../lib/train/state.ts";
 import { SETTING_NAMES } from "../../../lib/train/setting_table.ts";
@@ -56,7 +56,7 @@ async function otherModel(folder: string): Promise<void> {
 }
 
 async function writeAdapter(dir: string, seed: number, folder: string): Promise<void> {
-  using model = await openModel(dir, { device: "cpu", threads: 1 });
+  using model = await loadModel(dir, { device: "cpu", threads: 1 });
   const run = plan(model, { method: sparse({ neurons: 16, experts: 4, topK: 4 }), seed });
   const { params } = init(run);
   await saveAdapter(model, params, folder);

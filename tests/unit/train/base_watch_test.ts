@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { assertSame } from "../../compare.ts";
 import { UserError } from "../../../lib/core/errors.ts";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { loadCheckpoint } from "../../../lib/train/checkpoint.ts";
 import { watchBase } from "../../../lib/train/base_watch.ts";
@@ -42,7 +42,7 @@ async function trainWith(
   options: RunOptions,
   afterFirst: () => Promise<unknown> = () => Promise.resolve(),
 ) {
-  using model = loadModel(dir, referenceKernels());
+  using model = openCheckpoint(dir, referenceKernels());
   const run = plan(model, smallOptions({ steps: 4, saveEvery: 1, ...options }));
   const warnings: string[] = [];
   for await (const { step } of train(run, smallData(), { onWarning: (text) => void warnings.push(text) })) {
@@ -86,7 +86,7 @@ Deno.test("train() says nothing of weights that are the same bytes in another fi
 
 Deno.test("train() refuses to start on weights that are not those it opened", async () => {
   await withCopy(async ({ dir, weights, other }, folder) => {
-    using model = loadModel(dir, referenceKernels());
+    using model = openCheckpoint(dir, referenceKernels());
     await replaceWith(weights, other);
     const run = plan(model, smallOptions({ out: join(folder, "run") }));
     await assert.rejects(
@@ -139,7 +139,7 @@ Deno.test("watchBase() knows a model by config.json and every byte of every file
     for (const name of names) await Deno.copyFile(join(from, name), join(dir, name));
     const weights = names.filter((name) => /^model-.*\.safetensors$/.test(name));
     const watched = async () => {
-      using model = loadModel(dir, referenceKernels());
+      using model = openCheckpoint(dir, referenceKernels());
       return await watchBase(model, () => {}) ?? assert.fail("the model has weights");
     };
     const { content, check } = await watched();
@@ -165,6 +165,6 @@ Deno.test("watchBase() knows a model by config.json and every byte of every file
     assert.notEqual((await watched()).content, content, "the same bytes under another name");
     await Deno.rename(join(dir, `a-${first}`), join(dir, first));
     await Deno.writeTextFile(index, text);
-    using weightless = loadModel(dir, referenceKernels());
+    using weightless = openCheckpoint(dir, referenceKernels());
     assert.equal(await watchBase({ ...weightless, weightless: true }, () => {}), null);
   }));

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { basename, join } from "node:path";
 import { resolveAdapter } from "../../../lib/adapters/registry.ts";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { saveAdapter } from "../../../lib/train/adapters.ts";
 import { setAside } from "../../../lib/train/checkpoint_folder.ts";
@@ -128,7 +128,7 @@ testDurable(
     await Deno.writeTextFile(join(base, "additional_chat_templates", "tool.jinja"), "");
     await Deno.mkdir(out);
     disk.settle();
-    using model = loadModel(base, referenceKernels());
+    using model = openCheckpoint(base, referenceKernels());
     await writeMergedCheckpoint(model, { changes: [], config: {}, dtype: null }, out);
     assert.deepEqual(namesIn(out), [
       "additional_chat_templates",

@@ -13,7 +13,7 @@ import {
   type TrainOptions,
   type TrainResult,
 } from "../../../lib/train/loop.ts";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { readSafetensorsHeader, type TensorEntry } from "../../../lib/tensor/safetensors.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
@@ -191,7 +191,7 @@ Deno.test("train() saves the state before it stops at an evaluation that is not 
     const place = offsetBytes + 4 * (60 * (shape[1] as number) + 2); // of a token that no training row has
     new DataView(weights.buffer).setFloat32(place, NaN, true);
     await Deno.writeFile(`${dir}/model.safetensors`, weights);
-    using model = loadModel(dir, referenceKernels());
+    using model = openCheckpoint(dir, referenceKernels());
     const [data, evalData] = [smallData(), smallData()];
     data.ids.forEach((id, i) => data.ids[i] = id % 60);
     evalData.ids.fill(60, 0, 1);

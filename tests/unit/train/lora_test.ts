@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { assertSame, assertWithin } from "../../compare.ts";
 import { lora } from "../../../lib/methods/methods.ts";
 import { evaluateLoss, forwardLogits } from "../../../lib/models/engine/pass.ts";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { loadAdapter, openAdapter } from "../../../lib/train/adapters.ts";
@@ -108,7 +108,7 @@ for (const activations of ["store", "recompute"] as const) {
 
 Deno.test("train() goes on from a LoRA that PEFT saved", async () => {
   const { folder, base } = loraFixture("qwen2_some");
-  using model = loadModel(base.dir, referenceKernels());
+  using model = openCheckpoint(base.dir, referenceKernels());
   const start = await openAdapter(folder);
   const out = await Deno.makeTempDir();
   try {
@@ -139,7 +139,7 @@ Deno.test("train() goes on from a LoRA that PEFT saved", async () => {
 
 Deno.test("plan() refuses options and methods that the adapter to start from does not have", async () => {
   const { folder, base } = loraFixture("qwen2_some");
-  using model = loadModel(base.dir, referenceKernels());
+  using model = openCheckpoint(base.dir, referenceKernels());
   const start = await openAdapter(folder);
   const options = smallOptions({ start });
   assert.throws(() => plan(model, options), /method is "sparse", but .*qwen2_some holds a lora adapter/);

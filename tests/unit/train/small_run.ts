@@ -2,7 +2,7 @@
 /** A tiny checkpoint, a tiny data set and short runs, for the tests of training. */
 import { nextIntegerBelow, randomStream } from "../../../lib/core/rng.ts";
 import type { Dataset } from "../../../lib/data/dataset.ts";
-import { loadModel } from "../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
@@ -15,7 +15,7 @@ import type { Parameter } from "../../../lib/optim/parameters.ts";
 
 /** Hidden size 24, two layers, 61 tokens. */
 export function smallModel(kernels: Kernels = referenceKernels()): Model {
-  return loadModel(modelFixture("llama3_tied").dir, kernels);
+  return openCheckpoint(modelFixture("llama3_tied").dir, kernels);
 }
 
 /** The small model with its first layer once more on top. */

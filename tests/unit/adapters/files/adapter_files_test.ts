@@ -6,7 +6,7 @@ import { baseRecord } from "../../../../lib/adapters/files/base_model.ts";
 import { MEFT_FORMAT } from "../../../../lib/adapters/files/meft_format.ts";
 import { resolveAdapter } from "../../../../lib/adapters/registry.ts";
 import { UserError } from "../../../../lib/core/errors.ts";
-import { loadModel } from "../../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../../lib/models/load.ts";
 import type { Model } from "../../../../lib/models/model.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import { fileHash } from "../../../../lib/files/hash.ts";
@@ -54,7 +54,7 @@ async function changeConfig(folder: string, change: Record<string, unknown>): Pr
 Deno.test("loadAdapter() tells of an adapter of another model, and loads it; of the right model it says nothing", async () => {
   await withAdapter(async (folder, model) => {
     // The same shape, but other weights.
-    using other = loadModel(modelFixture("llama_linear").dir, referenceKernels());
+    using other = openCheckpoint(modelFixture("llama_linear").dir, referenceKernels());
     const notices: string[] = [];
     const options = { onOtherBase: (notice: string) => notices.push(notice) };
     assert.equal((await loadAdapter(other, folder, options)).adapter.kind, "sparse");

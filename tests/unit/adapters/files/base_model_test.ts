@@ -6,7 +6,7 @@ import { openAdapterFiles } from "../../../../lib/adapters/files/adapter_files.t
 import { baseRecord, findBase, readBase } from "../../../../lib/adapters/files/base_model.ts";
 import { UserError } from "../../../../lib/core/errors.ts";
 import { resolveAdapter } from "../../../../lib/adapters/registry.ts";
-import { loadModel } from "../../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../../lib/models/load.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import { baseOf, openAdapter, saveAdapter } from "../../../../lib/train/adapters.ts";
 import { withFolder } from "../../../fixtures/folder.ts";
@@ -29,7 +29,7 @@ const SPECS = {
 async function work(root: string, kind: keyof typeof SPECS): Promise<{ model: string; adapter: string }> {
   const [model, adapter] = [join(root, "work/models/base"), join(root, "work/runs/one/adapter")];
   await copyModel("llama3_tied", model);
-  using loaded = loadModel(model, referenceKernels());
+  using loaded = openCheckpoint(model, referenceKernels());
   const { adapter: made } = resolveAdapter({ kind, options: SPECS[kind] }, loaded.config);
   const params = made.create(loaded.kernels, loaded, 0);
   params.init(loaded.kernels, 1);
@@ -133,7 +133,7 @@ Deno.test("a model in the cache of the hub is told by its name and revision, and
     const snapshot = join(root, `hub/models--some-organisation--some-model-1B/snapshots/${revision}`);
     await copyModel("llama3_tied", snapshot);
     const adapter = join(root, "runs/adapter");
-    using model = loadModel(snapshot, referenceKernels());
+    using model = openCheckpoint(snapshot, referenceKernels());
     const { adapter: kind } = resolveAdapter({ kind: "lora", options: SPECS.lora }, model.config);
     await saveAdapter(model, kind.create(model.kernels, model, 0), adapter);
     const config = JSON.parse(Deno.readTextFileSync(join(adapter, "adapter_config.json")));

@@ -10,7 +10,7 @@ import { openAdapterFiles, readAdapterInto } from "../../../../lib/adapters/file
 import { resolveAdapter } from "../../../../lib/adapters/registry.ts";
 import { UserError } from "../../../../lib/core/errors.ts";
 import { forwardLogits, lossAndGradients } from "../../../../lib/models/engine/pass.ts";
-import { loadModel } from "../../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../../lib/models/load.ts";
 import { liveGradient } from "../../../../lib/optim/parameters.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import { readTensor } from "../../../../lib/tensor/read_tensor.ts";
@@ -30,7 +30,7 @@ for (const name of LORA_FIXTURES) {
   Deno.test(`${name}, saved by PEFT, gives torch's logits and gradients in f64`, async () => {
     const { folder, base, expected } = loraFixture(name);
     const k = referenceKernels();
-    using model = loadModel(base.dir, k);
+    using model = openCheckpoint(base.dir, k);
     const saved = await openAdapterFiles(folder);
     const params = resolveAdapter(saved.spec, model.config).adapter.create(k, model, base.batch.ids.length);
     readAdapterInto(k, saved, params);
@@ -52,7 +52,7 @@ for (const name of LORA_FIXTURES) {
   Deno.test(`${name}, saved by PEFT and merged, gives the same logits`, async () => {
     const { folder, base, expected } = loraFixture(name);
     const k = referenceKernels();
-    using model = loadModel(base.dir, k);
+    using model = openCheckpoint(base.dir, k);
     const params = await loadAdapter(model, folder);
     const changes = new Map([...params.merge?.(k) ?? []].map((change) => [change.name, change]));
     const weights = new Map(allTensors(model.parts).map((weight) => [weight.name, weight]));
@@ -69,7 +69,7 @@ for (const name of LORA_FIXTURES) {
 
   Deno.test(`${name}, saved by PEFT and saved again here, keeps every bit and every option`, async () => {
     const { folder, base } = loraFixture(name);
-    using model = loadModel(base.dir, referenceKernels());
+    using model = openCheckpoint(base.dir, referenceKernels());
     const params = await loadAdapter(model, folder);
     const copy = await Deno.makeTempDir();
     try {
@@ -122,7 +122,7 @@ async function withChange(
 
 /** What loading the LoRA says after a change of its configuration. */
 async function refusal(change: Record<string, unknown>): Promise<string> {
-  using model = loadModel(loraFixture("qwen2_some").base.dir, referenceKernels());
+  using model = openCheckpoint(loraFixture("qwen2_some").base.dir, referenceKernels());
   let message = "";
   await withChange(change, async (copy) => {
     const error = await loadAdapter(model, copy).then(() => null, (e: unknown) => e);
@@ -157,7 +157,7 @@ Deno.test("loadAdapter() refuses by name, all at once, every option of PEFT that
 
 Deno.test("loadAdapter() takes every option of PEFT that says nothing of the result", async () => {
   const { folder, base } = loraFixture("qwen2_some");
-  using model = loadModel(base.dir, referenceKernels());
+  using model = openCheckpoint(base.dir, referenceKernels());
   const expected = parameterBytes((await loadAdapter(model, folder)).parameters);
   const change = {
     auto_mapping: { base_model_class: "Qwen2ForCausalLM" },
@@ -242,7 +242,7 @@ Deno.test("loadAdapter() checks the numbers of a LoRA, and its tensors against t
 
 Deno.test("loadAdapter() of an adapter for a model of another size names tensors and both shapes, not hundreds of them", async () => {
   const { folder } = loraFixture("qwen2_some");
-  using model = loadModel(loraFixture("llama_all").base.dir, referenceKernels());
+  using model = openCheckpoint(loraFixture("llama_all").base.dir, referenceKernels());
   const error = await loadAdapter(model, folder).then(() => null, (e: unknown) => e);
   assert.ok(error instanceof UserError);
   assert.match(error.message, /tensor ".*q_proj.lora_B.weight" has shape \(\d+,4\), expected \(40,4\)/);
@@ -272,7 +272,7 @@ Deno.test("loadAdapter() of an adapter for a model of another size names tensors
 
 Deno.test("loadAdapter() reads tensors by every name and type that PEFT reads", async () => {
   const { folder, base } = loraFixture("qwen2_some");
-  using model = loadModel(base.dir, referenceKernels());
+  using model = openCheckpoint(base.dir, referenceKernels());
   const expected = await loadAdapter(model, folder);
   const { tensors } = readSafetensorsHeader(join(folder, TENSORS));
   const renamed = async (rename: (name: string) => string, dtype: "f32" | "f64" = "f32") => {
@@ -325,7 +325,7 @@ Deno.test("loadAdapter() reads tensors by every name and type that PEFT reads", 
 
 Deno.test("loadAdapter() never reads a pickle: it says how to convert it; and it finds an adapter one folder down", async () => {
   const { folder, base } = loraFixture("qwen2_some");
-  using model = loadModel(base.dir, referenceKernels());
+  using model = openCheckpoint(base.dir, referenceKernels());
   const copy = await Deno.makeTempDir();
   try {
     await Deno.mkdir(join(copy, "adapter"));

@@ -5,7 +5,7 @@ import { sparseAdapter } from "../../../../lib/adapters/sparse/sparse.ts";
 import type { Batch } from "../../../../lib/data/batch.ts";
 import { lossAndGradients } from "../../../../lib/models/engine/pass.ts";
 import { interleavedLossAndGradients, splitBatch } from "../../../../lib/models/engine/interleave.ts";
-import { loadModel } from "../../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../../lib/models/load.ts";
 import type { Model } from "../../../../lib/models/model.ts";
 import { trainableModel } from "../../../../lib/models/trainable.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
@@ -51,7 +51,7 @@ async function passTime(copy: number, host: number, halves: 1 | 2, sequences = 2
     host: share(host),
     hidden: 24,
   });
-  using base = loadModel(modelFixture("llama_dynamic").dir, device.kernels);
+  using base = openCheckpoint(modelFixture("llama_dynamic").dir, device.kernels);
   // A trained embedding carries gradients through every layer.
   using trained = trainableModel(base, (name) => name.includes("embed_tokens"));
   const model = deepModel(trained);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { forwardLogits } from "../../../../lib/models/engine/pass.ts";
 import { createKvCache, decodeStep } from "../../../../lib/models/engine/decode.ts";
-import { loadModel } from "../../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../../lib/models/load.ts";
 import type { AttentionShape } from "../../../../lib/ops/kernels/model.ts";
 import type { Kernels } from "../../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
@@ -27,7 +27,10 @@ function watched(): { kernels: Kernels; shapes: AttentionShape[] } {
 }
 
 /** Logits of the last token of `ids`, by a pass over all of them. */
-async function lastLogits(model: ReturnType<typeof loadModel>, ids: Int32Array): Promise<ArrayLike<number>> {
+async function lastLogits(
+  model: ReturnType<typeof openCheckpoint>,
+  ids: Int32Array,
+): Promise<ArrayLike<number>> {
   const positions = ids.map((_, t) => t), targets = new Int32Array(ids.length).fill(-1);
   const batch = { ids, positions, starts: Int32Array.of(0, ids.length), targets, targetCount: 0 };
   const { data } = await forwardLogits(model, batch, {});
@@ -37,7 +40,7 @@ async function lastLogits(model: ReturnType<typeof loadModel>, ids: Int32Array):
 for (const name of ["llama_linear", "mistral_window"]) {
   Deno.test(`a cache of ${name} is filled to its last place, every sequence beside the others`, async () => {
     const { kernels, shapes } = watched();
-    using model = loadModel(modelFixture(name).dir, kernels);
+    using model = openCheckpoint(modelFixture(name).dir, kernels);
     using cache = createKvCache(model, CAPACITY, SEQUENCES.length);
     const width = model.config.vocabSize;
     for (const [begin, end] of [[0, 3], [3, 4], [4, 6]] as const) {
@@ -70,7 +73,7 @@ for (const name of ["llama_linear", "mistral_window"]) {
 }
 
 Deno.test("tokens that are taken back, and a sequence that begins anew, leave nothing behind", async () => {
-  using model = loadModel(modelFixture("llama_linear").dir, referenceKernels());
+  using model = openCheckpoint(modelFixture("llama_linear").dir, referenceKernels());
   using cache = createKvCache(model, CAPACITY, 2);
   await decodeStep(model, cache, SEQUENCES, {});
   cache.lengths.set([2, 0]);
@@ -83,7 +86,7 @@ Deno.test("tokens that are taken back, and a sequence that begins anew, leave no
 });
 
 Deno.test("a sequence without new tokens keeps its logits and its length; ids below 0 are refused", async () => {
-  using model = loadModel(modelFixture("llama_linear").dir, referenceKernels());
+  using model = openCheckpoint(modelFixture("llama_linear").dir, referenceKernels());
   using cache = createKvCache(model, CAPACITY, 2);
   const width = model.config.vocabSize;
   const first = (await decodeStep(model, cache, SEQUENCES.map((ids) => ids.subarray(0, 2)), {})).data.slice();
@@ -101,7 +104,7 @@ Deno.test("a sequence without new tokens keeps its logits and its length; ids be
 
 Deno.test("a cache is booked until it is disposed: keys and values of all layers, and logits", () => {
   const kernels = referenceKernels();
-  using model = loadModel(modelFixture("qwen3_tied").dir, kernels);
+  using model = openCheckpoint(modelFixture("qwen3_tied").dir, kernels);
   const { numHiddenLayers, numKeyValueHeads, headDim, vocabSize } = model.config;
   const held = (name: "cache" | "logits") => kernels.ledger.held.get(name) ?? 0;
   const cache = createKvCache(model, 5, 3);

@@ -7,7 +7,7 @@ import type { AdapterParams } from "../../../../lib/adapters/adapter.ts";
 import type { Batch } from "../../../../lib/data/batch.ts";
 import { lossAndGradients } from "../../../../lib/models/engine/pass.ts";
 import { interleavedLossAndGradients, splitBatch } from "../../../../lib/models/engine/interleave.ts";
-import { loadModel } from "../../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../../lib/models/load.ts";
 import { trainableModel } from "../../../../lib/models/trainable.ts";
 import type { Kernels } from "../../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
@@ -79,7 +79,7 @@ for (const name of ["llama_dynamic", "mistral_window", "qwen3_tied"]) {
         assert.ok(inTwo && inTwo.oneSequence === one);
         const run = async (interleaved: boolean) => {
           const k = referenceKernels();
-          using base = loadModel(fixture.dir, k);
+          using base = openCheckpoint(fixture.dir, k);
           using model = trainableModel(base);
           const hooks = { ffn: probeHook(0.3, true), attention: probeHook(-0.2, false) };
           const options = { activations, lossScale: 0.5 };
@@ -110,7 +110,7 @@ async function sparsePass(
 ): Promise<{ jobs: HostJob[]; lossSum: number; params: AdapterParams; kernels: Kernels }> {
   const jobs: HostJob[] = [];
   const kernels = slowHostLane(referenceKernels(), delayMs, jobs);
-  const model = loadModel(modelFixture("llama_dynamic").dir, kernels);
+  const model = openCheckpoint(modelFixture("llama_dynamic").dir, kernels);
   const { batch } = modelFixture("llama_dynamic");
   const options = { neurons: 24, experts: 6, activeExperts: 2, topK: 3 };
   const params = sparseAdapter(options, model.config).adapter.create(kernels, model, batch.ids.length);
@@ -157,7 +157,7 @@ for (const activations of POLICIES) {
     Deno.test(`a host job that fails (number ${failing}) ends the pass with its text, and leaves nothing taken: ${activations}`, async () => {
       const jobs: HostJob[] = [];
       const kernels = slowHostLane(referenceKernels(), (call) => call === failing ? -1 : 1, jobs);
-      using model = loadModel(modelFixture("llama_dynamic").dir, kernels);
+      using model = openCheckpoint(modelFixture("llama_dynamic").dir, kernels);
       const batch = longest(modelFixture("llama_dynamic").batch);
       const params = sparseAdapter({ neurons: 24, experts: 6 }, model.config).adapter
         .create(kernels, model, batch.ids.length);
@@ -184,7 +184,7 @@ Deno.test("a layer is left once, from the top down, when both parts have come ba
     for (const activations of POLICIES) {
       const fixture = modelFixture("qwen3_tied");
       const k = referenceKernels();
-      using model = loadModel(fixture.dir, k);
+      using model = openCheckpoint(fixture.dir, k);
       const split = splitBatch(one ? longest(fixture.batch) : fixture.batch);
       assert.ok(split);
       const seen: string[] = [];

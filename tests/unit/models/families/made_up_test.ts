@@ -12,7 +12,7 @@ import {
 } from "../../../../lib/models/families/decoder.ts";
 import type { Family } from "../../../../lib/models/families/family.ts";
 import { FAMILIES } from "../../../../lib/models/families/registry.ts";
-import { loadModel } from "../../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../../lib/models/load.ts";
 import { allTensors } from "../../../../lib/models/parts.ts";
 import { noWindows } from "../../../../lib/models/families/windows.ts";
 import { resolveAdapter } from "../../../../lib/adapters/registry.ts";
@@ -137,10 +137,10 @@ async function writeMadeUp(
 
 Deno.test("a model of a made-up family computes what the same weights do by the names of a known one", async () => {
   const { dir, batch } = modelFixture("llama_biases");
-  using known = loadModel(dir, referenceKernels());
+  using known = openCheckpoint(dir, referenceKernels());
   await withFolder(async (folder) => {
     await writeMadeUp(folder);
-    using model = loadModel(folder, referenceKernels());
+    using model = openCheckpoint(folder, referenceKernels());
     assert.deepEqual(model.warnings, []);
     assert.deepEqual(
       allTensors(model.parts).map(({ name }) => name),
@@ -153,7 +153,7 @@ Deno.test("a model of a made-up family computes what the same weights do by the 
 Deno.test("loading a made-up family's model says what is wrong in its own words, and takes a base model's names", async () => {
   await withFolder(async (folder) => {
     await writeMadeUp(folder, ({ n_embd: _, ...fields }) => ({ ...fields, norm_epsilon: -1 }));
-    assert.throws(() => loadModel(folder, referenceKernels()), (error: unknown) => {
+    assert.throws(() => openCheckpoint(folder, referenceKernels()), (error: unknown) => {
       assert.match(String(error), /Field "n_embd" is missing/);
       assert.match(String(error), /Field "norm_epsilon" is -1/);
       assert.doesNotMatch(String(error), /hidden_size|rms_norm_eps/);
@@ -175,10 +175,10 @@ Deno.test("loading a made-up family's model says what is wrong in its own words,
       data: new Float32Array(1),
     });
     await writeSafetensors(path, [...without, surplus("v_head.weight")]);
-    using model = loadModel(folder, referenceKernels());
+    using model = openCheckpoint(folder, referenceKernels());
     assert.match(model.warnings.join(), /v_head.weight/);
     await writeSafetensors(path, [...without, surplus("h.7.attn.wq.weight")]);
-    assert.throws(() => loadModel(folder, referenceKernels()), /"h.7.attn.wq.weight" .*is unknown/);
+    assert.throws(() => openCheckpoint(folder, referenceKernels()), /"h.7.attn.wq.weight" .*is unknown/);
   });
 });
 
@@ -196,7 +196,7 @@ Deno.test("a run on a made-up family's model is planned, and its adapter's tenso
 Deno.test("a LoRA on a made-up family's model is saved as PEFT would, and read from the bare model's names too", async () => {
   await withFolder(async (folder) => {
     await writeMadeUp(folder);
-    using model = loadModel(folder, referenceKernels());
+    using model = openCheckpoint(folder, referenceKernels());
     const { kernels: k } = model;
     const { adapter, problems } = resolveAdapter(
       { kind: "lora", options: { targets: ["down", "q"] } },
@@ -239,7 +239,7 @@ function values(parameters: readonly Parameter[]): Float32Array[] {
 Deno.test("a dense adapter is merged into a made-up family's model by its own names of fields and tensors", async () => {
   await withFolder(async (folder) => {
     await writeMadeUp(folder);
-    using model = loadModel(folder, referenceKernels());
+    using model = openCheckpoint(folder, referenceKernels());
     const { adapter } = resolveAdapter({ kind: "parallel", options: { neurons: 3 } }, model.config);
     assert.equal(adapter.mergeRefusal, undefined);
     const params = adapter.create(model.kernels, model, 0);

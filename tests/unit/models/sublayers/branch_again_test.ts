@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { lossAndGradients } from "../../../../lib/models/engine/pass.ts";
 import type { BranchHook } from "../../../../lib/models/hooks.ts";
-import { loadModel } from "../../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../../lib/models/load.ts";
 import type { Kernels } from "../../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import { createLaneTimes, timedHooks } from "../../../../lib/train/lanes.ts";
@@ -42,7 +42,7 @@ function notedHook(k: Kernels, probe: ProbeHook, onHost: boolean) {
 
 async function pass(activations: "store" | "recompute", onHost: boolean) {
   const k = referenceKernels();
-  using model = loadModel(dir, k);
+  using model = openCheckpoint(dir, k);
   const probes = { attention: probeHook(0.3, true), ffn: probeHook(-0.2, false) };
   const noted = {
     attention: notedHook(k, probes.attention, onHost),

@@ -17,7 +17,7 @@ import {
 import { ACTIVATION_POLICIES } from "../../../../lib/activations/registry.ts";
 import { batchStep } from "../../../../lib/models/engine/pass.ts";
 import { embed, headInput } from "../../../../lib/models/engine/stacks.ts";
-import { loadModel } from "../../../../lib/models/load.ts";
+import { openCheckpoint } from "../../../../lib/models/load.ts";
 import { layersOf } from "../../../../lib/models/parts.ts";
 import { sublayerStage } from "../../../../lib/models/sublayers/registry.ts";
 import { arenaTensor } from "../../../../lib/ops/arena_tensor.ts";
@@ -111,7 +111,7 @@ const SCALES: Scales = { attention: -0.2, ffn: 0.4 };
 /** A pass of a deep coupled model; @returns the loss, the gradients of both scales and what was kept at the turn. */
 async function pass(policy: ActivationPolicy, scales: Scales = SCALES) {
   const k = referenceKernels();
-  using model = loadModel(dir, k);
+  using model = openCheckpoint(dir, k);
   const hooks = { attention: probeHook(scales.attention, true), ffn: probeHook(scales.ffn, false) };
   let [lossSum, kept] = [0, 0];
   await releasing(k, async () => {
