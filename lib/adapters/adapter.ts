@@ -9,6 +9,7 @@ import type { RowCatchUp } from "../optim/optimizer.ts";
 import type { Awaitable } from "../core/awaitable.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { RowStep } from "../ops/kernels/rows.ts";
+import type { SparseActivity } from "../ops/sparse.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import type { RowTraffic } from "./sparse/row_slots.ts";
 
@@ -171,8 +172,8 @@ export interface AttachOptions {
   readonly fusedRows?: FusedRows | undefined;
   /** Where rows are computed with, for adapters that leave a choice. Default: where they live, on the host. */
   readonly placement?: RowPlacement;
-  /** Whether what fired is kept for whoever looks at it between forward and backward; only sparse adapters heed it. */
-  readonly keepsFired?: boolean;
+  /** Told of what fires in each layer of a forward pass; only adapters with neurons that fire by choice heed it. */
+  readonly onFired?: (layer: number, activity: SparseActivity) => void;
 }
 
 /** An adapter in place: everything that runs a model takes these two. */

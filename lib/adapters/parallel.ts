@@ -5,7 +5,7 @@
  */
 import { optionProblems, recordedOptions, unknownOptions, withDefaults } from "../core/option_checks.ts";
 import { integer, number, type OptionsOf } from "../core/options.ts";
-import type { BranchHook } from "../models/hooks.ts";
+import { type BranchHook, branchHooks } from "../models/hooks.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
 import { sublayerModules } from "../models/tensor_names.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
@@ -120,7 +120,7 @@ function createParallel(
         writeFloats(k, weightParameter(keys).data, (data) => k.randomNormal(data, seed, layer, initStd));
         k.zero(weightParameter(values).data);
       }),
-    attach: (k) => ({ hooks: { ffn: branchHook(k, layers) }, model }),
+    attach: (k) => ({ hooks: branchHooks("ffn", branchHook(k, layers)), model }),
     ...(adapter.mergeRefusal === undefined ? widening(model.config, layers) : {}),
     activeNeurons: () => neurons,
     release: () => dropWeights(k, weights),

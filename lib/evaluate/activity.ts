@@ -6,10 +6,8 @@ import type { Batch } from "../data/batch.ts";
 import { makeMicroBatch, sequentialBatches } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { evaluateLoss } from "../models/engine/pass.ts";
-import type { BranchHook } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
-import type { HostResiduals } from "../adapters/sparse/host.ts";
-import { inspect, type SparseActivity, type SparseResiduals } from "../ops/sparse.ts";
+import type { SparseActivity } from "../ops/sparse.ts";
 
 /**
  * Runs the model with its adapter over one example and watches the adapter.
@@ -110,16 +108,6 @@ async function watchBatch(
       `The adapter is of the kind ${kind}: only a sparse one has neurons that fire for some tokens`,
     );
   }
-  const attached = adapter.attach(model.kernels, { keepsFired: true });
-  const hook = attached.hooks.ffn as BranchHook<HostResiduals>;
-  const watched: BranchHook<HostResiduals> = {
-    ...hook,
-    async forward(layer, h, y) {
-      const residuals = await hook.forward(layer, h, y);
-      // A copy, made while all is still in the arena.
-      onLayer(layer, inspect(residuals.selected as SparseResiduals));
-      return residuals;
-    },
-  };
-  await evaluateLoss(attached.model, batch, { ...attached.hooks, ffn: watched });
+  const attached = adapter.attach(model.kernels, { onFired: onLayer });
+  await evaluateLoss(attached.model, batch, attached.hooks);
 }

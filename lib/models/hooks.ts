@@ -54,9 +54,53 @@ export interface LinearHook {
   backward(layer: number, site: string, x: Activation, dy: Activation, dx: Activation | null): void;
 }
 
-/** Hooks of a model, by site. */
+/**
+ * Hooks of a model. Several on one place all see the same input, and what they add is added in the order of the list:
+ * of branches to the sublayer's output, of products to theirs, where each but the first sees y with what was added before.
+ */
 export interface Hooks {
-  readonly linear?: LinearHook;
-  readonly ffn?: BranchHook;
-  readonly attention?: BranchHook;
+  /** On products, at those sites of layers that each has. */
+  readonly linear?: readonly LinearHook[];
+  /** On branches, by the kind of sublayer that they are beside. */
+  readonly branch?: ReadonlyMap<string, readonly BranchHook[]>;
 }
+
+/** Hooks on the branches beside sublayers of one kind. */
+export function branchHooks(kind: string, ...hooks: readonly BranchHook[]): Hooks {
+  return { branch: new Map([[kind, hooks]]) };
+}
+
+/** Hooks beside sublayers of a kind. */
+export function hooksBeside({ branch }: Hooks, kind: string): readonly BranchHook[] {
+  return branch?.get(kind) ?? NONE;
+}
+
+/** Hooks on one product of a layer. */
+export function hooksOn({ linear }: Hooks, layer: number, site: string): readonly LinearHook[] {
+  return linear?.filter((hook) => hook.has(layer, site)) ?? [];
+}
+
+/** All of these, those of the first at the front. */
+export function joinedHooks(all: readonly Hooks[]): Hooks {
+  const branch = new Map<string, readonly BranchHook[]>();
+  for (const { branch: own } of all) {
+    for (const [kind, hooks] of own ?? []) branch.set(kind, [...branch.get(kind) ?? [], ...hooks]);
+  }
+  return { linear: all.flatMap(({ linear }) => linear ?? []), branch };
+}
+
+/** The same hooks, each in what it is wrapped in. */
+export function wrappedHooks(
+  { linear, branch }: Hooks,
+  wrap: {
+    readonly linear: (hook: LinearHook) => LinearHook;
+    readonly branch: (hook: BranchHook) => BranchHook;
+  },
+): Hooks {
+  return {
+    ...(linear && { linear: linear.map(wrap.linear) }),
+    ...(branch && { branch: new Map([...branch].map(([kind, hooks]) => [kind, hooks.map(wrap.branch)])) }),
+  };
+}
+
+const NONE: readonly BranchHook[] = [];

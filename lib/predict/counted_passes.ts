@@ -5,7 +5,7 @@ import type { Adapter, AdapterParams, Attachment } from "../adapters/adapter.ts"
 import type { Batch } from "../data/batch.ts";
 import { weightlessModel } from "../models/described.ts";
 import { evaluateLoss } from "../models/engine/pass.ts";
-import type { BranchHook, Hooks, LinearHook } from "../models/hooks.ts";
+import { type BranchHook, type Hooks, type LinearHook, wrappedHooks } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
 import type { Counts, Worker } from "../ops/counting/counts.ts";
 import {
@@ -93,12 +93,11 @@ function batchOf({ tokens, targets }: PassSize, longest = tokens): Batch {
 }
 
 /** The same hooks, whose work is the adapter's. @mutates counts */
-function countedHooks({ linear, ffn, attention }: Hooks, counts: Counts): Hooks {
-  return {
-    ...(linear && { linear: countedLinear(linear, counts) }),
-    ...(ffn && { ffn: countedBranch(ffn, counts) }),
-    ...(attention && { attention: countedBranch(attention, counts) }),
-  };
+function countedHooks(hooks: Hooks, counts: Counts): Hooks {
+  return wrappedHooks(hooks, {
+    linear: (hook) => countedLinear(hook, counts),
+    branch: (hook) => countedBranch(hook, counts),
+  });
 }
 
 /** Work that is put down to the adapter. It is all done inside the call, since nothing is waited for. @mutates counts */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where the time of a step goes: the model's lane, the adapter's, the optimizer's. */
 import { andThen } from "../core/awaitable.ts";
-import type { BranchHook, Hooks, LinearHook } from "../models/hooks.ts";
+import { type BranchHook, type Hooks, type LinearHook, wrappedHooks } from "../models/hooks.ts";
 import type { WaitAccount } from "../models/sublayers/context.ts";
 import type { DeviceClock } from "../ops/device_clock.ts";
 import type { Awaitable } from "../core/awaitable.ts";
@@ -43,11 +43,10 @@ export function waitAccount(times: LaneTimes, clock: Clock, device: DeviceClock 
 
 /** The same hooks, with the time of every call added to `times`. */
 export function timedHooks(hooks: Hooks, times: LaneTimes, clock: Clock): Hooks {
-  return {
-    ...(hooks.linear && { linear: timedLinearHook(hooks.linear, times, clock) }),
-    ...(hooks.ffn && { ffn: timedHook(hooks.ffn, times, clock) }),
-    ...(hooks.attention && { attention: timedHook(hooks.attention, times, clock) }),
-  };
+  return wrappedHooks(hooks, {
+    linear: (hook) => timedLinearHook(hook, times, clock),
+    branch: (hook) => timedHook(hook, times, clock),
+  });
 }
 
 function timedHook(hook: BranchHook, times: LaneTimes, clock: Clock): BranchHook {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Identities of the engine, on the reference kernels. */
+import { hooksOf } from "../fixtures/hooks.ts";
 import assert from "node:assert/strict";
 import type { Batch } from "../../lib/data/batch.ts";
 import { evaluateLoss, forwardLogits, lossAndGradients } from "../../lib/models/engine/pass.ts";
@@ -80,7 +81,7 @@ for (const name of MODEL_FIXTURES.filter((fixture) => !TURN_WITH_LENGTH.includes
     const { dir, batch } = modelFixture(name);
     const kernels = referenceKernels();
     using model = openCheckpoint(dir, kernels);
-    const hooks = { ffn: probeHook(0.3, false), linear: linearProbeHook(0.2, SITES) };
+    const hooks = hooksOf({ ffn: probeHook(0.3, false), linear: linearProbeHook(0.2, SITES) });
     const full = await forwardLogits(model, batch, hooks);
     const vocabulary = model.config.vocabSize;
     const before = heldBytes(kernels.ledger);
@@ -156,13 +157,14 @@ for (const activations of POLICIES) {
       const { dir, batch } = modelFixture("qwen2_tied");
       const kernels = referenceKernels();
       using model = openCheckpoint(dir, kernels);
-      const hooks = {
+      const probes = {
         ffn: probeHook(0.4, later),
         attention: probeHook(-0.2, later),
         linear: linearProbeHook(0.1, SITES),
       };
+      const hooks = hooksOf(probes);
       await lossAndGradients(model, batch, hooks, { activations, lossScale: 0.5 });
-      for (const hook of Object.values(hooks)) {
+      for (const hook of Object.values(probes)) {
         const [scale, step] = [hook.scale, 1e-5];
         const lossAt = async (value: number): Promise<number> => {
           hook.scale = value;
@@ -186,10 +188,10 @@ for (const activations of POLICIES) {
       const options = { activations, lossScale: 0.5 } as const;
       for (const runs of [base, model]) {
         const hook = linearProbeHook(0.1, [site]);
-        await lossAndGradients(runs, batch, { linear: hook }, options);
+        await lossAndGradients(runs, batch, { linear: [hook] }, options);
         const lossAt = async (value: number): Promise<number> => {
           hook.scale = value;
-          return 0.5 * (await evaluateLoss(runs, batch, { linear: hook })).lossSum;
+          return 0.5 * (await evaluateLoss(runs, batch, { linear: [hook] })).lossSum;
         };
         const step = 1e-5;
         const difference = (await lossAt(0.1 + step) - await lossAt(0.1 - step)) / (2 * step);
@@ -243,7 +245,7 @@ for (const activations of POLICIES) {
       attention: 0,
     });
     // A hook needs the gradient of its output alone: in the lowest layer no frozen product is run backward.
-    const hooks = { ffn: probeHook(0.1, false) };
+    const hooks = hooksOf({ ffn: probeHook(0.1, false) });
     assert.deepEqual(await count(none, hooks), { data: 1 + 3 + 4, weight: 0, attention: 1 });
     // Data of the head, of all seven of the upper layer, and of what lies above the site in the lowest layer.
     for (const [above, site] of (["down", "up", "o", "v"] as const).entries()) {
@@ -253,7 +255,7 @@ for (const activations of POLICIES) {
         weight: 0,
         attention: site === "v" ? 2 : 1,
       };
-      assert.deepEqual(await count(none, { linear }), expected, site);
+      assert.deepEqual(await count(none, { linear: [linear] }), expected, site);
     }
     assert.deepEqual(await count((name) => name.includes("embed")), {
       data: 1 + 2 * 7,

@@ -141,7 +141,7 @@ function createLora(
     byLayer,
     init: (k, seed) => deltas.forEach((delta) => initDelta(k, delta, seed)),
     attach: (k, { training } = {}) => ({
-      hooks: { linear: linearHook(k, settings, layers, training ?? null) },
+      hooks: { linear: [linearHook(k, settings, layers, training ?? null)] },
       model,
     }),
     merge: (k) => deltas.map((delta) => mergedWeight(k, delta)),

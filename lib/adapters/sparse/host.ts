@@ -8,6 +8,7 @@ import type { BranchHook } from "../../models/hooks.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { Parameter } from "../../optim/parameters.ts";
 import {
+  inspect,
   sparseBackward,
   sparseBackwardStep,
   sparseForward,
@@ -59,7 +60,8 @@ export function hostBranch(
         turn: (job) => k.hostJobs.run(job),
       });
       return andThen(fired, ({ residuals }) => {
-        const again = selectsAgain(settings) && options.keepsFired !== true;
+        options.onFired?.(layer, inspect(residuals));
+        const again = selectsAgain(settings);
         if (again) k.hostArena.release(before);
         return {
           selected: again ? null : residuals,

@@ -4,7 +4,7 @@
  * Keys and values are row matrices in host memory; a token reads the rows of its experts and fires few of them.
  */
 import { recordedOptions } from "../../core/option_checks.ts";
-import type { BranchHook } from "../../models/hooks.ts";
+import { type BranchHook, branchHooks } from "../../models/hooks.ts";
 import type { AdapterRequests } from "../../models/footprint.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
 import { sublayerModules } from "../../models/tensor_names.ts";
@@ -160,7 +160,7 @@ function createSparse(
     byLayer,
     init: (k, seed) => layers.forEach(({ params }, layer) => initLayer(k, settings, params, seed, layer)),
     attach: (k, options = {}) => ({
-      hooks: { ffn: branch(k, options) },
+      hooks: branchHooks("ffn", branch(k, options)),
       model,
     }),
     activeNeurons: () =>

@@ -6,6 +6,7 @@ import { rmsNormAgain, rmsNormBackward, rmsNormForward, type RmsNormResiduals } 
 import { rotaryBackward, rotaryForward } from "../../ops/rotary.ts";
 import type { Activation, Tensor } from "../../tensor/tensor.ts";
 import type { Attention, Linear, Norm } from "../parts.ts";
+import { hooksBeside } from "../hooks.ts";
 import { backwardBeside, forwardBeside, type Hooked } from "./beside.ts";
 import { isTrained, type StepContext } from "./context.ts";
 import { hookedBackward, hookedForward, linearIsTrained } from "./linear.ts";
@@ -21,7 +22,7 @@ export interface AttentionSublayerResiduals {
   readonly qNorm: RmsNormResiduals<Activation> | null;
   readonly kNorm: RmsNormResiduals<Activation> | null;
   readonly attention: AttentionResiduals;
-  readonly hooked: Hooked | null;
+  readonly hooked: readonly Hooked[];
 }
 
 /** Products whose input is h. */
@@ -32,8 +33,9 @@ export const attention: SublayerKind<Attention, AttentionSublayerResiduals> = {
   async forward(step, layer, part, x, y, again) {
     const { k } = step;
     const { h } = step.scratch;
+    const beside = hooksBeside(step.hooks, part.kind);
     const { residuals: norm } = rmsNormForward(k, x, part.norm.weight, part.norm.eps, { into: h });
-    const { hooked, kept } = await forwardBeside(step, step.hooks.attention, layer, y, () => {
+    const { hooked, kept } = await forwardBeside(step, beside, layer, y, () => {
       const q = heads(step, hookedForward(step, layer, part.q, h), part.heads, part.qNorm);
       const keys = heads(step, hookedForward(step, layer, part.k, h), part.kvHeads, part.kNorm);
       const values = split(hookedForward(step, layer, part.v, h), part.kvHeads);
@@ -53,15 +55,16 @@ export const attention: SublayerKind<Attention, AttentionSublayerResiduals> = {
   async backward(step, layer, part, residuals, dx, needsInput) {
     const { k, hooks, scratch } = step;
     const { norm, hooked } = residuals;
+    const beside = hooksBeside(hooks, part.kind);
     const wanted = needsInput || isTrained([part.norm.weight]);
     if (
-      hooks.attention !== undefined || inputsOf(part).some((linear) => linearIsTrained(linear, hooks, layer))
+      beside.length > 0 || inputsOf(part).some((linear) => linearIsTrained(linear, hooks, layer))
     ) {
       rmsNormAgain(k, norm, part.norm.weight, part.norm.eps, scratch.h);
     }
     const dh = await backwardBeside(
       step,
-      hooks.attention,
+      beside,
       layer,
       hooked,
       dx,

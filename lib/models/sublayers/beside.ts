@@ -1,99 +1,130 @@
 // SPDX-License-Identifier: Apache-2.0
-/** How a sublayer works together with the hook on its branch. */
+/** How a sublayer works together with the hooks on its branch. */
 import type { Again } from "../../activations/policy.ts";
 import { addInto } from "../../ops/add.ts";
 import type { Awaitable } from "../../core/awaitable.ts";
+import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { BranchHook } from "../hooks.ts";
-import type { StepContext } from "./context.ts";
+import type { StepContext, WaitAccount } from "./context.ts";
 
 /** What a hook left for backward. */
 export interface Hooked {
   readonly residuals: unknown;
 }
 
+/** How a hook is started, and where what comes of it arrives. */
+interface Start<Result> {
+  readonly answer: Tensor;
+  run(): Awaitable<Result>;
+}
+
 /**
- * A sublayer's forward with its hook: the hook is started on h before the frozen work and awaited after it.
+ * A sublayer's forward with its hooks: they are started on h before the frozen work and awaited after it.
  *
- * @param y (T,D) the hook's output is added. @mutates y
+ * @param y (T,D) the hooks' outputs are added. @mutates y
  * @param frozen Writes y and returns what it keeps for backward
- * @param again Given when the hook saw this h before: what the sublayer left then
+ * @param again Given when the hooks saw this h before: what the sublayer left then
  */
 export async function forwardBeside<Kept>(
   step: StepContext,
-  hook: BranchHook | undefined,
+  hooks: readonly BranchHook[],
   layer: number,
   y: Tensor,
   frozen: () => Kept,
-  again?: Again<{ readonly hooked: Hooked | null }>,
-): Promise<{ hooked: Hooked | null; kept: Kept }> {
+  again?: Again<{ readonly hooked: readonly Hooked[] }>,
+): Promise<{ hooked: readonly Hooked[]; kept: Kept }> {
   const { k, scratch: { h, branch } } = step;
-  if (hook === undefined || branch === null) return { hooked: null, kept: frozen() };
-  const first = hook.residualsOnHost === true ? again?.first.hooked ?? null : null;
-  if (first !== null && !again?.needsOutput) return { hooked: first, kept: frozen() };
+  // What lies in the host arena is there already: such a hook runs for its output alone.
+  const firsts = hooks.map((hook, i) => hook.residualsOnHost === true ? again?.first.hooked[i] : undefined);
+  const running = [...hooks.entries()].filter(([i]) => firsts[i] === undefined || again?.needsOutput);
   const before = k.hostArena.mark();
-  const [residuals, kept] = await beside(
-    step,
-    hook.forward(layer, h, branch, first?.residuals),
-    frozen,
-    branch,
-  );
-  await hook.finish?.(layer, residuals, h, branch);
-  addInto(k, y, branch);
-  if (first !== null) k.hostArena.release(before); // what was left the first time is there already
-  return { hooked: first ?? { residuals }, kept };
+  const starts = running.map(([i, hook]): Start<unknown> => {
+    const answer = branch[i] as Tensor;
+    return { answer, run: () => hook.forward(layer, h, answer, firsts[i]?.residuals) };
+  });
+  const [results, kept] = await beside(step, starts, frozen);
+  const hooked = [...firsts];
+  for (const [at, [i, hook]] of running.entries()) {
+    const answer = branch[i] as Tensor;
+    await hook.finish?.(layer, results[at], h, answer);
+    addInto(k, y, answer);
+    hooked[i] ??= { residuals: results[at] };
+  }
+  // Unless one ran for the first time, and left there what backward needs.
+  if (running.length > 0 && running.every(([i]) => firsts[i] !== undefined)) k.hostArena.release(before);
+  return { hooked: hooked as Hooked[], kept };
 }
 
 /**
- * A sublayer's backward with its hook, started before the frozen work and awaited after it, each with a sum of its own.
+ * A sublayer's backward with its hooks, started before the frozen work and awaited after it, each with a sum of its own.
  *
- * @param dy (T,D) read by both
+ * @param dy (T,D) read by all
  * @param frozen Returns the frozen sublayer's dh (T,D), or null when nothing below needs it
- * @returns dh (T,D), or null when there is neither
+ * @returns dh (T,D), or null when there is none
  */
 export async function backwardBeside(
   step: StepContext,
-  hook: BranchHook | undefined,
+  hooks: readonly BranchHook[],
   layer: number,
-  hooked: Hooked | null,
+  hooked: readonly Hooked[],
   dy: Tensor,
   frozen: () => Tensor | null,
 ): Promise<Tensor | null> {
-  const { k, scratch: { h, branch: share } } = step;
-  if (hook === undefined || hooked === null || share === null) return frozen();
-  const [, dh] = await beside(step, hook.backward(layer, hooked.residuals, h, dy, share), frozen, share);
-  await hook.finishBackward?.(layer, hooked.residuals, h, dy, share);
-  return dh === null ? share : addInto(k, dh, share);
+  const { k, scratch: { h, branch } } = step;
+  const residuals = (i: number): unknown => hooked[i]?.residuals;
+  const starts = hooks.map((hook, i): Start<void> => {
+    const answer = branch[i] as Tensor;
+    return { answer, run: () => hook.backward(layer, residuals(i), h, dy, answer) };
+  });
+  let [, dh] = await beside(step, starts, frozen);
+  for (const [i, hook] of hooks.entries()) {
+    const share = branch[i] as Tensor;
+    await hook.finishBackward?.(layer, residuals(i), h, dy, share);
+    dh = dh === null ? share : addInto(k, dh, share);
+  }
+  return dh;
 }
 
 /**
- * Does `work` while something is under way, then lets the other part of the micro-batch work. What is under way is awaited
- * even when all that fails: it may still use the arena.
- *
- * @param answer Where what comes of it arrives
+ * Starts hooks one after the other and does `work` while they are under way, then lets the other part of the micro-batch
+ * work. What is under way is awaited even when all that fails: it may still use the arena.
  */
 async function beside<A, B>(
   { k, yieldTurn, waits }: StepContext,
-  underWay: Awaitable<A>,
+  starts: readonly Start<A>[],
   work: () => B,
-  answer: Tensor,
-): Promise<[A, B]> {
-  if (underWay instanceof Promise) underWay.catch(() => {}); // should it fail before it is awaited
-  let done: B;
+): Promise<[A[], B]> {
+  const underWay: Awaitable<A>[] = [];
   try {
-    done = work();
-    if (yieldTurn) await yieldTurn();
+    for (const { run } of starts) {
+      const result = run();
+      if (result instanceof Promise) result.catch(() => {}); // should it fail before it is awaited
+      underWay.push(result);
+    }
+    const done = work();
+    if (yieldTurn && starts.length > 0) await yieldTurn();
+    return [await arrived(k, starts, underWay, waits), done];
   } catch (error) {
-    await Promise.allSettled([underWay]);
+    await Promise.allSettled(underWay);
     throw error;
   }
-  if (!(underWay instanceof Promise)) {
-    k.link.arrive(answer.data);
-    return [underWay, done];
+}
+
+/** What comes of hooks, one after the other, once it was told to the link. */
+async function arrived<A>(
+  k: Kernels,
+  starts: readonly Start<A>[],
+  underWay: readonly Awaitable<A>[],
+  waits: WaitAccount | undefined,
+): Promise<A[]> {
+  const results: A[] = [];
+  for (const [i, result] of underWay.entries()) {
+    const isLate = result instanceof Promise;
+    if (isLate) waits?.begin();
+    results.push(isLate ? await result : result);
+    k.link.arrive((starts[i] as Start<A>).answer.data);
+    if (isLate) waits?.end();
   }
-  waits?.begin();
-  const result = await underWay;
-  k.link.arrive(answer.data);
-  waits?.end();
-  return [result, done];
+  return results;
 }

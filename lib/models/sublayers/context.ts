@@ -43,8 +43,8 @@ export interface WaitAccount {
 export interface StepScratch {
   /** (T,D) norm(x), the input of the sublayer's weights and hook. Backward makes it again where it is needed. */
   readonly h: Tensor;
-  /** (T,D) forward: what the hook adds; backward: the hook's share of dh. Null without a hook on a branch. */
-  readonly branch: Tensor | null;
+  /** (T,D) each, for as many hooks as are on one branch at most. Forward: what it adds; backward: its share of dh. */
+  readonly branch: readonly Tensor[];
 }
 
 /**
@@ -76,6 +76,7 @@ export function isTrained(weights: readonly (Weight | null | undefined)[]): bool
 /** Scratch of a pass over `tokens` tokens of a stream of `width`. */
 function stepScratch(k: Kernels, hooks: Hooks, tokens: number, width: number): StepScratch {
   const shape = [tokens, width];
-  const hooked = hooks.ffn !== undefined || hooks.attention !== undefined;
-  return { h: arenaTensor(k, shape), branch: hooked ? arenaTensor(k, shape) : null };
+  const counts = [...hooks.branch?.values() ?? []].map(({ length }) => length);
+  const h = arenaTensor(k, shape);
+  return { h, branch: Array.from({ length: Math.max(0, ...counts) }, () => arenaTensor(k, shape)) };
 }

@@ -5,6 +5,7 @@ import { rmsNormAgain, rmsNormBackward, rmsNormForward, type RmsNormResiduals } 
 import { swigluBackward, swigluForward } from "../../ops/swiglu.ts";
 import type { Activation, Tensor } from "../../tensor/tensor.ts";
 import type { Ffn, Linear } from "../parts.ts";
+import { hooksBeside } from "../hooks.ts";
 import { backwardBeside, forwardBeside, type Hooked } from "./beside.ts";
 import { isTrained, type StepContext } from "./context.ts";
 import { hookedBackward, hookedForward, linearIsTrained } from "./linear.ts";
@@ -16,7 +17,7 @@ export interface FfnSublayerResiduals {
   /** (T,F) each; backward turns them into their gradients. */
   readonly gate: Activation;
   readonly up: Activation;
-  readonly hooked: Hooked | null;
+  readonly hooked: readonly Hooked[];
 }
 
 /** See {@linkcode Ffn}. */
@@ -24,8 +25,9 @@ export const ffn: SublayerKind<Ffn, FfnSublayerResiduals> = {
   async forward(step, layer, part, x, y, again) {
     const { k } = step;
     const { h } = step.scratch;
+    const beside = hooksBeside(step.hooks, part.kind);
     const { residuals: norm } = rmsNormForward(k, x, part.norm.weight, part.norm.eps, { into: h });
-    const { hooked, kept } = await forwardBeside(step, step.hooks.ffn, layer, y, () => {
+    const { hooked, kept } = await forwardBeside(step, beside, layer, y, () => {
       const gate = hookedForward(step, layer, part.gate, h);
       const up = hookedForward(step, layer, part.up, h);
       if (again?.needsOutput !== false) {
@@ -42,14 +44,15 @@ export const ffn: SublayerKind<Ffn, FfnSublayerResiduals> = {
   async backward(step, layer, part, residuals, dx, needsInput) {
     const { k, hooks, scratch } = step;
     const { norm, hooked } = residuals;
+    const beside = hooksBeside(hooks, part.kind);
     const wanted = needsInput || isTrained([part.norm.weight]);
     const inputs: Linear[] = [part.gate, part.up];
-    if (hooks.ffn !== undefined || inputs.some((linear) => linearIsTrained(linear, hooks, layer))) {
+    if (beside.length > 0 || inputs.some((linear) => linearIsTrained(linear, hooks, layer))) {
       rmsNormAgain(k, norm, part.norm.weight, part.norm.eps, scratch.h);
     }
     const dh = await backwardBeside(
       step,
-      hooks.ffn,
+      beside,
       layer,
       hooked,
       dx,

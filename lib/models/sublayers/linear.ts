@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A product with one of a sublayer's weights, together with the hook on it: the only place where the two meet. */
+/** A product with one of a sublayer's weights, together with the hooks on it: the only place where the two meet. */
 import { arenaActivation, rowsOf } from "../../ops/arena_tensor.ts";
 import { linearBackward, linearBackwardWeight, linearForward, type LinearResult } from "../../ops/linear.ts";
 import type { Activation, Tensor } from "../../tensor/tensor.ts";
-import type { Hooks } from "../hooks.ts";
+import { type Hooks, hooksOn } from "../hooks.ts";
 import type { Linear } from "../parts.ts";
 import { isTrained, type StepContext } from "./context.ts";
 
-/** Whether backward has something to add to at a product: its weight, its bias, or what its hook trains. */
+/** Whether backward has something to add to at a product: its weight, its bias, or what its hooks train. */
 export function linearIsTrained({ site, weight, bias }: Linear, hooks: Hooks, layer: number): boolean {
-  return isTrained([weight, bias]) || hooks.linear?.has(layer, site) === true;
+  return isTrained([weight, bias]) || hooksOn(hooks, layer, site).length > 0;
 }
 
 /**
- * y = x w^T + bias + the hook's delta.
+ * y = x w^T + bias + the hooks' deltas.
  *
  * @param x (T,I) read     @param addTo (T,O) the result is added to it, and it is returned
  * @returns y (T,O), else an activation in the arena. Backward needs x again where {@linkcode linearIsTrained}.
@@ -27,7 +27,7 @@ export function hookedForward(
 ): Activation {
   const to = addTo ? { addTo } : { into: arenaActivation(k, [rowsOf(x), weight.rows]) };
   const y = linearForward<Activation>(k, x, weight, { bias, ...to });
-  if (hooks.linear?.has(layer, site)) hooks.linear.forward(layer, site, x, y);
+  for (const hook of hooksOn(hooks, layer, site)) hook.forward(layer, site, x, y);
   return y;
 }
 
@@ -36,7 +36,7 @@ export function hookedForward(
  *
  * @param x (T,I) as given to forward; may be null where nothing is trained     @param dy (T,O) read
  * @param to Where dx (T,I) is written or added to; null when nothing needs it, and nothing is computed for it
- * @returns dx (T,I), or null when it is not wanted     @mutates to, grads of the product, what the hook trains
+ * @returns dx (T,I), or null when it is not wanted     @mutates to, grads of the product, what the hooks train
  * @throws {RangeError} When x is missing where something is trained
  */
 export function hookedBackward<A extends Activation>(
@@ -49,11 +49,11 @@ export function hookedBackward<A extends Activation>(
 ): A | null {
   const dx = to ? linearBackward(k, x, weight, dy, { bias, ...to }) : null;
   if (!to) linearBackwardWeight(k, x, weight, dy, bias);
-  if (hooks.linear?.has(layer, site)) {
+  for (const hook of hooksOn(hooks, layer, site)) {
     if (!x) {
       throw new RangeError(`x of "${weight.name}" is missing: it has a hook, so forward must keep it`);
     }
-    hooks.linear.backward(layer, site, x, dy, dx);
+    hook.backward(layer, site, x, dy, dx);
   }
   return dx;
 }

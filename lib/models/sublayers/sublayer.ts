@@ -2,7 +2,7 @@
 /** What a kind of sublayer is: how its part of a model computes. */
 import type { Again } from "../../activations/policy.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
-import type { Hooks } from "../hooks.ts";
+import { type Hooks, hooksBeside } from "../hooks.ts";
 import { linearsOf, normsOf, type Sublayer } from "../parts.ts";
 import { isTrained, type StepContext } from "./context.ts";
 import { linearIsTrained } from "./linear.ts";
@@ -39,6 +39,6 @@ export interface SublayerKind<Part extends Sublayer, Residuals> {
 
 /** Whether backward has something to add to in a sublayer: its weights, or what hooks train. */
 export function sublayerIsTrained(part: Sublayer, hooks: Hooks, layer: number): boolean {
-  return hooks[part.kind] !== undefined || isTrained(normsOf(part).map(({ weight }) => weight)) ||
+  return hooksBeside(hooks, part.kind).length > 0 || isTrained(normsOf(part).map(({ weight }) => weight)) ||
     linearsOf(part).some((linear) => linearIsTrained(linear, hooks, layer));
 }

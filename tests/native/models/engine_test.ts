@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The engine on native kernels: equal bits where that is promised, and memory that does not grow. */
+import { hooksOf } from "../../fixtures/hooks.ts";
 import assert from "node:assert/strict";
 import { assertSame } from "../../compare.ts";
 import { lossAndGradients } from "../../../lib/models/engine/pass.ts";
@@ -20,9 +21,9 @@ async function gradientBytes(name: string, activations: typeof POLICIES[number])
   using kernels = nativeKernels();
   using base = openCheckpoint(dir, kernels);
   using model = trainableModel(base);
-  const hooks = { ffn: probeHook(0.5, true), attention: probeHook(-0.1, false) };
-  const { lossSum } = await lossAndGradients(model, batch, hooks, { activations, lossScale: 0.01 });
-  const numbers = Float64Array.of(lossSum, hooks.ffn.dscale, hooks.attention.dscale);
+  const probes = { ffn: probeHook(0.5, true), attention: probeHook(-0.1, false) };
+  const { lossSum } = await lossAndGradients(model, batch, hooksOf(probes), { activations, lossScale: 0.01 });
+  const numbers = Float64Array.of(lossSum, probes.ffn.dscale, probes.attention.dscale);
   return [numbers, ...model.trainable.map(({ grad }) => grad)].map((array) => new Uint8Array(array.buffer));
 }
 
@@ -40,7 +41,7 @@ for (const activations of POLICIES) {
     using kernels = nativeKernels();
     using base = openCheckpoint(dir, kernels);
     using model = trainableModel(base, (name) => name.includes("layers.1"));
-    const hooks = { ffn: probeHook(0.5, false) };
+    const hooks = hooksOf({ ffn: probeHook(0.5, false) });
     const step = () => lossAndGradients(model, batch, hooks, { activations, lossScale: 0.01 });
     await step();
     const held = new Map(kernels.ledger.held);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is told of a model by its parts alone, and models whose parts are put together otherwise. */
+import { hooksOf } from "../../fixtures/hooks.ts";
 import assert from "node:assert/strict";
 import type { ActivationPolicyName } from "../../../lib/activations/registry.ts";
 import { evaluateLoss, lossAndGradients } from "../../../lib/models/engine/pass.ts";
@@ -52,8 +53,8 @@ Deno.test("lowestTrained() finds a hook or a trained weight at any depth", () =>
   assert.equal(depthOf(`model.layers.${last}.mlp.down_proj.weight`), 2 + 2 * last);
   assert.equal(depthOf("model.norm.weight"), finalNormDepth(base.parts));
   assert.equal(finalNormDepth(base.parts), 3 + 2 * last);
-  assert.equal(lowestTrained(base.parts, { ffn: probeHook(1, false) }), 2);
-  assert.equal(lowestTrained(base.parts, { attention: probeHook(1, false) }), 1);
+  assert.equal(lowestTrained(base.parts, hooksOf({ ffn: probeHook(1, false) })), 2);
+  assert.equal(lowestTrained(base.parts, hooksOf({ attention: probeHook(1, false) })), 1);
 });
 
 /** The feed-forward first, and a layer of nothing else. */
@@ -72,7 +73,7 @@ Deno.test("sublayers compute in the order of the parts, with the gradients of fi
   const hooks = () => ({ ffn: probeHook(0.3, false), attention: probeHook(-0.2, true) });
   const gradients = async (activations: ActivationPolicyName): Promise<number[]> => {
     const { ffn, attention } = hooks();
-    await lossAndGradients(model, batch, { ffn, attention }, { activations, lossScale: 1 });
+    await lossAndGradients(model, batch, hooksOf({ ffn, attention }), { activations, lossScale: 1 });
     return [ffn.dscale, attention.dscale];
   };
   const wanted = await gradients("store");
@@ -82,7 +83,7 @@ Deno.test("sublayers compute in the order of the parts, with the gradients of fi
     const lossAt = async (change: number): Promise<number> => {
       const probes = hooks();
       probes[site].scale += change;
-      return (await evaluateLoss(model, batch, probes)).lossSum;
+      return (await evaluateLoss(model, batch, hooksOf(probes))).lossSum;
     };
     const difference = (await lossAt(e) - await lossAt(-e)) / (2 * e);
     assertWithin(site, [wanted[i] as number], [difference], 1e-6 * Math.max(1, Math.abs(difference)));
@@ -103,7 +104,10 @@ Deno.test("recomputing does not make the output of a layer again, whatever its l
         return probe.forward(layer, h, y);
       },
     };
-    await lossAndGradients(model, batch, { [site]: hook }, { activations: "recompute", lossScale: 1 });
+    await lossAndGradients(model, batch, hooksOf({ [site]: hook }), {
+      activations: "recompute",
+      lossScale: 1,
+    });
     const layers = layersOf(model.parts).filter((layer) => layer.some(({ kind }) => kind === site));
     assert.equal(calls, layers.length, site);
   }

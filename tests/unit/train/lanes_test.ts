@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Whose time a hook's call is. */
+import { hookBeside, hooksOf } from "../../fixtures/hooks.ts";
 import assert from "node:assert/strict";
 import type { BranchHook } from "../../../lib/models/hooks.ts";
 import type { Tensor } from "../../../lib/tensor/tensor.ts";
@@ -22,11 +23,11 @@ async function timesOf(cost: Record<keyof Omit<BranchHook, "residualsOnHost">, n
     finishBackward: call(cost.finishBackward),
   };
   const times = createLaneTimes();
-  const { ffn } = timedHooks({ ffn: hook }, times, () => now);
-  await ffn!.forward(0, NOTHING, NOTHING);
-  await ffn!.finish?.(0, null, NOTHING, NOTHING);
-  await ffn!.backward(0, null, NOTHING, NOTHING, NOTHING);
-  await ffn!.finishBackward?.(0, null, NOTHING, NOTHING, NOTHING);
+  const ffn = hookBeside(timedHooks(hooksOf({ ffn: hook }), times, () => now));
+  await ffn.forward(0, NOTHING, NOTHING);
+  await ffn.finish?.(0, null, NOTHING, NOTHING);
+  await ffn.backward(0, null, NOTHING, NOTHING, NOTHING);
+  await ffn.finishBackward?.(0, null, NOTHING, NOTHING, NOTHING);
   return times;
 }
 
@@ -39,6 +40,6 @@ Deno.test("every part of a hook is adapter work: done while the model waits, bes
 
 Deno.test("a hook that has nothing to finish gets nothing to finish", () => {
   const hook: BranchHook = { forward: () => null, backward: () => {} };
-  const { ffn } = timedHooks({ ffn: hook }, createLaneTimes(), () => 0);
-  assert.equal("finish" in ffn! || "finishBackward" in ffn!, false);
+  const ffn = hookBeside(timedHooks(hooksOf({ ffn: hook }), createLaneTimes(), () => 0));
+  assert.equal("finish" in ffn || "finishBackward" in ffn, false);
 });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a step says of itself: its time by a clock that only named work moves, its data, its rates, its memory. */
+import { hookBeside, hooksOf } from "../../fixtures/hooks.ts";
 import assert from "node:assert/strict";
 import { parallel } from "../../../lib/methods/methods.ts";
 import { heldBytes } from "../../../lib/native/ledger.ts";
@@ -120,18 +121,20 @@ Deno.test("timedHooks() adds what is done at once to one account and what is don
     },
   });
   const linear = { has: (layer: number) => layer === 3, forward: () => take(2), backward: () => take(4) };
-  const hooks = timedHooks({ ffn: branch(false), attention: branch(true), linear }, times, clock);
-  hooks.ffn?.forward(0, tensor, tensor);
-  await hooks.ffn?.backward(0, undefined, tensor, tensor, tensor);
+  const hooks = timedHooks(hooksOf({ ffn: branch(false), attention: branch(true), linear }), times, clock);
+  const [ffn, attention] = ["ffn", "attention"].map((kind) => hookBeside(hooks, kind));
+  const product = hooks.linear?.[0];
+  ffn?.forward(0, tensor, tensor);
+  await ffn?.backward(0, undefined, tensor, tensor, tensor);
   assert.deepEqual(times, { inlineMs: 101, besideMs: 0, ownMs: 0, waitMs: 0 });
-  await hooks.attention?.forward(0, tensor, tensor);
+  await attention?.forward(0, tensor, tensor);
   assert.deepEqual(times, { inlineMs: 101, besideMs: 11, ownMs: 0, waitMs: 0 });
-  await hooks.attention?.backward(0, undefined, tensor, tensor, tensor);
+  await attention?.backward(0, undefined, tensor, tensor, tensor);
   assert.deepEqual(times, { inlineMs: 101, besideMs: 1111, ownMs: 0, waitMs: 0 });
-  hooks.linear?.forward(0, "q", tensor, tensor);
-  hooks.linear?.backward(0, "q", tensor, tensor, null);
+  product?.forward(0, "q", tensor, tensor);
+  product?.backward(0, "q", tensor, tensor, null);
   assert.deepEqual(times, { inlineMs: 107, besideMs: 1111, ownMs: 0, waitMs: 0 });
-  assert.deepEqual([hooks.linear?.has(3, "q"), hooks.linear?.has(2, "q")], [true, false]);
+  assert.deepEqual([product?.has(3, "q"), product?.has(2, "q")], [true, false]);
   assert.deepEqual(timedHooks({}, times, clock), {});
   const waits = waitAccount(times, clock, null);
   for (const ms of [5, 6]) {

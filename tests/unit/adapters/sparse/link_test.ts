@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The sparse adapter's branch over a link that is late: what is read too early or kept too long is not a number. */
+import { hookBeside } from "../../../fixtures/hooks.ts";
 import assert from "node:assert/strict";
 import type { AdapterParams, AttachOptions, RowPlacement } from "../../../../lib/adapters/adapter.ts";
 import { resolveAdapter } from "../../../../lib/adapters/registry.ts";
 import { rowsBehind, type SparseLayer } from "../../../../lib/adapters/sparse/layer.ts";
 import type { JsonObject } from "../../../../lib/core/json.ts";
-import type { BranchHook } from "../../../../lib/models/hooks.ts";
 import { directLink, type HostLink, type LinkArray } from "../../../../lib/ops/host_link.ts";
 import type { Kernels } from "../../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
@@ -84,7 +84,7 @@ function create(k: Kernels, options: JsonObject): AdapterParams {
 
 /** y, dh and gradients of one pass through a layer, as the model asks for them. */
 async function pass(k: Kernels, params: AdapterParams, options: AttachOptions, layer = 1) {
-  const { ffn } = params.attach(k, options).hooks as { ffn: BranchHook<unknown> };
+  const ffn = hookBeside(params.attach(k, options).hooks);
   const tensor = (stream: number) => {
     const data = new Float64Array(TOKENS * HIDDEN).fill(NaN);
     if (stream >= 0) k.randomNormal(data, 3, stream, 1);

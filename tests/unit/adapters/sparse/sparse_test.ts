@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+import { hookBeside } from "../../../fixtures/hooks.ts";
 import assert from "node:assert/strict";
-import type { AdapterParams, RowPlacement } from "../../../../lib/adapters/adapter.ts";
+import type { AdapterParams, AttachOptions, RowPlacement } from "../../../../lib/adapters/adapter.ts";
 import type { HostResiduals } from "../../../../lib/adapters/sparse/host.ts";
 import { resolveAdapter } from "../../../../lib/adapters/registry.ts";
 import type { JsonObject } from "../../../../lib/core/json.ts";
 import { makeMicroBatch } from "../../../../lib/data/batches.ts";
 import { evaluateLoss, lossAndGradients } from "../../../../lib/models/engine/pass.ts";
-import type { BranchHook } from "../../../../lib/models/hooks.ts";
 import type { Model } from "../../../../lib/models/model.ts";
 import { clearGradients, type Parameter } from "../../../../lib/optim/parameters.ts";
 import { assertSame, assertWithin } from "../../../compare.ts";
@@ -218,7 +218,7 @@ for (const placement of PLACEMENTS) {
       const params = create(model, "sparse", sizes);
       model.kernels.randomNormal(values(params, "1.mlp.meft.values"), 5, 1, 0.3);
       values(params, "1.mlp.meft.keys").fill(0);
-      const ffn = params.attach(k, { placement }).hooks.ffn as BranchHook<unknown>;
+      const ffn = hookBeside(params.attach(k, { placement }).hooks);
       const shape = [5, hiddenSize];
       const normal = (stream: number) => {
         const data = k.floats(5 * hiddenSize);
@@ -246,16 +246,16 @@ Deno.test("the parallel branch writes over what was there, and gradients are add
   keys.fill(0);
   [keys[0], keys[cols]] = [2, -1];
   vals.forEach((_, i) => vals[i] = i < cols ? 3 : 5);
-  const { ffn } = params.attach(k).hooks;
+  const ffn = hookBeside(params.attach(k).hooks);
   const tensor = (fill: number) => ({ shape: [2, cols], data: new Float64Array(2 * cols).fill(fill) });
   const [h, dy, y, dh] = [tensor(1), tensor(1), tensor(NaN), tensor(NaN)];
   h.data.fill(-1, cols);
   h.data[cols] = 0; // the second token's dots are 0
   const held = k.arena.usedBytes;
-  await ffn!.forward(1, h, y);
+  await ffn.forward(1, h, y);
   assert.ok(y.data.every((x, i) => x === (i < cols ? 6 : 0)));
   for (const passes of [1, 2]) {
-    await ffn!.backward(1, null, h, dy, dh.data.fill(NaN) && dh);
+    await ffn.backward(1, null, h, dy, dh.data.fill(NaN) && dh);
     assert.ok(dh.data.every((x, i) => x === (i === 0 ? 3 * cols * 2 : 0)));
     const gradients = wholeGradients(params.parameters);
     const of = (part: string) => gradients.get(`base_model.model.model.layers.1.mlp.meft.${part}`)!;
@@ -265,12 +265,15 @@ Deno.test("the parallel branch writes over what was there, and gradients are add
   assert.equal(k.arena.usedBytes, held, "nothing stays in the arena");
 });
 
-Deno.test("in scope union backward selects again, and nothing of what fired is kept, unless somebody looks at it", async () => {
+Deno.test("in scope union backward selects again, and nothing of what fired is kept, whoever looked at it", async () => {
   using model = smallModel();
   const { kernels: k } = model;
-  const forward = async (scope: string, keepsFired: boolean) => {
+  const forward = async (scope: string) => {
     const params = create(model, "sparse", { neurons: 12, experts: 4, activeExperts: 2, topK: 3, scope });
-    const ffn = params.attach(k, { keepsFired }).hooks.ffn as BranchHook<HostResiduals>;
+    const seen: [number, number][] = [];
+    const onFired: AttachOptions["onFired"] = (layer, { pairNeurons }) =>
+      void seen.push([layer, pairNeurons.length]);
+    const ffn = hookBeside<HostResiduals>(params.attach(k, { onFired }).hooks);
     const h = { shape: [5, model.config.hiddenSize], data: k.floats(5 * model.config.hiddenSize) };
     k.randomNormal(h.data, 3, 0, 1);
     const mark = k.hostArena.mark();
@@ -279,12 +282,12 @@ Deno.test("in scope union backward selects again, and nothing of what fired is k
     const kept = k.hostArena.usedBytes - before;
     k.hostArena.release(mark);
     assert.ok(pairCount > 0);
+    assert.deepEqual(seen, [[1, pairCount]]);
     assert.equal(selected === null, kept === 0);
     return selected === null;
   };
-  assert.equal(await forward("union", false), true);
-  assert.equal(await forward("union", true), false);
-  assert.equal(await forward("token", false), false);
+  assert.equal(await forward("union"), true);
+  assert.equal(await forward("token"), false);
 });
 
 Deno.test("the sparse adapter says why it cannot be merged: who chooses a token's neurons", () => {
@@ -299,9 +302,9 @@ Deno.test("an adapter refuses a layer that it has not", async () => {
   using model = smallModel();
   const options = { neurons: 4, experts: 2, activeExperts: 1, topK: 1 };
   for (const [kind, sizes] of [["sparse", options], ["parallel", { neurons: 4 }]] as const) {
-    const { ffn } = create(model, kind, sizes).attach(model.kernels).hooks;
+    const ffn = hookBeside(create(model, kind, sizes).attach(model.kernels).hooks);
     const h = { shape: [1, 24], data: new Float64Array(24) };
-    const call = async () => void await ffn!.forward(2, h, { ...h, data: new Float64Array(24) });
+    const call = async () => void await ffn.forward(2, h, { ...h, data: new Float64Array(24) });
     await assert.rejects(call, /The adapter has 2 layers, the model asks for layer 2/);
   }
 });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** When backward says that it has left a layer: what follows may change the layer's parameters. */
+import { hooksOf } from "../../../fixtures/hooks.ts";
 import assert from "node:assert/strict";
 import { makeMicroBatch } from "../../../../lib/data/batches.ts";
 import { lossAndGradients } from "../../../../lib/models/engine/pass.ts";
@@ -36,10 +37,11 @@ for (const halves of [1, 2] as const) {
         const delayMs = () => (calls++ * 7919 + seed * 104729) % 13 % 4;
         const left: string[] = [];
         const seen: number[] = [];
-        const hooks = (part: number): Hooks => ({
-          ffn: lateHook(delayMs, (layer) => left.push(`${layer} feed-forward ${part}`)),
-          attention: lateHook(delayMs, (layer) => left.push(`${layer} attention ${part}`)),
-        });
+        const hooks = (part: number): Hooks =>
+          hooksOf({
+            ffn: lateHook(delayMs, (layer) => left.push(`${layer} feed-forward ${part}`)),
+            attention: lateHook(delayMs, (layer) => left.push(`${layer} attention ${part}`)),
+          });
         const options = {
           activations,
           lossScale: 1,

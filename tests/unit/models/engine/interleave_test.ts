@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { hooksOf } from "../../../fixtures/hooks.ts";
 import assert from "node:assert/strict";
 import { assertSame } from "../../../compare.ts";
 import type { IdleMemory } from "../../../../lib/activations/policy.ts";
@@ -81,14 +82,15 @@ for (const name of ["llama_dynamic", "mistral_window", "qwen3_tied"]) {
           const k = referenceKernels();
           using base = openCheckpoint(fixture.dir, k);
           using model = trainableModel(base);
-          const hooks = { ffn: probeHook(0.3, true), attention: probeHook(-0.2, false) };
+          const probes = { ffn: probeHook(0.3, true), attention: probeHook(-0.2, false) };
+          const hooks = hooksOf(probes);
           const options = { activations, lossScale: 0.5 };
           const loss = interleaved
             ? await interleavedLossAndGradients(model, batch, inTwo, () => ({ model, hooks }), options)
             : await lossAndGradients(model, batch, hooks, options);
           assert.equal(k.arena.usedBytes + k.twin().arena.usedBytes + k.hostArena.usedBytes, 0);
           const grads = model.trainable.map(({ name, grad }) => [name, Float64Array.from(grad)] as const);
-          return { loss, grads, scales: [hooks.ffn.dscale, hooks.attention.dscale] };
+          return { loss, grads, scales: [probes.ffn.dscale, probes.attention.dscale] };
         };
         const [whole, split] = [await run(false), await run(true)];
         // f64 sums of the same terms in another order.
@@ -197,7 +199,10 @@ Deno.test("a layer is left once, from the top down, when both parts have come ba
             seen.push(`${firstToken === 0 ? "A" : "B"} ${name} ${layer}`);
           },
         });
-        return { model, hooks: { ffn: noted("ffn", ffn), attention: noted("attention", attention) } };
+        return {
+          model,
+          hooks: hooksOf({ ffn: noted("ffn", ffn), attention: noted("attention", attention) }),
+        };
       };
       const layers = model.config.numHiddenLayers;
       const ready: number[] = [];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How often a branch is computed, and what backward is given of it, when activations are recomputed. */
+import { hooksOf } from "../../../fixtures/hooks.ts";
 import assert from "node:assert/strict";
 import { lossAndGradients } from "../../../../lib/models/engine/pass.ts";
 import type { BranchHook } from "../../../../lib/models/hooks.ts";
@@ -49,7 +50,7 @@ async function pass(activations: "store" | "recompute", onHost: boolean) {
     ffn: notedHook(k, probes.ffn, onHost),
   };
   const hooks = timedHooks(
-    { attention: noted.attention.hook, ffn: noted.ffn.hook },
+    hooksOf({ attention: noted.attention.hook, ffn: noted.ffn.hook }),
     createLaneTimes(),
     () => 0,
   );

@@ -4,6 +4,7 @@
  *
  *   u = a x1 + F(x2),  v = b x2 + G(u),  y = (v, u)      F attention, G a feed-forward, each of one layer
  */
+import { hooksOf } from "../../../fixtures/hooks.ts";
 import assert from "node:assert/strict";
 import {
   type ActivationPolicy,
@@ -112,10 +113,10 @@ const SCALES: Scales = { attention: -0.2, ffn: 0.4 };
 async function pass(policy: ActivationPolicy, scales: Scales = SCALES) {
   const k = referenceKernels();
   using model = openCheckpoint(dir, k);
-  const hooks = { attention: probeHook(scales.attention, true), ffn: probeHook(scales.ffn, false) };
+  const probes = { attention: probeHook(scales.attention, true), ffn: probeHook(scales.ffn, false) };
   let [lossSum, kept] = [0, 0];
   await releasing(k, async () => {
-    const step = batchStep(model, batch, hooks);
+    const step = batchStep(model, batch, hooksOf(probes));
     const steps = [...layersOf(model.parts), ...layersOf(model.parts)].map(([attention, ffn], layer) =>
       couple(k, sublayerStage(step, layer, attention!, true), sublayerStage(step, layer, ffn!, true))
     );
@@ -135,7 +136,7 @@ async function pass(policy: ActivationPolicy, scales: Scales = SCALES) {
     };
     await policy.run(k, { steps, x: [x, x], dx, turn });
   });
-  return { lossSum, gradients: [hooks.attention.dscale, hooks.ffn.dscale], kept };
+  return { lossSum, gradients: [probes.attention.dscale, probes.ffn.dscale], kept };
 }
 
 Deno.test("two coupled streams get the same gradients from every policy, and those of finite differences", async () => {
