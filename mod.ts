@@ -67,19 +67,20 @@ export type { ActivationPolicyName } from "./lib/activations/registry.ts";
 // Before training: what it will be, and what it will take.
 export { plan } from "./lib/train/plan.ts";
 export { planMeasured } from "./lib/train/rates.ts";
-export { dryRun } from "./lib/train/dry_run.ts";
+export { dryRun } from "./lib/predict/dry_run.ts";
+export { predictMemory } from "./lib/predict/memory.ts";
 export { describeModel } from "./lib/models/described.ts";
 export { availableHostBytes, peakHostBytes, residentBytes } from "./lib/native/host_memory.ts";
 export type { Run, RunOptions } from "./lib/train/plan.ts";
 export type { BatchChoice, RunSettings } from "./lib/train/run_options.ts";
 export type { PlacementChoice } from "./lib/train/placement.ts";
 export type { TrainSettings } from "./lib/train/settings.ts";
-export type { DryRun, DryRunOptions } from "./lib/train/dry_run.ts";
-export type { MemoryPrediction } from "./lib/train/memory.ts";
+export type { DryRun, DryRunOptions } from "./lib/predict/dry_run.ts";
+export type { MemoryPrediction } from "./lib/predict/memory.ts";
 
 // Training: the loop, and the step for those who write their own.
 export { batches } from "./lib/train/batches.ts";
-export { train } from "./lib/train/loop.ts";
+export { train } from "./lib/predict/train.ts";
 export { accumulate, NonFiniteError, trainStep, update } from "./lib/train/step.ts";
 export { flushState, init } from "./lib/train/state.ts";
 export { clipFactor, globalNorm } from "./lib/optim/clip.ts";

@@ -15,7 +15,7 @@ import { cosine } from "../lib/optim/schedule.ts";
 import { createOutput } from "../lib/cli/output.ts";
 import { createProgress } from "../lib/report/progress.ts";
 import { writeSafetensors } from "../lib/tensor/write_safetensors.ts";
-import { train } from "../lib/train/loop.ts";
+import { train } from "../lib/predict/train.ts";
 import { plan, type Run } from "../lib/train/plan.ts";
 import { CONFIG, writeBlankModel } from "./demo/blank_model.ts";
 import { trainTokenizer } from "./demo/bpe.ts";

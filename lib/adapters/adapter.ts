@@ -2,7 +2,6 @@
 /** The contract of an adapter: what is trained, where it meets the model, how it starts, how much memory it takes. */
 import type { JsonObject } from "../core/json.ts";
 import type { Hooks } from "../models/hooks.ts";
-import type { AdapterRequests } from "../models/footprint.ts";
 import type { Model } from "../models/model.ts";
 import type { Parameter, RowParameter } from "../optim/parameters.ts";
 import type { RowCatchUp } from "../optim/optimizer.ts";
@@ -37,19 +36,11 @@ export interface RowReach {
   touchedShare(tokens: number): number;
 }
 
-/** What an adapter will need. */
+/** What an adapter trains: what it takes is counted, by creating it on kernels that count. */
 export interface AdapterSizes {
   readonly parameters: readonly ParameterSize[];
-  /** Host bytes of all parameters. */
-  readonly parameterBytes: number;
-  /** Host bytes of gradients for steps of this many tokens. */
-  readonly gradientBytes: number;
   /** Where rows of the parameters are touched as tokens reach them; null when every step touches all. */
   readonly rows: RowReach | null;
-  /** Bytes of the pieces of each layer's gradients, as in {@linkcode AdapterParams.byLayer}. */
-  readonly gradientPieces: readonly (readonly number[])[];
-  /** What passes take from the arena for the adapter. */
-  readonly activations: AdapterRequests;
 }
 
 /** A kind of adapter with its settings resolved for a model. */

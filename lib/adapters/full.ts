@@ -31,24 +31,13 @@ function fullAdapter(options: object): Resolved {
   return { adapter, problems };
 }
 
-/** Gradients are always there; memory that is never written is not taken from the machine. */
 function fullSizes(model: Model): AdapterSizes {
   const parameters = allTensors(model.parts)
     .map((weight) => {
       const shape = weightShape(weight);
       return { name: weight.name, shape, count: numel(shape), rows: null, trained: true };
     });
-  const bytes = parameters.reduce((sum, { count }) => sum + 4 * count, 0);
-  return {
-    parameters,
-    parameterBytes: bytes,
-    gradientBytes: bytes,
-    rows: null,
-    gradientPieces: layersOf(model.parts).map((layer) =>
-      weightsOf(layer).map(({ rows, cols }) => 4 * rows * cols)
-    ),
-    activations: { kept: () => [], backward: () => [], linear: null },
-  };
+  return { parameters, rows: null };
 }
 
 function weightsOf(layer: Layer): Weight[] {

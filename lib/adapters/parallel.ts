@@ -59,39 +59,20 @@ function parallelAdapter(options: ParallelOptions, model: ModelConfig): Resolved
     config: recordedOptions(PARALLEL_OPTIONS, settings),
     sites: ["ffn"],
     ...wideningRefusal(model),
-    sizes: (model, tokensPerStep) => parallelSizes(neurons, model, tokensPerStep),
+    sizes: (model) => parallelSizes(neurons, model),
     create: (k, model, tokensPerStep) => createParallel(k, adapter, neurons, initStd, model, tokensPerStep),
   };
   return { adapter, problems };
 }
 
-function parallelSizes(neurons: number, model: Model, tokensPerStep: number): AdapterSizes {
-  const modules = sublayerModules(model.config, "ffn");
+function parallelSizes(neurons: number, model: Model): AdapterSizes {
   const shape = [neurons, model.config.hiddenSize];
-  const count = numel(shape);
-  const parameters = modules.flatMap((module) => [
-    { name: addedTensorName(module, "keys"), shape, count, rows: null, trained: true },
-    { name: addedTensorName(module, "values"), shape, count, rows: null, trained: true },
+  const size = (name: string) => ({ name, shape, count: numel(shape), rows: null, trained: true });
+  const parameters = sublayerModules(model.config, "ffn").flatMap((module) => [
+    size(addedTensorName(module, "keys")),
+    size(addedTensorName(module, "values")),
   ]);
-  const bytes = parameters.length * count * 4;
-  const gradientBytes = tokensPerStep > 0 ? bytes : 0;
-  return {
-    parameters,
-    parameterBytes: bytes,
-    gradientBytes,
-    rows: null,
-    gradientPieces: modules.map(() => tokensPerStep > 0 ? [4 * count, 4 * count] : []),
-    activations: {
-      kept: () => [],
-      keptOnHost: true,
-      passing: {
-        forward: (tokens) => [tokens * neurons],
-        backward: (tokens) => [tokens * neurons, tokens * neurons],
-      },
-      backward: () => [],
-      linear: null,
-    },
-  };
+  return { parameters, rows: null };
 }
 
 function createParallel(

@@ -68,7 +68,7 @@ function deviceText(device: DevicePresence | null): string {
 /** Every method on the model, with its defaults. */
 async function reportMethods(values: FlagValues, output: Output): Promise<number> {
   using model = await openModelOf(values);
-  const methods = methodAccounts(model);
+  const methods = await methodAccounts(model);
   output.line(`${model.dir} (${model.config.modelType}), host memory by class with the defaults of train\n`);
   output.line(formatMethods(methods));
   output.result({ model: model.dir, methods });

@@ -11,11 +11,11 @@ import { formatBytes, formatCount, formatMilliseconds } from "../report/format.t
 import { formatGrowth } from "../report/memory.ts";
 import { formatTable } from "../report/table.ts";
 import type { SavedAdapter } from "../adapters/files/adapter_files.ts";
-import type { DevicePrediction } from "../train/device_memory.ts";
-import { type DryRun, dryRun } from "../train/dry_run.ts";
+import type { DevicePrediction } from "../predict/device_memory.ts";
+import { type DryRun, dryRun } from "../predict/dry_run.ts";
 import { loadModel, type OpenModel } from "../train/open_model.ts";
 import { plan, type Run } from "../train/plan.ts";
-import { totalOperations } from "../train/work.ts";
+import { totalOperations } from "../predict/work.ts";
 import { createDataLoader, type DataLoader } from "./data_loader.ts";
 import type { FlagValues } from "./flags.ts";
 import { describeFit } from "./host_memory.ts";
@@ -87,7 +87,7 @@ export async function reportDryRun(
     threads,
   });
   const sections = [
-    describeRun(run, data),
+    describeRun(run, found.memory, data),
     ...(onDevice ? [formatDevices(found.device, found.processPeakBytes)] : [formatMemoryTable(run, found)]),
     formatWork(run, found, onDevice !== null),
     describeFit(found.fit),

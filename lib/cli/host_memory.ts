@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What memory problems and predictions read like on a terminal. */
-import type { MemoryPrediction } from "../train/memory.ts";
+import type { MemoryPrediction } from "../predict/memory.ts";
 import { availableHostBytes } from "../native/host_memory.ts";
-import type { Fit } from "../train/fit.ts";
+import type { Fit } from "../predict/fit.ts";
 import { formatBytes, formatShare } from "../report/format.ts";
 
 /** Flags as they are typed. */

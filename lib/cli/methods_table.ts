@@ -3,6 +3,7 @@
 import { DATA_OPTIONS } from "../data/data_options.ts";
 import { METHOD_NAMES, methodByName } from "../methods/methods.ts";
 import type { Model } from "../models/model.ts";
+import { predictMemory } from "../predict/memory.ts";
 import { formatBytes, formatCount, formatShare } from "../report/format.ts";
 import { formatTable } from "../report/table.ts";
 import { plan } from "../train/plan.ts";
@@ -22,20 +23,23 @@ export interface MethodAccount {
 }
 
 /** All methods, in the order of their registry. Allocates nothing. */
-export function methodAccounts(model: Model): MethodAccount[] {
+export async function methodAccounts(model: Model): Promise<MethodAccount[]> {
   const seqLen = Math.min(DATA_OPTIONS.seqLen.default, model.config.maxPositionEmbeddings);
-  return METHOD_NAMES.map((name) => {
-    const { method, memory, adapterKind } = plan(model, { method: methodByName(name), batch: { seqLen } });
-    return {
+  const accounts: MethodAccount[] = [];
+  for (const name of METHOD_NAMES) {
+    const run = plan(model, { method: methodByName(name), batch: { seqLen } });
+    const memory = await predictMemory(run);
+    accounts.push({
       method: name,
-      summary: method.summary,
+      summary: run.method.summary,
       trainedParameters: memory.trainedParameters,
       trainedShare: memory.trainedParameters / memory.modelParameters,
       bytes: memory.bytes,
       totalBytes: memory.totalBytes,
-      mergeRefusal: adapterKind.mergeRefusal ?? null,
-    };
-  });
+      mergeRefusal: run.adapterKind.mergeRefusal ?? null,
+    });
+  }
+  return accounts;
 }
 
 /** The accounts as text: one line a method, then what each is. */

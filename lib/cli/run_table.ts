@@ -5,12 +5,13 @@ import type { Dataset } from "../data/dataset.ts";
 import { formatCount, formatShare } from "../report/format.ts";
 import { formatPlacements } from "../report/placements.ts";
 import { formatTable } from "../report/table.ts";
+import type { MemoryPrediction } from "../predict/memory.ts";
 import type { Run } from "../train/plan.ts";
 import { flagOfOption } from "../train/setting_table.ts";
 import { dataSummary } from "./data_flags.ts";
 
 /** `1.67 M parameters, 94.4 % of the model`. */
-export function describeTrained({ memory }: Run): string {
+export function describeTrained(memory: MemoryPrediction): string {
   return `${formatCount(memory.trainedParameters)} parameters, ${
     formatShare(memory.adapterShare)
   } of the model`;
@@ -23,8 +24,8 @@ function configText(value: Json): string {
 }
 
 /** The run and its data as tables; without data, the run alone. */
-export function describeRun(run: Run, data: Dataset | null): string {
-  const { memory, settings, method } = run;
+export function describeRun(run: Run, memory: MemoryPrediction, data: Dataset | null): string {
+  const { settings, method } = run;
   const config = Object.entries(run.adapterKind.config).map(([name, value]) => [
     `  ${flagOfOption("adapter", name)}`,
     configText(value),
@@ -39,7 +40,7 @@ export function describeRun(run: Run, data: Dataset | null): string {
     ],
     ["method", `${method.name}: ${method.summary}`],
     ...config,
-    ["trained", describeTrained(run)],
+    ["trained", describeTrained(memory)],
     ...(run.start ? [["starts from", run.start.folder]] : []),
     ["matrix products", run.model.kernels.compute],
     ...(run.adapterKind.kind === "sparse" ? [["rows", describeRows(run)]] : []),

@@ -10,11 +10,11 @@ import { formatMemory } from "../report/memory.ts";
 import { formatTable } from "../report/table.ts";
 import { openAdapter } from "../train/adapters.ts";
 import type { OpenModel } from "../train/open_model.ts";
-import { memoryOnData, plannedBatches } from "../train/batch_sizes.ts";
-import { besideDevice } from "../train/beside_device.ts";
-import { type DevicePrediction, predictDevice } from "../train/device_memory.ts";
-import { judgeFit } from "../train/fit.ts";
-import { type MemoryPrediction, processPeakBytes } from "../train/memory.ts";
+import { type BatchSizes, plannedBatches } from "../predict/batch_sizes.ts";
+import { besideDevice } from "../predict/beside_device.ts";
+import { type DevicePrediction, predictDevice } from "../predict/device_memory.ts";
+import { judgeFit } from "../predict/fit.ts";
+import { type MemoryPrediction, predictMemory, processPeakBytes } from "../predict/memory.ts";
 import { availableHostBytes, peakHostBytes, residentBytes } from "../native/host_memory.ts";
 import { checkResume } from "../train/checkpoint.ts";
 import { plan, type Run } from "../train/plan.ts";
@@ -63,8 +63,9 @@ function checkTogether(values: FlagValues, start: SavedAdapter | null): void {
   throwIfAny("The command line of train", problems);
 }
 
-/** What was measured beside the training. */
+/** What was measured beside the training, and predicted before it. */
 interface Measured {
+  readonly memory: MemoryPrediction;
   readonly peakHostBytes: number;
   readonly predictedPeakBytes: number;
   /** Of the device, and what was foretold; null without one. */
@@ -127,7 +128,7 @@ function describeAccount(run: Run, account: TrainingAccount, measured: Measured)
       ? []
       : [["loss", `${loss(account.lossFirst)} to ${loss(account.lossLast)}`]]),
     ...(account.evalLoss === null ? [] : [["evaluation loss", loss(account.evalLoss)]]),
-    ["trained", describeTrained(run)],
+    ["trained", describeTrained(measured.memory)],
     ["time", `${formatSeconds(account.seconds)}, ${formatCount(account.tokensPerSecond)} tokens/s`],
     ["start-up", formatStartup(measured.startup)],
     ["peak memory", beside(measured.peakHostBytes, measured.predictedPeakBytes)],
@@ -155,12 +156,12 @@ function resultOf(
     eval: demo ?? (account.evalLoss === null ? null : { loss: account.evalLoss }),
     seconds: account.seconds,
     tokensPerSecond: account.tokensPerSecond,
-    adapterParameters: run.memory.adapterParameters,
-    trainableFraction: run.memory.trainedParameters / run.memory.modelParameters,
+    adapterParameters: measured.memory.adapterParameters,
+    trainableFraction: measured.memory.trainedParameters / measured.memory.modelParameters,
     peakHostBytes: measured.peakHostBytes,
     predictedPeakBytes: measured.predictedPeakBytes,
-    predictedBytes: run.memory.bytes,
-    predictedStartBytes: run.memory.startBytes,
+    predictedBytes: measured.memory.bytes,
+    predictedStartBytes: measured.memory.startBytes,
     ledgerPeakBytes: Object.fromEntries(run.model.kernels.ledger.peak),
     startupMs: measured.startup,
     peakDeviceBytes: measured.device?.peakBytes ?? 0,
@@ -173,10 +174,10 @@ function resultOf(
 }
 
 /** What the run will take of its device; null on the CPU. */
-function foretellDevice(run: Run, data: Dataset, evalData: Dataset | null): DevicePrediction | null {
+async function predictOnDevice(run: Run, batches: BatchSizes): Promise<DevicePrediction | null> {
   if (run.model.kernels.device === null) return null;
   const placement = run.adapterKind.kind === "sparse" ? run.rows.placement : "device";
-  return predictDevice(run, placement, plannedBatches(run, data, evalData));
+  return await predictDevice(run, placement, batches);
 }
 
 async function loadEvalData(values: FlagValues, model: OpenModel, load: DataLoader): Promise<Dataset | null> {
@@ -221,14 +222,17 @@ async function run(called: FlagValues, output: Output): Promise<number> {
   const planned = await planMeasured(model, readRunOptions(values, start, out));
   const notice = start && otherBaseNotice(start, planned.base);
   if (notice) output.line(`${notice}\n`);
-  planned.memory = memoryOnData(planned, data, evalData);
-  const foretold = foretellDevice(planned, data, evalData);
+  const batches = plannedBatches(planned, data, evalData);
+  const predicted = await predictMemory(planned, batches);
+  const foretold = await predictOnDevice(planned, batches);
   const hostPart = (memory: MemoryPrediction): MemoryPrediction =>
     foretold ? besideDevice(memory, foretold) : memory;
-  const memory = hostPart(planned.memory);
-  output.line(`${describeRun(planned, data)}\n\n${formatMemory(memory.bytes, memory.startBytes)}\n`);
+  const memory = hostPart(predicted);
+  output.line(
+    `${describeRun(planned, predicted, data)}\n\n${formatMemory(memory.bytes, memory.startBytes)}\n`,
+  );
   if (values.resume === true) output.line(`${describeResume(goesOnFrom)}\n`);
-  const fit = judgeFit(planned, memory, availableHostBytes(), hostPart);
+  const fit = await judgeFit(planned, memory, availableHostBytes(), hostPart);
   if (!fit.fits) throw new UserError(describeFit(fit));
   const baselineBytes = residentBytes();
   startup.mark("plan");
@@ -242,6 +246,7 @@ async function run(called: FlagValues, output: Output): Promise<number> {
   const options = { resume: values.resume === true, evalData, flags, afterStep: report.afterStep };
   const account = await trainWithProgress(planned, data, options, output);
   const measured = {
+    memory: predicted,
     predictedPeakBytes,
     peakHostBytes: peakHostBytes(),
     device: measureDevice(planned, foretold, account),

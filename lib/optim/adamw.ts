@@ -127,7 +127,6 @@ export function adamwOptimizer(config: AdamwConfig): Optimizer {
     schedule: config.schedule,
     clip: config.clip,
     clipBy: config.clipBy,
-    bytes: ({ count, rows }) => 8 * count + 4 * (rows ?? 0),
     init: initAdamw,
     update: (k, parameters, state, step) => updateAdamw(k, config, parameters, state, step),
     behind: (parameter, state, step) => {

@@ -53,8 +53,6 @@ export interface Optimizer {
   readonly clip: number | null;
   /** Whether the norm is that of all gradients together, or of each layer's. */
   readonly clipBy: ClipScope;
-  /** Persistent bytes for a dense parameter of `count` elements, or for `rows` x `cols` by rows. */
-  bytes(size: { readonly count: number; readonly rows: number | null }): number;
   /** Fresh state; its memory is entered in the ledger. */
   init(k: Kernels, parameters: readonly Parameter[]): OptimizerState;
   /** Takes one step with the gradients of the parameters. @mutates parameters, state */

@@ -16,14 +16,7 @@ import {
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import { idleGradients } from "../train/idle_gradients.ts";
 import { microBatchGradients } from "../train/micro_batch.ts";
-
-/** A micro-batch, as far as what it takes depends on it. */
-export interface PassSize {
-  /** Tokens of the micro-batch. */
-  readonly tokens: number;
-  /** Tokens that have a target. */
-  readonly targets: number;
-}
+import type { PassSize } from "./batch_sizes.ts";
 
 /** What passes are counted of. */
 export interface CountedSettings {
@@ -77,17 +70,18 @@ export function countedRun(model: Model, adapter: Adapter, settings: CountedSett
   };
 }
 
-/** A batch of these sizes: what its tokens are does not matter. */
+/** A batch of these sizes, its targets spread evenly: what its tokens are does not matter. */
 function batchOf({ tokens, targets }: PassSize, longest = tokens): Batch {
   const starts = Int32Array.from(
     { length: Math.ceil(tokens / Math.max(1, longest)) + 1 },
     (_, s) => Math.min(s * longest, tokens),
   );
+  const reached = (t: number): number => Math.floor(t * targets / tokens);
   return {
     ids: new Int32Array(tokens),
     positions: Int32Array.from({ length: tokens }, (_, t) => t % longest),
     starts,
-    targets: new Int32Array(tokens).fill(-1).fill(0, 0, targets),
+    targets: Int32Array.from({ length: tokens }, (_, t) => reached(t + 1) > reached(t) ? 0 : -1),
     targetCount: targets,
   };
 }

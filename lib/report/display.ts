@@ -51,7 +51,7 @@ export function table(rows: readonly (readonly (string | number)[])[]): Display 
   return createDisplay(formatTable(cells), "text/html", `<table>\n${html}\n</table>`);
 }
 
-/** Bytes by class with their sum: `run.memory.bytes`. */
+/** Bytes by class with their sum: `(await predictMemory(run)).bytes`. */
 export function memoryTable(bytes: Readonly<Partial<Record<string, number>>>): Display {
   return table(memoryRows(bytes));
 }

@@ -9,7 +9,7 @@ import type { Placed } from "../data/load_data.ts";
 import { openAdapter } from "../train/adapters.ts";
 import { decideSteps } from "../train/batches.ts";
 import { dataProblems } from "../train/loop.ts";
-import type { MemoryPrediction } from "../train/memory.ts";
+import { type MemoryPrediction, predictMemory } from "../predict/memory.ts";
 import type { OpenModel } from "../train/open_model.ts";
 import { plan, type Run, runIdentity, type RunOptions } from "../train/plan.ts";
 import { formatOptionsOf, runOptionsOf } from "../train/settings.ts";
@@ -103,7 +103,7 @@ async function prepareCell(cell: Cell, resources: Resources, scoring: Scoring): 
     evalData,
     prompts,
     options,
-    memory: run.memory,
+    memory: await predictMemory(run),
     totalSteps,
     decided: { ...run.optimizer.config, ...run.adapterKind.config, method: run.method.name },
   };

@@ -6,7 +6,8 @@ import { yieldToEvents } from "../core/event_loop.ts";
 import { inspectDataset } from "../evaluate/activity.ts";
 import { isThere } from "../files/read.ts";
 import { resetPeaks } from "../native/ledger.ts";
-import { train, type TrainEvent } from "../train/loop.ts";
+import { train } from "../predict/train.ts";
+import type { TrainEvent } from "../train/loop.ts";
 import { plan, type Run } from "../train/plan.ts";
 import { formatOptionsOf } from "../train/settings.ts";
 import type { PreparedCell } from "./prepare.ts";
@@ -57,7 +58,7 @@ export async function runCell(cell: PreparedCell, options: CellRun): Promise<Cel
     const totals = options.folder === null ? taken : await readTotals(options.folder, cell.totalSteps);
     return {
       scores,
-      ...trainingNumbers(run, totals),
+      ...trainingNumbers(cell, totals),
       ...peaksOf(bytes, totals.activationBytes),
       activity,
       scoringSeconds,
@@ -98,7 +99,7 @@ async function trainCell(
 
 type TrainingNumbers = Omit<CellNumbers, "scores" | "peakBytes" | "bytes" | "activity" | "scoringSeconds">;
 
-function trainingNumbers({ memory }: Run, totals: StepTotals): TrainingNumbers {
+function trainingNumbers({ memory }: PreparedCell, totals: StepTotals): TrainingNumbers {
   const { lossFirst, lossLast, evalLoss, steps, tokens, seconds } = totals;
   return {
     lossFirst,

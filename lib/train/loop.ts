@@ -15,11 +15,11 @@ import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from "./checkpoint.t
 import { removeUnfinished, setLaterAside } from "./checkpoint_folder.ts";
 import type { MemoryClass } from "../native/ledger.ts";
 import { type ActivityWatch, countDeadNeurons, readExpertLoad, watchActivity } from "./activity.ts";
-import { withinDevice } from "./device_fit.ts";
+import { withinDevice } from "./within_device.ts";
 import type { Clock } from "./lanes.ts";
-import { memoryOnData } from "./batch_sizes.ts";
 import { type BaseWatch, watchBase } from "./base_watch.ts";
 import { batches, decideSteps } from "./batches.ts";
+import type { Forecast } from "./forecast.ts";
 import type { Run } from "./plan.ts";
 import { type MetricsLog, openMetrics } from "./metrics_log.ts";
 import { openRunFolder, type RunFolder } from "./run_folder.ts";
@@ -44,6 +44,8 @@ export interface TrainOptions {
   readonly wallClock?: Clock;
   /** What the run was asked for, by names of flags: written down, so that `train --resume` needs none of them. */
   readonly flags?: JsonObject;
+  /** Predicts the run: written down with it, and asked for what would fit a device without room. Default: nobody does. */
+  readonly forecast?: Forecast | null;
   /** Told what is no reason to end the run, one sentence each. Default: nobody is. */
   readonly onWarning?: (warning: string) => void;
 }
@@ -111,7 +113,7 @@ const READINGS = 20;
  * @throws {NonFiniteError} When loss or gradient is not finite: names step, rows and the first tensor that is not finite,
  *   after the last good state was saved
  * @throws {NotFiniteError} When an evaluation is not finite, after the state was saved
- * @mutates run.totalSteps, run.memory, run.base, run.adapter
+ * @mutates run.totalSteps, run.base, run.adapter
  */
 export async function* train(
   run: Run,
@@ -135,9 +137,14 @@ export async function* train(
     warn,
     base,
   };
-  run.memory = memoryOnData(run, data, options.evalData ?? null);
+  const predicted = await options.forecast?.memory(run, data, options.evalData ?? null) ?? null;
   let state = await startState(session, resume);
-  const recorded = { step: state.step, flags: options.flags ?? null, from: folderOfRun(resume) };
+  const recorded = {
+    step: state.step,
+    flags: options.flags ?? null,
+    from: folderOfRun(resume),
+    predicted,
+  };
   if (folder) await recordRun(folder.out, run, data, recorded);
   using log = folder && await openMetrics(folder.metrics, state.step);
   if (folder && log && resume === true && log.keptStep < state.step) {
@@ -181,7 +188,12 @@ function once(tell: (warning: string) => void = () => {}): (warning: string) => 
 }
 
 /** Mean loss over a data set with the parameters of a state. */
-export function evaluateState(run: Run, state: TrainState, data: Dataset): Promise<DatasetLoss> {
+export function evaluateState(
+  run: Run,
+  state: TrainState,
+  data: Dataset,
+  forecast: Pick<Forecast, "adviseDevice"> | null = null,
+): Promise<DatasetLoss> {
   const { model, hooks } = attachState(run, state);
   return withinDevice(
     run,
@@ -191,6 +203,7 @@ export function evaluateState(run: Run, state: TrainState, data: Dataset): Promi
       run.model.kernels.accountWorkspace?.();
       return loss;
     },
+    forecast,
   );
 }
 
@@ -208,13 +221,14 @@ export function dataProblems({ settings }: Run, data: Dataset): string[] {
 }
 
 async function startState(session: Session, resume: boolean | string): Promise<TrainState> {
-  const { run, dataHash, folder } = session;
-  if (resume === false) return await withinDevice(run, () => init(run));
+  const { run, dataHash, folder, options: { forecast } } = session;
+  if (resume === false) return await withinDevice(run, () => init(run), forecast);
   const path = typeof resume === "string" ? resume : folder && await newestCheckpoint(folder.checkpoints);
   // A run that was killed before its first checkpoint starts again from the beginning.
   const state = await withinDevice(
     run,
     () => path === null ? init(run) : loadCheckpoint(run, dataHash, path),
+    forecast,
   );
   const aside = folder && await setLaterAside(folder.checkpoints, state.step);
   if (aside) session.warn(aside);
@@ -241,7 +255,8 @@ async function guardedStep(
   log: MetricsLog | null,
 ): Promise<[TrainState, StepMetrics]> {
   try {
-    return await trainStep(session.run, state, stepData, session.options.clock);
+    const { clock, forecast } = session.options;
+    return await trainStep(session.run, state, stepData, clock, forecast);
   } catch (error) {
     if (!(error instanceof NotFiniteError)) throw error;
     const { run, data } = session;
@@ -265,7 +280,7 @@ async function guardedEvaluation(
   log: MetricsLog | null,
 ): Promise<DatasetLoss> {
   try {
-    return await evaluateState(session.run, state, data);
+    return await evaluateState(session.run, state, data, session.options.forecast);
   } catch (error) {
     if (error instanceof NotFiniteError) await save(session, state, log);
     throw error;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** From options to a run: every choice made, every mistake found at once, the memory foretold. Allocates nothing. */
+/** From options to a run: every choice made, every mistake found at once. Allocates nothing. */
 import type { Adapter, AdapterParams } from "../adapters/adapter.ts";
 import { checkAdapterTensors, type SavedAdapter } from "../adapters/files/adapter_files.ts";
 import type { BaseIdentity } from "../adapters/files/base_model.ts";
@@ -11,7 +11,6 @@ import type { Model } from "../models/model.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import { adamw, type OptimizerSpec, resolveOptimizer } from "../optim/registry.ts";
 import { modelHash } from "../tensor/model_hash.ts";
-import { type MemoryPrediction, predictMemory } from "./memory.ts";
 import { type PlacementChoice, resolvePlacement, type RunPlacement } from "./placement.ts";
 import { resolveSettings, type RunChoice, type RunSettings, settingsProblems } from "./run_options.ts";
 
@@ -38,8 +37,6 @@ export interface Run {
   readonly rows: RunPlacement;
   /** Its content is known from the start of the training on, where there is a run folder. */
   base: BaseIdentity;
-  /** Predicted bytes by class: for full rows until the data is known, then for the micro-batches there will be. */
-  memory: MemoryPrediction;
   /** Optimizer steps in all; null until the data is known, when the run goes by epochs. */
   totalSteps: number | null;
   /** Parameters of the newest state made for this run; null before `init`. */
@@ -78,7 +75,6 @@ export function plan(model: Model, options: RunOptions = {}): Run {
     settings,
     rows,
     base: baseIdentity(model),
-    memory: predictMemory(model, adapter, optimizer, settings),
     totalSteps: settings.steps,
     adapter: null,
   };

@@ -8,6 +8,7 @@ import { type Dataset, datasetHash, exampleCount } from "../data/dataset.ts";
 import { formatWarning } from "../data/row_warnings.ts";
 import { parseJson, readTextIfThere } from "../files/read.ts";
 import { writeTextAtomically } from "../files/write.ts";
+import type { PredictedMemory } from "./forecast.ts";
 import { type Run, runIdentity } from "./plan.ts";
 import { SETTINGS } from "./setting_table.ts";
 
@@ -30,6 +31,8 @@ export interface RecordOptions {
   readonly flags: JsonObject | null;
   /** Folder of the run that it goes on from, where that is another one. */
   readonly from: string | null;
+  /** What was predicted of its memory; null when nobody did. */
+  readonly predicted: PredictedMemory | null;
 }
 
 /** What was asked for, as `run.json` has it. */
@@ -44,9 +47,9 @@ export async function recordRun(
   out: string,
   run: Run,
   data: Dataset,
-  { step, flags, from }: RecordOptions,
+  { step, flags, from, predicted }: RecordOptions,
 ): Promise<void> {
-  const { base, method, memory } = run;
+  const { base, method } = run;
   const own = await readRecord(out);
   const earlier = step === 0 ? null : own ?? (from === null ? null : await readRecord(from));
   const asked = flags === null ? askedBefore(own) : { flags, cwd: Deno.cwd() };
@@ -59,10 +62,12 @@ export async function recordRun(
     history: historyOf(earlier, run, step, asked?.flags ?? null) as unknown as Json,
     base: { ...base },
     data: { files: data.files, hash: datasetHash(data), ...counts(data) } as JsonObject,
-    predictedBytes: memory.bytes as JsonObject,
-    predictedStartBytes: memory.startBytes as JsonObject,
-    adapterParameters: memory.adapterParameters,
-    trainedParameters: memory.trainedParameters,
+    ...(predicted && {
+      predictedBytes: predicted.bytes as JsonObject,
+      predictedStartBytes: predicted.startBytes as JsonObject,
+      adapterParameters: predicted.adapterParameters,
+      trainedParameters: predicted.trainedParameters,
+    }),
     versions: { ...Deno.version },
   };
   await writeTextAtomically(join(out, RECORD), JSON.stringify(record, null, 2) + "\n");

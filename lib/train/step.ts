@@ -9,8 +9,9 @@ import { clipFactor, clipOf, globalNorm, gradientSquares } from "../optim/clip.t
 import type { UpdateStep } from "../optim/optimizer.ts";
 import type { Parameter } from "../optim/parameters.ts";
 import { scheduleFactor } from "../optim/schedule.ts";
-import { withinDevice } from "./device_fit.ts";
+import { withinDevice } from "./within_device.ts";
 import { clippedUpdate } from "./clipped_update.ts";
+import type { Forecast } from "./forecast.ts";
 import { fusesRows, rowUpdates } from "./fused_rows.ts";
 import { clearOtherGradients, idleGradients } from "./idle_gradients.ts";
 import { type LaneAccount, laneAccount, readLanes } from "./lane_account.ts";
@@ -67,6 +68,7 @@ export class NonFiniteError extends NotFiniteError {
  * @returns The next state and what happened; the old state is spent
  * @throws {NonFiniteError} When loss or gradient is not finite; then the old state stays as it was
  * @mutates state (donated)
+ * @param forecast Says which settings would fit a device without room
  * @throws {UserError} When a device is out of memory: who holds what, and which settings would fit
  */
 export function trainStep(
@@ -74,8 +76,9 @@ export function trainStep(
   state: TrainState,
   data: StepData,
   clock: Clock = () => performance.now(),
+  forecast: Pick<Forecast, "adviseDevice"> | null = null,
 ): Promise<[TrainState, StepMetrics]> {
-  return withinDevice(run, () => takeStep(run, state, data, clock));
+  return withinDevice(run, () => takeStep(run, state, data, clock), forecast);
 }
 
 async function takeStep(

@@ -70,7 +70,8 @@ function prepare(one: StepCase, model: Model): { run: RunStep; trained: number }
     state = next;
     return { loss, activeNeurons };
   };
-  return { run, trained: training.memory.trainedParameters };
+  const { parameters } = training.adapterKind.sizes(model, 0);
+  return { run, trained: parameters.reduce((sum, { trained, count }) => sum + (trained ? count : 0), 0) };
 }
 
 const one: StepCase = JSON.parse(await Deno.readTextFile(Deno.args[0] ?? ""));

@@ -281,14 +281,6 @@ export const ADAPTERS: readonly Mutant[] = [
     tests: ["tests/unit/adapters/sparse/config_test.ts"],
   },
   {
-    name: "activations-of-one-product",
-    harm: "memory of backward is foretold too small",
-    file: "lib/adapters/parallel.ts",
-    find: "[tokens * neurons, tokens * neurons]",
-    replace: "[tokens * neurons]",
-    tests: ["tests/unit/adapters/sizes_test.ts"],
-  },
-  {
     name: "branch-keeps-the-arena",
     harm: "memory grows with every layer",
     file: "lib/adapters/parallel.ts",

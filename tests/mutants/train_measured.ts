@@ -31,7 +31,7 @@ export const TRAIN_MEASURED: readonly Mutant[] = [
   {
     name: "attention-twice",
     harm: "a dry run says half the time of attention",
-    file: "lib/train/calibration.ts",
+    file: "lib/predict/calibration.ts",
     find: "n * (n + 1) / 2",
     replace: "n * (n + 1)",
     tests: ["tests/native/train/rates_test.ts"],
@@ -39,7 +39,7 @@ export const TRAIN_MEASURED: readonly Mutant[] = [
   {
     name: "bandwidth-of-one-array",
     harm: "a dry run says three times the time of updates",
-    file: "lib/train/calibration.ts",
+    file: "lib/predict/calibration.ts",
     find: "rate(12 * a.length",
     replace: "rate(4 * a.length",
     tests: ["tests/native/train/rates_test.ts"],

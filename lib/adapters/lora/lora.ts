@@ -68,7 +68,7 @@ export function loraAdapter(
     config: loraConfig(settings),
     fileNames: sites.words,
     sites: ["linear"],
-    sizes: (model, tokensPerStep) => loraSizes(settings, table, model, tokensPerStep),
+    sizes: (model) => loraSizes(table, model),
     create: (k, model, tokensPerStep) => createLora(k, adapter, settings, table, model, tokensPerStep),
   };
   return { adapter, problems: [...problems, ...misplaced] };
@@ -79,17 +79,12 @@ function factorName(module: string | undefined, factor: "lora_A" | "lora_B"): st
   return `base_model.model.${module}.${factor}.weight`;
 }
 
-function loraSizes(
-  { dropout }: LoraSettings,
-  table: LoraTable,
-  { parts, config }: Model,
-  tokensPerStep: number,
-): AdapterSizes {
+function loraSizes(table: LoraTable, { parts, config }: Model): AdapterSizes {
   const size = (name: string, rows: number, cols: number): ParameterSize => {
     return { name, shape: [rows, cols], count: rows * cols, rows: null, trained: true };
   };
   const [layers, modules] = [layersOf(parts), siteModules(config)];
-  const byLayer = table.map((sites, layer) =>
+  const parameters = table.flatMap((sites, layer) =>
     [...sites].flatMap(([site, { rank }]): ParameterSize[] => {
       const { rows, cols } = linearAt(layers[layer], site).weight;
       return [
@@ -98,21 +93,7 @@ function loraSizes(
       ];
     })
   );
-  const parameters = byLayer.flat();
-  const bytes = parameters.reduce((sum, { count }) => sum + 4 * count, 0);
-  const gradientBytes = tokensPerStep > 0 ? bytes : 0;
-  return {
-    parameters,
-    parameterBytes: bytes,
-    gradientBytes,
-    rows: null,
-    gradientPieces: byLayer.map((layer) => tokensPerStep > 0 ? layer.map(({ count }) => 4 * count) : []),
-    activations: {
-      kept: () => [],
-      backward: () => [],
-      linear: { rank: (layer, site) => table[layer]?.get(site)?.rank ?? 0, copies: dropout > 0 },
-    },
-  };
+  return { parameters, rows: null };
 }
 
 function createLora(

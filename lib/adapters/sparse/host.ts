@@ -34,7 +34,7 @@ export interface HostResiduals {
  * Whether backward selects again, in place of keeping what forward found. In scope union a token fires half of what any token
  * chose: hundreds of MB a layer at thousands of tokens, all layers together, against one more of four passes over the keys.
  */
-export function selectsAgain({ scope }: SparseSettings): boolean {
+function selectsAgain({ scope }: SparseSettings): boolean {
   return scope === "union";
 }
 

@@ -5,21 +5,20 @@
  */
 import { recordedOptions } from "../../core/option_checks.ts";
 import { type BranchHook, branchHooks } from "../../models/hooks.ts";
-import type { AdapterRequests } from "../../models/footprint.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
 import { sublayerModules } from "../../models/tensor_names.ts";
 import { account } from "../../native/ledger.ts";
 import type { Parameter, RowParameter } from "../../optim/parameters.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { createRowGradients, rowGradientBytes } from "../../ops/row_gradients.ts";
-import { pairRoom, pairsPerToken, type SparseParams, unitedNeurons } from "../../ops/sparse.ts";
+import { pairsPerToken, type SparseParams, unitedNeurons } from "../../ops/sparse.ts";
 import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, AttachOptions, Resolved } from "../adapter.ts";
 import { addedTensorName } from "../adapter.ts";
 import type { AdapterDefinition } from "../definition.ts";
 import { createRowSlots, type RowSlots, type RowTraffic } from "./row_slots.ts";
 import { deviceBranch } from "./device.ts";
-import { hostBranch, selectsAgain } from "./host.ts";
+import { hostBranch } from "./host.ts";
 import { layerAt, type SparseLayer } from "./layer.ts";
 import { resolveSparse, SPARSE_OPTIONS, type SparseOptions, type SparseSettings } from "./config.ts";
 
@@ -62,10 +61,7 @@ function touchableRows(settings: SparseSettings, tokensPerStep: number): number 
 function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: number): AdapterSizes {
   const { neurons, experts } = settings;
   const { hiddenSize } = model.config;
-  const training = tokensPerStep > 0;
-  const trainedKeys = settings.keys === "trained";
-  const modules = sublayerModules(model.config, "ffn");
-  const parameters = modules.flatMap((module) => [
+  const parameters = sublayerModules(model.config, "ffn").flatMap((module) => [
     {
       name: addedTensorName(module, "router"),
       shape: [experts, hiddenSize],
@@ -78,7 +74,7 @@ function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: numb
       shape: [neurons, hiddenSize],
       count: neurons * hiddenSize,
       rows: neurons,
-      trained: trainedKeys,
+      trained: settings.keys === "trained",
     },
     {
       name: addedTensorName(module, "values"),
@@ -88,36 +84,13 @@ function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: numb
       trained: true,
     },
   ]);
-  // Two int32 a neuron index the compact gradients, which the op pairs expect even when nothing is trained.
-  const slotBytes = touchableRows(settings, tokensPerStep) * hiddenSize * 4;
-  const rowBytes = 8 * neurons + slotBytes * (trainedKeys ? 2 : 1);
-  const routerBytes = training && routerIsTrained(settings) ? 4 * experts * hiddenSize : 0;
   return {
     parameters,
-    parameterBytes: parameters.reduce((sum, { count }) => sum + 4 * count, 0),
-    gradientBytes: modules.length * (rowBytes + routerBytes),
     rows: {
       startShare: (experts + neurons) / (experts + 2 * neurons),
       slotShare: touchableRows(settings, tokensPerStep) / neurons,
       touchedShare: (tokens) => unitedNeurons({ ...settings, tokens }) / neurons,
     },
-    gradientPieces: modules.map(() => [routerBytes, trainedKeys ? slotBytes : 0, slotBytes]),
-    activations: sparseRequests(settings),
-  };
-}
-
-/** The router's logits and choice; then offsets, neurons, dots and scores of the pairs there is room for. */
-function sparseRequests(settings: SparseSettings): AdapterRequests {
-  const { experts, activeExperts } = settings;
-  const selection = (tokens: number): number[] => {
-    const room = pairRoom({ ...settings, tokens });
-    return [tokens * experts, tokens * activeExperts, experts, tokens + 1, room, room, room];
-  };
-  return {
-    ...(selectsAgain(settings) ? { kept: () => [], passingOnHost: selection } : { kept: selection }),
-    keptOnHost: true,
-    backward: () => [],
-    linear: null,
   };
 }
 

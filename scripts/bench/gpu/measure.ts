@@ -10,7 +10,8 @@ import { adamw } from "../../../lib/optim/registry.ts";
 import { constant } from "../../../lib/optim/schedule.ts";
 import { type HostTimes, hostTotal } from "../../../lib/ops/host_times.ts";
 import type { LaneName, LaneRates, StepPrediction } from "../../../lib/train/cost_model.ts";
-import { predictDevice } from "../../../lib/train/device_memory.ts";
+import { predictDevice } from "../../../lib/predict/device_memory.ts";
+import { type MemoryPrediction, predictMemory } from "../../../lib/predict/memory.ts";
 import type { LaneAccount } from "../../../lib/train/lane_account.ts";
 import { plan, type Run, type RunOptions } from "../../../lib/train/plan.ts";
 import { init, releaseState } from "../../../lib/train/state.ts";
@@ -89,7 +90,8 @@ export async function frozenPeak(
 export async function measureCell(bench: Bench, cell: Cell): Promise<CellResult> {
   const { preset, device } = bench;
   const run = planCell(bench, cell);
-  checkHostRoom(run);
+  const memory = await predictMemory(run);
+  checkHostRoom(memory);
   device.resetPeaks();
   let state = init(run);
   try {
@@ -108,7 +110,11 @@ export async function measureCell(bench: Bench, cell: Cell): Promise<CellResult>
     await frozen();
     const rounds = cell.accumulation > 1 ? preset.accumulatedRounds : preset.rounds;
     const turns = await takeTurns(rounds, frozen, step);
-    return { cell, lossFirst, peak, ...account(bench, run, turns) };
+    const predicted = {
+      trained: memory.trainedParameters,
+      predictedDeviceBytes: (await predictDevice(run, run.rows.placement)).deviceTotal,
+    };
+    return { cell, lossFirst, peak, ...predicted, ...account(bench, run, turns) };
   } finally {
     if (!state.lease.spent) releaseState(run, state);
   }
@@ -144,7 +150,7 @@ function account(
   bench: Bench,
   run: Run,
   turns: readonly Turn[],
-): Omit<CellResult, "cell" | "lossFirst" | "peak"> {
+): Omit<CellResult, "cell" | "lossFirst" | "peak" | "trained" | "predictedDeviceBytes"> {
   const { rates } = bench;
   const lanes: DeviceAccount[] = turns.map(({ metrics }) => metrics.lanes);
   const middle = (of: (lane: DeviceAccount) => number): number => median(lanes.map(of));
@@ -154,7 +160,6 @@ function account(
   const kinds = Object.keys(lanes[0]?.hostMs ?? {}) as (keyof HostTimes)[];
   const isSparse = run.adapterKind.kind === "sparse";
   return {
-    trained: run.memory.trainedParameters,
     stepMs: summarize(turns.map((turn) => turn.stepMs)),
     frozenMs,
     speedShare: median(turns.map((turn) => turn.frozenMs / turn.stepMs)),
@@ -169,7 +174,6 @@ function account(
     ) as unknown as HostTimes,
     downBytes,
     upBytes,
-    predictedDeviceBytes: predictDevice(run, run.rows.placement).deviceTotal,
     placement: isSparse
       ? { placement: run.rows.placement, halves: run.rows.halves, cachedRows: run.rows.cachedRows }
       : null,
@@ -232,7 +236,7 @@ function checkDeviceRoom({ device, model: { config } }: Bench, { neurons }: Rows
   );
 }
 
-function checkHostRoom({ memory: { residentBytes } }: Run): void {
+function checkHostRoom({ residentBytes }: MemoryPrediction): void {
   const { parameters = 0, optimizer = 0, gradients = 0 } = residentBytes;
   const [wanted, free] = [parameters + optimizer + gradients, availableHostBytes()];
   if (wanted < 0.95 * free) return;

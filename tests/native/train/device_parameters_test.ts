@@ -17,6 +17,7 @@ import type { Parameter } from "../../../lib/optim/parameters.ts";
 import type { Floats } from "../../../lib/tensor/tensor.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
 import { loadCheckpoint, saveCheckpoint } from "../../../lib/train/checkpoint.ts";
+import { predictMemory } from "../../../lib/predict/memory.ts";
 import { plan, type Run } from "../../../lib/train/plan.ts";
 import { init, releaseState, type TrainState } from "../../../lib/train/state.ts";
 import { trainStep } from "../../../lib/train/step.ts";
@@ -81,11 +82,12 @@ for (const method of METHODS) {
     }
     const held = (): number[] =>
       ["parameters", "gradients", "optimizer"].map((name) => k.device.facts().ledger[name]?.bytes ?? 0);
-    const { parameters: bytes = 0, optimizer: optimizerBytes = 0, gradients = 0 } = run.memory.bytes;
+    const predicted = await predictMemory(run);
+    const { parameters: bytes = 0, optimizer: optimizerBytes = 0, gradients = 0 } = predicted.bytes;
     assert.deepEqual(held(), [bytes, gradients, optimizerBytes]);
     assert.equal(k.ledger.held.get("parameters") ?? 0, 0);
     const { parameters: ofHost, optimizer, gradients: gradientsOfHost, activations } =
-      run.memory.residentBytes;
+      predicted.residentBytes;
     assert.deepEqual([ofHost, optimizer, gradientsOfHost, activations], [0, 0, 0, 0]);
     releaseState(run, state);
     assert.deepEqual(held(), [0, 0, 0]);

@@ -5,7 +5,7 @@ import { heldBytes } from "../../../lib/native/ledger.ts";
 import { cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { lora, sparse } from "../../../lib/methods/methods.ts";
-import { calibrate } from "../../../lib/train/calibration.ts";
+import { calibrate } from "../../../lib/predict/calibration.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { measureRates } from "../../../lib/train/rates.ts";
 import { openTestDevice } from "../../cuda_library.ts";

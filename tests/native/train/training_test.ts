@@ -8,6 +8,7 @@ import { type NativeKernelOptions, nativeKernels } from "../../../lib/ops/native
 import { adamw } from "../../../lib/optim/registry.ts";
 import { train, type TrainEvent } from "../../../lib/train/loop.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
+import { predictMemory } from "../../../lib/predict/memory.ts";
 import { plan, type RunOptions } from "../../../lib/train/plan.ts";
 import { init, releaseState } from "../../../lib/train/state.ts";
 import { accumulate, trainStep } from "../../../lib/train/step.ts";
@@ -133,7 +134,7 @@ for (const method of METHODS) {
     }
   });
 
-  Deno.test(`plan() of ${method.name} foretells what the ledger holds, and releaseState() gives it back`, () => {
+  Deno.test(`predictMemory() of ${method.name} says what the ledger holds, and releaseState() gives it back`, async () => {
     using k = nativeKernels();
     using model = smallModel(k);
     const held = () =>
@@ -142,12 +143,13 @@ for (const method of METHODS) {
       );
     const before = held();
     const run = plan(model, smallOptions({ method }));
-    const { weights, parameters, optimizer, gradients } = run.memory.bytes;
+    const { bytes: { weights, parameters, optimizer, gradients }, bytesPerTrainedParameter } =
+      await predictMemory(run);
     const state = init(run);
     assert.deepEqual(held(), [weights, parameters, optimizer, gradients]);
     // Weight and two moments in f32, and a step number for each row.
     const rowBytes = run.adapterKind.kind === "sparse" ? 4 / 24 : 0;
-    assert.ok(run.memory.bytesPerTrainedParameter <= 12 + rowBytes, `${run.memory.bytesPerTrainedParameter}`);
+    assert.ok(bytesPerTrainedParameter <= 12 + rowBytes, `${bytesPerTrainedParameter}`);
     releaseState(run, state);
     assert.deepEqual(held(), before);
   });

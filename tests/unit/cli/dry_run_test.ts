@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { runCommand } from "../../../lib/cli/program.ts";
 import { TRAIN } from "../../../lib/cli/train_command.ts";
 import { formatBytes, formatMilliseconds } from "../../../lib/report/format.ts";
-import type { DevicePrediction } from "../../../lib/train/device_memory.ts";
-import type { DryRun } from "../../../lib/train/dry_run.ts";
+import type { DevicePrediction } from "../../../lib/predict/device_memory.ts";
+import type { DryRun } from "../../../lib/predict/dry_run.ts";
 import { overheard } from "../../fixtures/said.ts";
 
 const FLAGS = [

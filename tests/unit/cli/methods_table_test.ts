@@ -4,19 +4,20 @@ import { formatMethods, methodAccounts } from "../../../lib/cli/methods_table.ts
 import { TRAIN_FLAGS } from "../../../lib/cli/train_flags.ts";
 import { refuseForeignFlags } from "../../../lib/cli/train_options.ts";
 import { METHOD_NAMES, methodByName } from "../../../lib/methods/methods.ts";
+import { predictMemory } from "../../../lib/predict/memory.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { smallModel } from "../train/small_run.ts";
 
-Deno.test("methodAccounts() tells every method's trained parameters and bytes as plan() does", () => {
+Deno.test("methodAccounts() tells every method's trained parameters and bytes as predictMemory() does", async () => {
   using model = smallModel();
-  const accounts = methodAccounts(model);
+  const accounts = await methodAccounts(model);
   assert.deepEqual(accounts.map(({ method }) => method), METHOD_NAMES);
   for (const { method, trainedParameters, trainedShare, bytes, totalBytes } of accounts) {
     const seqLen = model.config.maxPositionEmbeddings;
-    const { memory } = plan(model, {
+    const memory = await predictMemory(plan(model, {
       method: methodByName(method),
       batch: { seqLen: Math.min(256, seqLen) },
-    });
+    }));
     assert.equal(trainedParameters, memory.trainedParameters);
     assert.ok(trainedParameters > 0);
     assert.equal(trainedShare, memory.trainedParameters / memory.modelParameters);
@@ -27,9 +28,9 @@ Deno.test("methodAccounts() tells every method's trained parameters and bytes as
   assert.equal(full?.trainedShare, 1);
 });
 
-Deno.test("formatMethods() has a line for each method, every class of memory, and why one does not merge", () => {
+Deno.test("formatMethods() has a line for each method, every class of memory, and why one does not merge", async () => {
   using model = smallModel();
-  const accounts = methodAccounts(model);
+  const accounts = await methodAccounts(model);
   const text = formatMethods(accounts);
   for (const { method, summary, bytes } of accounts) {
     assert.match(text, new RegExp(`^${method} +\\d.* (yes|no)$`, "m"));

@@ -151,7 +151,7 @@ Deno.test("flagsOfEarlier() tells flags that decide the same run as a version de
       const sized = flags.method === undefined ? { neurons: 16, experts: 4 } : {};
       const options = readRunOptions({ "seq-len": 12, ...sized, ...flags }, null, null);
       const run = plan(model, options);
-      await recordRun(out, run, smallData(), { step: 0, flags: null, from: null });
+      await recordRun(out, run, smallData(), { step: 0, flags: null, from: null, predicted: null });
       const record = JSON.parse(await Deno.readTextFile(join(out, "run.json")));
       const told = flagsOfEarlier(record);
       assert.deepEqual([told.model, told.data, told.dtype], [

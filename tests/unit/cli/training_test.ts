@@ -7,9 +7,9 @@ import type { Output } from "../../../lib/cli/output.ts";
 import { describeRun } from "../../../lib/cli/run_table.ts";
 import { createStartup, formatStartup } from "../../../lib/cli/startup.ts";
 import { trainWithProgress } from "../../../lib/cli/training.ts";
-import type { Fit } from "../../../lib/train/fit.ts";
+import type { Fit } from "../../../lib/predict/fit.ts";
 import type { TrainEvent } from "../../../lib/train/loop.ts";
-import type { MemoryPrediction } from "../../../lib/train/memory.ts";
+import { type MemoryPrediction, predictMemory } from "../../../lib/predict/memory.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 import { smallData, smallModel, smallOptions } from "../train/small_run.ts";
@@ -129,10 +129,11 @@ Deno.test("memoryProblem() counts what a run surely holds, to the byte; beside()
   assert.equal(beside(100 * 2 ** 20, 90 * 2 ** 20), "100.00 MiB; 90.00 MiB foretold, 10.0 % less");
 });
 
-Deno.test("describeRun() names model, method with its sizes as flags, what is trained, where rows are, and the folder", () => {
+Deno.test("describeRun() names model, method with its sizes as flags, what is trained, where rows are, and the folder", async () => {
   const run = plan(smallModel(), smallOptions({ out: "runs/a" }));
+  const memory = await predictMemory(run);
   const rows = new Map(
-    describeRun(run, null).split("\n").map((line) => {
+    describeRun(run, memory, null).split("\n").map((line) => {
       const [name = "", value = ""] = line.trim().split(/ {2,}/);
       return [name, value] as const;
     }),
@@ -145,13 +146,13 @@ Deno.test("describeRun() names model, method with its sizes as flags, what is tr
     "2",
     "3",
   ]);
-  const share = run.memory.adapterShare;
-  const trained = run.memory.trainedParameters;
+  const share = memory.adapterShare;
+  const trained = memory.trainedParameters;
   assert.equal(rows.get("trained"), `${trained} parameters, ${(100 * share).toFixed(1)} % of the model`);
   assert.equal(rows.get("rows"), "placement host");
   assert.equal(rows.get("folder"), "runs/a");
   const onDevice = plan(smallModel(), smallOptions({ placement: "device", halves: 2, cachedRows: 8 }));
-  const said = describeRun(onDevice, smallData());
+  const said = describeRun(onDevice, memory, smallData());
   assert.match(said, /^rows +placement device, 8 of each layer cached, micro-batches in halves$/m);
   assert.match(said, /^folder +none$/m);
   const { report } = smallData();

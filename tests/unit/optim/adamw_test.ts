@@ -127,14 +127,12 @@ Deno.test("adamwOptimizer() lazy leaves rows without a gradient where they are",
   assert.notDeepEqual(weights[4]?.subarray(last), weights[3]?.subarray(last));
 });
 
-Deno.test("adamwOptimizer() keeps eight bytes a parameter and four a row, as bytes() says and the ledger holds", () => {
+Deno.test("adamwOptimizer() keeps two moments of a parameter, as the ledger holds", () => {
   const k = referenceKernels();
   const optimizer = adamwOptimizer(resolveAdamw().config);
   optimizer.init(k, [denseParameter()]);
   const floatBytes = 8; // the reference backend's floats are f64
   assert.equal(k.ledger.held.get("optimizer"), 2 * floatBytes * COUNT);
-  assert.equal(optimizer.bytes({ count: COUNT, rows: null }), 8 * COUNT);
-  assert.equal(optimizer.bytes({ count: COUNT, rows }), 8 * COUNT + 4 * rows);
 });
 
 /** Keys and values of one matrix owner; the keys frozen or not. */

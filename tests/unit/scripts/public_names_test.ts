@@ -17,7 +17,7 @@ linear listCells loadAdapter loadData loadModel loadPrompts loadTokenizer lora
 MachineError mergeAdapter METHOD_NAMES methodByName
 NativeError NonFiniteError NotFiniteError
 openAdapter
-parallel peakHostBytes plan planMeasured preview
+parallel peakHostBytes plan planMeasured predictMemory preview
 readResults residentBytes
 saveAdapter SCORE_NAMES scoreRows sparse streamCompletion summarizeScores
 train trainStep
@@ -45,7 +45,7 @@ Warmup`;
 
 const INTERNALS = `
 createKvCache decodeStep evaluateLoss forwardLogits generateTokens inspect loadQuestions lossAndGradients measureRates
-memoryOnData nativeKernels normalizeAnswer openCheckpoint ops predictSteps processPeakBytes referenceKernels spokenText
+nativeKernels normalizeAnswer openCheckpoint ops plannedBatches predictSteps processPeakBytes referenceKernels spokenText
 trainingSteps`;
 
 const words = (text: string): string[] => text.trim().split(/\s+/).sort();

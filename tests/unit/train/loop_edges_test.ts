@@ -8,7 +8,9 @@ import { full } from "../../../lib/methods/methods.ts";
 import type { AdamMode } from "../../../lib/ops/kernels/rows.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
-import { memoryOnData } from "../../../lib/train/batch_sizes.ts";
+import { plannedBatches } from "../../../lib/predict/batch_sizes.ts";
+import { predictMemory } from "../../../lib/predict/memory.ts";
+import { FORECAST } from "../../../lib/predict/train.ts";
 import { dataProblems, evaluateState, train, type TrainOptions } from "../../../lib/train/loop.ts";
 import { plan, type RunOptions } from "../../../lib/train/plan.ts";
 import { init } from "../../../lib/train/state.ts";
@@ -209,18 +211,21 @@ Deno.test("train() logs the moment of each step by the clock of the wall", () =>
     assert.ok(before <= times[0] && times[0] <= times[1] && times[1] <= after, `${before} ${times} ${after}`);
   }));
 
-Deno.test("train() foretells its memory by its data and by what it is evaluated on, and writes that down", () =>
+Deno.test("train() writes down the memory that is predicted by its data and by what it is evaluated on", () =>
   withFolder(async (out) => {
     using model = smallModel();
     const options = { out, steps: 1, batch: { size: 2, micro: 1, seqLen: 12 } };
     const short = smallData(4, 1);
     const rows = smallData(8, 99);
     const evalData = { ...rows, offsets: Float64Array.of(0, rows.ids.length) }; // one long row
-    const foretold = (on: Dataset | null) => memoryOnData(plan(model, smallOptions(options)), short, on);
-    assert.notDeepEqual(foretold(evalData).bytes, foretold(null).bytes, "it is evaluated on longer rows");
+    const predicted = async (on: Dataset | null) => {
+      const planned = plan(model, smallOptions(options));
+      return (await predictMemory(planned, plannedBatches(planned, short, on))).bytes;
+    };
+    const bytes = await predicted(evalData);
+    assert.notDeepEqual(bytes, await predicted(null), "it is evaluated on longer rows");
     const run = plan(model, smallOptions(options));
-    for await (const _ of train(run, short, { evalData }));
-    assert.deepEqual(run.memory, foretold(evalData));
+    for await (const _ of train(run, short, { evalData, forecast: FORECAST }));
     const record = JSON.parse(Deno.readTextFileSync(join(out, "run.json")));
-    assert.deepEqual(record.predictedBytes, foretold(evalData).bytes);
+    assert.deepEqual(record.predictedBytes, bytes);
   }));

@@ -4,7 +4,8 @@ import { ValidationError } from "../../../lib/core/errors.ts";
 import { METHOD_NAMES, methodByName, parallel, sparse } from "../../../lib/methods/methods.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
 import { exampleLength } from "../../../lib/data/dataset.ts";
-import { plannedBatches } from "../../../lib/train/batch_sizes.ts";
+import { plannedBatches } from "../../../lib/predict/batch_sizes.ts";
+import { predictMemory } from "../../../lib/predict/memory.ts";
 import { plan, type RunOptions } from "../../../lib/train/plan.ts";
 import { smallData, smallModel, smallOptions } from "./small_run.ts";
 
@@ -72,14 +73,15 @@ Deno.test("plan() takes the learning rate of the method unless another is given"
   assert.equal(lr({ method: parallel({ neurons: 2 }), optimizer: adamw() }), 1e-4);
 });
 
-Deno.test("plan() predicts parameters exactly and stays at twelve bytes a parameter and four a row", () => {
+Deno.test("predictMemory() counts three floats a parameter and four bytes a row that last", async () => {
   using model = smallModel();
-  const { memory } = plan(model, smallOptions({ method: sparse({ neurons: 48, experts: 12, topK: 4 }) }));
+  const run = plan(model, smallOptions({ method: sparse({ neurons: 48, experts: 12, topK: 4 }) }));
+  const memory = await predictMemory(run);
   const [layers, hidden] = [2, 24];
   assert.equal(memory.adapterParameters, layers * hidden * (48 + 48 + 12));
   assert.equal(memory.trainedParameters, memory.adapterParameters);
   const persistent = (memory.bytes.parameters ?? 0) + (memory.bytes.optimizer ?? 0);
-  assert.equal(persistent, 12 * memory.adapterParameters + 4 * layers * 2 * 48);
+  assert.equal(persistent, 3 * 8 * memory.adapterParameters + 4 * layers * 2 * 48, "floats of the reference");
 });
 
 Deno.test("methodByName() knows every method and suggests the nearest name", () => {
@@ -88,20 +90,20 @@ Deno.test("methodByName() knows every method and suggests the nearest name", () 
   assert.throws(() => methodByName("toString"), /There is no method "toString"/);
 });
 
-Deno.test("run.memory says what rows take after the first step and at most; what every step touches does not grow", () => {
+Deno.test("predictMemory() says what rows take after the first step and at most; what every step touches does not grow", async () => {
   using model = smallModel();
-  const memoryOf = (options: RunOptions) => plan(model, smallOptions(options)).memory;
+  const memoryOf = (options: RunOptions) => predictMemory(plan(model, smallOptions(options)));
   const many = { neurons: 9600, experts: 96, activeExperts: 2, topK: 3 };
-  const sparsely = memoryOf({ method: sparse(many) });
+  const sparsely = await memoryOf({ method: sparse(many) });
   for (const name of ["parameters", "optimizer", "gradients"] as const) {
     const [start, most] = [sparsely.startBytes[name] ?? 0, sparsely.bytes[name] ?? 0];
     assert.ok(start > 0 && start < most, name);
     assert.ok((sparsely.residentBytes[name] ?? 0) >= start, name);
   }
   assert.equal(sparsely.startBytes.activations, sparsely.bytes.activations);
-  const densely = memoryOf({ method: sparse(many), optimizer: adamw({ mode: "dense" }) });
+  const densely = await memoryOf({ method: sparse(many), optimizer: adamw({ mode: "dense" }) });
   assert.equal(densely.startBytes.optimizer, densely.bytes.optimizer);
-  const whole = memoryOf({ method: parallel({ neurons: 16 }) });
+  const whole = await memoryOf({ method: parallel({ neurons: 16 }) });
   assert.deepEqual(whole.startBytes, whole.bytes);
 });
 

@@ -18,7 +18,7 @@ Deno.test("openRunFolder() writes what was decided, about which model and data",
     {
       using places = await openRunFolder(run, false);
       assert.equal(places?.adapter, join(out, "adapter"));
-      await recordRun(out, run, smallData(), { step: 0, flags: null, from: null });
+      await recordRun(out, run, smallData(), { step: 0, flags: null, from: null, predicted: null });
     }
     const record = JSON.parse(await Deno.readTextFile(join(out, "run.json")));
     assert.equal(record.method, "sparse");
@@ -37,7 +37,7 @@ Deno.test("openRunFolder() lets one run at a time into a folder", async () => {
     const run = plan(model, smallOptions({ out }));
     {
       using _ = await openRunFolder(run, false);
-      await recordRun(out, run, smallData(), { step: 0, flags: null, from: null });
+      await recordRun(out, run, smallData(), { step: 0, flags: null, from: null, predicted: null });
       await assert.rejects(openRunFolder(run, true), /another process is training in it/);
     }
     using second = await openRunFolder(run, true);

@@ -6,6 +6,7 @@ import type { JsonObject } from "../../../lib/core/json.ts";
 import type { Dataset } from "../../../lib/data/dataset.ts";
 import { datasetHash } from "../../../lib/data/dataset.ts";
 import { train } from "../../../lib/train/loop.ts";
+import { predictMemory } from "../../../lib/predict/memory.ts";
 import { plan, type Run, runIdentity, type RunOptions } from "../../../lib/train/plan.ts";
 import { askedBefore, readRecord, type RecordOptions, recordRun } from "../../../lib/train/run_record.ts";
 import { otherFormatNotice } from "../../../lib/train/trained_format.ts";
@@ -29,19 +30,20 @@ async function recorded(
   options: Partial<RecordOptions> = {},
   data: Dataset = smallData(),
 ): Promise<JsonObject> {
-  await recordRun(out, run, data, { step: 0, flags: null, from: null, ...options });
+  await recordRun(out, run, data, { step: 0, flags: null, from: null, predicted: null, ...options });
   return JSON.parse(await Deno.readTextFile(join(out, "run.json")));
 }
 
-Deno.test("recordRun() writes what was decided, asked for, read, and foretold", () =>
+Deno.test("recordRun() writes what was decided, asked for, read, and predicted", () =>
   withFolder(async (out) => {
     using model = smallModel();
     const run = plan(model, smallOptions({ out, seed: 5 }));
     run.base = { ...run.base, content: "c".repeat(64) };
     const data = countedData();
     const flags = { lr: 0.5, data: "a.jsonl" };
-    const record = await recorded(out, run, { flags }, data);
-    const { bytes, startBytes, adapterParameters, trainedParameters } = run.memory;
+    const predicted = await predictMemory(run);
+    const record = await recorded(out, run, { flags, predicted }, data);
+    const { bytes, startBytes, adapterParameters, trainedParameters } = predicted;
     assert.notDeepEqual(bytes, startBytes);
     assert.deepEqual(record, {
       method: "sparse",

@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A dry run puts together what its parts foretell, each from the right one. */
+/** A dry run puts together what its parts predict, each from the right one. */
 import assert from "node:assert/strict";
 import { lora } from "../../../lib/methods/methods.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
-import { memoryOnData, plannedBatches } from "../../../lib/train/batch_sizes.ts";
-import { besideDevice } from "../../../lib/train/beside_device.ts";
-import { estimateStep } from "../../../lib/train/calibration.ts";
-import { predictDevice } from "../../../lib/train/device_memory.ts";
-import { dryRun } from "../../../lib/train/dry_run.ts";
-import { judgeFit } from "../../../lib/train/fit.ts";
-import { fullBatches, processPeakBytes } from "../../../lib/train/memory.ts";
+import { fullBatches, fullLoad, plannedBatches } from "../../../lib/predict/batch_sizes.ts";
+import { besideDevice } from "../../../lib/predict/beside_device.ts";
+import { estimateStep } from "../../../lib/predict/calibration.ts";
+import { predictDevice } from "../../../lib/predict/device_memory.ts";
+import { dryRun } from "../../../lib/predict/dry_run.ts";
+import { judgeFit } from "../../../lib/predict/fit.ts";
+import { predictMemory, processPeakBytes } from "../../../lib/predict/memory.ts";
 import { plan, type RunOptions } from "../../../lib/train/plan.ts";
-import { fullLoad } from "../../../lib/train/step_load.ts";
-import { stepWork } from "../../../lib/train/work.ts";
+import { stepWork } from "../../../lib/predict/work.ts";
 import { smallData, smallModel, smallOptions } from "../../unit/train/small_run.ts";
 
 const MACHINE = { availableBytes: 1e6, baselineBytes: 12_345, threads: 1 };
 
-Deno.test("dryRun() foretells by the run's data where there is any, else by full rows", async () => {
+Deno.test("dryRun() predicts by the run's data where there is any, else by full rows", async () => {
   using k = nativeKernels({ compute: "bf16", threads: 1 });
   using model = smallModel(k);
   for (const data of [null, smallData()]) {
@@ -25,29 +24,26 @@ Deno.test("dryRun() foretells by the run's data where there is any, else by full
     const evalData = data && smallData(5, 99);
     const run = plan(model, smallOptions(options));
     const found = await dryRun(run, { ...MACHINE, data, evalData });
-    const memoryWith = (activations: "store" | "recompute") => {
-      const other = plan(model, smallOptions({ ...options, activations }));
-      return data ? memoryOnData(other, data, evalData) : other.memory;
-    };
-    const memory = memoryWith("store");
+    const batches = data ? plannedBatches(run, data, evalData) : fullBatches(run.settings);
+    const memoryWith = (activations: "store" | "recompute") =>
+      predictMemory(plan(model, smallOptions({ ...options, activations })), batches);
+    const memory = await memoryWith("store");
     assert.deepEqual(found.memory, memory);
-    const [store, recompute] = (["store", "recompute"] as const).map((of) =>
-      memoryWith(of).bytes.activations
-    );
+    const store = memory.bytes.activations;
+    const recompute = (await memoryWith("recompute")).bytes.activations;
     assert.notEqual(store, recompute);
     assert.deepEqual(found.activationsByPolicy, { store, recompute });
     // Keys and values of two heads of ten columns in two layers, in two bytes.
     assert.equal(found.kvCacheBytesPerSequence, 2 * 2 * 2 * 30 * 2 * 10);
     assert.equal(found.processPeakBytes, processPeakBytes(memory, 12_345));
-    const batches = data ? plannedBatches(run, data, evalData) : fullBatches(run.settings);
     assert.deepEqual(found.batches, batches);
     assert.deepEqual(found.load, data ? batches.meanStep : fullLoad(4, 30));
-    assert.deepEqual(found.work, stepWork(run, found.load));
-    assert.deepEqual(found.time, estimateStep(run, found.load, found.rates));
-    assert.deepEqual(found.fit, judgeFit(run, memory, 1e6));
+    assert.deepEqual(found.work, await stepWork(run, found.load));
+    assert.deepEqual(found.time, estimateStep(found.work, found.load.tokens, found.rates));
+    assert.deepEqual(found.fit, await judgeFit(run, memory, 1e6));
     assert.deepEqual(found.device, [
-      predictDevice(run, "host", batches),
-      predictDevice(run, "device", batches),
+      await predictDevice(run, "host", batches),
+      await predictDevice(run, "device", batches),
     ]);
     const { linearForward, linearBackward, attention, sparse, bandwidth } = found.rates;
     for (const rate of [linearForward, linearBackward, attention, sparse, bandwidth]) {
@@ -63,10 +59,11 @@ Deno.test("dryRun() judges the host beside a device by what is left to it", asyn
   for (const onDevice of ["host", "device"] as const) {
     const run = plan(model, smallOptions());
     const { fit, processPeakBytes: peak, memory } = await dryRun(run, { ...MACHINE, onDevice });
-    const beside = besideDevice(run.memory, predictDevice(run, onDevice));
-    assert.deepEqual(memory, run.memory);
+    const whole = await predictMemory(run);
+    const beside = besideDevice(whole, await predictDevice(run, onDevice));
+    assert.deepEqual(memory, whole);
     assert.equal(peak, processPeakBytes(beside, 12_345));
-    assert.deepEqual(fit, judgeFit(run, beside, 1e6));
+    assert.deepEqual(fit, await judgeFit(run, beside, 1e6));
   }
   const whole = await dryRun(plan(model, smallOptions({ method: lora({ rank: 2 }) })), {
     ...MACHINE,

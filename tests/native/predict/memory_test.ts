@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What memory is foretold and what is then taken, byte for byte. */
+/** What memory is predicted and what is then taken, byte for byte. */
 import assert from "node:assert/strict";
 import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../../lib/activations/registry.ts";
 import { full, lora, type Method, parallel, sparse } from "../../../lib/methods/methods.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
-import { memoryOnData } from "../../../lib/train/batch_sizes.ts";
+import { plannedBatches } from "../../../lib/predict/batch_sizes.ts";
+import { predictMemory } from "../../../lib/predict/memory.ts";
 import { train } from "../../../lib/train/loop.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
@@ -46,7 +47,7 @@ for (const model of ["llama3_tied", "qwen3_tied", "llama_biases"]) {
   for (const method of [...METHODS, ...places, ...(model === "qwen3_tied" ? larger : [])]) {
     for (const activations of Object.keys(ACTIVATION_POLICIES) as ActivationPolicyName[]) {
       const options = JSON.stringify(method.adapter.options);
-      Deno.test(`predictMemory() foretells every byte of the arena: ${model}, ${method.name} ${options}, ${activations}`, async () => {
+      Deno.test(`predictMemory() counts every byte of the arena: ${model}, ${method.name} ${options}, ${activations}`, async () => {
         for (
           const [micro, compute] of [[1, "f32"], [2, "f32"], [4, "f32"], [4, "bf16"], [2, "bf16"]] as const
         ) {
@@ -55,7 +56,7 @@ for (const model of ["llama3_tied", "qwen3_tied", "llama_biases"]) {
           const batch = { size: 4, micro, seqLen: 12 };
           const run = plan(loaded, smallOptions({ method, activations, batch, steps: 12 }));
           const data = smallData();
-          const { bytes } = memoryOnData(run, data, data);
+          const { bytes } = await predictMemory(run, plannedBatches(run, data, data));
           const before = k.ledger.held.get("activations") ?? 0;
           const events = train(run, data, { evalData: data });
           for await (const _ of events);

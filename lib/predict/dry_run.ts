@@ -1,21 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Everything that can be said of a run before it starts: memory, work, time, and whether it fits. Allocates next to nothing. */
 import type { Dataset } from "../data/dataset.ts";
-import {
-  activationBytesOf,
-  type BatchSizes,
-  fullBatches,
-  type MemoryPrediction,
-  predictMemory,
-  processPeakBytes,
-} from "./memory.ts";
+import { weightlessModel } from "../models/described.ts";
+import { createKvCache } from "../models/engine/decode.ts";
+import { countingKernels } from "../ops/counting/counting_kernels.ts";
+import type { Run } from "../train/plan.ts";
+import { type BatchSizes, fullBatches, fullLoad, plannedBatches, type StepLoad } from "./batch_sizes.ts";
 import { besideDevice } from "./beside_device.ts";
-import { plannedBatches } from "./batch_sizes.ts";
 import { calibrate, estimateStep, type MachineRates, type TimeEstimate } from "./calibration.ts";
 import { type DevicePrediction, type Placement, predictDevice } from "./device_memory.ts";
 import { type Fit, judgeFit } from "./fit.ts";
-import type { Run } from "./plan.ts";
-import { fullLoad, type StepLoad } from "./step_load.ts";
+import { type MemoryPrediction, predictMemory, processPeakBytes } from "./memory.ts";
 import { type StepWork, stepWork } from "./work.ts";
 
 /** What a dry run finds. */
@@ -52,41 +47,45 @@ export interface DryRunOptions {
   readonly onDevice?: Placement | null;
 }
 
-/** Foretells a run. The model may be one that is only described. @mutates run.totalSteps, when there is data */
+/** Predicts a run. The model may be one that is only described. @mutates run.totalSteps, when there is data */
 export async function dryRun(run: Run, options: DryRunOptions): Promise<DryRun> {
-  const { model, adapterKind, optimizer, settings } = run;
-  const { config } = model;
+  const { adapterKind, settings } = run;
   const data = options.data ?? null;
   const batches = data === null ? fullBatches(settings) : plannedBatches(run, data, options.evalData ?? null);
-  const predict = (activations: "store" | "recompute"): MemoryPrediction =>
-    predictMemory(model, adapterKind, optimizer, { ...settings, activations }, batches);
-  const memory = predict(settings.activations);
+  const predict = (activations: "store" | "recompute"): Promise<MemoryPrediction> =>
+    predictMemory({ ...run, settings: { ...settings, activations } }, batches);
+  const byPolicy = { store: await predict("store"), recompute: await predict("recompute") };
+  const memory = byPolicy[settings.activations];
   const load = data === null ? fullLoad(settings.batch.size, settings.batch.seqLen) : batches.meanStep;
+  const work = await stepWork(run, load);
   const rates = await calibrate(run, { threads: options.threads });
-  const placements: Placement[] = adapterKind.kind === "sparse" ? ["host", "device"] : ["device"];
-  const device = placements.map((placement) => predictDevice(run, placement, batches));
+  const placements: readonly Placement[] = adapterKind.kind === "sparse" ? ["host", "device"] : ["device"];
+  const device: DevicePrediction[] = [];
+  for (const placement of placements) device.push(await predictDevice(run, placement, batches));
   const chosen = device.find(({ placement }) => placement === options.onDevice) ?? device[0];
-  const onHost = options.onDevice && chosen ? besideDevice(memory, chosen) : memory;
+  const hostPart = (other: MemoryPrediction): MemoryPrediction =>
+    options.onDevice && chosen ? besideDevice(other, chosen) : other;
   return {
     memory,
     activationsByPolicy: {
-      store: predict("store").bytes.activations ?? 0,
-      recompute: predict("recompute").bytes.activations ?? 0,
+      store: byPolicy.store.bytes.activations ?? 0,
+      recompute: byPolicy.recompute.bytes.activations ?? 0,
     },
-    kvCacheBytesPerSequence: 2 * activationBytesOf(model.kernels) * config.numHiddenLayers *
-      settings.batch.seqLen * config.numKeyValueHeads * config.headDim,
-    processPeakBytes: processPeakBytes(onHost, options.baselineBytes),
+    kvCacheBytesPerSequence: kvCacheBytes(run),
+    processPeakBytes: processPeakBytes(hostPart(memory), options.baselineBytes),
     batches,
     load,
-    work: stepWork(run, load),
+    work,
     rates,
-    time: estimateStep(run, load, rates),
-    fit: judgeFit(
-      run,
-      onHost,
-      options.availableBytes,
-      (other) => options.onDevice && chosen ? besideDevice(other, chosen) : other,
-    ),
+    time: estimateStep(work, load.tokens, rates),
+    fit: await judgeFit(run, hostPart(memory), options.availableBytes, hostPart),
     device,
   };
+}
+
+/** Keys and values of one sequence of full length. */
+function kvCacheBytes({ model, settings }: Run): number {
+  const kernels = countingKernels(model.kernels);
+  createKvCache(weightlessModel(model, kernels), settings.batch.seqLen);
+  return kernels.ledger.held.get("cache") ?? 0;
 }

@@ -8,10 +8,11 @@ import { Arena } from "../../../lib/native/arena.ts";
 import type { Device, DeviceFacts } from "../../../lib/ops/kernels/device.ts";
 import { createLedger } from "../../../lib/native/ledger.ts";
 import { MEFT_OUT_OF_MEMORY } from "../../../lib/native/symbols.ts";
-import { adviseDevice, withinDevice } from "../../../lib/train/device_fit.ts";
-import { deviceActivationBytes } from "../../../lib/train/memory.ts";
+import { adviseDevice, deviceActivationBytes, fittingSettings } from "../../../lib/predict/device_fit.ts";
+import { predictMemory } from "../../../lib/predict/memory.ts";
 import { plan, type Run, type RunOptions } from "../../../lib/train/plan.ts";
-import { smallModel, smallOptions } from "./small_run.ts";
+import { withinDevice } from "../../../lib/train/within_device.ts";
+import { smallModel, smallOptions } from "../train/small_run.ts";
 
 const BATCH = { size: 8, micro: 4, seqLen: 12 };
 
@@ -21,38 +22,46 @@ function smallBlocks(): Model {
   return { ...model, kernels: { ...model.kernels, arena: new Arena(createLedger(), 64) } };
 }
 
-function needed(run: Run, micro: number, activations = run.settings.activations): number {
-  const settings = { batch: { ...run.settings.batch, micro }, activations };
-  return deviceActivationBytes(run.model, run.adapterKind, settings, run.rows.halves);
+function needed(run: Run, micro: number, activations = run.settings.activations): Promise<number> {
+  const settings = { ...run.settings, batch: { ...run.settings.batch, micro }, activations };
+  return deviceActivationBytes({ ...run, settings });
 }
 
 const facts = (freeBytes: number, more: Partial<DeviceFacts> = {}): DeviceFacts =>
   ({ freeBytes, ledger: {}, refused: null, ...more }) as DeviceFacts;
 const bytes = (held: number, peak = held) => ({ bytes: held, peakBytes: peak });
 
-Deno.test("adviseDevice() advises the largest micro-batch that fits, then recomputing, then nothing", () => {
+Deno.test("fittingSettings() are the largest micro-batch that fits, then recomputing, then nothing", async () => {
   using model = smallBlocks();
   const run = plan(model, smallOptions({ batch: BATCH }));
   for (const micro of [3, 2, 1]) {
-    assert.deepEqual(adviseDevice(run, facts(needed(run, micro))), { micro, activations: "store" });
+    assert.deepEqual(await fittingSettings(run, facts(await needed(run, micro))), {
+      micro,
+      activations: "store",
+    });
   }
-  const recomputed = [4, 3, 2, 1].map((micro) => needed(run, micro, "recompute"));
+  const least = await needed(run, 1);
+  const recomputed: number[] = [];
+  for (const micro of [4, 3, 2, 1]) recomputed.push(await needed(run, micro, "recompute"));
   for (const [i, room] of recomputed.entries()) {
-    if (room >= needed(run, 1)) continue;
-    assert.deepEqual(adviseDevice(run, facts(room)), { micro: 4 - i, activations: "recompute" });
+    if (room >= least) continue;
+    const expected = { micro: 4 - i, activations: "recompute" };
+    assert.deepEqual(await fittingSettings(run, facts(room)), expected);
   }
-  assert.ok((recomputed[3] as number) < needed(run, 1));
-  assert.equal(adviseDevice(run, facts((recomputed[3] as number) - 1)), null);
+  assert.ok((recomputed[3] as number) < least);
+  const tooLittle = facts((recomputed[3] as number) - 1);
+  assert.equal(await fittingSettings(run, tooLittle), null);
   const already = plan(model, smallOptions({ batch: BATCH, activations: "recompute" }));
-  assert.equal(adviseDevice(already, facts((recomputed[3] as number) - 1)), null);
+  assert.equal(await fittingSettings(already, tooLittle), null);
+  assert.match(await adviseDevice(run, tooLittle), /^no micro-batch fits beside that, .* or device cpu$/);
 });
 
-Deno.test("adviseDevice() counts what activations hold as free, and what others hold or were refused as taken", () => {
+Deno.test("fittingSettings() count what activations hold as free, and what others hold or were refused as taken", async () => {
   using model = smallBlocks();
   const run = plan(model, smallOptions({ batch: BATCH }));
-  const room = needed(run, 2);
-  const advised = (free: number, more: Partial<DeviceFacts>, of: Run = run) =>
-    adviseDevice(of, facts(free, more))?.micro;
+  const room = await needed(run, 2);
+  const advised = async (free: number, more: Partial<DeviceFacts>, of: Run = run) =>
+    (await fittingSettings(of, facts(free, more)))?.micro;
   const cases: readonly (readonly [number, Partial<DeviceFacts>])[] = [
     [room - 100, { ledger: { activations: bytes(100) } }],
     // The workspace is taken again, as large as it was at most, or with what it was refused.
@@ -65,28 +74,26 @@ Deno.test("adviseDevice() counts what activations hold as free, and what others 
   ];
   for (const [free, more] of cases) {
     const label = JSON.stringify(more);
-    assert.equal(advised(free, more), 2, label);
-    assert.equal(advised(free - 1, more), 1, label);
+    assert.equal(await advised(free, more), 2, label);
+    assert.equal(await advised(free - 1, more), 1, label);
   }
   // What is trained on the device, and is not there yet.
   const whole = plan(model, smallOptions({ batch: BATCH, method: lora({ rank: 2 }) }));
-  const { parameters = 0, gradients = 0, optimizer = 0 } = whole.memory.bytes;
+  const { parameters = 0, gradients = 0, optimizer = 0 } = (await predictMemory(whole)).bytes;
   const ledger = { parameters: bytes(parameters), gradients: bytes(10), optimizer: bytes(optimizer + 5) };
-  const free = needed(whole, 2) + gradients - 10;
-  assert.equal(advised(free, { ledger }, whole), 2);
-  assert.equal(advised(free - 1, { ledger }, whole), 1);
-  assert.equal(advised(needed(whole, 2) + parameters + gradients + optimizer, {}, whole), 2);
+  const free = await needed(whole, 2) + gradients - 10;
+  assert.equal(await advised(free, { ledger }, whole), 2);
+  assert.equal(await advised(free - 1, { ledger }, whole), 1);
+  assert.equal(await advised(await needed(whole, 2) + parameters + gradients + optimizer, {}, whole), 2);
 });
 
-Deno.test("deviceActivationBytes() are those of both halves, each with its share of the tokens", () => {
+Deno.test("deviceActivationBytes() are those of both halves, each with its share of the tokens", async () => {
   using model = smallBlocks();
-  const of = (options: RunOptions, halves: 1 | 2) => {
-    const { adapterKind, settings } = plan(model, smallOptions(options));
-    return deviceActivationBytes(model, adapterKind, settings, halves);
-  };
-  const whole = of({ batch: { size: 2, micro: 2, seqLen: 12 } }, 1);
-  const halves = of({ batch: { size: 2, micro: 2, seqLen: 12 } }, 2);
-  assert.equal(halves, 2 * of({ batch: { size: 1, micro: 1, seqLen: 12 } }, 1));
+  const of = (options: RunOptions) => deviceActivationBytes(plan(model, smallOptions(options)));
+  const batch = { size: 2, micro: 2, seqLen: 12 };
+  const whole = await of({ batch });
+  const halves = await of({ batch, halves: 2 });
+  assert.equal(halves, 2 * await of({ batch: { size: 1, micro: 1, seqLen: 12 } }));
   assert.ok(halves < 1.2 * whole);
 });
 
@@ -95,12 +102,14 @@ Deno.test("withinDevice() explains a full device, and nothing else", async () =>
   const full = new NativeError("linear_forward", MEFT_OUT_OF_MEMORY, "asked for 3 MiB of workspace");
   const pinned = new NativeError("pinned_reserve", MEFT_OUT_OF_MEMORY, "no pinned memory");
   const other = new NativeError("linear_forward", MEFT_OUT_OF_MEMORY + 1, "broken");
-  const failing = (run: Run, error: Error) => withinDevice(run, () => Promise.reject(error));
+  const failing = (run: Run, error: Error) =>
+    withinDevice(run, () => Promise.reject(error), { adviseDevice });
   const onHost = plan(model, smallOptions({ batch: BATCH }));
   await assert.rejects(failing(onHost, full), full);
+  const room = await needed(onHost, 2);
   let released = 0;
   const device = {
-    facts: () => facts(needed(onHost, 2)),
+    facts: () => facts(room),
     release: () => void released++,
   } as unknown as Device;
   const kernels = { ...model.kernels, device };
@@ -117,5 +126,10 @@ Deno.test("withinDevice() explains a full device, and nothing else", async () =>
     return true;
   });
   assert.equal(released, 1, "what is in use by nobody is given back");
+  await assert.rejects(
+    withinDevice(run, () => Promise.reject(full)),
+    /workspace; take smaller micro-batches, recomputed activations, or device cpu$/,
+    "nobody was there to say what would fit",
+  );
   assert.equal(await withinDevice(run, () => 7), 7);
 });

@@ -7,8 +7,9 @@ import { lora, parallel, sparse } from "../../../lib/methods/methods.ts";
 import { type CudaKernels, cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { MEFT_OUT_OF_MEMORY } from "../../../lib/native/symbols.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
-import { withinDevice } from "../../../lib/train/device_fit.ts";
+import { FORECAST } from "../../../lib/predict/train.ts";
 import { plan, type Run, type RunOptions } from "../../../lib/train/plan.ts";
+import { withinDevice } from "../../../lib/train/within_device.ts";
 import { init, releaseState } from "../../../lib/train/state.ts";
 import { type StepMetrics, trainStep } from "../../../lib/train/step.ts";
 import { openTestDevice } from "../../cuda_library.ts";
@@ -33,7 +34,7 @@ async function firstStep(run: Run): Promise<StepMetrics> {
   const state = init(run);
   try {
     const data = trainingSteps(smallData(40), batchOptions(run)).next().value;
-    const [next, metrics] = await trainStep(run, state, data);
+    const [next, metrics] = await trainStep(run, state, data, undefined, FORECAST);
     releaseState(run, next);
     return metrics;
   } catch (error) {
@@ -128,7 +129,7 @@ Deno.test({
     const before = k.device.bytes().held;
     await withBytes(before + 4096, async () => {
       await assert.rejects(
-        withinDevice(run, () => init(run)),
+        withinDevice(run, () => init(run), FORECAST),
         /gradients asked the device for .* no micro-batch fits beside that.* take a smaller model or adapter/,
       );
     });

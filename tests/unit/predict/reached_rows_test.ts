@@ -6,7 +6,7 @@ import { describeModel } from "../../../lib/models/described.ts";
 import { unitedNeurons } from "../../../lib/ops/sparse.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { choosePlacement } from "../../../lib/train/cost_model.ts";
-import { predictDevice } from "../../../lib/train/device_memory.ts";
+import { predictDevice } from "../../../lib/predict/device_memory.ts";
 import { plan } from "../../../lib/train/plan.ts";
 
 const [D, L, TOKENS, NEURONS, EXPERTS, TOP_K] = [256, 2, 1024, 16384, 1024, 64];
@@ -45,7 +45,7 @@ function drawnRows(activeExperts: number): number {
 }
 
 for (const activeExperts of [8, 1]) {
-  Deno.test(`rows reached by ${activeExperts} of ${EXPERTS} experts of 16 neurons, top-K ${TOP_K}`, () => {
+  Deno.test(`rows reached by ${activeExperts} of ${EXPERTS} experts of 16 neurons, top-K ${TOP_K}`, async () => {
     const drawn = drawnRows(activeExperts);
     const method = sparse({ neurons: NEURONS, experts: EXPERTS, activeExperts, topK: TOP_K });
     const run = plan(MODEL, { method, batch: { size: 4, micro: 4, seqLen: 256 }, steps: 1 });
@@ -53,7 +53,7 @@ for (const activeExperts of [8, 1]) {
       assert.ok(Math.abs(rows - drawn) <= 0.05 * drawn, `${name}: ${rows} rows, drawn ${drawn}`);
 
     near("adapter", run.adapterKind.sizes(MODEL, TOKENS).rows!.touchedShare(TOKENS) * NEURONS);
-    near("device", predictDevice(run, "device").pcie.down / (L * 2 * 4 * D));
+    near("device", (await predictDevice(run, "device")).pcie.down / (L * 2 * 4 * D));
 
     const sizes = {
       tokens: TOKENS,

@@ -2,8 +2,9 @@
 /** Whether a run fits into memory, and the smallest change of settings with which it would. */
 import { resolveAdapter } from "../adapters/registry.ts";
 import { methodByName } from "../methods/methods.ts";
-import { fullBatches, type MemoryPrediction, type MemorySettings, predictMemory } from "./memory.ts";
-import type { Run } from "./plan.ts";
+import type { Run } from "../train/plan.ts";
+import type { RunSettings } from "../train/run_options.ts";
+import { type MemoryPrediction, predictMemory } from "./memory.ts";
 
 /** Settings that would do, by flag. */
 export interface Advice {
@@ -35,12 +36,12 @@ export function neededBytes({ residentBytes }: MemoryPrediction): number {
 type HostPart = (memory: MemoryPrediction) => MemoryPrediction;
 
 /** Judges a prediction by what is available. @param hostPart Of the predictions for other settings */
-export function judgeFit(
+export async function judgeFit(
   run: Run,
   memory: MemoryPrediction,
   availableBytes: number,
   hostPart: HostPart = (other) => other,
-): Fit {
+): Promise<Fit> {
   const needed = neededBytes(memory);
   const fits = needed <= availableBytes;
   return {
@@ -48,37 +49,48 @@ export function judgeFit(
     neededBytes: needed,
     availableBytes,
     weightsStay: needed + (memory.residentBytes.weights ?? 0) <= availableBytes,
-    advice: fits ? null : adviseFit(run, availableBytes, hostPart),
+    advice: fits ? null : await adviseFit(run, availableBytes, hostPart),
   };
 }
 
 /** The settings to try, mildest first: less at once, then more computing, then both, then a smaller adapter. */
-function adviseFit(run: Run, availableBytes: number, hostPart: HostPart): Advice | null {
+async function adviseFit(run: Run, availableBytes: number, hostPart: HostPart): Promise<Advice | null> {
   const { settings: { batch, activations } } = run;
-  const fitsWith = (changes: Changes): boolean =>
-    neededBytes(hostPart(changed(run, changes))) <= availableBytes;
-  const micro = largest(batch.micro - 1, (rows) => fitsWith({ micro: rows }));
+  const fitsWith = async (changes: Changes): Promise<boolean> =>
+    neededBytes(hostPart(await changed(run, changes))) <= availableBytes;
+  const micro = await largest(batch.micro - 1, (rows) => fitsWith({ micro: rows }));
   if (micro !== null) return advice(run, { micro }, hostPart);
   if (activations !== "recompute") {
-    if (fitsWith({ activations: "recompute" })) return advice(run, { activations: "recompute" }, hostPart);
-    const rows = largest(batch.micro - 1, (rows) => fitsWith({ activations: "recompute", micro: rows }));
+    if (await fitsWith({ activations: "recompute" })) {
+      return advice(run, { activations: "recompute" }, hostPart);
+    }
+    const rows = await largest(
+      batch.micro - 1,
+      (rows) => fitsWith({ activations: "recompute", micro: rows }),
+    );
     if (rows !== null) return advice(run, { activations: "recompute", micro: rows }, hostPart);
   }
   const { neurons, experts } = run.adapterKind.config;
   if (typeof neurons !== "number") return null;
   const least: Changes = { activations: "recompute", micro: 1 };
   const step = typeof experts === "number" ? experts : 1;
-  const groups = largest(Math.floor(neurons / step) - 1, (n) => fitsWith({ ...least, neurons: n * step }));
+  const groups = await largest(
+    Math.floor(neurons / step) - 1,
+    (n) => fitsWith({ ...least, neurons: n * step }),
+  );
   return groups === null ? null : advice(run, { ...least, neurons: groups * step }, hostPart);
 }
 
 /** The largest whole number from 1 to `most` that will do; null when none will. What will do for n does for less. */
-export function largest(most: number, willDo: (n: number) => boolean): number | null {
-  if (most < 1 || !willDo(1)) return null;
+export async function largest(
+  most: number,
+  willDo: (n: number) => boolean | Promise<boolean>,
+): Promise<number | null> {
+  if (most < 1 || !await willDo(1)) return null;
   let [low, high] = [1, most];
   while (low < high) {
     const middle = Math.ceil((low + high) / 2);
-    if (willDo(middle)) low = middle;
+    if (await willDo(middle)) low = middle;
     else high = middle - 1;
   }
   return low;
@@ -86,25 +98,29 @@ export function largest(most: number, willDo: (n: number) => boolean): number | 
 
 interface Changes {
   readonly micro?: number;
-  readonly activations?: MemorySettings["activations"];
+  readonly activations?: RunSettings["activations"];
   readonly neurons?: number;
 }
 
 /** The prediction with other settings, for full rows. */
-function changed(run: Run, { micro, activations, neurons }: Changes): MemoryPrediction {
-  const { model, optimizer, settings, method } = run;
-  const other = {
-    batch: { ...settings.batch, micro: micro ?? settings.batch.micro },
-    activations: activations ?? settings.activations,
-  };
-  const adapter = neurons === undefined ? run.adapterKind : resolveAdapter(
+function changed(run: Run, { micro, activations, neurons }: Changes): Promise<MemoryPrediction> {
+  const { model, settings, method } = run;
+  const adapterKind = neurons === undefined ? run.adapterKind : resolveAdapter(
     methodByName(method.name, { ...run.adapterKind.config, neurons }).adapter,
     model.config,
   ).adapter;
-  return predictMemory(model, adapter, optimizer, other, fullBatches(other));
+  return predictMemory({
+    ...run,
+    adapterKind,
+    settings: {
+      ...settings,
+      batch: { ...settings.batch, micro: micro ?? settings.batch.micro },
+      activations: activations ?? settings.activations,
+    },
+  });
 }
 
-function advice(run: Run, changes: Changes, hostPart: HostPart): Advice {
+async function advice(run: Run, changes: Changes, hostPart: HostPart): Promise<Advice> {
   const { micro, activations, neurons } = changes;
   return {
     flags: {
@@ -112,6 +128,6 @@ function advice(run: Run, changes: Changes, hostPart: HostPart): Advice {
       ...(activations !== undefined && { activations }),
       ...(neurons !== undefined && { neurons }),
     },
-    neededBytes: neededBytes(hostPart(changed(run, changes))),
+    neededBytes: neededBytes(hostPart(await changed(run, changes))),
   };
 }

@@ -7,9 +7,8 @@ import { nativeKernels } from "../ops/native/native_kernels.ts";
 import { createRowGradients } from "../ops/row_gradients.ts";
 import { sparseBackward, type SparseConfig, sparseForward, type SparseParams } from "../ops/sparse.ts";
 import type { Activation, Floats, Tensor, Weight } from "../tensor/tensor.ts";
-import type { Run } from "./plan.ts";
-import type { StepLoad } from "./step_load.ts";
-import { type StepWork, stepWork } from "./work.ts";
+import type { Run } from "../train/plan.ts";
+import type { StepWork } from "./work.ts";
 
 /** Operations and bytes a second. */
 export interface MachineRates {
@@ -174,9 +173,8 @@ export interface TimeEstimate {
   readonly tokensPerSecond: number;
 }
 
-/** How long a step should take at measured rates: the parts one after the other, as the CPU does them. */
-export function estimateStep(run: Run, load: StepLoad, rates: MachineRates): TimeEstimate {
-  const work: StepWork = stepWork(run, load);
+/** How long a step should take at measured rates: the parts one after the other, as the CPU does them. @param tokens Of the step */
+export function estimateStep(work: StepWork, tokens: number, rates: MachineRates): TimeEstimate {
   const products = 1000 *
     (work.linearForward / rates.linearForward + work.linearBackward / rates.linearBackward);
   const attention = 1000 * work.attention / rates.attention;
@@ -191,6 +189,6 @@ export function estimateStep(run: Run, load: StepLoad, rates: MachineRates): Tim
     streams,
     update,
     stepMs,
-    tokensPerSecond: 1000 * load.tokens / stepMs,
+    tokensPerSecond: 1000 * tokens / stepMs,
   };
 }

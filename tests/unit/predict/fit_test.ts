@@ -3,26 +3,27 @@
 import assert from "node:assert/strict";
 import { trainingSteps } from "../../../lib/data/batches.ts";
 import { lora, sparse } from "../../../lib/methods/methods.ts";
-import { memoryOnData, plannedBatches } from "../../../lib/train/batch_sizes.ts";
+import { plannedBatches } from "../../../lib/predict/batch_sizes.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
-import { judgeFit, largest, neededBytes } from "../../../lib/train/fit.ts";
-import { predictMemory } from "../../../lib/train/memory.ts";
+import { judgeFit, largest, neededBytes } from "../../../lib/predict/fit.ts";
+import { predictMemory } from "../../../lib/predict/memory.ts";
 import { plan, type RunOptions } from "../../../lib/train/plan.ts";
 import { assertWithin } from "../../compare.ts";
-import { SMALL_SPARSE, smallData, smallModel, smallOptions } from "./small_run.ts";
+import { SMALL_SPARSE, smallData, smallModel, smallOptions } from "../train/small_run.ts";
 
 const RUN: RunOptions = { batch: { size: 8, micro: 8, seqLen: 64 } };
 
-Deno.test("judgeFit() says that a run fits into what it needs, to the byte, and when the weights stay too", () => {
+Deno.test("judgeFit() says that a run fits into what it needs, to the byte, and when the weights stay too", async () => {
   using model = smallModel();
   const run = plan(model, smallOptions(RUN));
-  const { residentBytes } = run.memory;
-  const needed = neededBytes(run.memory);
+  const memory = await predictMemory(run);
+  const { residentBytes } = memory;
+  const needed = neededBytes(memory);
   const { weights, ...others } = residentBytes;
   assert.equal(needed, Object.values(others).reduce((a, b) => a + b));
   assert.ok((weights as number) > 0);
   const all = needed + (weights as number);
-  const judged = (bytes: number) => judgeFit(run, run.memory, bytes);
+  const judged = (bytes: number) => judgeFit(run, memory, bytes);
   for (
     const [bytes, fits, weightsStay] of [
       [all, true, true],
@@ -31,7 +32,7 @@ Deno.test("judgeFit() says that a run fits into what it needs, to the byte, and 
       [needed - 1, false, false],
     ] as const
   ) {
-    const fit = judged(bytes);
+    const fit = await judged(bytes);
     assert.deepEqual([fit.fits, fit.weightsStay, fit.neededBytes, fit.availableBytes], [
       fits,
       weightsStay,
@@ -61,23 +62,25 @@ const ADVICE: readonly (readonly [RunOptions, Readonly<Record<string, unknown>>]
   ],
 ];
 
-Deno.test("judgeFit() advises the mildest change that fits, exactly", () => {
+Deno.test("judgeFit() advises the mildest change that fits, exactly", async () => {
   using model = smallModel();
   const run = plan(model, smallOptions(RUN));
-  const of = (options: RunOptions) => neededBytes(plan(model, smallOptions({ ...RUN, ...options })).memory);
-  let before = neededBytes(run.memory);
+  const memory = await predictMemory(run);
+  const of = async (options: RunOptions) =>
+    neededBytes(await predictMemory(plan(model, smallOptions({ ...RUN, ...options }))));
+  let before = neededBytes(memory);
   for (const [options, flags] of ADVICE) {
-    const needed = of(options);
+    const needed = await of(options);
     assert.ok(needed < before, JSON.stringify(flags));
     before = needed;
-    const { advice } = judgeFit(run, run.memory, needed);
+    const { advice } = await judgeFit(run, memory, needed);
     assert.deepEqual(advice, { flags, neededBytes: needed });
-    assert.notDeepEqual(judgeFit(run, run.memory, needed - 1).advice?.flags, flags);
+    assert.notDeepEqual((await judgeFit(run, memory, needed - 1)).advice?.flags, flags);
   }
-  assert.equal(judgeFit(run, run.memory, 1000).advice, null);
+  assert.equal((await judgeFit(run, memory, 1000)).advice, null);
 });
 
-Deno.test("judgeFit() advises no smaller adapter where it has no neurons, no recomputing twice, and by the host's part alone", () => {
+Deno.test("judgeFit() advises no smaller adapter where it has no neurons, no recomputing twice, and by the host's part alone", async () => {
   using model = smallModel();
   const method = lora({ rank: 3 });
   const run = plan(model, smallOptions({ ...RUN, method, activations: "recompute" }));
@@ -85,26 +88,31 @@ Deno.test("judgeFit() advises no smaller adapter where it has no neurons, no rec
     model,
     smallOptions({ ...RUN, method, activations: "recompute", batch: { size: 8, micro: 2, seqLen: 64 } }),
   );
-  const needed = neededBytes(small.memory);
-  assert.deepEqual(judgeFit(run, run.memory, needed).advice, {
+  const memory = await predictMemory(run);
+  const needed = neededBytes(await predictMemory(small));
+  assert.deepEqual((await judgeFit(run, memory, needed)).advice, {
     flags: { "micro-batch-size": 2 },
     neededBytes: needed,
   });
-  assert.equal(judgeFit(run, run.memory, 1000).advice, null);
-  const half = judgeFit(
+  assert.equal((await judgeFit(run, memory, 1000)).advice, null);
+  const half = await judgeFit(
     run,
-    run.memory,
+    memory,
     1000,
     (memory) => ({ ...memory, residentBytes: { parameters: memory.logitsBytes > 0 ? 999 : 0 } }),
   );
   assert.deepEqual(half.advice, { flags: { "micro-batch-size": 7 }, neededBytes: 999 });
 });
 
-Deno.test("largest() is the last number that will do, as one by one would find", () => {
+Deno.test("largest() is the last number that will do, as one by one would find", async () => {
   for (let most = 0; most < 12; most++) {
     for (let last = 0; last < 14; last++) {
       const expected = Math.min(most, last);
-      assert.equal(largest(most, (n) => n <= last), expected < 1 ? null : expected, `${last} of ${most}`);
+      assert.equal(
+        await largest(most, (n) => n <= last),
+        expected < 1 ? null : expected,
+        `${last} of ${most}`,
+      );
     }
   }
 });
@@ -164,11 +172,6 @@ for (const packing of [false, true]) {
         Math.max(...ofMicros.map((micro) => micro.reduce((total, row) => total + targetsOf(row), 0))),
       );
       assert.equal(longest, Math.max(found.longest, ...rows.map(([from, to]) => to - from)));
-      const { adapterKind, optimizer, settings } = run;
-      assert.deepEqual(
-        memoryOnData(run, data, evalData),
-        predictMemory(model, adapterKind, optimizer, settings, plannedBatches(run, data, evalData)),
-      );
     }
   });
 }

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+/** How large the micro-batches of a run will be: of full rows, or by its real data and order. */
+import { type MicroBatchShape, sequentialShapes, stepShapes } from "../data/batches.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { batchOptions, decideSteps } from "../train/batches.ts";
+import type { Run } from "../train/plan.ts";
+import type { RunSettings } from "../train/run_options.ts";
+
+/** A micro-batch, as far as what it takes depends on it. */
+export interface PassSize {
+  /** Tokens of the micro-batch. */
+  readonly tokens: number;
+  /** Tokens that have a target. */
+  readonly targets: number;
+}
+
+/** What an optimizer step works on, all micro-batches together. */
+export interface StepLoad extends PassSize {
+  /** Pairs of a query and a key it sees: the sum over sequences of n (n + 1) / 2. */
+  readonly pairs: number;
+}
+
+/** The micro-batches of a run, as far as memory depends on them. */
+export interface BatchSizes {
+  /** Largest first micro-batch of a step: activations may lie in gradients that are still idle. */
+  readonly first: PassSize;
+  /** Largest later micro-batch of a step; null when steps have one. */
+  readonly later: PassSize | null;
+  /** Largest micro-batch of an evaluation; null without. */
+  readonly evaluation: PassSize | null;
+  /** Tokens of the longest sequence, of an evaluation too. */
+  readonly longest: number;
+  /** Most tokens of a step. */
+  readonly stepTokens: number;
+  /** Tokens of the whole run; Infinity while that is open. */
+  readonly runTokens: number;
+  /** Of a step, on average. */
+  readonly meanStep: StepLoad;
+}
+
+/** Full rows: what is known before there is data. */
+export function fullBatches(
+  { batch: { size, micro, seqLen } }: { readonly batch: Omit<RunSettings["batch"], "packing"> },
+): BatchSizes {
+  const pass = (rows: number): PassSize => ({ tokens: rows * seqLen, targets: rows * (seqLen - 1) });
+  return {
+    first: pass(Math.min(micro, size)),
+    later: size > micro ? pass(micro) : null,
+    evaluation: null,
+    longest: seqLen,
+    stepTokens: size * seqLen,
+    runTokens: Infinity,
+    meanStep: fullLoad(size, seqLen),
+  };
+}
+
+/** Full rows of one length. */
+export function fullLoad(rows: number, seqLen: number): StepLoad {
+  return { tokens: rows * seqLen, targets: rows * (seqLen - 1), pairs: rows * seqLen * (seqLen + 1) / 2 };
+}
+
+/** Micro-batches that are looked at, in a few tenths of a second: all of most runs. */
+const SEEN = 1 << 18;
+
+function larger(a: PassSize | null, { tokens, targets }: MicroBatchShape): PassSize {
+  return { tokens: Math.max(a?.tokens ?? 0, tokens), targets: Math.max(a?.targets ?? 0, targets) };
+}
+
+/** Sizes of a run's micro-batches on its data. @mutates run.totalSteps */
+export function plannedBatches(run: Run, data: Dataset, evalData: Dataset | null = null): BatchSizes {
+  const total = decideSteps(run, data);
+  let first: PassSize | null = null;
+  let later: PassSize | null = null;
+  let evaluation: PassSize | null = null;
+  let [stepTokens, longest, steps, microBatches] = [0, 0, 0, 0];
+  const seen = { tokens: 0, targets: 0, pairs: 0 };
+  for (const shapes of stepShapes(data, batchOptions(run))) {
+    if (steps === total || microBatches >= SEEN) break;
+    let tokensOfStep = 0;
+    for (const [i, shape] of shapes.entries()) {
+      if (i === 0) first = larger(first, shape);
+      else later = larger(later, shape);
+      longest = Math.max(longest, shape.longest);
+      tokensOfStep += shape.tokens;
+      seen.targets += shape.targets;
+      seen.pairs += shape.pairs;
+    }
+    stepTokens = Math.max(stepTokens, tokensOfStep);
+    seen.tokens += tokensOfStep;
+    microBatches += shapes.length;
+    steps++;
+  }
+  for (const shape of evalData === null ? [] : sequentialShapes(evalData, run.settings.batch.micro)) {
+    evaluation = larger(evaluation, shape);
+    longest = Math.max(longest, shape.longest);
+  }
+  const ofStep = (sum: number): number => sum / Math.max(1, steps);
+  return {
+    first: first ?? { tokens: 0, targets: 0 },
+    later,
+    evaluation,
+    longest,
+    stepTokens,
+    runTokens: ofStep(seen.tokens) * total,
+    meanStep: { tokens: ofStep(seen.tokens), targets: ofStep(seen.targets), pairs: ofStep(seen.pairs) },
+  };
+}
