@@ -8,12 +8,20 @@ import type { RowCatchUp } from "../optim/optimizer.ts";
 import type { Awaitable } from "../core/awaitable.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { RowStep } from "../ops/kernels/rows.ts";
-import type { SparseActivity } from "../ops/sparse.ts";
+import type { SparseActivity, SparseConfig } from "../ops/sparse.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import type { RowTraffic } from "./sparse/row_slots.ts";
 
 /** Where adapters attach: a sublayer's branch, single weights' inputs and outputs, or the weights themselves. */
 export type Site = "ffn" | "attention" | "linear" | "weights";
+
+/** Where an adapter's work is done: where the model is, or on the host beside it, where rows live. */
+export type Placement = "host" | "device";
+
+/** A layer's rows, and how many of them a token uses. */
+export interface RowSelection extends SparseConfig {
+  readonly neurons: number;
+}
 
 /** Size of one parameter, known before anything is allocated. */
 export interface ParameterSize {
@@ -52,6 +60,12 @@ export interface Adapter {
   /** What files of PEFT's call words that may stand in `config`; absent where there are no such words. */
   readonly fileNames?: ReadonlyMap<string, string>;
   readonly sites: readonly Site[];
+  /** Where its work can be done: one, or a choice. */
+  readonly placements: readonly Placement[];
+  /** By what sizes a token chooses among rows; absent where every token uses all that is trained. */
+  readonly selection?: RowSelection;
+  /** Why a micro-batch cannot be computed in two parts, as the end of a sentence; absent when it can. */
+  readonly splitRefusal?: string;
   /** Why the adapter cannot be folded into the model's weights, as a sentence; absent when `merge` can do that. */
   readonly mergeRefusal?: string;
   /** @param tokensPerStep Tokens of one optimizer step at most; 0 when nothing is trained */

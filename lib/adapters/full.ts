@@ -25,6 +25,7 @@ function fullAdapter(options: object): Resolved {
     kind: "full",
     config: {},
     sites: ["weights"],
+    placements: ["device"],
     sizes: fullSizes,
     create: (_k, model) => createFull(adapter, model),
   };

@@ -58,6 +58,7 @@ function parallelAdapter(options: ParallelOptions, model: ModelConfig): Resolved
     kind: "parallel",
     config: recordedOptions(PARALLEL_OPTIONS, settings),
     sites: ["ffn"],
+    placements: ["device"],
     ...wideningRefusal(model),
     sizes: (model) => parallelSizes(neurons, model),
     create: (k, model, tokensPerStep) => createParallel(k, adapter, neurons, initStd, model, tokensPerStep),

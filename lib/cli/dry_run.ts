@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task train --dry-run`: what a run will need and take, as tables. */
+import { usedPlacement } from "../train/placement.ts";
 import { basename, dirname, join } from "node:path";
 import { loadTokenizer } from "../data/tokenizer.ts";
 import type { Dataset } from "../data/dataset.ts";
@@ -143,7 +144,7 @@ function formatMemoryTable({ settings }: Run, found: DryRun): string {
 
 /** The placement that the run would take: the chosen one; without a GPU to measure, `auto` is the host. */
 function deviceColumn({ adapterKind, rows }: Run): DevicePrediction["placement"] {
-  return adapterKind.kind === "sparse" ? rows.placement : "device";
+  return usedPlacement(adapterKind, rows);
 }
 
 /** @param onDevice Without times, which are the CPU's */

@@ -43,7 +43,7 @@ export function describeRun(run: Run, memory: MemoryPrediction, data: Dataset | 
     ["trained", describeTrained(memory)],
     ...(run.start ? [["starts from", run.start.folder]] : []),
     ["matrix products", run.model.kernels.compute],
-    ...(run.adapterKind.kind === "sparse" ? [["rows", describeRows(run)]] : []),
+    ...(run.adapterKind.placements.length > 1 ? [["rows", describeRows(run)]] : []),
     ["folder", settings.out ?? "none"],
   ]);
   const { predictions } = run.rows;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task train`: fine-tunes a model; with no flags, the demo. */
+import { usedPlacement } from "../train/placement.ts";
 import { join } from "node:path";
 import { otherBaseNotice, type SavedAdapter } from "../adapters/files/adapter_files.ts";
 import { throwIfAny, UserError } from "../core/errors.ts";
@@ -176,7 +177,7 @@ function resultOf(
 /** What the run will take of its device; null on the CPU. */
 async function predictOnDevice(run: Run, batches: BatchSizes): Promise<DevicePrediction | null> {
   if (run.model.kernels.device === null) return null;
-  const placement = run.adapterKind.kind === "sparse" ? run.rows.placement : "device";
+  const placement = usedPlacement(run.adapterKind, run.rows);
   return await predictDevice(run, placement, batches);
 }
 

@@ -64,7 +64,7 @@ export async function inspectDataset(
   options: { readonly examples?: number; readonly microBatchSize?: number } = {},
 ): Promise<DatasetActivity> {
   const { examples, microBatchSize = 16 } = options;
-  const neurons = adapter.adapter.config["neurons"] as number;
+  const neurons = adapter.adapter.selection?.neurons ?? 0;
   const layers: DatasetLayerActivity[] = [];
   let [tokens, pairs] = [0, 0];
   for (const { batch } of sequentialBatches(data, microBatchSize, examples)) {
@@ -102,8 +102,8 @@ async function watchBatch(
   batch: Batch,
   onLayer: (layer: number, activity: SparseActivity) => void,
 ): Promise<void> {
-  const { kind } = adapter.adapter;
-  if (kind !== "sparse") {
+  const { kind, selection } = adapter.adapter;
+  if (selection === undefined) {
     throw new UserError(
       `The adapter is of the kind ${kind}: only a sparse one has neurons that fire for some tokens`,
     );

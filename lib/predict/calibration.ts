@@ -2,10 +2,11 @@
 /** What this machine does in a second, measured in a fraction of one: for estimates, not for records. */
 import { layersOf, partOf } from "../models/parts.ts";
 import { attentionBackward, attentionForward, causalSpans } from "../ops/attention.ts";
+import type { RowSelection } from "../adapters/adapter.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
 import { createRowGradients } from "../ops/row_gradients.ts";
-import { sparseBackward, type SparseConfig, sparseForward, type SparseParams } from "../ops/sparse.ts";
+import { sparseBackward, sparseForward, type SparseParams } from "../ops/sparse.ts";
 import type { Activation, Floats, Tensor, Weight } from "../tensor/tensor.ts";
 import type { Run } from "../train/plan.ts";
 import type { StepWork } from "./work.ts";
@@ -53,7 +54,9 @@ export async function calibrate(
   const [a, b] = [k.floats(4 * LARGEST_ELEMENTS), k.floats(4 * LARGEST_ELEMENTS)];
   const bandwidth = rate(12 * a.length, clock, () => k.add(a, b));
   const attention = attentionRate(k, run, tokens, clock);
-  const sparse = run.adapterKind.kind === "sparse" ? await sparseRate(k, run, clock) : null;
+  const sparse = run.adapterKind.selection
+    ? await sparseRate(k, run, run.adapterKind.selection, clock)
+    : null;
   return { linearForward, linearBackward, attention, sparse, bandwidth, calibrationMs: clock() - start };
 }
 
@@ -121,9 +124,13 @@ function attentionRate(
 }
 
 /** One layer of the run's sparse adapter over 256 tokens, with as many experts as fit the measurement. */
-async function sparseRate(k: Kernels, run: Run, clock: () => number): Promise<number> {
+async function sparseRate(
+  k: Kernels,
+  run: Run,
+  settings: RowSelection,
+  clock: () => number,
+): Promise<number> {
   const { hiddenSize: hidden } = run.model.config;
-  const settings = run.adapterKind.config as unknown as SparseConfig & { readonly neurons: number };
   const room = Math.floor(4 * LARGEST_ELEMENTS / (2 * hidden));
   const expertRows = Math.min(
     settings.neurons / settings.experts,

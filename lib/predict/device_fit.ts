@@ -67,7 +67,7 @@ function activationRoom(
   const held = (name: string): number => ledger[name]?.bytes ?? 0;
   const wanted = (name: string): number => refused?.class === name ? refused.bytes : 0;
   const workspace = Math.max(ledger["workspace"]?.peakBytes ?? 0, held("workspace") + wanted("workspace"));
-  const onDevice = adapterKind.kind !== "sparse"; // rows live on the host
+  const onDevice = !adapterKind.placements.includes("host"); // where rows live
   const trained = TRAINED.reduce(
     (sum, name) => sum + (onDevice ? Math.max(0, (memory.bytes[name] ?? 0) - held(name)) : 0),
     0,

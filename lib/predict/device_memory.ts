@@ -4,15 +4,12 @@
  * beside them by the engine's own passes, counted on a device that takes nothing; the rest by formulas in elements of M tokens, hidden d, layers L, vocabulary V, adapter rows r of which a token
  * uses K; weights and rows in bf16, activations as products are, the residual stream and what travels in f32.
  */
-import type { AdapterSizes } from "../adapters/adapter.ts";
+import type { AdapterSizes, Placement } from "../adapters/adapter.ts";
 import { countedElements } from "../models/tensor_names.ts";
 import type { Run } from "../train/plan.ts";
 import { type BatchSizes, fullBatches } from "./batch_sizes.ts";
 import { type CountedRun, countedRun } from "./counted_passes.ts";
 import { logitsBytes, type MemoryPrediction, predictMemory } from "./memory.ts";
-
-/** Where the sparse adapter's arithmetic is done. */
-export type Placement = "host" | "device";
 
 /** Bytes by class, of one GPU and of the host beside it. */
 export interface DevicePrediction {
@@ -57,7 +54,7 @@ export async function predictDevice(
   const { model: { config }, settings: { batch }, adapterKind } = run;
   const { hiddenSize: d } = config;
   const M = Math.max(batches.first.tokens, batches.later?.tokens ?? 0);
-  const byRows = adapterKind.kind === "sparse";
+  const byRows = adapterKind.placements.includes("host");
   const onHost = byRows && placement === "host";
   const rows = activeRows(adapterKind.sizes(run.model, batch.size * batch.seqLen), M);
   const counted = await countOnDevice(run, batches);

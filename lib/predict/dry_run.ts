@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Everything that can be said of a run before it starts: memory, work, time, and whether it fits. Allocates next to nothing. */
+import type { Placement } from "../adapters/adapter.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { weightlessModel } from "../models/described.ts";
 import { createKvCache } from "../models/engine/decode.ts";
@@ -8,7 +9,7 @@ import type { Run } from "../train/plan.ts";
 import { type BatchSizes, fullBatches, fullLoad, plannedBatches, type StepLoad } from "./batch_sizes.ts";
 import { besideDevice } from "./beside_device.ts";
 import { calibrate, estimateStep, type MachineRates, type TimeEstimate } from "./calibration.ts";
-import { type DevicePrediction, type Placement, predictDevice } from "./device_memory.ts";
+import { type DevicePrediction, predictDevice } from "./device_memory.ts";
 import { type Fit, judgeFit } from "./fit.ts";
 import { type MemoryPrediction, predictMemory, processPeakBytes } from "./memory.ts";
 import { type StepWork, stepWork } from "./work.ts";
@@ -59,9 +60,8 @@ export async function dryRun(run: Run, options: DryRunOptions): Promise<DryRun> 
   const load = data === null ? fullLoad(settings.batch.size, settings.batch.seqLen) : batches.meanStep;
   const work = await stepWork(run, load);
   const rates = await calibrate(run, { threads: options.threads });
-  const placements: readonly Placement[] = adapterKind.kind === "sparse" ? ["host", "device"] : ["device"];
   const device: DevicePrediction[] = [];
-  for (const placement of placements) device.push(await predictDevice(run, placement, batches));
+  for (const placement of adapterKind.placements) device.push(await predictDevice(run, placement, batches));
   const chosen = device.find(({ placement }) => placement === options.onDevice) ?? device[0];
   const hostPart = (other: MemoryPrediction): MemoryPrediction =>
     options.onDevice && chosen ? besideDevice(other, chosen) : other;

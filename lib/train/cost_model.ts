@@ -3,11 +3,9 @@
  * What a training step will take with each placement of the sparse adapter, from the sizes of the run and the rates of the
  * machine. A pure function: it chooses the placement and the number of halves, and prints what it chose by.
  */
+import type { Placement } from "../adapters/adapter.ts";
 import { pairsPerToken, unitedNeurons } from "../ops/sparse.ts";
 import { backwardTimes, forwardTimes, type LayerCosts, type PassTimes } from "./lane_schedule.ts";
-
-/** Where the adapter's arithmetic is done; its rows always live in host memory. */
-export type PlacementName = "host" | "device";
 
 /** Rates of a machine, measured at the start of a run. */
 export interface LaneRates {
@@ -58,7 +56,7 @@ export type LaneName = "model" | "down" | "host" | "up";
 
 /** One way to run a step, and what it will take. */
 export interface StepPrediction {
-  readonly placement: PlacementName;
+  readonly placement: Placement;
   readonly halves: 1 | 2;
   readonly stepMs: number;
   /** Milliseconds that each lane works. */
@@ -185,7 +183,7 @@ function deviceCosts(sizes: StepSizes, rates: LaneRates): PlacementCosts {
 }
 
 function predictOne(
-  placement: PlacementName,
+  placement: Placement,
   halves: 1 | 2,
   sizes: StepSizes,
   rates: LaneRates,
@@ -236,7 +234,7 @@ export function predictSteps(sizes: StepSizes, rates: LaneRates): StepPrediction
 export function choosePlacement(
   sizes: StepSizes,
   rates: LaneRates,
-  wanted: { readonly placement?: PlacementName | undefined; readonly halves?: 1 | 2 | undefined } = {},
+  wanted: { readonly placement?: Placement | undefined; readonly halves?: 1 | 2 | undefined } = {},
 ): StepPrediction {
   const open = predictSteps(sizes, rates).filter(({ placement, halves }) =>
     (wanted.placement ?? placement) === placement && (wanted.halves ?? halves) === halves

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How a run computes with the rows of its adapter: chosen by the cost model from measured rates, or forced. */
 import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../activations/registry.ts";
-import type { Adapter, RowPlacement } from "../adapters/adapter.ts";
-import type { SparseSettings } from "../adapters/sparse/config.ts";
+import type { Adapter, Placement, RowPlacement, RowSelection } from "../adapters/adapter.ts";
 import { optionProblems, withDefaults } from "../core/option_checks.ts";
 import { choice, integer, type OptionsOf } from "../core/options.ts";
 import type { Model } from "../models/model.ts";
 import {
   choosePlacement,
   type LaneRates,
-  type PlacementName,
   predictSteps,
   type StepPrediction,
   type StepSizes,
@@ -50,7 +48,7 @@ export interface PlacementChoice extends OptionsOf<typeof PLACEMENT_OPTIONS> {
 
 /** What was decided. */
 export interface RunPlacement {
-  readonly placement: PlacementName;
+  readonly placement: Placement;
   readonly halves: 1 | 2;
   readonly cachedRows: number;
   /** Of all ways, the quickest first; none without rates. */
@@ -72,24 +70,22 @@ export function resolvePlacement(
 ): { decided: RunPlacement; problems: string[] } {
   const { rates = null } = choice;
   const { placement, halves, cachedRows = null } = withDefaults(PLACEMENT_OPTIONS, choice);
-  const sparse = adapter.kind === "sparse" ? adapter.config as unknown as SparseSettings : null;
+  const { selection, splitRefusal } = adapter;
   const problems = optionProblems(PLACEMENT_OPTIONS, { placement, halves, cachedRows });
-  if (placement === "device" && sparse === null) {
+  if (placement === "device" && !adapter.placements.includes("host")) {
     problems.push(`placement is device, but the ${adapter.kind} adapter is always where the model is`);
   }
-  if (halves === 2 && sparse?.scope === "union") {
-    problems.push("halves is 2, but scope union chooses over the whole micro-batch: use 1");
-  }
-  const room = Math.min(cachedRows ?? Infinity, sparse?.neurons ?? 1);
+  if (halves === 2 && splitRefusal !== undefined) problems.push(`halves is 2, but ${splitRefusal}: use 1`);
+  const room = Math.min(cachedRows ?? Infinity, selection?.neurons ?? 1);
   const fixed: RunPlacement = {
     placement: placement === "auto" ? "host" : placement,
     halves: halves === "auto" ? 1 : halves,
     cachedRows: room,
     predictions: [],
   };
-  if (rates === null || sparse === null || problems.length > 0) return { decided: fixed, problems };
-  const stepSizes = sizesOf(sparse, model, sizes, cachedRows === null ? 0 : room);
-  const wantedHalves = sparse.scope === "union" ? 1 : halves === "auto" ? undefined : halves;
+  if (rates === null || selection === undefined || problems.length > 0) return { decided: fixed, problems };
+  const stepSizes = sizesOf(selection, model, sizes, cachedRows === null ? 0 : room);
+  const wantedHalves = splitRefusal !== undefined ? 1 : halves === "auto" ? undefined : halves;
   const best = choosePlacement(stepSizes, rates, {
     placement: placement === "auto" ? undefined : placement,
     halves: wantedHalves,
@@ -105,13 +101,18 @@ export function resolvePlacement(
   };
 }
 
+/** Where a run's adapter really works: what was decided, as far as the adapter leaves a choice. */
+export function usedPlacement({ placements }: Adapter, { placement }: RunPlacement): Placement {
+  return placements.includes(placement) ? placement : placements[0] ?? "device";
+}
+
 /** As adapters are told. */
 export function rowPlacement({ placement, cachedRows }: RunPlacement): RowPlacement {
   return placement === "host" ? { kind: "host" } : { kind: "device", cachedRows };
 }
 
 function sizesOf(
-  { neurons, experts, activeExperts, topK }: SparseSettings,
+  { neurons, experts, activeExperts, topK }: RowSelection,
   { config, kernels }: Model,
   { batch, activations }: RunSizes,
   cachedRows: number,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The rates of a machine as a run will meet them, measured in a fraction of a second before it starts. */
 import { layersOf, partOf } from "../models/parts.ts";
-import type { SparseSettings } from "../adapters/sparse/config.ts";
+import type { RowSelection } from "../adapters/adapter.ts";
 import type { Model } from "../models/model.ts";
 import { releasing } from "../activations/policy.ts";
 import { account } from "../native/ledger.ts";
@@ -22,9 +22,9 @@ import { plan, type Run, type RunOptions } from "./plan.ts";
 export async function planMeasured(model: Model, options: RunOptions = {}): Promise<Run> {
   const run = plan(model, options);
   const { batch } = run.settings;
-  if (model.kernels.link.direct || run.adapterKind.kind !== "sparse") return run;
-  const sparse = run.adapterKind.config as unknown as SparseSettings;
-  const rates = await measureRates(model, { tokens: batch.micro * batch.seqLen, sparse });
+  const { selection } = run.adapterKind;
+  if (model.kernels.link.direct || selection === undefined) return run;
+  const rates = await measureRates(model, { tokens: batch.micro * batch.seqLen, sparse: selection });
   return plan(model, { ...options, rates });
 }
 
@@ -32,7 +32,7 @@ export async function planMeasured(model: Model, options: RunOptions = {}): Prom
 export interface RateSizes {
   /** Tokens of a micro-batch. */
   readonly tokens: number;
-  readonly sparse: Pick<SparseSettings, "experts" | "activeExperts" | "topK">;
+  readonly sparse: Pick<RowSelection, "experts" | "activeExperts" | "topK">;
 }
 
 /** Neurons of the layer that is measured: enough for its shape, few enough to be made quickly. */

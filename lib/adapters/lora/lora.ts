@@ -68,6 +68,7 @@ export function loraAdapter(
     config: loraConfig(settings),
     fileNames: sites.words,
     sites: ["linear"],
+    placements: ["device"],
     sizes: (model) => loraSizes(table, model),
     create: (k, model, tokensPerStep) => createLora(k, adapter, settings, table, model, tokensPerStep),
   };

@@ -44,6 +44,9 @@ export function sparseAdapter(options: SparseOptions, model: ModelConfig): Resol
     kind: "sparse",
     config: recordedOptions(SPARSE_OPTIONS, settings),
     sites: ["ffn"],
+    placements: ["host", "device"],
+    selection: settings,
+    ...(settings.scope === "union" && { splitRefusal: "scope union chooses over the whole micro-batch" }),
     mergeRefusal: settings.scope === "token"
       ? "each token chooses neurons of its own (top-K among its experts), which no fixed matrix does"
       : "the neurons of a token are chosen by the tokens beside it (top-K over the micro-batch), which no fixed matrix does",

@@ -158,7 +158,7 @@ function account(
   const frozenMs = summarize(turns.map((turn) => turn.frozenMs));
   const [downBytes, upBytes] = [middle((lane) => lane.downBytes), middle((lane) => lane.upBytes)];
   const kinds = Object.keys(lanes[0]?.hostMs ?? {}) as (keyof HostTimes)[];
-  const isSparse = run.adapterKind.kind === "sparse";
+  const isSparse = run.adapterKind.selection !== undefined;
   return {
     stepMs: summarize(turns.map((turn) => turn.stepMs)),
     frozenMs,
