@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task train --dry-run`: what a run will need and take, as tables. */
 import { usedPlacement } from "../train/placement.ts";
+import { ACTIVATION_NAMES } from "../activations/registry.ts";
 import { basename, dirname, join } from "node:path";
 import { loadTokenizer } from "../data/tokenizer.ts";
 import type { Dataset } from "../data/dataset.ts";
@@ -108,7 +109,9 @@ export async function reportDryRun(
 
 function formatMemoryTable({ settings }: Run, found: DryRun): string {
   const { memory: { bytes, logitsBytes, startBytes, totalBytes }, batches } = found;
-  const other = settings.activations === "store" ? "recompute" : "store";
+  const others = ACTIVATION_NAMES.filter((name) => name !== settings.activations).map((name) =>
+    `${name}: ${formatBytes(found.activationsByPolicy[name] - logitsBytes)}`
+  );
   const largest = batches.later ?? batches.first;
   const grown = (name: "parameters" | "optimizer" | "gradients"): string =>
     formatGrowth(startBytes[name] ?? 0, bytes[name] ?? 0);
@@ -118,9 +121,7 @@ function formatMemoryTable({ settings }: Run, found: DryRun): string {
     [
       "activations",
       formatBytes((bytes.activations ?? 0) - logitsBytes),
-      `${settings.activations}, micro-batches of up to ${largest.tokens} tokens; ${other}: ${
-        formatBytes(found.activationsByPolicy[other] - logitsBytes)
-      }`,
+      `${settings.activations}, micro-batches of up to ${largest.tokens} tokens; ${others.join(", ")}`,
     ],
     ["logits", formatBytes(logitsBytes), "one chunk of the loss"],
     ["parameters", grown("parameters"), "adapter rows and routers"],

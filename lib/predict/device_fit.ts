@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What would fit a device that had no room for a step: advice by the same passes that predict a run. */
+import { leanerActivations } from "../activations/registry.ts";
 import type { DeviceFacts } from "../ops/kernels/device.ts";
 import type { Run } from "../train/plan.ts";
 import type { RunSettings } from "../train/run_options.ts";
@@ -49,7 +50,7 @@ export async function fittingSettings(run: Run, facts: DeviceFacts): Promise<Dev
   const micro = Math.min(batch.micro, batch.size);
   const ways = [
     { activations, most: micro - 1 },
-    ...(activations === "recompute" ? [] : [{ activations: "recompute" as const, most: micro }]),
+    ...leanerActivations(activations).map((leaner) => ({ activations: leaner, most: micro })),
   ];
   for (const way of ways) {
     const rows = await largest(way.most, (micro) => fits({ micro, activations: way.activations }));

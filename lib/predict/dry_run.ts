@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Everything that can be said of a run before it starts: memory, work, time, and whether it fits. Allocates next to nothing. */
 import type { Placement } from "../adapters/adapter.ts";
+import { ACTIVATION_NAMES, type ActivationPolicyName } from "../activations/registry.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { weightlessModel } from "../models/described.ts";
 import { createKvCache } from "../models/engine/decode.ts";
@@ -18,7 +19,7 @@ import { type StepWork, stepWork } from "./work.ts";
 export interface DryRun {
   readonly memory: MemoryPrediction;
   /** Activations of each policy, with all else as chosen. */
-  readonly activationsByPolicy: Readonly<Record<"store" | "recompute", number>>;
+  readonly activationsByPolicy: Readonly<Record<ActivationPolicyName, number>>;
   /** Keys and values of one row of the longest length, decoding; for each sequence that is decoded at once. */
   readonly kvCacheBytesPerSequence: number;
   /** Peak of the process: see `processPeakBytes`. */
@@ -53,10 +54,14 @@ export async function dryRun(run: Run, options: DryRunOptions): Promise<DryRun> 
   const { adapterKind, settings } = run;
   const data = options.data ?? null;
   const batches = data === null ? fullBatches(settings) : plannedBatches(run, data, options.evalData ?? null);
-  const predict = (activations: "store" | "recompute"): Promise<MemoryPrediction> =>
-    predictMemory({ ...run, settings: { ...settings, activations } }, batches);
-  const byPolicy = { store: await predict("store"), recompute: await predict("recompute") };
-  const memory = byPolicy[settings.activations];
+  const byPolicy = new Map<ActivationPolicyName, MemoryPrediction>();
+  for (const activations of ACTIVATION_NAMES) {
+    byPolicy.set(
+      activations,
+      await predictMemory({ ...run, settings: { ...settings, activations } }, batches),
+    );
+  }
+  const memory = byPolicy.get(settings.activations) as MemoryPrediction;
   const load = data === null ? fullLoad(settings.batch.size, settings.batch.seqLen) : batches.meanStep;
   const work = await stepWork(run, load);
   const rates = await calibrate(run, { threads: options.threads });
@@ -67,10 +72,9 @@ export async function dryRun(run: Run, options: DryRunOptions): Promise<DryRun> 
     options.onDevice && chosen ? besideDevice(other, chosen) : other;
   return {
     memory,
-    activationsByPolicy: {
-      store: byPolicy.store.bytes.activations ?? 0,
-      recompute: byPolicy.recompute.bytes.activations ?? 0,
-    },
+    activationsByPolicy: Object.fromEntries(
+      [...byPolicy].map(([name, { bytes }]) => [name, bytes.activations ?? 0]),
+    ) as Record<ActivationPolicyName, number>,
     kvCacheBytesPerSequence: kvCacheBytes(run),
     processPeakBytes: processPeakBytes(hostPart(memory), options.baselineBytes),
     batches,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Whether a run fits into memory, and the smallest change of settings with which it would. */
+import { ACTIVATION_NAMES, leanerActivations } from "../activations/registry.ts";
 import { resolveAdapter } from "../adapters/registry.ts";
 import { methodByName } from "../methods/methods.ts";
 import type { Run } from "../train/plan.ts";
@@ -60,19 +61,14 @@ async function adviseFit(run: Run, availableBytes: number, hostPart: HostPart): 
     neededBytes(hostPart(await changed(run, changes))) <= availableBytes;
   const micro = await largest(batch.micro - 1, (rows) => fitsWith({ micro: rows }));
   if (micro !== null) return advice(run, { micro }, hostPart);
-  if (activations !== "recompute") {
-    if (await fitsWith({ activations: "recompute" })) {
-      return advice(run, { activations: "recompute" }, hostPart);
-    }
-    const rows = await largest(
-      batch.micro - 1,
-      (rows) => fitsWith({ activations: "recompute", micro: rows }),
-    );
-    if (rows !== null) return advice(run, { activations: "recompute", micro: rows }, hostPart);
+  for (const leaner of leanerActivations(activations)) {
+    if (await fitsWith({ activations: leaner })) return advice(run, { activations: leaner }, hostPart);
+    const rows = await largest(batch.micro - 1, (rows) => fitsWith({ activations: leaner, micro: rows }));
+    if (rows !== null) return advice(run, { activations: leaner, micro: rows }, hostPart);
   }
   const { neurons, experts } = run.adapterKind.config;
   if (typeof neurons !== "number") return null;
-  const least: Changes = { activations: "recompute", micro: 1 };
+  const least: Changes = { activations: ACTIVATION_NAMES.at(-1) ?? activations, micro: 1 };
   const step = typeof experts === "number" ? experts : 1;
   const groups = await largest(
     Math.floor(neurons / step) - 1,

@@ -268,8 +268,8 @@ export const CLI: readonly Mutant[] = [
     name: "recompute-of-the-same",
     harm: "a dry run's other policy costs what this one costs",
     file: "lib/cli/dry_run.ts",
-    find: `settings.activations === "store" ? "recompute" : "store"`,
-    replace: `settings.activations === "store" ? "store" : "recompute"`,
+    find: "name !== settings.activations",
+    replace: "name === settings.activations",
     tests: ["tests/unit/cli/dry_run_test.ts"],
   },
   {

@@ -308,8 +308,8 @@ export const TRAIN: readonly Mutant[] = [
     name: "policies-swapped",
     harm: "a dry run names the bytes of one policy as the other's",
     file: "lib/predict/dry_run.ts",
-    find: "store: byPolicy.store.bytes",
-    replace: "store: byPolicy.recompute.bytes",
+    find: "settings: { ...settings, activations } }, batches)",
+    replace: "settings }, batches)",
     tests: ["tests/native/predict/dry_run_test.ts"],
   },
   {
