@@ -66,7 +66,7 @@ export type { ActivationPolicyName } from "./lib/activations/registry.ts";
 
 // Before training: what it will be, and what it will take.
 export { plan } from "./lib/train/plan.ts";
-export { planMeasured } from "./lib/train/rates.ts";
+export { planMeasured } from "./lib/predict/placement.ts";
 export { dryRun } from "./lib/predict/dry_run.ts";
 export { predictMemory } from "./lib/predict/memory.ts";
 export { describeModel } from "./lib/models/described.ts";

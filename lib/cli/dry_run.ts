@@ -89,7 +89,7 @@ export async function reportDryRun(
     threads,
   });
   const sections = [
-    describeRun(run, found.memory, data),
+    describeRun(run, { memory: found.memory }, data),
     ...(onDevice ? [formatDevices(found.device, found.processPeakBytes)] : [formatMemoryTable(run, found)]),
     formatWork(run, found, onDevice !== null),
     describeFit(found.fit),

@@ -5,6 +5,7 @@ import type { Dataset } from "../data/dataset.ts";
 import { formatCount, formatShare } from "../report/format.ts";
 import { formatPlacements } from "../report/placements.ts";
 import { formatTable } from "../report/table.ts";
+import type { StepPrediction } from "../predict/cost_model.ts";
 import type { MemoryPrediction } from "../predict/memory.ts";
 import type { Run } from "../train/plan.ts";
 import { flagOfOption } from "../train/setting_table.ts";
@@ -23,8 +24,19 @@ function configText(value: Json): string {
   return Object.entries(value).map(([key, item]) => `${key}=${item}`).join(", ");
 }
 
+/** What was predicted of a run. */
+export interface Predicted {
+  readonly memory: MemoryPrediction;
+  /** Of the ways to compute with its rows; none where nothing was measured. */
+  readonly placements?: readonly StepPrediction[];
+}
+
 /** The run and its data as tables; without data, the run alone. */
-export function describeRun(run: Run, memory: MemoryPrediction, data: Dataset | null): string {
+export function describeRun(
+  run: Run,
+  { memory, placements = [] }: Predicted,
+  data: Dataset | null,
+): string {
   const { settings, method } = run;
   const config = Object.entries(run.adapterKind.config).map(([name, value]) => [
     `  ${flagOfOption("adapter", name)}`,
@@ -46,10 +58,9 @@ export function describeRun(run: Run, memory: MemoryPrediction, data: Dataset | 
     ...(run.adapterKind.placements.length > 1 ? [["rows", describeRows(run)]] : []),
     ["folder", settings.out ?? "none"],
   ]);
-  const { predictions } = run.rows;
   return [
     what,
-    ...(predictions.length > 0 ? [formatPlacements(predictions)] : []),
+    ...(placements.length > 0 ? [formatPlacements(placements)] : []),
     ...(data === null ? [] : [dataSummary(data)]),
   ].join("\n\n");
 }

@@ -19,7 +19,7 @@ import { type MemoryPrediction, predictMemory, processPeakBytes } from "../predi
 import { availableHostBytes, peakHostBytes, residentBytes } from "../native/host_memory.ts";
 import { checkResume } from "../train/checkpoint.ts";
 import { plan, type Run } from "../train/plan.ts";
-import { planMeasured } from "../train/rates.ts";
+import { planMeasured } from "../predict/placement.ts";
 import { checkRunFolder } from "../train/run_folder.ts";
 import { methodName } from "../train/settings.ts";
 import { withBase } from "./adapter_session.ts";
@@ -220,7 +220,7 @@ async function run(called: FlagValues, output: Output): Promise<number> {
   const data = await load(dataPaths(values), model.tokenizer);
   const evalData = await loadEvalData(values, model, load);
   startup.mark("data");
-  const planned = await planMeasured(model, readRunOptions(values, start, out));
+  const { run: planned, placements } = await planMeasured(model, readRunOptions(values, start, out));
   const notice = start && otherBaseNotice(start, planned.base);
   if (notice) output.line(`${notice}\n`);
   const batches = plannedBatches(planned, data, evalData);
@@ -230,7 +230,9 @@ async function run(called: FlagValues, output: Output): Promise<number> {
     foretold ? besideDevice(memory, foretold) : memory;
   const memory = hostPart(predicted);
   output.line(
-    `${describeRun(planned, predicted, data)}\n\n${formatMemory(memory.bytes, memory.startBytes)}\n`,
+    `${describeRun(planned, { memory: predicted, placements }, data)}\n\n${
+      formatMemory(memory.bytes, memory.startBytes)
+    }\n`,
   );
   if (values.resume === true) output.line(`${describeResume(goesOnFrom)}\n`);
   const fit = await judgeFit(planned, memory, availableHostBytes(), hostPart);

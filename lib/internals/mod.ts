@@ -28,8 +28,8 @@ export { createKvCache, decodeStep } from "../models/engine/decode.ts";
 
 // Parts of training, scoring and answering.
 export { trainingSteps } from "../data/batches.ts";
-export { measureRates } from "../train/rates.ts";
-export { predictSteps } from "../train/cost_model.ts";
+export { measureRates } from "../predict/rates.ts";
+export { predictSteps } from "../predict/cost_model.ts";
 export { plannedBatches } from "../predict/batch_sizes.ts";
 export { processPeakBytes } from "../predict/memory.ts";
 export { generateTokens } from "../evaluate/generate_tokens.ts";
@@ -128,7 +128,7 @@ export type * from "../train/adapters.ts";
 export type * from "../train/batches.ts";
 export type * from "../predict/batch_sizes.ts";
 export type * from "../predict/calibration.ts";
-export type * from "../train/cost_model.ts";
+export type * from "../predict/cost_model.ts";
 export type * from "../predict/device_memory.ts";
 export type * from "../predict/dry_run.ts";
 export type * from "../predict/fit.ts";
@@ -137,6 +137,7 @@ export type * from "../train/lanes.ts";
 export type * from "../train/layer_updates.ts";
 export type * from "../train/loop.ts";
 export type * from "../predict/memory.ts";
+export type * from "../predict/placement.ts";
 export type * from "../train/open_model.ts";
 export type * from "../train/placement.ts";
 export type * from "../train/plan.ts";

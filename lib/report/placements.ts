@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the cost model predicts for each way to compute with an adapter's rows. */
-import type { StepPrediction } from "../train/cost_model.ts";
+import type { StepPrediction } from "../predict/cost_model.ts";
 import { formatBytes } from "./format.ts";
 import { formatTable } from "./table.ts";
 

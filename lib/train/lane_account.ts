@@ -5,8 +5,16 @@ import type { RowTraffic } from "../adapters/sparse/row_slots.ts";
 import { type HostTimes, hostTimesSince, hostTotal } from "../ops/host_times.ts";
 import type { DeviceTimes } from "../ops/device_clock.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
-import { busiest, type LaneName } from "./cost_model.ts";
 import type { LaneTimes } from "./lanes.ts";
+
+/** A lane of a step. */
+export type LaneName = "model" | "down" | "host" | "up";
+
+/** The lane that works longest; ties to the first named. */
+export function busiest(busyMs: Readonly<Record<LaneName, number>>): LaneName {
+  const names: readonly LaneName[] = ["model", "host", "up", "down"];
+  return names.reduce((most, name) => busyMs[name] > busyMs[most] ? name : most);
+}
 
 /** The lanes of one step. Milliseconds and bytes. */
 export interface LaneAccount {

@@ -1,21 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/** How a run computes with the rows of its adapter: chosen by the cost model from measured rates, or forced. */
-import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../activations/registry.ts";
-import type { Adapter, Placement, RowPlacement, RowSelection } from "../adapters/adapter.ts";
+/** How a run computes with the rows of its adapter. */
+import type { Adapter, Placement, RowPlacement } from "../adapters/adapter.ts";
 import { optionProblems, withDefaults } from "../core/option_checks.ts";
 import { choice, integer, type OptionsOf } from "../core/options.ts";
-import type { Model } from "../models/model.ts";
-import {
-  choosePlacement,
-  type LaneRates,
-  predictSteps,
-  type StepPrediction,
-  type StepSizes,
-} from "./cost_model.ts";
 
 /** Where and in how many parts rows are computed with. */
 export const PLACEMENT_OPTIONS = {
-  /** `auto` is what the cost model predicts to be quicker; `host` where model and rows share one memory. */
+  /** `auto` is what `planMeasured` predicts to be quicker; `host` for `plan`, which measures nothing. */
   placement: choice(["auto", "host", "device"], {
     default: "auto",
     ofRows: true,
@@ -41,34 +32,20 @@ export const PLACEMENT_OPTIONS = {
 } as const;
 
 /** What may be asked for. */
-export interface PlacementChoice extends OptionsOf<typeof PLACEMENT_OPTIONS> {
-  /** Measured rates of the machine. Default null: nothing is predicted. */
-  readonly rates?: LaneRates | null;
-}
+export type PlacementChoice = OptionsOf<typeof PLACEMENT_OPTIONS>;
 
 /** What was decided. */
 export interface RunPlacement {
   readonly placement: Placement;
   readonly halves: 1 | 2;
   readonly cachedRows: number;
-  /** Of all ways, the quickest first; none without rates. */
-  readonly predictions: readonly StepPrediction[];
 }
 
-/** The sizes of a run that placement and halves depend on. */
-interface RunSizes {
-  readonly batch: { readonly size: number; readonly micro: number; readonly seqLen: number };
-  readonly activations: ActivationPolicyName;
-}
-
-/** Decides. Problems: one sentence each. */
+/** Decides: on the host and whole, unless something else is asked for. Problems: one sentence each. */
 export function resolvePlacement(
   choice: PlacementChoice,
   adapter: Adapter,
-  model: Model,
-  sizes: RunSizes,
 ): { decided: RunPlacement; problems: string[] } {
-  const { rates = null } = choice;
   const { placement, halves, cachedRows = null } = withDefaults(PLACEMENT_OPTIONS, choice);
   const { selection, splitRefusal } = adapter;
   const problems = optionProblems(PLACEMENT_OPTIONS, { placement, halves, cachedRows });
@@ -76,29 +53,12 @@ export function resolvePlacement(
     problems.push(`placement is device, but the ${adapter.kind} adapter is always where the model is`);
   }
   if (halves === 2 && splitRefusal !== undefined) problems.push(`halves is 2, but ${splitRefusal}: use 1`);
-  const room = Math.min(cachedRows ?? Infinity, selection?.neurons ?? 1);
-  const fixed: RunPlacement = {
+  const decided: RunPlacement = {
     placement: placement === "auto" ? "host" : placement,
     halves: halves === "auto" ? 1 : halves,
-    cachedRows: room,
-    predictions: [],
+    cachedRows: Math.min(cachedRows ?? Infinity, selection?.neurons ?? 1),
   };
-  if (rates === null || selection === undefined || problems.length > 0) return { decided: fixed, problems };
-  const stepSizes = sizesOf(selection, model, sizes, cachedRows === null ? 0 : room);
-  const wantedHalves = splitRefusal !== undefined ? 1 : halves === "auto" ? undefined : halves;
-  const best = choosePlacement(stepSizes, rates, {
-    placement: placement === "auto" ? undefined : placement,
-    halves: wantedHalves,
-  });
-  return {
-    decided: {
-      placement: best.placement,
-      halves: best.halves,
-      cachedRows: room,
-      predictions: predictSteps(stepSizes, rates),
-    },
-    problems,
-  };
+  return { decided, problems };
 }
 
 /** Where a run's adapter really works: what was decided, as far as the adapter leaves a choice. */
@@ -109,31 +69,4 @@ export function usedPlacement({ placements }: Adapter, { placement }: RunPlaceme
 /** As adapters are told. */
 export function rowPlacement({ placement, cachedRows }: RunPlacement): RowPlacement {
   return placement === "host" ? { kind: "host" } : { kind: "device", cachedRows };
-}
-
-function sizesOf(
-  { neurons, experts, activeExperts, topK }: RowSelection,
-  { config, kernels }: Model,
-  { batch, activations }: RunSizes,
-  cachedRows: number,
-): StepSizes {
-  return {
-    tokens: batch.micro * batch.seqLen,
-    sequenceTokens: batch.seqLen,
-    micros: Math.ceil(batch.size / batch.micro),
-    layers: config.numHiddenLayers,
-    hidden: config.hiddenSize,
-    feedForward: config.intermediateSize,
-    queryColumns: config.numAttentionHeads * config.headDim,
-    keyColumns: config.numKeyValueHeads * config.headDim,
-    recompute: ACTIVATION_POLICIES[activations].reruns,
-    neurons,
-    experts,
-    activeExperts,
-    topK,
-    activationBytes: kernels.float === "f64" ? 8 : 4,
-    rowBytes: kernels.compute === "bf16" ? 2 : 4,
-    gradientBytes: 4,
-    cachedRows,
-  };
 }

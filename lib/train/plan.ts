@@ -57,7 +57,7 @@ export function plan(model: Model, options: RunOptions = {}): Run {
     method.optimizer,
   );
   const settings = resolveSettings(options, method.activations);
-  const { decided: rows, problems: rowProblems } = resolvePlacement(options, adapter, model, settings);
+  const { decided: rows, problems: rowProblems } = resolvePlacement(options, adapter);
   throwIfAny("The run", [
     ...rowProblems,
     ...startProblems(method, start),

@@ -364,10 +364,10 @@ export const TRAIN: readonly Mutant[] = [
   {
     name: "cache-for-all-rows",
     harm: "rows are put on a device that has no room for them",
-    file: "lib/train/placement.ts",
-    find: "cachedRows === null ? 0 : room",
-    replace: "room",
-    tests: ["tests/unit/train/placement_test.ts"],
+    file: "lib/predict/placement.ts",
+    find: "cachedRows === null ? 0 : rows.cachedRows",
+    replace: "rows.cachedRows",
+    tests: ["tests/unit/predict/placement_test.ts"],
   },
   {
     name: "length-of-its-own",
@@ -388,9 +388,9 @@ export const TRAIN: readonly Mutant[] = [
   {
     name: "rows-travel-once",
     harm: "a placement is chosen by half of what travels",
-    file: "lib/train/cost_model.ts",
+    file: "lib/predict/cost_model.ts",
     find: "travelling * (cached ? 1 : 2)",
     replace: "travelling",
-    tests: ["tests/unit/train/cost_model_test.ts"],
+    tests: ["tests/unit/predict/cost_model_test.ts"],
   },
 ];

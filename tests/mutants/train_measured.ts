@@ -7,26 +7,26 @@ export const TRAIN_MEASURED: readonly Mutant[] = [
   {
     name: "best-round-first",
     harm: "a placement is chosen by rates of a round that warms up",
-    file: "lib/train/rates.ts",
+    file: "lib/predict/rates.ts",
     find: "best = Math.min(best, clock() - start);",
     replace: "best = Math.max(best === Infinity ? 0 : best, clock() - start);",
-    tests: ["tests/native/train/rates_test.ts"],
+    tests: ["tests/native/predict/rates_test.ts"],
   },
   {
     name: "copy-down-in-copy-up",
     harm: "copies up are taken for slower than they are, and rows stay on the host",
-    file: "lib/train/rates.ts",
+    file: "lib/predict/rates.ts",
     find: "await quickest(up) - downSeconds",
     replace: "await quickest(up)",
-    tests: ["tests/native/train/rates_test.ts"],
+    tests: ["tests/native/predict/rates_test.ts"],
   },
   {
     name: "copy-in-the-product",
     harm: "a device is taken for slower than it is",
-    file: "lib/train/rates.ts",
+    file: "lib/predict/rates.ts",
     find: "modelSeconds - downSeconds",
     replace: "modelSeconds",
-    tests: ["tests/native/train/rates_test.ts"],
+    tests: ["tests/native/predict/rates_test.ts"],
   },
   {
     name: "attention-twice",
@@ -34,7 +34,7 @@ export const TRAIN_MEASURED: readonly Mutant[] = [
     file: "lib/predict/calibration.ts",
     find: "n * (n + 1) / 2",
     replace: "n * (n + 1)",
-    tests: ["tests/native/train/rates_test.ts"],
+    tests: ["tests/native/predict/rates_test.ts"],
   },
   {
     name: "bandwidth-of-one-array",
@@ -42,7 +42,7 @@ export const TRAIN_MEASURED: readonly Mutant[] = [
     file: "lib/predict/calibration.ts",
     find: "rate(12 * a.length",
     replace: "rate(4 * a.length",
-    tests: ["tests/native/train/rates_test.ts"],
+    tests: ["tests/native/predict/rates_test.ts"],
   },
   {
     name: "weights-without-names",
@@ -151,9 +151,9 @@ export const TRAIN_MEASURED: readonly Mutant[] = [
   {
     name: "tie-to-the-last",
     harm: "a step that no lane holds up is said to be held up by copies",
-    file: "lib/train/cost_model.ts",
+    file: "lib/train/lane_account.ts",
     find: "busyMs[name] > busyMs[most]",
     replace: "busyMs[name] >= busyMs[most]",
-    tests: ["tests/unit/train/cost_model_test.ts"],
+    tests: ["tests/unit/predict/cost_model_test.ts"],
   },
 ];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What was measured on the GPU, as tables and a chart. */
-import { busiest } from "../../../lib/train/cost_model.ts";
+import { busiest } from "../../../lib/train/lane_account.ts";
 import { formatCount, formatShare } from "../../../lib/report/format.ts";
 import { formatTable } from "../../../lib/report/table.ts";
 import type { Bar } from "../chart.ts";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where the host is the bound of a step: which of its kernels, how near to the host's limit, and what another card would see. */
-import { busiest } from "../../../lib/train/cost_model.ts";
+import { busiest } from "../../../lib/train/lane_account.ts";
 import type { HostTimes } from "../../../lib/ops/host_times.ts";
 import type { Limits } from "../kernels.ts";
 import type { GpuPreset } from "./cells.ts";

@@ -9,10 +9,11 @@ import type { DeviceMemory } from "../../../lib/native/device_memory.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
 import { constant } from "../../../lib/optim/schedule.ts";
 import { type HostTimes, hostTotal } from "../../../lib/ops/host_times.ts";
-import type { LaneName, LaneRates, StepPrediction } from "../../../lib/train/cost_model.ts";
+import type { LaneRates, StepPrediction } from "../../../lib/predict/cost_model.ts";
 import { predictDevice } from "../../../lib/predict/device_memory.ts";
 import { type MemoryPrediction, predictMemory } from "../../../lib/predict/memory.ts";
-import type { LaneAccount } from "../../../lib/train/lane_account.ts";
+import { planAt } from "../../../lib/predict/placement.ts";
+import type { LaneAccount, LaneName } from "../../../lib/train/lane_account.ts";
 import { plan, type Run, type RunOptions } from "../../../lib/train/plan.ts";
 import { init, releaseState } from "../../../lib/train/state.ts";
 import { type StepMetrics, trainStep } from "../../../lib/train/step.ts";
@@ -177,26 +178,33 @@ function account(
     placement: isSparse
       ? { placement: run.rows.placement, halves: run.rows.halves, cachedRows: run.rows.cachedRows }
       : null,
-    predicted: predictionOf(run),
-    on4090: isSparse ? predictionOf(planLike(bench, run, { ...rates, ...CARD_4090 })) : null,
+    predicted: isSparse ? predictionOf(bench, run, rates) : null,
+    on4090: isSparse ? predictionOf(bench, run, { ...rates, ...CARD_4090 }) : null,
   };
 }
 
-/** The prediction for what the run does. */
-function predictionOf({ rows: { placement, halves, predictions } }: Run): StepPrediction | null {
-  return predictions.find((one) => one.placement === placement && one.halves === halves) ?? null;
+/** The prediction for what the run does, at some rates. */
+function predictionOf({ model }: Bench, run: Run, rates: LaneRates): StepPrediction | null {
+  const { settings, method, rows: { placement, halves, cachedRows } } = run;
+  const { placements } = planAt(model, {
+    ...settings,
+    method,
+    placement,
+    halves,
+    ...(placement === "device" ? { cachedRows } : {}),
+  }, rates);
+  return placements.find((one) => one.placement === placement && one.halves === halves) ?? null;
 }
 
 /** Without clipping, so that rows may take their step beside the model's work; PyTorch does without it too. */
-function planOptions({ rates, seed }: Bench, cell: Cell): RunOptions {
-  const { rows, tokens, activations, accumulation } = cell;
+function planOptions({ seed }: Bench, cell: Cell): RunOptions {
+  const { tokens, activations, accumulation } = cell;
   return {
     batch: { size: accumulation, micro: 1, seqLen: tokens },
     optimizer: adamw({ schedule: constant(), clip: null }),
     steps: 1_000_000,
     activations,
     seed,
-    ...(rows === null ? {} : { rates }),
   };
 }
 
@@ -210,20 +218,6 @@ function planCell(bench: Bench, cell: Cell): Run {
   if (cell.placement === "host") return plan(model, { ...options, method, halves, placement: "host" });
   checkDeviceRoom(bench, rows);
   return plan(model, { ...options, method, halves, placement: preset.cached, cachedRows: rows.neurons });
-}
-
-/** The run's own way at other rates. */
-function planLike(bench: Bench, run: Run, rates: LaneRates): Run {
-  const { settings, rows: { placement, halves, cachedRows } } = run;
-  return plan(bench.model, {
-    ...settings,
-    method: run.method,
-    optimizer: adamw({ schedule: constant(), clip: null }),
-    placement,
-    halves,
-    ...(placement === "device" ? { cachedRows } : {}),
-    rates,
-  });
 }
 
 /** Keys and values of all rows in bf16 with their gradients in f32, of all layers. */

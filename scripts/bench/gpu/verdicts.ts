@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The bar of the GPU backend, number by number: met, missed, or not measured. */
-import { busiest } from "../../../lib/train/cost_model.ts";
+import { busiest } from "../../../lib/train/lane_account.ts";
 import { median } from "../statistics.ts";
 import { type Cell, type GpuPreset, type Group, title } from "./cells.ts";
 import type { CellResult } from "./measure.ts";

@@ -133,7 +133,7 @@ Deno.test("describeRun() names model, method with its sizes as flags, what is tr
   const run = plan(smallModel(), smallOptions({ out: "runs/a" }));
   const memory = await predictMemory(run);
   const rows = new Map(
-    describeRun(run, memory, null).split("\n").map((line) => {
+    describeRun(run, { memory }, null).split("\n").map((line) => {
       const [name = "", value = ""] = line.trim().split(/ {2,}/);
       return [name, value] as const;
     }),
@@ -152,7 +152,7 @@ Deno.test("describeRun() names model, method with its sizes as flags, what is tr
   assert.equal(rows.get("rows"), "placement host");
   assert.equal(rows.get("folder"), "runs/a");
   const onDevice = plan(smallModel(), smallOptions({ placement: "device", halves: 2, cachedRows: 8 }));
-  const said = describeRun(onDevice, memory, smallData());
+  const said = describeRun(onDevice, { memory }, smallData());
   assert.match(said, /^rows +placement device, 8 of each layer cached, micro-batches in halves$/m);
   assert.match(said, /^folder +none$/m);
   const { report } = smallData();

@@ -5,7 +5,7 @@ import { sparse } from "../../../lib/methods/methods.ts";
 import { describeModel } from "../../../lib/models/described.ts";
 import { unitedNeurons } from "../../../lib/ops/sparse.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
-import { choosePlacement } from "../../../lib/train/cost_model.ts";
+import { choosePlacement } from "../../../lib/predict/cost_model.ts";
 import { predictDevice } from "../../../lib/predict/device_memory.ts";
 import { plan } from "../../../lib/train/plan.ts";
 

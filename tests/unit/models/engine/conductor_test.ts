@@ -9,7 +9,7 @@ import { openCheckpoint } from "../../../../lib/models/load.ts";
 import type { Model } from "../../../../lib/models/model.ts";
 import { trainableModel } from "../../../../lib/models/trainable.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
-import { backwardTimes, forwardTimes } from "../../../../lib/train/lane_schedule.ts";
+import { backwardTimes, forwardTimes } from "../../../../lib/predict/lane_schedule.ts";
 import { assertWithin, modelFixture } from "../../../fixtures/model_fixture.ts";
 import { simulatedDevice } from "../../../fixtures/simulated_device.ts";
 import { wholeGradients } from "../../train/gradients.ts";

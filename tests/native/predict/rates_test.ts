@@ -7,7 +7,7 @@ import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { lora, sparse } from "../../../lib/methods/methods.ts";
 import { calibrate } from "../../../lib/predict/calibration.ts";
 import { plan } from "../../../lib/train/plan.ts";
-import { measureRates } from "../../../lib/train/rates.ts";
+import { measureRates } from "../../../lib/predict/rates.ts";
 import { openTestDevice } from "../../cuda_library.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
 import { smallModel, smallOptions } from "../../unit/train/small_run.ts";

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
+import { busiest } from "../../../lib/train/lane_account.ts";
 import { unitedNeurons } from "../../../lib/ops/sparse.ts";
 import {
-  busiest,
   choosePlacement,
   type LaneRates,
   predictSteps,
   type StepSizes,
-} from "../../../lib/train/cost_model.ts";
+} from "../../../lib/predict/cost_model.ts";
 
 /** A card of the 4090 class, and the host of a measured 16 cores. */
 const RATES: LaneRates = {

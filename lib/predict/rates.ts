@@ -9,24 +9,8 @@ import { arenaActivation, arenaTensor } from "../ops/arena_tensor.ts";
 import { createRowGradients, rowGradientBytes } from "../ops/row_gradients.ts";
 import { sparseBackward, sparseForward, type SparseParams } from "../ops/sparse.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { Clock } from "../train/lanes.ts";
 import type { LaneRates } from "./cost_model.ts";
-import type { Clock } from "./lanes.ts";
-import { plan, type Run, type RunOptions } from "./plan.ts";
-
-/**
- * {@linkcode plan}, by the rates of the machine where model and host have memories of their own and the adapter leaves a
- * choice.
- *
- * @throws {ValidationError} Listing all mistakes at once
- */
-export async function planMeasured(model: Model, options: RunOptions = {}): Promise<Run> {
-  const run = plan(model, options);
-  const { batch } = run.settings;
-  const { selection } = run.adapterKind;
-  if (model.kernels.link.direct || selection === undefined) return run;
-  const rates = await measureRates(model, { tokens: batch.micro * batch.seqLen, sparse: selection });
-  return plan(model, { ...options, rates });
-}
 
 /** Sizes of what is measured. */
 export interface RateSizes {

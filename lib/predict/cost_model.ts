@@ -5,6 +5,7 @@
  */
 import type { Placement } from "../adapters/adapter.ts";
 import { pairsPerToken, unitedNeurons } from "../ops/sparse.ts";
+import { busiest, type LaneName } from "../train/lane_account.ts";
 import { backwardTimes, forwardTimes, type LayerCosts, type PassTimes } from "./lane_schedule.ts";
 
 /** Rates of a machine, measured at the start of a run. */
@@ -50,9 +51,6 @@ export interface StepSizes {
   /** Rows that a micro-batch fires; when absent, were hits uniform: real use is skewed, so it is less. */
   readonly activeRows?: number;
 }
-
-/** A lane of a step. */
-export type LaneName = "model" | "down" | "host" | "up";
 
 /** One way to run a step, and what it will take. */
 export interface StepPrediction {
@@ -210,12 +208,6 @@ function predictOne(
     downBytes: sizes.layers * sizes.micros * costs.bytes.down,
     upBytes: sizes.layers * sizes.micros * costs.bytes.up,
   };
-}
-
-/** The lane that works longest; ties to the first named. */
-export function busiest(busyMs: Readonly<Record<LaneName, number>>): LaneName {
-  const names: readonly LaneName[] = ["model", "host", "up", "down"];
-  return names.reduce((most, name) => busyMs[name] > busyMs[most] ? name : most);
 }
 
 /** Both placements, each whole and in halves: the quickest first. */

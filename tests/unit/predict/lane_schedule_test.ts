@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
-import { backwardTimes, forwardTimes, type LayerCosts } from "../../../lib/train/lane_schedule.ts";
+import { backwardTimes, forwardTimes, type LayerCosts } from "../../../lib/predict/lane_schedule.ts";
 
 const LAYERS = 32;
 
