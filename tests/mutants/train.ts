@@ -393,4 +393,20 @@ export const TRAIN: readonly Mutant[] = [
     replace: "travelling",
     tests: ["tests/unit/predict/cost_model_test.ts"],
   },
+  {
+    name: "shared-option-of-one-method",
+    harm: "--method parallel --neurons is refused",
+    file: "lib/train/setting_table.ts",
+    find: "defaults.some(([kind]) => kind === adapter.kind)",
+    replace: "defaults[0]?.[0] === adapter.kind",
+    tests: ["tests/unit/train/settings_test.ts"],
+  },
+  {
+    name: "options-of-rows-for-all",
+    harm: "--placement says nothing for LoRA, and is taken",
+    file: "lib/train/setting_table.ts",
+    find: "spec.ofRows ? methodsWith(({ rows }) => rows) : null",
+    replace: "spec.ofRows ? methodsWith(() => true) : null",
+    tests: ["tests/unit/train/settings_test.ts"],
+  },
 ];
