@@ -189,19 +189,6 @@ export type DefaultsOf<S extends OptionSchema> = {
   readonly [K in keyof S as S[K] extends { readonly default: unknown } ? K : never]: OptionValue<S[K]>;
 };
 
-/** The constants that stand where options are left out. */
-export function defaultsOf<S extends OptionSchema>(schema: S): DefaultsOf<S> {
-  const entries = Object.entries(schema).flatMap(([name, spec]) =>
-    spec.default === undefined ? [] : [[name, spec.default]]
-  );
-  return Object.fromEntries(entries) as DefaultsOf<S>;
-}
-
-/** An option's name as a setting; null where only code can choose it. */
-export function settingOf(name: string, { setting = name }: Pick<OptionSpec, "setting">): string | null {
-  return setting;
-}
-
 /** `topK` as `top-k`. */
 export function kebabCase(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

@@ -23,7 +23,7 @@ const WAY_OUT = "leave it as it was, or begin a new run";
 export function identityProblems(saved: JsonObject, run: Run, step: number): string[] {
   const now = runIdentity(run);
   const problems = jsonDifferences(saved, now)
-    .filter(({ path }) => !MAY_CHANGE.includes(path) || (path === "batch.micro" && meansMicroBatches(saved)))
+    .filter(({ path }) => !MAY_CHANGE.includes(path) || (path === "batch.micro" && meansMicroBatches(run)))
     .map(({ path, before, after }) => difference(run, path, before, after));
   if (run.totalSteps !== null && run.totalSteps < step) {
     problems.push(
@@ -33,9 +33,9 @@ export function identityProblems(saved: JsonObject, run: Run, step: number): str
   return problems;
 }
 
-/** Whether the neurons of a row depend on the other rows of its micro-batch. */
-function meansMicroBatches({ adapter }: JsonObject): boolean {
-  return (adapter as JsonObject)["scope"] === "union";
+/** Whether the results of a row depend on the other rows of its micro-batch. */
+function meansMicroBatches({ adapterKind }: Run): boolean {
+  return adapterKind.splitRefusal !== undefined;
 }
 
 function difference(run: Run, path: string, before: Json | undefined, after: Json | undefined): string {
@@ -47,12 +47,10 @@ function difference(run: Run, path: string, before: Json | undefined, after: Jso
   }
   const setting = settingAt(path);
   const name = setting === null ? path : `--${setting.flag}`;
-  const union = path === "batch.micro"
-    ? ", where neurons are chosen over a whole micro-batch (scope union)"
-    : "";
+  const why = path === "batch.micro" ? `, where ${run.adapterKind.splitRefusal}` : "";
   // What a record does not name is as it was before there was a choice.
   const [now, then] = [after, before].map((value) => shown(value === undefined ? setting?.default : value));
-  return `${name} is ${now}, the run has ${then}${union}: ${WAY_OUT}`;
+  return `${name} is ${now}, the run has ${then}${why}: ${WAY_OUT}`;
 }
 
 /** What is wrong when the weights are not those that the run was begun on, by the hashes of both. */

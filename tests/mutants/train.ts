@@ -56,7 +56,7 @@ export const TRAIN: readonly Mutant[] = [
     name: "union-in-other-micro-batches",
     harm: "a resumed run chooses its neurons over other rows than before",
     file: "lib/train/resume.ts",
-    find: `(path === "batch.micro" && meansMicroBatches(saved))`,
+    find: `(path === "batch.micro" && meansMicroBatches(run))`,
     replace: "false",
     tests: ["tests/unit/train/resume_test.ts"],
   },

@@ -156,7 +156,7 @@ Deno.test("train() refuses another micro-batch size where neurons are chosen ove
     const batch = { size: 4, micro: 4, seqLen: 12 };
     await assert.rejects(
       bitsOf({ out, method, steps: 4, batch }, true),
-      /--micro-batch-size is 4, the run has 2, where neurons are chosen over a whole micro-batch \(scope union\): leave/,
+      /--micro-batch-size is 4, the run has 2, where scope union chooses over the whole micro-batch: leave/,
     );
     await bitsOf({ out, method, steps: 4 }, true);
   });
