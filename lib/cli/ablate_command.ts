@@ -2,7 +2,7 @@
 /** `deno task ablate`: trains and scores every cell of a grid; killed, the same command goes on. */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { choices, integer, text, texts, toggle, values } from "../core/options.ts";
+import { choices, integer, text, toggle, values } from "../core/options.ts";
 import { throwIfAny } from "../core/errors.ts";
 import { visibleLine } from "../core/visible_text.ts";
 import { SCORE_NAMES, type ScoreName } from "../evaluate/score.ts";
@@ -18,6 +18,7 @@ import {
   type PlannedCell,
 } from "../study/ablate.ts";
 import type { Grid } from "../study/grid.ts";
+import { SCORING_OPTIONS } from "../study/scoring.ts";
 import { groupBySeed } from "../study/summary.ts";
 import type { TrainEvent } from "../train/loop.ts";
 import type { TrainSettings } from "../train/settings.ts";
@@ -50,9 +51,9 @@ const OPTIONS = {
     help: "scores of answers to --eval-data, or else to --data",
     defaultText: "exact-match",
   }),
-  limit: integer({ min: 1, help: "questions to ask, from the first", defaultText: "all" }),
-  maxNewTokens: integer({ min: 1, help: "tokens of an answer at most", defaultText: "32" }),
-  stop: texts({ help: "texts that end an answer", defaultText: "a line's end" }),
+  limit: SCORING_OPTIONS.limit,
+  maxNewTokens: SCORING_OPTIONS.maxNewTokens,
+  stop: SCORING_OPTIONS.stop,
   saveEvery: integer({ min: 1, help: "steps between checkpoints of a cell", defaultText: "a quarter" }),
   keepAdapters: toggle({ help: "keep every cell's trained adapter" }),
   list: toggle({ help: "check all cells, list them, and stop" }),

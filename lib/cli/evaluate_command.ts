@@ -8,6 +8,7 @@ import { type Prompt, stopIds } from "../data/examples.ts";
 import { type Dataset, firstRows, type ReadReport } from "../data/dataset.ts";
 import type { Placed } from "../data/load_data.ts";
 import { formatPlace } from "../data/rows.ts";
+import { ANSWER_OPTIONS } from "../evaluate/generate_tokens.ts";
 import { datasetLoss } from "../evaluate/loss.ts";
 import {
   loadPrompts,
@@ -39,7 +40,7 @@ const OPTIONS = {
   ...DATA_OPTIONS,
   metric: choices(METRICS, { help: "what is measured", defaultText: "loss" }),
   limit: integer({ min: 1, help: "rows to score, from the first", defaultText: "all" }),
-  maxNewTokens: integer({ min: 1, default: 256, help: "tokens of an answer at most" }),
+  maxNewTokens: ANSWER_OPTIONS.maxNewTokens,
   microBatchSize: integer({ min: 1, help: "rows computed at once", defaultText: "8; answers 16" }),
   stop: texts({ help: "texts that end an answer" }),
   ...PREDICTIONS_OPTION,

@@ -14,10 +14,11 @@ import { formatPlace, type RowPlace } from "../data/rows.ts";
 import { readStdin } from "../files/read.ts";
 import {
   type Answer,
+  ANSWER_OPTIONS,
   type FinishReason,
   generateAnswers,
   generateTokens,
-  type ModelGenerateOptions,
+  type GenerateTokensOptions,
 } from "../evaluate/generate_tokens.ts";
 import { askText, loadQuestions } from "../evaluate/questions.ts";
 import { createProgress } from "../report/progress.ts";
@@ -45,10 +46,10 @@ const OPTIONS = {
   }),
   ...BAD_ROWS_OPTION,
   ...PREDICTIONS_OPTION,
-  maxNewTokens: integer({ min: 1, default: 256, help: "tokens of the answer at most" }),
+  maxNewTokens: { ...ANSWER_OPTIONS.maxNewTokens, help: "tokens of the answer at most" },
   microBatchSize: integer({ min: 1, default: 16, help: "prompts of a file answered at once" }),
   ...SAMPLING_OPTIONS,
-  seed: integer({ min: 0, max: 2 ** 32 - 1, default: 0, help: "of sampling" }),
+  seed: ANSWER_OPTIONS.seed,
   stop: texts({ help: "texts that end the answer" }),
 } as const;
 
@@ -81,7 +82,7 @@ async function readPrompt({ prompt, prompts }: FlagValues): Promise<string | nul
 async function generateOptions(
   { model, hooks, adapter, tokenizer }: AdapterSession,
   values: FlagValues,
-): Promise<ModelGenerateOptions> {
+): Promise<GenerateTokensOptions> {
   const chosen = valuesOf(OPTIONS, values);
   const { microBatchSize, maxNewTokens, temperature, topP, seed } = chosen;
   return {

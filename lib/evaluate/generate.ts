@@ -6,10 +6,10 @@ import type { FormatOptions } from "../data/format_options.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { Model } from "../models/model.ts";
 import { askText } from "./questions.ts";
-import { type GeneratedToken, type GenerateOptions, generateTokens } from "./generate_tokens.ts";
+import { type AnswerOptions, type GeneratedToken, generateTokens } from "./generate_tokens.ts";
 
 /** How a prompt is completed; `stopIds` adds to the model's own. */
-export interface CompleteOptions extends Partial<GenerateOptions>, FormatOptions {
+export interface GenerateOptions extends Partial<AnswerOptions>, FormatOptions {
   /** Trained parameters to run the model with. */
   readonly adapter?: AdapterParams | null;
 }
@@ -23,7 +23,7 @@ export interface CompleteOptions extends Partial<GenerateOptions>, FormatOptions
 export async function* streamCompletion(
   model: Model & { readonly tokenizer: Tokenizer },
   prompt: string,
-  options: CompleteOptions = {},
+  options: GenerateOptions = {},
 ): AsyncGenerator<GeneratedToken> {
   const { tokenizer, config, kernels } = model;
   const attached = options.adapter?.attach(kernels) ?? { model, hooks: {} };
@@ -41,7 +41,7 @@ export async function* streamCompletion(
 export async function generate(
   model: Model & { readonly tokenizer: Tokenizer },
   prompt: string,
-  options: CompleteOptions = {},
+  options: GenerateOptions = {},
 ): Promise<string> {
   let text = "";
   for await (const token of streamCompletion(model, prompt, options)) text += token.text;

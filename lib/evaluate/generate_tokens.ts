@@ -2,6 +2,8 @@
 /** Text generation: token by token, for one prompt or for many at once. */
 import type { AdapterParams } from "../adapters/adapter.ts";
 import { UserError } from "../core/errors.ts";
+import { withDefaults } from "../core/option_checks.ts";
+import { integer, type OptionsOf } from "../core/options.ts";
 import { type RandomStream, randomStream } from "../core/rng.ts";
 import { assertInteger } from "../core/shape.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
@@ -9,16 +11,21 @@ import type { Hooks } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
 import { type DecoderSession, openDecoderSession } from "./decoder_session.ts";
 import { explainedAll } from "./not_finite.ts";
-import { checkSampling, chooseToken, type SamplingOptions } from "./sampling.ts";
+import { checkSampling, chooseToken, SAMPLING_OPTIONS } from "./sampling.ts";
 import { promptOpensThought } from "./thoughts.ts";
 import { createTextStream, finishStream, pushToken, type TextStream } from "./text_stream.ts";
 
+/** What there is to choose of an answer. */
+export const ANSWER_OPTIONS = {
+  /** Tokens of an answer at most. */
+  maxNewTokens: integer({ min: 1, default: 256, help: "tokens of an answer at most" }),
+  ...SAMPLING_OPTIONS,
+  /** Of sampling. Prompt i draws from stream i of this seed, however many are generated at once. */
+  seed: integer({ min: 0, max: 2 ** 32 - 1, default: 0, help: "of sampling" }),
+} as const;
+
 /** How answers are generated. */
-export interface GenerateOptions extends SamplingOptions {
-  /** Tokens of an answer at most. Default 256. */
-  readonly maxNewTokens?: number;
-  /** Of sampling. Prompt i draws from stream i of this seed, however many are generated at once. Default 0. */
-  readonly seed?: number;
+export interface AnswerOptions extends OptionsOf<typeof ANSWER_OPTIONS> {
   /** Token ids that end an answer; `stopIds` in lib/data gives a model's. */
   readonly stopIds: ReadonlySet<number>;
   /** Texts that end an answer, not part of it. */
@@ -53,7 +60,7 @@ export interface Answer {
 }
 
 /** How {@linkcode generateTokens} works through prompts. */
-export interface ModelGenerateOptions extends GenerateOptions {
+export interface GenerateTokensOptions extends AnswerOptions {
   /** The adapter, where there is one. */
   readonly hooks?: Hooks;
   /** What the hooks compute with, to be searched when a logit is not finite. */
@@ -74,10 +81,10 @@ export async function* generateTokens(
   model: Model,
   tokenizer: Tokenizer,
   prompts: readonly (readonly number[])[],
-  options: ModelGenerateOptions,
+  options: GenerateTokensOptions,
 ): AsyncGenerator<GeneratedToken> {
   const longest = prompts.reduce((length, prompt) => Math.max(length, prompt.length), 1);
-  const wanted = longest + (options.maxNewTokens ?? DEFAULT_NEW_TOKENS);
+  const wanted = longest + withDefaults(ANSWER_OPTIONS, options).maxNewTokens;
   const { maxPositionEmbeddings } = model.config;
   prompts.forEach((prompt, i) => {
     if (prompt.length < maxPositionEmbeddings) return;
@@ -98,7 +105,7 @@ export async function* generateAnswers(
   model: Model,
   tokenizer: Tokenizer,
   prompts: readonly (readonly number[])[],
-  options: ModelGenerateOptions,
+  options: GenerateTokensOptions,
 ): AsyncGenerator<Answer> {
   const open = new Map<number, { ids: number[]; text: string }>();
   for await (const { index, id, text, finish } of generateTokens(model, tokenizer, prompts, options)) {
@@ -112,7 +119,6 @@ export async function* generateAnswers(
   }
 }
 
-const DEFAULT_NEW_TOKENS = 256;
 const DEFAULT_SEQUENCES = 16;
 
 /** A sequence of the session at work on a prompt. */
@@ -131,10 +137,10 @@ export async function* generateIn(
   session: DecoderSession,
   tokenizer: Tokenizer,
   prompts: readonly (readonly number[])[],
-  options: GenerateOptions,
+  options: AnswerOptions,
 ): AsyncGenerator<GeneratedToken> {
   checkSampling(options);
-  assertInteger("maxNewTokens", options.maxNewTokens ?? DEFAULT_NEW_TOKENS, 1);
+  assertInteger("maxNewTokens", withDefaults(ANSWER_OPTIONS, options).maxNewTokens, 1);
   checkPrompts(session, prompts);
   const slots: (Slot | null)[] = Array.from({ length: session.sequences }, () => null);
   let next = 0;
@@ -176,22 +182,23 @@ function openSlot(
   tokenizer: Tokenizer,
   index: number,
   prompt: readonly number[],
-  options: GenerateOptions,
+  options: AnswerOptions,
 ): Slot {
+  const { seed, maxNewTokens } = withDefaults(ANSWER_OPTIONS, options);
   return {
     index,
-    random: randomStream(options.seed ?? 0, index),
+    random: randomStream(seed, index),
     stream: createTextStream(tokenizer, {
       ...options,
       opened: options.stopsAfterThoughts === true && promptOpensThought(prompt, tokenizer),
     }),
-    room: Math.min(options.maxNewTokens ?? DEFAULT_NEW_TOKENS, session.capacity - prompt.length),
+    room: Math.min(maxNewTokens, session.capacity - prompt.length),
     pending: Int32Array.from(prompt),
   };
 }
 
 /** Puts a chosen id behind the slot's sequence. @mutates slot */
-function takeToken(slot: Slot, id: number, options: GenerateOptions): GeneratedToken {
+function takeToken(slot: Slot, id: number, options: AnswerOptions): GeneratedToken {
   const { index, stream } = slot;
   slot.pending = Int32Array.of(id);
   slot.room--;

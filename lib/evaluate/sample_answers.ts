@@ -3,7 +3,7 @@
 import { type Dataset, exampleCount } from "../data/dataset.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { Model } from "../models/model.ts";
-import { generateAnswers, type ModelGenerateOptions } from "./generate_tokens.ts";
+import { generateAnswers, type GenerateTokensOptions } from "./generate_tokens.ts";
 
 /** A question as the model is asked it in training. */
 export interface SampleQuestion {
@@ -45,7 +45,7 @@ export async function answerQuestions(
   model: Model,
   tokenizer: Tokenizer,
   questions: readonly SampleQuestion[],
-  options: ModelGenerateOptions,
+  options: GenerateTokensOptions,
 ): Promise<string[]> {
   const answers = questions.map(() => "");
   const prompts = questions.map(({ ids }) => ids);

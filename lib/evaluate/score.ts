@@ -13,7 +13,7 @@ import {
   type Answer,
   type FinishReason,
   generateAnswers,
-  type ModelGenerateOptions,
+  type GenerateTokensOptions,
 } from "./generate_tokens.ts";
 import { gsm8kMatch, isGsm8kReference } from "./gsm8k.ts";
 import { type Estimate, exactMatch, f1, meanScore, proportion } from "./metrics.ts";
@@ -100,7 +100,7 @@ export async function* scoreRows(
   tokenizer: Tokenizer,
   prompts: readonly Placed<Prompt>[],
   names: readonly ScoreName[],
-  options: ModelGenerateOptions,
+  options: GenerateTokensOptions,
 ): AsyncGenerator<RowScore> {
   if (names.some(isGsm8k)) checkNumbers(prompts);
   const ids = prompts.map(({ value }) => value.ids);

@@ -2,6 +2,8 @@
 /** How cells are scored: which questions, which scores, how long an answer may be. The same for all cells of a study. */
 import { createHash } from "node:crypto";
 import type { JsonObject } from "../core/json.ts";
+import { withDefaults } from "../core/option_checks.ts";
+import { integer, type OptionsOf, texts } from "../core/options.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
 import type { Placed } from "../data/load_data.ts";
 import type { FormatOptions } from "../data/format_options.ts";
@@ -11,18 +13,24 @@ import { type RowScore, type ScoreName, scoreRows, summarizeScores } from "../ev
 import type { AdapterParams } from "../adapters/adapter.ts";
 import type { OpenModel } from "../train/open_model.ts";
 
+/** What is asked, and how long an answer may be. */
+export const SCORING_OPTIONS = {
+  /** Questions that are asked, from the first. Default: all. */
+  limit: integer({ min: 1, help: "questions to ask, from the first", defaultText: "all" }),
+  /** Tokens of an answer at most. */
+  maxNewTokens: integer({ min: 1, default: 32, help: "tokens of an answer at most" }),
+  /** Texts that end an answer. Default: a line's end. */
+  stop: texts({ help: "texts that end an answer", defaultText: "a line's end" }),
+  /** Questions answered at once. Does not change the answers but for rounding. */
+  sequences: integer({ min: 1, default: 64, setting: null, help: "questions answered at once" }),
+} as const;
+
 /** Choices of scoring. */
-export interface ScoringOptions {
+export interface ScoringOptions extends Omit<OptionsOf<typeof SCORING_OPTIONS>, "stop"> {
   /** Scores of answers; empty to ask nothing. Default exact match. */
   readonly metrics?: readonly ScoreName[];
-  /** Questions that are asked, from the first. Default: all. */
-  readonly limit?: number;
-  /** Tokens of an answer at most. Default 32. */
-  readonly maxNewTokens?: number;
   /** Texts that end an answer. Default: a line's end. */
   readonly stop?: readonly string[];
-  /** Questions answered at once. Does not change the answers but for rounding. Default 64. */
-  readonly sequences?: number;
 }
 
 /** {@linkcode ScoringOptions}, all decided. */
@@ -30,13 +38,9 @@ export type Scoring = Required<Omit<ScoringOptions, "limit">> & { readonly limit
 
 /** Decides all choices. */
 export function resolveScoring(options: ScoringOptions): Scoring {
-  return {
-    metrics: options.metrics ?? ["exact-match"],
-    limit: options.limit ?? null,
-    maxNewTokens: options.maxNewTokens ?? 32,
-    stop: options.stop ?? ["\n"],
-    sequences: options.sequences ?? 64,
-  };
+  const { limit = null, maxNewTokens, sequences } = withDefaults(SCORING_OPTIONS, options);
+  const { metrics = ["exact-match"], stop = ["\n"] } = options;
+  return { metrics, limit, maxNewTokens, stop, sequences };
 }
 
 /** Scores whose rules have changed since studies first took them: cells that were scored by older ones run again. */

@@ -145,7 +145,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "answer-length-of-the-page",
     harm: "answers end after a page",
-    file: "lib/cli/generate_command.ts",
+    file: "lib/evaluate/generate_tokens.ts",
     find: "maxNewTokens: integer({ min: 1, default: 256",
     replace: "maxNewTokens: integer({ min: 1, default: 128",
     tests: ["tests/e2e/wiring_test.ts"],

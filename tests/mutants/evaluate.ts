@@ -8,8 +8,8 @@ export const EVALUATE: readonly Mutant[] = [
     name: "cache-one-token-short",
     harm: "the longest prompt's answer ends a token early",
     file: "lib/evaluate/generate_tokens.ts",
-    find: "const wanted = longest + (options",
-    replace: "const wanted = longest - 1 + (options",
+    find: "const wanted = longest + withDefaults(",
+    replace: "const wanted = longest - 1 + withDefaults(",
     tests: ["tests/unit/evaluate/generate_tokens_test.ts"],
   },
   {
@@ -32,8 +32,8 @@ export const EVALUATE: readonly Mutant[] = [
     name: "default-answer-shorter",
     harm: "answers have another length than is documented",
     file: "lib/evaluate/generate_tokens.ts",
-    find: "DEFAULT_NEW_TOKENS = 256",
-    replace: "DEFAULT_NEW_TOKENS = 255",
+    find: "default: 256",
+    replace: "default: 255",
     tests: ["tests/unit/evaluate/generate_tokens_test.ts"],
   },
   {
@@ -65,8 +65,8 @@ export const EVALUATE: readonly Mutant[] = [
     name: "one-stream-for-all-prompts",
     harm: "sampled answers of like prompts are all the same",
     file: "lib/evaluate/generate_tokens.ts",
-    find: "random: randomStream(options.seed ?? 0, index)",
-    replace: "random: randomStream(options.seed ?? 0, 0)",
+    find: "random: randomStream(seed, index)",
+    replace: "random: randomStream(seed, 0)",
     tests: ["tests/unit/evaluate/generate_tokens_test.ts"],
   },
   {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { nextUniform, randomStream } from "../../../lib/core/rng.ts";
-import { type CompleteOptions, generate, streamCompletion } from "../../../lib/evaluate/generate.ts";
+import { generate, type GenerateOptions, streamCompletion } from "../../../lib/evaluate/generate.ts";
 import { generateTokens } from "../../../lib/evaluate/generate_tokens.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { plan } from "../../../lib/train/plan.ts";
@@ -20,7 +20,7 @@ function withoutEnds(model: Model) {
 
 async function idsOf(
   model: Parameters<typeof streamCompletion>[0],
-  options: CompleteOptions = {},
+  options: GenerateOptions = {},
 ): Promise<number[]> {
   const ids = [];
   for await (const { id } of streamCompletion(model, PROMPT, { maxNewTokens: 6, ...options })) ids.push(id);

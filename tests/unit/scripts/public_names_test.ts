@@ -26,9 +26,9 @@ ValidationError
 ablate`;
 
 const TYPES = `
-AblateOptions ActivationPolicyName AdamwOptions AdapterParams AdapterSpec Attachment
+AblateOptions ActivationPolicyName AdamwOptions AdapterParams AdapterSpec AnswerOptions Attachment
 BadRow Batch BatchChoice
-CellActivity CellNumbers CellPlace CellResult CompleteOptions
+CellActivity CellNumbers CellPlace CellResult
 DataReport Dataset DatasetActivity DatasetLoss DatasetLossOptions DryRun DryRunOptions
 Estimate
 FinishedCell FinishReason FormatOptions
