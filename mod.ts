@@ -10,8 +10,9 @@
  * using model = await meft.loadModel("notebooks/demo/model"); // any Hugging Face folder
  * const facts = await meft.loadData("notebooks/demo/facts.jsonl", model);
  * const run = meft.plan(model, { method: meft.sparse({ neurons: 256, topK: 32 }), steps: 3 });
- * for await (const { step, loss } of meft.train(run, facts)) console.log(step, loss);
- * console.log(await meft.generate(model, "Question: Who founded Miawick?", { adapter: run.adapter }));
+ * const training = meft.train(run, facts);
+ * for await (const { step, loss } of training) console.log(step, loss);
+ * console.log(await meft.generate(model, "Question: Who founded Miawick?", { adapter: training.adapter }));
  * ```
  *
  * @example A loop of one's own
@@ -84,7 +85,7 @@ export { train } from "./lib/predict/train.ts";
 export { accumulate, NonFiniteError, trainStep, update } from "./lib/train/step.ts";
 export { flushState, init } from "./lib/train/state.ts";
 export { clipFactor, globalNorm } from "./lib/optim/clip.ts";
-export type { TrainEvent, TrainOptions, TrainResult } from "./lib/train/loop.ts";
+export type { TrainEvent, Training, TrainOptions, TrainResult } from "./lib/train/loop.ts";
 export type { StepMetrics } from "./lib/train/step.ts";
 export type { TrainState } from "./lib/train/state.ts";
 

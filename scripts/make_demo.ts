@@ -16,7 +16,8 @@ import { createOutput } from "../lib/cli/output.ts";
 import { createProgress } from "../lib/report/progress.ts";
 import { writeSafetensors } from "../lib/tensor/write_safetensors.ts";
 import { train } from "../lib/predict/train.ts";
-import { plan, type Run } from "../lib/train/plan.ts";
+import type { Training } from "../lib/train/loop.ts";
+import { plan } from "../lib/train/plan.ts";
 import { CONFIG, writeBlankModel } from "./demo/blank_model.ts";
 import { trainTokenizer } from "./demo/bpe.ts";
 import { makeTexts } from "./demo/texts.ts";
@@ -33,8 +34,8 @@ async function writeLines(path: string, rows: readonly object[]): Promise<void> 
 }
 
 /** Saves what full fine-tuning made of the model, rounded to bf16, under the checkpoint's own names. */
-async function saveModel(run: Run, folder: string): Promise<void> {
-  const tensors = (run.adapter?.parameters ?? []).flatMap((parameter) =>
+async function saveModel({ adapter }: Training, folder: string): Promise<void> {
+  const tensors = (adapter?.parameters ?? []).flatMap((parameter) =>
     parameter.kind === "dense"
       ? [{
         name: parameter.name,
@@ -63,11 +64,12 @@ async function trainModel(corpus: string, blank: string, folder: string): Promis
   });
   const output = createOutput({ json: false, quiet: false });
   const progress = createProgress(output, "making the model", STEPS);
-  for await (const { step, loss, tokensPerSecond } of train(run, data)) {
+  const training = train(run, data);
+  for await (const { step, loss, tokensPerSecond } of training) {
     progress.update(step, `loss ${loss.toFixed(3)}  ${Math.round(tokensPerSecond)} tokens/s`);
   }
   progress.finish();
-  await saveModel(run, folder);
+  await saveModel(training, folder);
 }
 
 helpIfAsked("demo");

@@ -16,6 +16,7 @@ import type { SavedAdapter } from "../adapters/files/adapter_files.ts";
 import type { DevicePrediction } from "../predict/device_memory.ts";
 import { type DryRun, dryRun } from "../predict/dry_run.ts";
 import { loadModel, type OpenModel } from "../train/open_model.ts";
+import { decideSteps } from "../train/batches.ts";
 import { plan, type Run } from "../train/plan.ts";
 import { totalOperations } from "../predict/work.ts";
 import { createDataLoader, type DataLoader } from "./data_loader.ts";
@@ -91,7 +92,7 @@ export async function reportDryRun(
   const sections = [
     describeRun(run, { memory: found.memory }, data),
     ...(onDevice ? [formatDevices(found.device, found.processPeakBytes)] : [formatMemoryTable(run, found)]),
-    formatWork(run, found, onDevice !== null),
+    formatWork(data === null ? run.totalSteps : decideSteps(run, data), found, onDevice !== null),
     describeFit(found.fit),
   ];
   output.line(sections.join("\n\n"));
@@ -149,7 +150,11 @@ function deviceColumn({ adapterKind, rows }: Run): DevicePrediction["placement"]
 }
 
 /** @param onDevice Without times, which are the CPU's */
-function formatWork({ totalSteps }: Run, { load, work, time, rates }: DryRun, onDevice: boolean): string {
+function formatWork(
+  totalSteps: number | null,
+  { load, work, time, rates }: DryRun,
+  onDevice: boolean,
+): string {
   const sizes = [
     ["work", ""],
     ["tokens of a step", `${formatCount(load.tokens)}, ${formatCount(load.targets)} targets`],

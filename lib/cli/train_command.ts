@@ -114,8 +114,8 @@ function describeResume(checkpoint: string | null): string {
 }
 
 /** `40`, `12 of 40, interrupted`, or that there was nothing to do. */
-function describeSteps(run: Run, { steps, interrupted, lossFirst }: TrainingAccount): string {
-  if (interrupted) return `${steps} of ${run.totalSteps}, interrupted`;
+function describeSteps({ steps, totalSteps, interrupted, lossFirst }: TrainingAccount): string {
+  if (interrupted) return `${steps} of ${totalSteps}, interrupted`;
   const done = ", all taken before: more --steps or --epochs would go on";
   return `${steps}${lossFirst === null ? done : ""}`;
 }
@@ -124,7 +124,7 @@ function describeAccount(run: Run, account: TrainingAccount, measured: Measured)
   const loss = (value: number | null) => value === null ? "not measured" : formatLoss(value);
   return formatTable([
     ["result", ""],
-    ["steps", describeSteps(run, account)],
+    ["steps", describeSteps(account)],
     ...(account.lossFirst === null
       ? []
       : [["loss", `${loss(account.lossFirst)} to ${loss(account.lossLast)}`]]),
@@ -255,8 +255,8 @@ async function run(called: FlagValues, output: Output): Promise<number> {
     device: measureDevice(planned, foretold, account),
     startup: { ...startup.parts, ...account.startup },
   };
-  const after = before && !account.interrupted ? await measureDemo(model, planned.adapter, output) : null;
-  await report.finish(account.interrupted ? null : planned.adapter);
+  const after = before && !account.interrupted ? await measureDemo(model, account.params, output) : null;
+  await report.finish(account.interrupted ? null : account.params);
   const demo = before && after ? reportDemo(before, after, output) : null;
   output.line(`\n${describeAccount(planned, account, measured)}`);
   output.result(resultOf(planned, account, measured, demo));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Runs the training loop for people: progress, Ctrl-C, and the account at the end. */
+import type { AdapterParams } from "../adapters/adapter.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { formatLoss } from "../report/format.ts";
@@ -12,6 +13,10 @@ import { type Output, warn } from "./output.ts";
 
 /** What a run did, in numbers. */
 export interface TrainingAccount extends TrainResult {
+  /** What was learnt. */
+  readonly params: AdapterParams | null;
+  /** Steps that the run has in all; null for one that ended before its data had decided them. */
+  readonly totalSteps: number | null;
   readonly lossFirst: number | null;
   readonly lossLast: number | null;
   readonly evalLoss: number | null;
@@ -86,6 +91,8 @@ export async function trainWithProgress(
       const startup = { parameters, "first step": extraOfFirst(stepMs) };
       return {
         ...value,
+        params: events.adapter,
+        totalSteps: events.run.totalSteps,
         lossFirst,
         lossLast,
         evalLoss,

@@ -66,7 +66,7 @@ function larger(a: PassSize | null, { tokens, targets }: MicroBatchShape): PassS
   return { tokens: Math.max(a?.tokens ?? 0, tokens), targets: Math.max(a?.targets ?? 0, targets) };
 }
 
-/** Sizes of a run's micro-batches on its data. @mutates run.totalSteps */
+/** Sizes of a run's micro-batches on its data. */
 export function plannedBatches(run: Run, data: Dataset, evalData: Dataset | null = null): BatchSizes {
   const total = decideSteps(run, data);
   let first: PassSize | null = null;

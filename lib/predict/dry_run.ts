@@ -49,7 +49,7 @@ export interface DryRunOptions {
   readonly onDevice?: Placement | null;
 }
 
-/** Predicts a run. The model may be one that is only described. @mutates run.totalSteps, when there is data */
+/** Predicts a run. The model may be one that is only described. */
 export async function dryRun(run: Run, options: DryRunOptions): Promise<DryRun> {
   const { adapterKind, settings } = run;
   const data = options.data ?? null;

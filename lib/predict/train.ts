@@ -2,7 +2,7 @@
 /** Training with its forecast: run folders say what was predicted, and a device that is full what would fit. */
 import type { Dataset } from "../data/dataset.ts";
 import type { Forecast } from "../train/forecast.ts";
-import { train as trainLoop, type TrainEvent, type TrainOptions, type TrainResult } from "../train/loop.ts";
+import { train as trainLoop, type Training, type TrainOptions } from "../train/loop.ts";
 import { plannedBatches } from "./batch_sizes.ts";
 import { adviseDevice } from "./device_fit.ts";
 import { predictMemory } from "./memory.ts";
@@ -14,11 +14,7 @@ export const FORECAST: Forecast = {
   adviseDevice,
 };
 
-/** `train` of the loop with {@linkcode FORECAST}, unless the options bring another. @mutates run */
-export function train(
-  run: Run,
-  data: Dataset,
-  options: TrainOptions = {},
-): AsyncGenerator<TrainEvent, TrainResult> {
+/** `train` of the loop with {@linkcode FORECAST}, unless the options bring another. */
+export function train(run: Run, data: Dataset, options: TrainOptions = {}): Training {
   return trainLoop(run, data, { forecast: FORECAST, ...options });
 }

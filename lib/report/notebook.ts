@@ -28,7 +28,7 @@ export function createRedraw(): Redraw {
 
 /**
  * A signal that fires at the next interrupt: the notebook's stop button, or Ctrl-C. For `train`, which then ends after the
- * step under way and leaves in `run.adapter` what was learnt.
+ * step under way and leaves in `adapter` what was learnt.
  *
  * A kernel that does not listen dies at an interrupt, with everything it holds. In a notebook the listener therefore
  * stays, and later interrupts do no harm; elsewhere it hears one, and the next Ctrl-C ends the process.

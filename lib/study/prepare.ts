@@ -7,7 +7,7 @@ import { type Dataset, datasetHash } from "../data/dataset.ts";
 import type { Prompt } from "../data/examples.ts";
 import type { Placed } from "../data/load_data.ts";
 import { openAdapter } from "../train/adapters.ts";
-import { decideSteps } from "../train/batches.ts";
+import { runOn } from "../train/batches.ts";
 import { dataProblems } from "../train/loop.ts";
 import { type MemoryPrediction, predictMemory } from "../predict/memory.ts";
 import type { OpenModel } from "../train/open_model.ts";
@@ -88,9 +88,9 @@ async function prepareCell(cell: Cell, resources: Resources, scoring: Scoring): 
   const asked = metrics.length > 0 ? await resources.prompts(settings, metrics) : [];
   const start = settings.adapter === undefined ? null : await openAdapter(settings.adapter);
   const options = runOptionsOf(settings, start, null);
-  const run = plan(model, options);
-  throwIfAny("The data", dataProblems(run, data));
-  const totalSteps = decideSteps(run, data);
+  const planned = plan(model, options);
+  throwIfAny("The data", dataProblems(planned, data));
+  const run = runOn(planned, data);
   const prompts = scoring.limit === null ? asked : asked.slice(0, scoring.limit);
   const questions = metrics.length > 0
     ? await questionsHash(prompts, model, formatOptionsOf(settings))
@@ -104,7 +104,7 @@ async function prepareCell(cell: Cell, resources: Resources, scoring: Scoring): 
     prompts,
     options,
     memory: await predictMemory(run),
-    totalSteps,
+    totalSteps: run.totalSteps,
     decided: { ...run.optimizer.config, ...run.adapterKind.config, method: run.method.name },
   };
 }

@@ -7,7 +7,7 @@ import { inspectDataset } from "../evaluate/activity.ts";
 import { isThere } from "../files/read.ts";
 import { resetPeaks } from "../native/ledger.ts";
 import { train } from "../predict/train.ts";
-import type { TrainEvent } from "../train/loop.ts";
+import type { TrainEvent, Training } from "../train/loop.ts";
 import { plan, type Run } from "../train/plan.ts";
 import { formatOptionsOf } from "../train/settings.ts";
 import type { PreparedCell } from "./prepare.ts";
@@ -38,11 +38,12 @@ export async function runCell(cell: PreparedCell, options: CellRun): Promise<Cel
   const { model } = cell;
   const run = plan(model, { ...cell.options, ...cadence(cell, options.folder) });
   resetPeaks(model.kernels.ledger);
+  const training = await beginTraining(run, cell, options);
   try {
     const taken = emptyTotals();
-    const finished = await trainCell(run, cell, options, taken);
+    const finished = await followTraining(training, cell, options, taken);
     if (!finished) return null;
-    const adapter = run.adapter as AdapterParams;
+    const adapter = training.adapter as AdapterParams;
     const held = model.kernels.ledger.peak;
     const bytes = Object.fromEntries(CLASSES.map((name) => [name, held.get(name) ?? 0]));
     const startMs = performance.now();
@@ -64,7 +65,7 @@ export async function runCell(cell: PreparedCell, options: CellRun): Promise<Cel
       scoringSeconds,
     };
   } finally {
-    run.adapter?.release();
+    training.adapter?.release();
   }
 }
 
@@ -73,25 +74,31 @@ function cadence({ options, totalSteps }: PreparedCell, out: string | null) {
   return out === null ? { out } : { out, saveEvery, saveTotalLimit: 1 };
 }
 
-/** False when the signal ended the training early. @mutates taken */
-async function trainCell(
+/** Where there is a run already, it goes on. */
+async function beginTraining(
   run: Run,
-  cell: PreparedCell,
-  options: CellRun,
-  taken: StepTotals,
-): Promise<boolean> {
-  const { folder, signal, onStep, onWarning } = options;
-  const resume = folder !== null && await isThere(join(folder, "run.json"));
-  const events = train(run, cell.data, {
-    resume,
+  { data, evalData }: PreparedCell,
+  { folder, signal, onWarning }: CellRun,
+): Promise<Training> {
+  return train(run, data, {
+    resume: folder !== null && await isThere(join(folder, "run.json")),
     ...(signal && { signal }),
     ...(onWarning && { onWarning }),
-    ...(cell.evalData && { evalData: cell.evalData }),
+    ...(evalData && { evalData }),
   });
+}
+
+/** False when the signal ended the training early. @mutates taken */
+async function followTraining(
+  training: Training,
+  { totalSteps }: PreparedCell,
+  { onStep }: CellRun,
+  taken: StepTotals,
+): Promise<boolean> {
   for (;;) {
-    const { value, done } = await events.next();
+    const { value, done } = await training.next();
     if (done) return !value.interrupted;
-    addStep(taken, value, cell.totalSteps);
+    addStep(taken, value, totalSteps);
     onStep?.(value);
     await yieldToEvents();
   }

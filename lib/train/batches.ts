@@ -21,26 +21,36 @@ export function batchOptions({ settings }: Run): BatchOptions {
   };
 }
 
-/** Steps of a run over this data: what was planned, or as many as its epochs have. @mutates run.totalSteps */
+/** Steps of a run over this data: what was planned, or as many as its epochs have. */
 export function decideSteps(run: Run, data: Dataset): number {
-  return run.totalSteps ??= countSteps(data, batchOptions(run), run.settings.epochs);
+  return run.totalSteps ?? countSteps(data, batchOptions(run), run.settings.epochs);
+}
+
+/** The run with the number of steps that it has on this data. */
+export function runOn(run: Run, data: Dataset): Run & { readonly totalSteps: number } {
+  return { ...run, totalSteps: decideSteps(run, data) };
+}
+
+/** The data of a step, and of how many the run has in all. */
+export interface RunStepData extends StepData {
+  readonly totalSteps: number;
 }
 
 /**
  * The data of a run's steps, each a list of micro-batches, from a state on to the last step.
  *
  * @param from The state to go on from: its step and its position in the data. Default: the start
- * @mutates run.totalSteps
  */
 export function* batches(
   run: Run,
   data: Dataset,
   from: { readonly step: number; readonly position?: DataPosition } = { step: 0 },
-): Generator<StepData> {
-  let left = decideSteps(run, data) - from.step;
+): Generator<RunStepData> {
+  const totalSteps = decideSteps(run, data);
+  let left = totalSteps - from.step;
   if (left <= 0) return;
   for (const step of trainingSteps(data, batchOptions(run), from.position)) {
-    yield step;
+    yield { ...step, totalSteps };
     if (--left === 0) return;
   }
 }

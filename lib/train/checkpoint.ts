@@ -136,7 +136,6 @@ export async function newestCheckpoint(folder: string): Promise<string | null> {
  * @param dataHash Of the data the run is to go on with
  * @throws {UserError} When it is damaged (naming the newest complete one beside it), or belongs to another run,
  *   model or data set (listing every difference)
- * @mutates run.adapter
  */
 export async function loadCheckpoint(run: Run, dataHash: string, path: string): Promise<TrainState> {
   await assertComplete(path);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The training loop: an async generator of metrics. It evaluates, saves and resumes, and knows nothing of logging. */
 import { dirname } from "node:path";
+import type { AdapterParams } from "../adapters/adapter.ts";
 import { parameterSources } from "../adapters/finite.ts";
 import { saveAdapterFiles } from "../adapters/files/adapter_files.ts";
 import { NotFiniteError, throwIfAny } from "../core/errors.ts";
@@ -18,7 +19,7 @@ import { type ActivityWatch, countDeadNeurons, readExpertLoad, watchActivity } f
 import { withinDevice } from "./within_device.ts";
 import type { Clock } from "./lanes.ts";
 import { type BaseWatch, watchBase } from "./base_watch.ts";
-import { batches, decideSteps } from "./batches.ts";
+import { batches, runOn } from "./batches.ts";
 import type { Forecast } from "./forecast.ts";
 import type { Run } from "./plan.ts";
 import { type MetricsLog, openMetrics } from "./metrics_log.ts";
@@ -105,28 +106,52 @@ interface Records {
 /** How often at least a run reads what is too long to be logged at every step. */
 const READINGS = 20;
 
+/** A training under way: an event for each step, and the result at its end. */
+export interface Training extends AsyncGenerator<TrainEvent, TrainResult> {
+  /** The run with what its data decides, and with the content of the weights that it began on. */
+  readonly run: Run;
+  /** What has been learnt: parameters of the newest state, the last one when it is over; null before there is one. */
+  readonly adapter: AdapterParams | null;
+}
+
+/** How far a training has come. */
+interface Progress {
+  run: Run;
+  adapter: AdapterParams | null;
+}
+
 /**
- * Trains a run on data, step by step, and yields the metrics of each. Afterwards `run.adapter` holds what was learnt.
- * Between steps the event loop gets a turn, so that signals, timers and a notebook's kernel stay awake.
+ * Trains a run on data, step by step, and yields the metrics of each. Afterwards `adapter` of what is returned here holds what
+ * was learnt. Between steps the event loop gets a turn, so that signals, timers and a notebook's kernel stay awake.
  *
  * @throws {UserError} When data and run do not fit, the run folder is taken, or a checkpoint cannot be resumed or written
  * @throws {NonFiniteError} When loss or gradient is not finite: names step, rows and the first tensor that is not finite,
  *   after the last good state was saved
  * @throws {NotFiniteError} When an evaluation is not finite, after the state was saved
- * @mutates run.totalSteps, run.base, run.adapter
  */
-export async function* train(
-  run: Run,
+export function train(run: Run, data: Dataset, options: TrainOptions = {}): Training {
+  const progress: Progress = { run, adapter: null };
+  return Object.defineProperties(trainingEvents(progress, data, options), {
+    run: { get: () => progress.run },
+    adapter: { get: () => progress.adapter },
+  }) as Training;
+}
+
+/** @mutates progress */
+async function* trainingEvents(
+  progress: Progress,
   data: Dataset,
-  options: TrainOptions = {},
+  options: TrainOptions,
 ): AsyncGenerator<TrainEvent, TrainResult> {
-  throwIfAny("The data", dataProblems(run, data));
-  const totalSteps = decideSteps(run, data);
+  throwIfAny("The data", dataProblems(progress.run, data));
+  const planned = runOn(progress.run, data);
+  const { totalSteps } = planned;
   const resume = options.resume ?? false;
   const warn = once(options.onWarning);
-  using folder = await openRunFolder(run, resume, { onWarning: warn });
-  const base = folder && await watchBase(run.model, warn);
-  if (base) run.base = { ...run.base, content: base.content };
+  using folder = await openRunFolder(planned, resume, { onWarning: warn });
+  const base = folder && await watchBase(planned.model, warn);
+  const run = base ? { ...planned, base: { ...planned.base, content: base.content } } : planned;
+  progress.run = run;
   const session: Session = {
     run,
     totalSteps,
@@ -139,6 +164,7 @@ export async function* train(
   };
   const predicted = await options.forecast?.memory(run, data, options.evalData ?? null) ?? null;
   let state = await startState(session, resume);
+  progress.adapter = state.params;
   const recorded = {
     step: state.step,
     flags: options.flags ?? null,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From options to a run: every choice made, every mistake found at once. Allocates nothing. */
-import type { Adapter, AdapterParams } from "../adapters/adapter.ts";
+import type { Adapter } from "../adapters/adapter.ts";
 import { checkAdapterTensors, type SavedAdapter } from "../adapters/files/adapter_files.ts";
 import type { BaseIdentity } from "../adapters/files/base_model.ts";
 import { resolveAdapter } from "../adapters/registry.ts";
@@ -24,7 +24,7 @@ export interface RunOptions extends RunChoice, PlacementChoice {
   readonly optimizer?: OptimizerSpec;
 }
 
-/** A run: what {@linkcode plan} decided, and what became of it. */
+/** A run: what {@linkcode plan} decided. Nothing is ever written to it. */
 export interface Run {
   readonly model: Model;
   readonly method: Method;
@@ -35,12 +35,10 @@ export interface Run {
   readonly settings: RunSettings;
   /** Where and in how many parts the adapter's rows are computed with. */
   readonly rows: RunPlacement;
-  /** Its content is known from the start of the training on, where there is a run folder. */
-  base: BaseIdentity;
-  /** Optimizer steps in all; null until the data is known, when the run goes by epochs. */
-  totalSteps: number | null;
-  /** Parameters of the newest state made for this run; null before `init`. */
-  adapter: AdapterParams | null;
+  /** Its content is known of a run under way that has a folder. */
+  readonly base: BaseIdentity;
+  /** Optimizer steps in all; null for a run by epochs whose data is not known: see `runOn`. */
+  readonly totalSteps: number | null;
 }
 
 /**
@@ -76,7 +74,6 @@ export function plan(model: Model, options: RunOptions = {}): Run {
     rows,
     base: baseIdentity(model),
     totalSteps: settings.steps,
-    adapter: null,
   };
 }
 

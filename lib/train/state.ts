@@ -25,7 +25,7 @@ export interface TrainState {
 /**
  * The start: parameters, fresh (the model's output does not change yet) or those of `run.start`, and optimizer state.
  *
- * @throws {UserError} When the saved adapter to start from does not fit the model     @mutates run.adapter
+ * @throws {UserError} When the saved adapter to start from does not fit the model
  */
 export function init(run: Run): TrainState {
   const state = allocate(run);
@@ -34,7 +34,7 @@ export function init(run: Run): TrainState {
   return state;
 }
 
-/** A state with memory but no values yet, for a checkpoint to fill. @mutates run.adapter */
+/** A state with memory but no values yet, for a checkpoint to fill. */
 export function allocate(run: Run): TrainState {
   const k = run.model.kernels;
   const make = (): Pick<TrainState, "params" | "optim"> => {
@@ -42,7 +42,6 @@ export function allocate(run: Run): TrainState {
     return { params, optim: run.optimizer.init(k, params.parameters) };
   };
   const made = k.device === null ? make() : k.device.reserving(make);
-  run.adapter = made.params;
   return { ...made, step: 0, position: FIRST_POSITION, lease: { spent: false } };
 }
 

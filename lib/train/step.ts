@@ -10,6 +10,7 @@ import type { UpdateStep } from "../optim/optimizer.ts";
 import type { Parameter } from "../optim/parameters.ts";
 import { scheduleFactor } from "../optim/schedule.ts";
 import { withinDevice } from "./within_device.ts";
+import type { RunStepData } from "./batches.ts";
 import { clippedUpdate } from "./clipped_update.ts";
 import type { Forecast } from "./forecast.ts";
 import { fusesRows, rowUpdates } from "./fused_rows.ts";
@@ -62,6 +63,9 @@ export class NonFiniteError extends NotFiniteError {
   }
 }
 
+/** The data of a step; what `batches` gives says how many steps there are. */
+export type StepOfRun = StepData & Partial<Pick<RunStepData, "totalSteps">>;
+
 /**
  * Gradients over the micro-batches of a step, clipping, one update.
  *
@@ -74,7 +78,7 @@ export class NonFiniteError extends NotFiniteError {
 export function trainStep(
   run: Run,
   state: TrainState,
-  data: StepData,
+  data: StepOfRun,
   clock: Clock = () => performance.now(),
   forecast: Pick<Forecast, "adviseDevice"> | null = null,
 ): Promise<[TrainState, StepMetrics]> {
@@ -84,7 +88,7 @@ export function trainStep(
 async function takeStep(
   run: Run,
   state: TrainState,
-  data: StepData,
+  data: StepOfRun,
   clock: Clock,
 ): Promise<[TrainState, StepMetrics]> {
   assertUsable(state);
@@ -94,7 +98,7 @@ async function takeStep(
   run.model.kernels.deviceClock?.begin();
   const times = createLaneTimes();
   const before = readLanes(run.model.kernels, state.params);
-  const lr = learningRate(run, step);
+  const lr = learningRate(run, step, data.totalSteps);
   const early = earlyUpdates(run, state, { step, lr, gradScale: 1 }, data);
   const updating = updateWait(run, state, waitAccount(times, clock, run.model.kernels.deviceClock));
   const [loss, squares, gradNorm] = await spending(state, early, async () => {
@@ -180,8 +184,16 @@ export async function accumulate(
   return lossSum / data.targetCount;
 }
 
-/** Learning rate of a step (from 1). Optimizers keep it as f32. */
-export function learningRate({ optimizer, totalSteps }: Run, step: number): number {
+/**
+ * Learning rate of a step (from 1). Optimizers keep it as f32.
+ *
+ * @param totalSteps Of the run. Default: as planned
+ */
+export function learningRate(
+  { optimizer, totalSteps: planned }: Run,
+  step: number,
+  totalSteps: number | null = planned,
+): number {
   if (totalSteps === null) {
     throw new RangeError(
       "The run's steps are not known: give it steps, or train it on data, which decides them",

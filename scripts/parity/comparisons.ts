@@ -146,8 +146,9 @@ export async function compareSavedAdapters(
       batch: { size: 8, micro: 4, seqLen: 64 },
       steps,
     });
-    for await (const _ of meft.train(run, data));
-    const params = run.adapter as meft.AdapterParams;
+    const training = meft.train(run, data);
+    for await (const _ of training);
+    const params = training.adapter as meft.AdapterParams;
     folders.push(join(folder, `saved-${i}`));
     await meft.saveAdapter(model, params, folders[i] as string);
     const attached = params.attach(model.kernels);
@@ -175,8 +176,9 @@ export async function compareMergedModels(
   for (const [i, parityCase] of trainings(steps).entries()) {
     const run = meft.plan(model, runOptions(parityCase));
     if (run.adapterKind.mergeRefusal !== undefined) continue;
-    for await (const _ of meft.train(run, data));
-    const params = run.adapter as meft.AdapterParams;
+    const training = meft.train(run, data);
+    for await (const _ of training);
+    const params = training.adapter as meft.AdapterParams;
     const [adapter, out] = ["trained", "merged"].map((kind) => join(folder, `${kind}-${i}`));
     await meft.saveAdapter(model, params, adapter as string);
     const attached = params.attach(model.kernels);

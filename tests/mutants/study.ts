@@ -250,7 +250,7 @@ export const STUDY: readonly Mutant[] = [
     name: "cell-keeps-its-memory",
     harm: "a study of many cells runs out of memory",
     file: "lib/study/run_cell.ts",
-    find: `    run.adapter?.release();
+    find: `    training.adapter?.release();
 `,
     replace: "",
     tests: ["tests/native/study/ablate_test.ts"],

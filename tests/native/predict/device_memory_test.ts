@@ -51,7 +51,8 @@ for (const { method, ways } of CASES) {
       });
       await counted.train(size, { first: true, longest: SEQ_LEN });
       await counted.train(size, { longest: SEQ_LEN });
-      for await (const _ of train(run, data));
+      const training = train(run, data);
+      for await (const _ of training);
 
       const title = `${activations}, in ${halves}`;
       const { ledger } = k.device.facts();
@@ -70,7 +71,7 @@ for (const { method, ways } of CASES) {
       for (const name of ["parameters", "gradients", "activations"] as const) {
         assert.equal(k.ledger.held.get(name) ?? 0, kernels.ledger.held.get(name) ?? 0, `${title}: ${name}`);
       }
-      run.adapter?.release();
+      training.adapter?.release();
     }
   });
 }

@@ -50,10 +50,11 @@ async function trained(kernels: Kernels, options: RunOptions) {
   const run = plan(model, smallOptions({ batch: PACKED, steps: 2, ...options }));
   const data = { ...smallData(24), seqLen: 59 };
   const losses: (number | null)[] = [];
-  for await (const { loss, evalLoss } of train(run, data, { evalData: smallData(5, 99) })) {
+  const training = train(run, data, { evalData: smallData(5, 99) });
+  for await (const { loss, evalLoss } of training) {
     losses.push(loss, evalLoss);
   }
-  return { losses, bits: parameterBytes(run.adapter?.parameters ?? []) };
+  return { losses, bits: parameterBytes(training.adapter?.parameters ?? []) };
 }
 
 for (const [i, [name, options]] of Object.entries(RUNS).entries()) {

@@ -37,11 +37,12 @@ async function outcome(
   using model = smallModel(k);
   const run = plan(model, smallOptions(options));
   const events: TrainEvent[] = [];
-  for await (const event of train(run, smallData(), { resume })) {
+  const training = train(run, smallData(), { resume });
+  for await (const event of training) {
     events.push(event);
     if (events.length === stopAfter) break;
   }
-  return { events, bits: parameterBytes(run.adapter?.parameters ?? []) };
+  return { events, bits: parameterBytes(training.adapter?.parameters ?? []) };
 }
 
 const losses = ({ events }: Outcome): number[] => events.map(({ loss }) => loss);

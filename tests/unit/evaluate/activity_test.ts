@@ -13,8 +13,9 @@ Deno.test("inspectExample() tells each layer's neurons for each token of one exa
   using model = smallModel();
   const data = smallData();
   const run = plan(model, smallOptions());
-  for await (const _ of train(run, data));
-  const adapter = run.adapter;
+  const training = train(run, data);
+  for await (const _ of training);
+  const { adapter } = training;
   ok(adapter);
   const before = adapter.activeNeurons();
   const layers = await inspectExample(model, adapter, data, 3);
@@ -48,8 +49,9 @@ Deno.test("inspectDataset() counts over all examples what inspectExample() tells
   using model = smallModel();
   const data = smallData();
   const run = plan(model, smallOptions());
-  for await (const _ of train(run, data));
-  const adapter = run.adapter;
+  const training = train(run, data);
+  for await (const _ of training);
+  const { adapter } = training;
   ok(adapter);
   const { neurons, experts } = SMALL_SPARSE;
   const layers = Array.from({ length: model.config.numHiddenLayers }, () => ({

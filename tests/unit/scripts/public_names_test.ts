@@ -40,7 +40,7 @@ OpenModel OpenModelOptions OptimizerSpec OwnTemplate
 ParallelOptions PlacementChoice PlannedCell
 RowPlace RowScore Run RunOptions RunSettings
 SamplingOptions SavedAdapter Schedule ScheduleKind ScoreName SeedGroup SparseOptions StepData StepMetrics
-Tokenizer TrainEvent TrainOptions TrainResult TrainSettings TrainState
+Tokenizer TrainEvent Training TrainOptions TrainResult TrainSettings TrainState
 Warmup`;
 
 const INTERNALS = `

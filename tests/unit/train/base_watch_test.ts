@@ -45,10 +45,11 @@ async function trainWith(
   using model = openCheckpoint(dir, referenceKernels());
   const run = plan(model, smallOptions({ steps: 4, saveEvery: 1, ...options }));
   const warnings: string[] = [];
-  for await (const { step } of train(run, smallData(), { onWarning: (text) => void warnings.push(text) })) {
+  const training = train(run, smallData(), { onWarning: (text) => void warnings.push(text) });
+  for await (const { step } of training) {
     if (step === 1) await afterFirst();
   }
-  return { warnings, bits: parameterBytes(run.adapter?.parameters ?? []) };
+  return { warnings, bits: parameterBytes(training.adapter?.parameters ?? []) };
 }
 
 /** By a new file of that name, as a download does it. */
@@ -102,15 +103,15 @@ Deno.test("loadCheckpoint() refuses weights of another content whose samples are
   await withFolder(async (out) => {
     using model = smallModel();
     const options = smallOptions({ out, steps: 1 });
-    const run = plan(model, options);
-    for await (const _ of train(run, smallData()));
+    const training = train(plan(model, options), smallData());
+    for await (const _ of training);
+    const { run } = training;
     const { hash: dataHash } = JSON.parse(await Deno.readTextFile(join(out, "run.json"))).data;
     const path = join(out, "checkpoints", "step-000001");
     const load = (content: Partial<Record<"content" | "hash", string>>) => {
       const other = plan(model, options);
-      other.totalSteps = 1;
-      other.base = { ...other.base, ...content };
-      return loadCheckpoint(other, dataHash, path);
+      const base = { ...other.base, ...content };
+      return loadCheckpoint({ ...other, totalSteps: 1, base }, dataHash, path);
     };
     assert.match(run.base.content as string, /^[0-9a-f]{64}$/);
     assert.equal((await load({ content: run.base.content as string })).step, 1);

@@ -24,10 +24,10 @@ const namesIn = (folder: string) => [...Deno.readDirSync(folder)].map(({ name })
 
 async function trainAll(options: RunOptions, trainOptions: TrainOptions = {}, stopAfter = Infinity) {
   using model = smallModel();
-  const run = plan(model, smallOptions(options));
+  const training = train(plan(model, smallOptions(options)), smallData(), trainOptions);
   let taken = 0;
-  for await (const _ of train(run, smallData(), trainOptions)) if (++taken === stopAfter) break;
-  return run;
+  for await (const _ of training) if (++taken === stopAfter) break;
+  return training;
 }
 
 Deno.test("every checkpoint of lazy-exact holds the parameters of dense, read by other code, and so does what is left when the loop is left", () =>
@@ -36,11 +36,11 @@ Deno.test("every checkpoint of lazy-exact holds the parameters of dense, read by
     for (const mode of ["dense", "lazy-exact"] as const) {
       const out = join(folder, mode);
       const optimizer = adamw({ lr: 0.02, mode });
-      const run = await trainAll({ out, optimizer, saveEvery: 2 }, {}, 5);
+      const training = await trainAll({ out, optimizer, saveEvery: 2 }, {}, 5);
       const files = [2, 4].map((step) =>
         plainSafetensors(join(out, "checkpoints", `step-00000${step}`, "parameters.safetensors"))
       );
-      saved.set(mode, [...files, parameterBytes(run.adapter?.parameters ?? [])]);
+      saved.set(mode, [...files, parameterBytes(training.adapter?.parameters ?? [])]);
     }
     assertSame(saved.get("lazy-exact"), saved.get("dense"));
   }));
@@ -115,12 +115,13 @@ Deno.test("train() leaves parameters alone in the ledger, and nothing once they 
       ["parameters", "optimizer", "gradients"].map((name) => ledger.held.get(name as "optimizer") ?? 0);
     const before = held();
     const run = plan(model, smallOptions({ ...options, steps: 2 }));
-    for await (const _ of train(run, smallData())) assert.ok((held()[1] ?? 0) > 0);
+    const training = train(run, smallData());
+    for await (const _ of training) assert.ok((held()[1] ?? 0) > 0);
     const [parameters = 0, optimizer] = held();
     assert.ok(parameters > 0);
     assert.equal(optimizer, 0);
     assert.deepEqual([arena.usedBytes, hostArena.usedBytes], [0, 0]);
-    run.adapter?.release();
+    training.adapter?.release();
     assert.deepEqual(held(), before);
   }
 });

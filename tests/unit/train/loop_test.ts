@@ -42,7 +42,7 @@ async function runAll(
     events.push(next.value);
   }
   await generator.return({ steps: 0, interrupted: true, adapter: null });
-  return { events, result, bits: parameterBytes(run.adapter?.parameters ?? []) };
+  return { events, result, bits: parameterBytes(generator.adapter?.parameters ?? []) };
 }
 
 async function withFolder(use: (out: string) => Promise<void>): Promise<void> {
@@ -116,8 +116,10 @@ Deno.test("train() by epochs takes every row of each epoch once", async () => {
   const batch = { size: 5, micro: 2, seqLen: 12 };
   const run = plan(model, smallOptions({ steps: null, epochs: 2, batch }));
   const events: TrainEvent[] = [];
-  for await (const event of train(run, smallData())) events.push(event);
-  assert.equal(run.totalSteps, 6);
+  const training = train(run, smallData());
+  for await (const event of training) events.push(event);
+  assert.equal(training.run.totalSteps, 6);
+  assert.equal(run.totalSteps, null, "what was decided is not written to");
   assert.deepEqual(events.map(({ epoch }) => epoch), [0, 0, 0, 1, 1, 1]);
   const tokens = smallData().report.tokens;
   for (const epoch of [0, 1]) {
@@ -165,7 +167,7 @@ Deno.test("train() stops at a non-finite loss, saves the state before it, and na
     const run = plan(model, smallOptions({ out }));
     const generator = train(run, smallData());
     await generator.next();
-    const values = run.adapter?.parameters.find(({ name }) => name.endsWith("0.mlp.meft.values"));
+    const values = generator.adapter?.parameters.find(({ name }) => name.endsWith("0.mlp.meft.values"));
     assert.ok(values?.kind === "rows" && values.matrix.full);
     values.matrix.full.fill(Infinity);
     const error = await generator.next().then(() => null, (e: unknown) => e);

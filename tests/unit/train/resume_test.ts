@@ -21,8 +21,9 @@ async function bitsOf(options: RunOptions, resume: boolean, stopAfter = Infinity
   using model = smallModel();
   const run = plan(model, smallOptions(options));
   let taken = 0;
-  for await (const _ of train(run, smallData(), { resume })) if (++taken === stopAfter) break;
-  return parameterBytes(run.adapter?.parameters ?? []);
+  const training = train(run, smallData(), { resume });
+  for await (const _ of training) if (++taken === stopAfter) break;
+  return parameterBytes(training.adapter?.parameters ?? []);
 }
 
 /** The rule, as a loop of one's own: so many steps as planned first, all others as planned then. */

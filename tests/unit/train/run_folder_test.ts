@@ -135,7 +135,7 @@ Deno.test("train() whose folder is removed or replaced under it says so when it 
         "elsewhere",
         ...(replaced ? ["run"] : []),
       ]);
-      run.adapter?.release();
+      events.adapter?.release();
     });
   }
 });
@@ -153,11 +153,12 @@ Deno.test("train() whose folder is removed while it saves says that, not which f
       return read(floats);
     };
     const run = plan(model, smallOptions({ out, saveEvery: 1 }));
+    const training = train(run, smallData());
     await assert.rejects(async () => {
-      for await (const _ of train(run, smallData()));
+      for await (const _ of training);
     }, { message: `${out} was removed or replaced while the run was training in it: start it again` });
     assert.ok(existsSync(elsewhere));
-    run.adapter?.release();
+    training.adapter?.release();
   }));
 
 Deno.test("checkRunFolder() finds out what openRunFolder() would say, and leaves the folder to it", async () => {

@@ -37,8 +37,8 @@ async function recorded(
 Deno.test("recordRun() writes what was decided, asked for, read, and predicted", () =>
   withFolder(async (out) => {
     using model = smallModel();
-    const run = plan(model, smallOptions({ out, seed: 5 }));
-    run.base = { ...run.base, content: "c".repeat(64) };
+    const planned = plan(model, smallOptions({ out, seed: 5 }));
+    const run = { ...planned, base: { ...planned.base, content: "c".repeat(64) } };
     const data = countedData();
     const flags = { lr: 0.5, data: "a.jsonl" };
     const predicted = await predictMemory(run);
