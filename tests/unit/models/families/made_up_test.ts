@@ -18,6 +18,7 @@ import { noWindows } from "../../../../lib/models/families/windows.ts";
 import { resolveAdapter } from "../../../../lib/adapters/registry.ts";
 import type { Parameter } from "../../../../lib/optim/parameters.ts";
 import { loadAdapter, saveAdapter } from "../../../../lib/train/adapters.ts";
+import { predictMemory } from "../../../../lib/predict/memory.ts";
 import { plan } from "../../../../lib/train/plan.ts";
 import { sparse } from "../../../../lib/methods/methods.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
@@ -185,11 +186,14 @@ Deno.test("loading a made-up family's model says what is wrong in its own words,
 Deno.test("a run on a made-up family's model is planned, and its adapter's tensors are named after its modules", async () => {
   await withFolder(async (folder) => {
     await writeMadeUp(folder);
-    const model = describeModel(folder, referenceKernels());
+    using model = describeModel(folder, referenceKernels());
     const run = plan(model, smallOptions({ method: sparse(), steps: 1 }));
     const names = run.adapterKind.sizes(model, 1).parameters.map(({ name }) => name);
     assert.equal(names[0], "base_model.model.transformer.h.0.ff.meft.router");
     assert.equal(names.length, 3 * model.config.numHiddenLayers);
+    using known = describeModel(modelFixture("llama_biases").dir, referenceKernels());
+    const alike = plan(known, smallOptions({ method: sparse(), steps: 1 }));
+    assertSame(await predictMemory(run), await predictMemory(alike));
   });
 });
 
