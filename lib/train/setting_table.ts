@@ -142,10 +142,24 @@ function optimizerSettings(): Setting[] {
   return [lr as Setting, ...settingsAt("optimizer.schedule", SCHEDULE_OPTIONS), ...others];
 }
 
-/** A name once, as it was first. */
-function once(settings: readonly Setting[]): Setting[] {
+/**
+ * A name once, as it was first.
+ *
+ * @throws {RangeError} When two options that are not one take the same name
+ */
+export function once(settings: readonly Setting[]): Setting[] {
   const first = new Map<string, Setting>();
-  for (const setting of settings) if (!first.has(setting.name)) first.set(setting.name, setting);
+  for (const setting of settings) {
+    const { name, owner, option, kind } = setting;
+    const before = first.get(name);
+    if (before === undefined) first.set(name, setting);
+    else if (before.owner !== owner || before.option !== option || before.kind !== kind) {
+      throw new RangeError(
+        `Setting "${name}" is declared as ${before.kind} ${before.option} of ${before.owner} and as ${kind} ${option} ` +
+          `of ${owner}: give one of the two another name by \`setting\``,
+      );
+    }
+  }
   return [...first.values()];
 }
 

@@ -10,7 +10,7 @@ import {
   runOptionsOf,
   type TrainSettings,
 } from "../../../lib/train/settings.ts";
-import { methodsOf, SETTING_NAMES, SETTINGS } from "../../../lib/train/setting_table.ts";
+import { methodsOf, once, type Setting, SETTING_NAMES, SETTINGS } from "../../../lib/train/setting_table.ts";
 import type { SavedAdapter } from "../../../lib/adapters/files/adapter_files.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 
@@ -179,4 +179,19 @@ Deno.test("methodsOf() names the methods of settings that are not for all", () =
   assert.equal(of(null).length, SETTING_NAMES.length - 20);
   const ofAdapters = SETTINGS.filter(({ owner }) => owner === "adapter").map(({ name }) => name);
   assert.deepEqual(ofAdapters, ["neurons", ...sparse, ...lora, ...patterns]);
+});
+
+Deno.test("two options that are not one cannot take the same name; what adapters share is one setting, with both defaults", () => {
+  const [neurons, lr] = ["neurons", "lr"].map((name) =>
+    SETTINGS.find((setting) => setting.name === name)
+  ) as [Setting, Setting];
+  assert.deepEqual(once([neurons, lr, neurons]), [neurons, lr]);
+  assert.deepEqual([neurons.defaultText, neurons.methods], ["4096; parallel 1024", ["sparse", "parallel"]]);
+  for (const other of [{ kind: "text" }, { owner: "run" }, { option: "count" }] as const) {
+    assert.throws(
+      () => once([neurons, { ...neurons, ...other }]),
+      /Setting "neurons" is declared as integer neurons/,
+    );
+  }
+  assert.equal(new Set(SETTINGS.map(({ flag }) => flag)).size, SETTINGS.length);
 });
