@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The README's table of the flags of `train`, read off their options: `deno run -A scripts/flag_table.ts` writes it. */
-import { TRAIN_FLAGS } from "../lib/cli/train_flags.ts";
+import { TRAIN_FLAGS } from "../lib/cli/flags/train.ts";
 import { defaultText } from "../lib/core/options.ts";
 
 const HEADING = "## Flags of `train`\n\n";

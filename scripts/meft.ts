@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Entry of the tasks that users run: `deno task train …` is `meft.ts train …`. Builds the library when it is stale. */
-import { COMMANDS } from "../lib/cli/commands.ts";
+import { COMMANDS } from "../lib/cli/commands/registry.ts";
 import { formatCommands } from "../lib/cli/overview.ts";
 import { reportFailure } from "../lib/cli/failure.ts";
 import { printError } from "../lib/cli/output.ts";

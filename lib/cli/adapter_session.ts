@@ -9,8 +9,8 @@ import type { Tokenizer } from "../data/tokenizer.ts";
 import { baseOf, loadAdapter, openAdapter } from "../train/adapters.ts";
 import { MODEL_OPTIONS } from "../train/setting_table.ts";
 import { otherFormatNotice } from "../train/trained_format.ts";
-import type { FlagValues } from "./flags.ts";
-import { formatOptions } from "./format_flags.ts";
+import type { FlagValues } from "./flags/flags.ts";
+import { formatOptions } from "./flags/format.ts";
 import { warn } from "./output.ts";
 import { DEMO, openModelOf } from "./session.ts";
 

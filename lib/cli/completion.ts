@@ -4,7 +4,7 @@
  * `deno task <one of ours>` are theirs. Everything is in the script, so that a Tab starts no process.
  */
 import { SEVERAL } from "../core/option_values.ts";
-import type { Flag } from "./flags.ts";
+import type { Flag } from "./flags/flags.ts";
 import { type CommandSpec, COMMON_FLAGS } from "./program.ts";
 
 /** Shells that there is a script for. */

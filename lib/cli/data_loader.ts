@@ -5,8 +5,8 @@ import type { Dataset } from "../data/dataset.ts";
 import { loadData, type LoadProgress } from "../data/load_data.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { createProgress, type Progress } from "../report/progress.ts";
-import { dataOptions } from "./data_flags.ts";
-import type { FlagValues } from "./flags.ts";
+import { dataOptions } from "./flags/data.ts";
+import type { FlagValues } from "./flags/flags.ts";
 import type { Output } from "./output.ts";
 
 /** Reads data files as the flags say. */

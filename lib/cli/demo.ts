@@ -14,11 +14,11 @@ import { createProgress } from "../report/progress.ts";
 import { formatTable } from "../report/table.ts";
 import type { OpenModel } from "../train/open_model.ts";
 import { SETTINGS } from "../train/setting_table.ts";
-import { overlay } from "./flag_sources.ts";
-import type { FlagValues } from "./flags.ts";
+import { overlay } from "./flags/sources.ts";
+import type { FlagValues } from "./flags/flags.ts";
 import type { Output } from "./output.ts";
 import { DEMO } from "./session.ts";
-import { TRAIN_FLAGS } from "./train_flags.ts";
+import { TRAIN_FLAGS } from "./flags/train.ts";
 
 /** Flags of the demo: small enough for two minutes on two cores. */
 export const DEMO_VALUES: FlagValues = {

@@ -20,12 +20,12 @@ import { decideSteps } from "../train/batches.ts";
 import { plan, type Run } from "../train/plan.ts";
 import { totalOperations } from "../predict/work.ts";
 import { createDataLoader, type DataLoader } from "./data_loader.ts";
-import type { FlagValues } from "./flags.ts";
+import type { FlagValues } from "./flags/flags.ts";
 import { describeFit } from "./host_memory.ts";
 import type { Output } from "./output.ts";
 import { describeRun } from "./run_table.ts";
 import { modelFolder, warnOfCheckpoint } from "./session.ts";
-import { readRunOptions } from "./train_options.ts";
+import { readRunOptions } from "./flags/train_options.ts";
 
 /** The model as far as it is there: with its weights, or its configuration alone. */
 type DryModel = Pick<OpenModel, "config" | "kernels"> & OpenModel;

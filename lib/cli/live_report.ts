@@ -6,8 +6,8 @@ import { type EventLog, openEventLog } from "../report/tensorboard/event_log.ts"
 import type { TrainEvent } from "../train/loop.ts";
 import type { MetricsLine } from "../train/metrics_log.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
-import { valuesOf } from "./flags.ts";
-import { WATCH_OPTIONS } from "./report_options.ts";
+import { valuesOf } from "./flags/flags.ts";
+import { WATCH_OPTIONS } from "./flags/report.ts";
 import type { Output } from "./output.ts";
 import { answersAfter, answersBefore, type ExampleSession } from "./run_examples.ts";
 

@@ -5,7 +5,7 @@ import { text } from "../core/options.ts";
 import { problemOf } from "../files/errors.ts";
 import { isFolderSync } from "../files/read.ts";
 import { writeTextTo } from "../files/write.ts";
-import type { FlagValues } from "./flags.ts";
+import type { FlagValues } from "./flags/flags.ts";
 
 /** Where the answers go. */
 export const PREDICTIONS_OPTION = {

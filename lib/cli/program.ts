@@ -4,8 +4,8 @@ import { Argument, Command, CommanderError } from "commander";
 import { text, toggle } from "../core/options.ts";
 import { throwIfAny } from "../core/errors.ts";
 import { EXIT, reportFailure } from "./failure.ts";
-import { overlay, readConfigFile, readFlags } from "./flag_sources.ts";
-import { declareFlags, type Flag, flagsOf, type FlagValues } from "./flags.ts";
+import { overlay, readConfigFile, readFlags } from "./flags/sources.ts";
+import { declareFlags, type Flag, flagsOf, type FlagValues } from "./flags/flags.ts";
 import { createOutput, type Output, printError } from "./output.ts";
 
 /** One subcommand. */

@@ -8,9 +8,9 @@ import { type Example, readExamples } from "../report/run_record.ts";
 import { loadAdapter } from "../train/adapters.ts";
 import type { OpenModel } from "../train/open_model.ts";
 import type { Run } from "../train/plan.ts";
-import { formatOptions } from "./format_flags.ts";
-import { type FlagValues, valuesOf } from "./flags.ts";
-import { REPORT_OPTIONS } from "./report_options.ts";
+import { formatOptions } from "./flags/format.ts";
+import { type FlagValues, valuesOf } from "./flags/flags.ts";
+import { REPORT_OPTIONS } from "./flags/report.ts";
 import type { Output } from "./output.ts";
 
 const ANSWER_TOKENS = 32;

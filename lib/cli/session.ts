@@ -2,7 +2,7 @@
 /** What most commands start from: the model that the flags name, and the demo that is used when they name none. */
 import { fileURLToPath } from "node:url";
 import { loadModel, type OpenModel, type OpenModelOptions } from "../train/open_model.ts";
-import type { FlagValues } from "./flags.ts";
+import type { FlagValues } from "./flags/flags.ts";
 import { warn } from "./output.ts";
 
 /** The model, data and texts that ship with the project. */

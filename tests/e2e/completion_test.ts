@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
-import { COMMANDS } from "../../lib/cli/commands.ts";
+import { COMMANDS } from "../../lib/cli/commands/registry.ts";
 import { formatCompletion, SHELLS } from "../../lib/cli/completion.ts";
 import { withFolder } from "../fixtures/folder.ts";
 

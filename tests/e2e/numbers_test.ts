@@ -2,10 +2,10 @@
 /** Every flag that takes numbers, given absurd ones: used or refused, in one message, in seconds. */
 import { doesNotMatch, match, ok, rejects, strictEqual } from "node:assert/strict";
 import { join } from "node:path";
-import { COMMANDS } from "../../lib/cli/commands.ts";
-import type { Flag } from "../../lib/cli/flags.ts";
+import { COMMANDS } from "../../lib/cli/commands/registry.ts";
+import type { Flag } from "../../lib/cli/flags/flags.ts";
 import { camelCase, type OptionKind } from "../../lib/core/options.ts";
-import { TRAIN_FLAGS } from "../../lib/cli/train_flags.ts";
+import { TRAIN_FLAGS } from "../../lib/cli/flags/train.ts";
 import { withFolder } from "../fixtures/folder.ts";
 import { said } from "../fixtures/said.ts";
 

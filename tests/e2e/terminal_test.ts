@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
-import { COMMANDS } from "../../lib/cli/commands.ts";
+import { COMMANDS } from "../../lib/cli/commands/registry.ts";
 import { COMMON_FLAGS } from "../../lib/cli/program.ts";
 import { TASK_HELP } from "../../scripts/help.ts";
 import { withFolder } from "../fixtures/folder.ts";

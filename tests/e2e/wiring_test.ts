@@ -2,13 +2,13 @@
 /** Every flag reaches the option that it names: each is given another value than its default, and what was done is read. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { GRID_FLAGS } from "../../lib/cli/grid_flags.ts";
-import { readRunOptions } from "../../lib/cli/train_options.ts";
-import { DOCTOR } from "../../lib/cli/doctor_command.ts";
+import { GRID_FLAGS } from "../../lib/cli/flags/grid.ts";
+import { readRunOptions } from "../../lib/cli/flags/train_options.ts";
+import { DOCTOR } from "../../lib/cli/commands/doctor.ts";
 import { runCommand } from "../../lib/cli/program.ts";
-import { REPORT } from "../../lib/cli/report_command.ts";
-import type { FlagValues } from "../../lib/cli/flags.ts";
-import { TRAIN_FLAGS } from "../../lib/cli/train_flags.ts";
+import { REPORT } from "../../lib/cli/commands/report.ts";
+import type { FlagValues } from "../../lib/cli/flags/flags.ts";
+import { TRAIN_FLAGS } from "../../lib/cli/flags/train.ts";
 import { lastStep } from "../../lib/report/tensorboard/records.ts";
 import { plan, runIdentity } from "../../lib/train/plan.ts";
 import { writeRows } from "./chat_model.ts";

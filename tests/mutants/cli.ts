@@ -7,7 +7,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "file-over-typed",
     harm: "a config file wins over what is typed",
-    file: "lib/cli/flag_sources.ts",
+    file: "lib/cli/flags/sources.ts",
     find: "return { ...kept, ...higher };",
     replace: "return { ...higher, ...kept };",
     tests: ["tests/unit/cli/precedence_test.ts"],
@@ -15,7 +15,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "recorded-over-typed",
     harm: "a resumed run cannot be changed",
-    file: "lib/cli/resumed_flags.ts",
+    file: "lib/cli/flags/resumed.ts",
     find: "return overlay(RECORDED, recorded, given);",
     replace: "return overlay(RECORDED, given, recorded);",
     tests: ["tests/unit/cli/resumed_flags_test.ts"],
@@ -33,7 +33,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "only-kebab-keys",
     harm: "a config file's camelCase keys say nothing",
-    file: "lib/cli/flag_sources.ts",
+    file: "lib/cli/flags/sources.ts",
     find: "has(camel) ? parsed[camel] : has(name) ? parsed[name] : undefined",
     replace: "has(name) ? parsed[name] : undefined",
     tests: ["tests/unit/cli/precedence_test.ts"],
@@ -41,7 +41,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "out-recorded",
     harm: "a resumed run goes on in the folder that it was moved from",
-    file: "lib/cli/resumed_flags.ts",
+    file: "lib/cli/flags/resumed.ts",
     find: "TRAIN_FLAGS.filter(({ ofCall }) => !ofCall)",
     replace: "TRAIN_FLAGS",
     tests: ["tests/unit/cli/resumed_flags_test.ts"],
@@ -49,7 +49,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "paths-from-here",
     harm: "a run that is resumed from elsewhere does not find its data",
-    file: "lib/cli/resumed_flags.ts",
+    file: "lib/cli/flags/resumed.ts",
     find: "return cwd === Deno.cwd() || isAbsolute(path) || words.includes(path) ? path : join(cwd, path);",
     replace: "return isAbsolute(path) || words.includes(path) ? path : join(Deno.cwd(), path);",
     tests: ["tests/unit/cli/resumed_flags_test.ts"],
@@ -57,7 +57,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "auto-recorded",
     harm: "a run resumed on another machine multiplies in another type",
-    file: "lib/cli/resumed_flags.ts",
+    file: "lib/cli/flags/resumed.ts",
     find: "return { ...Object.fromEntries(flags), dtype: compute } as JsonObject;",
     replace: "return { dtype: compute, ...Object.fromEntries(flags) } as JsonObject;",
     tests: ["tests/unit/cli/resumed_flags_test.ts"],
@@ -65,7 +65,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "earlier-flags-by-other-names",
     harm: "a run of before goes on with another schedule or eps",
-    file: "lib/cli/earlier_flags.ts",
+    file: "lib/cli/flags/earlier.ts",
     find: "[camelCase(setting.flag), asSetting",
     replace: "[setting.option, asSetting",
     tests: ["tests/unit/cli/resumed_flags_test.ts"],
@@ -81,7 +81,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "resume-anywhere",
     harm: "a run resumed without its folder begins a new one",
-    file: "lib/cli/train_command.ts",
+    file: "lib/cli/commands/train.ts",
     find: "if (values.resume === true && values.out === undefined) {",
     replace: "if (values.resume !== true && values.out === undefined && values.seed === -1) {",
     tests: ["tests/unit/cli/resumed_flags_test.ts"],
@@ -97,7 +97,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "limit-per-cell-lost",
     harm: "a study asks all questions whatever its limit",
-    file: "lib/cli/ablate_command.ts",
+    file: "lib/cli/commands/ablate.ts",
     find: "...(values.limit === undefined ? {} : { limit: values.limit as number }),",
     replace: "",
     tests: ["tests/e2e/wiring_test.ts"],
@@ -105,7 +105,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "none-is-the-default",
     harm: "a study without scores takes exact match all the same",
-    file: "lib/cli/ablate_command.ts",
+    file: "lib/cli/commands/ablate.ts",
     find: `name !== "none") as ScoreName[] }`,
     replace: `name === "none") as ScoreName[] }`,
     tests: ["tests/e2e/wiring_test.ts"],
@@ -113,7 +113,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "adapters-never-kept",
     harm: "a study's adapters are gone when it ends",
-    file: "lib/cli/ablate_command.ts",
+    file: "lib/cli/commands/ablate.ts",
     find: `keepAdapters: values["keep-adapters"] === true,`,
     replace: `keepAdapters: values["keep-adapters"] !== undefined && false,`,
     tests: ["tests/e2e/wiring_test.ts"],
@@ -121,7 +121,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "folder-of-the-base-alone",
     harm: "two studies of one base lie in one folder",
-    file: "lib/cli/ablate_command.ts",
+    file: "lib/cli/commands/ablate.ts",
     find: "JSON.stringify([base, grids])",
     replace: "JSON.stringify([base])",
     tests: ["tests/e2e/wiring_test.ts"],
@@ -129,7 +129,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "failed-study-is-done",
     harm: "a script goes on although cells failed",
-    file: "lib/cli/ablate_command.ts",
+    file: "lib/cli/commands/ablate.ts",
     find: "return failed > 0 ? EXIT.failed : EXIT.done;",
     replace: "return EXIT.done;",
     tests: ["tests/e2e/ablate_test.ts"],
@@ -137,7 +137,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "answers-as-they-end",
     harm: "answers stand in another order than their questions",
-    file: "lib/cli/evaluate_command.ts",
+    file: "lib/cli/commands/evaluate.ts",
     find: "return rows.sort((a, b) => orderOf(a) - orderOf(b));",
     replace: "return rows;",
     tests: ["tests/e2e/wiring_test.ts"],
@@ -161,7 +161,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "stop-strings-lost",
     harm: "an answer runs on past the text that ends it",
-    file: "lib/cli/generate_command.ts",
+    file: "lib/cli/commands/generate.ts",
     find: `    ...(values.stop === undefined ? {} : { stopStrings: values.stop as string[] }),
 `,
     replace: "",
@@ -170,7 +170,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "evaluates-all",
     harm: "--limit is not heeded",
-    file: "lib/cli/evaluate_command.ts",
+    file: "lib/cli/commands/evaluate.ts",
     find: "const prompts = items.slice(0, limit);",
     replace: "const prompts = items.slice(0, items.length);",
     tests: ["tests/e2e/wiring_test.ts"],
@@ -259,7 +259,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "five-questions",
     harm: "the report asks more than its help says",
-    file: "lib/cli/report_options.ts",
+    file: "lib/cli/flags/report.ts",
     find: "default: 4,",
     replace: "default: 5,",
     tests: ["tests/unit/cli/run_examples_test.ts"],

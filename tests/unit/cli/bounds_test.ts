@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What numbers each flag takes, told once more: both ends of every range are tried. */
 import assert from "node:assert/strict";
-import { COMMANDS } from "../../../lib/cli/commands.ts";
-import type { Flag } from "../../../lib/cli/flags.ts";
+import { COMMANDS } from "../../../lib/cli/commands/registry.ts";
+import type { Flag } from "../../../lib/cli/flags/flags.ts";
 import { readValue } from "../../../lib/core/option_values.ts";
 
 /** Least and largest value of whole numbers; what is not named here begins at 1. */

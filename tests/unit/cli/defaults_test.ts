@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the help says of a flag that is not given is what a run then does. */
 import assert from "node:assert/strict";
-import { COMMANDS } from "../../../lib/cli/commands.ts";
-import { dataOptions } from "../../../lib/cli/data_flags.ts";
-import type { FlagValues } from "../../../lib/cli/flags.ts";
+import { COMMANDS } from "../../../lib/cli/commands/registry.ts";
+import { dataOptions } from "../../../lib/cli/flags/data.ts";
+import type { FlagValues } from "../../../lib/cli/flags/flags.ts";
 import { defaultText } from "../../../lib/core/options.ts";
-import { readRunOptions } from "../../../lib/cli/train_options.ts";
+import { readRunOptions } from "../../../lib/cli/flags/train_options.ts";
 import { plan, type Run } from "../../../lib/train/plan.ts";
 import { smallModel } from "../train/small_run.ts";
 

@@ -2,7 +2,7 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { DEMO_VALUES, type DemoMeasure, reportDemo, withDemoValues } from "../../../lib/cli/demo.ts";
 import type { Output } from "../../../lib/cli/output.ts";
-import { refuseForeignFlags } from "../../../lib/cli/train_options.ts";
+import { refuseForeignFlags } from "../../../lib/cli/flags/train_options.ts";
 import { METHOD_NAMES } from "../../../lib/methods/methods.ts";
 
 Deno.test("withDemoValues() gives every method flags that it takes, and lets given ones win", () => {

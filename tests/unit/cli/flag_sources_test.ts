@@ -2,10 +2,10 @@
 /** What is said twice, once and otherwise: a flag on a command line, a key of a config file. */
 import { deepStrictEqual } from "node:assert/strict";
 import { Command } from "commander";
-import { overlay, readConfigFile, readFlags } from "../../../lib/cli/flag_sources.ts";
-import { declareFlags, type FlagValues } from "../../../lib/cli/flags.ts";
+import { overlay, readConfigFile, readFlags } from "../../../lib/cli/flags/sources.ts";
+import { declareFlags, type FlagValues } from "../../../lib/cli/flags/flags.ts";
 import { readValue } from "../../../lib/core/option_values.ts";
-import { TRAIN_FLAGS } from "../../../lib/cli/train_flags.ts";
+import { TRAIN_FLAGS } from "../../../lib/cli/flags/train.ts";
 import { METHOD_NAMES } from "../../../lib/methods/methods.ts";
 import { nearestName } from "../../../lib/core/suggestion.ts";
 import { withFolder } from "../../fixtures/folder.ts";

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
-import { readConfigFile } from "../../../lib/cli/flag_sources.ts";
-import { flagsOf, type FlagValues } from "../../../lib/cli/flags.ts";
+import { readConfigFile } from "../../../lib/cli/flags/sources.ts";
+import { flagsOf, type FlagValues } from "../../../lib/cli/flags/flags.ts";
 import { FORMAT_OPTIONS } from "../../../lib/data/data_options.ts";
 import { readValue } from "../../../lib/core/option_values.ts";
-import { formatOptions, formatProblems } from "../../../lib/cli/format_flags.ts";
+import { formatOptions, formatProblems } from "../../../lib/cli/flags/format.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 
 const FORMAT_FLAGS = flagsOf(FORMAT_OPTIONS);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual } from "node:assert/strict";
-import { settingName } from "../../../lib/cli/flag_settings.ts";
-import { GRID_FLAGS, readGrids, uselessFlags } from "../../../lib/cli/grid_flags.ts";
+import { settingName } from "../../../lib/cli/flags/settings.ts";
+import { GRID_FLAGS, readGrids, uselessFlags } from "../../../lib/cli/flags/grid.ts";
 import { SETTING_NAMES } from "../../../lib/train/setting_table.ts";
 
 /** Grids, or the problems where there are any. */

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The flags that choose LoRA's weights, layers, ranks and alphas: as a command line, a config file or a grid writes them. */
 import { deepStrictEqual } from "node:assert/strict";
-import type { Flag } from "../../../lib/cli/flags.ts";
+import type { Flag } from "../../../lib/cli/flags/flags.ts";
 import { readValue } from "../../../lib/core/option_values.ts";
-import { readGrids } from "../../../lib/cli/grid_flags.ts";
-import { TRAIN_FLAGS } from "../../../lib/cli/train_flags.ts";
+import { readGrids } from "../../../lib/cli/flags/grid.ts";
+import { TRAIN_FLAGS } from "../../../lib/cli/flags/train.ts";
 import { runOptionsOf, type TrainSettings } from "../../../lib/train/settings.ts";
 
 /** A flag's value, or the problems with it. */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { formatMethods, methodAccounts } from "../../../lib/cli/methods_table.ts";
-import { TRAIN_FLAGS } from "../../../lib/cli/train_flags.ts";
-import { refuseForeignFlags } from "../../../lib/cli/train_options.ts";
+import { TRAIN_FLAGS } from "../../../lib/cli/flags/train.ts";
+import { refuseForeignFlags } from "../../../lib/cli/flags/train_options.ts";
 import { METHOD_NAMES, methodByName } from "../../../lib/methods/methods.ts";
 import { predictMemory } from "../../../lib/predict/memory.ts";
 import { plan } from "../../../lib/train/plan.ts";

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every flag of every command: what was typed wins over the config file, and that over what the callee does without. */
 import assert from "node:assert/strict";
-import { COMMANDS } from "../../../lib/cli/commands.ts";
-import type { Flag, FlagValues } from "../../../lib/cli/flags.ts";
+import { COMMANDS } from "../../../lib/cli/commands/registry.ts";
+import type { Flag, FlagValues } from "../../../lib/cli/flags/flags.ts";
 import { camelCase } from "../../../lib/core/options.ts";
 import { type CommandSpec, COMMON_FLAGS, runCommand } from "../../../lib/cli/program.ts";
 import { withFolder } from "../../fixtures/folder.ts";

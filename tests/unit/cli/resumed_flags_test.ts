@@ -2,12 +2,12 @@
 /** What `--resume` takes from the run that it goes on with, and what of it those given now replace. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { flagsOfEarlier } from "../../../lib/cli/earlier_flags.ts";
-import type { FlagValues } from "../../../lib/cli/flags.ts";
+import { flagsOfEarlier } from "../../../lib/cli/flags/earlier.ts";
+import type { FlagValues } from "../../../lib/cli/flags/flags.ts";
 import { camelCase } from "../../../lib/core/options.ts";
-import { recordedFlags, withRecordedFlags } from "../../../lib/cli/resumed_flags.ts";
-import { TRAIN_FLAGS } from "../../../lib/cli/train_flags.ts";
-import { readRunOptions } from "../../../lib/cli/train_options.ts";
+import { recordedFlags, withRecordedFlags } from "../../../lib/cli/flags/resumed.ts";
+import { TRAIN_FLAGS } from "../../../lib/cli/flags/train.ts";
+import { readRunOptions } from "../../../lib/cli/flags/train_options.ts";
 import type { JsonObject } from "../../../lib/core/json.ts";
 import { plan, runIdentity } from "../../../lib/train/plan.ts";
 import { withFolder } from "../../fixtures/folder.ts";

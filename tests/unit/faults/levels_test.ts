@@ -16,7 +16,7 @@ Deno.test("textProblems() lets nothing print but the output of commands and the 
     "process.stdout.write(a);",
   ];
   const found = (path: string) => ways.filter((code) => prints(path, code));
-  deepStrictEqual(found("lib/cli/train_command.ts"), ways);
+  deepStrictEqual(found("lib/cli/commands/train.ts"), ways);
   deepStrictEqual(found("lib/report/table.ts"), ways);
   deepStrictEqual(found("lib/core/json.ts"), ways);
   deepStrictEqual([...found("lib/cli/output.ts"), ...found("lib/report/report_process.ts")], []);

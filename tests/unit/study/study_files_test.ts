@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What `scripts/study` ships: its facts come from their script, its configurations are sound. */
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
-import { readGrids } from "../../../lib/cli/grid_flags.ts";
+import { readGrids } from "../../../lib/cli/flags/grid.ts";
 import { expandGrid } from "../../../lib/study/grid.ts";
 import { FACT_COUNT, FACTS_FILE, makeStudyFacts } from "../../../scripts/study/make_facts.ts";
 import { makeTexts } from "../../../scripts/demo/texts.ts";

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where flags come from: the command line and a config file, each read by the command's table of flags. */
 import type { Command } from "commander";
-import { readText, readValue, SEVERAL } from "../core/option_values.ts";
-import { camelCase } from "../core/options.ts";
-import { quotedValue } from "../core/quoted.ts";
-import { isJsonObject, type JsonObject } from "../core/json.ts";
-import { nearestName } from "../core/suggestion.ts";
-import { problemOf } from "../files/errors.ts";
-import { readJsonSync } from "../files/read.ts";
+import { readText, readValue, SEVERAL } from "../../core/option_values.ts";
+import { camelCase } from "../../core/options.ts";
+import { quotedValue } from "../../core/quoted.ts";
+import { isJsonObject, type JsonObject } from "../../core/json.ts";
+import { nearestName } from "../../core/suggestion.ts";
+import { problemOf } from "../../files/errors.ts";
+import { readJsonSync } from "../../files/read.ts";
 import type { Flag, FlagValues } from "./flags.ts";
 
 /** Reads one source of values. @mutates problems */

@@ -3,15 +3,15 @@
  * Options as flags: one table a command, from which come the help, the parser, the config file's keys and every message.
  */
 import { type Command, Option } from "commander";
-import { withDefaults } from "../core/option_checks.ts";
-import { type ReadValue, SEVERAL } from "../core/option_values.ts";
+import { withDefaults } from "../../core/option_checks.ts";
+import { type ReadValue, SEVERAL } from "../../core/option_values.ts";
 import {
   defaultText,
   kebabCase,
   type OptionSchema,
   type OptionsOf,
   type OptionSpec,
-} from "../core/options.ts";
+} from "../../core/options.ts";
 
 /** One flag. */
 export interface Flag extends OptionSpec {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What flags say of the data that is read, and what is said of it; shared by the commands that read some. */
-import { visibleLine } from "../core/visible_text.ts";
-import { countBadRows } from "../data/load_data.ts";
-import { type Dataset, exampleCount, type ReadReport } from "../data/dataset.ts";
-import { formatWarning } from "../data/row_warnings.ts";
-import { formatCount } from "../report/format.ts";
-import { formatTable } from "../report/table.ts";
-import { dataOptionsOf } from "../train/settings.ts";
-import { settingsOf } from "./flag_settings.ts";
+import { visibleLine } from "../../core/visible_text.ts";
+import { countBadRows } from "../../data/load_data.ts";
+import { type Dataset, exampleCount, type ReadReport } from "../../data/dataset.ts";
+import { formatWarning } from "../../data/row_warnings.ts";
+import { formatCount } from "../../report/format.ts";
+import { formatTable } from "../../report/table.ts";
+import { dataOptionsOf } from "../../train/settings.ts";
+import { settingsOf } from "./settings.ts";
 import type { FlagValues } from "./flags.ts";
-import { DEMO } from "./session.ts";
+import { DEMO } from "../session.ts";
 
 /** The data files that the flags name. */
 export function dataPaths(values: FlagValues): readonly string[] {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The flags of `deno task train`: the settings of a run, and what is of one call alone. */
-import { toggle } from "../core/options.ts";
-import { type Setting, SETTINGS } from "../train/setting_table.ts";
+import { toggle } from "../../core/options.ts";
+import { type Setting, SETTINGS } from "../../train/setting_table.ts";
 import { type Flag, flagsOf } from "./flags.ts";
-import { REPORT_OPTIONS } from "./report_options.ts";
+import { REPORT_OPTIONS } from "./report.ts";
 
 function settingFlag({ name: setting, flag: name, methods, ...spec }: Setting): Flag {
   return { ...spec, name, setting, ...(methods === null ? {} : { methods }) };

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What `--resume` takes from the run: every flag that it was started with, so that only changes need to be given. */
 import { isAbsolute, join } from "node:path";
-import { throwIfAny, UserError } from "../core/errors.ts";
-import type { JsonObject } from "../core/json.ts";
-import { camelCase } from "../core/options.ts";
-import type { Model } from "../models/model.ts";
-import { askedBefore, readRecord, RECORD } from "../train/run_record.ts";
-import { flagsOfEarlier } from "./earlier_flags.ts";
-import { overlay, readRecordedFlags } from "./flag_sources.ts";
+import { throwIfAny, UserError } from "../../core/errors.ts";
+import type { JsonObject } from "../../core/json.ts";
+import { camelCase } from "../../core/options.ts";
+import type { Model } from "../../models/model.ts";
+import { askedBefore, readRecord, RECORD } from "../../train/run_record.ts";
+import { flagsOfEarlier } from "./earlier.ts";
+import { overlay, readRecordedFlags } from "./sources.ts";
 import type { FlagValues } from "./flags.ts";
-import { TRAIN_FLAGS } from "./train_flags.ts";
+import { TRAIN_FLAGS } from "./train.ts";
 
 const RECORDED = TRAIN_FLAGS.filter(({ ofCall }) => !ofCall);
 

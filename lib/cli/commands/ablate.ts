@@ -2,37 +2,37 @@
 /** `deno task ablate`: trains and scores every cell of a grid; killed, the same command goes on. */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { choices, integer, text, toggle, values } from "../core/options.ts";
-import { throwIfAny } from "../core/errors.ts";
-import { visibleLine } from "../core/visible_text.ts";
-import { SCORE_NAMES, type ScoreName } from "../evaluate/score.ts";
-import { failureRows, formatEstimate, studyRows, writeStudyReport } from "../report/ablation_report.ts";
-import { formatBytes, formatCount, formatLoss, formatSeconds } from "../report/format.ts";
-import { createProgress, type Progress } from "../report/progress.ts";
-import { formatTable } from "../report/table.ts";
+import { choices, integer, text, toggle, values } from "../../core/options.ts";
+import { throwIfAny } from "../../core/errors.ts";
+import { visibleLine } from "../../core/visible_text.ts";
+import { SCORE_NAMES, type ScoreName } from "../../evaluate/score.ts";
+import { failureRows, formatEstimate, studyRows, writeStudyReport } from "../../report/ablation_report.ts";
+import { formatBytes, formatCount, formatLoss, formatSeconds } from "../../report/format.ts";
+import { createProgress, type Progress } from "../../report/progress.ts";
+import { formatTable } from "../../report/table.ts";
 import {
   ablate,
   type AblateOptions,
   type FinishedCell,
   listCells,
   type PlannedCell,
-} from "../study/ablate.ts";
-import type { Grid } from "../study/grid.ts";
-import { SCORING_OPTIONS } from "../study/scoring.ts";
-import { groupBySeed } from "../study/summary.ts";
-import type { TrainEvent } from "../train/loop.ts";
-import type { TrainSettings } from "../train/settings.ts";
-import { DEMO_VALUES } from "./demo.ts";
-import { settingsOf } from "./flag_settings.ts";
-import { flagsOf, type FlagValues } from "./flags.ts";
-import { GRID_FLAGS, readGrids, uselessFlags } from "./grid_flags.ts";
-import { memoryProblem } from "./host_memory.ts";
-import { listenForInterrupt } from "./interrupt.ts";
-import { formatProblems } from "./format_flags.ts";
-import { type Output, printError, warn } from "./output.ts";
-import type { CommandSpec } from "./program.ts";
-import { EXIT } from "./failure.ts";
-import { DEMO, warnOfCheckpoint } from "./session.ts";
+} from "../../study/ablate.ts";
+import type { Grid } from "../../study/grid.ts";
+import { SCORING_OPTIONS } from "../../study/scoring.ts";
+import { groupBySeed } from "../../study/summary.ts";
+import type { TrainEvent } from "../../train/loop.ts";
+import type { TrainSettings } from "../../train/settings.ts";
+import { DEMO_VALUES } from "../demo.ts";
+import { settingsOf } from "../flags/settings.ts";
+import { flagsOf, type FlagValues } from "../flags/flags.ts";
+import { GRID_FLAGS, readGrids, uselessFlags } from "../flags/grid.ts";
+import { memoryProblem } from "../host_memory.ts";
+import { listenForInterrupt } from "../interrupt.ts";
+import { formatProblems } from "../flags/format.ts";
+import { type Output, printError, warn } from "../output.ts";
+import type { CommandSpec } from "../program.ts";
+import { EXIT } from "../failure.ts";
+import { DEMO, warnOfCheckpoint } from "../session.ts";
 
 const METRICS = [...SCORE_NAMES, "none"] as const;
 

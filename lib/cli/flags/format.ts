@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What flags say of how rows and prompts become text: the same for every command, so that all ask as was trained. */
-import { isJsonObject, type JsonObject } from "../core/json.ts";
-import type { FormatOptions } from "../data/format_options.ts";
-import { readChatTemplate } from "../data/own_template.ts";
-import { problemOf } from "../files/errors.ts";
-import { formatOptionsOf } from "../train/settings.ts";
-import { settingsOf } from "./flag_settings.ts";
+import { isJsonObject, type JsonObject } from "../../core/json.ts";
+import type { FormatOptions } from "../../data/format_options.ts";
+import { readChatTemplate } from "../../data/own_template.ts";
+import { problemOf } from "../../files/errors.ts";
+import { formatOptionsOf } from "../../train/settings.ts";
+import { settingsOf } from "./settings.ts";
 import type { FlagValues } from "./flags.ts";
 
 /** Variables that templates get from elsewhere, each with the way to say them. */

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task completion`: a script that lets a shell complete commands, flags and choices. */
-import { throwIfAny } from "../core/errors.ts";
-import { formatCompletion, SHELLS } from "./completion.ts";
-import type { FlagValues } from "./flags.ts";
-import type { Output } from "./output.ts";
-import type { CommandSpec } from "./program.ts";
-import { EXIT } from "./failure.ts";
+import { throwIfAny } from "../../core/errors.ts";
+import { formatCompletion, SHELLS } from "../completion.ts";
+import type { FlagValues } from "../flags/flags.ts";
+import type { Output } from "../output.ts";
+import type { CommandSpec } from "../program.ts";
+import { EXIT } from "../failure.ts";
 
 /** The command. @param commands All there are, itself among them */
 export function completionCommand(commands: () => readonly CommandSpec[]): CommandSpec {

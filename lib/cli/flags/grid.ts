@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Grids as people write them: `--grid top-k=4,16,64` on a command line, objects in a config file. */
-import { isJsonObject } from "../core/json.ts";
-import { isPattern, readValue } from "../core/option_values.ts";
-import { camelCase } from "../core/options.ts";
-import { nearestName } from "../core/suggestion.ts";
-import { DEFAULT_METHOD } from "../methods/methods.ts";
-import type { Grid } from "../study/grid.ts";
-import { settingName } from "./flag_settings.ts";
+import { isJsonObject } from "../../core/json.ts";
+import { isPattern, readValue } from "../../core/option_values.ts";
+import { camelCase } from "../../core/options.ts";
+import { nearestName } from "../../core/suggestion.ts";
+import { DEFAULT_METHOD } from "../../methods/methods.ts";
+import type { Grid } from "../../study/grid.ts";
+import { settingName } from "./settings.ts";
 import type { Flag, FlagValues } from "./flags.ts";
-import { TRAIN_FLAGS } from "./train_flags.ts";
+import { TRAIN_FLAGS } from "./train.ts";
 
 /** Flags of `train` that a study takes, and that its grid can go through. */
 export const GRID_FLAGS: readonly Flag[] = TRAIN_FLAGS.filter((flag) => !isOfKeeping(flag));

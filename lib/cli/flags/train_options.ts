@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From the flags of `train` to the settings of the public API, and what flags do not go together. */
-import type { SavedAdapter } from "../adapters/files/adapter_files.ts";
-import type { RunOptions } from "../train/plan.ts";
-import { SETTINGS } from "../train/setting_table.ts";
-import { runOptionsOf } from "../train/settings.ts";
-import { settingsOf } from "./flag_settings.ts";
+import type { SavedAdapter } from "../../adapters/files/adapter_files.ts";
+import type { RunOptions } from "../../train/plan.ts";
+import { SETTINGS } from "../../train/setting_table.ts";
+import { runOptionsOf } from "../../train/settings.ts";
+import { settingsOf } from "./settings.ts";
 import type { FlagValues } from "./flags.ts";
-import { TRAIN_FLAGS } from "./train_flags.ts";
+import { TRAIN_FLAGS } from "./train.ts";
 
 /** Flags that were given although the method has no use for them. @mutates problems */
 export function refuseForeignFlags(values: FlagValues, method: string, problems: string[]): void {

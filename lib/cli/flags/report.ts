@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What there is to choose of the report of a run. */
-import { integer, toggle } from "../core/options.ts";
+import { integer, toggle } from "../../core/options.ts";
 
 /** How the page of `train` and `report` is watched. */
 export const WATCH_OPTIONS = {

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task doctor`: the installation as found, what is missing, and how to get it. */
-import { text, toggle } from "../core/options.ts";
-import { throwIfAny } from "../core/errors.ts";
-import { nativeFacts } from "../native/doctor.ts";
-import type { BuildInfo, DevicePresence } from "../native/library.ts";
-import { formatBytes } from "../report/format.ts";
-import { formatTable } from "../report/table.ts";
-import { flagsOf, type FlagValues } from "./flags.ts";
-import { formatMethods, methodAccounts } from "./methods_table.ts";
-import type { Output } from "./output.ts";
-import type { CommandSpec } from "./program.ts";
-import { EXIT } from "./failure.ts";
-import { openModelOf } from "./session.ts";
+import { text, toggle } from "../../core/options.ts";
+import { throwIfAny } from "../../core/errors.ts";
+import { nativeFacts } from "../../native/doctor.ts";
+import type { BuildInfo, DevicePresence } from "../../native/library.ts";
+import { formatBytes } from "../../report/format.ts";
+import { formatTable } from "../../report/table.ts";
+import { flagsOf, type FlagValues } from "../flags/flags.ts";
+import { formatMethods, methodAccounts } from "../methods_table.ts";
+import type { Output } from "../output.ts";
+import type { CommandSpec } from "../program.ts";
+import { EXIT } from "../failure.ts";
+import { openModelOf } from "../session.ts";
 
 async function run(values: FlagValues, output: Output): Promise<number> {
   if (values.methods === true) return await reportMethods(values, output);

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task evaluate`: scores a model, with or without an adapter. */
-import { UserError } from "../core/errors.ts";
-import { choices, integer, texts } from "../core/options.ts";
-import { DATA_OPTIONS } from "../data/data_options.ts";
-import { yieldToEvents } from "../core/event_loop.ts";
-import { type Prompt, stopIds } from "../data/examples.ts";
-import { type Dataset, firstRows, type ReadReport } from "../data/dataset.ts";
-import type { Placed } from "../data/load_data.ts";
-import { formatPlace } from "../data/rows.ts";
-import { ANSWER_OPTIONS } from "../evaluate/generate_tokens.ts";
-import { datasetLoss } from "../evaluate/loss.ts";
+import { UserError } from "../../core/errors.ts";
+import { choices, integer, texts } from "../../core/options.ts";
+import { DATA_OPTIONS } from "../../data/data_options.ts";
+import { yieldToEvents } from "../../core/event_loop.ts";
+import { type Prompt, stopIds } from "../../data/examples.ts";
+import { type Dataset, firstRows, type ReadReport } from "../../data/dataset.ts";
+import type { Placed } from "../../data/load_data.ts";
+import { formatPlace } from "../../data/rows.ts";
+import { ANSWER_OPTIONS } from "../../evaluate/generate_tokens.ts";
+import { datasetLoss } from "../../evaluate/loss.ts";
 import {
   loadPrompts,
   type RowScore,
@@ -17,19 +17,19 @@ import {
   type ScoreName,
   scoreRows,
   summarizeScores,
-} from "../evaluate/score.ts";
-import { formatLoss, formatShare } from "../report/format.ts";
-import { createProgress } from "../report/progress.ts";
-import { formatTable } from "../report/table.ts";
-import { ADAPTER_SESSION_OPTIONS, type AdapterSession, openAdapterSession } from "./adapter_session.ts";
-import { dataOptions, dataPaths, dataSummary, rowCounts, rowsResult } from "./data_flags.ts";
-import { createDataLoader } from "./data_loader.ts";
-import { flagsOf, type FlagValues, valuesOf } from "./flags.ts";
-import { formatProblems } from "./format_flags.ts";
-import type { Output } from "./output.ts";
-import { PREDICTIONS_OPTION, predictionsProblems, writePredictions } from "./predictions.ts";
-import type { CommandSpec } from "./program.ts";
-import { EXIT } from "./failure.ts";
+} from "../../evaluate/score.ts";
+import { formatLoss, formatShare } from "../../report/format.ts";
+import { createProgress } from "../../report/progress.ts";
+import { formatTable } from "../../report/table.ts";
+import { ADAPTER_SESSION_OPTIONS, type AdapterSession, openAdapterSession } from "../adapter_session.ts";
+import { dataOptions, dataPaths, dataSummary, rowCounts, rowsResult } from "../flags/data.ts";
+import { createDataLoader } from "../data_loader.ts";
+import { flagsOf, type FlagValues, valuesOf } from "../flags/flags.ts";
+import { formatProblems } from "../flags/format.ts";
+import type { Output } from "../output.ts";
+import { PREDICTIONS_OPTION, predictionsProblems, writePredictions } from "../predictions.ts";
+import type { CommandSpec } from "../program.ts";
+import { EXIT } from "../failure.ts";
 
 const METRICS = ["loss", ...SCORE_NAMES] as const;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Flags of `train` as the settings of the public API. */
-import { camelCase } from "../core/options.ts";
-import { SETTINGS } from "../train/setting_table.ts";
-import type { TrainSettings } from "../train/settings.ts";
+import { camelCase } from "../../core/options.ts";
+import { SETTINGS } from "../../train/setting_table.ts";
+import type { TrainSettings } from "../../train/settings.ts";
 import type { FlagValues } from "./flags.ts";
 
 /** The setting that a flag says. */

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task report`: the report of a run that has ended or goes on elsewhere, and its metrics for TensorBoard. */
 import { join } from "node:path";
-import { throwIfAny } from "../core/errors.ts";
-import { text, toggle } from "../core/options.ts";
-import { damageNote } from "../report/metrics_summary.ts";
-import { formatTable } from "../report/table.ts";
-import { writeEventFile } from "../report/tensorboard/event_log.ts";
-import { flagsOf, type FlagValues, valuesOf } from "./flags.ts";
-import { listenForInterrupt } from "./interrupt.ts";
-import { WATCH_OPTIONS } from "./report_options.ts";
-import type { Output } from "./output.ts";
-import type { CommandSpec } from "./program.ts";
-import { EXIT } from "./failure.ts";
+import { throwIfAny } from "../../core/errors.ts";
+import { text, toggle } from "../../core/options.ts";
+import { damageNote } from "../../report/metrics_summary.ts";
+import { formatTable } from "../../report/table.ts";
+import { writeEventFile } from "../../report/tensorboard/event_log.ts";
+import { flagsOf, type FlagValues, valuesOf } from "../flags/flags.ts";
+import { listenForInterrupt } from "../interrupt.ts";
+import { WATCH_OPTIONS } from "../flags/report.ts";
+import type { Output } from "../output.ts";
+import type { CommandSpec } from "../program.ts";
+import { EXIT } from "../failure.ts";
 
 async function run(values: FlagValues, output: Output): Promise<number> {
   throwIfAny("The command line of report", [
@@ -20,7 +20,7 @@ async function run(values: FlagValues, output: Output): Promise<number> {
   ]);
   const folder = values.run as string;
   // Loaded here: a plotting library is no part of the other commands.
-  const { renewRunReport, serveRunReport } = await import("../report/run_report.ts");
+  const { renewRunReport, serveRunReport } = await import("../../report/run_report.ts");
   const { path: report, record: { metrics: { summary } } } = await renewRunReport(folder, null);
   const steps = summary.last?.step ?? 0;
   const damage = damageNote(summary);

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task preview`: the tokens and the loss mask that a data file gives. */
-import { integer, text } from "../core/options.ts";
-import { DATA_OPTIONS } from "../data/data_options.ts";
-import { countBadRows } from "../data/load_data.ts";
-import { previewExamples, previewText } from "../data/preview.ts";
-import { loadTokenizer } from "../data/tokenizer.ts";
-import { dataPaths, dataSummary } from "./data_flags.ts";
-import { createDataLoader } from "./data_loader.ts";
-import { flagsOf, type FlagValues, valuesOf } from "./flags.ts";
-import { formatProblems } from "./format_flags.ts";
-import type { Output } from "./output.ts";
-import type { CommandSpec } from "./program.ts";
-import { EXIT } from "./failure.ts";
-import { modelFolder } from "./session.ts";
+import { integer, text } from "../../core/options.ts";
+import { DATA_OPTIONS } from "../../data/data_options.ts";
+import { countBadRows } from "../../data/load_data.ts";
+import { previewExamples, previewText } from "../../data/preview.ts";
+import { loadTokenizer } from "../../data/tokenizer.ts";
+import { dataPaths, dataSummary } from "../flags/data.ts";
+import { createDataLoader } from "../data_loader.ts";
+import { flagsOf, type FlagValues, valuesOf } from "../flags/flags.ts";
+import { formatProblems } from "../flags/format.ts";
+import type { Output } from "../output.ts";
+import type { CommandSpec } from "../program.ts";
+import { EXIT } from "../failure.ts";
+import { modelFolder } from "../session.ts";
 
 async function run(values: FlagValues, output: Output): Promise<number> {
   const tokenizer = await loadTokenizer(modelFolder(values));

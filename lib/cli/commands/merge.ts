@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task merge`: folds an adapter into its model and writes a plain Hugging Face checkpoint. */
-import { choice, integer, text, toggle } from "../core/options.ts";
-import { throwIfAny } from "../core/errors.ts";
-import { formatBytes } from "../report/format.ts";
-import { formatTable } from "../report/table.ts";
-import { mergeAdapter } from "../merge/merge.ts";
-import type { MergedDType } from "../merge/merged_checkpoint.ts";
-import { warningOnOtherBase } from "./adapter_session.ts";
-import { flagsOf, type FlagValues } from "./flags.ts";
-import { type Output, warn } from "./output.ts";
-import type { CommandSpec } from "./program.ts";
-import { EXIT } from "./failure.ts";
-import { warnOfCheckpoint } from "./session.ts";
+import { choice, integer, text, toggle } from "../../core/options.ts";
+import { throwIfAny } from "../../core/errors.ts";
+import { formatBytes } from "../../report/format.ts";
+import { formatTable } from "../../report/table.ts";
+import { mergeAdapter } from "../../merge/merge.ts";
+import type { MergedDType } from "../../merge/merged_checkpoint.ts";
+import { warningOnOtherBase } from "../adapter_session.ts";
+import { flagsOf, type FlagValues } from "../flags/flags.ts";
+import { type Output, warn } from "../output.ts";
+import type { CommandSpec } from "../program.ts";
+import { EXIT } from "../failure.ts";
+import { warnOfCheckpoint } from "../session.ts";
 
 const NEEDED = ["adapter", "out"] as const;
 

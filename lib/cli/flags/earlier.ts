@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The flags of runs that did not write them down, told from what was decided for them. */
-import { isJsonObject, type Json, type JsonObject } from "../core/json.ts";
-import { camelCase } from "../core/options.ts";
-import { asSetting, methodsOf, type SettingOwner, SETTINGS } from "../train/setting_table.ts";
+import { isJsonObject, type Json, type JsonObject } from "../../core/json.ts";
+import { camelCase } from "../../core/options.ts";
+import { asSetting, methodsOf, type SettingOwner, SETTINGS } from "../../train/setting_table.ts";
 
 /**
  * Flags, in camelCase, that decide the same run as `run.json` of an earlier version tells of. What it does not tell is left

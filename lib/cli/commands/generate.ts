@@ -3,15 +3,15 @@
  * `deno task generate`: completes a prompt, streaming, or a file of prompts, several at once. A file or pipe gets the answer
  * byte for byte, a terminal nothing that it would obey.
  */
-import { UserError } from "../core/errors.ts";
-import { integer, text, texts } from "../core/options.ts";
-import { BAD_ROWS_OPTION, FORMAT_OPTIONS } from "../data/data_options.ts";
-import { SAMPLING_OPTIONS } from "../evaluate/sampling.ts";
-import { yieldToEvents } from "../core/event_loop.ts";
-import { stopIds } from "../data/examples.ts";
-import type { Placed } from "../data/load_data.ts";
-import { formatPlace, type RowPlace } from "../data/rows.ts";
-import { readStdin } from "../files/read.ts";
+import { UserError } from "../../core/errors.ts";
+import { integer, text, texts } from "../../core/options.ts";
+import { BAD_ROWS_OPTION, FORMAT_OPTIONS } from "../../data/data_options.ts";
+import { SAMPLING_OPTIONS } from "../../evaluate/sampling.ts";
+import { yieldToEvents } from "../../core/event_loop.ts";
+import { stopIds } from "../../data/examples.ts";
+import type { Placed } from "../../data/load_data.ts";
+import { formatPlace, type RowPlace } from "../../data/rows.ts";
+import { readStdin } from "../../files/read.ts";
 import {
   type Answer,
   ANSWER_OPTIONS,
@@ -19,18 +19,18 @@ import {
   generateAnswers,
   generateTokens,
   type GenerateTokensOptions,
-} from "../evaluate/generate_tokens.ts";
-import { askText, loadQuestions } from "../evaluate/questions.ts";
-import { createProgress } from "../report/progress.ts";
-import { ADAPTER_SESSION_OPTIONS, type AdapterSession, openAdapterSession } from "./adapter_session.ts";
-import { rowsResult } from "./data_flags.ts";
-import { flagsOf, type FlagValues, valuesOf } from "./flags.ts";
-import { formatOptions, formatProblems } from "./format_flags.ts";
-import { listenForInterrupt } from "./interrupt.ts";
-import type { Output } from "./output.ts";
-import { PREDICTIONS_OPTION, predictionsProblems, writePredictions } from "./predictions.ts";
-import type { CommandSpec } from "./program.ts";
-import { EXIT } from "./failure.ts";
+} from "../../evaluate/generate_tokens.ts";
+import { askText, loadQuestions } from "../../evaluate/questions.ts";
+import { createProgress } from "../../report/progress.ts";
+import { ADAPTER_SESSION_OPTIONS, type AdapterSession, openAdapterSession } from "../adapter_session.ts";
+import { rowsResult } from "../flags/data.ts";
+import { flagsOf, type FlagValues, valuesOf } from "../flags/flags.ts";
+import { formatOptions, formatProblems } from "../flags/format.ts";
+import { listenForInterrupt } from "../interrupt.ts";
+import type { Output } from "../output.ts";
+import { PREDICTIONS_OPTION, predictionsProblems, writePredictions } from "../predictions.ts";
+import type { CommandSpec } from "../program.ts";
+import { EXIT } from "../failure.ts";
 
 const OPTIONS = {
   ...ADAPTER_SESSION_OPTIONS,
