@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Where an arena puts things: the arithmetic without the memory, so that a run's need can be foretold by the same rules.
+ * Where an arena puts things: the arithmetic, for memory of the host, of a device, or none at all where a run's need is counted.
  *
  * Blocks are filled side by side: a request goes to the first block with room, lent ones first, so that large requests
  * leave no gaps behind.

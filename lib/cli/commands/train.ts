@@ -69,13 +69,13 @@ interface Measured {
   readonly memory: MemoryPrediction;
   readonly peakHostBytes: number;
   readonly predictedPeakBytes: number;
-  /** Of the device, and what was foretold; null without one. */
+  /** Of the device, and what was predicted; null without one. */
   readonly device: DeviceMeasured | null;
   /** Milliseconds by part. */
   readonly startup: Readonly<Record<string, number>>;
 }
 
-/** Measured beside foretold, in bytes. */
+/** Measured beside predicted, in bytes. */
 interface DeviceMeasured {
   readonly peakBytes: number;
   readonly predictedBytes: number;
@@ -87,16 +87,16 @@ interface DeviceMeasured {
 /** The most that the device held, by its ledger, and what travelled; the prediction leaves the driver's context out. */
 function measureDevice(
   run: Run,
-  foretold: DevicePrediction | null,
+  ofDevice: DevicePrediction | null,
   { steps, travelledBytes }: TrainingAccount,
 ): DeviceMeasured | null {
   const { device } = run.model.kernels;
-  if (device === null || foretold === null) return null;
+  if (device === null || ofDevice === null) return null;
   return {
     peakBytes: device.bytes().peak,
-    predictedBytes: foretold.deviceTotal - foretold.device.context,
+    predictedBytes: ofDevice.deviceTotal - ofDevice.device.context,
     pcieBytes: travelledBytes / Math.max(1, steps),
-    predictedPcieBytes: foretold.pcie.up + foretold.pcie.down,
+    predictedPcieBytes: ofDevice.pcie.up + ofDevice.pcie.down,
   };
 }
 
@@ -225,9 +225,9 @@ async function run(called: FlagValues, output: Output): Promise<number> {
   if (notice) output.line(`${notice}\n`);
   const batches = plannedBatches(planned, data, evalData);
   const predicted = await predictMemory(planned, batches);
-  const foretold = await predictOnDevice(planned, batches);
+  const ofDevice = await predictOnDevice(planned, batches);
   const hostPart = (memory: MemoryPrediction): MemoryPrediction =>
-    foretold ? besideDevice(memory, foretold) : memory;
+    ofDevice ? besideDevice(memory, ofDevice) : memory;
   const memory = hostPart(predicted);
   output.line(
     `${describeRun(planned, { memory: predicted, placements }, data)}\n\n${
@@ -252,7 +252,7 @@ async function run(called: FlagValues, output: Output): Promise<number> {
     memory: predicted,
     predictedPeakBytes,
     peakHostBytes: peakHostBytes(),
-    device: measureDevice(planned, foretold, account),
+    device: measureDevice(planned, ofDevice, account),
     startup: { ...startup.parts, ...account.startup },
   };
   const after = before && !account.interrupted ? await measureDemo(model, account.params, output) : null;

@@ -46,13 +46,9 @@ export function countingKernels(traits: KernelTraits): CountingKernels {
     place: countedPlace(kind, ledger, counts),
     memory: () => passMemory(kind, ledger),
   });
-  const counted = (own: Kernels): CountingKernels => ({
-    ...own,
-    counts,
-    device,
-    twin: () => twin ??= counted(own.twin()),
-  });
-  let twin: CountingKernels | null = null;
+  let second: CountingKernels | null = null;
+  const twin = (): CountingKernels => second ??= counted(kernels.twin());
+  const counted = (own: Kernels): CountingKernels => ({ ...own, counts, device, twin });
   return counted(kernels);
 }
 

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Kernels that only count: what they book is what a plain loop over the same shapes would do. */
+import assert from "node:assert/strict";
+import type { Weight } from "../../../lib/tensor/tensor.ts";
+import { countingKernels } from "../../../lib/ops/counting/counting_kernels.ts";
+import { phantom, PHANTOMS } from "../../../lib/ops/counting/phantom.ts";
+import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
+
+const weightOf = (rows: number, cols: number): Weight => ({
+  ...{ name: "w", dtype: "f32", rows, cols, data: null, mapped: null, grad: null },
+});
+
+Deno.test("phantom arrays pass for typed arrays, and have no elements", () => {
+  const real = { f32: Float32Array, f64: Float64Array, bf16: Uint16Array, i16: Int16Array, i32: Int32Array };
+  for (const [type, kind] of Object.entries(real)) {
+    const array = phantom(type as "f32", 1e12);
+    assert.ok(array instanceof kind, type);
+    assert.equal(array.byteLength, 1e12 * kind.BYTES_PER_ELEMENT);
+    assert.equal(array.buffer.byteLength, array.byteLength);
+    const part = array.subarray(10, 30).subarray(5);
+    assert.deepEqual([part.length, part.byteOffset], [15, 15 * kind.BYTES_PER_ELEMENT]);
+    assert.equal(part.buffer, array.buffer);
+    assert.deepEqual([array.subarray(-3).length, array.subarray(5, 2).length], [3, 0]);
+    assert.notEqual(part.slice().buffer, array.buffer);
+    assert.equal(array.fill(7), array);
+    assert.deepEqual([...array], []);
+    // As the ring of a link makes views like another array.
+    const View = array.constructor as typeof PHANTOMS.f32;
+    assert.equal(new View(array.buffer as ArrayBuffer, 8, 4).byteLength, 4 * kind.BYTES_PER_ELEMENT);
+  }
+});
+
+Deno.test("attention is counted by the pairs of a query and a key that it sees", () => {
+  const heads = 3, headDim = 5;
+  const cases: readonly (readonly [spans: number[], window: number])[] = [
+    [[0, 7, 0, 7], 0],
+    [[0, 7, 0, 7], 3],
+    [[0, 7, 0, 7], 9],
+    [[0, 4, 0, 4, 4, 9, 4, 9], 2],
+    [[0, 2, 0, 11], 0], // two new tokens behind nine
+    [[0, 2, 0, 11], 4],
+    [[0, 1, 0, 1], 1],
+  ];
+  for (const [spans, window] of cases) {
+    let pairs = 0;
+    for (let s = 0; s < spans.length; s += 4) {
+      const [queryBegin = 0, queryEnd = 0, keyBegin = 0, keyEnd = 0] = spans.slice(s, s + 4);
+      for (let q = queryBegin; q < queryEnd; q++) {
+        const last = keyEnd - (queryEnd - q); // the last query sits at the last key
+        for (let key = keyBegin; key <= last; key++) if (window === 0 || key > last - window) pairs++;
+      }
+    }
+    const k = countingKernels(referenceKernels());
+    const none = k.floats(0);
+    const shape = { queryRows: 9, keyRows: 11, heads, kvHeads: 1, headDim, window, scale: 1 };
+    k.attentionForward(none, none, none, none, none, Int32Array.from(spans), shape);
+    assert.equal(k.counts.work.model.attention, 4 * pairs * heads * headDim, `${spans}, window ${window}`);
+    k.attentionBackward(none, none, none, none, none, none, none, none, none, Int32Array.from(spans), shape);
+    assert.equal(k.counts.work.model.attention, 14 * pairs * heads * headDim);
+  }
+});
+
+Deno.test("products and streams are put down to whoever is at work", () => {
+  const k = countingKernels(referenceKernels());
+  const { counts } = k;
+  const [x, y] = [k.floats(4 * 6), k.floats(4 * 5)];
+  k.linearForward(y, x, weightOf(5, 6), null, 4, false);
+  k.linearBackwardData(x, y, weightOf(5, 6), 4, false);
+  counts.worker = "adapter";
+  k.linearBackwardWeight(k.floats(30), null, y, x, 4, 5, 6);
+  k.add(x, x);
+  const products = 2 * 4 * 5 * 6;
+  assert.deepEqual(counts.work, {
+    model: { forward: products, backward: products, attention: 0, streamBytes: 0 },
+    adapter: { forward: 0, backward: products, attention: 0, streamBytes: 3 * 8 * 24 },
+  });
+  assert.ok(counts.scratch.model > 0);
+});
+
+Deno.test("memory is booked by class, a device's in a ledger of its own, and given back", () => {
+  const host = countingKernels(referenceKernels());
+  host.arena.f64(100);
+  assert.equal(host.ledger.held.get("activations"), 832, "in whole lines");
+  const k = countingKernels({ ...referenceKernels(), device: true });
+  const { device } = k;
+  assert.ok(device);
+  const there = k.modelFloats(10, "parameters");
+  assert.ok(device.holds(there) && !device.holds(k.floats(10)));
+  assert.deepEqual([device.ledger.held.get("parameters"), k.ledger.held.get("parameters")], [
+    80,
+    undefined,
+  ]);
+  device.release(there.buffer);
+  device.release(there.buffer); // of nothing
+  assert.deepEqual(device.bytes(), { held: 0, peak: 80 });
+  // A device's arena reserves whole blocks, whatever it touches of them.
+  k.arena.f64(1);
+  assert.equal(device.ledger.held.get("activations"), k.arena.blockBytes);
+  assert.notEqual(k.twin().arena, k.arena);
+  assert.equal(k.twin().counts, k.counts);
+  assert.equal(k.twin().twin(), k.twin());
+});
