@@ -9,7 +9,7 @@ import type { Awaitable } from "../core/awaitable.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { RowStep } from "../ops/kernels/rows.ts";
 import type { SparseActivity, SparseConfig } from "../ops/sparse.ts";
-import type { Floats } from "../tensor/tensor.ts";
+import type { Floats, Weight } from "../tensor/tensor.ts";
 import type { RowTraffic } from "./sparse/row_slots.ts";
 
 /** Where adapters attach: a sublayer's branch, single weights' inputs and outputs, or the weights themselves. */
@@ -80,6 +80,8 @@ export interface Adapter {
 /** Parameters of one adapter on one model. */
 export interface AdapterParams {
   readonly adapter: Adapter;
+  /** Of several adapters trained as one: those of each, in their order. Absent for one. */
+  readonly parts?: readonly AdapterParams[];
   /** File that the values were read from, when they are as they were read. */
   readonly source?: string;
   /** All parameters, in a fixed order: what is saved, and what the optimizer sees. */
@@ -91,8 +93,8 @@ export interface AdapterParams {
   readonly byLayer: readonly (readonly Parameter[])[];
   /** Sets the starting values, a pure function of the seed. The model's output does not change. @mutates parameters */
   init(k: Kernels, seed: number): void;
-  /** How the model is to be run with this adapter. */
-  attach(k: Kernels, options?: AttachOptions): Attachment;
+  /** Where this adapter meets the model: see `attachAdapter`, which runs a model with it. */
+  attach(k: Kernels, options?: AttachOptions): Attached;
   /**
    * The model's weights with the adapter folded in, one change a tensor; tensors that are not named stay as they are.
    * Absent when the adapter is no change of weights: then its `mergeRefusal` says why.
@@ -181,11 +183,11 @@ export interface AttachOptions {
   readonly onFired?: (layer: number, activity: SparseActivity) => void;
 }
 
-/** An adapter in place: everything that runs a model takes these two. */
-export interface Attachment {
-  /** The model itself, or one with trained copies of its weights. */
-  readonly model: Model;
+/** Where an adapter meets a model. */
+export interface Attached {
   readonly hooks: Hooks;
+  /** What stands in the place of weights of the model, by the names of their tensors: the same at every call. */
+  readonly replace?: ReadonlyMap<string, Weight>;
 }
 
 /** An adapter, or what is wrong with its options: one sentence each. */

@@ -3,7 +3,7 @@
 import { unknownOptions } from "../core/option_checks.ts";
 import type { Model } from "../models/model.ts";
 import { allTensors, type Layer, layersOf, tensorsOf } from "../models/parts.ts";
-import { trainableModel } from "../models/trainable.ts";
+import { trainableWeights } from "../models/trainable.ts";
 import type { DenseParameter } from "../optim/parameters.ts";
 import { numel, type Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
@@ -46,21 +46,22 @@ function weightsOf(layer: Layer): Weight[] {
 }
 
 function createFull(adapter: Adapter, base: Model): AdapterParams {
-  const model = trainableModel(base);
-  const parameters = new Map(model.trainable.map((weight) => [weight.name, weightParameter(weight)]));
+  const copies = trainableWeights(base);
+  const { byName } = copies;
+  const parameters = new Map([...byName].map(([name, weight]) => [name, weightParameter(weight)]));
   const ofLayer = (layer: Layer): DenseParameter[] =>
     weightsOf(layer).flatMap(({ name }) => parameters.get(name) ?? []);
   return {
     adapter,
     parameters: [...parameters.values()],
-    byLayer: layersOf(model.parts).map(ofLayer),
+    byLayer: layersOf(base.parts).map(ofLayer),
     // The copies already hold the model's values: nothing starts at random.
     init: () => {},
-    attach: () => ({ model, hooks: {} }),
+    attach: () => ({ hooks: {}, replace: byName }),
     merge: (k) =>
-      model.trainable.map(({ name, data }) => ({ name, apply: (weights) => weights.set(k.read(data)) })),
+      [...byName.values()].map(({ name, data }) => ({ name, apply: (weights) => weights.set(k.read(data)) })),
     activeNeurons: () => 0,
-    release: () => model[Symbol.dispose](),
+    release: () => copies[Symbol.dispose](),
   };
 }
 

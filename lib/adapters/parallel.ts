@@ -102,7 +102,7 @@ function createParallel(
         writeFloats(k, weightParameter(keys).data, (data) => k.randomNormal(data, seed, layer, initStd));
         k.zero(weightParameter(values).data);
       }),
-    attach: (k) => ({ hooks: branchHooks("ffn", branchHook(k, layers)), model }),
+    attach: (k) => ({ hooks: branchHooks("ffn", branchHook(k, layers)) }),
     ...(adapter.mergeRefusal === undefined ? widening(model.config, layers) : {}),
     activeNeurons: () => neurons,
     release: () => dropWeights(k, weights),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Opens a model with a saved adapter on it, for the commands that run one. */
+import { attachAdapter } from "../adapters/attach.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
 import type { LoadAdapterOptions, SavedAdapter } from "../adapters/files/adapter_files.ts";
 import { text, toggle } from "../core/options.ts";
@@ -64,7 +65,7 @@ export async function openAdapterSession(values: FlagValues): Promise<AdapterSes
   const base = opening.use(await openModelOf(withBase(values, saved)));
   const { tokenizer } = base;
   const adapter = saved === null ? null : await loadAdapter(base, saved, warningOnOtherBase(values));
-  const attached = adapter?.attach(base.kernels) ?? { model: base, hooks: {} };
+  const attached = attachAdapter(base, adapter);
   const owned = opening.move();
   return { ...attached, adapter, tokenizer, [Symbol.dispose]: () => owned.dispose() };
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The demo that `deno task train` runs without flags: how well the facts are known, and what else was forgotten. */
+import { attachAdapter } from "../adapters/attach.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
 import { stopIds } from "../data/examples.ts";
@@ -61,7 +62,7 @@ export async function measureDemo(
   output: Output,
 ): Promise<DemoMeasure> {
   const { tokenizer } = base;
-  const { model, hooks } = adapter?.attach(base.kernels) ?? { model: base, hooks: {} };
+  const { model, hooks } = attachAdapter(base, adapter);
   const { items } = await loadPrompts(DEMO.facts, tokenizer);
   const options = {
     hooks,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The questions of a run's report, asked before the first step and after the last. */
+import { attachAdapter } from "../adapters/attach.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { stopIds } from "../data/examples.ts";
@@ -81,7 +82,7 @@ async function ask(
   if (questions.length === 0) return [];
   output.line(`asking ${questions.length} questions for the report ${moment} training`);
   const { tokenizer } = base;
-  const { model, hooks } = adapter?.attach(base.kernels) ?? { model: base, hooks: {} };
+  const { model, hooks } = attachAdapter(base, adapter);
   return await answerQuestions(model, tokenizer, questions, {
     hooks,
     adapter,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a trained sparse adapter does inside the model: which experts and neurons fire for an example. */
+import { attachAdapter } from "../adapters/attach.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
 import { UserError } from "../core/errors.ts";
 import type { Batch } from "../data/batch.ts";
@@ -108,6 +109,6 @@ async function watchBatch(
       `The adapter is of the kind ${kind}: only a sparse one has neurons that fire for some tokens`,
     );
   }
-  const attached = adapter.attach(model.kernels, { onFired: onLayer });
+  const attached = attachAdapter(model, adapter, model.kernels, { onFired: onLayer });
   await evaluateLoss(attached.model, batch, attached.hooks);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The short way to an answer: one prompt in, its completion out. */
+import { attachAdapter } from "../adapters/attach.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
 import { stopIds } from "../data/examples.ts";
 import type { FormatOptions } from "../data/format_options.ts";
@@ -26,7 +27,7 @@ export async function* streamCompletion(
   options: GenerateOptions = {},
 ): AsyncGenerator<GeneratedToken> {
   const { tokenizer, config, kernels } = model;
-  const attached = options.adapter?.attach(kernels) ?? { model, hooks: {} };
+  const attached = attachAdapter(model, options.adapter, kernels);
   const own = await stopIds(tokenizer, config.eosTokenIds, options);
   yield* generateTokens(attached.model, tokenizer, [
     await askText(prompt, tokenizer, { ...options, room: config.maxPositionEmbeddings }),

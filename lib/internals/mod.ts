@@ -25,6 +25,7 @@ export * as ops from "../ops/pairs.ts";
 export { openCheckpoint } from "../models/load.ts";
 export { evaluateLoss, forwardLogits, lossAndGradients } from "../models/engine/pass.ts";
 export { createKvCache, decodeStep } from "../models/engine/decode.ts";
+export { attachAdapter } from "../adapters/attach.ts";
 
 // Parts of training, scoring and answering.
 export { trainingSteps } from "../data/batches.ts";
@@ -40,6 +41,7 @@ export { spokenText } from "../evaluate/thoughts.ts";
 // Every type that the above, and the records of runs, speak of.
 export type * from "../activations/registry.ts";
 export type * from "../adapters/adapter.ts";
+export type * from "../adapters/attach.ts";
 export type * from "../adapters/files/adapter_files.ts";
 export type * from "../adapters/files/base_model.ts";
 export type * from "../adapters/files/file_format.ts";

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Whether a merged checkpoint gives the logits of its base and adapter, on a fixed batch. */
+import { attachAdapter } from "../adapters/attach.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
 import { NotFiniteError } from "../core/errors.ts";
 import { nextIntegerBelow, randomStream } from "../core/rng.ts";
@@ -128,7 +129,7 @@ async function logitsOf(
   using kernels = nativeKernels({ compute, threads });
   using base = openCheckpoint(dir, kernels);
   const params = adapter === null ? null : await loadAdapter(base, adapter);
-  const { model, hooks } = params?.attach(kernels) ?? { model: base, hooks: {} };
+  const { model, hooks } = attachAdapter(base, params, kernels);
   const batch = comparisonBatch(base.config.vocabSize);
   const { data } = await forwardLogits(model, batch, hooks);
   if (!data.every(Number.isFinite)) throw made ? await outgrown(base) : await notFinite(base, params);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Copies of a model's weights that can be trained: full fine-tuning. */
+/** Copies of a model's weights that can be trained, and a model with others in the place of its own. */
 import { dropFloats, holdFloats, writeFloats } from "../ops/model_memory.ts";
 import { readFloatsInto } from "../tensor/read_tensor.ts";
 import type { TensorEntry } from "../tensor/safetensors.ts";
@@ -14,59 +14,64 @@ export interface TrainableWeight extends Weight {
   readonly grad: Floats;
 }
 
-/** A model of which some weights are trained. Disposing it leaves the model it was made from open. */
-export interface TrainableModel extends Model {
-  /** Each trained weight once (a tied head is the embedding), in checkpoint order. */
-  readonly trainable: readonly TrainableWeight[];
+/** Copies of weights. Disposing them gives their memory back. */
+export interface TrainableWeights extends Disposable {
+  /** Each once (a tied head is the embedding), in checkpoint order, by its tensor's name. */
+  readonly byName: ReadonlyMap<string, TrainableWeight>;
 }
 
 /**
- * A model that shares all frozen weights with `model` and has copies of those chosen by name: where the model works, in
- * the backend's float type, with zero gradients. Of a model without weights they are zeros.
+ * Copies of those weights of a model that are chosen by name: where the model works, in the backend's float type, with zero
+ * gradients. Of a model without weights they are zeros.
  *
  * @param isTrained Given the tensor's name in the checkpoint; all weights when absent
- * @mutates model.kernels.ledger: "parameters" and "gradients" until the copy is disposed
+ * @mutates model.kernels.ledger: "parameters" and "gradients" until they are disposed
  */
-export function trainableModel(
-  model: Model,
+export function trainableWeights(
+  { kernels: k, checkpoint, parts, weightless }: Model,
   isTrained: (name: string) => boolean = () => true,
-): TrainableModel {
-  const { kernels: k, checkpoint, config } = model;
-  const trainable: TrainableWeight[] = [];
-  const frozen = new Map<string, Weight>();
-  for (const weight of allTensors(model.parts)) frozen.set(weight.name, weight);
-  const parts = buildParts(config, (name): Weight => {
-    const weight = frozen.get(name) as Weight;
-    if (!isTrained(name)) return weight;
-    const count = weight.rows * weight.cols;
-    const data = k.modelFloats(count, "parameters");
-    if (model.weightless !== true) {
+): TrainableWeights {
+  const byName = new Map<string, TrainableWeight>();
+  for (const weight of allTensors(parts)) {
+    const { name, rows, cols } = weight;
+    if (!isTrained(name)) continue;
+    const data = k.modelFloats(rows * cols, "parameters");
+    if (weightless !== true) {
       writeFloats(k, data, (floats) => readFloatsInto(floats, checkpoint.tensors.get(name) as TensorEntry));
     }
-    const grad = k.modelFloats(count, "gradients");
-    const copy: TrainableWeight = { ...weight, dtype: k.float, data, mapped: null, grad };
+    const grad = k.modelFloats(rows * cols, "gradients");
     holdFloats(k, data, "parameters");
     holdFloats(k, grad, "gradients");
-    trainable.push(copy);
-    return copy;
-  });
+    byName.set(name, { ...weight, dtype: k.float, data, mapped: null, grad });
+  }
   let open = true;
   return {
-    dir: model.dir,
-    config: model.config,
-    kernels: k,
-    checkpoint,
-    rope: model.rope,
-    warnings: model.warnings,
-    parts,
-    trainable,
+    byName,
     [Symbol.dispose]() {
       if (!open) return;
       open = false;
-      for (const { data, grad } of trainable) {
+      for (const { data, grad } of byName.values()) {
         dropFloats(k, data, "parameters");
         dropFloats(k, grad, "gradients");
       }
     },
+  };
+}
+
+/**
+ * A model that shares all weights with another but those given, by the names of their tensors. Disposing it leaves the model
+ * it was made from open.
+ */
+export function withWeights(model: Model, replace: ReadonlyMap<string, Weight>): Model {
+  const own = new Map(allTensors(model.parts).map((weight) => [weight.name, weight]));
+  return {
+    dir: model.dir,
+    config: model.config,
+    kernels: model.kernels,
+    checkpoint: model.checkpoint,
+    rope: model.rope,
+    warnings: model.warnings,
+    parts: buildParts(model.config, (name) => replace.get(name) ?? own.get(name) as Weight),
+    [Symbol.dispose]() {},
   };
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The passes of a run on kernels that count: the real engine, hooks and policies, on arrays without memory. */
+import { attachAdapter, type Attachment } from "../adapters/attach.ts";
 import type { ActivationPolicyName } from "../activations/registry.ts";
-import type { Adapter, AdapterParams, Attachment } from "../adapters/adapter.ts";
+import type { Adapter, AdapterParams } from "../adapters/adapter.ts";
 import type { Batch } from "../data/batch.ts";
 import { weightlessModel } from "../models/described.ts";
 import { evaluateLoss } from "../models/engine/pass.ts";
@@ -50,7 +51,7 @@ export function countedRun(model: Model, adapter: Adapter, settings: CountedSett
   const counted = weightlessModel(model, kernels);
   const params = adapter.create(kernels, counted, settings.tokensPerStep);
   const attach = (k: Kernels, firstToken: number): Attachment => {
-    const attached = params.attach(k, { training: { seed: 0, step: 1, firstToken } });
+    const attached = attachAdapter(counted, params, k, { training: { seed: 0, step: 1, firstToken } });
     return { ...attached, hooks: countedHooks(attached.hooks, kernels.counts) };
   };
   return {
@@ -64,7 +65,7 @@ export function countedRun(model: Model, adapter: Adapter, settings: CountedSett
       });
     },
     async evaluate(size) {
-      const { model, hooks } = params.attach(kernels);
+      const { model, hooks } = attachAdapter(counted, params, kernels);
       await evaluateLoss(model, batchOf(size), countedHooks(hooks, kernels.counts));
     },
   };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How cells are scored: which questions, which scores, how long an answer may be. The same for all cells of a study. */
+import { attachAdapter } from "../adapters/attach.ts";
 import { createHash } from "node:crypto";
 import type { JsonObject } from "../core/json.ts";
 import { withDefaults } from "../core/option_checks.ts";
@@ -73,21 +74,21 @@ export async function questionsHash(
 
 /** Asks all questions of a model as it was trained. Empty when there is no score to take. */
 export async function scoreAdapter(
-  { tokenizer, kernels }: OpenModel,
+  open: OpenModel,
   adapter: AdapterParams,
   prompts: readonly Placed<Prompt>[],
   scoring: Scoring,
   format: FormatOptions,
 ): Promise<Partial<Record<ScoreName, Estimate>>> {
   if (scoring.metrics.length === 0) return {};
-  const { model, hooks } = adapter.attach(kernels);
+  const { model, hooks } = attachAdapter(open, adapter);
   const rows: RowScore[] = [];
-  const answers = scoreRows(model, tokenizer, prompts, scoring.metrics, {
+  const answers = scoreRows(model, open.tokenizer, prompts, scoring.metrics, {
     hooks,
     adapter,
     maxNewTokens: scoring.maxNewTokens,
     sequences: scoring.sequences,
-    stopIds: await stopIds(tokenizer, model.config.eosTokenIds, format),
+    stopIds: await stopIds(open.tokenizer, model.config.eosTokenIds, format),
     stopStrings: scoring.stop,
   });
   for await (const row of answers) {

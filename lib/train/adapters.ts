@@ -12,13 +12,16 @@ import { findBase } from "../adapters/files/base_model.ts";
 import type { Model } from "../models/model.ts";
 import { baseIdentity } from "./plan.ts";
 
-/** Writes an adapter's tensors and configuration into a folder. Its parameters must be up to date: see `flushState`. */
+/**
+ * Writes an adapter's tensors and configuration into a folder; of several that were trained as one, those of the others beside
+ * it. Its parameters must be up to date: see `flushState`.
+ */
 export function saveAdapter(model: Model, params: AdapterParams, folder: string): Promise<void> {
   return saveAdapterFiles(model.kernels, params, baseIdentity(model), folder);
 }
 
 /**
- * Reads an adapter for evaluation and generation: run the model as `adapter.attach(model.kernels)` says.
+ * Reads an adapter for evaluation and generation: `attachAdapter(model, adapter)` says how the model is run with it.
  *
  * @param from Its folder, or the adapter that `openAdapter` opened
  * @throws {UserError} When the folder holds no adapter, a damaged one, or one for a model of other shapes

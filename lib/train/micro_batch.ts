@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One micro-batch of a step the way that the run has chosen: whole or in halves, rows on the host or on the model's device. */
-import type { Attachment } from "../adapters/adapter.ts";
+import type { Attachment } from "../adapters/attach.ts";
 import type { Batch } from "../data/batch.ts";
 import { type BatchLoss, type GradientOptions, lossAndGradients } from "../models/engine/pass.ts";
 import { interleavedLossAndGradients, splitBatch } from "../models/engine/interleave.ts";

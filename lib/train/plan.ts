@@ -3,7 +3,8 @@
 import type { Adapter } from "../adapters/adapter.ts";
 import { checkAdapterTensors, type SavedAdapter } from "../adapters/files/adapter_files.ts";
 import type { BaseIdentity } from "../adapters/files/base_model.ts";
-import { resolveAdapter } from "../adapters/registry.ts";
+import { joinedAdapters, joiningProblems } from "../adapters/joined.ts";
+import { type AdapterSpec, resolveAdapter } from "../adapters/registry.ts";
 import { throwIfAny } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import { type Method, methodByName, sparse } from "../methods/methods.ts";
@@ -20,6 +21,8 @@ export interface RunOptions extends RunChoice, PlacementChoice {
   readonly method?: Method;
   /** A saved adapter to start from, by `openAdapter`: it brings its kind and sizes. Default null: a new one. */
   readonly start?: SavedAdapter | null;
+  /** What else is trained on the same passes and saved beside it: one of a kind. Default: nothing. */
+  readonly also?: readonly AdapterSpec[];
   /** Default: `adamw()`. */
   readonly optimizer?: OptimizerSpec;
 }
@@ -28,6 +31,9 @@ export interface RunOptions extends RunChoice, PlacementChoice {
 export interface Run {
   readonly model: Model;
   readonly method: Method;
+  /** Everything that is trained, the method's adapter first. */
+  readonly trained: readonly Adapter[];
+  /** All of that as one: the only one itself. */
   readonly adapterKind: Adapter;
   /** Where the parameters' first values come from; null for a new adapter. */
   readonly start: SavedAdapter | null;
@@ -49,7 +55,11 @@ export interface Run {
 export function plan(model: Model, options: RunOptions = {}): Run {
   const start = options.start ?? null;
   const method = options.method ?? (start ? methodByName(start.spec.kind) : sparse());
-  const { adapter, problems: adapterProblems } = resolveAdapter(start?.spec ?? method.adapter, model.config);
+  const first = resolveAdapter(start?.spec ?? method.adapter, model.config);
+  const others = (options.also ?? []).map((spec) => resolveAdapter(spec, model.config));
+  const trained = [first.adapter, ...others.map(({ adapter }) => adapter)] as const;
+  const adapter = joinedAdapters(trained);
+  const adapterProblems = [first, ...others].flatMap(({ problems }) => problems);
   const { optimizer, problems: optimizerProblems } = resolveOptimizer(
     options.optimizer ?? adamw(),
     method.optimizer,
@@ -60,6 +70,10 @@ export function plan(model: Model, options: RunOptions = {}): Run {
     ...rowProblems,
     ...startProblems(method, start),
     ...adapterProblems,
+    ...(adapterProblems.length === 0 ? joiningProblems(trained, model) : []),
+    ...(start !== null && others.length > 0
+      ? [`${start.folder} is one adapter: nothing else can be trained with it`]
+      : []),
     ...optimizerProblems,
     ...settingsProblems(settings, model),
   ]);
@@ -67,6 +81,7 @@ export function plan(model: Model, options: RunOptions = {}): Run {
   return {
     model,
     method,
+    trained,
     adapterKind: adapter,
     start,
     optimizer,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The training state: parameters, optimizer state and position. Donated: after a step, only the new one may be used. */
+import { attachAdapter, type Attachment } from "../adapters/attach.ts";
 import { readAdapterInto } from "../adapters/files/adapter_files.ts";
-import type { AdapterParams, Attachment, FusedRows, TrainingPlace } from "../adapters/adapter.ts";
+import type { AdapterParams, FusedRows, TrainingPlace } from "../adapters/adapter.ts";
 import { type DataPosition, FIRST_POSITION } from "../data/batches.ts";
 import { account } from "../native/ledger.ts";
 import type { OptimizerState } from "../optim/optimizer.ts";
@@ -68,7 +69,7 @@ export function attachState(
     readonly fusedRows?: FusedRows | undefined;
   } = {},
 ): Attachment {
-  return state.params.attach(kernels, {
+  return attachAdapter(run.model, state.params, kernels, {
     fusedRows,
     ...(training && { placement: rowPlacement(run.rows) }),
     ...(training && { training: { ...training, seed: run.settings.seed } }),

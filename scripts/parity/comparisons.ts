@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What `deno task parity` compares: whole trainings, saved adapters and merged models in transformers. */
 import { join } from "node:path";
-import { forwardLogits } from "../../lib/internals/mod.ts";
+import { attachAdapter, forwardLogits } from "../../lib/internals/mod.ts";
 import * as meft from "../../mod.ts";
 import { logitsThere } from "./logits.ts";
 import { runPeer } from "./python.ts";
@@ -151,7 +151,7 @@ export async function compareSavedAdapters(
     const params = training.adapter as meft.AdapterParams;
     folders.push(join(folder, `saved-${i}`));
     await meft.saveAdapter(model, params, folders[i] as string);
-    const attached = params.attach(model.kernels);
+    const attached = attachAdapter(model, params);
     here.push((await forwardLogits(attached.model, batch, attached.hooks)).data);
     params.release();
   }
@@ -181,7 +181,7 @@ export async function compareMergedModels(
     const params = training.adapter as meft.AdapterParams;
     const [adapter, out] = ["trained", "merged"].map((kind) => join(folder, `${kind}-${i}`));
     await meft.saveAdapter(model, params, adapter as string);
-    const attached = params.attach(model.kernels);
+    const attached = attachAdapter(model, params);
     const here = (await forwardLogits(attached.model, batch, attached.hooks)).data;
     params.release();
     await meft.mergeAdapter({

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** LoRAs of options drawn at random, both ways: PEFT saves and this reads, this saves and PEFT reads. */
 import { join } from "node:path";
-import { forwardLogits } from "../../lib/internals/mod.ts";
+import { attachAdapter, forwardLogits } from "../../lib/internals/mod.ts";
 import * as meft from "../../mod.ts";
 import { readTensor } from "../../lib/tensor/read_tensor.ts";
 import { readSafetensorsHeader, type TensorEntry } from "../../lib/tensor/safetensors.ts";
@@ -31,7 +31,7 @@ export async function comparePeftAdapters(
   const here: ArrayLike<number>[] = [];
   for (let i = 0; i < count; i++) {
     const params = await meft.loadAdapter(model, join(theirs, String(i)));
-    const attached = params.attach(model.kernels);
+    const attached = attachAdapter(model, params);
     here.push((await forwardLogits(attached.model, batch, attached.hooks)).data);
     again.push(join(folder, `again-${i}`));
     await meft.saveAdapter(model, params, again[i] as string);

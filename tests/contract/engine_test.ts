@@ -9,7 +9,7 @@ import { createKvCache, decodeStep } from "../../lib/models/engine/decode.ts";
 import { openCheckpoint } from "../../lib/models/load.ts";
 import type { Model } from "../../lib/models/model.ts";
 import { knownWords } from "../../lib/models/modules.ts";
-import { trainableModel } from "../../lib/models/trainable.ts";
+import { trainableModel } from "../fixtures/trainable_model.ts";
 import { heldBytes } from "../../lib/native/ledger.ts";
 import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Both placements of the sparse adapter give the same numbers, on every backend and whatever room there is for rows. */
+import { attachAdapter } from "../../lib/adapters/attach.ts";
 import assert from "node:assert/strict";
 import { sparseAdapter } from "../../lib/adapters/sparse/sparse.ts";
 import type { AdapterParams, RowPlacement } from "../../lib/adapters/adapter.ts";
@@ -41,7 +42,7 @@ async function gradients(
     k.rowMatrixWrite(parameter.matrix, values, 0);
   }
   clearGradients(k, params.parameters);
-  const attach = (own: Kernels) => params.attach(own, { placement });
+  const attach = (own: Kernels) => attachAdapter(model, params, own, { placement });
   const pass = { activations, lossScale: 1 };
   const whole = await lossAndGradients(model, batch, attach(k).hooks, pass);
   const halves = splitBatch(batch);

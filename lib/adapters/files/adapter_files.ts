@@ -44,7 +44,8 @@ const LISTED = 40;
 
 /**
  * Writes the adapter into a folder, which is made if needed. The configuration is written last; our own holds
- * the hash of the tensors, so that files that do not belong together are found when loading.
+ * the hash of the tensors, so that files that do not belong together are found when loading. Of several adapters that were
+ * trained as one the others are written beside it: `adapter`, `adapter-2`, …
  *
  * @throws {UserError} When the disk is full
  */
@@ -54,6 +55,12 @@ export async function saveAdapterFiles(
   base: BaseIdentity,
   folder: string,
 ): Promise<void> {
+  for (const [i, part] of (params.parts ?? [params]).entries()) {
+    await saveOne(k, part, base, i === 0 ? folder : `${folder}-${i + 1}`);
+  }
+}
+
+async function saveOne(k: Kernels, params: AdapterParams, base: BaseIdentity, folder: string): Promise<void> {
   const { adapter, parameters } = params;
   await makeFolder(folder);
   const path = join(folder, ADAPTER_TENSORS);

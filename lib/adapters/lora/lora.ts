@@ -124,7 +124,6 @@ function createLora(
     init: (k, seed) => deltas.forEach((delta) => initDelta(k, delta, seed)),
     attach: (k, { training } = {}) => ({
       hooks: { linear: [linearHook(k, settings, layers, training ?? null)] },
-      model,
     }),
     merge: (k) => deltas.map((delta) => mergedWeight(k, delta)),
     activeNeurons: () => 0,

@@ -135,10 +135,7 @@ function createSparse(
     parameters: byLayer.flat(),
     byLayer,
     init: (k, seed) => layers.forEach(({ params }, layer) => initLayer(k, settings, params, seed, layer)),
-    attach: (k, options = {}) => ({
-      hooks: branchHooks("ffn", branch(k, options)),
-      model,
-    }),
+    attach: (k, options = {}) => ({ hooks: branchHooks("ffn", branch(k, options)) }),
     activeNeurons: () =>
       layers.reduce((sum, { params }) => sum + params.gradients.rowCount, 0) / Math.max(1, layers.length),
     layerActivity: () =>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Merging adapters into checkpoints of every layout, and what it refuses. */
+import { attachAdapter } from "../../../lib/adapters/attach.ts";
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { resolveAdapter } from "../../../lib/adapters/registry.ts";
@@ -58,9 +59,7 @@ async function withAdapter(
 async function exactLogits(dir: string, adapter: string | null): Promise<Float64Array> {
   const kernels = referenceKernels();
   using base = openCheckpoint(dir, kernels);
-  const { model, hooks } = adapter === null
-    ? { model: base, hooks: {} }
-    : (await loadAdapter(base, adapter)).attach(kernels);
+  const { model, hooks } = attachAdapter(base, adapter === null ? null : await loadAdapter(base, adapter));
   return (await forwardLogits(model, comparisonBatch(base.config.vocabSize), hooks)).data as Float64Array;
 }
 
@@ -287,7 +286,7 @@ Deno.test("compareMerged() tells a model that is not the merged one, in f32 and 
 async function nativeLogits(dir: string, adapter: string, compute: "f32" | "bf16"): Promise<number[]> {
   using kernels = nativeKernels({ compute });
   using base = openCheckpoint(dir, kernels);
-  const { model, hooks } = (await loadAdapter(base, adapter)).attach(kernels);
+  const { model, hooks } = attachAdapter(base, await loadAdapter(base, adapter));
   return [...(await forwardLogits(model, comparisonBatch(base.config.vocabSize), hooks)).data];
 }
 

@@ -6,7 +6,7 @@ import { assertSame } from "../../compare.ts";
 import { lossAndGradients } from "../../../lib/models/engine/pass.ts";
 import { createKvCache, decodeStep } from "../../../lib/models/engine/decode.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
-import { trainableModel } from "../../../lib/models/trainable.ts";
+import { trainableModel } from "../../fixtures/trainable_model.ts";
 import { heldBytes } from "../../../lib/native/ledger.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { weightBytes } from "../../../lib/storage/weights.ts";

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { attachAdapter } from "../../../lib/adapters/attach.ts";
 import assert from "node:assert/strict";
 import { nextUniform, randomStream } from "../../../lib/core/rng.ts";
 import { generate, type GenerateOptions, streamCompletion } from "../../../lib/evaluate/generate.ts";
@@ -67,7 +68,7 @@ Deno.test("streamCompletion() runs the adapter it is given", async () => {
       : null;
     matrix?.forEach((_, i) => matrix[i] = nextUniform(random) - 0.5);
   }
-  const { model: attached, hooks } = params.attach(model.kernels);
+  const { model: attached, hooks } = attachAdapter(model, params);
   const expected = [];
   const options = { stopIds: new Set<number>(), maxNewTokens: 6, hooks };
   for await (const { id } of generateTokens(attached, TOKENIZER, [charCodes(PROMPT)], options)) {

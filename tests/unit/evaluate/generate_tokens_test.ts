@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Generation: ends, streams, many prompts at once; and against one forward pass of a real model. */
+import { attachAdapter } from "../../../lib/adapters/attach.ts";
 import assert from "node:assert/strict";
 import { nextUniform, randomStream } from "../../../lib/core/rng.ts";
 import {
@@ -245,7 +246,7 @@ Deno.test("generate() runs the adapter it is given, and names the adapter's tens
     return matrix === null ? [] : [matrix];
   });
   for (const matrix of values) matrix.forEach((_, i) => matrix[i] = nextUniform(random) - 0.5);
-  const { model: attached, hooks } = params.attach(model.kernels);
+  const { model: attached, hooks } = attachAdapter(model, params);
   const answer = async (given: Partial<Parameters<typeof generateTokens>[3]>) => {
     const ids = [];
     const options = { maxNewTokens: 5, stopIds: new Set<number>(), ...given };

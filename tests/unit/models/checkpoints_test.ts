@@ -2,7 +2,7 @@
 /** Every family against torch in f64, by the reference kernels. */
 import { evaluateLoss, forwardLogits, lossAndGradients } from "../../../lib/models/engine/pass.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
-import { trainableModel } from "../../../lib/models/trainable.ts";
+import { trainableModel } from "../../fixtures/trainable_model.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { assertWithin, MODEL_FIXTURES, modelFixture } from "../../fixtures/model_fixture.ts";
 

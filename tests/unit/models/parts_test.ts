@@ -11,7 +11,7 @@ import { openCheckpoint } from "../../../lib/models/load.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { allTensors, keyShapes, layersOf, linearsOf, tensorsOf } from "../../../lib/models/parts.ts";
 import { basePrefix, embeddingName, headName, moduleOf } from "../../../lib/models/tensor_names.ts";
-import { trainableModel } from "../../../lib/models/trainable.ts";
+import { trainableModel } from "../../fixtures/trainable_model.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { assertWithin } from "../../compare.ts";
 import { MODEL_FIXTURES, modelFixture } from "../../fixtures/model_fixture.ts";

@@ -26,7 +26,7 @@ ValidationError
 ablate`;
 
 const TYPES = `
-AblateOptions ActivationPolicyName AdamwOptions AdapterParams AdapterSpec AnswerOptions Attachment
+AblateOptions ActivationPolicyName AdamwOptions AdapterParams AdapterSpec AnswerOptions Attached
 BadRow Batch BatchChoice
 CellActivity CellNumbers CellPlace CellResult
 DataReport Dataset DatasetActivity DatasetLoss DatasetLossOptions DryRun DryRunOptions
@@ -44,7 +44,7 @@ Tokenizer TrainEvent Training TrainOptions TrainResult TrainSettings TrainState
 Warmup`;
 
 const INTERNALS = `
-createKvCache decodeStep evaluateLoss forwardLogits generateTokens inspect loadQuestions lossAndGradients measureRates
+attachAdapter createKvCache decodeStep evaluateLoss forwardLogits generateTokens inspect loadQuestions lossAndGradients measureRates
 nativeKernels normalizeAnswer openCheckpoint ops plannedBatches predictSteps processPeakBytes referenceKernels spokenText
 trainingSteps`;
 

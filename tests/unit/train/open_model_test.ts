@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { type Dataset, exampleLength } from "../../../lib/data/dataset.ts";
 import { MissingTokenizerError } from "../../../lib/data/tokenizer_files.ts";
-import { trainableModel } from "../../../lib/models/trainable.ts";
+import { trainableModel } from "../../fixtures/trainable_model.ts";
 import { cudaState } from "../../../lib/native/cuda.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { loadData } from "../../../lib/data/load_data.ts";

@@ -7,7 +7,7 @@ import { lossAndGradients } from "../../../../lib/models/engine/pass.ts";
 import { interleavedLossAndGradients, splitBatch } from "../../../../lib/models/engine/interleave.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
 import type { Model } from "../../../../lib/models/model.ts";
-import { trainableModel } from "../../../../lib/models/trainable.ts";
+import { trainableModel } from "../../../fixtures/trainable_model.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import { backwardTimes, forwardTimes } from "../../../../lib/predict/lane_schedule.ts";
 import { assertWithin, modelFixture } from "../../../fixtures/model_fixture.ts";

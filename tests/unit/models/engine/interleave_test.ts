@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { attachAdapter } from "../../../../lib/adapters/attach.ts";
 import { hooksOf } from "../../../fixtures/hooks.ts";
 import assert from "node:assert/strict";
 import { assertSame } from "../../../compare.ts";
@@ -9,7 +10,7 @@ import type { Batch } from "../../../../lib/data/batch.ts";
 import { lossAndGradients } from "../../../../lib/models/engine/pass.ts";
 import { interleavedLossAndGradients, splitBatch } from "../../../../lib/models/engine/interleave.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
-import { trainableModel } from "../../../../lib/models/trainable.ts";
+import { trainableModel } from "../../../fixtures/trainable_model.ts";
 import type { Kernels } from "../../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import { clearGradients, liveGradient } from "../../../../lib/optim/parameters.ts";
@@ -124,10 +125,16 @@ async function sparsePass(
   clearGradients(kernels, params.parameters);
   const split = splitBatch(batch);
   assert.ok(split);
-  const { lossSum } = await interleavedLossAndGradients(model, batch, split, (k) => params.attach(k), {
-    activations,
-    lossScale: 1,
-  });
+  const { lossSum } = await interleavedLossAndGradients(
+    model,
+    batch,
+    split,
+    (k) => attachAdapter(model, params, k),
+    {
+      activations,
+      lossScale: 1,
+    },
+  );
   return { jobs, lossSum, params, kernels };
 }
 
@@ -167,7 +174,7 @@ for (const activations of POLICIES) {
       const split = splitBatch(batch);
       assert.ok(split);
       const pass = () =>
-        interleavedLossAndGradients(model, batch, split, (k) => params.attach(k), {
+        interleavedLossAndGradients(model, batch, split, (k) => attachAdapter(model, params, k), {
           activations,
           lossScale: 1,
         });
