@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import type { Weight } from "../../../lib/tensor/tensor.ts";
 import { countingKernels } from "../../../lib/ops/counting/counting_kernels.ts";
-import { phantom, PHANTOMS } from "../../../lib/ops/counting/phantom.ts";
+import { phantom, type PHANTOMS } from "../../../lib/ops/counting/phantom.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 
 const weightOf = (rows: number, cols: number): Weight => ({
