@@ -9,7 +9,7 @@ import type { StepPrediction } from "../predict/cost_model.ts";
 import type { MemoryPrediction } from "../predict/memory.ts";
 import type { Run } from "../train/plan.ts";
 import { flagOfOption } from "../train/setting_table.ts";
-import { dataSummary } from "./flags/data.ts";
+import { dataSummary } from "./data_summary.ts";
 
 /** `1.67 M parameters, 94.4 % of the model`. */
 export function describeTrained(memory: MemoryPrediction): string {

@@ -23,7 +23,7 @@ import {
 import { askText, loadQuestions } from "../../evaluate/questions.ts";
 import { createProgress } from "../../report/progress.ts";
 import { ADAPTER_SESSION_OPTIONS, type AdapterSession, openAdapterSession } from "../adapter_session.ts";
-import { rowsResult } from "../flags/data.ts";
+import { rowsResult } from "../data_summary.ts";
 import { flagsOf, type FlagValues, valuesOf } from "../flags/flags.ts";
 import { formatOptions, formatProblems } from "../flags/format.ts";
 import { listenForInterrupt } from "../interrupt.ts";
