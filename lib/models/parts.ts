@@ -89,6 +89,14 @@ export function partOf<W, Kind extends Sublayer["kind"]>(
   return layer.find(isOfKind) ?? null;
 }
 
+/** The lowest sublayer of a kind, which stands for all where one is measured; null where there is none. */
+export function lowestOf<W, Kind extends Sublayer["kind"]>(
+  parts: Pick<ModelParts<W>, "stacks">,
+  kind: Kind,
+): Extract<Sublayer<W>, { kind: Kind }> | null {
+  return partOf(layersOf(parts).flat(), kind);
+}
+
 /** (rows,Hkv,Dh): keys, or values, of `rows` tokens in each layer; of no heads in a layer without attention. */
 export function keyShapes(parts: Pick<ModelParts<unknown>, "stacks">, rows: number): number[][] {
   return layersOf(parts).map((layer) => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What this machine does in a second, measured in a fraction of one: for estimates, not for records. */
-import { layersOf, partOf } from "../models/parts.ts";
+import { lowestOf } from "../models/parts.ts";
 import { attentionBackward, attentionForward, causalSpans } from "../ops/attention.ts";
 import type { RowSelection } from "../adapters/adapter.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
@@ -40,11 +40,12 @@ export async function calibrate(
   options: { readonly threads?: number | undefined; readonly clock?: () => number } = {},
 ): Promise<MachineRates> {
   const clock = options.clock ?? (() => performance.now());
-  const { config, kernels: { compute } } = run.model;
+  const { parts, kernels: { compute } } = run.model;
   const start = clock();
   using k = nativeKernels({ compute: compute === "f64" ? "f32" : compute, threads: options.threads });
-  const cols = Math.min(config.hiddenSize, 2048);
-  const rows = Math.min(config.intermediateSize, Math.floor(LARGEST_ELEMENTS / cols));
+  const { rows: most = 1, cols: width = 1 } = lowestOf(parts, "ffn")?.up.weight ?? {};
+  const cols = Math.min(width, 2048);
+  const rows = Math.min(most, Math.floor(LARGEST_ELEMENTS / cols));
   const tokens = Math.max(1, Math.min(TOKENS, run.settings.batch.micro * run.settings.batch.seqLen));
   const weight = randomWeight(k, run, rows, cols);
   const [x, y] = [noise(k, tokens * cols), k.modelActivations(tokens * rows, "activations")];
@@ -84,7 +85,7 @@ function noise(k: Kernels, count: number): Floats {
 /** A weight in memory, of the checkpoint's type as far as that is f32 or not. */
 function randomWeight(k: Kernels, { model: { parts } }: Run, rows: number, cols: number): Weight {
   const floats = noise(k, rows * cols);
-  const stored = partOf(layersOf(parts)[0] ?? [], "ffn")?.gate.weight.dtype === "f32" ? "f32" : "bf16";
+  const stored = lowestOf(parts, "ffn")?.gate.weight.dtype === "f32" ? "f32" : "bf16";
   const data = stored === "f32" ? floats : asBf16(floats);
   return { name: "calibration", dtype: stored, rows, cols, data, mapped: null, grad: null };
 }
@@ -99,11 +100,11 @@ function asBf16(floats: Floats): Uint16Array {
 
 function attentionRate(
   k: Kernels,
-  { model: { config }, settings }: Run,
+  { model: { parts }, settings }: Run,
   tokens: number,
   clock: () => number,
 ): number {
-  const { numAttentionHeads: H, numKeyValueHeads: Hkv, headDim } = config;
+  const { heads: H = 1, kvHeads: Hkv = 1, headDim = 1 } = lowestOf(parts, "attention") ?? {};
   const n = Math.min(tokens, settings.batch.seqLen);
   const group = H / Hkv;
   const kvHeads = Math.max(1, Math.min(Hkv, 8));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where a run had best compute with the rows of its adapter: predicted by the cost model from measured rates. */
+import { layersOf, lowestOf } from "../models/parts.ts";
 import { ACTIVATION_POLICIES } from "../activations/registry.ts";
 import type { RowSelection } from "../adapters/adapter.ts";
 import type { Model } from "../models/model.ts";
@@ -54,19 +55,20 @@ export function planAt(model: Model, options: RunOptions, rates: LaneRates): Mea
 
 /** What the time of a run's step depends on. Rows are kept over micro-batches only in room that was asked for. */
 function stepSizes(
-  { model: { config, kernels }, settings: { batch, activations }, rows }: Run,
+  { model: { parts, kernels }, settings: { batch, activations }, rows }: Run,
   { neurons, experts, activeExperts, topK }: RowSelection,
   { cachedRows = null }: PlacementChoice,
 ): StepSizes {
+  const [attention, ffn] = [lowestOf(parts, "attention"), lowestOf(parts, "ffn")];
   return {
     tokens: batch.micro * batch.seqLen,
     sequenceTokens: batch.seqLen,
     micros: Math.ceil(batch.size / batch.micro),
-    layers: config.numHiddenLayers,
-    hidden: config.hiddenSize,
-    feedForward: config.intermediateSize,
-    queryColumns: config.numAttentionHeads * config.headDim,
-    keyColumns: config.numKeyValueHeads * config.headDim,
+    layers: layersOf(parts).length,
+    hidden: parts.embedding.cols,
+    feedForward: ffn?.up.weight.rows ?? 0,
+    queryColumns: attention?.q.weight.rows ?? 0,
+    keyColumns: attention?.k.weight.rows ?? 0,
     recompute: ACTIVATION_POLICIES[activations].reruns,
     neurons,
     experts,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The rates of a machine as a run will meet them, measured in a fraction of a second before it starts. */
-import { layersOf, partOf } from "../models/parts.ts";
+import { lowestOf } from "../models/parts.ts";
 import type { RowSelection } from "../adapters/adapter.ts";
 import type { Model } from "../models/model.ts";
 import { releasing } from "../activations/policy.ts";
@@ -66,7 +66,7 @@ export function measureRates(
     };
     const downSeconds = await quickest(down);
     const upSeconds = Math.max(1e-7, await quickest(up) - downSeconds);
-    const gate = partOf(layersOf(parts)[0] ?? [], "ffn")?.gate.weight;
+    const gate = lowestOf(parts, "ffn")?.gate.weight;
     const product = gate ? arenaActivation(k, [tokens, gate.rows]) : x;
     const modelSeconds = await quickest(async () => {
       if (gate) k.linearForward(product.data, x.data, gate, null, tokens, false);
