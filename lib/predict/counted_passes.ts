@@ -2,7 +2,7 @@
 /** The passes of a run on kernels that count: the real engine, hooks and policies, on arrays without memory. */
 import { attachAdapter, type Attachment } from "../adapters/attach.ts";
 import type { ActivationPolicyName } from "../activations/registry.ts";
-import type { Adapter, AdapterParams } from "../adapters/adapter.ts";
+import type { Adapter, AdapterParams, RowPlacement } from "../adapters/adapter.ts";
 import type { Batch } from "../data/batch.ts";
 import { weightlessModel } from "../models/described.ts";
 import { evaluateLoss } from "../models/engine/pass.ts";
@@ -26,6 +26,8 @@ export interface CountedSettings {
   readonly tokensPerStep: number;
   /** Parts that a micro-batch is computed in. Default 1. */
   readonly halves?: 1 | 2;
+  /** Where rows are computed with. Default: on the host. */
+  readonly placement?: RowPlacement;
   /** In whose place it is counted. Default: the model's kernels. */
   readonly kernels?: KernelTraits;
 }
@@ -51,7 +53,9 @@ export function countedRun(model: Model, adapter: Adapter, settings: CountedSett
   const counted = weightlessModel(model, kernels);
   const params = adapter.create(kernels, counted, settings.tokensPerStep);
   const attach = (k: Kernels, firstToken: number): Attachment => {
-    const attached = attachAdapter(counted, params, k, { training: { seed: 0, step: 1, firstToken } });
+    const training = { seed: 0, step: 1, firstToken };
+    const placement: RowPlacement = settings.placement ?? { kind: "host" };
+    const attached = attachAdapter(counted, params, k, { training, placement });
     return { ...attached, hooks: countedHooks(attached.hooks, kernels.counts) };
   };
   return {

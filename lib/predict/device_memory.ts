@@ -6,6 +6,8 @@
  */
 import type { AdapterSizes, Placement } from "../adapters/adapter.ts";
 import { countedElements } from "../models/tensor_names.ts";
+import type { KernelTraits } from "../ops/counting/counting_kernels.ts";
+import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { Run } from "../train/plan.ts";
 import { type BatchSizes, fullBatches } from "./batch_sizes.ts";
 import { type CountedRun, countedRun } from "./counted_passes.ts";
@@ -67,7 +69,7 @@ export async function predictDevice(
     // Products convert what is f32: h, dy and the chunk of logits.
     workspace: WORKSPACE_BYTES + E * Math.max(M * d, logits / FLOAT),
     // What is trained whole lives on the device: weight, gradient and two moments, in f32.
-    adapter: onHost ? 0 : byRows ? rowBytes(run, rows) : 16 * trainedParameters,
+    adapter: onHost ? 0 : byRows ? await slotBytes(run) : 16 * trainedParameters,
     context: CONTEXT_BYTES,
   };
   return {
@@ -85,16 +87,32 @@ async function countOnDevice(
   { model, adapterKind, settings: { activations, batch } }: Run,
   { first, later }: BatchSizes,
 ): Promise<CountedRun> {
-  const { kernels } = model;
-  const traits = { ...kernels, device: true, float: "f32", hostBeside: true } as const;
   const counted = countedRun(model, adapterKind, {
     activations,
     tokensPerStep: batch.size * batch.seqLen,
-    kernels: { ...traits, activationDType: kernels.compute === "bf16" ? "bf16" : "f32" },
+    kernels: deviceTraits(model.kernels),
   });
   await counted.train(first, { first: true });
   if (later !== null) await counted.train(later);
   return counted;
+}
+
+/** A device in the place of the kernels that the run was planned with. */
+function deviceTraits(kernels: Kernels): KernelTraits {
+  const activationDType = kernels.compute === "bf16" ? "bf16" : "f32";
+  return { ...kernels, device: true, float: "f32", hostBeside: true, activationDType };
+}
+
+/** Places on the device for keys, values and their gradients, and the router: of all rows in every layer, unless fewer were asked for. */
+async function slotBytes({ model, adapterKind, rows: { cachedRows } }: Run): Promise<number> {
+  const counted = countedRun(model, adapterKind, {
+    activations: "store",
+    tokensPerStep: 1,
+    placement: { kind: "device", cachedRows },
+    kernels: deviceTraits(model.kernels),
+  });
+  await counted.train({ tokens: 1, targets: 1 });
+  return counted.kernels.device?.ledger.held.get("cache") ?? 0;
 }
 
 /** Page-locked memory: the rings of the link, and what the host keeps of each layer until backward. */
@@ -121,12 +139,6 @@ function hostBytes(bytes: MemoryPrediction["bytes"]): DevicePrediction["host"] {
 function activeRows({ rows, parameters }: AdapterSizes, M: number): number {
   const all = parameters.find((parameter) => parameter.rows !== null)?.rows ?? 0;
   return rows === null ? 0 : Math.round(all * rows.touchedShare(M));
-}
-
-/** With arithmetic on the device: keys and values of the rows in use and their gradients, held until backward. */
-function rowBytes({ model: { config } }: Run, rows: number): number {
-  const { hiddenSize: d, numHiddenLayers: L } = config;
-  return L * rows * 2 * d * E + rows * 2 * d * FLOAT;
 }
 
 /** Keys and values of the rows in use go up for each micro-batch, their gradients come down in f32. */

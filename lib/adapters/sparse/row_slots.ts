@@ -135,12 +135,8 @@ export function createRowSlots(k: Kernels, params: SparseParams, capacity: numbe
 /** Arrays of all slots, where the model works. */
 function slotMemory(k: Kernels, count: number, trainedKeys: boolean) {
   const floats = (): Floats => k.modelFloats(count, "cache");
-  const rowArray = (): RowArray => {
-    if (k.compute !== "bf16") return floats();
-    return k.device === null
-      ? new Uint16Array(count)
-      : new Uint16Array(k.device.reserve(2 * count, "cache"), 0, count);
-  };
+  // As products read them: of the type of activations, which is that of products.
+  const rowArray = (): RowArray => k.modelActivations(count, "cache");
   const rows = { keys: rowArray(), values: rowArray() };
   const gradients = { keys: trainedKeys ? floats() : null, values: floats() };
   const all = [rows.keys, rows.values, gradients.keys, gradients.values].filter((array) => array !== null);

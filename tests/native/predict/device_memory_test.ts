@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { full, lora, parallel, sparse } from "../../../lib/methods/methods.ts";
 import { cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { countedRun } from "../../../lib/predict/counted_passes.ts";
+import { predictDevice } from "../../../lib/predict/device_memory.ts";
 import { train } from "../../../lib/train/loop.ts";
 import { plan, tokensPerStep } from "../../../lib/train/plan.ts";
 import { openTestDevice } from "../../cuda_library.ts";
@@ -80,3 +81,19 @@ for (const { method, ways } of CASES) {
 function blocks(bytes: number): number {
   return Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
 }
+
+Deno.test(`predictDevice() says what rows take of ${backend} that are computed with there`, async () => {
+  for (const cachedRows of [null, 20]) {
+    for (const compute of ["bf16", "f32"] as const) {
+      using k = cudaKernels({ compute, host: { threads: 1 } });
+      using model = smallModel(k);
+      const placed = { placement: "device", ...(cachedRows && { cachedRows }) } as const;
+      const run = plan(model, smallOptions({ method: sparse(SMALL_SPARSE), steps: 1, ...placed }));
+      const { device } = await predictDevice(run, "device");
+      const training = train(run, data);
+      for await (const _ of training);
+      assert.equal(k.device.facts().ledger["cache"]?.bytes, device.adapter, `${cachedRows} ${compute}`);
+      training.adapter?.release();
+    }
+  }
+});

@@ -131,7 +131,8 @@ Deno.test("predictDevice() predicts a GPU for rows on the host and on the device
   }
   assert.deepEqual([host.placement, device.placement], ["host", "device"]);
   assert.equal(host.device.adapter, 0);
-  assert.equal(device.device.adapter, 2 * rows * 2 * 24 * 2 + rows * 2 * 24 * 4);
+  // In each layer keys and values of all rows as products read them, their gradients, and the router with its gradient.
+  assert.equal(device.device.adapter, 2 * 4 * (4 * 48 * 24 + 2 * 12 * 24));
   // A place of each ring, for dy and for y and dh. Of each layer h, logits, choice, tokens of experts; offsets, and neuron, dot
   // and score of 72 pairs; in whole lines of 64 bytes.
   const ofLayer = [24 * 24, 24 * 12, 24 * 2, 12, 25, 72, 72, 72]

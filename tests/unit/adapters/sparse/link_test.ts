@@ -66,7 +66,7 @@ function lateKernels() {
     holds: (array: ArrayBufferView) => own.has(array.buffer),
     release: (buffer: ArrayBufferLike) => void own.delete(buffer),
   } as unknown as NonNullable<Kernels["device"]>;
-  const k: Kernels = { ...referenceKernels(), device, modelFloats, link };
+  const k: Kernels = { ...referenceKernels(), device, modelFloats, modelActivations: modelFloats, link };
   return { k, open, own };
 }
 
