@@ -22,7 +22,7 @@ import { type KeysAndValues, widening, wideningRefusal } from "./widening.ts";
 
 /** Choices of the parallel adapter. */
 const PARALLEL_OPTIONS = {
-  /** r: key-value pairs in each layer. */
+  /** r: key-value pairs in each layer. Default 1024. */
   neurons: integer({
     min: 1,
     default: 1024,

@@ -17,10 +17,10 @@ import { createTextStream, finishStream, pushToken, type TextStream } from "./te
 
 /** What there is to choose of an answer. */
 export const ANSWER_OPTIONS = {
-  /** Tokens of an answer at most. */
+  /** Tokens of an answer at most. Default 256. */
   maxNewTokens: integer({ min: 1, default: 256, help: "tokens of an answer at most" }),
   ...SAMPLING_OPTIONS,
-  /** Of sampling. Prompt i draws from stream i of this seed, however many are generated at once. */
+  /** Of sampling. Prompt i draws from stream i of this seed, however many are generated at once. Default 0. */
   seed: integer({ min: 0, max: 2 ** 32 - 1, default: 0, help: "of sampling" }),
 } as const;
 

@@ -8,9 +8,9 @@ import type { Floats } from "../tensor/tensor.ts";
 
 /** How a token is chosen. */
 export const SAMPLING_OPTIONS = {
-  /** 0 takes the likeliest token (default); higher values even the odds out. */
+  /** 0 takes the likeliest token; higher values even the odds out. Default 0. */
   temperature: number({ min: 0, default: 0, help: "0 takes the likeliest token" }),
-  /** Draws only from the likeliest tokens that make up this share of the probability. */
+  /** Draws only from the likeliest tokens that make up this share of the probability. Default 1. */
   topP: number({
     min: 0,
     above: true,

@@ -31,16 +31,18 @@ export const ADAMW_OPTIONS = {
     help: "peak learning rate",
     axis: "learning rate",
   }),
-  /** Decoupled weight decay. */
+  /** Decoupled weight decay. Default 0. */
   weightDecay: number({ min: 0, f32: true, default: 0, help: "decoupled weight decay" }),
-  /** The default gives the published (dense) results bit for bit, at the cost of touched rows. */
+  /** Default `lazy-exact`: the published (dense) results bit for bit, at the cost of touched rows. */
   mode: choice(["dense", "lazy-exact", "lazy"], {
     default: "lazy-exact",
     help: "rows without a gradient: dense moves them, lazy-exact gives the same bits later, lazy leaves them",
     setting: "adam",
     ofRows: true,
   }),
+  /** Decay of the first moment. Default 0.9. */
   beta1: number({ min: 0, max: 1, below: true, f32: true, default: 0.9, help: "decay of the first moment" }),
+  /** Decay of the second moment. Default 0.999. */
   beta2: number({
     min: 0,
     max: 1,
@@ -49,6 +51,7 @@ export const ADAMW_OPTIONS = {
     default: 0.999,
     help: "decay of the second moment",
   }),
+  /** Added to the root of v. Default 1e-8. */
   eps: number({
     min: 0,
     above: true,
@@ -57,7 +60,7 @@ export const ADAMW_OPTIONS = {
     help: "added to the root of v",
     setting: "adamEps",
   }),
-  /** Limit of the gradient norm; null for none. */
+  /** Limit of the gradient norm; null for none. Default 1. */
   clip: number({
     min: 0,
     above: true,

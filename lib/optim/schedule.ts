@@ -5,12 +5,13 @@ import { choice, number, type OptionValue } from "../core/options.ts";
 
 /** Choices of a schedule that are settings of a run. */
 export const SCHEDULE_OPTIONS = {
+  /** Shape after the warm-up. Default `linear`. */
   kind: choice(["linear", "cosine", "constant"], {
     default: "linear",
     help: "learning rate after the warm-up",
     setting: "schedule",
   }),
-  /** Share of steps the published runs warm up for. */
+  /** Share of steps of the warm-up. Default 0.02, as published. */
   warmupRatio: number({
     min: 0,
     max: 1,

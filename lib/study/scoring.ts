@@ -18,11 +18,11 @@ import type { OpenModel } from "../train/open_model.ts";
 export const SCORING_OPTIONS = {
   /** Questions that are asked, from the first. Default: all. */
   limit: integer({ min: 1, help: "questions to ask, from the first", defaultText: "all" }),
-  /** Tokens of an answer at most. */
+  /** Tokens of an answer at most. Default 32. */
   maxNewTokens: integer({ min: 1, default: 32, help: "tokens of an answer at most" }),
   /** Texts that end an answer. Default: a line's end. */
   stop: texts({ help: "texts that end an answer", defaultText: "a line's end" }),
-  /** Questions answered at once. Does not change the answers but for rounding. */
+  /** Questions answered at once. Does not change the answers but for rounding. Default 64. */
   sequences: integer({ min: 1, default: 64, setting: null, help: "questions answered at once" }),
 } as const;
 

@@ -15,13 +15,13 @@ import { type NativeKernels, nativeKernels } from "../ops/native/native_kernels.
 
 /** Where a model runs, and in what. */
 export const MACHINE_OPTIONS = {
-  /** "auto" is the CUDA device where there is one that can be used, else the CPU. */
+  /** "auto" is the CUDA device where there is one that can be used, else the CPU. Default "auto". */
   device: choice(["auto", "cpu", "cuda"], {
     default: "auto",
     mayChange: "asked",
     help: "where the model runs",
   }),
-  /** Of matrix products; "auto" is bf16 where the machine multiplies it, else f32. */
+  /** Of matrix products; "auto" is bf16 where the machine multiplies it, else f32. Default "auto". */
   dtype: choice(["auto", "f32", "bf16"], {
     default: "auto",
     identity: "compute",

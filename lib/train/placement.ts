@@ -6,14 +6,14 @@ import { choice, integer, type OptionsOf } from "../core/options.ts";
 
 /** Where and in how many parts rows are computed with. */
 export const PLACEMENT_OPTIONS = {
-  /** `auto` is what `planMeasured` predicts to be quicker; `host` for `plan`, which measures nothing. */
+  /** `auto` is what `planMeasured` predicts to be quicker; `host` for `plan`, which measures nothing. Default `auto`. */
   placement: choice(["auto", "host", "device"], {
     default: "auto",
     ofRows: true,
     mayChange: true,
     help: "where the adapter's rows are multiplied: in host memory, or where the model is; auto predicts",
   }),
-  /** Parts that a micro-batch is computed in. `auto` is by prediction, else 1. */
+  /** Parts that a micro-batch is computed in. `auto` is by prediction, else 1. Default `auto`. */
   halves: choice(["auto", "1", "2"], {
     default: "auto",
     ofRows: true,

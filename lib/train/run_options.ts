@@ -9,7 +9,7 @@ import type { Model } from "../models/model.ts";
 
 /** How long it is. */
 export const LENGTH_OPTIONS = {
-  /** Passes over the data. */
+  /** Passes over the data. Default 4. */
   epochs: integer({ min: 1, default: 4, mayChange: true, help: "passes over the data" }),
   /** Optimizer steps; wins over `epochs`. Default null: by epochs. */
   steps: integer({
@@ -23,7 +23,7 @@ export const LENGTH_OPTIONS = {
 
 /** How many rows are computed with at once. */
 export const BATCH_OPTIONS = {
-  /** Rows of one optimizer step. */
+  /** Rows of one optimizer step. Default 64. */
   size: integer({ min: 1, default: 64, setting: "batchSize", help: "rows of one optimizer step" }),
   /** Rows computed at once. Changes memory, and the result by rounding only. Default 4, or `size` if that is less. */
   micro: integer({
@@ -53,7 +53,7 @@ export const COMPUTE_OPTIONS = {
     mayChange: true,
     help: "what backward remembers: recompute trades time for memory",
   }),
-  /** Of the start values and of the order of the data, a whole number below 2^32. */
+  /** Of the start values and of the order of the data, a whole number below 2^32. Default 42. */
   seed: integer({ min: 0, max: 2 ** 32 - 1, default: 42, help: "of every random choice" }),
 } as const;
 
@@ -83,7 +83,7 @@ export const KEEPING_OPTIONS = {
     mayChange: true,
     help: "steps between checkpoints",
   }),
-  /** Checkpoints kept, the newest ones; null keeps all. */
+  /** Checkpoints kept, the newest ones; null keeps all. Default 3. */
   saveTotalLimit: integer({
     min: 1,
     default: 3,

@@ -25,9 +25,9 @@ const TARGET_WORDS: readonly string[] = ["all", "all-linear", ...WORDS.keys(), .
 
 /** Choices of LoRA. */
 export const LORA_OPTIONS = {
-  /** R: rank of every delta, where `rankPattern` says no other. */
+  /** R: rank of every delta, where `rankPattern` says no other. Default 8. */
   rank: integer({ min: 1, default: 8, help: "rank of every delta", peft: "r", size: true, always: true }),
-  /** The delta is scaled by alpha / rank; 16, where `alphaPattern` says no other. */
+  /** The delta is scaled by alpha / rank. Default 16, where `alphaPattern` says no other. */
   alpha: number({
     min: 0,
     above: true,
@@ -38,7 +38,7 @@ export const LORA_OPTIONS = {
     size: true,
     always: true,
   }),
-  /** Share of a weight's inputs that the delta does not see in a training step. */
+  /** Share of a weight's inputs that the delta does not see in a training step. Default 0. */
   dropout: number({
     min: 0,
     max: 1,
@@ -49,7 +49,7 @@ export const LORA_OPTIONS = {
     peft: "lora_dropout",
     always: true,
   }),
-  /** Scales by alpha / sqrt(rank) instead, so that the rank does not change the size of updates. */
+  /** Scales by alpha / sqrt(rank) instead, so that the rank does not change the size of updates. Default false. */
   useRslora: toggle({
     default: false,
     help: "scale by alpha / sqrt(rank): rank-stabilised",

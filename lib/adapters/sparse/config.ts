@@ -6,7 +6,7 @@ import { nearestDivisors, nearestMultiples } from "./divisors.ts";
 
 /** Choices of the sparse adapter; what is left out takes the published value. */
 export const SPARSE_OPTIONS = {
-  /** r: key-value pairs in each layer. */
+  /** r: key-value pairs in each layer. Default 4096. */
   neurons: integer({
     min: 1,
     default: 4096,
@@ -52,14 +52,16 @@ export const SPARSE_OPTIONS = {
     help: "a token uses its own neurons, or those of the whole micro-batch",
     always: true,
   }),
+  /** Whether keys are trained. Default `trained`. */
   keys: choice(["trained", "frozen"], { default: "trained", help: "whether keys are trained", always: true }),
-  /** Router start: `keys` is `routerScale` times the mean key of the expert (published), `random` as the keys. */
+  /** Router start: `keys` is `routerScale` times the mean key of the expert (published), `random` as the keys. Default `keys`. */
   routerInit: choice(["keys", "random"], {
     default: "keys",
     help: "start of the router: from the keys of each expert, or random as they are",
     setting: null,
     always: true,
   }),
+  /** What the mean key is multiplied by for a router that starts from `keys`. Default 50. */
   routerScale: number({
     default: 50,
     help: "the router starts with this times the mean key",
