@@ -33,6 +33,8 @@ constexpr int kSpinsBeforeYield = 2000;
 void pause_briefly() {
 #if defined(__x86_64__)
     _mm_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
 #endif
 }
 

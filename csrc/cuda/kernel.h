@@ -5,7 +5,7 @@
 // here:
 //
 //   csrc/cuda/kernels/<family>.cu
-//     #include "cpu/kernels/<family>.h"
+//     #include "kernels/<family>.h"
 //     #include "cuda/kernel.h"
 //     namespace meft { namespace cuda { namespace {
 //

@@ -21,6 +21,7 @@ export const TARGET_FACTS = {
   avx512: { number: 3, vectorLanes: 16, panelColumns: 64, multipliesBf16: false },
   avx512_bf16: { number: 4, vectorLanes: 16, panelColumns: 64, multipliesBf16: true },
   avx512_amx: { number: 7, vectorLanes: 16, panelColumns: 64, multipliesBf16: true },
+  neon: { number: 8, vectorLanes: 4, panelColumns: 16, multipliesBf16: false },
 } as const satisfies Readonly<Record<string, TargetFacts>>;
 
 /** The one that every machine runs. */
