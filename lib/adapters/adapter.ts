@@ -4,10 +4,9 @@ import type { JsonObject } from "../core/json.ts";
 import type { Hooks } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
 import type { Parameter, RowParameter } from "../optim/parameters.ts";
-import type { RowCatchUp } from "../optim/optimizer.ts";
+import type { RowCatchUp, RowsStep } from "../optim/optimizer.ts";
 import type { Awaitable } from "../core/awaitable.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
-import type { RowStep } from "../ops/kernels/rows.ts";
 import type { SparseActivity, SparseConfig } from "../ops/sparse.ts";
 import type { Floats, Weight } from "../tensor/tensor.ts";
 import type { RowTraffic } from "./sparse/row_slots.ts";
@@ -160,10 +159,10 @@ export type RowPlacement = { readonly kind: "host" } | {
 
 /** Rows that take their optimizer step in the backward pass, once each; see `Optimizer.rowStep`. */
 export interface FusedRows {
-  /** How the rows of a layer step (keys null when frozen); null when they must not move, but leave their gradients. */
-  readonly of: (keys: RowParameter | null, values: RowParameter) => RowStep | null;
+  /** How the rows of the next layer step; null when they must not move, but leave their gradients. */
+  readonly step: () => RowsStep | null;
   /**
-   * Told of a layer for which `of` gave a step: sums of squares of the gradients of its router and of its trained rows.
+   * Told of a layer for which there was a step: sums of squares of the gradients of its router and of its trained rows.
    * When their sum is not finite no row has moved.
    */
   readonly stepped: (squares: ReadonlyMap<Parameter, number>) => void;

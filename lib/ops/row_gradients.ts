@@ -3,7 +3,7 @@
 import { account } from "../native/ledger.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import type { Kernels } from "./kernels/kernels.ts";
-import type { RowGradients } from "./kernels/rows.ts";
+import type { RowGradients, TouchedRows } from "./kernels/rows.ts";
 
 /** Bytes of an element of a float array. */
 function floatBytes(array: Floats | null): number {
@@ -41,9 +41,9 @@ export function rowGradientBytes(gradients: RowGradients): number {
 }
 
 /** Forgets what was touched and keeps the memory: the next touched rows are written, not added to. @mutates gradients */
-export function clearRowGradients(gradients: RowGradients): void {
-  for (let slot = 0; slot < gradients.rowCount; slot++) gradients.slots[gradients.rows[slot] as number] = -1;
-  gradients.rowCount = 0;
+export function clearTouchedRows(touched: TouchedRows): void {
+  for (let slot = 0; slot < touched.rowCount; slot++) touched.slots[touched.rows[slot] as number] = -1;
+  touched.rowCount = 0;
 }
 
 /**

@@ -17,7 +17,14 @@ import { floatsBeside, holdFloats } from "../ops/model_memory.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import { clipOf } from "./clip.ts";
 import type { Moments, Optimizer, OptimizerState, UpdateStep } from "./optimizer.ts";
-import { isTrained, liveGradient, type Parameter, parameterCount, type RowParameter } from "./parameters.ts";
+import {
+  isTrained,
+  liveGradient,
+  type Parameter,
+  parameterCount,
+  type RowGradient,
+  type RowParameter,
+} from "./parameters.ts";
 import { constant, cosine, linear, type Schedule, scheduleProblems } from "./schedule.ts";
 
 /** Choices of {@linkcode adamw}, but for its schedule. */
@@ -133,24 +140,19 @@ export function adamwOptimizer(config: AdamwConfig): Optimizer {
     init: initAdamw,
     update: (k, parameters, state, step) => updateAdamw(k, config, parameters, state, step),
     behind: (parameter, state, step) => {
-      if (config.mode !== "lazy-exact" || !parameter.trained || step === 0) return null;
+      if (config.mode !== "lazy-exact" || !isTrained(parameter) || step === 0) return null;
       return { moments: rowMoments(state, parameter), step: replay(config, state, step) };
     },
     rowStep: (state, { step, lr, gradScale }) => {
       const next = { moments: state.moments, lrHistory: withRate(state.lrHistory, step, lr) };
       const adam = adamwStep(config, next, step, gradScale);
-      return (keys, values) => ({
-        keys: keys && rowMoments(next, keys),
-        values: rowMoments(next, values),
-        mode: config.mode,
-        adam,
-        clip: clipOf(config, "layer"),
-      });
+      const moments = (parameter: RowParameter): RowMoments => rowMoments(next, parameter);
+      return { moments, mode: config.mode, adam, clip: clipOf(config, "layer") };
     },
     flush: async (k, parameters, state, step) => {
       if (config.mode !== "lazy-exact" || step === 0) return;
       for (const parameter of parameters) {
-        if (parameter.kind === "dense" || !parameter.trained) continue;
+        if (parameter.kind === "dense" || !isTrained(parameter)) continue;
         // The whole matrix is one block.
         const all = new Int32Array(1);
         const moments = rowMoments(state, parameter);
@@ -192,7 +194,7 @@ async function updateAdamw(
       const { m, v } = momentsOf(next, parameter);
       k.adamwDense(parameter.data, m, v, liveGradient(parameter), adam);
     } else {
-      const { rows, rowCount } = parameter.owner.gradients;
+      const { rows, rowCount } = (parameter.gradient as RowGradient).touched;
       const moments = rowMoments(next, parameter);
       await k.adamwRows(
         parameter.matrix,

@@ -41,6 +41,12 @@ export interface UpdateStep {
   readonly gradScale: number;
 }
 
+/** A step that rows take inside the backward pass of their layer. */
+export interface RowsStep extends Pick<RowStep, "mode" | "adam" | "clip"> {
+  /** Of trained rows. */
+  moments(parameter: RowParameter): RowMoments;
+}
+
 /** An optimizer with its settings resolved. */
 export interface Optimizer {
   readonly name: string;
@@ -68,15 +74,8 @@ export interface Optimizer {
    * @param step Steps taken so far
    */
   behind(parameter: RowParameter, state: OptimizerState, step: number): RowCatchUp | null;
-  /**
-   * How rows take their step inside the backward pass: the same bits as `update` would give them.
-   *
-   * @returns A function of keys (null when frozen) and values of one layer
-   */
-  rowStep(
-    state: OptimizerState,
-    step: UpdateStep,
-  ): (keys: RowParameter | null, values: RowParameter) => RowStep;
+  /** How rows take their step inside the backward pass: the same bits as `update` would give them. */
+  rowStep(state: OptimizerState, step: UpdateStep): RowsStep;
   /** Brings everything up to date, as if no row had ever waited. @mutates parameters, state */
   flush(k: Kernels, parameters: readonly Parameter[], state: OptimizerState, step: number): Promise<void>;
 }

@@ -31,7 +31,7 @@ export function rowUpdates(run: Run, { params, optim }: TrainState, step: Update
     squares,
     rows: {
       // A layer whose gradient is not finite does not move, nor does any after it.
-      of: (keys, values) => good ? rowStep(keys, values) : null,
+      step: () => good ? rowStep : null,
       stepped(ofLayer) {
         let sum = 0;
         for (const [parameter, square] of ofLayer) {

@@ -8,9 +8,9 @@ import { clearGradients, type Parameter } from "../optim/parameters.ts";
 /** Smaller pieces are not worth the search through them. */
 export const SMALLEST_LOAN_BYTES = 1 << 20;
 
-/** The gradient memory of one parameter, used or not; row gradients are shared by keys and values, so each gives its own. */
+/** The gradient memory of one parameter, used or not. */
 function gradientMemory(parameter: Parameter): ArrayBufferView | null {
-  return parameter.kind === "dense" ? parameter.grad : parameter.owner.gradients[parameter.part];
+  return parameter.kind === "dense" ? parameter.grad : parameter.gradient?.rows ?? null;
 }
 
 /** Whether activations may lie there: they are where the model works. */

@@ -38,7 +38,7 @@ async function gradients(
   for (const parameter of params.parameters) {
     if (parameter.kind !== "rows") continue;
     const values = k.floats(parameter.matrix.rows * parameter.matrix.cols);
-    k.randomNormal(values, 9, parameter.part === "keys" ? 1 : 2, 0.5); // values of 0 leave most gradients at 0
+    k.randomNormal(values, 9, parameter.name.endsWith("keys") ? 1 : 2, 0.5); // values of 0 leave most gradients at 0
     k.rowMatrixWrite(parameter.matrix, values, 0);
   }
   clearGradients(k, params.parameters);

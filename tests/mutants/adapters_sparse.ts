@@ -279,8 +279,8 @@ export const ADAPTERS_SPARSE: readonly Mutant[] = [
     name: "frozen-keys-step",
     harm: "frozen keys move",
     file: "lib/adapters/sparse/host.ts",
-    find: "fusedRows?.of(keys.trained ? keys : null, values)",
-    replace: "fusedRows?.of(keys, values)",
+    find: "keys: isTrained(keys) ? moments(keys) : null, values",
+    replace: "keys: moments(keys), values",
     tests: ["tests/unit/adapters/sparse/link_test.ts"],
   },
   {

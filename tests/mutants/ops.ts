@@ -40,8 +40,8 @@ export const OPS: readonly Mutant[] = [
     name: "cleared-but-the-last",
     harm: "a row keeps the gradient of the step before",
     file: "lib/ops/row_gradients.ts",
-    find: "slot < gradients.rowCount; slot++)",
-    replace: "slot < gradients.rowCount - 1; slot++)",
+    find: "slot < touched.rowCount; slot++)",
+    replace: "slot < touched.rowCount - 1; slot++)",
     tests: ["tests/unit/ops/sparse_test.ts", "tests/unit/ops/sparse_gradients_test.ts"],
   },
   {

@@ -6,7 +6,7 @@
 import { andThen, type Awaitable } from "../../core/awaitable.ts";
 import type { BranchHook } from "../../models/hooks.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
-import type { Parameter } from "../../optim/parameters.ts";
+import { isTrained, type Parameter } from "../../optim/parameters.ts";
 import {
   inspect,
   sparseBackward,
@@ -100,13 +100,15 @@ function backwardOf(
   dy: Tensor,
   { dh, fusedRows }: { readonly dh: Tensor; readonly fusedRows: FusedRows | undefined },
 ): Awaitable<void> {
-  const step = fusedRows?.of(keys.trained ? keys : null, values);
-  if (!fusedRows || !step) return sparseBackward(k, params, residuals, h, dy, dh);
+  const rows = fusedRows?.step();
+  if (!fusedRows || !rows) return sparseBackward(k, params, residuals, h, dy, dh);
+  const { moments, ...how } = rows;
+  const step = { ...how, keys: isTrained(keys) ? moments(keys) : null, values: moments(values) };
   return andThen(
     sparseBackwardStep(k, params, residuals, h, dy, { dh, step }),
     ([ofRouter, ofKeys, ofValues]) => {
       const squares = new Map<Parameter, number>([[router, ofRouter], [values, ofValues]]);
-      if (keys.trained) squares.set(keys, ofKeys);
+      if (isTrained(keys)) squares.set(keys, ofKeys);
       fusedRows.stepped(squares);
     },
   );

@@ -8,7 +8,7 @@ import { type BranchHook, branchHooks } from "../../models/hooks.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
 import { sublayerModules } from "../../models/tensor_names.ts";
 import { account } from "../../native/ledger.ts";
-import type { Parameter, RowParameter } from "../../optim/parameters.ts";
+import type { Parameter, RowGradient, RowParameter } from "../../optim/parameters.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { createRowGradients, rowGradientBytes } from "../../ops/row_gradients.ts";
 import { pairsPerToken, type SparseParams, unitedNeurons } from "../../ops/sparse.ts";
@@ -220,13 +220,19 @@ function rowParameter(
   params: SparseParams,
   trained: boolean,
 ): RowParameter {
+  const gradient: RowGradient = {
+    get touched() {
+      return params.gradients;
+    },
+    get rows() {
+      return params.gradients[part] as Floats;
+    },
+  };
   return {
     kind: "rows",
     name: addedTensorName(module, part),
     matrix: params[part],
-    part,
-    owner: params,
-    trained,
+    gradient: trained ? gradient : null,
   };
 }
 

@@ -78,14 +78,18 @@ export interface SparseBackwardCall extends SparseCall {
   readonly dgateWeight: Floats | null;
 }
 
-/** Where row gradients are summed: compact, one slot a touched neuron. */
-export interface RowGradients {
-  /** (R) int32: slot of a neuron, -1 where untouched. */
+/** Which rows were touched, and where the gradients of each lie. */
+export interface TouchedRows {
+  /** (R) int32: slot of a row, -1 where untouched. */
   readonly slots: Int32Array;
-  /** (R) int32: neuron of a slot. */
+  /** (R) int32: row of a slot. */
   readonly rows: Int32Array;
   /** Slots in use. */
   rowCount: number;
+}
+
+/** Where a sparse adapter's row gradients are summed: compact, one slot a touched neuron. */
+export interface RowGradients extends TouchedRows {
   /** (slots, D); null when keys are frozen. */
   readonly keys: Floats | null;
   /** (slots, D). */
@@ -165,8 +169,8 @@ export interface RowKernels {
    * `pairs.neurons` (scope union only) nothing else is valid and the caller calls again with room.
    */
   sparseForward(y: Floats, call: Omit<SparseCall, "gateWeight">): Awaitable<number>;
-  /** Gives the neurons of the first `pairCount` pairs a slot each. @mutates gradients.slots, rows, rowCount */
-  sparseTouch(gradients: RowGradients, neurons: Int32Array, pairCount: number): void;
+  /** Gives the neurons of the first `pairCount` pairs a slot each. @mutates touched */
+  sparseTouch(touched: TouchedRows, neurons: Int32Array, pairCount: number): void;
   /** Row gradients: slots >= firstNewSlot are written, others added to. @mutates call.dh, call.dgateWeight, gradients */
   sparseBackward(call: SparseBackwardCall, gradients: RowGradients, firstNewSlot: number): Awaitable<void>;
   /**

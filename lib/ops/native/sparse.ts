@@ -63,9 +63,9 @@ function backwardKernels(
   { inline, host, compute }: Lanes,
 ): Pick<SparseKernels, "sparseTouch" | "sparseBackward"> {
   return {
-    sparseTouch(gradients, neurons, pairCount): void {
-      const { slots, rows } = gradients;
-      const rowCount = BigInt64Array.of(BigInt(gradients.rowCount));
+    sparseTouch(touched, neurons, pairCount): void {
+      const { slots, rows } = touched;
+      const rowCount = BigInt64Array.of(BigInt(touched.rowCount));
       room("neurons", neurons, pairCount);
       calls.sparseTouch(
         inline,
@@ -76,7 +76,7 @@ function backwardKernels(
         pairCount,
         slots.length,
       );
-      gradients.rowCount = fromInt64("rowCount", rowCount[0] as bigint);
+      touched.rowCount = fromInt64("rowCount", rowCount[0] as bigint);
     },
 
     sparseBackward(call, gradients, firstNewSlot): Awaitable<void> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The sparse adapter of the reference backend, forward, in f64: the equations of `lib/ops/sparse.ts`, token by token. */
 import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
-import type { RowGradients, RowKernels, SparseCall, SparseRouting, SparseShape } from "../kernels/rows.ts";
+import type { RowKernels, SparseCall, SparseRouting, SparseShape, TouchedRows } from "../kernels/rows.ts";
 import { logSumExp } from "./attention.ts";
 import { sigmoid } from "./elementwise.ts";
 import { addScaled, at, dot } from "./linear.ts";
@@ -133,12 +133,12 @@ function sparseForward(y: Floats, call: Omit<SparseCall, "gateWeight">): number 
   return needed;
 }
 
-function sparseTouch(gradients: RowGradients, neurons: Int32Array, pairCount: number): void {
-  const touched = [...new Set(neurons.subarray(0, pairCount))].sort((a, b) => a - b);
-  for (const neuron of touched) {
-    if (at(gradients.slots, neuron) >= 0) continue;
-    gradients.slots[neuron] = gradients.rowCount;
-    gradients.rows[gradients.rowCount++] = neuron;
+function sparseTouch(touched: TouchedRows, neurons: Int32Array, pairCount: number): void {
+  const fired = [...new Set(neurons.subarray(0, pairCount))].sort((a, b) => a - b);
+  for (const neuron of fired) {
+    if (at(touched.slots, neuron) >= 0) continue;
+    touched.slots[neuron] = touched.rowCount;
+    touched.rows[touched.rowCount++] = neuron;
   }
 }
 

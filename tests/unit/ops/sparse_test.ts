@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import {
-  clearRowGradients,
+  clearTouchedRows,
   createRowGradients,
   growRowGradients,
   rowGradientBytes,
@@ -122,7 +122,7 @@ Deno.test("inspect() counts loads, fired neurons and pairs, and outlives the are
   assert.equal(activity.firedFraction, 1);
 });
 
-Deno.test("sparseBackward() grows the row gradients, accounts for them, and clearRowGradients() forgets them", async () => {
+Deno.test("sparseBackward() grows the row gradients, accounts for them, and clearTouchedRows() forgets them", async () => {
   const k = referenceKernels();
   const params = example(k);
   assert.equal(params.gradients.values.length, 0);
@@ -139,7 +139,7 @@ Deno.test("sparseBackward() grows the row gradients, accounts for them, and clea
     );
   }
   assert.equal(k.ledger.held.get("gradients"), rowGradientBytes(params.gradients));
-  clearRowGradients(params.gradients);
+  clearTouchedRows(params.gradients);
   assert.deepEqual([...params.gradients.slots], [-1, -1, -1, -1]);
   const { residuals } = await sparseForward(k, params, rows(0, 1), config);
   await sparseBackward(k, params, residuals, rows(0, 1), rows(1, 1), rows(0, 0));

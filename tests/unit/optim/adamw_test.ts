@@ -40,8 +40,8 @@ function denseParameter(): DenseParameter {
 function rowParameter(k: Kernels): RowParameter {
   const matrix = k.rowMatrix(rows, cols);
   k.rowMatrixWrite(matrix, start, 0);
-  const owner = { gradients: createRowGradients(k, rows, cols, { keys: false, slots: rows }) };
-  return { kind: "rows", name: "w", matrix, part: "values", owner, trained: true };
+  const touched = createRowGradients(k, rows, cols, { keys: false, slots: rows });
+  return { kind: "rows", name: "w", matrix, gradient: { touched, rows: touched.values } };
 }
 
 /** Puts the gradient of a step in place: of active rows only, the last row first. */
@@ -51,13 +51,13 @@ function setGradient(parameter: Parameter, step: number): void {
     for (let i = 0; i < COUNT; i++) if (parameter.grad) parameter.grad[i] = gradient(step, i);
     return;
   }
-  const { gradients } = parameter.owner;
+  const { touched, rows: sums } = parameter.gradient!;
   for (let row = rows - 1; row >= 0; row--) {
     if (!isActive(step, row)) continue;
-    const slot = gradients.rowCount++;
-    gradients.slots[row] = slot;
-    gradients.rows[slot] = row;
-    for (let c = 0; c < cols; c++) gradients.values[slot * cols + c] = gradient(step, row * cols + c);
+    const slot = touched.rowCount++;
+    touched.slots[row] = slot;
+    touched.rows[slot] = row;
+    for (let c = 0; c < cols; c++) sums[slot * cols + c] = gradient(step, row * cols + c);
   }
 }
 
@@ -135,12 +135,12 @@ Deno.test("adamwOptimizer() keeps two moments of a parameter, as the ledger hold
   assert.equal(k.ledger.held.get("optimizer"), 2 * floatBytes * COUNT);
 });
 
-/** Keys and values of one matrix owner; the keys frozen or not. */
+/** Keys and values whose rows are touched together; the keys frozen or not. */
 function keysAndValues(k: Kernels, trainedKeys: boolean): { keys: RowParameter; values: RowParameter } {
   const values = rowParameter(k);
-  const owner = { gradients: createRowGradients(k, rows, cols, { keys: trainedKeys, slots: rows }) };
-  const keys = { ...rowParameter(k), name: "k", part: "keys", owner, trained: trainedKeys } as const;
-  return { keys, values: { ...values, owner } };
+  const touched = createRowGradients(k, rows, cols, { keys: trainedKeys, slots: rows });
+  const keys = { ...rowParameter(k), name: "k", gradient: touched.keys && { touched, rows: touched.keys } };
+  return { keys, values: { ...values, gradient: { touched, rows: touched.values } } };
 }
 
 Deno.test("init() makes moments for what is trained alone", () => {
@@ -193,11 +193,11 @@ Deno.test("update() remembers the rate of every step, beyond each growth of the 
   assertSameBits("rates", state.lrHistory.subarray(0, 300), rates);
   const { keys, values } = keysAndValues(k, true);
   const ofRows = { ...optimizer.init(k, [keys, values]), lrHistory: state.lrHistory };
-  const { adam } = optimizer.rowStep(ofRows, { step: 301, lr: 9, gradScale: 1 })(keys, values);
+  const { adam } = optimizer.rowStep(ofRows, { step: 301, lr: 9, gradScale: 1 });
   assertSameBits("rates", adam.lrHistory.subarray(0, 301), Float32Array.of(...rates, 9));
 });
 
-Deno.test("rowStep() gives keys and values their own moments, and the step as update() takes it", () => {
+Deno.test("rowStep() gives rows their own moments, and the step as update() takes it", () => {
   const k = referenceKernels();
   const options = { clip: 0.3, beta1: 0.8, beta2: 0.95, eps: 1e-3, weightDecay: 0.01 };
   for (const [clipBy, clip] of [["all", null], ["layer", 0.3]] as const) {
@@ -205,12 +205,10 @@ Deno.test("rowStep() gives keys and values their own moments, and the step as up
       const optimizer = adamwOptimizer(resolveAdamw(options, { clipBy, mode }).config);
       const { keys, values } = keysAndValues(k, true);
       const state = optimizer.init(k, [keys, values]);
-      const of = optimizer.rowStep(state, { step: 2, lr: 0.5, gradScale: 0.25 });
-      const row = of(keys, values);
-      assert.equal(row.keys?.m, state.moments.get("k")?.m);
-      assert.equal(row.keys?.lastStep, state.moments.get("k")?.lastStep);
-      assert.equal(row.values.v, state.moments.get("w")?.v);
-      assert.equal(of(null, values).keys, null);
+      const row = optimizer.rowStep(state, { step: 2, lr: 0.5, gradScale: 0.25 });
+      const { m, lastStep } = row.moments(keys);
+      assert.ok(m === state.moments.get("k")?.m && lastStep === state.moments.get("k")?.lastStep);
+      assert.equal(row.moments(values).v, state.moments.get("w")?.v);
       const { lrHistory, ...rest } = row.adam;
       const { clip: _, ...hyper } = options;
       assert.deepEqual(rest, { ...hyper, step: 2, gradScale: 0.25 });
@@ -254,25 +252,25 @@ Deno.test("parameters tell what is trained, how large they are, and the part of 
   const k = referenceKernels();
   const { keys, values } = keysAndValues(k, true);
   const frozen: DenseParameter = { ...denseParameter(), grad: null };
-  const { gradients } = values.owner;
+  const { touched } = values.gradient!;
   assert.deepEqual([keys, values, frozen, denseParameter()].map(isTrained), [true, true, false, true]);
-  assert.equal(isTrained({ ...values, trained: false }), false);
+  assert.equal(isTrained({ ...values, gradient: null }), false);
   assert.deepEqual([keys, frozen].map(parameterCount), [COUNT, frozen.data.length]);
-  gradients.rowCount = 2;
-  gradients.keys!.fill(1);
+  touched.rowCount = 2;
+  keys.gradient!.rows.fill(1);
   assert.equal(liveGradient(keys).length, 2 * cols);
-  assert.equal(liveGradient(keys).buffer, gradients.keys!.buffer);
-  assert.equal(liveGradient(values).buffer, gradients.values.buffer);
+  assert.equal(liveGradient(keys).buffer, keys.gradient!.rows.buffer);
+  assert.equal(liveGradient(values).buffer, values.gradient!.rows.buffer);
   for (const one of [frozen, keysAndValues(k, false).keys]) {
     assert.throws(() => liveGradient(one), /is frozen: it has no gradient/);
   }
   const dense = denseParameter();
   dense.grad!.fill(3);
-  gradients.rows.set([4, 1]);
-  gradients.slots[4] = 0;
-  gradients.slots[1] = 1;
+  touched.rows.set([4, 1]);
+  touched.slots[4] = 0;
+  touched.slots[1] = 1;
   clearGradients(k, [dense, frozen, keys]);
   assert.ok(dense.grad!.every((x) => x === 0));
-  assert.equal(gradients.rowCount, 0);
-  assert.ok(gradients.slots.every((slot) => slot === -1));
+  assert.equal(touched.rowCount, 0);
+  assert.ok(touched.slots.every((slot) => slot === -1));
 });

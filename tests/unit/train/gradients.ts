@@ -11,10 +11,10 @@ export function wholeGradients(parameters: readonly Parameter[]): Map<string, Fl
     const whole = new Float64Array(numel(parameterShape(parameter)));
     if (parameter.kind === "dense") whole.set(live);
     else {
-      const { gradients } = parameter.owner;
+      const { touched } = parameter.gradient!;
       const { cols } = parameter.matrix;
-      for (let slot = 0; slot < gradients.rowCount; slot++) {
-        whole.set(live.subarray(slot * cols, (slot + 1) * cols), (gradients.rows[slot] as number) * cols);
+      for (let slot = 0; slot < touched.rowCount; slot++) {
+        whole.set(live.subarray(slot * cols, (slot + 1) * cols), (touched.rows[slot] as number) * cols);
       }
     }
     found.set(parameter.name, whole);

@@ -77,14 +77,13 @@ Deno.test("idleGradients() lends a layer's gradients of at least a MiB, and on a
   const mib = 2 ** 20 / Float64Array.BYTES_PER_ELEMENT;
   const [large, there, small] = [mib, mib, mib - 1].map((count) => new Float64Array(count));
   const dense = (grad: Float64Array | null) => ({ kind: "dense", grad });
-  const gradients = { keys: null, values: there };
-  const row = (part: "keys" | "values") => ({ kind: "rows", part, owner: { gradients } });
+  const row = (rows: ArrayBufferView | null) => ({ kind: "rows", gradient: rows && { rows } });
   const layer = [
     dense(large as Float64Array),
     dense(null),
     dense(small as Float64Array),
-    row("keys"),
-    row("values"),
+    row(null),
+    row(there as Float64Array),
   ];
   const params = { byLayer: [[], layer] } as unknown as AdapterParams;
   const host = referenceKernels();
