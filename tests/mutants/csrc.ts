@@ -142,4 +142,21 @@ export const CSRC: readonly Mutant[] = [
     replace: "if (attention_backward_fused(lane, on, call, spans, params) && rows < 0) return;",
     tests: ["tests/native/fused_attention_test.ts"],
   },
+  {
+    name: "absent-kernel-called",
+    harm: "a call of a kernel that a device's backend lacks ends the process instead of saying so",
+    file: "csrc/kernels/kernel_table.h",
+    find: "    if (kernel == nullptr) fail(MEFT_UNSUPPORTED,",
+    replace: "    if (kernel == nullptr && sizeof kernel == 0) fail(MEFT_UNSUPPORTED,",
+    tests: ["tests/native/absent_kernels_test.ts"],
+  },
+  {
+    name: "first-target-for-the-best",
+    harm: "every machine runs the kernels that any machine runs, some times slower",
+    file: "csrc/cpu/targets.cpp",
+    find: "        if (target->runs()) return target;",
+    replace:
+      "        if (target->runs() && (number != MEFT_TARGET_AUTO || target == all.begin())) return target;",
+    tests: ["tests/native/context_test.ts"],
+  },
 ];

@@ -203,4 +203,12 @@ export const NATIVE: readonly Mutant[] = [
     replace: "this.#last = turn;",
     tests: ["tests/native/lifetime_test.ts"],
   },
+  {
+    name: "facts-of-the-baseline",
+    harm: "scratch memory of products is predicted for other vectors than the machine has, and bf16 is never chosen",
+    file: "lib/native/context.ts",
+    find: "  return facts[target] ?? TARGET_FACTS[BASELINE_TARGET];",
+    replace: "  return facts[BASELINE_TARGET] ?? TARGET_FACTS[BASELINE_TARGET];",
+    tests: ["tests/native/facts_test.ts"],
+  },
 ];
