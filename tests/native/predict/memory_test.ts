@@ -37,13 +37,13 @@ const PLACES: readonly Method[] = [
   }),
 ];
 
-for (const model of ["llama3_tied", "qwen3_tied", "llama_biases"]) {
+for (const model of ["llama3_tied", "qwen3_tied", "llama_biases", "mistral_bf16", "qwen2_tied"]) {
   // The larger one has gradients of more than a MiB, in which activations lie.
   const larger = [
     parallel({ neurons: 16384 }),
     lora({ targets: ["q", "up"], rank: 8192, layersToTransform: 1 }),
   ];
-  const places = model === "llama_biases" ? [] : PLACES; // that has one layer
+  const places = ["llama3_tied", "qwen3_tied"].includes(model) ? PLACES : []; // others have other places
   for (const method of [...METHODS, ...places, ...(model === "qwen3_tied" ? larger : [])]) {
     for (const activations of Object.keys(ACTIVATION_POLICIES) as ActivationPolicyName[]) {
       const options = JSON.stringify(method.adapter.options);
