@@ -2,7 +2,7 @@
 /** What backward remembers. A policy runs a list of steps and decides which residuals live; all give the same gradients. */
 import type { ArenaMark } from "../native/arena_layout.ts";
 import { arenaTensor } from "../ops/arena_tensor.ts";
-import type { Kernels } from "../ops/kernels/kernels.ts";
+import type { Place } from "../ops/kernels/place.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** A second forward of something on the same input. */
@@ -69,17 +69,17 @@ export interface ActivationPolicy {
   /** Whether a step that backward reaches runs forward a second time: its activations do not last until the turn. */
   readonly reruns: boolean;
   /** Runs a pass. Everything it took from the arena is given back. @mutates pass.dx */
-  run<Residuals>(k: Kernels, pass: Pass<Residuals>): Promise<void>;
+  run<Residuals>(k: Place, pass: Pass<Residuals>): Promise<void>;
 }
 
 /** Streams of the shapes of others, in the arena. */
-export function streamsLike(k: Kernels, others: Streams): Streams {
+export function streamsLike(k: Place, others: Streams): Streams {
   return others.map(({ shape }) => arenaTensor(k, shape));
 }
 
 /** Runs steps without keeping anything; @returns the last output, in the arena. */
 export async function forwardOnly<Residuals>(
-  k: Kernels,
+  k: Place,
   steps: readonly Step<Residuals>[],
   x: Streams,
 ): Promise<Streams> {
@@ -103,12 +103,12 @@ export interface BothMarks {
 }
 
 /** What is in use at present. */
-export function markBoth(k: Kernels): BothMarks {
+export function markBoth(k: Place): BothMarks {
   return { arena: k.arena.mark(), host: k.hostArena.mark() };
 }
 
 /** Gives back everything taken since. */
-export function releaseBoth(k: Kernels, mark: BothMarks): void {
+export function releaseBoth(k: Place, mark: BothMarks): void {
   k.arena.release(mark.arena);
   k.hostArena.release(mark.host);
 }
@@ -135,7 +135,7 @@ export interface Loans {
  *
  * @param first Lowest step that backward reaches
  */
-export function idleLoans({ arena }: Kernels, idle: IdleMemory | undefined, first: number): Loans {
+export function idleLoans({ arena }: Place, idle: IdleMemory | undefined, first: number): Loans {
   if (idle === undefined) return { beforeForward: () => {}, beforeBackward: () => {} };
   return {
     beforeForward(step) {
@@ -149,7 +149,7 @@ export function idleLoans({ arena }: Kernels, idle: IdleMemory | undefined, firs
 }
 
 /** Runs something and gives back what it took from the arenas, and what was lent to the arena, also when it fails. */
-export async function releasing<T>(k: Kernels, run: () => Promise<T>): Promise<T> {
+export async function releasing<T>(k: Place, run: () => Promise<T>): Promise<T> {
   const mark = markBoth(k);
   try {
     return await run();

@@ -3,7 +3,7 @@
  * Keeps only each step's input, and what the host lane made of it, and runs the rest of the step again before its
  * backward: one more forward of the model, the least memory.
  */
-import type { Kernels } from "../ops/kernels/kernels.ts";
+import type { Place } from "../ops/kernels/place.ts";
 import {
   type ActivationPolicy,
   type BothMarks,
@@ -21,7 +21,7 @@ import {
 /** See {@linkcode ActivationPolicy}. */
 export const recompute: ActivationPolicy = {
   reruns: true,
-  run: <Residuals>(k: Kernels, pass: Pass<Residuals>): Promise<void> =>
+  run: <Residuals>(k: Place, pass: Pass<Residuals>): Promise<void> =>
     releasing(k, async () => {
       const { frozen, trained } = splitFrozen(pass.steps);
       const loans = idleLoans(k, pass.idle, frozen.length);

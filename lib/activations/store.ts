@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Keeps all residuals: the fastest, with memory linear in the number of steps times what a step keeps. */
-import type { Kernels } from "../ops/kernels/kernels.ts";
+import type { Place } from "../ops/kernels/place.ts";
 import {
   type ActivationPolicy,
   type BothMarks,
@@ -17,7 +17,7 @@ import {
 /** See {@linkcode ActivationPolicy}. */
 export const store: ActivationPolicy = {
   reruns: false,
-  run: <Residuals>(k: Kernels, pass: Pass<Residuals>): Promise<void> =>
+  run: <Residuals>(k: Place, pass: Pass<Residuals>): Promise<void> =>
     releasing(k, async () => {
       const { frozen, trained } = splitFrozen(pass.steps);
       const loans = idleLoans(k, pass.idle, frozen.length);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** An adapter's parameters as tensors that can be searched for values that are no numbers. */
 import { type Parameter, parameterShape } from "../optim/parameters.ts";
-import type { Kernels } from "../ops/kernels/kernels.ts";
+import type { RowKernels } from "../ops/kernels/rows.ts";
+import type { Place } from "../ops/kernels/place.ts";
 import type { FloatPiece, FloatSource } from "../tensor/finite.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import type { AdapterParams } from "./adapter.ts";
@@ -11,7 +12,7 @@ const ROWS_PER_PIECE = 1024;
 
 /** All parameters, by the names they are saved by. */
 export function parameterSources(
-  k: Kernels,
+  k: RowKernels & Place,
   { parameters, source = "the adapter" }: AdapterParams,
 ): FloatSource[] {
   return parameters.map((parameter) => ({
@@ -22,7 +23,7 @@ export function parameterSources(
   }));
 }
 
-function* pieces(k: Kernels, parameter: Parameter): Generator<FloatPiece> {
+function* pieces(k: RowKernels & Place, parameter: Parameter): Generator<FloatPiece> {
   if (parameter.kind === "dense") return yield asPiece(k.read(parameter.data));
   const { matrix } = parameter;
   const buffer = k.floats(Math.min(matrix.rows, ROWS_PER_PIECE) * matrix.cols);

@@ -2,7 +2,8 @@
 /** Sums of tensors: the residual stream. */
 import { assertShape } from "../core/shape.ts";
 import type { Activation } from "../tensor/tensor.ts";
-import type { Kernels } from "./kernels/kernels.ts";
+import type { ModelKernels } from "./kernels/model.ts";
+import type { Place } from "./kernels/place.ts";
 
 /**
  * y += x. Its backward pass is the identity: both branches receive dy.
@@ -11,7 +12,7 @@ import type { Kernels } from "./kernels/kernels.ts";
  * @mutates y
  * @throws {RangeError} When the shapes disagree, naming both
  */
-export function addInto<A extends Activation>(k: Kernels, y: A, x: A): A {
+export function addInto<A extends Activation>(k: ModelKernels & Place, y: A, x: A): A {
   assertShape("x of add", x.shape, y.shape);
   k.add(y.data, x.data);
   return y;

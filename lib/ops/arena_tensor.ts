@@ -2,20 +2,20 @@
 /** Results of op pairs: tensors carved from the arena, valid until the arena is released past them. */
 import { assertShape } from "../core/shape.ts";
 import { type Activation, numel, type Tensor, type Weight } from "../tensor/tensor.ts";
-import type { Kernels } from "./kernels/kernels.ts";
+import type { Place } from "./kernels/place.ts";
 
 /** An uninitialised tensor from the arena. */
-export function arenaTensor(k: Kernels, shape: readonly number[]): Tensor {
+export function arenaTensor(k: Place, shape: readonly number[]): Tensor {
   return { shape, data: k.arenaFloats(numel(shape)) };
 }
 
 /** An uninitialised activation from the arena, of the backend's type for them. */
-export function arenaActivation(k: Kernels, shape: readonly number[]): Activation {
+export function arenaActivation(k: Place, shape: readonly number[]): Activation {
   return { shape, data: k.arenaActivations(numel(shape)) };
 }
 
 /** An uninitialised tensor from the arena, of the type of `like`, and of its shape unless another is given. */
-export function arenaLike<A extends Activation>(k: Kernels, like: A, shape = like.shape): A {
+export function arenaLike<A extends Activation>(k: Place, like: A, shape = like.shape): A {
   const take = like.data instanceof Uint16Array ? arenaActivation : arenaTensor;
   return take(k, shape) as A;
 }

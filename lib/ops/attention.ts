@@ -4,7 +4,8 @@ import { assertShape } from "../core/shape.ts";
 import type { Activation, Tensor } from "../tensor/tensor.ts";
 import { arenaLike, arenaTensor } from "./arena_tensor.ts";
 import type { AttentionShape } from "./kernels/model.ts";
-import type { Kernels } from "./kernels/kernels.ts";
+import type { ModelKernels } from "./kernels/model.ts";
+import type { Place } from "./kernels/place.ts";
 
 /** What a query may see. */
 export interface AttentionOptions {
@@ -47,7 +48,7 @@ export function causalSpans(starts: Int32Array): Int32Array {
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
 export function attentionForward<A extends Activation>(
-  k: Kernels,
+  k: ModelKernels & Place,
   q: A,
   keys: A,
   v: A,
@@ -69,7 +70,7 @@ export function attentionForward<A extends Activation>(
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
 export function attentionBackward<A extends Activation>(
-  k: Kernels,
+  k: ModelKernels & Place,
   residuals: AttentionResiduals<A>,
   dO: A,
   options: AttentionOptions,

@@ -3,7 +3,8 @@
 import { assertShape } from "../core/shape.ts";
 import type { Tensor, Weight } from "../tensor/tensor.ts";
 import { arenaTensor } from "./arena_tensor.ts";
-import type { Kernels } from "./kernels/kernels.ts";
+import type { ModelKernels } from "./kernels/model.ts";
+import type { Place } from "./kernels/place.ts";
 
 /**
  * Embedding: y[t] = w[ids[t]].
@@ -12,7 +13,7 @@ import type { Kernels } from "./kernels/kernels.ts";
  * @returns y (T,D) float, in the arena. Backward keeps only the ids.
  * @throws When an id is outside the table
  */
-export function embeddingForward(k: Kernels, ids: Int32Array, w: Weight): Tensor {
+export function embeddingForward(k: ModelKernels & Place, ids: Int32Array, w: Weight): Tensor {
   const y = arenaTensor(k, [ids.length, w.cols]);
   k.embeddingForward(y.data, ids, w);
   return y;
@@ -25,7 +26,7 @@ export function embeddingForward(k: Kernels, ids: Int32Array, w: Weight): Tensor
  * @mutates w.grad
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
-export function embeddingBackward(k: Kernels, ids: Int32Array, w: Weight, dy: Tensor): void {
+export function embeddingBackward(k: ModelKernels & Place, ids: Int32Array, w: Weight, dy: Tensor): void {
   assertShape(`dy of "${w.name}"`, dy.shape, [ids.length, w.cols], "T,D");
   if (w.grad) k.embeddingBackward(w.grad, ids, dy.data, w.rows, w.cols);
 }

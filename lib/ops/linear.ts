@@ -3,7 +3,8 @@
 import { assertShape } from "../core/shape.ts";
 import type { Activation, Tensor, Weight } from "../tensor/tensor.ts";
 import { arenaTensor, assertWeight, rowsOf } from "./arena_tensor.ts";
-import type { Kernels } from "./kernels/kernels.ts";
+import type { ModelKernels } from "./kernels/model.ts";
+import type { Place } from "./kernels/place.ts";
 
 /** Where the result of a product goes; an f32 (f64) tensor from the arena when neither is given. */
 export interface LinearResult<A extends Activation = Activation> {
@@ -29,7 +30,7 @@ export interface LinearOptions<A extends Activation = Activation> extends Linear
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
 export function linearForward<A extends Activation = Tensor>(
-  k: Kernels,
+  k: ModelKernels & Place,
   x: Activation,
   w: Weight,
   options: LinearOptions<A> = {},
@@ -56,7 +57,7 @@ export function linearForward<A extends Activation = Tensor>(
  * @throws {RangeError} When a shape disagrees, or x is missing for a trained weight
  */
 export function linearBackward<A extends Activation = Tensor>(
-  k: Kernels,
+  k: ModelKernels & Place,
   x: Activation | null,
   w: Weight,
   dy: Activation,
@@ -78,7 +79,7 @@ export function linearBackward<A extends Activation = Tensor>(
  * @throws {RangeError} When a shape disagrees, or x is missing for a trained weight
  */
 export function linearBackwardWeight(
-  k: Kernels,
+  k: ModelKernels & Place,
   x: Activation | null,
   w: Weight,
   dy: Activation,
@@ -104,7 +105,7 @@ export function linearBackwardWeight(
 
 /** What a product writes or adds to; a new float tensor when the caller gave none. */
 function resultOf<A extends Activation>(
-  k: Kernels,
+  k: ModelKernels & Place,
   { name }: Weight,
   shape: readonly number[],
   dimensions: string,

@@ -6,7 +6,8 @@
 import { assertInteger, assertShape } from "../core/shape.ts";
 import type { Floats, Tensor, Weight } from "../tensor/tensor.ts";
 import { arenaTensor } from "./arena_tensor.ts";
-import type { Kernels } from "./kernels/kernels.ts";
+import type { ModelKernels } from "./kernels/model.ts";
+import type { Place } from "./kernels/place.ts";
 import { linearBackwardWeight } from "./linear.ts";
 
 /** How much memory the logits of one chunk may take. */
@@ -31,7 +32,11 @@ export interface HeadLoss {
 const CHUNK_BYTES = 64 * 2 ** 20;
 
 /** Rows of logits (V wide) that fit a byte budget, at least one. */
-export function lossChunkRows(k: Kernels, vocabulary: number, options: HeadLossOptions = {}): number {
+export function lossChunkRows(
+  k: ModelKernels & Place,
+  vocabulary: number,
+  options: HeadLossOptions = {},
+): number {
   if (options.chunkRows !== undefined) {
     assertInteger("chunkRows", options.chunkRows, 1);
     return options.chunkRows;
@@ -48,7 +53,7 @@ export function lossChunkRows(k: Kernels, vocabulary: number, options: HeadLossO
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
 export function headLossForward(
-  k: Kernels,
+  k: ModelKernels & Place,
   hidden: Tensor,
   head: Weight,
   targets: Int32Array,
@@ -71,7 +76,7 @@ export function headLossForward(
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
 export function headLossForwardBackward(
-  k: Kernels,
+  k: ModelKernels & Place,
   hidden: Tensor,
   head: Weight,
   targets: Int32Array,
@@ -86,7 +91,7 @@ export function headLossForwardBackward(
 }
 
 function headLoss(
-  k: Kernels,
+  k: ModelKernels & Place,
   hidden: Tensor,
   head: Weight,
   targets: Int32Array,
@@ -125,7 +130,7 @@ interface ChunkBuffers {
   readonly targets: Int32Array;
 }
 
-function chunkBuffers(k: Kernels, rows: number, head: Weight): ChunkBuffers {
+function chunkBuffers(k: ModelKernels & Place, rows: number, head: Weight): ChunkBuffers {
   return {
     hidden: k.arenaFloats(rows * head.cols),
     logits: k.arenaFloats(rows * head.rows),
@@ -136,7 +141,7 @@ function chunkBuffers(k: Kernels, rows: number, head: Weight): ChunkBuffers {
 
 /** Gathers the rows, goes forward and back through the head, scatters losses and gradient. */
 function chunkLoss(
-  k: Kernels,
+  k: ModelKernels & Place,
   chunk: ChunkBuffers,
   rows: Int32Array,
   hidden: Tensor,

@@ -3,7 +3,8 @@
 import type { DropoutMask } from "../core/rng.ts";
 import type { Activation, Tensor, Weight } from "../tensor/tensor.ts";
 import { arenaTensor, assertWeight } from "./arena_tensor.ts";
-import type { Kernels } from "./kernels/kernels.ts";
+import type { ModelKernels } from "./kernels/model.ts";
+import type { Place } from "./kernels/place.ts";
 import { linearBackward, linearBackwardWeight, linearForward } from "./linear.ts";
 
 /** The two factors of a delta, s B A, and their scale. */
@@ -26,7 +27,7 @@ export interface LowRank {
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
 export function lowRankForward(
-  k: Kernels,
+  k: ModelKernels & Place,
   x: Activation,
   y: Activation,
   delta: LowRank,
@@ -47,7 +48,7 @@ export function lowRankForward(
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
 export function lowRankBackward(
-  k: Kernels,
+  k: ModelKernels & Place,
   x: Activation,
   dy: Activation,
   dx: Activation | null,
@@ -70,7 +71,7 @@ function assertFactors({ a, b }: LowRank): void {
 }
 
 /** x', float in the arena when there is a mask. */
-function masked(k: Kernels, x: Activation, mask: DropoutMask | null): Activation {
+function masked(k: ModelKernels & Place, x: Activation, mask: DropoutMask | null): Activation {
   if (mask === null) return x;
   const kept = arenaTensor(k, x.shape);
   k.dropout(kept.data, x.data, mask, false);
@@ -78,12 +79,12 @@ function masked(k: Kernels, x: Activation, mask: DropoutMask | null): Activation
 }
 
 /** u (...,R), in the arena. */
-function down(k: Kernels, x: Activation, { a, scale }: LowRank): Tensor {
+function down(k: ModelKernels & Place, x: Activation, { a, scale }: LowRank): Tensor {
   return scaleInPlace(k, linearForward(k, x, a), scale);
 }
 
 /** @mutates x */
-function scaleInPlace(k: Kernels, x: Tensor, scale: number): Tensor {
+function scaleInPlace(k: ModelKernels & Place, x: Tensor, scale: number): Tensor {
   if (scale !== 1) k.scale(x.data, scale);
   return x;
 }

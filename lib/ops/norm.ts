@@ -3,7 +3,8 @@
 import { assertShape } from "../core/shape.ts";
 import type { Activation, Tensor, Weight } from "../tensor/tensor.ts";
 import { arenaLike, arenaTensor, assertWeight, rowsOf } from "./arena_tensor.ts";
-import type { Kernels } from "./kernels/kernels.ts";
+import type { ModelKernels } from "./kernels/model.ts";
+import type { Place } from "./kernels/place.ts";
 
 /** What {@linkcode rmsNormBackward} needs. */
 export interface RmsNormResiduals<A extends Activation = Tensor> {
@@ -23,7 +24,7 @@ export interface RmsNormResiduals<A extends Activation = Tensor> {
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
 export function rmsNormForward<A extends Activation>(
-  k: Kernels,
+  k: ModelKernels & Place,
   x: A,
   w: Weight,
   eps: number,
@@ -45,7 +46,7 @@ export function rmsNormForward<A extends Activation>(
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
 export function rmsNormAgain(
-  k: Kernels,
+  k: ModelKernels & Place,
   { x, rstd }: RmsNormResiduals,
   w: Weight,
   eps: number,
@@ -69,7 +70,7 @@ export function rmsNormAgain(
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
 export function rmsNormBackward<A extends Activation>(
-  k: Kernels,
+  k: ModelKernels & Place,
   residuals: RmsNormResiduals<A>,
   w: Weight,
   dy: A,

@@ -2,7 +2,8 @@
 /** Rotary position embedding (Su et al., 2021), halves convention: pairs (i, i + Dh/2). */
 import { assertLength, assertShape } from "../core/shape.ts";
 import type { Activation, Floats } from "../tensor/tensor.ts";
-import type { Kernels } from "./kernels/kernels.ts";
+import type { ModelKernels } from "./kernels/model.ts";
+import type { Place } from "./kernels/place.ts";
 
 /** Cosines and sines by position. A scale of attention (yarn) may be folded into both. */
 export interface RotaryTables {
@@ -21,7 +22,7 @@ export interface RotaryTables {
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
 export function rotaryForward<A extends Activation>(
-  k: Kernels,
+  k: ModelKernels & Place,
   x: A,
   tables: RotaryTables,
   positions: Int32Array,
@@ -37,7 +38,7 @@ export function rotaryForward<A extends Activation>(
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
 export function rotaryBackward<A extends Activation>(
-  k: Kernels,
+  k: ModelKernels & Place,
   dy: A,
   tables: RotaryTables,
   positions: Int32Array,
@@ -46,7 +47,7 @@ export function rotaryBackward<A extends Activation>(
 }
 
 function rotate<A extends Activation>(
-  k: Kernels,
+  k: ModelKernels & Place,
   x: A,
   tables: RotaryTables,
   positions: Int32Array,

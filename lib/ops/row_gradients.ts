@@ -2,7 +2,7 @@
 /** Compact gradients of a huge matrix: only rows that were touched have a place, and the places grow as needed. */
 import { account } from "../native/ledger.ts";
 import type { Floats } from "../tensor/tensor.ts";
-import type { Kernels } from "./kernels/kernels.ts";
+import type { Place } from "./kernels/place.ts";
 import type { RowGradients, TouchedRows } from "./kernels/rows.ts";
 
 /** Bytes of an element of a float array. */
@@ -17,7 +17,7 @@ function floatBytes(array: Floats | null): number {
  * @param options `keys`: whether keys are trained; `slots`: places to begin with (more are made when needed)
  */
 export function createRowGradients(
-  k: Kernels,
+  k: Place,
   neurons: number,
   hidden: number,
   options: { readonly keys: boolean; readonly slots?: number },
@@ -51,7 +51,7 @@ export function clearTouchedRows(touched: TouchedRows): void {
  * copy (half as much again, so that growing stays rare).
  */
 export function growRowGradients(
-  k: Kernels,
+  k: Place,
   gradients: RowGradients,
   added: number,
   hidden: number,

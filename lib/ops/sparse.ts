@@ -12,6 +12,7 @@ import { arenaTensor } from "./arena_tensor.ts";
 import type {
   Gate,
   RowGradients,
+  RowKernels,
   RowsBehind,
   RowStep,
   Scope,
@@ -20,7 +21,7 @@ import type {
   SparseRouting,
   SparseShape,
 } from "./kernels/rows.ts";
-import type { Kernels } from "./kernels/kernels.ts";
+import type { Place } from "./kernels/place.ts";
 import { growRowGradients } from "./row_gradients.ts";
 
 /** Sizes and modes of an adapter; those of the call come from its tensors. */
@@ -81,7 +82,7 @@ export interface SparseForwardOptions {
  * @throws {RangeError} When a shape or a size disagrees, naming it and both values
  */
 export function sparseForward(
-  k: Kernels,
+  k: RowKernels & Place,
   params: SparseParams,
   h: Tensor,
   config: SparseConfig,
@@ -99,7 +100,7 @@ export function sparseForward(
  * @throws {RangeError} When a shape or a size disagrees, naming it and both values
  */
 export function sparseSelect(
-  k: Kernels,
+  k: RowKernels & Place,
   params: SparseParams,
   h: Tensor,
   config: SparseConfig,
@@ -109,7 +110,7 @@ export function sparseSelect(
 }
 
 function fire(
-  k: Kernels,
+  k: RowKernels & Place,
   params: SparseParams,
   h: Tensor,
   y: Floats | null,
@@ -186,7 +187,7 @@ function ownPairs(shape: Omit<PairCounts, "gate" | "scope">): number {
   return shape.tokens * pairsPerToken(shape);
 }
 
-function pairsOf(k: Kernels, shape: SparseShape, room: number): SparsePairs {
+function pairsOf(k: RowKernels & Place, shape: SparseShape, room: number): SparsePairs {
   return {
     offsets: k.hostArena.i32(shape.tokens + 1),
     neurons: k.hostArena.i32(room),
@@ -217,7 +218,7 @@ function firstPairs(pairs: SparsePairs, count: number): SparsePairs {
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
 export function sparseBackward(
-  k: Kernels,
+  k: RowKernels & Place,
   params: SparseParams,
   residuals: SparseResiduals,
   h: Tensor,
@@ -245,7 +246,7 @@ export function sparseBackward(
  * @mutates dh, params (rows and gateGrad; of `gradients` only which rows were touched), the moments of `step`
  */
 export function sparseBackwardStep(
-  k: Kernels,
+  k: RowKernels & Place,
   params: SparseParams,
   residuals: SparseResiduals,
   h: Tensor,

@@ -3,7 +3,8 @@
 import { assertShape } from "../core/shape.ts";
 import type { Activation } from "../tensor/tensor.ts";
 import { arenaLike } from "./arena_tensor.ts";
-import type { Kernels } from "./kernels/kernels.ts";
+import type { ModelKernels } from "./kernels/model.ts";
+import type { Place } from "./kernels/place.ts";
 
 /**
  * SwiGLU: y = silu(gate) * up,  silu(x) = x / (1 + exp(-x)).
@@ -12,7 +13,7 @@ import type { Kernels } from "./kernels/kernels.ts";
  * @returns y (...,F) of the same type, in the arena. Backward keeps gate and up.
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
-export function swigluForward<A extends Activation>(k: Kernels, gate: A, up: A): A {
+export function swigluForward<A extends Activation>(k: ModelKernels & Place, gate: A, up: A): A {
   assertShape("up of swiglu", up.shape, gate.shape, "...,F");
   const y = arenaLike(k, gate);
   k.swigluForward(y.data, gate.data, up.data);
@@ -30,7 +31,7 @@ export function swigluForward<A extends Activation>(k: Kernels, gate: A, up: A):
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
 export function swigluBackward<A extends Activation>(
-  k: Kernels,
+  k: ModelKernels & Place,
   residuals: { readonly gate: A; readonly up: A },
   dy: A,
   options: { readonly inPlace?: boolean } = {},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Clipping by the norm of gradients: of all together, or of each layer's. */
-import type { Kernels } from "../ops/kernels/kernels.ts";
+import type { ModelKernels } from "../ops/kernels/model.ts";
 import { isTrained, liveGradient, type Parameter } from "./parameters.ts";
 
 /**
@@ -10,7 +10,7 @@ import { isTrained, liveGradient, type Parameter } from "./parameters.ts";
  * @param known Sums of squares that were taken already
  */
 export function globalNorm(
-  k: Kernels,
+  k: ModelKernels,
   parameters: readonly Parameter[],
   known?: ReadonlyMap<Parameter, number>,
 ): number {
@@ -25,7 +25,7 @@ export function globalNorm(
  * @param known Those that were taken already
  */
 export function gradientSquares(
-  k: Kernels,
+  k: ModelKernels,
   parameters: readonly Parameter[],
   known?: ReadonlyMap<Parameter, number>,
 ): Map<Parameter, number> {

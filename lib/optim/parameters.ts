@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What an optimizer sees of an adapter: a flat list of named parameters of two kinds, dense and by rows. */
-import type { Kernels } from "../ops/kernels/kernels.ts";
+import type { Place } from "../ops/kernels/place.ts";
 import type { TouchedRows } from "../ops/kernels/rows.ts";
 import { clearTouchedRows } from "../ops/row_gradients.ts";
 import { type Floats, numel, type RowMatrix } from "../tensor/tensor.ts";
@@ -62,7 +62,7 @@ function refuseFrozen({ name }: Parameter): never {
 }
 
 /** Sets all gradients to zero. @mutates parameters' gradients */
-export function clearGradients(k: Kernels, parameters: readonly Parameter[]): void {
+export function clearGradients(k: Place, parameters: readonly Parameter[]): void {
   for (const parameter of parameters) {
     if (parameter.kind === "dense") { if (parameter.grad) k.zero(parameter.grad); }
     else if (parameter.gradient) clearTouchedRows(parameter.gradient.touched);

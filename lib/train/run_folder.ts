@@ -136,14 +136,23 @@ const OWN_FILES = [RECORD, "metrics.jsonl", "examples.json"];
 const SHARED_FILES = /^report\.html$|^\.metrics-index\.json$|^events\.out\.tfevents\./;
 const HOUR_MS = 60 * 60 * 1000;
 
+/** Folders of what was trained: `adapter` and, where it was not alone, those beside it. */
+const ADAPTER_FOLDERS = /^adapter(?:-\d+)?$/;
+
 async function removeRunLeftOvers(out: string): Promise<LeftOvers> {
-  const { checkpoints, adapter } = placesOf(out);
+  const { checkpoints } = placesOf(out);
   const isShared = (name: string) => SHARED_FILES.test(name);
+  const inAdapters: LeftOvers[] = [];
+  for (const { name } of await listFolderIfThere(out)) {
+    if (!ADAPTER_FOLDERS.test(name)) continue;
+    const isOurs = (file: string): boolean => [ADAPTER_TENSORS, ADAPTER_CONFIG].includes(file);
+    inAdapters.push(await removeLeftOvers(join(out, name), isOurs));
+  }
   return joinLeftOvers([
     await removeLeftOvers(out, (name) => OWN_FILES.includes(name)),
     await removeLeftOvers(out, isShared, { minAgeMs: HOUR_MS }),
     await removeLeftOvers(join(out, "tensorboard"), isShared, { minAgeMs: HOUR_MS }),
     await removeUnfinished(checkpoints),
-    await removeLeftOvers(adapter, (name) => [ADAPTER_TENSORS, ADAPTER_CONFIG].includes(name)),
+    ...inAdapters,
   ]);
 }

@@ -205,7 +205,8 @@ export const NATIVE: readonly Mutant[] = [
   },
   {
     name: "facts-of-the-baseline",
-    harm: "scratch memory of products is predicted for other vectors than the machine has, and bf16 is never chosen",
+    harm:
+      "scratch memory of products is predicted for other vectors than the machine has, and bf16 is never chosen",
     file: "lib/native/context.ts",
     find: "  return facts[target] ?? TARGET_FACTS[BASELINE_TARGET];",
     replace: "  return facts[BASELINE_TARGET] ?? TARGET_FACTS[BASELINE_TARGET];",

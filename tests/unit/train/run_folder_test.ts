@@ -57,6 +57,7 @@ Deno.test("openRunFolder() removes what killed runs left, by our names alone, an
       `.run.json.${id}.part`,
       `adapter/.adapter_model.safetensors.${id}.part`,
       `adapter/.adapter_config.json.${id}.part`,
+      `adapter-2/.adapter_model.safetensors.${id}.part`,
       `.examples.json.${id}.part`,
       `.metrics.jsonl.${id}.part`,
       "checkpoints/.step-000003.partial/state.json",
@@ -67,6 +68,7 @@ Deno.test("openRunFolder() removes what killed runs left, by our names alone, an
     const foreign = [
       `.notes.txt.${id}.part`,
       ".run.json.part",
+      `adapter-of-mine/.adapter_model.safetensors.${id}.part`,
       `run.json.${id}.part`,
       ".run.json.1234.part",
       `.examples.json.${id}.part.bak`,
@@ -81,7 +83,7 @@ Deno.test("openRunFolder() removes what killed runs left, by our names alone, an
     using _ = await openRunFolder(plan(model, smallOptions({ out })), false, {
       onWarning: (text) => void told.push(text),
     });
-    assert.match(told.join("\n"), /^removed 9 left-overs of a killed run: .*\.run\.json\..*$/);
+    assert.match(told.join("\n"), /^removed 10 left-overs of a killed run: .*\.run\.json\..*$/);
     const isThere = (path: string) => Deno.stat(join(out, path)).then(() => true, () => false);
     for (const path of ours) assert.equal(await isThere(path), false, path);
     for (const path of foreign) assert.equal(await isThere(path), true, path);
