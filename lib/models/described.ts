@@ -39,12 +39,13 @@ export function describeModel(config: string | Readonly<Record<string, unknown>>
 }
 
 /** A model without its weights' values, for kernels that compute nothing. Rotary tables have no rows. */
-export function weightlessModel(model: Model, kernels: Kernels): Model {
+export function weightlessModel(
+  { dir, config, parts, checkpoint, warnings }: Model,
+  kernels: Kernels,
+): Model {
   const none = { cos: kernels.floats(0), sin: kernels.floats(0), rows: 0 };
   return {
-    ...model,
-    kernels,
-    weightless: true,
+    ...{ dir, config, parts, checkpoint, warnings, kernels, weightless: true },
     rope: { rowsFor: (positions) => ({ tables: none, rows: positions }), [Symbol.dispose]() {} },
     [Symbol.dispose]() {},
   };

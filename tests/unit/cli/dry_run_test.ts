@@ -6,6 +6,7 @@ import { TRAIN } from "../../../lib/cli/commands/train.ts";
 import { formatBytes, formatMilliseconds } from "../../../lib/report/format.ts";
 import type { DevicePrediction } from "../../../lib/predict/device_memory.ts";
 import type { DryRun } from "../../../lib/predict/dry_run.ts";
+import { withFolder } from "../../fixtures/folder.ts";
 import { overheard } from "../../fixtures/said.ts";
 
 const FLAGS = [
@@ -100,3 +101,17 @@ Deno.test("a dry run for a device has a column a placement, and no times of this
   assert.deepEqual([found.time, rows.has("time of a step"), rows.has("measured here")], [null, false, false]);
   assert.deepEqual(rows.get("matrix products"), ["bf16"], "what a GPU multiplies in");
 });
+
+Deno.test("a dry run needs no more of a model than its config.json: neither weights nor tokenizer", () =>
+  withFolder(async (folder) => {
+    const config = JSON.parse(Deno.readTextFileSync("notebooks/demo/model/config.json"));
+    Deno.writeTextFileSync(`${folder}/config.json`, JSON.stringify(config));
+    for (const method of ["sparse", "full"]) {
+      const flags = ["--model", folder, "--method", method, "--seq-len", "64", "--threads", "1"];
+      const said = await overheard(() => runCommand(TRAIN, [...flags, "--dry-run", "--json"]));
+      assert.equal(said.code, 0, said.errors.join("\n"));
+      const { memory, weights } = JSON.parse(said.results[0] as string);
+      assert.equal(weights, false);
+      assert.ok(memory.bytes.activations > 0 && memory.bytes.parameters > 0);
+    }
+  }));
