@@ -11,9 +11,6 @@ import type { SparseActivity, SparseConfig } from "../ops/sparse.ts";
 import type { Floats, Weight } from "../tensor/tensor.ts";
 import type { RowTraffic } from "./sparse/row_slots.ts";
 
-/** Where adapters attach: a sublayer's branch, single weights' inputs and outputs, or the weights themselves. */
-export type Site = "ffn" | "attention" | "linear" | "weights";
-
 /** Where an adapter's work is done: where the model is, or on the host beside it, where rows live. */
 export type Placement = "host" | "device";
 
@@ -58,7 +55,10 @@ export interface Adapter {
   readonly config: JsonObject;
   /** What files of PEFT's call words that may stand in `config`; absent where there are no such words. */
   readonly fileNames?: ReadonlyMap<string, string>;
-  readonly sites: readonly Site[];
+  /** Where it attaches, as its files say it: kinds of sublayers, products, or weights. */
+  readonly sites: readonly string[];
+  /** Whether copies of its own stand in the place of all weights: then those of the checkpoint are read once. */
+  readonly replacesAll?: boolean;
   /** Where its work can be done: one, or a choice. */
   readonly placements: readonly Placement[];
   /** By what sizes a token chooses among rows; absent where every token uses all that is trained. */

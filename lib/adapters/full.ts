@@ -26,6 +26,7 @@ function fullAdapter(options: object): Resolved {
     config: {},
     sites: ["weights"],
     placements: ["device"],
+    replacesAll: true,
     sizes: fullSizes,
     create: (_k, model) => createFull(adapter, model),
   };

@@ -37,6 +37,7 @@ export function joinedAdapters(all: readonly [Adapter, ...Adapter[]]): Adapter {
     sites: [...new Set(all.flatMap(({ sites }) => sites))],
     placements: all.find(({ placements }) => placements.length > 1)?.placements ?? first.placements,
     ...(selection && { selection }),
+    ...(all.some(({ replacesAll }) => replacesAll) && { replacesAll: true }),
     ...(splitRefusal !== undefined && { splitRefusal }),
     mergeRefusal: "it is several adapters: merge one after the other",
     sizes: (model, tokens) => joinedSizes(all.map((one) => one.sizes(model, tokens))),

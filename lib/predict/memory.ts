@@ -128,7 +128,7 @@ function touchedBytes(
     ...(onDevice && rows === null && NOTHING_TRAINED),
   };
   // Full fine-tuning reads the weights once, into its copies, without touching the mapping.
-  if (adapterKind.sites.includes("weights")) return { ...ofHost, weights: 0 };
+  if (adapterKind.replacesAll) return { ...ofHost, weights: 0 };
   if (rows === null) return ofHost;
   const reached = optimizer.config["mode"] === "dense" ? 1 : rows.touchedShare(tokens);
   const inStep = rows.touchedShare(Math.min(stepTokens, runTokens));
