@@ -5,6 +5,7 @@ import { heldBytes } from "../../../lib/native/ledger.ts";
 import { cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { lora, sparse } from "../../../lib/methods/methods.ts";
+import { pairRoom } from "../../../lib/ops/sparse.ts";
 import { calibrate } from "../../../lib/predict/calibration.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { measureRates } from "../../../lib/predict/rates.ts";
@@ -82,6 +83,17 @@ Deno.test("calibrate() counts the operations and bytes of what it times", async 
     bandwidth: a * 3 * 4 * 2 ** 23,
     calibrationMs: 0,
   });
+  // In scope union tokens fire what others have chosen: pairs are counted as a run's are.
+  const union = { neurons: 48, experts: 12, activeExperts: 2, topK: 3, scope: "union" } as const;
+  const shared = plan(
+    model,
+    smallOptions({ method: sparse(union), batch: { size: 4, micro: 2, seqLen: 12 } }),
+  );
+  const room = pairRoom({ ...union, gate: "raw", tokens: 256 });
+  assert.equal(
+    (await calibrate(shared, { threads: 1, clock: () => now++ })).sparse,
+    a * 2 * 24 * (256 * (12 + 2 * 4) + 5 * room + 256 * 2 * 2),
+  );
   const bare = plan(model, smallOptions({ batch: { size: 4, micro: 2, seqLen: 12 }, method: lora() }));
   assert.equal((await calibrate(bare, { threads: 1, clock: () => now++ })).sparse, null);
 });
