@@ -70,3 +70,26 @@ for (const model of ["llama3_tied", "qwen3_tied", "llama_biases", "mistral_bf16"
     }
   }
 }
+
+Deno.test("predictMemory() counts every byte of several adapters that are trained together", async () => {
+  const classes = ["activations", "parameters", "gradients", "optimizer"] as const;
+  for (const activations of Object.keys(ACTIVATION_POLICIES) as ActivationPolicyName[]) {
+    using k = nativeKernels({ compute: "bf16" });
+    using model = openCheckpoint(modelFixture("llama3_tied").dir, k);
+    const run = plan(
+      model,
+      smallOptions({
+        ...{ method: sparse(SMALL_SPARSE), activations, steps: 3 },
+        also: [{ kind: "lora", options: { rank: 3, dropout: 0.1 } }],
+      }),
+    );
+    const data = smallData();
+    const { bytes } = await predictMemory(run, plannedBatches(run, data));
+    const before = classes.map((name) => k.ledger.held.get(name) ?? 0);
+    const taken: number[] = [];
+    for await (const _ of train(run, data)) {
+      classes.forEach((name, i) => taken[i] = (k.ledger.held.get(name) ?? 0) - (before[i] ?? 0));
+    }
+    assert.deepEqual(taken, classes.map((name) => bytes[name] ?? 0), activations);
+  }
+});
