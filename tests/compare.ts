@@ -9,21 +9,26 @@ export const EPS_F32 = 2 ** -23;
 /**
  * Checks |actual - expected| <= bound, element by element.
  *
- * @param bound One number for all, or one an element
+ * @param bound One number for all, or one an element: a list, or a function of its place
  */
 export function assertWithin(
   name: string,
   actual: ArrayLike<number>,
   expected: ArrayLike<number>,
-  bound: number | ArrayLike<number>,
+  bound: number | ArrayLike<number> | ((i: number) => number),
 ): void {
   assert.equal(actual.length, expected.length, `${name}: number of elements`);
   for (let i = 0; i < expected.length; i++) {
     const [a, e] = [actual[i] as number, expected[i] as number];
-    const limit = typeof bound === "number" ? bound : bound[i] as number;
+    const limit = boundAt(bound, i);
     if (Object.is(a, e) || Math.abs(a - e) <= limit) continue;
     assert.fail(`${name}[${i}] is ${a}, expected ${e} within ${limit} (off by ${Math.abs(a - e)})`);
   }
+}
+
+function boundAt(bound: number | ArrayLike<number> | ((i: number) => number), i: number): number {
+  if (typeof bound === "number") return bound;
+  return typeof bound === "function" ? bound(i) : bound[i] as number;
 }
 
 /** Checks that two arrays hold the same bits (0 is not -0, and of typed arrays of one kind each NaN has its own). */

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { bf16ToFloat } from "../../lib/core/half.ts";
 import type { ActivationArray, Floats } from "../../lib/tensor/tensor.ts";
 import { assertSameBits, assertWithin, EPS_F32 } from "../compare.ts";
-import { type Backend, backends, watchedKernels } from "./backends.ts";
+import { type Backend, backends, deviceBackends, watchedKernels } from "./backends.ts";
 import type { KernelCase, Outputs } from "./kernel_case.ts";
 import { createStage, referenceStage } from "./stage.ts";
 
@@ -89,6 +89,33 @@ export async function assertAgreesEverywhere(
       for (const [name, { values }] of Object.entries(await runOn(backend, 1, test, verdict.oracle))) {
         assertSameBits(`${name} on one thread`, values, outputs[name]?.values as Float64Array);
       }
+    } catch (error) {
+      throw new Error(`${backend.name}: ${error instanceof Error ? error.message : error}`, { cause: error });
+    }
+  }
+}
+
+/**
+ * Runs calls of kernels on every backend, as {@linkcode assertAgreesEverywhere} does, and lets `check` see what they wrote
+ * instead of comparing it with an oracle: for what a backend must give whatever is computed beside it.
+ */
+export async function onEveryBackend(
+  run: KernelCase["run"],
+  check: (written: Readonly<Record<string, Floats | Int32Array>>) => void,
+): Promise<void> {
+  for (const backend of [...backends(), ...deviceBackends()]) {
+    const runs: Readonly<Record<string, Written>>[] = [];
+    for (const threads of [2, 1]) {
+      // What nothing is known of is not nothing.
+      runs.push(await runOn(backend, threads, { name: "", run }, { unknown: Int32Array.of(1) }));
+    }
+    const [two, one] = runs as [typeof runs[number], typeof runs[number]];
+    const values = Object.fromEntries(Object.entries(two).map(([name, { values }]) => [name, values]));
+    for (const [name, array] of Object.entries(values)) {
+      assertSameBits(`${backend.name}: ${name} on one thread`, one[name]?.values ?? [], array);
+    }
+    try {
+      check(values);
     } catch (error) {
       throw new Error(`${backend.name}: ${error instanceof Error ? error.message : error}`, { cause: error });
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** meft_adamw_*: the formula against f64, and lazy-exact rows against dense ones, bit for bit. */
 import assert from "node:assert/strict";
-import { assertSame } from "../compare.ts";
+import { assertSame, assertWithin } from "../compare.ts";
 import { nextUniform, randomStream } from "../../lib/core/rng.ts";
 import { adamwDense } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
@@ -16,7 +16,7 @@ import {
   oracleStep,
   RowState,
 } from "./adamw_check.ts";
-import { assertWithin, F32_EPS, machineTargets, misaligned, normals, onEveryTarget } from "./kernel_check.ts";
+import { F32_EPS, machineTargets, misaligned, normals, onEveryTarget } from "./kernel_check.ts";
 
 function onTargets(check: (lane: NativeContext, threads: number) => void, threadCounts = [2]): void {
   for (const target of machineTargets()) {

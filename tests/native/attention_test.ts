@@ -1,22 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** meft_attention_* against the f64 reference, element by element. */
 import assert from "node:assert/strict";
-import { assertSame } from "../compare.ts";
+import { assertSame, assertWithin } from "../compare.ts";
 import { attentionBackward, attentionForward } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
 import { writeAttentionParams } from "../../lib/native/structs.ts";
 import { MEFT_F32 } from "../../lib/native/symbols.ts";
 import type { AttentionShape } from "../../lib/ops/kernels/model.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
-import {
-  assertWithin,
-  bitsOf,
-  F32_EPS,
-  guarded,
-  misaligned,
-  normals,
-  onEveryTarget,
-} from "./kernel_check.ts";
+import { bitsOf, F32_EPS, guarded, misaligned, normals, onEveryTarget } from "./kernel_check.ts";
 
 interface Case extends AttentionShape {
   readonly name: string;

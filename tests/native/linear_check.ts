@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Weights and f64 sums for the tests of linear layers. */
+import { assertWithin } from "../compare.ts";
 import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../../lib/core/half.ts";
 import { writeWeightParams } from "../../lib/native/structs.ts";
 import { MEFT_BF16, MEFT_F32 } from "../../lib/native/symbols.ts";
-import { assertWithin, F32_EPS, normals } from "./kernel_check.ts";
+import { F32_EPS, normals } from "./kernel_check.ts";
 
 /** A weight somewhere inside a buffer: not aligned to its vectors, rows further apart than they are long. */
 export interface TestWeight {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** meft_sparse_touch and meft_sparse_backward against the equations in f64. */
+import { assertWithin } from "../compare.ts";
 import assert from "node:assert/strict";
-import { assertWithin, F32_EPS, guarded, normals, onEveryTarget } from "./kernel_check.ts";
+import { F32_EPS, guarded, normals, onEveryTarget } from "./kernel_check.ts";
 import {
   BASE,
   BF16,

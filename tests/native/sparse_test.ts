@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** meft_sparse_route and _forward against the equations in f64: sizes that cross every block, ties, modes, refusals. */
 import assert from "node:assert/strict";
-import { assertSame, assertSameBits } from "../compare.ts";
+import { assertSame, assertSameBits, assertWithin } from "../compare.ts";
 import { sparseTouch } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
-import { assertWithin, bitsOf, F32_EPS, normals, onEveryTarget } from "./kernel_check.ts";
+import { bitsOf, F32_EPS, normals, onEveryTarget } from "./kernel_check.ts";
 import {
   BASE,
   BF16,

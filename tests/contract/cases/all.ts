@@ -2,6 +2,7 @@
 /** Every case of the kernel contract. */
 import type { KernelCase } from "../kernel_case.ts";
 import { attentionCases } from "./attention.ts";
+import { edgeCases } from "./edges.ts";
 import { elementwiseCases } from "./elementwise.ts";
 import { linearCases } from "./linear.ts";
 import { pairCases } from "./pairs.ts";
@@ -12,6 +13,7 @@ import { sparseNanCases } from "./sparse_nan.ts";
 export const KERNEL_CASES: readonly KernelCase[] = [
   ...linearCases,
   ...elementwiseCases,
+  ...edgeCases,
   ...attentionCases,
   ...sparseCases,
   ...sparseNanCases,

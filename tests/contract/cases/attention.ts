@@ -164,7 +164,7 @@ function magnitudes(stage: Stage, test: AttentionCase): Outputs {
   return { o, lse: Float64Array.from(lse), dq, dk, dv };
 }
 
-const LOGITS = [[0, 5], [1, 1], [3, 17], [4, 130], [2, 1031]] as const;
+const LOGITS = [[0, 5], [1, 1], [3, 17], [4, 130], [2, 1031], [40, 257], [3, 9973]] as const;
 
 function crossEntropy(stage: Stage, tokens: number, vocabulary: number, scale: number): Outputs {
   const targets = Int32Array.from({ length: tokens }, (_, t) => t === 1 ? -1 : (7 * t + 3) % vocabulary);

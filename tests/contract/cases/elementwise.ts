@@ -5,7 +5,7 @@ import { absolute, type KernelCase, type Outputs } from "../kernel_case.ts";
 import { type Stage, weightMagnitudes } from "../stage.ts";
 
 const COUNTS = [0, 1, 3, 15, 16, 17, 1009];
-const ROWS = [[0, 4], [1, 1], [3, 7], [2, 16], [5, 33], [4, 130]] as const;
+const ROWS = [[0, 4], [1, 1], [3, 7], [2, 16], [5, 33], [4, 130], [70, 64], [101, 37], [3, 4099]] as const;
 
 /** Kernels that return a number give it as an array of one. */
 const number = (x: number): Float64Array => Float64Array.of(x);
@@ -264,6 +264,8 @@ export const elementwiseCases: readonly KernelCase[] = [
         name: `rmsNormForward() of (rows,D) = (${rows},${D}), ${from.label} to ${to.label}`,
         run: (stage) => rmsNorm(stage, rows, D, from, to),
         magnitudes: outputMagnitudes,
+        // The mean is a sum of positive terms: a handful of roundings, and sqrt(D) of them in the longest lane.
+        ...(D > 1000 && { multiple: (8 + Math.sqrt(D)) / 2 }),
       }))
     ),
     ...STORAGES.flatMap((storage) =>

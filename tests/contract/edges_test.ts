@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What every backend gives where an oracle in f64 says nothing: NaN and masks, orders of sums, bits of planes. */
+import assert from "node:assert/strict";
+import { bf16ToFloat, f16ToFloat } from "../../lib/core/half.ts";
+import type { Weight } from "../../lib/tensor/tensor.ts";
+import { assertSame, assertSameBits, assertWithin, EPS_F32 } from "../compare.ts";
+import { onEveryBackend } from "./agreement.ts";
+import { backends } from "./backends.ts";
+import { createStage } from "./stage.ts";
+
+/** A weight of ones. */
+function unit(cols: number): Weight {
+  const data = new Float32Array(cols).fill(1);
+  return { name: "ones", dtype: "f32", rows: 1, cols, data, mapped: null, grad: null };
+}
+
+function valuesOf({ dtype, data }: Weight): number[] {
+  const read = dtype === "bf16" ? bf16ToFloat : dtype === "f16" ? f16ToFloat : Number;
+  return Array.from(data ?? [], read);
+}
+
+Deno.test("swigluForward() lets NaN through and stays finite for large gates", () =>
+  onEveryBackend((stage) => {
+    const y = stage.output(4);
+    stage.k.swigluForward(y, stage.values([NaN, 1e30, -1e30, 1]), stage.values([1, 1, 1, NaN]));
+    return { y };
+  }, ({ y }) => assert.deepEqual([...y!], [NaN, Math.fround(1e30), -0, NaN])));
+
+Deno.test("rmsNormForward() keeps a NaN inside its row", () =>
+  onEveryBackend((stage) => {
+    const x = [...stage.k.read(stage.normal("x", 3 * 19))].with(19 + 18, NaN);
+    const [y, rstd] = [stage.output(3 * 19), stage.output(3)];
+    stage.k.rmsNormForward(y, rstd, stage.values(x), stage.weight("w", 1, 19, "f32"), 3, 1e-6);
+    return { y };
+  }, ({ y }) => y!.forEach((value, i) => assert.equal(Number.isNaN(value), i >= 19 && i < 38, `y[${i}]`))));
+
+for (const dtype of ["f32", "bf16", "f16"] as const) {
+  Deno.test(`rmsNormForward() multiplies by a weight of ${dtype}`, async () => {
+    const run = (stage: ReturnType<typeof createStage>) => {
+      const [y, rstd] = [stage.output(5 * 33), stage.output(5)];
+      const w = stage.weight("w", 1, 33, dtype);
+      stage.k.rmsNormForward(y, rstd, stage.normal("x", 5 * 33), w, 5, 1e-6);
+      const ones = stage.output(5 * 33);
+      stage.k.rmsNormForward(ones, rstd, stage.normal("x", 5 * 33), unit(w.cols), 5, 1e-6);
+      return { y, ones, w: Float32Array.from(valuesOf(w)) };
+    };
+    await onEveryBackend(
+      run,
+      ({ y, ones, w }) =>
+        assertWithin(
+          "y",
+          y!,
+          ones!.map((value, i) => value * (w![i % 33] as number)),
+          y!.map((x) => 2 * EPS_F32 * Math.abs(x)),
+        ),
+    );
+  });
+}
+
+Deno.test("crossEntropy() is safe with large logits, masked logits and NaN", () => {
+  const vocabulary = 19;
+  const rows = [
+    Array(vocabulary).fill(3e38), // would overflow unless the largest is taken off
+    Array(vocabulary).fill(-Infinity).with(4, 2), // everything masked but the target: certain
+    Array(vocabulary).fill(0).with(18, -Infinity), // a masked target: infinite loss
+    Array(vocabulary).fill(1).with(17, NaN),
+  ];
+  return onEveryBackend((stage) => {
+    const [loss, logits] = [stage.output(4), stage.values(rows.flat())];
+    stage.k.crossEntropy(loss, logits, Int32Array.of(0, 4, 18, 2), vocabulary, 1);
+    return { loss, logits };
+  }, ({ loss, logits }) => {
+    assertWithin("loss", loss!.subarray(0, 2), [Math.log(vocabulary), 0], 6 * EPS_F32);
+    assert.deepEqual([...loss!.subarray(2)], [Infinity, NaN]);
+    assertWithin("certain row", logits!.subarray(19, 38), Array(19).fill(0), 0);
+    assert.ok(logits!.subarray(57).every(Number.isNaN));
+  });
+});
+
+Deno.test("crossEntropy() gradient matches central differences of its loss", () => {
+  const [vocabulary, h] = [7, 2 ** -8];
+  return onEveryBackend(
+    (stage) => {
+      const logits = [...stage.k.read(stage.normal("logits", vocabulary))];
+      const lossAt = (i: number, change: number): number => {
+        const loss = stage.output(1);
+        const moved = stage.values(logits.with(i, (logits[i] as number) + change));
+        stage.k.crossEntropy(loss, moved, Int32Array.of(3), vocabulary, 0);
+        return stage.k.read(loss)[0] as number;
+      };
+      const differences = Float32Array.from(logits, (_, i) => (lossAt(i, h) - lossAt(i, -h)) / (2 * h));
+      const gradient = stage.values(logits);
+      stage.k.crossEntropy(stage.output(1), gradient, Int32Array.of(3), vocabulary, 1);
+      return { gradient, differences };
+      // Third derivative below 1/6 times h^2, and the loss's rounding over 2h.
+    },
+    ({ gradient, differences }) =>
+      assertWithin("gradient", gradient!, differences!, h * h / 6 + 4 * EPS_F32 / h),
+  );
+});
+
+/** [tokens, vocabulary, hidden]; the last is shared between threads. */
+const SHAPES = [[2, 1, 1], [3, 7, 15], [5, 2, 16], [7, 31, 17], [13, 11, 67], [301, 97, 521]] as const;
+
+Deno.test("embeddingBackward() adds in increasing order of tokens, bit for bit", async () => {
+  for (const [tokens, vocabulary, hidden] of SHAPES) {
+    // Ids that come again and again, the first and last row among them.
+    const ids = Int32Array.from(
+      { length: tokens },
+      (_, t) => t === 0 ? vocabulary - 1 : (t * t + 3 * t - 4) % vocabulary,
+    );
+    await onEveryBackend((stage) => {
+      const [dweight, dy] = [
+        stage.normal("dweight", vocabulary * hidden),
+        stage.normal("dy", tokens * hidden),
+      ];
+      const expected = Float32Array.from(stage.k.read(dweight));
+      const terms = stage.k.read(dy);
+      ids.forEach((id, t) => {
+        for (let d = 0; d < hidden; d++) {
+          expected[id * hidden + d] = (expected[id * hidden + d] as number) +
+            (terms[t * hidden + d] as number);
+        }
+      });
+      stage.k.embeddingBackward(dweight, ids, dy, vocabulary, hidden);
+      return { dweight, expected };
+    }, ({ dweight, expected }) => assertSameBits("dweight", dweight!, expected!));
+  }
+});
+
+// Zeros, subnormals, 1 and its neighbours, halves of a bf16 step, the largest numbers, infinities.
+const NUMBERS = [0, 1, 0x7fff, 0x8000, 0x007fffff, 0x3f800000, 0x3f807fff, 0x3f808000, 0x3f808001, 0x3f818000]
+  .concat([0x7f7f7fff, 0x7f7f8000, 0x7f7fffff, 0x7f800000])
+  .flatMap((bits) => [bits, (bits | 0x80000000) >>> 0]);
+const NANS = [0x7fc00000, 0xffc00000, 0x7f800001, 0x7fff8000, 0xffffffff, 0x7fffffff, 0xff800001];
+
+/** Floats of given bits, repeated so that they meet every lane of a vector and the rest behind it. */
+function fromBits(bits: readonly number[], times: number): Float32Array {
+  const all = Uint32Array.from({ length: bits.length * times }, (_, i) => bits[i % bits.length] as number);
+  return new Float32Array(all.buffer);
+}
+
+Deno.test("row matrices keep every number bit for bit, their high halves rounded to bf16, halves up in magnitude", () => {
+  for (const backend of backends()) {
+    using k = backend.open(2);
+    const normal = createStage(k).hostNormal("x", 40_007);
+    for (
+      const x of [fromBits(NUMBERS, 5), normal as Float32Array, new Float32Array(0), Float32Array.of(-2.5)]
+    ) {
+      const matrix = k.rowMatrix(1, x.length);
+      k.rowMatrixWrite(matrix, x, 0);
+      const bits = new Uint32Array(x.slice().buffer);
+      assertSame(matrix.hi, Uint16Array.from(bits, (value) => ((value + 0x8000) & 0xffffffff) >>> 16));
+      const joined = k.floats(x.length);
+      k.rowMatrixRead(joined, matrix, 0);
+      assertSame(new Uint32Array((joined as Float32Array).slice().buffer), bits, backend.name);
+    }
+  }
+});
+
+Deno.test("row matrices store every NaN as a NaN that its high half alone shows", () => {
+  for (const backend of backends()) {
+    using k = backend.open(2);
+    const x = fromBits(NANS, 7);
+    const matrix = k.rowMatrix(1, x.length);
+    k.rowMatrixWrite(matrix, x, 0);
+    assert.ok(matrix.hi.every((value) => value === 0x7fc0) && matrix.lo.every((value) => value === 0));
+  }
+});
