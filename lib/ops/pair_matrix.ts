@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Numbers of (token, neuron) pairs as a dense (T, columns) matrix and back, in host memory: a few numbers a token. */
 import type { ModelKernels } from "./kernels/model.ts";
+import type { Place } from "./kernels/place.ts";
 
 /** See {@linkcode ModelKernels}. */
 export const pairMatrixKernels: Pick<ModelKernels, "pairsScatter" | "pairsGather"> = {
@@ -29,8 +30,13 @@ function eachPair(
 }
 
 /** Rows that occur in the pairs, increasing. */
-export function uniqueRows(neurons: Int32Array, count: number, rows: number): Int32Array {
-  const seen = new Uint8Array(rows);
+export function uniqueRows(
+  k: Pick<Place, "indices">,
+  neurons: Int32Array,
+  count: number,
+  rows: number,
+): Int32Array {
+  const seen = k.indices(rows);
   for (let pair = 0; pair < count; pair++) seen[neurons[pair] as number] = 1;
   const unique: number[] = [];
   seen.forEach((mark, row) => {
@@ -41,13 +47,14 @@ export function uniqueRows(neurons: Int32Array, count: number, rows: number): In
 
 /** Column of each pair: that of its neuron among `rows`, or -1. */
 export function pairColumns(
+  k: Pick<Place, "indices">,
   neurons: Int32Array,
   count: number,
   rows: Int32Array,
   columns: Int32Array,
   rowCount: number,
 ): Int32Array {
-  const columnOf = new Int32Array(rowCount).fill(-1);
+  const columnOf = k.indices(rowCount).fill(-1);
   rows.forEach((row, i) => columnOf[row] = columns[i] as number);
   return Int32Array.from({ length: count }, (_, pair) => columnOf[neurons[pair] as number] as number);
 }

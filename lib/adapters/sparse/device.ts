@@ -131,7 +131,7 @@ async function sweep(
   backwards: boolean,
   visit: (visit: Visit) => void,
 ): Promise<boolean> {
-  const rows = uniqueRows(pairs.neurons, pairCount, shape.neurons);
+  const rows = uniqueRows(k, pairs.neurons, pairCount, shape.neurons);
   const chunks = rowChunks(rows, slots.capacity);
   for (const [i, chunk] of (backwards ? chunks.reverse() : chunks).entries()) {
     k.deviceClock?.pause();
@@ -140,7 +140,7 @@ async function sweep(
     const mark = k.arena.mark();
     visit({
       ...slots.matrices(),
-      columns: pairColumns(pairs.neurons, pairCount, chunk, taken, shape.neurons),
+      columns: pairColumns(k, pairs.neurons, pairCount, chunk, taken, shape.neurons),
       first: i === 0,
       slots: taken,
     });

@@ -3,6 +3,7 @@
  * Which rows of a layer lie in which slots of the model's memory. Pure bookkeeping: rows are brought and gradients fetched by
  * whoever asks. Slots are reused by second chance: a row that was used since the hand last passed is passed once more.
  */
+import type { Place } from "../../ops/kernels/place.ts";
 
 /** What must be done before the rows asked for are in their slots, in this order. */
 export interface CacheTurn {
@@ -48,17 +49,18 @@ export interface RowCache {
 /**
  * An empty cache.
  *
+ * @param k Gives the memory for what is written down of rows and slots
  * @param capacity Slots, at least 1     @param rows Rows that there are: numbers from 0
  */
-export function createRowCache(capacity: number, rows: number): RowCache {
+export function createRowCache(k: Pick<Place, "indices">, capacity: number, rows: number): RowCache {
   if (!(Number.isInteger(capacity) && capacity >= 1)) {
     throw new RangeError(`A row cache has ${capacity} slots, expected a whole number of at least 1`);
   }
-  const slotOf = new Int32Array(rows);
-  const rowOf = new Int32Array(capacity);
-  const recent = new Uint8Array(capacity);
+  const slotOf = k.indices(rows);
+  const rowOf = k.indices(capacity);
+  const recent = k.indices(capacity);
   /** Turn that a slot was last asked for in: such a slot cannot be given away in that turn. */
-  const turnOf = new Int32Array(capacity);
+  const turnOf = k.indices(capacity);
   const counts: CacheCounts = { hits: 0, misses: 0, evictions: 0 };
   let [turn, used, hand] = [0, 0, 0];
 

@@ -51,11 +51,11 @@ type RowArray = Floats | Uint16Array;
 /** Slots with nothing in them. @mutates k.ledger: "cache" until released, where they are in the host's memory */
 export function createRowSlots(k: Kernels, params: SparseParams, capacity: number): RowSlots {
   const hidden = params.keys.cols;
-  const cache = createRowCache(capacity, params.keys.rows);
+  const cache = createRowCache(k, capacity, params.keys.rows);
   const memory = slotMemory(k, capacity * hidden, params.gradients.keys !== null);
   const { rows, gradients } = memory;
   const router = createRouterCopy(k, params);
-  const dirty = new Uint8Array(capacity);
+  const dirty = k.indices(capacity);
   const moved = { upBytes: 0, downBytes: 0 };
   const part = <A extends RowArray>(array: A, { slot, rows }: Run): A =>
     array.subarray(slot * hidden, (slot + rows.length) * hidden) as A;

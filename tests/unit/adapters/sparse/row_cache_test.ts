@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { assertSame } from "../../../compare.ts";
 import { nextIntegerBelow, randomStream } from "../../../../lib/core/rng.ts";
+import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import { createRowCache, rowChunks } from "../../../../lib/adapters/sparse/row_cache.ts";
 
 /** Second chance as its definition says it, on lists. */
@@ -50,7 +51,7 @@ function draw(random: ReturnType<typeof randomStream>, most: number): Int32Array
 for (const capacity of [1, 2, 7, 39, 40, 64]) {
   Deno.test(`createRowCache() with ${capacity} slots follows second chance, and never gives a stale row`, () => {
     const random = randomStream(capacity, 3);
-    const cache = createRowCache(capacity, ROWS);
+    const cache = createRowCache(referenceKernels(), capacity, ROWS);
     let model = new ModelCache(capacity);
     // What lies in the slots: row and generation, brought when the cache says so.
     const contents = new Map<number, string>();
@@ -84,8 +85,11 @@ for (const capacity of [1, 2, 7, 39, 40, 64]) {
 }
 
 Deno.test("createRowCache() refuses no slots, and more rows than slots", () => {
-  assert.throws(() => createRowCache(0, 4), /has 0 slots/);
-  assert.throws(() => createRowCache(2, 4).take(Int32Array.of(0, 1, 2)), /3 rows do not fit 2 slots/);
+  assert.throws(() => createRowCache(referenceKernels(), 0, 4), /has 0 slots/);
+  assert.throws(
+    () => createRowCache(referenceKernels(), 2, 4).take(Int32Array.of(0, 1, 2)),
+    /3 rows do not fit 2 slots/,
+  );
 });
 
 Deno.test("rowChunks() leaves no row out, whatever the capacity", () => {
