@@ -178,7 +178,7 @@ export interface AttachOptions {
   readonly fusedRows?: FusedRows | undefined;
   /** Where rows are computed with, for adapters that leave a choice. Default: where they live, on the host. */
   readonly placement?: RowPlacement;
-  /** Told of what fires in each layer of a forward pass; only adapters with neurons that fire by choice heed it. */
+  /** Called with what fires in each layer of a forward pass; only adapters with neurons that fire by choice heed it. */
   readonly onFired?: (layer: number, activity: SparseActivity) => void;
 }
 

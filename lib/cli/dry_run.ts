@@ -67,7 +67,7 @@ async function dataOf(
   return paths === undefined ? null : await load(paths as readonly string[], model.tokenizer);
 }
 
-/** Foretells the run that the flags name, prints it, and writes nothing. */
+/** Predicts the run that the flags name, prints it, and writes nothing. */
 export async function reportDryRun(
   values: FlagValues,
   start: SavedAdapter | null,
@@ -127,7 +127,7 @@ function formatMemoryTable({ settings }: Run, found: DryRun): string {
     ["logits", formatBytes(logitsBytes), "one chunk of the loss"],
     ["parameters", grown("parameters"), "adapter rows and routers"],
     ["optimizer", grown("optimizer"), "two moments"],
-    ["gradients", grown("gradients"), "lodge activations while idle"],
+    ["gradients", grown("gradients"), "hold activations while idle"],
     ["workspace", formatBytes(bytes.workspace ?? 0), "scratch of the kernels"],
     ["pinned", formatBytes(0), "none without a GPU"],
     ["together", formatBytes(totalBytes), "at most"],

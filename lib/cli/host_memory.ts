@@ -42,11 +42,11 @@ export function memoryProblem(
   } are free: train fewer neurons or by another method, or free some memory`;
 }
 
-/** A prediction beside what came: `151.1 MiB; 160.2 MiB foretold, 6.0 % more`. */
-export function beside(measured: number, foretold: number): string {
-  const difference = foretold / measured - 1;
+/** A prediction beside what came: `151.1 MiB; 160.2 MiB predicted, 6.0 % more`. */
+export function beside(measured: number, predicted: number): string {
+  const difference = predicted / measured - 1;
   const way = difference < 0 ? "less" : "more";
-  return `${formatBytes(measured)}; ${formatBytes(foretold)} foretold, ${
+  return `${formatBytes(measured)}; ${formatBytes(predicted)} predicted, ${
     formatShare(Math.abs(difference))
   } ${way}`;
 }

@@ -37,7 +37,7 @@ export interface CacheRequest {
   readonly files: readonly string[];
   readonly tokenizer: Tokenizer;
   readonly options: ExampleOptions & { readonly badRows?: string };
-  /** Told why the folder could not be used. */
+  /** Called with the reason why the folder could not be used. */
   readonly onNote?: (note: string) => void;
 }
 

@@ -33,7 +33,7 @@ export async function fileProblem(path: string): Promise<string | null> {
 /**
  * The lines of a file that hold anything but white space.
  *
- * @param onBytes Told how many bytes each read gave
+ * @param onBytes Called with how many bytes each read gave
  * @throws {UserError} When the file is UTF-16 text, or a line is longer than any row: names file and line
  */
 export async function* readLines(path: string, onBytes?: (bytes: number) => void): AsyncGenerator<Line> {

@@ -24,9 +24,9 @@ export interface LoadDataOptions extends Omit<ExampleOptions, "seqLen"> {
   readonly badRows?: BadRowPolicy;
   /** Whether tokenised data of more than a mebibyte is kept on disk for the next time. Default true. */
   readonly cache?: boolean;
-  /** Told how far reading is, some rows at a time. */
+  /** Called with how far reading is, some rows at a time. */
   readonly onProgress?: (progress: LoadProgress) => void;
-  /** Told what is worth knowing and no error: tokenised data that could not be kept. */
+  /** Called with what is worth knowing and no error: tokenised data that could not be kept. */
   readonly onNote?: (note: string) => void;
 }
 

@@ -30,7 +30,7 @@ export type RowResult =
 /**
  * Streams the rows of several files in the order given. Blank lines are passed over.
  *
- * @param onBytes Told how many bytes each read gave
+ * @param onBytes Called with how many bytes each read gave
  * @throws {UserError} Before any row, when a path is missing or not a file; the message names all of them
  */
 export async function* readRows(

@@ -27,7 +27,7 @@ const KEPT = /^[0-9a-f]{40}\.json$/;
 export interface KeptHashOptions {
   /** Where hashes of large files are kept with the states that these had; null keeps none. */
   readonly folder: string | null;
-  /** Told of a large file that has to be read whole. Default: nobody is. */
+  /** Called with a large file that has to be read whole. Default: none. */
   readonly onRead?: (bytes: number) => void;
 }
 

@@ -30,7 +30,7 @@ export interface MergeOptions extends LoadAdapterOptions {
   readonly dtype?: MergedDType | null;
   /** CPU threads of the comparison. Default: all cores. */
   readonly threads?: number;
-  /** Told of left-overs of killed merges into the same folder, one sentence each. Default: nobody is. */
+  /** Called with left-overs of killed merges into the same folder, one sentence each. Default: none. */
   readonly onWarning?: (warning: string) => void;
 }
 

@@ -6,10 +6,10 @@
 
 /** What one layer of a whole micro-batch costs on each lane, in one direction of the pass. */
 export interface LayerCosts {
-  /** The model's lane: the attention half, and the feed-forward half. */
+  /** The model's lane: the attention sublayer, and the feed-forward sublayer. */
   readonly attention: number;
   readonly feedForward: number;
-  /** Work of the model's lane before the feed-forward half's backward: forward run again. */
+  /** Work of the model's lane before the feed-forward sublayer's backward: forward run again. */
   readonly recompute: number;
   /** What the host needs, its work, and what comes back. */
   readonly down: number;
@@ -28,7 +28,7 @@ export interface PassTimes {
   readonly up: number;
 }
 
-/** A pass under way. `ready[half]` is when the half has what the host sends back. */
+/** A pass under way. `ready[part]` is when the part has what the host sends back. */
 interface Lanes {
   model: number;
   down: number;
@@ -41,29 +41,29 @@ interface Lanes {
 export function forwardTimes(costs: LayerCosts, layers: number, halves: number): PassTimes {
   const lanes = start(halves);
   for (let layer = 0; layer < layers; layer++) {
-    for (let half = 0; half < halves; half++) {
-      work(lanes, costs.attention / halves, half);
-      send(lanes, costs, half);
+    for (let part = 0; part < halves; part++) {
+      work(lanes, costs.attention / halves, part);
+      send(lanes, costs, part);
       work(lanes, costs.feedForward / halves);
     }
   }
   return finish(costs, layers, Math.max(lanes.model, ...lanes.ready));
 }
 
-/** Times of the backward pass, staggered by half a layer when there are two halves. */
+/** Times of the backward pass, staggered by half a layer when there are two parts. */
 export function backwardTimes(costs: LayerCosts, layers: number, halves: number): PassTimes {
   const lanes = start(halves);
-  const feedForward = (half: number): void => {
+  const feedForward = (part: number): void => {
     work(lanes, costs.recompute / halves);
-    send(lanes, costs, half); // dy is known before the feed-forward half's own backward
+    send(lanes, costs, part); // dy is known before the feed-forward sublayer's own backward
     work(lanes, costs.feedForward / halves);
   };
   feedForward(0);
   for (let layer = 0; layer < layers; layer++) {
     if (halves > 1) feedForward(1);
-    for (let half = 0; half < halves; half++) {
-      work(lanes, costs.attention / halves, half);
-      if (half === 0 && layer + 1 < layers) feedForward(0); // of the layer below
+    for (let part = 0; part < halves; part++) {
+      work(lanes, costs.attention / halves, part);
+      if (part === 0 && layer + 1 < layers) feedForward(0); // of the layer below
     }
   }
   return finish(costs, layers, lanes.model);
@@ -73,18 +73,18 @@ function start(halves: number): Lanes {
   return { model: 0, down: 0, host: 0, up: 0, ready: Array.from({ length: halves }, () => 0) };
 }
 
-/** Work of the model's lane; with a half, it waits for what the host sends that half. */
-function work(lanes: Lanes, time: number, half?: number): void {
-  lanes.model = Math.max(lanes.model, half === undefined ? 0 : lanes.ready[half] as number) + time;
+/** Work of the model's lane; with a part, it waits for what the host sends that part. */
+function work(lanes: Lanes, time: number, part?: number): void {
+  lanes.model = Math.max(lanes.model, part === undefined ? 0 : lanes.ready[part] as number) + time;
 }
 
 /** What the host needs is there now: copy, host work, copy back. */
-function send(lanes: Lanes, { down, host, up, meeting }: LayerCosts, half: number): void {
+function send(lanes: Lanes, { down, host, up, meeting }: LayerCosts, part: number): void {
   const halves = lanes.ready.length;
   lanes.down = Math.max(lanes.down, lanes.model) + down / halves;
   lanes.host = Math.max(lanes.host, lanes.down + meeting) + host / halves;
   lanes.up = Math.max(lanes.up, lanes.host + meeting) + up / halves;
-  lanes.ready[half] = lanes.up;
+  lanes.ready[part] = lanes.up;
 }
 
 function finish(costs: LayerCosts, layers: number, total: number): PassTimes {

@@ -49,7 +49,7 @@ export async function renewRunReport(folder: string, before: RunRecord | null): 
 /**
  * Writes the report and serves it on 127.0.0.1, both anew whenever the run has logged more.
  *
- * @param port 0 for any that is free     @param onServing Told the address
+ * @param port 0 for any that is free     @param onServing Called with the address
  * @param signal When it fires, the page is written and sent a last time, and the serving ends
  * @throws {UserError} When the port cannot be had, or the folder not be written
  */

@@ -22,13 +22,13 @@ export interface AblateOptions extends ScoringOptions {
   readonly keepAdapters?: boolean;
   /** When it fires, the step under way is finished and saved, and the study ends; run again, it goes on from there. */
   readonly signal?: AbortSignal;
-  /** Told of all cells, once they are checked and before the first one starts. */
+  /** Called with all cells, once they are checked and before the first one starts. */
   readonly onCells?: (cells: readonly PlannedCell[]) => void;
-  /** Told of every step of every cell. */
+  /** Called with every step of every cell. */
   readonly onStep?: (event: TrainEvent, cell: CellPlace) => void;
-  /** Told what was cleaned up in the study's folder, and what could not be removed: one sentence each. */
+  /** Called with what was cleaned up in the study's folder, and what could not be removed: one sentence each. */
   readonly onWarning?: (warning: string) => void;
-  /** Told what to know of a model whenever one is opened; see `Model.warnings`. */
+  /** Called with what to know of a model whenever one is opened; see `Model.warnings`. */
   readonly onModel?: (model: Pick<Model, "warnings">) => void;
   /** Says why a cell does not fit into this machine's memory, or null when it does. Default: no check. */
   readonly checkMemory?: MemoryCheck;

@@ -18,7 +18,7 @@ export interface Resources extends Disposable {
   prompts(settings: TrainSettings, scores: readonly ScoreName[]): Promise<readonly Placed<Prompt>[]>;
 }
 
-/** Empty resources. @param onModel Told of every model that is opened */
+/** Empty resources. @param onModel Called with every model that is opened */
 export function createResources(onModel: (model: OpenModel) => void = () => {}): Resources {
   const opened = new DisposableStack();
   const known = new Map<string, Promise<unknown>>();

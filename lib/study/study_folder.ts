@@ -12,7 +12,7 @@ export const STUDY_RECORD = "study.json";
 
 /** What is done in a study's folder. */
 export interface StudyFolderOptions {
-  /** Told what was cleaned up, and what could not be: one sentence each. Default: nobody is. */
+  /** Called with what was cleaned up, and what could not be: one sentence each. Default: none. */
   readonly onWarning?: (warning: string) => void;
   /** Whether the adapters of finished cells stay. */
   readonly keepAdapters: boolean;

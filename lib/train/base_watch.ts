@@ -32,7 +32,7 @@ const LONG_BYTES = 4 * 2 ** 30;
 /**
  * Knows a model by its content. Large files are hashed once and not again before they change.
  *
- * @param tell Told what takes long     @returns Null for a model without weights
+ * @param tell Called with what takes long     @returns Null for a model without weights
  * @throws {UserError} When a weight file is not the one any more that the model was opened from
  */
 export async function watchBase(model: Model, tell: (notice: string) => void): Promise<BaseWatch | null> {

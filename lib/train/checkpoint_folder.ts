@@ -69,7 +69,7 @@ export async function removeUnfinished(folder: string): Promise<LeftOvers> {
 
 /** Choices of {@linkcode removeOld}. */
 export interface RemoveOptions {
-  /** Told what could not be removed, one sentence each: it is tried again at the next call. Default: nobody is. */
+  /** Called with what could not be removed, one sentence each: it is tried again at the next call. Default: none. */
   readonly onWarning?: (warning: string) => void;
   /** Removes a folder; for tests. */
   readonly remove?: (path: string) => Promise<void>;

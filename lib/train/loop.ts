@@ -47,7 +47,7 @@ export interface TrainOptions {
   readonly flags?: JsonObject;
   /** Predicts the run: written down with it, and asked for what would fit a device without room. Default: nobody does. */
   readonly forecast?: Forecast | null;
-  /** Told what is no reason to end the run, one sentence each. Default: nobody is. */
+  /** Called with what is no reason to end the run, one sentence each. Default: none. */
   readonly onWarning?: (warning: string) => void;
 }
 

@@ -22,7 +22,7 @@ export interface RunFolder extends Disposable {
 
 /** Choices of {@linkcode openRunFolder}. */
 export interface RunFolderOptions {
-  /** Told what was cleaned up, one sentence each. Default: nobody is. */
+  /** Called with what was cleaned up, one sentence each. Default: none. */
   readonly onWarning?: (warning: string) => void;
 }
 

@@ -57,7 +57,7 @@ export function assertUsable(state: TrainState): void {
  * How the model is to be run with a state: for evaluation and generation, or for a micro-batch of training.
  *
  * @param training Where the micro-batch stands in its step; absent when nothing is trained
- * @param options `kernels`: the model's own, or their twin for the second half of a micro-batch;
+ * @param options `kernels`: the model's own, or their twin for the second part of a micro-batch;
  *   `fusedRows`: given when rows take their step in the backward pass
  */
 export function attachState(

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What is foretold of a GPU, and how near runs come to it on the device that there is: emulated where there is no other. */
+/** What is predicted of a GPU, and how near runs come to it on the device that there is: emulated where there is no other. */
 import assert from "node:assert/strict";
 import { libraryPath } from "../../lib/native/library.ts";
 import { openTestDevice } from "../cuda_library.ts";
@@ -27,7 +27,7 @@ const LLAMA_7B = {
   torch_dtype: "bfloat16",
 };
 
-Deno.test("train --dry-run --device cuda foretells a 7B model's GPU, host and PCIe bytes without a GPU", async () => {
+Deno.test("train --dry-run --device cuda predicts a 7B model's GPU, host and PCIe bytes without a GPU", async () => {
   const folder = await Deno.makeTempDir();
   try {
     await Deno.writeTextFile(`${folder}/config.json`, JSON.stringify(LLAMA_7B));
@@ -64,7 +64,7 @@ Deno.test("train --dry-run --device cuda foretells a 7B model's GPU, host and PC
   }
 });
 
-Deno.test("train on the device ends with what it foretold of GPU memory and PCIe beside what came", async () => {
+Deno.test("train on the device ends with what it predicted of GPU memory and PCIe beside what came", async () => {
   const out = await Deno.makeTempDir();
   const environment = Deno.env.toObject();
   try {
@@ -77,15 +77,15 @@ Deno.test("train on the device ends with what it foretold of GPU memory and PCIe
     );
     assert.equal(code, 0, stderr);
     const result = JSON.parse(stdout);
-    const error = (measured: number, foretold: number): number => Math.abs(foretold / measured - 1);
+    const error = (measured: number, predicted: number): number => Math.abs(predicted / measured - 1);
     assert.ok(error(result.pcieBytes, result.predictedPcieBytes) < 0.2, JSON.stringify(result));
-    // Blocks of 64 MiB and a tiny model: what is foretold of 7B to a few percent is within a block here.
+    // Blocks of 64 MiB and a tiny model: what is predicted of 7B to a few percent is within a block here.
     assert.ok(
       Math.abs(result.peakDeviceBytes - result.predictedDeviceBytes) < 2 ** 26,
       JSON.stringify(result),
     );
-    assert.match(stderr, /^peak GPU memory +.+ foretold/m);
-    assert.match(stderr, /^over PCIe, a step +.+ foretold/m);
+    assert.match(stderr, /^peak GPU memory +.+ predicted/m);
+    assert.match(stderr, /^over PCIe, a step +.+ predicted/m);
   } finally {
     if (environment["MEFT_CUDA_LIBRARY"] === undefined) Deno.env.delete("MEFT_CUDA_LIBRARY");
     await Deno.remove(out, { recursive: true });

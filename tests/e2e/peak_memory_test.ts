@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The peak of a training process as `--dry-run` foretells it, and as the system then counts it. */
+/** The peak of a training process as `--dry-run` predicts it, and as the system then counts it. */
 import { ok, strictEqual } from "node:assert/strict";
 import { join } from "node:path";
 import { writeCheckpoint } from "../../scripts/bench/checkpoint.ts";
@@ -183,15 +183,15 @@ async function train(folder: string, flags: readonly string[]): Promise<Record<s
 }
 
 for (const shape of SHAPES) {
-  Deno.test(`a dry run foretells the peak of the process within a tenth: ${shape.name}`, () =>
+  Deno.test(`a dry run predicts the peak of the process within a tenth: ${shape.name}`, () =>
     withFolder(async (parent) => {
       const folder = await writeModel(parent, shape);
       const dry = await train(folder, [...shape.flags, "--dry-run"]);
       const run = await train(folder, [...shape.flags, "--out", join(parent, "run")]);
       const measured = run["peakHostBytes"] as number;
-      for (const foretold of [dry["processPeakBytes"], run["predictedPeakBytes"]] as number[]) {
-        const difference = foretold / measured - 1;
-        const message = `${(foretold / 2 ** 20).toFixed(1)} MiB foretold, ${
+      for (const predicted of [dry["processPeakBytes"], run["predictedPeakBytes"]] as number[]) {
+        const difference = predicted / measured - 1;
+        const message = `${(predicted / 2 ** 20).toFixed(1)} MiB predicted, ${
           (measured / 2 ** 20).toFixed(1)
         } measured`;
         ok(Math.abs(difference) <= BOUND, message);

@@ -48,7 +48,7 @@ export const STORAGE: readonly Mutant[] = [
   },
   {
     name: "unmapped-files-counted",
-    harm: "memory is foretold twice for f64",
+    harm: "memory is predicted twice for f64",
     file: "lib/storage/weights.ts",
     find: "mapped.has(file.path) ? file.fileBytes : 0",
     replace: "file.fileBytes",
@@ -56,7 +56,7 @@ export const STORAGE: readonly Mutant[] = [
   },
   {
     name: "f64-counted-whole",
-    harm: "memory is foretold too large for f64",
+    harm: "memory is predicted too large for f64",
     file: "lib/storage/weights.ts",
     find: "sum + bytes / 2",
     replace: "sum + bytes",

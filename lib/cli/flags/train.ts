@@ -20,7 +20,7 @@ export const TRAIN_FLAGS: readonly Flag[] = [
     }),
     dryRun: toggle({
       ofCall: true,
-      help: "foretell memory, work and time, and whether it fits; works for a config.json alone; then stop",
+      help: "predict memory, work and time, and whether it fits; works for a config.json alone; then stop",
     }),
   }),
   ...flagsOf(REPORT_OPTIONS),

@@ -71,7 +71,7 @@ Deno.test("loading maps the files, and disposing model, copy and cache gives eve
   assert.equal(heldBytes(kernels.ledger), kernels.ledger.held.get("activations"));
 });
 
-Deno.test("weights of f64 are rounded to f32 in memory of their own, as foretold, and given back with the model", () => {
+Deno.test("weights of f64 are rounded to f32 in memory of their own, as predicted, and given back with the model", () => {
   const { dir } = modelFixture("qwen2_base_names");
   using kernels = nativeKernels();
   {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What products are foretold to take of the workspace, beside what the library takes, around the sizes at which its ways change. */
+/** What products are predicted to take of the workspace, beside what the library takes, around the sizes at which its ways change. */
 import assert from "node:assert/strict";
 import { type NativeKernels, nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import {
@@ -32,7 +32,7 @@ const SIZES = [
 for (const compute of ["f32", "bf16"] as const) {
   for (const threads of [1, 2]) {
     for (const [tokens, inputs, outputs] of SIZES) {
-      Deno.test(`workspace of products is foretold: ${tokens} tokens, ${inputs} to ${outputs}, ${compute}, ${threads} threads`, () => {
+      Deno.test(`workspace of products is predicted: ${tokens} tokens, ${inputs} to ${outputs}, ${compute}, ${threads} threads`, () => {
         const data = new Float32Array(outputs * inputs);
         const weight: Weight = {
           name: "w",
@@ -63,17 +63,17 @@ for (const compute of ["f32", "bf16"] as const) {
           const converted = isConverted(place, "f32");
           const isWide = tokens >= (converted ? 96 : 192);
           const wide = { m: tokens, n: outputs, k: inputs, copies: converted };
-          const foretold = name === "weight"
+          const predicted = name === "weight"
             ? wideProductBytes(place, { m: outputs, n: inputs, k: tokens, copies: true })
             : name === "data"
             ? wideProductBytes(place, { m: tokens, n: inputs, k: outputs, copies: converted })
             : isWide
             ? wideProductBytes(place, wide)
             : together(0, narrowProductBytes(place, { m: outputs, n: tokens, k: inputs }));
-          const expected = Math.max(SMALLEST_BYTES, foretold);
+          const expected = Math.max(SMALLEST_BYTES, predicted);
           assert.ok(
             Math.abs(taken - expected) <= 0.005 * taken,
-            `${name}: ${taken} bytes taken, ${foretold} foretold`,
+            `${name}: ${taken} bytes taken, ${predicted} predicted`,
           );
         }
       });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Bytes that are foretold and bytes that are then taken, over shapes, methods, rows, lengths and types. */
+/** Bytes that are predicted and bytes that are then taken, over shapes, methods, rows, lengths and types. */
 import { ok, strictEqual } from "node:assert/strict";
 import { full, lora, type Method, parallel, sparse } from "../../../lib/methods/methods.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
@@ -10,7 +10,7 @@ import { type Bytes, type MemoryCase, memoryOf } from "../../fixtures/memory_cas
 const BOUND = 0.1;
 /** What a run takes for its method; the mapped weights are the file's bytes whatever it does. */
 const CLASSES = ["parameters", "optimizer", "gradients", "activations", "workspace"] as const;
-/** Of these every byte is foretold. */
+/** Of these every byte is predicted. */
 const EXACT = ["weights", "parameters", "optimizer", "gradients"] as const;
 
 const SMALL = { hidden: 64, layers: 2, heads: 4, kvHeads: 4, inner: 176, vocabulary: 1000 };
@@ -184,10 +184,10 @@ const sum = (bytes: Bytes): number => CLASSES.reduce((total, name) => total + (b
 const kib = (bytes = 0): string => `${Math.round(bytes / 1024)} KiB`;
 
 for (const [name, given] of Object.entries(CASES)) {
-  Deno.test(`the bytes of a run are foretold within a tenth: ${name}`, () =>
+  Deno.test(`the bytes of a run are predicted within a tenth: ${name}`, () =>
     withFolder(async (folder) => {
-      const { foretold: { bytes }, taken } = await memoryOf(folder, { name, ...BASE, ...given });
-      const told = CLASSES.map((of) => `${of} ${kib(bytes[of])} foretold, ${kib(taken[of])} taken`).join(
+      const { predicted: { bytes }, taken } = await memoryOf(folder, { name, ...BASE, ...given });
+      const told = CLASSES.map((of) => `${of} ${kib(bytes[of])} predicted, ${kib(taken[of])} taken`).join(
         "; ",
       );
       for (const of of EXACT) strictEqual(bytes[of] ?? 0, taken[of] ?? 0, `${of}; ${told}`);

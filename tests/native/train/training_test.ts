@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Training on native kernels: equal bits where they are promised, and the memory that was foretold. */
+/** Training on native kernels: equal bits where they are promised, and the memory that was predicted. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { trainingSteps } from "../../../lib/data/batches.ts";

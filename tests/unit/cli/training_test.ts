@@ -125,8 +125,8 @@ Deno.test("memoryProblem() counts what a run surely holds, to the byte; beside()
     problem(8 * 2 ** 20 - 1) ?? "",
     /^The run needs 8\.00 MiB of host memory .*, but 8\.00 MiB are free: train/,
   );
-  assert.equal(beside(100 * 2 ** 20, 106 * 2 ** 20), "100.00 MiB; 106.00 MiB foretold, 6.0 % more");
-  assert.equal(beside(100 * 2 ** 20, 90 * 2 ** 20), "100.00 MiB; 90.00 MiB foretold, 10.0 % less");
+  assert.equal(beside(100 * 2 ** 20, 106 * 2 ** 20), "100.00 MiB; 106.00 MiB predicted, 6.0 % more");
+  assert.equal(beside(100 * 2 ** 20, 90 * 2 ** 20), "100.00 MiB; 90.00 MiB predicted, 10.0 % less");
 });
 
 Deno.test("describeRun() names model, method with its sizes as flags, what is trained, where rows are, and the folder", async () => {

@@ -234,7 +234,7 @@ Deno.test("a run's page says in a line how far it is, how well, how fast, with h
   ]);
 });
 
-Deno.test("a run's page compares the memory that was foretold with the most that was held, class by class", async () => {
+Deno.test("a run's page compares the memory that was predicted with the most that was held, class by class", async () => {
   const section = sectionOf(
     await pageOf({ lines: loggedLines(23), run: { predictedBytes: PREDICTED } }),
     "memory",

@@ -320,7 +320,7 @@ Deno.test("saveCheckpoint() asks for room for all of its files, with a MiB to sp
       saveCheckpoint(run, state, HASH, folder, { freeBytes: () => Promise.resolve(free) });
     const { message } = await failure(saving(bytes - 1));
     const needed = Number(/^Cannot write .*step-000003: it needs (\d+) bytes/.exec(message)?.[1]);
-    // Headers and JSON are not foretold.
+    // Headers and JSON are not predicted.
     assert.ok(needed <= bytes + 2 ** 20 && needed >= bytes + 2 ** 20 - 2 ** 15, `${needed} for ${bytes}`);
     await saving(needed);
   });

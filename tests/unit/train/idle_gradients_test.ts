@@ -36,7 +36,7 @@ for (const method of METHODS) {
       const data: StepData = trainingSteps(smallData(), batchOptions(run)).next().value;
       const [state] = await trainStep(run, init(run), data);
       await accumulate(run, state, data);
-      const lodged = wholeGradients(state.params.parameters);
+      const held = wholeGradients(state.params.parameters);
 
       const { parameters } = state.params;
       clearGradients(kernels, parameters);
@@ -46,7 +46,7 @@ for (const method of METHODS) {
         await lossAndGradients(attached.model, batch, attached.hooks, options);
       }
       const apart = wholeGradients(parameters);
-      assertSame(lodged, apart);
+      assertSame(held, apart);
     });
   }
 }
