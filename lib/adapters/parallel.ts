@@ -40,7 +40,7 @@ export type ParallelOptions = OptionsOf<typeof PARALLEL_OPTIONS>;
 /** The parallel adapter. */
 export const PARALLEL = {
   kind: "parallel",
-  summary: "a dense adapter beside every feed-forward half",
+  summary: "a dense adapter beside every feed-forward sublayer",
   options: PARALLEL_OPTIONS,
   rows: false,
   lr: 1e-4,

@@ -34,7 +34,7 @@ export function sparse(options: SparseOptions = {}): Method {
   return methodOf(SPARSE, options);
 }
 
-/** A dense adapter beside every feed-forward half (He et al., ICLR 2022), the paper's rival: with ReLU, as MEFT's dense limit. */
+/** A dense adapter beside every feed-forward sublayer (He et al., ICLR 2022), the paper's rival: with ReLU, as MEFT's dense limit. */
 export function parallel(options: ParallelOptions = {}): Method {
   return methodOf(PARALLEL, options);
 }

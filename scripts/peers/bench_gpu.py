@@ -7,7 +7,7 @@ A case holds the fields of config.json, the tokens of a step (one sequence), war
 random, drawn where they are used: no file. Prints a JSON line when the model is there; then, for every JSON line
 {"method", "neurons"} on standard input, one with the milliseconds of each round, the most GPU memory that tensors took, and
 the parameters trained, or {"problem": ...}. Methods: "none", the frozen model, forward and backward to the embedding's
-output; "lora", PEFT on every linear weight; "dense", an adapter of that many neurons beside every feed-forward half, with
+output; "lora", PEFT on every linear weight; "dense", an adapter of that many neurons beside every feed-forward sublayer, with
 fused AdamW on the GPU; "dense-host-adam", the same with only AdamW on the CPU: gradients come down during backward into
 pinned memory, masters and moments are f32, and bf16 weights go up. Without a GPU all runs on the CPU, to test this script.
 

@@ -55,7 +55,7 @@ class SparseAdapter(nn.Module):
 
 
 class Beside(nn.Module):
-    """A feed-forward half and an adapter on the same input."""
+    """A feed-forward sublayer and an adapter on the same input."""
 
     def __init__(self, mlp, adapter):
         super().__init__()
@@ -66,7 +66,7 @@ class Beside(nn.Module):
 
 
 def attach_each(model, folder, make):
-    """Puts `make(settings, tensors of the layer)` beside every feed-forward half. Every tensor must be used. Returns them."""
+    """Puts `make(settings, tensors of the layer)` beside every feed-forward sublayer. Every tensor must be used. Returns them."""
     config = json.loads((Path(folder) / "adapter_config.json").read_text())
     if config["peft_type"] != "MEFT":
         raise ValueError(f"{folder} holds a {config['peft_type']} adapter, expected MEFT")

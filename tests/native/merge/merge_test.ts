@@ -125,7 +125,7 @@ for (const kind of ["full", "lora"]) {
     }));
 }
 
-Deno.test("mergeAdapter() of parallel changes no tensor but those of the feed-forward half, and the configuration", () =>
+Deno.test("mergeAdapter() of parallel changes no tensor but those of the feed-forward sublayer, and the configuration", () =>
   withAdapter(
     modelFixture("llama3_tied").dir,
     "parallel",
