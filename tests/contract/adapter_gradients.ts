@@ -117,6 +117,7 @@ export async function assertGradients(
   for (const [i, parameter] of trained.entries()) {
     quotients.push(await quotient(model, params, parameter, directions[i]!));
   }
+  assert.ok(quotients.every((q) => q !== 0), "the loss depends on everything that is trained");
   for (const way of ways) {
     const title = JSON.stringify(way);
     const { lossSum, gradients } = await gradientsOf(model, params, way);
