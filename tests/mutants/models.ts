@@ -477,9 +477,9 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "eps-of-forward-only",
     harm: "gradients are those of another norm than the one that ran",
-    file: "lib/models/sublayers/attention.ts",
-    find: "rmsNormAgain(k, norm, part.norm.weight, part.norm.eps, scratch.h);",
-    replace: "rmsNormAgain(k, norm, part.norm.weight, 0, scratch.h);",
+    file: "lib/models/sublayers/normed.ts",
+    find: "rmsNormAgain(k, norm, part.norm.weight, part.norm.eps, h);",
+    replace: "rmsNormAgain(k, norm, part.norm.weight, 0, h);",
     tests: ["tests/contract/engine_test.ts", "tests/unit/models/checkpoints_test.ts"],
   },
   {

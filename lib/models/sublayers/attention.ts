@@ -2,27 +2,26 @@
 /** Attention as a sublayer: y = x + attention(norm(x)) + hook(norm(x)). */
 import { arenaActivation, arenaTensor } from "../../ops/arena_tensor.ts";
 import { attentionBackward, attentionForward, type AttentionResiduals } from "../../ops/attention.ts";
-import { rmsNormAgain, rmsNormBackward, rmsNormForward, type RmsNormResiduals } from "../../ops/norm.ts";
+import { rmsNormBackward, rmsNormForward, type RmsNormResiduals } from "../../ops/norm.ts";
 import { rotaryBackward, rotaryForward } from "../../ops/rotary.ts";
 import type { Activation, Tensor } from "../../tensor/tensor.ts";
 import type { Attention, Linear, Norm } from "../parts.ts";
 import { hooksBeside } from "../hooks.ts";
-import { backwardBeside, forwardBeside, type Hooked } from "./beside.ts";
+import { forwardBeside } from "./beside.ts";
 import { isTrained, type StepContext } from "./context.ts";
 import { hookedBackward, hookedForward, linearIsTrained } from "./linear.ts";
+import { normedBackward, type NormedResiduals } from "./normed.ts";
 import type { SublayerKind } from "./sublayer.ts";
 
 /**
  * What backward keeps besides x: T*2(H + Hkv)Dh elements of activations, T*(1 + H) floats, head norms' inputs, and the hook's
  * own.
  */
-export interface AttentionSublayerResiduals {
-  readonly norm: RmsNormResiduals;
+export interface AttentionSublayerResiduals extends NormedResiduals {
   /** Null where the family has no head norms. */
   readonly qNorm: RmsNormResiduals<Activation> | null;
   readonly kNorm: RmsNormResiduals<Activation> | null;
   readonly attention: AttentionResiduals;
-  readonly hooked: readonly Hooked[];
 }
 
 /** Products whose input is h. */
@@ -52,25 +51,14 @@ export const attention: SublayerKind<Attention, AttentionSublayerResiduals> = {
     return { norm, hooked, ...kept };
   },
 
-  async backward(step, layer, part, residuals, dx, needsInput) {
-    const { k, hooks, scratch } = step;
-    const { norm, hooked } = residuals;
-    const beside = hooksBeside(hooks, part.kind);
-    const wanted = needsInput || isTrained([part.norm.weight]);
-    if (
-      beside.length > 0 || inputsOf(part).some((linear) => linearIsTrained(linear, hooks, layer))
-    ) {
-      rmsNormAgain(k, norm, part.norm.weight, part.norm.eps, scratch.h);
-    }
-    const dh = await backwardBeside(
+  backward(step, layer, part, residuals, dx, needsInput) {
+    return normedBackward(
       step,
-      beside,
       layer,
-      hooked,
-      dx,
-      () => frozenBackward(step, layer, part, residuals, dx, wanted),
+      part,
+      { residuals, inputs: inputsOf(part), dx, needsInput },
+      (wanted) => frozenBackward(step, layer, part, residuals, dx, wanted),
     );
-    if (wanted && dh !== null) rmsNormBackward(k, norm, part.norm.weight, dh, { addTo: dx });
   },
 };
 

@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A gated feed-forward as a sublayer: y = x + down(silu(gate(h)) * up(h)) + hook(h), h = norm(x). */
 import { arenaActivation, arenaTensor } from "../../ops/arena_tensor.ts";
-import { rmsNormAgain, rmsNormBackward, rmsNormForward, type RmsNormResiduals } from "../../ops/norm.ts";
+import { rmsNormForward } from "../../ops/norm.ts";
 import { swigluBackward, swigluForward } from "../../ops/swiglu.ts";
 import type { Activation, Tensor } from "../../tensor/tensor.ts";
 import type { Ffn, Linear } from "../parts.ts";
 import { hooksBeside } from "../hooks.ts";
-import { backwardBeside, forwardBeside, type Hooked } from "./beside.ts";
-import { isTrained, type StepContext } from "./context.ts";
+import { forwardBeside } from "./beside.ts";
+import type { StepContext } from "./context.ts";
 import { hookedBackward, hookedForward, linearIsTrained } from "./linear.ts";
+import { normedBackward, type NormedResiduals } from "./normed.ts";
 import type { SublayerKind } from "./sublayer.ts";
 
 /** What backward keeps besides x: 2TF elements of activations, T floats, and the hook's own. */
-export interface FfnSublayerResiduals {
-  readonly norm: RmsNormResiduals;
+export interface FfnSublayerResiduals extends NormedResiduals {
   /** (T,F) each; backward turns them into their gradients. */
   readonly gate: Activation;
   readonly up: Activation;
-  readonly hooked: readonly Hooked[];
 }
 
 /** See {@linkcode Ffn}. */
@@ -41,24 +40,14 @@ export const ffn: SublayerKind<Ffn, FfnSublayerResiduals> = {
     return { norm, hooked, ...kept };
   },
 
-  async backward(step, layer, part, residuals, dx, needsInput) {
-    const { k, hooks, scratch } = step;
-    const { norm, hooked } = residuals;
-    const beside = hooksBeside(hooks, part.kind);
-    const wanted = needsInput || isTrained([part.norm.weight]);
-    const inputs: Linear[] = [part.gate, part.up];
-    if (beside.length > 0 || inputs.some((linear) => linearIsTrained(linear, hooks, layer))) {
-      rmsNormAgain(k, norm, part.norm.weight, part.norm.eps, scratch.h);
-    }
-    const dh = await backwardBeside(
+  backward(step, layer, part, residuals, dx, needsInput) {
+    return normedBackward(
       step,
-      beside,
       layer,
-      hooked,
-      dx,
-      () => frozenBackward(step, layer, part, residuals, dx, wanted),
+      part,
+      { residuals, inputs: [part.gate, part.up], dx, needsInput },
+      (wanted) => frozenBackward(step, layer, part, residuals, dx, wanted),
     );
-    if (wanted && dh !== null) rmsNormBackward(k, norm, part.norm.weight, dh, { addTo: dx });
   },
 };
 
