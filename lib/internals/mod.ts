@@ -29,7 +29,7 @@ export { attachAdapter } from "../adapters/attach.ts";
 
 // Parts of training, scoring and answering.
 export { trainingSteps } from "../data/batches.ts";
-export { measureRates } from "../predict/rates.ts";
+export { measureRates } from "../predict/machine/measure.ts";
 export { predictSteps } from "../predict/cost_model.ts";
 export { plannedBatches } from "../predict/batch_sizes.ts";
 export { processPeakBytes } from "../predict/memory.ts";
@@ -129,11 +129,12 @@ export type * from "../tensor/tensor.ts";
 export type * from "../train/adapters.ts";
 export type * from "../train/batches.ts";
 export type * from "../predict/batch_sizes.ts";
-export type * from "../predict/calibration.ts";
 export type * from "../predict/cost_model.ts";
 export type * from "../predict/device_memory.ts";
 export type * from "../predict/dry_run.ts";
 export type * from "../predict/fit.ts";
+export type * from "../predict/machine/rates.ts";
+export type * from "../predict/time.ts";
 export type * from "../train/lane_account.ts";
 export type * from "../train/lanes.ts";
 export type * from "../train/layer_updates.ts";

@@ -7,23 +7,7 @@ import type { Placement } from "../adapters/adapter.ts";
 import { pairsPerToken, unitedNeurons } from "../ops/sparse.ts";
 import { busiest, type LaneName } from "../train/lane_account.ts";
 import { backwardTimes, forwardTimes, type LayerCosts, type PassTimes } from "./lane_schedule.ts";
-
-/** Rates of a machine, measured at the start of a run. */
-export interface LaneRates {
-  /** Copies from the device to the host, and back. */
-  readonly downBytesPerSecond: number;
-  readonly upBytesPerSecond: number;
-  /** Matrix products of the model's lane. */
-  readonly modelFlopsPerSecond: number;
-  /** Router and key scores of the host lane, all its threads. */
-  readonly scoreFlopsPerSecond: number;
-  /** Products of the host lane that go pair by pair: value sums and all of backward. */
-  readonly pairFlopsPerSecond: number;
-  /** Memory traffic of the host: packing rows and adding gradients. */
-  readonly hostBytesPerSecond: number;
-  /** Seconds that two lanes need to meet. */
-  readonly meetingSeconds: number;
-}
+import type { LaneRates } from "./machine/rates.ts";
 
 /** Sizes that the time of a step depends on. */
 export interface StepSizes {

@@ -9,10 +9,12 @@ import { countingKernels } from "../ops/counting/counting_kernels.ts";
 import type { Run } from "../train/plan.ts";
 import { type BatchSizes, fullBatches, fullLoad, plannedBatches, type StepLoad } from "./batch_sizes.ts";
 import { besideDevice } from "./beside_device.ts";
-import { calibrate, estimateStep, type MachineRates, type TimeEstimate } from "./calibration.ts";
 import { type DevicePrediction, predictDevice } from "./device_memory.ts";
 import { type Fit, judgeFit } from "./fit.ts";
+import { calibrate } from "./machine/measure.ts";
+import type { MachineRates } from "./machine/rates.ts";
 import { type MemoryPrediction, predictMemory, processPeakBytes } from "./memory.ts";
+import { estimateStep, type TimeEstimate } from "./time.ts";
 import { type StepWork, stepWork } from "./work.ts";
 
 /** What a dry run finds. */

@@ -6,14 +6,9 @@ import type { RowSelection } from "../adapters/adapter.ts";
 import type { Model } from "../models/model.ts";
 import type { PlacementChoice } from "../train/placement.ts";
 import { plan, type Run, type RunOptions } from "../train/plan.ts";
-import {
-  choosePlacement,
-  type LaneRates,
-  predictSteps,
-  type StepPrediction,
-  type StepSizes,
-} from "./cost_model.ts";
-import { measureRates } from "./rates.ts";
+import { choosePlacement, predictSteps, type StepPrediction, type StepSizes } from "./cost_model.ts";
+import { measureRates } from "./machine/measure.ts";
+import type { LaneRates } from "./machine/rates.ts";
 
 /** A run, and what was predicted of the ways to compute with its rows. */
 export interface MeasuredPlan {

@@ -11,8 +11,8 @@ import type { CudaFacts } from "../../../lib/native/device_memory.ts";
 import { NativeError } from "../../../lib/core/errors.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { type CudaKernels, cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
-import type { LaneRates } from "../../../lib/predict/cost_model.ts";
-import { measureRates } from "../../../lib/predict/rates.ts";
+import { measureRates } from "../../../lib/predict/machine/measure.ts";
+import type { LaneRates } from "../../../lib/predict/machine/rates.ts";
 import type { Cell, GpuPreset, Group } from "./cells.ts";
 import {
   type Bench,

@@ -2,12 +2,8 @@
 import assert from "node:assert/strict";
 import { busiest } from "../../../lib/train/lane_account.ts";
 import { unitedNeurons } from "../../../lib/ops/sparse.ts";
-import {
-  choosePlacement,
-  type LaneRates,
-  predictSteps,
-  type StepSizes,
-} from "../../../lib/predict/cost_model.ts";
+import { choosePlacement, predictSteps, type StepSizes } from "../../../lib/predict/cost_model.ts";
+import type { LaneRates } from "../../../lib/predict/machine/rates.ts";
 
 /** A card of the 4090 class, and the host of a measured 16 cores. */
 const RATES: LaneRates = {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { lora, sparse } from "../../../lib/methods/methods.ts";
-import { type LaneRates, predictSteps } from "../../../lib/predict/cost_model.ts";
+import { predictSteps } from "../../../lib/predict/cost_model.ts";
+import type { LaneRates } from "../../../lib/predict/machine/rates.ts";
 import { planAt, planMeasured } from "../../../lib/predict/placement.ts";
 import type { RunOptions } from "../../../lib/train/plan.ts";
 import { SMALL_SPARSE, smallModel, smallOptions } from "../train/small_run.ts";

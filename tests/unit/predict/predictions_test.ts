@@ -5,7 +5,7 @@ import type { AdapterSpec } from "../../../lib/adapters/registry.ts";
 import { full, lora, type Method, parallel } from "../../../lib/methods/methods.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
 import { besideDevice } from "../../../lib/predict/beside_device.ts";
-import { estimateStep } from "../../../lib/predict/calibration.ts";
+import { estimateStep } from "../../../lib/predict/time.ts";
 import { predictDevice } from "../../../lib/predict/device_memory.ts";
 import { type BatchSizes, fullBatches, fullLoad } from "../../../lib/predict/batch_sizes.ts";
 import { type MemoryPrediction, predictMemory, processPeakBytes } from "../../../lib/predict/memory.ts";
