@@ -257,7 +257,7 @@ export const REPORT: readonly Mutant[] = [
     find: `      dueMs = now() + REFRESH_MS;
 `,
     replace: "",
-    tests: ["tests/unit/report/report_child_test.ts"],
+    tests: ["tests/process/report_child_test.ts"],
   },
   {
     name: "page-of-the-last-step-missing",
@@ -265,7 +265,7 @@ export const REPORT: readonly Mutant[] = [
     file: "lib/report/run_report.ts",
     find: "(last || performance.now() >= dueMs)",
     replace: "(performance.now() >= dueMs)",
-    tests: ["tests/unit/report/report_child_test.ts"],
+    tests: ["tests/process/report_child_test.ts"],
   },
   {
     name: "index-of-another-log",
@@ -289,7 +289,7 @@ export const REPORT: readonly Mutant[] = [
     file: "lib/report/page_server.ts",
     find: "  if (!names.includes(host)) return",
     replace: "  if (names.length === 0) return",
-    tests: ["tests/unit/report/page_server_test.ts"],
+    tests: ["tests/process/page_server_test.ts"],
   },
   {
     name: "events-restart-nowhere",
@@ -322,6 +322,6 @@ export const REPORT: readonly Mutant[] = [
     file: "lib/report/page_streams.ts",
     find: "{ pingMs = 15_000, stalledMs = 120_000 }",
     replace: "{ pingMs = 120_000, stalledMs = 15_000 }",
-    tests: ["tests/unit/report/page_server_test.ts"],
+    tests: ["tests/process/page_server_test.ts"],
   },
 ];

@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 
 const UNIT = new URL("../", import.meta.url);
 
-/** What changes for all threads of a process. */
-const SHARED = /Deno\.(env\.(set|delete)|chdir|umask)\(/;
+/** What changes, or is measured, of all threads of a process. */
+const SHARED = /Deno\.(env\.(set|delete)|chdir|umask|memoryUsage)\(/;
 
 /** All sources of a folder. */
 function* files(folder: URL): Generator<URL> {
@@ -15,7 +15,7 @@ function* files(folder: URL): Generator<URL> {
   }
 }
 
-Deno.test("unit tests set nothing that all of a process share: such tests are in tests/process", () => {
+Deno.test("unit tests set and measure nothing that all of a process share: such tests are in tests/process", () => {
   const changing = [...files(UNIT)].filter((file) => SHARED.test(Deno.readTextFileSync(file)));
   assert.deepEqual(changing.map(({ pathname }) => pathname), []);
   assert(SHARED.test(Deno.readTextFileSync(new URL("../process/tools_test.ts", UNIT))));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual, match, notStrictEqual, ok, rejects, strictEqual, throws } from "node:assert/strict";
-import { createPageStreams } from "../../../lib/report/page_streams.ts";
-import { startPageServer } from "../../../lib/report/page_server.ts";
+import { createPageStreams } from "../../lib/report/page_streams.ts";
+import { startPageServer } from "../../lib/report/page_server.ts";
 
 /** Addresses that this process' machine listens on at a port, as the kernel tells them. */
 function listeners(port: number): string[] {

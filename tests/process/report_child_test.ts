@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** When a run's page is written anew, and what becomes of one that cannot be. */
 import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
-import { refreshReport } from "../../../lib/report/report_child.ts";
-import { serveRunReport } from "../../../lib/report/run_report.ts";
-import { withFolder } from "../../fixtures/folder.ts";
+import { refreshReport } from "../../lib/report/report_child.ts";
+import { serveRunReport } from "../../lib/report/run_report.ts";
+import { withFolder } from "../fixtures/folder.ts";
 
 /** Looks often, for two minutes at most. */
 async function until(condition: () => Promise<boolean>): Promise<void> {

@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { join } from "node:path";
-import {
-  type MetricsLine,
-  MOST_LINE_BYTES,
-  openMetrics,
-  readMetrics,
-} from "../../../lib/train/metrics_log.ts";
-import { train } from "../../../lib/train/loop.ts";
-import { plan } from "../../../lib/train/plan.ts";
-import { countReadBytes } from "../../fixtures/count_reads.ts";
-import { withFolder } from "../../fixtures/folder.ts";
-import { smallData, smallModel, smallOptions } from "./small_run.ts";
+import { type MetricsLine, MOST_LINE_BYTES, openMetrics, readMetrics } from "../../lib/train/metrics_log.ts";
+import { train } from "../../lib/train/loop.ts";
+import { plan } from "../../lib/train/plan.ts";
+import { countReadBytes } from "../fixtures/count_reads.ts";
+import { withFolder } from "../fixtures/folder.ts";
+import { smallData, smallModel, smallOptions } from "../unit/train/small_run.ts";
 
 const NUL_HOLE = "\0".repeat(300_000);
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The states that a loss of power may leave: a writer that waits for the disk breaks no promise, one that forgets to is found out. */
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { type ChangeLog, readChangeLog, writingChanges } from "../../../scripts/faults/change_log.ts";
-import { examine } from "../../../scripts/faults/disk_promises.ts";
-import { bytesOf, crashPoints, filesOf, nodeAt, stateOf } from "../../../scripts/faults/disk_states.ts";
-import { withScratch } from "../../../scripts/faults/folders.ts";
+import { type ChangeLog, readChangeLog, writingChanges } from "../../scripts/faults/change_log.ts";
+import { examine } from "../../scripts/faults/disk_promises.ts";
+import { bytesOf, crashPoints, filesOf, nodeAt, stateOf } from "../../scripts/faults/disk_states.ts";
+import { withScratch } from "../../scripts/faults/folders.ts";
 
 const FILES = ["parameters.safetensors", "optimizer.safetensors", "state.json", "manifest.json"];
 const NEVER = /^\b$/;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Files that are no JSONL: one error at once, and memory for one line at most. */
 import assert from "node:assert/strict";
-import { readLines } from "../../../lib/data/lines.ts";
-import { loadData } from "../../../lib/data/load_data.ts";
-import { withFolder } from "../../fixtures/folder.ts";
-import { fixtureTokenizer } from "./fixtures.ts";
+import { readLines } from "../../lib/data/lines.ts";
+import { loadData } from "../../lib/data/load_data.ts";
+import { withFolder } from "../fixtures/folder.ts";
+import { fixtureTokenizer } from "../unit/data/fixtures.ts";
 
 const tokenizer = await fixtureTokenizer("byte_level");
 const load = (path: string) => loadData(path, tokenizer, { seqLen: 32, cache: false });
