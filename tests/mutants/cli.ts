@@ -270,7 +270,7 @@ export const CLI: readonly Mutant[] = [
     file: "lib/cli/dry_run.ts",
     find: "name !== settings.activations",
     replace: "name === settings.activations",
-    tests: ["tests/unit/cli/dry_run_test.ts"],
+    tests: ["tests/e2e/dry_run_test.ts"],
   },
   {
     name: "up-and-down-swapped",
@@ -278,7 +278,7 @@ export const CLI: readonly Mutant[] = [
     file: "lib/cli/dry_run.ts",
     find: `row("up", ({ pcie }) => pcie.up)`,
     replace: `row("up", ({ pcie }) => pcie.down)`,
-    tests: ["tests/unit/cli/dry_run_test.ts"],
+    tests: ["tests/e2e/dry_run_test.ts"],
   },
   {
     name: "integers-end-early",

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A dry run's tables against its JSON object: each number in its own row and unit. */
 import assert from "node:assert/strict";
-import { runCommand } from "../../../lib/cli/program.ts";
-import { TRAIN } from "../../../lib/cli/commands/train.ts";
-import { formatBytes, formatMilliseconds } from "../../../lib/report/format.ts";
-import type { DevicePrediction } from "../../../lib/predict/device_memory.ts";
-import type { DryRun } from "../../../lib/predict/dry_run.ts";
-import { withFolder } from "../../fixtures/folder.ts";
-import { overheard } from "../../fixtures/said.ts";
+import { runCommand } from "../../lib/cli/program.ts";
+import { TRAIN } from "../../lib/cli/commands/train.ts";
+import { formatBytes, formatMilliseconds } from "../../lib/report/format.ts";
+import type { DevicePrediction } from "../../lib/predict/device_memory.ts";
+import type { DryRun } from "../../lib/predict/dry_run.ts";
+import { withFolder } from "../fixtures/folder.ts";
+import { overheard } from "../fixtures/said.ts";
 
 const FLAGS = [
   ...[

@@ -2,11 +2,11 @@
 /** Every failure of a command is one message, the right exit code, and with --json the same in one object. */
 import { deepStrictEqual, doesNotMatch, match, strictEqual } from "node:assert/strict";
 import { join } from "node:path";
-import { failureOf } from "../../../lib/cli/failure.ts";
-import { MachineError, NativeError, NotFiniteError, ValidationError } from "../../../lib/core/errors.ts";
-import { asFileError } from "../../../lib/files/errors.ts";
-import { withFolder } from "../../fixtures/folder.ts";
-import { said } from "../../fixtures/said.ts";
+import { failureOf } from "../../lib/cli/failure.ts";
+import { MachineError, NativeError, NotFiniteError, ValidationError } from "../../lib/core/errors.ts";
+import { asFileError } from "../../lib/files/errors.ts";
+import { withFolder } from "../fixtures/folder.ts";
+import { said } from "../fixtures/said.ts";
 
 const MODEL = "notebooks/demo/model";
 const DATA = ["--data", "notebooks/demo/facts.jsonl"];
