@@ -18,7 +18,8 @@ async function runTests(args: readonly string[]): Promise<TestResult> {
   const child = new Deno.Command(Deno.execPath(), {
     args: ["test", "--allow-all", "--quiet", ...args],
     stdout: "piped",
-    env: { NO_COLOR: "1" },
+    // One file more than there are cores: those that wait for a disk or a pipe leave theirs to another.
+    env: { NO_COLOR: "1", DENO_JOBS: String(navigator.hardwareConcurrency + 1) },
   }).spawn();
   let tail = "";
   const decoder = new TextDecoder();
