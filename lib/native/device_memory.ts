@@ -16,24 +16,29 @@ export interface DeviceBytes {
 }
 
 /** What a device is, and what is held on it. */
-export interface CudaFacts {
-  readonly backend: "cuda" | "cuda-emulated";
-  /** As the driver names it. */
+export interface DeviceFacts {
+  readonly backend: string;
+  /** As its driver names it. */
   readonly name: string;
-  /** Compute capability, "9.0". */
-  readonly architecture: string;
-  /** Newest CUDA version that the driver speaks. */
-  readonly driver: string;
   readonly memoryBytes: number;
   readonly freeBytes: number;
-  /** Version of cuBLASLt, or why it was not opened; products are then made by a kernel of our own. */
-  readonly cublasLt: string;
-  /** Which kernels attention is by, and why. */
-  readonly attention: string;
   /** By class: weights, activations, workspace, pinned, … */
   readonly ledger: Readonly<Record<string, DeviceBytes>>;
   /** The last request that memory had no room for; null when there was none. */
   readonly refused: { readonly class: string; readonly bytes: number } | null;
+}
+
+/** And what is a CUDA device's alone. */
+export interface CudaFacts extends DeviceFacts {
+  readonly backend: "cuda" | "cuda-emulated";
+  /** Compute capability, "9.0". */
+  readonly architecture: string;
+  /** Newest CUDA version that the driver speaks. */
+  readonly driver: string;
+  /** Version of cuBLASLt, or why it was not opened; products are then made by a kernel of our own. */
+  readonly cublasLt: string;
+  /** Which kernels attention is by, and why. */
+  readonly attention: string;
 }
 
 /** Owns the blocks reserved through it, on the device of one context. Use with `using`. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What would fit a device that had no room for a step: advice by the same passes that predict a run. */
 import { leanerActivations } from "../activations/registry.ts";
-import type { DeviceFacts } from "../ops/kernels/device.ts";
+import type { DeviceFacts } from "../native/device_memory.ts";
 import type { Run } from "../train/plan.ts";
 import type { RunSettings } from "../train/run_options.ts";
 import { fullBatches } from "./batch_sizes.ts";

@@ -2,7 +2,7 @@
 /** What the loop asks of whoever predicts runs: training works without it, and says and writes down less. */
 import type { Dataset } from "../data/dataset.ts";
 import type { MemoryClass } from "../native/ledger.ts";
-import type { DeviceFacts } from "../ops/kernels/device.ts";
+import type { DeviceFacts } from "../native/device_memory.ts";
 import type { Run } from "./plan.ts";
 
 /** Bytes by class. */

@@ -1,19 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A device with memory of its own, as the product sees it whatever library drives it. */
-import type { DeviceBytes } from "../../native/device_memory.ts";
-
-/** What a device is, and what is held on it. */
-export interface DeviceFacts {
-  readonly backend: string;
-  /** As its driver names it. */
-  readonly name: string;
-  readonly memoryBytes: number;
-  readonly freeBytes: number;
-  /** By class: weights, activations, workspace, pinned, … */
-  readonly ledger: Readonly<Record<string, DeviceBytes>>;
-  /** The last request that memory had no room for; null when there was none. */
-  readonly refused: { readonly class: string; readonly bytes: number } | null;
-}
+import type { DeviceFacts } from "../../native/device_memory.ts";
 
 /**
  * Memory that kernels reach and the host does not: typed arrays are carved from its blocks and passed to kernels like any

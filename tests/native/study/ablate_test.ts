@@ -9,7 +9,8 @@ import type { Grid } from "../../../lib/study/grid.ts";
 import { type CellResult, readResults } from "../../../lib/study/results.ts";
 import type { TrainSettings } from "../../../lib/train/settings.ts";
 import { DEMO_FACTS, DEMO_MODEL } from "../../e2e/command.ts";
-import { copyFolder, withFolder } from "../../fixtures/folder.ts";
+import { copy } from "../../../scripts/faults/folders.ts";
+import { withFolder } from "../../fixtures/folder.ts";
 
 const BASE: TrainSettings = {
   ...{ model: DEMO_MODEL, seqLen: 32, batchSize: 3, neurons: 16, experts: 4, topK: 4, steps: 2, lr: 2e-3 },
@@ -243,7 +244,7 @@ const EARLIER = fileURLToPath(new URL("../../fixtures/earlier_version", import.m
 Deno.test("ablate() takes what a study of version 0.1.0 has finished", () =>
   withFolder(async (folder) => {
     const out = `${folder}/study`;
-    await copyFolder(`${EARLIER}/study`, out);
+    await copy(`${EARLIER}/study`, out);
     const { base, grid, scoring: { metrics, limit, maxNewTokens } } = JSON.parse(
       Deno.readTextFileSync(`${out}/study.json`),
     );

@@ -14,7 +14,8 @@ import { loadAdapter, saveAdapter } from "../../../lib/train/adapters.ts";
 import { train } from "../../../lib/train/loop.ts";
 import { plan, type RunOptions } from "../../../lib/train/plan.ts";
 import { assertSame } from "../../compare.ts";
-import { copyFolder, withFolder } from "../../fixtures/folder.ts";
+import { copy } from "../../../scripts/faults/folders.ts";
+import { withFolder } from "../../fixtures/folder.ts";
 import { plainSafetensors } from "../../fixtures/plain_safetensors.ts";
 import { smallData, smallModel, smallOptions } from "./small_run.ts";
 
@@ -56,7 +57,7 @@ for (const [name, options] of Object.entries(OPTIONS)) {
   Deno.test(`a run of version 0.1.0 resumes to the bytes that it gave then: ${name}`, () =>
     withFolder(async (folder) => {
       const out = join(folder, "run");
-      await copyFolder(join(RUNS, name), out);
+      await copy(join(RUNS, name), out);
       using model = smallModel();
       const run = plan(model, smallOptions({ steps: 6, saveEvery: 2, ...options, out }));
       const events = await Array.fromAsync(train(run, smallData(), { resume: true }));

@@ -13,7 +13,8 @@ import { train } from "../../../lib/train/loop.ts";
 import { plan, type RunOptions } from "../../../lib/train/plan.ts";
 import { flushState, init } from "../../../lib/train/state.ts";
 import { trainStep } from "../../../lib/train/step.ts";
-import { copyFolder, withFolder } from "../../fixtures/folder.ts";
+import { copy } from "../../../scripts/faults/folders.ts";
+import { withFolder } from "../../fixtures/folder.ts";
 import { parameterBytes, SMALL_SPARSE, smallData, smallModel, smallOptions } from "./small_run.ts";
 
 /** Trains to the end, or until so many steps were taken in this call; every bit of the parameters. */
@@ -183,7 +184,7 @@ const EARLIER = fileURLToPath(new URL("../../fixtures/earlier_run", import.meta.
 /** A run of 6 steps that an earlier version was killed in: after step 3, with a checkpoint of step 2. */
 async function withEarlierRun(use: (out: string) => Promise<void>): Promise<void> {
   await withFolder(async (folder) => {
-    await copyFolder(EARLIER, join(folder, "run"));
+    await copy(EARLIER, join(folder, "run"));
     await use(join(folder, "run"));
   });
 }
