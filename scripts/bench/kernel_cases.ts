@@ -252,8 +252,10 @@ function attention(k: Kernels, backward: boolean): KernelCase {
     heads,
     kvHeads,
     headDim,
+    sees: "past",
     window: 0,
     scale: 1 / 8,
+    softcap: 0,
   };
   const spans = Int32Array.from({ length: 4 * sequences }, (_, i) => ((i >> 2) + (i & 1)) * length);
   const [q, keys, values] = [

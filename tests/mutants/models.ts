@@ -128,8 +128,8 @@ export const MODELS: readonly Mutant[] = [
     name: "backward-without-window",
     harm: "gradients flow through keys that were not seen",
     file: "lib/models/sublayers/attention.ts",
-    find: "window: part.window };\n  const { dq",
-    replace: "window: 0 };\n  const { dq",
+    find: "window: part.window } as const;\n  const { dq",
+    replace: "window: 0 } as const;\n  const { dq",
     tests: ["tests/unit/models/checkpoints_test.ts"],
   },
   {

@@ -38,7 +38,7 @@ function packed(
   return {
     ...{ name, spans: Int32Array.from(spans), queryRows: rows, keyRows: rows },
     ...{ heads: sizes.heads, kvHeads: sizes.kvHeads, headDim: sizes.headDim, window: sizes.window ?? 0 },
-    scale: Math.fround(1 / Math.sqrt(sizes.headDim)),
+    ...{ sees: "past", scale: Math.fround(1 / Math.sqrt(sizes.headDim)), softcap: 0 },
   };
 }
 

@@ -46,7 +46,7 @@ function outputBits(rows: number, compute: "f32" | "bf16"): { o: Uint8Array; gra
   const [o, lse] = [activations(), new Float32Array(rows * heads)];
   const shape = {
     ...{ queryRows: rows, keyRows: rows, heads, kvHeads: heads, headDim },
-    ...{ window: 0, scale: 1 },
+    ...{ sees: "past" as const, window: 0, scale: 1, softcap: 0 },
   };
   const [q, keys, v, dO, spans] = [
     random(1),

@@ -4,7 +4,7 @@ import { type IdleMemory, releasing, type Streams } from "../../activations/poli
 import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../activations/registry.ts";
 import type { Batch } from "../../data/batch.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
-import { causalSpans } from "../../ops/attention.ts";
+import { selfSpans } from "../../ops/attention.ts";
 import { embeddingBackward } from "../../ops/embedding.ts";
 import { linearForward } from "../../ops/linear.ts";
 import { headLossForward, headLossForwardBackward } from "../../ops/loss.ts";
@@ -147,7 +147,7 @@ export function batchStep(
   own: Partial<StepContext> = {},
 ): StepContext {
   checkBatch(batch, model.parts.embedding.rows);
-  return openStep(model, batch, hooks, { spans: causalSpans(batch.starts), ...own });
+  return openStep(model, batch, hooks, { spans: selfSpans(batch.starts), ...own });
 }
 
 /** Final norm, head and loss, and back to the gradient of y when anything from the final norm down is trained. */

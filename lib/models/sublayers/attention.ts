@@ -40,7 +40,7 @@ export const attention: SublayerKind<Attention, AttentionSublayerResiduals> = {
       const values = split(hookedForward(step, layer, part.v, h), part.kvHeads);
       const fresh = { keys: keys.rotated, values };
       const seen = step.extend?.(layer, fresh) ?? fresh;
-      const options = { spans: step.spans, window: part.window };
+      const options = { spans: step.spans, sees: "past", window: part.window } as const;
       const { y: o, residuals } = attentionForward(k, q.rotated, seen.keys, seen.values, options);
       if (again?.needsOutput !== false) {
         k.copy(y.data, x.data);
@@ -78,7 +78,7 @@ function frozenBackward(
   const to = belowAttention ? { into: arenaActivation(k, o.shape) } : null;
   const dO = hookedBackward(step, layer, part.o, o, dy, to);
   if (dO === null) return null;
-  const options = { spans: step.spans, window: part.window };
+  const options = { spans: step.spans, sees: "past", window: part.window } as const;
   const { dq, dk, dv } = attentionBackward(k, attention, split(dO, part.heads), options);
   const seen = { keys: dk, values: dv };
   const own = step.extendBackward?.(layer, seen) ?? seen;

@@ -2,6 +2,7 @@
 /** The model's kernels, counted: operations and bytes of their shapes, and the scratch that libmeft takes for them. */
 import type { ActivationArray } from "../../tensor/tensor.ts";
 import type { AttentionShape, ModelKernels } from "../kernels/model.ts";
+import { reachOf } from "../reach.ts";
 import { attentionBackwardScratch, attentionForwardScratch } from "./attention_scratch.ts";
 import { addStream, addWork, type Counts, needScratch } from "./counts.ts";
 import {
@@ -68,18 +69,25 @@ function attentionKernels(
 }
 
 /** Pairs of a query and a key that it sees. The last query of a span sits at its last key. */
-function seenPairs(spans: Int32Array, { window }: AttentionShape): number {
+function seenPairs(spans: Int32Array, shape: AttentionShape): number {
+  const { behind, ahead } = reachOf(shape);
   let pairs = 0;
   for (let s = 0; s < spans.length; s += 4) {
     const [queryBegin = 0, queryEnd = 0, keyBegin = 0, keyEnd = 0] = spans.subarray(s, s + 4);
     const [queries, keys] = [queryEnd - queryBegin, keyEnd - keyBegin];
-    const most = window > 0 ? Math.min(window, keys) : keys;
-    // Query i from the last sees keys - i of them, as far as the window reaches.
-    const whole = Math.min(queries, keys - most);
-    const rest = queries - whole;
-    pairs += whole * most + rest * most - rest * (rest - 1) / 2;
+    // What each query sees ends at its place + 1 + ahead, and begins at its place - behind, within the span.
+    const first = keys - queries;
+    pairs += sumWithin(first + 1 + ahead, queries, keys) - sumWithin(first - behind, queries, keys);
   }
   return pairs;
+}
+
+/** Sum of `count` whole numbers from `first` on, each brought to 0..most. */
+function sumWithin(first: number, count: number, most: number): number {
+  const zeros = Math.min(count, Math.max(0, -first));
+  const growing = Math.min(count, Math.max(zeros, most - first)) - zeros;
+  const lowest = Math.max(0, first);
+  return growing * lowest + growing * (growing - 1) / 2 + (count - zeros - growing) * most;
 }
 
 function elementwiseKernels(

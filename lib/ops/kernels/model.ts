@@ -9,6 +9,9 @@ import type { ComputeDType } from "../../core/dtype.ts";
 import type { DropoutMask } from "../../core/rng.ts";
 import type { ActivationArray, Floats, Weight } from "../../tensor/tensor.ts";
 
+/** Which keys of its span a query may see: those up to its own place, or all. */
+export type Sees = "past" | "all";
+
 /** Shape of one attention call; see `meft_attention`. */
 export interface AttentionShape {
   readonly queryRows: number;
@@ -16,9 +19,15 @@ export interface AttentionShape {
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
-  /** Keys a query sees at most, itself included; 0 for no limit. */
+  readonly sees: Sees;
+  /**
+   * 0 for no limit. Of the past: keys a query sees at most, that at its own place included. Of all: a query sees the keys no
+   * more than floor(window / 2) places from its own, on both sides.
+   */
   readonly window: number;
   readonly scale: number;
+  /** 0: scores are scale * q.k; else softcap * tanh(scale * q.k / softcap). */
+  readonly softcap: number;
 }
 
 /** AdamW hyper-parameters of one step. `step` counts from 1. */

@@ -66,6 +66,11 @@ function counts(shape: AttentionShape): { queries: number; keys: number; logSums
 }
 
 function attentionParams(shape: AttentionShape, spans: Int32Array, compute: number): Uint8Array<ArrayBuffer> {
+  if (shape.sees !== "past" || shape.softcap !== 0) {
+    throw new RangeError(
+      `attention sees ${shape.sees}, softcap ${shape.softcap}: the library has that of the past alone`,
+    );
+  }
   return writeAttentionParams({
     compute,
     qRows: shape.queryRows,

@@ -2,6 +2,7 @@
 /** Attention and cross-entropy of the reference backend, in f64: every probability is written out. */
 import type { Floats } from "../../tensor/tensor.ts";
 import type { AttentionShape, ModelKernels } from "../kernels/model.ts";
+import { reachOf } from "../reach.ts";
 import { addScaled, at, dot } from "./linear.ts";
 
 /** log of the sum of exp, without overflow. -Infinity for none. */
@@ -11,13 +12,14 @@ export function logSumExp(values: readonly number[]): number {
   return largest + Math.log(values.reduce((sum, x) => sum + Math.exp(x - largest), 0));
 }
 
-/** Calls `visit` for every query of every span and head, with the keys [from, to) it sees and their head. */
+/** Calls `visit` for every query that sees a key and every head, with the keys [from, to) it sees and their head. */
 function forEachQuery(
   spans: Int32Array,
   shape: AttentionShape,
   visit: (query: number, head: number, kvHead: number, from: number, to: number) => void,
 ): void {
   const queriesPerKey = shape.heads / shape.kvHeads;
+  const { behind, ahead } = reachOf(shape);
   for (let s = 0; s < spans.length; s += 4) {
     const [queryBegin, queryEnd, keyBegin, keyEnd] = spans.subarray(s, s + 4) as unknown as [
       number,
@@ -26,8 +28,9 @@ function forEachQuery(
       number,
     ];
     for (let query = queryBegin; query < queryEnd; query++) {
-      const to = keyEnd - (queryEnd - 1 - query); // the last query of a span sits at its last key
-      const from = shape.window > 0 ? Math.max(keyBegin, to - shape.window) : keyBegin;
+      const place = keyEnd - (queryEnd - query); // the last query of a span sits at its last key
+      const from = Math.max(keyBegin, place - behind), to = Math.min(keyEnd, place + 1 + ahead);
+      if (from >= to) continue;
       for (let head = 0; head < shape.heads; head++) {
         visit(query, head, Math.floor(head / queriesPerKey), from, to);
       }
@@ -42,6 +45,13 @@ function offsets(shape: AttentionShape, query: number, head: number, kvHead: num
   return { q, key };
 }
 
+/** The score of a query and a key, and its derivative by their product. */
+function scoreOf({ scale, softcap }: AttentionShape, product: number): { score: number; slope: number } {
+  if (softcap === 0) return { score: scale * product, slope: scale };
+  const capped = Math.tanh(scale * product / softcap);
+  return { score: softcap * capped, slope: scale * (1 - capped * capped) };
+}
+
 function attentionForward(
   o: Floats,
   lse: Floats,
@@ -51,13 +61,15 @@ function attentionForward(
   spans: Int32Array,
   shape: AttentionShape,
 ): void {
-  const { headDim, scale } = shape;
+  const { headDim } = shape;
   o.fill(0);
   lse.fill(0);
   forEachQuery(spans, shape, (query, head, kvHead, from, to) => {
     const place = offsets(shape, query, head, kvHead);
     const scores: number[] = [];
-    for (let row = from; row < to; row++) scores.push(scale * dot(q, place.q, k, place.key(row), headDim));
+    for (let row = from; row < to; row++) {
+      scores.push(scoreOf(shape, dot(q, place.q, k, place.key(row), headDim)).score);
+    }
     const total = logSumExp(scores);
     lse[query * shape.heads + head] = total;
     scores.forEach((score, i) =>
@@ -79,7 +91,7 @@ function attentionBackward(
   spans: Int32Array,
   shape: AttentionShape,
 ): void {
-  const { headDim, scale } = shape;
+  const { headDim } = shape;
   for (const gradient of [dq, dk, dv]) gradient.fill(0);
   forEachQuery(spans, shape, (query, head, kvHead, from, to) => {
     const place = offsets(shape, query, head, kvHead);
@@ -87,8 +99,9 @@ function attentionBackward(
     const delta = dot(dO, place.q, o, place.q, headDim);
     for (let row = from; row < to; row++) {
       const key = place.key(row);
-      const p = Math.exp(scale * dot(q, place.q, k, key, headDim) - total);
-      const ds = p * (dot(dO, place.q, v, key, headDim) - delta) * scale;
+      const { score, slope } = scoreOf(shape, dot(q, place.q, k, key, headDim));
+      const p = Math.exp(score - total);
+      const ds = p * (dot(dO, place.q, v, key, headDim) - delta) * slope;
       addScaled(dv, key, p, dO, place.q, headDim);
       addScaled(dq, place.q, ds, k, key, headDim);
       addScaled(dk, key, ds, q, place.q, headDim);

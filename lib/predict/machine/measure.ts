@@ -5,7 +5,7 @@ import type { RowSelection } from "../../adapters/adapter.ts";
 import type { Model } from "../../models/model.ts";
 import { lowestOf } from "../../models/parts.ts";
 import { arenaActivation, arenaTensor } from "../../ops/arena_tensor.ts";
-import { attentionBackward, attentionForward, causalSpans } from "../../ops/attention.ts";
+import { attentionBackward, attentionForward, selfSpans } from "../../ops/attention.ts";
 import { countingKernels } from "../../ops/counting/counting_kernels.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { nativeKernels } from "../../ops/native/native_kernels.ts";
@@ -101,7 +101,7 @@ async function attentionRate(
     return { shape: [n, count, headDim], data: k.activationDType === "bf16" ? asBf16(floats) : floats };
   };
   const [q, keys, values, dO] = [tensor(heads), tensor(kvHeads), tensor(kvHeads), tensor(heads)];
-  const options = { spans: causalSpans(Int32Array.of(0, n)) };
+  const options = { spans: selfSpans(Int32Array.of(0, n)), sees: "past" } as const;
   const work = 3.5 * 4 * heads * headDim * n * (n + 1) / 2;
   const ms = await quickest(meter, () => {
     const mark = k.arena.mark();

@@ -23,7 +23,10 @@ function attentionCase(
   return {
     label,
     spans,
-    shape: { queryRows, keyRows: last(3), heads, kvHeads, headDim, window: options.window ?? 0, scale },
+    shape: {
+      ...{ queryRows, keyRows: last(3), heads, kvHeads, headDim },
+      ...{ sees: "past", window: options.window ?? 0, scale, softcap: 0 },
+    },
   };
 }
 

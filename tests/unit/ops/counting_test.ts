@@ -32,31 +32,38 @@ Deno.test("phantom arrays pass for typed arrays, and have no elements", () => {
 
 Deno.test("attention is counted by the pairs of a query and a key that it sees", () => {
   const heads = 3, headDim = 5;
-  const cases: readonly (readonly [spans: number[], window: number])[] = [
-    [[0, 7, 0, 7], 0],
-    [[0, 7, 0, 7], 3],
-    [[0, 7, 0, 7], 9],
-    [[0, 4, 0, 4, 4, 9, 4, 9], 2],
-    [[0, 2, 0, 11], 0], // two new tokens behind nine
-    [[0, 2, 0, 11], 4],
-    [[0, 1, 0, 1], 1],
+  const spans: readonly (readonly number[])[] = [
+    [0, 7, 0, 7],
+    [0, 4, 0, 4, 4, 9, 4, 9],
+    [0, 2, 0, 11], // two new tokens behind nine
+    [0, 1, 0, 1],
+    [0, 9, 0, 9, 9, 9, 9, 11], // of no queries
   ];
-  for (const [spans, window] of cases) {
+  const cross = [0, 9, 0, 4, 0, 3, 4, 4, 3, 5, 4, 11]; // more queries than keys, no keys, fewer
+  const sides = (["past", "all"] as const).flatMap((sees) =>
+    [0, 1, 2, 3, 4, 9, 40].flatMap((window) => spans.map((of) => ({ sees, window, of })))
+  );
+  for (const { sees, window, of } of [...sides, { sees: "all", window: 0, of: cross } as const]) {
     let pairs = 0;
-    for (let s = 0; s < spans.length; s += 4) {
-      const [queryBegin = 0, queryEnd = 0, keyBegin = 0, keyEnd = 0] = spans.slice(s, s + 4);
+    for (let s = 0; s < of.length; s += 4) {
+      const [queryBegin = 0, queryEnd = 0, keyBegin = 0, keyEnd = 0] = of.slice(s, s + 4);
       for (let q = queryBegin; q < queryEnd; q++) {
-        const last = keyEnd - (queryEnd - q); // the last query sits at the last key
-        for (let key = keyBegin; key <= last; key++) if (window === 0 || key > last - window) pairs++;
+        const place = keyEnd - (queryEnd - q); // the last query sits at the last key
+        for (let key = keyBegin; key < keyEnd; key++) {
+          const within = sees === "past" ? key > place - window : 2 * Math.abs(key - place) <= window;
+          if ((sees === "all" || key <= place) && (window === 0 || within)) pairs++;
+        }
       }
     }
     const k = countingKernels(referenceKernels());
     const none = k.floats(0);
-    const shape = { queryRows: 9, keyRows: 11, heads, kvHeads: 1, headDim, window, scale: 1 };
-    k.attentionForward(none, none, none, none, none, Int32Array.from(spans), shape);
-    assert.equal(k.counts.work.model.attention, 4 * pairs * heads * headDim, `${spans}, window ${window}`);
-    k.attentionBackward(none, none, none, none, none, none, none, none, none, Int32Array.from(spans), shape);
-    assert.equal(k.counts.work.model.attention, 14 * pairs * heads * headDim);
+    const rows = { queryRows: 9, keyRows: 11, heads, kvHeads: 1, headDim };
+    const shape = { ...rows, sees, window, scale: 1, softcap: 0 };
+    k.attentionForward(none, none, none, none, none, Int32Array.from(of), shape);
+    const what = `${of}, sees ${sees}, window ${window}`;
+    assert.equal(k.counts.work.model.attention, 4 * pairs * heads * headDim, what);
+    k.attentionBackward(none, none, none, none, none, none, none, none, none, Int32Array.from(of), shape);
+    assert.equal(k.counts.work.model.attention, 14 * pairs * heads * headDim, what);
   }
 });
 

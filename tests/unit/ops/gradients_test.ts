@@ -134,11 +134,26 @@ Deno.test("reluBackward() matches finite differences away from the kink", () => 
   assertMatchesDifferences(() => weighed(k, () => reluForward(k, x), dy), { x: x.data }, { x: dx.data });
 });
 
-Deno.test("attentionBackward() matches finite differences with shared heads, a window and a row in no span", () => {
-  for (const window of [0, 2]) {
+/** Two spans in grouped heads, with an empty one between them and a query row in none. */
+const OWN = Int32Array.of(0, 2, 0, 3, 2, 2, 3, 3, 3, 6, 3, 7);
+/** More queries than keys, queries of no keys, keys of no queries. */
+const CROSS = Int32Array.of(0, 3, 0, 1, 3, 5, 1, 1, 5, 6, 1, 6, 6, 6, 6, 7);
+
+for (
+  const options of [
+    { spans: OWN, sees: "past" },
+    { spans: OWN, sees: "past", window: 2 },
+    { spans: OWN, sees: "past", softcap: 0.75, scale: 0.5 },
+    { spans: OWN, sees: "all" },
+    { spans: OWN, sees: "all", window: 3, softcap: 2 },
+    { spans: CROSS, sees: "all" },
+  ] as const
+) {
+  const { spans, ...said } = options;
+  const name = `attentionBackward() matches finite differences: ${JSON.stringify(said)} of ${spans}`;
+  Deno.test(name, () => {
     const k = referenceKernels();
     const [q, keys, v, dO] = [normal([6, 4, 3]), normal([7, 2, 3]), normal([7, 2, 3]), normal([6, 4, 3])];
-    const options = { spans: Int32Array.of(0, 2, 0, 3, 2, 2, 3, 3, 3, 6, 3, 7), window };
     const forward = () => attentionForward(k, q, keys, v, options);
     const { dq, dk, dv } = attentionBackward(k, forward().residuals, dO, options);
     assertMatchesDifferences(
@@ -146,8 +161,8 @@ Deno.test("attentionBackward() matches finite differences with shared heads, a w
       { q: q.data, k: keys.data, v: v.data },
       { q: dq.data, k: dk.data, v: dv.data },
     );
-  }
-});
+  });
+}
 
 Deno.test("headLossForwardBackward() matches finite differences of scale times the loss sum", () => {
   const k = referenceKernels();

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { randomNormal } from "../../../lib/core/rng.ts";
 import { addInto } from "../../../lib/ops/add.ts";
-import { attentionBackward, attentionForward, causalSpans } from "../../../lib/ops/attention.ts";
+import { attentionBackward, attentionForward, crossSpans, selfSpans } from "../../../lib/ops/attention.ts";
 import { embeddingBackward, embeddingForward } from "../../../lib/ops/embedding.ts";
 import { linearBackward, linearForward } from "../../../lib/ops/linear.ts";
 import { headLossForward, headLossForwardBackward, lossChunkRows } from "../../../lib/ops/loss.ts";
@@ -101,6 +101,7 @@ const refused: [string, () => unknown, RegExp][] = [
     () =>
       attentionForward(k, normal(0, 2, 2, 4), normal(1, 3, 1, 4), normal(2, 2, 1, 4), {
         spans: new Int32Array(0),
+        sees: "past",
       }),
     /v of attention has shape \(2,1,4\)/,
   ],
@@ -109,6 +110,7 @@ const refused: [string, () => unknown, RegExp][] = [
     () =>
       attentionForward(k, normal(0, 2, 3, 4), normal(1, 2, 2, 4), normal(2, 2, 2, 4), {
         spans: new Int32Array(0),
+        sees: "past",
       }),
     /q of attention has 3 heads, expected a multiple of the 2 of k/,
   ],
@@ -116,7 +118,7 @@ const refused: [string, () => unknown, RegExp][] = [
     "attentionBackward() dO",
     () => {
       const [q, keys] = [normal(0, 2, 2, 4), normal(1, 2, 1, 4)];
-      const options = { spans: causalSpans(Int32Array.of(0, 2)) };
+      const options = { spans: selfSpans(Int32Array.of(0, 2)), sees: "past" } as const;
       const { residuals } = attentionForward(k, q, keys, keys, options);
       return attentionBackward(k, residuals, normal(2, 2, 2, 3), options);
     },
@@ -148,9 +150,17 @@ for (const [what, call, message] of refused) {
   });
 }
 
-Deno.test("causalSpans() lets every sequence see itself, also an empty one", () => {
-  assertSame([...causalSpans(Int32Array.of(0, 2, 2, 5))], [0, 2, 0, 2, 2, 2, 2, 2, 2, 5, 2, 5]);
-  assert.equal(causalSpans(new Int32Array(0)).length, 0);
+Deno.test("selfSpans() lets every sequence see itself, also an empty one", () => {
+  assertSame([...selfSpans(Int32Array.of(0, 2, 2, 5))], [0, 2, 0, 2, 2, 2, 2, 2, 2, 5, 2, 5]);
+  assert.equal(selfSpans(new Int32Array(0)).length, 0);
+});
+
+Deno.test("crossSpans() lets every sequence see the other of its number, and wants as many of both", () => {
+  assertSame([...crossSpans(Int32Array.of(0, 2, 2), Int32Array.of(1, 4, 9))], [0, 2, 1, 4, 2, 2, 4, 9]);
+  assert.throws(
+    () => crossSpans(Int32Array.of(0, 2), Int32Array.of(0)),
+    new RangeError("keyStarts has 1 elements, expected the 2 of queryStarts"),
+  );
 });
 
 Deno.test("headLossForwardBackward() gives the same bits whatever the chunk, and the sum of the counted rows", () => {
