@@ -63,6 +63,8 @@ export interface Adapter {
   readonly placements: readonly Placement[];
   /** By what sizes a token chooses among rows; absent where every token uses all that is trained. */
   readonly selection?: RowSelection;
+  /** The option by which it can be made smaller, what that is now, and of what it is a multiple; absent without such. */
+  readonly shrinksBy?: { readonly option: string; readonly now: number; readonly step: number };
   /** Why a micro-batch cannot be computed in two parts, as the end of a sentence; absent when it can. */
   readonly splitRefusal?: string;
   /** Why the adapter cannot be folded into the model's weights, as a sentence; absent when `merge` can do that. */

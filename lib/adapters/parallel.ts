@@ -59,6 +59,7 @@ function parallelAdapter(options: ParallelOptions, model: ModelConfig): Resolved
     config: recordedOptions(PARALLEL_OPTIONS, settings),
     sites: ["ffn"],
     placements: ["device"],
+    shrinksBy: { option: "neurons", now: neurons, step: 1 },
     ...wideningRefusal(model),
     sizes: (model) => parallelSizes(neurons, model),
     create: (k, model, tokensPerStep) => createParallel(k, adapter, neurons, initStd, model, tokensPerStep),

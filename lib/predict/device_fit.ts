@@ -4,6 +4,7 @@ import { leanerActivations } from "../activations/registry.ts";
 import type { DeviceFacts } from "../native/device_memory.ts";
 import type { Run } from "../train/plan.ts";
 import type { RunSettings } from "../train/run_options.ts";
+import { flagOfOption } from "../train/setting_table.ts";
 import { fullBatches } from "./batch_sizes.ts";
 import { countedRun } from "./counted_passes.ts";
 import { largest } from "./fit.ts";
@@ -84,9 +85,12 @@ export async function adviseDevice(run: Run, facts: DeviceFacts): Promise<string
   if (advice === null) {
     return "no micro-batch fits beside that, with recomputed activations either: take a smaller model or adapter, or device cpu";
   }
+  const micro = flagOfOption("batch", "micro");
   const flags = [
-    ...(advice.micro === Math.min(batch.micro, batch.size) ? [] : [`--micro-batch-size ${advice.micro}`]),
-    ...(advice.activations === activations ? [] : [`--activations ${advice.activations}`]),
+    ...(advice.micro === Math.min(batch.micro, batch.size) ? [] : [`--${micro} ${advice.micro}`]),
+    ...(advice.activations === activations
+      ? []
+      : [`--${flagOfOption("run", "activations")} ${advice.activations}`]),
   ];
   return `what would fit: ${flags.join(" ")}`;
 }

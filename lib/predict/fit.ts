@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Whether a run fits into memory, and the smallest change of settings with which it would. */
 import { ACTIVATION_NAMES, leanerActivations } from "../activations/registry.ts";
+import type { Adapter } from "../adapters/adapter.ts";
 import { resolveAdapter } from "../adapters/registry.ts";
-import { methodByName } from "../methods/methods.ts";
 import type { Run } from "../train/plan.ts";
 import type { RunSettings } from "../train/run_options.ts";
+import { flagOfOption } from "../train/setting_table.ts";
 import { type MemoryPrediction, predictMemory } from "./memory.ts";
 
 /** Settings that would do, by flag. */
@@ -66,15 +67,14 @@ async function adviseFit(run: Run, availableBytes: number, hostPart: HostPart): 
     const rows = await largest(batch.micro - 1, (rows) => fitsWith({ activations: leaner, micro: rows }));
     if (rows !== null) return advice(run, { activations: leaner, micro: rows }, hostPart);
   }
-  const { neurons, experts } = run.adapterKind.config;
-  if (typeof neurons !== "number") return null;
+  const size = run.start === null ? run.adapterKind.shrinksBy : undefined;
+  if (size === undefined) return null;
   const least: Changes = { activations: ACTIVATION_NAMES.at(-1) ?? activations, micro: 1 };
-  const step = typeof experts === "number" ? experts : 1;
-  const groups = await largest(
-    Math.floor(neurons / step) - 1,
-    (n) => fitsWith({ ...least, neurons: n * step }),
+  const smaller = await largest(
+    Math.floor(size.now / size.step) - 1,
+    (n) => fitsWith({ ...least, size: n * size.step }),
   );
-  return groups === null ? null : advice(run, { ...least, neurons: groups * step }, hostPart);
+  return smaller === null ? null : advice(run, { ...least, size: smaller * size.step }, hostPart);
 }
 
 /** The largest whole number from 1 to `most` that will do; null when none will. What will do for n does for less. */
@@ -95,19 +95,16 @@ export async function largest(
 interface Changes {
   readonly micro?: number;
   readonly activations?: RunSettings["activations"];
-  readonly neurons?: number;
+  /** Of the adapter, by the option that it names. */
+  readonly size?: number;
 }
 
 /** The prediction with other settings, for full rows. */
-function changed(run: Run, { micro, activations, neurons }: Changes): Promise<MemoryPrediction> {
-  const { model, settings, method } = run;
-  const adapterKind = neurons === undefined ? run.adapterKind : resolveAdapter(
-    methodByName(method.name, { ...run.adapterKind.config, neurons }).adapter,
-    model.config,
-  ).adapter;
+function changed(run: Run, { micro, activations, size }: Changes): Promise<MemoryPrediction> {
+  const { settings } = run;
   return predictMemory({
     ...run,
-    adapterKind,
+    adapterKind: size === undefined ? run.adapterKind : ofSize(run, size),
     settings: {
       ...settings,
       batch: { ...settings.batch, micro: micro ?? settings.batch.micro },
@@ -116,14 +113,22 @@ function changed(run: Run, { micro, activations, neurons }: Changes): Promise<Me
   });
 }
 
+/** The run's adapter with another size. */
+function ofSize({ adapterKind: { kind, config, shrinksBy }, model }: Run, size: number): Adapter {
+  const options = shrinksBy ? { ...config, [shrinksBy.option]: size } : config;
+  return resolveAdapter({ kind, options }, model.config).adapter;
+}
+
 async function advice(run: Run, changes: Changes, hostPart: HostPart): Promise<Advice> {
-  const { micro, activations, neurons } = changes;
+  const { micro, activations, size } = changes;
+  const { shrinksBy } = run.adapterKind;
+  const flags = [
+    [flagOfOption("batch", "micro"), micro === run.settings.batch.micro ? undefined : micro],
+    [flagOfOption("run", "activations"), activations],
+    [flagOfOption("adapter", shrinksBy?.option ?? ""), size],
+  ] as const;
   return {
-    flags: {
-      ...(micro !== undefined && micro !== run.settings.batch.micro && { "micro-batch-size": micro }),
-      ...(activations !== undefined && { activations }),
-      ...(neurons !== undefined && { neurons }),
-    },
+    flags: Object.fromEntries(flags.flatMap(([flag, value]) => value === undefined ? [] : [[flag, value]])),
     neededBytes: neededBytes(hostPart(await changed(run, changes))),
   };
 }

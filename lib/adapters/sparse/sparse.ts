@@ -46,6 +46,7 @@ export function sparseAdapter(options: SparseOptions, model: ModelConfig): Resol
     sites: ["ffn"],
     placements: ["host", "device"],
     selection: settings,
+    shrinksBy: { option: "neurons", now: settings.neurons, step: settings.experts },
     ...(settings.scope === "union" && { splitRefusal: "scope union chooses over the whole micro-batch" }),
     mergeRefusal: settings.scope === "token"
       ? "each token chooses neurons of its own (top-K among its experts), which no fixed matrix does"

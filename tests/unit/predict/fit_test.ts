@@ -7,7 +7,9 @@ import { plannedBatches } from "../../../lib/predict/batch_sizes.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
 import { judgeFit, largest, neededBytes } from "../../../lib/predict/fit.ts";
 import { predictMemory } from "../../../lib/predict/memory.ts";
-import { plan, type RunOptions } from "../../../lib/train/plan.ts";
+import type { SavedAdapter } from "../../../lib/adapters/files/adapter_files.ts";
+import { plan, type Run, type RunOptions } from "../../../lib/train/plan.ts";
+import { SETTINGS } from "../../../lib/train/setting_table.ts";
 import { assertWithin } from "../../compare.ts";
 import { SMALL_SPARSE, smallData, smallModel, smallOptions } from "../train/small_run.ts";
 
@@ -102,6 +104,23 @@ Deno.test("judgeFit() advises no smaller adapter where it has no neurons, no rec
     (memory) => ({ ...memory, residentBytes: { parameters: memory.logitsBytes > 0 ? 999 : 0 } }),
   );
   assert.deepEqual(half.advice, { flags: { "micro-batch-size": 7 }, neededBytes: 999 });
+});
+
+Deno.test("judgeFit() advises flags that there are, and of a saved adapter, which brings its sizes, no smaller one", async () => {
+  using model = smallModel();
+  const run = plan(model, smallOptions(RUN));
+  const memory = await predictMemory(run);
+  const least = plan(
+    model,
+    smallOptions({ batch: { ...RUN.batch, micro: 1 }, activations: "recompute" }),
+  );
+  const bytes = neededBytes(await predictMemory(least)) - 1;
+  const { advice } = await judgeFit(run, memory, bytes);
+  const flags = Object.keys(advice?.flags ?? {});
+  assert.equal(flags.length, 3);
+  for (const flag of flags) assert.ok(SETTINGS.some((setting) => setting.flag === flag), flag);
+  const started: Run = { ...run, start: {} as SavedAdapter };
+  assert.equal((await judgeFit(started, memory, bytes)).advice, null);
 });
 
 Deno.test("largest() is the last number that will do, as one by one would find", async () => {
