@@ -44,20 +44,20 @@ export function weightBytes({ files, tensors }: CheckpointIndex): number {
   return files.reduce((sum, file) => sum + (mapped.has(file.path) ? file.fileBytes : 0), narrowed);
 }
 
-/** Whether a weight is held in a narrower type than it is stored in, except by the reference. */
+/** Whether a weight is held in a narrower type than it is stored in, unless all is computed in f64. */
 function isNarrowed({ dtype }: TensorEntry): boolean {
   return dtype === "f64";
 }
 
 /**
- * Weights for these kernels: memory-mapped for the CPU, never copied; copied to a device once, as stored; read into f64 for
- * the reference. Those of f64 are rounded to f32 for all but the reference.
+ * Weights for these kernels: memory-mapped where the model's memory is the host's, never copied; copied to a device once, as
+ * stored; read into f64 for what computes in that. Those of f64 are rounded to f32 for all others.
  *
  * @mutates kernels.ledger: mapped files and read weights count as "weights" until the source is disposed
  */
 export function openWeights(kernels: Kernels): WeightSource {
   if (kernels.device !== null) return uploadedWeights(kernels, kernels.device);
-  return kernels.backend === "cpu" ? mappedWeights(kernels) : widenedWeights(kernels);
+  return kernels.float === "f64" ? widenedWeights(kernels) : mappedWeights(kernels);
 }
 
 /** Bytes that go up at once. */
