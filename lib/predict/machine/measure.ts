@@ -34,7 +34,7 @@ const BUDGET_MS = 30;
 
 /**
  * The CPU, with shapes of the run's kind cut to a few MiB, on kernels of its own: the model may be one that is only
- * described, and its device another machine's. Takes about 0.4 s, whatever the model's size.
+ * described, and its device another machine's. How long that took is in `calibrationMs`.
  */
 export async function calibrate(
   run: Run,

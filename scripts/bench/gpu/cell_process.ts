@@ -12,6 +12,7 @@ import { NativeError } from "../../../lib/core/errors.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { type CudaKernels, cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { measureRates } from "../../../lib/predict/machine/measure.ts";
+import { perSecond, quickest } from "../../../lib/predict/machine/meter.ts";
 import type { LaneRates } from "../../../lib/predict/machine/rates.ts";
 import type { Cell, GpuPreset, Group } from "./cells.ts";
 import {
@@ -58,11 +59,13 @@ async function benchOf(
 async function answerFrozen(bench: Bench, group: Group): Promise<FrozenAnswer> {
   const { device, rates } = bench;
   const frozen = await frozenPeak(bench, group);
-  return { facts: device.facts(), frozen, rates, productFlops: squareProduct(bench) };
+  return { facts: device.facts(), frozen, rates, productFlops: await squareProduct(bench) };
 }
 
 /** FLOP/s of an (n,n) product of random numbers, the best of a few: zeros draw less power, and so run faster. */
-function squareProduct({ model: { kernels: k }, device, preset: { ceilingEdge: n } }: Bench): number {
+async function squareProduct(
+  { model: { kernels: k }, device, preset: { ceilingEdge: n } }: Bench,
+): Promise<number> {
   const count = n * n;
   const blocks = [2, 4, 4].map((bytes) => device.reserve(bytes * count, "activations"));
   const [weights, inputs, outputs] = blocks as [ArrayBuffer, ArrayBuffer, ArrayBuffer];
@@ -71,15 +74,13 @@ function squareProduct({ model: { kernels: k }, device, preset: { ceilingEdge: n
   const w = { name: "square", dtype: "bf16", rows: n, cols: n, data, mapped: null, grad: null } as const;
   const [x, y] = [new Float32Array(inputs), new Float32Array(outputs)];
   k.randomNormal(x, 1, 0, 1);
-  let best = Infinity;
-  for (let round = 0; round < 5; round++) {
-    const start = performance.now();
+  const meter = { clock: () => performance.now(), rounds: 5, budgetMs: 0 };
+  const ms = await quickest(meter, () => {
     k.linearForward(y, x, w, null, n, false);
     device.synchronize();
-    best = Math.min(best, performance.now() - start);
-  }
+  });
   blocks.forEach((block) => device.release(block));
-  return 2 * n ** 3 / (best / 1000);
+  return perSecond(2 * n ** 3, ms);
 }
 
 async function answerCell(bench: Bench, cell: Cell): Promise<CellAnswer> {
