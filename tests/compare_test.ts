@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { filesBelow } from "../scripts/folders.ts";
 import { assertSame, assertSameBits } from "./compare.ts";
 
 function nan(bits: number): Float32Array {
@@ -68,20 +70,14 @@ function argumentsAt(text: string, start: number): string {
   return text.slice(start, end - 1);
 }
 
-function* testSources(folder: URL): Generator<URL> {
-  for (const { name, isDirectory } of Deno.readDirSync(folder)) {
-    if (isDirectory) yield* testSources(new URL(`${name}/`, folder));
-    else if (name.endsWith(".ts")) yield new URL(name, folder);
-  }
-}
-
-Deno.test("no test compares typed arrays with deepEqual(), which is quadratic where they differ", () => {
+Deno.test("no test compares typed arrays with deepEqual(), which is quadratic where they differ", async () => {
   const found: string[] = [];
-  for (const file of testSources(new URL("./", import.meta.url))) {
-    const text = Deno.readTextFileSync(file);
+  const folder = fileURLToPath(new URL("./", import.meta.url));
+  for (const path of (await filesBelow(folder)).filter((path) => path.endsWith(".ts"))) {
+    const text = await Deno.readTextFile(`${folder}${path}`);
     for (const call of text.matchAll(/\bdeep(Strict)?Equal\(/g)) {
       const args = argumentsAt(text, call.index + call[0].length);
-      if (TYPED.some((form) => form.test(args))) found.push(`${file.pathname.split("/tests/")[1]}: ${args}`);
+      if (TYPED.some((form) => form.test(args))) found.push(`${path}: ${args}`);
     }
   }
   assert.deepEqual(found, [], "compare these with assertSame() of tests/compare.ts");

@@ -2,7 +2,7 @@
 /** A scenario undisturbed: what it starts from, the calls it makes, what it ends in. */
 import { join } from "node:path";
 import { differences, endProblems, type Snapshot, snapshot } from "./check.ts";
-import { copy, withScratch } from "./folders.ts";
+import { copy, withScratch } from "../folders.ts";
 import { layOut, type Scenario } from "./scenarios.ts";
 import { type Ended, type Fault, type FileCall, runCommand } from "./struck.ts";
 

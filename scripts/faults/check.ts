@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { isJsonObject } from "../../lib/core/json.ts";
 import { checkpointProblems } from "../../lib/train/checkpoint.ts";
-import { filesBelow } from "./folders.ts";
+import { filesBelow } from "../folders.ts";
 import type { Ended, FileCall } from "./struck.ts";
 
 /** What the C library says of the error numbers that are injected. */

@@ -15,7 +15,7 @@ import {
   snapshot,
   tells,
 } from "./check.ts";
-import { copy, withScratch } from "./folders.ts";
+import { copy, withScratch } from "../folders.ts";
 import { type CaseResult, inParallel, runCases, scenarioCount } from "./pool.ts";
 import type { CampaignOptions, FaultReport } from "./report.ts";
 import { type Scenario, SCENARIOS } from "./scenarios.ts";

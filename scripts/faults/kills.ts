@@ -6,7 +6,7 @@
 import { nextIntegerBelow, nextUniform, type RandomStream, randomStream } from "../../lib/core/rng.ts";
 import { type Baseline, baselines, goOn, runFreely } from "./baseline.ts";
 import { announcedProblems, differences, endProblems, halfWritten, snapshot } from "./check.ts";
-import { copy, withScratch } from "./folders.ts";
+import { copy, withScratch } from "../folders.ts";
 import { type CaseResult, runCases, scenarioCount } from "./pool.ts";
 import type { CampaignOptions, FaultReport } from "./report.ts";
 import { SCENARIOS } from "./scenarios.ts";

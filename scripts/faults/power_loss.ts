@@ -15,7 +15,7 @@ import {
   stateOf,
   writeState,
 } from "./disk_states.ts";
-import { copy, withScratch } from "./folders.ts";
+import { copy, withScratch } from "../folders.ts";
 import { type CaseResult, runCases } from "./pool.ts";
 import type { CampaignOptions, FaultFailure, FaultReport } from "./report.ts";
 import { type Scenario, SCENARIOS } from "./scenarios.ts";

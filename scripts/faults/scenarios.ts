@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is disturbed: commands on a tiny model, each with the state it starts from and the way on after a fault. */
-import { copy, exists } from "./folders.ts";
+import { copy, exists } from "../folders.ts";
 import { runCommand } from "./struck.ts";
 
 /** A command, and all there is to know of it to disturb it. Paths are relative to its working folder. */

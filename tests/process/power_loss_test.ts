@@ -4,7 +4,7 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import { type ChangeLog, readChangeLog, writingChanges } from "../../scripts/faults/change_log.ts";
 import { examine } from "../../scripts/faults/disk_promises.ts";
 import { bytesOf, crashPoints, filesOf, nodeAt, stateOf } from "../../scripts/faults/disk_states.ts";
-import { withScratch } from "../../scripts/faults/folders.ts";
+import { withScratch } from "../../scripts/folders.ts";
 
 const FILES = ["parameters.safetensors", "optimizer.safetensors", "state.json", "manifest.json"];
 const NEVER = /^\b$/;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The preloaded library that campaigns of faults inject with: it sees every call, and strikes the one it is told to. */
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { withScratch } from "../../scripts/faults/folders.ts";
+import { withScratch } from "../../scripts/folders.ts";
 import { type Fault, type FileCall, readCalls, watching } from "../../scripts/faults/struck.ts";
 
 const FILES = new URL("../../lib/files/", import.meta.url).href;

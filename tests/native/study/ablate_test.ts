@@ -9,7 +9,7 @@ import type { Grid } from "../../../lib/study/grid.ts";
 import { type CellResult, readResults } from "../../../lib/study/results.ts";
 import type { TrainSettings } from "../../../lib/train/settings.ts";
 import { DEMO_FACTS, DEMO_MODEL } from "../../e2e/command.ts";
-import { copy } from "../../../scripts/faults/folders.ts";
+import { copy } from "../../../scripts/folders.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 
 const BASE: TrainSettings = {

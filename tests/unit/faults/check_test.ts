@@ -11,7 +11,7 @@ import {
   messageProblems,
   snapshot,
 } from "../../../scripts/faults/check.ts";
-import { withScratch } from "../../../scripts/faults/folders.ts";
+import { withScratch } from "../../../scripts/folders.ts";
 import { formatReports } from "../../../scripts/faults/report.ts";
 import type { Ended, FileCall } from "../../../scripts/faults/struck.ts";
 

@@ -2,7 +2,7 @@
 /** Unit tests run beside each other in one process. */
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { filesBelow } from "../../../scripts/faults/folders.ts";
+import { filesBelow } from "../../../scripts/folders.ts";
 
 const UNIT = new URL("../", import.meta.url);
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The one list of instruction sets: what is read of it, and that nothing else names one. */
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { filesBelow } from "../../../scripts/folders.ts";
 import { parseTargets, targetsHeader, targetsModule } from "../../../scripts/targets.ts";
 
 const ROOT = new URL("../../../", import.meta.url);
@@ -14,13 +16,9 @@ MEFT_TARGET(9, second_one, 8, 32, 1, "x86_64|AMD64",
             MEFT_RUNS(first) && MEFT_HAS(one))
 `;
 
-/** Files below a folder, by path from the root. */
-async function* filesBelow(folder: string): AsyncGenerator<string> {
-  for await (const entry of Deno.readDir(new URL(`${folder}/`, ROOT))) {
-    const path = `${folder}/${entry.name}`;
-    if (entry.isDirectory) yield* filesBelow(path);
-    else if (/\.(ts|h|cpp|cu|cuh|txt|cmake|py|sh|def)$/.test(entry.name)) yield path;
-  }
+/** Whether a file is a source of ours. */
+function isSource(path: string): boolean {
+  return /\.(ts|h|cpp|cu|cuh|txt|cmake|py|sh|def)$/.test(path);
 }
 
 Deno.test("parseTargets() reads every entry of the list, in its order", () => {
@@ -49,9 +47,7 @@ Deno.test("the list's numbers and facts are written for C and for TypeScript, th
 
 Deno.test("every target has its file, and each file there is a target's", async () => {
   const names = parseTargets(await Deno.readTextFile(new URL(LIST, ROOT))).map(({ name }) => `${name}.h`);
-  const files: string[] = [];
-  for await (const { name } of Deno.readDir(new URL("csrc/cpu/simd/", ROOT))) files.push(name);
-  assert.deepEqual(files.toSorted(), names.toSorted());
+  assert.deepEqual(await filesBelow(fileURLToPath(new URL("csrc/cpu/simd", ROOT))), names.toSorted());
 });
 
 Deno.test("no target is named but in the list, in its own file and in what is generated", async () => {
@@ -67,7 +63,8 @@ Deno.test("no target is named but in the list, in its own file and in what is ge
   const pattern = new RegExp(forms.join("|"), "i");
   const named: string[] = [];
   for (const folder of ["csrc", "lib", "scripts"]) {
-    for await (const path of filesBelow(folder)) {
+    for (const below of (await filesBelow(fileURLToPath(new URL(folder, ROOT)))).filter(isSource)) {
+      const path = `${folder}/${below}`;
       if (path === LIST || GENERATED.includes(path) || path.startsWith("csrc/cpu/simd/")) continue;
       const lines = (await Deno.readTextFile(new URL(path, ROOT))).split("\n");
       lines.forEach((line, i) => {

@@ -14,7 +14,7 @@ import { loadAdapter, saveAdapter } from "../../../lib/train/adapters.ts";
 import { train } from "../../../lib/train/loop.ts";
 import { plan, type RunOptions } from "../../../lib/train/plan.ts";
 import { assertSame } from "../../compare.ts";
-import { copy } from "../../../scripts/faults/folders.ts";
+import { copy } from "../../../scripts/folders.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 import { plainSafetensors } from "../../fixtures/plain_safetensors.ts";
 import { smallData, smallModel, smallOptions } from "./small_run.ts";

@@ -13,7 +13,7 @@ import { train } from "../../../lib/train/loop.ts";
 import { plan, type RunOptions } from "../../../lib/train/plan.ts";
 import { flushState, init } from "../../../lib/train/state.ts";
 import { trainStep } from "../../../lib/train/step.ts";
-import { copy } from "../../../scripts/faults/folders.ts";
+import { copy } from "../../../scripts/folders.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 import { parameterBytes, SMALL_SPARSE, smallData, smallModel, smallOptions } from "./small_run.ts";
 

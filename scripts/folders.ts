@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Folders of a campaign: copied, and listed. They are scratch, so that nothing here is synced. */
+/** Folders: copied, and listed; and scratch, of which nothing is synced. */
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
