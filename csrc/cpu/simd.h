@@ -85,6 +85,20 @@ inline vf exp(vf x) {
     return add(y, select_gt(set1(0.f), not_finite, zero(), not_finite));
 }
 
+// tanh x within 2 ulp; NaN stays NaN. Cephes' polynomial near 0, where 1 - 2 / (e^2x + 1) would cancel.
+inline vf tanh(vf x) {
+    const vf z = mul(x, x);
+    vf p = set1(-5.70498872745e-3f);
+    p = fma(p, z, set1(2.06390887954e-2f));
+    p = fma(p, z, set1(-5.37397155531e-2f));
+    p = fma(p, z, set1(1.33314422036e-1f));
+    p = fma(p, z, set1(-3.33332819422e-1f));
+    const vf near = fma(mul(p, z), x, x);
+    const vf size = select_gt(zero(), x, sub(zero(), x), x);
+    const vf far = sub(set1(1.f), div(set1(2.f), add(exp(add(size, size)), set1(1.f))));
+    return select_gt(set1(0.625f), size, near, select_gt(zero(), x, sub(zero(), far), far));
+}
+
 // x in lanes first <= i < end, other elsewhere; first and end may lie outside of the vector.
 inline vf keep_range(vf x, int first, int end, vf other) {
     static const float kIndex[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
