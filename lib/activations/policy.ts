@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What backward remembers. A policy runs a list of steps and decides which residuals live; all give the same gradients. */
+import type { Awaitable } from "../core/awaitable.ts";
 import type { ArenaMark } from "../native/arena_layout.ts";
 import { arenaTensor } from "../ops/arena_tensor.ts";
 import type { Place } from "../ops/kernels/place.ts";
@@ -51,7 +52,7 @@ export interface Pass<Residuals> {
   /** Gradient: of the last output after the turn, of x (when it was needed) at the end. */
   readonly dx: Streams;
   /** Takes the output y of the last step; when steps need backward, it writes dy into dx. */
-  readonly turn: (y: Streams) => void | Promise<void>;
+  readonly turn: (y: Streams) => Awaitable<void>;
   /** Where activations may lie for a while; absent when there is no such memory. */
   readonly idle?: IdleMemory | undefined;
 }

@@ -3,6 +3,7 @@
  * Cross-entropy of a language model's head, in chunks: the (T,V) logits never live whole, and rows without a target
  * are never computed.
  */
+import { andThen, type Awaitable } from "../core/awaitable.ts";
 import { assertInteger, assertShape } from "../core/shape.ts";
 import type { Floats, Tensor, Weight } from "../tensor/tensor.ts";
 import { arenaTensor } from "./arena_tensor.ts";
@@ -24,7 +25,7 @@ export interface HeadLoss {
   readonly lossSum: number;
   /** Rows with a target >= 0. */
   readonly count: number;
-  /** (T) float: loss of each row, 0 where not counted. In the arena. */
+  /** (T) float: loss of each row, 0 where not counted. In the host's memory. */
   readonly losses: Floats;
 }
 
@@ -58,7 +59,7 @@ export function headLossForward(
   head: Weight,
   targets: Int32Array,
   options: HeadLossOptions = {},
-): HeadLoss {
+): Awaitable<HeadLoss> {
   return headLoss(k, hidden, head, targets, options, null);
 }
 
@@ -81,13 +82,14 @@ export function headLossForwardBackward(
   head: Weight,
   targets: Int32Array,
   options: HeadLossOptions & { readonly scale: number },
-): HeadLoss & { readonly dhidden: Tensor } {
+): Awaitable<HeadLoss & { readonly dhidden: Tensor }> {
   if (!(Math.abs(options.scale) > 0)) {
     throw new RangeError(`scale of the loss is ${options.scale}, expected not 0`);
   }
   const dhidden = arenaTensor(k, hidden.shape);
   k.zero(dhidden.data);
-  return { ...headLoss(k, hidden, head, targets, options, { dhidden, scale: options.scale }), dhidden };
+  const loss = headLoss(k, hidden, head, targets, options, { dhidden, scale: options.scale });
+  return andThen(loss, (found) => ({ ...found, dhidden }));
 }
 
 function headLoss(
@@ -97,21 +99,27 @@ function headLoss(
   targets: Int32Array,
   options: HeadLossOptions,
   gradient: { readonly dhidden: Tensor; readonly scale: number } | null,
-): HeadLoss {
+): Awaitable<HeadLoss> {
   assertShape("hidden of the loss", hidden.shape, [targets.length, head.cols], "T,D");
   const counted = countedRows(targets);
-  const losses = k.floats(targets.length);
   const chunkRows = Math.min(lossChunkRows(k, head.rows, options), counted.length);
   const mark = k.arena.mark();
   const chunk = chunkBuffers(k, chunkRows, head);
+  const countedLosses = k.arenaFloats(counted.length);
   for (let begin = 0; begin < counted.length; begin += chunkRows) {
     const rows = counted.subarray(begin, begin + chunkRows);
+    const losses = countedLosses.subarray(begin, begin + rows.length);
     chunkLoss(k, chunk, rows, hidden, head, targets, losses, gradient);
   }
-  k.arena.release(mark);
-  let lossSum = 0; // here, not by chunk: the same bits whatever the chunk
-  for (const loss of losses) lossSum += loss;
-  return { lossSum, count: counted.length, losses };
+  // Read once, when all chunks are under way: only then is a device waited for.
+  return andThen(k.read(countedLosses), (read) => {
+    const losses = k.floats(targets.length);
+    counted.forEach((row, i) => losses[row] = read[i] as number);
+    k.arena.release(mark);
+    let lossSum = 0; // here, not by chunk: the same bits whatever the chunk
+    for (const loss of losses) lossSum += loss;
+    return { lossSum, count: counted.length, losses };
+  });
 }
 
 function countedRows(targets: Int32Array): Int32Array {
@@ -126,20 +134,16 @@ function countedRows(targets: Int32Array): Int32Array {
 interface ChunkBuffers {
   readonly hidden: Floats;
   readonly logits: Floats;
-  readonly losses: Floats;
-  readonly targets: Int32Array;
 }
 
 function chunkBuffers(k: ModelKernels & Place, rows: number, head: Weight): ChunkBuffers {
   return {
     hidden: k.arenaFloats(rows * head.cols),
     logits: k.arenaFloats(rows * head.rows),
-    losses: k.arenaFloats(rows),
-    targets: new Int32Array(rows),
   };
 }
 
-/** Gathers the rows, goes forward and back through the head, scatters losses and gradient. */
+/** Gathers the rows, goes forward and back through the head, scatters the gradient. @mutates losses, of these rows */
 function chunkLoss(
   k: ModelKernels & Place,
   chunk: ChunkBuffers,
@@ -153,17 +157,12 @@ function chunkLoss(
   const [count, width] = [rows.length, head.cols];
   const gathered = chunk.hidden.subarray(0, count * width);
   const logits = chunk.logits.subarray(0, count * head.rows);
-  const chunkLosses = chunk.losses.subarray(0, count);
-  const chunkTargets = chunk.targets.subarray(0, count);
-  rows.forEach((row, i) => chunkTargets[i] = targets[row] as number);
   forEachRun(rows, (row, i, length) => {
     const from = hidden.data.subarray(row * width, (row + length) * width);
     k.copy(gathered.subarray(i * width, (i + length) * width), from);
   });
   k.linearForward(logits, gathered, head, null, count, false);
-  k.crossEntropy(chunkLosses, logits, chunkTargets, head.rows, gradient?.scale ?? 0);
-  const read = k.read(chunkLosses);
-  rows.forEach((row, i) => losses[row] = read[i] as number);
+  k.crossEntropy(losses, logits, rows.map((row) => targets[row] as number), head.rows, gradient?.scale ?? 0);
   if (!gradient) return;
 
   const dlogits: Tensor = { shape: [count, head.rows], data: logits };

@@ -2,12 +2,13 @@
 /** The engine: a model over a batch, forward and backward, as composed op pairs. */
 import { type IdleMemory, releasing, type Streams } from "../../activations/policy.ts";
 import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../activations/registry.ts";
+import { andThen, type Awaitable } from "../../core/awaitable.ts";
 import type { Batch } from "../../data/batch.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
 import { selfSpans } from "../../ops/attention.ts";
 import { embeddingBackward } from "../../ops/embedding.ts";
 import { linearForward } from "../../ops/linear.ts";
-import { headLossForward, headLossForwardBackward } from "../../ops/loss.ts";
+import { type HeadLoss, headLossForward, headLossForwardBackward } from "../../ops/loss.ts";
 import { rmsNormBackward } from "../../ops/norm.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { Hooks } from "../hooks.ts";
@@ -59,7 +60,7 @@ export function evaluateLoss(model: Model, batch: Batch, hooks: Hooks): Promise<
   const { kernels: k, parts } = model;
   return releasing(k, async () => {
     const hidden = await finalHidden(model, batch, hooks);
-    const { lossSum, count } = headLossForward(k, hidden, parts.head, batch.targets);
+    const { lossSum, count } = await headLossForward(k, hidden, parts.head, batch.targets);
     return { lossSum, targetCount: count };
   });
 }
@@ -100,12 +101,13 @@ export async function gradientPass(
   const x = embed(step, parts, batch.ids);
   const dx = arenaTensor(k, x.shape);
   let loss: BatchLoss = { lossSum: 0, targetCount: 0 };
-  const turn = ([y]: Streams): void | Promise<void> => {
-    loss = lossTurn(step, parts, batch, y as Tensor, dx, options.lossScale, lowest);
-    options.seeLoss?.(loss.lossSum);
-    options.tap?.(steps.length, dx);
-    return options.afterLoss?.();
-  };
+  const turn = ([y]: Streams): Awaitable<void> =>
+    andThen(lossTurn(step, parts, batch, y as Tensor, dx, options.lossScale, lowest), (found) => {
+      loss = found;
+      options.seeLoss?.(loss.lossSum);
+      options.tap?.(steps.length, dx);
+      return options.afterLoss?.();
+    });
   const pass = { steps, x: [x], dx: [dx], turn, idle: options.idle };
   await ACTIVATION_POLICIES[options.activations].run(k, pass);
   if (lowest === 0) embeddingBackward(k, batch.ids, parts.embedding, dx);
@@ -159,18 +161,20 @@ function lossTurn(
   dx: Tensor,
   scale: number,
   lowest: number,
-): BatchLoss {
+): Awaitable<BatchLoss> {
   const { k, scratch } = step;
   const [{ finalNorm }] = parts.stacks;
   const mark = k.arena.mark();
   const { y: hidden, residuals } = headInput(step, parts, y, scratch.h);
-  const loss = lowest < Infinity
+  const loss: Awaitable<HeadLoss & { readonly dhidden?: Tensor }> = lowest < Infinity
     ? headLossForwardBackward(k, hidden, parts.head, batch.targets, { scale })
     : headLossForward(k, hidden, parts.head, batch.targets);
-  if ("dhidden" in loss && lowest <= finalNormDepth(parts)) {
-    k.zero(dx.data);
-    rmsNormBackward(k, residuals, finalNorm.weight, loss.dhidden as Tensor, { addTo: dx });
-  }
-  k.arena.release(mark);
-  return { lossSum: loss.lossSum, targetCount: loss.count };
+  return andThen(loss, ({ lossSum, count, dhidden }) => {
+    if (dhidden && lowest <= finalNormDepth(parts)) {
+      k.zero(dx.data);
+      rmsNormBackward(k, residuals, finalNorm.weight, dhidden, { addTo: dx });
+    }
+    k.arena.release(mark);
+    return { lossSum, targetCount: count };
+  });
 }

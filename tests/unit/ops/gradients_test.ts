@@ -13,6 +13,7 @@ import { rotaryBackward, rotaryForward } from "../../../lib/ops/rotary.ts";
 import { swigluBackward, swigluForward } from "../../../lib/ops/swiglu.ts";
 import { numel, type Tensor, type Weight } from "../../../lib/tensor/tensor.ts";
 import { assertMatchesDifferences, weightedSum } from "../../compare.ts";
+import { now } from "../../now.ts";
 
 let stream = 0;
 
@@ -169,11 +170,11 @@ Deno.test("headLossForwardBackward() matches finite differences of scale times t
   const [hidden, head] = [normal([5, 3]), trained(7, 3)];
   const targets = Int32Array.of(3, -1, 0, 6, 6);
   const scale = 0.25;
-  const { dhidden } = headLossForwardBackward(k, hidden, head, targets, { scale, chunkRows: 2 });
+  const { dhidden } = now(headLossForwardBackward(k, hidden, head, targets, { scale, chunkRows: 2 }));
   assertMatchesDifferences(
     () => {
       const mark = k.arena.mark();
-      const { lossSum } = headLossForward(k, hidden, head, targets, { chunkRows: 3 });
+      const { lossSum } = now(headLossForward(k, hidden, head, targets, { chunkRows: 3 }));
       k.arena.release(mark);
       return scale * lossSum;
     },

@@ -14,6 +14,7 @@ import { rotaryForward } from "../../../lib/ops/rotary.ts";
 import { swigluBackward, swigluForward } from "../../../lib/ops/swiglu.ts";
 import { numel, type Tensor, type Weight } from "../../../lib/tensor/tensor.ts";
 import { assertSame, assertSameBits } from "../../compare.ts";
+import { now } from "../../now.ts";
 
 function normal(stream: number, ...shape: number[]): Tensor & { data: Float64Array } {
   const data = new Float64Array(numel(shape));
@@ -168,10 +169,9 @@ Deno.test("headLossForwardBackward() gives the same bits whatever the chunk, and
   const targets = Int32Array.of(1, -1, 4, 0, -1, -1, 6, 6, 2);
   const run = (chunkRows: number) => {
     const head = weight(1, 7, 4, true);
-    const { lossSum, count, losses, dhidden } = headLossForwardBackward(k, hidden, head, targets, {
-      scale: 0.5,
-      chunkRows,
-    });
+    const { lossSum, count, losses, dhidden } = now(
+      headLossForwardBackward(k, hidden, head, targets, { scale: 0.5, chunkRows }),
+    );
     return {
       lossSum,
       count,
@@ -189,7 +189,7 @@ Deno.test("headLossForwardBackward() gives the same bits whatever the chunk, and
     assertSameBits("dhidden", chunked.dhidden, whole.dhidden);
     assertSameBits("dhead", chunked.dhead, whole.dhead);
   }
-  const lossOnly = headLossForward(k, hidden, weight(1, 7, 4), targets, { chunkRows: 4 });
+  const lossOnly = now(headLossForward(k, hidden, weight(1, 7, 4), targets, { chunkRows: 4 }));
   assertSameBits("losses without gradient", lossOnly.losses, whole.losses);
   for (const t of [1, 4, 5]) {
     assert.equal(whole.losses[t], 0);
@@ -200,9 +200,9 @@ Deno.test("headLossForwardBackward() gives the same bits whatever the chunk, and
 Deno.test("headLossForwardBackward() of no counted row is a loss of 0 and gradients of 0", () => {
   const head = weight(1, 7, 4, true);
   const targets = Int32Array.of(-1, -1);
-  const { lossSum, count, dhidden } = headLossForwardBackward(k, normal(0, 2, 4), head, targets, {
-    scale: 1,
-  });
+  const { lossSum, count, dhidden } = now(
+    headLossForwardBackward(k, normal(0, 2, 4), head, targets, { scale: 1 }),
+  );
   assert.deepEqual([lossSum, count], [0, 0]);
   assertSameBits("dhidden", dhidden.data, new Float64Array(8));
   assertSameBits("dhead", head.grad as Float64Array, new Float64Array(28));
