@@ -227,7 +227,7 @@ export const ADAPTERS: readonly Mutant[] = [
   {
     name: "no-layer-is-the-first",
     harm: "a name without a layer's number is in layer 0",
-    file: "lib/adapters/lora/table.ts",
+    file: "lib/adapters/lora/patterns.ts",
     find: "return match.captured === null ? null : Number(match.captured);",
     replace: "return Number(match.captured);",
     tests: ["tests/unit/adapters/files/peft_fields_test.ts"],

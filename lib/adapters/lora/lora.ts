@@ -27,7 +27,8 @@ import type { AdapterDefinition } from "../definition.ts";
 import { weightParameter } from "../full.ts";
 import { loraConfig, resolveLora } from "./config.ts";
 import { LORA_OPTIONS, type LoraOptions, type LoraSettings } from "./options.ts";
-import { type LoraTable, placeLora, type SiteSize } from "./table.ts";
+import type { SiteSize } from "./finder.ts";
+import { type LoraTable, placeLora } from "./table.ts";
 import type { OptionSource } from "../option_source.ts";
 
 /** Random streams of a layer at least, of which each site takes one. Part of the definition. */
