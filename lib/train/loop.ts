@@ -1,32 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The training loop: an async generator of metrics. It evaluates, saves and resumes, and knows nothing of logging. */
-import { dirname } from "node:path";
 import type { AdapterParams } from "../adapters/adapter.ts";
-import { parameterSources } from "../adapters/finite.ts";
-import { saveAdapterFiles } from "../adapters/files/adapter_files.ts";
-import { NotFiniteError, throwIfAny } from "../core/errors.ts";
+import { throwIfAny } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
-import type { StepData } from "../data/batches.ts";
 import { type Dataset, datasetHash, exampleCount, exampleLength } from "../data/dataset.ts";
-import { type DatasetLoss, datasetLoss, nameRows } from "../evaluate/loss.ts";
-import { explainNotFinite } from "../evaluate/not_finite.ts";
-import { searchFinite } from "../tensor/finite.ts";
-import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from "./checkpoint.ts";
-import { removeUnfinished, setLaterAside } from "./checkpoint_folder.ts";
 import type { MemoryClass } from "../native/ledger.ts";
 import { type ActivityWatch, countDeadNeurons, readExpertLoad, watchActivity } from "./activity.ts";
-import { withinDevice } from "./within_device.ts";
 import type { Clock } from "./lanes.ts";
-import { type BaseWatch, watchBase } from "./base_watch.ts";
+import { watchBase } from "./base_watch.ts";
 import { batches, runOn } from "./batches.ts";
 import type { Forecast } from "./forecast.ts";
+import { guardedEvaluation, guardedStep } from "./guarded.ts";
 import type { Run } from "./plan.ts";
 import { type MetricsLog, openMetrics } from "./metrics_log.ts";
-import { openRunFolder, type RunFolder } from "./run_folder.ts";
+import { openRunFolder } from "./run_folder.ts";
 import { recordRun } from "./run_record.ts";
-import { attachState, flushState, init, releaseState, type TrainState } from "./state.ts";
-import { NonFiniteError, type StepMetrics, trainStep } from "./step.ts";
+import { exportAdapter, folderOfRun, saveState, type Session, startState } from "./session.ts";
+import { flushState, releaseState, type TrainState } from "./state.ts";
+import type { StepMetrics } from "./step.ts";
 
 /** Choices of {@linkcode train}. */
 export interface TrainOptions {
@@ -84,19 +76,6 @@ export interface TrainResult {
   readonly adapter: string | null;
 }
 
-/** What the loop carries along. */
-interface Session {
-  readonly run: Run;
-  readonly totalSteps: number;
-  readonly data: Dataset;
-  readonly dataHash: string;
-  readonly folder: RunFolder | null;
-  readonly options: TrainOptions;
-  /** Tells what is worth knowing, once. */
-  readonly warn: (warning: string) => void;
-  readonly base: BaseWatch | null;
-}
-
 /** What is watched and written down beside the steps. */
 interface Records {
   readonly log: MetricsLog | null;
@@ -152,17 +131,9 @@ async function* trainingEvents(
   const base = folder && await watchBase(planned.model, warn);
   const run = base ? { ...planned, base: { ...planned.base, content: base.content } } : planned;
   progress.run = run;
-  const session: Session = {
-    run,
-    totalSteps,
-    data,
-    dataHash: datasetHash(data),
-    folder,
-    options,
-    warn,
-    base,
-  };
-  const predicted = await options.forecast?.memory(run, data, options.evalData ?? null) ?? null;
+  const { clock, forecast = null } = options;
+  const session: Session = { run, data, dataHash: datasetHash(data), folder, warn, base, clock, forecast };
+  const predicted = await forecast?.memory(run, data, options.evalData ?? null) ?? null;
   let state = await startState(session, resume);
   progress.adapter = state.params;
   const recorded = {
@@ -183,13 +154,13 @@ async function* trainingEvents(
       const epoch = state.position.epoch;
       const [next, metrics] = await guardedStep(session, state, stepData, log);
       state = next;
-      yield await afterStep(session, state, { ...metrics, totalSteps, epoch }, records);
+      yield await afterStep(session, options, state, { ...metrics, totalSteps, epoch }, records);
       // Native calls block: without a turn here no interrupt and no chart would be heard before the end.
       await yieldToEvents();
     }
     const interrupted = state.step < totalSteps;
     // A signal may come between a step and the next, when nothing was saved.
-    if (interrupted && state.step > 0) await save(session, state, log);
+    if (interrupted && state.step > 0) await saveState(session, state, log);
     return {
       steps: state.step,
       interrupted,
@@ -213,26 +184,6 @@ function once(tell: (warning: string) => void = () => {}): (warning: string) => 
   };
 }
 
-/** Mean loss over a data set with the parameters of a state. */
-export function evaluateState(
-  run: Run,
-  state: TrainState,
-  data: Dataset,
-  forecast: Pick<Forecast, "adviseDevice"> | null = null,
-): Promise<DatasetLoss> {
-  const { model, hooks } = attachState(run, state);
-  return withinDevice(
-    run,
-    async () => {
-      const options = { hooks, adapter: state.params, microBatchSize: run.settings.batch.micro };
-      const loss = await datasetLoss(model, data, options);
-      run.model.kernels.accountWorkspace?.();
-      return loss;
-    },
-    forecast,
-  );
-}
-
 /** Why a run cannot train on the data: one sentence each, none when it can. */
 export function dataProblems({ settings }: Run, data: Dataset): string[] {
   const { seqLen, packing } = settings.batch;
@@ -246,81 +197,20 @@ export function dataProblems({ settings }: Run, data: Dataset): string[] {
   ];
 }
 
-async function startState(session: Session, resume: boolean | string): Promise<TrainState> {
-  const { run, dataHash, folder, options: { forecast } } = session;
-  if (resume === false) return await withinDevice(run, () => init(run), forecast);
-  const path = typeof resume === "string" ? resume : folder && await newestCheckpoint(folder.checkpoints);
-  // A run that was killed before its first checkpoint starts again from the beginning.
-  const state = await withinDevice(
-    run,
-    () => path === null ? init(run) : loadCheckpoint(run, dataHash, path),
-    forecast,
-  );
-  const aside = folder && await setLaterAside(folder.checkpoints, state.step);
-  if (aside) session.warn(aside);
-  // In a folder of its own, so that it goes on from there whenever it is killed.
-  if (folder && typeof resume === "string") await save(session, state, null);
-  return state;
-}
-
-/** The run folder that a named checkpoint lies in. */
-function folderOfRun(resume: boolean | string): string | null {
-  return typeof resume === "string" ? dirname(dirname(resume)) : null;
-}
-
 function missingSteps(path: string, first: number, last: number): string {
   const steps = first === last ? `step ${first}` : `the steps from ${first} to ${last}`;
   return `${path} has no whole line of ${steps}: the run goes on, its curves have a gap there`;
 }
 
-/** A step; when it is not finite, the good state is saved and the error names the rows. */
-async function guardedStep(
-  session: Session,
-  state: TrainState,
-  stepData: StepData,
-  log: MetricsLog | null,
-): Promise<[TrainState, StepMetrics]> {
-  try {
-    const { clock, forecast } = session.options;
-    return await trainStep(session.run, state, stepData, clock, forecast);
-  } catch (error) {
-    if (!(error instanceof NotFiniteError)) throw error;
-    const { run, data } = session;
-    if (!(error instanceof NonFiniteError)) {
-      const cause = await explainNotFinite(run.model, state.params);
-      throw new NotFiniteError(`${error.message}. ${cause}`, { cause: error });
-    }
-    if (state.step > 0) await save(session, state, log);
-    const rows = nameRows(data, error.examples);
-    const cause = await explainNotFinite(run.model, state.params);
-    const message = `${error.message}. Rows of the step: ${rows}. ${cause}`;
-    throw new NonFiniteError(message, error.step, error.examples);
-  }
-}
-
-/** An evaluation; when it is not finite, the state, which the training data found good, is saved first. */
-async function guardedEvaluation(
-  session: Session,
-  state: TrainState,
-  data: Dataset,
-  log: MetricsLog | null,
-): Promise<DatasetLoss> {
-  try {
-    return await evaluateState(session.run, state, data, session.options.forecast);
-  } catch (error) {
-    if (error instanceof NotFiniteError) await save(session, state, log);
-    throw error;
-  }
-}
-
 /** Evaluates, logs and saves, where they are due. */
 async function afterStep(
   session: Session,
+  options: TrainOptions,
   state: TrainState,
   metrics: StepMetrics & Pick<TrainEvent, "totalSteps" | "epoch">,
   { log, activity }: Records,
 ): Promise<TrainEvent> {
-  const { run, totalSteps, options } = session;
+  const [{ run }, { totalSteps }] = [session, metrics];
   const deadNeurons = activity && countDeadNeurons(activity, state.params, state.step);
   const last = state.step === totalSteps;
   const due = (every: number | null): boolean => last || (every !== null && state.step % every === 0);
@@ -337,44 +227,11 @@ async function afterStep(
   };
   await log?.append(logLine(seen, (options.wallClock ?? Date.now)()));
   const saves = due(run.settings.saveEvery) || options.signal?.aborted;
-  return { ...seen, checkpoint: saves ? await save(session, state, log) : null };
+  return { ...seen, checkpoint: saves ? await saveState(session, state, log) : null };
 }
 
 /** What is written down of a step: all that was seen, the moment in seconds since 1970, and nothing that is null. */
 function logLine(seen: Omit<TrainEvent, "checkpoint">, wallMs: number): object {
   const known = Object.entries(seen).filter(([, value]) => value !== null);
   return { ...Object.fromEntries(known), time: wallMs / 1000 };
-}
-
-async function save(session: Session, state: TrainState, log: MetricsLog | null): Promise<string | null> {
-  if (session.folder === null) return null;
-  await session.folder.assertThere();
-  await log?.sync();
-  const changed = await session.base?.check();
-  if (changed) session.warn(changed);
-  const { run, dataHash, folder, warn } = session;
-  try {
-    return await saveCheckpoint(run, state, dataHash, folder.checkpoints, { onWarning: warn });
-  } catch (error) {
-    await folder.assertThere(); // where it left in the middle, that is what there is to say
-    throw error;
-  }
-}
-
-async function exportAdapter({ run, folder }: Session, state: TrainState): Promise<string | null> {
-  if (folder === null) return null;
-  await folder.assertThere();
-  await flushState(run, state);
-  await assertWorthKeeping(run, state);
-  await saveAdapterFiles(run.model.kernels, state.params, run.base, folder.adapter);
-  await removeUnfinished(folder.checkpoints); // what could not be removed before: nobody comes back for it
-  return folder.adapter;
-}
-
-/** The loss of each step says whether the one before it ended well; of the last step nothing would. */
-async function assertWorthKeeping({ model }: Run, { step, params }: TrainState): Promise<void> {
-  const { broken } = await searchFinite(parameterSources(model.kernels, params));
-  if (broken === null) return;
-  const cause = await explainNotFinite(model, params);
-  throw new NotFiniteError(`Step ${step} was the last, and no adapter of it is written. ${cause}`);
 }

@@ -185,7 +185,7 @@ export const TRAIN: readonly Mutant[] = [
   {
     name: "evaluated-all-at-once",
     harm: "an evaluation takes memory for the whole batch",
-    file: "lib/train/loop.ts",
+    file: "lib/train/guarded.ts",
     find: "microBatchSize: run.settings.batch.micro",
     replace: "microBatchSize: run.settings.batch.size",
     tests: ["tests/unit/train/loop_edges_test.ts"],

@@ -34,7 +34,7 @@ export const TRAIN_SAVED: readonly Mutant[] = [
   {
     name: "log-not-synced-before-checkpoint",
     harm: "after a loss of power a checkpoint is there and lines of its steps are not",
-    file: "lib/train/loop.ts",
+    file: "lib/train/session.ts",
     find: `  await log?.sync();
 `,
     replace: "",

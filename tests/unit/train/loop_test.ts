@@ -6,13 +6,8 @@ import { UserError } from "../../../lib/core/errors.ts";
 import { full, type Method, parallel, sparse } from "../../../lib/methods/methods.ts";
 import type { AdamMode } from "../../../lib/ops/kernels/rows.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
-import {
-  evaluateState,
-  train,
-  type TrainEvent,
-  type TrainOptions,
-  type TrainResult,
-} from "../../../lib/train/loop.ts";
+import { train, type TrainEvent, type TrainOptions, type TrainResult } from "../../../lib/train/loop.ts";
+import { evaluateState } from "../../../lib/train/guarded.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { readSafetensorsHeader, type TensorEntry } from "../../../lib/tensor/safetensors.ts";
