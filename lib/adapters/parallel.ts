@@ -8,9 +8,9 @@ import { integer, number, type OptionsOf } from "../core/options.ts";
 import { type BranchHook, branchHooks } from "../models/hooks.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
 import { sublayerModules } from "../models/tensor_names.ts";
+import { activationBackward, activationForward } from "../ops/activation.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import { linearBackwardWeight, linearForward } from "../ops/linear.ts";
-import { reluBackward, reluForward } from "../ops/relu.ts";
 import { writeFloats } from "../ops/model_memory.ts";
 import { numel, type Tensor, type Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
@@ -123,7 +123,7 @@ function branchHook(k: Kernels, layers: readonly KeysAndValues[]): BranchHook<nu
     return found;
   };
   const activation = (h: Tensor, keys: Weight): Tensor =>
-    reluForward(k, linearForward(k, h, keys), { inPlace: true });
+    activationForward(k, { x: linearForward(k, h, keys), up: null }, "relu", { inPlace: true });
   return {
     residualsOnHost: true, // there are none: forward need not run again
     /** z = ReLU(h keys^T), y = z values. */
@@ -143,7 +143,10 @@ function branchHook(k: Kernels, layers: readonly KeysAndValues[]): BranchHook<nu
       if (values.grad) {
         k.linearBackwardWeight(values.grad, null, z.data, dy.data, tokens, values.rows, values.cols);
       }
-      const dz = reluBackward(k, z, linearForward(k, dy, values), { inPlace: true });
+      const inputs = { x: z, up: null };
+      const { dx: dz } = activationBackward(k, inputs, "relu", linearForward(k, dy, values), {
+        inPlace: true,
+      });
       linearBackwardWeight(k, h, keys, dz);
       k.linearBackwardData(dh.data, dz.data, keys, tokens, false);
       k.arena.release(mark);

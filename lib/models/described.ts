@@ -43,7 +43,7 @@ export function weightlessModel(
   { dir, config, parts, checkpoint, warnings }: Model,
   kernels: Kernels,
 ): Model {
-  const none = { cos: kernels.floats(0), sin: kernels.floats(0), rows: 0 };
+  const none = { cos: kernels.floats(0), sin: kernels.floats(0), rows: 0, rotaryDim: config.headDim };
   return {
     ...{ dir, config, parts, checkpoint, warnings, kernels, weightless: true },
     rope: { rowsFor: (positions) => ({ tables: none, rows: positions }), [Symbol.dispose]() {} },

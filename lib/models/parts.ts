@@ -3,6 +3,7 @@
  * A model as data: what its layers are made of, with anything in the place of weights (W): the weights themselves, or names
  * and shapes. Families build parts; the engine, loading and adapters read all sizes and names from them.
  */
+import type { NormCall } from "../ops/kernels/model.ts";
 import type { Weight } from "../tensor/tensor.ts";
 
 /** A product with a weight, y = x w^T + bias: a place where an adapter on weights attaches. */
@@ -15,11 +16,8 @@ export interface Linear<W = Weight> {
   readonly bias: W | null;
 }
 
-/** A root-mean-square norm. */
-export interface Norm<W = Weight> {
-  readonly weight: W;
-  readonly eps: number;
-}
+/** A norm of rows, as `lib/ops/norm.ts` computes it. */
+export type Norm<W = Weight> = NormCall<W>;
 
 /** Causal grouped-query attention with rotated queries and keys: y = x + o(attention(q(h), k(h), v(h))), h = norm(x). */
 export interface Attention<W = Weight> {
@@ -120,18 +118,23 @@ export function tensorsOf<W>(part: Sublayer<W>): W[] {
   const linears = linearsOf(part);
   const innerNorms = normsOf(part).filter((norm) => norm !== part.norm);
   return [
-    part.norm.weight,
+    ...normTensors(part.norm),
     ...linears.map(({ weight }) => weight),
     ...linears.flatMap(({ bias }) => bias ?? []),
-    ...innerNorms.map(({ weight }) => weight),
+    ...innerNorms.flatMap(normTensors),
   ];
+}
+
+/** The weight of a norm, and its bias where it has one. */
+export function normTensors<W>({ weight, bias }: Norm<W>): W[] {
+  return bias === null ? [weight] : [weight, bias];
 }
 
 /** Everything that stands for a tensor, each once (a tied head is the embedding), in the order in which families take them. */
 export function allTensors<W>(parts: ModelParts<W>): W[] {
   const stacks = parts.stacks.flatMap(({ layers, finalNorm }) => [
     ...layers.flatMap((layer) => layer.flatMap((part) => tensorsOf(part))),
-    finalNorm.weight,
+    ...normTensors(finalNorm),
   ]);
   return [...new Set([parts.embedding, ...stacks, parts.head])];
 }

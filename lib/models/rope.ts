@@ -87,7 +87,7 @@ export function createRopeCache(k: Kernels, config: ModelConfig): RopeCache {
   const frequencies = ropeFrequencies(config, 0);
   const longer = short < Infinity ? ropeFrequencies(config, short + 1) : frequencies;
   const bytesOf = (rows: number): number => ropeTableBytes(config, rows, k.float === "f64" ? 8 : 4);
-  const none: RotaryTables = { cos: k.floats(0), sin: k.floats(0), rows: 0 };
+  const none: RotaryTables = { cos: k.floats(0), sin: k.floats(0), rows: 0, rotaryDim: headDim };
   let tables = none;
   // Of the batch under way, on a device.
   let passing = none;
@@ -96,7 +96,7 @@ export function createRopeCache(k: Kernels, config: ModelConfig): RopeCache {
   const resize = (rows: number): void => {
     account(k.ledger, "workspace", bytesOf(rows) - bytesOf(tables.rows));
     release(tables);
-    const filled = { cos: k.floats(rows * width), sin: k.floats(rows * width), rows };
+    const filled = { ...none, cos: k.floats(rows * width), sin: k.floats(rows * width), rows };
     for (let row = 0; row < rows; row++) {
       if (row < short) fillRow(filled, row, row, frequencies);
       else fillRow(filled, row, row - short, longer);
@@ -142,7 +142,8 @@ function rowsByLength(positions: Int32Array, starts: Int32Array, short: number):
 /** A row for each token. */
 function dynamicRows(k: Kernels, config: ModelConfig, positions: Int32Array, starts: Int32Array): RopeRows {
   const [count, width] = [positions.length, config.headDim / 2];
-  const tables = { cos: k.floats(count * width), sin: k.floats(count * width), rows: count };
+  const [cos, sin] = [k.floats(count * width), k.floats(count * width)];
+  const tables = { cos, sin, rows: count, rotaryDim: config.headDim };
   for (let s = 0; s + 1 < starts.length; s++) {
     const sequence = positions.subarray(starts[s], starts[s + 1]);
     const frequencies = ropeFrequencies(config, largest(sequence) + 1);
@@ -152,13 +153,13 @@ function dynamicRows(k: Kernels, config: ModelConfig, positions: Int32Array, sta
 }
 
 /** The same tables where the model works. */
-function onDevice(k: Kernels, { cos, sin, rows }: RotaryTables): RotaryTables {
+function onDevice(k: Kernels, tables: RotaryTables): RotaryTables {
   const moved = (table: Floats): Floats => {
     const there = k.modelFloats(table.length, "workspace");
     k.copy(there, table);
     return there;
   };
-  return { cos: moved(cos), sin: moved(sin), rows };
+  return { ...tables, cos: moved(tables.cos), sin: moved(tables.sin) };
 }
 
 function fillRow(

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Token embedding: rows of a table. */
+/** Embedding: rows of a table. */
 import { assertShape } from "../core/shape.ts";
 import type { Tensor, Weight } from "../tensor/tensor.ts";
 import { arenaTensor } from "./arena_tensor.ts";
@@ -7,15 +7,24 @@ import type { ModelKernels } from "./kernels/model.ts";
 import type { Place } from "./kernels/place.ts";
 
 /**
- * Embedding: y[t] = w[ids[t]].
+ * Embedding: y[t] = w[ids[t]], or that added to y.
  *
  * @param ids (T) int32, each in [0, V)     @param w (V,D) as stored
+ * @param options `addTo` (T,D) float: the rows are added to it, and it is returned
  * @returns y (T,D) float, in the arena. Backward keeps only the ids.
- * @throws When an id is outside the table
+ * @mutates options.addTo
+ * @throws When an id is outside the table, or when a shape disagrees
  */
-export function embeddingForward(k: ModelKernels & Place, ids: Int32Array, w: Weight): Tensor {
-  const y = arenaTensor(k, [ids.length, w.cols]);
-  k.embeddingForward(y.data, ids, w);
+export function embeddingForward(
+  k: ModelKernels & Place,
+  ids: Int32Array,
+  w: Weight,
+  options: { readonly addTo?: Tensor } = {},
+): Tensor {
+  const { addTo } = options;
+  if (addTo) assertShape(`addTo of "${w.name}"`, addTo.shape, [ids.length, w.cols], "T,D");
+  const y = addTo ?? arenaTensor(k, [ids.length, w.cols]);
+  k.embeddingForward(y.data, ids, w, addTo !== undefined);
   return y;
 }
 

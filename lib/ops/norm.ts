@@ -1,88 +1,105 @@
 // SPDX-License-Identifier: Apache-2.0
-/** RMS normalization (Zhang and Sennrich, 2019). */
+/** Norms of rows: root mean square (Zhang and Sennrich, 2019) and layer normalization (Ba et al., 2016). */
 import { assertShape } from "../core/shape.ts";
-import type { Activation, Tensor, Weight } from "../tensor/tensor.ts";
+import type { Activation, Tensor } from "../tensor/tensor.ts";
 import { arenaLike, arenaTensor, assertWeight, rowsOf } from "./arena_tensor.ts";
-import type { ModelKernels } from "./kernels/model.ts";
+import type { ModelKernels, NormCall } from "./kernels/model.ts";
 import type { Place } from "./kernels/place.ts";
 
-/** What {@linkcode rmsNormBackward} needs. */
-export interface RmsNormResiduals<A extends Activation = Tensor> {
+/** What {@linkcode normBackward} needs. */
+export interface NormResiduals<A extends Activation = Tensor> {
   /** (...,D) the input of forward. */
   readonly x: A;
-  /** (rows) 1/sqrt(mean(x^2) + eps). */
-  readonly rstd: Tensor;
+  /** rms: (rows) rstd; layer: (2,rows) means and rstd. */
+  readonly stats: Tensor;
 }
 
 /**
- * RMS normalization: y = x * rstd * w,  rstd = 1/sqrt(mean(x^2) + eps), over the last dimension.
+ * A norm over the last dimension: y = n * w + b, where n is
  *
- * @param x (...,D) float or bf16, read     @param w (1,D) as stored
+ * rms:    x * rstd,           rstd = 1/sqrt(mean(x^2) + eps)
+ * layer:  (x - mean) * rstd,  rstd = 1/sqrt(mean((x - mean)^2) + eps)
+ *
+ * and w is the stored weight, or 1 more where the norm has a unit offset.
+ *
+ * @param x (...,D) float or bf16, read
  * @param options `into` (...,D): where y is written, and returned
- * @returns y (...,D) of x's type and rstd (rows) float, in the arena. Backward keeps x and rstd.
+ * @returns y (...,D) of x's type and the statistics, in the arena. Backward keeps x and them.
  * @mutates options.into
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
-export function rmsNormForward<A extends Activation>(
+export function normForward<A extends Activation>(
   k: ModelKernels & Place,
   x: A,
-  w: Weight,
-  eps: number,
+  norm: NormCall,
   options: { readonly into?: A } = {},
-): { y: A; residuals: RmsNormResiduals<A> } {
-  assertWeight(w, 1, x.shape.at(-1) ?? 0, "1,D");
-  if (options.into) assertShape(`y of "${w.name}"`, options.into.shape, x.shape, "...,D");
+): { y: A; residuals: NormResiduals<A> } {
+  assertNorm(norm, x);
+  if (options.into) assertShape(`y of "${norm.weight.name}"`, options.into.shape, x.shape, "...,D");
   const y = options.into ?? arenaLike(k, x);
-  const rstd = arenaTensor(k, [rowsOf(x)]);
-  k.rmsNormForward(y.data, rstd.data, x.data, w, rowsOf(x), eps);
-  return { y, residuals: { x, rstd } };
+  const stats = arenaTensor(k, statsShape(norm, x));
+  k.normForward(y.data, stats.data, x.data, norm, rowsOf(x));
+  return { y, residuals: { x, stats } };
 }
 
 /**
- * The output of {@linkcode rmsNormForward} once more, bit for bit: cheaper made again than kept.
+ * The output of {@linkcode normForward} once more, bit for bit: cheaper made again than kept.
  *
- * @param eps As given to forward     @param into (...,D) float, written and returned
+ * @param norm As given to forward     @param into (...,D) float, written and returned
  * @mutates into
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
-export function rmsNormAgain(
+export function normAgain(
   k: ModelKernels & Place,
-  { x, rstd }: RmsNormResiduals,
-  w: Weight,
-  eps: number,
+  { x, stats }: NormResiduals,
+  norm: NormCall,
   into: Tensor,
 ): Tensor {
-  assertWeight(w, 1, x.shape.at(-1) ?? 0, "1,D");
-  assertShape(`y of "${w.name}"`, into.shape, x.shape, "...,D");
-  k.rmsNormForward(into.data, rstd.data, x.data, w, rowsOf(x), eps);
+  assertNorm(norm, x);
+  assertShape(`y of "${norm.weight.name}"`, into.shape, x.shape, "...,D");
+  k.normForward(into.data, stats.data, x.data, norm, rowsOf(x));
   return into;
 }
 
 /**
- * RMS normalization, backward.
+ * A norm, backward. With g = w * dy:
  *
- * With n = x * rstd:  dx = rstd * (w*dy - n * mean(w*dy*n)),  dw += sum over rows of dy * n.
+ * rms:    dx = rstd * (g - n * mean(g*n))
+ * layer:  dx = rstd * (g - mean(g) - n * mean(g*n))
+ *
+ * and dw += sum over rows of dy * n,  db += sum over rows of dy.
  *
  * @param dy (...,D) of x's type, read
  * @param options `addTo` (...,D): dx is added to it, and it is returned
  * @returns dx (...,D) of x's type, in the arena
- * @mutates w.grad, options.addTo
+ * @mutates norm.weight.grad, norm.bias.grad, options.addTo
  * @throws {RangeError} When a shape disagrees, naming the tensor and both shapes
  */
-export function rmsNormBackward<A extends Activation>(
+export function normBackward<A extends Activation>(
   k: ModelKernels & Place,
-  residuals: RmsNormResiduals<A>,
-  w: Weight,
+  { x, stats }: NormResiduals<A>,
+  norm: NormCall,
   dy: A,
   options: { readonly addTo?: A } = {},
 ): A {
-  const { x, rstd } = residuals;
-  assertWeight(w, 1, x.shape.at(-1) ?? 0, "1,D");
-  assertShape(`dy of "${w.name}"`, dy.shape, x.shape, "...,D");
-  assertShape(`rstd of "${w.name}"`, rstd.shape, [rowsOf(x)], "rows");
-  if (options.addTo) assertShape(`addTo of "${w.name}"`, options.addTo.shape, x.shape, "...,D");
+  assertNorm(norm, x);
+  const { weight, bias } = norm;
+  assertShape(`dy of "${weight.name}"`, dy.shape, x.shape, "...,D");
+  assertShape(`stats of "${weight.name}"`, stats.shape, statsShape(norm, x), "rows");
+  if (options.addTo) assertShape(`addTo of "${weight.name}"`, options.addTo.shape, x.shape, "...,D");
   const dx = options.addTo ?? arenaLike(k, x);
   const accumulate = options.addTo !== undefined;
-  k.rmsNormBackward(dx.data, w.grad, dy.data, x.data, rstd.data, w, rowsOf(x), accumulate);
+  const dnorm = { weight: weight.grad, bias: bias?.grad ?? null };
+  k.normBackward(dx.data, dnorm, dy.data, x.data, stats.data, norm, rowsOf(x), accumulate);
   return dx;
+}
+
+function statsShape({ kind }: NormCall, x: Activation): number[] {
+  return kind === "layer" ? [2, rowsOf(x)] : [rowsOf(x)];
+}
+
+function assertNorm({ weight, bias }: NormCall, x: Activation): void {
+  const width = x.shape.at(-1) ?? 0;
+  assertWeight(weight, 1, width, "1,D");
+  if (bias) assertWeight(bias, 1, width, "1,D");
 }

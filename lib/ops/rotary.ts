@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Rotary position embedding (Su et al., 2021), halves convention: pairs (i, i + Dh/2). */
+/** Rotary position embedding (Su et al., 2021), halves convention: pairs (i, i + R/2) of the first R of a head's Dh. */
 import { assertLength, assertShape } from "../core/shape.ts";
 import type { Activation, Floats } from "../tensor/tensor.ts";
 import type { ModelKernels } from "./kernels/model.ts";
@@ -7,11 +7,13 @@ import type { Place } from "./kernels/place.ts";
 
 /** Cosines and sines by position. A scale of attention (yarn) may be folded into both. */
 export interface RotaryTables {
-  /** (rows, Dh/2), row-major. */
+  /** (rows, R/2), row-major. */
   readonly cos: Floats;
-  /** (rows, Dh/2), row-major. */
+  /** (rows, R/2), row-major. */
   readonly sin: Floats;
   readonly rows: number;
+  /** R: how many of each head turn, from its first on; the others stay. Even, at most Dh. */
+  readonly rotaryDim: number;
 }
 
 /**
@@ -55,9 +57,12 @@ function rotate<A extends Activation>(
 ): A {
   const [, heads = 0, headDim = 0] = x.shape;
   assertShape("x of rotary", x.shape, [positions.length, heads, headDim], "T,H,Dh");
-  if (headDim % 2 !== 0) throw new RangeError(`head size of rotary is ${headDim}, expected an even number`);
-  assertLength("cos of rotary", tables.cos, tables.rows * headDim / 2);
-  assertLength("sin of rotary", tables.sin, tables.rows * headDim / 2);
-  k.ropeApply(x.data, tables.cos, tables.sin, positions, heads, headDim, inverse);
+  const { cos, sin, rows, rotaryDim } = tables;
+  if (rotaryDim % 2 !== 0 || rotaryDim > headDim) {
+    throw new RangeError(`rotaryDim of rotary is ${rotaryDim}, expected an even number up to ${headDim}`);
+  }
+  assertLength("cos of rotary", cos, rows * rotaryDim / 2);
+  assertLength("sin of rotary", sin, rows * rotaryDim / 2);
+  k.ropeApply(x.data, cos, sin, positions, heads, headDim, rotaryDim, inverse);
   return x;
 }

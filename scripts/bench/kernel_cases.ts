@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The kernels that are measured: sizes, operands, and the work by which a time becomes a rate. */
-import type { AttentionShape } from "../../lib/ops/kernels/model.ts";
+import type { AttentionShape, NormCall } from "../../lib/ops/kernels/model.ts";
 import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import type { SparseShape } from "../../lib/ops/kernels/rows.ts";
 import { createRowGradients } from "../../lib/ops/row_gradients.ts";
@@ -103,7 +103,7 @@ export const OTHER_CASES: readonly MakeCase[] = [
       new Float32Array(rows),
       norm(k),
     ];
-    const run = () => k.rmsNormForward(y, rstd, x, w, rows, 1e-5);
+    const run = () => k.normForward(y, rstd, x, w, rows);
     return {
       name: "RMS norm forward",
       shape: `${rows} x ${D}`,
@@ -116,7 +116,7 @@ export const OTHER_CASES: readonly MakeCase[] = [
     const rows = 8192;
     const [dx, dy, x] = [new Float32Array(rows * D), random(k, rows * D), random(k, rows * D)];
     const [rstd, w] = [new Float32Array(rows).fill(1), norm(k)];
-    const run = () => k.rmsNormBackward(dx, null, dy, x, rstd, w, rows, false);
+    const run = () => k.normBackward(dx, FROZEN, dy, x, rstd, w, rows, false);
     return {
       name: "RMS norm backward",
       shape: `${rows} x ${D}`,
@@ -128,7 +128,7 @@ export const OTHER_CASES: readonly MakeCase[] = [
   (k) => {
     const count = 4096 * 2816;
     const [y, gate, up] = [room(k, count), activations(k, count), activations(k, count)];
-    const run = () => k.swigluForward(y, gate, up);
+    const run = () => k.activationForward(y, gate, up, "silu");
     return {
       name: "SwiGLU forward",
       shape: "4096 x 2816",
@@ -141,7 +141,7 @@ export const OTHER_CASES: readonly MakeCase[] = [
     const count = 4096 * 2816;
     const [gate, up, dy] = [activations(k, count), activations(k, count), activations(k, count)];
     const [dgate, dup] = [room(k, count), room(k, count)];
-    const run = () => k.swigluBackward(dgate, dup, dy, gate, up);
+    const run = () => k.activationBackward(dgate, dup, dy, gate, up, "silu");
     return {
       name: "SwiGLU backward",
       shape: "4096 x 2816",
@@ -233,9 +233,14 @@ export const OTHER_CASES: readonly MakeCase[] = [
   },
 ];
 
-function norm(k: Kernels): Weight {
-  return { name: "norm", dtype: "f32", rows: 1, cols: D, data: random(k, D), mapped: null, grad: null };
+function norm(k: Kernels): NormCall {
+  const data = random(k, D);
+  const weight: Weight = { name: "norm", dtype: "f32", rows: 1, cols: D, data, mapped: null, grad: null };
+  return { kind: "rms", weight, bias: null, eps: 1e-5, unitOffset: false };
 }
+
+/** The norm's own are frozen, as most are. */
+const FROZEN = { weight: null, bias: null };
 
 function adamw(step: number) {
   const lrHistory = new Float32Array(step).fill(1e-4);

@@ -3,7 +3,7 @@
 import { hostTimesSince } from "../../lib/ops/host_times.ts";
 import type { NativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import { SPARSE_PARTS, type SparsePart } from "../../lib/native/context.ts";
-import type { Weight } from "../../lib/tensor/tensor.ts";
+import type { ActivationArray, Weight } from "../../lib/tensor/tensor.ts";
 
 /** Milliseconds by part of a step. */
 export type PartTimes = Map<string, number>;
@@ -38,13 +38,9 @@ export type Part = typeof PARTS[number];
 
 const PART_OF = {
   linearBackwardWeight: "adapter products",
-  rmsNormForward: "norms",
-  rmsNormBackward: "norms",
+  normForward: "norms",
+  normBackward: "norms",
   ropeApply: "attention",
-  swigluForward: "frozen FFN",
-  swigluBackward: "frozen FFN",
-  reluForward: "adapter products",
-  reluBackward: "adapter products",
   add: "norms",
   sumSquares: "clip norm",
   attentionForward: "attention",
@@ -115,9 +111,16 @@ export function timedKernels(kernels: NativeKernels, times: PartTimes): NativeKe
       add("catching up", catchUp);
       return fired;
     },
+    activationForward: timed(kernels.activationForward, (_y, _x, up) => partOfActivation(up)),
+    activationBackward: timed(kernels.activationBackward, (_dx, dup) => partOfActivation(dup)),
     linearForward: timed(kernels.linearForward, (_y, _x, w) => partOfWeight(w)),
     linearBackwardData: timed(kernels.linearBackwardData, (_dx, _dy, w) => partOfWeight(w)),
   };
+}
+
+/** The frozen feed-forward's gates another product, the parallel adapter's is alone. */
+function partOfActivation(gated: ActivationArray | null): Part {
+  return gated === null ? "adapter products" : "frozen FFN";
 }
 
 /** Names of frozen weights are the checkpoint's own. */

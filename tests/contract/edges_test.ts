@@ -2,6 +2,7 @@
 /** What every backend gives where an oracle in f64 says nothing: NaN and masks, orders of sums, bits of planes. */
 import assert from "node:assert/strict";
 import { bf16ToFloat, f16ToFloat } from "../../lib/core/half.ts";
+import type { NormCall } from "../../lib/ops/kernels/model.ts";
 import type { Weight } from "../../lib/tensor/tensor.ts";
 import { assertSame, assertSameBits, assertWithin, EPS_F32 } from "../compare.ts";
 import { onEveryBackend } from "./agreement.ts";
@@ -14,34 +15,39 @@ function unit(cols: number): Weight {
   return { name: "ones", dtype: "f32", rows: 1, cols, data, mapped: null, grad: null };
 }
 
+/** A root-mean-square norm with this weight. */
+function rms(weight: Weight): NormCall {
+  return { kind: "rms", weight, bias: null, eps: 1e-6, unitOffset: false };
+}
+
 function valuesOf({ dtype, data }: Weight): number[] {
   const read = dtype === "bf16" ? bf16ToFloat : dtype === "f16" ? f16ToFloat : Number;
   return Array.from(data ?? [], read);
 }
 
-Deno.test("swigluForward() lets NaN through and stays finite for large gates", () =>
+Deno.test("activationForward() of gated silu lets NaN through and stays finite for large gates", () =>
   onEveryBackend((stage) => {
     const y = stage.output(4);
-    stage.k.swigluForward(y, stage.values([NaN, 1e30, -1e30, 1]), stage.values([1, 1, 1, NaN]));
+    stage.k.activationForward(y, stage.values([NaN, 1e30, -1e30, 1]), stage.values([1, 1, 1, NaN]), "silu");
     return { y };
   }, ({ y }) => assert.deepEqual([...y!], [NaN, Math.fround(1e30), -0, NaN])));
 
-Deno.test("rmsNormForward() keeps a NaN inside its row", () =>
+Deno.test("normForward() keeps a NaN inside its row", () =>
   onEveryBackend((stage) => {
     const x = [...stage.k.read(stage.normal("x", 3 * 19))].with(19 + 18, NaN);
     const [y, rstd] = [stage.output(3 * 19), stage.output(3)];
-    stage.k.rmsNormForward(y, rstd, stage.values(x), stage.weight("w", 1, 19, "f32"), 3, 1e-6);
+    stage.k.normForward(y, rstd, stage.values(x), rms(stage.weight("w", 1, 19, "f32")), 3);
     return { y };
   }, ({ y }) => y!.forEach((value, i) => assert.equal(Number.isNaN(value), i >= 19 && i < 38, `y[${i}]`))));
 
 for (const dtype of ["f32", "bf16", "f16"] as const) {
-  Deno.test(`rmsNormForward() multiplies by a weight of ${dtype}`, async () => {
+  Deno.test(`normForward() multiplies by a weight of ${dtype}`, async () => {
     const run = (stage: ReturnType<typeof createStage>) => {
       const [y, rstd] = [stage.output(5 * 33), stage.output(5)];
       const w = stage.weight("w", 1, 33, dtype);
-      stage.k.rmsNormForward(y, rstd, stage.normal("x", 5 * 33), w, 5, 1e-6);
+      stage.k.normForward(y, rstd, stage.normal("x", 5 * 33), rms(w), 5);
       const ones = stage.output(5 * 33);
-      stage.k.rmsNormForward(ones, rstd, stage.normal("x", 5 * 33), unit(w.cols), 5, 1e-6);
+      stage.k.normForward(ones, rstd, stage.normal("x", 5 * 33), rms(unit(w.cols)), 5);
       return { y, ones, w: Float32Array.from(valuesOf(w)) };
     };
     await onEveryBackend(

@@ -6,7 +6,7 @@ import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import { linearBackward, linearForward } from "../../lib/ops/linear.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";
-import { reluBackward, reluForward } from "../../lib/ops/relu.ts";
+import { activationBackward, activationForward } from "../../lib/ops/activation.ts";
 import { createRowGradients } from "../../lib/ops/row_gradients.ts";
 import { sparseBackward, type SparseConfig, sparseForward, type SparseParams } from "../../lib/ops/sparse.ts";
 import type { Floats, Tensor, Weight } from "../../lib/tensor/tensor.ts";
@@ -127,10 +127,11 @@ Deno.test("the dense limit (K = R, N = 1, no gate) equals a ReLU parallel adapte
       (_, i) => valueData[(i % NEURONS) * HIDDEN + Math.floor(i / NEURONS)] as number,
     );
     const up: Weight = weight("values", transposed, HIDDEN, NEURONS);
-    const fired = reluForward(oracle, linearForward(oracle, wide(h), down));
+    const fired = activationForward(oracle, { x: linearForward(oracle, wide(h), down), up: null }, "relu");
     const y = linearForward(oracle, fired, up);
     const dfired = linearBackward(oracle, fired, up, wide(dy));
-    const dense = linearBackward(oracle, wide(h), down, reluBackward(oracle, fired, dfired));
+    const { dx: dsum } = activationBackward(oracle, { x: fired, up: null }, "relu", dfired);
+    const dense = linearBackward(oracle, wide(h), down, dsum);
 
     const bound = (expected: Floats) => 16 * EPS_F32 * Math.max(...Array.from(expected, Math.abs));
     assertWithin(`${name}: y`, sparse.y.data, y.data, bound(y.data));

@@ -252,8 +252,8 @@ export const ADAPTERS: readonly Mutant[] = [
     name: "parallel-learns-where-silent",
     harm: "neurons that did not fire learn",
     file: "lib/adapters/parallel.ts",
-    find: "const dz = reluBackward(k, z, linearForward(k, dy, values), { inPlace: true });",
-    replace: "const dz = linearForward(k, dy, values);",
+    find: 'activationBackward(k, inputs, "relu", linear',
+    replace: 'activationBackward(k, inputs, "identity", linear',
     tests: ["tests/unit/adapters/sparse/sparse_test.ts"],
   },
   {

@@ -144,8 +144,8 @@ export const MODELS: readonly Mutant[] = [
     name: "gate-and-up-swapped",
     harm: "feed-forwards compute something else",
     file: "lib/models/sublayers/ffn.ts",
-    find: "swigluForward(k, gate, up), y);",
-    replace: "swigluForward(k, up, gate), y);",
+    find: "part.down, activationForward(k, { x: gate, up }",
+    replace: "part.down, activationForward(k, { x: up, up: gate }",
     tests: ["tests/unit/models/checkpoints_test.ts"],
   },
   {
@@ -478,8 +478,8 @@ export const MODELS: readonly Mutant[] = [
     name: "eps-of-forward-only",
     harm: "gradients are those of another norm than the one that ran",
     file: "lib/models/sublayers/normed.ts",
-    find: "rmsNormAgain(k, norm, part.norm.weight, part.norm.eps, h);",
-    replace: "rmsNormAgain(k, norm, part.norm.weight, 0, h);",
+    find: "normAgain(k, norm, part.norm, h);",
+    replace: "normAgain(k, norm, { ...part.norm, eps: 0 }, h);",
     tests: ["tests/contract/engine_test.ts", "tests/unit/models/checkpoints_test.ts"],
   },
   {

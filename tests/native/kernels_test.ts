@@ -5,13 +5,17 @@ import { assertSame } from "../compare.ts";
 import { multipliesBf16 } from "../../lib/native/context.ts";
 import { createLedger } from "../../lib/native/ledger.ts";
 import { MappedFile } from "../../lib/native/mapped_file.ts";
-import type { AdamwStep } from "../../lib/ops/kernels/model.ts";
+import type { AdamwStep, NormCall } from "../../lib/ops/kernels/model.ts";
 import type { RowMoments } from "../../lib/ops/kernels/rows.ts";
 import { type NativeKernelOptions, nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import { createRowGradients } from "../../lib/ops/row_gradients.ts";
 import { sparseBackward, sparseForward } from "../../lib/ops/sparse.ts";
 import type { ActivationArray, Floats, RowMatrix, Tensor, Weight } from "../../lib/tensor/tensor.ts";
 import { machineTargets, normals } from "./kernel_check.ts";
+
+function rms(weight: Weight): NormCall {
+  return { kind: "rms", weight, bias: null, eps: 1e-6, unitOffset: false };
+}
 
 function weight(rows: number, cols: number, fields: Partial<Weight> = {}): Weight {
   return {
@@ -74,7 +78,7 @@ Deno.test("nativeKernels() refuses arrays of another type or too short, by name"
     name: "RangeError",
     message: "x has 3 elements, expected 4",
   });
-  assert.throws(() => k.swigluForward(four, four, new Uint16Array(4)), {
+  assert.throws(() => k.activationForward(four, four, new Uint16Array(4), "silu"), {
     name: "TypeError",
     message: "up is bf16, expected f32 here",
   });
@@ -92,9 +96,9 @@ Deno.test("nativeKernels() refuses arrays of another type or too short, by name"
     ["dx", () => k.linearBackwardData(k.floats(3), k.floats(6), weight(3, 2), 2, false)],
     ["dbias", () => k.linearBackwardWeight(k.floats(6), k.floats(2), k.floats(6), four, 2, 3, 2)],
     ["dweight", () => k.embeddingBackward(k.floats(7), Int32Array.of(0), k.floats(2), 4, 2)],
-    ["rstd", () => k.rmsNormForward(four, k.floats(1), four, weight(1, 2), 2, 1e-6)],
-    ["sin", () => k.ropeApply(four, four, k.floats(3), new Int32Array(1), 1, 4, false)],
-    ["up", () => k.swigluForward(four, four, k.floats(3))],
+    ["stats", () => k.normForward(four, k.floats(1), four, rms(weight(1, 2)), 2)],
+    ["sin", () => k.ropeApply(four, four, k.floats(3), new Int32Array(1), 1, 4, 4, false)],
+    ["up", () => k.activationForward(four, four, k.floats(3), "silu")],
     ["logits", () => k.crossEntropy(four, k.floats(11), new Int32Array(4), 3, 1)],
     [
       "lse",
@@ -150,7 +154,7 @@ Deno.test("nativeKernels() refuses weights it cannot read, by name", () => {
   });
   assert.throws(forward(weight(3, 2, { data: null })), { message: /it has neither/ });
   assert.throws(forward(weight(3, 2), weight(1, 2)), { message: '"w" is (1,2), expected (1,3)' });
-  assert.throws(() => k.rmsNormForward(k.floats(4), k.floats(2), k.floats(4), weight(2, 2), 2, 0), {
+  assert.throws(() => k.normForward(k.floats(4), k.floats(2), k.floats(4), rms(weight(2, 2)), 2), {
     message: '"w" is (2,2), expected (1,2)',
   });
   assert.throws(forward(weight(3, 2, { data: null, mapped: { handle: 2n ** 40n, offsetBytes: 0 } })), {

@@ -9,7 +9,7 @@ import { selfSpans } from "../../ops/attention.ts";
 import { embeddingBackward } from "../../ops/embedding.ts";
 import { linearForward } from "../../ops/linear.ts";
 import { type HeadLoss, headLossForward, headLossForwardBackward } from "../../ops/loss.ts";
-import { rmsNormBackward } from "../../ops/norm.ts";
+import { normBackward } from "../../ops/norm.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Model } from "../model.ts";
@@ -172,7 +172,7 @@ function lossTurn(
   return andThen(loss, ({ lossSum, count, dhidden }) => {
     if (dhidden && lowest <= finalNormDepth(parts)) {
       k.zero(dx.data);
-      rmsNormBackward(k, residuals, finalNorm.weight, dhidden, { addTo: dx });
+      normBackward(k, residuals, finalNorm, dhidden, { addTo: dx });
     }
     k.arena.release(mark);
     return { lossSum, targetCount: count };

@@ -2,10 +2,10 @@
 /** Embedding, layers and final norm: wired once, for training, scoring and decoding alike. */
 import { forwardOnly, type Step } from "../../activations/policy.ts";
 import { embeddingForward } from "../../ops/embedding.ts";
-import { rmsNormForward, type RmsNormResiduals } from "../../ops/norm.ts";
+import { normForward, type NormResiduals } from "../../ops/norm.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { Hooks } from "../hooks.ts";
-import { layersOf, type ModelParts } from "../parts.ts";
+import { layersOf, type ModelParts, normTensors } from "../parts.ts";
 import { isTrained, type StepContext } from "../sublayers/context.ts";
 import { sublayerStage } from "../sublayers/registry.ts";
 import { sublayerIsTrained } from "../sublayers/sublayer.ts";
@@ -29,7 +29,7 @@ export function lowestTrained(parts: ModelParts, hooks: Hooks): number {
     layer.map((part) => sublayerIsTrained(part, hooks, number))
   );
   const [{ finalNorm }] = parts.stacks;
-  const depth = [...trained, isTrained([finalNorm.weight]), isTrained([parts.head])].indexOf(true);
+  const depth = [...trained, isTrained(normTensors(finalNorm)), isTrained([parts.head])].indexOf(true);
   return depth < 0 ? Infinity : 1 + depth;
 }
 
@@ -80,6 +80,6 @@ export function headInput(
   { stacks: [{ finalNorm }] }: ModelParts,
   y: Tensor,
   into?: Tensor,
-): { y: Tensor; residuals: RmsNormResiduals } {
-  return rmsNormForward(k, y, finalNorm.weight, finalNorm.eps, into && { into });
+): { y: Tensor; residuals: NormResiduals } {
+  return normForward(k, y, finalNorm, into && { into });
 }

@@ -134,7 +134,7 @@ function norm<W>(
   module: string,
   size: number,
 ): Norm<W> {
-  return { weight: take(`${module}.weight`, null, size), eps };
+  return { kind: "rms", weight: take(`${module}.weight`, null, size), bias: null, eps, unitOffset: false };
 }
 
 /** Sizes of a product. */

@@ -2,7 +2,7 @@
 /** Attention as a sublayer: y = x + attention(norm(x)) + hook(norm(x)). */
 import { arenaActivation, arenaTensor } from "../../ops/arena_tensor.ts";
 import { attentionBackward, attentionForward, type AttentionResiduals } from "../../ops/attention.ts";
-import { rmsNormBackward, rmsNormForward, type RmsNormResiduals } from "../../ops/norm.ts";
+import { normBackward, normForward, type NormResiduals } from "../../ops/norm.ts";
 import { rotaryBackward, rotaryForward } from "../../ops/rotary.ts";
 import type { Activation, Tensor } from "../../tensor/tensor.ts";
 import type { Attention, Linear, Norm } from "../parts.ts";
@@ -19,8 +19,8 @@ import type { SublayerKind } from "./sublayer.ts";
  */
 export interface AttentionSublayerResiduals extends NormedResiduals {
   /** Null where the family has no head norms. */
-  readonly qNorm: RmsNormResiduals<Activation> | null;
-  readonly kNorm: RmsNormResiduals<Activation> | null;
+  readonly qNorm: NormResiduals<Activation> | null;
+  readonly kNorm: NormResiduals<Activation> | null;
   readonly attention: AttentionResiduals;
 }
 
@@ -33,7 +33,7 @@ export const attention: SublayerKind<Attention, AttentionSublayerResiduals> = {
     const { k } = step;
     const { h } = step.scratch;
     const beside = hooksBeside(step.hooks, part.kind);
-    const { residuals: norm } = rmsNormForward(k, x, part.norm.weight, part.norm.eps, { into: h });
+    const { residuals: norm } = normForward(k, x, part.norm, { into: h });
     const { hooked, kept } = await forwardBeside(step, beside, layer, y, () => {
       const q = heads(step, hookedForward(step, layer, part.q, h), part.heads, part.qNorm);
       const keys = heads(step, hookedForward(step, layer, part.k, h), part.kvHeads, part.kNorm);
@@ -96,9 +96,9 @@ function heads(
   projected: Activation,
   count: number,
   norm: Norm | null,
-): { rotated: Activation; norm: RmsNormResiduals<Activation> | null } {
+): { rotated: Activation; norm: NormResiduals<Activation> | null } {
   const { k, rope } = step;
-  const normed = norm && rmsNormForward(k, split(projected, count), norm.weight, norm.eps);
+  const normed = norm && normForward(k, split(projected, count), norm);
   const rotated = rotaryForward(k, normed?.y ?? split(projected, count), rope.tables, rope.rows);
   return { rotated, norm: normed?.residuals ?? null };
 }
@@ -108,10 +108,10 @@ function headsBackward(
   { k, rope }: StepContext,
   d: Activation,
   norm: Norm | null,
-  residuals: RmsNormResiduals<Activation> | null,
+  residuals: NormResiduals<Activation> | null,
 ): Activation {
   const unrotated = rotaryBackward(k, d, rope.tables, rope.rows);
-  return join(norm && residuals ? rmsNormBackward(k, residuals, norm.weight, unrotated) : unrotated);
+  return join(norm && residuals ? normBackward(k, residuals, norm, unrotated) : unrotated);
 }
 
 /** (T,heads*Dh) seen as (T,heads,Dh). */

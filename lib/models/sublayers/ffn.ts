@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A gated feed-forward as a sublayer: y = x + down(silu(gate(h)) * up(h)) + hook(h), h = norm(x). */
+import { activationBackward, activationForward } from "../../ops/activation.ts";
 import { arenaActivation, arenaTensor } from "../../ops/arena_tensor.ts";
-import { rmsNormForward } from "../../ops/norm.ts";
-import { swigluBackward, swigluForward } from "../../ops/swiglu.ts";
+import { normForward } from "../../ops/norm.ts";
 import type { Activation, Tensor } from "../../tensor/tensor.ts";
 import type { Ffn, Linear } from "../parts.ts";
 import { hooksBeside } from "../hooks.ts";
@@ -25,14 +25,14 @@ export const ffn: SublayerKind<Ffn, FfnSublayerResiduals> = {
     const { k } = step;
     const { h } = step.scratch;
     const beside = hooksBeside(step.hooks, part.kind);
-    const { residuals: norm } = rmsNormForward(k, x, part.norm.weight, part.norm.eps, { into: h });
+    const { residuals: norm } = normForward(k, x, part.norm, { into: h });
     const { hooked, kept } = await forwardBeside(step, beside, layer, y, () => {
       const gate = hookedForward(step, layer, part.gate, h);
       const up = hookedForward(step, layer, part.up, h);
       if (again?.needsOutput !== false) {
         k.copy(y.data, x.data);
         const mark = k.arena.mark();
-        hookedForward(step, layer, part.down, swigluForward(k, gate, up), y);
+        hookedForward(step, layer, part.down, activationForward(k, { x: gate, up }, "silu"), y);
         k.arena.release(mark);
       }
       return { gate, up };
@@ -63,12 +63,12 @@ function frozenBackward(
   const { k, hooks, scratch: { h } } = step;
   const trained = (linear: Linear): boolean => linearIsTrained(linear, hooks, layer);
   // Only a trained `down` needs its input again; making it costs less than keeping it.
-  const product = trained(part.down) ? swigluForward(k, gate, up) : null;
+  const product = trained(part.down) ? activationForward(k, { x: gate, up }, "silu") : null;
   const belowDown = wanted || trained(part.gate) || trained(part.up);
   const to = belowDown ? { into: arenaActivation(k, gate.shape) } : null;
   const dproduct = hookedBackward(step, layer, part.down, product, dy, to);
   if (dproduct === null) return null;
-  const { dgate, dup } = swigluBackward(k, { gate, up }, dproduct, { inPlace: true });
+  const { dx: dgate, dup } = activationBackward(k, { x: gate, up }, "silu", dproduct, { inPlace: true });
   const into = wanted ? { into: arenaTensor(k, h.shape) } : null;
   const dh = hookedBackward(step, layer, part.gate, h, dgate, into);
   return hookedBackward(step, layer, part.up, h, dup, dh && { addTo: dh });

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The way back through a sublayer whose products and hooks all read h = norm(x). */
-import { rmsNormAgain, rmsNormBackward, type RmsNormResiduals } from "../../ops/norm.ts";
+import { normAgain, normBackward, type NormResiduals } from "../../ops/norm.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { hooksBeside } from "../hooks.ts";
-import type { Linear, Sublayer } from "../parts.ts";
+import { type Linear, normTensors, type Sublayer } from "../parts.ts";
 import { backwardBeside, type Hooked } from "./beside.ts";
 import { isTrained, type StepContext } from "./context.ts";
 import { linearIsTrained } from "./linear.ts";
 
 /** What every such sublayer keeps. */
 export interface NormedResiduals {
-  readonly norm: RmsNormResiduals;
+  readonly norm: NormResiduals;
   readonly hooked: readonly Hooked[];
 }
 
@@ -39,10 +39,10 @@ export async function normedBackward(
 ): Promise<void> {
   const { k, hooks, scratch: { h } } = step;
   const beside = hooksBeside(hooks, part.kind);
-  const wanted = needsInput || isTrained([part.norm.weight]);
+  const wanted = needsInput || isTrained(normTensors(part.norm));
   if (beside.length > 0 || inputs.some((linear) => linearIsTrained(linear, hooks, layer))) {
-    rmsNormAgain(k, norm, part.norm.weight, part.norm.eps, h);
+    normAgain(k, norm, part.norm, h);
   }
   const dh = await backwardBeside(step, beside, layer, hooked, dx, () => products(wanted));
-  if (wanted && dh !== null) rmsNormBackward(k, norm, part.norm.weight, dh, { addTo: dx });
+  if (wanted && dh !== null) normBackward(k, norm, part.norm, dh, { addTo: dx });
 }

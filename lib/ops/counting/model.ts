@@ -103,16 +103,14 @@ function elementwiseKernels(
 > {
   const stream = (...arrays: readonly (ArrayBufferView | null)[]): void => addStream(counts, ...arrays);
   return {
-    embeddingForward: (y) => stream(y),
+    embeddingForward: (y, _ids, _w, accumulate) => stream(y, accumulate ? y : null),
     embeddingBackward: (_dweight, _ids, dy) => stream(dy),
-    rmsNormForward: (y, _rstd, x) => stream(y, x),
-    rmsNormBackward: (dx, _dweight, dy, x, _rstd, _w, _rows, accumulate) =>
+    normForward: (y, _stats, x) => stream(y, x),
+    normBackward: (dx, _dnorm, dy, x, _stats, _norm, _rows, accumulate) =>
       stream(dx, dy, x, accumulate ? dx : null),
     ropeApply: (x) => stream(x, x),
-    swigluForward: (y, gate, up) => stream(y, gate, up),
-    swigluBackward: (dgate, dup, dy, gate, up) => stream(dgate, dup, dy, gate, up),
-    reluForward: (y, x) => stream(y, x),
-    reluBackward: (dx, dy, y) => stream(dx, dy, y),
+    activationForward: (y, x, up) => stream(y, x, up),
+    activationBackward: (dx, dup, dy, x, up) => stream(dx, dup, dy, x, up),
     crossEntropy: (_loss, logits) => stream(logits, logits),
     dropout: (y, x, _mask, accumulate) => stream(y, x, accumulate ? y : null),
     pairsScatter: (out) => stream(out),

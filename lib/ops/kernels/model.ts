@@ -30,6 +30,36 @@ export interface AttentionShape {
   readonly softcap: number;
 }
 
+/** Which statistics a norm takes off a row; see `meft_norm_forward`. */
+export type NormKind = "rms" | "layer";
+
+/** One norm: what it multiplies by and adds behind its statistics. (1,D) each. */
+export interface NormCall<W = Weight> {
+  readonly kind: NormKind;
+  readonly weight: W;
+  readonly bias: W | null;
+  readonly eps: number;
+  /** Whether the stored weight is what is added to 1. */
+  readonly unitOffset: boolean;
+}
+
+/** Where the gradients of a norm's weight and bias (D) are added; null where one is frozen, or not there. */
+export interface NormGradients {
+  readonly weight: Floats | null;
+  readonly bias: Floats | null;
+}
+
+/** A function of single elements; see `meft_activation_forward`. */
+export type ActivationKind =
+  | "identity"
+  | "relu"
+  | "silu"
+  | "gelu"
+  | "gelu_tanh"
+  | "quick_gelu"
+  | "tanh"
+  | "sigmoid";
+
 /** AdamW hyper-parameters of one step. `step` counts from 1. */
 export interface AdamwStep {
   readonly step: number;
@@ -74,29 +104,24 @@ export interface ModelKernels {
     cols: number,
   ): void;
 
-  embeddingForward(y: Floats, ids: Int32Array, w: Weight): void;
+  /** Written, or added to y. */
+  embeddingForward(y: Floats, ids: Int32Array, w: Weight, accumulate: boolean): void;
   embeddingBackward(dweight: Floats, ids: Int32Array, dy: Floats, vocabulary: number, hidden: number): void;
 
-  rmsNormForward(
-    y: ActivationArray,
-    rstd: Floats,
-    x: ActivationArray,
-    w: Weight,
-    rows: number,
-    eps: number,
-  ): void;
+  /** stats of rms: rstd (rows); of layer: means (rows), then rstd (rows). */
+  normForward(y: ActivationArray, stats: Floats, x: ActivationArray, norm: NormCall, rows: number): void;
   /** dx, dy and x are of one type. */
-  rmsNormBackward(
+  normBackward(
     dx: ActivationArray,
-    dweight: Floats | null,
+    dnorm: NormGradients,
     dy: ActivationArray,
     x: ActivationArray,
-    rstd: Floats,
-    w: Weight,
+    stats: Floats,
+    norm: NormCall,
     rows: number,
     accumulate: boolean,
   ): void;
-  /** In place on x (T,heads,headDim). */
+  /** In place on the first rotaryDim of each head of x (T,heads,headDim); tables (rows,rotaryDim/2). */
   ropeApply(
     x: ActivationArray,
     cos: Floats,
@@ -104,20 +129,25 @@ export interface ModelKernels {
     positions: Int32Array,
     heads: number,
     headDim: number,
+    rotaryDim: number,
     inverse: boolean,
   ): void;
-  /** All of one type. */
-  swigluForward(y: ActivationArray, gate: ActivationArray, up: ActivationArray): void;
-  /** All of one type. */
-  swigluBackward(
-    dgate: ActivationArray,
-    dup: ActivationArray,
-    dy: ActivationArray,
-    gate: ActivationArray,
-    up: ActivationArray,
+  /** y = f(x), times up where there is one. All of one type; y may be x or up. */
+  activationForward(
+    y: ActivationArray,
+    x: ActivationArray,
+    up: ActivationArray | null,
+    kind: ActivationKind,
   ): void;
-  reluForward(y: Floats, x: Floats): void;
-  reluBackward(dx: Floats, dy: Floats, y: Floats): void;
+  /** dup is there where up is. All of one type; dx may be x or dy, dup may be up. Of relu, x may be its y. */
+  activationBackward(
+    dx: ActivationArray,
+    dup: ActivationArray | null,
+    dy: ActivationArray,
+    x: ActivationArray,
+    up: ActivationArray | null,
+    kind: ActivationKind,
+  ): void;
 
   /** spans (S,4) int32: {queryBegin, queryEnd, keyBegin, keyEnd}. All but lse are of the activations' type. */
   attentionForward(

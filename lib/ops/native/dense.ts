@@ -2,8 +2,8 @@
 /** Norms, rotary embedding, activations and sums over libmeft. */
 import * as calls from "../../native/calls.ts";
 import { writeDropoutParams } from "../../native/structs.ts";
-import type { ActivationArray } from "../../tensor/tensor.ts";
-import type { ModelKernels } from "../kernels/model.ts";
+import type { ActivationArray, Floats } from "../../tensor/tensor.ts";
+import type { ActivationKind, ModelKernels, NormCall } from "../kernels/model.ts";
 import { activation, activationOf, f32, f32OrNull } from "./arguments.ts";
 import { laneOf, type Lanes } from "./lanes.ts";
 import { nativeVector } from "./weights.ts";
@@ -11,13 +11,11 @@ import { nativeVector } from "./weights.ts";
 /** Members of {@linkcode ModelKernels} that this file gives. */
 type DenseKernels = Pick<
   ModelKernels,
-  | "rmsNormForward"
-  | "rmsNormBackward"
+  | "normForward"
+  | "normBackward"
   | "ropeApply"
-  | "swigluForward"
-  | "swigluBackward"
-  | "reluForward"
-  | "reluBackward"
+  | "activationForward"
+  | "activationBackward"
   | "add"
   | "scale"
   | "sumSquares"
@@ -32,12 +30,13 @@ export function denseKernels(lanes: Lanes): DenseKernels {
 
 function normKernels(
   { model }: Lanes,
-): Pick<DenseKernels, "rmsNormForward" | "rmsNormBackward" | "ropeApply"> {
+): Pick<DenseKernels, "normForward" | "normBackward" | "ropeApply"> {
   return {
-    rmsNormForward(y, rstd, x, w, rows, eps): void {
+    normForward(y, stats, x, norm, rows): void {
+      const { weight: w, eps } = onlyRms(norm);
       const { data, descriptor } = nativeVector(w, w.cols);
       const [to, from] = [activation("y", y, rows * w.cols), activation("x", x, rows * w.cols)];
-      const scales = f32("rstd", rstd, rows);
+      const scales = f32("stats", stats, rows);
       calls.rmsnormForward(
         model,
         to.data,
@@ -52,17 +51,18 @@ function normKernels(
       );
     },
 
-    rmsNormBackward(dx, dweight, dy, x, rstd, w, rows, accumulate): void {
+    normBackward(dx, dnorm, dy, x, stats, norm, rows, accumulate): void {
+      const { weight: w } = onlyRms(norm);
       const { data, descriptor } = nativeVector(w, w.cols);
       const count = rows * w.cols;
       const to = activation("dx", dx, count);
       calls.rmsnormBackward(
         model,
         to.data,
-        f32OrNull("dweight", dweight, w.cols),
+        f32OrNull("dweight", dnorm.weight, w.cols),
         activationOf(to.dtype, "dy", dy, count),
         activationOf(to.dtype, "x", x, count),
-        f32("rstd", rstd, rows),
+        f32("stats", stats, rows),
         data,
         descriptor,
         rows,
@@ -71,7 +71,8 @@ function normKernels(
       );
     },
 
-    ropeApply(x, cos, sin, positions, heads, headDim, inverse): void {
+    ropeApply(x, cos, sin, positions, heads, headDim, rotaryDim, inverse): void {
+      if (rotaryDim !== headDim) throw new Error("libmeft turns whole heads only");
       const tokens = positions.length;
       const half = headDim / 2;
       const tableRows = half > 0 ? Math.floor(cos.length / half) : 0;
@@ -95,40 +96,47 @@ function normKernels(
 
 function elementwiseKernels(
   lanes: Lanes,
-): Omit<DenseKernels, "rmsNormForward" | "rmsNormBackward" | "ropeApply"> {
+): Omit<DenseKernels, "normForward" | "normBackward" | "ropeApply"> {
   const { model } = lanes;
   const total = new Float64Array(1);
   return {
-    swigluForward(y, gate, up): void {
+    activationForward(y, x, up, kind): void {
       const count = y.length;
+      if (up === null) {
+        only(kind, "relu");
+        return calls.reluForward(model, f32("y", y as Floats, count), f32("x", x as Floats, count), count);
+      }
+      only(kind, "silu");
       const to = activation("y", y, count);
       const of = (name: string, array: ActivationArray) => activationOf(to.dtype, name, array, count);
-      calls.swigluForward(model, to.data, of("gate", gate), of("up", up), count, to.dtype);
+      calls.swigluForward(model, to.data, of("x", x), of("up", up), count, to.dtype);
     },
 
-    swigluBackward(dgate, dup, dy, gate, up): void {
+    activationBackward(dx, dup, dy, x, up, kind): void {
       const count = dy.length;
-      const to = activation("dgate", dgate, count);
+      if (dup === null || up === null) {
+        only(kind, "relu");
+        return calls.reluBackward(
+          model,
+          f32("dx", dx as Floats, count),
+          f32("dy", dy as Floats, count),
+          f32("x", x as Floats, count),
+          count,
+        );
+      }
+      only(kind, "silu");
+      const to = activation("dx", dx, count);
       const of = (name: string, array: ActivationArray) => activationOf(to.dtype, name, array, count);
       calls.swigluBackward(
         model,
         to.data,
         of("dup", dup),
         of("dy", dy),
-        of("gate", gate),
+        of("x", x),
         of("up", up),
         count,
         to.dtype,
       );
-    },
-
-    reluForward(y, x): void {
-      calls.reluForward(model, f32("y", y, y.length), f32("x", x, y.length), y.length);
-    },
-
-    reluBackward(dx, dy, y): void {
-      const count = y.length;
-      calls.reluBackward(model, f32("dx", dx, count), f32("dy", dy, count), f32("y", y, count), count);
     },
 
     add(y, x): void {
@@ -160,4 +168,15 @@ function elementwiseKernels(
       calls.dropoutApply(model, to.data, from.data, y.length, params);
     },
   };
+}
+
+/** @throws When the library lacks what the norm asks for */
+function onlyRms(norm: NormCall): NormCall {
+  if (norm.kind === "rms" && norm.bias === null && !norm.unitOffset) return norm;
+  throw new Error(`libmeft computes plain rms norms only, "${norm.weight.name}" is another`);
+}
+
+/** @throws When the library lacks the activation in this place */
+function only(kind: ActivationKind, known: ActivationKind): void {
+  if (kind !== known) throw new Error(`libmeft computes ${known} here, not ${kind}`);
 }

@@ -69,7 +69,8 @@ export function linearKernels({ model, compute }: Lanes): LinearKernels {
       );
     },
 
-    embeddingForward(y, ids, w): void {
+    embeddingForward(y, ids, w, accumulate): void {
+      if (accumulate) throw new Error("libmeft only writes embeddings");
       const { data, descriptor } = nativeWeight(w);
       const tokens = ids.length;
       calls.embeddingForward(model, f32("y", y, tokens * w.cols), ids, data, descriptor, tokens);

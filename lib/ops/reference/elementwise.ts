@@ -1,61 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Norms, rotary embedding and activations of the reference backend, in f64. */
+/** Rotary embedding, activations and single passes over arrays of the reference backend, in f64. */
 import type { ModelKernels } from "../kernels/model.ts";
-import { at, dot } from "./linear.ts";
-import { weightValues } from "./weights.ts";
+import { activationOf } from "./activation.ts";
+import { at } from "./linear.ts";
 
 type ElementwiseKernels = Pick<
   ModelKernels,
-  | "rmsNormForward"
-  | "rmsNormBackward"
   | "ropeApply"
-  | "swigluForward"
-  | "swigluBackward"
-  | "reluForward"
-  | "reluBackward"
+  | "activationForward"
+  | "activationBackward"
   | "add"
   | "scale"
   | "sumSquares"
 >;
 
-/** 1/(1 + exp(-x)). */
-export function sigmoid(x: number): number {
-  return 1 / (1 + Math.exp(-x));
-}
-
 /** See the functions of the same names in `meft.h`. */
 export const elementwiseKernels: ElementwiseKernels = {
-  rmsNormForward(y, rstd, x, w, rows, eps) {
-    const weight = weightValues(w);
-    const D = w.cols;
-    for (let t = 0; t < rows; t++) {
-      const row = x.subarray(t * D, (t + 1) * D);
-      const meanSquare = dot(row, 0, row, 0, D) / D;
-      const r = 1 / Math.sqrt(meanSquare + eps);
-      rstd[t] = r;
-      row.forEach((value, i) => y[t * D + i] = value * r * at(weight, i));
-    }
-  },
-
-  rmsNormBackward(dx, dweight, dy, x, rstd, w, rows, accumulate) {
-    const weight = weightValues(w);
-    const D = w.cols;
-    for (let t = 0; t < rows; t++) {
-      const r = at(rstd, t);
-      let mean = 0; // of w * dy * n, with n = x * rstd
-      for (let i = 0; i < D; i++) mean += at(weight, i) * at(dy, t * D + i) * at(x, t * D + i) * r / D;
-      for (let i = 0; i < D; i++) {
-        const n = at(x, t * D + i) * r;
-        const g = at(dy, t * D + i);
-        const change = r * (at(weight, i) * g - n * mean);
-        dx[t * D + i] = (accumulate ? at(dx, t * D + i) : 0) + change;
-        if (dweight) dweight[i] = at(dweight, i) + g * n;
-      }
-    }
-  },
-
-  ropeApply(x, cos, sin, positions, heads, headDim, inverse) {
-    const half = headDim / 2;
+  ropeApply(x, cos, sin, positions, heads, headDim, rotaryDim, inverse) {
+    const half = rotaryDim / 2;
     const direction = inverse ? -1 : 1;
     positions.forEach((position, t) => {
       for (let head = 0; head < heads; head++) {
@@ -70,25 +32,18 @@ export const elementwiseKernels: ElementwiseKernels = {
     });
   },
 
-  swigluForward(y, gate, up) {
-    gate.forEach((g, i) => y[i] = g * sigmoid(g) * at(up, i));
+  activationForward(y, x, up, kind) {
+    const { value } = activationOf(kind);
+    for (let i = 0; i < x.length; i++) y[i] = value(at(x, i)) * (up ? at(up, i) : 1);
   },
 
-  swigluBackward(dgate, dup, dy, gate, up) {
-    for (let i = 0; i < gate.length; i++) {
-      const [d, g, u] = [at(dy, i), at(gate, i), at(up, i)];
-      const s = sigmoid(g);
-      dgate[i] = d * u * s * (1 + g * (1 - s));
-      dup[i] = d * g * s;
+  activationBackward(dx, dup, dy, x, up, kind) {
+    const { value, slope } = activationOf(kind);
+    for (let i = 0; i < x.length; i++) {
+      const [d, at0, factor] = [at(dy, i), at(x, i), up ? at(up, i) : 1];
+      dx[i] = d * factor * slope(at0);
+      if (dup) dup[i] = d * value(at0);
     }
-  },
-
-  reluForward(y, x) {
-    x.forEach((value, i) => y[i] = Math.max(value, 0));
-  },
-
-  reluBackward(dx, dy, y) {
-    y.forEach((value, i) => dx[i] = value > 0 ? at(dy, i) : 0);
   },
 
   add(y, x) {

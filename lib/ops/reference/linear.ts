@@ -70,13 +70,14 @@ export const linearKernels: LinearKernels = {
     }
   },
 
-  embeddingForward(y, ids, w) {
+  embeddingForward(y, ids, w, accumulate) {
     const table = weightValues(w);
     ids.forEach((id, t) => {
       if (id < 0 || id >= w.rows) {
         throw new RangeError(`ids[${t}] is ${id}, expected from 0 to ${w.rows - 1}`);
       }
-      y.set(table.subarray(id * w.cols, (id + 1) * w.cols), t * w.cols);
+      if (accumulate) addScaled(y, t * w.cols, 1, table, id * w.cols, w.cols);
+      else y.set(table.subarray(id * w.cols, (id + 1) * w.cols), t * w.cols);
     });
   },
 

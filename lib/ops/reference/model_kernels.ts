@@ -7,6 +7,7 @@ import { adamwDenseKernel } from "./adamw.ts";
 import { attentionKernels } from "./attention.ts";
 import { elementwiseKernels } from "./elementwise.ts";
 import { linearKernels } from "./linear.ts";
+import { normKernels } from "./norm.ts";
 
 /** Everything in f64. */
 export const modelKernels: ModelKernels = {
@@ -14,6 +15,7 @@ export const modelKernels: ModelKernels = {
   randomNormal,
   dropout,
   ...linearKernels,
+  ...normKernels,
   ...elementwiseKernels,
   ...attentionKernels,
   ...pairMatrixKernels,

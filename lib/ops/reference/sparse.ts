@@ -3,7 +3,7 @@
 import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
 import type { RowKernels, SparseCall, SparseRouting, SparseShape, TouchedRows } from "../kernels/rows.ts";
 import { logSumExp } from "./attention.ts";
-import { sigmoid } from "./elementwise.ts";
+import { sigmoid } from "./activation.ts";
 import { addScaled, at, dot } from "./linear.ts";
 
 /** The matrix of a {@linkcode RowMatrix} that the reference backend made. */

@@ -16,18 +16,19 @@ const SMALLEST = 2 ** -93;
 
 function swiglu(stage: Stage, count: number): Outputs {
   const y = stage.output(count);
-  stage.k.swigluForward(y, gates(stage, count), stage.normal("up", count));
+  stage.k.activationForward(y, gates(stage, count), stage.normal("up", count), "silu");
   return { y };
 }
 
 function swigluSlopes(stage: Stage, count: number): Outputs {
   const [dgate, dup] = [stage.output(count), stage.output(count)];
-  stage.k.swigluBackward(
+  stage.k.activationBackward(
     dgate,
     dup,
     stage.normal("dy", count),
     gates(stage, count),
     stage.normal("up", count),
+    "silu",
   );
   return { dgate, dup };
 }
@@ -49,11 +50,11 @@ function relu(stage: Stage): Outputs {
     i % 7 === 3 ? NaN : i === 39 ? 0 : value
   );
   const [y, inPlace] = [stage.output(40), stage.values(x)];
-  stage.k.reluForward(y, stage.values(x));
-  stage.k.reluForward(inPlace, inPlace);
+  stage.k.activationForward(y, stage.values(x), null, "relu");
+  stage.k.activationForward(inPlace, inPlace, null, "relu");
   const [dx, dy] = [stage.output(40), stage.normal("dy", 40)];
-  stage.k.reluBackward(dx, stage.normal("dy", 40), y);
-  stage.k.reluBackward(dy, dy, y);
+  stage.k.activationBackward(dx, null, stage.normal("dy", 40), y, null, "relu");
+  stage.k.activationBackward(dy, null, dy, y, null, "relu");
   return { y, inPlace, dx, dxInPlace: dy };
 }
 
@@ -65,7 +66,7 @@ function rotary(stage: Stage, [tokens, heads, headDim]: readonly number[], inver
   // Any tables will do: they carry a scale, so they need not be of unit length.
   const [cos, sin] = [stage.normal("cos", TABLE_ROWS * D / 2), stage.normal("sin", TABLE_ROWS * D / 2)];
   const positions = Int32Array.from({ length: T }, (_, t) => (t * 5 + 10) % TABLE_ROWS);
-  stage.k.ropeApply(x, cos, sin, positions, H, D, inverse);
+  stage.k.ropeApply(x, cos, sin, positions, H, D, D, inverse);
   return { x };
 }
 
@@ -85,18 +86,18 @@ const MASKS = [MASK, { ...MASK, first: 2 ** 40 + 2, part: 0 }, { ...MASK, first:
 export const edgeCases: readonly KernelCase[] = [
   ...[7, 23, 1009, 40009].flatMap((count): KernelCase[] => [
     {
-      name: `swigluForward() of ${count} from tail to tail`,
+      name: `activationForward() of gated silu of ${count} from tail to tail`,
       run: (stage) => swiglu(stage, count),
       magnitudes: (_, { y }) => ({ y: absolute(y as Floats).map((x) => x + SMALLEST) }),
     },
     {
-      name: `swigluBackward() of ${count} from tail to tail`,
+      name: `activationBackward() of gated silu of ${count} from tail to tail`,
       run: (stage) => swigluSlopes(stage, count),
       magnitudes: (stage, oracle) => slopeMagnitudes(stage, count, oracle),
       multiple: 8,
     },
   ]),
-  { name: "reluForward() and reluBackward() keep NaN, in place too", run: relu },
+  { name: "activationForward() and activationBackward() of relu keep NaN, in place too", run: relu },
   ...[[0, 2, 8], [1, 1, 2], [3, 2, 30], [7, 1, 34], [130, 4, 64]].flatMap((shape) =>
     [false, true].map((inverse): KernelCase => ({
       name: `ropeApply() of (T,heads,Dh) = (${shape})${inverse ? ", inverse" : ""}`,

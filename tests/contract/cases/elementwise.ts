@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Contract cases of norms, rotary embedding, activations, sums and random numbers. */
-import type { ActivationArray } from "../../../lib/tensor/tensor.ts";
+import type { NormCall } from "../../../lib/ops/kernels/model.ts";
+import type { ActivationArray, Weight } from "../../../lib/tensor/tensor.ts";
 import { absolute, type KernelCase, type Outputs } from "../kernel_case.ts";
 import { type Stage, weightMagnitudes } from "../stage.ts";
 
@@ -33,10 +34,15 @@ const EPS = 1e-5;
 /** A mean square of about EPS, where dropping or moving it changes every digit. */
 const FAINT = Math.sqrt(EPS);
 
+/** A root-mean-square norm with this weight. */
+function rms(weight: Weight): NormCall {
+  return { kind: "rms", weight, bias: null, eps: EPS, unitOffset: false };
+}
+
 function rmsNorm(stage: Stage, rows: number, D: number, from = FLOATS, to = FLOATS, std = 1): Outputs {
   const [y, rstd] = [to.output(stage, rows * D), stage.output(rows)];
   const x = from.input(stage, "x", rows * D, std);
-  stage.k.rmsNormForward(y, rstd, x, stage.weight("w", 1, D, "bf16"), rows, EPS);
+  stage.k.normForward(y, rstd, x, rms(stage.weight("w", 1, D, "bf16")), rows);
   return { y, rstd };
 }
 
@@ -54,7 +60,7 @@ function rmsNormGradient(
   const dx = accumulate ? storage.input(stage, "dx", rows * D) : storage.output(stage, rows * D);
   const dweight = accumulate ? stage.normal("dweight", D) : null;
   const dy = storage.input(stage, "dy", rows * D);
-  stage.k.rmsNormBackward(dx, dweight, dy, x, rstd, w, rows, accumulate);
+  stage.k.normBackward(dx, { weight: dweight, bias: null }, dy, x, rstd, rms(w), rows, accumulate);
   return dweight ? { dx, dweight } : { dx };
 }
 
@@ -92,7 +98,7 @@ const POSITIONS = Int32Array.of(4, 0, 0, 2, 3);
 function rotary(stage: Stage, heads: number, headDim: number, inverse: boolean, storage: Storage): Outputs {
   const x = storage.input(stage, "x", POSITIONS.length * heads * headDim);
   const [cos, sin] = [stage.normal("cos", 5 * headDim / 2), stage.normal("sin", 5 * headDim / 2)];
-  stage.k.ropeApply(x, cos, sin, POSITIONS, heads, headDim, inverse);
+  stage.k.ropeApply(x, cos, sin, POSITIONS, heads, headDim, headDim, inverse);
   return { x };
 }
 
@@ -119,7 +125,7 @@ function swigluGradient(stage: Stage, count: number, inPlace: boolean, storage: 
   ];
   const dgate = inPlace ? gate : storage.output(stage, count);
   const dup = inPlace ? up : storage.output(stage, count);
-  stage.k.swigluBackward(dgate, dup, dy, gate, up);
+  stage.k.activationBackward(dgate, dup, dy, gate, up, "silu");
   return { dgate, dup };
 }
 
@@ -140,7 +146,7 @@ function swigluGradientMagnitudes(stage: Stage, count: number): Outputs {
 function swigluExtremes(stage: Stage): Outputs {
   const gate = stage.values([-1000, -90, -87.5, 0, 20, 90, 1000]);
   const y = stage.output(gate.length);
-  stage.k.swigluForward(y, gate, stage.values(new Float64Array(gate.length).fill(1.5)));
+  stage.k.activationForward(y, gate, stage.values(new Float64Array(gate.length).fill(1.5)), "silu");
   return { y };
 }
 
@@ -152,17 +158,17 @@ function perStorage(count: number, storage: Storage): KernelCase[] {
   const label = `of ${count} ${storage.label}`;
   return [
     {
-      name: `swigluForward() ${label}`,
+      name: `activationForward() of gated silu ${label}`,
       run(stage) {
         const y = storage.output(stage, count);
         const up = storage.input(stage, "up", count);
-        stage.k.swigluForward(y, storage.input(stage, "gate", count, 4), up);
+        stage.k.activationForward(y, storage.input(stage, "gate", count, 4), up, "silu");
         return { y };
       },
       magnitudes: outputMagnitudes,
     },
     ...[false, true].map((inPlace): KernelCase => ({
-      name: `swigluBackward() ${label}${inPlace ? " in place" : ""}`,
+      name: `activationBackward() of gated silu ${label}${inPlace ? " in place" : ""}`,
       run: (stage) => swigluGradient(stage, count, inPlace, storage),
       magnitudes: (stage) => swigluGradientMagnitudes(stage, count),
       multiple: 8, // a quotient and four products, each rounded
@@ -203,11 +209,11 @@ function perCount(count: number): KernelCase[] {
   return [
     ...STORAGES.flatMap((storage) => perStorage(count, storage)),
     {
-      name: `reluForward() and reluBackward() of ${count} elements are exact`,
+      name: `activationForward() and activationBackward() of relu of ${count} elements are exact`,
       run(stage) {
         const [y, dx] = [stage.output(count), stage.output(count)];
-        stage.k.reluForward(y, stage.normal("x", count));
-        stage.k.reluBackward(dx, stage.normal("dy", count), y);
+        stage.k.activationForward(y, stage.normal("x", count), null, "relu");
+        stage.k.activationBackward(dx, null, stage.normal("dy", count), y, null, "relu");
         return { y, dx };
       },
     },
@@ -244,7 +250,7 @@ function perCount(count: number): KernelCase[] {
 export const elementwiseCases: readonly KernelCase[] = [
   ...COUNTS.flatMap(perCount),
   {
-    name: "swigluForward() of a very small or large gate is 0 or the product",
+    name: "activationForward() of gated silu of a very small or large gate is 0 or the product",
     run: swigluExtremes,
     // Where exp(-gate) leaves the range of f32 the result may be 0: it is below the smallest normal number times gate.
     magnitudes: (_, oracle) => ({ y: absolute(oracle.y as Float64Array).map((y) => y + 2 ** -96) }),
@@ -261,7 +267,7 @@ export const elementwiseCases: readonly KernelCase[] = [
   ...ROWS.flatMap(([rows, D]): KernelCase[] => [
     ...STORAGES.flatMap((from) =>
       STORAGES.map((to): KernelCase => ({
-        name: `rmsNormForward() of (rows,D) = (${rows},${D}), ${from.label} to ${to.label}`,
+        name: `normForward() of rms,  (rows,D) = (${rows},${D}), ${from.label} to ${to.label}`,
         run: (stage) => rmsNorm(stage, rows, D, from, to),
         magnitudes: outputMagnitudes,
         // The mean is a sum of positive terms: a handful of roundings, and sqrt(D) of them in the longest lane.
@@ -270,7 +276,7 @@ export const elementwiseCases: readonly KernelCase[] = [
     ),
     ...STORAGES.flatMap((storage) =>
       [false, true].map((accumulate): KernelCase => ({
-        name: `rmsNormBackward() of (rows,D) = (${rows},${D}) ${
+        name: `normBackward() of rms,  (rows,D) = (${rows},${D}) ${
           accumulate ? "accumulates" : "writes"
         } ${storage.label}`,
         run: (stage) => rmsNormGradient(stage, rows, D, accumulate, storage),
@@ -284,12 +290,12 @@ export const elementwiseCases: readonly KernelCase[] = [
       const label = `rows ${std === 0 ? "of zeros" : "whose mean square is near eps"}, ${storage.label}`;
       return [
         {
-          name: `rmsNormForward() of ${label}`,
+          name: `normForward() of rms,  ${label}`,
           run: (stage) => rmsNorm(stage, 5, 33, storage, storage, std),
           magnitudes: outputMagnitudes,
         },
         {
-          name: `rmsNormBackward() of ${label}`,
+          name: `normBackward() of rms,  ${label}`,
           run: (stage) => rmsNormGradient(stage, 5, 33, true, storage, std),
           magnitudes: (stage) => rmsNormMagnitudes(stage, 5, 33, true, std),
           multiple: 8, // rstd too comes from the kernels

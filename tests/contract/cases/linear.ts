@@ -91,7 +91,7 @@ function embedding(stage: Stage, ids: readonly number[], hidden: number, dtype: 
   const vocabulary = 11;
   const tokens = Int32Array.from(ids);
   const y = stage.output(ids.length * hidden);
-  stage.k.embeddingForward(y, tokens, stage.weight("w", vocabulary, hidden, dtype));
+  stage.k.embeddingForward(y, tokens, stage.weight("w", vocabulary, hidden, dtype), false);
   return { y };
 }
 

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every backward pass of the reference backend, through its op pair, against central differences. */
 import { randomNormal } from "../../../lib/core/rng.ts";
+import { activationBackward, activationForward } from "../../../lib/ops/activation.ts";
 import { attentionBackward, attentionForward } from "../../../lib/ops/attention.ts";
 import { embeddingBackward, embeddingForward } from "../../../lib/ops/embedding.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
+import type { NormCall } from "../../../lib/ops/kernels/model.ts";
 import { linearBackward, linearForward } from "../../../lib/ops/linear.ts";
 import { headLossForward, headLossForwardBackward } from "../../../lib/ops/loss.ts";
-import { rmsNormBackward, rmsNormForward } from "../../../lib/ops/norm.ts";
+import { normAgain, normBackward, normForward } from "../../../lib/ops/norm.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
-import { reluBackward, reluForward } from "../../../lib/ops/relu.ts";
 import { rotaryBackward, rotaryForward } from "../../../lib/ops/rotary.ts";
-import { swigluBackward, swigluForward } from "../../../lib/ops/swiglu.ts";
 import { numel, type Tensor, type Weight } from "../../../lib/tensor/tensor.ts";
-import { assertMatchesDifferences, weightedSum } from "../../compare.ts";
+import { assertMatchesDifferences, assertSameBits, weightedSum } from "../../compare.ts";
 import { now } from "../../now.ts";
 
 let stream = 0;
@@ -79,61 +79,87 @@ Deno.test("embeddingBackward() matches finite differences with a repeated id", (
   const ids = Int32Array.of(2, 0, 2);
   const [w, dy] = [trained(4, 3), normal([3, 3])];
   embeddingBackward(k, ids, w, dy);
-  assertMatchesDifferences(() => weighed(k, () => embeddingForward(k, ids, w), dy), { w: w.data }, {
-    w: w.grad,
-  });
-});
-
-Deno.test("rmsNormBackward() matches finite differences at odd D", () => {
-  const k = referenceKernels();
-  const [x, w, dy] = [normal([3, 7]), trained(1, 7), normal([3, 7])];
-  const forward = () => rmsNormForward(k, x, w, 1e-5);
-  const dx = rmsNormBackward(k, forward().residuals, w, dy);
-  assertMatchesDifferences(
-    () => weighed(k, () => forward().y, dy),
-    { x: x.data, w: w.data },
-    { x: dx.data, w: w.grad },
-  );
-});
-
-Deno.test("rotaryBackward() matches finite differences when the tables carry a scale", () => {
-  const k = referenceKernels();
-  const [x, dy] = [normal([3, 2, 6]), normal([3, 2, 6])];
-  const tables = { cos: normal([4, 3]).data, sin: normal([4, 3]).data, rows: 4 };
-  const positions = Int32Array.of(3, 0, 1);
-  const copy = (t: Tensor): Tensor => ({ shape: t.shape, data: t.data.slice() });
-  const dx = rotaryBackward(k, copy(dy), tables, positions);
-  assertMatchesDifferences(
-    () => weighed(k, () => rotaryForward(k, copy(x), tables, positions), dy),
-    { x: x.data },
-    { x: dx.data },
-  );
-});
-
-Deno.test("swigluBackward() matches finite differences, also in place", () => {
-  const k = referenceKernels();
-  const [gate, up, dy] = [normal([3, 5], 3), normal([3, 5]), normal([3, 5])];
-  const copies = { gate: { ...gate, data: gate.data.slice() }, up: { ...up, data: up.data.slice() } };
-  for (
-    const gradients of [
-      swigluBackward(k, { gate, up }, dy),
-      swigluBackward(k, copies, dy, { inPlace: true }),
-    ]
-  ) {
-    assertMatchesDifferences(
-      () => weighed(k, () => swigluForward(k, gate, up), dy),
-      { gate: gate.data, up: up.data },
-      { gate: gradients.dgate.data, up: gradients.dup.data },
-    );
+  const added = normal([3, 3]);
+  const forward = () =>
+    embeddingForward(k, ids, w, { addTo: { shape: added.shape, data: added.data.slice() } });
+  for (const run of [() => embeddingForward(k, ids, w), forward]) {
+    assertMatchesDifferences(() => weighed(k, run, dy), { w: w.data }, { w: w.grad });
   }
 });
 
-Deno.test("reluBackward() matches finite differences away from the kink", () => {
+for (const kind of ["rms", "layer"] as const) {
+  for (const unitOffset of [false, true]) {
+    Deno.test(`normBackward() of ${kind} matches finite differences at odd D${unitOffset ? ", 1 + w" : ""}`, () => {
+      const k = referenceKernels();
+      const [x, weight, bias, dy] = [normal([3, 7]), trained(1, 7), trained(1, 7), normal([3, 7])];
+      const norm: NormCall = { kind, weight, bias, eps: 1e-2, unitOffset };
+      const addTo = normal([3, 7]);
+      const before = addTo.data.slice();
+      const forward = () => normForward(k, x, norm);
+      const dx = normBackward(k, forward().residuals, norm, dy, { addTo });
+      assertMatchesDifferences(
+        () => weighed(k, () => forward().y, dy),
+        { x: x.data, w: weight.data, bias: bias.data },
+        { x: Array.from(dx.data, (v, i) => v - (before[i] as number)), w: weight.grad, bias: bias.grad },
+      );
+    });
+  }
+}
+
+Deno.test("normAgain() gives the output of normForward() bit for bit", () => {
   const k = referenceKernels();
-  const [x, dy] = [normal([4, 5]), normal([4, 5])];
-  const dx = reluBackward(k, reluForward(k, x), dy);
-  assertMatchesDifferences(() => weighed(k, () => reluForward(k, x), dy), { x: x.data }, { x: dx.data });
+  const norm: NormCall = {
+    kind: "layer",
+    weight: trained(1, 7),
+    bias: trained(1, 7),
+    eps: 1e-2,
+    unitOffset: false,
+  };
+  const { y, residuals } = normForward(k, normal([3, 7]), norm);
+  assertSameBits("y", normAgain(k, residuals, norm, normal([3, 7])).data, y.data);
 });
+
+for (const rotaryDim of [6, 4, 0]) {
+  Deno.test(`rotaryBackward() of ${rotaryDim} of 6 matches finite differences when the tables carry a scale`, () => {
+    const k = referenceKernels();
+    const [x, dy] = [normal([3, 2, 6]), normal([3, 2, 6])];
+    const half = rotaryDim / 2;
+    const tables = { cos: normal([4, half]).data, sin: normal([4, half]).data, rows: 4, rotaryDim };
+    const positions = Int32Array.of(3, 0, 1);
+    const copy = (t: Tensor): Tensor => ({ shape: t.shape, data: t.data.slice() });
+    const dx = rotaryBackward(k, copy(dy), tables, positions);
+    assertMatchesDifferences(
+      () => weighed(k, () => rotaryForward(k, copy(x), tables, positions), dy),
+      { x: x.data },
+      { x: dx.data },
+    );
+  });
+}
+
+const KINDS = ["identity", "relu", "silu", "gelu", "gelu_tanh", "quick_gelu", "tanh", "sigmoid"] as const;
+
+for (const kind of KINDS) {
+  Deno.test(`activationBackward() of ${kind} matches finite differences, gated and alone, also in place`, () => {
+    const k = referenceKernels();
+    const copy = (t: Tensor): Tensor => ({ shape: t.shape, data: t.data.slice() });
+    const [x, up, dy] = [normal([3, 5], 3), normal([3, 5]), normal([3, 5])];
+    for (const inPlace of [false, true]) {
+      const [gated, alone] = [{ x: copy(x), up: copy(up) }, { x: copy(x), up: null }];
+      const { dx, dup } = activationBackward(k, gated, kind, dy, { inPlace });
+      assertMatchesDifferences(
+        () => weighed(k, () => activationForward(k, { x, up }, kind), dy),
+        { x: x.data, up: up.data },
+        { x: dx.data, up: dup.data },
+      );
+      const single = activationBackward(k, alone, kind, dy, { inPlace });
+      assertMatchesDifferences(
+        () => weighed(k, () => activationForward(k, { x, up: null }, kind), dy),
+        { x: x.data },
+        { x: single.dx.data },
+      );
+    }
+  });
+}
 
 /** Two spans in grouped heads, with an empty one between them and a query row in none. */
 const OWN = Int32Array.of(0, 2, 0, 3, 2, 2, 3, 3, 3, 6, 3, 7);

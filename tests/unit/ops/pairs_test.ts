@@ -2,16 +2,16 @@
 /** Op pairs: what they refuse, and how the loss is cut into chunks. */
 import assert from "node:assert/strict";
 import { randomNormal } from "../../../lib/core/rng.ts";
+import { activationBackward, activationForward } from "../../../lib/ops/activation.ts";
 import { addInto } from "../../../lib/ops/add.ts";
 import { attentionBackward, attentionForward, crossSpans, selfSpans } from "../../../lib/ops/attention.ts";
 import { embeddingBackward, embeddingForward } from "../../../lib/ops/embedding.ts";
+import type { NormCall } from "../../../lib/ops/kernels/model.ts";
 import { linearBackward, linearForward } from "../../../lib/ops/linear.ts";
 import { headLossForward, headLossForwardBackward, lossChunkRows } from "../../../lib/ops/loss.ts";
-import { rmsNormBackward, rmsNormForward } from "../../../lib/ops/norm.ts";
+import { normBackward, normForward } from "../../../lib/ops/norm.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
-import { reluBackward } from "../../../lib/ops/relu.ts";
-import { rotaryForward } from "../../../lib/ops/rotary.ts";
-import { swigluBackward, swigluForward } from "../../../lib/ops/swiglu.ts";
+import { rotaryForward, type RotaryTables } from "../../../lib/ops/rotary.ts";
 import { numel, type Tensor, type Weight } from "../../../lib/tensor/tensor.ts";
 import { assertSame, assertSameBits } from "../../compare.ts";
 import { now } from "../../now.ts";
@@ -26,6 +26,15 @@ function weight(stream: number, rows: number, cols: number, grad = false): Weigh
   const { data } = normal(stream, rows, cols);
   const gradient = grad ? new Float64Array(rows * cols) : null;
   return { name: "w", dtype: "f64", rows, cols, data, mapped: null, grad: gradient };
+}
+
+function norm(cols: number): NormCall {
+  return { kind: "rms", weight: weight(1, 1, cols), bias: null, eps: 1e-5, unitOffset: false };
+}
+
+function tables(rows: number, rotaryDim: number): RotaryTables {
+  const half = rows * rotaryDim / 2;
+  return { cos: normal(1, half).data, sin: normal(1, half).data, rows, rotaryDim };
 }
 
 const k = referenceKernels();
@@ -66,36 +75,42 @@ const refused: [string, () => unknown, RegExp][] = [
     /dy of "w" has shape \(1,2\)/,
   ],
   [
-    "rmsNormForward() weight",
-    () => rmsNormForward(k, normal(0, 2, 3), weight(1, 1, 4), 1e-5),
+    "embeddingForward() addTo",
+    () => embeddingForward(k, Int32Array.of(0), weight(1, 4, 3), { addTo: normal(2, 2, 3) }),
+    /addTo of "w" has shape \(2,3\), expected \(T,D\) = \(1,3\)/,
+  ],
+  [
+    "normForward() weight",
+    () => normForward(k, normal(0, 2, 3), norm(4)),
     /weight "w" has shape \(1,4\), expected \(1,D\) = \(1,3\)/,
   ],
   [
-    "rmsNormBackward() rstd",
-    () => rmsNormBackward(k, { x: normal(0, 2, 3), rstd: normal(1, 3) }, weight(2, 1, 3), normal(3, 2, 3)),
-    /rstd of "w" has shape \(3\), expected \(rows\) = \(2\)/,
+    "normForward() bias",
+    () => normForward(k, normal(0, 2, 3), { ...norm(3), bias: weight(2, 1, 4) }),
+    /weight "w" has shape \(1,4\), expected \(1,D\) = \(1,3\)/,
+  ],
+  [
+    "normBackward() stats",
+    () => normBackward(k, { x: normal(0, 2, 3), stats: normal(1, 3) }, norm(3), normal(3, 2, 3)),
+    /stats of "w" has shape \(3\), expected \(rows\) = \(2\)/,
+  ],
+  [
+    "normBackward() stats of layer",
+    () => {
+      const residuals = { x: normal(0, 2, 3), stats: normal(1, 2) };
+      return normBackward(k, residuals, { ...norm(3), kind: "layer" }, normal(3, 2, 3));
+    },
+    /stats of "w" has shape \(2\), expected \(rows\) = \(2,2\)/,
   ],
   [
     "rotaryForward() positions",
-    () =>
-      rotaryForward(
-        k,
-        normal(0, 2, 1, 4),
-        { cos: normal(1, 8).data, sin: normal(1, 8).data, rows: 4 },
-        Int32Array.of(0),
-      ),
+    () => rotaryForward(k, normal(0, 2, 1, 4), tables(4, 4), Int32Array.of(0)),
     /x of rotary has shape \(2,1,4\), expected \(T,H,Dh\) = \(1,1,4\)/,
   ],
   [
-    "rotaryForward() odd head size",
-    () =>
-      rotaryForward(
-        k,
-        normal(0, 1, 1, 3),
-        { cos: normal(1, 2).data, sin: normal(1, 2).data, rows: 1 },
-        Int32Array.of(0),
-      ),
-    /head size of rotary is 3, expected an even number/,
+    "rotaryForward() tables wider than a head",
+    () => rotaryForward(k, normal(0, 1, 1, 3), tables(1, 4), Int32Array.of(0)),
+    /rotaryDim of rotary is 4, expected an even number up to 3/,
   ],
   [
     "attentionForward() k and v",
@@ -125,13 +140,16 @@ const refused: [string, () => unknown, RegExp][] = [
     },
     /dO of attention has shape \(2,2,3\)/,
   ],
-  ["swigluForward() up", () => swigluForward(k, normal(0, 2, 3), normal(1, 3, 2)), /up of swiglu/],
   [
-    "swigluBackward() dy",
-    () => swigluBackward(k, { gate: normal(0, 2), up: normal(1, 2) }, normal(2, 3)),
-    /dy of swiglu has shape \(3\)/,
+    "activationForward() up",
+    () => activationForward(k, { x: normal(0, 2, 3), up: normal(1, 3, 2) }, "silu"),
+    /up of silu/,
   ],
-  ["reluBackward() dy", () => reluBackward(k, normal(0, 2), normal(1, 3)), /dy of relu has shape \(3\)/],
+  [
+    "activationBackward() dy",
+    () => activationBackward(k, { x: normal(0, 2), up: normal(1, 2) }, "gelu", normal(2, 3)),
+    /dy of gelu has shape \(3\)/,
+  ],
   ["addInto() x", () => addInto(k, normal(0, 2), normal(1, 3)), /x of add has shape \(3\), expected \(2\)/],
   [
     "headLossForward() hidden",

@@ -15,7 +15,7 @@ import { learningRate, type StepMetrics, trainStep } from "../../../lib/train/st
 import { assertWithin } from "../../compare.ts";
 import { smallData, smallModel, smallOptions } from "./small_run.ts";
 
-type Name = "swigluForward" | "sparseBranchForward" | "sparseBranchBackward" | "adamwRows" | "adamwDense";
+type Name = "activationForward" | "sparseBranchForward" | "sparseBranchBackward" | "adamwRows" | "adamwDense";
 
 /** Kernels of which some take time by a clock of their own, in milliseconds; counts their calls. */
 function clockedKernels(costs: Readonly<Record<Name, number>>) {
@@ -36,7 +36,7 @@ function clockedKernels(costs: Readonly<Record<Name, number>>) {
 }
 
 const COSTS = {
-  swigluForward: 1,
+  activationForward: 1,
   sparseBranchForward: 100,
   sparseBranchBackward: 1000,
   adamwRows: 10_000,
@@ -63,7 +63,7 @@ Deno.test("a step's time is its model's, its adapter's and its optimizer's, and 
   const { metrics: [first, second] } = await steps(kernels, { steps: 2 }, clock);
   // Two micro-batches of two layers; router, keys and values of two layers.
   assert.deepEqual(calls, {
-    swigluForward: 8,
+    activationForward: 8,
     sparseBranchForward: 8,
     sparseBranchBackward: 8,
     adamwRows: 8,
