@@ -8,6 +8,7 @@ import { CLI } from "./cli.ts";
 import { CORE } from "./core.ts";
 import { CSRC } from "./csrc.ts";
 import { DATA } from "./data.ts";
+import { DATA_IMAGES } from "./data_images.ts";
 import { EVALUATE } from "./evaluate.ts";
 import { FILES } from "./files.ts";
 import { JINJA } from "./jinja.ts";
@@ -31,7 +32,7 @@ export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   jinja: JINJA,
   native: NATIVE,
   tensor: TENSOR,
-  data: DATA,
+  data: [...DATA, ...DATA_IMAGES],
   storage: STORAGE,
   ops: OPS,
   optim: OPTIM,
