@@ -9,6 +9,9 @@ export interface ListedTarget {
   readonly vectorLanes: number;
   readonly panelColumns: number;
   readonly multipliesBf16: boolean;
+  readonly rowBlock: number;
+  readonly depthBytes: number;
+  readonly inTiles: boolean;
 }
 
 /**
@@ -17,14 +20,24 @@ export interface ListedTarget {
  * @throws {SyntaxError} When an entry has another form, or a name or number stands twice
  */
 export function parseTargets(text: string): ListedTarget[] {
-  const form = /^MEFT_TARGET\((\d+), ([a-z0-9_]+), (\d+), (\d+), ([01]), "[^"]*",\s+"[^"]*",/gm;
-  const targets = [...text.matchAll(form)].map(([, number, name, lanes, panel, bf16]): ListedTarget => ({
-    name: name as string,
-    number: Number(number),
-    vectorLanes: Number(lanes),
-    panelColumns: Number(panel),
-    multipliesBf16: bf16 === "1",
-  }));
+  const form = new RegExp(
+    String
+      .raw`^MEFT_TARGET\((\d+), ([a-z0-9_]+), (\d+), (\d+), ([01]), (\d+), (\d+), ([01]), "[^"]*",\s+"[^"]*",`,
+    "gm",
+  );
+  const targets = [...text.matchAll(form)].map((found): ListedTarget => {
+    const [, number, name, lanes, panel, bf16, rows, depth, tiles] = found;
+    return {
+      name: name as string,
+      number: Number(number),
+      vectorLanes: Number(lanes),
+      panelColumns: Number(panel),
+      multipliesBf16: bf16 === "1",
+      rowBlock: Number(rows),
+      depthBytes: Number(depth),
+      inTiles: tiles === "1",
+    };
+  });
   const begun = text.match(/^MEFT_TARGET/gm)?.length ?? 0;
   if (targets.length !== begun) throw new SyntaxError(`Read ${targets.length} of ${begun} targets`);
   for (const key of ["name", "number"] as const) {
@@ -45,7 +58,10 @@ export function targetsModule(targets: readonly ListedTarget[]): string {
     `/** In the C ABI. */\nreadonly number: number;\n` +
     `/** Floats of a vector. */\nreadonly vectorLanes: number;\n` +
     `/** Columns of a matrix product that are computed at once. */\nreadonly panelColumns: number;\n` +
-    `/** Whether cores multiply bf16 as it lies, faster than f32. */\nreadonly multipliesBf16: boolean;\n}\n\n` +
+    `/** Whether cores multiply bf16 as it lies, faster than f32. */\nreadonly multipliesBf16: boolean;\n` +
+    `/** Rows of a product that are cut at once. */\nreadonly rowBlock: number;\n` +
+    `/** Bytes of a row of A between cuts of its terms. */\nreadonly depthBytes: number;\n` +
+    `/** Whether bf16 is multiplied in matrix tiles. */\nreadonly inTiles: boolean;\n}\n\n` +
     `/** By name; the last one that a machine runs is its best. */\n` +
     `export const TARGET_FACTS = {\n${
       entries.join("")

@@ -114,6 +114,7 @@ struct RoundedBf16 {
 
 typedef Products<kTarget>::Bf16 Bf16;
 static_assert((Bf16::kDtype == MEFT_BF16) == kFacts.multiplies_bf16, "as cpu/targets.def says");
+static_assert(Bf16::kInTiles == kFacts.in_tiles, "as cpu/targets.def says");
 
 // Calls body(F32()) or body(Bf16()) for MEFT_F32 or MEFT_BF16.
 template <class Body>

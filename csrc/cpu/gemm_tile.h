@@ -28,7 +28,7 @@ namespace MEFT_TARGET_NS {
 
 constexpr int kTileRows = 6;  // rows of A at once: more row streams would overflow L1's ways when rows lie 2^n apart
 // Rows of A that callers who cut m should give at once, and columns that callers give at once.
-constexpr int64_t kRowBlock = Products<kTarget>::kRowBlock;
+constexpr int64_t kRowBlock = kFacts.row_block;
 constexpr int kPanel = kTileVectors * kLanes;
 
 // A matrix as it lies in memory: row-major, rows `stride` elements apart.

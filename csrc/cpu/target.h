@@ -18,10 +18,12 @@ struct TargetFacts {
     int32_t number;
     int lanes, panel;
     bool multiplies_bf16;
+    int64_t row_block, depth_bytes;
+    bool in_tiles;
 };
-#define MEFT_TARGET(number, name, lanes, panel, bf16, processors, flags, test) \
-    namespace name {                                                           \
-    constexpr TargetFacts kFacts = {number, lanes, panel, bf16};               \
+#define MEFT_TARGET(number, name, lanes, panel, bf16, rows, depth, tiles, processors, flags, test) \
+    namespace name {                                                                               \
+    constexpr TargetFacts kFacts = {number, lanes, panel, bf16, rows, depth, tiles};               \
     }
 #include "cpu/targets.def"
 #undef MEFT_TARGET
@@ -35,9 +37,7 @@ struct RoundedBf16;
 // How a target multiplies. One that does it in its own way says so in its file, by its number.
 template <int32_t number>
 struct Products {
-    typedef RoundedBf16 Bf16;                     // see cpu/element.h
-    static constexpr int64_t kRowBlock = 24;      // rows of A that callers who cut m should give at once: whole tiles
-    static constexpr int64_t kDepthBytes = 2048;  // of a row of A, between cuts of k: kTileRows of them stay in L1
+    typedef RoundedBf16 Bf16;  // see cpu/element.h
 };
 
 }  // namespace MEFT_TARGET_NS

@@ -18,7 +18,7 @@ namespace {
 // __builtin_cpu_supports also checks that the operating system saves the wide registers.
 #define MEFT_HAS(feature) __builtin_cpu_supports(#feature)
 #define MEFT_RUNS(name) runs_##name()
-#define MEFT_TARGET(number, name, lanes, panel, bf16, processors, flags, test) \
+#define MEFT_TARGET(number, name, lanes, panel, bf16, rows, depth, tiles, processors, flags, test) \
     bool runs_##name() { return MEFT_IF(MEFT_BUILT_##name, (test), false); }
 #include "cpu/targets.def"
 #undef MEFT_TARGET

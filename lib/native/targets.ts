@@ -12,16 +12,70 @@ export interface TargetFacts {
   readonly panelColumns: number;
   /** Whether cores multiply bf16 as it lies, faster than f32. */
   readonly multipliesBf16: boolean;
+  /** Rows of a product that are cut at once. */
+  readonly rowBlock: number;
+  /** Bytes of a row of A between cuts of its terms. */
+  readonly depthBytes: number;
+  /** Whether bf16 is multiplied in matrix tiles. */
+  readonly inTiles: boolean;
 }
 
 /** By name; the last one that a machine runs is its best. */
 export const TARGET_FACTS = {
-  portable: { number: 1, vectorLanes: 4, panelColumns: 8, multipliesBf16: false },
-  avx2: { number: 2, vectorLanes: 8, panelColumns: 16, multipliesBf16: false },
-  avx512: { number: 3, vectorLanes: 16, panelColumns: 64, multipliesBf16: false },
-  avx512_bf16: { number: 4, vectorLanes: 16, panelColumns: 64, multipliesBf16: true },
-  avx512_amx: { number: 7, vectorLanes: 16, panelColumns: 64, multipliesBf16: true },
-  neon: { number: 8, vectorLanes: 4, panelColumns: 16, multipliesBf16: false },
+  portable: {
+    number: 1,
+    vectorLanes: 4,
+    panelColumns: 8,
+    multipliesBf16: false,
+    rowBlock: 24,
+    depthBytes: 2048,
+    inTiles: false,
+  },
+  avx2: {
+    number: 2,
+    vectorLanes: 8,
+    panelColumns: 16,
+    multipliesBf16: false,
+    rowBlock: 24,
+    depthBytes: 2048,
+    inTiles: false,
+  },
+  avx512: {
+    number: 3,
+    vectorLanes: 16,
+    panelColumns: 64,
+    multipliesBf16: false,
+    rowBlock: 24,
+    depthBytes: 2048,
+    inTiles: false,
+  },
+  avx512_bf16: {
+    number: 4,
+    vectorLanes: 16,
+    panelColumns: 64,
+    multipliesBf16: true,
+    rowBlock: 24,
+    depthBytes: 2048,
+    inTiles: false,
+  },
+  avx512_amx: {
+    number: 7,
+    vectorLanes: 16,
+    panelColumns: 64,
+    multipliesBf16: true,
+    rowBlock: 32,
+    depthBytes: 8192,
+    inTiles: true,
+  },
+  neon: {
+    number: 8,
+    vectorLanes: 4,
+    panelColumns: 16,
+    multipliesBf16: false,
+    rowBlock: 24,
+    depthBytes: 2048,
+    inTiles: false,
+  },
 } as const satisfies Readonly<Record<string, TargetFacts>>;
 
 /** The one that every machine runs. */

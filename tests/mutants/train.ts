@@ -357,9 +357,17 @@ export const TRAIN: readonly Mutant[] = [
     name: "copies-forgotten",
     harm: "products of few tokens take more memory than was predicted",
     file: "lib/ops/counting/product_scratch.ts",
-    find: "  const copied = ROW_BLOCK * (depth + LINE_BYTES / operand) * operand;",
+    find: "  const copied = place.rowBlock * (depth + LINE_BYTES / operand) * operand;",
     replace: "  const copied = 0 * depth;",
     tests: ["tests/native/predict/scratch_test.ts"],
+  },
+  {
+    name: "crowded-rows-not-foretold",
+    harm: "products in matrix tiles take more memory than was predicted",
+    file: "lib/ops/counting/product_scratch.ts",
+    find: "const copies = product.copies || isCrowded(place, product);",
+    replace: "const { copies } = product;",
+    tests: ["tests/unit/ops/product_scratch_test.ts"],
   },
   {
     name: "cache-for-all-rows",

@@ -14,7 +14,7 @@ int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 int64_t pieces(int64_t count, int64_t piece) { return (count + piece - 1) / piece; }
 
 // Block sizes. Measured best of a sweep on Zen 5 (L1 48 KiB, L2 1 MiB, L3 32 MiB shared) by csrc/bench/linear.cpp.
-constexpr int64_t kWideDepthBytes = Products<kTarget>::kDepthBytes;  // of a row of A
+constexpr int64_t kWideDepthBytes = kFacts.depth_bytes;  // of a row of A
 constexpr int64_t kWideColumns = 256;               // packed at once, or what kPackedBytes of them are
 constexpr int64_t kPackedBytes = int64_t(1) << 20;  // half of L2 or less
 constexpr int64_t kWideRows = 1056;                 // rows of A that share one packing of B: just over 1024, in tiles
@@ -155,10 +155,14 @@ Product cut_of(const Product &product, int64_t p, int64_t k) {
     return cut;
 }
 
-// Whether rows of A that are operands as they lie are better copied all the same.
+// Whether rows of A that are operands as they lie are better copied all the same: not where cuts of them would round
+// sums that are not yet whole.
 template <class Compute>
 bool crowded(const Product &product) {
-    if constexpr (Compute::kInTiles) return Compute::crowded(product.a.stride, product.n);
+    if constexpr (Compute::kInTiles) {
+        const bool whole = product.k <= copied_span<Compute>(smaller(product.m, kWideRows));
+        return (product.rounded == nullptr || whole) && Compute::crowded(product.a.stride, product.n);
+    }
     return false;
 }
 

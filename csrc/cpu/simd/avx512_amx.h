@@ -248,10 +248,6 @@ struct TiledBf16 : PairedBf16 {
 template <>
 struct Products<MEFT_TARGET_AVX512_AMX> : Products<MEFT_TARGET_AVX512_BF16> {
     typedef TiledBf16 Bf16;
-    static constexpr int64_t kRowBlock = 32;  // a pair of tiles
-    // Two tiles of A and two of B a step come from L2 anyway, so rows need not fit L1, and a cut of k costs tiles of C:
-    // 1216 instead of 1093 GFLOP/s at 1024 x 2816 x 1024 (Emerald Rapids, 2 threads on shared cores, L2 2 MiB).
-    static constexpr int64_t kDepthBytes = 8192;
 };
 
 }  // namespace MEFT_TARGET_NS

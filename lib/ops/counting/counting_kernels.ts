@@ -54,13 +54,11 @@ export function countingKernels(traits: KernelTraits): CountingKernels {
 
 /** How the native kernels multiply; those of the reference have no scratch, and count as if they were of f32. */
 function productPlace(
-  { compute, hostProducts: { threads, operandDType, lanes, panelColumns } }: KernelTraits,
+  { compute, hostProducts }: KernelTraits,
 ): ProductPlace {
   return {
-    threads,
+    ...hostProducts,
     compute: compute === "bf16" ? "bf16" : "f32",
-    operandDType: operandDType === "bf16" ? "bf16" : "f32",
-    lanes,
-    panelColumns,
+    operandDType: hostProducts.operandDType === "bf16" ? "bf16" : "f32",
   };
 }

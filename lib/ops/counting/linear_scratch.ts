@@ -42,7 +42,7 @@ export function linearForwardScratch(place: ProductPlace, layer: LayerProduct): 
   if (tokens <= FEW_TOKENS) return together(sums, tokens * inputs * operandBytes(place));
   if (tokens >= (own ? WIDE_TOKENS : WIDE_TOKENS_CONVERTED) || 2 * tokens >= inputs) {
     const product = { m: tokens, n: outputs, k: inputs, copies };
-    const fits = !copies || inputs <= copiedSpan(Math.min(tokens, WIDE_ROWS), operandBytes(place));
+    const fits = !copies || inputs <= copiedSpan(place, Math.min(tokens, WIDE_ROWS));
     return rounds && !fits
       ? together(sums, wideProductBytes(place, product))
       : wideProductBytes(place, { ...product, rounds });
@@ -58,7 +58,7 @@ export function linearBackwardDataScratch(
   const copies = isConverted(place, storedDType(place, stored.y));
   const product = { m: tokens, n: inputs, k: outputs, copies };
   const rounds = storedDType(place, stored.x) === "bf16";
-  const fits = !copies || outputs <= copiedSpan(Math.min(tokens, WIDE_ROWS), operandBytes(place));
+  const fits = !copies || outputs <= copiedSpan(place, Math.min(tokens, WIDE_ROWS));
   if (rounds && !fits) {
     return together(4 * Math.min(tokens, WIDE_ROWS) * inputs, wideProductBytes(place, product));
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Scratch of matrix products, by the block sizes of csrc/cpu/kernels/product.cpp (for AMX, whose rows are cut less often, those of AVX-512). */
+/** Scratch of matrix products, by the block sizes of csrc/cpu/kernels/product.cpp. */
 
 /** What the sizes of products' scratch depend on. */
 export interface ProductPlace {
@@ -12,6 +12,12 @@ export interface ProductPlace {
   readonly lanes: number;
   /** Columns that are multiplied at once. */
   readonly panelColumns: number;
+  /** Rows that are cut at once. */
+  readonly rowBlock: number;
+  /** Bytes of a row between cuts of its terms. */
+  readonly depthBytes: number;
+  /** Whether bf16 is multiplied in matrix tiles. */
+  readonly inTiles: boolean;
 }
 
 /** A matrix product C (m,n) = A (m,k) B. */
@@ -28,15 +34,14 @@ export interface ProductSize {
 /** Block sizes of csrc/cpu/kernels/product.cpp, in rows, columns and bytes, by its names. */
 export const WIDE_ROWS = 1056;
 const WIDE_COLUMNS = 256;
-const DEPTH_BYTES = 2048;
 const COPY_BYTES = 16 * 2 ** 20;
 const PACKED_BYTES = 2 ** 20;
-const ROUNDED_SUMS = 72;
 const NARROW_COLUMNS = 192;
 const NARROW_BYTES = 512 * 2 ** 10;
-const NARROW_ROWS = 48;
 const LINE_BYTES = 64;
-const ROW_BLOCK = 24;
+/** Of matrix tiles: rows that lie so many bytes apart are copied where enough columns share the copy. */
+const CROWDED_BYTES = 2048;
+const CROWDED_COLUMNS = 512;
 /** Multiply-adds that one thread does alone, whatever there are: kSerialWork of product.h. */
 const SERIAL_WORK = 2 ** 18;
 
@@ -64,22 +69,30 @@ function padded({ lanes }: ProductPlace, columns: number): number {
 }
 
 /** Of `wide_product`: the copied block of A, and for each thread packed columns of B and sums that are rounded. */
-export function wideProductBytes(
-  place: ProductPlace,
-  { m, n, k, copies, rounds = false }: ProductSize,
-): number {
-  const [operand, { threads }] = [operandBytes(place), place];
-  const depth = DEPTH_BYTES / operand;
+export function wideProductBytes(place: ProductPlace, product: ProductSize): number {
+  const { m, n, k, rounds = false } = product;
+  const [operand, { threads, rowBlock }] = [operandBytes(place), place];
+  const depth = place.depthBytes / operand;
   const block = Math.min(m, WIDE_ROWS);
-  const span = copies ? Math.min(k, copiedSpan(block, operand)) : k;
+  const copies = product.copies || isCrowded(place, product);
+  const span = copies ? Math.min(k, copiedSpan(place, block)) : k;
   const line = LINE_BYTES / operand;
   const copied = copies ? block * (Math.ceil(span / line) * line + line) * operand : 0;
   const cut = Math.min(span, depth);
   const most = Math.min(WIDE_COLUMNS, Math.floor(PACKED_BYTES / (cut * operand)));
   const grid = wideGrid(place, { m: block, n, k: span }, Math.floor(most / place.panelColumns));
   const width = padded(place, grid.columns);
-  const height = span > depth ? grid.rows : ROUNDED_SUMS;
+  const height = span > depth ? grid.rows : 3 * rowBlock;
   return together(copied, threads * cut * width * operand, rounds ? threads * height * width * 4 : 0);
+}
+
+/** Whether rows of A, as far apart as they have terms, are copied though they are operands as they lie. */
+function isCrowded(place: ProductPlace, { m, n, k, rounds = false }: ProductSize): boolean {
+  const operand = operandBytes(place);
+  if (!place.inTiles || operand !== 2 || n < CROWDED_COLUMNS || k * operand % CROWDED_BYTES !== 0) {
+    return false;
+  }
+  return !rounds || k <= copiedSpan(place, Math.min(m, WIDE_ROWS));
 }
 
 /** `wide_grid`: rows and columns of the largest task. Strips of columns get narrower, so that threads end together. */
@@ -98,14 +111,15 @@ function wideGrid(
   // Those of full width are counted at once: a rank that nobody has room for would have thousands of millions of them.
   let strips = Math.max(0, Math.floor(panels / widestPanels) - 2 * workers);
   for (let left = panels - strips * widestPanels; left > 0; left -= strip(left)) strips++;
-  const down = Math.min(Math.ceil(wanted / Math.max(1, strips)), Math.ceil(m / (2 * ROW_BLOCK)));
-  const rows = serial ? m : Math.ceil(Math.ceil(m / Math.max(1, down)) / ROW_BLOCK) * ROW_BLOCK;
+  const down = Math.min(Math.ceil(wanted / Math.max(1, strips)), Math.ceil(m / (2 * place.rowBlock)));
+  const rows = serial ? m : Math.ceil(Math.ceil(m / Math.max(1, down)) / place.rowBlock) * place.rowBlock;
   return { rows, columns: Math.min(n, strip(panels) * place.panelColumns) };
 }
 
 /** Columns of A that are copied at once. */
-export function copiedSpan(block: number, operand: number): number {
-  const depth = DEPTH_BYTES / operand;
+export function copiedSpan(place: ProductPlace, block: number): number {
+  const operand = operandBytes(place);
+  const depth = place.depthBytes / operand;
   return Math.max(depth, Math.floor(COPY_BYTES / operand / Math.max(block, 1) / depth) * depth);
 }
 
@@ -114,7 +128,7 @@ export function narrowProductBytes(place: ProductPlace, { m, n, k }: Omit<Produc
   const operand = operandBytes(place);
   const widest = padded(place, Math.min(n, NARROW_COLUMNS));
   const depth = Math.min(4096, Math.max(256, Math.floor(NARROW_BYTES / operand / widest / 64) * 64));
-  const copied = ROW_BLOCK * (depth + LINE_BYTES / operand) * operand;
-  const group = m * n * k <= SERIAL_WORK ? m : NARROW_ROWS;
+  const copied = place.rowBlock * (depth + LINE_BYTES / operand) * operand;
+  const group = m * n * k <= SERIAL_WORK ? m : 2 * place.rowBlock;
   return together(k * widest * operand, place.threads * copied, place.threads * group * widest * 4);
 }

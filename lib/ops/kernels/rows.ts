@@ -138,6 +138,12 @@ export interface HostProducts {
   readonly lanes: number;
   /** Columns of a product that are computed at once. */
   readonly panelColumns: number;
+  /** Rows of a product that are cut at once. */
+  readonly rowBlock: number;
+  /** Bytes of a row between cuts of its terms. */
+  readonly depthBytes: number;
+  /** Whether bf16 is multiplied in matrix tiles. */
+  readonly inTiles: boolean;
 }
 
 /** Primitives on rows. All arrays are the host's. */

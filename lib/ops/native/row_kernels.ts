@@ -30,11 +30,9 @@ export function hostProducts(
   { threads, target }: Pick<ContextInfo, "threads" | "target">,
   compute: "f32" | "bf16",
 ): HostProducts {
-  const { multipliesBf16, vectorLanes, panelColumns } = targetFacts(target);
-  return {
-    threads,
-    operandDType: compute === "bf16" && multipliesBf16 ? "bf16" : "f32",
-    lanes: vectorLanes,
-    panelColumns,
-  };
+  const { multipliesBf16, vectorLanes: lanes, panelColumns, rowBlock, depthBytes, inTiles } = targetFacts(
+    target,
+  );
+  const operandDType = compute === "bf16" && multipliesBf16 ? "bf16" : "f32";
+  return { threads, operandDType, lanes, panelColumns, rowBlock, depthBytes, inTiles };
 }

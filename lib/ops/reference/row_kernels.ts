@@ -42,7 +42,15 @@ const rowMatrixKernels: Pick<
 /** Kernels on rows. Their turns and their account begin anew. */
 export function rowKernels(): RowKernels {
   return {
-    hostProducts: { threads: 1, operandDType: "f64", lanes: 1, panelColumns: 2 },
+    hostProducts: {
+      threads: 1,
+      operandDType: "f64",
+      lanes: 1,
+      panelColumns: 2,
+      rowBlock: 24,
+      depthBytes: 2048,
+      inTiles: false,
+    },
     hostBeside: false,
     hostJobs: createJobQueue(),
     hostTimes: createHostTimes(),

@@ -52,14 +52,9 @@ for (const compute of ["f32", "bf16"] as const) {
         for (const [name, call] of Object.entries(calls)) {
           using k = nativeKernels({ compute, threads });
           const taken = takenBytes(k, () => call(k));
-          const { operandDType, lanes, panelColumns } = k.hostProducts;
-          const place: ProductPlace = {
-            threads,
-            compute,
-            operandDType: operandDType === "bf16" ? "bf16" : "f32",
-            lanes,
-            panelColumns,
-          };
+          const { hostProducts } = k;
+          const operandDType = hostProducts.operandDType === "bf16" ? "bf16" : "f32";
+          const place: ProductPlace = { ...hostProducts, compute, operandDType };
           const converted = isConverted(place, "f32");
           const isWide = tokens >= (converted ? 96 : 192);
           const wide = { m: tokens, n: outputs, k: inputs, copies: converted };

@@ -10,8 +10,8 @@ const LIST = "csrc/cpu/targets.def";
 const GENERATED = ["lib/native/targets.ts", "csrc/include/meft_targets.h"];
 
 const TEXT = `// MEFT_TARGET(number, name, …)
-MEFT_TARGET(1, first, 4, 8, 0, ".*", "", true)
-MEFT_TARGET(9, second_one, 8, 32, 1, "x86_64|AMD64",
+MEFT_TARGET(1, first, 4, 8, 0, 24, 2048, 0, ".*", "", true)
+MEFT_TARGET(9, second_one, 8, 32, 1, 32, 8192, 1, "x86_64|AMD64",
             "-msecond -mone",
             MEFT_RUNS(first) && MEFT_HAS(one))
 `;
@@ -23,25 +23,50 @@ function isSource(path: string): boolean {
 
 Deno.test("parseTargets() reads every entry of the list, in its order", () => {
   assert.deepEqual(parseTargets(TEXT), [
-    { name: "first", number: 1, vectorLanes: 4, panelColumns: 8, multipliesBf16: false },
-    { name: "second_one", number: 9, vectorLanes: 8, panelColumns: 32, multipliesBf16: true },
+    {
+      name: "first",
+      number: 1,
+      vectorLanes: 4,
+      panelColumns: 8,
+      multipliesBf16: false,
+      rowBlock: 24,
+      depthBytes: 2048,
+      inTiles: false,
+    },
+    {
+      name: "second_one",
+      number: 9,
+      vectorLanes: 8,
+      panelColumns: 32,
+      multipliesBf16: true,
+      rowBlock: 32,
+      depthBytes: 8192,
+      inTiles: true,
+    },
   ]);
 });
 
 Deno.test("parseTargets() refuses an entry of another form, and two of one name or number", () => {
-  assert.throws(() => parseTargets(`${TEXT}MEFT_TARGET(3, third, 4, 8, yes, "", "", true)\n`), {
+  assert.throws(() => parseTargets(`${TEXT}MEFT_TARGET(3, third, 4, 8, yes, 24, 2048, 0, "", "", true)\n`), {
     name: "SyntaxError",
     message: "Read 2 of 3 targets",
   });
-  assert.throws(() => parseTargets(`${TEXT}MEFT_TARGET(9, third, 4, 8, 0, "", "", true)\n`), /one number/);
-  assert.throws(() => parseTargets(`${TEXT}MEFT_TARGET(3, first, 4, 8, 0, "", "", true)\n`), /one name/);
+  assert.throws(
+    () => parseTargets(`${TEXT}MEFT_TARGET(9, third, 4, 8, 0, 24, 2048, 0, "", "", true)\n`),
+    /one number/,
+  );
+  assert.throws(
+    () => parseTargets(`${TEXT}MEFT_TARGET(3, first, 4, 8, 0, 24, 2048, 0, "", "", true)\n`),
+    /one name/,
+  );
 });
 
 Deno.test("the list's numbers and facts are written for C and for TypeScript, the first as the baseline", () => {
   const targets = parseTargets(TEXT);
   assert.match(targetsHeader(targets), /#define MEFT_TARGET_FIRST 1\n#define MEFT_TARGET_SECOND_ONE 9\n/);
   const module = targetsModule(targets);
-  assert.match(module, /second_one: \{ number: 9, vectorLanes: 8, panelColumns: 32, multipliesBf16: true \}/);
+  const facts = "panelColumns: 32, multipliesBf16: true, rowBlock: 32, depthBytes: 8192, inTiles: true";
+  assert.ok(module.includes(`second_one: { number: 9, vectorLanes: 8, ${facts} }`));
   assert.match(module, /BASELINE_TARGET = "first"/);
 });
 
