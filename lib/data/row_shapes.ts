@@ -212,9 +212,9 @@ function answersOf(fields: Fields): readonly string[] {
 }
 
 /** What a parsed line that is no object is called. */
-export function notAnObject(value: unknown): RowError {
+export function notAnObject(value: unknown, shapes: string = SHAPES): RowError {
   return new RowError(
     "not an object",
-    `the line is ${describe(value)}, expected an object such as ${SHAPES}`,
+    `the line is ${describe(value)}, expected an object such as ${shapes}`,
   );
 }

@@ -76,6 +76,18 @@ export function formatPlace(place: RowPlace): string {
  * @throws {RowError} When it is no row
  */
 export function parseRow(text: string | null): Row {
+  const row = shapeRow(parseFields(text));
+  return carriesValues(row) ? shapeRow(exactFields(text as string)) : row;
+}
+
+/**
+ * The fields of one line, whatever they are.
+ *
+ * @param text The line; null stands for bytes that are not UTF-8
+ * @param shapes What is expected, for messages
+ * @throws {RowError} When it is no JSON object
+ */
+export function parseFields(text: string | null, shapes?: string): Fields {
   if (text === null) throw new RowError("not JSON", "the line is not valid UTF-8");
   let value: unknown;
   try {
@@ -83,9 +95,8 @@ export function parseRow(text: string | null): Row {
   } catch (error) {
     throw new RowError("not JSON", `the line ${(error as Error).message}`);
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw notAnObject(value);
-  const row = shapeRow(value as Fields);
-  return carriesValues(row) ? shapeRow(exactFields(text)) : row;
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw notAnObject(value, shapes);
+  return value as Fields;
 }
 
 /** Whether a row hands anything but text to a template: there 1.0 is not 1, and keys keep their order. */

@@ -55,7 +55,7 @@ export const DATA_IMAGES: readonly Mutant[] = [
   {
     name: "channels-within-pixels-of-a-patch",
     harm: "a checkpoint's patch embedding meets its numbers in another order",
-    file: "lib/data/images/preprocess.ts",
+    file: "lib/data/images/patches.ts",
     find: "let from = (y * width + j * patch.width) * channels + c;",
     replace: "let from = (y * width + j * patch.width) * channels;",
     tests: ["tests/unit/data/images/preprocess_test.ts"],

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Pictures into what a vision model is given: resized, cropped, rescaled and normalised, then cut into patches. */
+/** Pictures into what a vision model is given: resized, cropped, rescaled and normalised. */
 import { emptyImage, type Image, ImageError, type Size } from "./image.ts";
 import type { ImageProcessor } from "./processor.ts";
 import { resize } from "./resize.ts";
@@ -71,29 +71,4 @@ function levelValues({ rescale, normalize }: ImageProcessor, channels: Image["ch
 
 function ofChannel(values: readonly number[], channel: number): number {
   return (values.length === 1 ? values[0] : values[channel]) as number;
-}
-
-/**
- * Writes the pixels of a picture as rows of patches: patch (i,j) of P x P pixels is a row, with channel before row before
- * column in it, as the weight (D,C,P,P) of a convolution with stride P has them. What is left of P at the right and below is
- * seen by no patch.
- *
- * @param rows (patches, C*P*P) f32, written
- */
-export function patchesInto(rows: Float32Array, image: Image, values: Float32Array, patch: Size): void {
-  const { channels, width, data } = image;
-  const [down, across] = [Math.floor(image.height / patch.height), Math.floor(width / patch.width)];
-  let to = 0;
-  for (let i = 0; i < down; i++) {
-    for (let j = 0; j < across; j++) {
-      for (let c = 0; c < channels; c++) {
-        for (let y = i * patch.height; y < (i + 1) * patch.height; y++) {
-          let from = (y * width + j * patch.width) * channels + c;
-          for (let x = 0; x < patch.width; x++, from += channels) {
-            rows[to++] = values[c << 8 | data[from] as number] as number;
-          }
-        }
-      }
-    }
-  }
 }

@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /** An image file into a picture as it is to be seen. */
-import { decoderOf, type RgbaImage } from "./codecs.ts";
+import { type Decoder, decoderOf, type RgbaImage } from "./codecs.ts";
 import { upright } from "./exif.ts";
-import { readHeader } from "./header.ts";
+import { type ImageFormat, readHeader } from "./header.ts";
 import { emptyImage, type Image, ImageError } from "./image.ts";
 
 /** Bytes of an image file at most. */
 export const MOST_IMAGE_BYTES = 256 * 2 ** 20;
+
+/** Decoders of the formats that are there. */
+export type Decoders = Readonly<Record<ImageFormat, Decoder>>;
+
+/** Opens all decoders, so that pictures can be read without waiting. */
+export async function openDecoders(): Promise<Decoders> {
+  const [PNG, JPEG] = await Promise.all([decoderOf("PNG"), decoderOf("JPEG")]);
+  return { PNG, JPEG };
+}
 
 /**
  * Decodes a PNG or JPEG, turned as its EXIF says, as Pillow does by `convert("RGB")` or `convert("L")`: what is opaque or not
@@ -14,10 +23,9 @@ export const MOST_IMAGE_BYTES = 256 * 2 ** 20;
  *
  * @throws {ImageError} When it cannot be read; before memory is taken where its header tells
  */
-export async function readImage(bytes: Uint8Array, channels: Image["channels"]): Promise<Image> {
+export function readImage(bytes: Uint8Array, channels: Image["channels"], decoders: Decoders): Image {
   const header = readHeader(bytes);
-  const decode = await decoderOf(header.format);
-  const decoded = decode(bytes);
+  const decoded = decoders[header.format](bytes);
   if (decoded.width !== header.width || decoded.height !== header.height) {
     throw new ImageError(
       `its header says ${header.width} x ${header.height} pixels, its data ${decoded.width} x ${decoded.height}`,

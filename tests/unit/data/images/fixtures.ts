@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Picture files, and what Pillow and transformers made of them; see scripts/fixtures/make_images.py. */
-import { readImage } from "../../../../lib/data/images/read_image.ts";
+import { openDecoders, readImage } from "../../../../lib/data/images/read_image.ts";
 import { type Image, ImageError } from "../../../../lib/data/images/image.ts";
 
 const FOLDER = new URL("../../../fixtures/images/", import.meta.url);
@@ -32,10 +32,13 @@ export function fileOf(name: string): Uint8Array<ArrayBuffer> {
   return bytesOf(file.bytes);
 }
 
+/** Opened once for all tests. */
+export const DECODERS = await openDecoders();
+
 /** Why bytes are no picture; null where they are one. @throws Whatever is no {@linkcode ImageError} */
-export async function refusal(bytes: Uint8Array, channels: Image["channels"] = 3): Promise<string | null> {
+export function refusal(bytes: Uint8Array, channels: Image["channels"] = 3): string | null {
   try {
-    await readImage(bytes, channels);
+    readImage(bytes, channels, DECODERS);
     return null;
   } catch (error) {
     if (error instanceof ImageError) return error.message;

@@ -2,7 +2,8 @@
 /** What a model is given of a picture, against transformers' image processors. */
 import assert from "node:assert/strict";
 import type { Image } from "../../../../lib/data/images/image.ts";
-import { patchesInto, preprocess } from "../../../../lib/data/images/preprocess.ts";
+import { patchesInto } from "../../../../lib/data/images/patches.ts";
+import { preprocess } from "../../../../lib/data/images/preprocess.ts";
 import { outputSize, readProcessor } from "../../../../lib/data/images/processor.ts";
 import { assertSameBits } from "../../../compare.ts";
 import { bytesOf, fixture } from "./fixtures.ts";

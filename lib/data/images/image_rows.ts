@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Rows that name pictures: JSONL files with `{image, label}`, paths from the file's own folder on, or folders with a folder of
+ * pictures for each class.
+ */
+import { dirname, extname, isAbsolute, join } from "node:path";
+import { UserError } from "../../core/errors.ts";
+import { quotedValue } from "../../core/quoted.ts";
+import { isFolder, listFolder, statIfThere } from "../../files/read.ts";
+import { fileProblem, readLines } from "../lines.ts";
+import { RowError } from "../row_error.ts";
+import { type BadRow, catchBadRow, parseFields, type RowPlace } from "../rows.ts";
+
+/** A picture and what it shows. */
+export interface ImageRow {
+  readonly path: string;
+  /** Name of its class, or its number; null where the row has none. */
+  readonly label: string | number | null;
+}
+
+/** A row with its place, or why there is none. */
+export type ImageRowResult =
+  | { readonly ok: true; readonly row: ImageRow; readonly place: RowPlace }
+  | { readonly ok: false; readonly bad: BadRow };
+
+/** Fields that name a picture: ours, and that of Hugging Face's image folders. */
+const PATH_FIELDS = ["image", "file_name"];
+
+/** The accepted shape, as messages name it. */
+const SHAPE = "{image, label}";
+
+/** What lists the pictures of a folder, as Hugging Face's image folders have it. */
+const METADATA = "metadata.jsonl";
+
+/** Folders within folders: more are a mistake, or a link that leads back. */
+const DEEPEST = 16;
+
+/**
+ * Streams the rows of files and folders in the order given; classes and pictures of a folder by name.
+ *
+ * @throws {UserError} Before any row of it, when a path is missing, or is a folder without classes
+ */
+export async function* readImageRows(paths: readonly string[]): AsyncGenerator<ImageRowResult> {
+  if (paths.length === 0) throw new UserError("Cannot read the data: no data file was given");
+  for (const path of paths) {
+    const listed = join(path, METADATA);
+    if (!await isFolder(path)) yield* rowsOfFile(path);
+    else if (await statIfThere(listed) !== null) yield* rowsOfFile(listed);
+    else yield* rowsOfFolder(path);
+  }
+}
+
+async function* rowsOfFile(file: string): AsyncGenerator<ImageRowResult> {
+  const problem = await fileProblem(file);
+  if (problem !== null) throw new UserError(`Cannot read the data: "${file}" ${problem}`);
+  if (isPicture(file)) {
+    throw new UserError(
+      `Cannot read the data: "${file}" is a picture; name a folder with a folder for each class, or JSONL with {image, label}`,
+    );
+  }
+  for await (const { number, text } of readLines(file)) {
+    yield await catchBadRow<ImageRowResult>({ file, line: number }, (place) => ({
+      ok: true,
+      row: parseImageRow(text, dirname(file)),
+      place,
+    }));
+  }
+}
+
+/**
+ * Validates one line.
+ *
+ * @param text The line; null stands for bytes that are not UTF-8
+ * @throws {RowError} When it names no picture
+ */
+export function parseImageRow(text: string | null, folder: string): ImageRow {
+  const fields = parseFields(text, SHAPE);
+  const field = PATH_FIELDS.find((name) => name in fields);
+  if (field === undefined) {
+    const keys = Object.keys(fields).map((key) => `"${key}"`).join(", ");
+    throw new RowError("unknown shape", `the row has ${keys || "no fields"}, expected ${SHAPE}`);
+  }
+  const path = fields[field];
+  if (typeof path !== "string" || path === "") {
+    throw new RowError("wrong type", `"${field}" is ${quotedValue(path)}, expected the path of a picture`);
+  }
+  return { path: isAbsolute(path) ? path : join(folder, path), label: labelOf(fields["label"] ?? null) };
+}
+
+function labelOf(label: unknown): ImageRow["label"] {
+  if (label === null || typeof label === "string" || Number.isSafeInteger(label)) {
+    return label as ImageRow["label"];
+  }
+  throw new RowError("wrong type", `"label" is ${quotedValue(label)}, expected a name or a whole number`);
+}
+
+/** Pictures of a folder's classes, numbered through. */
+async function* rowsOfFolder(folder: string): AsyncGenerator<ImageRowResult> {
+  const entries = (await listFolder(folder)).filter(({ name }) => !name.startsWith("."));
+  const classes: string[] = [];
+  for (const { name } of entries) if (await isFolder(join(folder, name))) classes.push(name);
+  if (classes.length === 0) {
+    throw new UserError(
+      `Cannot read the data: "${folder}" has no folders; expected one for each class with its pictures, or a ${METADATA}`,
+    );
+  }
+  const beside = entries.find(({ name }) => !classes.includes(name));
+  if (beside !== undefined) {
+    throw new UserError(
+      `Cannot read the data: "${
+        join(folder, beside.name)
+      }" stands beside the folders of the classes, and has no label`,
+    );
+  }
+  let line = 0;
+  for (const label of classes) {
+    for await (const path of filesWithin(join(folder, label), DEEPEST)) {
+      yield { ok: true, row: { path, label }, place: { file: folder, line: ++line } };
+    }
+  }
+}
+
+async function* filesWithin(folder: string, deepest: number): AsyncGenerator<string> {
+  if (deepest === 0) throw new UserError(`Cannot read the data: "${folder}" lies too deep, or in itself`);
+  for (const { name } of await listFolder(folder)) {
+    if (name.startsWith(".")) continue;
+    const path = join(folder, name);
+    if (await isFolder(path)) yield* filesWithin(path, deepest - 1);
+    else yield path;
+  }
+}
+
+function isPicture(path: string): boolean {
+  return [".png", ".jpg", ".jpeg"].includes(extname(path).toLowerCase());
+}
