@@ -1,6 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a model is given: the tokens of a micro-batch, without padding, as spans that never see each other. */
 
+/** A token that should come out at each token. */
+export interface TokenTargets {
+  readonly kind: "tokens";
+  /** (M) int32 token ids, or -1 where no loss is taken. */
+  readonly ids: Int32Array;
+}
+
+/** A class of each sequence. */
+export interface ClassTargets {
+  readonly kind: "classes";
+  /** (S) int32, from 0. */
+  readonly labels: Int32Array;
+}
+
+/** A value of each sequence. */
+export interface ValueTargets {
+  readonly kind: "values";
+  /** (S). */
+  readonly values: Float64Array;
+}
+
+/** What a batch is compared with: it suits one kind of head. */
+export type Targets = TokenTargets | ClassTargets | ValueTargets;
+
 /** One micro-batch. M is the number of its tokens, S the number of its sequences. */
 export interface Batch {
   /** (M) int32 token ids. */
@@ -9,8 +33,22 @@ export interface Batch {
   readonly positions: Int32Array;
   /** (S+1) int32: sequence s is tokens [starts[s], starts[s+1]). */
   readonly starts: Int32Array;
-  /** (M) int32: the token that should follow, or -1 where no loss is taken. */
-  readonly targets: Int32Array;
-  /** Targets that are not -1. */
+  readonly targets: Targets;
+  /** Those that a loss is taken of. */
   readonly targetCount: number;
+}
+
+/** Targets by tokens. @param ids (M) int32, -1 where no loss is taken */
+export function tokenTargets(ids: Int32Array): TokenTargets {
+  return { kind: "tokens", ids };
+}
+
+/**
+ * (M) int32: the tokens that should come out.
+ *
+ * @throws {RangeError} When the targets are of whole sequences
+ */
+export function targetIds({ targets }: Pick<Batch, "targets">): Int32Array {
+  if (targets.kind === "tokens") return targets.ids;
+  throw new RangeError(`The targets are ${targets.kind} of whole sequences, not tokens`);
 }

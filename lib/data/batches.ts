@@ -6,8 +6,8 @@
 import { UserError } from "../core/errors.ts";
 import { permutation } from "../core/rng.ts";
 import { assertInteger } from "../core/shape.ts";
-import type { Batch } from "./batch.ts";
-import { type Dataset, exampleCount, exampleLength } from "./dataset.ts";
+import { type Batch, tokenTargets } from "./batch.ts";
+import { type Dataset, exampleCount, type ExampleLabels, exampleLength } from "./dataset.ts";
 
 /** How examples become batches. */
 export interface BatchOptions {
@@ -140,8 +140,9 @@ export function* sequentialShapes(dataset: Dataset, microBatchSize: number): Gen
   }
 }
 
-/** (n) targets of each example: its first token is none. */
+/** (n) targets of each example: one of the whole, or those of its tokens, of which the first is none. */
 function exampleTargets(dataset: Dataset): Int32Array {
+  if (dataset.labels) return new Int32Array(exampleCount(dataset)).fill(1);
   return Int32Array.from({ length: exampleCount(dataset) }, (_, example) => {
     let count = 0;
     const end = dataset.offsets[example + 1] as number;
@@ -213,8 +214,6 @@ export function makeMicroBatch(dataset: Dataset, examples: Int32Array): MicroBat
   const tokens = starts[examples.length] as number;
   const ids = new Int32Array(tokens);
   const positions = new Int32Array(tokens);
-  const targets = new Int32Array(tokens).fill(-1);
-  let targetCount = 0;
   examples.forEach((example, s) => {
     const from = dataset.offsets[example] as number;
     const start = starts[s] as number;
@@ -223,12 +222,45 @@ export function makeMicroBatch(dataset: Dataset, examples: Int32Array): MicroBat
       const id = dataset.ids[from + i] as number;
       ids[start + i] = id;
       positions[start + i] = i;
-      if (i === 0 || dataset.lossMask[from + i] === 0) continue;
-      targets[start + i - 1] = id; // the token before predicts this one
+    }
+  });
+  const { labels } = dataset;
+  const compared = labels ? labelTargets(labels, examples) : nextTokens(dataset, examples, starts);
+  return { batch: { ids, positions, starts, ...compared }, examples };
+}
+
+/** Each target is that of the token before it, which predicts it. */
+function nextTokens(
+  { offsets, lossMask, ids }: Dataset,
+  examples: Int32Array,
+  starts: Int32Array,
+): Pick<Batch, "targets" | "targetCount"> {
+  const targets = new Int32Array(starts.at(-1) ?? 0).fill(-1);
+  let targetCount = 0;
+  examples.forEach((example, s) => {
+    const [from, start] = [offsets[example] as number, starts[s] as number];
+    const length = (starts[s + 1] as number) - start;
+    for (let i = 1; i < length; i++) {
+      if (lossMask[from + i] === 0) continue;
+      targets[start + i - 1] = ids[from + i] as number;
       targetCount++;
     }
   });
-  return { batch: { ids, positions, starts, targets, targetCount }, examples };
+  return { targets: tokenTargets(targets), targetCount };
+}
+
+function labelTargets(labels: ExampleLabels, examples: Int32Array): Pick<Batch, "targets" | "targetCount"> {
+  const targetCount = examples.length;
+  if (labels.kind === "classes") {
+    return {
+      targets: { kind: "classes", labels: Int32Array.from(examples, (i) => labels.of[i] as number) },
+      targetCount,
+    };
+  }
+  return {
+    targets: { kind: "values", values: Float64Array.from(examples, (i) => labels.of[i] as number) },
+    targetCount,
+  };
 }
 
 function checkOptions(options: BatchOptions): void {

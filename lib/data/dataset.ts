@@ -28,6 +28,21 @@ export interface DataReport extends ReadReport {
   readonly targets: number;
 }
 
+/** What each example as a whole is compared with. */
+export type ExampleLabels =
+  | {
+    readonly kind: "classes";
+    /** (n) number of the class. */
+    readonly of: Int32Array;
+    /** Of the classes, by their number. */
+    readonly names: readonly string[];
+  }
+  | {
+    readonly kind: "values";
+    /** (n). */
+    readonly of: Float64Array;
+  };
+
 /** n examples of T tokens together. */
 export interface Dataset {
   /** (T) int32. */
@@ -45,6 +60,8 @@ export interface Dataset {
   readonly cutOf: Uint32Array;
   /** Longest length an example may have. */
   readonly seqLen: number;
+  /** Absent where the targets are tokens. */
+  readonly labels?: ExampleLabels;
   readonly report: DataReport;
 }
 
@@ -75,8 +92,10 @@ export function firstRows(dataset: Dataset, count: number): Dataset {
   }
   const tokens = dataset.offsets[kept] as number;
   const lossMask = dataset.lossMask.subarray(0, tokens);
+  const { labels } = dataset;
   return {
     ...dataset,
+    ...(labels && { labels: { ...labels, of: labels.of.subarray(0, kept) } as ExampleLabels }),
     ids: dataset.ids.subarray(0, tokens),
     lossMask,
     offsets: dataset.offsets.subarray(0, kept + 1),
@@ -89,19 +108,19 @@ export function firstRows(dataset: Dataset, count: number): Dataset {
       truncatedRows: dataset.cutOf.subarray(0, kept).filter((cut) => cut > 0).length,
       cutTokens: dataset.cutOf.subarray(0, kept).reduce((sum, cut) => sum + cut, 0),
       tokens,
-      targets: lossMask.reduce((sum, target) => sum + target, 0),
+      targets: labels ? kept : lossMask.reduce((sum, target) => sum + target, 0),
     },
   };
 }
 
 /**
- * SHA-256 of tokens, masks and boundaries, in hexadecimal: equal exactly when training would see the same examples in
- * the same order. Files may have moved.
+ * SHA-256 of tokens, masks, labels and boundaries, in hexadecimal: equal exactly when training would see the same examples
+ * in the same order. Files may have moved.
  */
 export function datasetHash(dataset: Dataset): string {
   const hash = createHash("sha256");
   const lengths = Int32Array.from({ length: exampleCount(dataset) }, (_, i) => exampleLength(dataset, i));
-  for (const part of [lengths, dataset.ids, dataset.lossMask]) {
+  for (const part of [lengths, dataset.ids, dataset.lossMask, ...dataset.labels ? [dataset.labels.of] : []]) {
     hash.update(new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
   }
   return hash.digest("hex");

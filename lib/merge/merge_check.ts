@@ -4,7 +4,7 @@ import { attachAdapter } from "../adapters/attach.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
 import { NotFiniteError } from "../core/errors.ts";
 import { nextIntegerBelow, randomStream } from "../core/rng.ts";
-import type { Batch } from "../data/batch.ts";
+import { type Batch, tokenTargets } from "../data/batch.ts";
 import { explainNotFinite, searchWeights } from "../evaluate/not_finite.ts";
 import { forwardLogits } from "../models/engine/pass.ts";
 import { openCheckpoint } from "../models/load.ts";
@@ -61,7 +61,7 @@ export function comparisonBatch(vocabSize: number): Batch {
     ids: Int32Array.from({ length: count }, () => nextIntegerBelow(random, vocabSize)),
     positions: Int32Array.from({ length: count }, (_, i) => i % SEQUENCE_TOKENS),
     starts: Int32Array.from({ length: SEQUENCES + 1 }, (_, s) => s * SEQUENCE_TOKENS),
-    targets: new Int32Array(count).fill(-1),
+    targets: tokenTargets(new Int32Array(count).fill(-1)),
     targetCount: 0,
   };
 }

@@ -8,7 +8,7 @@ import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../core/half.t
 import { isJsonObject, type JsonObject } from "../core/json.ts";
 import type { Model } from "../models/model.ts";
 import { allTensors } from "../models/parts.ts";
-import { headName } from "../models/tensor_names.ts";
+import { headNames } from "../models/tensor_names.ts";
 import { copyFile, makeFolder, syncFolder } from "../files/folders.ts";
 import { listFolder, readJsonSync, stat } from "../files/read.ts";
 import { writeTextAtomically } from "../files/write.ts";
@@ -96,7 +96,7 @@ function mergedFiles(
 ): MergedFile[] {
   const weights = new Set(allTensors(model.parts).map(({ name }) => name));
   // A tied head is the embedding: a copy that older writers stored would be stale.
-  const staleHead = model.config.tieWordEmbeddings ? headName(model.config) : null;
+  const staleHead = model.config.tieWordEmbeddings ? headNames(model.config)[0] : null;
   const source = (entry: TensorEntry): TensorSource => {
     const change = changes.get(entry.name);
     const target = weights.has(entry.name) ? dtype ?? entry.dtype : entry.dtype;

@@ -8,7 +8,8 @@ import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { TensorEntry } from "../tensor/safetensors.ts";
 import type { Weight } from "../tensor/tensor.ts";
 import { buildParts } from "./families/registry.ts";
-import { parseConfig, readConfig } from "./read_config.ts";
+import { parseConfig, readConfig, withHead } from "./read_config.ts";
+import type { OpenCheckpointOptions } from "./load.ts";
 import type { Model } from "./model.ts";
 
 /** Types as `config.json` calls them. */
@@ -26,26 +27,31 @@ const CHECKPOINT_DTYPES: Readonly<Record<string, WeightDType>> = {
  * @param kernels Their type of matrix products and their loss chunks count in predictions
  * @throws {ValidationError} Listing everything that is wrong with the configuration
  */
-export function describeModel(config: string | Readonly<Record<string, unknown>>, kernels: Kernels): Model {
+export function describeModel(
+  config: string | Readonly<Record<string, unknown>>,
+  kernels: Kernels,
+  options: OpenCheckpointOptions = {},
+): Model {
   const problems: string[] = [];
   const warnings: string[] = [];
   const dir = typeof config === "string" ? folderOf(config) : "config";
   const parsed = typeof config === "string"
     ? readConfig(dir, problems, warnings)
     : parseConfig({ ...config }, problems, warnings);
-  if (parsed === null) throw new ValidationError(`Model ${dir}`, problems);
+  const wanted = parsed && options.head ? withHead(parsed, options.head, problems) : parsed;
+  if (wanted === null || problems.length > 0) throw new ValidationError(`Model ${dir}`, problems);
   const values = typeof config === "string" ? rawConfig(dir) : config;
-  return describe({ dir, config: parsed, kernels, warnings }, storedDType(values));
+  return describe({ dir, config: wanted, kernels, warnings }, storedDType(values));
 }
 
 /** A model without its weights' values, for kernels that compute nothing. Rotary tables have no rows. */
 export function weightlessModel(
-  { dir, config, parts, checkpoint, warnings }: Model,
+  { dir, config, parts, checkpoint, fresh, warnings }: Model,
   kernels: Kernels,
 ): Model {
   const none = { cos: kernels.floats(0), sin: kernels.floats(0), rows: 0, rotaryDim: config.headDim };
   return {
-    ...{ dir, config, parts, checkpoint, warnings, kernels, weightless: true },
+    ...{ dir, config, parts, checkpoint, fresh, warnings, kernels, weightless: true },
     rope: { rowsFor: (positions) => ({ tables: none, rows: positions }), [Symbol.dispose]() {} },
     [Symbol.dispose]() {},
   };
@@ -81,6 +87,7 @@ function describe(known: Pick<Model, "dir" | "config" | "kernels" | "warnings">,
     ...known,
     parts,
     checkpoint: { files: [file], tensors },
+    fresh: new Set(),
     weightless: true,
     rope: {
       rowsFor(): never {

@@ -7,10 +7,17 @@ import { indexCheckpoint } from "../tensor/checkpoint_index.ts";
 import type { TensorEntry } from "../tensor/safetensors.ts";
 import type { Weight } from "../tensor/tensor.ts";
 import { buildParts } from "./families/registry.ts";
+import type { HeadConfig } from "./heads/head_config.ts";
 import { matchCheckpoint } from "./match_checkpoint.ts";
 import type { Model } from "./model.ts";
-import { readConfig } from "./read_config.ts";
+import { readConfig, withHead } from "./read_config.ts";
 import { createRopeCache } from "./rope.ts";
+
+/** Choices of {@linkcode openCheckpoint}. */
+export interface OpenCheckpointOptions {
+  /** The head that is wanted, in the place of the checkpoint's own. One that the checkpoint lacks has to be trained. */
+  readonly head?: HeadConfig | undefined;
+}
 
 /**
  * Loads a model: reads its configuration, checks every tensor, maps its files. Weights stay in the checkpoint's dtype and
@@ -21,22 +28,26 @@ import { createRopeCache } from "./rope.ts";
  * @throws {ValidationError} Listing everything that is wrong: missing or malformed files, missing, unknown or unsupported
  *   configuration fields, missing, surplus or wrongly shaped tensors
  */
-export function openCheckpoint(dir: string, kernels: Kernels): Model {
+export function openCheckpoint(dir: string, kernels: Kernels, options: OpenCheckpointOptions = {}): Model {
   const problems: string[] = [];
   const warnings: string[] = [];
-  const read = readConfig(dir, problems, warnings);
+  const own = readConfig(dir, problems, warnings);
+  const read = own && options.head ? withHead(own, options.head, problems) : own;
   const stored = indexCheckpoint(dir, problems, warnings);
   const matched = read === null || stored.tensors.size === 0
     ? null
     : matchCheckpoint(read, stored, kernels, { problems, warnings });
   if (matched === null || problems.length > 0) throw new ValidationError(`Model ${dir}`, problems);
 
-  const { config, checkpoint } = matched;
+  const { config, checkpoint, fresh } = matched;
   using owned = new DisposableStack();
   const source = owned.use(openWeights(kernels));
   const parts = buildParts(
     config,
-    (name): Weight => source.load(checkpoint.tensors.get(name) as TensorEntry),
+    (name, rows, cols): Weight =>
+      fresh.has(name)
+        ? { name, dtype: kernels.float, rows: rows ?? 1, cols, data: null, mapped: null, grad: null }
+        : source.load(checkpoint.tensors.get(name) as TensorEntry),
   );
   const rope = owned.use(createRopeCache(kernels, config));
   const files = owned.move();
@@ -47,6 +58,7 @@ export function openCheckpoint(dir: string, kernels: Kernels): Model {
     kernels,
     checkpoint,
     rope,
+    fresh,
     warnings,
     [Symbol.dispose]: () => files.dispose(),
   };

@@ -14,7 +14,7 @@ import type { SafetensorsFile, TensorEntry } from "../tensor/safetensors.ts";
 import type { Notes } from "./config_fields.ts";
 import type { ModelConfig } from "./model.ts";
 import { allTensors } from "./parts.ts";
-import { basePrefix, embeddingName, headName, namedParts } from "./tensor_names.ts";
+import { basePrefix, embeddingName, headNames, namedParts } from "./tensor_names.ts";
 
 /** A configuration and a checkpoint that fit each other. */
 export interface MatchedCheckpoint {
@@ -22,6 +22,8 @@ export interface MatchedCheckpoint {
   readonly config: ModelConfig;
   /** Its files, tensors under the names that the family builds with; `tensors` are those of the model alone. */
   readonly checkpoint: CheckpointIndex;
+  /** Names of the head's tensors that it lacks: they must be trained. */
+  readonly fresh: ReadonlySet<string>;
 }
 
 /** What is asked for, by name. */
@@ -29,7 +31,10 @@ interface Wanted {
   /** Of all weights, and of the head, which may be stored though it is tied. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
   readonly embedding: string;
-  readonly head: string;
+  /** Of a head that may be tied to the embedding; null of another. */
+  readonly head: string | null;
+  /** Of a head that may be lacking: all its tensors. */
+  readonly optional: ReadonlySet<string>;
   /** What a saved base model's names lack, and those of a model inside another have twice. */
   readonly prefix: string;
   /** First parts of all names, with and without the prefix. */
@@ -59,7 +64,7 @@ export function matchCheckpoint(
 ): MatchedCheckpoint {
   const wanted = wantedTensors(config);
   // Tied to what is there, be it the head alone.
-  const isHeadAlone = config.tieWordEmbeddings &&
+  const isHeadAlone = config.tieWordEmbeddings && wanted.head !== null &&
     hasOwn(stored, wanted.head, wanted) && !hasOwn(stored, wanted.embedding, wanted);
   const nameOf = (name: string): string => {
     const own = ownName(name, wanted);
@@ -67,27 +72,33 @@ export function matchCheckpoint(
   };
   const before = notes.problems.length;
   const tensors = tensorsByOwnName(stored, nameOf, notes.problems);
-  checkWeights(config, wanted, tensors, kernels, notes.problems);
+  const fresh = freshTensors(wanted, tensors, notes);
+  checkWeights(config, wanted, tensors, fresh, kernels, notes.problems);
   reportSurplus(tensors, wanted, notes);
   const files = stored.files.map((file) => renamed(file, nameOf));
   for (const name of tensors.keys()) if (!wanted.shapes.has(name)) tensors.delete(name);
   // Only of tensors that fit are values compared.
   const found = notes.problems.length > before ? config : withHead(config, wanted, tensors, notes);
-  if (found.tieWordEmbeddings) tensors.delete(wanted.head);
-  return { config: found, checkpoint: { files, tensors } };
+  if (found.tieWordEmbeddings && wanted.head !== null) tensors.delete(wanted.head);
+  return { config: found, checkpoint: { files, tensors }, fresh };
 }
 
 function wantedTensors(config: ModelConfig): Wanted {
   const shapes = allTensors(namedParts(config)).map(({ name, rows, cols }) =>
     [name, rows === null ? [cols] : [rows, cols]] as const
   );
-  const [head, prefix] = [headName(config), basePrefix(config)];
-  const names = [...shapes.map(([name]) => name), head];
+  const [headTensors, prefix] = [headNames(config), basePrefix(config)];
+  const head = config.head.kind === "lm" ? headTensors[0] as string : null;
+  const names = [...shapes.map(([name]) => name), ...headTensors];
   const within = names.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
   return {
-    shapes: new Map([...shapes, [head, [config.vocabSize, config.hiddenSize]]]),
+    shapes: new Map<string, readonly number[]>([
+      ...shapes,
+      ...head === null ? [] : [[head, [config.vocabSize, config.hiddenSize]] as const],
+    ]),
     embedding: embeddingName(config),
     head,
+    optional: new Set(head === null ? headTensors : []),
     prefix,
     roots: new Set([...names, ...within].map(rootOf)),
   };
@@ -138,11 +149,27 @@ function tensorsByOwnName(
   return found;
 }
 
+/** A head that starts anew when the checkpoint is of a model with another: of one that is half there nothing is missing. @mutates notes */
+function freshTensors(
+  { optional }: Wanted,
+  tensors: ReadonlyMap<string, TensorEntry>,
+  { warnings }: Notes,
+): ReadonlySet<string> {
+  const fresh = [...optional].some((name) => tensors.has(name)) ? [] : [...optional];
+  if (fresh.length > 0) {
+    warnings.push(
+      `The checkpoint has no such head: ${quotedNames(fresh)} starts fresh, and has to be trained`,
+    );
+  }
+  return new Set(fresh);
+}
+
 /** @mutates problems */
 function checkWeights(
   config: ModelConfig,
   { shapes, head }: Wanted,
   tensors: ReadonlyMap<string, TensorEntry>,
+  fresh: ReadonlySet<string>,
   kernels: Pick<Kernels, "backend">,
   problems: string[],
 ): void {
@@ -152,7 +179,7 @@ function checkWeights(
   for (const [name, shape] of shapes) {
     const entry = tensors.get(name);
     if (entry === undefined) {
-      if (name === head && config.tieWordEmbeddings) continue;
+      if ((name === head && config.tieWordEmbeddings) || fresh.has(name)) continue;
       missing.push(`Tensor "${name}" ${formatShape(shape)} is missing${name === head ? NO_HEAD : ""}`);
       continue;
     }
@@ -206,7 +233,7 @@ function withHead(
   tensors: ReadonlyMap<string, TensorEntry>,
   notes: Notes,
 ): ModelConfig {
-  const [embedding, head] = [tensors.get(wanted.embedding), tensors.get(wanted.head)];
+  const [embedding, head] = [tensors.get(wanted.embedding), tensors.get(wanted.head ?? "")];
   if (!config.tieWordEmbeddings || embedding === undefined || head === undefined) return config;
   if (sameValues(embedding, head)) return config;
   notes.warnings.push(

@@ -3,6 +3,7 @@
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { RotaryTables } from "../ops/rotary.ts";
 import type { CheckpointIndex } from "../tensor/checkpoint_index.ts";
+import type { HeadConfig } from "./heads/head_config.ts";
 import type { ModelParts } from "./parts.ts";
 
 /** A loaded model. Use with `using`: disposing it closes its files. */
@@ -17,6 +18,8 @@ export interface Model extends Disposable {
   readonly checkpoint: CheckpointIndex;
   /** Rotary tables, shared by all layers. */
   readonly rope: RopeCache;
+  /** Names of the head's tensors that the checkpoint lacks: they have no values until they are trained. */
+  readonly fresh: ReadonlySet<string>;
   /** What a user should know of the checkpoint, a sentence each: fields and tensors that are passed over. */
   readonly warnings: readonly string[];
   /** Whether the weights are only described, not there: such a model can be planned with, not run. */
@@ -78,6 +81,7 @@ export type RopeScaling =
 /** What `config.json` says, in camelCase. */
 export interface ModelConfig {
   readonly modelType: string;
+  readonly head: HeadConfig;
   readonly hiddenSize: number;
   readonly intermediateSize: number;
   readonly numHiddenLayers: number;
@@ -99,6 +103,8 @@ export interface ModelConfig {
   /** RMS norm of each query and key head before the rotation. */
   readonly headNorms: boolean;
   readonly initializerRange: number;
+  /** What sequences are filled up with where they are computed as a rectangle: never the last token of one. */
+  readonly padTokenId: number | null;
   /** From `generation_config.json` where that names them, else from `config.json`. */
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];

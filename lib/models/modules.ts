@@ -3,7 +3,7 @@
 import { buildParts, FAMILIES, familyOf, smallestOf } from "./families/registry.ts";
 import type { ModelConfig } from "./model.ts";
 import { allTensors, type Layer, layersOf, linearsOf, partOf, tensorsOf } from "./parts.ts";
-import { basePrefix, headName, moduleOf } from "./tensor_names.ts";
+import { basePrefix, headNames, moduleOf } from "./tensor_names.ts";
 
 /** One module. */
 export interface ModelModule {
@@ -81,11 +81,11 @@ export function modelModules(config: ModelConfig, isBare = false): ModelModule[]
     return [...other, ...[...sites].map(([name, site]) => ({ name, layer: number, site }))];
   });
   const ofLayers = new Set(layers.map(({ name }) => name));
-  const head = moduleOf(headName(config));
+  const head = [...new Set(headNames(config).map(moduleOf))];
   const outside = withAncestors([...allTensors(parts).map(moduleOf), ...bare])
-    .filter((name) => !ofLayers.has(name) && name !== head)
+    .filter((name) => !ofLayers.has(name) && !head.includes(name))
     .map((name): ModelModule => ({ name, layer: null, site: null }));
-  if (!isBare) return [...outside, ...layers, { name: head, layer: null, site: null }];
+  if (!isBare) return [...outside, ...layers, ...head.map((name) => ({ name, layer: null, site: null }))];
   const prefix = basePrefix(config);
   return [...outside, ...layers].filter(({ name }) => name.startsWith(prefix))
     .map((module) => ({ ...module, name: module.name.slice(prefix.length) }));

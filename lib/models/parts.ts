@@ -61,13 +61,37 @@ export interface Stack<W = Weight> {
   readonly finalNorm: Norm<W>;
 }
 
+/** A language model's head: logits = h w^T + bias, for each token. */
+export interface LmHead<W = Weight> {
+  readonly kind: "lm";
+  /** (V,D): the embedding itself when they are tied. */
+  readonly weight: W;
+  /** (V); null where there is none. */
+  readonly bias: W | null;
+}
+
+/** Which token's hidden state stands for a sequence: its first, or the last that is no padding. */
+export type Pooling = { readonly kind: "first" } | { readonly kind: "last"; readonly padId: number | null };
+
+/** A head on whole sequences: y = h w^T + bias of the token that stands for each. */
+export interface ClassificationHead<W = Weight> {
+  readonly kind: "classification";
+  readonly pooling: Pooling;
+  /** (C,D): a row for each label, or one for a value. */
+  readonly output: Linear<W>;
+  /** What y is: logits of classes, or a value. */
+  readonly gives: "classes" | "values";
+}
+
+/** What the hidden states go to. A new kind is a line here, a file in `heads/` and a line in the registry there. */
+export type Head<W = Weight> = LmHead<W> | ClassificationHead<W>;
+
 /** All of a model. */
 export interface ModelParts<W = Weight> {
   /** (V,D). */
   readonly embedding: W;
   readonly stacks: readonly [Stack<W>];
-  /** (V,D): the embedding itself when they are tied. */
-  readonly head: W;
+  readonly head: Head<W>;
 }
 
 /** Gives what stands for a tensor of a checkpoint: (cols) when rows is null, else (rows, cols). */
@@ -136,7 +160,13 @@ export function allTensors<W>(parts: ModelParts<W>): W[] {
     ...layers.flatMap((layer) => layer.flatMap((part) => tensorsOf(part))),
     ...normTensors(finalNorm),
   ]);
-  return [...new Set([parts.embedding, ...stacks, parts.head])];
+  return [...new Set([parts.embedding, ...stacks, ...headTensors(parts.head)])];
+}
+
+/** Everything that stands for a tensor of a head: all matrices, then their biases. */
+export function headTensors<W>(head: Head<W>): W[] {
+  const { weight, bias } = head.kind === "lm" ? head : head.output;
+  return bias === null ? [weight] : [weight, bias];
 }
 
 /** Members of a part that are records of their own with a field of this name. */

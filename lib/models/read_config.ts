@@ -6,7 +6,8 @@ import { didYouMean } from "../core/suggestion.ts";
 import { problemOf, saysNotFound } from "../files/errors.ts";
 import { readJsonSync } from "../files/read.ts";
 import { configFields, isRecord, type Notes, tokenIdsField } from "./config_fields.ts";
-import { FAMILIES, familyFields } from "./families/registry.ts";
+import { FAMILIES, familyFields, familyOf } from "./families/registry.ts";
+import type { HeadConfig } from "./heads/head_config.ts";
 import type { ModelConfig } from "./model.ts";
 import { reportUnknown } from "./unknown_fields.ts";
 
@@ -43,6 +44,23 @@ export function parseConfig(
   return problems.length > before ? null : config;
 }
 
+/**
+ * The same model with another head. A head on sequences is tied to nothing.
+ *
+ * @mutates problems
+ */
+export function withHead(config: ModelConfig, head: HeadConfig, problems: string[]): ModelConfig {
+  const { heads } = familyOf(config);
+  if (!Object.values(heads).includes(head.kind)) {
+    problems.push(
+      `A ${config.modelType} can have no ${head.kind} head, only: ${
+        [...new Set(Object.values(heads))].join(", ")
+      }`,
+    );
+  }
+  return { ...config, head, tieWordEmbeddings: config.tieWordEmbeddings && head.kind === "lm" };
+}
+
 /** @mutates notes */
 function readFamily(values: Record<string, unknown>, notes: Notes): ModelConfig | null {
   const type = values["model_type"];
@@ -60,7 +78,7 @@ function readFamily(values: Record<string, unknown>, notes: Notes): ModelConfig 
     const fields = familyFields(family, values, inner);
     const config = family.readConfig(fields);
     reportUnknown(fields, config);
-    return config;
+    return withHead(config, config.head, inner.problems);
   });
 }
 

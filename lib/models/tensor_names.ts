@@ -2,7 +2,7 @@
 /** Names and shapes of a model's tensors in its checkpoint, all from what its family builds. */
 import { buildParts } from "./families/registry.ts";
 import type { ModelConfig } from "./model.ts";
-import { allTensors, layersOf, type ModelParts, partOf, type Sublayer } from "./parts.ts";
+import { allTensors, headTensors, layersOf, type ModelParts, partOf, type Sublayer } from "./parts.ts";
 
 /** A tensor that a configuration asks for. */
 export interface TensorShape {
@@ -22,9 +22,9 @@ export function embeddingName(config: ModelConfig): string {
   return buildParts(config, (name) => name).embedding;
 }
 
-/** Name of the head's tensor; with tied embeddings a copy of the embedding may be stored under it. */
-export function headName(config: ModelConfig): string {
-  return buildParts({ ...config, tieWordEmbeddings: false }, (name) => name).head;
+/** Names of the head's tensors; with tied embeddings a copy of the embedding may be stored under the first. */
+export function headNames(config: ModelConfig): string[] {
+  return headTensors(buildParts({ ...config, tieWordEmbeddings: false }, (name) => name).head);
 }
 
 /** Elements of all weights, each once. */
@@ -54,7 +54,9 @@ export function moduleOf(tensorName: string): string {
 
 /** What all names but the head's begin with, and those of a saved base model lack: `model.`; nothing where there is none. */
 export function basePrefix(config: ModelConfig): string {
-  const names = allTensors(buildParts({ ...config, tieWordEmbeddings: true }, (name) => name));
+  const parts = buildParts(config, (name) => name);
+  const head = new Set(headTensors(parts.head));
+  const names = allTensors(parts).filter((name) => name === parts.embedding || !head.has(name));
   const prefix = `${names[0]?.split(".", 1)[0]}.`;
   return names.every((name) => name.startsWith(prefix)) ? prefix : "";
 }

@@ -22,13 +22,13 @@ export interface TrainableWeights extends Disposable {
 
 /**
  * Copies of those weights of a model that are chosen by name: where the model works, in the backend's float type, with zero
- * gradients. Of a model without weights they are zeros.
+ * gradients. Of a model without weights they are zeros, and so is what the checkpoint lacks.
  *
  * @param isTrained Given the tensor's name in the checkpoint; all weights when absent
  * @mutates model.kernels.ledger: "parameters" and "gradients" until they are disposed
  */
 export function trainableWeights(
-  { kernels: k, checkpoint, parts, weightless }: Model,
+  { kernels: k, checkpoint, parts, weightless, fresh }: Model,
   isTrained: (name: string) => boolean = () => true,
 ): TrainableWeights {
   const byName = new Map<string, TrainableWeight>();
@@ -36,7 +36,7 @@ export function trainableWeights(
     const { name, rows, cols } = weight;
     if (!isTrained(name)) continue;
     const data = k.modelFloats(rows * cols, "parameters");
-    if (weightless !== true) {
+    if (weightless !== true && !fresh.has(name)) {
       writeFloats(k, data, (floats) => readFloatsInto(floats, checkpoint.tensors.get(name) as TensorEntry));
     }
     const grad = k.modelFloats(rows * cols, "gradients");
@@ -70,6 +70,7 @@ export function withWeights(model: Model, replace: ReadonlyMap<string, Weight>):
     kernels: model.kernels,
     checkpoint: model.checkpoint,
     rope: model.rope,
+    fresh: model.fresh,
     warnings: model.warnings,
     parts: buildParts(model.config, (name) => replace.get(name) ?? own.get(name) as Weight),
     [Symbol.dispose]() {},

@@ -17,6 +17,8 @@ export interface HeadLossOptions {
   readonly chunkBytes?: number;
   /** Rows of a chunk; overrides chunkBytes. */
   readonly chunkRows?: number;
+  /** (1,V), added to the logits; its grad, if any, is accumulated. Null or absent for none. */
+  readonly bias?: Weight | null;
 }
 
 /** The loss of one micro-batch, as sum and count, so that means over several are exact. */
@@ -109,7 +111,8 @@ function headLoss(
   for (let begin = 0; begin < counted.length; begin += chunkRows) {
     const rows = counted.subarray(begin, begin + chunkRows);
     const losses = countedLosses.subarray(begin, begin + rows.length);
-    chunkLoss(k, chunk, rows, hidden, head, targets, losses, gradient);
+    const weights = { weight: head, bias: options.bias ?? null };
+    chunkLoss(k, chunk, rows, hidden, weights, targets, losses, gradient);
   }
   // Read once, when all chunks are under way: only then is a device waited for.
   return andThen(k.read(countedLosses), (read) => {
@@ -149,7 +152,7 @@ function chunkLoss(
   chunk: ChunkBuffers,
   rows: Int32Array,
   hidden: Tensor,
-  head: Weight,
+  { weight: head, bias }: { readonly weight: Weight; readonly bias: Weight | null },
   targets: Int32Array,
   losses: Floats,
   gradient: { readonly dhidden: Tensor; readonly scale: number } | null,
@@ -161,12 +164,12 @@ function chunkLoss(
     const from = hidden.data.subarray(row * width, (row + length) * width);
     k.copy(gathered.subarray(i * width, (i + length) * width), from);
   });
-  k.linearForward(logits, gathered, head, null, count, false);
+  k.linearForward(logits, gathered, head, bias, count, false);
   k.crossEntropy(losses, logits, rows.map((row) => targets[row] as number), head.rows, gradient?.scale ?? 0);
   if (!gradient) return;
 
   const dlogits: Tensor = { shape: [count, head.rows], data: logits };
-  linearBackwardWeight(k, { shape: [count, width], data: gathered }, head, dlogits);
+  linearBackwardWeight(k, { shape: [count, width], data: gathered }, head, dlogits, bias);
   k.linearBackwardData(gathered, logits, head, count, false); // the gathered rows are spent: dhidden takes their place
   const { data } = gradient.dhidden;
   forEachRun(rows, (row, i, length) => {

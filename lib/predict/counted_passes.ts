@@ -8,6 +8,7 @@ import { weightlessModel } from "../models/described.ts";
 import { evaluateLoss } from "../models/engine/pass.ts";
 import { type BranchHook, type Hooks, type LinearHook, wrappedHooks } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
+import type { ClassificationHead, Head } from "../models/parts.ts";
 import type { Counts, Worker } from "../ops/counting/counts.ts";
 import {
   type CountingKernels,
@@ -62,21 +63,50 @@ export function countedRun(model: Model, adapter: Adapter, settings: CountedSett
     kernels,
     params,
     async train(size, { first = false, longest } = {}) {
-      await microBatchGradients(kernels, batchOf(size, longest), settings.halves ?? 1, attach, {
-        activations: settings.activations,
-        lossScale: 1,
-        idle: first ? idleGradients(kernels, params) : undefined,
-      });
+      await microBatchGradients(
+        kernels,
+        batchOf(size, model.parts.head, longest),
+        settings.halves ?? 1,
+        attach,
+        {
+          activations: settings.activations,
+          lossScale: 1,
+          idle: first ? idleGradients(kernels, params) : undefined,
+        },
+      );
     },
     async evaluate(size) {
       const { model, hooks } = attachAdapter(counted, params, kernels);
-      await evaluateLoss(model, batchOf(size), countedHooks(hooks, kernels.counts));
+      await evaluateLoss(model, batchOf(size, model.parts.head), countedHooks(hooks, kernels.counts));
     },
   };
 }
 
 /** A batch of these sizes, its targets spread evenly: what its tokens are does not matter. */
-function batchOf({ tokens, targets }: PassSize, longest = tokens): Batch {
+function batchOf(size: PassSize, head: Head, longest = size.tokens): Batch {
+  return head.kind === "lm" ? tokenBatch(size, longest) : sequenceBatch(size, head, longest);
+}
+
+/** One sequence as long as any, and the others as short as they must be. */
+function sequenceBatch({ tokens, targets }: PassSize, { gives }: ClassificationHead, longest: number): Batch {
+  const first = Math.min(longest, tokens - targets + 1);
+  const rest = Math.ceil((tokens - first) / Math.max(1, targets - 1));
+  const starts = Int32Array.from(
+    { length: targets + 1 },
+    (_, s) => s === 0 ? 0 : Math.min(tokens, first + (s - 1) * rest),
+  );
+  return {
+    ids: new Int32Array(tokens),
+    positions: new Int32Array(tokens),
+    starts,
+    targets: gives === "classes"
+      ? { kind: "classes", labels: new Int32Array(targets) }
+      : { kind: "values", values: new Float64Array(targets) },
+    targetCount: targets,
+  };
+}
+
+function tokenBatch({ tokens, targets }: PassSize, longest: number): Batch {
   const starts = Int32Array.from(
     { length: Math.ceil(tokens / Math.max(1, longest)) + 1 },
     (_, s) => Math.min(s * longest, tokens),
@@ -86,7 +116,10 @@ function batchOf({ tokens, targets }: PassSize, longest = tokens): Batch {
     ids: new Int32Array(tokens),
     positions: Int32Array.from({ length: tokens }, (_, t) => t % longest),
     starts,
-    targets: Int32Array.from({ length: tokens }, (_, t) => reached(t + 1) > reached(t) ? 0 : -1),
+    targets: {
+      kind: "tokens",
+      ids: Int32Array.from({ length: tokens }, (_, t) => reached(t + 1) > reached(t) ? 0 : -1),
+    },
     targetCount: targets,
   };
 }

@@ -22,6 +22,7 @@ import { trainStep } from "../../lib/train/step.ts";
 import { methodOf, type StepCase } from "./cases.ts";
 import { inputLines } from "./line_process.ts";
 import { type PartTimes, splitSparse, timedKernels } from "./timed_kernels.ts";
+import { tokenTargets } from "../../lib/data/batch.ts";
 
 /** Runs a step; returns its loss. */
 type RunStep = () => Promise<{ loss: number; activeNeurons: number | null }>;
@@ -33,7 +34,7 @@ function stepData(one: StepCase, vocabulary: number): StepData {
   const random = randomStream(one.seed, 0);
   const ids = Int32Array.from({ length: tokens }, () => nextIntegerBelow(random, vocabulary));
   const positions = Int32Array.from({ length: tokens }, (_, t) => t % seqLen);
-  const targets = ids.map((_, t) => (t + 1) % seqLen === 0 ? -1 : ids[t + 1] as number);
+  const targets = tokenTargets(ids.map((_, t) => (t + 1) % seqLen === 0 ? -1 : ids[t + 1] as number));
   const starts = Int32Array.from({ length: sequences + 1 }, (_, s) => s * seqLen);
   const targetCount = sequences * (seqLen - 1);
   return {

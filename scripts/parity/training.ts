@@ -2,6 +2,7 @@
 /** Trains here, through the public API, and writes down all that another trainer needs to do the same. */
 import { join } from "node:path";
 import * as meft from "../../mod.ts";
+import { targetIds } from "../../lib/data/batch.ts";
 
 /** One training to compare. */
 export interface ParityCase {
@@ -63,8 +64,9 @@ function stepRecord({ microBatches, targetCount }: meft.StepData): Record<string
 }
 
 /** A micro-batch as plain lists. */
-export function batchRecord({ ids, positions, starts, targets }: meft.Batch): Record<string, number[]> {
-  return { ids: [...ids], positions: [...positions], starts: [...starts], targets: [...targets] };
+export function batchRecord(batch: meft.Batch): Record<string, number[]> {
+  const { ids, positions, starts } = batch;
+  return { ids: [...ids], positions: [...positions], starts: [...starts], targets: [...targetIds(batch)] };
 }
 
 /** Writes a run's record for the other side. Returns its path. */

@@ -2,7 +2,7 @@
 /** Identities of the engine, on the reference kernels. */
 import { hooksOf } from "../fixtures/hooks.ts";
 import assert from "node:assert/strict";
-import type { Batch } from "../../lib/data/batch.ts";
+import { type Batch, targetIds, tokenTargets } from "../../lib/data/batch.ts";
 import { evaluateLoss, forwardLogits, lossAndGradients } from "../../lib/models/engine/pass.ts";
 import type { Hooks } from "../../lib/models/hooks.ts";
 import { createKvCache, decodeStep } from "../../lib/models/engine/decode.ts";
@@ -26,12 +26,12 @@ const POLICIES = ["store", "recompute"] as const;
 /** Sequence s of a batch, alone. */
 function sequenceOf(batch: Batch, s: number): Batch {
   const [begin, end] = [batch.starts[s] as number, batch.starts[s + 1] as number];
-  const targets = batch.targets.subarray(begin, end);
+  const targets = targetIds(batch).subarray(begin, end);
   return {
     ids: batch.ids.subarray(begin, end),
     positions: batch.positions.subarray(begin, end),
     starts: Int32Array.of(0, end - begin),
-    targets,
+    targets: tokenTargets(targets),
     targetCount: targets.filter((target) => target >= 0).length,
   };
 }
@@ -285,10 +285,16 @@ Deno.test("batches of no tokens, and without targets, have a loss of 0", async (
   using base = openCheckpoint(modelFixture("llama_linear").dir, kernels);
   using model = trainableModel(base);
   const none = new Int32Array(0);
-  const empty = { ids: none, positions: none, starts: Int32Array.of(0), targets: none, targetCount: 0 };
+  const empty = {
+    ids: none,
+    positions: none,
+    starts: Int32Array.of(0),
+    targets: tokenTargets(none),
+    targetCount: 0,
+  };
   const silent = {
     ...sequenceOf(modelFixture("llama_linear").batch, 0),
-    targets: new Int32Array(9).fill(-1),
+    targets: tokenTargets(new Int32Array(9).fill(-1)),
     targetCount: 0,
   };
   for (const batch of [empty, silent]) {
@@ -304,15 +310,15 @@ Deno.test("evaluateLoss() refuses batches that contradict themselves or the voca
   const good = sequenceOf(modelFixture("llama_linear").batch, 0);
   const wrong: [Partial<Batch>, RegExp][] = [
     [{ positions: new Int32Array(8) }, /positions of the batch has 8 elements, expected 9/],
-    [{ targets: new Int32Array(10) }, /targets of the batch has 10 elements, expected 9/],
+    [{ targets: tokenTargets(new Int32Array(10)) }, /targets of the batch has 10 elements, expected 9/],
     [
       { starts: Int32Array.of(0, 8) },
       /starts of the batch are \[0,8\], expected a rise from 0 to its 9 tokens/,
     ],
     [{ starts: Int32Array.of(0, 5, 4, 9) }, /starts of the batch/],
     [{ ids: new Int32Array(9).fill(61) }, /id of token 0 is 61/],
-    [{ targets: new Int32Array(9).fill(-2) }, /target of token 0 is -2/],
-    [{ targets: new Int32Array(9).fill(61) }, /target of token 0 is 61/],
+    [{ targets: tokenTargets(new Int32Array(9).fill(-2)) }, /target of token 0 is -2/],
+    [{ targets: tokenTargets(new Int32Array(9).fill(61)) }, /target of token 0 is 61/],
     [{ ids: new Int32Array(9).fill(-1) }, /id of token 0 is -1/],
     [{ starts: Int32Array.of(1, 9) }, /starts of the batch/],
     [{ positions: new Int32Array(9).fill(-1) }, /position of token 0 is -1/],

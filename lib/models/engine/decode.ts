@@ -6,6 +6,7 @@ import { arenaTensor } from "../../ops/arena_tensor.ts";
 import { linearForward } from "../../ops/linear.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { type Activation, numel, type Tensor } from "../../tensor/tensor.ts";
+import { asLmHead } from "../heads/lm.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Model } from "../model.ts";
 import { keyShapes } from "../parts.ts";
@@ -36,7 +37,7 @@ export function createKvCache(model: Model, capacity: number, sequences = 1): Kv
     const room = (): Activation => ({ shape, data: k.modelActivations(numel(shape), "cache") });
     return { keys: room(), values: room() };
   });
-  const vocabSize = parts.head.rows;
+  const vocabSize = asLmHead(parts.head).weight.rows;
   const logits = { shape: [sequences, vocabSize], data: k.floats(sequences * vocabSize) };
   const cacheBytes = layers.reduce(
     (sum, { keys, values }) => sum + keys.data.byteLength + values.data.byteLength,
@@ -91,7 +92,8 @@ export async function decodeStep(
     });
     const y = await streamOf(step, parts, fresh.ids);
     const { y: hidden } = headInput(step, parts, lastRows(k, y, fresh.starts));
-    const logits = linearForward(k, hidden, parts.head);
+    const { weight, bias } = asLmHead(parts.head);
+    const logits = linearForward(k, hidden, weight, { bias });
     scatterRows(k, cache.logits, logits, ids);
   });
   ids.forEach((tokens, s) => cache.lengths[s] = (cache.lengths[s] as number) + tokens.length);

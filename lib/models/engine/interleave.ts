@@ -37,15 +37,17 @@ export interface SplitBatch {
 }
 
 /**
- * A batch in two parts, as equal in tokens as whole sequences allow; a single sequence is cut in the middle.
+ * A batch in two parts, as equal in tokens as whole sequences allow; a single sequence is cut in the middle, unless its target
+ * is of it as a whole.
  *
- * @returns null when there are not two tokens
+ * @returns null when there are not two tokens, or not two sequences to tell apart
  */
 export function splitBatch(batch: Batch): SplitBatch | null {
   const tokens = batch.ids.length;
   if (tokens < 2) return null;
   const inner = [...batch.starts].filter((start) => start > 0 && start < tokens);
   const distance = (start: number): number => Math.abs(2 * start - tokens);
+  if (inner.length === 0 && batch.targets.kind !== "tokens") return null;
   const nearest = inner.reduce<number | null>(
     (best, start) => best === null || distance(start) < distance(best) ? start : best,
     null,
@@ -65,9 +67,18 @@ function batchPart({ ids, positions, starts, targets }: Batch, begin: number, en
       ids: ids.subarray(begin, end),
       positions: positions.subarray(begin, end),
       starts: Int32Array.from([begin, ...inside, end], (start) => start - begin),
-      targets: targets.subarray(begin, end),
+      targets: targetsPart(targets, [begin, end], [starts.indexOf(begin), starts.indexOf(end)]),
     },
   };
+}
+
+type Range = readonly [begin: number, end: number];
+
+/** Those of a range of tokens that is one of whole sequences, unless each token has its own. */
+function targetsPart(targets: Batch["targets"], tokens: Range, sequences: Range): Batch["targets"] {
+  if (targets.kind === "tokens") return { ...targets, ids: targets.ids.subarray(...tokens) };
+  if (targets.kind === "classes") return { ...targets, labels: targets.labels.subarray(...sequences) };
+  return { ...targets, values: targets.values.subarray(...sequences) };
 }
 
 /** How the adapter attaches to a part: the place of its first token decides masks that change from step to step. */
@@ -90,7 +101,7 @@ export function interleavedLossAndGradients(
 ): Promise<BatchLoss> {
   const { kernels: k } = model;
   const twin = k.twin();
-  checkBatch(batch, model.parts.embedding.rows);
+  checkBatch(batch, model.parts);
   return releasing(k, () =>
     releasing(twin, async () => {
       const rope = model.rope.rowsFor(batch.positions, batch.starts);

@@ -7,10 +7,9 @@ import type { Batch } from "../../data/batch.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
 import { selfSpans } from "../../ops/attention.ts";
 import { embeddingBackward } from "../../ops/embedding.ts";
-import { linearForward } from "../../ops/linear.ts";
-import { type HeadLoss, headLossForward, headLossForwardBackward } from "../../ops/loss.ts";
 import { normBackward } from "../../ops/norm.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
+import { headLoss, headOutputs } from "../heads/registry.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Model } from "../model.ts";
 import type { ModelParts } from "../parts.ts";
@@ -28,7 +27,7 @@ import {
 
 /** A loss as sum and count, so that means over several batches are exact. */
 export interface BatchLoss {
-  /** Sum over targets of -log p(target), in f64. */
+  /** Sum over targets, in f64: of -log p(target), or of squared errors. */
   readonly lossSum: number;
   readonly targetCount: number;
 }
@@ -60,7 +59,7 @@ export function evaluateLoss(model: Model, batch: Batch, hooks: Hooks): Promise<
   const { kernels: k, parts } = model;
   return releasing(k, async () => {
     const hidden = await finalHidden(model, batch, hooks);
-    const { lossSum, count } = await headLossForward(k, hidden, parts.head, batch.targets);
+    const { lossSum, count } = await headLoss(k, parts.head, { hidden, batch }, batch.targets, null);
     return { lossSum, targetCount: count };
   });
 }
@@ -115,7 +114,8 @@ export async function gradientPass(
 }
 
 /**
- * All logits (M,V) of a batch, in memory of their own: for tests and small models.
+ * What the head gives for a batch, in memory of its own: all logits (M,V) of a language model, for tests and small models;
+ * (S,C) of a head on sequences.
  *
  * @throws {RangeError} When the batch contradicts itself or the model
  */
@@ -123,9 +123,7 @@ export function forwardLogits(model: Model, batch: Batch, hooks: Hooks): Promise
   const { kernels: k, parts: { head } } = model;
   return releasing(k, async () => {
     const hidden = await finalHidden(model, batch, hooks);
-    const shape = [batch.ids.length, head.rows];
-    const logits = { shape, data: k.floats(batch.ids.length * head.rows) };
-    return linearForward(k, hidden, head, { addTo: logits });
+    return headOutputs(k, head, { hidden, batch });
   });
 }
 
@@ -148,7 +146,7 @@ export function batchStep(
   hooks: Hooks,
   own: Partial<StepContext> = {},
 ): StepContext {
-  checkBatch(batch, model.parts.embedding.rows);
+  checkBatch(batch, model.parts);
   return openStep(model, batch, hooks, { spans: selfSpans(batch.starts), ...own });
 }
 
@@ -166,11 +164,9 @@ function lossTurn(
   const [{ finalNorm }] = parts.stacks;
   const mark = k.arena.mark();
   const { y: hidden, residuals } = headInput(step, parts, y, scratch.h);
-  const loss: Awaitable<HeadLoss & { readonly dhidden?: Tensor }> = lowest < Infinity
-    ? headLossForwardBackward(k, hidden, parts.head, batch.targets, { scale })
-    : headLossForward(k, hidden, parts.head, batch.targets);
+  const loss = headLoss(k, parts.head, { hidden, batch }, batch.targets, lowest < Infinity ? scale : null);
   return andThen(loss, ({ lossSum, count, dhidden }) => {
-    if (dhidden && lowest <= finalNormDepth(parts)) {
+    if (dhidden !== null && lowest <= finalNormDepth(parts)) {
       k.zero(dx.data);
       normBackward(k, residuals, finalNorm, dhidden, { addTo: dx });
     }

@@ -5,7 +5,7 @@ import { embeddingForward } from "../../ops/embedding.ts";
 import { normForward, type NormResiduals } from "../../ops/norm.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { Hooks } from "../hooks.ts";
-import { layersOf, type ModelParts, normTensors } from "../parts.ts";
+import { headTensors, layersOf, type ModelParts, normTensors } from "../parts.ts";
 import { isTrained, type StepContext } from "../sublayers/context.ts";
 import { sublayerStage } from "../sublayers/registry.ts";
 import { sublayerIsTrained } from "../sublayers/sublayer.ts";
@@ -29,7 +29,9 @@ export function lowestTrained(parts: ModelParts, hooks: Hooks): number {
     layer.map((part) => sublayerIsTrained(part, hooks, number))
   );
   const [{ finalNorm }] = parts.stacks;
-  const depth = [...trained, isTrained(normTensors(finalNorm)), isTrained([parts.head])].indexOf(true);
+  const depth = [...trained, isTrained(normTensors(finalNorm)), isTrained(headTensors(parts.head))].indexOf(
+    true,
+  );
   return depth < 0 ? Infinity : 1 + depth;
 }
 

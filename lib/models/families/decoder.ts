@@ -4,7 +4,7 @@
  * have. A family that names its tensors otherwise says how.
  */
 import type { ModelConfig } from "../model.ts";
-import type { Attention, Ffn, Linear, ModelParts, Norm, TakeTensor } from "../parts.ts";
+import type { Attention, Ffn, Head, Linear, ModelParts, Norm, TakeTensor } from "../parts.ts";
 
 /** Names of modules: of the whole, then within a layer, then within its sublayers. */
 export interface DecoderNames {
@@ -13,6 +13,8 @@ export interface DecoderNames {
   readonly layers: string;
   readonly finalNorm: string;
   readonly head: string;
+  /** The head on whole sequences. */
+  readonly classifier: string;
   readonly inputNorm: string;
   readonly attention: string;
   readonly ffnNorm: string;
@@ -37,6 +39,7 @@ export const LLAMA_NAMES: DecoderNames = {
   layers: "model.layers",
   finalNorm: "model.norm",
   head: "lm_head",
+  classifier: "score",
   inputNorm: "input_layernorm",
   attention: "self_attn",
   ffnNorm: "post_attention_layernorm",
@@ -70,8 +73,26 @@ export function buildDecoder<W>(
     ];
   });
   const finalNorm = norm(take, config, names.finalNorm, hiddenSize);
-  const head = config.tieWordEmbeddings ? embedding : take(`${names.head}.weight`, vocabSize, hiddenSize);
-  return { embedding, stacks: [{ layers, finalNorm }], head };
+  return { embedding, stacks: [{ layers, finalNorm }], head: buildHead(config, take, names, embedding) };
+}
+
+function buildHead<W>(
+  { head, hiddenSize, vocabSize, tieWordEmbeddings, padTokenId: padId }: ModelConfig,
+  take: TakeTensor<W>,
+  names: DecoderNames,
+  embedding: W,
+): Head<W> {
+  if (head.kind === "lm") {
+    const weight = tieWordEmbeddings ? embedding : take(`${names.head}.weight`, vocabSize, hiddenSize);
+    return { kind: "lm", weight, bias: null };
+  }
+  const weight = take(`${names.classifier}.weight`, head.labels.length, hiddenSize);
+  return {
+    kind: "classification",
+    pooling: { kind: "last", padId },
+    output: { site: names.classifier, weight, bias: null },
+    gives: head.gives,
+  };
 }
 
 /** Its modules without tensors; see `Family.bareModules`. */

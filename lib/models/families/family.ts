@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a model family is: everything of a model that is its own, in one file. */
 import type { ConfigFields } from "../config_fields.ts";
+import type { HeadKind } from "../heads/head_config.ts";
 import type { ModelConfig } from "../model.ts";
 import type { ModelParts, TakeTensor } from "../parts.ts";
 
@@ -8,8 +9,8 @@ import type { ModelParts, TakeTensor } from "../parts.ts";
 export interface Family {
   /** `model_type` of its configurations. */
   readonly modelType: string;
-  /** Class of its causal language model, as in `architectures`. */
-  readonly architecture: string;
+  /** Kinds of heads by class, as in `architectures`; the first is what `model_type` stands for. */
+  readonly heads: Readonly<Record<string, HeadKind>>;
   /** What its `config.json` calls fields that most families call otherwise: `n_embd` by `hidden_size`. Default none. */
   readonly fieldNames?: Readonly<Record<string, string>>;
   /** @mutates fields: what was read, and problems. The result counts only when there are none */

@@ -10,7 +10,7 @@ import type { Family } from "./family.ts";
 /** `model_type` "llama". */
 export const llama: Family = {
   modelType: "llama",
-  architecture: "LlamaForCausalLM",
+  heads: { LlamaForCausalLM: "lm", LlamaForSequenceClassification: "classification" },
   readConfig(fields: ConfigFields): ModelConfig {
     const shared = readSharedConfig(fields, llama, {
       numKeyValueHeads: null,

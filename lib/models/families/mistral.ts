@@ -10,7 +10,7 @@ import type { Family } from "./family.ts";
 /** `model_type` "mistral". */
 export const mistral: Family = {
   modelType: "mistral",
-  architecture: "MistralForCausalLM",
+  heads: { MistralForCausalLM: "lm", MistralForSequenceClassification: "classification" },
   readConfig(fields: ConfigFields): ModelConfig {
     const shared = readSharedConfig(fields, mistral, {
       numKeyValueHeads: 8,

@@ -10,7 +10,7 @@ import type { Family } from "./family.ts";
 /** `model_type` "qwen2". */
 export const qwen2: Family = {
   modelType: "qwen2",
-  architecture: "Qwen2ForCausalLM",
+  heads: { Qwen2ForCausalLM: "lm", Qwen2ForSequenceClassification: "classification" },
   readConfig(fields: ConfigFields): ModelConfig {
     const shared = readSharedConfig(fields, qwen2, {
       numKeyValueHeads: 32,

@@ -10,7 +10,7 @@ import type { Family } from "./family.ts";
 /** `model_type` "qwen3". */
 export const qwen3: Family = {
   modelType: "qwen3",
-  architecture: "Qwen3ForCausalLM",
+  heads: { Qwen3ForCausalLM: "lm", Qwen3ForSequenceClassification: "classification" },
   readConfig(fields: ConfigFields): ModelConfig {
     const shared = readSharedConfig(fields, qwen3, {
       numKeyValueHeads: 32,

@@ -16,6 +16,7 @@ import {
   tokenIdsField,
 } from "../config_fields.ts";
 import type { Family } from "./family.ts";
+import { readHead, readHeadKind } from "../heads/head_config.ts";
 import type { ModelConfig } from "../model.ts";
 import { ropeFrequencies } from "../rope.ts";
 import { readRope } from "../rope_config.ts";
@@ -52,10 +53,11 @@ const MUST_BE_OFF: Readonly<Record<string, boolean>> = {
 /** @mutates fields */
 export function readSharedConfig(
   fields: ConfigFields,
-  family: Pick<Family, "modelType" | "architecture">,
+  family: Pick<Family, "modelType" | "heads">,
   defaults: SharedDefaults,
 ): SharedConfig {
-  checkKind(fields, family);
+  const head = readHead(fields, readHeadKind(fields, family.heads));
+  checkKind(fields);
   const count = (name: string, max = MOST.size) => integerField(fields, name, { min: 1, max });
   const hiddenSize = count("hidden_size");
   const heads = readHeads(fields, hiddenSize, defaults);
@@ -69,6 +71,7 @@ export function readSharedConfig(
       : [missing];
   const config = {
     modelType: family.modelType,
+    head,
     hiddenSize,
     intermediateSize: count("intermediate_size"),
     numHiddenLayers: count("num_hidden_layers", MOST.layers),
@@ -80,6 +83,7 @@ export function readSharedConfig(
       : byDefault(fields, "rms_norm_eps", DEFAULT_EPS),
     ...readRope(fields, { maxPositionEmbeddings, headDim: heads.headDim }),
     tieWordEmbeddings: booleanField(fields, "tie_word_embeddings", false),
+    padTokenId: padTokenId(rawField(fields, "pad_token_id"), vocabSize),
     initializerRange: numberField(fields, "initializer_range", { min: 0, missing: 0.02 }),
     bosTokenId: tokens("bos_token_id", defaults.bosTokenId)[0] ?? null,
     eosTokenIds: tokens("eos_token_id", defaults.eosTokenId),
@@ -100,9 +104,8 @@ function byDefault(fields: ConfigFields, name: string, value: number): number {
 }
 
 /** @mutates fields */
-function checkKind(fields: ConfigFields, family: Pick<Family, "architecture">): void {
+function checkKind(fields: ConfigFields): void {
   rawField(fields, "model_type");
-  checkArchitectures(fields, family.architecture);
   checkTypes(fields);
   choiceField(fields, "hidden_act", ["silu", "swish"]);
   const quantization = rawField(fields, "quantization_config") ?? null;
@@ -126,24 +129,10 @@ function checkTypes(fields: ConfigFields): void {
   }
 }
 
-/**
- * As transformers, which takes the class that `model_type` names, whatever `architectures` says; classes with another head
- * than a language model's are refused, as their weights lack it. @mutates fields
- */
-function checkArchitectures(fields: ConfigFields, wanted: string): void {
-  const given = rawField(fields, "architectures") ?? [];
-  const names: readonly unknown[] = Array.isArray(given) ? given : [given];
-  const isModel = (name: unknown) =>
-    typeof name === "string" && /(ForCausalLM|LMHeadModel|Model)$/.test(name);
-  if (names.length > 0 && !names.some(isModel)) {
-    problem(fields, "architectures", `["${wanted}"], nothing else is supported`, null);
-    return;
-  }
-  const own = [wanted, wanted.replace("ForCausalLM", "Model")].map((name) => name.toLowerCase());
-  if (names.length === 0 || names.some((name) => own.includes(String(name).toLowerCase()))) return;
-  fields.warnings.push(
-    `Field "architectures" is ${quotedValue(given)}: read as ${wanted}, which model_type stands for`,
-  );
+/** Older checkpoints say -1 for none. */
+function padTokenId(given: unknown, vocabSize: number): number | null {
+  const isToken = Number.isSafeInteger(given) && (given as number) >= 0 && (given as number) < vocabSize;
+  return isToken ? given as number : null;
 }
 
 /** Their number and size; what does not fit is said of sizes that are right by themselves. @mutates fields */

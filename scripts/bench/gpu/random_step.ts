@@ -2,6 +2,7 @@
 /** Random tokens for a step: every token but the last of a sequence has the next as its target. */
 import { nextIntegerBelow, randomStream } from "../../../lib/core/rng.ts";
 import type { MicroBatch, StepData } from "../../../lib/data/batches.ts";
+import { tokenTargets } from "../../../lib/data/batch.ts";
 
 /** A step of micro-batches of one sequence each. */
 export function randomStep(
@@ -30,7 +31,7 @@ function randomSequence(tokens: number, vocabulary: number, seed: number, stream
       ids,
       positions: Int32Array.from({ length: tokens }, (_, t) => t),
       starts: Int32Array.of(0, tokens),
-      targets,
+      targets: tokenTargets(targets),
       targetCount: tokens - 1,
     },
     examples: new Int32Array(0),

@@ -17,6 +17,7 @@ import {
 } from "../../../lib/data/batches.ts";
 import { permutation } from "../../../lib/core/rng.ts";
 import { type Dataset, DatasetBuilder, exampleCount, exampleLength } from "../../../lib/data/dataset.ts";
+import { targetIds } from "../../../lib/data/batch.ts";
 
 /** Examples of these lengths; token ids are unique, every third is no target. */
 function dataset(lengths: readonly number[], seqLen = 16): Dataset {
@@ -57,7 +58,7 @@ Deno.test("makeMicroBatch() lays sequences out without padding, each token's tar
   assert.deepEqual([...batch.ids], [4, 5, 6, 7, 0, 1, 2, 3]);
   assert.deepEqual([...batch.positions], [0, 1, 2, 3, 0, 1, 2, 0]);
   assert.deepEqual([...batch.starts], [0, 4, 7, 8]);
-  assert.deepEqual([...batch.targets], [5, -1, 7, -1, 1, 2, -1, -1]);
+  assert.deepEqual([...targetIds(batch)], [5, -1, 7, -1, 1, 2, -1, -1]);
   assert.equal(batch.targetCount, 4);
 });
 
@@ -190,7 +191,7 @@ Deno.test("the first token of an example is never a target, whatever its mask sa
   }
   const data = builder.finish(16, { rowsRead: 2, rowsUsed: 2, badRows: [], warnings: [] });
   const { batch } = makeMicroBatch(data, Int32Array.of(0, 1));
-  assert.deepEqual([...batch.targets], [6, 7, -1, 6, 7, -1]);
+  assert.deepEqual([...targetIds(batch)], [6, 7, -1, 6, 7, -1]);
   assert.equal(batch.targetCount, 4);
   assert.equal([...sequentialShapes(data, 2)][0]?.targets, 4);
 });
@@ -235,11 +236,12 @@ Deno.test("sequentialBatches() gives every example in order", () => {
 });
 
 /** Of a micro-batch, counted from its arrays. */
-function shapeOf({ batch: { ids, targets, starts } }: StepData["microBatches"][number]): MicroBatchShape {
+function shapeOf({ batch }: StepData["microBatches"][number]): MicroBatchShape {
+  const { ids, starts } = batch;
   const lengths = Array.from(starts.subarray(1), (end, i) => end - (starts[i] as number));
   return {
     tokens: ids.length,
-    targets: targets.filter((target) => target >= 0).length,
+    targets: targetIds(batch).filter((target) => target >= 0).length,
     pairs: lengths.reduce((sum, n) => sum + n * (n + 1) / 2, 0),
     longest: Math.max(0, ...lengths),
   };

@@ -18,6 +18,7 @@ import { fixtureTokenizer } from "../data/fixtures.ts";
 import { smallModel, smallOptions } from "../train/small_run.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
 import { CHARACTERS, charCodes, END, type FakeSession, fakeSession } from "./fake_session.ts";
+import { tokenTargets } from "../../../lib/data/batch.ts";
 
 const STOP = { stopIds: new Set([END]) };
 
@@ -274,7 +275,7 @@ async function bestNext(
     ids: Int32Array.from(ids),
     positions: Int32Array.from(ids, (_, i) => i),
     starts: Int32Array.of(0, ids.length),
-    targets: new Int32Array(ids.length).fill(-1),
+    targets: tokenTargets(new Int32Array(ids.length).fill(-1)),
     targetCount: 0,
   };
   const logits = await forwardLogits(model, batch, hooks);

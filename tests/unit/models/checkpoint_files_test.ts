@@ -14,6 +14,7 @@ import { readSafetensorsHeader } from "../../../lib/tensor/safetensors.ts";
 import { numel } from "../../../lib/tensor/tensor.ts";
 import { type TensorSource, writeSafetensors } from "../../../lib/tensor/write_safetensors.ts";
 import { assertWithin, modelFixture } from "../../fixtures/model_fixture.ts";
+import { asLmHead } from "../../../lib/models/heads/lm.ts";
 
 type Fields = Record<string, unknown>;
 type Edit = (folder: string) => Promise<void> | void;
@@ -45,7 +46,7 @@ async function loadEdited(name: string, edit: Edit): Promise<Loaded> {
       problems: [],
       warnings: model.warnings,
       logits: Float64Array.from(data),
-      tied: model.parts.head === model.parts.embedding,
+      tied: asLmHead(model.parts.head).weight === model.parts.embedding,
     };
   } catch (error) {
     if (!(error instanceof ValidationError)) throw error;

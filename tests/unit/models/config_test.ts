@@ -247,7 +247,7 @@ const WRONG: readonly [fields: Fields, problem: RegExp][] = [
     { ...LLAMA, model_type: undefined },
     /"model_type" is missing, expected one of llama/,
   ],
-  [{ ...LLAMA, architectures: ["LlamaForSequenceClassification"] }, /"architectures".*LlamaForCausalLM/],
+  [{ ...LLAMA, architectures: ["LlamaForTokenClassification"] }, /"architectures".*LlamaForCausalLM/],
   [{ ...LLAMA, hidden_act: "gelu" }, /"hidden_act" is "gelu", expected "silu"/],
   [{ ...LLAMA, quantization_config: { quant_method: "gptq" } }, /"quantization_config".*gptq.*quantized/],
   [

@@ -10,7 +10,7 @@ import type { BranchHook } from "../../../lib/models/hooks.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { allTensors, keyShapes, layersOf, linearsOf, tensorsOf } from "../../../lib/models/parts.ts";
-import { basePrefix, embeddingName, headName, moduleOf } from "../../../lib/models/tensor_names.ts";
+import { basePrefix, embeddingName, headNames, moduleOf } from "../../../lib/models/tensor_names.ts";
 import { trainableModel } from "../../fixtures/trainable_model.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { assertWithin } from "../../compare.ts";
@@ -34,7 +34,7 @@ for (const name of MODEL_FIXTURES) {
       for (const { weight } of linearsOf(part)) assert.ok(moduleOf(weight).startsWith(`${part.module}.`));
     }
     assert.deepEqual(
-      [basePrefix(model.config), embeddingName(model.config), headName(model.config)],
+      [basePrefix(model.config), embeddingName(model.config), ...headNames(model.config)],
       ["model.", "model.embed_tokens.weight", "lm_head.weight"],
     );
   });

@@ -12,6 +12,7 @@ import { plan, type Run, type RunOptions } from "../../../lib/train/plan.ts";
 import { SETTINGS } from "../../../lib/train/setting_table.ts";
 import { assertWithin } from "../../compare.ts";
 import { SMALL_SPARSE, smallData, smallModel, smallOptions } from "../train/small_run.ts";
+import { targetIds } from "../../../lib/data/batch.ts";
 
 const RUN: RunOptions = { batch: { size: 8, micro: 8, seqLen: 64 } };
 
@@ -144,11 +145,12 @@ for (const packing of [false, true]) {
     for (const steps of [1, 2, 4, 7]) {
       const run = plan(model, smallOptions({ steps, batch: { size: 5, micro: 2, seqLen: 24, packing } }));
       const all = [...trainingSteps(data, batchOptions(run)).take(steps)].map(({ microBatches }) =>
-        microBatches.map(({ batch: { ids, starts, targets } }) => {
+        microBatches.map(({ batch }) => {
+          const { ids, starts } = batch;
           const lengths = Array.from(starts.slice(1), (end, i) => end - (starts[i] as number));
           return {
             tokens: ids.length,
-            targets: targets.filter((target) => target >= 0).length,
+            targets: targetIds(batch).filter((target) => target >= 0).length,
             longest: Math.max(...lengths),
             pairs: lengths.reduce((sum, n) => sum + n * (n + 1) / 2, 0),
           };

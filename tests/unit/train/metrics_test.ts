@@ -14,6 +14,7 @@ import { init } from "../../../lib/train/state.ts";
 import { learningRate, type StepMetrics, trainStep } from "../../../lib/train/step.ts";
 import { assertWithin } from "../../compare.ts";
 import { smallData, smallModel, smallOptions } from "./small_run.ts";
+import { targetIds } from "../../../lib/data/batch.ts";
 
 type Name = "activationForward" | "sparseBranchForward" | "sparseBranchBackward" | "adamwRows" | "adamwDense";
 
@@ -86,7 +87,7 @@ Deno.test("a step says which step it is, its data, its rate of learning and what
     const micros = data[i]!.microBatches.map(({ batch }) => batch);
     assert.equal(tokens, micros.reduce((sum, { ids }) => sum + ids.length, 0));
     const isTarget = (target: number) => target >= 0;
-    assert.equal(targets, micros.reduce((sum, batch) => sum + batch.targets.filter(isTarget).length, 0));
+    assert.equal(targets, micros.reduce((sum, batch) => sum + targetIds(batch).filter(isTarget).length, 0));
   }
   const { arena } = run.model.kernels;
   const activations = metrics.map(({ activationBytes }) => activationBytes);

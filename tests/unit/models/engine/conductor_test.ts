@@ -2,7 +2,7 @@
 /** The order in which real passes give work to a device, in virtual time: nothing races, and waiting is what the schedule says. */
 import assert from "node:assert/strict";
 import { sparseAdapter } from "../../../../lib/adapters/sparse/sparse.ts";
-import type { Batch } from "../../../../lib/data/batch.ts";
+import { type Batch, tokenTargets } from "../../../../lib/data/batch.ts";
 import { lossAndGradients } from "../../../../lib/models/engine/pass.ts";
 import { interleavedLossAndGradients, splitBatch } from "../../../../lib/models/engine/interleave.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
@@ -24,7 +24,7 @@ function batchOf(sequences: number): Batch {
     ids: Int32Array.from({ length: TOKENS }, (_, t) => t + 3),
     positions: Int32Array.from({ length: TOKENS }, (_, t) => t % length),
     starts: Int32Array.from({ length: sequences + 1 }, (_, s) => s * length),
-    targets: Int32Array.from({ length: TOKENS }, (_, t) => t + 4),
+    targets: tokenTargets(Int32Array.from({ length: TOKENS }, (_, t) => t + 4)),
     targetCount: TOKENS,
   };
 }

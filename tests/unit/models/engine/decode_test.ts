@@ -9,6 +9,7 @@ import type { Kernels } from "../../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import { assertSameBits, assertWithin } from "../../../compare.ts";
 import { modelFixture } from "../../../fixtures/model_fixture.ts";
+import { tokenTargets } from "../../../../lib/data/batch.ts";
 
 /** The same sums in another grouping, in f64, of values of order 1. */
 const REGROUPED = 1e-11;
@@ -31,7 +32,7 @@ async function lastLogits(
   model: ReturnType<typeof openCheckpoint>,
   ids: Int32Array,
 ): Promise<ArrayLike<number>> {
-  const positions = ids.map((_, t) => t), targets = new Int32Array(ids.length).fill(-1);
+  const positions = ids.map((_, t) => t), targets = tokenTargets(new Int32Array(ids.length).fill(-1));
   const batch = { ids, positions, starts: Int32Array.of(0, ids.length), targets, targetCount: 0 };
   const { data } = await forwardLogits(model, batch, {});
   return data.subarray((ids.length - 1) * model.config.vocabSize);

@@ -6,7 +6,7 @@ import { assertSame } from "../../../compare.ts";
 import type { IdleMemory } from "../../../../lib/activations/policy.ts";
 import { sparseAdapter } from "../../../../lib/adapters/sparse/sparse.ts";
 import type { AdapterParams } from "../../../../lib/adapters/adapter.ts";
-import type { Batch } from "../../../../lib/data/batch.ts";
+import { type Batch, targetIds, type TokenTargets, tokenTargets } from "../../../../lib/data/batch.ts";
 import { lossAndGradients } from "../../../../lib/models/engine/pass.ts";
 import { interleavedLossAndGradients, splitBatch } from "../../../../lib/models/engine/interleave.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
@@ -30,20 +30,27 @@ function batchOf(lengths: readonly number[]): Batch {
   const positions = Int32Array.from(lengths.flatMap((length) => Array.from({ length }, (_, t) => t)));
   const ids = Int32Array.from({ length: tokens }, (_, t) => (t * 7) % 11);
   const targets = ids.map((id, t) => t % 3 === 0 ? -1 : (id + 1) % 11);
-  return { ids, positions, starts, targets, targetCount: targets.filter((target) => target >= 0).length };
+  return {
+    ids,
+    positions,
+    starts,
+    targets: tokenTargets(targets),
+    targetCount: targets.filter((target) => target >= 0).length,
+  };
 }
 
 /** The longest sequence of a fixture's batch, alone. */
-function longest({ ids, positions, starts, targets }: Batch): Batch {
+function longest(batch: Batch): Batch {
+  const { ids, positions, starts } = batch;
   const lengths = Array.from(starts.subarray(1), (end, s) => end - (starts[s] as number));
   const s = lengths.indexOf(Math.max(...lengths));
   const [begin, end] = [starts[s], starts[s + 1]];
-  const ofSequence = targets.subarray(begin, end);
+  const ofSequence = targetIds(batch).subarray(begin, end);
   return {
     ids: ids.subarray(begin, end),
     positions: positions.subarray(begin, end),
     starts: Int32Array.of(0, lengths[s] as number),
-    targets: ofSequence,
+    targets: tokenTargets(ofSequence),
     targetCount: ofSequence.filter((target) => target >= 0).length,
   };
 }
@@ -65,9 +72,12 @@ Deno.test("splitBatch() cuts between sequences as near the middle as it can, one
 Deno.test("splitBatch() keeps every token with its position and target", () => {
   const batch = batchOf([3, 4, 5]);
   const parts = splitBatch(batch)?.parts ?? [];
-  for (const name of ["ids", "positions", "targets"] as const) {
+  for (const name of ["ids", "positions"] as const) {
     assert.deepEqual(parts.flatMap(({ batch: part }) => [...part[name]]), [...batch[name]]);
   }
+  assert.deepEqual(parts.flatMap(({ batch: part }) => [...(part.targets as TokenTargets).ids]), [
+    ...targetIds(batch),
+  ]);
   assert.deepEqual(parts.map(({ firstToken }) => firstToken), [0, 7]);
 });
 

@@ -36,6 +36,7 @@ const NAMES: DecoderNames = {
   layers: "transformer.h",
   finalNorm: "transformer.ln_f",
   head: "output",
+  classifier: "verdict",
   inputNorm: "ln_1",
   attention: "attn",
   ffnNorm: "ln_2",
@@ -55,7 +56,7 @@ const NAMES: DecoderNames = {
 
 const madeUp: Family = {
   modelType: "made_up",
-  architecture: "MadeUpForCausalLM",
+  heads: { MadeUpForCausalLM: "lm" },
   fieldNames: {
     hidden_size: "n_embd",
     intermediate_size: "n_inner",

@@ -31,6 +31,8 @@ import { assertWithin } from "../../../compare.ts";
 import { modelFixture } from "../../../fixtures/model_fixture.ts";
 import { probeHook } from "../../../fixtures/probe_hook.ts";
 import { now } from "../../../now.ts";
+import { targetIds } from "../../../../lib/data/batch.ts";
+import { asLmHead } from "../../../../lib/models/heads/lm.ts";
 
 const { dir, batch } = modelFixture("qwen2_tied");
 const [A, B] = [0.5, 0.8];
@@ -130,7 +132,9 @@ async function pass(policy: ActivationPolicy, scales: Scales = SCALES) {
       mean.data.forEach((_, i) => mean.data[i] = ((y1!.data[i] as number) + (y2!.data[i] as number)) / 2);
       const { finalNorm } = model.parts.stacks[0];
       const { y, residuals } = headInput(step, model.parts, mean);
-      const loss = now(headLossForwardBackward(k, y, model.parts.head, batch.targets, { scale: 1 }));
+      const loss = now(
+        headLossForwardBackward(k, y, asLmHead(model.parts.head).weight, targetIds(batch), { scale: 1 }),
+      );
       lossSum = loss.lossSum;
       const dmean = normBackward(k, residuals, finalNorm, loss.dhidden);
       for (const stream of dx) dmean.data.forEach((d, i) => stream.data[i] = d / 2);
