@@ -80,8 +80,8 @@ export const DATA: readonly Mutant[] = [
     name: "first-token-is-a-target",
     harm: "an example is learnt from the last token of the one before it",
     file: "lib/data/batches.ts",
-    find: "if (i === 0 || dataset.lossMask",
-    replace: "if (dataset.lossMask",
+    find: "for (let i = 1; i < length; i++) {",
+    replace: "for (let i = 0; i < length; i++) {",
     tests: ["tests/unit/data/batches_test.ts"],
   },
   {

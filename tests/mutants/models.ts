@@ -563,4 +563,28 @@ export const MODELS: readonly Mutant[] = [
     replace: "ACTIVATION_NAMES.slice(0, ACTIVATION_NAMES.indexOf(than))",
     tests: ["tests/unit/activations/policy_test.ts"],
   },
+  {
+    name: "padding-stands-for-its-sequence",
+    harm: "a sequence that ends in padding is judged by it",
+    file: "lib/models/heads/classification.ts",
+    find: "while (row > start && ids[row] === pooling.padId) row--;",
+    replace: "",
+    tests: ["tests/unit/models/heads/heads_test.ts"],
+  },
+  {
+    name: "half-a-squared-error",
+    harm: "regression learns at half its rate",
+    file: "lib/models/heads/classification.ts",
+    find: "2 * scale * error",
+    replace: "scale * error",
+    tests: ["tests/unit/models/heads/heads_test.ts"],
+  },
+  {
+    name: "labels-of-the-wrong-part",
+    harm: "the second part of a micro-batch is compared with the labels of the first",
+    file: "lib/models/engine/interleave.ts",
+    find: "labels: targets.labels.subarray(...sequences)",
+    replace: "labels: targets.labels.subarray(0, sequences[1] - sequences[0])",
+    tests: ["tests/unit/models/heads/heads_test.ts"],
+  },
 ];
