@@ -35,7 +35,7 @@ export const TASK_HELP: Readonly<Record<string, TaskHelp>> = {
   asan: {
     summary: "Runs the native tests under the address and undefined-behaviour sanitizers.",
     flags: [["PATH...", "files and folders of tests; by default all native ones"]],
-    examples: ["deno task asan", "deno task asan tests/native/linear_test.ts"],
+    examples: ["deno task asan", "deno task asan tests/native/lifetime_test.ts"],
   },
   mutants: {
     summary: "Makes wrong changes in a copy, one at a time, and says which of them no test notices.",

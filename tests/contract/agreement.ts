@@ -14,11 +14,12 @@ interface Verdict {
   readonly bounds: Readonly<Record<string, Float64Array>>;
 }
 
-async function judge(test: KernelCase, bf16Inputs: boolean, multiple = test.multiple ?? 4): Promise<Verdict> {
-  const oracle = await test.run(referenceStage({ bf16Inputs }));
-  const magnitudes = await test.magnitudes?.(referenceStage({ bf16Inputs }), oracle) ?? {};
+async function judge(test: KernelCase, isBf16: boolean, multiple = test.multiple ?? 4): Promise<Verdict> {
+  const options = test.roundsInputs ? { rounds: isBf16 } : { bf16Inputs: isBf16 };
+  const oracle = await test.run(referenceStage(options));
+  const magnitudes = await test.magnitudes?.(referenceStage(options), oracle) ?? {};
   const relative = (name: string) =>
-    multiple * EPS_F32 + (bf16Inputs && test.roundedWithin?.includes(name) ? 2 * 2 ** -8 : 0);
+    multiple * EPS_F32 + (isBf16 && test.roundedWithin?.includes(name) ? 2 * 2 ** -8 : 0);
   const bounds = Object.fromEntries(
     Object.entries(magnitudes).map(([name, values]) => [
       name,
@@ -42,7 +43,8 @@ async function runOn(
 ): Promise<Readonly<Record<string, Written>>> {
   using k = backend.open(threads);
   const called = new Set<string>();
-  const stage = createStage(watchedKernels(k, called), { bf16Inputs: k.compute === "bf16" });
+  const bf16Inputs = k.compute === "bf16" && !test.roundsInputs;
+  const stage = createStage(watchedKernels(k, called), { bf16Inputs });
   const written = await test.run(stage);
   const outputs = Object.fromEntries(
     Object.entries(written).map(([name, x]) => [name, valuesOf(x instanceof Int32Array ? x : k.read(x))]),
@@ -101,21 +103,19 @@ export async function assertAgreesEverywhere(
  */
 export async function onEveryBackend(
   run: KernelCase["run"],
-  check: (written: Readonly<Record<string, Floats | Int32Array>>) => void,
+  check: (written: Readonly<Record<string, Floats | Int32Array>>) => void = () => {},
+  on: readonly Backend[] = [...backends(), ...deviceBackends()],
 ): Promise<void> {
-  for (const backend of [...backends(), ...deviceBackends()]) {
-    const runs: Readonly<Record<string, Written>>[] = [];
-    for (const threads of [2, 1]) {
-      // What nothing is known of is not nothing.
-      runs.push(await runOn(backend, threads, { name: "", run }, { unknown: Int32Array.of(1) }));
-    }
-    const [two, one] = runs as [typeof runs[number], typeof runs[number]];
-    const values = Object.fromEntries(Object.entries(two).map(([name, { values }]) => [name, values]));
-    for (const [name, array] of Object.entries(values)) {
-      assertSameBits(`${backend.name}: ${name} on one thread`, one[name]?.values ?? [], array);
-    }
+  // What nothing is known of is not nothing.
+  const [test, unknown] = [{ name: "", run }, { unknown: Int32Array.of(1) }];
+  for (const backend of on) {
     try {
-      check(values);
+      const written = Object.entries(await runOn(backend, 2, test, unknown));
+      const again = await runOn(backend, 1, test, unknown);
+      for (const [name, { values }] of written) {
+        assertSameBits(`${name} on one thread`, again[name]?.values ?? [], values);
+      }
+      check(Object.fromEntries(written.map(([name, { values }]) => [name, values])));
     } catch (error) {
       throw new Error(`${backend.name}: ${error instanceof Error ? error.message : error}`, { cause: error });
     }

@@ -7,13 +7,13 @@ import { deviceBackends, deviceRowBackends, watchedKernels } from "./backends.ts
 import { KERNEL_CASES } from "./cases/all.ts";
 import { pairCases } from "./cases/pairs.ts";
 import { rowCases } from "./cases/rows.ts";
-import { sparseCases } from "./cases/sparse.ts";
+import { sparseCases, sparseRoundingCases } from "./cases/sparse.ts";
 import { sparseNanCases } from "./cases/sparse_nan.ts";
 
 const { backend } = openTestDevice();
 
 /** But for the one kernel that the device lacks (tests/native/absent_kernels_test.ts). */
-const ROW_CASES = [...sparseCases, ...sparseNanCases, ...pairCases, ...rowCases]
+const ROW_CASES = [...sparseCases, ...sparseRoundingCases, ...sparseNanCases, ...pairCases, ...rowCases]
   .filter(({ name }) => !name.startsWith("sparseBackwardStep()"));
 
 Deno.test("a device's backend does not pass for having run where all was the host's", () => {

@@ -105,6 +105,25 @@ Deno.test("crossEntropy() gradient matches central differences of its loss", () 
   );
 });
 
+for (const tokens of [3, 40, 200]) { // each way of a product
+  Deno.test(`a NaN or an infinity reaches exactly the outputs of a linear layer that read it, of ${tokens} tokens`, () => {
+    const [rows, cols] = [35, 83];
+    return onEveryBackend(async (stage) => {
+      const x = Float64Array.from(await stage.k.read(stage.normal("x", tokens * cols)));
+      x[2 * cols + 82] = NaN;
+      x[1 * cols + 5] = Infinity;
+      const y = stage.output(tokens * rows);
+      stage.k.linearForward(y, stage.values(x), stage.weight("w", rows, cols, "bf16"), null, tokens, false);
+      return { y };
+    }, ({ y }) =>
+      y!.forEach((value, i) => {
+        const t = Math.floor(i / rows);
+        const isExpected = t === 2 ? Number.isNaN(value) : Number.isFinite(value) === (t !== 1);
+        assert.ok(isExpected, `y[${t}][${i % rows}] is ${value}`);
+      }));
+  });
+}
+
 /** [tokens, vocabulary, hidden]; the last is shared between threads. */
 const SHAPES = [[2, 1, 1], [3, 7, 15], [5, 2, 16], [7, 31, 17], [13, 11, 67], [301, 97, 521]] as const;
 

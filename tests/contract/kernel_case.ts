@@ -29,6 +29,11 @@ export interface KernelCase {
   /** The same for a device with products in bf16, where it rounds more than their inputs. */
   readonly deviceBf16Multiple?: number;
   /**
+   * Where products are bf16 the kernel itself rounds what it multiplies, and the case says what that is by `rounded()` of
+   * its stage: backends get numbers as they were drawn. In other cases all are given rounded ones.
+   */
+  readonly roundsInputs?: true;
+  /**
    * Outputs that are sums of products with computed values (probabilities): where products are bf16 these values are
    * rounded to it too, which allows two roundings of 2^-8 of the magnitudes more.
    */
@@ -39,7 +44,13 @@ export interface KernelCase {
 export function onAbsoluteInputs(
   run: KernelCase["run"],
 ): NonNullable<KernelCase["magnitudes"]> {
-  return () => run(referenceStage({ absolute: true }));
+  let once: ReturnType<KernelCase["run"]> | undefined;
+  return () => once ??= run(referenceStage({ absolute: true }));
+}
+
+/** A case whose outputs are sums of products. */
+export function sums(name: string, run: KernelCase["run"]): KernelCase {
+  return { name, run, magnitudes: onAbsoluteInputs(run) };
 }
 
 /** |x|, element by element. */

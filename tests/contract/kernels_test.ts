@@ -6,10 +6,10 @@ import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { assertSame, assertSameBits } from "../compare.ts";
 import { assertAgreesEverywhere } from "./agreement.ts";
 import { backends, watchedKernels } from "./backends.ts";
-import { KERNEL_CASES } from "./cases/all.ts";
+import { CPU_CASES, KERNEL_CASES } from "./cases/all.ts";
 import { createStage } from "./stage.ts";
 
-for (const test of KERNEL_CASES) {
+for (const test of [...KERNEL_CASES, ...CPU_CASES]) {
   Deno.test({
     name: `${test.name} agrees with the oracle on every backend, whatever the threads`,
     fn: () => assertAgreesEverywhere(test),

@@ -3,7 +3,7 @@
 import * as fc from "fast-check";
 import type { Gate, Scope } from "../../lib/ops/kernels/rows.ts";
 import { assertAgreesEverywhere } from "./agreement.ts";
-import { sparseCase, sparseKernelCase } from "./cases/sparse.ts";
+import { sparseCase, sparseKernelCase } from "./cases/sparse_case.ts";
 
 const cases = fc.integer({ min: 1, max: 12 }).chain((experts) =>
   fc.record({

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where a contract case runs: kernels of one backend, inputs that are the same for all, outputs between sentinels. */
 import assert from "node:assert/strict";
-import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../../lib/core/half.ts";
+import { bf16ToFloat, floatToBf16, floatToF16 } from "../../lib/core/half.ts";
 import { randomNormal } from "../../lib/core/rng.ts";
 import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
+import { weightValues } from "../../lib/ops/reference/weights.ts";
 import type { ActivationArray, Floats, RowMatrix, Weight } from "../../lib/tensor/tensor.ts";
 
 /** Kernels with the inputs and outputs of one case. */
@@ -38,6 +39,14 @@ export interface Stage {
   rowMatrix(name: string, rows: number, cols: number): RowMatrix;
   /** A row matrix of these values. */
   rowMatrixOf(values: ArrayLike<number>, rows: number, cols: number): RowMatrix;
+  /**
+   * What a kernel makes of values that it rounds to bf16 before it multiplies them: on the stage of an oracle that stands
+   * for such a kernel rounded ones, elsewhere these very values. The same of weights, and of rows, of which it reads the
+   * high halves.
+   */
+  rounded(values: Floats): Floats;
+  roundedWeight(w: Weight): Weight;
+  roundedRows(matrix: RowMatrix): RowMatrix;
   /** Whether an input of no elements was asked for: then there is nothing to compute. */
   readonly isEmpty: boolean;
   /** Fails when anything was written around an output or an input. */
@@ -57,15 +66,43 @@ function streamOf(name: string): number {
   return hash;
 }
 
+/** What was drawn so far: the longest array of each stream and spread, of which a shorter one is the beginning. */
+const longest = new Map<string, Float32Array>();
+
+/** N(0, std^2), a function of the name alone. */
+function drawnNormal(name: string, count: number, std: number): Float32Array {
+  const key = `${std} ${name}`;
+  let known = longest.get(key);
+  if (known === undefined || known.length < count) {
+    known = new Float32Array(count);
+    randomNormal(known, 77, streamOf(name), std);
+    longest.set(key, known);
+  }
+  return known.slice(0, count);
+}
+
+const toBf16 = (x: number): number => bf16ToFloat(floatToBf16(x));
+/** As the planes of a row are split: halves up in magnitude. */
+const toHighHalf = (x: number): number =>
+  bf16ToFloat(((new Uint32Array(Float32Array.of(x).buffer)[0] as number) + 0x8000) >>> 16);
+
+/** See {@linkcode createStage}. */
+export interface StageOptions {
+  readonly bf16Inputs?: boolean;
+  readonly absolute?: boolean;
+  readonly rounds?: boolean;
+}
+
 /**
  * A stage over some kernels.
  *
  * @param options `bf16Inputs`: normal values are rounded to bf16, so that products of a backend that rounds its inputs
- *   to bf16 are those of the oracle, and the f32 bound holds for both. `absolute`: the stage of magnitudes.
+ *   to bf16 are those of the oracle, and the f32 bound holds for both. `absolute`: the stage of magnitudes. `rounds`: the
+ *   oracle of kernels that round what they multiply.
  */
 export function createStage(
   k: Kernels,
-  options: { readonly bf16Inputs?: boolean; readonly absolute?: boolean } = {},
+  options: StageOptions = {},
 ): Stage {
   const guardedArrays: (ActivationArray | Int32Array)[] = [];
   const guard = <A extends ActivationArray | Int32Array>(all: A, count: number): A => {
@@ -105,16 +142,18 @@ export function createStage(
   let isEmpty = false;
   const drawn = (name: string, count: number, std: number): Float32Array => {
     isEmpty ||= count === 0;
-    const data = new Float32Array(count);
-    randomNormal(data, 77, streamOf(name), std);
-    if (options.bf16Inputs) data.forEach((x, i) => data[i] = bf16ToFloat(floatToBf16(x)));
-    return options.absolute ? data.map(Math.abs) : data;
+    const values = drawnNormal(name, count, std);
+    return options.absolute ? values.map(Math.abs) : values;
   };
-  const normal = (name: string, count: number, std = 1) => values(drawn(name, count, std));
+  const input = (name: string, count: number, std: number) => {
+    const values = drawn(name, count, std);
+    return options.bf16Inputs ? values.map(toBf16) : values;
+  };
+  const normal = (name: string, count: number, std = 1) => values(input(name, count, std));
   const activation = (name: string, count: number, std = 1): ActivationArray => {
     if (k.activationDType !== "bf16") return normal(name, count, std);
     const array = activationOutput(count);
-    k.copy(array, Uint16Array.from(drawn(name, count, std), floatToBf16));
+    k.copy(array, Uint16Array.from(input(name, count, std), floatToBf16));
     return array;
   };
   const rowMatrixOf = (data: ArrayLike<number>, rows: number, cols: number): RowMatrix => {
@@ -129,7 +168,7 @@ export function createStage(
     output,
     activation,
     activationOutput,
-    hostNormal: (name, count, std = 1) => hostValues(drawn(name, count, std)),
+    hostNormal: (name, count, std = 1) => hostValues(input(name, count, std)),
     hostValues,
     hostOutput,
     intOutput: (count) => guard(new Int32Array(count + 2 * GUARD).fill(SENTINEL), count),
@@ -138,12 +177,20 @@ export function createStage(
       dtype,
       rows,
       cols,
-      data: stored(drawn(name, rows * cols, 1), dtype),
+      data: stored(input(name, rows * cols, 1), dtype),
       mapped: null,
       grad: trained ? normal(`${name}.grad`, rows * cols) : null,
     }),
-    rowMatrix: (name, rows, cols) => rowMatrixOf(drawn(name, rows * cols, 1), rows, cols),
+    rowMatrix: (name, rows, cols) => rowMatrixOf(input(name, rows * cols, 1), rows, cols),
     rowMatrixOf,
+    rounded: (array) => options.rounds ? array.map(toBf16) : array,
+    roundedWeight: (w) => options.rounds ? { ...w, dtype: "f64", data: weightValues(w).map(toBf16) } : w,
+    roundedRows(matrix) {
+      if (!options.rounds) return matrix;
+      const values = k.floats(matrix.rows * matrix.cols);
+      k.rowMatrixRead(values, matrix, 0);
+      return rowMatrixOf(values.map(toHighHalf), matrix.rows, matrix.cols);
+    },
     get isEmpty() {
       return isEmpty;
     },
@@ -168,14 +215,11 @@ function stored(values: Float32Array, dtype: StoredDType): Float32Array | Uint16
 }
 
 /** |values| of a weight as stored. */
-export function weightMagnitudes(w: Weight): number[] {
-  const read = { f32: Number, f64: Number, bf16: bf16ToFloat, f16: f16ToFloat }[w.dtype];
-  return Array.from(w.data as ArrayLike<number>, (x) => Math.abs(read(x)));
+export function weightMagnitudes(w: Weight): Float64Array {
+  return weightValues(w).map(Math.abs);
 }
 
 /** The oracle's stage. */
-export function referenceStage(
-  options: { readonly bf16Inputs?: boolean; readonly absolute?: boolean } = {},
-): Stage {
+export function referenceStage(options: StageOptions = {}): Stage {
   return createStage(referenceKernels(), options);
 }

@@ -10,7 +10,7 @@ export const CSRC: readonly Mutant[] = [
     file: "csrc/cpu/kernels/linear.cpp",
     find: "forward_floats<Compute>(lane, to, part(inputs, row, 0),",
     replace: "forward_floats<Compute>(lane, to, part(inputs, 0, 0),",
-    tests: ["tests/native/linear_test.ts"],
+    tests: ["tests/contract/rounded_products_test.ts"],
   },
   {
     name: "rounded-sums-forget-what-was",
@@ -18,7 +18,7 @@ export const CSRC: readonly Mutant[] = [
     file: "csrc/cpu/kernels/linear.cpp",
     find: "        if (accumulate) convert_array(lane, sums, to + row * width, count * width);",
     replace: "        if (accumulate && row > 0) convert_array(lane, sums, to + row * width, count * width);",
-    tests: ["tests/native/linear_test.ts"],
+    tests: ["tests/contract/rounded_products_test.ts"],
   },
   {
     name: "tail-of-packed-tokens",
@@ -26,7 +26,7 @@ export const CSRC: readonly Mutant[] = [
     file: "csrc/cpu/kernels/linear.cpp",
     find: "        std::memset(operands + t * ldx + k, 0, size_t(ldx - k) * sizeof(operand));",
     replace: "",
-    tests: ["tests/native/linear_test.ts"],
+    tests: ["tests/contract/kernels_test.ts"],
   },
   {
     name: "thread-beyond-the-lane",
@@ -42,7 +42,7 @@ export const CSRC: readonly Mutant[] = [
     file: "csrc/cpu/kernels/product.cpp",
     find: "operand *packed = frame.take<operand>(lane.threads * room);",
     replace: "operand *packed = frame.take<operand>(room);",
-    tests: ["tests/native/linear_test.ts"],
+    tests: ["tests/contract/kernels_test.ts"],
   },
   {
     name: "destroyed-in-flight",

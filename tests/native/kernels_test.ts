@@ -4,7 +4,6 @@ import assert from "node:assert/strict";
 import { assertSame } from "../compare.ts";
 import { multipliesBf16 } from "../../lib/native/context.ts";
 import { createLedger } from "../../lib/native/ledger.ts";
-import { MappedFile } from "../../lib/native/mapped_file.ts";
 import type { AdamwStep, NormCall } from "../../lib/ops/kernels/model.ts";
 import type { RowMoments } from "../../lib/ops/kernels/rows.ts";
 import { type NativeKernelOptions, nativeKernels } from "../../lib/ops/native/native_kernels.ts";
@@ -161,26 +160,6 @@ Deno.test("nativeKernels() refuses weights it cannot read, by name", () => {
     name: "NativeError",
     message: /handle 1099511627776 names no mapped file/,
   });
-});
-
-Deno.test("a weight in a mapped file gives the same bits as one in memory", async () => {
-  const path = await Deno.makeTempFile();
-  const values = normals(5 * 7, 1).slice();
-  await Deno.writeFile(path, new Uint8Array(values.buffer));
-  try {
-    using file = MappedFile.open(path);
-    using k = nativeKernels();
-    const inMemory = weight(5, 6, { data: values.subarray(5) });
-    const inFile = weight(5, 6, { data: null, mapped: { handle: file.handle, offsetBytes: 20 } });
-    const x = normals(3 * 6, 2);
-    const [a, b] = [k.floats(15), k.floats(15)];
-    k.linearForward(a, x, inMemory, null, 3, false);
-    k.linearForward(b, x, inFile, null, 3, false);
-    assert.ok(a.some((value) => value !== 0));
-    assertSame(b, a);
-  } finally {
-    await Deno.remove(path);
-  }
 });
 
 Deno.test("rowMatrixWrite() and rowMatrixRead() keep f32 bits and refuse rows outside", () => {

@@ -5,6 +5,9 @@ import { assertSame } from "../compare.ts";
 import {
   crossEntropy,
   dropoutApply,
+  linearBackwardData,
+  linearBackwardWeight,
+  linearForward,
   planesJoin,
   planesSplit,
   randomNormal,
@@ -14,7 +17,7 @@ import {
 } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
 import { type DropoutParams, writeDropoutParams, writeWeightParams } from "../../lib/native/structs.ts";
-import { MEFT_F32 } from "../../lib/native/symbols.ts";
+import { MEFT_F16, MEFT_F32 } from "../../lib/native/symbols.ts";
 import { normals } from "./kernel_check.ts";
 
 const MASK = { seed: 0xffffffff, stream: 0xdeadbeef, part: 31, first: 5, probability: 0.25 };
@@ -103,4 +106,33 @@ Deno.test("planesSplit() and planesJoin() name the argument that is wrong", () =
     /planes_split: hi is null/,
   );
   assert.throws(() => planesJoin(lane, null, null, null, -1), /planes_join: count is -1/);
+});
+
+Deno.test("linear calls name what is wrong before they write", () => {
+  using lane = new NativeContext({ threads: 1 });
+  const described = (rows: number, cols: number) =>
+    writeWeightParams({ dtype: MEFT_F32, rows, cols, rowStride: cols, handle: 0, offsetBytes: 0 });
+  const [w, bias] = [new Float32Array(24), new Float32Array(5)];
+  const [matrix, vector] = [described(4, 6), described(1, 5)];
+  const y = new Float32Array(8).fill(7), x = new Float32Array(12);
+  const types = [MEFT_F32, MEFT_F32, MEFT_F32] as const;
+  const refused = (call: () => void, pattern: RegExp) => {
+    assert.throws(call, pattern);
+    assert.ok(y.every((value) => value === 7), "output was written");
+  };
+  refused(
+    () => linearForward(lane, y, x, w, matrix, bias, vector, 2, ...types, 0),
+    /bias is 1 x 5, expected 1 x 4/,
+  );
+  refused(() => linearForward(lane, y, x, w, matrix, bias, null, 2, ...types, 0), /bias_desc is null/);
+  refused(
+    () => linearForward(lane, y, x, w, matrix, null, null, 2, MEFT_F32, MEFT_F32, MEFT_F16, 0),
+    /compute is 2/,
+  );
+  refused(() => linearForward(lane, y, null, w, matrix, null, null, 2, ...types, 0), /x is null/);
+  refused(() => linearBackwardData(lane, y, x, w, matrix, -1, ...types, 0), /tokens is -1/);
+  refused(
+    () => linearBackwardWeight(lane, y, null, x, x, 1, 2n ** 40n, 2n ** 40n, ...types),
+    /more than memory can hold/,
+  );
 });

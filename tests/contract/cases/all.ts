@@ -6,12 +6,15 @@ import { edgeCases } from "./edges.ts";
 import { elementwiseCases } from "./elementwise.ts";
 import { linearCases } from "./linear.ts";
 import { pairCases } from "./pairs.ts";
+import { cutProductCases, productCases } from "./products.ts";
 import { rowCases } from "./rows.ts";
-import { sparseCases } from "./sparse.ts";
+import { sparseCases, sparseEdgeCases, sparseRoundingCases } from "./sparse.ts";
 import { sparseNanCases } from "./sparse_nan.ts";
 
+/** What every backend must give. */
 export const KERNEL_CASES: readonly KernelCase[] = [
   ...linearCases,
+  ...productCases,
   ...elementwiseCases,
   ...edgeCases,
   ...attentionCases,
@@ -19,4 +22,11 @@ export const KERNEL_CASES: readonly KernelCase[] = [
   ...sparseNanCases,
   ...pairCases,
   ...rowCases,
+];
+
+/** What processors must give besides: where they cut large work, and what they round of a sparse adapter. */
+export const CPU_CASES: readonly KernelCase[] = [
+  ...cutProductCases,
+  ...sparseEdgeCases,
+  ...sparseRoundingCases,
 ];

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Contract cases of matrix products and embedding. */
 import type { ActivationArray } from "../../../lib/tensor/tensor.ts";
-import { type KernelCase, onAbsoluteInputs, type Outputs } from "../kernel_case.ts";
+import { type KernelCase, type Outputs, sums } from "../kernel_case.ts";
 import type { Stage, StoredDType } from "../stage.ts";
 
-/** Tokens, inputs, outputs: around vector and tile widths, primes, and sums longer than a block. */
+/** Tokens, inputs, outputs. */
+export type Size = readonly [tokens: number, cols: number, rows: number];
+
+/** Around vector and tile widths, primes, and sums longer than a block. */
 const SIZES = [
   [0, 3, 2],
   [1, 1, 1],
@@ -16,7 +19,8 @@ const SIZES = [
   [3, 1031, 5],
   [70, 257, 19],
 ] as const;
-const DTYPES = ["f32", "bf16", "f16"] as const;
+/** As a weight may be stored. */
+export const DTYPES = ["f32", "bf16", "f16"] as const;
 
 /** Which sides of a product are stored as activations: what is written, what is read. */
 interface Sides {
@@ -44,12 +48,11 @@ function input(stage: Stage, name: string, count: number, stored: boolean): Acti
 
 function forward(
   stage: Stage,
-  [T, I, O]: readonly number[],
+  [tokens, cols, rows]: Size,
   dtype: StoredDType,
   accumulate: boolean,
   sides = FLOATS,
 ): Outputs {
-  const [tokens, cols, rows] = [T, I, O] as [number, number, number];
   const y = result(stage, "y", tokens * rows, accumulate, sides);
   const bias = accumulate ? null : stage.weight("bias", 1, rows, dtype);
   const x = input(stage, "x", tokens * cols, sides.from);
@@ -59,12 +62,11 @@ function forward(
 
 function backwardData(
   stage: Stage,
-  [T, I, O]: readonly number[],
+  [tokens, cols, rows]: Size,
   dtype: StoredDType,
   accumulate: boolean,
   sides = FLOATS,
 ): Outputs {
-  const [tokens, cols, rows] = [T, I, O] as [number, number, number];
   const dx = result(stage, "dx", tokens * cols, accumulate, sides);
   const dy = input(stage, "dy", tokens * rows, sides.from);
   stage.k.linearBackwardData(dx, dy, stage.weight("w", rows, cols, dtype), tokens, accumulate);
@@ -74,11 +76,10 @@ function backwardData(
 /** @param stored Whether dy, and x, are stored as activations */
 function backwardWeight(
   stage: Stage,
-  [T, I, O]: readonly number[],
+  [tokens, cols, rows]: Size,
   withBias: boolean,
   stored: readonly [dy: boolean, x: boolean] = [false, false],
 ): Outputs {
-  const [tokens, cols, rows] = [T, I, O] as [number, number, number];
   const dweight = stage.normal("dweight", rows * cols);
   const dbias = withBias ? stage.normal("dbias", rows) : null;
   const dy = input(stage, "dy", tokens * rows, stored[0]);
@@ -101,10 +102,6 @@ function embeddingGradient(stage: Stage, ids: readonly number[], hidden: number)
   const dy = stage.normal("dy", ids.length * hidden);
   stage.k.embeddingBackward(dweight, Int32Array.from(ids), dy, vocabulary, hidden);
   return { dweight };
-}
-
-function sums(name: string, run: KernelCase["run"]): KernelCase {
-  return { name, run, magnitudes: onAbsoluteInputs(run) };
 }
 
 const IDS = [3, 0, 10, 3, 3, 7];

@@ -6,7 +6,7 @@
 import type { Floats } from "../../../lib/tensor/tensor.ts";
 import { absolute, type Outputs } from "../kernel_case.ts";
 import type { Stage } from "../stage.ts";
-import { type SparseCase, sparseInputs } from "./sparse.ts";
+import { type SparseCase, sparseInputs } from "./sparse_case.ts";
 
 type GateName = SparseCase["shape"]["gate"];
 
