@@ -217,8 +217,8 @@ export const DATA: readonly Mutant[] = [
     name: "hash-without-masks",
     harm: "a resume takes data of other targets for the same",
     file: "lib/data/dataset.ts",
-    find: "[lengths, dataset.ids, dataset.lossMask]",
-    replace: "[lengths, dataset.ids]",
+    find: "[lengths, dataset.ids, dataset.lossMask,",
+    replace: "[lengths, dataset.ids,",
     tests: ["tests/unit/data/dataset_test.ts"],
   },
   {
