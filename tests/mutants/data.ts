@@ -233,7 +233,7 @@ export const DATA: readonly Mutant[] = [
     name: "limit-keeps-all-targets",
     harm: "--limit reports the targets of all rows",
     file: "lib/data/dataset.ts",
-    find: "targets: lossMask.reduce((sum, target) => sum + target, 0),",
+    find: "targets: labels ? kept : lossMask.reduce((sum, target) => sum + target, 0),",
     replace: "targets: dataset.report.targets,",
     tests: ["tests/unit/data/dataset_test.ts"],
   },
