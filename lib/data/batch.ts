@@ -25,10 +25,22 @@ export interface ValueTargets {
 /** What a batch is compared with: it suits one kind of head. */
 export type Targets = TokenTargets | ClassTargets | ValueTargets;
 
+/** Pictures in the place of tokens, one a sequence: each is decoded when a pass asks for it. */
+export interface BatchPictures {
+  /**
+   * Writes what a model takes of the picture of a sequence.
+   *
+   * @param rows (patches, C*P*P) f32, written
+   */
+  read(sequence: number, rows: Float32Array): void;
+}
+
 /** One micro-batch. M is the number of its tokens, S the number of its sequences. */
 export interface Batch {
-  /** (M) int32 token ids. */
+  /** (M) int32 token ids; all 0 where there are pictures. */
   readonly ids: Int32Array;
+  /** Absent where tokens are those of texts. */
+  readonly pictures?: BatchPictures;
   /** (M) int32: place of each token in its own sequence, from 0. */
   readonly positions: Int32Array;
   /** (S+1) int32: sequence s is tokens [starts[s], starts[s+1]). */

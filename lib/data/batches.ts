@@ -6,8 +6,14 @@
 import { UserError } from "../core/errors.ts";
 import { permutation } from "../core/rng.ts";
 import { assertInteger } from "../core/shape.ts";
-import { type Batch, tokenTargets } from "./batch.ts";
-import { type Dataset, exampleCount, type ExampleLabels, exampleLength } from "./dataset.ts";
+import { type Batch, type BatchPictures, tokenTargets } from "./batch.ts";
+import {
+  type Dataset,
+  exampleCount,
+  type ExampleLabels,
+  exampleLength,
+  type ExamplePictures,
+} from "./dataset.ts";
 
 /** How examples become batches. */
 export interface BatchOptions {
@@ -215,18 +221,24 @@ export function makeMicroBatch(dataset: Dataset, examples: Int32Array): MicroBat
   const ids = new Int32Array(tokens);
   const positions = new Int32Array(tokens);
   examples.forEach((example, s) => {
-    const from = dataset.offsets[example] as number;
-    const start = starts[s] as number;
+    const [from, start] = [dataset.offsets[example] as number, starts[s] as number];
     const length = exampleLength(dataset, example);
-    for (let i = 0; i < length; i++) {
-      const id = dataset.ids[from + i] as number;
-      ids[start + i] = id;
-      positions[start + i] = i;
-    }
+    for (let i = 0; i < length; i++) positions[start + i] = i;
+    ids.set(dataset.ids.subarray(from, from + length), start);
   });
-  const { labels } = dataset;
+  const { labels, pictures } = dataset;
   const compared = labels ? labelTargets(labels, examples) : nextTokens(dataset, examples, starts);
-  return { batch: { ids, positions, starts, ...compared }, examples };
+  const seen = pictures && { pictures: batchPictures(pictures, examples) };
+  return { batch: { ids, positions, starts, ...compared, ...seen }, examples };
+}
+
+function batchPictures({ reader, paths, hashes }: ExamplePictures, examples: Int32Array): BatchPictures {
+  return {
+    read(sequence, rows) {
+      const example = examples[sequence] as number;
+      reader.read(paths[example] as string, hashes[example] as string, rows);
+    },
+  };
 }
 
 /** Each target is that of the token before it, which predicts it. */

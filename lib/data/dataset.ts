@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { hostArray } from "../native/host_memory.ts";
 import type { Example } from "./examples.ts";
 import type { DataWarning } from "./row_warnings.ts";
+import type { ImageReader } from "./images/image_files.ts";
 import type { BadRow, RowPlace } from "./rows.ts";
 
 /** What reading gave: `rowsRead = rowsUsed + badRows.length`, unless only the first rows are used. */
@@ -43,11 +44,20 @@ export type ExampleLabels =
     readonly of: Float64Array;
   };
 
+/** Pictures of examples, which are decoded when a batch asks for them. */
+export interface ExamplePictures {
+  readonly reader: ImageReader;
+  /** (n) */
+  readonly paths: readonly string[];
+  /** (n) SHA-256 of their bytes, in hexadecimal. */
+  readonly hashes: readonly string[];
+}
+
 /** n examples of T tokens together. */
 export interface Dataset {
-  /** (T) int32. */
+  /** (T) int32; empty where there are pictures. */
   readonly ids: Int32Array;
-  /** (T): 1 where the token is a target. */
+  /** (T): 1 where the token is a target; empty where there are pictures. */
   readonly lossMask: Uint8Array;
   /** (n+1) example i is tokens [offsets[i], offsets[i+1]). */
   readonly offsets: Float64Array;
@@ -62,6 +72,8 @@ export interface Dataset {
   readonly seqLen: number;
   /** Absent where the targets are tokens. */
   readonly labels?: ExampleLabels;
+  /** Absent where examples are texts. */
+  readonly pictures?: ExamplePictures;
   readonly report: DataReport;
 }
 
@@ -92,9 +104,16 @@ export function firstRows(dataset: Dataset, count: number): Dataset {
   }
   const tokens = dataset.offsets[kept] as number;
   const lossMask = dataset.lossMask.subarray(0, tokens);
-  const { labels } = dataset;
+  const { labels, pictures } = dataset;
   return {
     ...dataset,
+    ...(pictures && {
+      pictures: {
+        ...pictures,
+        paths: pictures.paths.slice(0, kept),
+        hashes: pictures.hashes.slice(0, kept),
+      },
+    }),
     ...(labels && { labels: { ...labels, of: labels.of.subarray(0, kept) } as ExampleLabels }),
     ids: dataset.ids.subarray(0, tokens),
     lossMask,
@@ -114,7 +133,7 @@ export function firstRows(dataset: Dataset, count: number): Dataset {
 }
 
 /**
- * SHA-256 of tokens, masks, labels and boundaries, in hexadecimal: equal exactly when training would see the same examples
+ * SHA-256 of tokens, pictures, masks, labels and boundaries, in hexadecimal: equal exactly when training would see the same examples
  * in the same order. Files may have moved.
  */
 export function datasetHash(dataset: Dataset): string {
@@ -123,6 +142,7 @@ export function datasetHash(dataset: Dataset): string {
   for (const part of [lengths, dataset.ids, dataset.lossMask, ...dataset.labels ? [dataset.labels.of] : []]) {
     hash.update(new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
   }
+  for (const picture of dataset.pictures?.hashes ?? []) hash.update(picture);
   return hash.digest("hex");
 }
 

@@ -12,7 +12,9 @@ export type BadRowCategory =
   | "no assistant turn"
   | "refused by the chat template"
   | "over-long"
-  | "no number";
+  | "no number"
+  | "unknown label"
+  | "unreadable picture";
 
 /** Thrown while a row is looked at. */
 export class RowError extends Error {

@@ -60,4 +60,28 @@ export const DATA_IMAGES: readonly Mutant[] = [
     replace: "let from = (y * width + j * patch.width) * channels;",
     tests: ["tests/unit/data/images/preprocess_test.ts"],
   },
+  {
+    name: "a-hash-without-pictures",
+    harm: "a run goes on with other pictures than it began with",
+    file: "lib/data/dataset.ts",
+    find: "for (const picture of dataset.pictures?.hashes ?? []) hash.update(picture);",
+    replace: "",
+    tests: ["tests/unit/data/images/load_images_test.ts"],
+  },
+  {
+    name: "pictures-in-the-order-of-files",
+    harm: "labels of a shuffled batch are those of other pictures",
+    file: "lib/data/batches.ts",
+    find: "const example = examples[sequence] as number;",
+    replace: "const example = sequence;",
+    tests: ["tests/unit/data/images/load_images_test.ts"],
+  },
+  {
+    name: "classes-by-their-order-in-a-file",
+    harm: "the same classes have other numbers when rows are shuffled",
+    file: "lib/data/class_labels.ts",
+    find: "return names.sort((a, b) => a < b ? -1 : 1);",
+    replace: "return names;",
+    tests: ["tests/unit/data/class_labels_test.ts"],
+  },
 ];
