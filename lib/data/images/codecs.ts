@@ -16,7 +16,7 @@ import { ImageError } from "./image.ts";
 export interface RgbaImage {
   readonly width: number;
   readonly height: number;
-  readonly data: ArrayLike<number>;
+  readonly data: Uint8ClampedArray;
 }
 
 /** Bytes of an image file into pixels. @throws {ImageError} When they are damaged */
@@ -40,7 +40,7 @@ async function openPng(): Promise<Decoder> {
   initSync(moduleAt("@jsquash/png/codec/pkg/squoosh_png_bg.wasm"));
   return (bytes) => {
     try {
-      return decode(bytes);
+      return decode(bytes) as RgbaImage; // of its types it gives 8 bits alone
     } catch (error) {
       throw new ImageError("its data is damaged", { cause: error });
     }

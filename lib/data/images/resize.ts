@@ -123,42 +123,74 @@ function filterTaps(from: number, to: number, { support, weight }: Kernel): Taps
   return { first, count, weights, width };
 }
 
+/** Half of the last bit that is kept, and so what sums begin with. */
+const HALF = 1 << (PRECISION - 1);
+
 function resizeRows(image: Image, width: number, kernel: Kernel): Image {
   const out = emptyImage(width, image.height, image.channels);
   const taps = filterTaps(image.width, width, kernel);
   const { channels } = image;
-  for (let y = 0, to = 0; y < image.height; y++) {
-    const row = y * image.width * channels;
-    for (let x = 0; x < width; x++) {
-      const start = row + (taps.first[x] as number) * channels;
-      for (let c = 0; c < channels; c++) {
-        out.data[to++] = weightedMean(image.data, start + c, channels, taps, x);
-      }
-    }
+  for (let y = 0; y < image.height; y++) {
+    const [from, to] = [y * image.width * channels, y * width * channels];
+    if (channels === 3) resizeColourRow(out.data, to, image.data, from, taps);
+    else resizeGreyRow(out.data, to, image.data, from, taps);
   }
   return out;
 }
 
+/** @mutates out */
+function resizeGreyRow(out: Uint8Array, to: number, data: Uint8Array, from: number, taps: Taps): void {
+  const { first, count, weights, width } = taps;
+  for (let x = 0; x < first.length; x++) {
+    const [start, end] = [x * width, x * width + (count[x] as number)];
+    let sum = HALF;
+    for (let tap = start, at = from + (first[x] as number); tap < end; tap++, at++) {
+      sum += (data[at] as number) * (weights[tap] as number);
+    }
+    out[to + x] = levelOf(sum);
+  }
+}
+
+/** @mutates out */
+function resizeColourRow(out: Uint8Array, to: number, data: Uint8Array, from: number, taps: Taps): void {
+  const { first, count, weights, width } = taps;
+  for (let x = 0, o = to; x < first.length; x++, o += 3) {
+    const [start, end] = [x * width, x * width + (count[x] as number)];
+    let [red, green, blue] = [HALF, HALF, HALF];
+    for (let tap = start, at = from + 3 * (first[x] as number); tap < end; tap++, at += 3) {
+      const weight = weights[tap] as number;
+      red += (data[at] as number) * weight;
+      green += (data[at + 1] as number) * weight;
+      blue += (data[at + 2] as number) * weight;
+    }
+    out[o] = levelOf(red);
+    out[o + 1] = levelOf(green);
+    out[o + 2] = levelOf(blue);
+  }
+}
+
+/** Row by row of the input, so that memory is read in order. */
 function resizeColumns(image: Image, height: number, kernel: Kernel): Image {
   const out = emptyImage(image.width, height, image.channels);
-  const taps = filterTaps(image.height, height, kernel);
+  const { first, count, weights, width } = filterTaps(image.height, height, kernel);
   const stride = image.width * image.channels;
-  for (let y = 0, to = 0; y < height; y++) {
-    const start = (taps.first[y] as number) * stride;
-    for (let x = 0; x < stride; x++) {
-      out.data[to++] = weightedMean(image.data, start + x, stride, taps, y);
+  const sums = new Int32Array(stride);
+  for (let y = 0; y < height; y++) {
+    sums.fill(HALF);
+    for (let tap = 0; tap < (count[y] as number); tap++) {
+      const weight = weights[y * width + tap] as number;
+      const from = ((first[y] as number) + tap) * stride;
+      for (let x = 0; x < stride; x++) {
+        sums[x] = (sums[x] as number) + (image.data[from + x] as number) * weight;
+      }
     }
+    for (let x = 0; x < stride; x++) out.data[y * stride + x] = levelOf(sums[x] as number);
   }
   return out;
 }
 
-/** Output pixel i of values that lie `stride` apart from `start` on, rounded and kept within 8 bits. */
-function weightedMean(data: Uint8Array, start: number, stride: number, taps: Taps, i: number): number {
-  let sum = 1 << (PRECISION - 1);
-  const [from, count] = [i * taps.width, taps.count[i] as number];
-  for (let tap = 0, at = start; tap < count; tap++, at += stride) {
-    sum += (data[at] as number) * (taps.weights[from + tap] as number);
-  }
-  const rounded = sum >> PRECISION;
-  return rounded < 0 ? 0 : rounded > 255 ? 255 : rounded;
+/** A sum rounded and kept within 8 bits. */
+function levelOf(sum: number): number {
+  const level = sum >> PRECISION;
+  return level < 0 ? 0 : level > 255 ? 255 : level;
 }
