@@ -29,8 +29,11 @@ async function judge(test: KernelCase, isBf16: boolean, multiple = test.multiple
   return { oracle, bounds };
 }
 
+/** Values of what kernels wrote, by name. */
+export type Written = Readonly<Record<string, Floats | Int32Array>>;
+
 /** The values of what a kernel wrote, and whether they were rounded to bf16 as they were stored. */
-interface Written {
+interface Stored {
   readonly values: Floats | Int32Array;
   readonly rounded: boolean;
 }
@@ -40,7 +43,7 @@ async function runOn(
   threads: number,
   test: KernelCase,
   oracle: Outputs,
-): Promise<Readonly<Record<string, Written>>> {
+): Promise<Readonly<Record<string, Stored>>> {
   using k = backend.open(threads);
   const called = new Set<string>();
   const bf16Inputs = k.compute === "bf16" && !test.roundsInputs;
@@ -56,12 +59,12 @@ async function runOn(
   return outputs;
 }
 
-function valuesOf(x: ActivationArray | Int32Array): Written {
+function valuesOf(x: ActivationArray | Int32Array): Stored {
   if (x instanceof Uint16Array) return { values: Float32Array.from(x, bf16ToFloat), rounded: true };
   return { values: x, rounded: false };
 }
 
-function compare(outputs: Readonly<Record<string, Written>>, { oracle, bounds }: Verdict): void {
+function compare(outputs: Readonly<Record<string, Stored>>, { oracle, bounds }: Verdict): void {
   assert.deepEqual(Object.keys(outputs), Object.keys(oracle));
   for (const [name, { values, rounded }] of Object.entries(outputs)) {
     const expected = oracle[name] as Float64Array;
@@ -103,7 +106,7 @@ export async function assertAgreesEverywhere(
  */
 export async function onEveryBackend(
   run: KernelCase["run"],
-  check: (written: Readonly<Record<string, Floats | Int32Array>>) => void = () => {},
+  check: (written: Written) => void = () => {},
   on: readonly Backend[] = [...backends(), ...deviceBackends()],
 ): Promise<void> {
   // What nothing is known of is not nothing.

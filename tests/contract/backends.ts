@@ -29,10 +29,14 @@ export interface Backend {
   assertRan(k: Kernels, called: ReadonlySet<string>): void;
 }
 
+/** Instruction sets that were compiled and that this machine runs. */
+export function machineTargets(): Target[] {
+  return buildInfo(openLibrary()).machineTargets.filter((name): name is Target => name in TARGETS);
+}
+
 /** The native library on every instruction set of the machine, with products in f32 and in bf16. */
 export function backends(): Backend[] {
-  const targets = buildInfo(openLibrary()).machineTargets.filter((name): name is Target => name in TARGETS);
-  return targets.flatMap((target) =>
+  return machineTargets().flatMap((target) =>
     bothProducts(
       `cpu ${target}`,
       target,

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What must hold of the sparse adapter on every backend, whatever its numbers: no oracle needed. */
-import { randomNormal } from "../../lib/core/rng.ts";
-import type { Gate } from "../../lib/ops/kernels/rows.ts";
-import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
+import assert from "node:assert/strict";
+import type { Gate, Scope } from "../../lib/ops/kernels/rows.ts";
 import { linearBackward, linearForward } from "../../lib/ops/linear.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";
@@ -11,172 +10,187 @@ import { createRowGradients } from "../../lib/ops/row_gradients.ts";
 import { sparseBackward, type SparseConfig, sparseForward, type SparseParams } from "../../lib/ops/sparse.ts";
 import type { Floats, Tensor, Weight } from "../../lib/tensor/tensor.ts";
 import { assertSameBits, assertWithin, EPS_F32 } from "../compare.ts";
-import { backends } from "./backends.ts";
+import { onEveryBackend, type Written } from "./agreement.ts";
+import { backends, machineTargets } from "./backends.ts";
+import type { Outputs } from "./kernel_case.ts";
+import { createStage, referenceStage, type Stage } from "./stage.ts";
 
 const GATES: readonly Gate[] = ["raw", "softmax", "sigmoid", "none"];
 const [TOKENS, HIDDEN, NEURONS] = [23, 21, 60];
+const CONFIG = { scope: "token", experts: 6, activeExperts: 2, topK: 5 } as const;
 
-function normal(k: Kernels, stream: number, ...shape: number[]): Tensor {
-  const data = k.floats(shape.reduce((a, b) => a * b, 1));
-  randomNormal(data, 99, stream, 1);
-  return { shape, data };
+function normal(stage: Stage, name: string, ...shape: number[]): Tensor {
+  return { shape, data: stage.hostNormal(name, shape.reduce((a, b) => a * b, 1)) };
 }
 
-function adapter(k: Kernels, config: SparseConfig, values: Floats): SparseParams {
-  const matrix = (data: Floats) => {
-    const rows = k.rowMatrix(NEURONS, HIDDEN);
-    k.rowMatrixWrite(rows, data, 0);
-    return rows;
-  };
+/** An adapter of (R,D) keys and values. */
+function adapter(stage: Stage, experts: number, keys: Tensor, values: Tensor): SparseParams {
+  const [rows, cols] = keys.shape as [number, number];
   return {
-    gateWeight: normal(k, 0, config.experts, HIDDEN).data,
-    gateGrad: k.floats(config.experts * HIDDEN),
-    keys: matrix(normal(k, 1, NEURONS, HIDDEN).data),
-    values: matrix(values),
-    gradients: createRowGradients(k, NEURONS, HIDDEN, { keys: true }),
+    gateWeight: normal(stage, "gate", experts, cols).data,
+    gateGrad: stage.k.floats(experts * cols),
+    keys: stage.rowMatrixOf(keys.data, rows, cols),
+    values: stage.rowMatrixOf(values.data, rows, cols),
+    gradients: createRowGradients(stage.k, rows, cols, { keys: true }),
   };
 }
 
-/** Runs `check` on the reference and on every backend, with its name. */
-async function everywhere(check: (k: Kernels, name: string) => Promise<void>): Promise<void> {
-  await check(referenceKernels(), "reference");
-  for (const backend of backends()) {
-    using k = backend.open(2);
-    await check(k, backend.name);
-  }
+/** What a forward and a backward pass write, dh from nothing. */
+async function pass(stage: Stage, params: SparseParams, h: Tensor, dy: Tensor, config: SparseConfig) {
+  const dh: Tensor = { shape: h.shape, data: stage.hostOutput(h.data.length).fill(0) };
+  const pending = sparseForward(stage.k, params, h, config);
+  const { y, residuals } = await pending;
+  await sparseBackward(stage.k, params, residuals, h, dy, dh);
+  return { y: y.data, dh: dh.data, promised: pending instanceof Promise, pairs: residuals.pairCount };
+}
+
+/** On the reference and on every processor. */
+async function everywhere(
+  run: (stage: Stage) => Promise<Outputs>,
+  check: (written: Written) => void,
+): Promise<void> {
+  check(await run(referenceStage()) as Written);
+  await onEveryBackend(run, check, backends());
+}
+
+/** Tokens [begin, end). */
+function part({ shape: [, cols = 0], data }: Tensor, begin: number, end: number): Tensor {
+  return { shape: [end - begin, cols], data: data.subarray(begin * cols, end * cols) };
 }
 
 for (const gate of GATES) {
-  const config: SparseConfig = { gate, scope: "token", experts: 6, activeExperts: 2, topK: 5 };
-
   Deno.test(`sparseForward() with values of zero is exactly zero: ${gate} gate`, async () => {
     for (const scope of ["token", "union"] as const) {
-      await everywhere(async (k, name) => {
-        const params = adapter(k, config, k.floats(NEURONS * HIDDEN));
-        const { y } = await sparseForward(k, params, normal(k, 3, TOKENS, HIDDEN), { ...config, scope });
-        assertWithin(name, y.data, new Float64Array(y.data.length), 0);
-      });
+      await everywhere(async (stage) => {
+        const zeros: Tensor = { shape: [NEURONS, HIDDEN], data: stage.k.floats(NEURONS * HIDDEN) };
+        const params = adapter(stage, CONFIG.experts, normal(stage, "keys", NEURONS, HIDDEN), zeros);
+        const h = normal(stage, "h", TOKENS, HIDDEN);
+        return { y: (await sparseForward(stage.k, params, h, { ...CONFIG, gate, scope })).y.data };
+      }, ({ y }) => assertWithin("y", y!, new Float64Array(TOKENS * HIDDEN), 0));
     }
   });
 
-  Deno.test(`sparseForward() of a token does not depend on the others in the call: ${gate} gate`, async () => {
-    await everywhere(async (k, name) => {
-      const params = adapter(k, config, normal(k, 2, NEURONS, HIDDEN).data);
-      const h = normal(k, 3, TOKENS, HIDDEN);
-      const whole = await sparseForward(k, params, h, config);
-      for (const [begin, end] of [[0, 9], [9, 10], [10, TOKENS]] as const) {
-        const part: Tensor = {
-          shape: [end - begin, HIDDEN],
-          data: h.data.subarray(begin * HIDDEN, end * HIDDEN),
-        };
-        const { y } = await sparseForward(k, params, part, config);
-        assertSameBits(`${name}: y`, y.data, whole.y.data.subarray(begin * HIDDEN, end * HIDDEN));
+  // Long rows, or more gate factors than a task takes.
+  const [experts, hidden] = gate === "raw" ? [4, 600] : [16, 37];
+  Deno.test(`a token gets the same bits whatever other tokens are in the call: ${gate} gate`, () =>
+    onEveryBackend(async (stage) => {
+      const [keys, values] = [normal(stage, "keys", 64, hidden), normal(stage, "values", 64, hidden)];
+      const [h, dy] = [normal(stage, "h", 300, hidden), normal(stage, "dy", 300, hidden)];
+      const of = async (begin: number, end: number) => {
+        const params = adapter(stage, experts, keys, values);
+        const config = { gate, scope: "token", experts, activeExperts: 2, topK: 6 } as const;
+        const { y, dh } = await pass(stage, params, part(h, begin, end), part(dy, begin, end), config);
+        return { y, dh };
+      };
+      const parts: Outputs[] = [];
+      for (const [begin, end] of [[0, 113], [113, 114], [114, 300]] as const) {
+        parts.push(await of(begin, end));
       }
-    });
-  });
-
-  Deno.test(`sparseBackward() gives the same bits whatever the threads: ${gate} gate`, async () => {
-    for (const backend of backends()) {
-      const results = await Promise.all([1, 2, 3].map(async (threads) => {
-        using k = backend.open(threads);
-        const params = adapter(k, config, normal(k, 2, NEURONS, HIDDEN).data);
-        const [h, dy, dh] = [3, 4, 5].map((stream) => normal(k, stream, TOKENS, HIDDEN)) as [
-          Tensor,
-          Tensor,
-          Tensor,
-        ];
-        const { y, residuals } = await sparseForward(k, params, h, config);
-        await sparseBackward(k, params, residuals, h, dy, dh);
-        const { keys, values } = params.gradients;
-        return { y: y.data, dh: dh.data, gate: params.gateGrad, keys, values } as Record<string, Floats>;
-      }));
-      for (const name of Object.keys(results[0] ?? {})) {
-        for (const other of results.slice(1)) {
-          assertSameBits(`${backend.name}: ${name}`, other[name] as Floats, results[0]?.[name] as Floats);
-        }
-      }
-    }
-  });
+      const joined = (name: string) => Float64Array.from(parts.flatMap((one) => [...one[name] as Floats]));
+      return { ...await of(0, 300), yOfParts: joined("y"), dhOfParts: joined("dh") };
+    }, ({ y, dh, yOfParts, dhOfParts }) => {
+      assertSameBits("y", y!, yOfParts!);
+      assertSameBits("dh", dh!, dhOfParts!);
+    }, backends()));
 }
 
-Deno.test("the dense limit (K = R, N = 1, no gate) equals a ReLU parallel adapter of linear layers", async () => {
-  const config: SparseConfig = { gate: "none", scope: "token", experts: 1, activeExperts: 1, topK: NEURONS };
-  await everywhere(async (k, name) => {
-    // Rounded to bf16 as the sparse kernels do where products are bf16; to whole numbers and a few bits more everywhere.
-    const coarse = (stream: number, ...shape: number[]) => {
-      const tensor = normal(k, stream, ...shape);
-      tensor.data.forEach((x, i) => tensor.data[i] = Math.round(8 * x) / 8);
-      return tensor;
-    };
-    const params = adapter(k, config, coarse(2, NEURONS, HIDDEN).data);
-    const keyData = coarse(1, NEURONS, HIDDEN).data;
-    k.rowMatrixWrite(params.keys, keyData, 0);
-    const h = coarse(3, TOKENS, HIDDEN);
-    const dy = coarse(4, TOKENS, HIDDEN);
-    const dh: Tensor = { shape: [TOKENS, HIDDEN], data: k.floats(TOKENS * HIDDEN) };
-    const sparse = await sparseForward(k, params, h, config);
-    await sparseBackward(k, params, sparse.residuals, h, dy, dh);
+/** Everything that a step writes. */
+async function step(
+  scope: Scope,
+  gate: Gate,
+  options: Parameters<typeof nativeKernels>[0],
+): Promise<Readonly<Record<string, ArrayLike<number>>>> {
+  using k = nativeKernels(options);
+  const stage = createStage(k);
+  const [keys, values] = [normal(stage, "keys", NEURONS, HIDDEN), normal(stage, "values", NEURONS, HIDDEN)];
+  const params = adapter(stage, CONFIG.experts, keys, values);
+  const [h, dy] = [normal(stage, "h", TOKENS, HIDDEN), normal(stage, "dy", TOKENS, HIDDEN)];
+  const { y, dh, promised, pairs } = await pass(stage, params, h, dy, { ...CONFIG, gate, scope });
+  assert.equal(promised, options?.async === true);
+  assert.ok(pairs > TOKENS, "the adapter fires");
+  const { rows, rowCount, keys: dkeys, values: dvalues } = params.gradients;
+  const used = rowCount * HIDDEN;
+  return {
+    ...{ y, dh, dgateWeight: params.gateGrad as Floats, rows: rows.subarray(0, rowCount) },
+    ...{ dkeys: (dkeys as Floats).subarray(0, used), dvalues: dvalues.subarray(0, used) },
+  };
+}
 
-    // The same adapter as dense layers, in f64: keys (R,D), and values transposed to (D,R).
-    const oracle = referenceKernels();
-    const wide = (tensor: Tensor): Tensor => ({ shape: tensor.shape, data: Float64Array.from(tensor.data) });
-    const down: Weight = weight("keys", Float64Array.from(keyData), NEURONS, HIDDEN);
-    const valueData = coarse(2, NEURONS, HIDDEN).data;
-    const transposed = Float64Array.from(
-      { length: NEURONS * HIDDEN },
-      (_, i) => valueData[(i % NEURONS) * HIDDEN + Math.floor(i / NEURONS)] as number,
-    );
-    const up: Weight = weight("values", transposed, HIDDEN, NEURONS);
-    const fired = activationForward(oracle, { x: linearForward(oracle, wide(h), down), up: null }, "relu");
-    const y = linearForward(oracle, fired, up);
-    const dfired = linearBackward(oracle, fired, up, wide(dy));
-    const { dx: dsum } = activationBackward(oracle, { x: fired, up: null }, "relu", dfired);
-    const dense = linearBackward(oracle, wide(h), down, dsum);
-
-    const bound = (expected: Floats) => 16 * EPS_F32 * Math.max(...Array.from(expected, Math.abs));
-    assertWithin(`${name}: y`, sparse.y.data, y.data, bound(y.data));
-    assertWithin(`${name}: dh`, dh.data, dense.data, bound(dense.data));
-    const { slots, keys, values } = params.gradients;
-    const spread = (compact: Floats, at: (neuron: number, d: number) => number) => {
-      const whole = new Float64Array(NEURONS * HIDDEN);
-      slots.forEach((slot, neuron) => {
-        for (let d = 0; slot >= 0 && d < HIDDEN; d++) {
-          whole[at(neuron, d)] = compact[slot * HIDDEN + d] as number;
+for (const scope of ["token", "union"] as const) {
+  for (const gate of GATES) {
+    Deno.test(`the sparse adapter gives the same bits inline and on a lane of promises, for any threads: ${gate} gate, ${scope} scope`, async () => {
+      for (const target of machineTargets()) {
+        for (const compute of ["f32", "bf16"] as const) {
+          const first = await step(scope, gate, { target, compute, threads: 1 });
+          assert.ok(Object.values(first).every((array) => Array.from(array).every(Number.isFinite)));
+          for (const [threads, async] of [[2, false], [3, false], [1, true], [2, true], [3, true]] as const) {
+            const other = await step(scope, gate, { target, compute, threads, async });
+            for (const name in first) {
+              assertSameBits(`${name} of ${target}, ${threads} threads`, other[name]!, first[name]!);
+            }
+          }
         }
-      });
-      return whole;
-    };
-    const dkeys = spread(keys as Floats, (neuron, d) => neuron * HIDDEN + d);
-    const dvalues = spread(values, (neuron, d) => d * NEURONS + neuron);
-    assertWithin(`${name}: dkeys`, dkeys, down.grad as Floats, bound(down.grad as Floats));
-    assertWithin(`${name}: dvalues`, dvalues, up.grad as Floats, bound(up.grad as Floats));
-  });
-});
+      }
+    });
+  }
+}
+
+/** Halves of quarters: exact in bf16, to which the sparse kernels round where products are. */
+function coarse(stage: Stage, name: string, ...shape: number[]): Tensor {
+  const { data } = normal(stage, name, ...shape);
+  return { shape, data: stage.hostValues(data.map((x) => Math.round(8 * x) / 8)) };
+}
+
+/** The adapter without a gate as dense layers, in f64: keys (R,D), and values transposed to (D,R). */
+function denseAdapter(h: Tensor, dy: Tensor, keys: Tensor, values: Tensor) {
+  const oracle = referenceKernels();
+  const wide = (tensor: Tensor): Tensor => ({ shape: tensor.shape, data: Float64Array.from(tensor.data) });
+  const down = weight("keys", Float64Array.from(keys.data), NEURONS, HIDDEN);
+  const up = weight("values", transposed(values.data, NEURONS), HIDDEN, NEURONS);
+  const fired = activationForward(oracle, { x: linearForward(oracle, wide(h), down), up: null }, "relu");
+  const y = linearForward(oracle, fired, up);
+  const dfired = linearBackward(oracle, fired, up, wide(dy));
+  const { dx: dsum } = activationBackward(oracle, { x: fired, up: null }, "relu", dfired);
+  const dh = linearBackward(oracle, wide(h), down, dsum);
+  return { y: y.data, dh: dh.data, dkeys: down.grad!, dvalues: transposed(up.grad!, HIDDEN) };
+}
 
 function weight(name: string, data: Float64Array, rows: number, cols: number): Weight {
   return { name, dtype: "f64", rows, cols, data, mapped: null, grad: new Float64Array(rows * cols) };
 }
 
-Deno.test("a lane of promises gives the same bits as one inside the caller", async () => {
-  const config: SparseConfig = { gate: "raw", scope: "token", experts: 6, activeExperts: 2, topK: 5 };
-  const run = async (k: Kernels) => {
-    const params = adapter(k, config, normal(k, 2, NEURONS, HIDDEN).data);
-    const [h, dy, dh] = [3, 4, 5].map((stream) => normal(k, stream, TOKENS, HIDDEN)) as [
-      Tensor,
-      Tensor,
-      Tensor,
-    ];
-    const pending = sparseForward(k, params, h, config);
-    const { y, residuals } = await pending;
-    await sparseBackward(k, params, residuals, h, dy, dh);
-    return { promised: pending instanceof Promise, y: y.data, dh: dh.data, values: params.gradients.values };
-  };
+/** (rows,cols) to (cols,rows). */
+function transposed(x: Floats, rows: number): Float64Array {
+  const cols = x.length / rows;
+  return Float64Array.from(x, (_, i) => x[(i % rows) * cols + Math.floor(i / rows)] as number);
+}
 
-  using inline = nativeKernels({ compute: "f32" });
-  using beside = nativeKernels({ compute: "f32", async: true });
-  const [now, later] = [await run(inline), await run(beside)];
-  if (now.promised || !later.promised) throw new Error("expected a promise of the asynchronous lane only");
-  assertSameBits("y", later.y, now.y);
-  assertSameBits("dh", later.dh, now.dh);
-  assertSameBits("dvalues", later.values, now.values);
+Deno.test("the dense limit (K = R, N = 1, no gate) equals a ReLU parallel adapter of linear layers", () => {
+  const config = { gate: "none", scope: "token", experts: 1, activeExperts: 1, topK: NEURONS } as const;
+  const names = ["y", "dh", "dkeys", "dvalues"] as const;
+  return everywhere(async (stage) => {
+    const [keys, values] = [coarse(stage, "keys", NEURONS, HIDDEN), coarse(stage, "values", NEURONS, HIDDEN)];
+    const [h, dy] = [coarse(stage, "h", TOKENS, HIDDEN), coarse(stage, "dy", TOKENS, HIDDEN)];
+    const params = adapter(stage, 1, keys, values);
+    const { y, dh } = await pass(stage, params, h, dy, config);
+    const spread = (compact: Floats) => {
+      const whole = new Float64Array(NEURONS * HIDDEN);
+      params.gradients.rows.subarray(0, params.gradients.rowCount).forEach((row, slot) =>
+        whole.set(compact.subarray(slot * HIDDEN, (slot + 1) * HIDDEN), row * HIDDEN)
+      );
+      return whole;
+    };
+    const dkeys = spread(params.gradients.keys as Floats), dvalues = spread(params.gradients.values);
+    const dense = denseAdapter(h, dy, keys, values);
+    return {
+      ...{ y, dh, dkeys, dvalues },
+      ...Object.fromEntries(names.map((name) => [`dense ${name}`, dense[name]])),
+    };
+  }, (written) => {
+    for (const name of names) {
+      const expected = written[`dense ${name}`]!;
+      const largest = Math.max(...Array.from(expected, Math.abs));
+      assertWithin(name, written[name]!, expected, 16 * EPS_F32 * largest);
+    }
+  });
 });

@@ -132,7 +132,7 @@ export const CSRC: readonly Mutant[] = [
     file: "csrc/cpu/kernels/sparse_gate.cpp",
     find: "            const float *g = logits + t * experts;\n            if (tainted",
     replace: "            const float *g = logits + (t - begin) * experts;\n            if (tainted",
-    tests: ["tests/native/sparse_test.ts"],
+    tests: ["tests/contract/sparse_invariants_test.ts"],
   },
   {
     name: "fused-backward-never",

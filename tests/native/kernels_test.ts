@@ -6,10 +6,8 @@ import { multipliesBf16 } from "../../lib/native/context.ts";
 import { createLedger } from "../../lib/native/ledger.ts";
 import type { AdamwStep, NormCall } from "../../lib/ops/kernels/model.ts";
 import type { RowMoments } from "../../lib/ops/kernels/rows.ts";
-import { type NativeKernelOptions, nativeKernels } from "../../lib/ops/native/native_kernels.ts";
-import { createRowGradients } from "../../lib/ops/row_gradients.ts";
-import { sparseBackward, sparseForward } from "../../lib/ops/sparse.ts";
-import type { ActivationArray, Floats, RowMatrix, Tensor, Weight } from "../../lib/tensor/tensor.ts";
+import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";
+import type { ActivationArray, Floats, RowMatrix, Weight } from "../../lib/tensor/tensor.ts";
 import { machineTargets, normals } from "./kernel_check.ts";
 
 function rms(weight: Weight): NormCall {
@@ -226,57 +224,6 @@ Deno.test("a host lane of promises gives the bits of inline calls, in order, for
   assertSame(await threeSteps(true, 1), inline);
   assertSame(await threeSteps(true, 2), inline);
 });
-
-/** A step of a sparse adapter through the op pair: y, dh, the router's gradient and the row gradients. */
-async function sparseStep(
-  scope: "token" | "union",
-  options: NativeKernelOptions,
-): Promise<ArrayLike<number>[]> {
-  using k = nativeKernels(options);
-  const [tokens, hidden, neurons, experts] = [21, 19, 48, 6];
-  const [keys, values] = [k.rowMatrix(neurons, hidden), k.rowMatrix(neurons, hidden)];
-  k.rowMatrixWrite(keys, normals(neurons * hidden, 7), 0);
-  k.rowMatrixWrite(values, normals(neurons * hidden, 8), 0);
-  const params = {
-    gateWeight: normals(experts * hidden, 9),
-    gateGrad: k.floats(experts * hidden),
-    keys,
-    values,
-    gradients: createRowGradients(k, neurons, hidden, { keys: true }),
-  };
-  const [h, dy, dh] = [10, 11, 0].map((stream): Tensor => ({
-    shape: [tokens, hidden],
-    data: stream === 0 ? k.floats(tokens * hidden) : normals(tokens * hidden, stream),
-  })) as [Tensor, Tensor, Tensor];
-  const forward = sparseForward(k, params, h, { gate: "softmax", scope, experts, activeExperts: 2, topK: 3 });
-  assert.equal(forward instanceof Promise, options.async === true);
-  const { y, residuals } = await forward;
-  assert.ok(residuals.pairCount > tokens, "the adapter fires");
-  await sparseBackward(k, params, residuals, h, dy, dh);
-  const { rows, rowCount, keys: dkeys, values: dvalues } = params.gradients;
-  const used = rowCount * hidden;
-  return [
-    y.data,
-    dh.data,
-    params.gateGrad,
-    rows.subarray(0, rowCount),
-    (dkeys as Floats).subarray(0, used),
-    dvalues.subarray(0, used),
-  ].map((array) => Array.from(array));
-}
-
-for (const scope of ["token", "union"] as const) {
-  Deno.test(`the sparse adapter (${scope}) gives the same bits inline and on a host lane, for any threads`, async () => {
-    for (const target of machineTargets()) {
-      const inline = await sparseStep(scope, { target, threads: 1 });
-      assert.ok(inline.every((array) => Array.from(array).every(Number.isFinite)));
-      for (const threads of [1, 2, 3]) {
-        assertSame(await sparseStep(scope, { target, threads }), inline);
-        assertSame(await sparseStep(scope, { target, threads, async: true }), inline);
-      }
-    }
-  });
-}
 
 Deno.test("a failed call of a host lane rejects, and the next one still runs", async () => {
   using k = nativeKernels({ async: true });

@@ -2,6 +2,7 @@
 /** Contract cases of the sparse adapter: every mode, odd sizes, ties, sizes that cross every block. */
 import type { Gate, Scope } from "../../../lib/ops/kernels/rows.ts";
 import type { KernelCase } from "../kernel_case.ts";
+import { twoCallsCase } from "./sparse_calls.ts";
 import { type SparseCase, sparseCase, sparseKernelCase, type SparseSizes } from "./sparse_case.ts";
 import { sparseStepCase } from "./sparse_step.ts";
 
@@ -74,5 +75,9 @@ export const sparseRoundingCases: readonly KernelCase[] = GATES.flatMap((gate) =
 /** Cases of this family. */
 export const sparseCases: readonly KernelCase[] = [
   ...CASES.map(sparseKernelCase),
+  twoCallsCase([
+    sparseCase("3 tokens", [3, 37, 24, 4, 2, 3]),
+    sparseCase("3 tokens, then 9", [9, 37, 24, 4, 2, 3]),
+  ]),
   ...CASES.map(sparseStepCase),
 ];

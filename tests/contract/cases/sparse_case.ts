@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import type {
   Gate,
+  RowGradients,
   Scope,
   SparseBackwardCall,
   SparseCall,
@@ -111,6 +112,39 @@ export function pairsOf(stage: Stage, { tokens }: SparseShape, room: number): Sp
   };
 }
 
+/** The first `count` pairs. */
+export function firedPairs({ offsets, neurons, dots, scores }: SparsePairs, count: number): SparsePairs {
+  return {
+    offsets,
+    neurons: neurons.subarray(0, count),
+    dots: dots.subarray(0, count),
+    scores: scores.subarray(0, count),
+  };
+}
+
+/** Room for the gradients of all rows, none touched. */
+export function gradientsOf(stage: Stage, { shape, frozenKeys }: SparseCase): RowGradients {
+  const room = shape.neurons * shape.hidden;
+  return {
+    slots: stage.intOutput(shape.neurons).fill(-1),
+    rows: stage.intOutput(shape.neurons),
+    rowCount: 0,
+    keys: frozenKeys ? null : stage.hostOutput(room),
+    values: stage.hostOutput(room),
+  };
+}
+
+/** The way back of a call: what it touches first gets a new slot. @mutates call.dh, call.dgateWeight, gradients */
+export async function addGradients(
+  stage: Stage,
+  call: SparseBackwardCall,
+  gradients: RowGradients,
+): Promise<void> {
+  const { neurons } = call.pairs, firstNewSlot = gradients.rowCount;
+  stage.k.sparseTouch(gradients, neurons, neurons.length);
+  await stage.k.sparseBackward(call, gradients, firstNewSlot);
+}
+
 /** Everything that the kernels wrote. Routing reads h as it is, and so does the way back; only scores round it. */
 export async function runSparse(stage: Stage, test: SparseCase): Promise<Outputs> {
   const { shape } = test;
@@ -121,26 +155,11 @@ export async function runSparse(stage: Stage, test: SparseCase): Promise<Outputs
   const count = await stage.k.sparseForward(y, scored);
   await assertTooLittleRoomIsReported(stage, scored, count);
 
-  const gradients = {
-    slots: stage.intOutput(shape.neurons).fill(-1),
-    rows: stage.intOutput(shape.neurons),
-    rowCount: 0,
-    keys: test.frozenKeys ? null : stage.hostOutput(shape.neurons * shape.hidden),
-    values: stage.hostOutput(shape.neurons * shape.hidden),
-  };
+  const gradients = gradientsOf(stage, test);
   const { dh, dgateWeight, routing } = call;
-  const neurons = call.pairs.neurons.subarray(0, count);
-  const pairs = {
-    ...call.pairs,
-    neurons,
-    dots: call.pairs.dots.subarray(0, count),
-    scores: call.pairs.scores.subarray(0, count),
-  };
+  const pairs = firedPairs(call.pairs, count);
   // Twice: new rows are written, then the same rows added to.
-  for (const firstNewSlot of [0, neurons.length === 0 ? 0 : new Set(neurons).size]) {
-    stage.k.sparseTouch(gradients, neurons, count);
-    await stage.k.sparseBackward({ ...call, pairs }, gradients, firstNewSlot);
-  }
+  for (let turn = 0; turn < 2; turn++) await addGradients(stage, { ...call, pairs }, gradients);
   const used = gradients.rowCount * shape.hidden;
   return {
     ...routing,
@@ -162,6 +181,14 @@ async function assertTooLittleRoomIsReported(stage: Stage, call: SparseCall, cou
   const y = stage.hostOutput(shape.tokens * shape.hidden);
   const pairs = pairsOf(stage, shape, count - 1);
   assert.equal(await stage.k.sparseForward(y, { ...call, pairs }), count);
+}
+
+/** Of every row, its place in a compact array of touched rows; zeros where it has none. */
+export function spreadRows(compact: Floats, rows: Int32Array, { shape }: SparseCase): Float64Array {
+  const { neurons, hidden } = shape;
+  const whole = new Float64Array(neurons * hidden);
+  rows.forEach((row, slot) => whole.set(compact.subarray(slot * hidden, (slot + 1) * hidden), row * hidden));
+  return whole;
 }
 
 /** A case for the contract. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Contract cases of the sparse adapter on what is no number: choices stay defined, and the token concerned shows it. */
-import type { Scope, SparsePairs, SparseRouting } from "../../../lib/ops/kernels/rows.ts";
+import type { Gate, Scope, SparsePairs, SparseRouting } from "../../../lib/ops/kernels/rows.ts";
 import type { KernelCase, Outputs } from "../kernel_case.ts";
 import type { Stage } from "../stage.ts";
 
@@ -11,20 +11,27 @@ interface Place {
   readonly label: string;
   readonly h: readonly number[];
   readonly gateWeight: readonly number[];
+  readonly keys: readonly number[];
 }
 
 /** NaN as processors make it, with its sign or without: ordered by their bits, one would be largest, one least. */
 const NANS = [0x7fc00000, 0xffc00000];
 
 const PLACES: readonly Place[] = [
-  { label: "one token", h: [2 * HIDDEN + 7], gateWeight: [] },
-  { label: "the router's row of expert 0", h: [], gateWeight: [3] },
-  { label: "all but two rows of the router", h: [], gateWeight: [0, 2, 3, 5].map((e) => e * HIDDEN + 1) },
+  { label: "one token", h: [2 * HIDDEN + 7], gateWeight: [], keys: [] },
+  { label: "the router's row of expert 0", h: [], gateWeight: [3], keys: [] },
+  {
+    label: "all but two rows of the router",
+    h: [],
+    gateWeight: [0, 2, 3, 5].map((e) => e * HIDDEN + 1),
+    keys: [],
+  },
+  { label: "a key of expert 1", h: [], gateWeight: [], keys: [(NEURONS / EXPERTS + 2) * HIDDEN] },
 ];
 
-async function run(stage: Stage, scope: Scope, place: Place, nan: number): Promise<Outputs> {
+async function run(stage: Stage, gate: Gate, scope: Scope, place: Place, nan: number): Promise<Outputs> {
   const shape = {
-    ...{ gate: "raw", scope, tokens: TOKENS, hidden: HIDDEN, neurons: NEURONS, experts: EXPERTS } as const,
+    ...{ gate, scope, tokens: TOKENS, hidden: HIDDEN, neurons: NEURONS, experts: EXPERTS },
     ...{ activeExperts: ACTIVE, topK: TOP_K },
   };
   const withNan = (name: string, count: number, places: readonly number[]) => {
@@ -50,10 +57,8 @@ async function run(stage: Stage, scope: Scope, place: Place, nan: number): Promi
     scores: stage.hostOutput(room),
   };
   const y = stage.hostOutput(TOKENS * HIDDEN);
-  const [keys, values] = ["keys", "values"].map((name) => stage.rowMatrix(name, NEURONS, HIDDEN)) as [
-    ReturnType<Stage["rowMatrix"]>,
-    ReturnType<Stage["rowMatrix"]>,
-  ];
+  const keys = stage.rowMatrixOf(withNan("keys", NEURONS * HIDDEN, place.keys), NEURONS, HIDDEN);
+  const values = stage.rowMatrix("values", NEURONS, HIDDEN);
   const call = { shape, h, gateWeight, keys, values, routing, pairs };
   await stage.k.sparseRoute(call);
   await stage.k.sparseForward(y, call);
@@ -66,13 +71,15 @@ async function run(stage: Stage, scope: Scope, place: Place, nan: number): Promi
 }
 
 /** Cases of this family. */
-export const sparseNanCases: readonly KernelCase[] = (["token", "union"] as const).flatMap((scope) =>
-  PLACES.flatMap((place) =>
-    NANS.map((nan): KernelCase => ({
-      name: `sparseRoute() and sparseForward() of ${scope} scope with NaN ${
-        nan.toString(16)
-      } in ${place.label}`,
-      run: (stage) => run(stage, scope, place, nan),
-    }))
+export const sparseNanCases: readonly KernelCase[] = (["raw", "none"] as const).flatMap((gate) =>
+  (["token", "union"] as const).flatMap((scope) =>
+    PLACES.flatMap((place) =>
+      NANS.map((nan): KernelCase => ({
+        name: `sparseRoute() and sparseForward() of ${gate} gate, ${scope} scope with NaN ${
+          nan.toString(16)
+        } in ${place.label}`,
+        run: (stage) => run(stage, gate, scope, place, nan),
+      }))
+    )
   )
 );

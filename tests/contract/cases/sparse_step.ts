@@ -3,7 +3,7 @@
 import type { Floats } from "../../../lib/tensor/tensor.ts";
 import type { KernelCase, Outputs } from "../kernel_case.ts";
 import type { Stage } from "../stage.ts";
-import { routedCall, runSparse, type SparseCase, sparseInputs } from "./sparse_case.ts";
+import { routedCall, runSparse, type SparseCase, sparseInputs, spreadRows } from "./sparse_case.ts";
 import { sparseMagnitudes } from "./sparse_magnitudes.ts";
 
 const LR = 0.25;
@@ -51,18 +51,11 @@ async function stepRows(stage: Stage, test: SparseCase): Promise<Outputs> {
 
 /** Those of the gradients, row by row; m is half a gradient. */
 async function stepMagnitudes(stage: Stage, test: SparseCase): Promise<Outputs> {
-  const { hidden, neurons } = test.shape;
   const whole = await runSparse(stage, test);
   const sizes = await sparseMagnitudes(stage, test, whole);
   const input = sparseInputs(stage, test);
-  const spread = (compact: Outputs[string] | undefined): Float64Array => {
-    const rows = new Float64Array(neurons * hidden);
-    if (!compact) return rows;
-    (whole.rows as Int32Array).forEach((row, slot) =>
-      rows.set(compact.subarray(slot * hidden, (slot + 1) * hidden), row * hidden)
-    );
-    return rows;
-  };
+  const spread = (compact: Outputs[string] | undefined): Float64Array =>
+    spreadRows((compact ?? new Float64Array(0)) as Floats, whole.rows as Int32Array, test);
   const [dkeys, dvalues] = [spread(sizes.dkeys), spread(sizes.dvalues)];
   const moved = (w: Floats, grad: Float64Array) =>
     grad.map((g, i) => Math.abs(w[i] as number) + LR * (1 + g));
