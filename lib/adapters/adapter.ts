@@ -138,9 +138,10 @@ export interface WeightChange {
   readonly shape?: readonly number[];
   /**
    * @param weights The tensor, widened to floats: W becomes W'. Grown, it holds the old values in its first rows and
-   *   columns and zeros beside them; a tensor that the checkpoint lacks is all zeros. @mutates weights
+   *   columns and zeros beside them; a tensor that the checkpoint lacks is all zeros. @mutates weights, now or, where a device
+   *   holds what is folded in, later
    */
-  apply(weights: Floats): void;
+  apply(weights: Floats): Awaitable<void>;
 }
 
 /** Where training stands: what masks that change from step to step are a function of. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** An adapter's parameters as tensors that can be searched for values that are no numbers. */
+import { andThen, type Awaitable } from "../core/awaitable.ts";
 import { type Parameter, parameterShape } from "../optim/parameters.ts";
 import type { RowKernels } from "../ops/kernels/rows.ts";
 import type { Place } from "../ops/kernels/place.ts";
@@ -23,8 +24,8 @@ export function parameterSources(
   }));
 }
 
-function* pieces(k: RowKernels & Place, parameter: Parameter): Generator<FloatPiece> {
-  if (parameter.kind === "dense") return yield asPiece(k.read(parameter.data));
+function* pieces(k: RowKernels & Place, parameter: Parameter): Generator<Awaitable<FloatPiece>> {
+  if (parameter.kind === "dense") return yield andThen(k.read(parameter.data), asPiece);
   const { matrix } = parameter;
   const buffer = k.floats(Math.min(matrix.rows, ROWS_PER_PIECE) * matrix.cols);
   for (let row = 0; row < matrix.rows; row += ROWS_PER_PIECE) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Full fine-tuning: every weight of the model becomes a trained copy in the backend's float type. The yardstick of adapters. */
+import { andThen } from "../core/awaitable.ts";
 import { unknownOptions } from "../core/option_checks.ts";
 import type { Model } from "../models/model.ts";
 import { allTensors, type Layer, layersOf, tensorsOf } from "../models/parts.ts";
@@ -60,7 +61,10 @@ function createFull(adapter: Adapter, base: Model): AdapterParams {
     init: () => {},
     attach: () => ({ hooks: {}, replace: byName }),
     merge: (k) =>
-      [...byName.values()].map(({ name, data }) => ({ name, apply: (weights) => weights.set(k.read(data)) })),
+      [...byName.values()].map(({ name, data }) => ({
+        name,
+        apply: (weights) => andThen(k.read(data), (values) => weights.set(values)),
+      })),
     activeNeurons: () => 0,
     release: () => copies[Symbol.dispose](),
   };

@@ -8,6 +8,7 @@
  * rounding of any float: z = 1 in f32 is off by 6e-8 anyway, this by 2.4e-19. S z stays finite in f32 and bf16 up to
  * |z| = 2^67; f16 has no room for S. Gradients of the new `up` biases are scaled by S: the result is for inference.
  */
+import { andThen } from "../core/awaitable.ts";
 import { FAMILIES, familyOf, smallestOf } from "../models/families/registry.ts";
 import type { Family } from "../models/families/family.ts";
 import type { JsonObject } from "../core/json.ts";
@@ -71,7 +72,7 @@ function renamed(config: ModelConfig, fields: JsonObject): JsonObject {
 }
 
 /** A tensor as it grows. */
-function grown(tensor: TensorShape | null, apply: (weights: Floats) => void): WeightChange {
+function grown(tensor: TensorShape | null, apply: WeightChange["apply"]): WeightChange {
   const { name, rows, cols } = tensor as TensorShape;
   return { name, shape: rows === null ? [cols] : [rows, cols], apply };
 }
@@ -85,23 +86,26 @@ function layerChanges(
   const { rows: neurons } = keys;
   const wide = intermediateSize + neurons;
   const unchanged = () => {};
-  const rows = (weight: Weight) => k.read(weight.data as Floats);
+  const withRows = (weight: Weight, write: (rows: Floats) => void) =>
+    andThen(k.read(weight.data as Floats), write);
   return [
-    grown(gate.weight, (weights) => {
-      weights.set(rows(keys).map((x) => x * GATE_SCALE), intermediateSize * hiddenSize);
-    }),
+    grown(
+      gate.weight,
+      (weights) =>
+        withRows(keys, (read) => weights.set(read.map((x) => x * GATE_SCALE), intermediateSize * hiddenSize)),
+    ),
     grown(up.weight, unchanged),
     // Row d holds coordinate d of every value.
-    grown(down.weight, (weights) => {
-      const read = rows(values);
-      for (let d = 0; d < hiddenSize; d++) {
-        for (let j = 0; j < neurons; j++) {
-          weights[d * wide + intermediateSize + j] = read[j * hiddenSize + d] as number;
+    grown(down.weight, (weights) =>
+      withRows(values, (read) => {
+        for (let d = 0; d < hiddenSize; d++) {
+          for (let j = 0; j < neurons; j++) {
+            weights[d * wide + intermediateSize + j] = read[j * hiddenSize + d] as number;
+          }
         }
-      }
-    }),
+      })),
     grown(gate.bias, unchanged),
-    grown(up.bias, (weights) => weights.fill(1 / GATE_SCALE, intermediateSize)),
+    grown(up.bias, (weights) => void weights.fill(1 / GATE_SCALE, intermediateSize)),
     grown(down.bias, unchanged),
   ];
 }

@@ -2,6 +2,7 @@
 /** Writes a Hugging Face checkpoint folder that is a base model with changed weights, file by file as the base is. */
 import { basename, join, relative } from "node:path";
 import type { WeightChange } from "../adapters/adapter.ts";
+import { andThen } from "../core/awaitable.ts";
 import type { WeightDType } from "../core/dtype.ts";
 import { NotFiniteError, throwIfAny, UserError } from "../core/errors.ts";
 import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../core/half.ts";
@@ -141,8 +142,7 @@ function changedTensor(
     shape,
     data: () => {
       const values = grownValues(entry, shape);
-      change?.apply(values);
-      return [rounded(name, values, dtype)];
+      return [andThen(change?.apply(values), () => rounded(name, values, dtype))];
     },
   };
 }

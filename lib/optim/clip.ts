@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Clipping by the norm of gradients: of all together, or of each layer's. */
+import { allOf, andThen, type Awaitable } from "../core/awaitable.ts";
 import type { ModelKernels } from "../ops/kernels/model.ts";
 import { isTrained, liveGradient, type Parameter } from "./parameters.ts";
 
@@ -13,9 +14,14 @@ export function globalNorm(
   k: ModelKernels,
   parameters: readonly Parameter[],
   known?: ReadonlyMap<Parameter, number>,
-): number {
+): Awaitable<number> {
+  return andThen(gradientSquares(k, parameters, known), normOfSquares);
+}
+
+/** The norm of gradients by their sums of squares, in their order. */
+export function normOfSquares(squares: ReadonlyMap<Parameter, number>): number {
   let sum = 0;
-  for (const square of gradientSquares(k, parameters, known).values()) sum += square;
+  for (const square of squares.values()) sum += square;
   return Math.sqrt(sum);
 }
 
@@ -28,10 +34,14 @@ export function gradientSquares(
   k: ModelKernels,
   parameters: readonly Parameter[],
   known?: ReadonlyMap<Parameter, number>,
-): Map<Parameter, number> {
-  const square = (parameter: Parameter): number =>
-    known?.get(parameter) ?? k.sumSquares(liveGradient(parameter));
-  return new Map(parameters.filter(isTrained).map((parameter) => [parameter, square(parameter)]));
+): Awaitable<Map<Parameter, number>> {
+  const trained = parameters.filter(isTrained);
+  // All are asked for before the first is waited for.
+  const squares = trained.map((parameter) => known?.get(parameter) ?? k.sumSquares(liveGradient(parameter)));
+  return andThen(
+    allOf(squares),
+    (sums) => new Map(trained.map((parameter, i) => [parameter, sums[i] as number])),
+  );
 }
 
 /** The gradients whose norm is limited. */

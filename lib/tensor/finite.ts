@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Looks for values that are no numbers in tensors, piece by piece, so that a checkpoint need not fit in memory. */
+import type { Awaitable } from "../core/awaitable.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
 import { bf16ToFloat, f16ToFloat } from "../core/half.ts";
 import { openForReading, readBytesAt, type TensorEntry } from "./safetensors.ts";
@@ -10,13 +11,13 @@ export type FloatPiece =
   | { readonly dtype: "f64"; readonly data: Float64Array }
   | { readonly dtype: "bf16" | "f16"; readonly data: Uint16Array };
 
-/** A tensor whose elements are to be looked at, in order. A piece may be overwritten when the next one is asked for. */
+/** A tensor whose elements are to be looked at, in order. A piece, now or later, may be overwritten when the next one is asked for. */
 export interface FloatSource {
   readonly name: string;
   /** Where it lies, for messages. */
   readonly file: string;
   readonly shape: readonly number[];
-  pieces(): Iterable<FloatPiece>;
+  pieces(): Iterable<Awaitable<FloatPiece>>;
 }
 
 /** One element of a tensor. */
@@ -73,7 +74,7 @@ export async function searchFinite(sources: Iterable<FloatSource>): Promise<Fini
   for (const source of sources) {
     tensors++;
     let start = 0;
-    for (const piece of source.pieces()) {
+    for await (const piece of source.pieces()) {
       const { at, broken } = extreme(piece);
       if (at >= 0) {
         const value = valueOf(piece, at);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Writes safetensors files, piece by piece. */
+import type { Awaitable } from "../core/awaitable.ts";
 import { writeFileAtomically } from "../files/write.ts";
 import { storedBytes, type StoredDType } from "./safetensors.ts";
 
@@ -8,8 +9,8 @@ export interface TensorSource {
   readonly name: string;
   readonly dtype: StoredDType;
   readonly shape: readonly number[];
-  /** The elements, or a function that gives them in pieces, so that a large tensor never lives twice. */
-  readonly data: ArrayBufferView | (() => Iterable<ArrayBufferView>);
+  /** The elements, or a function that gives them in pieces, each now or later, so that a large tensor never lives twice. */
+  readonly data: ArrayBufferView | (() => Iterable<Awaitable<ArrayBufferView>>);
 }
 
 /**
@@ -43,7 +44,7 @@ export async function writeSafetensors(
     for (const tensor of tensors) {
       let written = 0;
       const pieces = typeof tensor.data === "function" ? tensor.data() : [tensor.data];
-      for (const piece of pieces) {
+      for await (const piece of pieces) {
         await write(new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength));
         written += piece.byteLength;
       }

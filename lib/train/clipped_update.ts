@@ -36,7 +36,7 @@ export async function clippedUpdate(
   for (const layer of layersOf(params)) {
     const parameters = layer.filter(only);
     if (parameters.length === 0) continue;
-    const gradScale = step.gradScale * clipFactor(globalNorm(k, layer, squares), clip);
+    const gradScale = step.gradScale * clipFactor(await globalNorm(k, layer, squares), clip);
     next = await optimizer.update(k, parameters, next, { ...step, gradScale });
   }
   return next;

@@ -4,7 +4,7 @@
  * The bits are those of an update after all of backward: every parameter takes the same step with the same gradient.
  */
 import type { FusedRows } from "../adapters/adapter.ts";
-import { clipFactor, clipOf, globalNorm, gradientSquares } from "../optim/clip.ts";
+import { clipFactor, clipOf, gradientSquares, normOfSquares } from "../optim/clip.ts";
 import type { OptimizerState, UpdateStep } from "../optim/optimizer.ts";
 import type { Parameter } from "../optim/parameters.ts";
 import { clippedUpdate } from "./clipped_update.ts";
@@ -48,8 +48,10 @@ export function layerUpdates(run: Run, { params, optim }: TrainState, step: Upda
   const update = async (parameters: readonly Parameter[]): Promise<void> => {
     // A layer whose gradient is not finite does not move, nor does any after it.
     if (!good) return;
-    gradientSquares(k, parameters).forEach((square, parameter) => squares.set(parameter, square));
-    const norm = globalNorm(k, parameters, squares);
+    const asked = gradientSquares(k, parameters);
+    const found = asked instanceof Promise ? await asked : asked;
+    found.forEach((square, parameter) => squares.set(parameter, square));
+    const norm = normOfSquares(found);
     good = Number.isFinite(norm);
     if (!good) return;
     parameters.forEach((parameter) => done.add(parameter));

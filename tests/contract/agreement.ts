@@ -7,6 +7,7 @@ import { assertSameBits, assertWithin, EPS_F32 } from "../compare.ts";
 import { type Backend, backends, deviceBackends, watchedKernels } from "./backends.ts";
 import type { KernelCase, Outputs } from "./kernel_case.ts";
 import { createStage, referenceStage } from "./stage.ts";
+import { now } from "../now.ts";
 
 /** What the oracle says of a case, and how far a backend may be from it. */
 interface Verdict {
@@ -50,7 +51,9 @@ async function runOn(
   const stage = createStage(watchedKernels(k, called), { bf16Inputs });
   const written = await test.run(stage);
   const outputs = Object.fromEntries(
-    Object.entries(written).map(([name, x]) => [name, valuesOf(x instanceof Int32Array ? x : k.read(x))]),
+    Object.entries(written).map(([name, x]) => {
+      return [name, valuesOf(x instanceof Int32Array ? x : now(k.read(x)))];
+    }),
   );
   stage.assertGuards();
   // For no tokens, or no spans of them, a device is given nothing to do.

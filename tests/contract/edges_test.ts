@@ -8,6 +8,7 @@ import { assertSame, assertSameBits, assertWithin, EPS_F32 } from "../compare.ts
 import { onEveryBackend } from "./agreement.ts";
 import { backends } from "./backends.ts";
 import { createStage } from "./stage.ts";
+import { now } from "../now.ts";
 
 /** A weight of ones. */
 function unit(cols: number): Weight {
@@ -34,7 +35,7 @@ Deno.test("activationForward() of gated silu lets NaN through and stays finite f
 
 Deno.test("normForward() keeps a NaN inside its row", () =>
   onEveryBackend((stage) => {
-    const x = [...stage.k.read(stage.normal("x", 3 * 19))].with(19 + 18, NaN);
+    const x = [...now(stage.k.read(stage.normal("x", 3 * 19)))].with(19 + 18, NaN);
     const [y, rstd] = [stage.output(3 * 19), stage.output(3)];
     stage.k.normForward(y, rstd, stage.values(x), rms(stage.weight("w", 1, 19, "f32")), 3);
     return { y };
@@ -87,12 +88,12 @@ Deno.test("crossEntropy() gradient matches central differences of its loss", () 
   const [vocabulary, h] = [7, 2 ** -8];
   return onEveryBackend(
     (stage) => {
-      const logits = [...stage.k.read(stage.normal("logits", vocabulary))];
+      const logits = [...now(stage.k.read(stage.normal("logits", vocabulary)))];
       const lossAt = (i: number, change: number): number => {
         const loss = stage.output(1);
         const moved = stage.values(logits.with(i, (logits[i] as number) + change));
         stage.k.crossEntropy(loss, moved, Int32Array.of(3), vocabulary, 0);
-        return stage.k.read(loss)[0] as number;
+        return now(stage.k.read(loss))[0] as number;
       };
       const differences = Float32Array.from(logits, (_, i) => (lossAt(i, h) - lossAt(i, -h)) / (2 * h));
       const gradient = stage.values(logits);
@@ -139,8 +140,8 @@ Deno.test("embeddingBackward() adds in increasing order of tokens, bit for bit",
         stage.normal("dweight", vocabulary * hidden),
         stage.normal("dy", tokens * hidden),
       ];
-      const expected = Float32Array.from(stage.k.read(dweight));
-      const terms = stage.k.read(dy);
+      const expected = Float32Array.from(now(stage.k.read(dweight)));
+      const terms = now(stage.k.read(dy));
       ids.forEach((id, t) => {
         for (let d = 0; d < hidden; d++) {
           expected[id * hidden + d] = (expected[id * hidden + d] as number) +

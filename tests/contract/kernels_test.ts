@@ -8,6 +8,7 @@ import { assertAgreesEverywhere } from "./agreement.ts";
 import { backends, watchedKernels } from "./backends.ts";
 import { CPU_CASES, KERNEL_CASES } from "./cases/all.ts";
 import { createStage } from "./stage.ts";
+import { now } from "../now.ts";
 
 for (const test of [...KERNEL_CASES, ...CPU_CASES]) {
   Deno.test({
@@ -39,13 +40,13 @@ Deno.test("floats() are zeroed and arenaFloats() are of the backend's float type
     using k = backend.open(1);
     assertSameBits("floats", k.floats(5), new Float32Array(5));
     assertSame(k.indices(5), new Int32Array(5));
-    assertSameBits("modelFloats", k.read(k.modelFloats(5, "activations")), new Float32Array(5));
+    assertSameBits("modelFloats", now(k.read(k.modelFloats(5, "activations"))), new Float32Array(5));
     assert.equal(k.arenaFloats(7).length, 7);
     assert.equal(k.hostFloats(7).length, 7);
     assert.equal(k.twin(), k.twin());
     assert.equal(k.arenaFloats(0).length, 0);
     assert.equal(k.arenaFloats(1).BYTES_PER_ELEMENT, k.floats(1).BYTES_PER_ELEMENT);
-    const activations = k.read(k.modelActivations(5, "activations"));
+    const activations = now(k.read(k.modelActivations(5, "activations")));
     assertSame(activations, k.compute === "bf16" ? new Uint16Array(5) : new Float32Array(5));
     assert.equal(k.arenaActivations(7).BYTES_PER_ELEMENT, activations.BYTES_PER_ELEMENT);
     assert.equal(k.arenaActivations(7).length, 7);

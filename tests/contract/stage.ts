@@ -7,6 +7,7 @@ import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { weightValues } from "../../lib/ops/reference/weights.ts";
 import type { ActivationArray, Floats, RowMatrix, Weight } from "../../lib/tensor/tensor.ts";
+import { now } from "../now.ts";
 
 /** Kernels with the inputs and outputs of one case. */
 export interface Stage {
@@ -196,7 +197,7 @@ export function createStage(
     },
     assertGuards() {
       for (const array of guardedArrays) {
-        const all = array instanceof Int32Array ? array : k.read(array);
+        const all = array instanceof Int32Array ? array : now(k.read(array));
         const sentinel = all instanceof Int32Array
           ? Math.trunc(SENTINEL)
           : all instanceof Uint16Array

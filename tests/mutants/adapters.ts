@@ -5,6 +5,14 @@ import type { Mutant } from "./mutant.ts";
 /** See {@linkcode Mutant}. */
 export const ADAPTERS: readonly Mutant[] = [
   {
+    name: "merged-before-it-is-read",
+    harm: "a merged model is the base where the adapter lies on a device that is read late",
+    file: "lib/adapters/full.ts",
+    find: "apply: (weights) => andThen(",
+    replace: "apply: (weights) => void andThen(",
+    tests: ["tests/unit/train/late_reads_test.ts"],
+  },
+  {
     name: "first-piece-written-again",
     harm: "every adapter of more than 1,024 neurons is saved wrong",
     file: "lib/adapters/files/adapter_files.ts",

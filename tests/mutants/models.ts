@@ -5,6 +5,14 @@ import type { Mutant } from "./mutant.ts";
 /** See {@linkcode Mutant}. */
 export const MODELS: readonly Mutant[] = [
   {
+    name: "backward-before-the-loss",
+    harm: "on a device that is read late, backward begins without the gradient of the loss",
+    file: "lib/models/engine/pass.ts",
+    find: "const turn = ([y]: Streams): Awaitable<void> =>\n    andThen(",
+    replace: "const turn = ([y]: Streams): Awaitable<void> =>\n    void andThen(",
+    tests: ["tests/unit/train/late_reads_test.ts"],
+  },
+  {
     name: "dynamic-one-token-late",
     harm: "a sequence of one token more than the model's length turns as if it were shorter",
     file: "lib/models/rope.ts",
@@ -96,8 +104,8 @@ export const MODELS: readonly Mutant[] = [
     name: "scattered-over-silence",
     harm: "a sequence that had no token gets the logits of another",
     file: "lib/models/engine/decode.ts",
-    find: "    if (tokens.length === 0) return;\n    k.copy(to.data",
-    replace: "    k.copy(to.data",
+    find: "    if (tokens.length === 0) return;\n    to.data.set(",
+    replace: "    to.data.set(",
     tests: ["tests/unit/models/engine/decode_test.ts"],
   },
   {

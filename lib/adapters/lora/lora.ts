@@ -3,6 +3,7 @@
  * LoRA (Hu et al., ICLR 2022) on any weights of any layers, each with a rank and a scale of its own:
  * y += s (dropout(x) A^T) B^T beside y = x W^T, with A and B trained in f32. PEFT's names, start values and files.
  */
+import { allOf, andThen } from "../../core/awaitable.ts";
 import { type DropoutMask, randomUniform } from "../../core/rng.ts";
 import type { LinearHook } from "../../models/hooks.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
@@ -207,24 +208,30 @@ function linearHook(
   };
 }
 
-/** W' = W + s B A, each row summed in f64 and rounded once. */
-function mergedWeight(k: Kernels, { a, b, scale, weightName }: SiteDelta): WeightChange {
-  const [A, B] = [k.read(weightParameter(a).data), k.read(weightParameter(b).data)];
+function mergedWeight(k: Kernels, delta: SiteDelta): WeightChange {
+  const factors = [delta.a, delta.b].map((factor) => weightParameter(factor).data);
   return {
-    name: weightName,
-    apply(weights: Floats): void {
-      const row = new Float64Array(a.cols);
-      for (let o = 0; o < b.rows; o++) {
-        const from = o * a.cols;
-        for (let i = 0; i < a.cols; i++) row[i] = weights[from + i] as number;
-        for (let r = 0; r < a.rows; r++) {
-          const factor = scale * (B[o * a.rows + r] as number);
-          for (let i = 0; i < a.cols; i++) {
-            row[i] = (row[i] as number) + factor * (A[r * a.cols + i] as number);
-          }
-        }
-        weights.set(row, from);
-      }
-    },
+    name: delta.weightName,
+    apply: (weights) =>
+      andThen(allOf(factors.map((data) => k.read(data))), (read) => {
+        const [A, B] = read as [Floats, Floats];
+        foldInto(weights, delta, A, B);
+      }),
   };
+}
+
+/** W' = W + s B A, each row summed in f64 and rounded once. @mutates weights */
+function foldInto(weights: Floats, { a, b, scale }: SiteDelta, A: Floats, B: Floats): void {
+  const row = new Float64Array(a.cols);
+  for (let o = 0; o < b.rows; o++) {
+    const from = o * a.cols;
+    for (let i = 0; i < a.cols; i++) row[i] = weights[from + i] as number;
+    for (let r = 0; r < a.rows; r++) {
+      const factor = scale * (B[o * a.rows + r] as number);
+      for (let i = 0; i < a.cols; i++) {
+        row[i] = (row[i] as number) + factor * (A[r * a.cols + i] as number);
+      }
+    }
+    weights.set(row, from);
+  }
 }

@@ -5,7 +5,7 @@ import { account } from "../../native/ledger.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
 import { linearForward } from "../../ops/linear.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
-import { type Activation, numel, type Tensor } from "../../tensor/tensor.ts";
+import { type Activation, type Floats, numel, type Tensor } from "../../tensor/tensor.ts";
 import { asLmHead } from "../heads/lm.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Model } from "../model.ts";
@@ -94,7 +94,7 @@ export async function decodeStep(
     const { y: hidden } = headInput(step, parts, lastRows(k, y, fresh.starts));
     const { weight, bias } = asLmHead(parts.head);
     const logits = linearForward(k, hidden, weight, { bias });
-    scatterRows(k, cache.logits, logits, ids);
+    scatterRows(cache.logits, await k.read(logits.data), ids);
   });
   ids.forEach((tokens, s) => cache.lengths[s] = (cache.lengths[s] as number) + tokens.length);
   return cache.logits;
@@ -172,12 +172,12 @@ function lastRows(k: Kernels, y: Tensor, starts: Int32Array): Tensor {
 }
 
 /** @mutates to: the rows of sequences that had tokens */
-function scatterRows(k: Kernels, to: Tensor, from: Tensor, ids: readonly Int32Array[]): void {
-  const [, width = 0] = from.shape;
+function scatterRows(to: Tensor, from: Floats, ids: readonly Int32Array[]): void {
+  const [, width = 0] = to.shape;
   let row = 0;
   ids.forEach((tokens, s) => {
     if (tokens.length === 0) return;
-    k.copy(to.data.subarray(s * width, (s + 1) * width), from.data.subarray(row * width, (row + 1) * width));
+    to.data.set(from.subarray(row * width, (row + 1) * width), s * width);
     row++;
   });
 }

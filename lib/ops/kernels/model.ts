@@ -5,6 +5,7 @@
  *
  * T tokens, D hidden, V vocabulary, H heads, Hkv kv heads, Dh head size, P pairs.
  */
+import type { Awaitable } from "../../core/awaitable.ts";
 import type { ComputeDType } from "../../core/dtype.ts";
 import type { DropoutMask } from "../../core/rng.ts";
 import type { ActivationArray, Floats, Weight } from "../../tensor/tensor.ts";
@@ -187,8 +188,8 @@ export interface ModelKernels {
   add<A extends ActivationArray>(y: A, x: A): void;
   /** x *= factor. */
   scale(x: Floats, factor: number): void;
-  /** Sum of squares in f64; not finite when x holds a value that is not. */
-  sumSquares(x: Floats): number;
+  /** Sum of squares in f64, now or when a device has it; not finite when x holds a value that is not. Until then x must stay. */
+  sumSquares(x: Floats): Awaitable<number>;
   /** N(0, std^2), a pure function of (seed, stream, index): `lib/core/rng.ts`. */
   randomNormal(out: Floats, seed: number, stream: number, std: number): void;
   /** One AdamW step of a dense parameter. @mutates w, m, v */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where memory lies, what it is made of, and how values travel: everything of a backend that computes nothing. */
+import type { Awaitable } from "../../core/awaitable.ts";
 import type { ActivationDType } from "../../core/dtype.ts";
 import type { Arena } from "../../native/arena.ts";
 import type { Ledger, MemoryClass } from "../../native/ledger.ts";
@@ -54,8 +55,11 @@ export interface Place extends PassMemory {
   copy<A extends ActivationArray>(to: A, from: A): void;
   /** x = 0. */
   zero(x: ActivationArray): void;
-  /** The values as the host sees them: the array itself, or a copy of one that lies on the device. */
-  read<A extends ActivationArray>(x: A): A;
+  /**
+   * The values as the host sees them: the array itself, or a copy of one that lies on the device, now or when that has made
+   * it. Until then x must stay as it is.
+   */
+  read<A extends ActivationArray>(x: A): Awaitable<A>;
   /** Enters what the backend's own scratch memory has grown to in the ledger, as "workspace". */
   accountWorkspace?(): void;
 }

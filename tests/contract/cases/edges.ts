@@ -3,10 +3,11 @@
 import { absolute, type KernelCase, type Outputs } from "../kernel_case.ts";
 import type { Stage } from "../stage.ts";
 import type { Floats } from "../../../lib/tensor/tensor.ts";
+import { now } from "../../now.ts";
 
 /** Gates from deep in one tail of the sigmoid to deep in the other. */
 function gates(stage: Stage, count: number): Floats {
-  const drawn = [...stage.k.read(stage.normal("gate", count, 4))];
+  const drawn = [...now(stage.k.read(stage.normal("gate", count, 4)))];
   const tails = [-200, 200, -88, 88.5, 0, -0];
   return stage.values([...drawn.slice(0, count - tails.length), ...tails]);
 }
@@ -46,7 +47,7 @@ function slopeMagnitudes(stage: Stage, count: number, oracle: Outputs): Outputs 
 }
 
 function relu(stage: Stage): Outputs {
-  const x = [...stage.k.read(stage.normal("x", 40))].map((value, i) =>
+  const x = [...now(stage.k.read(stage.normal("x", 40)))].map((value, i) =>
     i % 7 === 3 ? NaN : i === 39 ? 0 : value
   );
   const [y, inPlace] = [stage.output(40), stage.values(x)];

@@ -4,6 +4,7 @@ import type { NormCall } from "../../../lib/ops/kernels/model.ts";
 import type { ActivationArray, Weight } from "../../../lib/tensor/tensor.ts";
 import { absolute, type KernelCase, type Outputs } from "../kernel_case.ts";
 import { type Stage, weightMagnitudes } from "../stage.ts";
+import { now } from "../../now.ts";
 
 const COUNTS = [0, 1, 3, 15, 16, 17, 1009];
 const ROWS = [[0, 4], [1, 1], [3, 7], [2, 16], [5, 33], [4, 130], [70, 64], [101, 37], [3, 4099]] as const;
@@ -189,7 +190,7 @@ function perStorage(count: number, storage: Storage): KernelCase[] {
         const zeros = storage.input(stage, "z", count);
         stage.k.copy(copied, x);
         stage.k.zero(zeros);
-        return { copied, zeros, read: stage.k.read(x) };
+        return { copied, zeros, read: now(stage.k.read(x)) };
       },
     },
     ...[false, true].flatMap((accumulate) =>
@@ -227,7 +228,7 @@ function perCount(count: number): KernelCase[] {
     },
     {
       name: `sumSquares() of ${count} elements`,
-      run: (stage) => ({ sum: number(stage.k.sumSquares(stage.normal("x", count))) }),
+      run: (stage) => ({ sum: number(now(stage.k.sumSquares(stage.normal("x", count)))) }),
       // Squares of f32 are exact in f64: only the order of an f64 sum differs.
       magnitudes: (_, oracle) => ({
         sum: (oracle.sum as Float64Array).map((sum) => sum * 2 ** -29 * count / 4),
@@ -260,7 +261,7 @@ export const elementwiseCases: readonly KernelCase[] = [
     run: (stage) => ({
       finite: Int32Array.from(
         [[1, Infinity], [NaN, 2], [1, 2]],
-        (x) => Number(Number.isFinite(stage.k.sumSquares(stage.values(x)))),
+        (x) => Number(Number.isFinite(now(stage.k.sumSquares(stage.values(x))))),
       ),
     }),
   },

@@ -4,6 +4,7 @@ import type { AdamMode, RowMoments } from "../../../lib/ops/kernels/rows.ts";
 import type { AdamwStep } from "../../../lib/ops/kernels/model.ts";
 import { absolute, type KernelCase, onAbsoluteInputs, type Outputs } from "../kernel_case.ts";
 import type { Stage } from "../stage.ts";
+import { now } from "../../now.ts";
 
 const ROWS = 12;
 const STEPS = 9;
@@ -24,7 +25,7 @@ const decaying = (step: number) => 0.05 / step;
 
 function dense(stage: Stage, count: number, step: number): Outputs {
   const [w, m] = [stage.normal("w", count), stage.normal("m", count, 0.1)];
-  const v = stage.values(stage.k.read(stage.normal("v", count, 0.1)).map((x) => x * x));
+  const v = stage.values(now(stage.k.read(stage.normal("v", count, 0.1))).map((x) => x * x));
   stage.k.adamwDense(w, m, v, stage.normal("grad", count), hyper(stage, step, decaying));
   return { w, m, v };
 }

@@ -25,6 +25,7 @@ import { assertSameBits } from "../../compare.ts";
 import { openTestDevice } from "../../cuda_library.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 import { smallData, smallModel, smallOptions } from "../../unit/train/small_run.ts";
+import { now } from "../../now.ts";
 
 const { backend } = openTestDevice();
 const HASH = "a hash of the data";
@@ -59,7 +60,7 @@ const runOf = (model: Model, method: typeof METHODS[number]): Run => plan(model,
 function values(k: Kernels, parameters: readonly Parameter[]): Map<string, Floats> {
   return new Map(
     parameters.flatMap((parameter) =>
-      parameter.kind === "dense" ? [[parameter.name, k.read(parameter.data).slice()]] : []
+      parameter.kind === "dense" ? [[parameter.name, now(k.read(parameter.data)).slice()]] : []
     ),
   );
 }

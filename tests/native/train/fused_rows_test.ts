@@ -30,6 +30,7 @@ import {
   smallModel,
   smallOptions,
 } from "../../unit/train/small_run.ts";
+import { now } from "../../now.ts";
 
 const MODES: readonly AdamMode[] = ["lazy-exact", "dense", "lazy"];
 
@@ -83,7 +84,7 @@ async function steps(
       const { rows, rowCount, keys, values } = params.gradients;
       const live = (x: typeof values) => x.subarray(0, rowCount * D) as Float32Array;
       const squares = [params.gateGrad, keys && live(keys), live(values)]
-        .map((x) => x === null ? 0 : k.sumSquares(x)) as [number, number, number];
+        .map((x) => x === null ? 0 : now(k.sumSquares(x))) as [number, number, number];
       kept.push(squares);
       const norm = Math.sqrt(squares[0] + squares[1] + squares[2]);
       const adam = { ...hyper, gradScale: clipFactor(norm, clip) };
@@ -164,7 +165,7 @@ async function separately(run: Run, count: number) {
   for (const data of firstSteps(run, count)) {
     const step = state.step + 1;
     await accumulate(run, state, data);
-    norms.push(globalNorm(run.model.kernels, state.params.parameters));
+    norms.push(now(globalNorm(run.model.kernels, state.params.parameters)));
     state = await update(run, state, { step, lr: learningRate(run, step), gradScale: 1 }, data);
   }
   return { norms, state };

@@ -16,6 +16,7 @@ import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { createRowGradients } from "../../../lib/ops/row_gradients.ts";
 import fixture from "../../fixtures/optim/adamw.json" with { type: "json" };
+import { now } from "../../now.ts";
 
 const { rows, cols, steps } = fixture;
 const COUNT = rows * cols;
@@ -80,7 +81,7 @@ async function trajectory(
   const [weights, norms]: [Float64Array[], number[]] = [[], []];
   for (let step = 1; step <= steps; step++) {
     setGradient(parameter, step);
-    norms.push(globalNorm(k, [parameter]));
+    norms.push(now(globalNorm(k, [parameter])));
     const gradScale = clipFactor(norms.at(-1) as number, optimizer.clip);
     state = await optimizer.update(k, [parameter], state, { step, lr: rate(step), gradScale });
     if (step % flushEvery === 0) await optimizer.flush(k, [parameter], state, step);
@@ -242,10 +243,10 @@ Deno.test("globalNorm() is over what is trained, and takes sums of squares that 
   const frozen: DenseParameter = { ...denseParameter(), grad: null };
   const one: DenseParameter = { ...denseParameter(), name: "a", grad: Float64Array.of(3, 0) };
   const other: DenseParameter = { ...denseParameter(), name: "b", grad: Float64Array.of(0, 4) };
-  assert.equal(globalNorm(k, [frozen, one, other]), 5);
-  assert.equal(globalNorm(k, [one, other], new Map([[one, 128]])), 12);
-  assert.deepEqual([...gradientSquares(k, [frozen, other, one]).values()], [16, 9]);
-  assert.ok(Number.isNaN(globalNorm(k, [{ ...one, grad: Float64Array.of(NaN, 1) }])));
+  assert.equal(now(globalNorm(k, [frozen, one, other])), 5);
+  assert.equal(now(globalNorm(k, [one, other], new Map([[one, 128]]))), 12);
+  assert.deepEqual([...now(gradientSquares(k, [frozen, other, one])).values()], [16, 9]);
+  assert.ok(Number.isNaN(now(globalNorm(k, [{ ...one, grad: Float64Array.of(NaN, 1) }]))));
 });
 
 Deno.test("parameters tell what is trained, how large they are, and the part of a gradient that is in use", () => {

@@ -12,6 +12,7 @@ import { init } from "../../../lib/train/state.ts";
 import { accumulate, update } from "../../../lib/train/step.ts";
 import { assertWithin } from "../../compare.ts";
 import { SMALL_SPARSE, smallData, smallModel, smallOptions } from "./small_run.ts";
+import { now } from "../../now.ts";
 
 const METHODS: Readonly<Record<string, Method>> = {
   sparse: sparse(SMALL_SPARSE),
@@ -36,17 +37,17 @@ async function firstStep(method: Method, clipBy: "all" | "layer") {
   const data = trainingSteps(smallData(), batchOptions(run)).next().value;
   await accumulate(run, state, data);
   const { parameters, byLayer } = state.params;
-  const norm = globalNorm(k, parameters);
+  const norm = now(globalNorm(k, parameters));
   const layers = [...byLayer, parameters.filter((one) => !byLayer.flat().includes(one))];
-  const norms = layers.map((layer) => globalNorm(k, layer));
+  const norms = layers.map((layer) => now(globalNorm(k, layer)));
   const lengths = new Map(
-    parameters.filter(isTrained).map((one) => [one.name, Math.sqrt(k.sumSquares(liveGradient(one)))]),
+    parameters.filter(isTrained).map((one) => [one.name, Math.sqrt(now(k.sumSquares(liveGradient(one))))]),
   );
   const gradScale = clipBy === "all" ? clipFactor(norm, CLIP) : 1;
   const { optim } = await update(run, state, { step: 1, lr: 0.01, gradScale }, data);
   const factorOf = (one: Parameter): number => {
     const { m } = optim.moments.get(one.name)!;
-    return Math.sqrt(k.sumSquares(m)) / (1 - BETA1) / lengths.get(one.name)!;
+    return Math.sqrt(now(k.sumSquares(m))) / (1 - BETA1) / lengths.get(one.name)!;
   };
   const moved = (layer: readonly Parameter[]) =>
     layer.filter((one) => isTrained(one) && lengths.get(one.name)! > 0).map(factorOf);
