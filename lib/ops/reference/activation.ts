@@ -2,10 +2,16 @@
 /** Activations and their slopes, in f64. */
 import type { ActivationKind } from "../kernels/model.ts";
 
-/** A function of one number, and its derivative. */
+/** A function f of one number, and its derivative, times a factor; the order of multiplications is part of the bits. */
 interface ScalarFunction {
-  value(x: number): number;
-  slope(x: number): number;
+  /** d f(x). */
+  times(d: number, x: number): number;
+  /** d f'(x). */
+  pull(d: number, x: number): number;
+}
+
+function scalar(value: (x: number) => number, slope: (x: number) => number): ScalarFunction {
+  return { times: (d, x) => d * value(x), pull: (d, x) => d * slope(x) };
 }
 
 /** 1/(1 + exp(-x)). */
@@ -16,10 +22,10 @@ export function sigmoid(x: number): number {
 /** x sigmoid(factor x): silu and what approximates gelu. */
 function swish(factor: number): ScalarFunction {
   return {
-    value: (x) => x * sigmoid(factor * x),
-    slope(x) {
+    times: (d, x) => d * x * sigmoid(factor * x),
+    pull(d, x) {
       const s = sigmoid(factor * x);
-      return s * (1 + factor * x * sigmoid(-factor * x));
+      return d * s * (1 + factor * x * (1 - s));
     },
   };
 }
@@ -30,23 +36,20 @@ const B = 0.044715;
 const bent = (x: number): number => 2 * A * (x + B * x ** 3);
 
 const FUNCTIONS: Readonly<Record<ActivationKind, ScalarFunction>> = {
-  identity: { value: (x) => x, slope: () => 1 },
-  relu: { value: (x) => Math.max(x, 0), slope: (x) => Number(x > 0) },
+  identity: scalar((x) => x, () => 1),
+  relu: scalar((x) => Math.max(x, 0), (x) => Number(x > 0)),
   silu: swish(1),
   quick_gelu: swish(1.702),
-  gelu: {
-    value: (x) => x * normalCdf(x),
-    slope: (x) => normalCdf(x) + x * Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI),
-  },
-  gelu_tanh: {
-    value: (x) => x * sigmoid(bent(x)),
-    slope(x) {
-      const s = sigmoid(bent(x));
-      return s * (1 + x * sigmoid(-bent(x)) * 2 * A * (1 + 3 * B * x * x));
-    },
-  },
-  tanh: { value: Math.tanh, slope: (x) => 4 * sigmoid(2 * x) * sigmoid(-2 * x) },
-  sigmoid: { value: sigmoid, slope: (x) => sigmoid(x) * sigmoid(-x) },
+  gelu: scalar(
+    (x) => x * normalCdf(x),
+    (x) => normalCdf(x) + x * Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI),
+  ),
+  gelu_tanh: scalar(
+    (x) => x * sigmoid(bent(x)),
+    (x) => sigmoid(bent(x)) * (1 + x * sigmoid(-bent(x)) * 2 * A * (1 + 3 * B * x * x)),
+  ),
+  tanh: scalar(Math.tanh, (x) => 4 * sigmoid(2 * x) * sigmoid(-2 * x)),
+  sigmoid: scalar(sigmoid, (x) => sigmoid(x) * sigmoid(-x)),
 };
 
 /** The function of a kind. */

@@ -33,16 +33,16 @@ export const elementwiseKernels: ElementwiseKernels = {
   },
 
   activationForward(y, x, up, kind) {
-    const { value } = activationOf(kind);
-    for (let i = 0; i < x.length; i++) y[i] = value(at(x, i)) * (up ? at(up, i) : 1);
+    const { times } = activationOf(kind);
+    for (let i = 0; i < x.length; i++) y[i] = times(1, at(x, i)) * (up ? at(up, i) : 1);
   },
 
   activationBackward(dx, dup, dy, x, up, kind) {
-    const { value, slope } = activationOf(kind);
+    const { times, pull } = activationOf(kind);
     for (let i = 0; i < x.length; i++) {
       const [d, at0, factor] = [at(dy, i), at(x, i), up ? at(up, i) : 1];
-      dx[i] = d * factor * slope(at0);
-      if (dup) dup[i] = d * value(at0);
+      dx[i] = pull(d * factor, at0);
+      if (dup) dup[i] = times(d, at0);
     }
   },
 

@@ -25,9 +25,11 @@ export const normKernels: Pick<ModelKernels, "normForward" | "normBackward"> = {
     const D = norm.weight.cols;
     for (let t = 0; t < rows; t++) {
       const { mean, r } = readStats(stats, norm, rows, t);
-      const n = Float64Array.from(x.subarray(t * D, (t + 1) * D), (value) => (value - mean) * r);
+      const row = x.subarray(t * D, (t + 1) * D);
+      const n = Float64Array.from(row, (value) => (value - mean) * r);
       const wdy = n.map((_, i) => at(weight, i) * at(dy, t * D + i));
-      const alongN = dot(wdy, 0, n, 0, D) / D;
+      // Each term is divided: the bits of runs that were trained by the reference.
+      const alongN = wdy.reduce((sum, value, i) => sum + value * (at(row, i) - mean) * r / D, 0);
       const alongOnes = norm.kind === "layer" ? wdy.reduce((sum, value) => sum + value, 0) / D : 0;
       for (let i = 0; i < D; i++) {
         const [to, ni] = [t * D + i, at(n, i)];
