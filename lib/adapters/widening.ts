@@ -13,8 +13,8 @@ import { FAMILIES, familyOf, smallestOf } from "../models/families/registry.ts";
 import type { Family } from "../models/families/family.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { ModelConfig } from "../models/model.ts";
-import { type Ffn, layersOf, linearsOf, partOf } from "../models/parts.ts";
-import { namedParts, type TensorShape } from "../models/tensor_names.ts";
+import { type Ffn, layersOf, type Linear, linearsOf, partOf, type TensorShape } from "../models/parts.ts";
+import { moduleOf, namedParts } from "../models/tensor_names.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { Floats, Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, WeightChange } from "./adapter.ts";
@@ -42,10 +42,13 @@ export function wideningRefusal(config: ModelConfig): Pick<Adapter, "mergeRefusa
   };
 }
 
-/** Whether the feed-forwards of a family may have biases; without one, no neuron can hold u fixed. */
+/** Whether feed-forwards of a family are gated by silu and may have biases; without one, no neuron can hold u fixed. */
 function mayHaveBiases(family: Family): boolean {
   const parts = layersOf(smallestOf(family, WITH_BIASES)).map((layer) => partOf(layer, "ffn"));
-  return parts.every((part) => part !== null && linearsOf(part).every(({ bias }) => bias !== null));
+  return parts.every((part) =>
+    part !== null && part.gated && part.activation === "silu" && part.inputs.length === 2 &&
+    linearsOf(part).every(({ bias }) => bias !== null)
+  );
 }
 
 /** What widening does to the tensors and the configuration of a model. */
@@ -53,16 +56,21 @@ export function widening(
   config: ModelConfig,
   layers: readonly KeysAndValues[],
 ): Required<Pick<AdapterParams, "merge" | "mergedConfig">> {
-  const neurons = layers[0]?.keys.rows ?? 0;
-  const wide = { ...config, mlpBias: true, intermediateSize: config.intermediateSize + neurons };
-  const parts = layersOf(namedParts(wide)).map((layer) => partOf(layer, "ffn") as Ffn<TensorShape>);
+  const parts = layersOf(namedParts(config)).map((layer) => partOf(layer, "ffn") as Ffn<TensorShape>);
+  const [first] = parts;
+  const before = first === undefined ? 0 : widthOf(first);
   return {
     mergedConfig: renamed(config, {
-      ...(config.mlpBias ? {} : WITH_BIASES),
-      intermediate_size: wide.intermediateSize,
+      ...(first?.down.bias ? {} : WITH_BIASES),
+      intermediate_size: before + (layers[0]?.keys.rows ?? 0),
     }),
-    merge: (k) => layers.flatMap((layer, i) => layerChanges(k, config, layer, parts[i] as Ffn<TensorShape>)),
+    merge: (k) => layers.flatMap((layer, i) => layerChanges(k, layer, parts[i] as Ffn<TensorShape>)),
   };
+}
+
+/** Neurons of a feed-forward. */
+function widthOf({ down }: Ffn<TensorShape>): number {
+  return down.weight.cols;
 }
 
 /** Fields of `config.json` as the family calls them. */
@@ -71,41 +79,55 @@ function renamed(config: ModelConfig, fields: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(fields).map(([name, value]) => [fieldNames[name] ?? name, value]));
 }
 
-/** A tensor as it grows. */
-function grown(tensor: TensorShape | null, apply: WeightChange["apply"]): WeightChange {
-  const { name, rows, cols } = tensor as TensorShape;
-  return { name, shape: rows === null ? [cols] : [rows, cols], apply };
+/** A matrix as it grows to a shape. */
+function grown(
+  { weight }: Linear<TensorShape>,
+  shape: readonly number[],
+  apply: WeightChange["apply"],
+): WeightChange {
+  return { name: weight.name, shape, apply };
+}
+
+/** A bias as it grows, or begins to be. */
+function grownBias(
+  { weight }: Linear<TensorShape>,
+  length: number,
+  apply: WeightChange["apply"],
+): WeightChange {
+  return { name: `${moduleOf(weight.name)}.bias`, shape: [length], apply };
 }
 
 function layerChanges(
   k: Kernels,
-  { hiddenSize, intermediateSize }: ModelConfig,
   { keys, values }: KeysAndValues,
-  { gate, up, down }: Ffn<TensorShape>,
+  part: Ffn<TensorShape>,
 ): WeightChange[] {
-  const { rows: neurons } = keys;
-  const wide = intermediateSize + neurons;
+  const { rows: neurons, cols: hidden } = keys;
+  const [gate, up] = part.inputs as [Linear<TensorShape>, Linear<TensorShape>];
+  const { down } = part;
+  const before = widthOf(part);
+  const wide = before + neurons;
   const unchanged = () => {};
   const withRows = (weight: Weight, write: (rows: Floats) => void) =>
     andThen(k.read(weight.data as Floats), write);
   return [
     grown(
-      gate.weight,
-      (weights) =>
-        withRows(keys, (read) => weights.set(read.map((x) => x * GATE_SCALE), intermediateSize * hiddenSize)),
+      gate,
+      [wide, hidden],
+      (weights) => withRows(keys, (read) => weights.set(read.map((x) => x * GATE_SCALE), before * hidden)),
     ),
-    grown(up.weight, unchanged),
+    grown(up, [wide, hidden], unchanged),
     // Row d holds coordinate d of every value.
-    grown(down.weight, (weights) =>
+    grown(down, [hidden, wide], (weights) =>
       withRows(values, (read) => {
-        for (let d = 0; d < hiddenSize; d++) {
+        for (let d = 0; d < hidden; d++) {
           for (let j = 0; j < neurons; j++) {
-            weights[d * wide + intermediateSize + j] = read[j * hiddenSize + d] as number;
+            weights[d * wide + before + j] = read[j * hidden + d] as number;
           }
         }
       })),
-    grown(gate.bias, unchanged),
-    grown(up.bias, (weights) => void weights.fill(1 / GATE_SCALE, intermediateSize)),
-    grown(down.bias, unchanged),
+    grownBias(gate, wide, unchanged),
+    grownBias(up, wide, (weights) => void weights.fill(1 / GATE_SCALE, before)),
+    grownBias(down, hidden, unchanged),
   ];
 }

@@ -8,7 +8,7 @@ import { NotFiniteError, throwIfAny, UserError } from "../core/errors.ts";
 import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../core/half.ts";
 import { isJsonObject, type JsonObject } from "../core/json.ts";
 import type { Model } from "../models/model.ts";
-import { allTensors } from "../models/parts.ts";
+import { allTensors, lastStack } from "../models/parts.ts";
 import { headNames } from "../models/tensor_names.ts";
 import { copyFile, makeFolder, syncFolder } from "../files/folders.ts";
 import { listFolder, readJsonSync, stat } from "../files/read.ts";
@@ -113,7 +113,7 @@ function mergedFiles(
   }));
   const added = [...changes.values()].filter(({ name }) => !model.checkpoint.tensors.has(name));
   // In the type of the tensors around them.
-  const addedDType = dtype ?? model.parts.embedding.dtype;
+  const addedDType = dtype ?? lastStack(model.parts).input.embedding.dtype;
   files.at(-1)?.tensors.push(...added.map((change) => changedTensor(null, change, addedDType)));
   return files;
 }

@@ -11,6 +11,7 @@ import { buildParts } from "./families/registry.ts";
 import { parseConfig, readConfig, withHead } from "./read_config.ts";
 import type { OpenCheckpointOptions } from "./load.ts";
 import type { Model } from "./model.ts";
+import type { RopeCache } from "./rotary.ts";
 
 /** Types as `config.json` calls them. */
 const CHECKPOINT_DTYPES: Readonly<Record<string, WeightDType>> = {
@@ -49,10 +50,15 @@ export function weightlessModel(
   { dir, config, parts, checkpoint, fresh, warnings }: Model,
   kernels: Kernels,
 ): Model {
-  const none = { cos: kernels.floats(0), sin: kernels.floats(0), rows: 0, rotaryDim: config.headDim };
+  const [cos, sin] = [kernels.floats(0), kernels.floats(0)];
+  const rope = Object.entries(parts.rotary).map(([name, { rotaryDim }]) => {
+    const tables = { cos, sin, rows: 0, rotaryDim };
+    const cache: RopeCache = { rowsFor: (positions) => ({ tables, rows: positions }), [Symbol.dispose]() {} };
+    return [name, cache] as const;
+  });
   return {
     ...{ dir, config, parts, checkpoint, fresh, warnings, kernels, weightless: true },
-    rope: { rowsFor: (positions) => ({ tables: none, rows: positions }), [Symbol.dispose]() {} },
+    rope: new Map(rope),
     [Symbol.dispose]() {},
   };
 }
@@ -89,11 +95,15 @@ function describe(known: Pick<Model, "dir" | "config" | "kernels" | "warnings">,
     checkpoint: { files: [file], tensors },
     fresh: new Set(),
     weightless: true,
-    rope: {
-      rowsFor(): never {
-        throw new Error(`Model ${dir} has no weights: it was only described, to plan with`);
-      },
-      [Symbol.dispose]() {},
+    rope: new Map(Object.keys(parts.rotary).map((name) => [name, noTables(dir)])),
+    [Symbol.dispose]() {},
+  };
+}
+
+function noTables(dir: string): RopeCache {
+  return {
+    rowsFor(): never {
+      throw new Error(`Model ${dir} has no weights: it was only described, to plan with`);
     },
     [Symbol.dispose]() {},
   };

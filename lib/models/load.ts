@@ -11,7 +11,7 @@ import type { HeadConfig } from "./heads/head_config.ts";
 import { matchCheckpoint } from "./match_checkpoint.ts";
 import type { Model } from "./model.ts";
 import { readConfig, withHead } from "./read_config.ts";
-import { createRopeCache } from "./rope.ts";
+import { createRopeCaches } from "./rope.ts";
 
 /** Choices of {@linkcode openCheckpoint}. */
 export interface OpenCheckpointOptions {
@@ -49,7 +49,7 @@ export function openCheckpoint(dir: string, kernels: Kernels, options: OpenCheck
         ? { name, dtype: kernels.float, rows: rows ?? 1, cols, data: null, mapped: null, grad: null }
         : source.load(checkpoint.tensors.get(name) as TensorEntry),
   );
-  const rope = owned.use(createRopeCache(kernels, config));
+  const rope = owned.use(createRopeCaches(kernels, parts.rotary));
   const files = owned.move();
   return {
     dir,

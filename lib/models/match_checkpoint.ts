@@ -13,8 +13,8 @@ import { sameValues } from "../tensor/same_values.ts";
 import type { SafetensorsFile, TensorEntry } from "../tensor/safetensors.ts";
 import type { Notes } from "./config_fields.ts";
 import type { ModelConfig } from "./model.ts";
-import { allTensors } from "./parts.ts";
-import { basePrefix, embeddingName, headNames, namedParts } from "./tensor_names.ts";
+import { allTensors, type TensorShape } from "./parts.ts";
+import { basePrefix, embeddingName, headShapes, namedParts } from "./tensor_names.ts";
 
 /** A configuration and a checkpoint that fit each other. */
 export interface MatchedCheckpoint {
@@ -84,24 +84,26 @@ export function matchCheckpoint(
 }
 
 function wantedTensors(config: ModelConfig): Wanted {
-  const shapes = allTensors(namedParts(config)).map(({ name, rows, cols }) =>
-    [name, rows === null ? [cols] : [rows, cols]] as const
-  );
-  const [headTensors, prefix] = [headNames(config), basePrefix(config)];
+  const ofHead = headShapes(config);
+  const prefix = basePrefix(config);
+  const shapes = [...allTensors(namedParts(config)), ...config.head.kind === "lm" ? ofHead : []]
+    .map(({ name, ...shape }) => [name, shapeOf(shape)] as const);
+  const headTensors = ofHead.map(({ name }) => name);
   const head = config.head.kind === "lm" ? headTensors[0] as string : null;
   const names = [...shapes.map(([name]) => name), ...headTensors];
   const within = names.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
   return {
-    shapes: new Map<string, readonly number[]>([
-      ...shapes,
-      ...head === null ? [] : [[head, [config.vocabSize, config.hiddenSize]] as const],
-    ]),
+    shapes: new Map(shapes),
     embedding: embeddingName(config),
     head,
     optional: new Set(head === null ? headTensors : []),
     prefix,
     roots: new Set([...names, ...within].map(rootOf)),
   };
+}
+
+function shapeOf({ rows, cols }: Omit<TensorShape, "name">): readonly number[] {
+  return rows === null ? [cols] : [rows, cols];
 }
 
 /** A tensor's name in the whole model: a saved base model lacks `model.`, a model inside another has it twice. */

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A decoder-only transformer: its configuration, and what it is made of. */
 import type { Kernels } from "../ops/kernels/kernels.ts";
-import type { RotaryTables } from "../ops/rotary.ts";
 import type { CheckpointIndex } from "../tensor/checkpoint_index.ts";
 import type { HeadConfig } from "./heads/head_config.ts";
 import type { ModelParts } from "./parts.ts";
+import type { RopeCaches } from "./rotary.ts";
 
 /** A loaded model. Use with `using`: disposing it closes its files. */
 export interface Model extends Disposable {
@@ -17,7 +17,7 @@ export interface Model extends Disposable {
   /** Where each tensor lies. */
   readonly checkpoint: CheckpointIndex;
   /** Rotary tables, shared by all layers. */
-  readonly rope: RopeCache;
+  readonly rope: RopeCaches;
   /** Names of the head's tensors that the checkpoint lacks: they have no values until they are trained. */
   readonly fresh: ReadonlySet<string>;
   /** What a user should know of the checkpoint, a sentence each: fields and tensors that are passed over. */
@@ -26,82 +26,21 @@ export interface Model extends Disposable {
   readonly weightless?: boolean;
 }
 
-/** Tables and, for each token, its row in them. */
-export interface RopeRows {
-  readonly tables: RotaryTables;
-  /** (T) int32. */
-  readonly rows: Int32Array;
-}
-
-/** Tables of a model, made once and grown when a longer sequence comes. */
-export interface RopeCache extends Disposable {
-  /**
-   * The rows of a micro-batch. With longrope and dynamic scaling they depend on the length of the sequence (its own, never
-   * its neighbours', so that how sequences are batched does not matter): two tables in one, or rows made for this batch.
-   *
-   * @param positions (T) int32     @param starts (S+1) int32: sequence s is tokens [starts[s], starts[s+1])
-   */
-  rowsFor(positions: Int32Array, starts: Int32Array): RopeRows;
-}
-
-/** Rotary embedding scaling, by the checkpoint's own names. */
-export type RopeScaling =
-  | { readonly type: "linear"; readonly factor: number }
-  | { readonly type: "dynamic"; readonly factor: number; readonly originalMaxPositionEmbeddings: number }
-  | {
-    readonly type: "llama3";
-    readonly factor: number;
-    readonly lowFreqFactor: number;
-    readonly highFreqFactor: number;
-    readonly originalMaxPositionEmbeddings: number;
-  }
-  | {
-    readonly type: "yarn";
-    readonly factor: number;
-    readonly originalMaxPositionEmbeddings: number;
-    readonly attentionFactor: number | null;
-    readonly betaFast: number;
-    readonly betaSlow: number;
-    readonly mscale: number | null;
-    readonly mscaleAllDim: number | null;
-    readonly truncate: boolean;
-  }
-  | {
-    readonly type: "longrope";
-    /** (Dh/2): how much slower each pair turns, in sequences of up to the original length. */
-    readonly shortFactor: readonly number[];
-    /** (Dh/2): and in longer ones. */
-    readonly longFactor: readonly number[];
-    readonly factor: number;
-    readonly attentionFactor: number | null;
-    readonly originalMaxPositionEmbeddings: number;
-  }
-  | { readonly type: "proportional"; readonly factor: number; readonly partialRotaryFactor: number };
-
-/** What `config.json` says, in camelCase. */
+/**
+ * What `config.json` says, in camelCase, as far as it is asked of every family. What a family reads besides is in the record
+ * of its own, for its `build` alone: everybody else reads sizes and quirks from the parts that come of it.
+ */
 export interface ModelConfig {
   readonly modelType: string;
   readonly head: HeadConfig;
+  /** D, of the residual stream. */
   readonly hiddenSize: number;
-  readonly intermediateSize: number;
   readonly numHiddenLayers: number;
-  readonly numAttentionHeads: number;
-  readonly numKeyValueHeads: number;
-  readonly headDim: number;
   readonly vocabSize: number;
+  /** Tokens that a sequence may have. */
   readonly maxPositionEmbeddings: number;
-  readonly rmsNormEps: number;
-  readonly ropeTheta: number;
-  readonly ropeScaling: RopeScaling | null;
-  /** Sliding window of each layer, 0 for none; length numHiddenLayers. */
-  readonly slidingWindows: readonly number[];
   /** Whether the head is the embedding: not when the checkpoint has another head, whatever `config.json` says. */
   readonly tieWordEmbeddings: boolean;
-  /** Biases present, by site. */
-  readonly attentionBias: { readonly qkv: boolean; readonly o: boolean };
-  readonly mlpBias: boolean;
-  /** RMS norm of each query and key head before the rotation. */
-  readonly headNorms: boolean;
   readonly initializerRange: number;
   /** What sequences are filled up with where they are computed as a rectangle: never the last token of one. */
   readonly padTokenId: number | null;

@@ -2,7 +2,7 @@
 /** The modules of a model as transformers names them: what PEFT's options choose from. */
 import { buildParts, FAMILIES, familyOf, smallestOf } from "./families/registry.ts";
 import type { ModelConfig } from "./model.ts";
-import { allTensors, type Layer, layersOf, linearsOf, partOf, tensorsOf } from "./parts.ts";
+import { allTensors, type Layer, layersOf, type Linear, linearsOf, partOf, tensorsOf } from "./parts.ts";
 import { basePrefix, headNames, moduleOf } from "./tensor_names.ts";
 
 /** One module. */
@@ -19,7 +19,7 @@ export interface ModelModule {
 export interface Sites {
   /** The last part of the name of each site's modules, in the order they compute in: `q` and `q_proj`. */
   readonly words: ReadonlyMap<string, string>;
-  /** What PEFT targets when it is told nothing: queries and values. */
+  /** What PEFT targets when it is told nothing: queries and values, or the product that makes both. */
   readonly peftDefault: readonly string[];
   /** The first of all modules, for messages: `model.layers.0.self_attn.q_proj`, and as the bare model has it. */
   readonly example: { readonly whole: string; readonly bare: string };
@@ -33,9 +33,15 @@ export function modelSites(config: ModelConfig): Sites {
   const prefix = basePrefix(config);
   return {
     words: wordsOf(layers),
-    peftDefault: [...new Set(attention.flatMap(({ q, v }) => [q.site, v.site]))],
+    peftDefault: [
+      ...new Set(attention.flatMap(({ inputs }) => queriesAndValues(inputs)).map(({ site }) => site)),
+    ],
     example: { whole, bare: whole.startsWith(prefix) ? whole.slice(prefix.length) : whole },
   };
+}
+
+function queriesAndValues<W>(inputs: readonly Linear<W>[]): readonly Linear<W>[] {
+  return inputs.length === 3 ? inputs.filter((_, i) => i !== 1) : inputs;
 }
 
 /** As `Sites.words`, of all families: what help can tell without a model. */

@@ -3,50 +3,80 @@
  * A model as data: what its layers are made of, with anything in the place of weights (W): the weights themselves, or names
  * and shapes. Families build parts; the engine, loading and adapters read all sizes and names from them.
  */
-import type { NormCall } from "../ops/kernels/model.ts";
+import type { ActivationKind, NormCall, Sees } from "../ops/kernels/model.ts";
 import type { Weight } from "../tensor/tensor.ts";
+import type { Rotary } from "./rotary.ts";
 
 /** A product with a weight, y = x w^T + bias: a place where an adapter on weights attaches. */
 export interface Linear<W = Weight> {
   /** Short name of the place, the same in every layer: `q`. */
   readonly site: string;
-  /** (O,I). */
+  /** (O,I); (I,O) where it is transposed. */
   readonly weight: W;
   /** (O); null where there is none. */
   readonly bias: W | null;
+  /** Whether the checkpoint keeps the weight as (I,O), as GPT-2's `Conv1D` does: y = x w + bias. Default: no. */
+  readonly transposed?: boolean;
 }
 
 /** A norm of rows, as `lib/ops/norm.ts` computes it. */
 export type Norm<W = Weight> = NormCall<W>;
 
-/** Causal grouped-query attention with rotated queries and keys: y = x + o(attention(q(h), k(h), v(h))), h = norm(x). */
+/**
+ * The norms of a sublayer f, each left out where it is null: y = sum(x + output(f(input(x)))).
+ *
+ * Most decoders norm the input; BERT and OPT-350m the sum; gemma 2 and 3 input and output; OLMo 2 the output alone. A hook
+ * beside f reads what f reads, h = input(x), and what it adds is added to f(h), before any norm of that: so an adapter that is
+ * merged into f gives what it gave beside it.
+ */
+export interface SublayerNorms<W = Weight> {
+  readonly input: Norm<W> | null;
+  readonly output: Norm<W> | null;
+  readonly sum: Norm<W> | null;
+}
+
+/** Norms of queries and keys before the rotation: of each head, or of all heads together. */
+export interface QkNorms<W = Weight> {
+  readonly q: Norm<W>;
+  readonly k: Norm<W>;
+  readonly over: "head" | "projection";
+}
+
+/** Grouped-query attention: f(h) = o(attention(q(h), k(h), v(h))). */
 export interface Attention<W = Weight> {
   readonly kind: "attention";
   /** Name of its module in the checkpoint: what adapters name their tensors after. */
   readonly module: string;
-  readonly norm: Norm<W>;
-  readonly q: Linear<W>;
-  readonly k: Linear<W>;
-  readonly v: Linear<W>;
+  readonly norms: SublayerNorms<W>;
+  /** Queries, keys and values: a product each, or one whose output holds the three side by side. */
+  readonly inputs: readonly Linear<W>[];
   readonly o: Linear<W>;
-  /** Norms of each query and key head before the rotation; null where there are none. */
-  readonly qNorm: Norm<W> | null;
-  readonly kNorm: Norm<W> | null;
+  readonly qkNorms: QkNorms<W> | null;
+  /** Which of `ModelParts.rotary` turns queries and keys; null where none does. */
+  readonly rotary: string | null;
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
-  /** How many of the last tokens are seen, its own among them; 0 for all. */
+  /** What a token sees of its sequence: itself and what comes before it, or all. */
+  readonly sees: Sees;
+  /** How many of the last tokens are seen, its own among them; 0 for no limit. With `all`, half of them to each side. */
   readonly window: number;
+  /** Of q.k. */
+  readonly scale: number;
+  /** Scores s become softcap tanh(s / softcap); 0 for none. */
+  readonly softcap: number;
 }
 
-/** A gated feed-forward: y = x + down(silu(gate(h)) * up(h)), h = norm(x). */
+/** A feed-forward: f(h) = down(activation(gate(h)) * up(h)), or down(activation(up(h))) where it is not gated. */
 export interface Ffn<W = Weight> {
   readonly kind: "ffn";
   readonly module: string;
-  readonly norm: Norm<W>;
-  readonly gate: Linear<W>;
-  readonly up: Linear<W>;
+  readonly norms: SublayerNorms<W>;
+  readonly gated: boolean;
+  /** Gate and up, or up alone: a product each, or one whose output holds both side by side. */
+  readonly inputs: readonly Linear<W>[];
   readonly down: Linear<W>;
+  readonly activation: ActivationKind;
 }
 
 /** What adds to the residual stream. A new kind is a line here, a file in `sublayers/` and a line in the registry there. */
@@ -55,10 +85,28 @@ export type Sublayer<W = Weight> = Attention<W> | Ffn<W>;
 /** Sublayers in the order they compute in. */
 export type Layer<W = Weight> = readonly Sublayer<W>[];
 
-/** Layers one above the other. */
+/** What enters the first layer: x = norm(projection(scale * embedding[ids]) + positions[...] + types[...]). */
+export interface TokenInput<W = Weight> {
+  /** (V,E) */
+  readonly embedding: W;
+  /** 1 for most. */
+  readonly scale: number;
+  /** (D,E), between an embedding that is narrower than the stream and the stream; null for most. */
+  readonly projection: Linear<W> | null;
+  /** Learned positions: row `position + offset` of (P,D); null where there are none. */
+  readonly positions: { readonly weight: W; readonly offset: number } | null;
+  /** (types,D): what kind of text a token is of; null where there is none. */
+  readonly types: W | null;
+  readonly norm: Norm<W> | null;
+}
+
+/** Layers one above the other, from tokens to hidden states: projection(finalNorm(layers(input))). */
 export interface Stack<W = Weight> {
+  readonly input: TokenInput<W>;
   readonly layers: readonly Layer<W>[];
-  readonly finalNorm: Norm<W>;
+  readonly finalNorm: Norm<W> | null;
+  /** To the width of a narrower embedding; null for most. */
+  readonly projection: Linear<W> | null;
 }
 
 /** A language model's head: logits = h w^T + bias, for each token. */
@@ -88,18 +136,32 @@ export type Head<W = Weight> = LmHead<W> | ClassificationHead<W>;
 
 /** All of a model. */
 export interface ModelParts<W = Weight> {
-  /** (V,D). */
-  readonly embedding: W;
-  readonly stacks: readonly [Stack<W>];
+  /** One; the head is on the last. */
+  readonly stacks: readonly [Stack<W>, ...Stack<W>[]];
+  /** Rotary embeddings, by the name that sublayers know them by. */
+  readonly rotary: Readonly<Record<string, Rotary>>;
   readonly head: Head<W>;
 }
 
 /** Gives what stands for a tensor of a checkpoint: (cols) when rows is null, else (rows, cols). */
 export type TakeTensor<W> = (name: string, rows: number | null, cols: number) => W;
 
+/** A tensor that a configuration asks for. */
+export interface TensorShape {
+  readonly name: string;
+  /** Null for a vector. */
+  readonly rows: number | null;
+  readonly cols: number;
+}
+
 /** Layers of all stacks, by the number that hooks know them by. */
 export function layersOf<W>({ stacks }: Pick<ModelParts<W>, "stacks">): readonly Layer<W>[] {
   return stacks.flatMap(({ layers }) => layers);
+}
+
+/** The stack whose hidden states the head reads. */
+export function lastStack<W>({ stacks }: Pick<ModelParts<W>, "stacks">): Stack<W> {
+  return stacks.at(-1) as Stack<W>;
 }
 
 /** The first sublayer of a kind in a layer; null where it has none. */
@@ -129,38 +191,63 @@ export function keyShapes(parts: Pick<ModelParts<unknown>, "stacks">, rows: numb
 
 /** The products of a sublayer, in the order they compute in. */
 export function linearsOf<W>(part: Sublayer<W>): Linear<W>[] {
-  return membersWith(part, "site") as Linear<W>[];
+  return recordsOf<W>(part).filter((record) => "site" in record);
 }
 
-/** The norms of a sublayer, of its input and within it. */
+/** The norms of a sublayer, around it and within it. */
 export function normsOf<W>(part: Sublayer<W>): Norm<W>[] {
-  return membersWith(part, "eps") as Norm<W>[];
+  return recordsOf<W>(part).filter((record) => "eps" in record);
 }
 
-/** Everything that stands for a tensor of a sublayer, in the order in which families take them. */
+/** (O,I) of a product. */
+export function linearSize(
+  { weight: { rows, cols }, transposed }: Linear<{ readonly rows: number; readonly cols: number }>,
+): { outputs: number; inputs: number } {
+  return transposed === true ? { outputs: cols, inputs: rows } : { outputs: rows, inputs: cols };
+}
+
+/** Everything that stands for a tensor of a sublayer: norm of its input, matrices, biases, all other norms. */
 export function tensorsOf<W>(part: Sublayer<W>): W[] {
+  const { input } = part.norms;
   const linears = linearsOf(part);
-  const innerNorms = normsOf(part).filter((norm) => norm !== part.norm);
   return [
-    ...normTensors(part.norm),
+    ...normTensors(input),
     ...linears.map(({ weight }) => weight),
     ...linears.flatMap(({ bias }) => bias ?? []),
-    ...innerNorms.flatMap(normTensors),
+    ...normsOf(part).filter((norm) => norm !== input).flatMap(normTensors),
   ];
 }
 
-/** The weight of a norm, and its bias where it has one. */
-export function normTensors<W>({ weight, bias }: Norm<W>): W[] {
-  return bias === null ? [weight] : [weight, bias];
+/** The weight of a norm, and its bias where it has one; nothing of none. */
+export function normTensors<W>(norm: Norm<W> | null): W[] {
+  if (norm === null) return [];
+  return norm.bias === null ? [norm.weight] : [norm.weight, norm.bias];
 }
 
-/** Everything that stands for a tensor, each once (a tied head is the embedding), in the order in which families take them. */
+/** Everything that stands for a tensor of what enters a stack. */
+export function inputTensors<W>({ embedding, projection, positions, types, norm }: TokenInput<W>): W[] {
+  return [
+    embedding,
+    ...linearTensors(projection),
+    ...(positions === null ? [] : [positions.weight]),
+    ...(types === null ? [] : [types]),
+    ...normTensors(norm),
+  ];
+}
+
+/** Everything that stands for a tensor of what lies behind the layers of a stack. */
+export function outputTensors<W>({ finalNorm, projection }: Stack<W>): W[] {
+  return [...normTensors(finalNorm), ...linearTensors(projection)];
+}
+
+/** Everything that stands for a tensor, each once (a tied head is the embedding): what is trained is saved in this order. */
 export function allTensors<W>(parts: ModelParts<W>): W[] {
-  const stacks = parts.stacks.flatMap(({ layers, finalNorm }) => [
-    ...layers.flatMap((layer) => layer.flatMap((part) => tensorsOf(part))),
-    ...normTensors(finalNorm),
+  const stacks = parts.stacks.flatMap((stack) => [
+    ...inputTensors(stack.input),
+    ...stack.layers.flatMap((layer) => layer.flatMap((part) => tensorsOf(part))),
+    ...outputTensors(stack),
   ]);
-  return [...new Set([parts.embedding, ...stacks, ...headTensors(parts.head)])];
+  return [...new Set([...stacks, ...headTensors(parts.head)])];
 }
 
 /** Everything that stands for a tensor of a head: all matrices, then their biases. */
@@ -169,7 +256,15 @@ export function headTensors<W>(head: Head<W>): W[] {
   return bias === null ? [weight] : [weight, bias];
 }
 
-/** Members of a part that are records of their own with a field of this name. */
-function membersWith(part: object, field: string): object[] {
-  return Object.values(part).filter((value) => typeof value === "object" && value !== null && field in value);
+function linearTensors<W>(linear: Linear<W> | null): W[] {
+  if (linear === null) return [];
+  return linear.bias === null ? [linear.weight] : [linear.weight, linear.bias];
+}
+
+/** The products and norms within a part, in the order of its members. */
+function recordsOf<W>(part: object): (Linear<W> & Norm<W>)[] {
+  return Object.values(part).flatMap((value) => {
+    if (typeof value !== "object" || value === null) return [];
+    return "site" in value || "eps" in value ? [value] : recordsOf<W>(value);
+  });
 }

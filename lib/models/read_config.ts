@@ -6,9 +6,11 @@ import { didYouMean } from "../core/suggestion.ts";
 import { problemOf, saysNotFound } from "../files/errors.ts";
 import { readJsonSync } from "../files/read.ts";
 import { configFields, isRecord, type Notes, tokenIdsField } from "./config_fields.ts";
+import { checkParts } from "./check_parts.ts";
 import { FAMILIES, familyFields, familyOf } from "./families/registry.ts";
 import type { HeadConfig } from "./heads/head_config.ts";
 import type { ModelConfig } from "./model.ts";
+import type { TensorShape } from "./parts.ts";
 import { reportUnknown } from "./unknown_fields.ts";
 
 /**
@@ -77,7 +79,9 @@ function readFamily(values: Record<string, unknown>, notes: Notes): ModelConfig 
   return inFile("config.json", notes, (inner) => {
     const fields = familyFields(family, values, inner);
     const config = family.readConfig(fields);
-    reportUnknown(fields, config);
+    const parts = family.build(config, (name, rows, cols): TensorShape => ({ name, rows, cols }));
+    if (fields.problems.length === 0) checkParts(fields, config, parts);
+    reportUnknown(fields, config, parts);
     return withHead(config, config.head, inner.problems);
   });
 }

@@ -7,7 +7,7 @@ import { account } from "../native/ledger.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { RotaryTables } from "../ops/rotary.ts";
 import type { Floats } from "../tensor/tensor.ts";
-import type { ModelConfig, RopeCache, RopeRows, RopeScaling } from "./model.ts";
+import type { RopeCache, RopeCaches, RopeRows, RopeScaling, Rotary } from "./rotary.ts";
 
 /** How fast each pair of a head turns, and the factor on cos and sin. */
 export interface RopeFrequencies {
@@ -18,10 +18,10 @@ export interface RopeFrequencies {
 
 /** Frequencies for a sequence of `length` tokens; only dynamic scaling and longrope look at the length. */
 export function ropeFrequencies(
-  config: Pick<ModelConfig, "headDim" | "ropeTheta" | "ropeScaling">,
+  rotary: Omit<Rotary, "maxPositionEmbeddings">,
   length: number,
 ): RopeFrequencies {
-  const { headDim: dim, ropeTheta: theta, ropeScaling: scaling } = config;
+  const { rotaryDim: dim, ropeTheta: theta, ropeScaling: scaling } = rotary;
   const inverse = plainFrequencies(theta, dim);
   switch (scaling?.type) {
     case undefined:
@@ -56,7 +56,7 @@ const LEAST_ROWS = 64;
  * needs. They follow from the longest sequence alone, in whatever order sequences come.
  */
 export function ropeTableRows(
-  { maxPositionEmbeddings, ropeScaling }: Pick<ModelConfig, "maxPositionEmbeddings" | "ropeScaling">,
+  { maxPositionEmbeddings, ropeScaling }: Pick<Rotary, "maxPositionEmbeddings" | "ropeScaling">,
   length: number,
 ): number {
   if (length === 0) return 0;
@@ -68,26 +68,37 @@ export function ropeTableRows(
 
 /** Bytes of that many rows of both tables. */
 export function ropeTableBytes(
-  { headDim }: Pick<ModelConfig, "headDim">,
+  { rotaryDim }: Pick<Rotary, "rotaryDim">,
   rows: number,
   floatBytes: number,
 ): number {
-  return headDim * rows * floatBytes;
+  return rotaryDim * rows * floatBytes;
+}
+
+/** Tables for a model, of each of its rotary embeddings. */
+export function createRopeCaches(
+  k: Kernels,
+  rotary: Readonly<Record<string, Rotary>>,
+): RopeCaches & Disposable {
+  const caches = new Map(Object.entries(rotary).map(([name, own]) => [name, createRopeCache(k, own)]));
+  return Object.assign(caches, {
+    [Symbol.dispose]: () => caches.forEach((cache) => cache[Symbol.dispose]()),
+  });
 }
 
 /**
- * Tables for a model. `model` decides when they are given back. With longrope the rows of short sequences come first, one a
+ * Tables of one rotary embedding. `model` decides when they are given back. With longrope the rows of short sequences come first, one a
  * position of the original length; those of longer ones follow, once there is one.
  */
-export function createRopeCache(k: Kernels, config: ModelConfig): RopeCache {
-  const { headDim, maxPositionEmbeddings, ropeScaling } = config;
-  const width = headDim / 2;
+export function createRopeCache(k: Kernels, rotary: Rotary): RopeCache {
+  const { rotaryDim, maxPositionEmbeddings, ropeScaling } = rotary;
+  const width = rotaryDim / 2;
   const longest = ropeScaling?.type === "dynamic" ? maxPositionEmbeddings : Infinity;
   const short = ropeScaling?.type === "longrope" ? ropeScaling.originalMaxPositionEmbeddings : Infinity;
-  const frequencies = ropeFrequencies(config, 0);
-  const longer = short < Infinity ? ropeFrequencies(config, short + 1) : frequencies;
-  const bytesOf = (rows: number): number => ropeTableBytes(config, rows, k.float === "f64" ? 8 : 4);
-  const none: RotaryTables = { cos: k.floats(0), sin: k.floats(0), rows: 0, rotaryDim: headDim };
+  const frequencies = ropeFrequencies(rotary, 0);
+  const longer = short < Infinity ? ropeFrequencies(rotary, short + 1) : frequencies;
+  const bytesOf = (rows: number): number => ropeTableBytes(rotary, rows, k.float === "f64" ? 8 : 4);
+  const none: RotaryTables = { cos: k.floats(0), sin: k.floats(0), rows: 0, rotaryDim };
   let tables = none;
   // Of the batch under way, on a device.
   let passing = none;
@@ -106,14 +117,14 @@ export function createRopeCache(k: Kernels, config: ModelConfig): RopeCache {
   return {
     rowsFor(positions, starts) {
       if (largest(positions) >= longest) {
-        const own = dynamicRows(k, config, positions, starts);
+        const own = dynamicRows(k, rotary, positions, starts);
         if (k.device === null) return own;
         release(passing);
         passing = onDevice(k, own.tables);
         return { ...own, tables: passing };
       }
       const rows = short < Infinity ? rowsByLength(positions, starts, short) : positions;
-      if (largest(rows) >= tables.rows) resize(ropeTableRows(config, largest(positions) + 1));
+      if (largest(rows) >= tables.rows) resize(ropeTableRows(rotary, largest(positions) + 1));
       return { tables, rows };
     },
     [Symbol.dispose]() {
@@ -140,13 +151,13 @@ function rowsByLength(positions: Int32Array, starts: Int32Array, short: number):
 }
 
 /** A row for each token. */
-function dynamicRows(k: Kernels, config: ModelConfig, positions: Int32Array, starts: Int32Array): RopeRows {
-  const [count, width] = [positions.length, config.headDim / 2];
+function dynamicRows(k: Kernels, rotary: Rotary, positions: Int32Array, starts: Int32Array): RopeRows {
+  const [count, width] = [positions.length, rotary.rotaryDim / 2];
   const [cos, sin] = [k.floats(count * width), k.floats(count * width)];
-  const tables = { cos, sin, rows: count, rotaryDim: config.headDim };
+  const tables = { cos, sin, rows: count, rotaryDim: rotary.rotaryDim };
   for (let s = 0; s + 1 < starts.length; s++) {
     const sequence = positions.subarray(starts[s], starts[s + 1]);
-    const frequencies = ropeFrequencies(config, largest(sequence) + 1);
+    const frequencies = ropeFrequencies(rotary, largest(sequence) + 1);
     sequence.forEach((position, i) => fillRow(tables, (starts[s] as number) + i, position, frequencies));
   }
   return { tables, rows: positions.map((_, t) => t) };

@@ -15,8 +15,9 @@ import {
   problem,
   rawField,
 } from "./config_fields.ts";
-import type { RopeScaling } from "./model.ts";
-import { isOff, refuseUnknown } from "./unknown_fields.ts";
+import type { RopeScaling } from "./rotary.ts";
+import { isOff } from "./same_fields.ts";
+import { refuseUnknown } from "./unknown_fields.ts";
 
 /** What transformers takes for a missing `rope_theta`. */
 const DEFAULT_THETA = 10000;
@@ -40,7 +41,8 @@ const PASSED_OVER = [
 /** What of the configuration scalings depend on. */
 export interface RopeSizes {
   readonly maxPositionEmbeddings: number;
-  readonly headDim: number;
+  /** R: how many of a head turn. */
+  readonly rotaryDim: number;
 }
 
 /** @mutates fields */
@@ -155,7 +157,7 @@ function readYarn(rope: ConfigFields, original: number, sizes: RopeSizes): RopeS
 }
 
 function readLongrope(rope: ConfigFields, original: number, sizes: RopeSizes): RopeScaling {
-  const pairs = sizes.headDim / 2;
+  const pairs = sizes.rotaryDim / 2;
   const factors = (name: string): readonly number[] => {
     const value = rawField(rope, name);
     const isFactor = (x: unknown) => typeof x === "number" && Number.isFinite(x) && x > 0;

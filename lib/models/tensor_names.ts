@@ -2,15 +2,16 @@
 /** Names and shapes of a model's tensors in its checkpoint, all from what its family builds. */
 import { buildParts } from "./families/registry.ts";
 import type { ModelConfig } from "./model.ts";
-import { allTensors, headTensors, layersOf, type ModelParts, partOf, type Sublayer } from "./parts.ts";
-
-/** A tensor that a configuration asks for. */
-export interface TensorShape {
-  readonly name: string;
-  /** Null for a vector. */
-  readonly rows: number | null;
-  readonly cols: number;
-}
+import {
+  allTensors,
+  headTensors,
+  lastStack,
+  layersOf,
+  type ModelParts,
+  partOf,
+  type Sublayer,
+  type TensorShape,
+} from "./parts.ts";
 
 /** The model of a configuration, by names and shapes. */
 export function namedParts(config: ModelConfig): ModelParts<TensorShape> {
@@ -19,12 +20,17 @@ export function namedParts(config: ModelConfig): ModelParts<TensorShape> {
 
 /** Name of the embedding's tensor. */
 export function embeddingName(config: ModelConfig): string {
-  return buildParts(config, (name) => name).embedding;
+  return lastStack(buildParts(config, (name) => name)).input.embedding;
 }
 
-/** Names of the head's tensors; with tied embeddings a copy of the embedding may be stored under the first. */
+/** The head's tensors; with tied embeddings a copy of the embedding may be stored as the first. */
+export function headShapes(config: ModelConfig): TensorShape[] {
+  return headTensors(namedParts({ ...config, tieWordEmbeddings: false }).head);
+}
+
+/** Their names. */
 export function headNames(config: ModelConfig): string[] {
-  return headTensors(buildParts({ ...config, tieWordEmbeddings: false }, (name) => name).head);
+  return headShapes(config).map(({ name }) => name);
 }
 
 /** Elements of all weights, each once. */
@@ -56,7 +62,8 @@ export function moduleOf(tensorName: string): string {
 export function basePrefix(config: ModelConfig): string {
   const parts = buildParts(config, (name) => name);
   const head = new Set(headTensors(parts.head));
-  const names = allTensors(parts).filter((name) => name === parts.embedding || !head.has(name));
+  const embeddings = new Set(parts.stacks.map(({ input }) => input.embedding));
+  const names = allTensors(parts).filter((name) => embeddings.has(name) || !head.has(name));
   const prefix = `${names[0]?.split(".", 1)[0]}.`;
   return names.every((name) => name.startsWith(prefix)) ? prefix : "";
 }

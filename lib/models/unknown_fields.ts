@@ -12,19 +12,20 @@
 import { quotedNames, quotedValue } from "../core/quoted.ts";
 import type { ConfigFields } from "./config_fields.ts";
 import type { ModelConfig } from "./model.ts";
-
-/** Whether a value is one that switches off. */
-export function isOff(value: unknown): boolean {
-  if (typeof value === "object" && value !== null) return Object.keys(value).length === 0;
-  return !value;
-}
+import type { ModelParts, TensorShape } from "./parts.ts";
+import { type Facts, factsOf, isOff, SAYS_SAME } from "./same_fields.ts";
 
 /** Says what became of all fields that nobody read. @mutates fields.problems, fields.warnings */
-export function reportUnknown(fields: ConfigFields, config: ModelConfig): void {
+export function reportUnknown(
+  fields: ConfigFields,
+  config: ModelConfig,
+  parts: ModelParts<TensorShape>,
+): void {
+  const facts = factsOf(config, parts);
   const passed: string[] = [];
   for (const [name, value] of Object.entries(fields.values)) {
     if (fields.used.has(name)) continue;
-    const verdict = judge(name, value, config);
+    const verdict = judge(name, value, facts);
     if (verdict === "refuse") refuseUnknown(fields, name);
     if (verdict === "warn") passed.push(name);
   }
@@ -43,10 +44,10 @@ export function refuseUnknown(fields: ConfigFields, name: string): void {
 
 type Verdict = "accept" | "warn" | "refuse";
 
-function judge(name: string, value: unknown, config: ModelConfig): Verdict {
+function judge(name: string, value: unknown, facts: Facts): Verdict {
   const saysSame = SAYS_SAME.find(([names]) => names.includes(name));
   if (saysSame !== undefined) {
-    if (saysSame[1](value, config)) return "accept";
+    if (saysSame[1](value, facts)) return "accept";
     return value === null && name !== "is_causal" ? "accept" : "refuse";
   }
   if (DOES_NOTHING.test(name) || isOff(value)) return "accept";
@@ -118,89 +119,6 @@ const DOES_NOTHING = new RegExp([
   named("(begin_)?suppress_tokens", "cache_(implementation|config)", "stop_strings", "guidance_scale"),
   named("num_assistant_tokens(_schedule)?", "assistant_.*", "target_lookbehind", "prompt_lookup_.*"),
 ].join("|"));
-
-type Test = (value: unknown, config: ModelConfig) => boolean;
-const is = (...values: readonly unknown[]): Test => (value) => values.includes(value);
-const equals = (of: (config: ModelConfig) => unknown): Test => (value, config) => value === of(config);
-const lower = (...values: readonly string[]): Test => (value) =>
-  values.includes(String(value).toLowerCase().replace(/[-_ ]/g, ""));
-
-/** Fields beside the ones that are read, and the values with which they ask for nothing else. */
-const SAYS_SAME: readonly [names: readonly string[], test: Test][] = [
-  [["is_causal", "causal"], is(true)],
-  [["activation", "activation_function", "hidden_activation", "mlp_hidden_act", "act_fn"], isSwiglu],
-  [["mlp_type", "ffn_type", "ffn_activation", "feed_forward_type"], isSwiglu],
-  [["swiglu", "use_swiglu", "gated_mlp", "use_gated_mlp", "mlp_gated"], is(true)],
-  [["rotary_pct", "rotary_percentage", "rotary_percent", "rope_percentage", "rope_pct"], is(1)],
-  [["rotary_dim", "rope_dim", "kv_channels", "head_size", "attention_head_size"], equals((c) => c.headDim)],
-  [["v_head_dim", "qk_head_dim", "attention_head_dim"], equals((c) => c.headDim)],
-  [["rotary_base", "rotary_emb_base", "rope_base", "rotary_embedding_base"], equals((c) => c.ropeTheta)],
-  [[
-    "use_rope",
-    "use_rotary",
-    "rotary",
-    "use_rotary_embedding",
-    "use_rotary_embeddings",
-    "use_rotary_position_embeddings",
-  ], is(true)],
-  [["position_embedding_type", "pos_emb", "position_encoding", "pe_type"], lower("rope", "rotary")],
-  [["rope_traditional", "rope_neox_style"], (value) => value === false],
-  [["use_rms_norm", "rms_norm", "use_rmsnorm", "rmsnorm", "pre_norm", "norm_first", "prenorm"], is(true)],
-  [["norm_type", "normalization", "norm", "normalization_type", "norm_class"], isRmsNorm],
-  [
-    ["layer_norm_eps", "layer_norm_epsilon", "layernorm_epsilon", "norm_eps", "norm_epsilon", "rms_eps"],
-    equals((c) => c.rmsNormEps),
-  ],
-  [
-    [
-      "embedding_multiplier",
-      "residual_multiplier",
-      "logits_scaling",
-      "logit_scale",
-      "scale_emb",
-      "embedding_scale",
-    ],
-    is(1),
-  ],
-  [["lm_head_multiplier", "output_multiplier", "embed_scale", "logits_scale", "output_logit_scale"], is(1)],
-  [["query_pre_attn_scalar"], equals((c) => c.headDim)],
-  [["attention_multiplier", "attention_scale", "softmax_scale"], equals((c) => c.headDim ** -0.5)],
-  [["scale_attn_weights", "scale_attention"], is(true)],
-  [["use_qk_norm", "qk_norm", "qk_layernorm", "use_qk_layernorm"], equals((c) => c.headNorms)],
-  [
-    ["attention_type", "attn_type", "self_attention_type"],
-    lower("full", "fullattention", "causal", "gqa", "mha", "mqa", "selfattention", "sdpa"),
-  ],
-  [["qkv_bias", "use_qkv_bias", "add_qkv_bias"], equals((c) => c.attentionBias.qkv)],
-  [["attention_out_bias", "o_proj_bias", "attention_output_bias"], equals((c) => c.attentionBias.o)],
-  [["num_key_value_groups", "kv_groups"], equals((c) => c.numAttentionHeads / c.numKeyValueHeads)],
-  [["n_layer", "n_layers", "num_layers"], equals((c) => c.numHiddenLayers)],
-  [["n_head", "n_heads", "num_heads"], equals((c) => c.numAttentionHeads)],
-  [["n_kv_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num"], equals((c) => c.numKeyValueHeads)],
-  [["n_embd", "d_model", "n_embed", "embedding_size"], equals((c) => c.hiddenSize)],
-  // Of the residual stream to some, of the feed-forward to others.
-  [["hidden_dim"], (value, c) => value === c.hiddenSize || value === c.intermediateSize],
-  [["n_inner", "d_ff", "ffn_dim", "ffn_hidden_size", "intermediate_dim"], equals((c) => c.intermediateSize)],
-  [
-    ["tie_embeddings", "tied_embeddings", "tie_embedding", "share_embeddings", "tie_lm_head"],
-    equals((c) => c.tieWordEmbeddings),
-  ],
-  [["sparse_attention", "attention_window", "local_attention"], isOff],
-  [["window_size", "attention_window_size", "local_window_size"], isNoWindow],
-];
-
-function isSwiglu(value: unknown): boolean {
-  return ["silu", "swish", "swiglu"].includes(String(value).toLowerCase());
-}
-
-function isRmsNorm(value: unknown): boolean {
-  return ["rms", "rmsnorm"].includes(String(value).toLowerCase().replace(/[-_ ]/g, ""));
-}
-
-function isNoWindow(value: unknown, config: ModelConfig): boolean {
-  return isOff(value) || value === -1 ||
-    typeof value === "number" && value >= config.maxPositionEmbeddings;
-}
 
 /**
  * Parts of larger models (their tensors lie elsewhere), heads that guess ahead, low-rank leftovers, and training runs.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Matrix products with a weight as stored: y = x w^T + bias. */
 import { assertShape } from "../core/shape.ts";
-import type { Activation, Tensor, Weight } from "../tensor/tensor.ts";
+import type { Activation, Floats, Tensor, Weight } from "../tensor/tensor.ts";
 import { arenaTensor, assertWeight, rowsOf } from "./arena_tensor.ts";
 import type { ModelKernels } from "./kernels/model.ts";
 import type { Place } from "./kernels/place.ts";
@@ -18,6 +18,8 @@ export interface LinearResult<A extends Activation = Activation> {
 export interface LinearOptions<A extends Activation = Activation> extends LinearResult<A> {
   /** (1,O); null or absent for none. */
   readonly bias?: Weight | null;
+  /** Whether the weight is kept as (I,O): y = x w + bias. Default: no. */
+  readonly transposed?: boolean | undefined;
 }
 
 /**
@@ -36,12 +38,46 @@ export function linearForward<A extends Activation = Tensor>(
   options: LinearOptions<A> = {},
 ): A {
   const outer = x.shape.slice(0, -1);
+  const [outputs, inputs] = sizesOf(w, options);
   const bias = options.bias ?? null;
-  assertShape(`x of "${w.name}"`, x.shape, [...outer, w.cols], "...,I");
-  if (bias) assertWeight(bias, 1, w.rows, "1,O");
-  const y = resultOf(k, w, [...outer, w.rows], "...,O", options);
-  k.linearForward(y.data, x.data, w, bias, rowsOf(x), options.addTo !== undefined);
+  assertShape(`x of "${w.name}"`, x.shape, [...outer, inputs], "...,I");
+  if (bias) assertWeight(bias, 1, outputs, "1,O");
+  const y = resultOf(k, w, [...outer, outputs], "...,O", options);
+  const [tokens, accumulate] = [rowsOf(x), options.addTo !== undefined];
+  if (options.transposed !== true) k.linearForward(y.data, x.data, w, bias, tokens, accumulate);
+  else {
+    // The bias first: what a product is added to is rounded with it, once.
+    if (bias) addBias(k, y, bias, tokens, accumulate);
+    k.linearBackwardData(y.data, x.data, w, tokens, accumulate || bias !== null);
+  }
   return y;
+}
+
+/** y = bias in each row, or that added to y: the bias is the weight of a constant input of ones. */
+function addBias(
+  k: ModelKernels & Place,
+  y: Activation,
+  bias: Weight,
+  tokens: number,
+  accumulate: boolean,
+): void {
+  const mark = k.arena.mark();
+  k.linearForward(y.data, ones(k, tokens), { ...bias, rows: bias.cols, cols: 1 }, null, tokens, accumulate);
+  k.arena.release(mark);
+}
+
+function ones(k: ModelKernels & Place, count: number): Floats {
+  const values = k.arenaFloats(count);
+  k.copy(values, k.floats(count).fill(1));
+  return values;
+}
+
+/** O and I. */
+function sizesOf(
+  { rows, cols }: Weight,
+  { transposed }: Pick<LinearOptions, "transposed">,
+): [number, number] {
+  return transposed === true ? [cols, rows] : [rows, cols];
 }
 
 /**
@@ -64,10 +100,13 @@ export function linearBackward<A extends Activation = Tensor>(
   options: LinearOptions<A> = {},
 ): A {
   const outer = dy.shape.slice(0, -1);
-  assertShape(`dy of "${w.name}"`, dy.shape, [...outer, w.rows], "...,O");
-  linearBackwardWeight(k, x, w, dy, options.bias);
-  const dx = resultOf(k, w, [...outer, w.cols], "...,I", options);
-  k.linearBackwardData(dx.data, dy.data, w, rowsOf(dy), options.addTo !== undefined);
+  const [outputs, inputs] = sizesOf(w, options);
+  assertShape(`dy of "${w.name}"`, dy.shape, [...outer, outputs], "...,O");
+  linearBackwardWeight(k, x, w, dy, options);
+  const dx = resultOf(k, w, [...outer, inputs], "...,I", options);
+  const [tokens, accumulate] = [rowsOf(dy), options.addTo !== undefined];
+  if (options.transposed === true) k.linearForward(dx.data, dy.data, w, null, tokens, accumulate);
+  else k.linearBackwardData(dx.data, dy.data, w, tokens, accumulate);
   return dx;
 }
 
@@ -75,7 +114,7 @@ export function linearBackward<A extends Activation = Tensor>(
  * The weight's part of {@linkcode linearBackward}: dw += dy^T x,  dbias += sum over rows of dy.
  *
  * @param x (...,I) float or bf16; may be null when the weight is frozen     @param dy (...,O) float or bf16
- * @mutates w.grad, bias.grad
+ * @mutates w.grad, options.bias.grad
  * @throws {RangeError} When a shape disagrees, or x is missing for a trained weight
  */
 export function linearBackwardWeight(
@@ -83,22 +122,29 @@ export function linearBackwardWeight(
   x: Activation | null,
   w: Weight,
   dy: Activation,
-  bias: Weight | null = null,
+  { bias, transposed }: Pick<LinearOptions, "bias" | "transposed"> = {},
 ): void {
   const tokens = rowsOf(dy);
   const dbias = bias?.grad ?? null;
+  const together = transposed === true ? null : dbias;
   if (w.grad) {
     if (!x) {
       throw new RangeError(`x of "${w.name}" is missing: the weight is trained, so forward must keep it`);
     }
-    assertShape(`x of "${w.name}"`, x.shape, [...dy.shape.slice(0, -1), w.cols], "...,I");
-    k.linearBackwardWeight(w.grad, dbias, dy.data, x.data, tokens, w.rows, w.cols);
-  } else if (dbias) {
-    // Only the bias is trained: it is the weight of a constant input of ones.
+    assertShape(
+      `x of "${w.name}"`,
+      x.shape,
+      [...dy.shape.slice(0, -1), sizesOf(w, { transposed })[1]],
+      "...,I",
+    );
+    const [rows, cols] = transposed === true ? [x, dy] : [dy, x];
+    k.linearBackwardWeight(w.grad, together, rows.data, cols.data, tokens, w.rows, w.cols);
+    if (together === dbias) return;
+  }
+  if (dbias) {
+    // By itself: it is the weight of a constant input of ones.
     const mark = k.arena.mark();
-    const ones = k.arenaFloats(tokens);
-    k.copy(ones, k.floats(tokens).fill(1));
-    k.linearBackwardWeight(dbias, null, dy.data, ones, tokens, w.rows, 1);
+    k.linearBackwardWeight(dbias, null, dy.data, ones(k, tokens), tokens, dbias.length, 1);
     k.arena.release(mark);
   }
 }

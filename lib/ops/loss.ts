@@ -169,7 +169,7 @@ function chunkLoss(
   if (!gradient) return;
 
   const dlogits: Tensor = { shape: [count, head.rows], data: logits };
-  linearBackwardWeight(k, { shape: [count, width], data: gathered }, head, dlogits, bias);
+  linearBackwardWeight(k, { shape: [count, width], data: gathered }, head, dlogits, { bias });
   k.linearBackwardData(gathered, logits, head, count, false); // the gathered rows are spent: dhidden takes their place
   const { data } = gradient.dhidden;
   forEachRun(rows, (row, i, length) => {

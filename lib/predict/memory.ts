@@ -145,11 +145,14 @@ const SMALLEST_SCRATCH = 2 ** 20;
 
 /** Scratch of the native kernels in all passes, and rotary tables. */
 function scratchBytes(
-  { model: { config } }: Decided,
+  { model: { parts } }: Decided,
   { kernels: { float, counts: { scratch } } }: CountedRun,
   { longest }: BatchSizes,
 ): number {
-  const tables = ropeTableBytes(config, ropeTableRows(config, longest), BYTES_PER_ELEMENT[float]);
+  const tables = Object.values(parts.rotary).reduce(
+    (sum, rotary) => sum + ropeTableBytes(rotary, ropeTableRows(rotary, longest), BYTES_PER_ELEMENT[float]),
+    0,
+  );
   return tables + Math.max(SMALLEST_SCRATCH, scratch.model, scratch.host);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where a run had best compute with the rows of its adapter: predicted by the cost model from measured rates. */
-import { layersOf, lowestOf } from "../models/parts.ts";
+import { layersOf, linearSize, lowestOf } from "../models/parts.ts";
 import { ACTIVATION_POLICIES } from "../activations/registry.ts";
 import type { RowSelection } from "../adapters/adapter.ts";
 import type { Model } from "../models/model.ts";
@@ -50,7 +50,7 @@ export function planAt(model: Model, options: RunOptions, rates: LaneRates): Mea
 
 /** What the time of a run's step depends on. Rows are kept over micro-batches only in room that was asked for. */
 function stepSizes(
-  { model: { parts, kernels }, settings: { batch, activations }, rows }: Run,
+  { model: { config, parts, kernels }, settings: { batch, activations }, rows }: Run,
   { neurons, experts, activeExperts, topK }: RowSelection,
   { cachedRows = null }: PlacementChoice,
 ): StepSizes {
@@ -60,10 +60,10 @@ function stepSizes(
     sequenceTokens: batch.seqLen,
     micros: Math.ceil(batch.size / batch.micro),
     layers: layersOf(parts).length,
-    hidden: parts.embedding.cols,
-    feedForward: ffn?.up.weight.rows ?? 0,
-    queryColumns: attention?.q.weight.rows ?? 0,
-    keyColumns: attention?.k.weight.rows ?? 0,
+    hidden: config.hiddenSize,
+    feedForward: ffn ? linearSize(ffn.down).inputs : 0,
+    queryColumns: attention ? attention.heads * attention.headDim : 0,
+    keyColumns: attention ? attention.kvHeads * attention.headDim : 0,
     recompute: ACTIVATION_POLICIES[activations].reruns,
     neurons,
     experts,

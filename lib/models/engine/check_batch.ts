@@ -2,7 +2,7 @@
 /** Checks a batch before any of it is used. */
 import { assertInteger, assertLength } from "../../core/shape.ts";
 import type { Batch } from "../../data/batch.ts";
-import { type Head, headTensors, type ModelParts } from "../parts.ts";
+import { type Head, headTensors } from "../parts.ts";
 
 /** What a pass reads of a batch, or of a part of one: it counts targets itself. */
 export type TokenBatch = Omit<Batch, "targetCount">;
@@ -11,10 +11,7 @@ export type TokenBatch = Omit<Batch, "targetCount">;
  * @throws {RangeError} When lengths disagree, sequences do not follow one another, or an id or target is outside the
  *   vocabulary or the labels
  */
-export function checkBatch(
-  batch: TokenBatch,
-  { embedding, head }: Pick<ModelParts, "embedding" | "head">,
-): void {
+export function checkBatch(batch: TokenBatch, vocabSize: number, head: Head): void {
   const { ids, positions, starts, targets } = batch;
   assertLength("positions of the batch", positions, ids.length);
   if (
@@ -25,7 +22,7 @@ export function checkBatch(
       `starts of the batch are [${starts}], expected a rise from 0 to its ${ids.length} tokens`,
     );
   }
-  assertAll("id of token", ids, 0, embedding.rows - 1);
+  assertAll("id of token", ids, 0, vocabSize - 1);
   checkTargets(targets, head, ids.length, starts.length - 1);
   assertAll("position of token", positions, 0, 2 ** 31 - 1);
 }

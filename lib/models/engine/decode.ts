@@ -9,9 +9,10 @@ import { type Activation, type Floats, numel, type Tensor } from "../../tensor/t
 import { asLmHead } from "../heads/lm.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Model } from "../model.ts";
-import { keyShapes } from "../parts.ts";
+import { keyShapes, lastStack } from "../parts.ts";
 import { type KeyValues, openStep } from "../sublayers/context.ts";
-import { headInput, streamOf } from "./stacks.ts";
+import { outputForward } from "./output.ts";
+import { streamOf } from "./stacks.ts";
 
 /** Keys and values of S sequences, room for `capacity` tokens each. Use with `using`. */
 export interface KvCache extends Disposable {
@@ -83,15 +84,15 @@ export async function decodeStep(
   hooks: Hooks,
 ): Promise<Tensor> {
   const { kernels: k, parts } = model;
-  const fresh = layOut(cache, ids, parts.embedding.rows);
+  const fresh = layOut(cache, ids, model.config.vocabSize);
   if (fresh.ids.length === 0) return cache.logits;
   await releasing(k, async () => {
     const step = openStep(model, fresh, hooks, {
       spans: fresh.spans,
       extend: (layer, rows) => extend(k, cache, layer, rows, fresh),
     });
-    const y = await streamOf(step, parts, fresh.ids);
-    const { y: hidden } = headInput(step, parts, lastRows(k, y, fresh.starts));
+    const y = await streamOf(step, parts, fresh);
+    const { hidden } = outputForward(k, lastStack(parts), lastRows(k, y, fresh.starts));
     const { weight, bias } = asLmHead(parts.head);
     const logits = linearForward(k, hidden, weight, { bias });
     scatterRows(cache.logits, await k.read(logits.data), ids);

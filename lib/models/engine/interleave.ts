@@ -17,7 +17,7 @@ import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Model } from "../model.ts";
 import { keyShapes, layersOf } from "../parts.ts";
-import type { StepContext } from "../sublayers/context.ts";
+import { ropeRows, type StepContext } from "../sublayers/context.ts";
 import { checkBatch, type TokenBatch } from "./check_batch.ts";
 import { type BatchLoss, batchStep, type GradientOptions, gradientPass } from "./pass.ts";
 import { createSharedKeys } from "./shared_keys.ts";
@@ -101,10 +101,10 @@ export function interleavedLossAndGradients(
 ): Promise<BatchLoss> {
   const { kernels: k } = model;
   const twin = k.twin();
-  checkBatch(batch, model.parts);
+  checkBatch(batch, model.config.vocabSize, model.parts.head);
   return releasing(k, () =>
     releasing(twin, async () => {
-      const rope = model.rope.rowsFor(batch.positions, batch.starts);
+      const rope = ropeRows(model.rope, batch.positions, batch.starts);
       const [first, second] = sharing(model, twin, a, b, oneSequence, options);
       // Loans end layer by layer, and the parts are in different layers: what is idle is made ready at once.
       layersOf(model.parts).forEach((_, layer) => options.idle?.beforeBackward(layer));
@@ -113,10 +113,13 @@ export function interleavedLossAndGradients(
         const attached = attach(own, part.firstToken);
         const ofPart = { ...attached.model, kernels: own };
         return (yieldTurn: YieldTurn): Promise<BatchLoss> => {
-          const rows = rope.rows.subarray(part.firstToken, part.firstToken + part.batch.ids.length);
+          const end = part.firstToken + part.batch.ids.length;
+          const own = [...rope].map(([name, { tables, rows }]) =>
+            [name, { tables, rows: rows.subarray(part.firstToken, end) }] as const
+          );
           const step = batchStep(ofPart, part.batch, attached.hooks, {
             ...shared,
-            rope: { tables: rope.tables, rows },
+            rope: new Map(own),
             yieldTurn,
             waits: options.waits,
           });

@@ -6,24 +6,16 @@ import { andThen, type Awaitable } from "../../core/awaitable.ts";
 import type { Batch } from "../../data/batch.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
 import { selfSpans } from "../../ops/attention.ts";
-import { embeddingBackward } from "../../ops/embedding.ts";
-import { normBackward } from "../../ops/norm.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { headLoss, headOutputs } from "../heads/registry.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Model } from "../model.ts";
-import type { ModelParts } from "../parts.ts";
+import { lastStack, type ModelParts } from "../parts.ts";
 import { openStep, type StepContext, type WaitAccount } from "../sublayers/context.ts";
 import { checkBatch, type TokenBatch } from "./check_batch.ts";
-import {
-  embed,
-  finalNormDepth,
-  type GradientTap,
-  headInput,
-  layerSteps,
-  lowestTrained,
-  streamOf,
-} from "./stacks.ts";
+import { inputBackward, inputForward } from "./input.ts";
+import { outputBackward, outputForward } from "./output.ts";
+import { type GradientTap, layerSteps, lowestTrained, outputDepth, streamOf } from "./stacks.ts";
 
 /** A loss as sum and count, so that means over several batches are exact. */
 export interface BatchLoss {
@@ -97,7 +89,8 @@ export async function gradientPass(
     options.afterLayer?.(layer);
   };
   const steps = layerSteps(step, parts, lowest, left);
-  const x = embed(step, parts, batch.ids);
+  const { input } = lastStack(parts);
+  const { x, residuals } = inputForward(k, input, batch);
   const dx = arenaTensor(k, x.shape);
   let loss: BatchLoss = { lossSum: 0, targetCount: 0 };
   const turn = ([y]: Streams): Awaitable<void> =>
@@ -109,7 +102,7 @@ export async function gradientPass(
     });
   const pass = { steps, x: [x], dx: [dx], turn, idle: options.idle };
   await ACTIVATION_POLICIES[options.activations].run(k, pass);
-  if (lowest === 0) embeddingBackward(k, batch.ids, parts.embedding, dx);
+  if (lowest === 0) inputBackward(k, input, batch, residuals, dx);
   return loss;
 }
 
@@ -127,11 +120,11 @@ export function forwardLogits(model: Model, batch: Batch, hooks: Hooks): Promise
   });
 }
 
-/** (M,D) what the head sees, in the scratch of the pass. */
+/** (M,E) what the head sees, in the scratch of the pass or the arena. */
 async function finalHidden(model: Model, batch: Batch, hooks: Hooks): Promise<Tensor> {
   const step = batchStep(model, batch, hooks);
-  const y = await streamOf(step, model.parts, batch.ids);
-  return headInput(step, model.parts, y, step.scratch.h).y;
+  const y = await streamOf(step, model.parts, batch);
+  return outputForward(step.k, lastStack(model.parts), y, step.scratch.h).hidden;
 }
 
 /**
@@ -146,11 +139,11 @@ export function batchStep(
   hooks: Hooks,
   own: Partial<StepContext> = {},
 ): StepContext {
-  checkBatch(batch, model.parts);
+  checkBatch(batch, model.config.vocabSize, model.parts.head);
   return openStep(model, batch, hooks, { spans: selfSpans(batch.starts), ...own });
 }
 
-/** Final norm, head and loss, and back to the gradient of y when anything from the final norm down is trained. */
+/** Output, head and loss, and back to the gradient of y when anything from the output down is trained. */
 function lossTurn(
   step: StepContext,
   parts: ModelParts,
@@ -161,15 +154,12 @@ function lossTurn(
   lowest: number,
 ): Awaitable<BatchLoss> {
   const { k, scratch } = step;
-  const [{ finalNorm }] = parts.stacks;
+  const stack = lastStack(parts);
   const mark = k.arena.mark();
-  const { y: hidden, residuals } = headInput(step, parts, y, scratch.h);
+  const { hidden, residuals } = outputForward(k, stack, y, scratch.h);
   const loss = headLoss(k, parts.head, { hidden, batch }, batch.targets, lowest < Infinity ? scale : null);
   return andThen(loss, ({ lossSum, count, dhidden }) => {
-    if (dhidden !== null && lowest <= finalNormDepth(parts)) {
-      k.zero(dx.data);
-      normBackward(k, residuals, finalNorm, dhidden, { addTo: dx });
-    }
+    if (dhidden !== null && lowest <= outputDepth(parts)) outputBackward(k, stack, residuals, dhidden, dx);
     k.arena.release(mark);
     return { lossSum, targetCount: count };
   });

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The decoder that most families are: layers of attention and a gated feed-forward, with the names that llama's checkpoints
- * have. A family that names its tensors otherwise says how.
+ * have. A family that names its tensors otherwise, or computes otherwise, says how.
  */
-import type { ModelConfig } from "../model.ts";
-import type { Attention, Ffn, Head, Linear, ModelParts, Norm, TakeTensor } from "../parts.ts";
+import type { Attention, Ffn, ModelParts, Norm, SublayerNorms, TakeTensor } from "../parts.ts";
+import type { DecoderConfig } from "./decoder_config.ts";
+import { type LinearShape, type NormShape, takeHead, takeLinear, takeNorm } from "./take.ts";
 
 /** Names of modules: of the whole, then within a layer, then within its sublayers. */
 export interface DecoderNames {
@@ -15,10 +16,11 @@ export interface DecoderNames {
   readonly head: string;
   /** The head on whole sequences. */
   readonly classifier: string;
-  readonly inputNorm: string;
   readonly attention: string;
-  readonly ffnNorm: string;
   readonly ffn: string;
+  /** Of the layer, before and behind what a sublayer computes; null where there is none. */
+  readonly attentionNorms: NormNames;
+  readonly ffnNorms: NormNames;
   readonly q: string;
   readonly k: string;
   readonly v: string;
@@ -33,6 +35,12 @@ export interface DecoderNames {
   readonly activation: string;
 }
 
+/** Names of the norms of a sublayer. */
+export interface NormNames {
+  readonly input: string | null;
+  readonly output: string | null;
+}
+
 /** As llama's checkpoints have them, and all that followed. */
 export const LLAMA_NAMES: DecoderNames = {
   embedding: "model.embed_tokens",
@@ -40,10 +48,10 @@ export const LLAMA_NAMES: DecoderNames = {
   finalNorm: "model.norm",
   head: "lm_head",
   classifier: "score",
-  inputNorm: "input_layernorm",
   attention: "self_attn",
-  ffnNorm: "post_attention_layernorm",
   ffn: "mlp",
+  attentionNorms: { input: "input_layernorm", output: null },
+  ffnNorms: { input: "post_attention_layernorm", output: null },
   q: "q_proj",
   k: "k_proj",
   v: "v_proj",
@@ -57,127 +65,142 @@ export const LLAMA_NAMES: DecoderNames = {
   activation: "act_fn",
 };
 
+/** What a family computes otherwise than llama. */
+export interface DecoderStyle {
+  readonly names?: DecoderNames;
+  /** Of all norms; root mean squares when absent. */
+  readonly norm?: Omit<NormShape, "eps">;
+  /** What embeddings are multiplied by. */
+  readonly embeddingScale?: number;
+  /** Norms of queries and keys; none when absent. */
+  readonly qkNorms?: "head" | "projection" | null;
+  /** Numbers of a head that turn; all when absent. */
+  readonly rotaryDim?: number;
+  /** What is otherwise in the attention of a layer. */
+  attention?(layer: number): Partial<Pick<Attention, "rotary" | "scale" | "softcap">>;
+}
+
+/** Name of the rotary embedding of a family that has one. */
+const ROTARY = "rotary";
+
 /** Builds a decoder; see `Family.build`. */
 export function buildDecoder<W>(
-  config: ModelConfig,
+  config: DecoderConfig,
   take: TakeTensor<W>,
-  names: DecoderNames = LLAMA_NAMES,
+  style: DecoderStyle = {},
 ): ModelParts<W> {
-  const { hiddenSize, vocabSize } = config;
+  const { hiddenSize, vocabSize, headDim, ropeTheta, ropeScaling, maxPositionEmbeddings } = config;
+  const { names = LLAMA_NAMES } = style;
+  const takes = decoderTakes(config, take, style);
   const embedding = take(`${names.embedding}.weight`, vocabSize, hiddenSize);
   const layers = Array.from({ length: config.numHiddenLayers }, (_, layer) => {
     const path = `${names.layers}.${layer}`;
-    return [
-      buildAttention(config, take, names, path, config.slidingWindows[layer] as number),
-      buildFfn(config, take, names, path),
-    ];
+    return [buildAttention(config, takes, path, layer), buildFfn(config, takes, path)];
   });
-  const finalNorm = norm(take, config, names.finalNorm, hiddenSize);
-  return { embedding, stacks: [{ layers, finalNorm }], head: buildHead(config, take, names, embedding) };
-}
-
-function buildHead<W>(
-  { head, hiddenSize, vocabSize, tieWordEmbeddings, padTokenId: padId }: ModelConfig,
-  take: TakeTensor<W>,
-  names: DecoderNames,
-  embedding: W,
-): Head<W> {
-  if (head.kind === "lm") {
-    const weight = tieWordEmbeddings ? embedding : take(`${names.head}.weight`, vocabSize, hiddenSize);
-    return { kind: "lm", weight, bias: null };
-  }
-  const weight = take(`${names.classifier}.weight`, head.labels.length, hiddenSize);
+  const finalNorm = takes.norm(names.finalNorm, hiddenSize);
+  const rotary = { rotaryDim: style.rotaryDim ?? headDim, ropeTheta, ropeScaling, maxPositionEmbeddings };
+  const input = {
+    ...{ embedding, scale: style.embeddingScale ?? 1 },
+    ...{ projection: null, positions: null, types: null, norm: null },
+  };
   return {
-    kind: "classification",
-    pooling: { kind: "last", padId },
-    output: { site: names.classifier, weight, bias: null },
-    gives: head.gives,
+    stacks: [{ input, layers, finalNorm, projection: null }],
+    rotary: { [ROTARY]: rotary },
+    head: takeHead(take, config, names, embedding),
   };
 }
 
 /** Its modules without tensors; see `Family.bareModules`. */
-export function bareDecoderModules(config: ModelConfig, names: DecoderNames = LLAMA_NAMES): string[] {
+export function bareDecoderModules(
+  { numHiddenLayers }: DecoderConfig,
+  names: DecoderNames = LLAMA_NAMES,
+): string[] {
   const activations = Array.from(
-    { length: config.numHiddenLayers },
+    { length: numHiddenLayers },
     (_, layer) => `${names.layers}.${layer}.${names.ffn}.${names.activation}`,
   );
   return [names.rotary, ...activations];
 }
 
-function buildAttention<W>(
-  config: ModelConfig,
-  take: TakeTensor<W>,
-  names: DecoderNames,
-  path: string,
-  window: number,
-): Attention<W> {
-  const { hiddenSize, headDim, numAttentionHeads: heads, numKeyValueHeads: kvHeads, attentionBias } = config;
-  const [queries, keys, module] = [heads * headDim, kvHeads * headDim, `${path}.${names.attention}`];
-  const inputNorm = norm(take, config, `${path}.${names.inputNorm}`, hiddenSize);
-  const linears = takeLinears(take, module, names, {
-    q: { rows: queries, cols: hiddenSize, bias: attentionBias.qkv },
-    k: { rows: keys, cols: hiddenSize, bias: attentionBias.qkv },
-    v: { rows: keys, cols: hiddenSize, bias: attentionBias.qkv },
-    o: { rows: hiddenSize, cols: queries, bias: attentionBias.o },
-  });
-  const headNorm = (name: string) =>
-    config.headNorms ? norm(take, config, `${module}.${name}`, headDim) : null;
-  const [qNorm, kNorm] = [headNorm(names.qNorm), headNorm(names.kNorm)];
+/** How the parts of a decoder are taken. */
+interface DecoderTakes<W> {
+  readonly style: DecoderStyle;
+  readonly names: DecoderNames;
+  norm(module: string, size: number): Norm<W>;
+  norms(path: string, names: NormNames): SublayerNorms<W>;
+  linear(module: string, site: Site, shape: LinearShape): ReturnType<typeof takeLinear<W>>;
+}
+
+type Site = "q" | "k" | "v" | "o" | "gate" | "up" | "down";
+
+function decoderTakes<W>(config: DecoderConfig, take: TakeTensor<W>, style: DecoderStyle): DecoderTakes<W> {
+  const { names = LLAMA_NAMES, norm: shape = { kind: "rms" } } = style;
+  const norm = (module: string, size: number) =>
+    takeNorm(take, module, size, { ...shape, eps: config.rmsNormEps });
+  const named = (path: string, name: string | null) =>
+    name === null ? null : norm(`${path}.${name}`, config.hiddenSize);
   return {
-    kind: "attention",
-    module,
-    norm: inputNorm,
-    ...linears,
-    qNorm,
-    kNorm,
-    heads,
-    kvHeads,
-    headDim,
-    window,
+    style,
+    names,
+    norm,
+    norms: (path, { input, output }) => ({
+      input: named(path, input),
+      output: named(path, output),
+      sum: null,
+    }),
+    linear: (module, site, shape) => takeLinear(take, site, `${module}.${names[site]}`, shape),
   };
 }
 
-function buildFfn<W>(config: ModelConfig, take: TakeTensor<W>, names: DecoderNames, path: string): Ffn<W> {
-  const { hiddenSize, intermediateSize, mlpBias: bias } = config;
+function buildAttention<W>(
+  config: DecoderConfig,
+  { style, names, norm, norms, linear }: DecoderTakes<W>,
+  path: string,
+  layer: number,
+): Attention<W> {
+  const { hiddenSize, headDim, numAttentionHeads: heads, numKeyValueHeads: kvHeads, attentionBias } = config;
+  const [queries, keys, module] = [heads * headDim, kvHeads * headDim, `${path}.${names.attention}`];
+  const input = (site: Site, outputs: number) =>
+    linear(module, site, { outputs, inputs: hiddenSize, bias: attentionBias.qkv });
+  const over = style.qkNorms ?? null;
+  const sizes = over === "head" ? [headDim, headDim] as const : [queries, keys] as const;
+  return {
+    kind: "attention",
+    module,
+    norms: norms(path, names.attentionNorms),
+    inputs: [input("q", queries), input("k", keys), input("v", keys)],
+    o: linear(module, "o", { outputs: hiddenSize, inputs: queries, bias: attentionBias.o }),
+    qkNorms: over && {
+      q: norm(`${module}.${names.qNorm}`, sizes[0]),
+      k: norm(`${module}.${names.kNorm}`, sizes[1]),
+      over,
+    },
+    rotary: ROTARY,
+    heads,
+    kvHeads,
+    headDim,
+    sees: "past",
+    window: config.slidingWindows[layer] as number,
+    scale: 1 / Math.sqrt(headDim),
+    softcap: 0,
+    ...style.attention?.(layer),
+  };
+}
+
+function buildFfn<W>(
+  { hiddenSize, intermediateSize, mlpBias: bias, hiddenAct }: DecoderConfig,
+  { names, norms, linear }: DecoderTakes<W>,
+  path: string,
+): Ffn<W> {
   const module = `${path}.${names.ffn}`;
-  const inputNorm = norm(take, config, `${path}.${names.ffnNorm}`, hiddenSize);
-  const linears = takeLinears(take, module, names, {
-    gate: { rows: intermediateSize, cols: hiddenSize, bias },
-    up: { rows: intermediateSize, cols: hiddenSize, bias },
-    down: { rows: hiddenSize, cols: intermediateSize, bias },
-  });
-  return { kind: "ffn", module, norm: inputNorm, ...linears };
-}
-
-function norm<W>(
-  take: TakeTensor<W>,
-  { rmsNormEps: eps }: ModelConfig,
-  module: string,
-  size: number,
-): Norm<W> {
-  return { kind: "rms", weight: take(`${module}.weight`, null, size), bias: null, eps, unitOffset: false };
-}
-
-/** Sizes of a product. */
-interface LinearSize {
-  readonly rows: number;
-  readonly cols: number;
-  readonly bias: boolean;
-}
-
-/** The products of a sublayer: all their matrices, then their biases. */
-function takeLinears<W, Site extends keyof DecoderNames>(
-  take: TakeTensor<W>,
-  module: string,
-  names: DecoderNames,
-  sizes: Readonly<Record<Site, LinearSize>>,
-): Record<Site, Linear<W>> {
-  const sites = Object.entries<LinearSize>(sizes) as [Site, LinearSize][];
-  const weights = sites.map(([site, { rows, cols }]) => take(`${module}.${names[site]}.weight`, rows, cols));
-  const linears = sites.map(([site, { rows, bias }], i): [Site, Linear<W>] => [site, {
-    site,
-    weight: weights[i] as W,
-    bias: bias ? take(`${module}.${names[site]}.bias`, null, rows) : null,
-  }]);
-  return Object.fromEntries(linears) as Record<Site, Linear<W>>;
+  const inner = { outputs: intermediateSize, inputs: hiddenSize, bias };
+  return {
+    kind: "ffn",
+    module,
+    norms: norms(path, names.ffnNorms),
+    gated: true,
+    inputs: [linear(module, "gate", inner), linear(module, "up", inner)],
+    down: linear(module, "down", { outputs: hiddenSize, inputs: intermediateSize, bias }),
+    activation: hiddenAct,
+  };
 }

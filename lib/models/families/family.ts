@@ -5,8 +5,8 @@ import type { HeadKind } from "../heads/head_config.ts";
 import type { ModelConfig } from "../model.ts";
 import type { ModelParts, TakeTensor } from "../parts.ts";
 
-/** A model family. */
-export interface Family {
+/** A model family, with the record of what its configurations say. */
+export interface Family<Config extends ModelConfig = ModelConfig> {
   /** `model_type` of its configurations. */
   readonly modelType: string;
   /** Kinds of heads by class, as in `architectures`; the first is what `model_type` stands for. */
@@ -14,12 +14,12 @@ export interface Family {
   /** What its `config.json` calls fields that most families call otherwise: `n_embd` by `hidden_size`. Default none. */
   readonly fieldNames?: Readonly<Record<string, string>>;
   /** @mutates fields: what was read, and problems. The result counts only when there are none */
-  readConfig(fields: ConfigFields): ModelConfig;
+  readConfig(fields: ConfigFields): Config;
   /**
-   * The model of a configuration. Tensors are taken once each, by their names in the checkpoint of the whole model and in the
-   * order of `allTensors`: what is trained of them is kept and saved in it. A tied head is the embedding itself.
+   * The model of a configuration. Tensors are taken once each, by their names in the checkpoint of the whole model. A tied head
+   * is the embedding itself.
    */
-  build<W>(config: ModelConfig, take: TakeTensor<W>): ModelParts<W>;
+  build<W>(config: Config, take: TakeTensor<W>): ModelParts<W>;
   /** Modules that transformers has beside those of tensors, which PEFT's patterns may match: `model.rotary_emb`. */
-  bareModules(config: ModelConfig): readonly string[];
+  bareModules(config: Config): readonly string[];
 }

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The mistral family: one sliding window for all layers, some, or none; no biases. */
-import { readSharedConfig } from "./shared_config.ts";
 import type { ConfigFields } from "../config_fields.ts";
-import type { ModelConfig } from "../model.ts";
 import { alwaysWindows } from "./windows.ts";
 import { bareDecoderModules, buildDecoder } from "./decoder.ts";
+import { type DecoderConfig, readDecoderConfig } from "./decoder_config.ts";
 import type { Family } from "./family.ts";
 
 /** `model_type` "mistral". */
-export const mistral: Family = {
+export const mistral: Family<DecoderConfig> = {
   modelType: "mistral",
   heads: { MistralForCausalLM: "lm", MistralForSequenceClassification: "classification" },
-  readConfig(fields: ConfigFields): ModelConfig {
-    const shared = readSharedConfig(fields, mistral, {
+  readConfig(fields: ConfigFields): DecoderConfig {
+    const shared = readDecoderConfig(fields, mistral, {
       numKeyValueHeads: 8,
       headDim: null,
       maxPositionEmbeddings: 131072,
@@ -24,7 +23,6 @@ export const mistral: Family = {
       slidingWindows: alwaysWindows(fields, shared.numHiddenLayers),
       attentionBias: { qkv: false, o: false },
       mlpBias: false,
-      headNorms: false,
     };
   },
   build: (config, take) => buildDecoder(config, take),

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The qwen3 family: norms of query and key heads, a head size of its own, optional attention biases and windows. */
-import { readSharedConfig } from "./shared_config.ts";
 import { booleanField, type ConfigFields } from "../config_fields.ts";
-import type { ModelConfig } from "../model.ts";
 import { optionalWindows } from "./windows.ts";
 import { bareDecoderModules, buildDecoder } from "./decoder.ts";
+import { type DecoderConfig, readDecoderConfig } from "./decoder_config.ts";
 import type { Family } from "./family.ts";
 
 /** `model_type` "qwen3". */
-export const qwen3: Family = {
+export const qwen3: Family<DecoderConfig> = {
   modelType: "qwen3",
   heads: { Qwen3ForCausalLM: "lm", Qwen3ForSequenceClassification: "classification" },
-  readConfig(fields: ConfigFields): ModelConfig {
-    const shared = readSharedConfig(fields, qwen3, {
+  readConfig(fields: ConfigFields): DecoderConfig {
+    const shared = readDecoderConfig(fields, qwen3, {
       numKeyValueHeads: 32,
       headDim: 128,
       maxPositionEmbeddings: 32768,
@@ -25,9 +24,8 @@ export const qwen3: Family = {
       slidingWindows: optionalWindows(fields, shared.numHiddenLayers),
       attentionBias: { qkv: bias, o: bias },
       mlpBias: false,
-      headNorms: true,
     };
   },
-  build: (config, take) => buildDecoder(config, take),
+  build: (config, take) => buildDecoder(config, take, { qkNorms: "head" }),
   bareModules: (config) => bareDecoderModules(config),
 };

@@ -1,117 +1,143 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Attention as a sublayer: y = x + attention(norm(x)) + hook(norm(x)). */
-import { arenaActivation, arenaTensor } from "../../ops/arena_tensor.ts";
-import { attentionBackward, attentionForward, type AttentionResiduals } from "../../ops/attention.ts";
+/** Attention as a sublayer: f(h) = o(attention(q, k, v)). */
+import { arenaActivation } from "../../ops/arena_tensor.ts";
+import {
+  attentionBackward,
+  attentionForward,
+  type AttentionOptions,
+  type AttentionResiduals,
+} from "../../ops/attention.ts";
 import { normBackward, normForward, type NormResiduals } from "../../ops/norm.ts";
 import { rotaryBackward, rotaryForward } from "../../ops/rotary.ts";
 import type { Activation, Tensor } from "../../tensor/tensor.ts";
-import type { Attention, Linear, Norm } from "../parts.ts";
-import { hooksBeside } from "../hooks.ts";
-import { forwardBeside } from "./beside.ts";
+import { type Attention, type Norm, normTensors } from "../parts.ts";
+import type { RopeRows } from "../rotary.ts";
 import { isTrained, type StepContext } from "./context.ts";
+import { inputsBackward, inputsForward } from "./inputs.ts";
 import { hookedBackward, hookedForward, linearIsTrained } from "./linear.ts";
-import { normedBackward, type NormedResiduals } from "./normed.ts";
+import { normedBackward, normedForward, type NormedResiduals } from "./normed.ts";
 import type { SublayerKind } from "./sublayer.ts";
 
-/**
- * What backward keeps besides x: T*2(H + Hkv)Dh elements of activations, T*(1 + H) floats, head norms' inputs, and the hook's
- * own.
- */
-export interface AttentionSublayerResiduals extends NormedResiduals {
-  /** Null where the family has no head norms. */
+/** What backward keeps besides: T*2(H + Hkv)Dh elements of activations, T*H floats, and the inputs of head norms. */
+interface AttentionKept {
+  /** Null where the family has no such norms. */
   readonly qNorm: NormResiduals<Activation> | null;
   readonly kNorm: NormResiduals<Activation> | null;
   readonly attention: AttentionResiduals;
 }
 
-/** Products whose input is h. */
-const inputsOf = ({ q, k, v }: Attention): Linear[] => [q, k, v];
+/** All that backward keeps. */
+export type AttentionSublayerResiduals = NormedResiduals & AttentionKept;
 
 /** See {@linkcode Attention}. */
 export const attention: SublayerKind<Attention, AttentionSublayerResiduals> = {
-  async forward(step, layer, part, x, y, again) {
+  forward(step, layer, part, x, y, again) {
     const { k } = step;
-    const { h } = step.scratch;
-    const beside = hooksBeside(step.hooks, part.kind);
-    const { residuals: norm } = normForward(k, x, part.norm, { into: h });
-    const { hooked, kept } = await forwardBeside(step, beside, layer, y, () => {
-      const q = heads(step, hookedForward(step, layer, part.q, h), part.heads, part.qNorm);
-      const keys = heads(step, hookedForward(step, layer, part.k, h), part.kvHeads, part.kNorm);
-      const values = split(hookedForward(step, layer, part.v, h), part.kvHeads);
-      const fresh = { keys: keys.rotated, values };
-      const seen = step.extend?.(layer, fresh) ?? fresh;
-      const options = { spans: step.spans, sees: "past", window: part.window } as const;
-      const { y: o, residuals } = attentionForward(k, q.rotated, seen.keys, seen.values, options);
-      if (again?.needsOutput !== false) {
-        k.copy(y.data, x.data);
-        hookedForward(step, layer, part.o, join(o), y);
-      }
-      return { qNorm: q.norm, kNorm: keys.norm, attention: residuals };
-    }, again);
-    return { norm, hooked, ...kept };
+    return normedForward(step, layer, part, { x, y, again }, (h, to): AttentionKept => {
+      const [queries, keys, values] = inputsForward(step, layer, part.inputs, h, widthsOf(part)) as Triple;
+      const q = turned(step, part, queries, part.heads, part.qkNorms?.q);
+      const fresh = turned(step, part, keys, part.kvHeads, part.qkNorms?.k);
+      const own = { keys: fresh.rotated, values: split(values, part.kvHeads) };
+      const seen = step.extend?.(layer, own) ?? own;
+      const { y: o, residuals } = attentionForward(k, q.rotated, seen.keys, seen.values, options(step, part));
+      if (to) hookedForward(step, layer, part.o, join(o), to);
+      return { qNorm: q.norm, kNorm: fresh.norm, attention: residuals };
+    });
   },
 
   backward(step, layer, part, residuals, dx, needsInput) {
+    const back = { residuals, inputs: part.inputs, dx, needsInput };
     return normedBackward(
       step,
       layer,
       part,
-      { residuals, inputs: inputsOf(part), dx, needsInput },
-      (wanted) => frozenBackward(step, layer, part, residuals, dx, wanted),
+      back,
+      (h, dy, wanted) => frozenBackward(step, layer, part, residuals, { h, dy, wanted }),
     );
   },
 };
 
-/** dy to dh (when that is wanted) through projections and attention. @mutates grads of the part, what the hook trains */
+/** Queries, keys and values. */
+type Triple = [Activation, Activation, Activation];
+
+/** Columns of queries, keys and values. */
+function widthsOf({ heads, kvHeads, headDim }: Attention): number[] {
+  return [heads, kvHeads, kvHeads].map((count) => count * headDim);
+}
+
+function options({ spans }: StepContext, { sees, window, scale, softcap }: Attention): AttentionOptions {
+  return { spans, sees, window, scale, softcap };
+}
+
+/** dy to dh (when that is wanted) through products and attention. @mutates grads of the part, what the hooks train */
 function frozenBackward(
   step: StepContext,
   layer: number,
   part: Attention,
   { qNorm, kNorm, attention }: AttentionSublayerResiduals,
-  dy: Tensor,
-  wanted: boolean,
+  { h, dy, wanted }: { readonly h: Tensor; readonly dy: Tensor; readonly wanted: boolean },
 ): Tensor | null {
-  const { k, hooks, scratch: { h } } = step;
-  const belowAttention = wanted || isTrained([part.qNorm?.weight, part.kNorm?.weight]) ||
-    inputsOf(part).some((linear) => linearIsTrained(linear, hooks, layer));
+  const { k, hooks } = step;
+  const { qkNorms } = part;
+  const belowAttention = wanted ||
+    isTrained([qkNorms?.q ?? null, qkNorms?.k ?? null].flatMap((norm) => normTensors(norm))) ||
+    part.inputs.some((linear) => linearIsTrained(linear, hooks, layer));
   const o = join(attention.o);
   const to = belowAttention ? { into: arenaActivation(k, o.shape) } : null;
   const dO = hookedBackward(step, layer, part.o, o, dy, to);
   if (dO === null) return null;
-  const options = { spans: step.spans, sees: "past", window: part.window } as const;
-  const { dq, dk, dv } = attentionBackward(k, attention, split(dO, part.heads), options);
+  const { dq, dk, dv } = attentionBackward(k, attention, split(dO, part.heads), options(step, part));
   const seen = { keys: dk, values: dv };
   const own = step.extendBackward?.(layer, seen) ?? seen;
-  const dprojected = headsBackward(step, dq, part.qNorm, qNorm);
-  const into = wanted ? { into: arenaTensor(k, h.shape) } : null;
-  const dh = hookedBackward(step, layer, part.q, h, dprojected, into);
-  const rest = dh && { addTo: dh };
-  hookedBackward(step, layer, part.k, h, headsBackward(step, own.keys, part.kNorm, kNorm), rest);
-  return hookedBackward(step, layer, part.v, h, join(own.values), rest);
+  const dprojected = [
+    turnedBackward(step, part, dq, qkNorms?.q, qNorm),
+    turnedBackward(step, part, own.keys, qkNorms?.k, kNorm),
+    join(own.values),
+  ];
+  return inputsBackward(step, layer, part.inputs, h, dprojected, wanted);
 }
 
-/** Splits a projection (T,heads*Dh) into heads, norms each where the family does, rotates. */
-function heads(
+/** Splits a projection (T,heads*Dh) into heads; norms before or after that, and turns, each where the part says so. */
+function turned(
   step: StepContext,
+  part: Attention,
   projected: Activation,
   count: number,
-  norm: Norm | null,
+  norm: Norm | undefined,
 ): { rotated: Activation; norm: NormResiduals<Activation> | null } {
-  const { k, rope } = step;
-  const normed = norm && normForward(k, split(projected, count), norm);
-  const rotated = rotaryForward(k, normed?.y ?? split(projected, count), rope.tables, rope.rows);
+  const { k } = step;
+  const isWhole = part.qkNorms?.over === "projection";
+  const normed = norm && normForward(k, isWhole ? projected : split(projected, count), norm);
+  const plain = normed?.y ?? projected;
+  const inHeads = plain.shape.length === 3 ? plain : split(plain, count);
+  const rows = rowsOf(step, part);
+  const rotated = rows ? rotaryForward(k, inHeads, rows.tables, rows.rows) : inHeads;
   return { rotated, norm: normed?.residuals ?? null };
 }
 
 /** @returns The gradient of the projection, (T,heads*Dh). @mutates d, grad of the norm */
-function headsBackward(
-  { k, rope }: StepContext,
+function turnedBackward(
+  step: StepContext,
+  part: Attention,
   d: Activation,
-  norm: Norm | null,
+  norm: Norm | undefined,
   residuals: NormResiduals<Activation> | null,
 ): Activation {
-  const unrotated = rotaryBackward(k, d, rope.tables, rope.rows);
-  return join(norm && residuals ? normBackward(k, residuals, norm, unrotated) : unrotated);
+  const { k } = step;
+  const rows = rowsOf(step, part);
+  const unrotated = rows ? rotaryBackward(k, d, rows.tables, rows.rows) : d;
+  if (!norm || !residuals) return join(unrotated);
+  const isWhole = part.qkNorms?.over === "projection";
+  const dnormed = normBackward(k, residuals, norm, isWhole ? join(unrotated) : unrotated);
+  return isWhole ? dnormed : join(dnormed);
+}
+
+/** Rows of the rotary embedding that turns a part's queries and keys; null where none does. */
+function rowsOf({ rope }: StepContext, { rotary, module }: Attention): RopeRows | null {
+  if (rotary === null) return null;
+  const rows = rope.get(rotary);
+  if (!rows) throw new RangeError(`The model has no rotary embedding "${rotary}", which ${module} asks for`);
+  return rows;
 }
 
 /** (T,heads*Dh) seen as (T,heads,Dh). */

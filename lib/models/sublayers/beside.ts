@@ -13,6 +13,14 @@ export interface Hooked {
   readonly residuals: unknown;
 }
 
+/** The hooks beside a sublayer, and what they read. */
+export interface Beside {
+  readonly hooks: readonly BranchHook[];
+  readonly layer: number;
+  /** (T,D) what the sublayer's products read too. */
+  readonly h: Tensor;
+}
+
 /** How a hook is started, and where what comes of it arrives. */
 interface Start<Result> {
   readonly answer: Tensor;
@@ -22,19 +30,19 @@ interface Start<Result> {
 /**
  * A sublayer's forward with its hooks: they are started on h before the frozen work and awaited after it.
  *
+ * @param beside `again` given when the hooks saw this h before: what the sublayer left then
  * @param y (T,D) the hooks' outputs are added. @mutates y
  * @param frozen Writes y and returns what it keeps for backward
- * @param again Given when the hooks saw this h before: what the sublayer left then
  */
 export async function forwardBeside<Kept>(
   step: StepContext,
-  hooks: readonly BranchHook[],
-  layer: number,
+  { hooks, layer, h, again }: Beside & {
+    readonly again?: Again<{ readonly hooked: readonly Hooked[] }> | undefined;
+  },
   y: Tensor,
   frozen: () => Kept,
-  again?: Again<{ readonly hooked: readonly Hooked[] }>,
 ): Promise<{ hooked: readonly Hooked[]; kept: Kept }> {
-  const { k, scratch: { h, branch } } = step;
+  const { k, scratch: { branch } } = step;
   // What lies in the host arena is there already: such a hook runs for its output alone.
   const firsts = hooks.map((hook, i) => hook.residualsOnHost === true ? again?.first.hooked[i] : undefined);
   const running = [...hooks.entries()].filter(([i]) => firsts[i] === undefined || again?.needsOutput);
@@ -65,13 +73,12 @@ export async function forwardBeside<Kept>(
  */
 export async function backwardBeside(
   step: StepContext,
-  hooks: readonly BranchHook[],
-  layer: number,
+  { hooks, layer, h }: Beside,
   hooked: readonly Hooked[],
   dy: Tensor,
   frozen: () => Tensor | null,
 ): Promise<Tensor | null> {
-  const { k, scratch: { h, branch } } = step;
+  const { k, scratch: { branch } } = step;
   const residuals = (i: number): unknown => hooked[i]?.residuals;
   const starts = hooks.map((hook, i): Start<void> => {
     const answer = branch[i] as Tensor;

@@ -4,7 +4,8 @@ import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
 import type { Activation, Tensor, Weight } from "../../tensor/tensor.ts";
 import type { Hooks } from "../hooks.ts";
-import type { Model, RopeRows } from "../model.ts";
+import type { Model } from "../model.ts";
+import type { RopeCaches, RopeRows } from "../rotary.ts";
 
 /** Keys and values of one layer, (rows,Hkv,Dh). */
 export interface KeyValues {
@@ -16,7 +17,8 @@ export interface KeyValues {
 export interface StepContext {
   readonly k: Kernels;
   readonly hooks: Hooks;
-  readonly rope: RopeRows;
+  /** Of each rotary embedding of the model, by its name. */
+  readonly rope: ReadonlyMap<string, RopeRows>;
   /** (S,4) int32 for attention: rows of queries and of what `extend` returns. */
   readonly spans: Int32Array;
   /** Puts new keys and values behind those of earlier calls, when decoding; null when these are all. */
@@ -41,7 +43,10 @@ export interface WaitAccount {
 
 /** Memory of the sublayer under way; what is in it does not outlive that sublayer's forward or backward. */
 export interface StepScratch {
-  /** (T,D) norm(x), the input of the sublayer's weights and hook. Backward makes it again where it is needed. */
+  /**
+   * (T,D) norm(x), the input of the sublayer's weights and hook, where it has such a norm. Backward makes it again where it
+   * is needed.
+   */
   readonly h: Tensor;
   /** (T,D) each, for as many hooks as are on one branch at most. Forward: what it adds; backward: its share of dh. */
   readonly branch: readonly Tensor[];
@@ -53,7 +58,7 @@ export interface StepScratch {
  * @param own Its spans, and what is not as for tokens whose keys are all there are
  */
 export function openStep(
-  { kernels: k, parts, rope }: Model,
+  { kernels: k, config, rope }: Model,
   { positions, starts }: { readonly positions: Int32Array; readonly starts: Int32Array },
   hooks: Hooks,
   own: Pick<StepContext, "spans"> & Partial<StepContext>,
@@ -61,11 +66,20 @@ export function openStep(
   return {
     k,
     hooks,
-    rope: own.rope ?? rope.rowsFor(positions, starts),
+    rope: own.rope ?? ropeRows(rope, positions, starts),
     extend: null,
-    scratch: stepScratch(k, hooks, positions.length, parts.embedding.cols),
+    scratch: stepScratch(k, hooks, positions.length, config.hiddenSize),
     ...own,
   };
+}
+
+/** Rows of a micro-batch in the tables of each rotary embedding; see `RopeCache.rowsFor`. */
+export function ropeRows(
+  caches: RopeCaches,
+  positions: Int32Array,
+  starts: Int32Array,
+): ReadonlyMap<string, RopeRows> {
+  return new Map([...caches].map(([name, cache]) => [name, cache.rowsFor(positions, starts)]));
 }
 
 /** Whether backward adds to any of these. */

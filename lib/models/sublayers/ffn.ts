@@ -1,75 +1,74 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A gated feed-forward as a sublayer: y = x + down(silu(gate(h)) * up(h)) + hook(h), h = norm(x). */
-import { activationBackward, activationForward } from "../../ops/activation.ts";
-import { arenaActivation, arenaTensor } from "../../ops/arena_tensor.ts";
-import { normForward } from "../../ops/norm.ts";
+/** A feed-forward as a sublayer: f(h) = down(activation(gate) * up), or down(activation(up)). */
+import { activationBackward, activationForward, type ActivationInputs } from "../../ops/activation.ts";
+import { arenaActivation } from "../../ops/arena_tensor.ts";
 import type { Activation, Tensor } from "../../tensor/tensor.ts";
-import type { Ffn, Linear } from "../parts.ts";
-import { hooksBeside } from "../hooks.ts";
-import { forwardBeside } from "./beside.ts";
+import { type Ffn, type Linear, linearSize } from "../parts.ts";
 import type { StepContext } from "./context.ts";
+import { inputsBackward, inputsForward } from "./inputs.ts";
 import { hookedBackward, hookedForward, linearIsTrained } from "./linear.ts";
-import { normedBackward, type NormedResiduals } from "./normed.ts";
+import { normedBackward, normedForward, type NormedResiduals } from "./normed.ts";
 import type { SublayerKind } from "./sublayer.ts";
 
-/** What backward keeps besides x: 2TF elements of activations, T floats, and the hook's own. */
-export interface FfnSublayerResiduals extends NormedResiduals {
-  /** (T,F) each; backward turns them into their gradients. */
-  readonly gate: Activation;
-  readonly up: Activation;
+/** What backward keeps besides: 2TF elements of activations, or TF of one that is not gated. */
+interface FfnKept {
+  /** (T,F) each, of the gate and what it is multiplied by, or of `up` alone; backward turns them into their gradients. */
+  readonly inner: ActivationInputs<Activation>;
 }
+
+/** All that backward keeps. */
+export type FfnSublayerResiduals = NormedResiduals & FfnKept;
 
 /** See {@linkcode Ffn}. */
 export const ffn: SublayerKind<Ffn, FfnSublayerResiduals> = {
-  async forward(step, layer, part, x, y, again) {
+  forward(step, layer, part, x, y, again) {
     const { k } = step;
-    const { h } = step.scratch;
-    const beside = hooksBeside(step.hooks, part.kind);
-    const { residuals: norm } = normForward(k, x, part.norm, { into: h });
-    const { hooked, kept } = await forwardBeside(step, beside, layer, y, () => {
-      const gate = hookedForward(step, layer, part.gate, h);
-      const up = hookedForward(step, layer, part.up, h);
-      if (again?.needsOutput !== false) {
-        k.copy(y.data, x.data);
+    return normedForward(step, layer, part, { x, y, again }, (h, to): FfnKept => {
+      const [first, up = null] = inputsForward(step, layer, part.inputs, h, widthsOf(part));
+      const inner = { x: first as Activation, up };
+      if (to) {
         const mark = k.arena.mark();
-        hookedForward(step, layer, part.down, activationForward(k, { x: gate, up }, "silu"), y);
+        hookedForward(step, layer, part.down, activationForward(k, inner, part.activation), to);
         k.arena.release(mark);
       }
-      return { gate, up };
-    }, again);
-    return { norm, hooked, ...kept };
+      return { inner };
+    });
   },
 
   backward(step, layer, part, residuals, dx, needsInput) {
+    const back = { residuals, inputs: part.inputs, dx, needsInput };
     return normedBackward(
       step,
       layer,
       part,
-      { residuals, inputs: [part.gate, part.up], dx, needsInput },
-      (wanted) => frozenBackward(step, layer, part, residuals, dx, wanted),
+      back,
+      (h, dy, wanted) => frozenBackward(step, layer, part, residuals, { h, dy, wanted }),
     );
   },
 };
 
-/** dy to dh (when that is wanted) through the three products. @mutates residuals, grads of the part, what the hook trains */
+/** Columns of gate and up, or of up. */
+function widthsOf({ gated, down }: Ffn): number[] {
+  const { inputs: width } = linearSize(down);
+  return gated ? [width, width] : [width];
+}
+
+/** dy to dh (when that is wanted) through the products. @mutates residuals, grads of the part, what the hooks train */
 function frozenBackward(
   step: StepContext,
   layer: number,
   part: Ffn,
-  { gate, up }: FfnSublayerResiduals,
-  dy: Tensor,
-  wanted: boolean,
+  { inner }: FfnSublayerResiduals,
+  { h, dy, wanted }: { readonly h: Tensor; readonly dy: Tensor; readonly wanted: boolean },
 ): Tensor | null {
-  const { k, hooks, scratch: { h } } = step;
+  const { k, hooks } = step;
   const trained = (linear: Linear): boolean => linearIsTrained(linear, hooks, layer);
   // Only a trained `down` needs its input again; making it costs less than keeping it.
-  const product = trained(part.down) ? activationForward(k, { x: gate, up }, "silu") : null;
-  const belowDown = wanted || trained(part.gate) || trained(part.up);
-  const to = belowDown ? { into: arenaActivation(k, gate.shape) } : null;
+  const product = trained(part.down) ? activationForward(k, inner, part.activation) : null;
+  const belowDown = wanted || part.inputs.some(trained);
+  const to = belowDown ? { into: arenaActivation(k, inner.x.shape) } : null;
   const dproduct = hookedBackward(step, layer, part.down, product, dy, to);
   if (dproduct === null) return null;
-  const { dx: dgate, dup } = activationBackward(k, { x: gate, up }, "silu", dproduct, { inPlace: true });
-  const into = wanted ? { into: arenaTensor(k, h.shape) } : null;
-  const dh = hookedBackward(step, layer, part.gate, h, dgate, into);
-  return hookedBackward(step, layer, part.up, h, dup, dh && { addTo: dh });
+  const { dx, dup } = activationBackward(k, inner, part.activation, dproduct, { inPlace: true });
+  return inputsBackward(step, layer, part.inputs, h, dup === null ? [dx] : [dx, dup], wanted);
 }

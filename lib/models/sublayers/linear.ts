@@ -2,9 +2,9 @@
 /** A product with one of a sublayer's weights, together with the hooks on it: the only place where the two meet. */
 import { arenaActivation, rowsOf } from "../../ops/arena_tensor.ts";
 import { linearBackward, linearBackwardWeight, linearForward, type LinearResult } from "../../ops/linear.ts";
-import type { Activation, Tensor } from "../../tensor/tensor.ts";
+import type { Activation } from "../../tensor/tensor.ts";
 import { type Hooks, hooksOn } from "../hooks.ts";
-import type { Linear } from "../parts.ts";
+import { type Linear, linearSize } from "../parts.ts";
 import { isTrained, type StepContext } from "./context.ts";
 
 /** Whether backward has something to add to at a product: its weight, its bias, or what its hooks train. */
@@ -15,18 +15,18 @@ export function linearIsTrained({ site, weight, bias }: Linear, hooks: Hooks, la
 /**
  * y = x w^T + bias + the hooks' deltas.
  *
- * @param x (T,I) read     @param addTo (T,O) the result is added to it, and it is returned
- * @returns y (T,O), else an activation in the arena. Backward needs x again where {@linkcode linearIsTrained}.
+ * @param x (T,I) read     @param to (T,O) where the result is written or added; an activation in the arena when absent
+ * @returns y (T,O). Backward needs x again where {@linkcode linearIsTrained}.
  */
 export function hookedForward(
   { k, hooks }: StepContext,
   layer: number,
-  { site, weight, bias }: Linear,
+  linear: Linear,
   x: Activation,
-  addTo?: Tensor,
+  to: LinearResult = { into: arenaActivation(k, [rowsOf(x), linearSize(linear).outputs]) },
 ): Activation {
-  const to = addTo ? { addTo } : { into: arenaActivation(k, [rowsOf(x), weight.rows]) };
-  const y = linearForward<Activation>(k, x, weight, { bias, ...to });
+  const { site, weight, bias, transposed } = linear;
+  const y = linearForward<Activation>(k, x, weight, { bias, transposed, ...to });
   for (const hook of hooksOn(hooks, layer, site)) hook.forward(layer, site, x, y);
   return y;
 }
@@ -42,13 +42,13 @@ export function hookedForward(
 export function hookedBackward<A extends Activation>(
   { k, hooks }: StepContext,
   layer: number,
-  { site, weight, bias }: Linear,
+  { site, weight, bias, transposed }: Linear,
   x: Activation | null,
   dy: Activation,
   to: LinearResult<A> | null,
 ): A | null {
-  const dx = to ? linearBackward(k, x, weight, dy, { bias, ...to }) : null;
-  if (!to) linearBackwardWeight(k, x, weight, dy, bias);
+  const dx = to ? linearBackward(k, x, weight, dy, { bias, transposed, ...to }) : null;
+  if (!to) linearBackwardWeight(k, x, weight, dy, { bias, transposed });
   for (const hook of hooksOn(hooks, layer, site)) {
     if (!x) {
       throw new RangeError(`x of "${weight.name}" is missing: it has a hook, so forward must keep it`);

@@ -1,17 +1,74 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The way back through a sublayer whose products and hooks all read h = norm(x). */
-import { normAgain, normBackward, type NormResiduals } from "../../ops/norm.ts";
+/** The norms and hooks around what a sublayer computes: y = sum(x + output(f(h) + hooks(h))), h = input(x). */
+import type { Again } from "../../activations/policy.ts";
+import { addInto } from "../../ops/add.ts";
+import { arenaTensor } from "../../ops/arena_tensor.ts";
+import type { LinearResult } from "../../ops/linear.ts";
+import { normAgain, normBackward, normForward, type NormResiduals } from "../../ops/norm.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { hooksBeside } from "../hooks.ts";
 import { type Linear, normTensors, type Sublayer } from "../parts.ts";
-import { backwardBeside, type Hooked } from "./beside.ts";
+import { backwardBeside, forwardBeside, type Hooked } from "./beside.ts";
 import { isTrained, type StepContext } from "./context.ts";
 import { linearIsTrained } from "./linear.ts";
 
-/** What every such sublayer keeps. */
+/** What every sublayer keeps besides what its f does. With a norm of the output or sum that is (T,D) more, its input. */
 export interface NormedResiduals {
-  readonly norm: NormResiduals;
+  /** (T,D) what entered. */
+  readonly x: Tensor;
+  readonly norms: Readonly<Record<"input" | "output" | "sum", NormResiduals | null>>;
   readonly hooked: readonly Hooked[];
+}
+
+/** What a sublayer's forward is given; see `SublayerKind`. */
+export interface NormedForward {
+  readonly x: Tensor;
+  /** @mutates */
+  readonly y: Tensor;
+  readonly again: Again<NormedResiduals> | undefined;
+}
+
+/**
+ * Forward of a sublayer.
+ *
+ * @param f Given h (T,D) and where f(h) is written or added to; null when it is not wanted. Returns what it keeps
+ */
+export async function normedForward<Kept>(
+  step: StepContext,
+  layer: number,
+  part: Sublayer,
+  { x, y, again }: NormedForward,
+  f: (h: Tensor, to: LinearResult<Tensor> | null) => Kept,
+): Promise<NormedResiduals & Kept> {
+  const { k, hooks, scratch } = step;
+  const { input, output, sum } = part.norms;
+  const inputNorm = input && normForward(k, x, input, { into: scratch.h });
+  const h = inputNorm?.y ?? x;
+  // What a norm reads it needs for backward too.
+  const needsOutput = again?.needsOutput !== false || output !== null || sum !== null;
+  const total = sum === null ? y : arenaTensor(k, x.shape);
+  const branch = output === null ? total : arenaTensor(k, x.shape);
+  const beside = {
+    hooks: hooksBeside(hooks, part.kind),
+    layer,
+    h,
+    again: again && { ...again, needsOutput },
+  };
+  const { hooked, kept } = await forwardBeside(step, beside, branch, () => {
+    if (!needsOutput) return f(h, null);
+    if (output !== null) return f(h, { into: branch });
+    k.copy(branch.data, x.data);
+    return f(h, { addTo: branch });
+  });
+  const outputNorm = output && normForward(k, branch, output, { into: total });
+  if (outputNorm) addInto(k, total, x);
+  const sumNorm = sum && normForward(k, total, sum, { into: y });
+  const norms = {
+    input: inputNorm?.residuals ?? null,
+    output: outputNorm?.residuals ?? null,
+    sum: sumNorm?.residuals ?? null,
+  };
+  return { x, norms, hooked, ...kept };
 }
 
 /** What comes back into a sublayer. */
@@ -26,23 +83,28 @@ export interface NormedBackward {
 }
 
 /**
- * Backward of the products with the hooks beside them, then of the norm.
+ * Backward of {@linkcode normedForward}.
  *
- * @param products dy to dh (T,D), or null when it is not wanted     @mutates dx, what is trained
+ * @param f Given h (T,D) and the gradient of f(h) (T,D), returns dh (T,D), or null when it is not wanted
+ * @mutates dx, what is trained
  */
 export async function normedBackward(
   step: StepContext,
   layer: number,
   part: Sublayer,
-  { residuals: { norm, hooked }, inputs, dx, needsInput }: NormedBackward,
-  products: (wanted: boolean) => Tensor | null,
+  { residuals: { x, norms, hooked }, inputs, dx, needsInput }: NormedBackward,
+  f: (h: Tensor, dy: Tensor, wanted: boolean) => Tensor | null,
 ): Promise<void> {
-  const { k, hooks, scratch: { h } } = step;
-  const beside = hooksBeside(hooks, part.kind);
-  const wanted = needsInput || isTrained(normTensors(part.norm));
-  if (beside.length > 0 || inputs.some((linear) => linearIsTrained(linear, hooks, layer))) {
-    normAgain(k, norm, part.norm, h);
-  }
-  const dh = await backwardBeside(step, beside, layer, hooked, dx, () => products(wanted));
-  if (wanted && dh !== null) normBackward(k, norm, part.norm, dh, { addTo: dx });
+  const { k, hooks, scratch } = step;
+  const { input, output, sum } = part.norms;
+  if (sum && norms.sum) k.copy(dx.data, normBackward(k, norms.sum, sum, dx).data);
+  const dy = output && norms.output ? normBackward(k, norms.output, output, dx) : dx;
+  const beside = { hooks: hooksBeside(hooks, part.kind), layer, h: input ? scratch.h : x };
+  const wanted = needsInput || isTrained(normTensors(input));
+  const isRead = beside.hooks.length > 0 || inputs.some((linear) => linearIsTrained(linear, hooks, layer));
+  if (input && norms.input && isRead) normAgain(k, norms.input, input, scratch.h);
+  const dh = await backwardBeside(step, beside, hooked, dy, () => f(beside.h, dy, wanted));
+  if (!wanted || dh === null) return;
+  if (input && norms.input) normBackward(k, norms.input, input, dh, { addTo: dx });
+  else addInto(k, dx, dh);
 }

@@ -3,11 +3,12 @@
 import { releasing } from "../../activations/policy.ts";
 import type { RowSelection } from "../../adapters/adapter.ts";
 import type { Model } from "../../models/model.ts";
-import { lowestOf } from "../../models/parts.ts";
+import { linearSize, lowestOf } from "../../models/parts.ts";
 import { arenaActivation, arenaTensor } from "../../ops/arena_tensor.ts";
 import { attentionBackward, attentionForward, selfSpans } from "../../ops/attention.ts";
 import { countingKernels } from "../../ops/counting/counting_kernels.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
+import { linearForward } from "../../ops/linear.ts";
 import { nativeKernels } from "../../ops/native/native_kernels.ts";
 import type { Activation, Tensor, Weight } from "../../tensor/tensor.ts";
 import type { Clock } from "../../train/lanes.ts";
@@ -62,11 +63,11 @@ async function productRates(
   { model: { parts } }: Run,
   tokens: number,
 ): Promise<Pick<MachineRates, "linearForward" | "linearBackward">> {
-  const ffn = lowestOf(parts, "ffn");
-  const { rows: most = 1, cols: width = 1 } = ffn?.up.weight ?? {};
+  const linear = lowestOf(parts, "ffn")?.inputs[0];
+  const { outputs: most, inputs: width } = linear ? linearSize(linear) : { outputs: 1, inputs: 1 };
   const cols = Math.min(width, 2048);
   const rows = Math.min(most, Math.floor(LARGEST_ELEMENTS / cols));
-  const dtype = ffn?.gate.weight.dtype === "f32" ? "f32" : "bf16";
+  const dtype = linear?.weight.dtype === "f32" ? "f32" : "bf16";
   const weight = sampleWeight(k, { dtype, rows, cols });
   const [x, y] = [noise(k, tokens * cols), k.modelActivations(tokens * rows, "activations")];
   const forward = await quickest(meter, () => k.linearForward(y, x, weight, null, tokens, false));
@@ -188,13 +189,14 @@ async function modelRate(
   downMs: number,
 ): Promise<number> {
   const [tokens, cols] = x.shape as [number, number];
-  const gate = lowestOf(parts, "ffn")?.gate.weight;
-  const product = gate ? arenaActivation(k, [tokens, gate.rows]) : x;
+  const linear = lowestOf(parts, "ffn")?.inputs[0];
+  const rows = linear ? linearSize(linear).outputs : 1;
+  const into = linear ? arenaActivation(k, [tokens, rows]) : x;
   const ms = await quickest(meter, async () => {
-    if (gate) k.linearForward(product.data, x.data, gate, null, tokens, false);
+    if (linear) linearForward(k, x, linear.weight, { into, transposed: linear.transposed });
     await copyDown(k, x);
   });
-  return perSecond(productOperations(tokens, { rows: gate?.rows ?? 1, cols }), ms - downMs);
+  return perSecond(productOperations(tokens, { rows, cols }), ms - downMs);
 }
 
 /**

@@ -2,7 +2,7 @@
 /** A model with random weights that no file holds: drawn once and laid where the kernels read them, on a device or here. */
 import { describeModel } from "../../../lib/models/described.ts";
 import type { Model } from "../../../lib/models/model.ts";
-import { createRopeCache } from "../../../lib/models/rope.ts";
+import { createRopeCaches } from "../../../lib/models/rope.ts";
 import { buildParts } from "../../../lib/models/families/registry.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import type { Weight } from "../../../lib/tensor/tensor.ts";
@@ -23,7 +23,7 @@ export function randomModel(sizes: ModelSizes, kernels: Kernels, seed: number): 
     const data = place(kernels, (rows ?? 1) * cols, rows === null ? ones : noise, owned);
     return { name, dtype: "bf16", rows: rows ?? 1, cols, data, mapped: null, grad: null };
   });
-  const rope = owned.use(createRopeCache(kernels, config));
+  const rope = owned.use(createRopeCaches(kernels, parts.rotary));
   const kept = owned.move();
   return { ...described, parts, rope, [Symbol.dispose]: () => kept.dispose() };
 }

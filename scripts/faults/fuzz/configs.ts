@@ -13,6 +13,7 @@ import { TRAIN } from "../../../lib/cli/commands/train.ts";
 import { settingsOf } from "../../../lib/cli/flags/settings.ts";
 import { throwIfAny } from "../../../lib/core/errors.ts";
 import type { RandomStream } from "../../../lib/core/rng.ts";
+import { buildParts } from "../../../lib/models/families/registry.ts";
 import { readConfig } from "../../../lib/models/read_config.ts";
 import { ropeFrequencies } from "../../../lib/models/rope.ts";
 import { readRunRecord } from "../../../lib/report/run_record.ts";
@@ -48,7 +49,8 @@ const CONFIG: Fuzzer = {
     const problems: string[] = [];
     const config = readConfig(folder, problems);
     throwIfAny("The model", problems);
-    ropeFrequencies(config as NonNullable<typeof config>, 100);
+    const { rotary } = buildParts(config as NonNullable<typeof config>, (name) => name);
+    for (const one of Object.values(rotary)) ropeFrequencies(one, 100);
     return Promise.resolve("accepted");
   },
 };

@@ -65,8 +65,9 @@ Deno.test("loading maps the files, and disposing model, copy and cache gives eve
     await decodeStep(model, cache, [Int32Array.of(1, 2, 3), Int32Array.of(4)], {});
     const fileBytes = base.checkpoint.files.reduce((sum, file) => sum + file.fileBytes, 0);
     assert.equal(kernels.ledger.held.get("weights"), fileBytes);
-    assert.equal(base.parts.embedding.data, null);
-    assert.equal(asLmHead(model.parts.head).weight, model.parts.embedding);
+    const { embedding } = base.parts.stacks[0].input;
+    assert.equal(embedding.data, null);
+    assert.equal(asLmHead(model.parts.head).weight, model.parts.stacks[0].input.embedding);
     assert((kernels.ledger.held.get("cache") ?? 0) > 0);
   }
   assert.equal(heldBytes(kernels.ledger), kernels.ledger.held.get("activations"));

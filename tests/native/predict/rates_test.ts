@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
+import type { DecoderConfig } from "../../../lib/models/families/decoder_config.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
 import { heldBytes } from "../../../lib/native/ledger.ts";
 import { cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
@@ -60,7 +61,7 @@ Deno.test("measureRates() divides what was moved by the quickest of two rounds a
   const expected = {
     downBytesPerSecond: bytes / 1e-3,
     upBytesPerSecond: bytes / 4e-3,
-    modelFlopsPerSecond: 2 * 64 * 24 * model.config.intermediateSize / 3e-3,
+    modelFlopsPerSecond: 2 * 64 * 24 * (model.config as DecoderConfig).intermediateSize / 3e-3,
     hostBytesPerSecond: 2 * bytes / 10e-3,
     meetingSeconds: 13e-3,
   };
@@ -102,7 +103,7 @@ Deno.test("calibrate() counts the operations and bytes of what it times", async 
   const run = plan(model, smallOptions({ method, batch: { size: 4, micro: 2, seqLen: 12 } }));
   let now = 0;
   const rates = await calibrate(run, { threads: 1, clock: () => now++ });
-  const { intermediateSize: F, numAttentionHeads: H, headDim } = model.config;
+  const { intermediateSize: F, numAttentionHeads: H, headDim } = model.config as DecoderConfig;
   const a = 1000; // every round takes a millisecond by that clock
   const products = a * 2 * 24 * 24 * F;
   assert.deepEqual({ ...rates, calibrationMs: 0 }, {

@@ -46,7 +46,7 @@ async function loadEdited(name: string, edit: Edit): Promise<Loaded> {
       problems: [],
       warnings: model.warnings,
       logits: Float64Array.from(data),
-      tied: asLmHead(model.parts.head).weight === model.parts.embedding,
+      tied: asLmHead(model.parts.head).weight === model.parts.stacks[0].input.embedding,
     };
   } catch (error) {
     if (!(error instanceof ValidationError)) throw error;

@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { readConfig } from "../../../lib/models/read_config.ts";
-import type { ModelConfig } from "../../../lib/models/model.ts";
+import type { DecoderConfig } from "../../../lib/models/families/decoder_config.ts";
 
 type Fields = Record<string, unknown>;
 
 interface Read {
-  readonly config: ModelConfig | null;
+  readonly config: DecoderConfig | null;
   readonly problems: string[];
   readonly warnings: string[];
 }
@@ -23,13 +23,13 @@ function read(fields: Fields | string, generation?: Fields): Read {
     }
     const problems: string[] = [];
     const warnings: string[] = [];
-    return { config: readConfig(folder, problems, warnings), problems, warnings };
+    return { config: readConfig(folder, problems, warnings) as DecoderConfig | null, problems, warnings };
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
 }
 
-function readGood(fields: Fields, generation?: Fields): ModelConfig {
+function readGood(fields: Fields, generation?: Fields): DecoderConfig {
   const { config, problems } = read(fields, generation);
   assert.deepEqual(problems, []);
   assert(config !== null);
@@ -197,7 +197,7 @@ Deno.test("readConfig() reads Qwen 2.5 and Qwen 3 as published", () => {
   assert.deepEqual(older.attentionBias, { qkv: true, o: false });
   assert.equal(older.headDim, 64);
   const recent = readGood(QWEN_3);
-  assert.deepEqual([recent.headDim, recent.headNorms, recent.attentionBias.qkv], [128, true, false]);
+  assert.deepEqual([recent.headDim, recent.attentionBias.qkv], [128, false]);
 });
 
 Deno.test("readConfig() gives qwen layers windows by max_window_layers, or by layer_types", () => {
@@ -538,18 +538,18 @@ const SHARED = {
   ...{ mlpBias: false, slidingWindows: new Array(30).fill(0) },
 };
 const NO_BIAS = { qkv: false, o: false };
-const DEFAULTS: Readonly<Record<string, Partial<ModelConfig>>> = {
+const DEFAULTS: Readonly<Record<string, Partial<DecoderConfig>>> = {
   llama: {
     ...{ ...SHARED, numKeyValueHeads: 32, headDim: 32, maxPositionEmbeddings: 2048, attentionBias: NO_BIAS },
-    ...{ bosTokenId: 1, eosTokenIds: [2], headNorms: false },
+    ...{ bosTokenId: 1, eosTokenIds: [2] },
   },
   mistral: {
     ...{ ...SHARED, numKeyValueHeads: 8, headDim: 32, maxPositionEmbeddings: 131072, attentionBias: NO_BIAS },
-    ...{ bosTokenId: 1, eosTokenIds: [2], headNorms: false, slidingWindows: new Array(30).fill(4096) },
+    ...{ bosTokenId: 1, eosTokenIds: [2], slidingWindows: new Array(30).fill(4096) },
   },
   qwen2: {
     ...{ ...SHARED, numKeyValueHeads: 32, headDim: 32, maxPositionEmbeddings: 32768 },
-    ...{ bosTokenId: null, eosTokenIds: [], headNorms: false, attentionBias: { qkv: true, o: false } },
+    ...{ bosTokenId: null, eosTokenIds: [], attentionBias: { qkv: true, o: false } },
   },
   qwen3: {
     ...{
@@ -559,7 +559,7 @@ const DEFAULTS: Readonly<Record<string, Partial<ModelConfig>>> = {
       maxPositionEmbeddings: 32768,
       attentionBias: NO_BIAS,
     },
-    ...{ bosTokenId: null, eosTokenIds: [], headNorms: true },
+    ...{ bosTokenId: null, eosTokenIds: [] },
   },
 };
 

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { parseConfig } from "../../../lib/models/read_config.ts";
 import type { ModelConfig } from "../../../lib/models/model.ts";
+import { lastStack, layersOf, lowestOf, partOf } from "../../../lib/models/parts.ts";
 import { ropeFrequencies } from "../../../lib/models/rope.ts";
 import { buildParts } from "../../../lib/models/families/registry.ts";
 
@@ -51,25 +52,28 @@ function read(fields: Record<string, unknown>): {
 /** Our reading in the terms of {@linkcode Reading}, but for the frequencies. */
 function readingOf(config: ModelConfig): Omit<Reading, "rope"> {
   const parameters: Record<string, readonly number[]> = {};
-  buildParts(config, (name, rows, cols) => {
+  const parts = buildParts(config, (name, rows, cols) => {
     const general = name.replace(/\.layers\.\d+\./, ".layers.*.");
     const shape = rows === null ? [cols] : [rows, cols];
     assert.deepEqual(parameters[general] ?? shape, shape, name);
     parameters[general] = shape;
+    return name;
   });
+  const layers = layersOf(parts);
+  const attention = lowestOf(parts, "attention")!;
   const windows: [number, number][] = [];
-  for (const size of config.slidingWindows) {
+  for (const size of layers.map((layer) => partOf(layer, "attention")!.window)) {
     const last = windows.at(-1);
     if (last?.[0] === size) last[1]++;
     else windows.push([size, 1]);
   }
   return {
     parameters,
-    layers: config.slidingWindows.length,
-    heads: config.numAttentionHeads,
-    keyValueHeads: config.numKeyValueHeads,
-    headDim: config.headDim,
-    eps: config.rmsNormEps,
+    layers: layers.length,
+    heads: attention.heads,
+    keyValueHeads: attention.kvHeads,
+    headDim: attention.headDim,
+    eps: lastStack(parts).finalNorm!.eps,
     tied: config.tieWordEmbeddings,
     maxPositions: config.maxPositionEmbeddings,
     bos: config.bosTokenId,
@@ -83,8 +87,9 @@ const BOUND = 1e-11;
 
 function assertReads(config: ModelConfig, { rope, ...sizes }: Reading): void {
   assert.deepEqual(readingOf(config), sizes);
+  const parts = buildParts(config, (name) => name);
   for (const { length, attentionFactor, inverse } of rope) {
-    const found = ropeFrequencies(config, length);
+    const found = ropeFrequencies(parts.rotary["rotary"]!, length);
     assert.equal(found.inverse.length, inverse.length);
     assert.ok(
       Math.abs(found.attentionFactor - attentionFactor) <= BOUND * attentionFactor,

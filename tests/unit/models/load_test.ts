@@ -219,7 +219,7 @@ Deno.test("a model gives back all bytes when it is disposed", () => {
   const kernels = referenceKernels();
   {
     using model = openCheckpoint(modelFixture("llama_linear").dir, kernels);
-    model.rope.rowsFor(Int32Array.of(0, 1, 2), Int32Array.of(0, 3));
+    model.rope.get("rotary")!.rowsFor(Int32Array.of(0, 1, 2), Int32Array.of(0, 3));
     assert(heldBytes(kernels.ledger) > 0);
   }
   assert.equal(heldBytes(kernels.ledger), 0);

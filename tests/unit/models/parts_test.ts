@@ -4,12 +4,12 @@ import { hooksOf } from "../../fixtures/hooks.ts";
 import assert from "node:assert/strict";
 import type { ActivationPolicyName } from "../../../lib/activations/registry.ts";
 import { evaluateLoss, lossAndGradients } from "../../../lib/models/engine/pass.ts";
-import { finalNormDepth, lowestTrained } from "../../../lib/models/engine/stacks.ts";
+import { lowestTrained, outputDepth } from "../../../lib/models/engine/stacks.ts";
 import { buildParts } from "../../../lib/models/families/registry.ts";
 import type { BranchHook } from "../../../lib/models/hooks.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
 import type { Model } from "../../../lib/models/model.ts";
-import { allTensors, keyShapes, layersOf, linearsOf, tensorsOf } from "../../../lib/models/parts.ts";
+import { allTensors, keyShapes, layersOf, linearsOf, partOf, tensorsOf } from "../../../lib/models/parts.ts";
 import { basePrefix, embeddingName, headNames, moduleOf } from "../../../lib/models/tensor_names.ts";
 import { trainableModel } from "../../fixtures/trainable_model.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
@@ -18,18 +18,18 @@ import { MODEL_FIXTURES, modelFixture } from "../../fixtures/model_fixture.ts";
 import { probeHook } from "../../fixtures/probe_hook.ts";
 
 for (const name of MODEL_FIXTURES) {
-  Deno.test(`tensors of ${name} are listed in the order in which they are taken, each once`, () => {
+  Deno.test(`tensors of ${name} are taken once each, and listed the same of names and of weights`, () => {
     using model = openCheckpoint(modelFixture(name).dir, referenceKernels());
     const taken: string[] = [];
     const parts = buildParts(model.config, (tensor) => {
       taken.push(tensor);
       return tensor;
     });
-    // What is trained is kept and saved in this order.
-    assert.deepEqual(allTensors(parts), taken);
-    assert.deepEqual(allTensors(model.parts).map((weight) => weight.name), taken);
+    const listed = allTensors(parts);
+    assert.deepEqual(listed.toSorted(), taken.toSorted());
+    assert.deepEqual(allTensors(model.parts).map((weight) => weight.name), listed);
     const perLayer = layersOf(parts).flatMap((layer) => layer.flatMap((part) => tensorsOf(part)));
-    assert.deepEqual(perLayer, taken.filter((tensor) => tensor.includes(".layers.")));
+    assert.deepEqual(perLayer, listed.filter((tensor) => tensor.includes(".layers.")));
     for (const part of layersOf(parts).flat()) {
       for (const { weight } of linearsOf(part)) assert.ok(moduleOf(weight).startsWith(`${part.module}.`));
     }
@@ -39,6 +39,26 @@ for (const name of MODEL_FIXTURES) {
     );
   });
 }
+
+Deno.test("what is trained is saved in an order that stays: norm of the input, matrices, biases, norms within", () => {
+  const within = (name: string, kind: "attention" | "ffn") => {
+    using model = openCheckpoint(modelFixture(name).dir, referenceKernels());
+    return tensorsOf(partOf(layersOf(model.parts)[0]!, kind)!).map((weight) =>
+      weight.name.replace(/^model.layers.0.(self_attn.|mlp.)?/, "")
+    );
+  };
+  const sites = ["q_proj", "k_proj", "v_proj", "o_proj"];
+  assert.deepEqual(within("qwen3_tied", "attention"), [
+    "input_layernorm.weight",
+    ...sites.map((site) => `${site}.weight`),
+    ...sites.map((site) => `${site}.bias`),
+    ...["q_norm.weight", "k_norm.weight"],
+  ]);
+  assert.deepEqual(within("llama_biases", "ffn"), [
+    "post_attention_layernorm.weight",
+    ...["weight", "bias"].flatMap((kind) => ["gate", "up", "down"].map((site) => `${site}_proj.${kind}`)),
+  ]);
+});
 
 Deno.test("lowestTrained() finds a hook or a trained weight at any depth", () => {
   using base = openCheckpoint(modelFixture("qwen2_tied").dir, referenceKernels());
@@ -51,8 +71,8 @@ Deno.test("lowestTrained() finds a hook or a trained weight at any depth", () =>
   assert.equal(depthOf("model.embed_tokens.weight"), 0);
   assert.equal(depthOf(`model.layers.${last}.self_attn.q_proj.bias`), 1 + 2 * last);
   assert.equal(depthOf(`model.layers.${last}.mlp.down_proj.weight`), 2 + 2 * last);
-  assert.equal(depthOf("model.norm.weight"), finalNormDepth(base.parts));
-  assert.equal(finalNormDepth(base.parts), 3 + 2 * last);
+  assert.equal(depthOf("model.norm.weight"), outputDepth(base.parts));
+  assert.equal(outputDepth(base.parts), 3 + 2 * last);
   assert.equal(lowestTrained(base.parts, hooksOf({ ffn: probeHook(1, false) })), 2);
   assert.equal(lowestTrained(base.parts, hooksOf({ attention: probeHook(1, false) })), 1);
 });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rotary frequencies at the bounds of each scaling, and tables where a sequence crosses one. */
 import assert from "node:assert/strict";
-import type { ModelConfig, RopeScaling } from "../../../lib/models/model.ts";
+import type { RopeScaling, Rotary } from "../../../lib/models/rotary.ts";
 import { createRopeCache, ropeFrequencies, ropeTableBytes, ropeTableRows } from "../../../lib/models/rope.ts";
 import { heldBytes } from "../../../lib/native/ledger.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
@@ -80,16 +80,17 @@ const EXPECTED: Readonly<
 
 for (const [name, [ropeScaling, ropeTheta, length, frequencies, factor]] of Object.entries(EXPECTED)) {
   Deno.test(`ropeFrequencies() of ${name} are those of transformers`, () => {
-    const headDim = 2 * frequencies.length;
-    const { inverse, attentionFactor } = ropeFrequencies({ headDim, ropeTheta, ropeScaling }, length);
+    const rotaryDim = 2 * frequencies.length;
+    const { inverse, attentionFactor } = ropeFrequencies({ rotaryDim, ropeTheta, ropeScaling }, length);
     assertWithin("frequencies", inverse, frequencies, 1e-7);
     assertWithin("factor", [attentionFactor], [factor], 1e-9);
   });
 }
 
-/** A configuration of heads of 8. */
-const configOf = (ropeScaling: RopeScaling | null, maxPositionEmbeddings: number) =>
-  ({ headDim: 8, ropeTheta: 100, ropeScaling, maxPositionEmbeddings }) as ModelConfig;
+/** Of heads of 8. */
+const rotaryOf = (ropeScaling: RopeScaling | null, maxPositionEmbeddings: number): Rotary => {
+  return { rotaryDim: 8, ropeTheta: 100, ropeScaling, maxPositionEmbeddings };
+};
 
 /** Positions and starts of whole sequences. */
 function sequences(...lengths: number[]): readonly [Int32Array, Int32Array] {
@@ -104,8 +105,8 @@ const sum = (values: readonly number[]) => values.reduce((total, x) => total + x
 for (const [ropeScaling, bound] of [[DYNAMIC, 8], [LONGROPE, 16], [LINEAR, 64], [null, 64]] as const) {
   Deno.test(`rows of ${ropeScaling?.type ?? "no"} scaling turn by each sequence's own length, up to ${bound} tokens and beyond`, () => {
     const k = referenceKernels();
-    const config = configOf(ropeScaling, ropeScaling === LONGROPE ? 64 : bound);
-    using cache = createRopeCache(k, config);
+    const rotary = rotaryOf(ropeScaling, ropeScaling === LONGROPE ? 64 : bound);
+    using cache = createRopeCache(k, rotary);
     // Alone and side by side; the longest first and last, so that tables grow and stay.
     const batches = [[bound], [3, bound + 1, bound, 2], [bound + 1], [1], [bound - 1, 2 * bound], [
       bound,
@@ -116,7 +117,7 @@ for (const [ropeScaling, bound] of [[DYNAMIC, 8], [LONGROPE, 16], [LINEAR, 64], 
       const { tables, rows } = cache.rowsFor(positions, starts);
       positions.forEach((position, t) => {
         const s = starts.findIndex((start, i) => i > 0 && t < start) - 1;
-        const { inverse, attentionFactor } = ropeFrequencies(config, lengths[s] as number);
+        const { inverse, attentionFactor } = ropeFrequencies(rotary, lengths[s] as number);
         const [row, width] = [rows[t] as number, inverse.length];
         assert.ok(row < tables.rows, "a row of the tables");
         for (const [table, turn] of [[tables.cos, Math.cos], [tables.sin, Math.sin]] as const) {
@@ -143,15 +144,15 @@ Deno.test("ropeTableRows() are the next power of two, at least 64, at most what 
 
 Deno.test("tables are booked as workspace while they are held, at what ropeTableBytes() says", () => {
   const k = referenceKernels();
-  const config = configOf(LONGROPE, 64);
+  const rotary = rotaryOf(LONGROPE, 64);
   {
-    using cache = createRopeCache(k, config);
+    using cache = createRopeCache(k, rotary);
     assert.equal(heldBytes(k.ledger), 0);
     for (const length of [16, 17, 64, 5]) {
       cache.rowsFor(...sequences(length));
-      const rows = ropeTableRows(config, length === 5 ? 64 : length);
-      assert.equal(k.ledger.held.get("workspace"), ropeTableBytes(config, rows, 8));
-      assert.equal(ropeTableBytes(config, rows, 8), rows * 8 * 8);
+      const rows = ropeTableRows(rotary, length === 5 ? 64 : length);
+      assert.equal(k.ledger.held.get("workspace"), ropeTableBytes(rotary, rows, 8));
+      assert.equal(ropeTableBytes(rotary, rows, 8), rows * 8 * 8);
     }
   }
   assert.equal(heldBytes(k.ledger), 0);

@@ -124,7 +124,7 @@ Deno.test("merged weights are summed in f64 and rounded once, with the scale and
   const module = "model.layers.1.self_attn";
   assert.deepEqual(changes.map(({ name }) => name), [`${module}.q_proj.weight`, `${module}.v_proj.weight`]);
   for (const [i, scale] of [3, 1].entries()) {
-    const { rows, cols } = partOf(layersOf(model.parts)[1]!, "attention")![i === 0 ? "q" : "v"].weight;
+    const { rows, cols } = partOf(layersOf(model.parts)[1]!, "attention")!.inputs[2 * i]!.weight;
     const weights = new Float32Array(rows * cols).fill(1);
     changes[i]!.apply(weights);
     const expected = Float32Array.from(weights, (_, at) => at >= cols && at < 2 * cols ? 1 + scale / 4 : 1);

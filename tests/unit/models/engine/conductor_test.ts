@@ -36,7 +36,7 @@ function deepModel(model: Model): Model {
   const [stack] = model.parts.stacks;
   return {
     ...model,
-    config: { ...model.config, numHiddenLayers: LAYERS, slidingWindows: repeat(model.config.slidingWindows) },
+    config: { ...model.config, numHiddenLayers: LAYERS },
     parts: { ...model.parts, stacks: [{ ...stack, layers: repeat(stack.layers) }] },
   };
 }

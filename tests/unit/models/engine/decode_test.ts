@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Caches of keys and values to their last place, and that decoding reads them instead of computing anew. */
 import assert from "node:assert/strict";
+import type { DecoderConfig } from "../../../../lib/models/families/decoder_config.ts";
 import { forwardLogits } from "../../../../lib/models/engine/pass.ts";
 import { createKvCache, decodeStep } from "../../../../lib/models/engine/decode.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
@@ -106,7 +107,7 @@ Deno.test("a sequence without new tokens keeps its logits and its length; ids be
 Deno.test("a cache is booked until it is disposed: keys and values of all layers, and logits", () => {
   const kernels = referenceKernels();
   using model = openCheckpoint(modelFixture("qwen3_tied").dir, kernels);
-  const { numHiddenLayers, numKeyValueHeads, headDim, vocabSize } = model.config;
+  const { numHiddenLayers, numKeyValueHeads, headDim, vocabSize } = model.config as DecoderConfig;
   const held = (name: "cache" | "logits") => kernels.ledger.held.get(name) ?? 0;
   const cache = createKvCache(model, 5, 3);
   assert.equal(held("cache"), 8 * 2 * numHiddenLayers * 3 * 5 * numKeyValueHeads * headDim);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describeModel } from "../../../../lib/models/described.ts";
-import { readSharedConfig } from "../../../../lib/models/families/shared_config.ts";
+import { type DecoderConfig, readDecoderConfig } from "../../../../lib/models/families/decoder_config.ts";
 import { forwardLogits } from "../../../../lib/models/engine/pass.ts";
 import {
   bareDecoderModules,
@@ -37,10 +37,10 @@ const NAMES: DecoderNames = {
   finalNorm: "transformer.ln_f",
   head: "output",
   classifier: "verdict",
-  inputNorm: "ln_1",
   attention: "attn",
-  ffnNorm: "ln_2",
   ffn: "ff",
+  attentionNorms: { input: "ln_1", output: null },
+  ffnNorms: { input: "ln_2", output: null },
   q: "wq",
   k: "wk",
   v: "wv",
@@ -54,7 +54,7 @@ const NAMES: DecoderNames = {
   activation: "act",
 };
 
-const madeUp: Family = {
+const madeUp: Family<DecoderConfig> = {
   modelType: "made_up",
   heads: { MadeUpForCausalLM: "lm" },
   fieldNames: {
@@ -65,7 +65,7 @@ const madeUp: Family = {
     rms_norm_eps: "norm_epsilon",
   },
   readConfig(fields) {
-    const shared = readSharedConfig(fields, madeUp, {
+    const shared = readDecoderConfig(fields, madeUp, {
       numKeyValueHeads: null,
       headDim: null,
       maxPositionEmbeddings: 512,
@@ -77,10 +77,9 @@ const madeUp: Family = {
       slidingWindows: noWindows(fields, shared.numHiddenLayers, shared.maxPositionEmbeddings),
       attentionBias: { qkv: true, o: true },
       mlpBias: true,
-      headNorms: false,
     };
   },
-  build: (config, take) => buildDecoder(config, take, NAMES),
+  build: (config, take) => buildDecoder(config, take, { names: NAMES }),
   bareModules: (config) => bareDecoderModules(config, NAMES),
 };
 // ---- and what would be its line in the registry ----
@@ -92,9 +91,9 @@ const RENAMED: readonly (readonly [string, string])[] = [
   ["model.layers", NAMES.layers],
   ["model.norm", NAMES.finalNorm],
   ["lm_head", NAMES.head],
-  ["input_layernorm", NAMES.inputNorm],
+  ["input_layernorm", "ln_1"],
   ["self_attn", NAMES.attention],
-  ["post_attention_layernorm", NAMES.ffnNorm],
+  ["post_attention_layernorm", "ln_2"],
   ["mlp", NAMES.ffn],
   ...(["q", "k", "v", "o", "gate", "up", "down"] as const).map((site) =>
     [`${site}_proj`, NAMES[site]] as const
@@ -248,7 +247,7 @@ Deno.test("a dense adapter is merged into a made-up family's model by its own na
     const { adapter } = resolveAdapter({ kind: "parallel", options: { neurons: 3 } }, model.config);
     assert.equal(adapter.mergeRefusal, undefined);
     const params = adapter.create(model.kernels, model, 0);
-    assert.deepEqual(params.mergedConfig, { n_inner: model.config.intermediateSize + 3 });
+    assert.deepEqual(params.mergedConfig, { n_inner: (model.config as DecoderConfig).intermediateSize + 3 });
     assert.ok([...params.merge!(model.kernels)].some(({ name }) => name === "transformer.h.0.ff.w3.bias"));
   });
 });

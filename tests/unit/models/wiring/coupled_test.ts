@@ -17,14 +17,14 @@ import {
 } from "../../../../lib/activations/policy.ts";
 import { ACTIVATION_POLICIES } from "../../../../lib/activations/registry.ts";
 import { batchStep } from "../../../../lib/models/engine/pass.ts";
-import { embed, headInput } from "../../../../lib/models/engine/stacks.ts";
+import { inputForward } from "../../../../lib/models/engine/input.ts";
+import { outputBackward, outputForward } from "../../../../lib/models/engine/output.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
 import { layersOf } from "../../../../lib/models/parts.ts";
 import { sublayerStage } from "../../../../lib/models/sublayers/registry.ts";
 import { arenaTensor } from "../../../../lib/ops/arena_tensor.ts";
 import type { Kernels } from "../../../../lib/ops/kernels/kernels.ts";
 import { headLossForwardBackward } from "../../../../lib/ops/loss.ts";
-import { normBackward } from "../../../../lib/ops/norm.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import type { Tensor } from "../../../../lib/tensor/tensor.ts";
 import { assertWithin } from "../../../compare.ts";
@@ -123,20 +123,20 @@ async function pass(policy: ActivationPolicy, scales: Scales = SCALES) {
     const steps = [...layersOf(model.parts), ...layersOf(model.parts)].map(([attention, ffn], layer) =>
       couple(k, sublayerStage(step, layer, attention!, true), sublayerStage(step, layer, ffn!, true))
     );
-    const x = embed(step, model.parts, batch.ids);
+    const [stack] = model.parts.stacks;
+    const { x } = inputForward(k, stack.input, batch);
     const dx = streamsLike(k, [x, x]);
     const start = k.arena.usedBytes;
     const turn = ([y1, y2]: Streams): void => {
       kept = k.arena.usedBytes - start;
       const mean = arenaTensor(k, x.shape);
       mean.data.forEach((_, i) => mean.data[i] = ((y1!.data[i] as number) + (y2!.data[i] as number)) / 2);
-      const { finalNorm } = model.parts.stacks[0];
-      const { y, residuals } = headInput(step, model.parts, mean);
-      const loss = now(
-        headLossForwardBackward(k, y, asLmHead(model.parts.head).weight, targetIds(batch), { scale: 1 }),
-      );
+      const { hidden, residuals } = outputForward(k, stack, mean);
+      const { weight } = asLmHead(model.parts.head);
+      const loss = now(headLossForwardBackward(k, hidden, weight, targetIds(batch), { scale: 1 }));
       lossSum = loss.lossSum;
-      const dmean = normBackward(k, residuals, finalNorm, loss.dhidden);
+      const dmean = arenaTensor(k, x.shape);
+      outputBackward(k, stack, residuals, loss.dhidden, dmean);
       for (const stream of dx) dmean.data.forEach((d, i) => stream.data[i] = d / 2);
     };
     await policy.run(k, { steps, x: [x, x], dx, turn });

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Norms and products of a module, by the names that PyTorch's modules give their tensors. */
+import type { ModelConfig } from "../model.ts";
+import type { Head, Linear, Norm, TakeTensor } from "../parts.ts";
+
+/** What of a norm is not its tensors. */
+export type NormShape = Pick<Norm, "kind" | "eps"> & Partial<Pick<Norm, "unitOffset">>;
+
+/** The norm of a module over `size` numbers. A layer norm has a bias. */
+export function takeNorm<W>(
+  take: TakeTensor<W>,
+  module: string,
+  size: number,
+  { kind, eps, unitOffset = false }: NormShape,
+): Norm<W> {
+  const weight = take(`${module}.weight`, null, size);
+  const bias = kind === "layer" ? take(`${module}.bias`, null, size) : null;
+  return { kind, weight, bias, eps, unitOffset };
+}
+
+/** Sizes of a product. */
+export interface LinearShape {
+  readonly outputs: number;
+  readonly inputs: number;
+  readonly bias: boolean;
+  /** Whether its weight is kept as (I,O). Default: no. */
+  readonly transposed?: boolean;
+}
+
+/** The product of a module. */
+export function takeLinear<W>(
+  take: TakeTensor<W>,
+  site: string,
+  module: string,
+  { outputs, inputs, bias, transposed = false }: LinearShape,
+): Linear<W> {
+  const [rows, cols] = transposed ? [inputs, outputs] : [outputs, inputs];
+  return {
+    site,
+    weight: take(`${module}.weight`, rows, cols),
+    bias: bias ? take(`${module}.bias`, null, outputs) : null,
+    ...(transposed && { transposed }),
+  };
+}
+
+/**
+ * The head of a decoder: of a language model, or on the last token of whole sequences.
+ *
+ * @param names Of the modules of both     @param embedding (V,E) what a tied head is
+ */
+export function takeHead<W>(
+  take: TakeTensor<W>,
+  { head, hiddenSize, vocabSize, tieWordEmbeddings, padTokenId: padId }: ModelConfig,
+  names: { readonly head: string; readonly classifier: string },
+  embedding: W,
+  width = hiddenSize,
+): Head<W> {
+  if (head.kind === "lm") {
+    const weight = tieWordEmbeddings ? embedding : take(`${names.head}.weight`, vocabSize, width);
+    return { kind: "lm", weight, bias: null };
+  }
+  const output = takeLinear(take, names.classifier, names.classifier, {
+    outputs: head.labels.length,
+    inputs: width,
+    bias: false,
+  });
+  return { kind: "classification", pooling: { kind: "last", padId }, output, gives: head.gives };
+}
