@@ -104,7 +104,7 @@ fi
 }
 step doctor deno task doctor
 step contract deno test --allow-all --quiet --no-check tests/contract/device_test.ts tests/contract/placement_test.ts \
-  tests/native/device_memory_test.ts tests/native/host_link_test.ts tests/native/rows_test.ts
+  tests/contract/edges_test.ts tests/native/device_memory_test.ts tests/native/host_link_test.ts
 # Where cuDNN takes long sequences, our own kernels have not been asked for them yet.
 step attention env MEFT_ATTENTION=own deno test --allow-all --quiet --no-check --filter /attention/ \
   tests/contract/device_test.ts

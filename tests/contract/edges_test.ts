@@ -6,7 +6,7 @@ import type { NormCall } from "../../lib/ops/kernels/model.ts";
 import type { Weight } from "../../lib/tensor/tensor.ts";
 import { assertSame, assertSameBits, assertWithin, EPS_F32 } from "../compare.ts";
 import { onEveryBackend } from "./agreement.ts";
-import { backends } from "./backends.ts";
+import { backends, deviceRowBackends } from "./backends.ts";
 import { createStage } from "./stage.ts";
 import { now } from "../now.ts";
 
@@ -191,5 +191,30 @@ Deno.test("row matrices store every NaN as a NaN that its high half alone shows"
     const matrix = k.rowMatrix(1, x.length);
     k.rowMatrixWrite(matrix, x, 0);
     assert.ok(matrix.hi.every((value) => value === 0x7fc0) && matrix.lo.every((value) => value === 0));
+  }
+});
+
+Deno.test("rowsGather() gives the high halves of rows bit for bit", async () => {
+  const rows = Int32Array.of(10, 0, 7, 3);
+  for (const cols of [1, 7, 16, 33, 257]) {
+    await onEveryBackend(
+      async (stage) => {
+        const drawn = Float32Array.from(
+          { length: 11 * cols },
+          (_, i) => Math.sin(i + 1) * 2 ** (i % 40 - 20),
+        );
+        const matrix = stage.rowMatrixOf(drawn, 11, cols);
+        // Guarded by what stands behind the last element.
+        const all = new Uint16Array(rows.length * cols + 1).fill(7);
+        await stage.k.rowsGather(all.subarray(0, -1), matrix, rows);
+        const expected = [...rows].flatMap((row) => [...matrix.hi.subarray(row * cols, (row + 1) * cols)]);
+        return { halves: Int32Array.from(all), expected: Int32Array.from([...expected, 7]) };
+      },
+      ({ halves, expected }) => assertSameBits("halves", halves!, expected!),
+      [
+        ...backends(),
+        ...deviceRowBackends(),
+      ],
+    );
   }
 });
