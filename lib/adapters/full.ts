@@ -9,6 +9,7 @@ import type { DenseParameter } from "../optim/parameters.ts";
 import { numel, type Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
 import type { AdapterDefinition } from "./definition.ts";
+import { startTensor, tensorShape, weightParameter } from "./model_tensors.ts";
 
 /** Full fine-tuning as an adapter: its parameters are whatever the copies have become. */
 export const FULL = {
@@ -37,7 +38,7 @@ function fullAdapter(options: object): Resolved {
 function fullSizes(model: Model): AdapterSizes {
   const parameters = allTensors(model.parts)
     .map((weight) => {
-      const shape = weightShape(weight);
+      const shape = tensorShape(model, weight);
       return { name: weight.name, shape, count: numel(shape), rows: null, trained: true };
     });
   return { parameters, rows: null };
@@ -50,36 +51,29 @@ function weightsOf(layer: Layer): Weight[] {
 function createFull(adapter: Adapter, base: Model): AdapterParams {
   const copies = trainableWeights(base);
   const { byName } = copies;
-  const parameters = new Map([...byName].map(([name, weight]) => [name, weightParameter(weight)]));
+  const parameters = new Map(
+    [...byName].map((
+      [name, weight],
+    ) => [name, { ...weightParameter(weight), shape: tensorShape(base, weight) }]),
+  );
   const ofLayer = (layer: Layer): DenseParameter[] =>
     weightsOf(layer).flatMap(({ name }) => parameters.get(name) ?? []);
   return {
     adapter,
     parameters: [...parameters.values()],
     byLayer: layersOf(base.parts).map(ofLayer),
-    // The copies already hold the model's values: nothing starts at random.
-    init: () => {},
+    // The copies already hold the model's values: only what the checkpoint lacks starts at random.
+    init: (k, seed) =>
+      [...byName.values()].filter(({ name }) => base.fresh.has(name))
+        .forEach((weight, i) => startTensor(k, base, weight, seed, i)),
     attach: () => ({ hooks: {}, replace: byName }),
     merge: (k) =>
-      [...byName.values()].map(({ name, data }) => ({
-        name,
-        apply: (weights) => andThen(k.read(data), (values) => weights.set(values)),
+      [...byName.values()].map((weight) => ({
+        name: weight.name,
+        ...(base.fresh.has(weight.name) && { shape: tensorShape(base, weight) }),
+        apply: (weights) => andThen(k.read(weight.data), (values) => weights.set(values)),
       })),
     activeNeurons: () => 0,
     release: () => copies[Symbol.dispose](),
   };
-}
-
-/** A trained weight as the optimizer sees it. */
-export function weightParameter(weight: Weight): DenseParameter {
-  const { name, data, grad } = weight;
-  if (data === null || data instanceof Uint16Array) {
-    throw new RangeError(`Weight "${name}" cannot be trained: it is not held in memory as floats`);
-  }
-  return { kind: "dense", name, shape: weightShape(weight), data, grad };
-}
-
-/** A weight of one row is a vector. */
-function weightShape({ rows, cols }: Weight): readonly number[] {
-  return rows === 1 ? [cols] : [rows, cols];
 }

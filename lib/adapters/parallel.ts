@@ -17,7 +17,7 @@ import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.t
 import { addedTensorName } from "./adapter.ts";
 import { adapterWeight, dropWeights, holdWeights } from "./dense_weights.ts";
 import type { AdapterDefinition } from "./definition.ts";
-import { weightParameter } from "./full.ts";
+import { weightParameter } from "./model_tensors.ts";
 import { type KeysAndValues, widening, wideningRefusal } from "./widening.ts";
 
 /** Choices of the parallel adapter. */

@@ -10,6 +10,7 @@ import type { AdapterDefinition } from "./definition.ts";
 import { FULL } from "./full.ts";
 import { LORA } from "./lora/lora.ts";
 import type { OptionSource } from "./option_source.ts";
+import { withModules } from "./modules_to_save.ts";
 import { PARALLEL } from "./parallel.ts";
 import { SPARSE } from "./sparse/sparse.ts";
 
@@ -27,6 +28,7 @@ export const ADAPTER_KINDS: readonly string[] = ADAPTERS.map(({ kind }) => kind)
 /** An adapter by kind, with its options: plain data. */
 export interface AdapterSpec {
   readonly kind: string;
+  /** Its own, and `MODULE_OPTIONS`. */
   readonly options: JsonObject;
   /** Who wrote the options; the user when absent. */
   readonly source?: OptionSource;
@@ -45,5 +47,7 @@ export function resolveAdapter({ kind, options, source }: AdapterSpec, model: Mo
       `There is no adapter "${kind}"${didYouMean(kind, ADAPTER_KINDS)} (there are: ${known})`,
     );
   }
-  return definition.resolve(options as OptionsOf<OptionSchema>, model, source); // which it checks
+  const { modulesToSave = [], ...own } = options;
+  const resolved = definition.resolve(own as OptionsOf<OptionSchema>, model, source); // which it checks
+  return withModules(resolved, modulesToSave, model, source);
 }

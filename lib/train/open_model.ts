@@ -6,6 +6,7 @@ import type { Dataset } from "../data/dataset.ts";
 import { formatPreview, previewExamples } from "../data/preview.ts";
 import { checkVocabulary, loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { MissingTokenizerError } from "../data/tokenizer_files.ts";
+import type { HeadConfig } from "../models/heads/head_config.ts";
 import { openCheckpoint } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import { hasCudaDevice, requireCuda } from "../native/cuda.ts";
@@ -35,6 +36,8 @@ export const MACHINE_OPTIONS = {
 export interface OpenModelOptions extends OptionsOf<typeof MACHINE_OPTIONS> {
   /** Kernels to use instead of new ones; they stay the caller's. `device`, `dtype` and `threads` then say nothing. */
   readonly kernels?: Kernels;
+  /** The head that is wanted, in the place of the checkpoint's own: see `tasks`. Default: its own. */
+  readonly head?: HeadConfig | undefined;
 }
 
 /** A model with its tokenizer. Use with `using`: disposing it gives back its files and its kernels. */
@@ -53,7 +56,7 @@ export interface OpenModel extends Model {
 export async function loadModel(dir: string, options: OpenModelOptions = {}): Promise<OpenModel> {
   using opening = new DisposableStack();
   const kernels = options.kernels ?? opening.use(openKernels(options));
-  const model = opening.use(openCheckpoint(dir, kernels));
+  const model = opening.use(openCheckpoint(dir, kernels, { head: options.head }));
   const tokenizer = await tokenizerIfAny(dir);
   if (!(tokenizer instanceof Error)) checkVocabulary(tokenizer, model.config.vocabSize);
   const owned = opening.move();

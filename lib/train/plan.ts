@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From options to a run: every choice made, every mistake found at once. Allocates nothing. */
-import type { Adapter } from "../adapters/adapter.ts";
+import type { Adapter, Resolved } from "../adapters/adapter.ts";
 import { checkAdapterTensors, type SavedAdapter } from "../adapters/files/adapter_files.ts";
 import type { BaseIdentity } from "../adapters/files/base_model.ts";
 import { joinedAdapters, joiningProblems } from "../adapters/joined.ts";
+import { headModules } from "../adapters/modules_to_save.ts";
 import { type AdapterSpec, resolveAdapter } from "../adapters/registry.ts";
 import { throwIfAny } from "../core/errors.ts";
-import type { JsonObject } from "../core/json.ts";
+import type { Json, JsonObject } from "../core/json.ts";
 import { type Method, methodByName, sparse } from "../methods/methods.ts";
-import type { Model } from "../models/model.ts";
+import type { Model, ModelConfig } from "../models/model.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import { adamw, type OptimizerSpec, resolveOptimizer } from "../optim/registry.ts";
 import { modelHash } from "../tensor/model_hash.ts";
@@ -55,7 +56,7 @@ export interface Run {
 export function plan(model: Model, options: RunOptions = {}): Run {
   const start = options.start ?? null;
   const method = options.method ?? (start ? methodByName(start.spec.kind) : sparse());
-  const first = resolveAdapter(start?.spec ?? method.adapter, model.config);
+  const first = withHeadModules(start?.spec ?? method.adapter, model.config);
   const others = (options.also ?? []).map((spec) => resolveAdapter(spec, model.config));
   const trained = [first.adapter, ...others.map(({ adapter }) => adapter)] as const;
   const adapter = joinedAdapters(trained);
@@ -94,7 +95,12 @@ export function plan(model: Model, options: RunOptions = {}): Run {
 
 /** Who the model is, for saved adapters and checkpoints; the hash of a model without weights is empty. */
 export function baseIdentity(model: Model): BaseIdentity {
-  return { name: model.dir, hash: model.weightless ? "" : modelHash(model.dir) };
+  const { head } = model.config;
+  return {
+    name: model.dir,
+    hash: model.weightless ? "" : modelHash(model.dir),
+    ...(head.kind === "lm" ? {} : { head }),
+  };
 }
 
 /** Tokens of one optimizer step at most. */
@@ -118,7 +124,21 @@ export function runIdentity(run: Run): JsonObject {
     steps: run.totalSteps,
     compute: run.model.kernels.compute,
     baseHash: run.base.hash,
+    ...(run.base.head && { head: run.base.head as unknown as JsonObject }),
   };
+}
+
+/** The adapter of a spec, beside which a head of the task's own is trained whole. */
+function withHeadModules(spec: AdapterSpec, model: ModelConfig): Resolved {
+  const resolved = resolveAdapter(spec, model);
+  const head = headModules(model);
+  if (head.length === 0 || resolved.adapter.replacesAll) return resolved;
+  const { modulesToSave = [] } = spec.options;
+  const chosen = [modulesToSave].flat() as Json[];
+  return resolveAdapter({
+    ...spec,
+    options: { ...spec.options, modulesToSave: [...new Set([...chosen, ...head])] },
+  }, model);
 }
 
 function startProblems({ name, adapter }: Method, start: SavedAdapter | null): string[] {

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { throwIfAny, UserError } from "../../core/errors.ts";
 import { isJsonObject, type JsonObject } from "../../core/json.ts";
 import { formatShape } from "../../core/shape.ts";
+import type { HeadConfig } from "../../models/heads/head_config.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
 import { type Parameter, parameterShape } from "../../optim/parameters.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
@@ -96,6 +97,8 @@ export interface SavedAdapter {
   readonly folder: string;
   readonly spec: AdapterSpec;
   readonly base: SavedBase;
+  /** That its model had, where that is no language model's: it is to be opened with it. */
+  readonly head: HeadConfig | null;
   /** By the names of the parameters that they hold. */
   readonly tensors: SafetensorsFile;
   readonly tensorsHash: string;
@@ -111,7 +114,7 @@ export async function openAdapterFiles(folder: string): Promise<SavedAdapter> {
   const path = join(folder, ADAPTER_TENSORS);
   refusePickle(folder);
   const file = readSafetensorsHeader(path);
-  const { kind, options, source, base, tensorsHash, parameterName } = describe(folder, fields, file);
+  const { kind, options, source, base, head, tensorsHash, parameterName } = describe(folder, fields, file);
   const hash = await fileHash(path);
   if (tensorsHash !== null && hash !== tensorsHash) {
     throw new UserError(
@@ -125,6 +128,7 @@ export async function openAdapterFiles(folder: string): Promise<SavedAdapter> {
     folder,
     spec: { kind, options, ...(source && { source }) },
     base,
+    head,
     tensors: byParameter(file, folder, parameterName),
     tensorsHash: hash,
   };
@@ -293,12 +297,9 @@ function describe(
     const known = FORMATS.map(({ peftType }) => `"${peftType}"`).join(" or ");
     problems.push(`"peft_type" is ${shown(fields["peft_type"])}, expected ${known}`);
   }
+  const shapes = new Map([...tensors].map(([name, { shape }]) => [name, shape]));
   // What else is wrong with it can only be told by the rules of some format.
-  const description = (format ?? MEFT_FORMAT).read(
-    fields,
-    { metadata, tensorNames: [...tensors.keys()] },
-    problems,
-  );
+  const description = (format ?? MEFT_FORMAT).read(fields, { metadata, shapes }, problems);
   throwIfAny(join(folder, ADAPTER_CONFIG), problems);
   return description;
 }

@@ -6,6 +6,7 @@
 import { dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { UserError, ValidationError } from "../../core/errors.ts";
 import { isThereSync, realPathSync } from "../../files/read.ts";
+import { type HeadConfig, readHeadText } from "../../models/heads/head_config.ts";
 import { modelHash } from "../../tensor/model_hash.ts";
 
 /** The model an adapter belongs to. */
@@ -16,6 +17,8 @@ export interface BaseIdentity {
   readonly hash: string;
   /** Tells whether every byte of it is the same; left out where that was not asked. */
   readonly content?: string;
+  /** Left out of a language model. */
+  readonly head?: HeadConfig;
 }
 
 /** What a saved adapter says of its base. What its folder does not tell is null. */
@@ -38,13 +41,15 @@ export interface BaseRecord {
   readonly hash: string;
   readonly path: string;
   readonly relativePath: string;
+  /** Null of a language model. */
+  readonly head: HeadConfig | null;
 }
 
 /** A snapshot in the cache of the Hugging Face hub. */
 const SNAPSHOT = /[\\/]models--([^\\/]+)[\\/]snapshots[\\/]([0-9a-f]{40})$/;
 
 /** Describes a base for an adapter that is saved in `folder`, which exists. */
-export function baseRecord({ name, hash }: BaseIdentity, folder: string): BaseRecord {
+export function baseRecord({ name, hash, head }: BaseIdentity, folder: string): BaseRecord {
   const path = placeOf(name);
   const [, repository, revision] = SNAPSHOT.exec(path) ?? [];
   return {
@@ -53,6 +58,7 @@ export function baseRecord({ name, hash }: BaseIdentity, folder: string): BaseRe
     hash,
     path,
     relativePath: relative(placeOf(folder), path).split(sep).join("/"),
+    head: head ?? null,
   };
 }
 
@@ -68,11 +74,23 @@ const FIELDS = {
   hash: "base_model_hash",
   path: "base_model_path",
   relativePath: "base_model_relative_path",
+  head: "base_model_head",
 } as const;
 
 /** The record as fields that are ours. */
-export function baseFields({ hash, path, relativePath }: BaseRecord): Readonly<Record<string, string>> {
-  return { [FIELDS.hash]: hash, [FIELDS.path]: path, [FIELDS.relativePath]: relativePath };
+export function baseFields({ hash, path, relativePath, head }: BaseRecord): Readonly<Record<string, string>> {
+  return {
+    [FIELDS.hash]: hash,
+    [FIELDS.path]: path,
+    [FIELDS.relativePath]: relativePath,
+    ...(head && { [FIELDS.head]: JSON.stringify(head) }),
+  };
+}
+
+/** The head that {@linkcode baseFields} wrote: null where there is none, or none that can be read. */
+export function readBaseHead(fields: Readonly<Record<string, unknown>>): HeadConfig | null {
+  const text = fields[FIELDS.head];
+  return typeof text === "string" ? readHeadText(text) : null;
 }
 
 /** Reads what {@linkcode baseFields} wrote. */

@@ -2,6 +2,7 @@
 /** How the folder of an adapter describes itself: `peft_type` in `adapter_config.json` says which format it is. */
 import { quotedValue } from "../../core/quoted.ts";
 import type { Json, JsonObject } from "../../core/json.ts";
+import type { HeadConfig } from "../../models/heads/head_config.ts";
 import type { AdapterParams } from "../adapter.ts";
 import type { BaseRecord, SavedBase } from "./base_model.ts";
 import type { OptionSource } from "../option_source.ts";
@@ -13,6 +14,8 @@ export interface AdapterDescription {
   readonly options: JsonObject;
   readonly source?: OptionSource;
   readonly base: SavedBase;
+  /** Of the model, where it is no language model's. */
+  readonly head: HeadConfig | null;
   /** Null where the folder does not tell it. */
   readonly tensorsHash: string | null;
   /** Name of the parameter that a tensor of the file holds; null for a tensor that says nothing. */
@@ -22,7 +25,7 @@ export interface AdapterDescription {
 /** What the tensor file says beside its tensors' values. */
 export interface TensorFileNames {
   readonly metadata: Readonly<Record<string, string>>;
-  readonly tensorNames: readonly string[];
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
 }
 
 /** A format of adapter folders. */

@@ -2,7 +2,7 @@
 /** Our own folders: every mode and size of any adapter, with hashes of its tensors and of the model it belongs to. */
 import { isJsonObject } from "../../core/json.ts";
 import { parameterCount } from "../../optim/parameters.ts";
-import { baseFields, readBase } from "./base_model.ts";
+import { baseFields, readBase, readBaseHead } from "./base_model.ts";
 import { type AdapterFormat, shown, textField } from "./file_format.ts";
 
 const VERSION = 1;
@@ -33,6 +33,7 @@ export const MEFT_FORMAT: AdapterFormat = {
     return {
       kind: textField(fields, "adapter", problems),
       options: isJsonObject(settings) ? settings : {},
+      head: readBaseHead(fields),
       base: {
         ...readBase(textField(fields, "base_model_name_or_path", problems), fields),
         hash: textField(fields, "base_model_hash", problems),

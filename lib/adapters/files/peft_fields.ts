@@ -11,8 +11,8 @@ import { PEFT_NAMES } from "../lora/options.ts";
 const READ: ReadonlySet<string> = new Set([
   ...Object.values(PEFT_NAMES),
   "base_model_name_or_path",
-  "bias",
   "init_lora_weights",
+  "modules_to_save",
 ]);
 
 /**
@@ -22,7 +22,7 @@ const READ: ReadonlySet<string> = new Set([
 const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
   "auto_mapping",
   "corda_config", // of a start that is refused by "init_lora_weights"
-  "ensure_weight_tying", // of modules that are refused by name themselves
+  "ensure_weight_tying", // an embedding that is the head too is refused by name itself
   "eva_config", // of a start, whose ranks are in "rank_pattern"
   "fan_in_fan_out", // PEFT sets it to false for linear layers
   "inference_mode",
@@ -43,12 +43,10 @@ const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
 const REASONS: Readonly<Record<string, string>> = {
   alora_invocation_tokens: "the delta would act on some tokens only",
   arrow_config: "it routes tokens among several adapters",
-  bias: "biases of the model were trained too",
   kasa_config: "it changes the weights of the base model",
   layer_replication: "the model would have other layers",
   lora_bias: "the deltas would have biases",
   megatron_config: "it is for Megatron's layers",
-  modules_to_save: "whole modules of the model were trained too",
   monteclora_config: "deltas would be drawn at random",
   target_parameters: "deltas of parameters that are no linear layers",
   trainable_token_indices: "rows of the embedding were trained too",
@@ -91,8 +89,7 @@ function isVariant(name: string, value: Json): boolean {
 /** One sentence for each field that would change the result and is not supported. */
 export function optionProblems(fields: JsonObject): string[] {
   const problems: string[] = [];
-  const { bias, init_lora_weights: init } = fields;
-  if (!isNothing(bias) && bias !== "none") problems.push(refusal("bias", bias));
+  const { init_lora_weights: init } = fields;
   if (!INITS.includes(typeof init === "string" ? init.toLowerCase() : init)) {
     problems.push(
       `"init_lora_weights" is ${

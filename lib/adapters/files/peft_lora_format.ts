@@ -4,7 +4,8 @@
  * those that would change the result and are not known here are refused by name.
  */
 import type { Json, JsonObject } from "../../core/json.ts";
-import { baseFields, readBase } from "./base_model.ts";
+import { type HeadConfig, type HeadKind, numberedHead } from "../../models/heads/head_config.ts";
+import { baseFields, readBase, readBaseHead } from "./base_model.ts";
 import type { AdapterFormat } from "./file_format.ts";
 import { PEFT_NAMES } from "../lora/options.ts";
 import { isNothing, optionProblems } from "./peft_fields.ts";
@@ -15,22 +16,25 @@ export const PEFT_LORA_FORMAT: AdapterFormat = {
   // PEFT warns of fields that it does not know, so what it does not know is beside the tensors.
   metadata: (base) => ({ format: "pt", ...baseFields(base) }),
   config({ adapter: { config, fileNames } }, base) {
+    const { modulesToSave } = config;
     const options = Object.entries(PEFT_NAMES).filter(([name]) => config[name] !== undefined);
     return {
       peft_type: "LORA",
-      task_type: "CAUSAL_LM",
+      task_type: TASK_TYPES[base.head?.kind ?? "lm"],
       base_model_name_or_path: base.name,
       ...(base.revision !== null && { revision: base.revision }),
       inference_mode: true,
+      bias: "none",
+      ...(modulesToSave !== undefined && { modules_to_save: modulesToSave }),
       ...Object.fromEntries(
         options.map(([name, theirs]) => [theirs, written(config[name] as Json, fileNames)]),
       ),
-      bias: "none",
       fan_in_fan_out: false,
       init_lora_weights: true,
     };
   },
-  read(fields, { metadata, tensorNames }, problems) {
+  read(fields, { metadata, shapes }, problems) {
+    const tensorNames = [...shapes.keys()];
     problems.push(...optionProblems(fields));
     const { options, targets } = readOptions(fields);
     if (targets === "all-linear") {
@@ -45,6 +49,7 @@ export const PEFT_LORA_FORMAT: AdapterFormat = {
     return {
       kind: "lora",
       options,
+      head: readBaseHead(metadata) ?? savedHead(fields, shapes),
       source: { by: "peft", modules: tensorNames.flatMap((name) => FACTOR.exec(name)?.[1] ?? []) },
       // PEFT leaves the name out when the model was made from a configuration.
       base: readBase(typeof baseName === "string" && baseName !== "" ? baseName : null, metadata),
@@ -69,10 +74,26 @@ function readOptions(fields: JsonObject): { readonly options: JsonObject; readon
     targets: typeof targets === "string" ? targets.toLowerCase() : targets,
     options: {
       ...PEFT_DEFAULTS,
+      ...(isNothing(fields["modules_to_save"]) ? {} : { modulesToSave: fields["modules_to_save"] as Json }),
       ...Object.fromEntries(given.map(([ours, theirs]) => [ours, fields[theirs] as Json])),
       targets,
     },
   };
+}
+
+/** What PEFT calls the tasks of models with these heads. */
+const TASK_TYPES: Readonly<Record<HeadKind, string>> = { lm: "CAUSAL_LM", classification: "SEQ_CLS" };
+
+/** The head that PEFT saved with the adapter of a classifier: how many labels it has is all that the file tells. */
+function savedHead(fields: JsonObject, shapes: ReadonlyMap<string, readonly number[]>): HeadConfig | null {
+  const saved = fields["modules_to_save"];
+  if (fields["task_type"] !== TASK_TYPES.classification || !Array.isArray(saved)) return null;
+  const matrices = [...shapes].filter(([name, shape]) =>
+    shape.length === 2 &&
+    saved.some((module) => name.endsWith(`.${module}.weight`) || name.includes(`.${module}.`))
+  );
+  const count = matrices.at(-1)?.[1][0];
+  return count === undefined ? null : numberedHead(count);
 }
 
 /** A factor of a delta, by any name that some PEFT or transformers reads: its module, and which one it is. */

@@ -7,7 +7,9 @@ import { allOf, andThen } from "../../core/awaitable.ts";
 import { type DropoutMask, randomUniform } from "../../core/rng.ts";
 import type { LinearHook } from "../../models/hooks.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
-import { type Layer, layersOf, type Linear, linearsOf } from "../../models/parts.ts";
+import { buildParts } from "../../models/families/registry.ts";
+import { allTensors, headTensors, type Layer, layersOf, type Linear, linearsOf } from "../../models/parts.ts";
+import { moduleOf } from "../../models/tensor_names.ts";
 import { modelSites, siteModules } from "../../models/modules.ts";
 import type { DenseParameter } from "../../optim/parameters.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
@@ -25,12 +27,13 @@ import type {
 } from "../adapter.ts";
 import { adapterWeight, dropWeights, holdWeights } from "../dense_weights.ts";
 import type { AdapterDefinition } from "../definition.ts";
-import { weightParameter } from "../full.ts";
+import { weightParameter } from "../model_tensors.ts";
 import { loraConfig, resolveLora } from "./config.ts";
 import { LORA_OPTIONS, type LoraOptions, type LoraSettings } from "./options.ts";
 import type { SiteSize } from "./finder.ts";
 import { type LoraTable, placeLora } from "./table.ts";
 import type { OptionSource } from "../option_source.ts";
+import { type WholeTensors, withTensors } from "../whole_tensors.ts";
 
 /** Random streams of a layer at least, of which each site takes one. Part of the definition. */
 const STREAMS_PER_LAYER = 8;
@@ -74,7 +77,28 @@ export function loraAdapter(
     sizes: (model) => loraSizes(table, model),
     create: (k, model, tokensPerStep) => createLora(k, adapter, settings, table, model, tokensPerStep),
   };
-  return { adapter, problems: [...problems, ...misplaced] };
+  const biases = biasTensors(settings.bias, table, config);
+  return { adapter: withTensors(adapter, biases, {}), problems: [...problems, ...misplaced] };
+}
+
+/** The biases that are trained too, by their names in PEFT's files: there a module with a delta holds its own as a layer in it. */
+function biasTensors(which: LoraSettings["bias"], table: LoraTable, config: ModelConfig): WholeTensors {
+  const parts = buildParts(config, (name) => name);
+  const modules = siteModules(config);
+  const changed = new Set(
+    table.flatMap((sites, layer) => [...sites.keys()].map((site) => modules[layer]?.get(site))),
+  );
+  // The head of a task is trained whole anyway.
+  const ofHead = new Set(config.head.kind === "lm" ? [] : headTensors(parts.head));
+  const named = allTensors(parts).filter((name) => name.endsWith(".bias") && !ofHead.has(name)).map(
+    (name) => {
+      const module = moduleOf(name);
+      const has = changed.has(module);
+      return { name, has, theirs: `base_model.model.${module}.${has ? "base_layer." : ""}bias` };
+    },
+  );
+  const chosen = named.filter(({ has }) => which === "all" || (which === "lora_only" && has));
+  return new Map(chosen.map(({ name, theirs }) => [name, theirs]));
 }
 
 /** PEFT's name of a factor of a module's weight. */

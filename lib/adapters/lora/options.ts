@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The options of LoRA, by PEFT's defaults where they are not the paper's; which weights are meant is told in PEFT's ways. */
 import {
+  choice,
   type DecidedOptions,
   integer,
   integers,
@@ -115,6 +116,12 @@ export const LORA_OPTIONS = {
     help: "other alphas, in the same way",
     peft: "alpha_pattern",
     size: true,
+  }),
+  /** Biases of the model that are trained too: none, those of the weights with a delta, or all. Default "none". */
+  bias: choice(["none", "lora_only", "all"], {
+    default: "none",
+    help: "biases of the model that are trained too: none, those of weights with a delta, or all",
+    setting: "loraBias",
   }),
 } as const satisfies Readonly<Record<string, PeftOption>>;
 

@@ -31,6 +31,31 @@ function numbered(count: number): string[] {
   return Array.from({ length: count }, (_, i) => `LABEL_${i}`);
 }
 
+/** A head of which only the number of labels is known: with one it gives a value, as in transformers. */
+export function numberedHead(count: number): HeadConfig {
+  return { kind: "classification", gives: count === 1 ? "values" : "classes", labels: numbered(count) };
+}
+
+/** A head that was written as JSON; null for what is none. */
+export function readHeadText(text: string): HeadConfig | null {
+  const value = jsonOf(text);
+  if (!isRecord(value)) return null;
+  const { kind, gives, labels } = value;
+  if (kind === "lm") return LM_HEAD;
+  const isLabels = Array.isArray(labels) && labels.length > 0 &&
+    labels.every((label) => typeof label === "string");
+  if (kind !== "classification" || !isLabels || (gives !== "classes" && gives !== "values")) return null;
+  return { kind, gives, labels };
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
 /** Labels of a head that a configuration does not name, as transformers has it. */
 const DEFAULT_LABELS = 2;
 

@@ -67,6 +67,7 @@ Deno.test("resolveLora() has PEFT's sizes by default, takes sites in any order, 
     layersPattern: null,
     rankPattern: {},
     alphaPattern: {},
+    bias: "none",
   });
   assert.equal(loraScale(settings), 2);
   assert.equal(loraScale({ ...settings, rank: 16, useRslora: true }), 4);

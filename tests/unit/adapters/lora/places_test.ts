@@ -52,7 +52,7 @@ function placed(fields: JsonObject, config: ModelConfig, head: boolean) {
   const root = head ? "model." : "";
   const file = {
     metadata: {},
-    tensorNames: [`base_model.model.${root}layers.0.self_attn.q_proj.lora_A.weight`],
+    shapes: new Map([[`base_model.model.${root}layers.0.self_attn.q_proj.lora_A.weight`, [2, 24]]]),
   };
   const { options, source } = PEFT_LORA_FORMAT.read({ peft_type: "LORA", ...fields }, file, problems);
   const { adapter, problems: more } = loraAdapter(options, config, source);
@@ -258,7 +258,7 @@ Deno.test("a folder of PEFT's that leaves everything out means what PEFT's LoraC
 
 Deno.test("a folder of PEFT's knows its base by name, and by hash only where we wrote it beside the tensors", () => {
   const read = (fields: JsonObject, metadata: Record<string, string> = {}) =>
-    PEFT_LORA_FORMAT.read({ peft_type: "LORA", ...fields }, { metadata, tensorNames: [] }, []).base;
+    PEFT_LORA_FORMAT.read({ peft_type: "LORA", ...fields }, { metadata, shapes: new Map() }, []).base;
   assert.deepEqual(read({}), { name: null, hash: null, path: null, relativePath: null });
   assert.equal(read({ base_model_name_or_path: "" }).name, null);
   assert.equal(read({ base_model_name_or_path: "some/model" }).name, "some/model");
