@@ -7,7 +7,7 @@ import type { ModelConfig } from "../models/model.ts";
 import { allTensors } from "../models/parts.ts";
 import { modelModules } from "../models/modules.ts";
 import { buildParts } from "../models/families/registry.ts";
-import { headNames, moduleOf } from "../models/tensor_names.ts";
+import { embeddingName, headNames, moduleOf } from "../models/tensor_names.ts";
 import type { Resolved } from "./adapter.ts";
 import type { OptionSource } from "./option_source.ts";
 import { type WholeTensors, withTensors } from "./whole_tensors.ts";
@@ -74,7 +74,7 @@ function tensorsOf(modules: readonly string[], model: ModelConfig): WholeTensors
 
 /** PEFT would train one of the two alone, and leave the model with a head of its own. */
 function tiedProblems(label: string, tensors: WholeTensors, model: ModelConfig): string[] {
-  const { embedding } = buildParts(model, (name) => name);
+  const embedding = embeddingName(model);
   if (!model.tieWordEmbeddings || !tensors.has(embedding)) return [];
   return [
     `${label} takes in ${
