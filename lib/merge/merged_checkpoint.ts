@@ -8,15 +8,15 @@ import { NotFiniteError, throwIfAny, UserError } from "../core/errors.ts";
 import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../core/half.ts";
 import { isJsonObject, type JsonObject } from "../core/json.ts";
 import type { Model } from "../models/model.ts";
-import { allTensors, lastStack } from "../models/parts.ts";
-import { headNames } from "../models/tensor_names.ts";
+import { allTensors } from "../models/parts.ts";
+import { headNames, storedName } from "../models/tensor_names.ts";
 import { copyFile, makeFolder, syncFolder } from "../files/folders.ts";
 import { listFolder, readJsonSync, stat } from "../files/read.ts";
 import { writeTextAtomically } from "../files/write.ts";
 import { hostArray } from "../native/host_memory.ts";
 import { readBytes, readFloatsInto } from "../tensor/read_tensor.ts";
 import { type SafetensorsFile, storedBytes, type TensorEntry } from "../tensor/safetensors.ts";
-import { type Floats, numel } from "../tensor/tensor.ts";
+import { type Floats, numel, type Weight } from "../tensor/tensor.ts";
 import { type TensorSource, writeSafetensors } from "../tensor/write_safetensors.ts";
 
 /** Types a merged checkpoint may be stored in. */
@@ -87,7 +87,7 @@ interface MergedFile {
 }
 
 /**
- * The base's files with their tensors changed, under the names of the whole model; tensors that the base lacks come last. What
+ * The base's files with their tensors changed, under the names that checkpoints of the whole model have; tensors that the base lacks come last. What
  * stands beside the model's own tensors is kept as it is.
  */
 function mergedFiles(
@@ -113,9 +113,10 @@ function mergedFiles(
   }));
   const added = [...changes.values()].filter(({ name }) => !model.checkpoint.tensors.has(name));
   // In the type of the tensors around them.
-  const addedDType = dtype ?? lastStack(model.parts).input.embedding.dtype;
+  const addedDType = dtype ?? (allTensors(model.parts)[0] as Weight).dtype;
   files.at(-1)?.tensors.push(...added.map((change) => changedTensor(null, change, addedDType)));
-  return files;
+  const stored = (tensor: TensorSource) => ({ ...tensor, name: storedName(model.config, tensor.name) });
+  return files.map(({ name, tensors }) => ({ name, tensors: tensors.map(stored) }));
 }
 
 /** A file's name in the one folder that is written: a lone one needs no index, others may come from folders inside. */
@@ -132,7 +133,9 @@ function changedTensor(
   dtype: WeightDType,
 ): TensorSource {
   const name = (entry ?? change)?.name as string;
-  const shape = change?.shape ?? entry?.shape;
+  // Of as many elements the checkpoint keeps its own dimensions, as those of a convolution.
+  const grows = change?.shape !== undefined && entry !== null && numel(change.shape) !== numel(entry.shape);
+  const shape = entry === null || grows ? change?.shape : entry.shape;
   if (shape === undefined) {
     throw new RangeError(`Merging changes "${name}", which the checkpoint lacks, and gives no shape`);
   }

@@ -11,6 +11,7 @@ import { buildParts } from "./families/registry.ts";
 import { parseConfig, readConfig, withHead } from "./read_config.ts";
 import type { OpenCheckpointOptions } from "./load.ts";
 import type { Model } from "./model.ts";
+import { storedShape } from "./tensor_names.ts";
 import type { RopeCache } from "./rotary.ts";
 
 /** Types as `config.json` calls them. */
@@ -81,8 +82,8 @@ function describe(known: Pick<Model, "dir" | "config" | "kernels" | "warnings">,
   const path = `${dir}/model.safetensors`;
   const tensors = new Map<string, TensorEntry>();
   let offsetBytes = 0;
-  const parts = buildParts(config, (name, rows, cols): Weight => {
-    const shape = rows === null ? [cols] : [rows, cols];
+  const parts = buildParts(config, (name, rows, cols, stored): Weight => {
+    const shape = storedShape({ rows, cols, stored });
     const bytes = (rows ?? 1) * cols * BYTES_PER_ELEMENT[dtype];
     tensors.set(name, { name, dtype, shape, path, offsetBytes, bytes });
     offsetBytes += bytes;

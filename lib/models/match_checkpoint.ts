@@ -12,9 +12,10 @@ import type { CheckpointIndex } from "../tensor/checkpoint_index.ts";
 import { sameValues } from "../tensor/same_values.ts";
 import type { SafetensorsFile, TensorEntry } from "../tensor/safetensors.ts";
 import type { Notes } from "./config_fields.ts";
+import { familyOf } from "./families/registry.ts";
 import type { ModelConfig } from "./model.ts";
 import { allTensors, type TensorShape } from "./parts.ts";
-import { basePrefix, embeddingName, headShapes, namedParts } from "./tensor_names.ts";
+import { basePrefix, embeddingName, headShapes, namedParts, ownName, storedShape } from "./tensor_names.ts";
 
 /** A configuration and a checkpoint that fit each other. */
 export interface MatchedCheckpoint {
@@ -28,15 +29,18 @@ export interface MatchedCheckpoint {
 
 /** What is asked for, by name. */
 interface Wanted {
+  readonly config: ModelConfig;
   /** Of all weights, and of the head, which may be stored though it is tied. */
-  readonly shapes: ReadonlyMap<string, readonly number[]>;
-  readonly embedding: string;
+  readonly shapes: ReadonlyMap<string, TensorShape>;
+  /** Null where the model is given no tokens. */
+  readonly embedding: string | null;
   /** Of a head that may be tied to the embedding; null of another. */
   readonly head: string | null;
   /** Of a head that may be lacking: all its tensors. */
   readonly optional: ReadonlySet<string>;
   /** What a saved base model's names lack, and those of a model inside another have twice. */
   readonly prefix: string;
+  readonly unread: RegExp | null;
   /** First parts of all names, with and without the prefix. */
   readonly roots: ReadonlySet<string>;
 }
@@ -64,11 +68,12 @@ export function matchCheckpoint(
 ): MatchedCheckpoint {
   const wanted = wantedTensors(config);
   // Tied to what is there, be it the head alone.
-  const isHeadAlone = config.tieWordEmbeddings && wanted.head !== null &&
-    hasOwn(stored, wanted.head, wanted) && !hasOwn(stored, wanted.embedding, wanted);
+  const { head, embedding } = wanted;
+  const isHeadAlone = config.tieWordEmbeddings && head !== null && embedding !== null &&
+    hasOwn(stored, head, wanted) && !hasOwn(stored, embedding, wanted);
   const nameOf = (name: string): string => {
-    const own = ownName(name, wanted);
-    return isHeadAlone && own === wanted.head ? wanted.embedding : own;
+    const own = wholeName(name, wanted);
+    return isHeadAlone && own === head ? embedding : own;
   };
   const before = notes.problems.length;
   const tensors = tensorsByOwnName(stored, nameOf, notes.problems);
@@ -76,7 +81,11 @@ export function matchCheckpoint(
   checkWeights(config, wanted, tensors, fresh, kernels, notes.problems);
   reportSurplus(tensors, wanted, notes);
   const files = stored.files.map((file) => renamed(file, nameOf));
-  for (const name of tensors.keys()) if (!wanted.shapes.has(name)) tensors.delete(name);
+  for (const [name, entry] of tensors) {
+    const shape = wanted.shapes.get(name);
+    if (shape === undefined) tensors.delete(name);
+    else tensors.set(name, { ...entry, shape: storedShape({ ...shape, stored: undefined }) });
+  }
   // Only of tensors that fit are values compared.
   const found = notes.problems.length > before ? config : withHead(config, wanted, tensors, notes);
   if (found.tieWordEmbeddings && wanted.head !== null) tensors.delete(wanted.head);
@@ -86,8 +95,9 @@ export function matchCheckpoint(
 function wantedTensors(config: ModelConfig): Wanted {
   const ofHead = headShapes(config);
   const prefix = basePrefix(config);
+  const { unread = null } = familyOf(config);
   const shapes = [...allTensors(namedParts(config)), ...config.head.kind === "lm" ? ofHead : []]
-    .map(({ name, ...shape }) => [name, shapeOf(shape)] as const);
+    .map((tensor) => [tensor.name, tensor] as const);
   const headTensors = ofHead.map(({ name }) => name);
   const head = config.head.kind === "lm" ? headTensors[0] as string : null;
   const names = [...shapes.map(([name]) => name), ...headTensors];
@@ -98,27 +108,28 @@ function wantedTensors(config: ModelConfig): Wanted {
     head,
     optional: new Set(head === null ? headTensors : []),
     prefix,
+    config,
+    unread,
     roots: new Set([...names, ...within].map(rootOf)),
   };
 }
 
-function shapeOf({ rows, cols }: Omit<TensorShape, "name">): readonly number[] {
-  return rows === null ? [cols] : [rows, cols];
-}
-
 /** A tensor's name in the whole model: a saved base model lacks `model.`, a model inside another has it twice. */
-function ownName(name: string, { shapes, prefix }: Wanted): string {
+function wholeName(stored: string, { config, shapes, prefix }: Wanted): string {
+  const name = ownName(config, stored);
   if (name.startsWith(prefix) && shapes.has(name.slice(prefix.length))) return name.slice(prefix.length);
   return shapes.has(`${prefix}${name}`) ? `${prefix}${name}` : name;
 }
 
 function hasOwn({ tensors }: CheckpointIndex, own: string, wanted: Wanted): boolean {
-  return [...tensors.keys()].some((name) => ownName(name, wanted) === own);
+  return [...tensors.keys()].some((name) => wholeName(name, wanted) === own);
 }
 
 /** Whether a tensor's name is one of the model's own, known or not: of its layers, its embedding, final norm or head. */
-function isOfModel(name: string, { roots, prefix }: Wanted): boolean {
-  return roots.has(rootOf(name)) && !(name.startsWith(prefix) && OTHER_PARTS.test(name.slice(prefix.length)));
+function isOfModel(name: string, { roots, prefix, unread }: Wanted): boolean {
+  if (!roots.has(rootOf(name))) return false;
+  const within = name.startsWith(prefix) ? name.slice(prefix.length) : null;
+  return within === null || !(OTHER_PARTS.test(within) || unread?.test(within));
 }
 
 /** The first part of a name. */
@@ -182,13 +193,15 @@ function checkWeights(
     const entry = tensors.get(name);
     if (entry === undefined) {
       if ((name === head && config.tieWordEmbeddings) || fresh.has(name)) continue;
-      missing.push(`Tensor "${name}" ${formatShape(shape)} is missing${name === head ? NO_HEAD : ""}`);
+      missing.push(
+        `Tensor "${name}" ${formatShape(storedShape(shape))} is missing${name === head ? NO_HEAD : ""}`,
+      );
       continue;
     }
-    if (formatShape(entry.shape) !== formatShape(shape)) {
+    if (formatShape(entry.shape) !== formatShape(storedShape(shape))) {
       misshapen.push(
         `Tensor "${name}" in ${basename(entry.path)} has shape ${formatShape(entry.shape)}, ` +
-          `expected ${formatShape(shape)}`,
+          `expected ${formatShape(storedShape(shape))}`,
       );
     }
     const problem = weightDTypeProblem(kernels, entry);
@@ -235,7 +248,7 @@ function withHead(
   tensors: ReadonlyMap<string, TensorEntry>,
   notes: Notes,
 ): ModelConfig {
-  const [embedding, head] = [tensors.get(wanted.embedding), tensors.get(wanted.head ?? "")];
+  const [embedding, head] = [tensors.get(wanted.embedding ?? ""), tensors.get(wanted.head ?? "")];
   if (!config.tieWordEmbeddings || embedding === undefined || head === undefined) return config;
   if (sameValues(embedding, head)) return config;
   notes.warnings.push(

@@ -44,9 +44,15 @@ function queriesAndValues<W>(inputs: readonly Linear<W>[]): readonly Linear<W>[]
   return inputs.length === 3 ? inputs.filter((_, i) => i !== 1) : inputs;
 }
 
-/** As `Sites.words`, of all families: what help can tell without a model. */
-export function knownWords(): ReadonlyMap<string, string> {
-  return new Map([...FAMILIES.values()].flatMap((family) => [...wordsOf(layersOf(smallestOf(family)))]));
+/** Sites of all families, each with all that their modules are called: what help can tell without a model. */
+export function knownWords(): ReadonlyMap<string, ReadonlySet<string>> {
+  const known = new Map<string, Set<string>>();
+  for (const family of FAMILIES.values()) {
+    for (const [site, word] of wordsOf(layersOf(smallestOf(family)))) {
+      known.set(site, (known.get(site) ?? new Set()).add(word));
+    }
+  }
+  return known;
 }
 
 function wordsOf(layers: readonly Layer<string>[]): ReadonlyMap<string, string> {

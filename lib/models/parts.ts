@@ -3,6 +3,7 @@
  * A model as data: what its layers are made of, with anything in the place of weights (W): the weights themselves, or names
  * and shapes. Families build parts; the engine, loading and adapters read all sizes and names from them.
  */
+import type { PatchShape } from "../data/images/patches.ts";
 import type { ActivationKind, NormCall, Sees } from "../ops/kernels/model.ts";
 import type { Weight } from "../tensor/tensor.ts";
 import type { Rotary } from "./rotary.ts";
@@ -87,6 +88,7 @@ export type Layer<W = Weight> = readonly Sublayer<W>[];
 
 /** What enters the first layer: x = norm(projection(scale * embedding[ids]) + positions[...] + types[...]). */
 export interface TokenInput<W = Weight> {
+  readonly kind: "tokens";
   /** (V,E) */
   readonly embedding: W;
   /** 1 for most. */
@@ -100,9 +102,24 @@ export interface TokenInput<W = Weight> {
   readonly norm: Norm<W> | null;
 }
 
+/** What enters the first layer of a vision model: x = [learned tokens; projection(patches)] + positions, for each picture. */
+export interface PatchInput<W = Weight> {
+  readonly kind: "patches";
+  readonly shape: PatchShape;
+  /** (1,D) each: what stands before the patches, and may stand for the picture. */
+  readonly tokens: readonly W[];
+  /** (D,C*P*P): the weight (D,C,P,P) of a convolution whose stride is the size of a patch. */
+  readonly projection: Linear<W>;
+  /** (tokens + patches,D) */
+  readonly positions: W;
+}
+
+/** What a model is given. A new kind is a line here and a file in `engine/`. */
+export type ModelInput<W = Weight> = TokenInput<W> | PatchInput<W>;
+
 /** Layers one above the other, from tokens to hidden states: projection(finalNorm(layers(input))). */
 export interface Stack<W = Weight> {
-  readonly input: TokenInput<W>;
+  readonly input: ModelInput<W>;
   readonly layers: readonly Layer<W>[];
   readonly finalNorm: Norm<W> | null;
   /** To the width of a narrower embedding; null for most. */
@@ -127,6 +144,8 @@ export interface ClassificationHead<W = Weight> {
   readonly pooling: Pooling;
   /** (C,D): a row for each label, or one for a value. */
   readonly output: Linear<W>;
+  /** (C,D) of the token behind that one, which another teacher taught: y is the mean of both. Absent for most. */
+  readonly distilled?: Linear<W>;
   /** What y is: logits of classes, or a value. */
   readonly gives: "classes" | "values";
 }
@@ -143,8 +162,17 @@ export interface ModelParts<W = Weight> {
   readonly head: Head<W>;
 }
 
-/** Gives what stands for a tensor of a checkpoint: (cols) when rows is null, else (rows, cols). */
-export type TakeTensor<W> = (name: string, rows: number | null, cols: number) => W;
+/**
+ * Gives what stands for a tensor of a checkpoint: (cols) when rows is null, else (rows, cols).
+ *
+ * @param stored Its shape in the checkpoint, where that has other dimensions and the same elements in the same order
+ */
+export type TakeTensor<W> = (
+  name: string,
+  rows: number | null,
+  cols: number,
+  stored?: readonly number[],
+) => W;
 
 /** A tensor that a configuration asks for. */
 export interface TensorShape {
@@ -152,6 +180,8 @@ export interface TensorShape {
   /** Null for a vector. */
   readonly rows: number | null;
   readonly cols: number;
+  /** In the checkpoint, where that is not (cols) or (rows,cols). */
+  readonly stored?: readonly number[] | undefined;
 }
 
 /** Layers of all stacks, by the number that hooks know them by. */
@@ -225,7 +255,11 @@ export function normTensors<W>(norm: Norm<W> | null): W[] {
 }
 
 /** Everything that stands for a tensor of what enters a stack. */
-export function inputTensors<W>({ embedding, projection, positions, types, norm }: TokenInput<W>): W[] {
+export function inputTensors<W>(input: ModelInput<W>): W[] {
+  if (input.kind === "patches") {
+    return [...input.tokens, ...linearTensors(input.projection), input.positions];
+  }
+  const { embedding, projection, positions, types, norm } = input;
   return [
     embedding,
     ...linearTensors(projection),
@@ -233,6 +267,11 @@ export function inputTensors<W>({ embedding, projection, positions, types, norm 
     ...(types === null ? [] : [types]),
     ...normTensors(norm),
   ];
+}
+
+/** The table of tokens that a stack begins with; null where it is given none. */
+export function embeddingOf<W>({ input }: Stack<W>): W | null {
+  return input.kind === "tokens" ? input.embedding : null;
 }
 
 /** Everything that stands for a tensor of what lies behind the layers of a stack. */
@@ -252,8 +291,13 @@ export function allTensors<W>(parts: ModelParts<W>): W[] {
 
 /** Everything that stands for a tensor of a head: all matrices, then their biases. */
 export function headTensors<W>(head: Head<W>): W[] {
-  const { weight, bias } = head.kind === "lm" ? head : head.output;
-  return bias === null ? [weight] : [weight, bias];
+  const linears = head.kind === "lm" ? [head] : outputsOf(head);
+  return [...linears.map(({ weight }) => weight), ...linears.flatMap(({ bias }) => bias ?? [])];
+}
+
+/** The products of a head on whole sequences: one, or one for each teacher. */
+export function outputsOf<W>({ output, distilled }: ClassificationHead<W>): readonly Linear<W>[] {
+  return distilled === undefined ? [output] : [output, distilled];
 }
 
 function linearTensors<W>(linear: Linear<W> | null): W[] {

@@ -79,7 +79,8 @@ function readFamily(values: Record<string, unknown>, notes: Notes): ModelConfig 
   return inFile("config.json", notes, (inner) => {
     const fields = familyFields(family, values, inner);
     const config = family.readConfig(fields);
-    const parts = family.build(config, (name, rows, cols): TensorShape => ({ name, rows, cols }));
+    const take = (name: string, rows: number | null, cols: number): TensorShape => ({ name, rows, cols });
+    const parts = family.build(config, take);
     if (fields.problems.length === 0) checkParts(fields, config, parts);
     reportUnknown(fields, config, parts);
     return withHead(config, config.head, inner.problems);

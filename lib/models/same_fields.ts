@@ -44,7 +44,7 @@ export function factsOf(config: ModelConfig, parts: ModelParts<TensorShape>): Fa
     feedForward: ffn === null ? 0 : linearSize(ffn.down as LinearOfSizes).inputs,
     norm: attention === null ? undefined : normsOf(attention)[0],
     rotary: attention?.rotary ? parts.rotary[attention.rotary] : undefined,
-    scale: input.scale,
+    scale: input.kind === "tokens" ? input.scale : 1,
     learnsPositions: input.positions !== null,
   };
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Names and shapes of a model's tensors in its checkpoint, all from what its family builds. */
-import { buildParts } from "./families/registry.ts";
+import { buildParts, familyOf } from "./families/registry.ts";
 import type { ModelConfig } from "./model.ts";
 import {
   allTensors,
+  embeddingOf,
   headTensors,
   lastStack,
   layersOf,
@@ -15,12 +16,29 @@ import {
 
 /** The model of a configuration, by names and shapes. */
 export function namedParts(config: ModelConfig): ModelParts<TensorShape> {
-  return buildParts(config, (name, rows, cols) => ({ name, rows, cols }));
+  return buildParts(config, (name, rows, cols, stored) => ({ name, rows, cols, stored }));
 }
 
-/** Name of the embedding's tensor. */
-export function embeddingName(config: ModelConfig): string {
-  return lastStack(buildParts(config, (name) => name)).input.embedding;
+/** A tensor's shape in the checkpoint. */
+export function storedShape({ rows, cols, stored }: Omit<TensorShape, "name">): readonly number[] {
+  return stored ?? (rows === null ? [cols] : [rows, cols]);
+}
+
+/** What checkpoints call a tensor: transformers, and families here, call some otherwise. */
+export function storedName(config: ModelConfig, name: string): string {
+  const { storedNames = [] } = familyOf(config);
+  return storedNames.reduce((text, [stored, own]) => text.replace(own, stored), name);
+}
+
+/** The reverse of {@linkcode storedName}. */
+export function ownName(config: ModelConfig, stored: string): string {
+  const { storedNames = [] } = familyOf(config);
+  return storedNames.reduce((text, [stored, own]) => text.replace(stored, own), stored);
+}
+
+/** Name of the embedding's tensor; null where there is none. */
+export function embeddingName(config: ModelConfig): string | null {
+  return embeddingOf(lastStack(buildParts(config, (name) => name)));
 }
 
 /** The head's tensors; with tied embeddings a copy of the embedding may be stored as the first. */
@@ -62,7 +80,7 @@ export function moduleOf(tensorName: string): string {
 export function basePrefix(config: ModelConfig): string {
   const parts = buildParts(config, (name) => name);
   const head = new Set(headTensors(parts.head));
-  const embeddings = new Set(parts.stacks.map(({ input }) => input.embedding));
+  const embeddings = new Set(parts.stacks.map((stack) => embeddingOf(stack)));
   const names = allTensors(parts).filter((name) => embeddings.has(name) || !head.has(name));
   const prefix = `${names[0]?.split(".", 1)[0]}.`;
   return names.every((name) => name.startsWith(prefix)) ? prefix : "";

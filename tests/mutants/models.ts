@@ -587,4 +587,28 @@ export const MODELS: readonly Mutant[] = [
     replace: "labels: targets.labels.subarray(0, sequences[1] - sequences[0])",
     tests: ["tests/unit/models/heads/heads_test.ts"],
   },
+  {
+    name: "parts-of-a-batch-share-pictures",
+    harm: "in two interleaved parts the second has the labels of its pictures and the pictures of the first",
+    file: "lib/models/engine/interleave.ts",
+    find: "pictures.read(first + sequence, rows)",
+    replace: "pictures.read(sequence, rows)",
+    tests: ["tests/unit/models/families/vision_test.ts"],
+  },
+  {
+    name: "one-teacher-of-two",
+    harm: "a distilled DeiT answers with its class token alone",
+    file: "lib/models/heads/classification.ts",
+    find: "const rows = first.map((row) => row + i);",
+    replace: "const rows = first.map((row) => row);",
+    tests: ["tests/unit/models/families/vision_test.ts"],
+  },
+  {
+    name: "patches-without-positions",
+    harm: "a picture is a bag of patches",
+    file: "lib/models/engine/patch_input.ts",
+    find: "embeddingForward(k, batch.positions, positions, { addTo: x });",
+    replace: "",
+    tests: ["tests/unit/models/families/vision_test.ts"],
+  },
 ];

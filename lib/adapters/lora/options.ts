@@ -22,7 +22,12 @@ type PeftOption = OptionSpec & { readonly peft?: string };
 const WORDS = knownWords();
 
 /** Words for weights that a LoRA may change. */
-const TARGET_WORDS: readonly string[] = ["all", "all-linear", ...WORDS.keys(), ...WORDS.values()];
+const TARGET_WORDS: readonly string[] = [
+  "all",
+  "all-linear",
+  ...WORDS.keys(),
+  ...[...WORDS.values()].flatMap((words) => [...words]),
+];
 
 /** Choices of LoRA. */
 export const LORA_OPTIONS = {

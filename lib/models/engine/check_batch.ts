@@ -22,7 +22,10 @@ export function checkBatch(batch: TokenBatch, vocabSize: number, head: Head): vo
       `starts of the batch are [${starts}], expected a rise from 0 to its ${ids.length} tokens`,
     );
   }
-  assertAll("id of token", ids, 0, vocabSize - 1);
+  if (batch.pictures === undefined) {
+    if (vocabSize === 0) throw new RangeError("The model takes pictures, the batch has none");
+    assertAll("id of token", ids, 0, vocabSize - 1);
+  }
   checkTargets(targets, head, ids.length, starts.length - 1);
   assertAll("position of token", positions, 0, 2 ** 31 - 1);
 }

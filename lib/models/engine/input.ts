@@ -1,49 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What enters the first layer: x = norm(projection(scale * embedding[ids]) + positions[position + offset] + types[type]). */
-import { embeddingBackward, embeddingForward } from "../../ops/embedding.ts";
+/** What enters the first layer, by the kind of input. */
 import type { Kernels } from "../../ops/kernels/kernels.ts";
-import { linearBackward, linearForward } from "../../ops/linear.ts";
-import { normBackward, normForward, type NormResiduals } from "../../ops/norm.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
-import type { TokenInput } from "../parts.ts";
+import type { ModelInput } from "../parts.ts";
+import { type InputPictures, patchBackward, patchForward, type PatchResiduals } from "./patch_input.ts";
+import { type InputTokens, tokenBackward, tokenForward, type TokenResiduals } from "./token_input.ts";
 
-/** Tokens of a batch, one after the other. */
-export interface InputTokens {
-  /** (T) int32. */
-  readonly ids: Int32Array;
-  /** (T) int32: place of each in its sequence. */
-  readonly positions: Int32Array;
-  /** (T) int32: what kind of text each is of; all 0 when absent. */
-  readonly types?: Int32Array;
-}
+/** What a pass reads of a batch for its input. */
+export type InputBatch = InputTokens & InputPictures;
 
 /** What backward needs. */
-export interface InputResiduals {
-  readonly norm: NormResiduals | null;
-  /** (T,E) the input of the projection. */
-  readonly narrow: Tensor;
-}
+export type InputResiduals =
+  | { readonly kind: "tokens"; readonly of: TokenResiduals }
+  | { readonly kind: "patches"; readonly of: PatchResiduals };
 
 /**
  * The residual stream that enters the first layer.
  *
  * @returns x (T,D), in the arena
- * @throws When an id, a position or a type is outside its table
+ * @throws When an id, a position or a type is outside its table, or a picture cannot be read
  */
 export function inputForward(
   k: Kernels,
-  { embedding, scale, projection, positions, types, norm }: TokenInput,
-  tokens: InputTokens,
+  input: ModelInput,
+  batch: InputBatch,
 ): { x: Tensor; residuals: InputResiduals } {
-  const narrow = embeddingForward(k, tokens.ids, embedding);
-  if (scale !== 1) k.scale(narrow.data, scale);
-  const sum = projection === null ? narrow : linearForward(k, narrow, projection.weight, projection);
-  if (positions !== null) {
-    embeddingForward(k, rowsAt(tokens, positions.offset), positions.weight, { addTo: sum });
+  if (input.kind === "patches") {
+    const { x, residuals } = patchForward(k, input, batch);
+    return { x, residuals: { kind: "patches", of: residuals } };
   }
-  if (types !== null) embeddingForward(k, typesOf(tokens), types, { addTo: sum });
-  const normed = norm && normForward(k, sum, norm);
-  return { x: normed?.y ?? sum, residuals: { norm: normed?.residuals ?? null, narrow } };
+  if (batch.pictures !== undefined) throw new RangeError("The model takes tokens, the batch has pictures");
+  const { x, residuals } = tokenForward(k, input, batch);
+  return { x, residuals: { kind: "tokens", of: residuals } };
 }
 
 /**
@@ -53,26 +41,14 @@ export function inputForward(
  */
 export function inputBackward(
   k: Kernels,
-  { embedding, scale, projection, positions, types, norm }: TokenInput,
-  tokens: InputTokens,
+  input: ModelInput,
+  batch: InputBatch,
   residuals: InputResiduals,
   dx: Tensor,
 ): void {
-  const dsum = norm && residuals.norm ? normBackward(k, residuals.norm, norm, dx) : dx;
-  if (types !== null) embeddingBackward(k, typesOf(tokens), types, dsum);
-  if (positions !== null) embeddingBackward(k, rowsAt(tokens, positions.offset), positions.weight, dsum);
-  const dnarrow = projection === null
-    ? dsum
-    : linearBackward(k, residuals.narrow, projection.weight, dsum, projection);
-  if (embedding.grad === null) return;
-  if (scale !== 1) k.scale(dnarrow.data, scale);
-  embeddingBackward(k, tokens.ids, embedding, dnarrow);
-}
-
-function rowsAt({ positions }: InputTokens, offset: number): Int32Array {
-  return positions.map((position) => position + offset);
-}
-
-function typesOf({ ids, types }: InputTokens): Int32Array {
-  return types ?? new Int32Array(ids.length);
+  if (input.kind === "patches" && residuals.kind === "patches") {
+    patchBackward(k, input, batch, residuals.of, dx);
+  } else if (input.kind === "tokens" && residuals.kind === "tokens") {
+    tokenBackward(k, input, batch, residuals.of, dx);
+  }
 }

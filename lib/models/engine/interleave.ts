@@ -59,15 +59,23 @@ export function splitBatch(batch: Batch): SplitBatch | null {
   };
 }
 
-function batchPart({ ids, positions, starts, targets }: Batch, begin: number, end: number): BatchPart {
+function batchPart(
+  { ids, positions, starts, targets, pictures }: Batch,
+  begin: number,
+  end: number,
+): BatchPart {
   const inside = [...starts].filter((start) => start > begin && start < end);
+  const first = starts.indexOf(begin);
   return {
     firstToken: begin,
     batch: {
       ids: ids.subarray(begin, end),
       positions: positions.subarray(begin, end),
       starts: Int32Array.from([begin, ...inside, end], (start) => start - begin),
-      targets: targetsPart(targets, [begin, end], [starts.indexOf(begin), starts.indexOf(end)]),
+      targets: targetsPart(targets, [begin, end], [first, starts.indexOf(end)]),
+      ...(pictures && {
+        pictures: { read: (sequence, rows) => pictures.read(first + sequence, rows) },
+      }),
     },
   };
 }

@@ -8,7 +8,7 @@ import { isTrained, type StepContext } from "../sublayers/context.ts";
 import { sublayerStage } from "../sublayers/registry.ts";
 import { sublayerIsTrained } from "../sublayers/sublayer.ts";
 import { plainStep } from "../wiring/plain.ts";
-import { inputForward, type InputTokens } from "./input.ts";
+import { type InputBatch, inputForward } from "./input.ts";
 
 /** Sees the gradient (T,D) of the hidden state that enters a layer; it must be copied to be kept. For tests and study. */
 export type GradientTap = (layer: number, dx: Tensor) => void;
@@ -59,8 +59,8 @@ export function layerSteps(
 }
 
 /** The residual stream (T,D) behind the last layer, nothing kept. */
-export async function streamOf(step: StepContext, parts: ModelParts, tokens: InputTokens): Promise<Tensor> {
-  const { x } = inputForward(step.k, lastStack(parts).input, tokens);
+export async function streamOf(step: StepContext, parts: ModelParts, batch: InputBatch): Promise<Tensor> {
+  const { x } = inputForward(step.k, lastStack(parts).input, batch);
   const [y] = await forwardOnly(step.k, layerSteps(step, parts, Infinity), [x]);
   return y as Tensor;
 }

@@ -57,15 +57,32 @@ const ACTIVATIONS: Readonly<Record<string, ActivationKind>> = {
   sigmoid: "sigmoid",
 };
 
+/** What is asked of every family, of those without a vocabulary too. */
+export type ModelBasics = Pick<
+  ModelConfig,
+  "modelType" | "head" | "hiddenSize" | "numHiddenLayers" | "initializerRange"
+>;
+
+/** @mutates fields */
+export function readBasics(fields: ConfigFields, family: Pick<Family, "modelType" | "heads">): ModelBasics {
+  const head = readHead(fields, readHeadKind(fields, family.heads));
+  checkKind(fields);
+  return {
+    modelType: family.modelType,
+    head,
+    hiddenSize: sizeField(fields, "hidden_size"),
+    numHiddenLayers: sizeField(fields, "num_hidden_layers", MOST.layers),
+    initializerRange: numberField(fields, "initializer_range", { min: 0, missing: 0.02 }),
+  };
+}
+
 /** @mutates fields */
 export function readCommonConfig(
   fields: ConfigFields,
   family: Pick<Family, "modelType" | "heads">,
   defaults: CommonDefaults,
 ): ModelConfig {
-  const head = readHead(fields, readHeadKind(fields, family.heads));
-  checkKind(fields);
-  const hiddenSize = sizeField(fields, "hidden_size");
+  const basics = readBasics(fields, family);
   const vocabSize = sizeField(fields, "vocab_size");
   const maxPositionEmbeddings = isPresent(fields, "max_position_embeddings")
     ? sizeField(fields, "max_position_embeddings")
@@ -75,15 +92,11 @@ export function readCommonConfig(
       ? tokenIdsField(fields, name, vocabSize)
       : [missing];
   return {
-    modelType: family.modelType,
-    head,
-    hiddenSize,
-    numHiddenLayers: sizeField(fields, "num_hidden_layers", MOST.layers),
+    ...basics,
     vocabSize,
     maxPositionEmbeddings,
     tieWordEmbeddings: booleanField(fields, "tie_word_embeddings", defaults.tieWordEmbeddings ?? false),
     padTokenId: padTokenId(rawField(fields, "pad_token_id"), vocabSize),
-    initializerRange: numberField(fields, "initializer_range", { min: 0, missing: 0.02 }),
     bosTokenId: tokens("bos_token_id", defaults.bosTokenId)[0] ?? null,
     eosTokenIds: tokens("eos_token_id", defaults.eosTokenId),
   };

@@ -100,7 +100,7 @@ export function buildDecoder<W>(
   const finalNorm = takes.norm(names.finalNorm, hiddenSize);
   const rotary = { rotaryDim: style.rotaryDim ?? headDim, ropeTheta, ropeScaling, maxPositionEmbeddings };
   const input = {
-    ...{ embedding, scale: style.embeddingScale ?? 1 },
+    ...{ kind: "tokens" as const, embedding, scale: style.embeddingScale ?? 1 },
     ...{ projection: null, positions: null, types: null, norm: null },
   };
   return {

@@ -13,6 +13,13 @@ export interface Family<Config extends ModelConfig = ModelConfig> {
   readonly heads: Readonly<Record<string, HeadKind>>;
   /** What its `config.json` calls fields that most families call otherwise: `n_embd` by `hidden_size`. Default none. */
   readonly fieldNames?: Readonly<Record<string, string>>;
+  /**
+   * What stands in names of checkpoints, and what `build` has in its place: transformers renames what it reads, and PEFT knows
+   * the new names alone. In this order. Default none.
+   */
+  readonly storedNames?: readonly (readonly [stored: string, own: string])[];
+  /** Names of tensors that checkpoints have and no head of the family reads, after the base model's prefix. Default none. */
+  readonly unread?: RegExp;
   /** @mutates fields: what was read, and problems. The result counts only when there are none */
   readConfig(fields: ConfigFields): Config;
   /**

@@ -6,7 +6,7 @@ import { arenaTensor } from "../../ops/arena_tensor.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { linearBackward, linearForward } from "../../ops/linear.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
-import type { ClassificationHead, Pooling } from "../parts.ts";
+import { type ClassificationHead, type Linear, outputsOf, type Pooling } from "../parts.ts";
 import type { HeadInput, HeadKindOf } from "./head_call.ts";
 
 /** See {@linkcode ClassificationHead}. */
@@ -15,21 +15,51 @@ export const classificationHead: HeadKindOf<ClassificationHead> = {
     if (targets.kind !== head.gives) {
       throw new RangeError(`The head gives ${head.gives}, the targets are ${targets.kind}`);
     }
-    const rows = pooledRows(head.pooling, batch);
-    const pooled = gather(k, hidden, rows);
-    const { weight, bias } = head.output;
-    const y = linearForward(k, pooled, weight, { bias });
+    const seen = pool(k, head, { hidden, batch });
+    const y = meanOutput(k, seen);
     return andThen(compare(k, y, targets, scale ?? 0), (lossSum) => {
-      const count = rows.length;
+      const count = batch.starts.length - 1;
       if (scale === null) return { lossSum, count, dhidden: null };
-      const dpooled = linearBackward(k, pooled, weight, y, { bias });
-      return { lossSum, count, dhidden: scatter(k, dpooled, rows, hidden) };
+      if (seen.length > 1) k.scale(y.data, 1 / seen.length);
+      const dhidden = arenaTensor(k, hidden.shape);
+      k.zero(dhidden.data);
+      for (const { rows, pooled, output: { weight, bias } } of seen) {
+        scatter(k, linearBackward(k, pooled, weight, y, { bias }), rows, dhidden);
+      }
+      return { lossSum, count, dhidden };
     });
   },
-  outputs(k, { pooling, output: { weight, bias } }, { hidden, batch }) {
-    return linearForward(k, gather(k, hidden, pooledRows(pooling, batch)), weight, { bias });
-  },
+  outputs: (k, head, input) => meanOutput(k, pool(k, head, input)),
 };
+
+/** What a product of the head sees. */
+interface PooledRows {
+  readonly output: Linear;
+  /** (S) */
+  readonly rows: Int32Array;
+  /** (S,D) */
+  readonly pooled: Tensor;
+}
+
+/** What each product of a head sees: the token that stands for a sequence, and the one behind it. */
+function pool(k: Kernels, head: ClassificationHead, { hidden, batch }: HeadInput): readonly PooledRows[] {
+  const first = pooledRows(head.pooling, batch);
+  return outputsOf(head).map((output, i) => {
+    const rows = first.map((row) => row + i);
+    return { output, rows, pooled: gather(k, hidden, rows) };
+  });
+}
+
+/** (S,C) in the arena. */
+function meanOutput(k: Kernels, [first, ...others]: readonly PooledRows[]): Tensor {
+  const { pooled, output: { weight, bias } } = first as PooledRows;
+  const y = linearForward(k, pooled, weight, { bias });
+  for (const { pooled, output: { weight, bias } } of others) {
+    linearForward(k, pooled, weight, { bias, addTo: y });
+  }
+  if (others.length > 0) k.scale(y.data, 1 / (1 + others.length));
+  return y;
+}
 
 /** (S) the row that stands for each sequence. With `last` as transformers has it: the last token that is not padding, else the first. */
 export function pooledRows(pooling: Pooling, { ids, starts }: HeadInput["batch"]): Int32Array {
@@ -52,15 +82,15 @@ function gather(k: Kernels, { shape: [, width = 0], data }: Tensor, rows: Int32A
   return pooled;
 }
 
-/** The gradient (M,D) of what `gather` was given: zero in all other rows. */
-function scatter(k: Kernels, { data }: Tensor, rows: Int32Array, { shape }: Tensor): Tensor {
-  const [, width = 0] = shape;
-  const dhidden = arenaTensor(k, shape);
-  k.zero(dhidden.data);
+/** Puts the gradient (S,D) of what `gather` gave where that was, which is zero. @mutates dhidden */
+function scatter(k: Kernels, { data }: Tensor, rows: Int32Array, dhidden: Tensor): void {
+  const width = dhidden.shape[1] ?? 0;
   rows.forEach((row, s) =>
-    k.copy(dhidden.data.subarray(row * width, (row + 1) * width), data.subarray(s * width, (s + 1) * width))
+    k.copy(
+      dhidden.data.subarray(row * width, (row + 1) * width),
+      data.subarray(s * width, (s + 1) * width),
+    )
   );
-  return dhidden;
 }
 
 /** The loss, summed in f64; y becomes its gradient unless the scale is 0. @mutates y */

@@ -13,6 +13,8 @@ import { weightBytes } from "../../../lib/storage/weights.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
 import { probeHook } from "../../fixtures/probe_hook.ts";
 import { asLmHead } from "../../../lib/models/heads/lm.ts";
+import { embeddingOf } from "../../../lib/models/parts.ts";
+import type { Weight } from "../../../lib/tensor/tensor.ts";
 
 const POLICIES = ["store", "recompute"] as const;
 
@@ -65,9 +67,9 @@ Deno.test("loading maps the files, and disposing model, copy and cache gives eve
     await decodeStep(model, cache, [Int32Array.of(1, 2, 3), Int32Array.of(4)], {});
     const fileBytes = base.checkpoint.files.reduce((sum, file) => sum + file.fileBytes, 0);
     assert.equal(kernels.ledger.held.get("weights"), fileBytes);
-    const { embedding } = base.parts.stacks[0].input;
+    const embedding = embeddingOf(base.parts.stacks[0]) as Weight;
     assert.equal(embedding.data, null);
-    assert.equal(asLmHead(model.parts.head).weight, model.parts.stacks[0].input.embedding);
+    assert.equal(asLmHead(model.parts.head).weight, embeddingOf(model.parts.stacks[0]));
     assert((kernels.ledger.held.get("cache") ?? 0) > 0);
   }
   assert.equal(heldBytes(kernels.ledger), kernels.ledger.held.get("activations"));

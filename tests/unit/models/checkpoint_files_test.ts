@@ -15,6 +15,7 @@ import { numel } from "../../../lib/tensor/tensor.ts";
 import { type TensorSource, writeSafetensors } from "../../../lib/tensor/write_safetensors.ts";
 import { assertWithin, modelFixture } from "../../fixtures/model_fixture.ts";
 import { asLmHead } from "../../../lib/models/heads/lm.ts";
+import { embeddingOf } from "../../../lib/models/parts.ts";
 
 type Fields = Record<string, unknown>;
 type Edit = (folder: string) => Promise<void> | void;
@@ -46,7 +47,7 @@ async function loadEdited(name: string, edit: Edit): Promise<Loaded> {
       problems: [],
       warnings: model.warnings,
       logits: Float64Array.from(data),
-      tied: asLmHead(model.parts.head).weight === model.parts.stacks[0].input.embedding,
+      tied: asLmHead(model.parts.head).weight === embeddingOf(model.parts.stacks[0]),
     };
   } catch (error) {
     if (!(error instanceof ValidationError)) throw error;
