@@ -75,7 +75,7 @@ function tensorsOf(modules: readonly string[], model: ModelConfig): WholeTensors
 /** PEFT would train one of the two alone, and leave the model with a head of its own. */
 function tiedProblems(label: string, tensors: WholeTensors, model: ModelConfig): string[] {
   const embedding = embeddingName(model);
-  if (!model.tieWordEmbeddings || !tensors.has(embedding)) return [];
+  if (embedding === null || !model.tieWordEmbeddings || !tensors.has(embedding)) return [];
   return [
     `${label} takes in ${
       moduleOf(embedding)
