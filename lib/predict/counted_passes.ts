@@ -6,10 +6,8 @@ import type { Adapter, AdapterParams, RowPlacement } from "../adapters/adapter.t
 import type { Batch } from "../data/batch.ts";
 import { weightlessModel } from "../models/described.ts";
 import { evaluateLoss } from "../models/engine/pass.ts";
-import { type BranchHook, type Hooks, type LinearHook, wrappedHooks } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
 import type { ClassificationHead, Head } from "../models/parts.ts";
-import type { Counts, Worker } from "../ops/counting/counts.ts";
 import {
   type CountingKernels,
   countingKernels,
@@ -52,12 +50,15 @@ export interface CountedRun {
 export function countedRun(model: Model, adapter: Adapter, settings: CountedSettings): CountedRun {
   const kernels = countingKernels(settings.kernels ?? model.kernels);
   const counted = weightlessModel(model, kernels);
-  const params = adapter.create(kernels, counted, settings.tokensPerStep);
+  // What works with the adapter's kernels is the adapter's work, whatever it waits for in between.
+  const params = adapter.create(kernels.adapter, counted, settings.tokensPerStep);
   const attach = (k: Kernels, firstToken: number): Attachment => {
+    const own = k === kernels ? kernels.adapter : kernels.twin().adapter;
     const training = { seed: 0, step: 1, firstToken };
-    const placement: RowPlacement = settings.placement ?? { kind: "host" };
-    const attached = attachAdapter(counted, params, k, { training, placement });
-    return { ...attached, hooks: countedHooks(attached.hooks, kernels.counts) };
+    return attachAdapter(counted, params, own, {
+      training,
+      placement: settings.placement ?? { kind: "host" },
+    });
   };
   return {
     kernels,
@@ -76,8 +77,8 @@ export function countedRun(model: Model, adapter: Adapter, settings: CountedSett
       );
     },
     async evaluate(size) {
-      const { model, hooks } = attachAdapter(counted, params, kernels);
-      await evaluateLoss(model, batchOf(size, model.parts.head), countedHooks(hooks, kernels.counts));
+      const { model, hooks } = attachAdapter(counted, params, kernels.adapter);
+      await evaluateLoss(model, batchOf(size, model.parts.head), hooks);
     },
   };
 }
@@ -121,41 +122,5 @@ function tokenBatch({ tokens, targets }: PassSize, longest: number): Batch {
       ids: Int32Array.from({ length: tokens }, (_, t) => reached(t + 1) > reached(t) ? 0 : -1),
     },
     targetCount: targets,
-  };
-}
-
-/** The same hooks, whose work is the adapter's. @mutates counts */
-function countedHooks(hooks: Hooks, counts: Counts): Hooks {
-  return wrappedHooks(hooks, {
-    linear: (hook) => countedLinear(hook, counts),
-    branch: (hook) => countedBranch(hook, counts),
-  });
-}
-
-/** Work that is put down to the adapter. It is all done inside the call, since nothing is waited for. @mutates counts */
-function ofAdapter<T>(counts: Counts, work: () => T): T {
-  const before: Worker = counts.worker;
-  counts.worker = "adapter";
-  const done = work();
-  counts.worker = before;
-  return done;
-}
-
-function countedLinear(hook: LinearHook, counts: Counts): LinearHook {
-  return {
-    has: (layer, site) => hook.has(layer, site),
-    forward: (...args) => ofAdapter(counts, () => hook.forward(...args)),
-    backward: (...args) => ofAdapter(counts, () => hook.backward(...args)),
-  };
-}
-
-function countedBranch(hook: BranchHook, counts: Counts): BranchHook {
-  const { finish, finishBackward } = hook;
-  return {
-    ...hook,
-    forward: (...args) => ofAdapter(counts, () => hook.forward(...args)),
-    backward: (...args) => ofAdapter(counts, () => hook.backward(...args)),
-    ...(finish && { finish: (...args) => ofAdapter(counts, () => finish(...args)) }),
-    ...(finishBackward && { finishBackward: (...args) => ofAdapter(counts, () => finishBackward(...args)) }),
   };
 }

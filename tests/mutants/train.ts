@@ -341,8 +341,8 @@ export const TRAIN: readonly Mutant[] = [
     name: "adapter-counted-as-model",
     harm: "a dry run says the time of an adapter's products as the model's",
     file: "lib/predict/counted_passes.ts",
-    find: 'counts.worker = "adapter";',
-    replace: 'counts.worker = "model";',
+    find: "const own = k === kernels ? kernels.adapter : kernels.twin().adapter;",
+    replace: "const own = k;",
     tests: ["tests/unit/predict/predictions_test.ts"],
   },
   {

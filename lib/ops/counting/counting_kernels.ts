@@ -7,7 +7,7 @@ import { createJobQueue } from "../../core/job_queue.ts";
 import { createLedger } from "../../native/ledger.ts";
 import { createHostTimes } from "../host_times.ts";
 import { composeKernels, type Kernels } from "../kernels/kernels.ts";
-import { type Counts, createCounts } from "./counts.ts";
+import { type Counts, createCounts, tallyOf, type Worker } from "./counts.ts";
 import { modelKernels } from "./model.ts";
 import { type CountedDevice, countedDevice, countedPlace, passMemory } from "./place.ts";
 import type { ProductPlace } from "./product_scratch.ts";
@@ -22,6 +22,8 @@ export type KernelTraits =
 export interface CountingKernels extends Kernels {
   readonly counts: Counts;
   readonly device: CountedDevice | null;
+  /** The same kernels on the same memory, whose work is put down to the adapter. */
+  readonly adapter: Kernels;
   twin(): CountingKernels;
 }
 
@@ -32,23 +34,24 @@ export function countingKernels(traits: KernelTraits): CountingKernels {
   const counts = createCounts();
   const device = traits.device === null ? null : countedDevice();
   const kind = { float, activationDType, device, blockBytes: traits.arena.blockBytes };
-  const place = productPlace(traits);
-  const kernels = composeKernels({
-    backend,
-    model: { compute, ...modelKernels(counts, place) },
-    rows: {
-      hostProducts,
-      hostBeside,
-      hostJobs: createJobQueue(),
-      hostTimes: createHostTimes(),
-      ...rowKernels(counts, place, float === "f64"),
-    },
-    place: countedPlace(kind, ledger, counts),
-    memory: () => passMemory(kind, ledger),
-  });
+  const product = productPlace(traits);
+  const lane = { hostProducts, hostBeside, hostJobs: createJobQueue(), hostTimes: createHostTimes() };
+  const workOf = (worker: Worker) => {
+    const tally = tallyOf(counts, worker);
+    return {
+      model: { compute, ...modelKernels(tally, product) },
+      rows: { ...lane, ...rowKernels(tally, product, float === "f64") },
+      place: countedPlace(kind, ledger, tally),
+    };
+  };
+  const kernels = composeKernels({ backend, ...workOf("model"), memory: () => passMemory(kind, ledger) });
+  const { model, rows, place } = workOf("adapter");
   let second: CountingKernels | null = null;
   const twin = (): CountingKernels => second ??= counted(kernels.twin());
-  const counted = (own: Kernels): CountingKernels => ({ ...own, counts, device, twin });
+  const counted = (own: Kernels): CountingKernels => {
+    const adapter: Kernels = { ...own, ...model, ...rows, ...place, twin: () => twin().adapter };
+    return { ...own, counts, device, adapter, twin };
+  };
   return counted(kernels);
 }
 

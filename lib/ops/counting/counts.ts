@@ -18,33 +18,37 @@ export type Worker = "model" | "adapter";
 /** All that is counted. */
 export interface Counts {
   readonly work: Readonly<Record<Worker, Work>>;
-  /** Who is at work now. */
-  worker: Worker;
   /** Most bytes of scratch that one call takes, of the model's lane and of the host lane. */
   readonly scratch: { model: number; host: number };
+}
+
+/** Where the work of one worker is put down. */
+export interface Tally extends Pick<Counts, "scratch"> {
+  readonly work: Work;
 }
 
 /** Nothing yet. */
 export function createCounts(): Counts {
   const work = (): Work => ({ forward: 0, backward: 0, attention: 0, streamBytes: 0 });
-  return {
-    work: { model: work(), adapter: work() },
-    worker: "model",
-    scratch: { model: 0, host: 0 },
-  };
+  return { work: { model: work(), adapter: work() }, scratch: { model: 0, host: 0 } };
 }
 
-/** Work of whoever is at work. @mutates counts */
-export function addWork(counts: Counts, kind: keyof Work, amount: number): void {
-  counts.work[counts.worker][kind] += amount;
+/** The tally of a worker. */
+export function tallyOf({ work, scratch }: Counts, worker: Worker): Tally {
+  return { work: work[worker], scratch };
 }
 
-/** Elementwise reading and writing of these arrays. @mutates counts */
-export function addStream(counts: Counts, ...arrays: readonly (ArrayBufferView | null)[]): void {
-  addWork(counts, "streamBytes", arrays.reduce((sum, array) => sum + (array?.byteLength ?? 0), 0));
+/** @mutates tally */
+export function addWork({ work }: Tally, kind: keyof Work, amount: number): void {
+  work[kind] += amount;
 }
 
-/** Scratch of one call. @mutates counts */
-export function needScratch({ scratch }: Counts, lane: keyof Counts["scratch"], bytes: number): void {
+/** Elementwise reading and writing of these arrays. @mutates tally */
+export function addStream(tally: Tally, ...arrays: readonly (ArrayBufferView | null)[]): void {
+  addWork(tally, "streamBytes", arrays.reduce((sum, array) => sum + (array?.byteLength ?? 0), 0));
+}
+
+/** Scratch of one call. @mutates tally */
+export function needScratch({ scratch }: Tally, lane: keyof Counts["scratch"], bytes: number): void {
   scratch[lane] = Math.max(scratch[lane], bytes);
 }

@@ -4,7 +4,7 @@ import type { ActivationArray } from "../../tensor/tensor.ts";
 import type { AttentionShape, ModelKernels } from "../kernels/model.ts";
 import { reachOf } from "../reach.ts";
 import { attentionBackwardScratch, attentionForwardScratch } from "./attention_scratch.ts";
-import { addStream, addWork, type Counts, needScratch } from "./counts.ts";
+import { addStream, addWork, needScratch, type Tally } from "./counts.ts";
 import {
   linearBackwardDataScratch,
   linearBackwardWeightScratch,
@@ -17,12 +17,12 @@ function stored(array: ActivationArray): boolean {
   return array instanceof Uint16Array;
 }
 
-/** See {@linkcode ModelKernels}. @mutates counts */
-export function modelKernels(counts: Counts, place: ProductPlace): Omit<ModelKernels, "compute"> {
+/** See {@linkcode ModelKernels}. @mutates tally */
+export function modelKernels(tally: Tally, place: ProductPlace): Omit<ModelKernels, "compute"> {
   return {
-    ...linearKernels(counts, place),
-    ...attentionKernels(counts, place),
-    ...elementwiseKernels(counts),
+    ...linearKernels(tally, place),
+    ...attentionKernels(tally, place),
+    ...elementwiseKernels(tally),
     adamwDense: () => {},
     randomNormal: () => {},
     sumSquares: () => 0,
@@ -30,40 +30,40 @@ export function modelKernels(counts: Counts, place: ProductPlace): Omit<ModelKer
 }
 
 function linearKernels(
-  counts: Counts,
+  tally: Tally,
   place: ProductPlace,
 ): Pick<ModelKernels, "linearForward" | "linearBackwardData" | "linearBackwardWeight"> {
   return {
     linearForward(y, x, { dtype: weight, rows: outputs, cols: inputs }, _bias, tokens) {
-      addWork(counts, "forward", 2 * tokens * outputs * inputs);
+      addWork(tally, "forward", 2 * tokens * outputs * inputs);
       const layer = { inputs, outputs, tokens, weight, stored: { x: stored(x), y: stored(y) } };
-      needScratch(counts, "model", linearForwardScratch(place, layer));
+      needScratch(tally, "model", linearForwardScratch(place, layer));
     },
     linearBackwardData(dx, dy, { dtype: weight, rows: outputs, cols: inputs }, tokens) {
-      addWork(counts, "backward", 2 * tokens * outputs * inputs);
+      addWork(tally, "backward", 2 * tokens * outputs * inputs);
       const layer = { inputs, outputs, tokens, weight, stored: { x: stored(dx), y: stored(dy) } };
-      needScratch(counts, "model", linearBackwardDataScratch(place, layer));
+      needScratch(tally, "model", linearBackwardDataScratch(place, layer));
     },
     linearBackwardWeight(_dweight, _dbias, _dy, _x, tokens, outputs, inputs) {
-      addWork(counts, "backward", 2 * tokens * outputs * inputs);
-      needScratch(counts, "model", linearBackwardWeightScratch(place, { inputs, outputs, tokens }));
+      addWork(tally, "backward", 2 * tokens * outputs * inputs);
+      needScratch(tally, "model", linearBackwardWeightScratch(place, { inputs, outputs, tokens }));
     },
   };
 }
 
 /** Products of queries with keys, and of what comes of them with values; backward is five of their size in place of two. */
 function attentionKernels(
-  counts: Counts,
+  tally: Tally,
   place: ProductPlace,
 ): Pick<ModelKernels, "attentionForward" | "attentionBackward"> {
   return {
     attentionForward(_o, _lse, _q, _k, _v, spans, shape) {
-      addWork(counts, "attention", 4 * seenPairs(spans, shape) * shape.heads * shape.headDim);
-      needScratch(counts, "model", attentionForwardScratch(place, shape));
+      addWork(tally, "attention", 4 * seenPairs(spans, shape) * shape.heads * shape.headDim);
+      needScratch(tally, "model", attentionForwardScratch(place, shape));
     },
     attentionBackward(_dq, _dk, _dv, _dO, _q, _k, _v, _o, _lse, spans, shape) {
-      addWork(counts, "attention", 10 * seenPairs(spans, shape) * shape.heads * shape.headDim);
-      needScratch(counts, "model", attentionBackwardScratch(place, shape));
+      addWork(tally, "attention", 10 * seenPairs(spans, shape) * shape.heads * shape.headDim);
+      needScratch(tally, "model", attentionBackwardScratch(place, shape));
     },
   };
 }
@@ -91,7 +91,7 @@ function sumWithin(first: number, count: number, most: number): number {
 }
 
 function elementwiseKernels(
-  counts: Counts,
+  tally: Tally,
 ): Omit<
   ModelKernels,
   | "compute"
@@ -101,7 +101,7 @@ function elementwiseKernels(
   | keyof ReturnType<typeof linearKernels>
   | keyof ReturnType<typeof attentionKernels>
 > {
-  const stream = (...arrays: readonly (ArrayBufferView | null)[]): void => addStream(counts, ...arrays);
+  const stream = (...arrays: readonly (ArrayBufferView | null)[]): void => addStream(tally, ...arrays);
   return {
     embeddingForward: (y, _ids, _w, accumulate) => stream(y, accumulate ? y : null),
     embeddingBackward: (_dweight, _ids, dy) => stream(dy),

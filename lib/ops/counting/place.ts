@@ -5,7 +5,7 @@ import { account, createLedger, type Ledger, type MemoryClass } from "../../nati
 import { directLink, type LinkDevice, ringLink } from "../host_link.ts";
 import type { Device } from "../kernels/device.ts";
 import type { PassMemory, Place } from "../kernels/place.ts";
-import { addStream, type Counts } from "./counts.ts";
+import { addStream, type Tally } from "./counts.ts";
 import { phantom, phantomBuffer, PHANTOMS } from "./phantom.ts";
 
 /** A device that has room for everything. */
@@ -91,11 +91,11 @@ function countedCopies(ledger: Ledger): LinkDevice<null> {
   };
 }
 
-/** All of {@linkcode Place} but what a pass has of its own. @mutates counts */
+/** All of {@linkcode Place} but what a pass has of its own. @mutates tally */
 export function countedPlace(
   { float, activationDType, device }: PlaceKind,
   ledger: Ledger,
-  counts: Counts,
+  tally: Tally,
 ): Omit<Place, keyof PassMemory> {
   const onModel = <Type extends "f32" | "f64" | "bf16">(
     type: Type,
@@ -112,8 +112,8 @@ export function countedPlace(
     modelActivations: (count, memoryClass) => onModel(activationDType, count, memoryClass),
     floats: (count) => phantom(float, count),
     indices: (count) => phantom("i32", count),
-    copy: (to, from) => addStream(counts, to, from),
-    zero: (x) => addStream(counts, x),
+    copy: (to, from) => addStream(tally, to, from),
+    zero: (x) => addStream(tally, x),
     read: (x) => x,
   };
 }

@@ -2,21 +2,21 @@
 /** The kernels of rows, counted. Tokens fire as many neurons as there is room for pairs. */
 import { phantom } from "./phantom.ts";
 import type { RowKernels, SparseShape } from "../kernels/rows.ts";
-import { addWork, type Counts, needScratch } from "./counts.ts";
+import { addWork, needScratch, type Tally } from "./counts.ts";
 import type { ProductPlace } from "./product_scratch.ts";
 import { sparseBackwardScratch, sparseForwardScratch, sparseRouteScratch } from "./sparse_scratch.ts";
 
 /** Members of {@linkcode RowKernels} that compute. */
 export type CountedRows = Omit<RowKernels, "hostProducts" | "hostBeside" | "hostJobs" | "hostTimes">;
 
-/** See {@linkcode RowKernels}. @param full Whether rows are kept as floats of the reference. @mutates counts */
-export function rowKernels(counts: Counts, place: ProductPlace, full: boolean): CountedRows {
+/** See {@linkcode RowKernels}. @param full Whether rows are kept as floats of the reference. @mutates tally */
+export function rowKernels(tally: Tally, place: ProductPlace, full: boolean): CountedRows {
   const forward = (shape: SparseShape, pairs: number, sums: boolean): number => {
     const { tokens, hidden, experts, activeExperts, neurons } = shape;
     const scores = tokens * (experts + activeExperts * neurons / experts);
-    addWork(counts, "forward", 2 * hidden * (scores + (sums ? pairs : 0)));
+    addWork(tally, "forward", 2 * hidden * (scores + (sums ? pairs : 0)));
     needScratch(
-      counts,
+      tally,
       "host",
       Math.max(sparseRouteScratch(place, shape), sparseForwardScratch(place, shape)),
     );
@@ -25,8 +25,8 @@ export function rowKernels(counts: Counts, place: ProductPlace, full: boolean): 
   const backward = (shape: SparseShape, pairs: number): void => {
     const { tokens, hidden, activeExperts, gate } = shape;
     const router = gate === "none" ? 0 : 2 * tokens * activeExperts;
-    addWork(counts, "backward", 2 * hidden * (4 * pairs + router));
-    needScratch(counts, "host", sparseBackwardScratch(place, shape));
+    addWork(tally, "backward", 2 * hidden * (4 * pairs + router));
+    needScratch(tally, "host", sparseBackwardScratch(place, shape));
   };
   return {
     rowMatrix: (rows, cols) => ({

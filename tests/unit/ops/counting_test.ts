@@ -67,15 +67,16 @@ Deno.test("attention is counted by the pairs of a query and a key that it sees",
   }
 });
 
-Deno.test("products and streams are put down to whoever is at work", () => {
+Deno.test("products and streams are put down to whoever's kernels are asked, on one memory", () => {
   const k = countingKernels(referenceKernels());
   const { counts } = k;
   const [x, y] = [k.floats(4 * 6), k.floats(4 * 5)];
   k.linearForward(y, x, weightOf(5, 6), null, 4, false);
   k.linearBackwardData(x, y, weightOf(5, 6), 4, false);
-  counts.worker = "adapter";
-  k.linearBackwardWeight(k.floats(30), null, y, x, 4, 5, 6);
-  k.add(x, x);
+  k.adapter.linearBackwardWeight(k.floats(30), null, y, x, 4, 5, 6);
+  k.twin().adapter.add(x, x);
+  assert.equal(k.adapter.twin(), k.twin().adapter);
+  assert.ok(k.adapter.arena === k.arena && k.adapter.link === k.link && k.adapter.hostJobs === k.hostJobs);
   const products = 2 * 4 * 5 * 6;
   assert.deepEqual(counts.work, {
     model: { forward: products, backward: products, attention: 0, streamBytes: 0 },
