@@ -13,8 +13,15 @@ interface TestResult {
   readonly counts: Counts;
 }
 
-/** Runs `deno test`, passing its output on. Returns its exit code and its closing counts. */
-async function runTests(args: readonly string[]): Promise<TestResult> {
+/**
+ * Runs `deno test`. Returns its exit code and its closing counts.
+ *
+ * @param show Takes its output as it comes
+ */
+async function runTests(
+  args: readonly string[],
+  show: (output: Uint8Array<ArrayBuffer>) => void | Promise<void>,
+): Promise<TestResult> {
   const child = new Deno.Command(Deno.execPath(), {
     args: ["test", "--allow-all", "--quiet", ...args],
     stdout: "piped",
@@ -24,7 +31,7 @@ async function runTests(args: readonly string[]): Promise<TestResult> {
   let tail = "";
   const decoder = new TextDecoder();
   for await (const chunk of child.stdout) {
-    await Deno.stdout.write(chunk);
+    await show(chunk);
     tail = (tail + decoder.decode(chunk, { stream: true })).slice(-4000);
   }
   return { code: (await child.status).code, counts: readCounts(tail) };
@@ -39,20 +46,44 @@ export function readCounts(output: string): Counts {
 /** Tests that share nothing but the machine: files of them run beside each other. */
 const UNIT = ["--parallel", "tests/unit"];
 
-/** All others: one after the other, as they set, time or fill what all share. */
-const OTHERS = ["tests", "--ignore=tests/unit"];
+/** Whole commands, in processes of their own. */
+const COMMANDS = ["tests/e2e"];
+
+/** All others: one after the other, as they set, time or fill what a process shares. */
+const OTHERS = ["tests", "--ignore=tests/unit,tests/e2e"];
 
 /** The examples of the documentation, apart from tests: with `--doc`, Deno 2.9 heeds no `--ignore`. */
 const EXAMPLES = ["--doc", "README.md", "mod.ts", "lib"];
+
+/** What runs one after the other; beside each other, in processes that know nothing of one another. */
+const ALL = [[UNIT], [COMMANDS, OTHERS], [EXAMPLES]];
+
+/** Runs tests beside each other: of the first all is shown as it comes, of others when the first has ended. */
+async function runBeside(groups: readonly (readonly string[])[]): Promise<TestResult[]> {
+  const shown = groups.map(() => Promise.withResolvers<void>());
+  return await Promise.all(groups.map(async (args, i) => {
+    const kept: Uint8Array<ArrayBuffer>[] = [];
+    const turn = shown[i - 1]?.promise;
+    const result = await runTests(args, async (output) => {
+      if (turn) kept.push(output);
+      else await Deno.stdout.write(output);
+    });
+    await turn;
+    for (const output of kept) await Deno.stdout.write(output);
+    shown[i]?.resolve();
+    return result;
+  }));
+}
 
 /** Runs the tests named, or all of them with the examples of the documentation. No test at all is a failure. */
 export async function test(args: readonly string[]): Promise<TestResult> {
   await ensureBuilt(TESTED);
   let all: TestResult = { code: 0, counts: { passed: 0, failed: 0, skipped: 0 } };
-  for (const some of args.length > 0 ? [args] : [UNIT, OTHERS, EXAMPLES]) {
-    const { code, counts } = await runTests(some);
-    const ran = code === 0 && counts.passed === 0 ? 1 : code;
-    all = { code: all.code || ran, counts: addCounts(all.counts, counts) };
+  for (const groups of args.length > 0 ? [[args]] : ALL) {
+    for (const { code, counts } of await runBeside(groups)) {
+      const ran = code === 0 && counts.passed === 0 ? 1 : code;
+      all = { code: all.code || ran, counts: addCounts(all.counts, counts) };
+    }
   }
   return all;
 }

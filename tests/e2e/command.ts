@@ -110,7 +110,7 @@ export const LONG_RUN = [
     "--top-k",
     "16",
   ],
-  ...["--examples", "0", "--steps", "150", "--save-every", "10"],
+  ...["--examples", "0", "--steps", "60", "--save-every", "10"],
 ];
 
 /** Every file of a run's checkpoints by its name, and how many bytes it has. */

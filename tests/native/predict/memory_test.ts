@@ -54,7 +54,7 @@ for (const model of ["llama3_tied", "qwen3_tied", "llama_biases", "mistral_bf16"
           using k = nativeKernels({ compute });
           using loaded = openCheckpoint(modelFixture(model).dir, k);
           const batch = { size: 4, micro, seqLen: 12 };
-          const run = plan(loaded, smallOptions({ method, activations, batch, steps: 12 }));
+          const run = plan(loaded, smallOptions({ method, activations, batch, steps: 5 }));
           const data = smallData();
           const { bytes } = await predictMemory(run, plannedBatches(run, data, data));
           const before = k.ledger.held.get("activations") ?? 0;
