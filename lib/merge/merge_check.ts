@@ -3,12 +3,13 @@
 import { attachAdapter } from "../adapters/attach.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
 import { NotFiniteError } from "../core/errors.ts";
-import { nextIntegerBelow, randomStream } from "../core/rng.ts";
+import { nextIntegerBelow, nextUniform, randomStream } from "../core/rng.ts";
 import { type Batch, tokenTargets } from "../data/batch.ts";
 import { explainNotFinite, searchWeights } from "../evaluate/not_finite.ts";
 import { forwardLogits } from "../models/engine/pass.ts";
 import { openCheckpoint } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
+import { lastStack } from "../models/parts.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
 import { indexCheckpoint } from "../tensor/checkpoint_index.ts";
 import { loadAdapter } from "../train/adapters.ts";
@@ -53,17 +54,27 @@ const F32_ROUNDINGS = 64;
 const BF16_RMS_RATIO = 2;
 const BF16_LARGEST_RATIO = 32;
 
-/** Random tokens in a few sequences, the same for every model of a vocabulary. */
-export function comparisonBatch(vocabSize: number): Batch {
+/** Random tokens in a few sequences, or random pictures: the same for every model of a vocabulary, or of a size of pictures. */
+export function comparisonBatch({ config: { vocabSize }, parts }: Pick<Model, "config" | "parts">): Batch {
+  const { input } = lastStack(parts);
+  const length = input.kind === "patches" ? input.positions.rows : SEQUENCE_TOKENS;
+  const count = SEQUENCES * length;
   const random = randomStream(SEED, 0);
-  const count = SEQUENCES * SEQUENCE_TOKENS;
   return {
-    ids: Int32Array.from({ length: count }, () => nextIntegerBelow(random, vocabSize)),
-    positions: Int32Array.from({ length: count }, (_, i) => i % SEQUENCE_TOKENS),
-    starts: Int32Array.from({ length: SEQUENCES + 1 }, (_, s) => s * SEQUENCE_TOKENS),
+    ...(input.kind === "patches"
+      ? { ids: new Int32Array(count), pictures: { read: randomPicture } }
+      : { ids: Int32Array.from({ length: count }, () => nextIntegerBelow(random, vocabSize)) }),
+    positions: Int32Array.from({ length: count }, (_, i) => i % length),
+    starts: Int32Array.from({ length: SEQUENCES + 1 }, (_, s) => s * length),
     targets: tokenTargets(new Int32Array(count).fill(-1)),
     targetCount: 0,
   };
+}
+
+/** Uniform from -1 to 1, about as normalised pictures are. @mutates rows */
+function randomPicture(sequence: number, rows: Float32Array): void {
+  const random = randomStream(SEED, 1 + sequence);
+  for (let i = 0; i < rows.length; i++) rows[i] = 2 * nextUniform(random) - 1;
 }
 
 /**
@@ -130,7 +141,7 @@ async function logitsOf(
   using base = openCheckpoint(dir, kernels);
   const params = adapter === null ? null : await loadAdapter(base, adapter);
   const { model, hooks } = attachAdapter(base, params, kernels);
-  const batch = comparisonBatch(base.config.vocabSize);
+  const batch = comparisonBatch(base);
   const { data } = await forwardLogits(model, batch, hooks);
   if (!data.every(Number.isFinite)) throw made ? await outgrown(base) : await notFinite(base, params);
   return { logits: Float32Array.from(data), layers: base.config.numHiddenLayers };

@@ -7,7 +7,7 @@ import type { Batch } from "../data/batch.ts";
 import { weightlessModel } from "../models/described.ts";
 import { evaluateLoss } from "../models/engine/pass.ts";
 import type { Model } from "../models/model.ts";
-import type { ClassificationHead, Head } from "../models/parts.ts";
+import { type ClassificationHead, lastStack, type ModelParts, type PatchInput } from "../models/parts.ts";
 import {
   type CountingKernels,
   countingKernels,
@@ -66,7 +66,7 @@ export function countedRun(model: Model, adapter: Adapter, settings: CountedSett
     async train(size, { first = false, longest } = {}) {
       await microBatchGradients(
         kernels,
-        batchOf(size, model.parts.head, longest),
+        batchOf(size, model.parts, longest),
         settings.halves ?? 1,
         attach,
         {
@@ -78,14 +78,30 @@ export function countedRun(model: Model, adapter: Adapter, settings: CountedSett
     },
     async evaluate(size) {
       const { model, hooks } = attachAdapter(counted, params, kernels.adapter);
-      await evaluateLoss(model, batchOf(size, model.parts.head), hooks);
+      await evaluateLoss(model, batchOf(size, model.parts), hooks);
     },
   };
 }
 
 /** A batch of these sizes, its targets spread evenly: what its tokens are does not matter. */
-function batchOf(size: PassSize, head: Head, longest = size.tokens): Batch {
-  return head.kind === "lm" ? tokenBatch(size, longest) : sequenceBatch(size, head, longest);
+function batchOf(size: PassSize, parts: ModelParts, longest = size.tokens): Batch {
+  const { head } = parts;
+  if (head.kind === "lm") return tokenBatch(size, longest);
+  const { input } = lastStack(parts);
+  return input.kind === "patches" ? pictureBatch(size, input) : sequenceBatch(size, head, longest);
+}
+
+/** As many whole pictures as have these tokens. */
+function pictureBatch({ tokens }: PassSize, { positions: { rows: length } }: PatchInput): Batch {
+  const pictures = Math.max(1, Math.ceil(tokens / length));
+  return {
+    ids: new Int32Array(pictures * length),
+    pictures: { read() {} },
+    positions: Int32Array.from({ length: pictures * length }, (_, t) => t % length),
+    starts: Int32Array.from({ length: pictures + 1 }, (_, s) => s * length),
+    targets: { kind: "classes", labels: new Int32Array(pictures) },
+    targetCount: pictures,
+  };
 }
 
 /** One sequence as long as any, and the others as short as they must be. */

@@ -60,7 +60,7 @@ async function exactLogits(dir: string, adapter: string | null): Promise<Float64
   const kernels = referenceKernels();
   using base = openCheckpoint(dir, kernels);
   const { model, hooks } = attachAdapter(base, adapter === null ? null : await loadAdapter(base, adapter));
-  return (await forwardLogits(model, comparisonBatch(base.config.vocabSize), hooks)).data as Float64Array;
+  return (await forwardLogits(model, comparisonBatch(base), hooks)).data as Float64Array;
 }
 
 const tensorsOf = (dir: string) => indexCheckpoint(dir, []).tensors;
@@ -287,7 +287,7 @@ async function nativeLogits(dir: string, adapter: string, compute: "f32" | "bf16
   using kernels = nativeKernels({ compute });
   using base = openCheckpoint(dir, kernels);
   const { model, hooks } = attachAdapter(base, await loadAdapter(base, adapter));
-  return [...(await forwardLogits(model, comparisonBatch(base.config.vocabSize), hooks)).data];
+  return [...(await forwardLogits(model, comparisonBatch(base), hooks)).data];
 }
 
 Deno.test("compareMerged() allows what its rule says: roundings of f32, or a multiple of what bf16 products change", async () => {
