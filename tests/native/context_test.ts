@@ -9,7 +9,7 @@ import { peakHostBytes } from "../../lib/native/host_memory.ts";
 import { NativeContext, type Target, TARGETS } from "../../lib/native/context.ts";
 import { buildInfo, libraryPath, openAt, openLibrary } from "../../lib/native/library.ts";
 import * as constants from "../../lib/native/symbols.ts";
-import { machineTargets } from "./kernel_check.ts";
+import { machineTargets } from "../contract/backends.ts";
 import { runChild } from "./child.ts";
 
 /** `meft_sum_squares` on another thread, to have a call in flight; 2^22 elements take about a millisecond. */

@@ -8,7 +8,8 @@ import type { AdamwStep, NormCall } from "../../lib/ops/kernels/model.ts";
 import type { RowMoments } from "../../lib/ops/kernels/rows.ts";
 import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import type { ActivationArray, Floats, RowMatrix, Weight } from "../../lib/tensor/tensor.ts";
-import { machineTargets, normals } from "./kernel_check.ts";
+import { machineTargets } from "../contract/backends.ts";
+import { normals } from "./kernel_check.ts";
 
 function rms(weight: Weight): NormCall {
   return { kind: "rms", weight, bias: null, eps: 1e-6, unitOffset: false };
