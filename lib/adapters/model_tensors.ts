@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Trained tensors of the model: as the optimizer sees them, in their shapes in the checkpoint, and how they start. */
 import type { Model } from "../models/model.ts";
+import { type Head, headLayers, headMatrices } from "../models/parts.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import { writeFloats } from "../ops/model_memory.ts";
 import type { DenseParameter } from "../optim/parameters.ts";
@@ -26,13 +27,17 @@ export function tensorShape(
   return rows > 1 || isMatrix(head, name) ? [rows, cols] : [cols];
 }
 
-function isMatrix(head: Model["parts"]["head"], name: string): boolean {
-  return (head.kind === "lm" ? head : head.output).weight.name === name;
+function isMatrix(head: Head, name: string): boolean {
+  return headMatrices(head).some((weight) => weight.name === name);
+}
+
+function isOfNorm(head: Head, name: string): boolean {
+  return headLayers(head).some(({ norm }) => norm?.weight.name === name);
 }
 
 /**
  * The start of a trained tensor: the checkpoint's values; of a head that it lacks, matrices are drawn as transformers draws
- * them, N(0, initializer_range), and biases are 0.
+ * them, N(0, initializer_range), norms are 1 and biases 0.
  *
  * @param stream Tells the random numbers of tensors apart @mutates weight
  */
@@ -43,6 +48,8 @@ export function startTensor(k: Kernels, model: Model, weight: Weight, seed: numb
     const entry = model.checkpoint.tensors.get(name) as TensorEntry;
     return writeFloats(k, data, (floats) => readFloatsInto(floats, entry));
   }
-  if (!isMatrix(model.parts.head, name)) return k.zero(data);
+  const { head } = model.parts;
+  if (isOfNorm(head, name)) return writeFloats(k, data, (floats) => floats.fill(1));
+  if (!isMatrix(head, name)) return k.zero(data);
   writeFloats(k, data, (floats) => k.randomNormal(floats, seed, stream, model.config.initializerRange));
 }

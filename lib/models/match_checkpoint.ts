@@ -13,9 +13,18 @@ import { sameValues } from "../tensor/same_values.ts";
 import type { SafetensorsFile, TensorEntry } from "../tensor/safetensors.ts";
 import type { Notes } from "./config_fields.ts";
 import { familyOf } from "./families/registry.ts";
+import { givesTokens } from "./heads/head_config.ts";
 import type { ModelConfig } from "./model.ts";
 import { allTensors, type TensorShape } from "./parts.ts";
-import { basePrefix, embeddingName, headShapes, namedParts, ownName, storedShape } from "./tensor_names.ts";
+import {
+  basePrefix,
+  embeddingName,
+  headShapes,
+  moduleOf,
+  namedParts,
+  ownName,
+  storedShape,
+} from "./tensor_names.ts";
 
 /** A configuration and a checkpoint that fit each other. */
 export interface MatchedCheckpoint {
@@ -96,17 +105,17 @@ function wantedTensors(config: ModelConfig): Wanted {
   const ofHead = headShapes(config);
   const prefix = basePrefix(config);
   const { unread = null } = familyOf(config);
-  const shapes = [...allTensors(namedParts(config)), ...config.head.kind === "lm" ? ofHead : []]
+  const shapes = [...allTensors(namedParts(config)), ...givesTokens(config.head) ? ofHead : []]
     .map((tensor) => [tensor.name, tensor] as const);
   const headTensors = ofHead.map(({ name }) => name);
-  const head = config.head.kind === "lm" ? headTensors[0] as string : null;
+  const head = givesTokens(config.head) ? headTensors[0] as string : null;
   const names = [...shapes.map(([name]) => name), ...headTensors];
   const within = names.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
   return {
     shapes: new Map(shapes),
     embedding: embeddingName(config),
     head,
-    optional: new Set(head === null ? headTensors : []),
+    optional: new Set(config.head.kind === "lm" ? [] : headTensors.filter((name) => name !== head)),
     prefix,
     config,
     unread,
@@ -114,12 +123,18 @@ function wantedTensors(config: ModelConfig): Wanted {
   };
 }
 
-/** A tensor's name in the whole model: a saved base model lacks `model.`, a model inside another has it twice. */
+/**
+ * A tensor's name in the whole model: a saved base model lacks `model.`, a model inside another has it twice; layer norms had
+ * other names in checkpoints that began in TensorFlow.
+ */
 function wholeName(stored: string, { config, shapes, prefix }: Wanted): string {
-  const name = ownName(config, stored);
+  const name = ownName(config, stored)
+    .replace(/LayerNorm\.(gamma|beta)$/, (_, part) => `LayerNorm.${NORM_PARTS[part]}`);
   if (name.startsWith(prefix) && shapes.has(name.slice(prefix.length))) return name.slice(prefix.length);
   return shapes.has(`${prefix}${name}`) ? `${prefix}${name}` : name;
 }
+
+const NORM_PARTS: Readonly<Record<string, string>> = { gamma: "weight", beta: "bias" };
 
 function hasOwn({ tensors }: CheckpointIndex, own: string, wanted: Wanted): boolean {
   return [...tensors.keys()].some((name) => wholeName(name, wanted) === own);
@@ -128,8 +143,8 @@ function hasOwn({ tensors }: CheckpointIndex, own: string, wanted: Wanted): bool
 /** Whether a tensor's name is one of the model's own, known or not: of its layers, its embedding, final norm or head. */
 function isOfModel(name: string, { roots, prefix, unread }: Wanted): boolean {
   if (!roots.has(rootOf(name))) return false;
-  const within = name.startsWith(prefix) ? name.slice(prefix.length) : null;
-  return within === null || !(OTHER_PARTS.test(within) || unread?.test(within));
+  const within = name.startsWith(prefix) ? name.slice(prefix.length) : name;
+  return !(unread?.test(within) || (within !== name && OTHER_PARTS.test(within)));
 }
 
 /** The first part of a name. */
@@ -162,13 +177,14 @@ function tensorsByOwnName(
   return found;
 }
 
-/** A head that starts anew when the checkpoint is of a model with another: of one that is half there nothing is missing. @mutates notes */
+/** Modules of the head that start anew when the checkpoint is of a model without: of one that is half there nothing is. @mutates notes */
 function freshTensors(
   { optional }: Wanted,
   tensors: ReadonlyMap<string, TensorEntry>,
   { warnings }: Notes,
 ): ReadonlySet<string> {
-  const fresh = [...optional].some((name) => tensors.has(name)) ? [] : [...optional];
+  const stored = new Set([...optional].filter((name) => tensors.has(name)).map(moduleOf));
+  const fresh = [...optional].filter((name) => !stored.has(moduleOf(name)));
   if (fresh.length > 0) {
     warnings.push(
       `The checkpoint has no such head: ${quotedNames(fresh)} starts fresh, and has to be trained`,

@@ -135,13 +135,34 @@ export interface LmHead<W = Weight> {
   readonly bias: W | null;
 }
 
-/** Which token's hidden state stands for a sequence: its first, or the last that is no padding. */
-export type Pooling = { readonly kind: "first" } | { readonly kind: "last"; readonly padId: number | null };
+/** A layer between hidden states and what a head gives: norm(activation(h w^T + bias)). */
+export interface HeadLayer<W = Weight> {
+  readonly linear: Linear<W>;
+  readonly activation: ActivationKind;
+  readonly norm: Norm<W> | null;
+}
 
-/** A head on whole sequences: y = h w^T + bias of the token that stands for each. */
+/** The head of an encoder that fills in masked tokens: logits = layer(h) w^T + bias, for the tokens that are asked for. */
+export interface MaskedLmHead<W = Weight> {
+  readonly kind: "masked-lm";
+  readonly layer: HeadLayer<W>;
+  /** (V,D): the embedding itself when they are tied. */
+  readonly weight: W;
+  /** (V); null where there is none. */
+  readonly bias: W | null;
+}
+
+/** What stands for a sequence: the hidden state of its first token, or of the last that is no padding, or the mean of all. */
+export type Pooling =
+  | { readonly kind: "first" }
+  | { readonly kind: "mean" }
+  | { readonly kind: "last"; readonly padId: number | null };
+
+/** A head on whole sequences: y = layers(p) w^T + bias, p being what stands for each. */
 export interface ClassificationHead<W = Weight> {
   readonly kind: "classification";
   readonly pooling: Pooling;
+  readonly layers: readonly HeadLayer<W>[];
   /** (C,D): a row for each label, or one for a value. */
   readonly output: Linear<W>;
   /** (C,D) of the token behind that one, which another teacher taught: y is the mean of both. Absent for most. */
@@ -151,7 +172,7 @@ export interface ClassificationHead<W = Weight> {
 }
 
 /** What the hidden states go to. A new kind is a line here, a file in `heads/` and a line in the registry there. */
-export type Head<W = Weight> = LmHead<W> | ClassificationHead<W>;
+export type Head<W = Weight> = LmHead<W> | MaskedLmHead<W> | ClassificationHead<W>;
 
 /** All of a model. */
 export interface ModelParts<W = Weight> {
@@ -289,10 +310,26 @@ export function allTensors<W>(parts: ModelParts<W>): W[] {
   return [...new Set([...stacks, ...headTensors(parts.head)])];
 }
 
-/** Everything that stands for a tensor of a head: all matrices, then their biases. */
+/** Everything that stands for a tensor of a head: what gives its outputs, then the layers before that. */
 export function headTensors<W>(head: Head<W>): W[] {
-  const linears = head.kind === "lm" ? [head] : outputsOf(head);
-  return [...linears.map(({ weight }) => weight), ...linears.flatMap(({ bias }) => bias ?? [])];
+  const outputs = head.kind === "classification" ? outputsOf(head) : [head];
+  return [
+    ...outputs.map(({ weight }) => weight),
+    ...outputs.flatMap(({ bias }) => bias ?? []),
+    ...headLayers(head).flatMap(({ linear, norm }) => [...linearTensors(linear), ...normTensors(norm)]),
+  ];
+}
+
+/** What stands for the weights of a head's products. */
+export function headMatrices<W>(head: Head<W>): W[] {
+  const outputs = head.kind === "classification" ? outputsOf(head) : [head];
+  return [...outputs, ...headLayers(head).map(({ linear }) => linear)].map(({ weight }) => weight);
+}
+
+/** The layers between hidden states and what a head gives. */
+export function headLayers<W>(head: Head<W>): readonly HeadLayer<W>[] {
+  if (head.kind === "classification") return head.layers;
+  return head.kind === "masked-lm" ? [head.layer] : [];
 }
 
 /** The products of a head on whole sequences: one, or one for each teacher. */

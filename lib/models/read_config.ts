@@ -8,7 +8,7 @@ import { readJsonSync } from "../files/read.ts";
 import { configFields, isRecord, type Notes, tokenIdsField } from "./config_fields.ts";
 import { checkParts } from "./check_parts.ts";
 import { FAMILIES, familyFields, familyOf } from "./families/registry.ts";
-import type { HeadConfig } from "./heads/head_config.ts";
+import { givesTokens, type HeadConfig } from "./heads/head_config.ts";
 import type { ModelConfig } from "./model.ts";
 import type { TensorShape } from "./parts.ts";
 import { reportUnknown } from "./unknown_fields.ts";
@@ -60,7 +60,7 @@ export function withHead(config: ModelConfig, head: HeadConfig, problems: string
       }`,
     );
   }
-  return { ...config, head, tieWordEmbeddings: config.tieWordEmbeddings && head.kind === "lm" };
+  return { ...config, head, tieWordEmbeddings: config.tieWordEmbeddings && givesTokens(head) };
 }
 
 /** @mutates notes */

@@ -86,7 +86,7 @@ export function countedRun(model: Model, adapter: Adapter, settings: CountedSett
 /** A batch of these sizes, its targets spread evenly: what its tokens are does not matter. */
 function batchOf(size: PassSize, parts: ModelParts, longest = size.tokens): Batch {
   const { head } = parts;
-  if (head.kind === "lm") return tokenBatch(size, longest);
+  if (head.kind !== "classification") return tokenBatch(size, longest);
   const { input } = lastStack(parts);
   return input.kind === "patches" ? pictureBatch(size, input) : sequenceBatch(size, head, longest);
 }

@@ -82,7 +82,12 @@ function readOptions(fields: JsonObject): { readonly options: JsonObject; readon
 }
 
 /** What PEFT calls the tasks of models with these heads. */
-const TASK_TYPES: Readonly<Record<HeadKind, string>> = { lm: "CAUSAL_LM", classification: "SEQ_CLS" };
+const TASK_TYPES: Readonly<Record<HeadKind, string | null>> = {
+  lm: "CAUSAL_LM",
+  // PEFT has no word for it.
+  "masked-lm": null,
+  classification: "SEQ_CLS",
+};
 
 /** The head that PEFT saved with the adapter of a classifier: how many labels it has is all that the file tells. */
 function savedHead(fields: JsonObject, shapes: ReadonlyMap<string, readonly number[]>): HeadConfig | null {

@@ -42,7 +42,12 @@ export const deit: Family<DeitConfig> = {
 };
 
 function takeHead<W>(config: DeitConfig, take: TakeTensor<W>): ClassificationHead<W> {
-  const shared = { kind: "classification", pooling: { kind: "first" }, gives: "classes" } as const;
+  const shared = {
+    kind: "classification",
+    layers: [],
+    pooling: { kind: "first" },
+    gives: "classes",
+  } as const;
   if (!config.hasTeacher) return { ...shared, output: takeClassifier(config, take, "classifier") };
   return {
     ...shared,

@@ -18,7 +18,7 @@ export interface Family<Config extends ModelConfig = ModelConfig> {
    * the new names alone. In this order. Default none.
    */
   readonly storedNames?: readonly (readonly [stored: string, own: string])[];
-  /** Names of tensors that checkpoints have and no head of the family reads, after the base model's prefix. Default none. */
+  /** Names of tensors that only other heads read: after the base model's prefix, or whole outside of it. Default none. */
   readonly unread?: RegExp;
   /** @mutates fields: what was read, and problems. The result counts only when there are none */
   readConfig(fields: ConfigFields): Config;

@@ -5,15 +5,20 @@ import type { ModelConfig } from "../model.ts";
 import type { ModelParts, TakeTensor } from "../parts.ts";
 import { deit } from "./deit.ts";
 import type { Family } from "./family.ts";
+import { bert } from "./bert.ts";
+import { distilbert } from "./distilbert.ts";
 import { llama } from "./llama.ts";
 import { mistral } from "./mistral.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
+import { roberta } from "./roberta.ts";
 import { vit } from "./vit.ts";
 
 /** Families by `model_type`. */
 export const FAMILIES: ReadonlyMap<string, Family> = new Map(
-  [llama, mistral, qwen2, qwen3, deit, vit].map((family) => [family.modelType, family]),
+  [bert, deit, distilbert, llama, mistral, qwen2, qwen3, roberta, vit].map((
+    family,
+  ) => [family.modelType, family]),
 );
 
 /**

@@ -4,17 +4,20 @@ import type { ModelConfig } from "../model.ts";
 import type { Head, Linear, Norm, TakeTensor } from "../parts.ts";
 
 /** What of a norm is not its tensors. */
-export type NormShape = Pick<Norm, "kind" | "eps"> & Partial<Pick<Norm, "unitOffset">>;
+export type NormShape = Pick<Norm, "kind" | "eps"> & Partial<Pick<Norm, "unitOffset">> & {
+  /** Whether it has a bias. Default: a layer norm has. */
+  readonly bias?: boolean;
+};
 
-/** The norm of a module over `size` numbers. A layer norm has a bias. */
+/** The norm of a module over `size` numbers. */
 export function takeNorm<W>(
   take: TakeTensor<W>,
   module: string,
   size: number,
-  { kind, eps, unitOffset = false }: NormShape,
+  { kind, eps, unitOffset = false, bias: hasBias = kind === "layer" }: NormShape,
 ): Norm<W> {
   const weight = take(`${module}.weight`, null, size);
-  const bias = kind === "layer" ? take(`${module}.bias`, null, size) : null;
+  const bias = hasBias ? take(`${module}.bias`, null, size) : null;
   return { kind, weight, bias, eps, unitOffset };
 }
 
@@ -55,7 +58,7 @@ export function takeHead<W>(
   embedding: W,
   width = hiddenSize,
 ): Head<W> {
-  if (head.kind === "lm") {
+  if (head.kind !== "classification") {
     const weight = tieWordEmbeddings ? embedding : take(`${names.head}.weight`, vocabSize, width);
     return { kind: "lm", weight, bias: null };
   }
@@ -64,5 +67,5 @@ export function takeHead<W>(
     inputs: width,
     bias: false,
   });
-  return { kind: "classification", pooling: { kind: "last", padId }, output, gives: head.gives };
+  return { kind: "classification", pooling: { kind: "last", padId }, layers: [], output, gives: head.gives };
 }

@@ -26,6 +26,7 @@ export const vit: Family<VisionConfig> = {
     rotary: {},
     head: {
       kind: "classification",
+      layers: [],
       pooling: { kind: "first" },
       output: takeClassifier(config, take, "classifier"),
       gives: "classes",

@@ -9,7 +9,7 @@ export type HeadKind = Head["kind"];
 
 /** A head as it is chosen before there are weights. */
 export type HeadConfig =
-  | { readonly kind: "lm" }
+  | { readonly kind: "lm" | "masked-lm" }
   | {
     readonly kind: "classification";
     readonly gives: "classes" | "values";
@@ -19,6 +19,11 @@ export type HeadConfig =
 
 /** The head of a language model. */
 export const LM_HEAD: HeadConfig = { kind: "lm" };
+
+/** Whether a head gives tokens of the vocabulary: then it may be the embedding. */
+export function givesTokens({ kind }: { readonly kind: HeadKind }): boolean {
+  return kind !== "classification";
+}
 
 /** What transformers calls the heads' problems. */
 export const PROBLEM_TYPES = {
@@ -65,7 +70,7 @@ const DEFAULT_LABELS = 2;
  * @mutates fields
  */
 export function readHead(fields: ConfigFields, kind: HeadKind): HeadConfig {
-  if (kind === "lm") return LM_HEAD;
+  if (kind !== "classification") return { kind };
   const labels = readLabels(fields);
   const type = rawField(fields, "problem_type") ?? null;
   const gives = type === null ? (labels.length === 1 ? "values" : "classes") : givenBy(type);
@@ -120,7 +125,7 @@ export function readHeadKind(fields: ConfigFields, heads: Readonly<Record<string
   if (names.length === 0 || names.includes(first.replace(/For\w+$|LMHeadModel$/, "Model").toLowerCase())) {
     return usual;
   }
-  if (names.some((name) => /(forcausallm|lmheadmodel|model)$/.test(name))) {
+  if (names.some((name) => /(forcausallm|formaskedlm|forpretraining|lmheadmodel|model)$/.test(name))) {
     fields.warnings.push(
       `Field "architectures" is ${quotedValue(given)}: read as ${first}, which model_type stands for`,
     );

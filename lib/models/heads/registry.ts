@@ -8,9 +8,11 @@ import type { Head } from "../parts.ts";
 import { classificationHead } from "./classification.ts";
 import type { HeadInput, HeadKindOf, HeadLoss } from "./head_call.ts";
 import { lmHead } from "./lm.ts";
+import { maskedLmHead } from "./masked_lm.ts";
 
 const HEADS: { readonly [Kind in Head["kind"]]: HeadKindOf<Extract<Head, { kind: Kind }>> } = {
   lm: lmHead,
+  "masked-lm": maskedLmHead,
   classification: classificationHead,
 };
 

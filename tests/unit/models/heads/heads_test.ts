@@ -83,7 +83,7 @@ Deno.test("a head that the checkpoint lacks is told of, has no values, and leave
 });
 
 Deno.test("a checkpoint's own head is found, and one of another size is refused", () => {
-  const { dir } = headFixture("llama_labels");
+  const { dir } = headFixture("heads/llama_labels");
   using model = openCheckpoint(dir, referenceKernels());
   assert.deepEqual(model.config.head, {
     kind: "classification",
@@ -97,7 +97,9 @@ Deno.test("a checkpoint's own head is found, and one of another size is refused"
 });
 
 Deno.test("labels, their number and what is compared are read as transformers has them", async () => {
-  const fields = JSON.parse(await Deno.readTextFile(join(headFixture("llama_labels").dir, "config.json")));
+  const fields = JSON.parse(
+    await Deno.readTextFile(join(headFixture("heads/llama_labels").dir, "config.json")),
+  );
   const read = (change: Record<string, unknown>) => {
     const problems: string[] = [];
     const config = parseConfig({ ...fields, ...change }, problems);
@@ -122,7 +124,7 @@ Deno.test("labels, their number and what is compared are read as transformers ha
 });
 
 Deno.test("targets of another kind, number or range are refused by name", async () => {
-  const { dir, batch } = headFixture("llama_labels");
+  const { dir, batch } = headFixture("heads/llama_labels");
   using model = openCheckpoint(dir, referenceKernels());
   const loss = (targets: Batch["targets"]) => evaluateLoss(model, { ...batch, targets }, {});
   await assert.rejects(
