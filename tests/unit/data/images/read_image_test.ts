@@ -6,17 +6,8 @@ import fc from "fast-check";
 import { MOST_PIXELS } from "../../../../lib/data/images/header.ts";
 import { readImage } from "../../../../lib/data/images/read_image.ts";
 import { assertSameBits } from "../../../compare.ts";
-import {
-  bytesOf,
-  type DecodedFile,
-  DECODERS,
-  fileOf,
-  fixture,
-  joined,
-  pngChunk,
-  pngOf,
-  refusal,
-} from "./fixtures.ts";
+import { joined, pngChunk, pngOf } from "../../../fixtures/png.ts";
+import { bytesOf, type DecodedFile, DECODERS, fileOf, fixture, refusal } from "./fixtures.ts";
 
 for (const { name, width, height, bytes, colour, grey } of fixture<DecodedFile>("decoded")) {
   Deno.test(`readImage() gives the pixels that Pillow gives of ${name}`, () => {
