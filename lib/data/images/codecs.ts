@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * PNG and JPEG into pixels, by jSquash: image-rs' `png` and Mozilla's libjpeg, compiled to WebAssembly, so that nothing native
+ * PNG, JPEG and WebP into pixels, by jSquash: image-rs' `png`, Mozilla's libjpeg and libwebp, compiled to WebAssembly, so that nothing native
  * is loaded and no permission but reading their own files is asked for.
  *
  * They were chosen by their pixels. Of JPEGs with every subsampling, grey and progressive ones, jSquash's are Pillow's to the
- * bit, as both are libjpeg's; `jpeg-js` is off by up to 29 levels of 255, as it does not interpolate colour. `sharp` is a native
+ * bit, as both are libjpeg's (and libwebp's); `jpeg-js` is off by up to 29 levels of 255, as it does not interpolate colour. `sharp` is a native
  * library with more of them behind it. `fast-png` inflates whatever a file holds, 300 MB out of 300 kB, and `pngjs` what an
  * interlaced one holds; image-rs' decoder writes only the pixels of the header, at a third of their time.
  */
@@ -23,7 +23,11 @@ export interface RgbaImage {
 export type Decoder = (bytes: Uint8Array) => RgbaImage;
 
 /** What opens each format's decoder. */
-const CODECS: Readonly<Record<ImageFormat, () => Promise<Decoder>>> = { PNG: openPng, JPEG: openJpeg };
+const CODECS: Readonly<Record<ImageFormat, () => Promise<Decoder>>> = {
+  PNG: openPng,
+  JPEG: openJpeg,
+  WebP: openWebp,
+};
 
 /** Decoders that were opened: each is some 200 kB of code, compiled once. */
 const opened = new Map<ImageFormat, Promise<Decoder>>();
@@ -47,24 +51,25 @@ async function openPng(): Promise<Decoder> {
   };
 }
 
-/** A module of Emscripten's; its own types are not reachable from outside. */
-type OpenJpegCodec = (options: {
+/** A decoder that Emscripten compiled. */
+interface EmscriptenCodec {
+  decode(bytes: Uint8Array, ...options: readonly unknown[]): RgbaImage | null;
+}
+
+/** How such a one is opened; its own types are not reachable from outside. */
+type OpenCodec = (options: {
   readonly noInitialRun: boolean;
   readonly instantiateWasm: (
     imports: WebAssembly.Imports,
     done: (instance: WebAssembly.Instance) => void,
   ) => WebAssembly.Exports;
   readonly printErr: (line: string) => void;
-}) => Promise<{ decode(bytes: Uint8Array, preserveOrientation: boolean): RgbaImage | null }>;
+}) => Promise<EmscriptenCodec>;
 
-/** What libjpeg says when pixels are missing: it would go on with grey ones. */
-const LOST_PIXELS = /premature end|bad huffman code/i;
-
-async function openJpeg(): Promise<Decoder> {
-  const { default: open } = await import("@jsquash/jpeg/codec/dec/mozjpeg_dec.js");
-  const module = moduleAt("@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm");
-  let said: string[] = [];
-  const codec = await (open as OpenJpegCodec)({
+/** @param specifier Of its WebAssembly     @param said What it says of a picture is added */
+function openCodec(open: unknown, specifier: string, said: string[]): Promise<EmscriptenCodec> {
+  const module = moduleAt(specifier);
+  return (open as OpenCodec)({
     noInitialRun: true,
     instantiateWasm(imports, done) {
       const instance = new WebAssembly.Instance(module, imports);
@@ -73,14 +78,18 @@ async function openJpeg(): Promise<Decoder> {
     },
     printErr: (line) => said.push(line),
   });
+}
+
+/** What libjpeg says when pixels are missing: it would go on with grey ones. */
+const LOST_PIXELS = /premature end|bad huffman code/i;
+
+async function openJpeg(): Promise<Decoder> {
+  const { default: open } = await import("@jsquash/jpeg/codec/dec/mozjpeg_dec.js");
+  const said: string[] = [];
+  const codec = await openCodec(open, "@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm", said);
   return (bytes) => {
-    said = [];
-    let decoded: RgbaImage | null = null;
-    try {
-      decoded = codec.decode(bytes, false);
-    } catch {
-      // what was said tells why
-    }
+    said.length = 0;
+    const decoded = decodedBy(codec, bytes, false); // turning it is done for all formats alike
     if (decoded === null || said.some((line) => LOST_PIXELS.test(line))) {
       throw new ImageError(
         `its data is damaged${said.length > 0 ? `: libjpeg says "${said.join("; ")}"` : ""}`,
@@ -88,6 +97,29 @@ async function openJpeg(): Promise<Decoder> {
     }
     return decoded;
   };
+}
+
+async function openWebp(): Promise<Decoder> {
+  const { default: open } = await import("@jsquash/webp/codec/dec/webp_dec.js");
+  const codec = await openCodec(open, "@jsquash/webp/codec/dec/webp_dec.wasm", []);
+  return (bytes) => {
+    const decoded = decodedBy(codec, bytes);
+    if (decoded === null) throw new ImageError("its data is damaged");
+    return decoded;
+  };
+}
+
+/** Null where it cannot be decoded. */
+function decodedBy(
+  codec: EmscriptenCodec,
+  bytes: Uint8Array,
+  ...options: readonly unknown[]
+): RgbaImage | null {
+  try {
+    return codec.decode(bytes, ...options);
+  } catch {
+    return null; // an exception of C++, without words
+  }
 }
 
 /** A WebAssembly module of a package. */

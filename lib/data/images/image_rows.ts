@@ -131,5 +131,5 @@ async function* filesWithin(folder: string, deepest: number): AsyncGenerator<str
 }
 
 function isPicture(path: string): boolean {
-  return [".png", ".jpg", ".jpeg"].includes(extname(path).toLowerCase());
+  return [".png", ".jpg", ".jpeg", ".webp"].includes(extname(path).toLowerCase());
 }

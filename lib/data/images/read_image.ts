@@ -13,12 +13,12 @@ export type Decoders = Readonly<Record<ImageFormat, Decoder>>;
 
 /** Opens all decoders, so that pictures can be read without waiting. */
 export async function openDecoders(): Promise<Decoders> {
-  const [PNG, JPEG] = await Promise.all([decoderOf("PNG"), decoderOf("JPEG")]);
-  return { PNG, JPEG };
+  const [PNG, JPEG, WebP] = await Promise.all([decoderOf("PNG"), decoderOf("JPEG"), decoderOf("WebP")]);
+  return { PNG, JPEG, WebP };
 }
 
 /**
- * Decodes a PNG or JPEG, turned as its EXIF says, as Pillow does by `convert("RGB")` or `convert("L")`: what is opaque or not
+ * Decodes a picture, turned as its EXIF says, as Pillow does by `convert("RGB")` or `convert("L")`: what is opaque or not
  * keeps its colour.
  *
  * @throws {ImageError} When it cannot be read; before memory is taken where its header tells
