@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From gradients of scores to those of dots and of the router's logits: numbers of pairs and tokens, in host memory. */
 import type { Floats } from "../tensor/tensor.ts";
-import type { SparseResiduals } from "./sparse.ts";
+import type { FiredPairs } from "./kernels/rows.ts";
 
 /**
  * With c the gate factors and a the dots:  da_j = c_e(j) dz_j,  dc_e = sum over the expert's pairs of a_j dz_j,
@@ -10,7 +10,7 @@ import type { SparseResiduals } from "./sparse.ts";
  * @param dscores (P) dz, replaced by da     @param dlogits (T,N) dg, written. @mutates dscores, dlogits
  */
 export function gateGradients(
-  { shape, routing, pairs }: SparseResiduals,
+  { shape, routing, pairs }: FiredPairs,
   dscores: Floats,
   dlogits: Floats,
 ): void {

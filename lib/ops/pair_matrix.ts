@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Numbers of (token, neuron) pairs as a dense (T, columns) matrix and back, in host memory: a few numbers a token. */
 import type { ModelKernels } from "./kernels/model.ts";
-import type { Place } from "./kernels/place.ts";
 
 /** See {@linkcode ModelKernels}. */
 export const pairMatrixKernels: Pick<ModelKernels, "pairsScatter" | "pairsGather"> = {
@@ -27,34 +26,4 @@ function eachPair(
       if (column >= 0) use(pair, t * width + column);
     }
   }
-}
-
-/** Rows that occur in the pairs, increasing. */
-export function uniqueRows(
-  k: Pick<Place, "indices">,
-  neurons: Int32Array,
-  count: number,
-  rows: number,
-): Int32Array {
-  const seen = k.indices(rows);
-  for (let pair = 0; pair < count; pair++) seen[neurons[pair] as number] = 1;
-  const unique: number[] = [];
-  seen.forEach((mark, row) => {
-    if (mark === 1) unique.push(row);
-  });
-  return Int32Array.from(unique);
-}
-
-/** Column of each pair: that of its neuron among `rows`, or -1. */
-export function pairColumns(
-  k: Pick<Place, "indices">,
-  neurons: Int32Array,
-  count: number,
-  rows: Int32Array,
-  columns: Int32Array,
-  rowCount: number,
-): Int32Array {
-  const columnOf = k.indices(rowCount).fill(-1);
-  rows.forEach((row, i) => columnOf[row] = columns[i] as number);
-  return Int32Array.from({ length: count }, (_, pair) => columnOf[neurons[pair] as number] as number);
 }

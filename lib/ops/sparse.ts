@@ -10,6 +10,7 @@ import { assertInteger, assertLength, assertShape } from "../core/shape.ts";
 import type { Floats, RowMatrix, Tensor } from "../tensor/tensor.ts";
 import { arenaTensor } from "./arena_tensor.ts";
 import type {
+  FiredPairs,
   Gate,
   RowGradients,
   RowKernels,
@@ -51,13 +52,7 @@ export interface SparseParams {
 }
 
 /** What {@linkcode sparseBackward} needs, besides h: which neurons fired, for which token, how strongly. */
-export interface SparseResiduals {
-  readonly shape: SparseShape;
-  readonly routing: SparseRouting;
-  readonly pairs: SparsePairs;
-  /** Pairs (token, neuron) that fired. */
-  readonly pairCount: number;
-}
+export type SparseResiduals = FiredPairs;
 
 /** What {@linkcode sparseForward} may be given besides. */
 export interface SparseForwardOptions {

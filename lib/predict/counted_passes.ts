@@ -17,6 +17,7 @@ import type { Kernels } from "../ops/kernels/kernels.ts";
 import { idleGradients } from "../train/idle_gradients.ts";
 import { microBatchGradients } from "../train/micro_batch.ts";
 import type { PassSize } from "./batch_sizes.ts";
+import type { VirtualLanes } from "./virtual_lanes.ts";
 
 /** What passes are counted of. */
 export interface CountedSettings {
@@ -29,6 +30,8 @@ export interface CountedSettings {
   readonly placement?: RowPlacement;
   /** In whose place it is counted. Default: the model's kernels. */
   readonly kernels?: KernelTraits;
+  /** Lanes that are given all work, so that they tell when it would be done. Default: nobody asks. */
+  readonly lanes?: VirtualLanes;
 }
 
 /** A run whose passes are counted one after the other: arenas keep what they have grown to. */
@@ -48,17 +51,17 @@ export interface CountedRun {
 
 /** Sets up a run to be counted. Nothing is allocated. */
 export function countedRun(model: Model, adapter: Adapter, settings: CountedSettings): CountedRun {
-  const kernels = countingKernels(settings.kernels ?? model.kernels);
+  const { lanes, placement = { kind: "host" } } = settings;
+  const drawsRows = placement.kind === "device";
+  const kernels = countingKernels(settings.kernels ?? model.kernels, { lanes: lanes ?? null, drawsRows });
   const counted = weightlessModel(model, kernels);
   // What works with the adapter's kernels is the adapter's work, whatever it waits for in between.
   const params = adapter.create(kernels.adapter, counted, settings.tokensPerStep);
   const attach = (k: Kernels, firstToken: number): Attachment => {
     const own = k === kernels ? kernels.adapter : kernels.twin().adapter;
     const training = { seed: 0, step: 1, firstToken };
-    return attachAdapter(counted, params, own, {
-      training,
-      placement: settings.placement ?? { kind: "host" },
-    });
+    const attached = attachAdapter(counted, params, own, { training, placement });
+    return { ...attached, hooks: lanes?.watched(attached.hooks) ?? attached.hooks };
   };
   return {
     kernels,

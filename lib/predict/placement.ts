@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Where a run had best compute with the rows of its adapter: predicted by the cost model from measured rates. */
-import { layersOf, linearSize, lowestOf } from "../models/parts.ts";
-import { ACTIVATION_POLICIES } from "../activations/registry.ts";
-import type { RowSelection } from "../adapters/adapter.ts";
 import type { Model } from "../models/model.ts";
 import type { PlacementChoice } from "../train/placement.ts";
 import { plan, type Run, type RunOptions } from "../train/plan.ts";
-import { choosePlacement, predictSteps, type StepPrediction, type StepSizes } from "./cost_model.ts";
+import { predictSteps, type StepPrediction, type StepWay } from "./cost_model.ts";
 import { measureRates } from "./machine/measure.ts";
 import type { LaneRates } from "./machine/rates.ts";
 
@@ -31,47 +28,27 @@ export async function planMeasured(model: Model, options: RunOptions = {}): Prom
   return planAt(model, options, await measureRates(model, sizes));
 }
 
-/** `plan` with the way that is the quickest at these rates, of those that the options leave open. */
-export function planAt(model: Model, options: RunOptions, rates: LaneRates): MeasuredPlan {
+/** `plan` with the way that is the quickest at these rates, of those that the options leave open and the device has room for. */
+export async function planAt(model: Model, options: RunOptions, rates: LaneRates): Promise<MeasuredPlan> {
   const run = plan(model, options);
-  const { selection, splitRefusal } = run.adapterKind;
-  if (selection === undefined) return { run, placements: [] };
-  const sizes = stepSizes(run, selection, options);
-  const { placement, halves } = options;
-  const best = choosePlacement(sizes, rates, {
-    placement: placement === "auto" ? undefined : placement,
-    halves: splitRefusal !== undefined ? 1 : halves === "auto" ? undefined : halves,
-  });
-  return {
-    run: plan(model, { ...options, placement: best.placement, halves: best.halves }),
-    placements: predictSteps(sizes, rates),
-  };
+  if (run.adapterKind.placements.length < 2) return { run, placements: [] };
+  const placements = await predictSteps(run, rates);
+  const { placement, halves } = chosenWay(placements, options, model.kernels.device?.facts().freeBytes);
+  return { run: plan(model, { ...options, placement, halves }), placements };
 }
 
-/** What the time of a run's step depends on. Rows are kept over micro-batches only in room that was asked for. */
-function stepSizes(
-  { model: { config, parts, kernels }, settings: { batch, activations }, rows }: Run,
-  { neurons, experts, activeExperts, topK }: RowSelection,
-  { cachedRows = null }: PlacementChoice,
-): StepSizes {
-  const [attention, ffn] = [lowestOf(parts, "attention"), lowestOf(parts, "ffn")];
-  return {
-    tokens: batch.micro * batch.seqLen,
-    sequenceTokens: batch.seqLen,
-    micros: Math.ceil(batch.size / batch.micro),
-    layers: layersOf(parts).length,
-    hidden: config.hiddenSize,
-    feedForward: ffn ? linearSize(ffn.down).inputs : 0,
-    queryColumns: attention ? attention.heads * attention.headDim : 0,
-    keyColumns: attention ? attention.kvHeads * attention.headDim : 0,
-    recompute: ACTIVATION_POLICIES[activations].reruns,
-    neurons,
-    experts,
-    activeExperts,
-    topK,
-    activationBytes: kernels.float === "f64" ? 8 : 4,
-    rowBytes: kernels.compute === "bf16" ? 2 : 4,
-    gradientBytes: 4,
-    cachedRows: cachedRows === null ? 0 : rows.cachedRows,
-  };
+/**
+ * The quickest of the ways that options leave open; what they force is taken whether or not there is room for it.
+ *
+ * @param ways The quickest first
+ */
+export function chosenWay(
+  ways: readonly StepPrediction[],
+  { placement = "auto", halves = "auto" }: PlacementChoice,
+  freeBytes = Infinity,
+): StepWay {
+  const asked = ways.filter((way) =>
+    (placement === "auto" || way.placement === placement) && (halves === "auto" || way.halves === halves)
+  );
+  return asked.find(({ deviceBytes }) => deviceBytes <= freeBytes) ?? asked[0] as StepWay;
 }

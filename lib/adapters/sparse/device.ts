@@ -9,9 +9,7 @@
  */
 import { andThen } from "../../core/awaitable.ts";
 import type { BranchHook } from "../../models/hooks.ts";
-import { gateGradients } from "../../ops/gate_gradients.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
-import { pairColumns, uniqueRows } from "../../ops/pair_matrix.ts";
 import { type SparseResiduals, sparseSelect } from "../../ops/sparse.ts";
 import type { Floats, Tensor, Weight } from "../../tensor/tensor.ts";
 import type { AttachOptions } from "../adapter.ts";
@@ -67,7 +65,7 @@ export function deviceBranch(
       const { tokens, experts, hidden, gate } = residuals.shape;
       const ddots = await valueGradients(k, residuals, slots, dy);
       const dlogits = k.floats(tokens * experts);
-      gateGradients(residuals, ddots, dlogits);
+      k.gateGradients(residuals, ddots, dlogits);
       await keyGradients(k, residuals, slots, h, ddots, dh);
       if (gate === "none") return;
       const router = await slots.router.weight();
@@ -126,13 +124,12 @@ async function keyGradients(
 /** Visits all rows that fired, in chunks that fit the slots; @returns whether there were any. */
 async function sweep(
   k: Kernels,
-  { pairs, pairCount, shape }: SparseResiduals,
+  residuals: SparseResiduals,
   slots: RowSlots,
   backwards: boolean,
   visit: (visit: Visit) => void,
 ): Promise<boolean> {
-  const rows = uniqueRows(k, pairs.neurons, pairCount, shape.neurons);
-  const chunks = rowChunks(rows, slots.capacity);
+  const chunks = rowChunks(k.firedRows(residuals), slots.capacity);
   for (const [i, chunk] of (backwards ? chunks.reverse() : chunks).entries()) {
     k.deviceClock?.pause();
     const taken = await slots.bring(chunk);
@@ -140,7 +137,7 @@ async function sweep(
     const mark = k.arena.mark();
     visit({
       ...slots.matrices(),
-      columns: pairColumns(k, pairs.neurons, pairCount, chunk, taken, shape.neurons),
+      columns: k.pairColumns(residuals, chunk, taken),
       first: i === 0,
       slots: taken,
     });

@@ -7,7 +7,7 @@ import { createJobQueue } from "../../core/job_queue.ts";
 import { createLedger } from "../../native/ledger.ts";
 import { createHostTimes } from "../host_times.ts";
 import { composeKernels, type Kernels } from "../kernels/kernels.ts";
-import { type Counts, createCounts, tallyOf, type Worker } from "./counts.ts";
+import { type Counts, createCounts, type LaneWatch, tallyOf, type Worker } from "./counts.ts";
 import { modelKernels } from "./model.ts";
 import { type CountedDevice, countedDevice, countedPlace, passMemory } from "./place.ts";
 import type { ProductPlace } from "./product_scratch.ts";
@@ -27,13 +27,24 @@ export interface CountingKernels extends Kernels {
   twin(): CountingKernels;
 }
 
+/** Choices of {@linkcode countingKernels}. */
+export interface CountingOptions {
+  /** Told which lane is given what. Default: nobody asks. */
+  readonly lanes?: LaneWatch | null;
+  /** Whether rows that fire are drawn, for what depends on which do. Default: none is named. */
+  readonly drawsRows?: boolean;
+}
+
 /** Kernels that count in the place of others: on a device where those are. */
-export function countingKernels(traits: KernelTraits): CountingKernels {
+export function countingKernels(
+  traits: KernelTraits,
+  { lanes = null, drawsRows = false }: CountingOptions = {},
+): CountingKernels {
   const { backend, float, activationDType, compute, hostProducts, hostBeside } = traits;
   const ledger = createLedger();
-  const counts = createCounts();
+  const counts = createCounts(lanes);
   const device = traits.device === null ? null : countedDevice();
-  const kind = { float, activationDType, device, blockBytes: traits.arena.blockBytes };
+  const kind = { float, activationDType, device, blockBytes: traits.arena.blockBytes, drawsRows };
   const product = productPlace(traits);
   const lane = { hostProducts, hostBeside, hostJobs: createJobQueue(), hostTimes: createHostTimes() };
   const workOf = (worker: Worker) => {
@@ -44,7 +55,11 @@ export function countingKernels(traits: KernelTraits): CountingKernels {
       place: countedPlace(kind, ledger, tally),
     };
   };
-  const kernels = composeKernels({ backend, ...workOf("model"), memory: () => passMemory(kind, ledger) });
+  const kernels = composeKernels({
+    backend,
+    ...workOf("model"),
+    memory: () => passMemory(kind, ledger, lanes),
+  });
   const { model, rows, place } = workOf("adapter");
   let second: CountingKernels | null = null;
   const twin = (): CountingKernels => second ??= counted(kernels.twin());

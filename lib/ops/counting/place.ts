@@ -5,8 +5,9 @@ import { account, createLedger, type Ledger, type MemoryClass } from "../../nati
 import { directLink, type LinkDevice, ringLink } from "../host_link.ts";
 import type { Device } from "../kernels/device.ts";
 import type { PassMemory, Place } from "../kernels/place.ts";
-import { addStream, type Tally } from "./counts.ts";
+import { addStream, type LaneMark, type LaneWatch, type Tally } from "./counts.ts";
 import { phantom, phantomBuffer, PHANTOMS } from "./phantom.ts";
+import { DRAWN_ROWS } from "./rows.ts";
 
 /** A device that has room for everything. */
 export interface CountedDevice extends Device {
@@ -56,12 +57,15 @@ export interface PlaceKind {
   readonly device: CountedDevice | null;
   /** Of the arenas. */
   readonly blockBytes: number;
+  /** Whether what is written down of rows is written down: where their slots are looked up. */
+  readonly drawsRows: boolean;
 }
 
 /** Arenas and link of a pass. @mutates ledger, and that of the device */
 export function passMemory(
   { float, activationDType, device, blockBytes }: PlaceKind,
   ledger: Ledger,
+  lanes: LaneWatch | null,
 ): PassMemory {
   const ofDevice = (bytes: number) => device?.reserve(bytes, "activations") ?? phantomBuffer(bytes);
   // What a device's arena touches of its blocks is of no account: it reserves them whole.
@@ -73,27 +77,31 @@ export function passMemory(
     arenaActivations: (count) => arena[activationDType](count),
     hostArena,
     hostFloats: (count) => hostArena[float](count),
-    link: device ? ringLink(countedCopies(ledger)) : directLink(),
+    link: device ? ringLink(countedCopies(ledger, lanes)) : directLink(),
   };
 }
 
-/** Copies that are done at once, between places of rings that are booked as pinned memory. */
-function countedCopies(ledger: Ledger): LinkDevice<null> {
+/** Copies that are done at once, unless somebody knows better, between places of rings that are booked as pinned memory. */
+function countedCopies(ledger: Ledger, lanes: LaneWatch | null): LinkDevice<LaneMark> {
   return {
     pinned(_stream, bytes, old) {
       account(ledger, "pinned", bytes - (old?.byteLength ?? 0));
       return phantomBuffer(bytes);
     },
-    copy: () => {},
-    record: () => null,
-    streamWaits: () => {},
-    hostWaits: () => {},
+    ...lanes?.link ?? AT_ONCE,
   };
 }
 
+const AT_ONCE: LaneWatch["link"] = {
+  copy: () => {},
+  record: (_stream, again) => again ?? { at: 0 },
+  streamWaits: () => {},
+  hostWaits: () => {},
+};
+
 /** All of {@linkcode Place} but what a pass has of its own. @mutates tally */
 export function countedPlace(
-  { float, activationDType, device }: PlaceKind,
+  { float, activationDType, device, drawsRows }: PlaceKind,
   ledger: Ledger,
   tally: Tally,
 ): Omit<Place, keyof PassMemory> {
@@ -111,9 +119,12 @@ export function countedPlace(
     modelFloats: (count, memoryClass) => onModel(float, count, memoryClass),
     modelActivations: (count, memoryClass) => onModel(activationDType, count, memoryClass),
     floats: (count) => phantom(float, count),
-    indices: (count) => phantom("i32", count),
+    indices: (count) => drawsRows && count <= DRAWN_ROWS ? new Int32Array(count) : phantom("i32", count),
     copy: (to, from) => addStream(tally, to, from),
     zero: (x) => addStream(tally, x),
-    read: (x) => x,
+    read: (x) => {
+      tally.lanes?.read();
+      return x;
+    },
   };
 }

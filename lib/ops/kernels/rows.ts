@@ -68,6 +68,12 @@ export interface SparseCall {
   readonly pairs: SparsePairs;
 }
 
+/** What a call fired. */
+export interface FiredPairs extends Pick<SparseCall, "shape" | "routing" | "pairs"> {
+  /** Pairs (token, neuron) that fired. */
+  readonly pairCount: number;
+}
+
 /** The same call on its way back. */
 export interface SparseBackwardCall extends SparseCall {
   /** (T,D): read. */
@@ -199,6 +205,13 @@ export interface RowKernels {
   sparseBranchForward(y: Floats | null, call: SparseCall, behind: RowsBehind | null): Awaitable<number>;
   /** `sparseTouch` and `sparseBackward`; dh is written. The gradients have room for all that is touched. */
   sparseBranchBackward(call: SparseBackwardCall, gradients: RowGradients): Awaitable<void>;
+
+  /** Rows that fired, each once, increasing. */
+  firedRows(call: FiredPairs): Int32Array;
+  /** Of each pair that fired the column of its neuron among `rows`, which stand in `columns`; -1 where it is none of them. */
+  pairColumns(call: FiredPairs, rows: Int32Array, columns: Int32Array): Int32Array;
+  /** From gradients of scores to those of dots and of the router's logits: see `gate_gradients.ts`. @mutates dscores, dlogits */
+  gateGradients(call: FiredPairs, dscores: Floats, dlogits: Floats): void;
 
   /** One AdamW step of rows[0..rowCount); gradient row i belongs to rows[i]. @mutates matrix, moments */
   adamwRows(

@@ -2,6 +2,7 @@
 /** What the host lane computes on rows, over libmeft. */
 import { createJobQueue } from "../../core/job_queue.ts";
 import { type ContextInfo, targetFacts } from "../../native/context.ts";
+import { firedRowKernels } from "../fired_rows.ts";
 import type { HostProducts, RowKernels } from "../kernels/rows.ts";
 import { adamwRowKernels } from "./adamw.ts";
 import type { Lanes } from "./lanes.ts";
@@ -18,6 +19,7 @@ export function rowKernels(lanes: Lanes, compute: "f32" | "bf16"): RowKernels {
     hostJobs: createJobQueue(),
     hostTimes: lanes.times,
     ...rowMatrixKernels(lanes),
+    ...firedRowKernels,
     ...sparseKernels(lanes),
     ...branchKernels(lanes),
     ...rowStepKernels(lanes),

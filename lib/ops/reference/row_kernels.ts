@@ -2,6 +2,7 @@
 /** What the reference computes on rows, inside its caller. */
 import { createJobQueue } from "../../core/job_queue.ts";
 import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
+import { firedRowKernels } from "../fired_rows.ts";
 import { createHostTimes } from "../host_times.ts";
 import type { RowKernels } from "../kernels/rows.ts";
 import { adamwRowKernels } from "./adamw.ts";
@@ -55,6 +56,7 @@ export function rowKernels(): RowKernels {
     hostJobs: createJobQueue(),
     hostTimes: createHostTimes(),
     ...rowMatrixKernels,
+    ...firedRowKernels,
     ...sparseForwardKernels,
     ...sparseBackwardKernels,
     ...sparseBackwardStepKernels,

@@ -9,11 +9,10 @@ import type { DeviceMemory } from "../../../lib/native/device_memory.ts";
 import { adamw } from "../../../lib/optim/registry.ts";
 import { constant } from "../../../lib/optim/schedule.ts";
 import { type HostTimes, hostTotal } from "../../../lib/ops/host_times.ts";
-import type { StepPrediction } from "../../../lib/predict/cost_model.ts";
+import { predictSteps, type StepPrediction } from "../../../lib/predict/cost_model.ts";
 import type { LaneRates } from "../../../lib/predict/machine/rates.ts";
 import { predictDevice } from "../../../lib/predict/device_memory.ts";
 import { type MemoryPrediction, predictMemory } from "../../../lib/predict/memory.ts";
-import { planAt } from "../../../lib/predict/placement.ts";
 import type { LaneAccount, LaneName } from "../../../lib/train/lane_account.ts";
 import { plan, type Run, type RunOptions } from "../../../lib/train/plan.ts";
 import { init, releaseState } from "../../../lib/train/state.ts";
@@ -116,7 +115,7 @@ export async function measureCell(bench: Bench, cell: Cell): Promise<CellResult>
       trained: memory.trainedParameters,
       predictedDeviceBytes: (await predictDevice(run, run.rows.placement)).deviceTotal,
     };
-    return { cell, lossFirst, peak, ...predicted, ...account(bench, run, turns) };
+    return { cell, lossFirst, peak, ...predicted, ...await account(bench, run, turns) };
   } finally {
     if (!state.lease.spent) releaseState(run, state);
   }
@@ -148,11 +147,11 @@ async function takeTurns(
 /** A step's account; copies are in it where the device has a clock of its own, which then also times the model's lane. */
 type DeviceAccount = LaneAccount & { readonly downMs?: number; readonly upMs?: number };
 
-function account(
+async function account(
   bench: Bench,
   run: Run,
   turns: readonly Turn[],
-): Omit<CellResult, "cell" | "lossFirst" | "peak" | "trained" | "predictedDeviceBytes"> {
+): Promise<Omit<CellResult, "cell" | "lossFirst" | "peak" | "trained" | "predictedDeviceBytes">> {
   const { rates } = bench;
   const lanes: DeviceAccount[] = turns.map(({ metrics }) => metrics.lanes);
   const middle = (of: (lane: DeviceAccount) => number): number => median(lanes.map(of));
@@ -179,22 +178,16 @@ function account(
     placement: isSparse
       ? { placement: run.rows.placement, halves: run.rows.halves, cachedRows: run.rows.cachedRows }
       : null,
-    predicted: isSparse ? predictionOf(bench, run, rates) : null,
-    on4090: isSparse ? predictionOf(bench, run, { ...rates, ...CARD_4090 }) : null,
+    predicted: isSparse ? await predictionOf(run, rates) : null,
+    on4090: isSparse ? await predictionOf(run, { ...rates, ...CARD_4090 }) : null,
   };
 }
 
 /** The prediction for what the run does, at some rates. */
-function predictionOf({ model }: Bench, run: Run, rates: LaneRates): StepPrediction | null {
-  const { settings, method, rows: { placement, halves, cachedRows } } = run;
-  const { placements } = planAt(model, {
-    ...settings,
-    method,
-    placement,
-    halves,
-    ...(placement === "device" ? { cachedRows } : {}),
-  }, rates);
-  return placements.find((one) => one.placement === placement && one.halves === halves) ?? null;
+async function predictionOf(run: Run, rates: LaneRates): Promise<StepPrediction | null> {
+  const { placement, halves } = run.rows;
+  const ways = await predictSteps(run, rates);
+  return ways.find((one) => one.placement === placement && one.halves === halves) ?? null;
 }
 
 /** Without clipping, so that rows may take their step beside the model's work; PyTorch does without it too. */

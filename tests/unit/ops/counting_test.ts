@@ -108,3 +108,41 @@ Deno.test("memory is booked by class, a device's in a ledger of its own, and giv
   assert.equal(k.twin().counts, k.counts);
   assert.equal(k.twin().twin(), k.twin());
 });
+
+Deno.test("rows that fire are drawn: as many as are to be expected, increasing, others for other pairs, the same for the same", () => {
+  const k = countingKernels(referenceKernels(), { drawsRows: true });
+  const shape = {
+    ...{ gate: "raw", scope: "token", tokens: 40, hidden: 4 } as const,
+    ...{ neurons: 500, experts: 10, activeExperts: 2, topK: 8 },
+  };
+  const none = k.floats(0);
+  const routing = { logits: none, experts: k.hostArena.i32(0), expertTokens: k.hostArena.i32(0) };
+  const fire = () => {
+    const pairs = { offsets: k.hostArena.i32(41), neurons: k.hostArena.i32(320), dots: none, scores: none };
+    return { shape, routing, pairs, pairCount: 320 };
+  };
+  const count = Math.ceil(500 * (1 - Math.exp(-320 / 500)));
+  const calls = Array.from({ length: 12 }, fire);
+  const draws = calls.map((call) => k.firedRows(call));
+  for (const rows of draws) {
+    assert.equal(rows.length, count);
+    assert.ok(rows.every((row, i) => row < 500 && row > (rows[i - 1] ?? -1)));
+  }
+  assert.equal(k.firedRows(calls[3]!), draws[3]);
+  // What two have in common, and what all have together, are about those of draws at random.
+  const shared = draws.slice(1).map((rows, i) => rows.filter((row) => draws[i]!.includes(row)).length);
+  const mean = shared.reduce((a, b) => a + b) / shared.length;
+  assert.ok(Math.abs(mean - count * count / 500) < 0.2 * count, `${mean} of ${count}`);
+  for (const rows of [1, 2, 3]) {
+    const few = fire();
+    assert.deepEqual([
+      ...k.firedRows({ ...few, shape: { ...shape, neurons: rows, experts: 1, activeExperts: 1 } }),
+    ], [
+      ...Array(rows).keys(),
+    ]);
+  }
+  assert.ok(k.indices(5) instanceof Int32Array && k.indices(5).fill(3)[4] === 3, "places are written down");
+  const huge = fire();
+  assert.equal(k.firedRows({ ...huge, shape: { ...shape, neurons: 1e12 } }).length, 0, "of no device's rows");
+  assert.equal(k.indices(1e12).length, 1e12);
+});

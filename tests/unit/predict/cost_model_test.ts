@@ -1,205 +1,222 @@
 // SPDX-License-Identifier: Apache-2.0
+/** What steps take by counted passes on lanes in virtual time, against sums by hand and a schedule written down beside them. */
 import assert from "node:assert/strict";
-import { busiest } from "../../../lib/train/lane_account.ts";
+import { lora, sparse } from "../../../lib/methods/methods.ts";
+import { describeModel } from "../../../lib/models/described.ts";
+import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { unitedNeurons } from "../../../lib/ops/sparse.ts";
-import { choosePlacement, predictSteps, type StepSizes } from "../../../lib/predict/cost_model.ts";
+import { predictSteps, type StepPrediction } from "../../../lib/predict/cost_model.ts";
 import type { LaneRates } from "../../../lib/predict/machine/rates.ts";
+import { busiest } from "../../../lib/train/lane_account.ts";
+import { plan, type RunOptions } from "../../../lib/train/plan.ts";
+import { backwardTime, forwardTime, type LayerCosts } from "../../fixtures/lane_schedule.ts";
 
-/** A card of the 4090 class, and the host of a measured 16 cores. */
+/** Sizes that are done by hand: D hidden, F feed-forward, Q columns of queries, K of keys, V vocabulary. */
+const [D, F, Q, K, V, LAYERS] = [16, 36, 24, 8, 50, 5] as const;
+const [NEURONS, EXPERTS, ACTIVE, TOP_K] = [16, 4, 2, 2] as const;
+/** Two sequences a micro-batch. */
+const [SEQUENCES, LENGTH] = [2, 6] as const;
+const T = SEQUENCES * LENGTH;
+const FLOAT = 8; // of the reference
+
+const MODEL = describeModel({
+  architectures: ["LlamaForCausalLM"],
+  model_type: "llama",
+  hidden_size: D,
+  intermediate_size: F,
+  num_hidden_layers: LAYERS,
+  num_attention_heads: 6,
+  num_key_value_heads: 2,
+  head_dim: 4,
+  vocab_size: V,
+  max_position_embeddings: 64,
+  rms_norm_eps: 1e-5,
+  hidden_act: "silu",
+}, referenceKernels());
+
 const RATES: LaneRates = {
-  downBytesPerSecond: 25e9,
-  upBytesPerSecond: 25e9,
-  modelFlopsPerSecond: 130e12,
-  scoreFlopsPerSecond: 2.2e12,
-  pairFlopsPerSecond: 0.22e12,
-  hostBytesPerSecond: 200e9,
-  meetingSeconds: 15e-6,
+  downBytesPerSecond: 1e5,
+  upBytesPerSecond: 2e5,
+  modelFlopsPerSecond: 1e6,
+  scoreFlopsPerSecond: 4e5,
+  pairFlopsPerSecond: 3e5,
+  hostBytesPerSecond: 5e5,
+  meetingSeconds: 0,
 };
 
-/** The 7B shape. */
-const SIZES: StepSizes = {
-  tokens: 1024,
-  sequenceTokens: 1024,
-  micros: 1,
-  layers: 32,
-  hidden: 4096,
-  feedForward: 11008,
-  queryColumns: 4096,
-  keyColumns: 4096,
-  recompute: false,
-  neurons: 4096,
-  experts: 256,
-  activeExperts: 8,
-  topK: 64,
-  activationBytes: 2,
-  rowBytes: 2,
-  gradientBytes: 4,
-  cachedRows: 0,
-};
+const METHOD = sparse({ neurons: NEURONS, experts: EXPERTS, activeExperts: ACTIVE, topK: TOP_K });
 
-const of = (sizes: StepSizes, placement: "host" | "device", halves: 1 | 2, rates = RATES) =>
-  choosePlacement(sizes, rates, { placement, halves });
-
-Deno.test("predictSteps() counts the bytes of the formulas: 4 M d an layer for host, rows and gradients for device", () => {
-  const activation = 1024 * 4096 * 2;
-  const host = of(SIZES, "host", 2);
-  assert.equal(host.downBytes, 32 * 2 * activation);
-  assert.equal(host.upBytes, 32 * 2 * activation);
-  assert.equal(of({ ...SIZES, neurons: 32768, experts: 512 }, "host", 2).upBytes, host.upBytes, "whatever r");
-  const active = 1000;
-  const device = of({ ...SIZES, activeRows: active }, "device", 1);
-  assert.equal(device.upBytes, 32 * (2 * active * 2 * 4096 * 2 + 1024 * 64 * 8), "rows twice, and the pairs");
-  assert.equal(device.downBytes, 32 * (activation + active * 2 * 4096 * 4));
-});
-
-Deno.test("a cache of all rows that a step touches divides the rows' bytes by the micro-batches", () => {
-  const eight = { ...SIZES, micros: 8 };
-  const [without, cached] = [of(eight, "device", 2), of({ ...eight, cachedRows: 4096 }, "device", 2)];
-  assert.ok(cached.upBytes < without.upBytes / 6 && cached.downBytes < without.downBytes / 3);
-  assert.ok(cached.stepMs < without.stepMs);
-});
-
-Deno.test("predictions are at least the busiest lane, and two halves of host work never take longer than one", () => {
-  for (const neurons of [1024, 4096, 32768]) {
-    for (const tokens of [512, 1024, 2048]) {
-      const sizes = { ...SIZES, neurons, tokens };
-      for (const { stepMs, busyMs, bound } of predictSteps(sizes, RATES)) {
-        assert.ok(stepMs >= Math.max(...Object.values(busyMs)) - 1e-9);
-        assert.equal(busyMs[bound], Math.max(...Object.values(busyMs)));
-      }
-      assert.ok(of(sizes, "host", 2).stepMs <= of(sizes, "host", 1).stepMs);
-    }
-  }
-});
-
-Deno.test("host work of 4.3 + 9.8 ms a layer at 1024 tokens, as measured, is what the model computes", () => {
-  const { busyMs } = of(SIZES, "host", 2);
-  const perLayer = busyMs.host / 32;
-  assert.ok(Math.abs(perLayer - 14.1) < 2, `${perLayer} ms`);
-});
-
-Deno.test("choosePlacement() takes rows to the device when few fire often, activations to the host when many do", () => {
-  // The crossover of these rates lies near ten rows a token: 4 at r = 4096, 28 at r = 32768.
-  assert.equal(choosePlacement(SIZES, RATES).placement, "device");
-  const wide = { ...SIZES, neurons: 32768, experts: 512 };
-  assert.ok(unitedNeurons(wide) / wide.tokens > 20);
-  assert.equal(choosePlacement(wide, RATES).placement, "host");
-  assert.equal(choosePlacement({ ...wide, micros: 8, cachedRows: 32768 }, RATES).placement, "device");
-  assert.equal(choosePlacement(SIZES, RATES, { placement: "host" }).placement, "host");
-  assert.equal(choosePlacement(SIZES, RATES, { halves: 1 }).halves, 1);
-});
-
-Deno.test("predictSteps() names the bound: slow copies, slow host, slow model", () => {
-  const bound = (rates: Partial<LaneRates>, placement: "host" | "device") =>
-    of(SIZES, placement, 2, { ...RATES, ...rates }).bound;
-  assert.equal(bound({}, "host"), "host");
-  assert.equal(bound({ pairFlopsPerSecond: 1e14, scoreFlopsPerSecond: 1e14 }, "host"), "model");
-  assert.equal(bound({ upBytesPerSecond: 1e9 }, "device"), "up");
-  assert.equal(bound({ downBytesPerSecond: 1e8 }, "device"), "down");
-});
-
-/** A layer and rates that are done by hand: a micro-batch of four tokens, two of them a step. */
-const HAND: StepSizes = {
-  tokens: 4,
-  sequenceTokens: 4,
-  micros: 2,
-  layers: 1,
-  hidden: 8,
-  feedForward: 16,
-  queryColumns: 8,
-  keyColumns: 4,
-  recompute: false,
-  neurons: 16,
-  experts: 4,
-  activeExperts: 2,
-  topK: 2,
-  activationBytes: 4,
-  rowBytes: 2,
-  gradientBytes: 4,
-  cachedRows: 0,
-  activeRows: 10,
-};
-const HAND_RATES: LaneRates = {
-  downBytesPerSecond: 100,
-  upBytesPerSecond: 200,
-  modelFlopsPerSecond: 1000,
-  scoreFlopsPerSecond: 400,
-  pairFlopsPerSecond: 80,
-  hostBytesPerSecond: 500,
-  meetingSeconds: 0.125,
-};
-
-/** Seconds of one pass by lane, and how a pass of one layer is put together. */
-interface HandPass {
-  readonly attention: number;
-  readonly feedForward: number;
-  readonly recompute: number;
-  readonly down: number;
-  readonly host: number;
-  readonly up: number;
+function predict(options: RunOptions = {}, rates: Partial<LaneRates> = {}): Promise<StepPrediction[]> {
+  const batch = { size: 3 * SEQUENCES, micro: SEQUENCES, seqLen: LENGTH };
+  const run = plan(MODEL, { method: METHOD, batch, steps: 1, ...options });
+  return predictSteps(run, { ...RATES, ...rates });
 }
-const answer = ({ down, host, up }: HandPass) => down + 0.125 + host + 0.125 + up;
-const forwardSeconds = (pass: HandPass) =>
-  Math.max(pass.attention + pass.feedForward, pass.attention + answer(pass));
-const backwardSeconds = (pass: HandPass) =>
-  pass.recompute + Math.max(pass.feedForward, answer(pass)) + pass.attention;
 
-for (const recompute of [false, true]) {
-  for (const [placement, cachedRows] of [["host", 0], ["device", 0], ["device", 10]] as const) {
-    Deno.test(`predictSteps() by hand: ${placement}, ${cachedRows} rows cached, recompute ${recompute}`, () => {
-      // Products of q, k, v and o, and of attention itself; of gate, up and down.
-      const [projections, inner, feedForward] = [
-        4 * 4 * 8 * 12 / 1000,
-        2 * 4 * 4 * 8 / 1000,
-        6 * 4 * 8 * 16 / 1000,
+async function predictHost(halves: 1 | 2, options: RunOptions = {}, rates: Partial<LaneRates> = {}) {
+  const found = (await predict(options, rates)).find((way) =>
+    way.placement === "host" && way.halves === halves
+  );
+  assert.ok(found);
+  return found;
+}
+
+/** Seconds of one micro-batch by hand, forward and backward, and of its head. */
+function byHand(recompute: boolean, meeting: number) {
+  const seconds = (operations: number) => operations / RATES.modelFlopsPerSecond;
+  const [projections, pairs] = [4 * T * D * (Q + K), SEQUENCES * LENGTH * (LENGTH + 1) / 2];
+  const [attention, attentionBack] = [projections + 4 * pairs * Q, projections + 10 * pairs * Q];
+  const ffn = 6 * T * D * F;
+  const copies = {
+    down: T * D * FLOAT / RATES.downBytesPerSecond,
+    up: T * D * FLOAT / RATES.upBytesPerSecond,
+    meeting,
+  };
+  const scores = 2 * T * D * (EXPERTS + ACTIVE * NEURONS / EXPERTS) / RATES.scoreFlopsPerSecond;
+  const values = 2 * T * D * TOP_K / RATES.pairFlopsPerSecond;
+  // Four products a pair, and of the router's gradient two an expert.
+  const rows = 2 * T * D * (4 * TOP_K + 2 * ACTIVE) / RATES.pairFlopsPerSecond;
+  const forward: LayerCosts = {
+    attention: seconds(attention),
+    feedForward: seconds(ffn),
+    recompute: 0,
+    host: scores + values,
+    ...copies,
+  };
+  const backward: LayerCosts = {
+    attention: seconds(attentionBack),
+    feedForward: seconds(ffn),
+    recompute: recompute ? seconds(attention + 4 * T * D * F) : 0, // all but `down`
+    host: rows,
+    ...copies,
+  };
+  // Below the lowest rows nothing is trained.
+  const lowest = { ...backward, attention: 0, feedForward: 0 };
+  const targets = SEQUENCES * (LENGTH - 1);
+  return {
+    forward: Array.from({ length: LAYERS }, () => forward),
+    backward: Array.from({ length: LAYERS }, (_, layer) => layer === 0 ? lowest : backward),
+    head: seconds(4 * targets * D * V),
+  };
+}
+
+const near = (name: string, actual: number, expected: number, within = 1e-9 * expected) =>
+  assert.ok(Math.abs(actual - expected) <= within, `${name}: ${actual}, by hand ${expected}`);
+
+for (const activations of ["store", "recompute"] as const) {
+  for (const pairFlopsPerSecond of [3e5, 3e4]) {
+    Deno.test(`predictSteps() by hand: rows on the host, ${activations}, ${pairFlopsPerSecond} a second`, async () => {
+      const rates = { pairFlopsPerSecond };
+      const { forward, backward, head } = byHand(activations === "recompute", 0);
+      const slower = RATES.pairFlopsPerSecond / pairFlopsPerSecond;
+      const values = 2 * T * D * TOP_K / RATES.pairFlopsPerSecond;
+      const [ahead, back] = [
+        forward.map((layer) => ({ ...layer, host: layer.host + (slower - 1) * values })),
+        backward.map((layer) => ({ ...layer, host: slower * layer.host })),
       ];
-      const model = { attention: projections + inner, feedForward, recompute: 0 };
-      const back = {
-        attention: projections + 2.5 * inner,
-        feedForward,
-        recompute: recompute ? projections + inner + 4 * 4 * 8 * 16 / 1000 : 0,
-      };
-      const [scores, pairs] = [2 * 4 * 8 * (4 + 2 * 4) / 400, 2 * 4 * 2 * 8 / 80];
-      const activation = 4 * 8 * 4;
-      const travelling = cachedRows === 0 ? 10 : 5; // once for both micro-batches
-      const rows = 2 * 8 * 2 * travelling;
-      const gradients = 2 * 8 * 4 * travelling;
-      const [upForward, upBackward] = [rows + 4 * 2 * 8, cachedRows === 0 ? rows : 0];
-      const dense = 2 * 4 * 10 * 8 / 1000;
-      const traffic = (bytes: number) => 2 * bytes / 500;
-      const onHost = placement === "host";
-      const forward: HandPass = onHost
-        ? { ...model, down: activation / 100, host: scores + pairs, up: activation / 200 }
-        : {
-          ...{ ...model, attention: model.attention + dense },
-          ...{ down: activation / 100, host: scores + traffic(upForward), up: upForward / 200 },
-        };
-      const backward: HandPass = onHost
-        ? { ...back, down: activation / 100, host: 4 * pairs, up: activation / 200 }
-        : {
-          ...{ ...back, feedForward: back.feedForward + 4 * dense },
-          ...{ down: gradients / 100, host: traffic(gradients) + traffic(upBackward), up: upBackward / 200 },
-        };
-      const found = of({ ...HAND, recompute, cachedRows }, placement, 1, HAND_RATES);
-      const near = (name: string, actual: number, seconds: number) =>
-        assert.ok(
-          Math.abs(actual - 2000 * seconds) <= 1e-9 * actual,
-          `${name}: ${actual}, by hand ${2000 * seconds}`,
+      const sum = (of: (layer: LayerCosts) => number) =>
+        3000 * [...ahead, ...back].reduce((total, layer) => total + of(layer), 0);
+      for (const halves of [1, 2] as const) {
+        const found = await predictHost(halves, { activations }, rates);
+        const { busyMs, stepMs, bound } = found;
+        near(
+          "model",
+          busyMs.model,
+          sum((layer) => layer.attention + layer.feedForward + layer.recompute) + 3000 * head,
         );
-      near("step", found.stepMs, forwardSeconds(forward) + backwardSeconds(backward));
-      const both = (lane: (pass: HandPass) => number) => lane(forward) + lane(backward);
-      near("model", found.busyMs.model, both((pass) => pass.attention + pass.feedForward + pass.recompute));
-      near("down", found.busyMs.down, both(({ down }) => down));
-      near("host", found.busyMs.host, both(({ host }) => host));
-      near("up", found.busyMs.up, both(({ up }) => up));
-      assert.equal(found.downBytes, 2 * (onHost ? 2 * activation : activation + gradients));
-      assert.equal(found.upBytes, 2 * (onHost ? 2 * activation : upForward + upBackward));
+        near("down", busyMs.down, sum(({ down }) => down));
+        near("host", busyMs.host, sum(({ host }) => host));
+        near("up", busyMs.up, sum(({ up }) => up));
+        assert.equal(found.downBytes, 3 * LAYERS * 2 * T * D * FLOAT, "h and dy");
+        assert.equal(found.upBytes, 3 * LAYERS * 2 * T * D * FLOAT, "y and dh");
+        assert.equal(bound, busiest(busyMs));
+        const expected = 3000 * (forwardTime(ahead, halves) + head + backwardTime(back, halves));
+        // Where parts take turns, that of forward and backward is no layer's: allow for one.
+        const layer = 1000 *
+          Math.max(...[...ahead, ...back].map((each) => each.attention + each.feedForward + each.host));
+        near(`step in ${halves}`, stepMs, expected, halves === 1 ? 1e-9 * expected : 3 * layer);
+      }
     });
   }
 }
 
-Deno.test("busiest() names one lane of several that work as long: the model's first, copies last", () => {
+Deno.test("every meeting of two lanes that is not hidden costs its time", async () => {
+  const met = async (meetingSeconds: number) =>
+    (await predictHost(1, {}, { meetingSeconds, pairFlopsPerSecond: 3e4 })).stepMs;
+  const [without, some] = [await met(0), await met(1e-4)];
+  // The host learns of h and of dy, whoever waits of y and of dh; and once of the loss.
+  near("meetings", some - without, 3 * (4 * LAYERS + 1) * 0.1, 1e-6);
+});
+
+Deno.test("predictSteps() by hand: rows where the model is", async () => {
+  const batch = { size: SEQUENCES, micro: SEQUENCES, seqLen: LENGTH };
+  const found = (await predict({ batch })).find((way) => way.placement === "device" && way.halves === 1);
+  assert.ok(found);
+  const rows = unitedNeurons({
+    tokens: T,
+    neurons: NEURONS,
+    experts: EXPERTS,
+    activeExperts: ACTIVE,
+    topK: TOP_K,
+  });
+  const { forward, backward, head } = byHand(false, 0);
+  const frozen = [...forward, ...backward].reduce(
+    (sum, layer) => sum + layer.attention + layer.feedForward,
+    0,
+  );
+  // Values forward; their gradient and that of scores, that of keys, and dh, backward; the router's two.
+  const dense = LAYERS * (5 * 2 * T * rows * D + 2 * 2 * T * EXPERTS * D) / RATES.modelFlopsPerSecond;
+  near("model", found.busyMs.model, 1000 * (frozen + head + dense));
+  const [router, pairs] = [EXPERTS * D, T * TOP_K];
+  assert.equal(found.upBytes, LAYERS * FLOAT * (2 * rows * D + router), "keys, values, router");
+  assert.equal(found.downBytes, LAYERS * FLOAT * (T * D + pairs + 2 * rows * D + router), "h, dz, gradients");
+  const scores = 2 * T * D * (EXPERTS + ACTIVE * NEURONS / EXPERTS) / RATES.scoreFlopsPerSecond;
+  // Packed, and gradients added: read and written.
+  const traffic = 2 * 2 * FLOAT * 2 * rows * D / RATES.hostBytesPerSecond;
+  near("host", found.busyMs.host, 1000 * LAYERS * (scores + traffic));
+  near("up", found.busyMs.up, 1000 * found.upBytes / RATES.upBytesPerSecond);
+  near("down", found.busyMs.down, 1000 * found.downBytes / RATES.downBytesPerSecond);
+});
+
+Deno.test("rows that stay where the model is travel once a step, those that must make room come again", async () => {
+  const device = async (options: RunOptions) =>
+    (await predict(options)).find((way) => way.placement === "device" && way.halves === 1)!;
+  const batch = (micros: number) => ({ size: micros * SEQUENCES, micro: SEQUENCES, seqLen: LENGTH });
+  const [one, eight] = [await device({ batch: batch(1) }), await device({ batch: batch(8) })];
+  assert.ok(eight.upBytes < 2 * one.upBytes, "there are no more rows than there are");
+  const few = await device({ batch: batch(8), cachedRows: 4 });
+  assert.ok(few.upBytes > 8 * one.upBytes && few.stepMs > eight.stepMs);
+  assert.ok(few.deviceBytes < eight.deviceBytes);
+});
+
+Deno.test("steps take no less than their busiest lane, and parts that take turns hide work of the host", async () => {
+  for (const activations of ["store", "recompute"] as const) {
+    for (const { stepMs, busyMs, bound } of await predict({ activations })) {
+      assert.ok(stepMs >= Math.max(...Object.values(busyMs)) * (1 - 1e-9));
+      assert.equal(busyMs[bound], Math.max(...Object.values(busyMs)));
+    }
+    const [whole, parts] = [await predictHost(1, { activations }), await predictHost(2, { activations })];
+    assert.ok(parts.stepMs < whole.stepMs);
+  }
+});
+
+Deno.test("predictSteps() names the bound: slow copies, slow host, slow model; and one lane of several that work as long", async () => {
+  const bound = async (rates: Partial<LaneRates>) => (await predictHost(2, {}, rates)).bound;
+  assert.equal(await bound({}), "model");
+  assert.equal(await bound({ pairFlopsPerSecond: 1e4 }), "host");
+  assert.equal(await bound({ upBytesPerSecond: 1e3 }), "up");
+  assert.equal(await bound({ downBytesPerSecond: 1e3 }), "down");
   assert.equal(busiest({ model: 1, down: 1, host: 1, up: 1 }), "model");
   assert.equal(busiest({ model: 0, down: 1, host: 1, up: 1 }), "host");
   assert.equal(busiest({ model: 0, down: 2, host: 1, up: 1 }), "down");
+});
+
+Deno.test("what else is trained beside rows is the model's lane's, and micro-batches that are left over are counted", async () => {
+  const also = [lora({ rank: 3 }).adapter];
+  const [alone, joined] = [await predictHost(1), await predictHost(1, { also })];
+  assert.ok(joined.busyMs.model > alone.busyMs.model);
+  assert.deepEqual([joined.busyMs.host, joined.upBytes], [alone.busyMs.host, alone.upBytes]);
+  const bytes = async (size: number) =>
+    (await predictHost(1, { batch: { size, micro: 2, seqLen: LENGTH } })).downBytes;
+  const perRow = LAYERS * 2 * LENGTH * D * FLOAT;
+  assert.deepEqual([await bytes(2), await bytes(5), await bytes(8)], [2 * perRow, 5 * perRow, 8 * perRow]);
 });

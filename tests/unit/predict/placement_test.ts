@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { lora, sparse } from "../../../lib/methods/methods.ts";
-import { predictSteps } from "../../../lib/predict/cost_model.ts";
+import { predictSteps, type StepPrediction } from "../../../lib/predict/cost_model.ts";
 import type { LaneRates } from "../../../lib/predict/machine/rates.ts";
-import { planAt, planMeasured } from "../../../lib/predict/placement.ts";
-import type { RunOptions } from "../../../lib/train/plan.ts";
+import { chosenWay, planAt, planMeasured } from "../../../lib/predict/placement.ts";
+import type { PlacementChoice } from "../../../lib/train/placement.ts";
+import { plan, type RunOptions } from "../../../lib/train/plan.ts";
 import { SMALL_SPARSE, smallModel, smallOptions } from "../train/small_run.ts";
 
 /** A host that is slow beside its copies. */
@@ -18,23 +19,45 @@ const RATES: LaneRates = {
   meetingSeconds: 1e-6,
 };
 
-Deno.test("planAt() predicts every way, and takes the quickest that is left open", () => {
+Deno.test("planAt() predicts every way, and takes the quickest that is left open", async () => {
   using model = smallModel();
   const at = (options: RunOptions = {}) => planAt(model, smallOptions(options), RATES);
-  const { run: { rows }, placements } = at();
+  const { run: { rows }, placements } = await at();
   assert.equal(placements.length, 4);
   assert.deepEqual([rows.placement, rows.halves], [placements[0]?.placement, placements[0]?.halves]);
   assert.equal(rows.placement, "device");
-  const forced = at({ placement: "host", halves: 1 });
+  const forced = await at({ placement: "host", halves: 1 });
   assert.deepEqual([forced.run.rows.placement, forced.run.rows.halves, forced.placements.length], [
     "host",
     1,
     4,
   ]);
   const method = sparse({ ...SMALL_SPARSE, scope: "union" });
-  assert.equal(at({ method }).run.rows.halves, 1);
-  assert.equal(at({ halves: 2 }).run.rows.halves, 2);
-  assert.deepEqual(at({ method: lora({ rank: 2 }) }).placements, []);
+  const union = await at({ method });
+  assert.deepEqual([union.run.rows.halves, union.placements.length], [1, 2], "parts would see other unions");
+  assert.equal((await at({ halves: 2 })).run.rows.halves, 2);
+  assert.deepEqual((await at({ method: lora({ rank: 2 }) })).placements, []);
+});
+
+Deno.test("chosenWay() takes what the device has room for, unless it was asked for", () => {
+  const way = (placement: "host" | "device", halves: 1 | 2, deviceBytes: number): StepPrediction => ({
+    ...{ placement, halves, deviceBytes, stepMs: 1, bound: "model", downBytes: 0, upBytes: 0 },
+    busyMs: { model: 1, down: 0, host: 0, up: 0 },
+  });
+  const ways = [way("device", 2, 300), way("device", 1, 200), way("host", 2, 100)];
+  const chosen = (choice: PlacementChoice, freeBytes?: number) => {
+    const { placement, halves } = chosenWay(ways, choice, freeBytes);
+    return `${placement} ${halves}`;
+  };
+  assert.equal(chosen({}), "device 2");
+  assert.equal(chosen({}, 300), "device 2");
+  assert.equal(chosen({}, 299), "device 1");
+  assert.equal(chosen({}, 100), "host 2");
+  assert.equal(chosen({}, 99), "device 2", "there is room for none");
+  assert.equal(chosen({ placement: "device" }, 250), "device 1");
+  assert.equal(chosen({ placement: "device" }, 100), "device 2");
+  assert.equal(chosen({ placement: "host" }), "host 2");
+  assert.equal(chosen({ halves: 1 }), "device 1");
 });
 
 Deno.test("planMeasured() measures nothing where model and rows share one memory", async () => {
@@ -43,36 +66,29 @@ Deno.test("planMeasured() measures nothing where model and rows share one memory
   assert.deepEqual([run.rows.placement, placements], ["host", []]);
 });
 
-Deno.test("planAt() predicts by the sizes of its model, its adapter and its batch", () => {
+Deno.test("planAt() predicts the run that it plans, in the types of its kernels", async () => {
   using model = smallModel();
-  const sizes = {
-    tokens: 2 * 12,
-    sequenceTokens: 12,
-    micros: 3,
-    layers: 2,
-    hidden: 24,
-    feedForward: 37,
-    queryColumns: 40,
-    keyColumns: 20,
-    recompute: false,
-    neurons: 48,
-    experts: 12,
-    activeExperts: 2,
-    topK: 3,
-    activationBytes: 8,
-    rowBytes: 4,
-    gradientBytes: 4,
-    cachedRows: 0,
-  };
   const batch = { size: 5, micro: 2, seqLen: 12 };
-  const of = (options: RunOptions, kernels = model.kernels) =>
-    planAt({ ...model, kernels }, smallOptions({ batch, ...options }), RATES).placements;
-  assert.deepEqual(of({}), predictSteps(sizes, RATES));
-  assert.deepEqual(of({ activations: "recompute" }), predictSteps({ ...sizes, recompute: true }, RATES));
-  assert.deepEqual(of({ cachedRows: 30 }), predictSteps({ ...sizes, cachedRows: 30 }, RATES));
-  assert.deepEqual(of({ cachedRows: 99 }), predictSteps({ ...sizes, cachedRows: 48 }, RATES));
-  const native = { ...model.kernels, float: "f32", compute: "bf16" } as const;
-  assert.deepEqual(of({}, native), predictSteps({ ...sizes, activationBytes: 4, rowBytes: 2 }, RATES));
-  const single = { ...native, compute: "f32" } as const;
-  assert.deepEqual(of({}, single), predictSteps({ ...sizes, activationBytes: 4, rowBytes: 4 }, RATES));
+  const of = async (options: RunOptions, kernels: Partial<typeof model.kernels> = {}) => {
+    const own = { ...model, kernels: { ...model.kernels, ...kernels } };
+    const all = smallOptions({ batch, ...options });
+    const { placements } = await planAt(own, all, RATES);
+    assert.deepEqual(placements, await predictSteps(plan(own, all), RATES));
+    const way = (placement: string) =>
+      placements.find((one) => one.placement === placement && one.halves === 1)!;
+    return { host: way("host"), device: way("device") };
+  };
+  const [hidden, layers, tokens] = [24, 2, 5 * 12];
+  const usual = await of({});
+  assert.equal(usual.host.upBytes, 8 * 2 * layers * tokens * hidden);
+  const again = await of({ activations: "recompute" });
+  assert.ok(again.host.busyMs.model > usual.host.busyMs.model);
+  assert.equal(again.host.upBytes, usual.host.upBytes);
+  const native = await of({}, { float: "f32", activationDType: "bf16", compute: "bf16" });
+  assert.equal(native.host.upBytes, usual.host.upBytes / 2, "f32 travels");
+  const rows = (native.device.upBytes / layers - 4 * 12 * hidden) / (2 * 2 * hidden);
+  assert.ok(rows > 45 && rows <= 48, `${rows} rows travel as bf16, all of them once, and the router as f32`);
+  const few = await of({ cachedRows: 6 });
+  assert.ok(few.device.upBytes > usual.device.upBytes, "rows that make room for others come again");
+  assert.ok(few.device.deviceBytes < usual.device.deviceBytes);
 });

@@ -5,7 +5,7 @@ import { sparse } from "../../../lib/methods/methods.ts";
 import { describeModel } from "../../../lib/models/described.ts";
 import { unitedNeurons } from "../../../lib/ops/sparse.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
-import { choosePlacement } from "../../../lib/predict/cost_model.ts";
+import { predictSteps } from "../../../lib/predict/cost_model.ts";
 import { predictDevice } from "../../../lib/predict/device_memory.ts";
 import { plan } from "../../../lib/train/plan.ts";
 
@@ -55,25 +55,6 @@ for (const activeExperts of [8, 1]) {
     near("adapter", run.adapterKind.sizes(MODEL, TOKENS).rows!.touchedShare(TOKENS) * NEURONS);
     near("device", (await predictDevice(run, "device")).pcie.down / (L * 2 * 4 * D));
 
-    const sizes = {
-      tokens: TOKENS,
-      sequenceTokens: 256,
-      micros: 1,
-      layers: L,
-      hidden: D,
-      feedForward: 512,
-      queryColumns: D,
-      keyColumns: D,
-      recompute: false,
-      neurons: NEURONS,
-      experts: EXPERTS,
-      activeExperts,
-      topK: TOP_K,
-      activationBytes: 4,
-      rowBytes: 2,
-      gradientBytes: 4,
-      cachedRows: 0,
-    };
     const rates = {
       downBytesPerSecond: 1e10,
       upBytesPerSecond: 1e10,
@@ -83,10 +64,17 @@ for (const activeExperts of [8, 1]) {
       hostBytesPerSecond: 1e11,
       meetingSeconds: 1e-5,
     };
-    const { downBytes, upBytes } = choosePlacement(sizes, rates, { placement: "device", halves: 1 });
-    near("cost model", (downBytes / L - TOKENS * D * 4) / (2 * 4 * D));
+    const onDevice = (await predictSteps(run, rates)).find((way) =>
+      way.placement === "device" && way.halves === 1
+    );
+    assert.ok(onDevice);
+    const [F64, ROUTER] = [8, EXPERTS * D]; // floats of the reference, and the router that comes up and whose gradient comes down
     const pairs = TOKENS * Math.min(TOP_K, activeExperts * 16);
-    near("rows up, twice, less the pairs", (upBytes / L - 8 * pairs) / (2 * 2 * 2 * D));
-    assert.equal(unitedNeurons(sizes), Math.round((downBytes / L - TOKENS * D * 4) / (2 * 4 * D)));
+    const down = onDevice.downBytes / L - F64 * (TOKENS * D + pairs + ROUTER);
+    const up = onDevice.upBytes / L - F64 * ROUTER;
+    near("cost model, gradients down", down / (2 * F64 * D));
+    near("cost model, rows up", up / (2 * F64 * D));
+    const sizes = { tokens: TOKENS, neurons: NEURONS, experts: EXPERTS, activeExperts, topK: TOP_K };
+    assert.equal(unitedNeurons(sizes), up / (2 * F64 * D));
   });
 }

@@ -5,7 +5,16 @@ import { formatPlacements } from "../../../lib/report/placements.ts";
 Deno.test("formatPlacements() shows each way with its step, what bounds it, and what travels", () => {
   const busyMs = { model: 40, host: 60.25, down: 2, up: 3 };
   const text = formatPlacements([
-    { placement: "host", halves: 2, stepMs: 61.5, busyMs, bound: "host", downBytes: 2048, upBytes: 4096 },
+    {
+      placement: "host",
+      halves: 2,
+      stepMs: 61.5,
+      busyMs,
+      bound: "host",
+      downBytes: 2048,
+      upBytes: 4096,
+      deviceBytes: 0,
+    },
   ]);
   const [head, , line] = text.split("\n");
   assert.match(head ?? "", /placement +halves +predicted step +bound by/);

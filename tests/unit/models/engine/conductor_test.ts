@@ -9,7 +9,7 @@ import { openCheckpoint } from "../../../../lib/models/load.ts";
 import type { Model } from "../../../../lib/models/model.ts";
 import { trainableModel } from "../../../fixtures/trainable_model.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
-import { backwardTimes, forwardTimes } from "../../../../lib/predict/lane_schedule.ts";
+import { backwardTime, forwardTime } from "../../../fixtures/lane_schedule.ts";
 import { assertWithin, modelFixture } from "../../../fixtures/model_fixture.ts";
 import { simulatedDevice } from "../../../fixtures/simulated_device.ts";
 import { wholeGradients } from "../../train/gradients.ts";
@@ -85,7 +85,7 @@ for (const [copy, whole, halves] of [[0.05, 0.61, 1.05], [0.1, 0.51, 1.05], [0.2
   Deno.test(`passes with copies of ${copy} of a layer's time wait as the schedule says`, async () => {
     for (const count of [1, 2] as const) {
       for (const host of [0, count === 1 ? whole : halves, 1.5]) {
-        const costs = {
+        const layers = Array.from({ length: LAYERS }, () => ({
           attention: 0.34,
           feedForward: 0.66,
           recompute: 0,
@@ -93,8 +93,8 @@ for (const [copy, whole, halves] of [[0.05, 0.61, 1.05], [0.1, 0.51, 1.05], [0.2
           up: copy,
           host,
           meeting: 0,
-        };
-        const expected = forwardTimes(costs, LAYERS, count).total + backwardTimes(costs, LAYERS, count).total;
+        }));
+        const expected = forwardTime(layers, count) + backwardTime(layers, count);
         const { time } = await passTime(copy, host, count);
         // The turn from forward to backward is no layer's: allow for one.
         assert.ok(
