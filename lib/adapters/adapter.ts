@@ -55,6 +55,8 @@ export interface Adapter {
   readonly config: JsonObject;
   /** What files of PEFT's call words that may stand in `config`; absent where there are no such words. */
   readonly fileNames?: ReadonlyMap<string, string>;
+  /** Fields of such files that its options do not say; none when absent. */
+  readonly fileFields?: JsonObject;
   /** Where it attaches, as its files say it: kinds of sublayers, products, or weights. */
   readonly sites: readonly string[];
   /** Whether copies of its own stand in the place of all weights: then those of the checkpoint are read once. */

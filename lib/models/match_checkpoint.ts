@@ -56,7 +56,7 @@ interface Wanted {
 
 /** Tensors that may be there and say nothing: tables and masks that older checkpoints stored. */
 export const IGNORABLE_TENSORS =
-  /(^|\.)(rotary_emb\.(inv_freq|original_inv_freq|cos_cached|sin_cached)|masked_bias|position_ids)$/;
+  /(^|\.)(rotary_emb\.(inv_freq|original_inv_freq|cos_cached|sin_cached)|masked_bias|h\.\d+\.attn\.bias|position_ids)$/;
 
 /** Parts of larger models that were saved inside a language model, after its prefix. */
 const OTHER_PARTS = /^(mm_|vision|visual|image_|audio|video|speech|projector|connector|multi_modal)/;

@@ -17,10 +17,15 @@ export interface ModelModule {
 
 /** Where adapters on linear weights may attach, by site: what is written for a site everywhere in a model. */
 export interface Sites {
-  /** The last part of the name of each site's modules, in the order they compute in: `q` and `q_proj`. */
+  /**
+   * The last part of the name of each site's modules, in the order they compute in: `q` and `q_proj`; two parts where other
+   * sites share the last, as `attn.c_proj` and `mlp.c_proj`.
+   */
   readonly words: ReadonlyMap<string, string>;
   /** What PEFT targets when it is told nothing: queries and values, or the product that makes both. */
   readonly peftDefault: readonly string[];
+  /** Whether weights are kept as (I,O). */
+  readonly transposed: boolean;
   /** The first of all modules, for messages: `model.layers.0.self_attn.q_proj`, and as the bare model has it. */
   readonly example: { readonly whole: string; readonly bare: string };
 }
@@ -36,6 +41,9 @@ export function modelSites(config: ModelConfig): Sites {
     peftDefault: [
       ...new Set(attention.flatMap(({ inputs }) => queriesAndValues(inputs)).map(({ site }) => site)),
     ],
+    transposed: layers.flat().flatMap((part) => linearsOf(part)).some(({ transposed }) =>
+      transposed === true
+    ),
     example: { whole, bare: whole.startsWith(prefix) ? whole.slice(prefix.length) : whole },
   };
 }
@@ -56,8 +64,15 @@ export function knownWords(): ReadonlyMap<string, ReadonlySet<string>> {
 }
 
 function wordsOf(layers: readonly Layer<string>[]): ReadonlyMap<string, string> {
-  const linears = layers.flat().flatMap((part) => linearsOf(part));
-  return new Map(linears.map(({ site, weight }) => [site, lastPart(moduleOf(weight))]));
+  const modules = new Map(
+    layers.flat().flatMap((part) => linearsOf(part)).map(({ site, weight }) => [site, moduleOf(weight)]),
+  );
+  const words = [...modules.values()].map((module) => lastParts(module, 1));
+  const isShared = (word: string): boolean => words.indexOf(word) !== words.lastIndexOf(word);
+  return new Map([...modules].map(([site, module]) => {
+    const word = lastParts(module, 1);
+    return [site, isShared(word) ? lastParts(module, 2) : word];
+  }));
 }
 
 /** The whole name of each site's module, by layer. */
@@ -69,8 +84,8 @@ export function siteModules(config: ModelConfig): readonly ReadonlyMap<string, s
   );
 }
 
-function lastPart(module: string): string {
-  return module.slice(module.lastIndexOf(".") + 1);
+function lastParts(module: string, count: number): string {
+  return module.split(".").slice(-count).join(".");
 }
 
 /**

@@ -126,13 +126,15 @@ export interface Stack<W = Weight> {
   readonly projection: Linear<W> | null;
 }
 
-/** A language model's head: logits = h w^T + bias, for each token. */
+/** A language model's head: logits = h w^T + bias, capped or not, for each token. */
 export interface LmHead<W = Weight> {
   readonly kind: "lm";
   /** (V,D): the embedding itself when they are tied. */
   readonly weight: W;
   /** (V); null where there is none. */
   readonly bias: W | null;
+  /** Logits x become softcap tanh(x / softcap); 0 for none. */
+  readonly softcap: number;
 }
 
 /** A layer between hidden states and what a head gives: norm(activation(h w^T + bias)). */

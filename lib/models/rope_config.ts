@@ -15,11 +15,11 @@ import {
   problem,
   rawField,
 } from "./config_fields.ts";
-import type { RopeScaling } from "./rotary.ts";
+import type { RopeScaling, Rotary } from "./rotary.ts";
 import { isOff } from "./same_fields.ts";
 import { refuseUnknown } from "./unknown_fields.ts";
 
-/** What transformers takes for a missing `rope_theta`. */
+/** What transformers takes for a missing `rope_theta`, in most families. */
 const DEFAULT_THETA = 10000;
 
 /** Of a length that positions can have. */
@@ -41,35 +41,61 @@ const PASSED_OVER = [
 /** What of the configuration scalings depend on. */
 export interface RopeSizes {
   readonly maxPositionEmbeddings: number;
-  /** R: how many of a head turn. */
-  readonly rotaryDim: number;
+  readonly headDim: number;
+  /** In the place of a missing `rope_theta`. Default: 10,000. */
+  readonly ropeTheta?: number | undefined;
+  /** In the place of a missing `original_max_position_embeddings`. Default: the full length. */
+  readonly original?: number | undefined;
+  /** Types of scaling that mean another in the family: what `yarn` is to phi3. */
+  readonly typeAliases?: Readonly<Record<string, string>> | undefined;
+  /** Whether the family has heads that turn in part, by `partial_rotary_factor`. Default: no. */
+  readonly partial?: boolean | undefined;
 }
 
 /** @mutates fields */
 export function readRope(
   fields: ConfigFields,
   sizes: RopeSizes,
-): { ropeTheta: number; ropeScaling: RopeScaling | null } {
-  const outerTheta = numberField(fields, "rope_theta", { above: 0, missing: DEFAULT_THETA });
+): Omit<Rotary, "maxPositionEmbeddings"> {
+  const outerTheta = numberField(fields, "rope_theta", {
+    above: 0,
+    missing: sizes.ropeTheta ?? DEFAULT_THETA,
+  });
   const outerOriginal = integerField(fields, "original_max_position_embeddings", ORIGINAL);
-  checkPartial(fields);
+  const share = partialFactor(fields, sizes);
   const name = isOff(rawField(fields, "rope_scaling")) ? "rope_parameters" : "rope_scaling";
   const record = fields.values[name];
   if (name === "rope_scaling" && !isOff(fields.values["rope_parameters"])) checkSame(fields);
   if (isOff(rawField(fields, "rope_parameters")) && isOff(record)) {
-    return { ropeTheta: outerTheta, ropeScaling: null };
+    return { ropeTheta: outerTheta, ropeScaling: null, rotaryDim: turning(fields, sizes, share ?? 1) };
   }
   if (!isRecord(record)) {
-    return { ropeTheta: outerTheta, ropeScaling: problem(fields, name, "an object or null", null) };
+    const ropeScaling = problem(fields, name, "an object or null", null);
+    return { ropeTheta: outerTheta, ropeScaling, rotaryDim: sizes.headDim };
   }
   const rope = configFields(record, fields, { prefix: `${name}.` });
   const ropeTheta = numberField(rope, "rope_theta", { above: 0, missing: outerTheta });
   // The field beside the record wins over the one inside, and the full length stands for both.
   const inner = integerField(rope, "original_max_position_embeddings", ORIGINAL);
-  const original = outerOriginal ?? inner ?? sizes.maxPositionEmbeddings;
-  const ropeScaling = readScaling(rope, original, sizes);
+  const original = outerOriginal ?? inner ?? sizes.original ?? sizes.maxPositionEmbeddings;
+  const isProportional = [rope.values["rope_type"], rope.values["type"]].includes("proportional");
+  const innerShare = isProportional ? null : partialFactor(rope, sizes);
+  const rotaryDim = turning(fields, sizes, innerShare ?? share ?? 1);
+  const ropeScaling = readScaling(rope, original, { ...sizes, rotaryDim });
   reportRest(rope);
-  return { ropeTheta, ropeScaling };
+  return { ropeTheta, ropeScaling, rotaryDim };
+}
+
+/** Numbers of a head that turn. @mutates fields.problems */
+function turning(fields: ConfigFields, { headDim }: RopeSizes, share: number): number {
+  const rotaryDim = Math.floor(headDim * share);
+  if (rotaryDim % 2 === 0 || share === 1) return rotaryDim;
+  return problem(
+    fields,
+    "partial_rotary_factor",
+    `a share of the ${headDim} of a head that is even`,
+    headDim,
+  );
 }
 
 /** One scaling under two names; where they differ, other readers take the other. @mutates fields.problems */
@@ -90,11 +116,15 @@ function checkSame(fields: ConfigFields): void {
 }
 
 /** Null for the plain embedding. @mutates rope */
-function readScaling(rope: ConfigFields, original: number, sizes: RopeSizes): RopeScaling | null {
+function readScaling(
+  rope: ConfigFields,
+  original: number,
+  sizes: RopeSizes & Pick<Rotary, "rotaryDim">,
+): RopeScaling | null {
   const older = rawField(rope, "type");
-  const type: unknown = rawField(rope, "rope_type") ?? older ?? "default";
+  const given: unknown = rawField(rope, "rope_type") ?? older ?? "default";
+  const type: unknown = sizes.typeAliases?.[String(given)] ?? given;
   const factor = () => numberField(rope, "factor", { above: 0 });
-  if (type !== "proportional") checkPartial(rope);
   switch (type) {
     case "default":
       return null;
@@ -125,11 +155,15 @@ function readScaling(rope: ConfigFields, original: number, sizes: RopeSizes): Ro
 const SUPPORTED_TYPES = `"default", "linear", "dynamic", "llama3", "yarn", "longrope" or "proportional", ` +
   "nothing else is supported";
 
-/** Heads that are turned in part would need kernels of their own. @mutates fields */
-function checkPartial(fields: ConfigFields): void {
-  if (numberField(fields, "partial_rotary_factor", { missing: 1 }) !== 1) {
-    problem(fields, "partial_rotary_factor", "1, nothing else is supported", null);
+/** Null where it is not given. @mutates fields */
+function partialFactor(fields: ConfigFields, { partial }: RopeSizes): number | null {
+  if (partial === true) {
+    return numberField(fields, "partial_rotary_factor", { above: 0, max: 1, missing: null });
   }
+  if (numberField(fields, "partial_rotary_factor", { missing: 1 }) !== 1) {
+    problem(fields, "partial_rotary_factor", "1: all of a head turns in this family", null);
+  }
+  return null;
 }
 
 function readLlama3(rope: ConfigFields, factor: number, originalMaxPositionEmbeddings: number): RopeScaling {
@@ -156,7 +190,11 @@ function readYarn(rope: ConfigFields, original: number, sizes: RopeSizes): RopeS
   };
 }
 
-function readLongrope(rope: ConfigFields, original: number, sizes: RopeSizes): RopeScaling {
+function readLongrope(
+  rope: ConfigFields,
+  original: number,
+  sizes: RopeSizes & Pick<Rotary, "rotaryDim">,
+): RopeScaling {
   const pairs = sizes.rotaryDim / 2;
   const factors = (name: string): readonly number[] => {
     const value = rawField(rope, name);

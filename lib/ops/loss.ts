@@ -10,6 +10,7 @@ import { arenaTensor } from "./arena_tensor.ts";
 import type { ModelKernels } from "./kernels/model.ts";
 import type { Place } from "./kernels/place.ts";
 import { linearBackwardWeight } from "./linear.ts";
+import { softcapBackward, softcapForward } from "./softcap.ts";
 
 /** How much memory the logits of one chunk may take. */
 export interface HeadLossOptions {
@@ -19,6 +20,8 @@ export interface HeadLossOptions {
   readonly chunkRows?: number;
   /** (1,V), added to the logits; its grad, if any, is accumulated. Null or absent for none. */
   readonly bias?: Weight | null;
+  /** Logits x become softcap tanh(x / softcap); 0, or absent, for none. */
+  readonly softcap?: number;
 }
 
 /** The loss of one micro-batch, as sum and count, so that means over several are exact. */
@@ -106,12 +109,12 @@ function headLoss(
   const counted = countedRows(targets);
   const chunkRows = Math.min(lossChunkRows(k, head.rows, options), counted.length);
   const mark = k.arena.mark();
-  const chunk = chunkBuffers(k, chunkRows, head);
+  const chunk = chunkBuffers(k, chunkRows, head, options);
   const countedLosses = k.arenaFloats(counted.length);
   for (let begin = 0; begin < counted.length; begin += chunkRows) {
     const rows = counted.subarray(begin, begin + chunkRows);
     const losses = countedLosses.subarray(begin, begin + rows.length);
-    const weights = { weight: head, bias: options.bias ?? null };
+    const weights = { weight: head, bias: options.bias ?? null, softcap: options.softcap ?? 0 };
     chunkLoss(k, chunk, rows, hidden, weights, targets, losses, gradient);
   }
   // Read once, when all chunks are under way: only then is a device waited for.
@@ -137,12 +140,20 @@ function countedRows(targets: Int32Array): Int32Array {
 interface ChunkBuffers {
   readonly hidden: Floats;
   readonly logits: Floats;
+  /** Logits as they were before they were capped; null where they are not. */
+  readonly uncapped: Floats | null;
 }
 
-function chunkBuffers(k: ModelKernels & Place, rows: number, head: Weight): ChunkBuffers {
+function chunkBuffers(
+  k: ModelKernels & Place,
+  rows: number,
+  head: Weight,
+  { softcap = 0 }: HeadLossOptions,
+): ChunkBuffers {
   return {
     hidden: k.arenaFloats(rows * head.cols),
     logits: k.arenaFloats(rows * head.rows),
+    uncapped: softcap === 0 ? null : k.arenaFloats(rows * head.rows),
   };
 }
 
@@ -152,7 +163,11 @@ function chunkLoss(
   chunk: ChunkBuffers,
   rows: Int32Array,
   hidden: Tensor,
-  { weight: head, bias }: { readonly weight: Weight; readonly bias: Weight | null },
+  { weight: head, bias, softcap }: {
+    readonly weight: Weight;
+    readonly bias: Weight | null;
+    readonly softcap: number;
+  },
   targets: Int32Array,
   losses: Floats,
   gradient: { readonly dhidden: Tensor; readonly scale: number } | null,
@@ -164,11 +179,15 @@ function chunkLoss(
     const from = hidden.data.subarray(row * width, (row + length) * width);
     k.copy(gathered.subarray(i * width, (i + length) * width), from);
   });
-  k.linearForward(logits, gathered, head, bias, count, false);
+  const shape = [count, head.rows];
+  const uncapped = chunk.uncapped && { shape, data: chunk.uncapped.subarray(0, count * head.rows) };
+  k.linearForward(uncapped?.data ?? logits, gathered, head, bias, count, false);
+  if (uncapped) softcapForward(k, uncapped, softcap, { shape, data: logits });
   k.crossEntropy(losses, logits, rows.map((row) => targets[row] as number), head.rows, gradient?.scale ?? 0);
   if (!gradient) return;
 
-  const dlogits: Tensor = { shape: [count, head.rows], data: logits };
+  const dlogits: Tensor = { shape, data: logits };
+  if (uncapped) softcapBackward(k, uncapped, dlogits);
   linearBackwardWeight(k, { shape: [count, width], data: gathered }, head, dlogits, { bias });
   k.linearBackwardData(gathered, logits, head, count, false); // the gathered rows are spent: dhidden takes their place
   const { data } = gradient.dhidden;

@@ -244,7 +244,7 @@ export const ADAPTERS: readonly Mutant[] = [
     name: "merged-onto-nothing",
     harm: "a merged model has lost its weights",
     file: "lib/adapters/lora/lora.ts",
-    find: "row[i] = weights[from + i] as number;",
+    find: "row[i] = weights[from + i * perInput] as number;",
     replace: "row[i] = 0;",
     tests: ["tests/unit/adapters/lora/lora_test.ts"],
   },

@@ -24,7 +24,7 @@ const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
   "corda_config", // of a start that is refused by "init_lora_weights"
   "ensure_weight_tying", // an embedding that is the head too is refused by name itself
   "eva_config", // of a start, whose ranks are in "rank_pattern"
-  "fan_in_fan_out", // PEFT sets it to false for linear layers
+  "fan_in_fan_out", // the model says how its weights are kept
   "inference_mode",
   "loftq_config", // of a start that is refused by "init_lora_weights"
   "lora_ga_config", // of a start that is refused by "init_lora_weights"

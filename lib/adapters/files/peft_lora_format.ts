@@ -15,7 +15,7 @@ export const PEFT_LORA_FORMAT: AdapterFormat = {
   peftType: "LORA",
   // PEFT warns of fields that it does not know, so what it does not know is beside the tensors.
   metadata: (base) => ({ format: "pt", ...baseFields(base) }),
-  config({ adapter: { config, fileNames } }, base) {
+  config({ adapter: { config, fileNames, fileFields } }, base) {
     const { modulesToSave } = config;
     const options = Object.entries(PEFT_NAMES).filter(([name]) => config[name] !== undefined);
     return {
@@ -31,6 +31,7 @@ export const PEFT_LORA_FORMAT: AdapterFormat = {
       ),
       fan_in_fan_out: false,
       init_lora_weights: true,
+      ...fileFields,
     };
   },
   read(fields, { metadata, shapes }, problems) {

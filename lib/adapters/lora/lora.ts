@@ -8,7 +8,15 @@ import { type DropoutMask, randomUniform } from "../../core/rng.ts";
 import type { LinearHook } from "../../models/hooks.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
 import { buildParts } from "../../models/families/registry.ts";
-import { allTensors, headTensors, type Layer, layersOf, type Linear, linearsOf } from "../../models/parts.ts";
+import {
+  allTensors,
+  headTensors,
+  type Layer,
+  layersOf,
+  type Linear,
+  linearSize,
+  linearsOf,
+} from "../../models/parts.ts";
 import { moduleOf } from "../../models/tensor_names.ts";
 import { modelSites, siteModules } from "../../models/modules.ts";
 import type { DenseParameter } from "../../optim/parameters.ts";
@@ -42,8 +50,9 @@ const STREAMS_PER_LAYER = 8;
 interface SiteDelta extends LowRank {
   /** Tells the random numbers of weights apart. */
   readonly stream: number;
-  /** Name of the weight in the checkpoint. */
+  /** Name of the weight in the checkpoint, and whether it is kept there as (I,O). */
   readonly weightName: string;
+  readonly transposed: boolean;
 }
 
 /** LoRA. */
@@ -72,6 +81,7 @@ export function loraAdapter(
     kind: "lora",
     config: loraConfig(settings),
     fileNames: sites.words,
+    ...(sites.transposed && { fileFields: { fan_in_fan_out: true } }),
     sites: ["linear"],
     placements: ["device"],
     sizes: (model) => loraSizes(table, model),
@@ -113,10 +123,10 @@ function loraSizes(table: LoraTable, { parts, config }: Model): AdapterSizes {
   const [layers, modules] = [layersOf(parts), siteModules(config)];
   const parameters = table.flatMap((sites, layer) =>
     [...sites].flatMap(([site, { rank }]): ParameterSize[] => {
-      const { rows, cols } = linearAt(layers[layer], site).weight;
+      const { outputs, inputs } = linearSize(linearAt(layers[layer], site));
       return [
-        size(factorName(modules[layer]?.get(site), "lora_A"), rank, cols),
-        size(factorName(modules[layer]?.get(site), "lora_B"), rows, rank),
+        size(factorName(modules[layer]?.get(site), "lora_A"), rank, inputs),
+        size(factorName(modules[layer]?.get(site), "lora_B"), outputs, rank),
       ];
     })
   );
@@ -173,13 +183,15 @@ function createLayer(
 ): ReadonlyMap<string, SiteDelta> {
   const all = [...modules.keys()];
   const delta = (site: string, { rank, scale }: SiteSize): SiteDelta => {
-    const { name, rows, cols } = linearAt(layer, site).weight;
+    const linear = linearAt(layer, site);
+    const { outputs, inputs } = linearSize(linear);
     return {
-      a: adapterWeight(k, factorName(modules.get(site), "lora_A"), rank, cols, trained),
-      b: adapterWeight(k, factorName(modules.get(site), "lora_B"), rows, rank, trained),
+      a: adapterWeight(k, factorName(modules.get(site), "lora_A"), rank, inputs, trained),
+      b: adapterWeight(k, factorName(modules.get(site), "lora_B"), outputs, rank, trained),
       scale,
       stream: firstStream + all.indexOf(site),
-      weightName: name,
+      weightName: linear.weight.name,
+      transposed: linear.transposed === true,
     };
   };
   return new Map([...sites].map(([site, size]) => [site, delta(site, size)]));
@@ -245,17 +257,18 @@ function mergedWeight(k: Kernels, delta: SiteDelta): WeightChange {
 }
 
 /** W' = W + s B A, each row summed in f64 and rounded once. @mutates weights */
-function foldInto(weights: Floats, { a, b, scale }: SiteDelta, A: Floats, B: Floats): void {
+function foldInto(weights: Floats, { a, b, scale, transposed }: SiteDelta, A: Floats, B: Floats): void {
   const row = new Float64Array(a.cols);
+  const [perOutput, perInput] = transposed ? [1, b.rows] : [a.cols, 1];
   for (let o = 0; o < b.rows; o++) {
-    const from = o * a.cols;
-    for (let i = 0; i < a.cols; i++) row[i] = weights[from + i] as number;
+    const from = o * perOutput;
+    for (let i = 0; i < a.cols; i++) row[i] = weights[from + i * perInput] as number;
     for (let r = 0; r < a.rows; r++) {
       const factor = scale * (B[o * a.rows + r] as number);
       for (let i = 0; i < a.cols; i++) {
         row[i] = (row[i] as number) + factor * (A[r * a.cols + i] as number);
       }
     }
-    weights.set(row, from);
+    for (let i = 0; i < a.cols; i++) weights[from + i * perInput] = row[i] as number;
   }
 }

@@ -3,10 +3,9 @@
 import { releasing } from "../../activations/policy.ts";
 import { account } from "../../native/ledger.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
-import { linearForward } from "../../ops/linear.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { type Activation, type Floats, numel, type Tensor } from "../../tensor/tensor.ts";
-import { asLmHead } from "../heads/lm.ts";
+import { asLmHead, logitsOf } from "../heads/lm.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Model } from "../model.ts";
 import { keyShapes, lastStack } from "../parts.ts";
@@ -93,8 +92,7 @@ export async function decodeStep(
     });
     const y = await streamOf(step, parts, fresh);
     const { hidden } = outputForward(k, lastStack(parts), lastRows(k, y, fresh.starts));
-    const { weight, bias } = asLmHead(parts.head);
-    const logits = linearForward(k, hidden, weight, { bias });
+    const logits = logitsOf(k, asLmHead(parts.head), hidden);
     scatterRows(cache.logits, await k.read(logits.data), ids);
   });
   ids.forEach((tokens, s) => cache.lengths[s] = (cache.lengths[s] as number) + tokens.length);

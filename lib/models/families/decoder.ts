@@ -3,9 +3,9 @@
  * The decoder that most families are: layers of attention and a gated feed-forward, with the names that llama's checkpoints
  * have. A family that names its tensors otherwise, or computes otherwise, says how.
  */
-import type { Attention, Ffn, ModelParts, Norm, SublayerNorms, TakeTensor } from "../parts.ts";
+import type { Attention, Ffn, Linear, ModelParts, Norm, SublayerNorms, TakeTensor } from "../parts.ts";
 import type { DecoderConfig } from "./decoder_config.ts";
-import { type LinearShape, type NormShape, takeHead, takeLinear, takeNorm } from "./take.ts";
+import { type LinearShape, type NormShape, plainInput, takeHead, takeLinear, takeNorm } from "./take.ts";
 
 /** Names of modules: of the whole, then within a layer, then within its sublayers. */
 export interface DecoderNames {
@@ -21,6 +21,9 @@ export interface DecoderNames {
   /** Of the layer, before and behind what a sublayer computes; null where there is none. */
   readonly attentionNorms: NormNames;
   readonly ffnNorms: NormNames;
+  /** Queries, keys and values as one product, and gate and up, where a family has them so. */
+  readonly qkv?: string;
+  readonly gateUp?: string;
   readonly q: string;
   readonly k: string;
   readonly v: string;
@@ -74,14 +77,16 @@ export interface DecoderStyle {
   readonly embeddingScale?: number;
   /** Norms of queries and keys; none when absent. */
   readonly qkNorms?: "head" | "projection" | null;
-  /** Numbers of a head that turn; all when absent. */
-  readonly rotaryDim?: number;
+  /** Of logits. */
+  readonly logitSoftcap?: number;
   /** What is otherwise in the attention of a layer. */
   attention?(layer: number): Partial<Pick<Attention, "rotary" | "scale" | "softcap">>;
+  /** Rotary embeddings beside the configuration's own, by name. */
+  readonly rotary?: ModelParts["rotary"];
 }
 
-/** Name of the rotary embedding of a family that has one. */
-const ROTARY = "rotary";
+/** Name of the rotary embedding that the configuration gives. */
+export const ROTARY = "rotary";
 
 /** Builds a decoder; see `Family.build`. */
 export function buildDecoder<W>(
@@ -89,7 +94,7 @@ export function buildDecoder<W>(
   take: TakeTensor<W>,
   style: DecoderStyle = {},
 ): ModelParts<W> {
-  const { hiddenSize, vocabSize, headDim, ropeTheta, ropeScaling, maxPositionEmbeddings } = config;
+  const { hiddenSize, vocabSize, rotaryDim, ropeTheta, ropeScaling, maxPositionEmbeddings } = config;
   const { names = LLAMA_NAMES } = style;
   const takes = decoderTakes(config, take, style);
   const embedding = take(`${names.embedding}.weight`, vocabSize, hiddenSize);
@@ -98,15 +103,12 @@ export function buildDecoder<W>(
     return [buildAttention(config, takes, path, layer), buildFfn(config, takes, path)];
   });
   const finalNorm = takes.norm(names.finalNorm, hiddenSize);
-  const rotary = { rotaryDim: style.rotaryDim ?? headDim, ropeTheta, ropeScaling, maxPositionEmbeddings };
-  const input = {
-    ...{ kind: "tokens" as const, embedding, scale: style.embeddingScale ?? 1 },
-    ...{ projection: null, positions: null, types: null, norm: null },
-  };
+  const rotary = { rotaryDim, ropeTheta, ropeScaling, maxPositionEmbeddings };
+  const input = { ...plainInput(embedding), scale: style.embeddingScale ?? 1 };
   return {
     stacks: [{ input, layers, finalNorm, projection: null }],
-    rotary: { [ROTARY]: rotary },
-    head: takeHead(take, config, names, embedding),
+    rotary: { [ROTARY]: rotary, ...style.rotary },
+    head: takeHead(take, config, names, embedding, { softcap: style.logitSoftcap ?? 0 }),
   };
 }
 
@@ -128,10 +130,8 @@ interface DecoderTakes<W> {
   readonly names: DecoderNames;
   norm(module: string, size: number): Norm<W>;
   norms(path: string, names: NormNames): SublayerNorms<W>;
-  linear(module: string, site: Site, shape: LinearShape): ReturnType<typeof takeLinear<W>>;
+  linear(site: string, module: string, shape: LinearShape): Linear<W>;
 }
-
-type Site = "q" | "k" | "v" | "o" | "gate" | "up" | "down";
 
 function decoderTakes<W>(config: DecoderConfig, take: TakeTensor<W>, style: DecoderStyle): DecoderTakes<W> {
   const { names = LLAMA_NAMES, norm: shape = { kind: "rms" } } = style;
@@ -148,7 +148,7 @@ function decoderTakes<W>(config: DecoderConfig, take: TakeTensor<W>, style: Deco
       output: named(path, output),
       sum: null,
     }),
-    linear: (module, site, shape) => takeLinear(take, site, `${module}.${names[site]}`, shape),
+    linear: (site, module, shape) => takeLinear(take, site, module, shape),
   };
 }
 
@@ -160,16 +160,18 @@ function buildAttention<W>(
 ): Attention<W> {
   const { hiddenSize, headDim, numAttentionHeads: heads, numKeyValueHeads: kvHeads, attentionBias } = config;
   const [queries, keys, module] = [heads * headDim, kvHeads * headDim, `${path}.${names.attention}`];
-  const input = (site: Site, outputs: number) =>
-    linear(module, site, { outputs, inputs: hiddenSize, bias: attentionBias.qkv });
+  const input = (site: string, name: string, outputs: number) =>
+    linear(site, `${module}.${name}`, { outputs, inputs: hiddenSize, bias: attentionBias.qkv });
   const over = style.qkNorms ?? null;
   const sizes = over === "head" ? [headDim, headDim] as const : [queries, keys] as const;
   return {
     kind: "attention",
     module,
     norms: norms(path, names.attentionNorms),
-    inputs: [input("q", queries), input("k", keys), input("v", keys)],
-    o: linear(module, "o", { outputs: hiddenSize, inputs: queries, bias: attentionBias.o }),
+    inputs: names.qkv === undefined
+      ? [input("q", names.q, queries), input("k", names.k, keys), input("v", names.v, keys)]
+      : [input("qkv", names.qkv, queries + 2 * keys)],
+    o: linear("o", `${module}.${names.o}`, { outputs: hiddenSize, inputs: queries, bias: attentionBias.o }),
     qkNorms: over && {
       q: norm(`${module}.${names.qNorm}`, sizes[0]),
       k: norm(`${module}.${names.kNorm}`, sizes[1]),
@@ -193,14 +195,17 @@ function buildFfn<W>(
   path: string,
 ): Ffn<W> {
   const module = `${path}.${names.ffn}`;
-  const inner = { outputs: intermediateSize, inputs: hiddenSize, bias };
+  const input = (site: string, name: string, outputs: number) =>
+    linear(site, `${module}.${name}`, { outputs, inputs: hiddenSize, bias });
   return {
     kind: "ffn",
     module,
     norms: norms(path, names.ffnNorms),
     gated: true,
-    inputs: [linear(module, "gate", inner), linear(module, "up", inner)],
-    down: linear(module, "down", { outputs: hiddenSize, inputs: intermediateSize, bias }),
+    inputs: names.gateUp === undefined
+      ? [input("gate", names.gate, intermediateSize), input("up", names.up, intermediateSize)]
+      : [input("gate_up", names.gateUp, 2 * intermediateSize)],
+    down: linear("down", `${module}.${names.down}`, { outputs: hiddenSize, inputs: intermediateSize, bias }),
     activation: hiddenAct,
   };
 }

@@ -10,7 +10,7 @@ import {
   problem,
 } from "../config_fields.ts";
 import type { ModelConfig } from "../model.ts";
-import { readRope } from "../rope_config.ts";
+import { readRope, type RopeSizes } from "../rope_config.ts";
 import type { RopeScaling } from "../rotary.ts";
 import {
   activationField,
@@ -30,6 +30,8 @@ export interface DecoderConfig extends ModelConfig {
   readonly headDim: number;
   readonly rmsNormEps: number;
   readonly hiddenAct: ActivationKind;
+  /** How many numbers of a head turn. */
+  readonly rotaryDim: number;
   readonly ropeTheta: number;
   readonly ropeScaling: RopeScaling | null;
   /** Sliding window of each layer, 0 for none; length numHiddenLayers. */
@@ -48,9 +50,15 @@ export interface DecoderDefaults extends CommonDefaults {
   readonly numKeyValueHeads: number | null;
   /** Null: hidden size / heads. */
   readonly headDim: number | null;
+  /** Default: 1e-6. */
+  readonly rmsNormEps?: number;
+  /** How rotary embeddings are read otherwise than in most families. */
+  readonly rope?: Omit<RopeSizes, "maxPositionEmbeddings" | "headDim">;
+  /** Reads the activation. Default: `hidden_act`, silu when it is missing. @mutates fields */
+  readonly readActivation?: (fields: ConfigFields) => ActivationKind;
 }
 
-/** What transformers takes for a missing `rms_norm_eps`, in all families. */
+/** What transformers takes for a missing `rms_norm_eps`, in most families. */
 const DEFAULT_EPS = 1e-6;
 
 /** @mutates fields */
@@ -65,15 +73,20 @@ export function readDecoderConfig(
     ...common,
     ...heads,
     intermediateSize: sizeField(fields, "intermediate_size"),
-    hiddenAct: activationField(fields, "hidden_act", "silu", ["silu", "swish"]),
+    hiddenAct: (defaults.readActivation ?? readHiddenAct)(fields),
     rmsNormEps: isPresent(fields, "rms_norm_eps")
       ? numberField(fields, "rms_norm_eps", { above: 0 })
-      : byDefault(fields, "rms_norm_eps", DEFAULT_EPS),
+      : byDefault(fields, "rms_norm_eps", defaults.rmsNormEps ?? DEFAULT_EPS),
     ...readRope(fields, {
       maxPositionEmbeddings: common.maxPositionEmbeddings,
-      rotaryDim: heads.headDim,
+      headDim: heads.headDim,
+      ...defaults.rope,
     }),
   };
+}
+
+function readHiddenAct(fields: ConfigFields): ActivationKind {
+  return activationField(fields, "hidden_act", "silu");
 }
 
 /** Their number and size; what does not fit is said of sizes that are right by themselves. @mutates fields */

@@ -9,16 +9,21 @@ import { bert } from "./bert.ts";
 import { distilbert } from "./distilbert.ts";
 import { llama } from "./llama.ts";
 import { mistral } from "./mistral.ts";
+import { olmo2 } from "./olmo2.ts";
+import { phi3 } from "./phi3.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
 import { roberta } from "./roberta.ts";
+import { smollm3 } from "./smollm3.ts";
 import { vit } from "./vit.ts";
 
 /** Families by `model_type`. */
 export const FAMILIES: ReadonlyMap<string, Family> = new Map(
-  [bert, deit, distilbert, llama, mistral, qwen2, qwen3, roberta, vit].map((
-    family,
-  ) => [family.modelType, family]),
+  [
+    ...[llama, mistral, qwen2, qwen3, phi3, olmo2, smollm3],
+    ...[bert, distilbert, roberta],
+    ...[deit, vit],
+  ].map((family: Family) => [family.modelType, family]),
 );
 
 /**

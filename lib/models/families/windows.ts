@@ -39,9 +39,17 @@ export function noWindows(fields: ConfigFields, layers: number, maxPositions: nu
   return new Array<number>(layers).fill(0);
 }
 
-/** Windows of mistral: of all layers, or of those that `layer_types` names, as transformers' ministral. @mutates fields */
-export function alwaysWindows(fields: ConfigFields, layers: number): number[] {
-  const { window, isGiven } = readWindow(fields, DEFAULT_WINDOW);
+/**
+ * Windows of mistral: of all layers, or of those that `layer_types` names, as transformers' ministral.
+ *
+ * @param missing In the place of one that is not given; null for none @mutates fields
+ */
+export function alwaysWindows(
+  fields: ConfigFields,
+  layers: number,
+  missing: number | null = DEFAULT_WINDOW,
+): number[] {
+  const { window, isGiven } = readWindow(fields, missing);
   if (isGiven && window === 0) problem(fields, "sliding_window", "null or at least 1", null);
   // Fields of the qwen families: their makers' tools write them beside a window that is used all the same.
   ["use_sliding_window", "max_window_layers"].forEach((name) => rawField(fields, name));
@@ -65,6 +73,21 @@ export function optionalWindows(fields: ConfigFields, layers: number): number[] 
   checkTypes(fields, types, window, "use_sliding_window is off or sliding_window null");
   return Array.from({ length: layers }, (_, layer) => {
     const sliding = types === null ? layer >= firstSliding : types[layer] === SLIDING;
+    return sliding ? window : 0;
+  });
+}
+
+/** Layers that slide, by `layer_types` or by a family's rule where that is absent, and their window. @mutates fields */
+export function typedWindows(
+  fields: ConfigFields,
+  layers: number,
+  { missing, slides }: { readonly missing: number | null; readonly slides: (layer: number) => boolean },
+): number[] {
+  const { window } = readWindow(fields, missing);
+  const types = readLayerTypes(fields, layers);
+  checkTypes(fields, types, window, "sliding_window is null");
+  return Array.from({ length: layers }, (_, layer) => {
+    const sliding = types === null ? slides(layer) : types[layer] === SLIDING;
     return sliding ? window : 0;
   });
 }

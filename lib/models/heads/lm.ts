@@ -3,19 +3,29 @@
 import { andThen } from "../../core/awaitable.ts";
 import { targetIds } from "../../data/batch.ts";
 import { linearForward } from "../../ops/linear.ts";
+import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { headLossForward, headLossForwardBackward } from "../../ops/loss.ts";
+import { softcapForward } from "../../ops/softcap.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 import type { Head, LmHead } from "../parts.ts";
 import type { HeadKindOf } from "./head_call.ts";
 
 /** See {@linkcode LmHead}. */
 export const lmHead: HeadKindOf<LmHead> = {
-  loss(k, { weight, bias }, { hidden }, targets, scale) {
+  loss(k, { weight, bias, softcap }, { hidden }, targets, scale) {
     const ids = targetIds({ targets });
-    if (scale !== null) return headLossForwardBackward(k, hidden, weight, ids, { bias, scale });
-    return andThen(headLossForward(k, hidden, weight, ids, { bias }), (loss) => ({ ...loss, dhidden: null }));
+    if (scale !== null) return headLossForwardBackward(k, hidden, weight, ids, { bias, softcap, scale });
+    const loss = headLossForward(k, hidden, weight, ids, { bias, softcap });
+    return andThen(loss, (found) => ({ ...found, dhidden: null }));
   },
-  outputs: (k, { weight, bias }, { hidden }) => linearForward(k, hidden, weight, { bias }),
+  outputs: (k, head, { hidden }) => logitsOf(k, head, hidden),
 };
+
+/** (M,V) the logits of hidden states (M,D), in the arena. */
+export function logitsOf(k: Kernels, { weight, bias, softcap }: LmHead, hidden: Tensor): Tensor {
+  const logits = linearForward(k, hidden, weight, { bias });
+  return softcap === 0 ? logits : softcapForward(k, logits, softcap);
+}
 
 /**
  * The head of a model that says what token comes next.

@@ -248,7 +248,7 @@ const WRONG: readonly [fields: Fields, problem: RegExp][] = [
     /"model_type" is missing, expected one of .*llama/,
   ],
   [{ ...LLAMA, architectures: ["LlamaForTokenClassification"] }, /"architectures".*LlamaForCausalLM/],
-  [{ ...LLAMA, hidden_act: "gelu" }, /"hidden_act" is "gelu", expected "silu"/],
+  [{ ...LLAMA, hidden_act: "mish" }, /"hidden_act" is "mish", expected "silu" or "swish" or "gelu"/],
   [{ ...LLAMA, quantization_config: { quant_method: "gptq" } }, /"quantization_config".*gptq.*quantized/],
   [
     { ...LLAMA, rope_scaling: { rope_type: "longrope", short_factor: [1, 1, 1], long_factor: [1, 1] } },

@@ -115,7 +115,6 @@ for (const { name, config, expected } of entriesOf("hub.json")) {
 
 /** What transformers reads, and then computes otherwise than the field says, or with what is not supported. */
 const REFUSED: Readonly<Record<string, RegExp>> = {
-  "gelu": /"hidden_act" is "gelu"/,
   "mlp-bias": /"mlp_bias" \(true\) is unknown/,
   "attention-bias": /"attention_bias" \(true\) is unknown/,
   "scaling-wins": /"rope_scaling" is .*, expected what rope_parameters says of "rope_type": keep one/,

@@ -84,7 +84,7 @@ Deno.test("openCheckpoint() lists missing, surplus and wrongly shaped tensors an
 
 Deno.test("openCheckpoint() reports bad fields and bad files together", async () => {
   const problems = await problemsAfter("llama_linear", (folder) => {
-    editJson(join(folder, "config.json"), (fields) => ({ ...fields, hidden_act: "relu", alibi: 1 }));
+    editJson(join(folder, "config.json"), (fields) => ({ ...fields, hidden_act: "mish", alibi: 1 }));
     Deno.truncateSync(join(folder, "model.safetensors"), 1000);
   });
   assert.equal(problems.length, 3, problems.join("\n"));
