@@ -18,8 +18,8 @@ export interface ModelModule {
 /** Where adapters on linear weights may attach, by site: what is written for a site everywhere in a model. */
 export interface Sites {
   /**
-   * The last part of the name of each site's modules, in the order they compute in: `q` and `q_proj`; two parts where other
-   * sites share the last, as `attn.c_proj` and `mlp.c_proj`.
+   * The shortest end of the name of each site's modules that no other site's have, in the order they compute in: `q` and
+   * `q_proj`, `o` and `attn.c_proj` where the feed-forward has a `c_proj` too. Where every end is another's, the longest.
    */
   readonly words: ReadonlyMap<string, string>;
   /** What PEFT targets when it is told nothing: queries and values, or the product that makes both. */
@@ -67,11 +67,11 @@ function wordsOf(layers: readonly Layer<string>[]): ReadonlyMap<string, string> 
   const modules = new Map(
     layers.flat().flatMap((part) => linearsOf(part)).map(({ site, weight }) => [site, moduleOf(weight)]),
   );
-  const words = [...modules.values()].map((module) => lastParts(module, 1));
-  const isShared = (word: string): boolean => words.indexOf(word) !== words.lastIndexOf(word);
   return new Map([...modules].map(([site, module]) => {
-    const word = lastParts(module, 1);
-    return [site, isShared(word) ? lastParts(module, 2) : word];
+    const others = [...modules.values()].filter((other) => other !== module);
+    const ends = endsWithinLayer(module);
+    const own = ends.find((end) => !others.some((other) => other.endsWith(`.${end}`)));
+    return [site, own ?? ends.at(-1) as string];
   }));
 }
 
@@ -84,8 +84,11 @@ export function siteModules(config: ModelConfig): readonly ReadonlyMap<string, s
   );
 }
 
-function lastParts(module: string, count: number): string {
-  return module.split(".").slice(-count).join(".");
+/** Ends of a module's name behind the number of its layer, the shortest first. */
+function endsWithinLayer(module: string): string[] {
+  const words = module.split(".");
+  const first = words.findLastIndex((word) => /^\d+$/.test(word)) + 1;
+  return words.slice(first).map((_, i) => words.slice(words.length - 1 - i).join("."));
 }
 
 /**

@@ -66,9 +66,9 @@ Deno.test("an encoder's sites are PEFT's, and it has nothing to decode", () => {
     ["q", "query"],
     ["k", "key"],
     ["v", "value"],
-    ["o", "dense"],
-    ["up", "dense"],
-    ["down", "dense"],
+    ["o", "attention.output.dense"],
+    ["up", "intermediate.dense"],
+    ["down", "output.dense"],
   ]);
   assert.deepEqual(peftDefault, ["q", "v"]);
   assert.throws(() => createKvCache(model, 4), /masked-lm head: it predicts no tokens/);
