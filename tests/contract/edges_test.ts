@@ -4,11 +4,14 @@ import assert from "node:assert/strict";
 import { bf16ToFloat, f16ToFloat } from "../../lib/core/half.ts";
 import type { NormCall } from "../../lib/ops/kernels/model.ts";
 import type { Weight } from "../../lib/tensor/tensor.ts";
+import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { assertSame, assertSameBits, assertWithin, EPS_F32 } from "../compare.ts";
 import { onEveryBackend } from "./agreement.ts";
 import { backends, deviceRowBackends } from "./backends.ts";
 import { createStage } from "./stage.ts";
 import { now } from "../now.ts";
+
+const PROCESSORS = backends();
 
 /** A weight of ones. */
 function unit(cols: number): Weight {
@@ -166,33 +169,32 @@ function fromBits(bits: readonly number[], times: number): Float32Array {
   return new Float32Array(all.buffer);
 }
 
-Deno.test("row matrices keep every number bit for bit, their high halves rounded to bf16, halves up in magnitude", () => {
-  for (const backend of backends()) {
-    using k = backend.open(2);
-    const normal = createStage(k).hostNormal("x", 40_007);
-    for (
-      const x of [fromBits(NUMBERS, 5), normal as Float32Array, new Float32Array(0), Float32Array.of(-2.5)]
-    ) {
-      const matrix = k.rowMatrix(1, x.length);
-      k.rowMatrixWrite(matrix, x, 0);
-      const bits = new Uint32Array(x.slice().buffer);
-      assertSame(matrix.hi, Uint16Array.from(bits, (value) => ((value + 0x8000) & 0xffffffff) >>> 16));
-      const joined = k.floats(x.length);
-      k.rowMatrixRead(joined, matrix, 0);
-      assertSame(new Uint32Array((joined as Float32Array).slice().buffer), bits, backend.name);
-    }
+Deno.test("row matrices keep every number bit for bit, their high halves rounded to bf16, halves up in magnitude", async () => {
+  const drawn = createStage(referenceKernels()).hostNormal("x", 40_007);
+  for (
+    const x of [fromBits(NUMBERS, 5), Float32Array.from(drawn), new Float32Array(0), Float32Array.of(-2.5)]
+  ) {
+    const bits = new Uint32Array(x.slice().buffer);
+    await onEveryBackend((stage) => {
+      const matrix = stage.k.rowMatrix(1, x.length), joined = stage.hostOutput(x.length);
+      stage.k.rowMatrixWrite(matrix, x, 0);
+      stage.k.rowMatrixRead(joined, matrix, 0);
+      return { high: Int32Array.from(matrix.hi), joined };
+    }, ({ high, joined }) => {
+      assertSameBits("high", high!, Int32Array.from(bits, (value) => ((value + 0x8000) & 0xffffffff) >>> 16));
+      assertSame(new Uint32Array((joined as Float32Array).slice().buffer), bits);
+    }, PROCESSORS);
   }
 });
 
-Deno.test("row matrices store every NaN as a NaN that its high half alone shows", () => {
-  for (const backend of backends()) {
-    using k = backend.open(2);
-    const x = fromBits(NANS, 7);
-    const matrix = k.rowMatrix(1, x.length);
-    k.rowMatrixWrite(matrix, x, 0);
-    assert.ok(matrix.hi.every((value) => value === 0x7fc0) && matrix.lo.every((value) => value === 0));
-  }
-});
+Deno.test("row matrices store every NaN as a NaN that its high half alone shows", () =>
+  onEveryBackend((stage) => {
+    const x = fromBits(NANS, 7), matrix = stage.k.rowMatrix(1, x.length);
+    stage.k.rowMatrixWrite(matrix, x, 0);
+    return { high: Int32Array.from(matrix.hi), low: Int32Array.from(matrix.lo) };
+  }, ({ high, low }) => {
+    assert.ok(high!.every((value) => value === 0x7fc0) && low!.every((value) => value === 0));
+  }, PROCESSORS));
 
 Deno.test("rowsGather() gives the high halves of rows bit for bit", async () => {
   const rows = Int32Array.of(10, 0, 7, 3);

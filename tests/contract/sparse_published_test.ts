@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The sparse adapter against the published equations computed by PyTorch: `scripts/fixtures/make_sparse.py`. */
+import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import type { Gate, Scope } from "../../lib/ops/kernels/rows.ts";
 import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
@@ -8,7 +9,9 @@ import { createRowGradients } from "../../lib/ops/row_gradients.ts";
 import { sparseBackward, sparseForward, type SparseParams } from "../../lib/ops/sparse.ts";
 import type { Floats, Tensor } from "../../lib/tensor/tensor.ts";
 import { assertWithin, EPS_F32 } from "../compare.ts";
-import { backends } from "./backends.ts";
+import { onEveryBackend } from "./agreement.ts";
+import { backends, deviceRowBackends } from "./backends.ts";
+import type { Outputs } from "./kernel_case.ts";
 
 interface PublishedCase {
   readonly name: string;
@@ -34,9 +37,10 @@ interface PublishedCase {
 const fixture = new URL("../fixtures/sparse/published.json", import.meta.url);
 const { cases }: { cases: PublishedCase[] } = JSON.parse(readFileSync(fixture, "utf8"));
 
-type Gradients = Readonly<Record<"y" | "dh" | "dkeys" | "dvalues" | "dgateWeight", ArrayLike<number> | null>>;
+const RESULTS = ["y", "dh", "dkeys", "dvalues", "dgateWeight"] as const;
 
-async function run(k: Kernels, test: PublishedCase): Promise<Gradients> {
+/** {@linkcode RESULTS}, those that there are. */
+async function run(k: Kernels, test: PublishedCase): Promise<Outputs> {
   const { tokens, hidden, neurons, experts } = test.shape;
   const floats = (data: readonly number[]): Floats => {
     const array = k.floats(data.length);
@@ -72,34 +76,37 @@ async function run(k: Kernels, test: PublishedCase): Promise<Gradients> {
   return {
     y: y.data,
     dh: dh.data,
-    dkeys: keys && spread(keys),
     dvalues: spread(values),
-    dgateWeight: test.dgateWeight && params.gateGrad,
+    ...(keys && { dkeys: spread(keys) }),
+    ...(test.dgateWeight && { dgateWeight: params.gateGrad as Floats }),
   };
 }
 
 /** @param bound Of each output, as a multiple of its largest element */
-function compare(where: string, gradients: Gradients, test: PublishedCase, bound: number): void {
-  for (const name of ["y", "dh", "dkeys", "dvalues", "dgateWeight"] as const) {
-    const [actual, expected] = [gradients[name], test[name]];
-    if (actual === null && expected === null) continue;
-    if (actual === null || expected === null) throw new Error(`${where}: only one side has ${name}`);
+function compare(
+  written: Readonly<Record<string, ArrayLike<number>>>,
+  test: PublishedCase,
+  bound: number,
+): void {
+  for (const name of RESULTS) {
+    const [actual, expected] = [written[name], test[name]];
+    assert.equal(actual === undefined, expected === null, `only one side has ${name}`);
+    if (actual === undefined || expected === null) continue;
     const largest = Math.max(...expected.map(Math.abs));
-    assertWithin(`${where}: ${name}`, actual, expected, bound * largest);
+    assertWithin(name, actual, expected, bound * largest);
   }
 }
 
 for (const test of cases) {
   Deno.test(`referenceKernels() agree with PyTorch to 1e-10 on the published sparse adapter: ${test.name}`, async () => {
-    compare("reference", await run(referenceKernels(), test), test, 1e-10);
+    compare(await run(referenceKernels(), test), test, 1e-10);
   });
 
-  Deno.test(`every backend agrees with PyTorch on the published sparse adapter: ${test.name}`, async () => {
-    for (const backend of backends()) {
-      using k = backend.open(2);
-      // Sums of at most 13 products of three factors, twice nested: their magnitudes are within a few times the largest
-      // element. Inputs are exact in bf16, so the bound is that of f32 for both types of product.
-      compare(backend.name, await run(k, test), test, 32 * EPS_F32);
-    }
-  });
+  // Sums of at most 13 products of three factors, twice nested: their magnitudes are within a few times the largest
+  // element. Inputs are exact in bf16, so the bound is that of f32 for both types of product.
+  Deno.test(`every backend agrees with PyTorch on the published sparse adapter: ${test.name}`, () =>
+    onEveryBackend((stage) => run(stage.k, test), (written) => compare(written, test, 32 * EPS_F32), [
+      ...backends(),
+      ...deviceRowBackends(),
+    ]));
 }
