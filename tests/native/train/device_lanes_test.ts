@@ -117,8 +117,9 @@ for (const late of backend === "cuda" ? [false] : [false, true]) {
     for (const halves of [1, 2] as const) {
       using expecting = deviceKernels(late);
       const [expected] = await steps(expecting, { halves }, 1);
+      // One ring for all: a place that a failure keeps is missing ever after.
+      using onDevice = deviceKernels(late);
       for (const failing of [0, 1, 3, 4, 7]) {
-        using onDevice = deviceKernels(late);
         let call = -1;
         const kernels = slowHostLane(onDevice, (n) => (call = n) === failing ? -1 : 0);
         using model = smallModel(kernels);
@@ -130,9 +131,10 @@ for (const late of backend === "cuda" ? [false] : [false, true]) {
         for (const { arena, hostArena } of [kernels, kernels.twin()]) {
           assert.equal(arena.usedBytes + hostArena.usedBytes, 0);
         }
-        // More steps than there are places in a ring: none of them was lost.
         let [next, metrics] = await trainStep(run, state, data);
         assert.equal(metrics.loss, expected?.loss);
+        if (failing !== 7) continue;
+        // More steps than there are places in a ring: none of them was lost.
         for (let again = 0; again < 3; again++) [next, metrics] = await trainStep(run, next, data);
         assert.ok(Number.isFinite(metrics.loss));
       }
