@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Grids as people write them: `--grid top-k=4,16,64` on a command line, objects in a config file. */
+/** Grids as people write them: `--grid seq-len=256,1024` on a command line, objects in a config file. */
 import { isJsonObject } from "../../core/json.ts";
 import { isPattern, readValue } from "../../core/option_values.ts";
 import { camelCase } from "../../core/options.ts";
@@ -48,7 +48,7 @@ function holdsPattern(flag: Flag, text: string): boolean {
   return (flag.names !== undefined || flag.kind === "numbers") && isPattern(text.replaceAll("=", ""));
 }
 
-/** `top-k=4,16`, into the grid. @mutates grid, problems */
+/** `seq-len=256,1024`, into the grid. @mutates grid, problems */
 function readText(text: string, grid: Values, problems: string[]): void {
   const [, name = "", list = ""] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
   const where = `--grid ${text}`;
@@ -112,7 +112,7 @@ export function readGrids(
       value = null;
     }
     if (isJsonObject(value as never)) grids.push(readObject(value as Values, where, problems));
-    else problems.push(`${where} is ${text}, expected an object such as {"top-k": [4, 16]}`);
+    else problems.push(`${where} is ${text}, expected an object such as {"seq-len": [256, 1024]}`);
   });
   if (Object.keys(multiplied).length > 0 || grids.length === 0) grids.push(multiplied);
   const values = readSeeds(seeds, problems);

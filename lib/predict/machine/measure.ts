@@ -3,7 +3,7 @@
 import { releasing } from "../../activations/policy.ts";
 import type { RowSelection } from "../../adapters/adapter.ts";
 import type { Model } from "../../models/model.ts";
-import { linearSize, lowestOf } from "../../models/parts.ts";
+import { layersOf, type Linear, linearSize, linearsOf, lowestOf } from "../../models/parts.ts";
 import { arenaActivation, arenaTensor } from "../../ops/arena_tensor.ts";
 import { attentionBackward, attentionForward, selfSpans } from "../../ops/attention.ts";
 import { countingKernels } from "../../ops/counting/counting_kernels.ts";
@@ -56,14 +56,25 @@ export async function calibrate(
   };
 }
 
-/** Of the feed-forward, with a weight of the checkpoint's type as far as that is f32 or not. */
+/** The largest product of a model, the lowest of such, which stands for all of them; null where there is none of that width. */
+function largestProduct({ parts }: Model, inputs?: number): Linear | null {
+  const size = ({ weight: { rows, cols } }: Linear): number => rows * cols;
+  const all = layersOf(parts).flat().flatMap((part) => linearsOf(part));
+  return all.filter((linear) => inputs === undefined || linearSize(linear).inputs === inputs)
+    .reduce<Linear | null>(
+      (most, linear) => most === null || size(linear) > size(most) ? linear : most,
+      null,
+    );
+}
+
+/** With a weight of the checkpoint's type as far as that is f32 or not. */
 async function productRates(
   meter: Meter,
   k: Kernels,
-  { model: { parts } }: Run,
+  { model }: Run,
   tokens: number,
 ): Promise<Pick<MachineRates, "linearForward" | "linearBackward">> {
-  const linear = lowestOf(parts, "ffn")?.inputs[0];
+  const linear = largestProduct(model);
   const { outputs: most, inputs: width } = linear ? linearSize(linear) : { outputs: 1, inputs: 1 };
   const cols = Math.min(width, 2048);
   const rows = Math.min(most, Math.floor(LARGEST_ELEMENTS / cols));
@@ -184,12 +195,13 @@ async function copyUp(k: Kernels, x: Tensor): Promise<void> {
 /** Of a product with a weight of the model's, which a copy down follows, by which its end is known. */
 async function modelRate(
   meter: Meter,
-  { kernels: k, parts }: Model,
+  model: Model,
   x: Tensor,
   downMs: number,
 ): Promise<number> {
+  const { kernels: k } = model;
   const [tokens, cols] = x.shape as [number, number];
-  const linear = lowestOf(parts, "ffn")?.inputs[0];
+  const linear = largestProduct(model, cols);
   const rows = linear ? linearSize(linear).outputs : 1;
   const into = linear ? arenaActivation(k, [tokens, rows]) : x;
   const ms = await quickest(meter, async () => {

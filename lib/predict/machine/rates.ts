@@ -6,7 +6,7 @@
 
 /** Operations and bytes a second of the CPU, all its threads. */
 export interface MachineRates {
-  /** Products with a weight of the model's feed-forward. */
+  /** Products with the largest of the model's weights. */
   readonly linearForward: number;
   readonly linearBackward: number;
   /** Forward and backward over one sequence. */

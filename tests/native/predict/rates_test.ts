@@ -58,10 +58,11 @@ Deno.test("measureRates() divides what was moved by the quickest of two rounds a
   const sizes = { tokens: 64, sparse: { experts: 8, activeExperts: 2, topK: 4 } };
   const rates = await measureRates(model, sizes, clock);
   const bytes = 64 * 24 * 4;
+  const { numAttentionHeads: H, headDim } = model.config as DecoderConfig;
   const expected = {
     downBytesPerSecond: bytes / 1e-3,
     upBytesPerSecond: bytes / 4e-3,
-    modelFlopsPerSecond: 2 * 64 * 24 * (model.config as DecoderConfig).intermediateSize / 3e-3,
+    modelFlopsPerSecond: 2 * 64 * 24 * H * headDim / 3e-3,
     hostBytesPerSecond: 2 * bytes / 10e-3,
     meetingSeconds: 13e-3,
   };
@@ -103,9 +104,9 @@ Deno.test("calibrate() counts the operations and bytes of what it times", async 
   const run = plan(model, smallOptions({ method, batch: { size: 4, micro: 2, seqLen: 12 } }));
   let now = 0;
   const rates = await calibrate(run, { threads: 1, clock: () => now++ });
-  const { intermediateSize: F, numAttentionHeads: H, headDim } = model.config as DecoderConfig;
+  const { numAttentionHeads: H, headDim } = model.config as DecoderConfig;
   const a = 1000; // every round takes a millisecond by that clock
-  const products = a * 2 * 24 * 24 * F;
+  const products = a * 2 * 24 * 24 * H * headDim; // of queries: the largest
   assert.deepEqual({ ...rates, calibrationMs: 0 }, {
     linearForward: products,
     linearBackward: products,

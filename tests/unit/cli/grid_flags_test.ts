@@ -49,7 +49,7 @@ Deno.test("readGrids() finds all mistakes at once", () => {
       '--grid out=a: "out" says nothing of a cell',
       "--grid neurons: expected KEY=value,value",
       "--grid lr=2: lr is given twice",
-      'grid 7 is {bad, expected an object such as {"top-k": [4, 16]}',
+      'grid 7 is {bad, expected an object such as {"seq-len": [256, 1024]}',
       'grid 8: "part" is 3, expected text',
       '--seeds is "x", expected a whole number from 0 up to 4294967295',
     ],
