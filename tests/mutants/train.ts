@@ -255,6 +255,14 @@ export const TRAIN: readonly Mutant[] = [
     tests: ["tests/unit/predict/fit_test.ts"],
   },
   {
+    name: "smaller-saved-adapter",
+    harm: "a run that goes on from an adapter is advised a flag that is then refused",
+    file: "lib/predict/fit.ts",
+    find: "run.start === null ? run.adapterKind.shrinksBy : undefined",
+    replace: "run.adapterKind.shrinksBy",
+    tests: ["tests/unit/predict/fit_test.ts"],
+  },
+  {
     name: "later-micro-batches-forgotten",
     harm: "a run whose later micro-batches are larger runs out of memory",
     file: "lib/predict/batch_sizes.ts",
