@@ -8,7 +8,7 @@ import type { Placement } from "../adapters/adapter.ts";
 import { busiest, type LaneName } from "../train/lane_account.ts";
 import { rowPlacement } from "../train/placement.ts";
 import { type Run, tokensPerStep } from "../train/plan.ts";
-import type { PassSize } from "./batch_sizes.ts";
+import { fullLoad, type PassSize } from "./batch_sizes.ts";
 import { type CountedRun, countedRun } from "./counted_passes.ts";
 import type { LaneRates } from "./machine/rates.ts";
 import { type VirtualLanes, virtualLanes } from "./virtual_lanes.ts";
@@ -102,7 +102,7 @@ function microBatches(
   const full = Math.floor(size / micro);
   const sizes = [[1, micro], [full - 1, micro], [1, size - full * micro]] as const;
   return sizes.filter(([count, rows]) => count * rows > 0).map(([count, rows]) => ({
-    size: { tokens: rows * seqLen, targets: rows * (seqLen - 1) },
+    size: fullLoad(rows, seqLen),
     count,
   }));
 }
