@@ -19,7 +19,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ["activations"],
   ["models"],
   ["adapters"],
-  ["methods"],
+  ["methods", "tasks"],
   ["train", "evaluate"],
   ["predict"],
   ["study", "merge"],

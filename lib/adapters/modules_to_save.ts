@@ -3,7 +3,8 @@
 import { quotedValue } from "../core/quoted.ts";
 import { didYouMean } from "../core/suggestion.ts";
 import { texts } from "../core/options.ts";
-import type { ModelConfig } from "../models/model.ts";
+import { givesTokens } from "../models/heads/head_config.ts";
+import type { Model, ModelConfig } from "../models/model.ts";
 import { allTensors } from "../models/parts.ts";
 import { modelModules } from "../models/modules.ts";
 import { buildParts } from "../models/families/registry.ts";
@@ -83,7 +84,8 @@ function tiedProblems(label: string, tensors: WholeTensors, model: ModelConfig):
   ];
 }
 
-/** The modules of a head of its own, which no adapter reaches: always trained; none for a language model's. */
-export function headModules(model: ModelConfig): string[] {
-  return model.head.kind === "lm" ? [] : [...new Set(headNames(model).map(moduleOf))];
+/** Modules of a head that no adapter reaches, and that have to be trained: all of a task's own, else what the checkpoint lacks. */
+export function headModules({ config, fresh }: Pick<Model, "config" | "fresh">): string[] {
+  const tensors = givesTokens(config.head) ? [...fresh] : headNames(config);
+  return [...new Set(tensors.map(moduleOf))];
 }

@@ -3,21 +3,26 @@
 import { attachAdapter } from "../adapters/attach.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
 import type { LoadAdapterOptions, SavedAdapter } from "../adapters/files/adapter_files.ts";
+import { UserError } from "../core/errors.ts";
 import { text, toggle } from "../core/options.ts";
 import type { Hooks } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
+import { TASK_OPTIONS } from "../tasks/registry.ts";
+import type { Task } from "../tasks/task.ts";
 import { baseOf, loadAdapter, openAdapter } from "../train/adapters.ts";
 import { MODEL_OPTIONS } from "../train/setting_table.ts";
 import { otherFormatNotice } from "../train/trained_format.ts";
 import type { FlagValues } from "./flags/flags.ts";
 import { formatOptions } from "./flags/format.ts";
+import { taskOfFlags } from "./flags/task.ts";
 import { warn } from "./output.ts";
 import { DEMO, openModelOf } from "./session.ts";
 
 /** A model with its adapter. */
 export const ADAPTER_SESSION_OPTIONS = {
   ...MODEL_OPTIONS,
+  ...TASK_OPTIONS,
   adapter: text({ path: true, help: "adapter folder of a run", defaultText: "none" }),
   force: toggle({
     help: "no warning when the adapter was trained on another base model or on text written otherwise",
@@ -55,6 +60,7 @@ export interface AdapterSession extends Disposable {
   /** What the hooks compute with; null without an adapter. */
   readonly adapter: AdapterParams | null;
   readonly tokenizer: Tokenizer;
+  readonly task: Task;
 }
 
 /** Opens the model and the adapter that the flags name. */
@@ -62,10 +68,15 @@ export async function openAdapterSession(values: FlagValues): Promise<AdapterSes
   await warnOnOtherFormat(values);
   using opening = new DisposableStack();
   const saved = values.adapter === undefined ? null : await openAdapter(values.adapter as string);
-  const base = opening.use(await openModelOf(withBase(values, saved)));
+  const complete = withBase(values, saved);
+  const { task, head } = await taskOfFlags(complete, saved);
+  const base = opening.use(await openModelOf(complete, head));
+  if (saved === null && base.fresh.size > 0) {
+    throw new UserError(`${base.dir} has no head for ${task.name}: train one, and give it with --adapter`);
+  }
   const { tokenizer } = base;
   const adapter = saved === null ? null : await loadAdapter(base, saved, warningOnOtherBase(values));
   const attached = attachAdapter(base, adapter);
   const owned = opening.move();
-  return { ...attached, adapter, tokenizer, [Symbol.dispose]: () => owned.dispose() };
+  return { ...attached, adapter, tokenizer, task, [Symbol.dispose]: () => owned.dispose() };
 }

@@ -2,11 +2,12 @@
 /** Data files of a command, with a progress line when tokenising them takes longer than people like to wait. */
 import { visibleLine } from "../core/visible_text.ts";
 import type { Dataset } from "../data/dataset.ts";
-import { loadData, type LoadProgress } from "../data/load_data.ts";
+import type { LoadProgress } from "../data/load_data.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { createProgress, type Progress } from "../report/progress.ts";
 import { dataOptions } from "./flags/data.ts";
 import type { FlagValues } from "./flags/flags.ts";
+import type { OpenTask } from "../train/open_task.ts";
 import type { Output } from "./output.ts";
 
 /** Reads data files as the flags say. */
@@ -17,7 +18,7 @@ const PATIENCE_MS = 1000;
 const MB = 1e6;
 
 /** A command's loader: what is worth knowing it says once, however often it reads. */
-export function createDataLoader(values: FlagValues, output: Output): DataLoader {
+export function createDataLoader(values: FlagValues, output: Output, { task, head }: OpenTask): DataLoader {
   const notes = new Set<string>();
   const onNote = (note: string): void => {
     if (!notes.has(note)) output.line(`warning: ${visibleLine(note)}`);
@@ -33,7 +34,7 @@ export function createDataLoader(values: FlagValues, output: Output): DataLoader
       progress.update(Math.floor(bytes / MB), `${Math.round(rows / elapsedMs * 1000)} rows/s`);
     };
     try {
-      return await loadData(paths, tokenizer, { ...dataOptions(values), onProgress, onNote });
+      return await task.load(paths, { tokenizer, head }, { ...dataOptions(values), onProgress, onNote });
     } finally {
       (progress as Progress | null)?.finish();
     }

@@ -6,6 +6,7 @@ import { basename, dirname, join } from "node:path";
 import { loadTokenizer } from "../data/tokenizer.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { isFolderSync, isThereSync, listFolderSync } from "../files/read.ts";
+import type { HeadConfig } from "../models/heads/head_config.ts";
 import { describeModel } from "../models/described.ts";
 import { availableHostBytes, residentBytes } from "../native/host_memory.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
@@ -21,6 +22,7 @@ import { plan, type Run } from "../train/plan.ts";
 import { totalOperations } from "../predict/work.ts";
 import { createDataLoader, type DataLoader } from "./data_loader.ts";
 import type { FlagValues } from "./flags/flags.ts";
+import { taskOfFlags } from "./flags/task.ts";
 import { describeFit } from "./host_memory.ts";
 import type { Output } from "./output.ts";
 import { describeRun } from "./run_table.ts";
@@ -30,7 +32,7 @@ import { readRunOptions } from "./flags/train_options.ts";
 /** The model as far as it is there: with its weights, or its configuration alone. */
 type DryModel = Pick<OpenModel, "config" | "kernels"> & OpenModel;
 
-async function openDry(values: FlagValues): Promise<DryModel> {
+async function openDry(values: FlagValues, head: HeadConfig): Promise<DryModel> {
   const path = modelFolder(values);
   const dir = basename(path) === "config.json" ? dirname(path) : path;
   const given = (values.dtype ?? "auto") as "auto" | "f32" | "bf16";
@@ -40,11 +42,11 @@ async function openDry(values: FlagValues): Promise<DryModel> {
     listFolderSync(dir).some(({ name }) => /\.safetensors(\.index\.json)?$|\.bin$|\.gguf$/.test(name));
   // Of a GPU only sizes are asked here, so the model is opened on the CPU whatever the device.
   if (hasWeights || !isThereSync(join(dir, "config.json"))) {
-    return await loadModel(dir, { dtype, ...threads });
+    return await loadModel(dir, { dtype, ...threads, head });
   }
   using opening = new DisposableStack();
   const kernels = opening.use(nativeKernels({ compute: dtype, ...threads }));
-  const model = describeModel(dir, kernels);
+  const model = describeModel(dir, kernels, { head });
   const tokenizer = await loadTokenizer(dir).catch((error: Error) => error);
   const owned = opening.move();
   return {
@@ -73,9 +75,10 @@ export async function reportDryRun(
   start: SavedAdapter | null,
   output: Output,
 ): Promise<void> {
-  using model = await openDry(values);
+  const chosen = await taskOfFlags(values, start);
+  using model = await openDry(values, chosen.head);
   warnOfCheckpoint(model);
-  const load = createDataLoader(values, output);
+  const load = createDataLoader(values, output, chosen);
   const data = await dataOf(values, "data", model, load);
   const evalData = await dataOf(values, "eval-data", model, load);
   const run = plan(model, readRunOptions(values, start, (values.out ?? null) as string | null));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What most commands start from: the model that the flags name, and the demo that is used when they name none. */
 import { fileURLToPath } from "node:url";
+import type { HeadConfig } from "../models/heads/head_config.ts";
 import { loadModel, type OpenModel, type OpenModelOptions } from "../train/open_model.ts";
 import type { FlagValues } from "./flags/flags.ts";
 import { warn } from "./output.ts";
@@ -17,12 +18,13 @@ export function modelFolder(values: FlagValues): string {
   return (values.model ?? DEMO.model) as string;
 }
 
-/** Opens the model that the flags name, and says what its user should know of it. */
-export async function openModelOf(values: FlagValues): Promise<OpenModel> {
+/** Opens the model that the flags name, and says what its user should know of it. @param head In the place of its own */
+export async function openModelOf(values: FlagValues, head?: HeadConfig): Promise<OpenModel> {
   const model = await loadModel(modelFolder(values), {
     device: (values.device ?? "auto") as NonNullable<OpenModelOptions["device"]>,
     dtype: (values.dtype ?? "auto") as NonNullable<OpenModelOptions["dtype"]>,
     ...(typeof values.threads === "number" ? { threads: values.threads } : {}),
+    head,
   });
   warnOfCheckpoint(model);
   return model;

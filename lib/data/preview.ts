@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a data file gives, for people to look at before they train on it: tokens, and which of them are targets. */
 import { formatTerminalText, type Styled, type TerminalText, visibleLine } from "../core/visible_text.ts";
-import { type Dataset, exampleCount, exampleLength, examplePlace } from "./dataset.ts";
+import { type Dataset, exampleCount, type ExampleLabels, exampleLength, examplePlace } from "./dataset.ts";
 import { createDetokenizer, finishText, pushId } from "./detokenizer.ts";
 import { formatPlace, type RowPlace } from "./rows.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -21,6 +21,8 @@ export interface PreviewExample {
   readonly targets: number;
   /** Tokens cut off the end, to keep to the sequence length. */
   readonly cutTokens: number;
+  /** Of the whole; absent where the targets are tokens. */
+  readonly label?: string | number;
 }
 
 /** The first `count` examples of a data set. */
@@ -41,7 +43,19 @@ function previewExample(dataset: Dataset, tokenizer: Tokenizer, i: number): Prev
     return { id, text, loss: dataset.lossMask[start + at] === 1 };
   });
   const targets = tokens.filter(({ loss }) => loss).length;
-  return { place: examplePlace(dataset, i), tokens, targets, cutTokens: dataset.cutOf[i] as number };
+  const { labels } = dataset;
+  return {
+    place: examplePlace(dataset, i),
+    tokens,
+    targets,
+    cutTokens: dataset.cutOf[i] as number,
+    ...(labels && { label: labelText(labels, i) }),
+  };
+}
+
+/** The name of an example's class, or its value. */
+export function labelText(labels: ExampleLabels, i: number): string | number {
+  return labels.kind === "classes" ? labels.names[labels.of[i] as number] as string : labels.of[i] as number;
 }
 
 /**
@@ -61,9 +75,12 @@ export function previewText(
   { color }: { readonly color: boolean },
 ): TerminalText {
   return examples.flatMap((example, i) => {
-    const { place, tokens, targets, cutTokens } = example;
+    const { place, tokens, targets, cutTokens, label } = example;
     const note = cutTokens > 0 ? `, ${cutTokens} more cut off` : "";
-    const counts = `${tokens.length} tokens, ${targets} of them targets${note}`;
+    const compared = label === undefined
+      ? `${targets} of them targets`
+      : `label ${visibleLine(String(label))}`;
+    const counts = `${tokens.length} tokens, ${compared}${note}`;
     const head = `${visibleLine(formatPlace(place))}  ${counts}`;
     return [
       i === 0 ? "" : "\n",

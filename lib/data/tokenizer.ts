@@ -8,7 +8,7 @@ import { mistralPreTokenizer } from "./mistral_regex.ts";
 import { addedTokenProblem, type DeclaredTokens, declareTokens, show } from "./special_tokens.ts";
 import { chooseClass, type TokenizerClass } from "./tokenizer_class.ts";
 import { type Fields, parseObject, readTokenizerFiles, type TokenizerFiles } from "./tokenizer_files.ts";
-import { firstProblems, readTokenizerIds, type TokenizerIds } from "./tokenizer_json.ts";
+import { firstProblems, type PairIds, readTokenizerIds, type TokenizerIds } from "./tokenizer_json.ts";
 import {
   type Encoding,
   LIBRARY_VERSION,
@@ -36,6 +36,8 @@ export interface Tokenizer {
   readonly prefixIds: readonly number[];
   /** What goes after it. */
   readonly suffixIds: readonly number[];
+  /** What goes around two texts that belong together. */
+  readonly pairIds: PairIds;
   /** Null when the model has none that can be used. */
   readonly chatTemplate: ChatTemplate | null;
   /** Why the model's chat template cannot be used; an error only where it is asked for. */
@@ -115,9 +117,10 @@ function assemble(
   const highest = tokens.reduce((most, { id }) => Math.max(most, id ?? -1), ids.highest);
   const specialIds = new Set(tokens.flatMap(({ id, special }) => special && id !== null ? [id] : []));
   for (const id of [bosId, eosId, padId]) if (id !== null) specialIds.add(id);
+  const begin = chosen.around === "bos" && bosId !== null ? [bosId] : [];
   const around = chosen.around === undefined
     ? ids
-    : { prefix: chosen.around === "bos" && bosId !== null ? [bosId] : [], suffix: [] };
+    : { prefix: begin, suffix: [], pair: { prefix: begin, middle: begin, suffix: [] } };
   const cleans = cleansSpaces(json, files);
   const token = (id: number) => Number.isInteger(id) && id >= 0 && id <= highest ? library.nameOf(id) : null;
   return {
@@ -131,6 +134,7 @@ function assemble(
     specialNames: names,
     prefixIds: around.prefix,
     suffixIds: around.suffix,
+    pairIds: around.pair,
     ...templateOf(files, names, source),
     ...(cleans ? { decodesWhole: true } : {}),
     async encode(text, options = {}) {

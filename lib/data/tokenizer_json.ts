@@ -24,6 +24,15 @@ export interface TokenizerIds {
   /** What the post-processor puts before a text, and after it. */
   readonly prefix: readonly number[];
   readonly suffix: readonly number[];
+  /** What it puts around two texts. */
+  readonly pair: PairIds;
+}
+
+/** What goes before the first of two texts, between them, and after the second. */
+export interface PairIds {
+  readonly prefix: readonly number[];
+  readonly middle: readonly number[];
+  readonly suffix: readonly number[];
 }
 
 /** Ids are int32 here, and u32 in the library. */
@@ -139,9 +148,10 @@ function readAddedTokens(value: unknown, problems: Problems): AddedToken[] {
 interface Around {
   readonly prefix: readonly number[];
   readonly suffix: readonly number[];
+  readonly pair: PairIds;
 }
 
-const NOTHING: Around = { prefix: [], suffix: [] };
+const NOTHING: Around = { prefix: [], suffix: [], pair: { prefix: [], middle: [], suffix: [] } };
 
 /** What a post-processor puts around one text. */
 function surroundingIds(processor: unknown, problems: Problems): Around {
@@ -150,7 +160,9 @@ function surroundingIds(processor: unknown, problems: Problems): Around {
   const fields = processor as Readonly<Record<string, unknown>>;
   if (type === "ByteLevel") return NOTHING;
   if (type === "BertProcessing" || type === "RobertaProcessing") {
-    return { prefix: pairId(fields["cls"], "cls", problems), suffix: pairId(fields["sep"], "sep", problems) };
+    const [cls, sep] = [pairId(fields["cls"], "cls", problems), pairId(fields["sep"], "sep", problems)];
+    const middle = type === "RobertaProcessing" ? [...sep, ...sep] : sep;
+    return { prefix: cls, suffix: sep, pair: { prefix: cls, middle, suffix: sep } };
   }
   if (type === "TemplateProcessing") return templateIds(fields, problems);
   if (type === "Sequence" && Array.isArray(fields["processors"])) {
@@ -176,17 +188,36 @@ function pairId(value: unknown, name: string, problems: Problems): number[] {
 
 /** `single: [{SpecialToken: {id: "<s>"}}, {Sequence: {id: "A"}}]`, with the ids of each name in `special_tokens`. */
 function templateIds(fields: Readonly<Record<string, unknown>>, problems: Problems): Around {
-  const { single, special_tokens: table } = fields;
-  const pieces: readonly unknown[] = Array.isArray(single) ? single : [];
-  const sides: [number[], number[]] = [[], []];
-  let texts = 0;
+  const { single, pair, special_tokens: table } = fields;
+  const [prefix = [], suffix = []] = sidesOf(single, "single", 1, table, problems);
+  const ofPair: Problems = [];
+  const sides = sidesOf(pair, "pair", 2, table, ofPair);
+  // Two texts are joined as they are where nothing usable is said of them: few models ever see any.
+  const [before = [], middle = [], after = []] = ofPair.length === 0 ? sides : [];
+  return { prefix, suffix, pair: { prefix: before, middle, suffix: after } };
+}
+
+/** Ids before, between and after the texts of a template. @mutates problems */
+function sidesOf(
+  template: unknown,
+  name: string,
+  expected: number,
+  table: unknown,
+  problems: Problems,
+): number[][] {
+  const pieces: readonly unknown[] = Array.isArray(template) ? template : [];
+  const sides: number[][] = [[]];
   for (const piece of pieces) {
     const { SpecialToken: special, Sequence: sequence } = isJsonObject(piece) ? piece : {};
-    if (sequence !== undefined) texts++;
-    else sides[texts === 0 ? 0 : 1].push(...namedIds(special, table, problems));
+    if (sequence !== undefined) sides.push([]);
+    else sides.at(-1)?.push(...namedIds(special, table, problems));
   }
-  if (texts !== 1) problems.push(`post_processor.single has the text ${texts} times, expected once`);
-  return { prefix: sides[0], suffix: sides[1] };
+  const texts = sides.length - 1;
+  if (texts !== expected) {
+    const count = expected === 1 ? "once" : "twice";
+    problems.push(`post_processor.${name} has the text ${texts} times, expected ${count}`);
+  }
+  return sides;
 }
 
 function namedIds(special: unknown, table: unknown, problems: Problems): number[] {

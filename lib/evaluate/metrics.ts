@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Scores of a prediction against accepted answers, and how sure a mean of them is. */
 
+import { PYTHON_SPACES } from "../core/python_spaces.ts";
+
 /** A mean with its 95% confidence interval. */
 export interface Estimate {
   readonly mean: number;
@@ -19,14 +21,10 @@ const PUNCTUATION = /[!-/:-@[-`{-~]/g;
 /** English articles as words of their own. */
 const ARTICLES = /(?<![\p{L}\p{N}_])(a|an|the)(?![\p{L}\p{N}_])/gu;
 
-/** White space as Python's `str.split` knows it; JavaScript's leaves out the separators of ASCII and adds U+FEFF. */
-// deno-lint-ignore no-control-regex
-const SPACES = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/;
-
 /** The normalisation of the SQuAD evaluation script: lower case, no punctuation, no articles, single spaces. */
 export function normalizeAnswer(text: string): string {
   const bare = text.toLowerCase().replace(PUNCTUATION, "").replace(ARTICLES, " ");
-  return bare.split(SPACES).filter((word) => word !== "").join(" ");
+  return bare.split(PYTHON_SPACES).filter((word) => word !== "").join(" ");
 }
 
 /** 1 when the prediction equals one of the answers after {@linkcode normalizeAnswer}, else 0. */

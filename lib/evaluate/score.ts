@@ -17,14 +17,29 @@ import {
 } from "./generate_tokens.ts";
 import { gsm8kMatch, isGsm8kReference } from "./gsm8k.ts";
 import { type Estimate, exactMatch, f1, meanScore, proportion } from "./metrics.ts";
+import { bleu } from "../tasks/metrics/bleu.ts";
+import { chrf } from "../tasks/metrics/chrf.ts";
+import { type CorpusScore, corpusScore, summed } from "../tasks/metrics/corpus.ts";
+import { rougeL } from "../tasks/metrics/rouge.ts";
+import { drawnEstimate } from "./draws.ts";
 import { checkRoom } from "./room.ts";
 import { promptOpensThought, specialMarkIds, spokenText } from "./thoughts.ts";
 
 /**
  * Scores of generated answers, by the names of the command line. The two of GSM8K are those of the lm-evaluation-harness:
- * strict wants `#### n`, flexible takes the last number; "gsm8k" is the strict one by its older name.
+ * strict wants `#### n`, flexible takes the last number; "gsm8k" is the strict one by its older name. ROUGE-L is rouge-score's,
+ * BLEU and chrF are sacreBLEU's, which are of all rows together.
  */
-export const SCORE_NAMES = ["exact-match", "f1", "gsm8k-strict", "gsm8k-flexible", "gsm8k"] as const;
+export const SCORE_NAMES = [
+  "exact-match",
+  "f1",
+  "gsm8k-strict",
+  "gsm8k-flexible",
+  "gsm8k",
+  "rouge-l",
+  "bleu",
+  "chrf",
+] as const;
 
 /** One of {@linkcode SCORE_NAMES}. */
 export type ScoreName = typeof SCORE_NAMES[number];
@@ -54,7 +69,16 @@ const SCORES: Readonly<Record<ScoreName, Scorer>> = {
   "gsm8k-strict": gsm8kStrict,
   "gsm8k-flexible": (prediction, answers) => gsm8kMatch(prediction, answers, "flexible"),
   gsm8k: gsm8kStrict,
+  "rouge-l": rougeL,
+  bleu: (prediction, answers) => corpusScore(bleu, [prediction], [answers]) / 100,
+  chrf: (prediction, answers) => corpusScore(chrf, [prediction], [answers]) / 100,
 };
+
+/** Scores of all rows together. */
+const CORPUS_SCORES: Readonly<Partial<Record<ScoreName, CorpusScore>>> = { bleu, chrf };
+
+/** Scores that are no shares of right rows. */
+const MEANS: readonly ScoreName[] = ["f1", "rouge-l"];
 
 /** Rows that an error names at most. */
 const LISTED = 5;
@@ -125,16 +149,27 @@ export function scoreAnswer(
   return { prediction, answers, scores, text, finish };
 }
 
-/** Means of the scores over rows: Wilson's interval where a score is 0 or 1, the normal one for F1. */
+/** Scores over rows: Wilson's interval where a score is 0 or 1, the normal one of other means, draws of rows for a corpus. */
 export function summarizeScores(
   rows: readonly RowScore[],
   names: readonly ScoreName[],
 ): Map<ScoreName, Estimate> {
   return new Map(names.map((name) => {
+    const ofCorpus = CORPUS_SCORES[name];
+    if (ofCorpus) return [name, corpusEstimate(ofCorpus, rows)];
     const scores = rows.map((row) => row.scores[name] as number);
-    if (name === "f1") return [name, meanScore(scores)];
+    if (MEANS.includes(name)) return [name, meanScore(scores)];
     return [name, proportion(scores.reduce((sum, score) => sum + score, 0), scores.length)];
   }));
+}
+
+function corpusEstimate({ statistics, score }: CorpusScore, rows: readonly RowScore[]): Estimate {
+  const all = rows.map(({ prediction, answers }) => statistics(prediction, answers));
+  return drawnEstimate(
+    rows.length,
+    1,
+    (drawn) => score(summed(Array.from(drawn, (row) => all[row] as Float64Array))) / 100,
+  );
 }
 
 function isGsm8k(name: ScoreName): boolean {

@@ -7,6 +7,8 @@ import { basename, dirname } from "node:path";
 import type { LoadAdapterOptions } from "../adapters/files/adapter_files.ts";
 import { UserError } from "../core/errors.ts";
 import { explained } from "../evaluate/not_finite.ts";
+import type { SavedAdapter } from "../adapters/files/adapter_files.ts";
+import { headFields } from "../models/heads/head_fields.ts";
 import { openCheckpoint } from "../models/load.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
 import { asFileError, saysNotFound } from "../files/errors.ts";
@@ -53,7 +55,8 @@ export interface MergeReport extends WrittenCheckpoint {
 export async function mergeAdapter(options: MergeOptions): Promise<MergeReport> {
   const { adapter, out } = options;
   await assertFree(out);
-  const model = options.model ?? baseOf(await openAdapter(adapter));
+  const saved = await openAdapter(adapter);
+  const model = options.model ?? baseOf(saved);
   await makeFolder(dirname(out));
   const name = basename(out);
   const leftOvers = await removeLeftOvers(dirname(out), (whole) => whole === name, { claim: claimFolder });
@@ -61,7 +64,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<MergeReport> 
   using place = await openUnfinished(out);
   const unfinished = place.path;
   try {
-    const written = await writeMerged({ ...options, model }, unfinished);
+    const written = await writeMerged({ ...options, model, saved }, unfinished);
     const source: RunSource = { model, adapter };
     const comparison = await compareMerged(source, unfinished, options.threads);
     if (!comparison.agrees) {
@@ -104,13 +107,13 @@ async function assertFree(out: string): Promise<void> {
 }
 
 async function writeMerged(
-  options: MergeOptions & Pick<RunSource, "model">,
+  options: MergeOptions & Pick<RunSource, "model"> & { readonly saved: SavedAdapter },
   folder: string,
 ): Promise<WrittenCheckpoint & Pick<MergeReport, "warnings">> {
   // Values are only read: what products are computed in does not matter.
   using kernels = nativeKernels({ threads: options.threads });
-  using model = openCheckpoint(options.model, kernels);
-  const params = await loadAdapter(model, options.adapter, options);
+  using model = openCheckpoint(options.model, kernels, { head: options.saved.head ?? undefined });
+  const params = await loadAdapter(model, options.saved, options);
   if (params.merge === undefined) {
     throw new UserError(
       `Adapter ${options.adapter} (${params.adapter.kind}) cannot be merged into a checkpoint: ` +
@@ -121,7 +124,7 @@ async function writeMerged(
   }
   const merged = {
     changes: [...params.merge(kernels)],
-    config: params.mergedConfig ?? {},
+    config: { ...headFields(model.config), ...params.mergedConfig },
     dtype: options.dtype ?? null,
   };
   const written = await explained(model, params, () => writeMergedCheckpoint(model, merged, folder));

@@ -12,7 +12,7 @@ import type { Model } from "../models/model.ts";
 import { lastStack } from "../models/parts.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
 import { indexCheckpoint } from "../tensor/checkpoint_index.ts";
-import { loadAdapter } from "../train/adapters.ts";
+import { loadAdapter, openAdapter } from "../train/adapters.ts";
 
 /** A model with or without an adapter, by their folders. */
 export interface RunSource {
@@ -138,8 +138,9 @@ async function logitsOf(
   threads: number | undefined,
 ): Promise<Logits> {
   using kernels = nativeKernels({ compute, threads });
-  using base = openCheckpoint(dir, kernels);
-  const params = adapter === null ? null : await loadAdapter(base, adapter);
+  const saved = adapter === null ? null : await openAdapter(adapter);
+  using base = openCheckpoint(dir, kernels, { head: saved?.head ?? undefined });
+  const params = saved === null ? null : await loadAdapter(base, saved);
   const { model, hooks } = attachAdapter(base, params, kernels);
   const batch = comparisonBatch(base);
   const { data } = await forwardLogits(model, batch, hooks);

@@ -2,6 +2,7 @@
 /** How large the micro-batches of a run will be: of full rows, or by its real data and order. */
 import { type MicroBatchShape, sequentialShapes, stepShapes } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
+import { givesTokens, type HeadConfig, LM_HEAD } from "../models/heads/head_config.ts";
 import { batchOptions, decideSteps } from "../train/batches.ts";
 import type { Run } from "../train/plan.ts";
 import type { RunSettings } from "../train/run_options.ts";
@@ -38,11 +39,15 @@ export interface BatchSizes {
   readonly meanStep: StepLoad;
 }
 
-/** Full rows: what is known before there is data. */
+/** Full rows: what is known before there is data. @param head Of the model: one on sequences has one target a row */
 export function fullBatches(
   { batch: { size, micro, seqLen } }: { readonly batch: Omit<RunSettings["batch"], "packing"> },
+  head: HeadConfig = LM_HEAD,
 ): BatchSizes {
-  const pass = (rows: number): PassSize => ({ tokens: rows * seqLen, targets: rows * (seqLen - 1) });
+  const pass = (rows: number): PassSize => {
+    const { tokens, targets } = fullLoad(rows, seqLen, head);
+    return { tokens, targets };
+  };
   return {
     first: pass(Math.min(micro, size)),
     later: size > micro ? pass(micro) : null,
@@ -50,13 +55,14 @@ export function fullBatches(
     longest: seqLen,
     stepTokens: size * seqLen,
     runTokens: Infinity,
-    meanStep: fullLoad(size, seqLen),
+    meanStep: fullLoad(size, seqLen, head),
   };
 }
 
 /** Full rows of one length. */
-export function fullLoad(rows: number, seqLen: number): StepLoad {
-  return { tokens: rows * seqLen, targets: rows * (seqLen - 1), pairs: rows * seqLen * (seqLen + 1) / 2 };
+export function fullLoad(rows: number, seqLen: number, head: HeadConfig = LM_HEAD): StepLoad {
+  const targets = givesTokens(head) ? seqLen - 1 : 1;
+  return { tokens: rows * seqLen, targets: rows * targets, pairs: rows * seqLen * (seqLen + 1) / 2 };
 }
 
 /** Micro-batches that are looked at, in a few tenths of a second: all of most runs. */

@@ -107,12 +107,17 @@ function pictureBatch({ tokens }: PassSize, { positions: { rows: length } }: Pat
   };
 }
 
-/** One sequence as long as any, and the others as short as they must be. */
-function sequenceBatch({ tokens, targets }: PassSize, { gives }: ClassificationHead, longest: number): Batch {
-  const first = Math.min(longest, tokens - targets + 1);
-  const rest = Math.ceil((tokens - first) / Math.max(1, targets - 1));
+/** As many sequences as there are targets: as long as they may be where that is enough, else one of them and short ones. */
+function sequenceBatch(
+  { tokens, targets }: PassSize,
+  { gives }: ClassificationHead,
+  longest: number,
+): Batch {
+  const sequences = Math.max(Math.ceil(tokens / Math.max(1, longest)), Math.round(targets));
+  const first = Math.min(longest, tokens - sequences + 1);
+  const rest = Math.ceil((tokens - first) / Math.max(1, sequences - 1));
   const starts = Int32Array.from(
-    { length: targets + 1 },
+    { length: sequences + 1 },
     (_, s) => s === 0 ? 0 : Math.min(tokens, first + (s - 1) * rest),
   );
   return {
@@ -120,9 +125,9 @@ function sequenceBatch({ tokens, targets }: PassSize, { gives }: ClassificationH
     positions: new Int32Array(tokens),
     starts,
     targets: gives === "classes"
-      ? { kind: "classes", labels: new Int32Array(targets) }
-      : { kind: "values", values: new Float64Array(targets) },
-    targetCount: targets,
+      ? { kind: "classes", labels: new Int32Array(sequences) }
+      : { kind: "values", values: new Float64Array(sequences) },
+    targetCount: sequences,
   };
 }
 

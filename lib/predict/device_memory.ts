@@ -51,7 +51,7 @@ const CONTEXT_BYTES = 600e6;
 export async function predictDevice(
   run: Run,
   placement: Placement,
-  batches: BatchSizes = fullBatches(run.settings),
+  batches: BatchSizes = fullBatches(run.settings, run.model.config.head),
 ): Promise<DevicePrediction> {
   const { model: { config }, settings: { batch }, adapterKind } = run;
   const { hiddenSize: d } = config;

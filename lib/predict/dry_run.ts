@@ -53,9 +53,11 @@ export interface DryRunOptions {
 
 /** Predicts a run. The model may be one that is only described. */
 export async function dryRun(run: Run, options: DryRunOptions): Promise<DryRun> {
-  const { adapterKind, settings } = run;
+  const { adapterKind, settings, model: { config: { head } } } = run;
   const data = options.data ?? null;
-  const batches = data === null ? fullBatches(settings) : plannedBatches(run, data, options.evalData ?? null);
+  const batches = data === null
+    ? fullBatches(settings, head)
+    : plannedBatches(run, data, options.evalData ?? null);
   const byPolicy = new Map<ActivationPolicyName, MemoryPrediction>();
   for (const activations of ACTIVATION_NAMES) {
     byPolicy.set(
@@ -64,7 +66,7 @@ export async function dryRun(run: Run, options: DryRunOptions): Promise<DryRun> 
     );
   }
   const memory = byPolicy.get(settings.activations) as MemoryPrediction;
-  const load = data === null ? fullLoad(settings.batch.size, settings.batch.seqLen) : batches.meanStep;
+  const load = data === null ? fullLoad(settings.batch.size, settings.batch.seqLen, head) : batches.meanStep;
   const work = await stepWork(run, load);
   const rates = await calibrate(run, { threads: options.threads });
   const device: DevicePrediction[] = [];
@@ -89,8 +91,9 @@ export async function dryRun(run: Run, options: DryRunOptions): Promise<DryRun> 
   };
 }
 
-/** Keys and values of one sequence of full length. */
+/** Keys and values of one sequence of full length; none where nothing is decoded. */
 function kvCacheBytes({ model, settings }: Run): number {
+  if (model.config.head.kind !== "lm") return 0;
   const kernels = countingKernels(model.kernels);
   createKvCache(weightlessModel(model, kernels), settings.batch.seqLen);
   return kernels.ledger.held.get("cache") ?? 0;

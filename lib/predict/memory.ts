@@ -51,7 +51,7 @@ export type Decided = Pick<Run, "model" | "adapterKind" | "optimizer" | "setting
  */
 export async function predictMemory(
   run: Decided,
-  batches: BatchSizes = fullBatches(run.settings),
+  batches: BatchSizes = fullBatches(run.settings, run.model.config.head),
 ): Promise<MemoryPrediction> {
   const { model } = run;
   const counted = await countTraining(run, batches);
@@ -105,7 +105,12 @@ function countElements(parameters: readonly Parameter[]): number {
 }
 
 /** Bytes of the logits of one chunk of the loss, the largest single request. */
-export function logitsBytes(kernels: Kernels, { vocabSize }: ModelConfig, { targets }: PassSize): number {
+export function logitsBytes(
+  kernels: Kernels,
+  { head, vocabSize: vocabulary }: ModelConfig,
+  { targets }: PassSize,
+): number {
+  const vocabSize = head.kind === "classification" ? head.labels.length : vocabulary;
   return Math.min(lossChunkRows(kernels, vocabSize), targets) * vocabSize * BYTES_PER_ELEMENT[kernels.float];
 }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Charts of a study: score, memory and time against what its grids go through. */
-import type { ScoreName } from "../evaluate/score.ts";
 import { type CellResult, readResults } from "../study/results.ts";
 import {
   axesOf,
@@ -40,7 +39,7 @@ interface Quantity {
 const share = (value: number) => `${Math.round(100 * value)} %`;
 
 /** A score with its interval. */
-function scoreQuantity(name: ScoreName): Quantity {
+function scoreQuantity(name: string): Quantity {
   return {
     name: name.replaceAll("-", " "),
     options: { domain: [0, 1], format: share },
@@ -85,7 +84,7 @@ export interface PlotChoice {
   /** A setting's name, or `trainedParameters`. */
   readonly x: string;
   /** A score (`exact-match`), or a number: `loss`, `memory`, `time`. Default: the study's first score, else the loss. */
-  readonly y?: ScoreName | "loss" | "memory" | "time";
+  readonly y?: string;
   /** Setting that lines are told apart by. Default: the method and what else is gone through. */
   readonly series?: string;
   /** Part of the study. Default: all of it. */
@@ -93,7 +92,7 @@ export interface PlotChoice {
 }
 
 function firstScore(groups: readonly SeedGroup[]): Quantity {
-  const name = groups.flatMap(({ scores }) => Object.keys(scores))[0] as ScoreName | undefined;
+  const name = groups.flatMap(({ scores }) => Object.keys(scores))[0];
   return name === undefined ? LOSS : scoreQuantity(name);
 }
 

@@ -2,7 +2,6 @@
 /** A study for people: an aligned table, and `report.html`, one self-contained page with all charts. */
 import { join } from "node:path";
 import type { Estimate } from "../evaluate/metrics.ts";
-import type { ScoreName } from "../evaluate/score.ts";
 import type { CellResult } from "../study/results.ts";
 import { groupBySeed, partsOf, type SeedGroup } from "../study/summary.ts";
 import { writeTextAtomically } from "../files/write.ts";
@@ -19,12 +18,12 @@ export function formatEstimate({ mean, low, high }: Estimate): string {
 /** A row a configuration, below a head: means over its seeds. */
 export function studyRows(results: readonly CellResult[]): string[][] {
   const groups = groupBySeed(results);
-  const scoreNames = [...new Set(groups.flatMap(({ scores }) => Object.keys(scores)))] as ScoreName[];
+  const scoreNames = [...new Set(groups.flatMap(({ scores }) => Object.keys(scores)))];
   const head = ["cell", "seeds", ...scoreNames, "loss", "trained", "peak memory", "time", "tokens/s"];
   return [head, ...groups.map((group) => groupRow(group, scoreNames))];
 }
 
-function groupRow({ label, seeds, failed, scores, means }: SeedGroup, names: readonly ScoreName[]): string[] {
+function groupRow({ label, seeds, failed, scores, means }: SeedGroup, names: readonly string[]): string[] {
   const count = `${seeds.length}${failed > 0 ? `, ${failed} failed` : ""}`;
   if (means === null) return [label, count, ...names.map(() => "–"), ...Array(5).fill("–")];
   return [

@@ -6,6 +6,8 @@ import type { Json, JsonObject } from "../core/json.ts";
 import { type Dataset, datasetHash } from "../data/dataset.ts";
 import type { Prompt } from "../data/examples.ts";
 import type { Placed } from "../data/load_data.ts";
+import type { ScoreName } from "../evaluate/score.ts";
+import type { Task } from "../tasks/task.ts";
 import { openAdapter } from "../train/adapters.ts";
 import { runOn } from "../train/batches.ts";
 import { dataProblems } from "../train/loop.ts";
@@ -15,7 +17,7 @@ import { plan, type Run, runIdentity, type RunOptions } from "../train/plan.ts";
 import { formatOptionsOf, runOptionsOf } from "../train/settings.ts";
 import { type Cell, joinCells } from "./grid.ts";
 import type { Resources } from "./resources.ts";
-import { questionsHash, type Scoring, scoringIdentity } from "./scoring.ts";
+import { metricsOf, questionsHash, type Scoring, scoringIdentity } from "./scoring.ts";
 
 /** A cell that can be run. */
 export interface PreparedCell {
@@ -26,6 +28,9 @@ export interface PreparedCell {
   readonly data: Dataset;
   readonly evalData: Dataset | null;
   readonly prompts: readonly Placed<Prompt>[];
+  readonly task: Task;
+  /** Scores that are taken. */
+  readonly metrics: readonly string[];
   readonly options: RunOptions;
   readonly memory: MemoryPrediction;
   readonly totalSteps: number;
@@ -84,24 +89,26 @@ async function prepareCell(cell: Cell, resources: Resources, scoring: Scoring): 
   const model = await resources.model(settings);
   const data = await resources.data(settings);
   const evalData = await resources.evalData(settings);
-  const { metrics } = scoring;
-  const asked = metrics.length > 0 ? await resources.prompts(settings, metrics) : [];
+  const { task } = await resources.task(settings);
+  const metrics = metricsOf(scoring, task);
+  const asks = task.scoring.by === "answers" && metrics.length > 0;
+  const asked = asks ? await resources.prompts(settings, metrics as readonly ScoreName[]) : [];
   const start = settings.adapter === undefined ? null : await openAdapter(settings.adapter);
   const options = runOptionsOf(settings, start, null);
   const planned = plan(model, options);
   throwIfAny("The data", dataProblems(planned, data));
   const run = runOn(planned, data);
   const prompts = scoring.limit === null ? asked : asked.slice(0, scoring.limit);
-  const questions = metrics.length > 0
-    ? await questionsHash(prompts, model, formatOptionsOf(settings))
-    : null;
+  const questions = asks ? await questionsHash(prompts, model, formatOptionsOf(settings)) : null;
   return {
     cell,
-    id: cellId(run, data, evalData, { ...scoringIdentity(scoring), questions }),
+    id: cellId(run, data, evalData, { ...scoringIdentity(scoring, metrics), questions }),
     model,
     data,
     evalData,
     prompts,
+    task,
+    metrics,
     options,
     memory: await predictMemory(run),
     totalSteps: run.totalSteps,

@@ -3,13 +3,16 @@
 import { UserError } from "../core/errors.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Prompt } from "../data/examples.ts";
-import { loadData, type Placed } from "../data/load_data.ts";
+import type { Placed } from "../data/load_data.ts";
 import { loadPrompts, type ScoreName } from "../evaluate/score.ts";
+import { openAdapter } from "../train/adapters.ts";
+import { type OpenTask, openTask } from "../train/open_task.ts";
 import { loadModel, type OpenModel } from "../train/open_model.ts";
 import { dataOptionsOf, openOptionsOf, type TrainSettings } from "../train/settings.ts";
 
 /** Opens what a cell needs, or hands out what another cell has opened. Disposing it closes the models. */
 export interface Resources extends Disposable {
+  task(settings: TrainSettings): Promise<OpenTask>;
   model(settings: TrainSettings): Promise<OpenModel>;
   data(settings: TrainSettings): Promise<Dataset>;
   /** Of `evalData`; null when the settings name none. */
@@ -30,27 +33,39 @@ export function createResources(onModel: (model: OpenModel) => void = () => {}):
     return made;
   };
   const modelKey = ({ model, device, dtype, threads }: TrainSettings) => [model, device, dtype, threads];
-  const model = (settings: TrainSettings) =>
-    once(["model", ...modelKey(settings)], async () => {
-      if (settings.model === undefined) {
-        throw new UserError("model is not set: which checkpoint is to be trained?");
-      }
-      const found = opened.use(await loadModel(settings.model, openOptionsOf(settings)));
+  const modelOf = ({ model }: TrainSettings): string => {
+    if (model === undefined) throw new UserError("model is not set: which checkpoint is to be trained?");
+    return model;
+  };
+  const task = (settings: TrainSettings): Promise<OpenTask> => {
+    const { task: name, data = [], adapter } = settings;
+    return once(["task", settings.model, name, data, adapter], async () => {
+      const saved = adapter === undefined ? null : (await openAdapter(adapter)).head;
+      return await openTask({ task: name, model: modelOf(settings), data: [data].flat(), saved });
+    });
+  };
+  const model = async (settings: TrainSettings) => {
+    const { head } = await task(settings);
+    return await once(["model", ...modelKey(settings), head], async () => {
+      const found = opened.use(await loadModel(modelOf(settings), { ...openOptionsOf(settings), head }));
       onModel(found);
       return found;
     });
+  };
   const read = (files: string | readonly string[], settings: TrainSettings): Promise<Dataset> => {
     const options = dataOptionsOf(settings);
-    return once(
-      ["data", files, options, settings.model],
-      async () => await loadData(files, (await model(settings)).tokenizer, options),
-    );
+    return once(["data", files, options, settings.model, settings.task], async () => {
+      const { task: chosen, head } = await task(settings);
+      const { tokenizer } = await model(settings);
+      return await chosen.load([files].flat(), { tokenizer, head }, options);
+    });
   };
   const trainingFiles = ({ data }: TrainSettings): string | readonly string[] => {
     if (data === undefined) throw new UserError("data is not set: which rows are to be trained on?");
     return data;
   };
   return {
+    task,
     model,
     data: async (settings) => await read(trainingFiles(settings), settings),
     evalData: async (settings) =>

@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { UserError } from "../core/errors.ts";
 import { isJsonObject, type JsonObject } from "../core/json.ts";
 import type { Estimate } from "../evaluate/metrics.ts";
-import type { ScoreName } from "../evaluate/score.ts";
 import type { MemoryClass } from "../native/ledger.ts";
 import { readTextIfThere } from "../files/read.ts";
 import { writeTextAtomically } from "../files/write.ts";
@@ -25,7 +24,7 @@ export interface CellActivity {
 
 /** What a cell gave. */
 export interface CellNumbers {
-  readonly scores: Readonly<Partial<Record<ScoreName, Estimate>>>;
+  readonly scores: Readonly<Record<string, Estimate>>;
   readonly lossFirst: number;
   /** Of the last step. */
   readonly lossLast: number;
@@ -128,7 +127,7 @@ export function formatCsv(results: readonly CellResult[]): string {
   const configNames = [...new Set(configs.flatMap((config) => Object.keys(config)))];
   const scoreNames = [
     ...new Set(results.flatMap(({ numbers }) => Object.keys(numbers?.scores ?? {}))),
-  ] as ScoreName[];
+  ];
   const scoreHead = scoreNames.flatMap((name) => [name, `${name}-low`, `${name}-high`]);
   const head = [
     ...["cell", "parts", "status", ...configNames, "seed", ...scoreHead, "steps", ...NUMBERS, ...ACTIVITY],

@@ -12,7 +12,7 @@ import { plan, type Run } from "../train/plan.ts";
 import { formatOptionsOf } from "../train/settings.ts";
 import type { PreparedCell } from "./prepare.ts";
 import type { CellActivity, CellNumbers } from "./results.ts";
-import { scoreAdapter, type Scoring } from "./scoring.ts";
+import { scoreAdapter, scoreHead, type Scoring } from "./scoring.ts";
 import { addStep, emptyTotals, readTotals, type StepTotals } from "./step_totals.ts";
 
 /** Checkpoints of a cell, so that a kill costs a quarter of it at most. */
@@ -47,13 +47,7 @@ export async function runCell(cell: PreparedCell, options: CellRun): Promise<Cel
     const held = model.kernels.ledger.peak;
     const bytes = Object.fromEntries(CLASSES.map((name) => [name, held.get(name) ?? 0]));
     const startMs = performance.now();
-    const scores = await scoreAdapter(
-      model,
-      adapter,
-      cell.prompts,
-      options.scoring,
-      formatOptionsOf(cell.cell.settings),
-    );
+    const scores = await scoresOf(cell, adapter, options.scoring);
     const scoringSeconds = (performance.now() - startMs) / 1000;
     const activity = await activityOf(adapter, cell);
     const totals = options.folder === null ? taken : await readTotals(options.folder, cell.totalSteps);
@@ -67,6 +61,18 @@ export async function runCell(cell: PreparedCell, options: CellRun): Promise<Cel
   } finally {
     training.adapter?.release();
   }
+}
+
+function scoresOf(
+  cell: PreparedCell,
+  adapter: AdapterParams,
+  scoring: Scoring,
+): Promise<CellNumbers["scores"]> {
+  const { model, data, evalData, metrics, prompts, task } = cell;
+  if (task.scoring.by === "outputs") {
+    return scoreHead(model, adapter, evalData ?? data, task.scoring, metrics);
+  }
+  return scoreAdapter(model, adapter, prompts, metrics, scoring, formatOptionsOf(cell.cell.settings));
 }
 
 function cadence({ options, totalSteps }: PreparedCell, out: string | null) {

@@ -2,7 +2,9 @@
 /** How cells are scored: which questions, which scores, how long an answer may be. The same for all cells of a study. */
 import { attachAdapter } from "../adapters/attach.ts";
 import { createHash } from "node:crypto";
+import { UserError } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
+import type { Dataset, ExampleLabels } from "../data/dataset.ts";
 import { withDefaults } from "../core/option_checks.ts";
 import { integer, type OptionsOf, texts } from "../core/options.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
@@ -10,7 +12,9 @@ import type { Placed } from "../data/load_data.ts";
 import type { FormatOptions } from "../data/format_options.ts";
 import { type Prompt, stopIds } from "../data/examples.ts";
 import type { Estimate } from "../evaluate/metrics.ts";
-import { type RowScore, type ScoreName, scoreRows, summarizeScores } from "../evaluate/score.ts";
+import { datasetOutputs, estimateScores, type OutputScoring } from "../evaluate/outputs.ts";
+import { type RowScore, SCORE_NAMES, type ScoreName, scoreRows, summarizeScores } from "../evaluate/score.ts";
+import type { Task } from "../tasks/task.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
 import type { OpenModel } from "../train/open_model.ts";
 
@@ -28,31 +32,45 @@ export const SCORING_OPTIONS = {
 
 /** Choices of scoring. */
 export interface ScoringOptions extends Omit<OptionsOf<typeof SCORING_OPTIONS>, "stop"> {
-  /** Scores of answers; empty to ask nothing. Default exact match. */
-  readonly metrics?: readonly ScoreName[];
+  /** Scores; empty to take none. Default: exact match of answers, or all that a task with a head of its own has. */
+  readonly metrics?: readonly string[];
   /** Texts that end an answer. Default: a line's end. */
   readonly stop?: readonly string[];
 }
 
 /** {@linkcode ScoringOptions}, all decided. */
-export type Scoring = Required<Omit<ScoringOptions, "limit">> & { readonly limit: number | null };
+export type Scoring = Required<Omit<ScoringOptions, "limit" | "metrics">> & {
+  readonly limit: number | null;
+  /** Null: what the task has. */
+  readonly metrics: readonly string[] | null;
+};
 
 /** Decides all choices. */
 export function resolveScoring(options: ScoringOptions): Scoring {
   const { limit = null, maxNewTokens, sequences } = withDefaults(SCORING_OPTIONS, options);
-  const { metrics = ["exact-match"], stop = ["\n"] } = options;
+  const { metrics = null, stop = ["\n"] } = options;
   return { metrics, limit, maxNewTokens, stop, sequences };
 }
 
+/** What is measured of a cell. @throws {UserError} When its task has no such score */
+export function metricsOf({ metrics }: Scoring, { name, scoring }: Task): readonly string[] {
+  const own: readonly string[] = scoring.by === "answers" ? SCORE_NAMES : scoring.metrics;
+  const foreign = metrics?.find((metric) => !own.includes(metric));
+  if (foreign !== undefined) {
+    throw new UserError(`${foreign} is no score of ${name}, which has: ${own.join(", ")}`);
+  }
+  return metrics ?? (scoring.by === "answers" ? ["exact-match"] : own);
+}
+
 /** Scores whose rules have changed since studies first took them: cells that were scored by older ones run again. */
-const RULES: Readonly<Partial<Record<ScoreName, string>>> = {
+const RULES: Readonly<Record<string, string>> = {
   gsm8k: "gsm8k-strict of the lm-evaluation-harness",
   "gsm8k-flexible": "gsm8k-flexible of the lm-evaluation-harness",
 };
 
 /** What of the scoring decides its results. */
-export function scoringIdentity(scoring: Scoring): JsonObject {
-  const { metrics, limit, maxNewTokens, stop } = scoring;
+export function scoringIdentity(scoring: Scoring, metrics: readonly string[]): JsonObject {
+  const { limit, maxNewTokens, stop } = scoring;
   return { metrics: metrics.map((name) => RULES[name] ?? name), limit, maxNewTokens, stop: [...stop] };
 }
 
@@ -77,13 +95,15 @@ export async function scoreAdapter(
   open: OpenModel,
   adapter: AdapterParams,
   prompts: readonly Placed<Prompt>[],
+  names: readonly string[],
   scoring: Scoring,
   format: FormatOptions,
-): Promise<Partial<Record<ScoreName, Estimate>>> {
-  if (scoring.metrics.length === 0) return {};
+): Promise<Readonly<Record<string, Estimate>>> {
+  const metrics = names as readonly ScoreName[];
+  if (metrics.length === 0) return {};
   const { model, hooks } = attachAdapter(open, adapter);
   const rows: RowScore[] = [];
-  const answers = scoreRows(model, open.tokenizer, prompts, scoring.metrics, {
+  const answers = scoreRows(model, open.tokenizer, prompts, metrics, {
     hooks,
     adapter,
     maxNewTokens: scoring.maxNewTokens,
@@ -95,5 +115,19 @@ export async function scoreAdapter(
     rows.push(row);
     await yieldToEvents();
   }
-  return Object.fromEntries(summarizeScores(rows, scoring.metrics));
+  return Object.fromEntries(summarizeScores(rows, metrics));
+}
+
+/** Scores of what the head of a trained model gives for data. */
+export async function scoreHead(
+  open: OpenModel,
+  adapter: AdapterParams,
+  data: Dataset,
+  scoring: OutputScoring,
+  metrics: readonly string[],
+): Promise<Readonly<Record<string, Estimate>>> {
+  if (metrics.length === 0) return {};
+  const { model, hooks } = attachAdapter(open, adapter);
+  const { outputs } = await datasetOutputs(model, data, { hooks, adapter });
+  return Object.fromEntries(estimateScores(scoring, metrics, data.labels as ExampleLabels, outputs));
 }

@@ -2,7 +2,6 @@
 /** Cells that differ in their seed alone, put together: means, and intervals over the seeds. Pure. */
 import { meanOverSeeds } from "../evaluate/seeds.ts";
 import type { Estimate } from "../evaluate/metrics.ts";
-import type { ScoreName } from "../evaluate/score.ts";
 import { SETTINGS } from "../train/setting_table.ts";
 import { type PartPlace, settingText } from "./grid.ts";
 import type { CellNumbers, CellResult } from "./results.ts";
@@ -30,7 +29,7 @@ export interface SeedGroup {
   readonly seeds: readonly number[];
   readonly failed: number;
   /** Means over seeds with Student's interval; one seed has Wilson's, over its questions. */
-  readonly scores: Readonly<Partial<Record<ScoreName, Estimate>>>;
+  readonly scores: Readonly<Record<string, Estimate>>;
   /** Means over the seeds that were not failures; null when all were. */
   readonly means: Readonly<Record<MeanName, number>> | null;
 }
@@ -54,7 +53,7 @@ function groupOf(results: readonly CellResult[]): SeedGroup {
   const first = results[0] as CellResult;
   const { seed: _, ...settings } = first.settings;
   const numbers = results.flatMap((result) => result.numbers ?? []);
-  const names = Object.keys(numbers[0]?.scores ?? {}) as ScoreName[];
+  const names = Object.keys(numbers[0]?.scores ?? {});
   const scores = names.map((name) =>
     [name, meanOverSeeds(numbers.flatMap((cell) => cell.scores[name] ?? []))] as const
   );

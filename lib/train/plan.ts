@@ -9,7 +9,8 @@ import { type AdapterSpec, resolveAdapter } from "../adapters/registry.ts";
 import { throwIfAny } from "../core/errors.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import { type Method, methodByName, sparse } from "../methods/methods.ts";
-import type { Model, ModelConfig } from "../models/model.ts";
+import { givesTokens } from "../models/heads/head_config.ts";
+import type { Model } from "../models/model.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import { adamw, type OptimizerSpec, resolveOptimizer } from "../optim/registry.ts";
 import { modelHash } from "../tensor/model_hash.ts";
@@ -56,7 +57,7 @@ export interface Run {
 export function plan(model: Model, options: RunOptions = {}): Run {
   const start = options.start ?? null;
   const method = options.method ?? (start ? methodByName(start.spec.kind) : sparse());
-  const first = withHeadModules(start?.spec ?? method.adapter, model.config);
+  const first = withHeadModules(start?.spec ?? method.adapter, model);
   const others = (options.also ?? []).map((spec) => resolveAdapter(spec, model.config));
   const trained = [first.adapter, ...others.map(({ adapter }) => adapter)] as const;
   const adapter = joinedAdapters(trained);
@@ -99,7 +100,7 @@ export function baseIdentity(model: Model): BaseIdentity {
   return {
     name: model.dir,
     hash: model.weightless ? "" : modelHash(model.dir),
-    ...(head.kind === "lm" ? {} : { head }),
+    ...(givesTokens(head) ? {} : { head }),
   };
 }
 
@@ -129,8 +130,8 @@ export function runIdentity(run: Run): JsonObject {
 }
 
 /** The adapter of a spec, beside which a head of the task's own is trained whole. */
-function withHeadModules(spec: AdapterSpec, model: ModelConfig): Resolved {
-  const resolved = resolveAdapter(spec, model);
+function withHeadModules(spec: AdapterSpec, model: Model): Resolved {
+  const resolved = resolveAdapter(spec, model.config);
   const head = headModules(model);
   if (head.length === 0 || resolved.adapter.replacesAll) return resolved;
   const { modulesToSave = [] } = spec.options;
@@ -138,7 +139,7 @@ function withHeadModules(spec: AdapterSpec, model: ModelConfig): Resolved {
   return resolveAdapter({
     ...spec,
     options: { ...spec.options, modulesToSave: [...new Set([...chosen, ...head])] },
-  }, model);
+  }, model.config);
 }
 
 function startProblems({ name, adapter }: Method, start: SavedAdapter | null): string[] {

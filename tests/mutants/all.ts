@@ -20,6 +20,7 @@ import { OPTIM } from "./optim.ts";
 import { REPORT } from "./report.ts";
 import { STORAGE } from "./storage.ts";
 import { STUDY } from "./study.ts";
+import { TASKS } from "./tasks.ts";
 import { TENSOR } from "./tensor.ts";
 import { TRAIN } from "./train.ts";
 import { TRAIN_MEASURED } from "./train_measured.ts";
@@ -37,6 +38,7 @@ export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   ops: OPS,
   optim: OPTIM,
   models: MODELS,
+  tasks: TASKS,
   adapters: [...ADAPTERS, ...ADAPTERS_SPARSE],
   train: [...TRAIN, ...TRAIN_SAVED, ...TRAIN_MEASURED],
   evaluate: EVALUATE,

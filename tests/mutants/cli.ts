@@ -106,7 +106,7 @@ export const CLI: readonly Mutant[] = [
     name: "none-is-the-default",
     harm: "a study without scores takes exact match all the same",
     file: "lib/cli/commands/ablate.ts",
-    find: `name !== "none") as ScoreName[] }`,
+    find: `name !== "none") }`,
     replace: `name === "none") as ScoreName[] }`,
     tests: ["tests/e2e/wiring_test.ts"],
   },

@@ -148,7 +148,7 @@ export const EVALUATE: readonly Mutant[] = [
     name: "wilson-for-f1",
     harm: "the interval of F1 is that of a share",
     file: "lib/evaluate/score.ts",
-    find: `if (name === "f1") return [name, meanScore(scores)];`,
+    find: "if (MEANS.includes(name)) return [name, meanScore(scores)];",
     replace: "",
     tests: ["tests/unit/evaluate/score_test.ts"],
   },
@@ -337,5 +337,13 @@ export const EVALUATE: readonly Mutant[] = [
     find: "OPENING_TOKENS = 24",
     replace: "OPENING_TOKENS = 1",
     tests: ["tests/unit/evaluate/thoughts_test.ts"],
+  },
+  {
+    name: "outputs-of-other-rows",
+    harm: "intervals of a task's scores compare outputs with the labels of other rows",
+    file: "lib/evaluate/outputs.ts",
+    find: "scoring.score(metric, labelsOf(labels, rows), rowsOf(outputs, rows)),",
+    replace: "scoring.score(metric, labels, rowsOf(outputs, rows)),",
+    tests: ["tests/unit/evaluate/outputs_test.ts"],
   },
 ];

@@ -100,8 +100,8 @@ export const STUDY: readonly Mutant[] = [
     name: "questions-forgotten",
     harm: "answers that count now are scored by those that counted before",
     file: "lib/study/prepare.ts",
-    find: "{ ...scoringIdentity(scoring), questions }",
-    replace: "scoringIdentity(scoring)",
+    find: "{ ...scoringIdentity(scoring, metrics), questions }",
+    replace: "scoringIdentity(scoring, metrics)",
     tests: ["tests/unit/study/identity_test.ts"],
   },
   {
@@ -149,8 +149,8 @@ export const STUDY: readonly Mutant[] = [
     name: "data-shares-its-options",
     harm: "cells cut to other lengths train on the first one's rows",
     file: "lib/study/resources.ts",
-    find: `["data", files, options, settings.model]`,
-    replace: `["data", files, settings.model]`,
+    find: `["data", files, options, settings.model, settings.task]`,
+    replace: `["data", files, settings.model, settings.task]`,
     tests: ["tests/unit/study/identity_test.ts"],
   },
   {
@@ -242,8 +242,8 @@ export const STUDY: readonly Mutant[] = [
     name: "activity-of-training-data",
     harm: "what fires is said of other data than the score",
     file: "lib/study/run_cell.ts",
-    find: "evalData ?? data",
-    replace: "data",
+    find: "adapter, evalData ?? data, { examples",
+    replace: "adapter, data, { examples",
     tests: ["tests/native/study/ablate_test.ts"],
   },
   {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Tokenised data on disk: taken only for the very same request, and never when damaged. */
+import { LM_HEAD } from "../../lib/models/heads/head_config.ts";
+import { taskOf } from "../../lib/tasks/registry.ts";
 import assert from "node:assert/strict";
 import { cp } from "node:fs/promises";
 import { join } from "node:path";
@@ -290,7 +292,10 @@ Deno.test("loadData() works without a folder it can use, and says so", () =>
       ...createOutput({ json: false, quiet: true }),
       line: (text: string) => notes.push(text),
     };
-    const load = createDataLoader({ "bad-rows": "skip" }, output);
+    const load = createDataLoader({ "bad-rows": "skip" }, output, {
+      task: taskOf(undefined, LM_HEAD),
+      head: LM_HEAD,
+    });
     await load([path], tokenizer);
     await load([path], tokenizer);
     assert.equal(notes.length, 2, "a command says it once");

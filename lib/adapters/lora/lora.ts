@@ -6,6 +6,7 @@
 import { allOf, andThen } from "../../core/awaitable.ts";
 import { type DropoutMask, randomUniform } from "../../core/rng.ts";
 import type { LinearHook } from "../../models/hooks.ts";
+import { givesTokens } from "../../models/heads/head_config.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
 import { buildParts } from "../../models/families/registry.ts";
 import {
@@ -99,7 +100,7 @@ function biasTensors(which: LoraSettings["bias"], table: LoraTable, config: Mode
     table.flatMap((sites, layer) => [...sites.keys()].map((site) => modules[layer]?.get(site))),
   );
   // The head of a task is trained whole anyway.
-  const ofHead = new Set(config.head.kind === "lm" ? [] : headTensors(parts.head));
+  const ofHead = new Set(givesTokens(config.head) ? [] : headTensors(parts.head));
   const named = allTensors(parts).filter((name) => name.endsWith(".bias") && !ofHead.has(name)).map(
     (name) => {
       const module = moduleOf(name);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { choices, integer, text, toggle, values } from "../../core/options.ts";
 import { throwIfAny } from "../../core/errors.ts";
 import { visibleLine } from "../../core/visible_text.ts";
-import { SCORE_NAMES, type ScoreName } from "../../evaluate/score.ts";
+import { SCORE_NAMES } from "../../evaluate/score.ts";
 import { failureRows, formatEstimate, studyRows, writeStudyReport } from "../../report/ablation_report.ts";
 import { formatBytes, formatCount, formatLoss, formatSeconds } from "../../report/format.ts";
 import { createProgress, type Progress } from "../../report/progress.ts";
@@ -22,6 +22,7 @@ import { SCORING_OPTIONS } from "../../study/scoring.ts";
 import { groupBySeed } from "../../study/summary.ts";
 import type { TrainEvent } from "../../train/loop.ts";
 import type { TrainSettings } from "../../train/settings.ts";
+import { TASK_METRICS } from "../../tasks/registry.ts";
 import { DEMO_VALUES } from "../demo.ts";
 import { settingsOf } from "../flags/settings.ts";
 import { flagsOf, type FlagValues } from "../flags/flags.ts";
@@ -34,7 +35,7 @@ import type { CommandSpec } from "../program.ts";
 import { EXIT } from "../failure.ts";
 import { DEMO, warnOfCheckpoint } from "../session.ts";
 
-const METRICS = [...SCORE_NAMES, "none"] as const;
+const METRICS: readonly string[] = [...SCORE_NAMES, ...TASK_METRICS, "none"];
 
 const OPTIONS = {
   grid: values({
@@ -48,8 +49,8 @@ const OPTIONS = {
     defaultText: "runs/ablate-<hash of base and grid>",
   }),
   metric: choices(METRICS, {
-    help: "scores of answers to --eval-data, or else to --data",
-    defaultText: "exact-match",
+    help: "scores on --eval-data, or else on --data",
+    defaultText: "exact-match; all scores of a task with a head of its own",
   }),
   limit: SCORING_OPTIONS.limit,
   maxNewTokens: SCORING_OPTIONS.maxNewTokens,
@@ -96,7 +97,7 @@ function readStudy(values: FlagValues): Study {
 function scoringOptions(values: FlagValues): AblateOptions {
   const metrics = values.metric as readonly string[] | undefined;
   return {
-    ...(metrics && { metrics: metrics.filter((name) => name !== "none") as ScoreName[] }),
+    ...(metrics && { metrics: metrics.filter((name) => name !== "none") }),
     ...(values.limit === undefined ? {} : { limit: values.limit as number }),
     ...(values["max-new-tokens"] === undefined ? {} : { maxNewTokens: values["max-new-tokens"] as number }),
     ...(values.stop === undefined ? {} : { stop: values.stop as readonly string[] }),

@@ -5,7 +5,17 @@ import { choices, integer, texts } from "../../core/options.ts";
 import { DATA_OPTIONS } from "../../data/data_options.ts";
 import { yieldToEvents } from "../../core/event_loop.ts";
 import { type Prompt, stopIds } from "../../data/examples.ts";
-import { type Dataset, firstRows, type ReadReport } from "../../data/dataset.ts";
+import {
+  type Dataset,
+  exampleCount,
+  type ExampleLabels,
+  examplePlace,
+  firstRows,
+  type ReadReport,
+} from "../../data/dataset.ts";
+import { labelText } from "../../data/preview.ts";
+import { datasetOutputs, estimateScores, type OutputScoring } from "../../evaluate/outputs.ts";
+import { TASK_METRICS } from "../../tasks/registry.ts";
 import type { Placed } from "../../data/load_data.ts";
 import { formatPlace } from "../../data/rows.ts";
 import { ANSWER_OPTIONS } from "../../evaluate/generate_tokens.ts";
@@ -32,14 +42,15 @@ import { PREDICTIONS_OPTION, predictionsProblems, writePredictions } from "../pr
 import type { CommandSpec } from "../program.ts";
 import { EXIT } from "../failure.ts";
 
-const METRICS = ["loss", ...SCORE_NAMES] as const;
-
-type Metric = (typeof METRICS)[number];
+const METRICS: readonly string[] = ["loss", ...SCORE_NAMES, ...TASK_METRICS];
 
 const OPTIONS = {
   ...ADAPTER_SESSION_OPTIONS,
   ...DATA_OPTIONS,
-  metric: choices(METRICS, { help: "what is measured", defaultText: "loss" }),
+  metric: choices(METRICS, {
+    help: "what is measured",
+    defaultText: "loss, and all scores of a task with a head of its own",
+  }),
   limit: integer({ min: 1, help: "rows to score, from the first", defaultText: "all" }),
   maxNewTokens: ANSWER_OPTIONS.maxNewTokens,
   microBatchSize: integer({ min: 1, help: "rows computed at once", defaultText: "8; answers 16" }),
@@ -56,15 +67,18 @@ interface EvaluationData {
 }
 
 async function readData(
-  { model, tokenizer }: AdapterSession,
-  metrics: readonly Metric[],
+  { model, tokenizer, task }: AdapterSession,
+  metrics: readonly string[],
   values: FlagValues,
   output: Output,
 ): Promise<EvaluationData> {
   const [paths, options, scores] = [dataPaths(values), dataOptions(values), scoreNames(metrics)];
   const limit = (values.limit ?? Infinity) as number;
   const dataset = metrics.includes("loss")
-    ? firstRows(await createDataLoader(values, output)(paths, tokenizer), limit)
+    ? firstRows(
+      await createDataLoader(values, output, { task, head: model.config.head })(paths, tokenizer),
+      limit,
+    )
     : null;
   if (scores.length === 0) return { dataset, prompts: [], report: null };
   const room = model.config.maxPositionEmbeddings;
@@ -73,8 +87,18 @@ async function readData(
   return { dataset, prompts, report: { ...report, rowsUsed: prompts.length } };
 }
 
-function scoreNames(metrics: readonly Metric[]): ScoreName[] {
-  return metrics.filter((name) => name !== "loss");
+function scoreNames(metrics: readonly string[]): ScoreName[] {
+  return SCORE_NAMES.filter((name) => metrics.includes(name));
+}
+
+/** What is measured: what was asked for, or what the task has. @throws {UserError} When the task has no such score */
+function metricsOf({ task: { name, scoring } }: AdapterSession, values: FlagValues): string[] {
+  const own = scoring.by === "answers" ? SCORE_NAMES : scoring.metrics;
+  const usual = scoring.by === "answers" ? ["loss"] : ["loss", ...own];
+  const metrics = [...new Set((values.metric ?? usual) as readonly string[])];
+  const foreign = metrics.find((metric) => metric !== "loss" && !(own as readonly string[]).includes(metric));
+  if (foreign === undefined) return metrics;
+  throw new UserError(`--metric ${foreign} is no score of ${name}, which has: loss, ${own.join(", ")}`);
 }
 
 async function measureLoss(session: AdapterSession, data: Dataset, values: FlagValues, output: Output) {
@@ -124,12 +148,14 @@ function check(values: FlagValues): string[] {
 }
 
 async function run(values: FlagValues, output: Output): Promise<number> {
-  const metrics = [...new Set((values.metric ?? ["loss"]) as readonly Metric[])];
+  using session = await openAdapterSession(values);
+  const metrics = metricsOf(session, values);
+  const { scoring } = session.task;
+  if (scoring.by === "outputs") return await evaluateByOutputs(session, scoring, metrics, values, output);
   const names = scoreNames(metrics);
   if (values.predictions !== undefined && names.length === 0) {
     throw new UserError(`--predictions needs a metric of answers: --metric ${SCORE_NAMES.join(", ")}`);
   }
-  using session = await openAdapterSession(values);
   const data = await readData(session, metrics, values, output);
   const loss = data.dataset && await measureLoss(session, data.dataset, values, output);
   const rows = names.length > 0 ? await measureScores(session, data, names, values, output) : [];
@@ -156,10 +182,69 @@ async function run(values: FlagValues, output: Output): Promise<number> {
   return EXIT.done;
 }
 
+/** Scores of what the head gives for each row. */
+async function evaluateByOutputs(
+  { model, hooks, adapter, tokenizer, task }: AdapterSession,
+  scoring: OutputScoring,
+  metrics: readonly string[],
+  values: FlagValues,
+  output: Output,
+): Promise<number> {
+  const { head } = model.config;
+  const all = await createDataLoader(values, output, { task, head })(dataPaths(values), tokenizer);
+  const data = firstRows(all, (values.limit ?? Infinity) as number);
+  output.line(dataSummary(data));
+  const progress = createProgress(output, task.name, data.report.rowsUsed);
+  const found = await datasetOutputs(model, data, {
+    hooks,
+    adapter,
+    microBatchSize: (values["micro-batch-size"] ?? 8) as number,
+    onProgress: (done) => progress.update(done, ""),
+  });
+  progress.finish();
+  const labels = data.labels as ExampleLabels;
+  const scores = estimateScores(scoring, metrics.filter((name) => name !== "loss"), labels, found.outputs);
+  const rows = [...scores].map((
+    [name, { mean, low, high, count }],
+  ) => [name, formatScore(mean), `${formatScore(low)} to ${formatScore(high)}`, `${count} rows`]);
+  const loss = metrics.includes("loss")
+    ? [["loss", formatLoss(found.loss), "", `${found.targets} rows`]]
+    : [];
+  output.line(formatTable([["metric", "value", "95 % interval", "of"], ...loss, ...rows]));
+  if (typeof values.predictions === "string") {
+    const { shape: [, cols = 0], data: outputs } = found.outputs;
+    const predictions = Array.from({ length: exampleCount(data) }, (_, i) => {
+      const own = outputs.slice(i * cols, (i + 1) * cols);
+      return {
+        place: examplePlace(data, i),
+        prediction: scoring.predicted(own, head),
+        label: labelText(labels, i),
+        outputs: [...own],
+      };
+    });
+    await writePredictions(values.predictions, predictions);
+    output.line(`predictions in ${values.predictions}`);
+  }
+  const { loss: mean, targets, tokens } = found;
+  output.result({
+    task: task.name,
+    ...(metrics.includes("loss") ? { loss: mean, targets, tokens } : {}),
+    scores: Object.fromEntries(scores),
+    data: rowsResult(data.report),
+  });
+  return EXIT.done;
+}
+
+/** A score in [0, 1], or a correlation in [-1, 1]. */
+function formatScore(score: number): string {
+  return Number.isFinite(score) ? score.toFixed(4) : "not defined";
+}
+
 /** The command. */
 export const EVALUATE: CommandSpec = {
   name: "evaluate",
-  summary: "Scores a model, with or without an adapter: loss and perplexity, exact match, F1, GSM8K answers.",
+  summary:
+    "Scores a model, with or without an adapter: loss and perplexity, exact match, F1, GSM8K answers; classes and values.",
   examples: [
     "deno task evaluate --model checkpoints/llama --adapter runs/facts/adapter --data facts.jsonl --metric exact-match f1",
     "deno task evaluate --model checkpoints/llama --data gsm8k.jsonl --metric gsm8k-strict --limit 200 --predictions answers.jsonl",

@@ -10,6 +10,8 @@ import { dataPaths } from "../flags/data.ts";
 import { createDataLoader } from "../data_loader.ts";
 import { flagsOf, type FlagValues, valuesOf } from "../flags/flags.ts";
 import { formatProblems } from "../flags/format.ts";
+import { TASK_OPTIONS } from "../../tasks/registry.ts";
+import { taskOfFlags } from "../flags/task.ts";
 import type { Output } from "../output.ts";
 import type { CommandSpec } from "../program.ts";
 import { EXIT } from "../failure.ts";
@@ -17,20 +19,22 @@ import { modelFolder } from "../session.ts";
 
 async function run(values: FlagValues, output: Output): Promise<number> {
   const tokenizer = await loadTokenizer(modelFolder(values));
-  const dataset = await createDataLoader(values, output)(dataPaths(values), tokenizer);
+  const chosen = await taskOfFlags(values);
+  const dataset = await createDataLoader(values, output, chosen)(dataPaths(values), tokenizer);
   const shown = previewExamples(dataset, tokenizer, valuesOf(OPTIONS, values).rows);
   output.line(previewText(shown, { color: output.color }));
   output.line(dataSummary(dataset));
   output.result({
     ...dataset.report,
     badRows: Object.fromEntries(countBadRows(dataset.report.badRows)),
-    examples: shown.map(({ place, tokens, targets, cutTokens }) => ({ place, tokens, targets, cutTokens })),
+    examples: shown,
   });
   return EXIT.done;
 }
 
 const OPTIONS = {
   model: text({ path: true, help: "Hugging Face checkpoint folder", defaultText: "the demo's model" }),
+  ...TASK_OPTIONS,
   ...DATA_OPTIONS,
   rows: integer({ min: 0, default: 3, help: "rows to show" }),
 } as const;

@@ -27,6 +27,7 @@ import { dataPaths } from "../flags/data.ts";
 import { createDataLoader, type DataLoader } from "../data_loader.ts";
 import { measureDemo, reportDemo, withDemoValues } from "../demo.ts";
 import { settingsOf } from "../flags/settings.ts";
+import { taskOfFlags } from "../flags/task.ts";
 import type { FlagValues } from "../flags/flags.ts";
 import { beside, describeFit } from "../host_memory.ts";
 import { reportDryRun } from "../dry_run.ts";
@@ -210,13 +211,14 @@ async function run(called: FlagValues, output: Output): Promise<number> {
     return EXIT.done;
   }
   const startup = createStartup();
-  using model = await openModelOf(values);
+  const chosen = await taskOfFlags(values, start);
+  using model = await openModelOf(values, chosen.head);
   const out = (values.out ?? defaultOut(isDemo ? "demo" : methodName(settingsOf(values), start))) as string;
   const goesOnFrom = values.resume === true
     ? await checkResume(plan(model, readRunOptions(values, start, out)), join(out, "checkpoints"))
     : null;
   startup.mark("model");
-  const load = createDataLoader(values, output);
+  const load = createDataLoader(values, output, chosen);
   const data = await load(dataPaths(values), model.tokenizer);
   const evalData = await loadEvalData(values, model, load);
   startup.mark("data");

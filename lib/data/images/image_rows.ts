@@ -6,7 +6,8 @@
 import { dirname, extname, isAbsolute, join } from "node:path";
 import { UserError } from "../../core/errors.ts";
 import { quotedValue } from "../../core/quoted.ts";
-import { isFolder, listFolder, statIfThere } from "../../files/read.ts";
+import { isFolder, statIfThere } from "../../files/read.ts";
+import { filesOfClasses } from "../class_folders.ts";
 import { fileProblem, readLines } from "../lines.ts";
 import { RowError } from "../row_error.ts";
 import { type BadRow, catchBadRow, parseFields, type RowPlace } from "../rows.ts";
@@ -31,9 +32,6 @@ const SHAPE = "{image, label}";
 
 /** What lists the pictures of a folder, as Hugging Face's image folders have it. */
 const METADATA = "metadata.jsonl";
-
-/** Folders within folders: more are a mistake, or a link that leads back. */
-const DEEPEST = 16;
 
 /**
  * Streams the rows of files and folders in the order given; classes and pictures of a folder by name.
@@ -96,37 +94,9 @@ function labelOf(label: unknown): ImageRow["label"] {
 
 /** Pictures of a folder's classes, numbered through. */
 async function* rowsOfFolder(folder: string): AsyncGenerator<ImageRowResult> {
-  const entries = (await listFolder(folder)).filter(({ name }) => !name.startsWith("."));
-  const classes: string[] = [];
-  for (const { name } of entries) if (await isFolder(join(folder, name))) classes.push(name);
-  if (classes.length === 0) {
-    throw new UserError(
-      `Cannot read the data: "${folder}" has no folders; expected one for each class with its pictures, or a ${METADATA}`,
-    );
-  }
-  const beside = entries.find(({ name }) => !classes.includes(name));
-  if (beside !== undefined) {
-    throw new UserError(
-      `Cannot read the data: "${
-        join(folder, beside.name)
-      }" stands beside the folders of the classes, and has no label`,
-    );
-  }
   let line = 0;
-  for (const label of classes) {
-    for await (const path of filesWithin(join(folder, label), DEEPEST)) {
-      yield { ok: true, row: { path, label }, place: { file: folder, line: ++line } };
-    }
-  }
-}
-
-async function* filesWithin(folder: string, deepest: number): AsyncGenerator<string> {
-  if (deepest === 0) throw new UserError(`Cannot read the data: "${folder}" lies too deep, or in itself`);
-  for (const { name } of await listFolder(folder)) {
-    if (name.startsWith(".")) continue;
-    const path = join(folder, name);
-    if (await isFolder(path)) yield* filesWithin(path, deepest - 1);
-    else yield path;
+  for await (const { path, label } of filesOfClasses(folder, `its pictures, or a ${METADATA}`)) {
+    yield { ok: true, row: { path, label }, place: { file: folder, line: ++line } };
   }
 }
 

@@ -56,6 +56,21 @@ export function evaluateLoss(model: Model, batch: Batch, hooks: Hooks): Promise<
   });
 }
 
+/** A loss with what the head gave: (M,V) a token, or (S,C) a sequence. */
+export interface BatchOutputs extends BatchLoss {
+  readonly outputs: Tensor;
+}
+
+/** Loss and outputs of a batch, nothing else kept; see {@linkcode evaluateLoss}. */
+export function evaluateOutputs(model: Model, batch: Batch, hooks: Hooks): Promise<BatchOutputs> {
+  const { kernels: k, parts } = model;
+  return releasing(k, async () => {
+    const hidden = await finalHidden(model, batch, hooks);
+    const { lossSum, count } = await headLoss(k, parts.head, { hidden, batch }, batch.targets, null);
+    return { lossSum, targetCount: count, outputs: await headOutputs(k, parts.head, { hidden, batch }) };
+  });
+}
+
 /**
  * Loss of a batch and the gradient of lossScale * lossSum: added to the `grad` of each weight that has one, and handed to
  * the hooks. Frozen weights cost nothing, and backward ends at the lowest thing that is trained.

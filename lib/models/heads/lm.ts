@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The head of a language model: logits of all tokens of the vocabulary for each token, and their cross-entropy. */
 import { andThen } from "../../core/awaitable.ts";
+import { UserError } from "../../core/errors.ts";
 import { targetIds } from "../../data/batch.ts";
 import { linearForward } from "../../ops/linear.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
@@ -30,9 +31,9 @@ export function logitsOf(k: Kernels, { weight, bias, softcap }: LmHead, hidden: 
 /**
  * The head of a model that says what token comes next.
  *
- * @throws {RangeError} When it has another head
+ * @throws {UserError} When it has another head
  */
 export function asLmHead<W>(head: Head<W>): LmHead<W> {
   if (head.kind === "lm") return head;
-  throw new RangeError(`The model has a ${head.kind} head: it predicts no tokens, and generates no text`);
+  throw new UserError(`The model has a ${head.kind} head: it predicts no tokens, and generates no text`);
 }

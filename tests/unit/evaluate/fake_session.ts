@@ -24,6 +24,7 @@ export const CHARACTERS: Tokenizer = {
   specialNames: {},
   prefixIds: [],
   suffixIds: [],
+  pairIds: { prefix: [], middle: [], suffix: [] },
   chatTemplate: null,
   encode: (text) => Promise.resolve(charCodes(text)),
   encodeBatch: (texts) =>

@@ -36,6 +36,8 @@ async function withInputs(body: (inputs: Inputs) => Promise<void>): Promise<void
     for (const seed of [1, 2]) await writeAdapter(model, seed, join(folder, `adapter-${seed}`));
     const data = await writeRows(join(folder, "rows.jsonl"), ROWS);
     await writeRows(join(folder, "others.jsonl"), [...ROWS].reverse());
+    const labelled = [{ text: "a b", label: 0 }, { text: "b c", label: 1 }, { text: "c d", label: 1 }];
+    await writeRows(join(folder, "labelled.jsonl"), labelled);
     const base: TrainSettings = {
       ...{ model, device: "cpu", dtype: "f32", threads: 1, data, seqLen: 64, dataCache: "off" },
       ...{ neurons: 16, experts: 4, topK: 4, steps: 2, batchSize: 2 },
@@ -122,6 +124,12 @@ function deciding(folder: string): Readonly<Partial<Record<keyof TrainSettings, 
     target: { to: { target: ["q", "v"] }, with: LORA },
     excludeTarget: { to: { excludeTarget: ["q"] }, with: LORA },
     layersToTransform: { to: { layersToTransform: [1] }, with: LORA },
+    loraBias: { to: { loraBias: "all" }, with: LORA },
+    modulesToSave: { to: { modulesToSave: ["norm"] }, with: LORA },
+    task: {
+      to: { task: "regression" },
+      with: { task: "classification", data: join(folder, "labelled.jsonl") },
+    },
     rankPattern: { to: { rankPattern: { q_proj: 2 } }, with: LORA },
     alphaPattern: { to: { alphaPattern: { q_proj: 2 } }, with: LORA },
     lr: { to: { lr: 1e-3 } },
@@ -281,7 +289,7 @@ Deno.test("scoringIdentity() tells scores whose rules have changed from what the
     ...{ limit: 3, maxNewTokens: 32, stop: ["\n"], sequences: 64 },
   });
   assert.equal(resolveScoring({}).limit, null);
-  assert.deepEqual(scoringIdentity(scoring), {
+  assert.deepEqual(scoringIdentity(scoring, scoring.metrics ?? []), {
     metrics: [
       ...["exact-match", "f1", "gsm8k-strict of the lm-evaluation-harness"],
       "gsm8k-flexible of the lm-evaluation-harness",

@@ -70,6 +70,7 @@ const OF_RUNS: readonly (readonly [keyof TrainSettings, unknown, string, unknown
 /** Where no run looks. */
 const NOT_OF_RUNS: readonly (keyof TrainSettings)[] = [
   "model",
+  "task",
   "device",
   "dtype",
   "threads",

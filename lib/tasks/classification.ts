@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Classes of one text or two. */
+import { accuracy, f1Binary, f1Macro, matthews } from "./metrics/classes.ts";
+import { type HeadConfig, numberedHead } from "../models/heads/head_config.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { classesOf, type LabelHead, loadLabelled } from "./labelled_data.ts";
+import type { Task } from "./task.ts";
+
+const METRICS: Readonly<Record<string, (truth: Int32Array, predicted: Int32Array) => number>> = {
+  accuracy,
+  "f1-binary": f1Binary,
+  "f1-macro": f1Macro,
+  matthews,
+};
+
+/** See {@linkcode Task}. */
+export const classification: Task = {
+  name: "classification",
+  summary: "a class of each row: one text or two, and a label",
+  scoring: {
+    by: "outputs",
+    metrics: Object.keys(METRICS),
+    score(metric, labels, outputs) {
+      const [score, truth] = [METRICS[metric], labels.of];
+      if (!score || !(truth instanceof Int32Array)) throw new RangeError(`Classes have no score "${metric}"`);
+      return score(truth, largestOf(outputs));
+    },
+    predicted: (outputs, head) => (head as LabelHead).labels[largestAt(outputs)] as string,
+  },
+  suits,
+  headFor: async (own, paths) =>
+    suits(own) || paths.length === 0
+      ? ownOrTwo(own)
+      : { kind: "classification", gives: "classes", labels: await classesOf(paths) },
+  load: (paths, { tokenizer, head }, options) => loadLabelled(paths, tokenizer, head as LabelHead, options),
+};
+
+function suits(head: HeadConfig): boolean {
+  return head.kind === "classification" && head.gives === "classes";
+}
+
+/** Without data two classes stand for any, to plan with. */
+function ownOrTwo(own: HeadConfig): HeadConfig {
+  return suits(own) ? own : numberedHead(2);
+}
+
+/** (n) the class that each row (C) gives most to; the first of those that tie. */
+function largestOf({ shape: [rows = 0, cols = 0], data }: Tensor): Int32Array {
+  return Int32Array.from({ length: rows }, (_, i) => largestAt(data.subarray(i * cols, (i + 1) * cols)));
+}
+
+function largestAt(row: ArrayLike<number>): number {
+  let best = 0;
+  for (let i = 1; i < row.length; i++) if ((row[i] as number) > (row[best] as number)) best = i;
+  return best;
+}

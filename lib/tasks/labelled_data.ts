@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Labelled rows as a data set: tokens as transformers' tokenizers put them around one text or two, and a label for each. */
+import { UserError } from "../core/errors.ts";
+import { quotedValue } from "../core/quoted.ts";
+import { type ClassLabel, classNames, classNumber } from "../data/class_labels.ts";
+import { type Dataset, DatasetBuilder, type ExampleLabels } from "../data/dataset.ts";
+import { DATA_OPTIONS } from "../data/data_options.ts";
+import type { Example } from "../data/examples.ts";
+import { type BadRowPolicy, BadRowsError } from "../data/load_data.ts";
+import { RowError } from "../data/row_error.ts";
+import { type BadRow, catchBadRow, type RowPlace } from "../data/rows.ts";
+import type { Tokenizer } from "../data/tokenizer.ts";
+import type { HeadConfig } from "../models/heads/head_config.ts";
+import { type LabelledRow, readLabelledRows } from "./labelled_rows.ts";
+
+/** The head that gives labels. */
+export type LabelHead = Extract<HeadConfig, { kind: "classification" }>;
+
+/** How labelled rows are read. */
+export interface LabelledOptions {
+  /** Tokens of a row at most: longer ones are cut. Default 256. */
+  readonly seqLen?: number;
+  /** "stop" (default) reads all rows and then throws one error that lists the first bad ones; "skip" leaves them out. */
+  readonly badRows?: BadRowPolicy;
+}
+
+/** Rows whose texts are encoded at the same time. */
+const ROWS_AT_ONCE = 256;
+
+interface Placed {
+  readonly row: LabelledRow;
+  readonly place: RowPlace;
+}
+
+/**
+ * Reads and tokenises labelled rows for a head.
+ *
+ * @throws {BadRowsError} With policy "stop", when there are bad rows: a label that the head does not have is one
+ * @throws {UserError} When a path is missing, or there is no row
+ */
+export async function loadLabelled(
+  paths: readonly string[],
+  tokenizer: Tokenizer,
+  head: LabelHead,
+  { seqLen = DATA_OPTIONS.seqLen.default, badRows: policy = "stop" }: LabelledOptions = {},
+): Promise<Dataset> {
+  const builder = new DatasetBuilder(paths);
+  const labels: number[] = [];
+  const bad: BadRow[] = [];
+  let rowsRead = 0;
+  const take = async (rows: readonly Placed[]): Promise<void> => {
+    const texts = await encodeRows(rows.map(({ row }) => row), tokenizer, seqLen);
+    for (const [i, { row, place }] of rows.entries()) {
+      const found = await catchBadRow(place, () => ({ ok: true as const, label: labelNumber(row, head) }));
+      if (!found.ok) bad.push(found.bad);
+      else {
+        builder.add(texts[i] as Example, place);
+        labels.push(found.label);
+      }
+    }
+  };
+  let waiting: Placed[] = [];
+  for await (const result of readLabelledRows(paths)) {
+    rowsRead++;
+    if (!result.ok) bad.push(result.bad);
+    else waiting.push(result);
+    if (waiting.length < ROWS_AT_ONCE) continue;
+    await take(waiting);
+    waiting = [];
+  }
+  await take(waiting);
+  if (rowsRead === 0) {
+    throw new UserError(`There are no rows in ${paths.map((path) => `"${path}"`).join(", ")}`);
+  }
+  if (bad.length > 0 && (policy === "stop" || labels.length === 0)) throw new BadRowsError(bad, rowsRead);
+  const made = builder.finish(seqLen, { rowsRead, rowsUsed: labels.length, badRows: bad, warnings: [] });
+  return {
+    ...made,
+    labels: exampleLabels(labels, head),
+    report: { ...made.report, targets: labels.length },
+  };
+}
+
+function exampleLabels(labels: readonly number[], { gives, labels: names }: LabelHead): ExampleLabels {
+  return gives === "classes"
+    ? { kind: "classes", of: Int32Array.from(labels), names }
+    : { kind: "values", of: Float64Array.from(labels) };
+}
+
+/** @throws {RowError} When the row has no label, or none that the head has */
+function labelNumber({ label }: LabelledRow, { gives, labels: names }: LabelHead): number {
+  if (gives === "classes") return classNumber(label, names);
+  if (label === null) throw new RowError("empty", 'the row has no "label"');
+  const value = typeof label === "string" && label.trim() !== "" ? Number(label) : label;
+  if (typeof value === "number" && Number.isFinite(value)) return value;
+  throw new RowError("wrong type", `"label" is ${quotedValue(label)}, expected a number`);
+}
+
+/**
+ * The classes of data, where no model names them.
+ *
+ * @throws {UserError} When rows name no labels that go together, or one alone
+ */
+export async function classesOf(paths: readonly string[]): Promise<readonly string[]> {
+  const labels = new Set<ClassLabel>();
+  for await (const result of readLabelledRows(paths)) {
+    if (result.ok && result.row.label !== null) labels.add(result.row.label);
+  }
+  const names = namesOf(labels);
+  if (names.length >= 2) return names;
+  const found = names.length === 0
+    ? "no row has a label"
+    : `all rows have the label ${quotedValue(names[0])}`;
+  throw new UserError(`Cannot make classes of the data: ${found}`);
+}
+
+function namesOf(labels: ReadonlySet<ClassLabel>): readonly string[] {
+  try {
+    const odd = [...labels].find((label) =>
+      typeof label === "number" && !(Number.isInteger(label) && label >= 0)
+    );
+    if (odd === undefined) return classNames(labels);
+    throw new UserError(
+      `Cannot make classes of the data: the label ${odd} is the number of none (--task regression?)`,
+    );
+  } catch (error) {
+    throw error instanceof RowError
+      ? new UserError(`Cannot make classes of the data: ${error.message}`)
+      : error;
+  }
+}
+
+async function encodeRows(
+  rows: readonly LabelledRow[],
+  tokenizer: Tokenizer,
+  seqLen: number,
+): Promise<Example[]> {
+  const texts = rows.flatMap(({ text, second }) => second === null ? [text] : [text, second]);
+  const encodings = await tokenizer.encodeBatch(texts);
+  let next = 0;
+  const take = (): ArrayLike<number> => encodings[next++]?.ids ?? [];
+  return rows.map(({ second }) =>
+    second === null ? textExample(take(), tokenizer, seqLen) : pairExample(take(), take(), tokenizer, seqLen)
+  );
+}
+
+function cut(ids: ArrayLike<number>, most: number): number[] {
+  return Array.from(ids).slice(0, Math.max(0, most));
+}
+
+function textExample(text: ArrayLike<number>, { prefixIds, suffixIds }: Tokenizer, seqLen: number): Example {
+  const kept = cut(text, seqLen - prefixIds.length - suffixIds.length);
+  const ids = Int32Array.from([...prefixIds, ...kept, ...suffixIds]);
+  return { ids, lossMask: new Uint8Array(ids.length), cutTokens: text.length - kept.length };
+}
+
+function pairExample(
+  first: ArrayLike<number>,
+  second: ArrayLike<number>,
+  { pairIds: { prefix, middle, suffix } }: Tokenizer,
+  seqLen: number,
+): Example {
+  const room = Math.max(0, seqLen - prefix.length - middle.length - suffix.length);
+  const [a, b] = sharedRoom(first.length, second.length, room);
+  const ids = Int32Array.from([...prefix, ...cut(first, a), ...middle, ...cut(second, b), ...suffix]);
+  return { ids, lossMask: new Uint8Array(ids.length), cutTokens: first.length + second.length - a - b };
+}
+
+/** How much of two texts is kept, the longer cut first, as transformers' `longest_first` has it. */
+export function sharedRoom(first: number, second: number, room: number): readonly [number, number] {
+  if (first + second <= room) return [first, second];
+  const [short, long] = first <= second ? [first, second] : [second, first];
+  let keepsShort = short;
+  let keepsLong = Math.min(long, Math.max(short, room - short));
+  if (keepsShort + keepsLong > room) {
+    keepsShort = Math.floor(room / 2);
+    keepsLong = keepsShort + room % 2;
+  }
+  return first <= second ? [keepsShort, keepsLong] : [keepsLong, keepsShort];
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What a task is: which head its models have, how its rows become examples, and how what comes out is scored. */
+import type { Dataset, ExampleLabels } from "../data/dataset.ts";
+import type { LoadDataOptions } from "../data/load_data.ts";
+import type { Tokenizer } from "../data/tokenizer.ts";
+import type { HeadConfig } from "../models/heads/head_config.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** A model, as far as its data depends on it. */
+export interface TaskModel {
+  readonly tokenizer: Tokenizer;
+  readonly head: HeadConfig;
+}
+
+/** How a task is scored: by answers that are generated, or by what the head gives for each row. */
+export type Scoring = {
+  readonly by: "answers";
+} | {
+  readonly by: "outputs";
+  /** Names of the scores, in the order in which people are told of them. */
+  readonly metrics: readonly string[];
+  /** @param outputs (n,O) what the head gave for each example */
+  score(metric: string, labels: ExampleLabels, outputs: Tensor): number;
+  /** What the head says of an example, for people. @param outputs (O) */
+  predicted(outputs: ArrayLike<number>, head: HeadConfig): string | number;
+};
+
+/** A task. */
+export interface Task {
+  readonly name: string;
+  /** One sentence, for people who choose. */
+  readonly summary: string;
+  readonly scoring: Scoring;
+  /** Whether a model's own head is one for this task: then it is the task where none is named. */
+  suits(head: HeadConfig): boolean;
+  /**
+   * The head for data: the model's own where that suits, or one that has to be trained.
+   *
+   * @param own Of the model     @param paths Data that may name the labels
+   * @throws {UserError} When the data names none
+   */
+  headFor(own: HeadConfig, paths: readonly string[]): Promise<HeadConfig>;
+  /** Data files as examples. @throws {BadRowsError} When rows cannot be used, a label that the head does not have among them */
+  load(paths: readonly string[], model: TaskModel, options: LoadDataOptions): Promise<Dataset>;
+}

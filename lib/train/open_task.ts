@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What a run is about: the task that was named, or that of the model's own head, and the head that the model is opened with. */
+import { basename, dirname } from "node:path";
+import { type HeadConfig, LM_HEAD } from "../models/heads/head_config.ts";
+import { readConfig } from "../models/read_config.ts";
+import { taskOf } from "../tasks/registry.ts";
+import type { Task } from "../tasks/task.ts";
+
+/** A task with its head. */
+export interface OpenTask {
+  readonly task: Task;
+  readonly head: HeadConfig;
+}
+
+/** What decides it. */
+export interface TaskChoice {
+  /** Name of the task; that of the head when absent. */
+  readonly task?: string | undefined;
+  /** Folder of the model, or its `config.json`. */
+  readonly model: string;
+  /** Data that may name the labels. */
+  readonly data: readonly string[];
+  /** The head of an adapter to start from. Default: the model's own. */
+  readonly saved?: HeadConfig | null;
+}
+
+/**
+ * Decides the task.
+ *
+ * @throws {UserError} When there is no such task, or the data names no labels where nothing else does
+ */
+export async function openTask({ task: name, model, data, saved }: TaskChoice): Promise<OpenTask> {
+  const dir = basename(model) === "config.json" ? dirname(model) : model;
+  // What is wrong with a configuration is told by whoever opens it.
+  const own = saved ?? readConfig(dir, [])?.head ?? LM_HEAD;
+  const task = taskOf(name, own);
+  return { task, head: await task.headFor(own, data) };
+}
