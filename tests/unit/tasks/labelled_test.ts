@@ -11,6 +11,7 @@ import { LM_HEAD } from "../../../lib/models/heads/head_config.ts";
 import { classesOf, type LabelHead, loadLabelled, sharedRoom } from "../../../lib/tasks/labelled_data.ts";
 import { labelledRow } from "../../../lib/tasks/labelled_rows.ts";
 import { taskOf } from "../../../lib/tasks/registry.ts";
+import { assertSame } from "../../compare.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 import { CHARACTERS } from "../evaluate/fake_session.ts";
 
@@ -90,7 +91,7 @@ Deno.test("loadLabelled() puts marks around one text and two, cuts to length, an
     assert.deepEqual(previewExamples(data, MARKED, 1)[0]?.label, "yes");
     assert.deepEqual([...sequentialShapes(data, 3)].map(({ targets }) => targets), [3, 1]);
     assert.equal(stepShapes(data, { batchSize: 4, shuffleSeed: 1 }).next().value[0]?.targets, 4);
-    assert.deepEqual(firstRows(data, 2).labels?.of, Int32Array.of(1, 0));
+    assertSame(firstRows(data, 2).labels?.of, Int32Array.of(1, 0));
     const other = await loadLabelled([path], MARKED, { ...CLASSES, labels: ["yes", "no"] }, { seqLen: 8 });
     assert.notEqual(datasetHash(other), datasetHash(data));
   }));
@@ -129,7 +130,7 @@ Deno.test("a folder of texts by label gives its classes and rows, in the order o
     const head = await taskOf("classification", LM_HEAD).headFor(LM_HEAD, [folder]);
     const data = await loadLabelled([folder], MARKED, head as LabelHead);
     assert.deepEqual([...data.ids], [1, ...codes("ah"), 2, 1, ...codes("oh"), 2]);
-    assert.deepEqual(data.labels?.of, Int32Array.of(0, 1));
+    assertSame(data.labels?.of, Int32Array.of(0, 1));
   }));
 
 Deno.test("classes are named by the data where no model names them", async () => {
