@@ -44,8 +44,10 @@ export interface RopeSizes {
   readonly headDim: number;
   /** In the place of a missing `rope_theta`. Default: 10,000. */
   readonly ropeTheta?: number | undefined;
-  /** In the place of a missing `original_max_position_embeddings`. Default: the full length. */
+  /** In the place of a missing `original_max_position_embeddings` beside the scaling. Default: that of the scaling. */
   readonly original?: number | undefined;
+  /** Types of scaling that the family has. Default: all. */
+  readonly types?: readonly string[] | undefined;
   /** Types of scaling that mean another in the family: what `yarn` is to phi3. */
   readonly typeAliases?: Readonly<Record<string, string>> | undefined;
   /** Whether the family has heads that turn in part, by `partial_rotary_factor`. Default: no. */
@@ -77,7 +79,7 @@ export function readRope(
   const ropeTheta = numberField(rope, "rope_theta", { above: 0, missing: outerTheta });
   // The field beside the record wins over the one inside, and the full length stands for both.
   const inner = integerField(rope, "original_max_position_embeddings", ORIGINAL);
-  const original = outerOriginal ?? inner ?? sizes.original ?? sizes.maxPositionEmbeddings;
+  const original = outerOriginal ?? sizes.original ?? inner ?? sizes.maxPositionEmbeddings;
   const isProportional = [rope.values["rope_type"], rope.values["type"]].includes("proportional");
   const innerShare = isProportional ? null : partialFactor(rope, sizes);
   const rotaryDim = turning(fields, sizes, innerShare ?? share ?? 1);
@@ -124,6 +126,11 @@ function readScaling(
   const older = rawField(rope, "type");
   const given: unknown = rawField(rope, "rope_type") ?? older ?? "default";
   const type: unknown = sizes.typeAliases?.[String(given)] ?? given;
+  if (sizes.types?.includes(String(type)) === false) {
+    const wanted = sizes.types.map((name) => `"${name}"`).join(" or ");
+    const name = "rope_type" in rope.values ? "rope_type" : "type";
+    return problem(rope, name, `${wanted}, nothing else is supported`, null);
+  }
   const factor = () => numberField(rope, "factor", { above: 0 });
   switch (type) {
     case "default":

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The phi3 family: queries, keys and values in one product, gate and up in another; heads that turn in part; longrope. */
-import type { ConfigFields } from "../config_fields.ts";
+import { type ConfigFields, rawField } from "../config_fields.ts";
 import { bareDecoderModules, buildDecoder, type DecoderNames, LLAMA_NAMES } from "./decoder.ts";
 import { type DecoderConfig, readDecoderConfig } from "./decoder_config.ts";
 import type { Family } from "./family.ts";
-import { alwaysWindows } from "./windows.ts";
+import { sameWindows } from "./windows.ts";
 
 const NAMES: DecoderNames = {
   ...LLAMA_NAMES,
@@ -23,13 +23,20 @@ export const phi3: Family<DecoderConfig> = {
       headDim: null,
       maxPositionEmbeddings: 4096,
       rmsNormEps: 1e-5,
-      rope: { original: 4096, partial: true, typeAliases: { yarn: "longrope" } },
+      rope: {
+        original: 4096,
+        partial: true,
+        types: ["default", "longrope"],
+        typeAliases: { yarn: "longrope", su: "longrope" },
+      },
       bosTokenId: 1,
       eosTokenId: 32000,
     });
+    // Of its makers' own code, and read by nobody.
+    ["full_attn_mod", "interpolate_factor"].forEach((name) => rawField(fields, name));
     return {
       ...shared,
-      slidingWindows: alwaysWindows(fields, shared.numHiddenLayers, null),
+      slidingWindows: sameWindows(fields, shared.numHiddenLayers),
       attentionBias: { qkv: false, o: false },
       mlpBias: false,
     };

@@ -5,11 +5,16 @@ import type { ModelConfig } from "../model.ts";
 import type { ModelParts, TakeTensor } from "../parts.ts";
 import { deit } from "./deit.ts";
 import type { Family } from "./family.ts";
+import { gemma } from "./gemma.ts";
+import { gemma2 } from "./gemma2.ts";
+import { gemma3Text } from "./gemma3_text.ts";
+import { gpt2 } from "./gpt2.ts";
 import { bert } from "./bert.ts";
 import { distilbert } from "./distilbert.ts";
 import { llama } from "./llama.ts";
 import { mistral } from "./mistral.ts";
 import { olmo2 } from "./olmo2.ts";
+import { opt } from "./opt.ts";
 import { phi3 } from "./phi3.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
@@ -20,7 +25,8 @@ import { vit } from "./vit.ts";
 /** Families by `model_type`. */
 export const FAMILIES: ReadonlyMap<string, Family> = new Map(
   [
-    ...[llama, mistral, qwen2, qwen3, phi3, olmo2, smollm3],
+    ...[llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3Text, phi3, olmo2, smollm3],
+    ...[gpt2, opt],
     ...[bert, distilbert, roberta],
     ...[deit, vit],
   ].map((family: Family) => [family.modelType, family]),

@@ -39,17 +39,17 @@ export function noWindows(fields: ConfigFields, layers: number, maxPositions: nu
   return new Array<number>(layers).fill(0);
 }
 
-/**
- * Windows of mistral: of all layers, or of those that `layer_types` names, as transformers' ministral.
- *
- * @param missing In the place of one that is not given; null for none @mutates fields
- */
-export function alwaysWindows(
-  fields: ConfigFields,
-  layers: number,
-  missing: number | null = DEFAULT_WINDOW,
-): number[] {
-  const { window, isGiven } = readWindow(fields, missing);
+/** Windows of phi3: of all layers when one is given, whatever the other fields say. @mutates fields */
+export function sameWindows(fields: ConfigFields, layers: number): number[] {
+  ["use_sliding_window", "max_window_layers"].forEach((name) => rawField(fields, name));
+  const { window } = readWindow(fields, null);
+  checkTypes(fields, readLayerTypes(fields, layers), window, "sliding_window is null");
+  return new Array<number>(layers).fill(window);
+}
+
+/** Windows of mistral: of all layers, or of those that `layer_types` names, as transformers' ministral. @mutates fields */
+export function alwaysWindows(fields: ConfigFields, layers: number): number[] {
+  const { window, isGiven } = readWindow(fields, DEFAULT_WINDOW);
   if (isGiven && window === 0) problem(fields, "sliding_window", "null or at least 1", null);
   // Fields of the qwen families: their makers' tools write them beside a window that is used all the same.
   ["use_sliding_window", "max_window_layers"].forEach((name) => rawField(fields, name));

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { parseConfig } from "../../../lib/models/read_config.ts";
 import type { ModelConfig } from "../../../lib/models/model.ts";
-import { lastStack, layersOf, lowestOf, partOf } from "../../../lib/models/parts.ts";
+import { lastStack, layersOf, lowestOf, normsOf, partOf } from "../../../lib/models/parts.ts";
+import type { Rotary } from "../../../lib/models/rotary.ts";
 import { ropeFrequencies } from "../../../lib/models/rope.ts";
 import { buildParts } from "../../../lib/models/families/registry.ts";
 
@@ -22,12 +23,17 @@ interface Reading {
   readonly eos: readonly number[];
   /** Runs of equal windows, and their lengths. */
   readonly windows: readonly (readonly [size: number, layers: number])[];
-  readonly rope: readonly {
-    readonly length: number;
-    readonly attentionFactor: number;
-    readonly inverse: readonly number[];
-  }[];
+  readonly rope: Turning;
+  /** Of layers that turn otherwise. */
+  readonly localRope?: Turning;
 }
+
+/** Frequencies, by the length of a sequence. */
+type Turning = readonly {
+  readonly length: number;
+  readonly attentionFactor: number;
+  readonly inverse: readonly number[];
+}[];
 
 interface Entry {
   readonly name: string;
@@ -50,10 +56,10 @@ function read(fields: Record<string, unknown>): {
 }
 
 /** Our reading in the terms of {@linkcode Reading}, but for the frequencies. */
-function readingOf(config: ModelConfig): Omit<Reading, "rope"> {
+function readingOf(config: ModelConfig): Omit<Reading, "rope" | "localRope"> {
   const parameters: Record<string, readonly number[]> = {};
   const parts = buildParts(config, (name, rows, cols) => {
-    const general = name.replace(/\.layers\.\d+\./, ".layers.*.");
+    const general = name.replace(/\.(layers|h)\.\d+\./, ".$1.*.");
     const shape = rows === null ? [cols] : [rows, cols];
     assert.deepEqual(parameters[general] ?? shape, shape, name);
     parameters[general] = shape;
@@ -73,7 +79,7 @@ function readingOf(config: ModelConfig): Omit<Reading, "rope"> {
     heads: attention.heads,
     keyValueHeads: attention.kvHeads,
     headDim: attention.headDim,
-    eps: lastStack(parts).finalNorm!.eps,
+    eps: (lastStack(parts).finalNorm ?? normsOf(attention)[0])!.eps,
     tied: config.tieWordEmbeddings,
     maxPositions: config.maxPositionEmbeddings,
     bos: config.bosTokenId,
@@ -85,11 +91,18 @@ function readingOf(config: ModelConfig): Omit<Reading, "rope"> {
 /** The fixture has twelve digits; both sides are f64. */
 const BOUND = 1e-11;
 
-function assertReads(config: ModelConfig, { rope, ...sizes }: Reading): void {
+function assertReads(config: ModelConfig, { rope, localRope, ...sizes }: Reading): void {
   assert.deepEqual(readingOf(config), sizes);
-  const parts = buildParts(config, (name) => name);
-  for (const { length, attentionFactor, inverse } of rope) {
-    const found = ropeFrequencies(parts.rotary["rotary"]!, length);
+  const { rotary } = buildParts(config, (name) => name);
+  assertTurns(rotary["rotary"], rope);
+  assertTurns(rotary["local"], localRope ?? []);
+}
+
+function assertTurns(rotary: Rotary | undefined, wanted: Turning): void {
+  if (rotary === undefined) return assert.deepEqual(wanted, []);
+  assert.ok(wanted.length > 0);
+  for (const { length, attentionFactor, inverse } of wanted) {
+    const found = ropeFrequencies(rotary, length);
     assert.equal(found.inverse.length, inverse.length);
     assert.ok(
       Math.abs(found.attentionFactor - attentionFactor) <= BOUND * attentionFactor,
@@ -126,7 +139,15 @@ const REFUSED: Readonly<Record<string, RegExp>> = {
 
 /** What transformers refuses for the type of a value or a missing default, and is plain enough to read. */
 const READ_ALL_THE_SAME = new Set([
-  ...["heads-null", "head-dim-null", "yarn-factor-absent", "su", "window-zero", "layers-full"],
+  ...[
+    "heads-null",
+    "head-dim-null",
+    "yarn-factor-absent",
+    "su",
+    "window-zero",
+    "layers-full",
+    "partial-null",
+  ],
 ]);
 
 for (const { name, config, expected } of entriesOf("variants.json")) {

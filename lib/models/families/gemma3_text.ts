@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The gemma3_text family: norms as in gemma2 and of heads; five layers of six have a window and a rotary embedding of their own. */
+import {
+  type ConfigFields,
+  configFields,
+  integerField,
+  isRecord,
+  numberField,
+  rawField,
+} from "../config_fields.ts";
+import { readRope } from "../rope_config.ts";
+import type { Rotary } from "../rotary.ts";
+import { bareDecoderModules, buildDecoder, ROTARY } from "./decoder.ts";
+import { type DecoderConfig, readDecoderConfig } from "./decoder_config.ts";
+import type { Family } from "./family.ts";
+import {
+  FOUR_NORMS,
+  GEMMA_DEFAULTS,
+  gemmaStyle,
+  readAttentionBias,
+  readHiddenActivation,
+  readSoftcap,
+} from "./gemma_parts.ts";
+import { typedWindows } from "./windows.ts";
+
+interface Gemma3Config extends DecoderConfig {
+  readonly queryPreAttnScalar: number;
+  readonly attnLogitSoftcapping: number;
+  readonly finalLogitSoftcapping: number;
+  /** Of the layers with a window. */
+  readonly localRotary: Rotary;
+}
+
+/** Name of the rotary embedding of layers with a window. */
+const LOCAL = "local";
+const THETA = { global: 1000000, local: 10000 };
+
+/** `model_type` "gemma3_text": gemma 3 without its eyes. */
+export const gemma3Text: Family<Gemma3Config> = {
+  modelType: "gemma3_text",
+  heads: { Gemma3ForCausalLM: "lm", Gemma3TextForSequenceClassification: "classification" },
+  readConfig(fields: ConfigFields): Gemma3Config {
+    const ropes = ropesByLayerType(fields);
+    const shared = readDecoderConfig(ropes.full, gemma3Text, {
+      ...GEMMA_DEFAULTS,
+      numKeyValueHeads: 4,
+      maxPositionEmbeddings: 131072,
+      rope: { ropeTheta: THETA.global },
+      readActivation: readHiddenActivation,
+    });
+    const { headDim, maxPositionEmbeddings, numHiddenLayers } = shared;
+    const ropeTheta = numberField(fields, "rope_local_base_freq", { above: 0, missing: THETA.local });
+    const local = readRope(ropes.sliding, { maxPositionEmbeddings, headDim, ropeTheta });
+    // Kept beside layer_types by transformers, which made those of it.
+    rawField(fields, "_sliding_window_pattern");
+    const period = integerField(fields, "sliding_window_pattern", { min: 1, missing: 6 });
+    return {
+      ...shared,
+      slidingWindows: typedWindows(fields, numHiddenLayers, {
+        missing: 4096,
+        slides: (layer) => (layer + 1) % period !== 0,
+      }),
+      attentionBias: readAttentionBias(fields),
+      mlpBias: false,
+      queryPreAttnScalar: numberField(fields, "query_pre_attn_scalar", { above: 0, missing: 256 }),
+      attnLogitSoftcapping: readSoftcap(fields, "attn_logit_softcapping", 0),
+      finalLogitSoftcapping: readSoftcap(fields, "final_logit_softcapping", 0),
+      localRotary: { ...local, maxPositionEmbeddings },
+    };
+  },
+  build: (config, take) =>
+    buildDecoder(config, take, {
+      ...gemmaStyle(config),
+      names: FOUR_NORMS,
+      qkNorms: "head",
+      logitSoftcap: config.finalLogitSoftcapping,
+      rotary: { [LOCAL]: config.localRotary },
+      attention: (layer) => ({
+        rotary: config.slidingWindows[layer] === 0 ? ROTARY : LOCAL,
+        scale: config.queryPreAttnScalar ** -0.5,
+        softcap: config.attnLogitSoftcapping,
+      }),
+    }),
+  bareModules: (config) => bareDecoderModules(config),
+};
+
+/** The fields as the layers without a window see them, and those with one: each its own of `rope_parameters`. */
+function ropesByLayerType(fields: ConfigFields): { full: ConfigFields; sliding: ConfigFields } {
+  const record = fields.values["rope_parameters"];
+  const own = isRecord(record) ? [record["full_attention"], record["sliding_attention"]] : [];
+  if (!own.every(isRecord)) return { full: fields, sliding: configFields({}, fields) };
+  const [full = record, sliding = null] = own;
+  const values = { ...fields.values, rope_parameters: full };
+  return { full: { ...fields, values }, sliding: configFields({ rope_parameters: sliding }, fields) };
+}
