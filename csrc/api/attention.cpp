@@ -27,6 +27,12 @@ void check_params(const meft_attention *a) {
     if (!(a->scale > 0 && a->scale < HUGE_VALF)) {
         fail(MEFT_INVALID, "scale is %g, expected finite and more than 0", double(a->scale));
     }
+    if (!(a->softcap >= 0 && a->softcap < HUGE_VALF)) {
+        fail(MEFT_INVALID, "softcap is %g, expected finite and 0 or more", double(a->softcap));
+    }
+    if (a->sees != MEFT_SEES_PAST && a->sees != MEFT_SEES_ALL) {
+        fail(MEFT_INVALID, "sees is %d, expected MEFT_SEES_PAST or MEFT_SEES_ALL", a->sees);
+    }
 }
 
 void check_spans(const int32_t *spans, const meft_attention &a) {
@@ -41,7 +47,7 @@ void check_spans(const int32_t *spans, const meft_attention &a) {
             fail(MEFT_INVALID, "span %" PRId64 " has key rows %d to %d, expected a range within 0 to %" PRId64, i, s[2],
                  s[3], a.k_rows);
         }
-        if (s[1] - s[0] > s[3] - s[2]) {
+        if ((a.sees == MEFT_SEES_PAST || a.window > 0) && s[1] - s[0] > s[3] - s[2]) {
             fail(MEFT_INVALID, "span %" PRId64 " has %d queries and %d keys, expected no more queries than keys", i,
                  s[1] - s[0], s[3] - s[2]);
         }
@@ -64,7 +70,7 @@ struct Ranges {
     Range *ranges;
     int64_t count = 0;
 
-    // column 0: query rows, 2: key rows. Fails when two spans share a row.
+    // column 0: query rows, but for those of no keys, 2: key rows. Fails when two spans share a row.
     Ranges(Workspace::Frame &frame, const int32_t *spans, int64_t span_count, int column)
         : ranges(frame.take<Range>(span_count)) {
         for (int64_t i = 0; i < span_count; ++i) {
@@ -78,6 +84,10 @@ struct Ranges {
                      ranges[i].span, column == 0 ? "query" : "key", ranges[i].begin);
             }
         }
+        const auto has_no_keys = [&](const Range &range) {
+            return spans[4 * range.span + 2] == spans[4 * range.span + 3];
+        };
+        count = std::remove_if(ranges, ranges + count, has_no_keys) - ranges;
     }
 
     // Zeros the rows of x (rows, width) outside of the ranges.

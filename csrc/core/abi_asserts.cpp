@@ -34,7 +34,7 @@ static_assert(offsetof(meft_dropout, y_dtype) == 36 && sizeof(meft_dropout::y_dt
 static_assert(offsetof(meft_dropout, x_dtype) == 40 && sizeof(meft_dropout::x_dtype) == 4, "x_dtype");
 static_assert(offsetof(meft_dropout, reserved) == 44 && sizeof(meft_dropout::reserved) == 4, "reserved");
 
-static_assert(sizeof(meft_attention) == 72 && alignof(meft_attention) <= 8, "meft_attention");
+static_assert(sizeof(meft_attention) == 80 && alignof(meft_attention) <= 8, "meft_attention");
 static_assert(offsetof(meft_attention, struct_size) == 0 && sizeof(meft_attention::struct_size) == 4, "struct_size");
 static_assert(offsetof(meft_attention, compute) == 4 && sizeof(meft_attention::compute) == 4, "compute");
 static_assert(offsetof(meft_attention, q_rows) == 8 && sizeof(meft_attention::q_rows) == 8, "q_rows");
@@ -45,7 +45,9 @@ static_assert(offsetof(meft_attention, head_dim) == 40 && sizeof(meft_attention:
 static_assert(offsetof(meft_attention, window) == 48 && sizeof(meft_attention::window) == 8, "window");
 static_assert(offsetof(meft_attention, span_count) == 56 && sizeof(meft_attention::span_count) == 8, "span_count");
 static_assert(offsetof(meft_attention, scale) == 64 && sizeof(meft_attention::scale) == 4, "scale");
-static_assert(offsetof(meft_attention, reserved2) == 68 && sizeof(meft_attention::reserved2) == 4, "reserved2");
+static_assert(offsetof(meft_attention, softcap) == 68 && sizeof(meft_attention::softcap) == 4, "softcap");
+static_assert(offsetof(meft_attention, sees) == 72 && sizeof(meft_attention::sees) == 4, "sees");
+static_assert(offsetof(meft_attention, reserved2) == 76 && sizeof(meft_attention::reserved2) == 4, "reserved2");
 
 static_assert(sizeof(meft_sparse) == 72 && alignof(meft_sparse) <= 8, "meft_sparse");
 static_assert(offsetof(meft_sparse, struct_size) == 0 && sizeof(meft_sparse::struct_size) == 4, "struct_size");

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/activation_element.h"
+#include "kernels/attention.h"
 
 namespace meft {
 namespace MEFT_TARGET_NS {
@@ -14,24 +15,31 @@ inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // One span; queries and keys are counted from its own begin.
 struct Span {
-    int64_t q_begin, queries, k_begin, keys, window;
+    int64_t q_begin, queries, k_begin, keys;
+    AttentionReach reach;
 
-    // Query i sees keys [keys_begin(i), keys_end(i)): the last query sits at the last key. Both grow with i.
-    int64_t keys_end(int64_t i) const { return i + 1 + keys - queries; }
-    int64_t keys_begin(int64_t i) const { return window > 0 ? larger(0, keys_end(i) - window) : 0; }
+    // The key that query i sits at: the last query at the last key. Below 0 where there are more queries than keys.
+    int64_t place(int64_t i) const { return i + keys - queries; }
+    // Query i sees keys [keys_begin(i), keys_end(i)). Both grow with i.
+    int64_t keys_end(int64_t i) const { return smaller(keys, place(i) + 1 + reach.ahead); }
+    int64_t keys_begin(int64_t i) const { return larger(0, place(i) - reach.behind); }
+    // Queries [queries_begin(k0), queries_end(k0 + n)) see one of keys [k0, k0 + n).
+    int64_t queries_begin(int64_t key) const { return larger(0, key - reach.ahead - place(0)); }
+    int64_t queries_end(int64_t end) const { return smaller(queries, end + reach.behind - place(0)); }
 };
 
-inline Span span_at(const int32_t *spans, int64_t index, int64_t window) {
+// A span without keys has no queries to work on.
+inline Span span_at(const int32_t *spans, int64_t index, const meft_attention &params) {
     const int32_t *s = spans + 4 * index;
     const int64_t keys = int64_t(s[3]) - s[2];
-    return {s[0], int64_t(s[1]) - s[0], s[2], keys, window < keys ? window : 0};
+    return {s[0], keys > 0 ? int64_t(s[1]) - s[0] : 0, s[2], keys, reach_of(params)};
 }
 
 // Sizes of one call, and strides between the rows of its arrays.
 struct Layout {
     int64_t heads, kv_heads, head_dim, group;  // group: query heads of a kv head
     int64_t q_stride, k_stride;                // elements between the rows of a query head, of a kv head
-    float scale;
+    float scale, softcap;                      // softcap 0: scores are scale * q.k
 
     explicit Layout(const meft_attention &a)
         : heads(a.heads),
@@ -40,7 +48,8 @@ struct Layout {
           group(a.heads / a.kv_heads),
           q_stride(a.heads * a.head_dim),
           k_stride(a.kv_heads * a.head_dim),
-          scale(a.scale) {}
+          scale(a.scale),
+          softcap(a.softcap) {}
     int64_t key(int64_t row, int64_t kv_head) const { return row * k_stride + kv_head * head_dim; }
 };
 

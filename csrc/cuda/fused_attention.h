@@ -14,10 +14,12 @@
 namespace meft {
 namespace cuda {
 
-// B sequences; causal, the last query at the last key; with window > 0 a query sees the last `window` of its keys.
+// B sequences. `past`: the last query sits at the last key and queries see keys up to their own place, with window > 0 the
+// last `window` of those. Else they see all.
 struct FusedShape {
     int64_t batch, heads, kv_heads, head_dim;
     int64_t queries, keys;  // of each sequence; when ragged, at most
+    bool past;
     int64_t window;
     float scale;
     bool ragged;

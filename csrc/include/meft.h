@@ -42,8 +42,8 @@
 extern "C" {
 #endif
 
-#define MEFT_ABI_MAJOR 2
-#define MEFT_ABI_MINOR 1
+#define MEFT_ABI_MAJOR 3
+#define MEFT_ABI_MINOR 0
 
 typedef int32_t meft_status;
 #define MEFT_OK 0
@@ -291,12 +291,17 @@ MEFT_API meft_status meft_dropout_apply(meft_ctx *ctx, void *y, const void *x, i
 
 /* ---- attention ------------------------------------------------------------------------------ */
 
-/* Causal grouped-query attention over spans; nothing crosses a span. Row s of spans (span_count,4) int32 is
- * {q_begin, q_end, k_begin, k_end}; the last query of a span sits at its last key, so query i of a span sees
- * keys up to i + (key count - query count), and with window > 0 only the last `window` of those.
- * Query rows in no span get zeros (o and lse). A span has no more queries than keys; spans share no query row, and for
- * the backward pass no key row. Memory is linear in the sequence length. A NaN may reach any row of its span, but no
- * other span. */
+/* Which keys of its span a query sees. PAST: those up to its own place, with a window only the last `window` of them.
+ * ALL: all, with a window only those no more than floor(window / 2) from its place, on both sides. */
+#define MEFT_SEES_PAST 0
+#define MEFT_SEES_ALL 1
+
+/* Grouped-query attention over spans; nothing crosses a span: o = softmax(s) v with s = scale * q.k, or with softcap > 0
+ * s = softcap * tanh(scale * q.k / softcap). Row s of spans (span_count,4) int32 is {q_begin, q_end, k_begin, k_end}. The
+ * last query of a span sits at its last key: the place of query i is key i + (key count - query count).
+ * Query rows in no span, or in one without keys, get zeros (o and lse). Where the past is seen, or a window, a span has no
+ * more queries than keys. Spans share no query row, and for the backward pass no key row. Memory is linear in the sequence
+ * length. A NaN may reach any row of its span, but no other span. */
 typedef struct meft_attention {
     uint32_t struct_size;
     int32_t compute; /* MEFT_F32, or MEFT_BF16: q, k, v, o and gradients are bf16 arrays, probabilities and their gradients
@@ -308,14 +313,17 @@ typedef struct meft_attention {
     int64_t head_dim;
     int64_t window; /* 0: no window */
     int64_t span_count;
-    float scale;    /* of q.k, more than 0, usually 1/sqrt(head_dim) */
+    float scale;   /* of q.k, more than 0, usually 1/sqrt(head_dim) */
+    float softcap; /* 0: scores are not capped */
+    int32_t sees;  /* MEFT_SEES_* */
     int32_t reserved2;
 } meft_attention;
 
-/* o (q_rows,H,Dh), lse (q_rows,H): log of the sum of exp(scale*q.k). q (q_rows,H,Dh), k and v (k_rows,Hkv,Dh). */
+/* o (q_rows,H,Dh), lse (q_rows,H): log of the sum of exp(s). q (q_rows,H,Dh), k and v (k_rows,Hkv,Dh). */
 MEFT_API meft_status meft_attention_forward(meft_ctx *ctx, void *o, float *lse, const void *q, const void *k,
                                             const void *v, const int32_t *spans, const meft_attention *params);
-/* dq, dk, dv written (zeros where no span reaches). */
+/* dq, dk, dv written (zeros where no span reaches). With p = exp(s - lse) and d = do.o: dv = p^T do,
+ * ds = scale * p * (do.v - d), capped times 1 - (s / softcap)^2, dq = ds k, dk = ds^T q. */
 MEFT_API meft_status meft_attention_backward(meft_ctx *ctx, void *dq, void *dk, void *dv, const void *d_o,
                                              const void *q, const void *k, const void *v, const void *o,
                                              const float *lse, const int32_t *spans,

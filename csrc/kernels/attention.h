@@ -7,6 +7,17 @@
 
 namespace meft {
 
+// Keys before and behind its own place that a query sees; INT32_MAX, further than any span is long, without a limit.
+struct AttentionReach {
+    int32_t behind, ahead;
+};
+inline AttentionReach reach_of(const meft_attention &a) {
+    const int64_t window = a.window > 0 && a.window < INT32_MAX ? a.window : INT32_MAX;
+    if (a.sees == MEFT_SEES_PAST) return {window < INT32_MAX ? int32_t(window - 1) : INT32_MAX, 0};
+    const int32_t side = window < INT32_MAX ? int32_t(window / 2) : INT32_MAX;
+    return {side, side};
+}
+
 // Arrays are of the compute type. Spans have been checked. Rows that no span holds are not touched: the caller has
 // zeroed them.
 struct attention_kernels {

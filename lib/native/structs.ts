@@ -83,12 +83,14 @@ export interface AttentionParams {
   readonly window: number | bigint;
   readonly spanCount: number | bigint;
   readonly scale: number;
+  readonly softcap: number;
+  readonly sees: number;
 }
 
-/** The 72 bytes of a `meft_attention`. @throws {RangeError} When an integer does not fit */
+/** The 80 bytes of a `meft_attention`. @throws {RangeError} When an integer does not fit */
 export function writeAttentionParams(params: AttentionParams): Uint8Array<ArrayBuffer> {
-  const view = new DataView(new ArrayBuffer(72));
-  view.setUint32(0, 72, true);
+  const view = new DataView(new ArrayBuffer(80));
+  view.setUint32(0, 80, true);
   view.setInt32(4, int32("compute", params.compute), true);
   view.setBigInt64(8, int64("qRows", params.qRows), true);
   view.setBigInt64(16, int64("kRows", params.kRows), true);
@@ -98,6 +100,8 @@ export function writeAttentionParams(params: AttentionParams): Uint8Array<ArrayB
   view.setBigInt64(48, int64("window", params.window), true);
   view.setBigInt64(56, int64("spanCount", params.spanCount), true);
   view.setFloat32(64, floating("scale", params.scale), true);
+  view.setFloat32(68, floating("softcap", params.softcap), true);
+  view.setInt32(72, int32("sees", params.sees), true);
   return new Uint8Array(view.buffer);
 }
 

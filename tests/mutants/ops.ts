@@ -245,6 +245,14 @@ export const OPS: readonly Mutant[] = [
     tests: ["tests/contract/kernels_test.ts"],
   },
   {
+    name: "cap-not-told",
+    harm: "capped scores are not capped by native kernels",
+    file: "lib/ops/native/attention.ts",
+    find: "softcap: shape.softcap,",
+    replace: "softcap: 0,",
+    tests: ["tests/contract/kernels_test.ts"],
+  },
+  {
     name: "twin-made-anew",
     harm: "each micro-batch takes another arena",
     file: "lib/ops/kernels/kernels.ts",

@@ -24,6 +24,7 @@ export const SPARSE: structs.SparseParams = {
 /** One query, one key. */
 export const ATTENTION: structs.AttentionParams = {
   ...{ compute: 0, qRows: 1, kRows: 1, heads: 1, kvHeads: 1, headDim: 1, window: 0, spanCount: 1, scale: 1 },
+  ...{ softcap: 0, sees: 0 },
 };
 const ADAMW: structs.AdamwParams = {
   ...{ mode: 0, step: 1, beta1: 0.5, beta2: 0.5, eps: 1, weightDecay: 0, gradScale: 1 },

@@ -88,11 +88,15 @@ Deno.test("struct writers put each field where C reads it", () => {
     window: 6,
     spanCount: 7,
     scale: 0.5,
+    softcap: 0.25,
+    sees: 8,
   };
   const view = new DataView(writeAttentionParams(attention).buffer);
   assert.equal(view.getInt32(4, true), 1);
   assert.equal(view.getFloat32(64, true), 0.5);
-  assert.equal(view.getInt32(68, true), 0); // reserved
+  assert.equal(view.getFloat32(68, true), 0.25);
+  assert.equal(view.getInt32(72, true), 8);
+  assert.equal(view.getInt32(76, true), 0); // reserved
   assert.throws(() => writeAttentionParams({ ...attention, heads: 1.5 }), { message: /^heads is 1.5/ });
   assert.throws(() => writeAttentionParams({ ...attention, scale: NaN }), { message: /^scale is NaN/ });
   const sizes = { tokens: 1, hidden: 1, neurons: 1, experts: 1, activeExperts: 1, topK: 1, pairCapacity: 1 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Causal attention, forward: tiles of rows x keys with an online softmax (Milakov and Gimelshein 2018; Dao et al.
+// Attention, forward: tiles of rows x keys with an online softmax (Milakov and Gimelshein 2018; Dao et al.
 // 2022), so that no more than a tile of scores exists. The backward pass stands in attention_backward.cpp.
 #include "kernels/attention.h"
 
@@ -69,6 +69,12 @@ struct Rows {
     int64_t query(int64_t row) const { return first_query + row * step; }
 };
 
+// Products q.k of a row's tile, up to width, become capped scores.
+void cap_row(float *scores, int64_t width, const Layout &at) {
+    const vf inward = set1(at.scale / at.softcap), outward = set1(at.softcap);
+    for (int64_t j = 0; j < width; j += kLanes) store(scores + j, mul(outward, tanh(mul(load(scores + j), inward))));
+}
+
 // Takes the scores of keys [first, end) of a row's tile into its softmax. Scores become e^(scale*s - largest), zero
 // outside of [first, end) up to width; the sums, which stand for the keys before, are brought to the new largest.
 void softmax_row(float *scores, int64_t first, int64_t end, int64_t width, float scale, float *largest, float *total,
@@ -111,7 +117,8 @@ void forward_tile(const Forward<Compute> &f, const Span &span, const Rows &rows,
     const int64_t state = unit * rows.rows + row;
     float *largest = s.largest + state, *total = s.total + state, *sums = s.sums + state * at.head_dim;
     // Whole panels: their packed width stands for all n keys.
-    const int64_t columns = smaller(n, round_up(seen, kPanel));
+    const int64_t columns = smaller(n, round_up(seen, kPanel)), width = round_up(seen, kLanes);
+    const bool capped = at.softcap > 0;
     multiply<Compute>(s.scores, kKeyTile, q.data + row * q.stride, q.stride, s.keys, m, columns, at.head_dim, false);
     for (int64_t i = 0; i < m; ++i) {
         if (is_first) {
@@ -121,8 +128,10 @@ void forward_tile(const Forward<Compute> &f, const Span &span, const Rows &rows,
         const int64_t query = rows.query(row + i);
         const int64_t to = smaller(seen, larger(0, span.keys_end(query) - k0));
         const int64_t from = smaller(to, larger(0, span.keys_begin(query) - k0));
-        softmax_row(s.scores + i * kKeyTile, from, to, round_up(seen, kLanes), at.scale, largest + i, total + i,
-                    sums + i * at.head_dim, at.head_dim);
+        float *scores = s.scores + i * kKeyTile;
+        if (capped) cap_row(scores, width, at);
+        softmax_row(scores, from, to, width, capped ? 1.f : at.scale, largest + i, total + i, sums + i * at.head_dim,
+                    at.head_dim);
     }
     const Operands<Compute> weights = operands_of<Compute>(matrix(s.scores, kKeyTile), m, seen, s.weights, kKeyTile);
     multiply_first<Compute>(sums, at.head_dim, weights.data, weights.stride, s.values, m, at.head_dim, seen, n,
@@ -186,7 +195,7 @@ void run_forward(meft_ctx &lane, const Forward<Compute> &f, const int32_t *spans
     blocks_before[0] = 0;
     double work = 0;
     for (int64_t s = 0; s < params.span_count; ++s) {
-        const Span span = span_at(spans, s, params.window);
+        const Span span = span_at(spans, s, params);
         blocks_before[s + 1] = blocks_before[s] + blocks_of(span);
         work += double(span.queries) * double(span.keys) * double(f.at.heads * f.at.head_dim);
     }
@@ -200,7 +209,7 @@ void run_forward(meft_ctx &lane, const Forward<Compute> &f, const int32_t *spans
             // Last blocks first: they see the most keys, and what is left at the end should be small.
             const int64_t block = blocks_before[params.span_count] - 1 - item / f.at.kv_heads;
             const int64_t s = index_of(blocks_before, params.span_count, block);
-            const Span span = span_at(spans, s, params.window);
+            const Span span = span_at(spans, s, params);
             const int64_t first = (block - blocks_before[s]) * kQueryBlock;
             forward_block<Compute>(f, span, item % f.at.kv_heads, first, smaller(first + kQueryBlock, span.queries),
                                    mine);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Causal attention, backward. Probabilities are made again from lse, a tile at a time. Per tile, with d = rowsum(do *
-// o):
-//   p = e^(scale*q k^T - lse),  dp = do v^T,  ds = scale * p * (dp - d)
+// Attention, backward. Probabilities are made again from lse, a tile at a time. Per tile, with d = rowsum(do * o):
+//   p = e^(s - lse),  s = scale*q k^T,  dp = do v^T,  ds = scale * p * (dp - d)
 //   dv += p^T do,  dk += ds^T q,  dq += ds k
+// Where scores are capped, s = softcap * t with t = tanh(scale*q k^T / softcap), and ds has the factor 1 - t^2 too.
 // Every sum has one order, whichever threads there are: dk and dv of a key tile are one item's, and dq takes the key tiles
 // in increasing order. An item is a (span, kv head) with the query heads of its group, or, where such would leave threads
 // idle, one key tile of it; then a tile adds to rows of dq when the tile before it has (`Turn`), so that no tile needs
@@ -69,14 +69,18 @@ float dot(const E *x, const E *y, int64_t count) {
     return sum(total);
 }
 
-// One row of a tile, in place: scores to p, dp to ds. Keys outside of [first, end) get zeros up to `width`, whatever
-// stands there.
-void differentiate_row(float *p, float *ds, int64_t first, int64_t end, int64_t width, float scale, float lse,
+// One row of a tile, in place: products q.k to p, dp to ds. Keys outside of [first, end) get zeros up to `width`,
+// whatever stands there.
+template <bool kCapped>
+void differentiate_row(float *p, float *ds, int64_t first, int64_t end, int64_t width, const Layout &at, float lse,
                        float delta) {
-    const vf shift = set1(-lse), d = set1(delta), factor = set1(scale);
+    const vf shift = set1(-lse), d = set1(delta), scale = set1(at.scale);
+    const vf inward = set1(kCapped ? at.scale / at.softcap : 0.f), outward = set1(at.softcap);
     for (int64_t j = 0; j < width; j += kLanes) {
         const int from = int(first - j), to = int(end - j);
-        const vf probability = exp(fma(load(p + j), factor, shift));
+        const vf capped = kCapped ? tanh(mul(load(p + j), inward)) : zero();
+        const vf probability = exp(kCapped ? fma(capped, outward, shift) : fma(load(p + j), scale, shift));
+        const vf factor = kCapped ? mul(scale, fnma(capped, capped, set1(1.f))) : scale;
         const vf slope = mul(mul(factor, probability), sub(load(ds + j), d));
         store(p + j, keep_range(probability, from, to, zero()));
         store(ds + j, keep_range(slope, from, to, zero()));
@@ -112,8 +116,14 @@ void backward_tile(const Backward<Compute> &b, const Span &span, int64_t head, i
         const int64_t here = place + i * at.q_stride;
         const int64_t to = smaller(seen, larger(0, span.keys_end(row + i) - k0));
         const int64_t from = smaller(to, larger(0, span.keys_begin(row + i) - k0));
-        differentiate_row(s.p + i * kKeyTile, s.ds + i * kKeyTile, from, to, round_up(seen, kLanes), at.scale,
-                          b.lse[lse_at + i * at.heads], dot(b.d_o + here, b.o + here, at.head_dim));
+        const float lse = b.lse[lse_at + i * at.heads], delta = dot(b.d_o + here, b.o + here, at.head_dim);
+        float *p = s.p + i * kKeyTile, *slopes = s.ds + i * kKeyTile;
+        const int64_t width = round_up(seen, kLanes);
+        if (at.softcap > 0) {
+            differentiate_row<true>(p, slopes, from, to, width, at, lse, delta);
+        } else {
+            differentiate_row<false>(p, slopes, from, to, width, at, lse, delta);
+        }
     }
     const Operands<Compute> ds = left(matrix(s.ds, kKeyTile), seen);
     const int64_t done = head % at.group * span.queries + row + m;
@@ -131,9 +141,7 @@ void backward_keys(const Backward<Compute> &b, const Span &span, int64_t kv_head
     const Layout &at = b.at;
     const int64_t place = at.key(span.k_begin + k0, kv_head);
     for (float *sums : {s.dk, s.dv}) std::memset(sums, 0, size_t(n * at.head_dim) * sizeof *sums);
-    // Query i sees a key of the tile when keys_end(i) > k0 and keys_begin(i) < k0 + n.
-    const int64_t lead = span.keys - span.queries, begin = larger(0, k0 - lead);
-    const int64_t end = span.window > 0 ? smaller(span.queries, k0 + n + span.window - 1 - lead) : span.queries;
+    const int64_t begin = span.queries_begin(k0), end = span.queries_end(k0 + n);
     if (begin < end) {
         pack_transposed<Compute>(s.keys_t, matrix(b.k + place, at.k_stride), nullptr, n, at.head_dim);
         pack_transposed<Compute>(s.values_t, matrix(b.v + place, at.k_stride), nullptr, n, at.head_dim);
@@ -169,7 +177,7 @@ template <class E>
 void round_rows(meft_ctx &lane, E *dq, const float *sums, const int32_t *spans, const meft_attention &params) {
     const int64_t width = params.heads * params.head_dim;
     for (int64_t s = 0; s < params.span_count; ++s) {
-        const Span span = span_at(spans, s, params.window);
+        const Span span = span_at(spans, s, params);
         const int64_t offset = span.q_begin * width;
         parallel_chunks(lane, span.queries * width, 1 << 14, [=](int64_t begin, int64_t end, int32_t) {
             convert(dq, sums, offset + begin, offset + end);
@@ -185,7 +193,7 @@ struct Work {
     Work(const Layout &at, const int32_t *spans, const meft_attention &params)
         : pairs(params.span_count * at.kv_heads) {
         for (int64_t s = 0; s < params.span_count; ++s) {
-            const Span span = span_at(spans, s, params.window);
+            const Span span = span_at(spans, s, params);
             const double one = 2.5 * double(span.queries) * double(span.keys) * double(at.group * at.head_dim);
             all += one * double(at.kv_heads);
             largest = one > largest ? one : largest;
@@ -205,7 +213,7 @@ void backward_pairs(meft_ctx &lane, const Backward<Compute> &b, const Work &work
     const int64_t per_task = 1 + int64_t(double(work.pairs) * kWorkPerTask / (work.all + 1));
     parallel_chunks(lane, work.pairs, per_task, [&](int64_t begin, int64_t end, int32_t thread) {
         for (int64_t pair = begin; pair < end; ++pair) {
-            const Span span = span_at(spans, pair / b.at.kv_heads, params.window);
+            const Span span = span_at(spans, pair / b.at.kv_heads, params);
             for (int64_t tile = 0; tile < tiles_of(span); ++tile) {
                 backward_key_tile(b, span, pair % b.at.kv_heads, tile, Turn{nullptr, nullptr}, scratch[thread]);
             }
@@ -222,7 +230,7 @@ void backward_tiles(meft_ctx &lane, const Backward<Compute> &b, const Work &work
     int64_t *tiles_before = frame.take<int64_t>(params.span_count + 1);
     tiles_before[0] = 0;
     for (int64_t s = 0; s < params.span_count; ++s) {
-        tiles_before[s + 1] = tiles_before[s] + tiles_of(span_at(spans, s, params.window));
+        tiles_before[s + 1] = tiles_before[s] + tiles_of(span_at(spans, s, params));
     }
     const int64_t items = tiles_before[params.span_count] * kv_heads;
     int64_t *places = frame.take<int64_t>(items);
@@ -233,7 +241,7 @@ void backward_tiles(meft_ctx &lane, const Backward<Compute> &b, const Work &work
             const int64_t s = index_of(tiles_before, params.span_count, item / kv_heads);
             const int64_t tile = item / kv_heads - tiles_before[s];
             const Turn turn = {tile > 0 ? places + item - kv_heads : nullptr, places + item};
-            backward_key_tile(b, span_at(spans, s, params.window), item % kv_heads, tile, turn, scratch[thread]);
+            backward_key_tile(b, span_at(spans, s, params), item % kv_heads, tile, turn, scratch[thread]);
         }
     });
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Causal grouped-query attention over spans: the lists of tiles, and the choice of path. Memory is linear in the
+// Grouped-query attention over spans: the lists of tiles, and the choice of path. Memory is linear in the
 // sequence length: no more than a tile of scores exists. The backward pass runs over the tiles twice, once for owners
 // of queries and once for owners of keys, so that every sum has one owner and one order.
 #include "kernels/attention.h"
@@ -16,15 +16,15 @@ namespace {
 
 constexpr int64_t kMostHeadDim = 256;
 
-// By queries (column 0) or by keys (column 2) of the spans. Blocks start in order: late queries see the most keys,
-// early keys are seen by the most queries, and those come first, so that little is left to do at the end.
+// By queries (column 0), but for those of no keys, or by keys (column 2) of the spans. Blocks start in order: late queries
+// see the most keys, early keys are seen by the most queries, and those come first, so that little is left to do at the end.
 std::vector<AttentionTile> tiles_of(const int32_t *spans, const meft_attention &a, int column) {
     const int32_t rows = a.compute == MEFT_BF16 ? kAttentionRows : kAttentionRowsF32;
     std::vector<AttentionTile> tiles;
     for (int64_t s = 0; s < a.span_count; ++s) {
         const int32_t *span = spans + 4 * s;
         const int32_t queries = span[1] - span[0], keys = span[3] - span[2];
-        const int32_t count = (span[column + 1] - span[column] + rows - 1) / rows;
+        const int32_t count = keys > 0 ? (span[column + 1] - span[column] + rows - 1) / rows : 0;
         for (int32_t i = 0; i < count; ++i) {
             tiles.push_back({span[0], queries, span[2], keys, (column == 0 ? count - 1 - i : i) * rows});
         }
@@ -98,7 +98,7 @@ void backward_of(meft_ctx &lane, const AttentionGradients<E> &gradients, const A
     const std::vector<AttentionTile> by_query = tiles_of(spans, params, 0), by_key = tiles_of(spans, params, 2);
     const int64_t rows = params.q_rows * params.heads, q_count = rows * params.head_dim;
     const int64_t k_count = params.k_rows * params.kv_heads * params.head_dim;
-    if (by_key.empty()) return;  // no more queries than keys
+    if (by_key.empty()) return;  // without a key there is nothing for queries either
     on_device(lane, [&](Operands &on) {
         float *delta = on.scratch<float>(rows);
         const AttentionInputs<E> in = {on.in(inputs.q, q_count),   on.in(inputs.k, k_count), on.in(inputs.v, k_count),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention, backward, on tensor cores. Probabilities are made again from lse. With d = rowsum(do * o):
-//   p = e^(scale*q k^T - lse),  dp = do v^T,  ds = scale * p * (dp - d),  dq = ds k,  dk = ds^T q,  dv = p^T do
+//   p = e^(s - lse),  s = scale*q k^T,  dp = do v^T,  ds = scale * p * (dp - d),  dq = ds k,  dk = ds^T q,  dv = p^T do
+// Where scores are capped, s = softcap * tanh(scale*q k^T / softcap), and ds has the factor 1 - (s / softcap)^2 too.
 #include "cuda/kernels/attention_mma.cuh"
 #include "cuda/kernels/attention_paths.h"
 
@@ -41,9 +42,9 @@ __global__ void __launch_bounds__(kMmaThreads) attention_dq_kernel(__nv_bfloat16
         delta[half] = in.delta[at];
     }
     float out[kDim / 8][4] = {};
-    const float factor = sizes.scale * kLog2E;
-    const int32_t end = keys_end(span, span.first + rows - 1);
-    for (int32_t k0 = keys_begin(span, span.first, sizes.window) / kKeys * kKeys; k0 < end; k0 += kKeys) {
+    const float factor = sizes.factor() * kLog2E;
+    const int32_t end = keys_end(span, span.first + rows - 1, sizes.reach);
+    for (int32_t k0 = keys_begin(span, span.first, sizes.reach) / kKeys * kKeys; k0 < end; k0 += kKeys) {
         const int64_t key = sizes.key(span.k_begin + k0, kv_head), k_stride = int64_t(sizes.kv_heads) * sizes.head_dim;
         __syncthreads();  // all are done with the tiles before
         load_tile<kKeys, kDim, kStride, kMmaThreads>(keys, in.k + key, k_stride, end - k0, sizes);
@@ -52,15 +53,16 @@ __global__ void __launch_bounds__(kMmaThreads) attention_dq_kernel(__nv_bfloat16
         float s[kKeys / 8][4] = {}, dp[kKeys / 8][4] = {};
         multiply_rows<kDim, kStride>(s, queries, warp_row, keys);
         multiply_rows<kDim, kStride>(dp, d_outs, warp_row, values);
+        cap_scores(s, sizes);
 #pragma unroll
         for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
                 const float p = exp2f(__fmaf_rn(s[n][j], factor, -lse[j / 2]));
-                dp[n][j] = sizes.scale * p * (dp[n][j] - delta[j / 2]);
+                dp[n][j] = sizes.slope(s[n][j]) * p * (dp[n][j] - delta[j / 2]);
             }
         }
-        mask_keys(dp, span, row, k0, sizes.window, 0.f);
+        mask_keys(dp, span, row, k0, sizes.reach, 0.f);
         multiply_columns<kStride>(out, dp, keys, 0);
     }
 #pragma unroll
@@ -89,8 +91,8 @@ __global__ void __launch_bounds__(kMmaThreads)
     load_tile<kAttentionRows, kDim, kStride, kMmaThreads>(keys, in.k + place, k_stride, rows, sizes);
     load_tile<kAttentionRows, kDim, kStride, kMmaThreads>(values, in.v + place, k_stride, rows, sizes);
     float dkeys[kOut / 8][4] = {}, dvalues[kOut / 8][4] = {};
-    const float factor = sizes.scale * kLog2E;
-    const QueryRange range = queries_of(span, span.first, rows, sizes.window);
+    const float factor = sizes.factor() * kLog2E;
+    const QueryRange range = queries_of(span, span.first, rows, sizes.reach);
     for (int32_t head = kv_head * sizes.group(); head < (kv_head + 1) * sizes.group(); ++head) {
         for (int32_t q0 = range.first; q0 < range.end; q0 += kQueries) {
             const int64_t query = sizes.query(span.q_begin + q0, head);
@@ -101,6 +103,7 @@ __global__ void __launch_bounds__(kMmaThreads)
             float s[kQueries / 8][4] = {}, dp[kQueries / 8][4] = {};  // rows are keys, columns queries
             multiply_rows<kDim, kStride>(s, keys, warp_row, queries);
             multiply_rows<kDim, kStride>(dp, values, warp_row, d_outs);
+            cap_scores(s, sizes);
 #pragma unroll
             for (int n = 0; n < kQueries / 8; ++n) {
 #pragma unroll
@@ -109,13 +112,13 @@ __global__ void __launch_bounds__(kMmaThreads)
                     const bool inside = i < range.end;
                     const int64_t at = int64_t(span.q_begin + (inside ? i : q0)) * sizes.heads + head;
                     const float lse = in.lse[at] * kLog2E, delta = in.delta[at];
-                    const int32_t begin = keys_begin(span, i, sizes.window), end = keys_end(span, i);
+                    const int32_t begin = keys_begin(span, i, sizes.reach), end = keys_end(span, i, sizes.reach);
 #pragma unroll
                     for (int half = 0; half < 2; ++half) {
                         const int32_t key = row + 8 * half, e = 2 * half + j;
                         const bool seen = inside && key >= begin && key < end;
                         const float p = exp2f(__fmaf_rn(s[n][e], factor, -lse));
-                        dp[n][e] = seen ? sizes.scale * p * (dp[n][e] - delta) : 0.f;
+                        dp[n][e] = seen ? sizes.slope(s[n][e]) * p * (dp[n][e] - delta) : 0.f;
                         s[n][e] = seen ? p : 0.f;
                     }
                 }

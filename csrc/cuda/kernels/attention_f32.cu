@@ -20,6 +20,13 @@ __device__ __forceinline__ float row_max(float v) {
     return v;
 }
 
+// What a tile holds of this thread's row of a and row of b: their product, or its score where that is capped.
+template <int kDim>
+__device__ __forceinline__ float score_of(const float *a, const float *b, const AttentionSizes &sizes) {
+    const float product = dot_of_rows<kDim>(a, b);
+    return sizes.softcap > 0 ? sizes.capped(product) : product;
+}
+
 template <int kDim>
 __device__ __forceinline__ void load_rows(float *tile, const float *from, int64_t stride, int32_t rows,
                                           const AttentionSizes &sizes) {
@@ -40,18 +47,19 @@ __global__ void __launch_bounds__(kF32Threads)
     load_rows<kDim>(queries, in.q + sizes.query(span.q_begin + span.first, head), int64_t(sizes.heads) * sizes.head_dim,
                     rows, sizes);
     float out[kDim / 16] = {}, top = -INFINITY, total = 0;
-    const int32_t end = keys_end(span, span.first + rows - 1);
-    for (int32_t k0 = keys_begin(span, span.first, sizes.window); k0 < end; k0 += kTile) {
+    const float factor = sizes.factor();
+    const int32_t end = keys_end(span, span.first + rows - 1, sizes.reach);
+    for (int32_t k0 = keys_begin(span, span.first, sizes.reach); k0 < end; k0 += kTile) {
         const int64_t place = sizes.key(span.k_begin + k0, kv_head);
         __syncthreads();  // all are done with the tiles before
         load_rows<kDim>(keys, in.k + place, k_stride, end - k0, sizes);
         load_rows<kDim>(values, in.v + place, k_stride, end - k0, sizes);
         __syncthreads();
-        const bool seen = k0 + x >= keys_begin(span, query, sizes.window) && k0 + x < keys_end(span, query);
-        const float s = seen ? dot_of_rows<kDim>(queries, keys) : -INFINITY;
-        const float higher = fmaxf(top, row_max(s) * sizes.scale);
+        const bool seen = sees(span, query, k0 + x, sizes.reach);
+        const float s = seen ? score_of<kDim>(queries, keys, sizes) : -INFINITY;
+        const float higher = fmaxf(top, row_max(s) * factor);
         // Nothing seen yet, or only -infinity: any finite shift gives e^-infinity = 0.
-        const float shift = higher == -INFINITY ? 0.f : higher, probability = expf(__fmaf_rn(s, sizes.scale, -shift));
+        const float shift = higher == -INFINITY ? 0.f : higher, probability = expf(__fmaf_rn(s, factor, -shift));
         const float keep = expf(top - shift);  // 0 at first: top was -infinity
         top = higher;
         total = total * keep + row_sum(probability);
@@ -82,16 +90,17 @@ __global__ void __launch_bounds__(kF32Threads)
     const int64_t state = int64_t(span.q_begin + min(query, span.queries - 1)) * sizes.heads + head;
     const float lse = in.lse[state], delta = in.delta[state];
     float out[kDim / 16] = {};
-    const int32_t end = keys_end(span, span.first + rows - 1);
-    for (int32_t k0 = keys_begin(span, span.first, sizes.window); k0 < end; k0 += kTile) {
+    const int32_t end = keys_end(span, span.first + rows - 1, sizes.reach);
+    for (int32_t k0 = keys_begin(span, span.first, sizes.reach); k0 < end; k0 += kTile) {
         const int64_t place = sizes.key(span.k_begin + k0, kv_head);
         __syncthreads();  // all are done with the tiles before
         load_rows<kDim>(keys, in.k + place, k_stride, end - k0, sizes);
         load_rows<kDim>(values, in.v + place, k_stride, end - k0, sizes);
         __syncthreads();
-        const bool seen = k0 + x >= keys_begin(span, query, sizes.window) && k0 + x < keys_end(span, query);
-        const float probability = expf(__fmaf_rn(dot_of_rows<kDim>(queries, keys), sizes.scale, -lse));
-        const float slope = sizes.scale * probability * (dot_of_rows<kDim>(d_outs, values) - delta);
+        const bool seen = sees(span, query, k0 + x, sizes.reach);
+        const float s = score_of<kDim>(queries, keys, sizes);
+        const float probability = expf(__fmaf_rn(s, sizes.factor(), -lse));
+        const float slope = sizes.slope(s) * probability * (dot_of_rows<kDim>(d_outs, values) - delta);
         ds[y * 17 + x] = seen ? slope : 0.f;
         __syncwarp();
         add_product<kDim>(out, ds, keys);
@@ -115,7 +124,7 @@ __global__ void __launch_bounds__(kF32Threads)
     load_rows<kDim>(keys, in.k + at, k_stride, rows, sizes);
     load_rows<kDim>(values, in.v + at, k_stride, rows, sizes);
     float dkeys[kDim / 16] = {}, dvalues[kDim / 16] = {};
-    const QueryRange range = queries_of(span, span.first, rows, sizes.window);
+    const QueryRange range = queries_of(span, span.first, rows, sizes.reach);
     for (int32_t head = kv_head * sizes.group(); head < (kv_head + 1) * sizes.group(); ++head) {
         for (int32_t q0 = range.first; q0 < range.end; q0 += kTile) {
             const int64_t place = sizes.query(span.q_begin + q0, head);
@@ -124,11 +133,11 @@ __global__ void __launch_bounds__(kF32Threads)
             load_rows<kDim>(d_outs, in.d_o + place, q_stride, range.end - q0, sizes);
             __syncthreads();
             const int32_t query = q0 + x;
-            const bool seen =
-                query < range.end && key >= keys_begin(span, query, sizes.window) && key < keys_end(span, query);
+            const bool seen = query < range.end && sees(span, query, key, sizes.reach);
             const int64_t state = int64_t(span.q_begin + min(query, range.end - 1)) * sizes.heads + head;
-            const float probability = expf(__fmaf_rn(dot_of_rows<kDim>(keys, queries), sizes.scale, -in.lse[state]));
-            const float slope = sizes.scale * probability * (dot_of_rows<kDim>(values, d_outs) - in.delta[state]);
+            const float s = score_of<kDim>(keys, queries, sizes);
+            const float probability = expf(__fmaf_rn(s, sizes.factor(), -in.lse[state]));
+            const float slope = sizes.slope(s) * probability * (dot_of_rows<kDim>(values, d_outs) - in.delta[state]);
             p[y * 17 + x] = seen ? probability : 0.f;
             ds[y * 17 + x] = seen ? slope : 0.f;
             __syncwarp();

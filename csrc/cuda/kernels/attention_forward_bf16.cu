@@ -56,9 +56,9 @@ __global__ void __launch_bounds__(kMmaThreads)
                                                           int64_t(sizes.heads) * sizes.head_dim, rows, sizes);
     float out[kDim / 8][4] = {};
     SoftmaxState state[2] = {{-INFINITY, 0.f}, {-INFINITY, 0.f}};
-    const float factor = sizes.scale * kLog2E;
-    const int32_t end = keys_end(span, span.first + rows - 1);
-    for (int32_t k0 = keys_begin(span, span.first, sizes.window) / kKeys * kKeys; k0 < end; k0 += kKeys) {
+    const float factor = sizes.factor() * kLog2E;
+    const int32_t end = keys_end(span, span.first + rows - 1, sizes.reach);
+    for (int32_t k0 = keys_begin(span, span.first, sizes.reach) / kKeys * kKeys; k0 < end; k0 += kKeys) {
         const int64_t place = sizes.key(span.k_begin + k0, kv_head), stride = int64_t(sizes.kv_heads) * sizes.head_dim;
         __syncthreads();  // all are done with the tiles before
         load_tile<kKeys, kDim, kStride, kMmaThreads>(keys, in.k + place, stride, end - k0, sizes);
@@ -66,7 +66,8 @@ __global__ void __launch_bounds__(kMmaThreads)
         __syncthreads();
         float s[kKeys / 8][4] = {};
         multiply_rows<kDim, kStride>(s, queries, warp_row, keys);
-        mask_keys(s, span, row, k0, sizes.window, -INFINITY);
+        cap_scores(s, sizes);
+        mask_keys(s, span, row, k0, sizes.reach, -INFINITY);
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             const float keep = softmax_row(s, half, state[half], factor);
@@ -87,7 +88,7 @@ __global__ void __launch_bounds__(kMmaThreads)
         for (int n = 0; n < kDim / 8; ++n) out[n][2 * half] *= inverse, out[n][2 * half + 1] *= inverse;
         store_row(o + sizes.query(span.q_begin + query, head), out, half, 0, sizes.head_dim);
         if (t == 0) {
-            lse[int64_t(span.q_begin + query) * sizes.heads + head] = state[half].top * sizes.scale + logf(total);
+            lse[int64_t(span.q_begin + query) * sizes.heads + head] = state[half].top * sizes.factor() + logf(total);
         }
     }
 }

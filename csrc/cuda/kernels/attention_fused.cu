@@ -28,11 +28,11 @@ struct Layout {
 
 int64_t padded(int64_t length) { return (length + kLengthStep - 1) / kLengthStep * kLengthStep; }
 
-// Whether the spans are neighbours of at least kLeastQueries; fills the lengths.
+// Whether the spans are neighbours of at least kLeastQueries, and of keys to see; fills the lengths.
 bool follow_each_other(Layout &layout, const int32_t *spans, int64_t span_count) {
     for (int64_t s = 0; s < span_count; ++s) {
         const int32_t *span = spans + 4 * s;
-        if (span[1] - span[0] < kLeastQueries) return false;
+        if (span[1] - span[0] < kLeastQueries || span[2] == span[3]) return false;
         if (s == 0) {
             layout.q_begin = span[0];
             layout.k_begin = span[2];
@@ -54,20 +54,23 @@ bool all_equal(const std::vector<int32_t> &lengths) {
 
 bool lay_out(Layout &layout, const int32_t *spans, const meft_attention &a) {
     if (a.compute != MEFT_BF16 || attention_choice() == AttentionChoice::own) return false;
-    if (a.head_dim % 8 != 0 || !follow_each_other(layout, spans, a.span_count)) return false;
+    if (a.softcap > 0 || a.head_dim % 8 != 0 || !follow_each_other(layout, spans, a.span_count)) return false;
     const bool ragged = !all_equal(layout.q_lengths) || !all_equal(layout.k_lengths);
     const int64_t queries = *std::max_element(layout.q_lengths.begin(), layout.q_lengths.end());
     const int64_t keys = *std::max_element(layout.k_lengths.begin(), layout.k_lengths.end());
     // Offsets are int32.
     if (layout.q_rows * a.heads * a.head_dim > std::numeric_limits<int32_t>::max()) return false;
-    // A window that hides nothing is none.
-    const int64_t window = a.window < keys ? a.window : 0;
+    // A window that hides nothing is none; another is the fused kernels' where the past is seen.
+    const bool past = a.sees == MEFT_SEES_PAST, hides = reach_of(a).behind < keys - 1;
+    if (hides && !past) return false;
+    const int64_t window = hides ? a.window : 0;
     layout.shape = {a.span_count,
                     a.heads,
                     a.kv_heads,
                     a.head_dim,
                     ragged ? padded(queries) : queries,
                     ragged ? padded(keys) : keys,
+                    past,
                     window,
                     a.scale,
                     ragged};

@@ -16,8 +16,8 @@ struct AttentionCall {
     void *dq, *dk, *dv;  // backward
 };
 
-// False when the call is for our own kernels: products in f32, short or scattered spans, or shapes that the fused kernels
-// lack. Then nothing was done.
+// False when the call is for our own kernels: products in f32, capped scores, a window on both sides, short or scattered
+// spans, or shapes that the fused kernels lack. Then nothing was done.
 bool attention_forward_fused(meft_ctx &lane, Operands &on, const AttentionCall &call, const int32_t *spans,
                              const meft_attention &params);
 bool attention_backward_fused(meft_ctx &lane, Operands &on, const AttentionCall &call, const int32_t *spans,

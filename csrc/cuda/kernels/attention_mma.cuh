@@ -48,15 +48,26 @@ __device__ __forceinline__ void multiply_columns(float (&out)[kOut][4], const fl
     }
 }
 
+// Products q.k become scores where these are capped: see AttentionSizes::factor().
+template <int kTiles>
+__device__ __forceinline__ void cap_scores(float (&s)[kTiles][4], const AttentionSizes &sizes) {
+    if (!(sizes.softcap > 0)) return;
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) s[n][j] = sizes.capped(s[n][j]);
+    }
+}
+
 // Rows of s are queries (this lane's first is `query`), columns keys from k0 on: `hidden` where one does not see it.
 template <int kTiles>
 __device__ __forceinline__ void mask_keys(float (&s)[kTiles][4], const AttentionTile &span, int32_t query, int32_t k0,
-                                          int32_t window, float hidden) {
+                                          AttentionReach reach, float hidden) {
     const int32_t t = threadIdx.x & 3;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-        const int32_t begin = keys_begin(span, query + 8 * half, window) - k0;
-        const int32_t end = keys_end(span, query + 8 * half) - k0;
+        const int32_t begin = keys_begin(span, query + 8 * half, reach) - k0;
+        const int32_t end = keys_end(span, query + 8 * half, reach) - k0;
 #pragma unroll
         for (int n = 0; n < kTiles; ++n) {
 #pragma unroll

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/kernels/elements.cuh"
+#include "kernels/attention.h"
 #include "meft.h"
 
 namespace meft {
@@ -18,27 +19,54 @@ struct AttentionTile {
 
 // Sizes of one call. q, o and lse have `heads` heads a row, k and v kv_heads.
 struct AttentionSizes {
-    int32_t heads, kv_heads, head_dim, window;  // window: 0 for none
-    float scale;
-    bool wide;  // rows may be read four elements at a time
+    int32_t heads, kv_heads, head_dim;
+    AttentionReach reach;
+    float scale, softcap;       // softcap 0: scores are scale * q.k
+    float inward, inverse_cap;  // scale / softcap, 1 / softcap
+    bool wide;                  // rows may be read four elements at a time
 
+    // A tile holds products q.k, or scores where these are capped: times this they are scores.
+    __device__ float factor() const { return softcap > 0 ? 1.f : scale; }
+    __device__ float capped(float product) const { return softcap * tanhf(product * inward); }
+    // Derivative of a score by its product, given what the tile holds.
+    __device__ float slope(float held) const {
+        const float t = softcap > 0 ? held * inverse_cap : 0.f;
+        return scale * (1.f - t * t);
+    }
     __device__ int32_t group() const { return heads / kv_heads; }
     __device__ int64_t query(int64_t row, int32_t head) const { return (row * heads + head) * head_dim; }
     __device__ int64_t key(int64_t row, int32_t kv_head) const { return (row * kv_heads + kv_head) * head_dim; }
 };
 
 inline AttentionSizes attention_sizes(const meft_attention &a, bool aligned) {
-    const int32_t window = a.window < INT32_MAX ? int32_t(a.window) : 0;
-    return {int32_t(a.heads), int32_t(a.kv_heads),           int32_t(a.head_dim), window,
-            a.scale,          aligned && a.head_dim % 4 == 0};
+    const bool capped = a.softcap > 0;
+    return {int32_t(a.heads),
+            int32_t(a.kv_heads),
+            int32_t(a.head_dim),
+            reach_of(a),
+            a.scale,
+            a.softcap,
+            capped ? a.scale / a.softcap : 0.f,
+            capped ? 1.f / a.softcap : 0.f,
+            aligned && a.head_dim % 4 == 0};
 }
 
-// Query i of a span sees keys [keys_begin(i), keys_end(i)): the last query sits at the last key. Both grow with i.
-__device__ __forceinline__ int32_t keys_end(const AttentionTile &span, int32_t query) {
-    return query + 1 + span.keys - span.queries;
+// Query i of a span sees keys [keys_begin(i), keys_end(i)), around the key that it sits at: the last query sits at the
+// last key. Both grow with i.
+__device__ __forceinline__ int32_t place_of(const AttentionTile &span, int32_t query) {
+    return query + span.keys - span.queries;
 }
-__device__ __forceinline__ int32_t keys_begin(const AttentionTile &span, int32_t query, int32_t window) {
-    return window > 0 ? max(0, keys_end(span, query) - window) : 0;
+__device__ __forceinline__ int32_t keys_end(const AttentionTile &span, int32_t query, AttentionReach reach) {
+    const int32_t place = place_of(span, query);
+    return reach.ahead < span.keys - 1 - place ? place + 1 + reach.ahead : span.keys;
+}
+__device__ __forceinline__ int32_t keys_begin(const AttentionTile &span, int32_t query, AttentionReach reach) {
+    const int32_t place = place_of(span, query);
+    return reach.behind < place ? place - reach.behind : 0;
+}
+
+__device__ __forceinline__ bool sees(const AttentionTile &span, int32_t query, int32_t key, AttentionReach reach) {
+    return key >= keys_begin(span, query, reach) && key < keys_end(span, query, reach);
 }
 
 // Queries that see a key of [key, key + count): [first, end).
@@ -46,10 +74,10 @@ struct QueryRange {
     int32_t first, end;
 };
 __device__ __forceinline__ QueryRange queries_of(const AttentionTile &span, int32_t key, int32_t count,
-                                                 int32_t window) {
-    const int32_t lead = span.keys - span.queries;
-    const int64_t end = window > 0 ? int64_t(key) + count + window - 1 - lead : span.queries;
-    return {max(0, key - lead), int32_t(min(end, int64_t(span.queries)))};
+                                                 AttentionReach reach) {
+    const int64_t first = int64_t(key) - reach.ahead - place_of(span, 0);
+    const int64_t end = int64_t(key) + count + reach.behind - place_of(span, 0);
+    return {int32_t(max(first, int64_t(0))), int32_t(min(end, int64_t(span.queries)))};
 }
 
 // tile[r][c] = from[r * row_stride + c] for `rows` rows and head_dim columns, zero elsewhere: what lies outside of a

@@ -31,7 +31,7 @@ struct Plan {
     int64_t workspace_bytes = 0;
 };
 
-using Key = std::tuple<bool, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, float, bool>;
+using Key = std::tuple<bool, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool, int64_t, float, bool>;
 
 // What a lane keeps: a handle, and a plan or null for each shape that was asked for.
 struct Attention {
@@ -91,11 +91,13 @@ public:
         if (like.get_ragged_offset() != nullptr) output->set_ragged_offset(like.get_ragged_offset());
     }
 
-    // Masks of both directions: causal from the last query and key, a window, and lengths.
+    // Masks of both directions: of the past, causal from the last query and key, and a window; and lengths.
     template <class Attributes>
     void mask(Attributes &options) const {
         options.set_attn_scale(s_.scale);
-        options.set_diagonal_alignment(fe::DiagonalAlignment_t::BOTTOM_RIGHT).set_diagonal_band_right_bound(0);
+        if (s_.past) {
+            options.set_diagonal_alignment(fe::DiagonalAlignment_t::BOTTOM_RIGHT).set_diagonal_band_right_bound(0);
+        }
         if (s_.window > 0) options.set_diagonal_band_left_bound(int(s_.window));
         if (s_.ragged) options.set_padding_mask(true).set_seq_len_q(q_lengths).set_seq_len_kv(k_lengths);
     }
@@ -167,7 +169,7 @@ std::unique_ptr<Plan> make_plan(cudnnHandle_t handle, const FusedShape &shape, D
 Plan *plan_of(meft_ctx &lane, const FusedShape &s, Direction direction) {
     Attention &attention = attention_of(*lane.device);
     const Key key(direction == Direction::backward, s.batch, s.heads, s.kv_heads, s.head_dim, s.queries, s.keys,
-                  s.window, s.scale, s.ragged);
+                  s.past, s.window, s.scale, s.ragged);
     auto known = attention.plans.find(key);
     if (known == attention.plans.end()) {
         std::unique_ptr<Plan> plan;

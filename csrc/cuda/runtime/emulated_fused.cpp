@@ -43,7 +43,7 @@ void each_query(const FusedShape &s, const FusedArrays &a, Visit &&visit) {
         const Sequence one = sequence_of(s, a, b);
         for (int64_t h = 0; h < s.heads; ++h) {
             for (int64_t i = 0; i < one.queries; ++i) {
-                const int64_t end = i + 1 + one.keys - one.queries;
+                const int64_t end = s.past ? i + 1 + one.keys - one.queries : one.keys;
                 const int64_t first = s.window > 0 ? std::max<int64_t>(0, end - s.window) : 0;
                 visit(((one.q_begin + i) * s.heads + h) * s.head_dim, (b * s.heads + h) * s.queries + i, first, end,
                       (one.k_begin * s.kv_heads + h / (s.heads / s.kv_heads)) * s.head_dim);

@@ -3,9 +3,12 @@
 import * as calls from "../../native/calls.ts";
 import { writeAttentionParams } from "../../native/structs.ts";
 import type { ActivationArray } from "../../tensor/tensor.ts";
-import type { AttentionShape, ModelKernels } from "../kernels/model.ts";
+import { MEFT_SEES_ALL, MEFT_SEES_PAST } from "../../native/symbols.ts";
+import type { AttentionShape, ModelKernels, Sees } from "../kernels/model.ts";
 import { activationOf, f32 } from "./arguments.ts";
 import type { Lanes } from "./lanes.ts";
+
+const SEES: Readonly<Record<Sees, number>> = { past: MEFT_SEES_PAST, all: MEFT_SEES_ALL };
 
 /** Members of {@linkcode ModelKernels} that this file gives. */
 type AttentionKernels = Pick<ModelKernels, "attentionForward" | "attentionBackward" | "crossEntropy">;
@@ -66,11 +69,6 @@ function counts(shape: AttentionShape): { queries: number; keys: number; logSums
 }
 
 function attentionParams(shape: AttentionShape, spans: Int32Array, compute: number): Uint8Array<ArrayBuffer> {
-  if (shape.sees !== "past" || shape.softcap !== 0) {
-    throw new RangeError(
-      `attention sees ${shape.sees}, softcap ${shape.softcap}: the library has that of the past alone`,
-    );
-  }
   return writeAttentionParams({
     compute,
     qRows: shape.queryRows,
@@ -81,5 +79,7 @@ function attentionParams(shape: AttentionShape, spans: Int32Array, compute: numb
     window: shape.window,
     spanCount: spans.length / 4,
     scale: shape.scale,
+    softcap: shape.softcap,
+    sees: SEES[shape.sees],
   });
 }

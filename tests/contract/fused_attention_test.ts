@@ -5,10 +5,11 @@
  */
 import assert from "node:assert/strict";
 import { floatToBf16 } from "../../lib/core/half.ts";
+import type { AttentionShape } from "../../lib/ops/kernels/model.ts";
 import { cudaKernels } from "../../lib/ops/native/cuda_kernels.ts";
-import { assertAgreesEverywhere } from "../contract/agreement.ts";
-import { deviceBackends } from "../contract/backends.ts";
-import { attentionCases } from "../contract/cases/attention.ts";
+import { assertAgreesEverywhere } from "./agreement.ts";
+import { deviceBackends } from "./backends.ts";
+import { attentionCases } from "./cases/attention.ts";
 import { openTestDevice } from "../cuda_library.ts";
 
 const { backend } = openTestDevice();
@@ -32,8 +33,11 @@ for (const test of attentionCases.filter(({ name }) => name.startsWith("attentio
   });
 }
 
-/** Bits of o, and of all gradients, of one causal span of random q, k and v. */
-function outputBits(rows: number, compute: "f32" | "bf16"): { o: Uint8Array; gradients: Uint8Array[] } {
+/** Bits of o, and of all gradients, of one span of random q, k and v. */
+function outputBits(
+  rows: number,
+  { compute = "bf16", ...own }: Partial<AttentionShape> & { readonly compute?: "f32" | "bf16" },
+): { o: Uint8Array; gradients: Uint8Array[] } {
   using k = cudaKernels({ compute, host: { threads: 1 }, blockBytes: 1 << 20 });
   const [heads, headDim] = [2, 8];
   const count = rows * heads * headDim;
@@ -44,17 +48,13 @@ function outputBits(rows: number, compute: "f32" | "bf16"): { o: Uint8Array; gra
     return compute === "bf16" ? Uint16Array.from(normal, floatToBf16) : normal;
   };
   const [o, lse] = [activations(), new Float32Array(rows * heads)];
-  const shape = {
+  const shape: AttentionShape = {
     ...{ queryRows: rows, keyRows: rows, heads, kvHeads: heads, headDim },
-    ...{ sees: "past" as const, window: 0, scale: 1, softcap: 0 },
+    ...{ sees: "past", window: 0, scale: 1, softcap: 0 },
+    ...own,
   };
-  const [q, keys, v, dO, spans] = [
-    random(1),
-    random(2),
-    random(3),
-    random(4),
-    Int32Array.of(0, rows, 0, rows),
-  ];
+  const [q, keys, v, dO] = [random(1), random(2), random(3), random(4)];
+  const spans = Int32Array.of(0, rows, 0, rows);
   k.attentionForward(o, lse, q, keys, v, spans, shape);
   // Backward of one and the same o and lse, which tell nothing of how they were made.
   const [given, sums] = [random(5), new Float32Array(rows * heads).fill(3)];
@@ -63,29 +63,34 @@ function outputBits(rows: number, compute: "f32" | "bf16"): { o: Uint8Array; gra
   return { o: new Uint8Array(o.buffer), gradients: [dq, dk, dv].map(({ buffer }) => new Uint8Array(buffer)) };
 }
 
-Deno.test({
-  name:
-    "MEFT_ATTENTION=fused takes long neighbouring spans in bf16 alone: elsewhere it leaves the own kernels' bits",
-  ignore: !emulated,
-  fn: async () => {
-    const agree = async (rows: number, compute: "f32" | "bf16"): Promise<boolean> => {
-      const fused = await choosing("fused", () => outputBits(rows, compute));
-      const own = await choosing("own", () => outputBits(rows, compute));
+/** Own kernels round probabilities, the fused ones here do not: other bits tell which of them ran. */
+for (
+  const [what, fuses, rows, own] of [
+    ["a long span", true, 64, {}],
+    ["a long span of which all is seen", true, 64, { sees: "all" }],
+    ["a window of the past", true, 64, { window: 9 }],
+    ["a window on both sides that hides nothing", true, 64, { sees: "all", window: 126 }],
+    ["a window on both sides", false, 64, { sees: "all", window: 125 }],
+    ["capped scores", false, 64, { softcap: 2 }],
+    ["a span too short for a plan", false, 63, {}],
+    ["products in f32", false, 64, { compute: "f32" }],
+  ] as const
+) {
+  Deno.test({
+    name: `MEFT_ATTENTION=fused ${fuses ? "takes" : "leaves to the own kernels"} ${what}, in both directions`,
+    ignore: !emulated,
+    fn: async () => {
+      const fused = await choosing("fused", () => outputBits(rows, own));
+      const plain = await choosing("own", () => outputBits(rows, own));
       const same = (a: Uint8Array, b: Uint8Array) => a.every((byte, i) => byte === b[i]);
-      const forward = same(fused.o, own.o);
-      const backward = fused.gradients.every((gradient, i) => same(gradient, own.gradients[i] as Uint8Array));
-      assert.equal(backward, forward, "both directions go one way");
-      return forward;
-    };
-    assert.equal(
-      await agree(64, "bf16"),
-      false,
-      "own kernels round probabilities, the fused ones here do not",
-    );
-    assert.equal(await agree(63, "bf16"), true, "too short for a plan");
-    assert.equal(await agree(64, "f32"), true);
-  },
-});
+      assert.equal(same(fused.o, plain.o), !fuses, "forward");
+      assert.ok(
+        fused.gradients.every((x, i) => same(x, plain.gradients[i] as Uint8Array) === !fuses),
+        "backward",
+      );
+    },
+  });
+}
 
 Deno.test("the device says which attention it has, and MEFT_ATTENTION is one of three", async () => {
   using k = cudaKernels({ host: { threads: 1 } });
