@@ -3,6 +3,8 @@
 import type { AttentionShape, NormCall } from "../../lib/ops/kernels/model.ts";
 import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import type { SparseShape } from "../../lib/ops/kernels/rows.ts";
+import { selfSpans } from "../../lib/ops/attention.ts";
+import { reachOf } from "../../lib/ops/reach.ts";
 import { createRowGradients } from "../../lib/ops/row_gradients.ts";
 import type { ActivationArray, Weight } from "../../lib/tensor/tensor.ts";
 
@@ -24,6 +26,16 @@ export interface KernelCase {
 export type MakeCase = (k: Kernels) => KernelCase;
 
 const D = 1024;
+
+/** What of attention is measured. */
+type AttentionKind = Partial<AttentionShape> & { readonly name: string };
+
+const ATTENTION: readonly AttentionKind[] = [
+  { name: "attention" },
+  { name: "attention to all", sees: "all" },
+  { name: "attention to 64 around", sees: "all", window: 64 },
+  { name: "attention capped", softcap: 50 },
+];
 
 /** Type of matrix products on native kernels. */
 function products(k: Kernels): "f32" | "bf16" {
@@ -93,8 +105,10 @@ export function linearCases(tokens: number, rows: number, cols: number): MakeCas
 
 /** Everything else of a step, at sizes beyond the caches where memory is the limit. */
 export const OTHER_CASES: readonly MakeCase[] = [
-  (k) => attention(k, false),
-  (k) => attention(k, true),
+  ...ATTENTION.flatMap((kind): MakeCase[] => [
+    (k) => attention(k, kind, false),
+    (k) => attention(k, kind, true),
+  ]),
   (k) => {
     const rows = 8192;
     const [y, x, rstd, w] = [
@@ -247,22 +261,16 @@ function adamw(step: number) {
   return { step, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, gradScale: 1, lrHistory };
 }
 
-/** Four sequences of 256 tokens, 16 heads over 8. Counted: q.k and p.v of what a causal query sees; backward 2.5 times that. */
-function attention(k: Kernels, backward: boolean): KernelCase {
+/**
+ * Four sequences of 256 tokens, 16 heads over 8. Counted: q.k and p.v of what a query sees; backward 2.5 times that. A cap's
+ * tanh is not counted: the rate shows what it costs.
+ */
+function attention(k: Kernels, { name, ...own }: AttentionKind, backward: boolean): KernelCase {
   const [sequences, length, heads, kvHeads, headDim] = [4, 256, 16, 8, 64] as const;
   const T = sequences * length;
-  const shape: AttentionShape = {
-    queryRows: T,
-    keyRows: T,
-    heads,
-    kvHeads,
-    headDim,
-    sees: "past",
-    window: 0,
-    scale: 1 / 8,
-    softcap: 0,
-  };
-  const spans = Int32Array.from({ length: 4 * sequences }, (_, i) => ((i >> 2) + (i & 1)) * length);
+  const sizes = { queryRows: T, keyRows: T, heads, kvHeads, headDim };
+  const shape: AttentionShape = { ...sizes, sees: "past", window: 0, scale: 1 / 8, softcap: 0, ...own };
+  const spans = selfSpans(Int32Array.from({ length: sequences + 1 }, (_, s) => s * length));
   const [q, keys, values] = [
     activations(k, T * heads * headDim),
     activations(k, T * kvHeads * headDim),
@@ -270,16 +278,24 @@ function attention(k: Kernels, backward: boolean): KernelCase {
   ];
   const [o, lse] = [room(k, q.length), new Float32Array(T * heads)];
   const forward = () => k.attentionForward(o, lse, q, keys, values, spans, shape);
-  const gflop = 4e-9 * sequences * (length * (length + 1) / 2) * heads * headDim;
+  const gflop = 4e-9 * sequences * seenPairs(shape, length) * heads * headDim;
   const text = `${sequences} x ${length}, ${heads}/${kvHeads} heads of ${headDim}`;
   if (!backward) {
-    return { name: "attention forward", shape: text, bound: "f32Gflops", work: gflop, run: forward };
+    return { name: `${name} forward`, shape: text, bound: "f32Gflops", work: gflop, run: forward };
   }
   forward();
   const [dO, dq] = [activations(k, o.length), room(k, q.length)];
   const [dk, dv] = [room(k, keys.length), room(k, values.length)];
   const run = () => k.attentionBackward(dq, dk, dv, dO, q, keys, values, o, lse, spans, shape);
-  return { name: "attention backward", shape: text, bound: "f32Gflops", work: 2.5 * gflop, run };
+  return { name: `${name} backward`, shape: text, bound: "f32Gflops", work: 2.5 * gflop, run };
+}
+
+/** Pairs of a query and a key that it sees, in a sequence. */
+function seenPairs(shape: AttentionShape, length: number): number {
+  const { behind, ahead } = reachOf(shape);
+  let pairs = 0;
+  for (let i = 0; i < length; i++) pairs += Math.min(length, i + 1 + ahead) - Math.max(0, i - behind);
+  return pairs;
 }
 
 /** The calls of a sparse adapter's step, in their order; each leaves what the next one needs. */
