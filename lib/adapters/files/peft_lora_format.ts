@@ -16,19 +16,19 @@ export const PEFT_LORA_FORMAT: AdapterFormat = {
   // PEFT warns of fields that it does not know, so what it does not know is beside the tensors.
   metadata: (base) => ({ format: "pt", ...baseFields(base) }),
   config({ adapter: { config, fileNames, fileFields } }, base) {
-    const { modulesToSave } = config;
-    const options = Object.entries(PEFT_NAMES).filter(([name]) => config[name] !== undefined);
+    const { modulesToSave, bias = "none", ...others } = config;
+    const options = Object.entries(PEFT_NAMES).filter(([name]) => others[name] !== undefined);
     return {
       peft_type: "LORA",
       task_type: TASK_TYPES[base.head?.kind ?? "lm"],
       base_model_name_or_path: base.name,
       ...(base.revision !== null && { revision: base.revision }),
       inference_mode: true,
-      bias: "none",
       ...(modulesToSave !== undefined && { modules_to_save: modulesToSave }),
       ...Object.fromEntries(
-        options.map(([name, theirs]) => [theirs, written(config[name] as Json, fileNames)]),
+        options.map(([name, theirs]) => [theirs, written(others[name] as Json, fileNames)]),
       ),
+      bias,
       fan_in_fan_out: false,
       init_lora_weights: true,
       ...fileFields,
