@@ -41,6 +41,8 @@ export interface Batch {
   readonly ids: Int32Array;
   /** Absent where tokens are those of texts. */
   readonly pictures?: BatchPictures;
+  /** (M) int32: 1 for tokens of the second of two texts; all are of the first where it is absent. */
+  readonly types?: Int32Array;
   /** (M) int32: place of each token in its own sequence, from 0. */
   readonly positions: Int32Array;
   /** (S+1) int32: sequence s is tokens [starts[s], starts[s+1]). */

@@ -7,6 +7,7 @@ import { UserError } from "../core/errors.ts";
 import { permutation } from "../core/rng.ts";
 import { assertInteger } from "../core/shape.ts";
 import { type Batch, type BatchPictures, tokenTargets } from "./batch.ts";
+import { EVALUATION_DRAW, type MaskDraw, maskExample, type Masking } from "./masking.ts";
 import {
   type Dataset,
   exampleCount,
@@ -91,7 +92,7 @@ export function* trainingSteps(
     for (let row = first; row < usable; row += options.batchSize) {
       const end = Math.min(row + options.batchSize, usable);
       const next = end === usable ? { epoch: epoch + 1, row: 0 } : { epoch, row: end };
-      yield stepData(dataset, options, rows, row, end, next);
+      yield stepData(dataset, options, rows, row, end, next, drawOf(options, epoch));
     }
   }
 }
@@ -118,9 +119,10 @@ export function* stepShapes(
 ): Generator<readonly MicroBatchShape[], never> {
   checkOptions(options);
   if (exampleCount(dataset) === 0) throw new RangeError("The data set has no examples to train on");
-  const targets = exampleTargets(dataset);
+  const always = dataset.masking ? null : exampleTargets(dataset);
   const { batchSize, microBatchSize = batchSize } = options;
   for (let epoch = 0;; epoch++) {
+    const targets = always ?? exampleTargets(dataset, drawOf(options, epoch));
     const rows = epochRows(dataset, options, epoch);
     const usable = usableRows(rows, options);
     for (let row = 0; row < usable; row += batchSize) {
@@ -147,8 +149,22 @@ export function* sequentialShapes(dataset: Dataset, microBatchSize: number): Gen
 }
 
 /** (n) targets of each example: one of the whole, or those of its tokens, of which the first is none. */
-function exampleTargets(dataset: Dataset): Int32Array {
-  if (dataset.labels) return new Int32Array(exampleCount(dataset)).fill(1);
+function exampleTargets(dataset: Dataset, draw: MaskDraw = EVALUATION_DRAW): Int32Array {
+  const { labels, masking, offsets, ids, lossMask } = dataset;
+  if (labels) return new Int32Array(exampleCount(dataset)).fill(1);
+  if (masking) {
+    return Int32Array.from({ length: exampleCount(dataset) }, (_, example) => {
+      const [from, to] = [offsets[example] as number, offsets[example + 1] as number];
+      const { targets } = maskExample(
+        masking,
+        draw,
+        example,
+        ids.subarray(from, to),
+        lossMask.subarray(from, to),
+      );
+      return targets.filter((target) => target >= 0).length;
+    });
+  }
   return Int32Array.from({ length: exampleCount(dataset) }, (_, example) => {
     let count = 0;
     const end = dataset.offsets[example + 1] as number;
@@ -213,8 +229,12 @@ export function* sequentialBatches(
   }
 }
 
-/** A micro-batch of the given examples, in that order. */
-export function makeMicroBatch(dataset: Dataset, examples: Int32Array): MicroBatch {
+/** A micro-batch of the given examples, in that order. @param draw What masks are drawn by, where there are any */
+export function makeMicroBatch(
+  dataset: Dataset,
+  examples: Int32Array,
+  draw: MaskDraw = EVALUATION_DRAW,
+): MicroBatch {
   const starts = new Int32Array(examples.length + 1);
   examples.forEach((example, s) => starts[s + 1] = (starts[s] as number) + exampleLength(dataset, example));
   const tokens = starts[examples.length] as number;
@@ -226,10 +246,23 @@ export function makeMicroBatch(dataset: Dataset, examples: Int32Array): MicroBat
     for (let i = 0; i < length; i++) positions[start + i] = i;
     ids.set(dataset.ids.subarray(from, from + length), start);
   });
-  const { labels, pictures } = dataset;
-  const compared = labels ? labelTargets(labels, examples) : nextTokens(dataset, examples, starts);
+  const { labels, masking, pictures, secondFrom } = dataset;
+  const compared = labels
+    ? labelTargets(labels, examples)
+    : masking
+    ? maskedTokens(dataset, masking, examples, starts, draw, ids)
+    : nextTokens(dataset, examples, starts);
   const seen = pictures && { pictures: batchPictures(pictures, examples) };
-  return { batch: { ids, positions, starts, ...compared, ...seen }, examples };
+  const types = secondFrom && { types: batchTypes(secondFrom, examples, starts) };
+  return { batch: { ids, positions, starts, ...compared, ...seen, ...types }, examples };
+}
+
+function batchTypes(secondFrom: Uint32Array, examples: Int32Array, starts: Int32Array): Int32Array {
+  const types = new Int32Array(starts.at(-1) ?? 0);
+  examples.forEach((example, s) =>
+    types.fill(1, (starts[s] as number) + (secondFrom[example] as number), starts[s + 1])
+  );
+  return types;
 }
 
 function batchPictures({ reader, paths, hashes }: ExamplePictures, examples: Int32Array): BatchPictures {
@@ -239,6 +272,25 @@ function batchPictures({ reader, paths, hashes }: ExamplePictures, examples: Int
       reader.read(paths[example] as string, hashes[example] as string, rows);
     },
   };
+}
+
+/** Targets where tokens are asked for. @mutates seen (M): some are masked */
+function maskedTokens(
+  { offsets, ids, lossMask }: Dataset,
+  masking: Masking,
+  examples: Int32Array,
+  starts: Int32Array,
+  draw: MaskDraw,
+  seen: Int32Array,
+): Pick<Batch, "targets" | "targetCount"> {
+  const targets = new Int32Array(seen.length).fill(-1);
+  examples.forEach((example, s) => {
+    const [from, to] = [offsets[example] as number, offsets[example + 1] as number];
+    const masked = maskExample(masking, draw, example, ids.subarray(from, to), lossMask.subarray(from, to));
+    seen.set(masked.ids, starts[s]);
+    targets.set(masked.targets, starts[s]);
+  });
+  return { targets: tokenTargets(targets), targetCount: targets.filter((target) => target >= 0).length };
 }
 
 /** Each target is that of the token before it, which predicts it. */
@@ -273,6 +325,11 @@ function labelTargets(labels: ExampleLabels, examples: Int32Array): Pick<Batch, 
     targets: { kind: "values", values: Float64Array.from(examples, (i) => labels.of[i] as number) },
     targetCount,
   };
+}
+
+/** Masks change with the epoch, and with the seed of the order. */
+function drawOf({ shuffleSeed }: BatchOptions, epoch: number): MaskDraw {
+  return { seed: shuffleSeed ?? 0, epoch };
 }
 
 function checkOptions(options: BatchOptions): void {
@@ -325,12 +382,13 @@ function stepData(
   firstRow: number,
   endRow: number,
   next: DataPosition,
+  draw: MaskDraw,
 ): StepData {
   const microBatches: MicroBatch[] = [];
   const microBatchSize = options.microBatchSize ?? options.batchSize;
   for (let row = firstRow; row < endRow; row += microBatchSize) {
     const end = Math.min(row + microBatchSize, endRow);
-    microBatches.push(makeMicroBatch(dataset, order.slice(rowStarts[row], rowStarts[end])));
+    microBatches.push(makeMicroBatch(dataset, order.slice(rowStarts[row], rowStarts[end]), draw));
   }
   return {
     microBatches,

@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { hostArray } from "../native/host_memory.ts";
 import type { Example } from "./examples.ts";
+import type { Masking } from "./masking.ts";
 import type { DataWarning } from "./row_warnings.ts";
 import type { ImageReader } from "./images/image_files.ts";
 import type { BadRow, RowPlace } from "./rows.ts";
@@ -74,6 +75,10 @@ export interface Dataset {
   readonly labels?: ExampleLabels;
   /** Absent where examples are texts. */
   readonly pictures?: ExamplePictures;
+  /** (n) tokens of an example before those that the model is told are of a second text. Absent where there are none. */
+  readonly secondFrom?: Uint32Array;
+  /** How tokens are asked for where they are: of those with a 1 in `lossMask`. Absent where they are the next ones. */
+  readonly masking?: Masking;
   readonly report: DataReport;
 }
 
@@ -114,6 +119,7 @@ export function firstRows(dataset: Dataset, count: number): Dataset {
         hashes: pictures.hashes.slice(0, kept),
       },
     }),
+    ...(dataset.secondFrom && { secondFrom: dataset.secondFrom.subarray(0, kept) }),
     ...(labels && { labels: { ...labels, of: labels.of.subarray(0, kept) } as ExampleLabels }),
     ids: dataset.ids.subarray(0, tokens),
     lossMask,
@@ -139,7 +145,10 @@ export function firstRows(dataset: Dataset, count: number): Dataset {
 export function datasetHash(dataset: Dataset): string {
   const hash = createHash("sha256");
   const lengths = Int32Array.from({ length: exampleCount(dataset) }, (_, i) => exampleLength(dataset, i));
-  for (const part of [lengths, dataset.ids, dataset.lossMask, ...dataset.labels ? [dataset.labels.of] : []]) {
+  const { labels, secondFrom, masking } = dataset;
+  const rest = [labels?.of, secondFrom, masking && Int32Array.of(masking.maskId, masking.vocabSize)];
+  for (const part of [lengths, dataset.ids, dataset.lossMask, ...rest]) {
+    if (part === undefined) continue;
     hash.update(new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
   }
   for (const picture of dataset.pictures?.hashes ?? []) hash.update(picture);

@@ -118,9 +118,11 @@ function assemble(
   const specialIds = new Set(tokens.flatMap(({ id, special }) => special && id !== null ? [id] : []));
   for (const id of [bosId, eosId, padId]) if (id !== null) specialIds.add(id);
   const begin = chosen.around === "bos" && bosId !== null ? [bosId] : [];
-  const around = chosen.around === undefined
-    ? ids
-    : { prefix: begin, suffix: [], pair: { prefix: begin, middle: begin, suffix: [] } };
+  const around = chosen.around === undefined ? ids : {
+    prefix: begin,
+    suffix: [],
+    pair: { prefix: begin, middle: begin, suffix: [], secondType: 1 as const },
+  };
   const cleans = cleansSpaces(json, files);
   const token = (id: number) => Number.isInteger(id) && id >= 0 && id <= highest ? library.nameOf(id) : null;
   return {

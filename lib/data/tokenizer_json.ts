@@ -33,6 +33,8 @@ export interface PairIds {
   readonly prefix: readonly number[];
   readonly middle: readonly number[];
   readonly suffix: readonly number[];
+  /** What a model is told of the second text's tokens, and of those after it: type 1, or 0 as of all others. */
+  readonly secondType: 0 | 1;
 }
 
 /** Ids are int32 here, and u32 in the library. */
@@ -151,7 +153,11 @@ interface Around {
   readonly pair: PairIds;
 }
 
-const NOTHING: Around = { prefix: [], suffix: [], pair: { prefix: [], middle: [], suffix: [] } };
+const NOTHING: Around = {
+  prefix: [],
+  suffix: [],
+  pair: { prefix: [], middle: [], suffix: [], secondType: 0 },
+};
 
 /** What a post-processor puts around one text. */
 function surroundingIds(processor: unknown, problems: Problems): Around {
@@ -162,7 +168,11 @@ function surroundingIds(processor: unknown, problems: Problems): Around {
   if (type === "BertProcessing" || type === "RobertaProcessing") {
     const [cls, sep] = [pairId(fields["cls"], "cls", problems), pairId(fields["sep"], "sep", problems)];
     const middle = type === "RobertaProcessing" ? [...sep, ...sep] : sep;
-    return { prefix: cls, suffix: sep, pair: { prefix: cls, middle, suffix: sep } };
+    return {
+      prefix: cls,
+      suffix: sep,
+      pair: { prefix: cls, middle, suffix: sep, secondType: type === "BertProcessing" ? 1 : 0 },
+    };
   }
   if (type === "TemplateProcessing") return templateIds(fields, problems);
   if (type === "Sequence" && Array.isArray(fields["processors"])) {
@@ -194,7 +204,16 @@ function templateIds(fields: Readonly<Record<string, unknown>>, problems: Proble
   const sides = sidesOf(pair, "pair", 2, table, ofPair);
   // Two texts are joined as they are where nothing usable is said of them: few models ever see any.
   const [before = [], middle = [], after = []] = ofPair.length === 0 ? sides : [];
-  return { prefix, suffix, pair: { prefix: before, middle, suffix: after } };
+  return { prefix, suffix, pair: { prefix: before, middle, suffix: after, secondType: secondTypeOf(pair) } };
+}
+
+/** The `type_id` of the text B. */
+function secondTypeOf(pair: unknown): 0 | 1 {
+  const pieces: readonly unknown[] = Array.isArray(pair) ? pair : [];
+  const texts = pieces.flatMap((piece) =>
+    isJsonObject(piece) && isJsonObject(piece["Sequence"]) ? [piece["Sequence"]] : []
+  );
+  return texts[1]?.["type_id"] === 1 ? 1 : 0;
 }
 
 /** Ids before, between and after the texts of a template. @mutates problems */

@@ -14,7 +14,7 @@ import { type Prompt, stopIds } from "../data/examples.ts";
 import type { Estimate } from "../evaluate/metrics.ts";
 import { datasetOutputs, estimateScores, type OutputScoring } from "../evaluate/outputs.ts";
 import { type RowScore, SCORE_NAMES, type ScoreName, scoreRows, summarizeScores } from "../evaluate/score.ts";
-import type { Task } from "../tasks/task.ts";
+import { metricsOf as taskMetrics, type Task } from "../tasks/task.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
 import type { OpenModel } from "../train/open_model.ts";
 
@@ -54,7 +54,7 @@ export function resolveScoring(options: ScoringOptions): Scoring {
 
 /** What is measured of a cell. @throws {UserError} When its task has no such score */
 export function metricsOf({ metrics }: Scoring, { name, scoring }: Task): readonly string[] {
-  const own: readonly string[] = scoring.by === "answers" ? SCORE_NAMES : scoring.metrics;
+  const own = taskMetrics(scoring, SCORE_NAMES);
   const foreign = metrics?.find((metric) => !own.includes(metric));
   if (foreign !== undefined) {
     throw new UserError(`${foreign} is no score of ${name}, which has: ${own.join(", ")}`);

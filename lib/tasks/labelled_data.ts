@@ -3,7 +3,7 @@
 import { UserError } from "../core/errors.ts";
 import { quotedValue } from "../core/quoted.ts";
 import { type ClassLabel, classNames, classNumber } from "../data/class_labels.ts";
-import { type Dataset, DatasetBuilder, type ExampleLabels } from "../data/dataset.ts";
+import { type Dataset, DatasetBuilder, type ExampleLabels, exampleLength } from "../data/dataset.ts";
 import { DATA_OPTIONS } from "../data/data_options.ts";
 import type { Example } from "../data/examples.ts";
 import { type BadRowPolicy, BadRowsError } from "../data/load_data.ts";
@@ -24,6 +24,11 @@ export interface LabelledOptions {
   readonly badRows?: BadRowPolicy;
 }
 
+interface LabelledExample extends Example {
+  /** Tokens before those that the model is told are of a second text. */
+  readonly secondFrom: number;
+}
+
 /** Rows whose texts are encoded at the same time. */
 const ROWS_AT_ONCE = 256;
 
@@ -42,20 +47,54 @@ export async function loadLabelled(
   paths: readonly string[],
   tokenizer: Tokenizer,
   head: LabelHead,
-  { seqLen = DATA_OPTIONS.seqLen.default, badRows: policy = "stop" }: LabelledOptions = {},
+  options: LabelledOptions = {},
+): Promise<Dataset> {
+  const labels: number[] = [];
+  const data = await loadRowsOf(paths, tokenizer, options, (row) => {
+    const label = labelNumber(row, head);
+    return () => labels.push(label);
+  });
+  return { ...data, labels: exampleLabels(labels, head), report: { ...data.report, targets: labels.length } };
+}
+
+/** The same without labels: each token that is no mark may be asked for. @throws As {@linkcode loadLabelled} */
+export async function loadTexts(
+  paths: readonly string[],
+  tokenizer: Tokenizer,
+  options: LabelledOptions = {},
+): Promise<Dataset> {
+  const data = await loadRowsOf(paths, tokenizer, options, (_row, { ids }) => {
+    if (ids.every((id) => tokenizer.specialIds.has(id))) {
+      throw new RowError("empty", "the row has no token to ask for");
+    }
+    return () => {};
+  });
+  const lossMask = Uint8Array.from(data.ids, (id) => Number(!tokenizer.specialIds.has(id)));
+  const targets = lossMask.reduce((sum, asked) => sum + asked, 0);
+  return { ...data, lossMask, report: { ...data.report, targets } };
+}
+
+/** @param check Looks at a row, and gives what is to be done with it once it is taken; may throw a `RowError` */
+async function loadRowsOf(
+  paths: readonly string[],
+  tokenizer: Tokenizer,
+  { seqLen = DATA_OPTIONS.seqLen.default, badRows: policy = "stop" }: LabelledOptions,
+  check: (row: LabelledRow, example: Example) => () => void,
 ): Promise<Dataset> {
   const builder = new DatasetBuilder(paths);
-  const labels: number[] = [];
+  const seconds: number[] = [];
   const bad: BadRow[] = [];
   let rowsRead = 0;
   const take = async (rows: readonly Placed[]): Promise<void> => {
     const texts = await encodeRows(rows.map(({ row }) => row), tokenizer, seqLen);
     for (const [i, { row, place }] of rows.entries()) {
-      const found = await catchBadRow(place, () => ({ ok: true as const, label: labelNumber(row, head) }));
+      const example = texts[i] as LabelledExample;
+      const found = await catchBadRow(place, () => ({ ok: true as const, taken: check(row, example) }));
       if (!found.ok) bad.push(found.bad);
       else {
-        builder.add(texts[i] as Example, place);
-        labels.push(found.label);
+        builder.add(example, place);
+        seconds.push(example.secondFrom);
+        found.taken();
       }
     }
   };
@@ -72,13 +111,12 @@ export async function loadLabelled(
   if (rowsRead === 0) {
     throw new UserError(`There are no rows in ${paths.map((path) => `"${path}"`).join(", ")}`);
   }
-  if (bad.length > 0 && (policy === "stop" || labels.length === 0)) throw new BadRowsError(bad, rowsRead);
-  const made = builder.finish(seqLen, { rowsRead, rowsUsed: labels.length, badRows: bad, warnings: [] });
-  return {
-    ...made,
-    labels: exampleLabels(labels, head),
-    report: { ...made.report, targets: labels.length },
-  };
+  const rowsUsed = seconds.length;
+  if (bad.length > 0 && (policy === "stop" || rowsUsed === 0)) throw new BadRowsError(bad, rowsRead);
+  const data = builder.finish(seqLen, { rowsRead, rowsUsed, badRows: bad, warnings: [] });
+  // What is all of the first text needs no telling.
+  const hasSecond = seconds.some((from, i) => from < exampleLength(data, i));
+  return { ...data, ...(hasSecond && { secondFrom: Uint32Array.from(seconds) }) };
 }
 
 function exampleLabels(labels: readonly number[], { gives, labels: names }: LabelHead): ExampleLabels {
@@ -134,7 +172,7 @@ async function encodeRows(
   rows: readonly LabelledRow[],
   tokenizer: Tokenizer,
   seqLen: number,
-): Promise<Example[]> {
+): Promise<LabelledExample[]> {
   const texts = rows.flatMap(({ text, second }) => second === null ? [text] : [text, second]);
   const encodings = await tokenizer.encodeBatch(texts);
   let next = 0;
@@ -148,22 +186,36 @@ function cut(ids: ArrayLike<number>, most: number): number[] {
   return Array.from(ids).slice(0, Math.max(0, most));
 }
 
-function textExample(text: ArrayLike<number>, { prefixIds, suffixIds }: Tokenizer, seqLen: number): Example {
+function textExample(
+  text: ArrayLike<number>,
+  { prefixIds, suffixIds }: Tokenizer,
+  seqLen: number,
+): LabelledExample {
   const kept = cut(text, seqLen - prefixIds.length - suffixIds.length);
   const ids = Int32Array.from([...prefixIds, ...kept, ...suffixIds]);
-  return { ids, lossMask: new Uint8Array(ids.length), cutTokens: text.length - kept.length };
+  return {
+    ids,
+    lossMask: new Uint8Array(ids.length),
+    cutTokens: text.length - kept.length,
+    secondFrom: ids.length,
+  };
 }
 
 function pairExample(
   first: ArrayLike<number>,
   second: ArrayLike<number>,
-  { pairIds: { prefix, middle, suffix } }: Tokenizer,
+  { pairIds: { prefix, middle, suffix, secondType } }: Tokenizer,
   seqLen: number,
-): Example {
+): LabelledExample {
   const room = Math.max(0, seqLen - prefix.length - middle.length - suffix.length);
   const [a, b] = sharedRoom(first.length, second.length, room);
   const ids = Int32Array.from([...prefix, ...cut(first, a), ...middle, ...cut(second, b), ...suffix]);
-  return { ids, lossMask: new Uint8Array(ids.length), cutTokens: first.length + second.length - a - b };
+  return {
+    ids,
+    lossMask: new Uint8Array(ids.length),
+    cutTokens: first.length + second.length - a - b,
+    secondFrom: secondType === 1 ? prefix.length + a + middle.length : ids.length,
+  };
 }
 
 /** How much of two texts is kept, the longer cut first, as transformers' `longest_first` has it. */

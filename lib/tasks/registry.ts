@@ -6,11 +6,12 @@ import { didYouMean } from "../core/suggestion.ts";
 import type { HeadConfig } from "../models/heads/head_config.ts";
 import { causalLm } from "./causal_lm.ts";
 import { classification } from "./classification.ts";
+import { maskedLm } from "./masked_lm.ts";
 import { regression } from "./regression.ts";
 import type { Task } from "./task.ts";
 
 /** All tasks, in the order in which people are told of them. */
-export const TASKS: readonly Task[] = [causalLm, classification, regression];
+export const TASKS: readonly Task[] = [causalLm, maskedLm, classification, regression];
 
 /** Their names. */
 export const TASK_NAMES: readonly string[] = TASKS.map(({ name }) => name);

@@ -12,9 +12,9 @@ export interface TaskModel {
   readonly head: HeadConfig;
 }
 
-/** How a task is scored: by answers that are generated, or by what the head gives for each row. */
+/** How a task is scored: by the loss alone, by answers that are generated, or by what the head gives for each row. */
 export type Scoring = {
-  readonly by: "answers";
+  readonly by: "loss" | "answers";
 } | {
   readonly by: "outputs";
   /** Names of the scores, in the order in which people are told of them. */
@@ -24,6 +24,12 @@ export type Scoring = {
   /** What the head says of an example, for people. @param outputs (O) */
   predicted(outputs: ArrayLike<number>, head: HeadConfig): string | number;
 };
+
+/** Scores that a task has beside its loss. @param ofAnswers Those of generated answers */
+export function metricsOf(scoring: Scoring, ofAnswers: readonly string[]): readonly string[] {
+  if (scoring.by === "outputs") return scoring.metrics;
+  return scoring.by === "answers" ? ofAnswers : [];
+}
 
 /** A task. */
 export interface Task {

@@ -318,4 +318,28 @@ export const DATA: readonly Mutant[] = [
     replace: "const count = exampleCount(dataset);",
     tests: ["tests/unit/evaluate/activity_test.ts"],
   },
+  {
+    name: "masks-of-the-first-epoch",
+    harm: "a masked language model is asked for the same tokens in every epoch",
+    file: "lib/data/batches.ts",
+    find: "return { seed: shuffleSeed ?? 0, epoch };",
+    replace: "return { seed: shuffleSeed ?? 0, epoch: 0 };",
+    tests: ["tests/unit/data/masking_test.ts"],
+  },
+  {
+    name: "mask-always",
+    harm: "a masked language model never sees a token that it is asked for",
+    file: "lib/data/masking.ts",
+    find: "if (way < MASKED) seen[place] = maskId;",
+    replace: "if (way < REPLACED) seen[place] = maskId;",
+    tests: ["tests/unit/data/masking_test.ts"],
+  },
+  {
+    name: "second-text-is-the-first",
+    harm: "an encoder is not told which of two texts a token is of",
+    file: "lib/data/batches.ts",
+    find: "types.fill(1, ",
+    replace: "types.fill(0, ",
+    tests: ["tests/unit/tasks/labelled_test.ts"],
+  },
 ];

@@ -15,6 +15,7 @@ import {
 } from "../../data/dataset.ts";
 import { labelText } from "../../data/preview.ts";
 import { datasetOutputs, estimateScores, type OutputScoring } from "../../evaluate/outputs.ts";
+import { metricsOf as taskMetrics } from "../../tasks/task.ts";
 import { TASK_METRICS } from "../../tasks/registry.ts";
 import type { Placed } from "../../data/load_data.ts";
 import { formatPlace } from "../../data/rows.ts";
@@ -93,12 +94,14 @@ function scoreNames(metrics: readonly string[]): ScoreName[] {
 
 /** What is measured: what was asked for, or what the task has. @throws {UserError} When the task has no such score */
 function metricsOf({ task: { name, scoring } }: AdapterSession, values: FlagValues): string[] {
-  const own = scoring.by === "answers" ? SCORE_NAMES : scoring.metrics;
-  const usual = scoring.by === "answers" ? ["loss"] : ["loss", ...own];
+  const own = taskMetrics(scoring, SCORE_NAMES);
+  const usual = scoring.by === "outputs" ? ["loss", ...own] : ["loss"];
   const metrics = [...new Set((values.metric ?? usual) as readonly string[])];
-  const foreign = metrics.find((metric) => metric !== "loss" && !(own as readonly string[]).includes(metric));
+  const foreign = metrics.find((metric) => metric !== "loss" && !own.includes(metric));
   if (foreign === undefined) return metrics;
-  throw new UserError(`--metric ${foreign} is no score of ${name}, which has: loss, ${own.join(", ")}`);
+  throw new UserError(
+    `--metric ${foreign} is no score of ${name}, which has: ${["loss", ...own].join(", ")}`,
+  );
 }
 
 async function measureLoss(session: AdapterSession, data: Dataset, values: FlagValues, output: Output) {

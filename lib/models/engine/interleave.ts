@@ -60,7 +60,7 @@ export function splitBatch(batch: Batch): SplitBatch | null {
 }
 
 function batchPart(
-  { ids, positions, starts, targets, pictures }: Batch,
+  { ids, positions, starts, targets, types, pictures }: Batch,
   begin: number,
   end: number,
 ): BatchPart {
@@ -73,6 +73,7 @@ function batchPart(
       positions: positions.subarray(begin, end),
       starts: Int32Array.from([begin, ...inside, end], (start) => start - begin),
       targets: targetsPart(targets, [begin, end], [first, starts.indexOf(end)]),
+      ...(types && { types: types.subarray(begin, end) }),
       ...(pictures && {
         pictures: { read: (sequence, rows) => pictures.read(first + sequence, rows) },
       }),

@@ -24,7 +24,7 @@ export const CHARACTERS: Tokenizer = {
   specialNames: {},
   prefixIds: [],
   suffixIds: [],
-  pairIds: { prefix: [], middle: [], suffix: [] },
+  pairIds: { prefix: [], middle: [], suffix: [], secondType: 0 },
   chatTemplate: null,
   encode: (text) => Promise.resolve(charCodes(text)),
   encodeBatch: (texts) =>

@@ -23,7 +23,7 @@ const MARKED = {
   ...CHARACTERS,
   prefixIds: [1],
   suffixIds: [2],
-  pairIds: { prefix: [1], middle: [2], suffix: [2] },
+  pairIds: { prefix: [1], middle: [2], suffix: [2], secondType: 1 as const },
   encodeBatch: (texts: readonly string[]) =>
     Promise.resolve(texts.map((text) => {
       const ids = Int32Array.from(text, (character) => character.codePointAt(0) as number);
@@ -81,6 +81,8 @@ Deno.test("loadLabelled() puts marks around one text and two, cuts to length, an
     assert.deepEqual(example(1), [1, ...codes("abc"), 2, ...codes("xy"), 2]);
     assert.deepEqual(example(2), [1, ...codes("ab"), 2, ...codes("uvw"), 2]);
     assert.deepEqual(example(3), [1, ...codes("abcdef"), 2]);
+    const types = (s: number) => batch.types?.subarray(batch.starts[s], batch.starts[s + 1]).join("");
+    assert.deepEqual([0, 1, 2, 3].map(types), ["0000", "00000111", "00001111", "00000000"]);
     assert.deepEqual(batch.targets, { kind: "classes", labels: Int32Array.of(1, 0, 0, 1) });
     assert.equal(batch.targetCount, 4);
     assert.deepEqual([data.report.cutTokens, data.report.truncatedRows, data.report.targets], [
