@@ -97,12 +97,12 @@ function countedWay(
 
 /** Micro-batches of a step, of full rows: those that are alike are counted once, but the first, which finds nothing there. */
 function microBatches(
-  { settings: { batch: { size, micro, seqLen } } }: TimedRun,
+  { model, settings: { batch: { size, micro, seqLen } } }: TimedRun,
 ): { readonly size: PassSize; readonly count: number }[] {
   const full = Math.floor(size / micro);
   const sizes = [[1, micro], [full - 1, micro], [1, size - full * micro]] as const;
   return sizes.filter(([count, rows]) => count * rows > 0).map(([count, rows]) => ({
-    size: fullLoad(rows, seqLen),
+    size: fullLoad(rows, seqLen, model.config.head),
     count,
   }));
 }

@@ -24,7 +24,7 @@ export async function deviceActivationBytes(
   { model, adapterKind, settings, rows: { halves } }: Run,
 ): Promise<number> {
   const { activations, batch } = settings;
-  const { first, later, longest } = fullBatches(settings);
+  const { first, later, longest } = fullBatches(settings, model.config.head);
   const counted = countedRun(model, adapterKind, {
     activations,
     halves,

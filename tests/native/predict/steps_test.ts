@@ -83,3 +83,10 @@ for (const name of ["llama3_tied", "qwen3_tied"]) {
     });
   }
 }
+
+for (const name of ["olmo2", "phi3", "smollm3"]) {
+  Deno.test(`activations of ${name} that travel on ${backend} are predicted to the byte`, async () => {
+    const { taken, predicted } = await bytesOf(name, { halves: 2, placement: "host" });
+    for (const step of taken) assert.deepEqual(step, predicted);
+  });
+}

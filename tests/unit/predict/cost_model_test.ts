@@ -19,20 +19,22 @@ const [SEQUENCES, LENGTH] = [2, 6] as const;
 const T = SEQUENCES * LENGTH;
 const FLOAT = 8; // of the reference
 
-const MODEL = describeModel({
-  architectures: ["LlamaForCausalLM"],
-  model_type: "llama",
-  hidden_size: D,
-  intermediate_size: F,
-  num_hidden_layers: LAYERS,
-  num_attention_heads: 6,
-  num_key_value_heads: 2,
-  head_dim: 4,
-  vocab_size: V,
-  max_position_embeddings: 64,
-  rms_norm_eps: 1e-5,
-  hidden_act: "silu",
-}, referenceKernels());
+const modelOf = (architecture: string) =>
+  describeModel({
+    architectures: [architecture],
+    model_type: "llama",
+    hidden_size: D,
+    intermediate_size: F,
+    num_hidden_layers: LAYERS,
+    num_attention_heads: 6,
+    num_key_value_heads: 2,
+    head_dim: 4,
+    vocab_size: V,
+    max_position_embeddings: 64,
+    rms_norm_eps: 1e-5,
+    hidden_act: "silu",
+  }, referenceKernels());
+const MODEL = modelOf("LlamaForCausalLM");
 
 const RATES: LaneRates = {
   downBytesPerSecond: 1e5,
@@ -219,4 +221,20 @@ Deno.test("what else is trained beside rows is the model's lane's, and micro-bat
     (await predictHost(1, { batch: { size, micro: 2, seqLen: LENGTH } })).downBytes;
   const perRow = LAYERS * 2 * LENGTH * D * FLOAT;
   assert.deepEqual([await bytes(2), await bytes(5), await bytes(8)], [2 * perRow, 5 * perRow, 8 * perRow]);
+});
+
+Deno.test("a head on sequences has one target a row, and sees rows of full length", async () => {
+  const batch = { size: SEQUENCES, micro: SEQUENCES, seqLen: LENGTH };
+  const model = modelOf("LlamaForSequenceClassification");
+  const run = plan(model, { method: METHOD, batch, steps: 1 });
+  const found = (await predictSteps(run, RATES)).find((way) => way.placement === "host" && way.halves === 1);
+  assert.ok(found);
+  const { forward, backward } = byHand(false, 0);
+  const layers = [...forward, ...backward].reduce(
+    (sum, layer) => sum + layer.attention + layer.feedForward,
+    0,
+  );
+  const [labels, passes] = [2, 3]; // forward, and back to its weight, which is trained, and to what it sees
+  const head = passes * 2 * SEQUENCES * D * labels / RATES.modelFlopsPerSecond;
+  near("model", found.busyMs.model, 1000 * (layers + head));
 });
