@@ -9,7 +9,7 @@ import type { AttentionShape } from "../../../../lib/ops/kernels/model.ts";
 import type { Kernels } from "../../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import { assertSameBits, assertWithin } from "../../../compare.ts";
-import { modelFixture } from "../../../fixtures/model_fixture.ts";
+import { MODEL_FIXTURES, modelFixture } from "../../../fixtures/model_fixture.ts";
 import { tokenTargets } from "../../../../lib/data/batch.ts";
 
 /** The same sums in another grouping, in f64, of values of order 1. */
@@ -117,3 +117,25 @@ Deno.test("a cache is booked until it is disposed: keys and values of all layers
     assert.deepEqual([held("cache"), held("logits")], [0, 0]);
   }
 });
+
+for (const name of MODEL_FIXTURES.filter((fixture) => modelFixture(fixture).names("greedy").length > 0)) {
+  Deno.test(`the likeliest tokens of ${name} are those that transformers generates`, async () => {
+    const { dir, batch: { ids, starts }, expected } = modelFixture(name);
+    using model = openCheckpoint(dir, referenceKernels());
+    const [sequences, width] = [starts.length - 1, model.config.vocabSize];
+    const wanted = expected("greedy");
+    const count = wanted.length / sequences;
+    using cache = createKvCache(model, 5 + count, sequences);
+    const answers: number[][] = Array.from({ length: sequences }, () => []);
+    let next = answers.map((_, s) => ids.slice(starts[s], Math.min(starts[s + 1]!, starts[s]! + 5)));
+    for (let step = 0; step < count; step++) {
+      const { data } = await decodeStep(model, cache, next, {});
+      next = answers.map((answer, s) => {
+        const own = data.subarray(s * width, (s + 1) * width);
+        answer.push(own.indexOf(Math.max(...own)));
+        return Int32Array.of(answer.at(-1)!);
+      });
+    }
+    assert.deepEqual(answers.flat(), [...wanted]);
+  });
+}
