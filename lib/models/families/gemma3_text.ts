@@ -1,13 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The gemma3_text family: norms as in gemma2 and of heads; five layers of six have a window and a rotary embedding of their own. */
-import {
-  type ConfigFields,
-  configFields,
-  integerField,
-  isRecord,
-  numberField,
-  rawField,
-} from "../config_fields.ts";
+import { type ConfigFields, integerField, numberField, rawField } from "../config_fields.ts";
 import { readRope } from "../rope_config.ts";
 import type { Rotary } from "../rotary.ts";
 import { bareDecoderModules, buildDecoder, ROTARY } from "./decoder.ts";
@@ -21,6 +14,7 @@ import {
   readHiddenActivation,
   readSoftcap,
 } from "./gemma_parts.ts";
+import { ropesByLayerType } from "./layer_ropes.ts";
 import { typedWindows } from "./windows.ts";
 
 interface Gemma3Config extends DecoderConfig {
@@ -83,13 +77,3 @@ export const gemma3Text: Family<Gemma3Config> = {
     }),
   bareModules: (config) => bareDecoderModules(config),
 };
-
-/** The fields as the layers without a window see them, and those with one: each its own of `rope_parameters`. */
-function ropesByLayerType(fields: ConfigFields): { full: ConfigFields; sliding: ConfigFields } {
-  const record = fields.values["rope_parameters"];
-  const own = isRecord(record) ? [record["full_attention"], record["sliding_attention"]] : [];
-  if (!own.every(isRecord)) return { full: fields, sliding: configFields({}, fields) };
-  const [full = record, sliding = null] = own;
-  const values = { ...fields.values, rope_parameters: full };
-  return { full: { ...fields, values }, sliding: configFields({ rope_parameters: sliding }, fields) };
-}

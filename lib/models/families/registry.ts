@@ -13,6 +13,7 @@ import { bert } from "./bert.ts";
 import { distilbert } from "./distilbert.ts";
 import { llama } from "./llama.ts";
 import { mistral } from "./mistral.ts";
+import { modernbert } from "./modernbert.ts";
 import { olmo2 } from "./olmo2.ts";
 import { opt } from "./opt.ts";
 import { phi3 } from "./phi3.ts";
@@ -27,7 +28,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map(
   [
     ...[llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3Text, phi3, olmo2, smollm3],
     ...[gpt2, opt],
-    ...[bert, distilbert, roberta],
+    ...[bert, distilbert, roberta, modernbert],
     ...[deit, vit],
   ].map((family: Family) => [family.modelType, family]),
 );

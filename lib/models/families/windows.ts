@@ -92,6 +92,19 @@ export function typedWindows(
   });
 }
 
+/** Whether layers have a window, by `layer_types` or by a family's rule where that is absent. @mutates fields */
+export function layersThatSlide(
+  fields: ConfigFields,
+  layers: number,
+  slides: (layer: number) => boolean,
+): boolean[] {
+  const types = readLayerTypes(fields, layers);
+  return Array.from(
+    { length: layers },
+    (_, layer) => types === null ? slides(layer) : types[layer] === SLIDING,
+  );
+}
+
 /** `sliding_window`: 0 for null; `missing`, or 0, when it is absent. @mutates fields */
 function readWindow(fields: ConfigFields, missing: number | null): { window: number; isGiven: boolean } {
   const given = integerField(fields, "sliding_window", { min: 0, missing: null });
