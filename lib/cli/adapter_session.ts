@@ -9,7 +9,7 @@ import type { Hooks } from "../models/hooks.ts";
 import type { Model } from "../models/model.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { TASK_OPTIONS } from "../tasks/registry.ts";
-import type { Task } from "../tasks/task.ts";
+import type { Task, TaskModel } from "../tasks/task.ts";
 import { baseOf, loadAdapter, openAdapter } from "../train/adapters.ts";
 import { MODEL_OPTIONS } from "../train/setting_table.ts";
 import { otherFormatNotice } from "../train/trained_format.ts";
@@ -59,6 +59,9 @@ export interface AdapterSession extends Disposable {
   readonly hooks: Hooks;
   /** What the hooks compute with; null without an adapter. */
   readonly adapter: AdapterParams | null;
+  /** The model without the adapter. */
+  readonly base: TaskModel;
+  /** @throws {UserError} When the model's folder has none */
   readonly tokenizer: Tokenizer;
   readonly task: Task;
 }
@@ -74,9 +77,14 @@ export async function openAdapterSession(values: FlagValues): Promise<AdapterSes
   if (saved === null && base.fresh.size > 0) {
     throw new UserError(`${base.dir} has no head for ${task.name}: train one, and give it with --adapter`);
   }
-  const { tokenizer } = base;
   const adapter = saved === null ? null : await loadAdapter(base, saved, warningOnOtherBase(values));
   const attached = attachAdapter(base, adapter);
   const owned = opening.move();
-  return { ...attached, adapter, tokenizer, task, [Symbol.dispose]: () => owned.dispose() };
+  return {
+    ...{ ...attached, base, adapter, task },
+    get tokenizer() {
+      return base.tokenizer;
+    },
+    [Symbol.dispose]: () => owned.dispose(),
+  };
 }

@@ -3,28 +3,27 @@
 import { visibleLine } from "../core/visible_text.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { LoadProgress } from "../data/load_data.ts";
-import type { Tokenizer } from "../data/tokenizer.ts";
 import { createProgress, type Progress } from "../report/progress.ts";
 import { dataOptions } from "./flags/data.ts";
 import type { FlagValues } from "./flags/flags.ts";
-import type { OpenTask } from "../train/open_task.ts";
+import type { Task, TaskModel } from "../tasks/task.ts";
 import type { Output } from "./output.ts";
 
 /** Reads data files as the flags say. */
-export type DataLoader = (paths: readonly string[], tokenizer: Tokenizer) => Promise<Dataset>;
+export type DataLoader = (paths: readonly string[], model: TaskModel) => Promise<Dataset>;
 
 /** Shorter work shows no progress. */
 const PATIENCE_MS = 1000;
 const MB = 1e6;
 
 /** A command's loader: what is worth knowing it says once, however often it reads. */
-export function createDataLoader(values: FlagValues, output: Output, { task, head }: OpenTask): DataLoader {
+export function createDataLoader(values: FlagValues, output: Output, task: Task): DataLoader {
   const notes = new Set<string>();
   const onNote = (note: string): void => {
     if (!notes.has(note)) output.line(`warning: ${visibleLine(note)}`);
     notes.add(note);
   };
-  return async (paths, tokenizer) => {
+  return async (paths, model) => {
     const startMs = performance.now();
     let progress: Progress | null = null;
     const onProgress = ({ rows, bytes, totalBytes }: LoadProgress): void => {
@@ -34,7 +33,7 @@ export function createDataLoader(values: FlagValues, output: Output, { task, hea
       progress.update(Math.floor(bytes / MB), `${Math.round(rows / elapsedMs * 1000)} rows/s`);
     };
     try {
-      return await task.load(paths, { tokenizer, head }, { ...dataOptions(values), onProgress, onNote });
+      return await task.load(paths, model, { ...dataOptions(values), onProgress, onNote });
     } finally {
       (progress as Progress | null)?.finish();
     }

@@ -66,7 +66,7 @@ async function dataOf(
   load: DataLoader,
 ): Promise<Dataset | null> {
   const paths = values[flag];
-  return paths === undefined ? null : await load(paths as readonly string[], model.tokenizer);
+  return paths === undefined ? null : await load(paths as readonly string[], model);
 }
 
 /** Predicts the run that the flags name, prints it, and writes nothing. */
@@ -78,7 +78,7 @@ export async function reportDryRun(
   const chosen = await taskOfFlags(values, start);
   using model = await openDry(values, chosen.head);
   warnOfCheckpoint(model);
-  const load = createDataLoader(values, output, chosen);
+  const load = createDataLoader(values, output, chosen.task);
   const data = await dataOf(values, "data", model, load);
   const evalData = await dataOf(values, "eval-data", model, load);
   const run = plan(model, readRunOptions(values, start, (values.out ?? null) as string | null));

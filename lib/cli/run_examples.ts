@@ -69,6 +69,7 @@ export async function answersAfter(
 }
 
 function questionsOf({ model, data, values }: ExampleSession): SampleQuestion[] {
+  if (data.labels !== undefined) return []; // a class, or a value, is no answer
   const count = valuesOf(REPORT_OPTIONS, values).examples;
   return sampleQuestions(data, model.tokenizer, count, model.config.maxPositionEmbeddings);
 }

@@ -23,12 +23,29 @@ export interface PreviewExample {
   readonly cutTokens: number;
   /** Of the whole; absent where the targets are tokens. */
   readonly label?: string | number;
+  /** In the place of tokens: the path of a picture. */
+  readonly picture?: string;
 }
 
-/** The first `count` examples of a data set. */
-export function previewExamples(dataset: Dataset, tokenizer: Tokenizer, count: number): PreviewExample[] {
-  const shown = Math.min(count, exampleCount(dataset));
-  return Array.from({ length: shown }, (_, i) => previewExample(dataset, tokenizer, i));
+/**
+ * The first `count` examples of a data set.
+ *
+ * @param source Whose tokens they are: looked at for texts alone
+ */
+export function previewExamples(
+  dataset: Dataset,
+  source: { readonly tokenizer: Tokenizer },
+  count: number,
+): PreviewExample[] {
+  const shown = Array.from({ length: Math.min(count, exampleCount(dataset)) }, (_, i) => i);
+  const { pictures, labels } = dataset;
+  if (pictures === undefined) return shown.map((i) => previewExample(dataset, source.tokenizer, i));
+  return shown.map((i) => ({
+    place: examplePlace(dataset, i),
+    ...{ tokens: [], targets: 0, cutTokens: 0 },
+    picture: pictures.paths[i] as string,
+    ...(labels && { label: labelText(labels, i) }),
+  }));
 }
 
 function previewExample(dataset: Dataset, tokenizer: Tokenizer, i: number): PreviewExample {
@@ -75,19 +92,19 @@ export function previewText(
   { color }: { readonly color: boolean },
 ): TerminalText {
   return examples.flatMap((example, i) => {
-    const { place, tokens, targets, cutTokens, label } = example;
+    const { place, tokens, targets, cutTokens, label, picture } = example;
     const note = cutTokens > 0 ? `, ${cutTokens} more cut off` : "";
     const compared = label === undefined
       ? `${targets} of them targets`
       : `label ${visibleLine(String(label))}`;
-    const counts = `${tokens.length} tokens, ${compared}${note}`;
+    const seen = picture === undefined ? `${tokens.length} tokens` : `picture ${visibleLine(picture)}`;
+    const counts = `${seen}, ${compared}${note}`;
     const head = `${visibleLine(formatPlace(place))}  ${counts}`;
     return [
       i === 0 ? "" : "\n",
       color ? { style: "bold", text: head } as const : head,
       "\n",
-      ...(color ? colorTokens(tokens) : [bracketTokens(tokens)]),
-      "\n",
+      ...(picture !== undefined ? [] : [...(color ? colorTokens(tokens) : [bracketTokens(tokens)]), "\n"]),
     ];
   });
 }

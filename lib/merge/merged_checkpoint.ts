@@ -7,6 +7,7 @@ import type { WeightDType } from "../core/dtype.ts";
 import { NotFiniteError, throwIfAny, UserError } from "../core/errors.ts";
 import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../core/half.ts";
 import { isJsonObject, type JsonObject } from "../core/json.ts";
+import { familyOf } from "../models/families/registry.ts";
 import type { Model } from "../models/model.ts";
 import { allTensors } from "../models/parts.ts";
 import { headNames, storedName } from "../models/tensor_names.ts";
@@ -200,11 +201,24 @@ function mergedConfig(model: Model, { config, dtype }: MergedModel): JsonObject 
   throwIfAny(path, isJsonObject(base) ? [] : ["is no JSON object"]);
   // Of a head that differs from the embedding: engines that believe the field would drop it.
   const untied = (base as JsonObject)["tie_word_embeddings"] === true && !model.config.tieWordEmbeddings;
-  const fields = { ...base as JsonObject, ...(untied && { tie_word_embeddings: false }) };
-  if (dtype === null) return { ...fields, ...config };
+  const fields = {
+    ...base as JsonObject,
+    ...(untied && { tie_word_embeddings: false }),
+    ...config,
+    ...keptArchitectures(model, base as JsonObject),
+  };
+  if (dtype === null) return fields;
   // Newer writers call the field dtype, all readers know torch_dtype.
   const dtypeField = "dtype" in fields ? "dtype" : "torch_dtype";
-  return { ...fields, ...config, [dtypeField]: CONFIG_DTYPES[dtype] };
+  return { ...fields, [dtypeField]: CONFIG_DTYPES[dtype] };
+}
+
+/** The base's own class where its head is of the same kind: a family may have several, with tensors of other names. */
+function keptArchitectures({ config }: Model, { architectures }: JsonObject): JsonObject {
+  const { heads } = familyOf(config);
+  const names = [architectures ?? []].flat();
+  const isOwn = names.some((name) => heads[String(name)] === config.head.kind);
+  return isOwn && architectures !== undefined ? { architectures } : {};
 }
 
 /** Links to files are followed, as the cache of the Hugging Face hub has them; what is no file (a pipe) is left. */

@@ -61,7 +61,7 @@ const CONTEXT_STYLE = "color:#888";
 
 /** The first examples of a data set, token by token: green ones are what the model is taught to say. */
 export function tokenView(data: Dataset, model: { readonly tokenizer: Tokenizer }, count = 3): Display {
-  const examples = previewExamples(data, model.tokenizer, count);
+  const examples = previewExamples(data, model, count);
   const paragraphs = examples.map(({ tokens }) => `<p>${tokens.map(tokenHtml).join(" ")}</p>`);
   return createDisplay(formatPreview(examples, { color: false }), "text/html", paragraphs.join("\n"));
 }

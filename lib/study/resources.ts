@@ -55,9 +55,8 @@ export function createResources(onModel: (model: OpenModel) => void = () => {}):
   const read = (files: string | readonly string[], settings: TrainSettings): Promise<Dataset> => {
     const options = dataOptionsOf(settings);
     return once(["data", files, options, settings.model, settings.task], async () => {
-      const { task: chosen, head } = await task(settings);
-      const { tokenizer } = await model(settings);
-      return await chosen.load([files].flat(), { tokenizer, head }, options);
+      const { task: chosen } = await task(settings);
+      return await chosen.load([files].flat(), await model(settings), options);
     });
   };
   const trainingFiles = ({ data }: TrainSettings): string | readonly string[] => {

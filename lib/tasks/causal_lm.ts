@@ -9,6 +9,7 @@ export const causalLm: Task = {
   name: "causal-lm",
   summary: "what comes next: texts, talks, prompts with completions",
   scoring: { by: "answers" },
+  takes: "tokens",
   suits: (head) => head.kind === "lm",
   headFor: () => Promise.resolve(LM_HEAD),
   load: (paths, { tokenizer }, options) => loadData(paths, tokenizer, options),

@@ -4,7 +4,7 @@ import { accuracy, f1Binary, f1Macro, matthews } from "./metrics/classes.ts";
 import { type HeadConfig, numberedHead } from "../models/heads/head_config.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { classesOf, type LabelHead, loadLabelled } from "./labelled_data.ts";
-import type { Task } from "./task.ts";
+import type { Scoring, Task } from "./task.ts";
 
 const METRICS: Readonly<Record<string, (truth: Int32Array, predicted: Int32Array) => number>> = {
   accuracy,
@@ -13,35 +13,49 @@ const METRICS: Readonly<Record<string, (truth: Int32Array, predicted: Int32Array
   matthews,
 };
 
+/** Scores of classes. */
+export const CLASS_SCORING: Scoring = {
+  by: "outputs",
+  metrics: Object.keys(METRICS),
+  score(metric, labels, outputs) {
+    const [score, truth] = [METRICS[metric], labels.of];
+    if (!score || !(truth instanceof Int32Array)) throw new RangeError(`Classes have no score "${metric}"`);
+    return score(truth, largestOf(outputs));
+  },
+  predicted: (outputs, head) => (head as LabelHead).labels[largestAt(outputs)] as string,
+};
+
 /** See {@linkcode Task}. */
 export const classification: Task = {
   name: "classification",
   summary: "a class of each row: one text or two, and a label",
-  scoring: {
-    by: "outputs",
-    metrics: Object.keys(METRICS),
-    score(metric, labels, outputs) {
-      const [score, truth] = [METRICS[metric], labels.of];
-      if (!score || !(truth instanceof Int32Array)) throw new RangeError(`Classes have no score "${metric}"`);
-      return score(truth, largestOf(outputs));
-    },
-    predicted: (outputs, head) => (head as LabelHead).labels[largestAt(outputs)] as string,
-  },
-  suits,
-  headFor: async (own, paths) =>
-    suits(own) || paths.length === 0
-      ? ownOrTwo(own)
-      : { kind: "classification", gives: "classes", labels: await classesOf(paths) },
-  load: (paths, { tokenizer, head }, options) => loadLabelled(paths, tokenizer, head as LabelHead, options),
+  scoring: CLASS_SCORING,
+  takes: "tokens",
+  suits: givesClasses,
+  headFor: (own, paths) => classHeadFor(own, paths, classesOf),
+  load: (paths, { tokenizer, config }, options) =>
+    loadLabelled(paths, tokenizer, config.head as LabelHead, options),
 };
 
-function suits(head: HeadConfig): boolean {
+/** Whether a head tells classes apart. */
+export function givesClasses(head: HeadConfig): boolean {
   return head.kind === "classification" && head.gives === "classes";
 }
 
-/** Without data two classes stand for any, to plan with. */
-function ownOrTwo(own: HeadConfig): HeadConfig {
-  return suits(own) ? own : numberedHead(2);
+/**
+ * A head for the classes of data: the model's own where it has one; without data two classes stand for any, to plan with.
+ *
+ * @param classesOf The classes of data
+ * @throws {UserError} When rows name no labels that go together, or one alone
+ */
+export async function classHeadFor(
+  own: HeadConfig,
+  paths: readonly string[],
+  classesOf: (paths: readonly string[]) => Promise<readonly string[]>,
+): Promise<HeadConfig> {
+  if (own.kind === "classification" && givesClasses(own) && own.assumed !== true) return own;
+  if (paths.length === 0) return numberedHead(2);
+  return { kind: "classification", gives: "classes", labels: await classesOf(paths) };
 }
 
 /** (n) the class that each row (C) gives most to; the first of those that tie. */

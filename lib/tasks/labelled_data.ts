@@ -134,16 +134,21 @@ function labelNumber({ label }: LabelledRow, { gives, labels: names }: LabelHead
   throw new RowError("wrong type", `"label" is ${quotedValue(label)}, expected a number`);
 }
 
-/**
- * The classes of data, where no model names them.
- *
- * @throws {UserError} When rows name no labels that go together, or one alone
- */
+/** The classes of data, where no model names them; see {@linkcode classesOfLabels}. */
 export async function classesOf(paths: readonly string[]): Promise<readonly string[]> {
   const labels = new Set<ClassLabel>();
   for await (const result of readLabelledRows(paths)) {
     if (result.ok && result.row.label !== null) labels.add(result.row.label);
   }
+  return classesOfLabels(labels);
+}
+
+/**
+ * The classes that labels are of.
+ *
+ * @throws {UserError} When they do not go together, or there is one alone
+ */
+export function classesOfLabels(labels: ReadonlySet<ClassLabel>): readonly string[] {
   const names = namesOf(labels);
   if (names.length >= 2) return names;
   const found = names.length === 0

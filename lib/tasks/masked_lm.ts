@@ -13,6 +13,7 @@ export const maskedLm: Task = {
   name: "masked-lm",
   summary: "tokens hidden in texts, 15 % of each",
   scoring: { by: "loss" },
+  takes: "tokens",
   suits: (head) => head.kind === "masked-lm",
   headFor: () => Promise.resolve(MASKED_HEAD),
   async load(paths, { tokenizer }, options) {

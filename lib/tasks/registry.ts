@@ -3,15 +3,18 @@
 import { UserError } from "../core/errors.ts";
 import { choice } from "../core/options.ts";
 import { didYouMean } from "../core/suggestion.ts";
-import type { HeadConfig } from "../models/heads/head_config.ts";
 import { causalLm } from "./causal_lm.ts";
 import { classification } from "./classification.ts";
+import { imageClassification } from "./image_classification.ts";
 import { maskedLm } from "./masked_lm.ts";
 import { regression } from "./regression.ts";
-import type { Task } from "./task.ts";
+import type { Task, TaskBase } from "./task.ts";
 
 /** All tasks, in the order in which people are told of them. */
-export const TASKS: readonly Task[] = [causalLm, maskedLm, classification, regression];
+export const TASKS: readonly Task[] = [causalLm, maskedLm, classification, regression, imageClassification];
+
+/** What models are given, in words. */
+const GIVEN: Readonly<Record<Task["takes"], string>> = { tokens: "texts", patches: "pictures" };
 
 /** Their names. */
 export const TASK_NAMES: readonly string[] = TASKS.map(({ name }) => name);
@@ -32,15 +35,23 @@ export const TASK_METRICS: readonly string[] = [
 ];
 
 /**
- * A task by name; without one that which a model's head is for.
+ * A task by name; without one that which a model and its head are for.
  *
- * @throws {UserError} When there is no such task
+ * @throws {UserError} When there is no such task, or it is for other models
  */
-export function taskOf(name: string | undefined, head: HeadConfig): Task {
+export function taskOf(name: string | undefined, { head, takes }: TaskBase): Task {
+  const possible = TASKS.filter((known) => known.takes === takes);
   const task = name === undefined
-    ? TASKS.find((known) => known.suits(head))
+    ? possible.find((known) => known.suits(head))
     : TASKS.find((known) => known.name === name);
-  if (task) return task;
+  if (task?.takes === takes) return task;
+  if (task !== undefined) {
+    throw new UserError(
+      `The model takes ${GIVEN[takes]}, task ${task.name} is for models of ${
+        GIVEN[task.takes]
+      } (for this one there are: ${possible.map(({ name }) => name).join(", ")})`,
+    );
+  }
   throw new UserError(
     `There is no task "${name ?? head.kind}"${didYouMean(name ?? "", TASK_NAMES)} (there are: ${
       TASK_NAMES.join(", ")

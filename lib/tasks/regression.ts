@@ -29,9 +29,11 @@ export const regression: Task = {
     },
     predicted: (outputs) => outputs[0] ?? NaN,
   },
+  takes: "tokens",
   suits,
   headFor: (own) => Promise.resolve(suits(own) ? own : VALUE),
-  load: (paths, { tokenizer, head }, options) => loadLabelled(paths, tokenizer, head as LabelHead, options),
+  load: (paths, { tokenizer, config }, options) =>
+    loadLabelled(paths, tokenizer, config.head as LabelHead, options),
 };
 
 function suits(head: HeadConfig): boolean {

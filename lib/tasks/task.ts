@@ -4,12 +4,27 @@ import type { Dataset, ExampleLabels } from "../data/dataset.ts";
 import type { LoadDataOptions } from "../data/load_data.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { HeadConfig } from "../models/heads/head_config.ts";
+import type { ModelInput } from "../models/parts.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** A model, as far as its data depends on it. */
 export interface TaskModel {
+  /** Its folder. */
+  readonly dir: string;
+  readonly config: {
+    /** Of the task. */
+    readonly head: HeadConfig;
+  };
+  /** @throws {UserError} When the folder has none */
   readonly tokenizer: Tokenizer;
+}
+
+/** What of a model decides which tasks are for it. */
+export interface TaskBase {
+  /** Its own head. */
   readonly head: HeadConfig;
+  /** What it is given. */
+  readonly takes: ModelInput["kind"];
 }
 
 /** How a task is scored: by the loss alone, by answers that are generated, or by what the head gives for each row. */
@@ -37,6 +52,8 @@ export interface Task {
   /** One sentence, for people who choose. */
   readonly summary: string;
   readonly scoring: Scoring;
+  /** What its models are given. */
+  readonly takes: ModelInput["kind"];
   /** Whether a model's own head is one for this task: then it is the task where none is named. */
   suits(head: HeadConfig): boolean;
   /**

@@ -56,17 +56,35 @@ export interface OpenModel extends Model {
 export async function loadModel(dir: string, options: OpenModelOptions = {}): Promise<OpenModel> {
   using opening = new DisposableStack();
   const kernels = options.kernels ?? opening.use(openKernels(options));
-  const model = opening.use(openCheckpoint(dir, kernels, { head: options.head }));
-  const tokenizer = await tokenizerIfAny(dir);
-  if (!(tokenizer instanceof Error)) checkVocabulary(tokenizer, model.config.vocabSize);
+  const opened = opening.use(openCheckpoint(dir, kernels, { head: options.head }));
   const owned = opening.move();
+  const model = { ...opened, [Symbol.dispose]: () => owned.dispose() };
+  try {
+    return await withTokenizer(model, opened.config.vocabSize);
+  } catch (error) {
+    owned.dispose();
+    throw error;
+  }
+}
+
+/**
+ * A model with the tokenizer of its folder, which is missed only where it is asked for.
+ *
+ * @param vocabSize Of the model: its tokens must be those of the tokenizer
+ * @throws {UserError} When the tokenizer is damaged or does not fit
+ */
+export async function withTokenizer<M extends { readonly dir: string }>(
+  model: M,
+  vocabSize?: number,
+): Promise<M & Pick<OpenModel, "tokenizer">> {
+  const tokenizer = await tokenizerIfAny(model.dir);
+  if (vocabSize !== undefined && !(tokenizer instanceof Error)) checkVocabulary(tokenizer, vocabSize);
   return {
     ...model,
     get tokenizer() {
       if (tokenizer instanceof Error) throw tokenizer;
       return tokenizer;
     },
-    [Symbol.dispose]: () => owned.dispose(),
   };
 }
 
@@ -99,5 +117,5 @@ export function preview(
   count = 3,
   options: { readonly color?: boolean } = {},
 ): string {
-  return formatPreview(previewExamples(dataset, model.tokenizer, count), { color: options.color ?? false });
+  return formatPreview(previewExamples(dataset, model, count), { color: options.color ?? false });
 }

@@ -2,7 +2,9 @@
 /** What a run is about: the task that was named, or that of the model's own head, and the head that the model is opened with. */
 import { basename, dirname } from "node:path";
 import { type HeadConfig, LM_HEAD } from "../models/heads/head_config.ts";
+import { lastStack } from "../models/parts.ts";
 import { readConfig } from "../models/read_config.ts";
+import { namedParts } from "../models/tensor_names.ts";
 import { taskOf } from "../tasks/registry.ts";
 import type { Task } from "../tasks/task.ts";
 
@@ -32,7 +34,9 @@ export interface TaskChoice {
 export async function openTask({ task: name, model, data, saved }: TaskChoice): Promise<OpenTask> {
   const dir = basename(model) === "config.json" ? dirname(model) : model;
   // What is wrong with a configuration is told by whoever opens it.
-  const own = saved ?? readConfig(dir, [])?.head ?? LM_HEAD;
-  const task = taskOf(name, own);
+  const config = readConfig(dir, []);
+  const own = saved ?? config?.head ?? LM_HEAD;
+  const takes = config === null ? "tokens" : lastStack(namedParts(config)).input.kind;
+  const task = taskOf(name, { head: own, takes });
   return { task, head: await task.headFor(own, data) };
 }

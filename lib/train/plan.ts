@@ -66,7 +66,7 @@ export function plan(model: Model, options: RunOptions = {}): Run {
     options.optimizer ?? adamw(),
     method.optimizer,
   );
-  const settings = resolveSettings(options, method.activations);
+  const settings = resolveSettings(options, method.activations, model);
   const { decided: rows, problems: rowProblems } = resolvePlacement(options, adapter);
   throwIfAny("The run", [
     ...rowProblems,

@@ -6,6 +6,7 @@ import { choice, type DecidedOptions, integer, type OptionsOf, text, toggle } fr
 import { DATA_OPTIONS } from "../data/data_options.ts";
 import type { FormatOptions } from "../data/format_options.ts";
 import type { Model } from "../models/model.ts";
+import { lastStack } from "../models/parts.ts";
 
 /** How long it is. */
 export const LENGTH_OPTIONS = {
@@ -121,6 +122,7 @@ export interface RunSettings extends DecidedOptions<typeof RUN_OPTIONS> {
 export function resolveSettings(
   { batch = {}, format = null, ...options }: RunChoice,
   activations: RunSettings["activations"],
+  model: Pick<Model, "parts">,
 ): RunSettings {
   const { size, micro } = withDefaults(BATCH_OPTIONS, batch);
   const { packing } = withDefaults(PACKING_OPTION, batch);
@@ -129,7 +131,7 @@ export function resolveSettings(
     batch: {
       size,
       micro: batch.micro ?? Math.min(micro, size),
-      seqLen: batch.seqLen ?? DATA_OPTIONS.seqLen.default,
+      seqLen: batch.seqLen ?? pictureTokens(model) ?? DATA_OPTIONS.seqLen.default,
       packing,
     },
     steps: chosen.steps ?? null,
@@ -145,7 +147,7 @@ export function resolveSettings(
 }
 
 /** What is wrong with decided settings: one sentence each. */
-export function settingsProblems(settings: RunSettings, { config }: Model): string[] {
+export function settingsProblems(settings: RunSettings, model: Model): string[] {
   const { batch } = settings;
   const batchSchema = { ...BATCH_OPTIONS, seqLen: DATA_OPTIONS.seqLen, ...PACKING_OPTION };
   const problems = [
@@ -157,10 +159,22 @@ export function settingsProblems(settings: RunSettings, { config }: Model): stri
       `batch.micro is ${batch.micro}, more than batch.size = ${batch.size}: use at most ${batch.size}`,
     );
   }
-  if (batch.seqLen > config.maxPositionEmbeddings) {
+  const { maxPositionEmbeddings: positions } = model.config;
+  const ofPictures = pictureTokens(model);
+  if (ofPictures !== null && batch.seqLen !== ofPictures) {
     problems.push(
-      `batch.seqLen is ${batch.seqLen}, but the model knows ${config.maxPositionEmbeddings} positions: use at most that`,
+      `batch.seqLen is ${batch.seqLen}, but a picture has ${ofPictures} tokens for this model: leave it out`,
+    );
+  } else if (batch.seqLen > positions) {
+    problems.push(
+      `batch.seqLen is ${batch.seqLen}, but the model knows ${positions} positions: use at most that`,
     );
   }
   return problems;
+}
+
+/** Tokens of every picture; null for a model of texts. */
+function pictureTokens({ parts }: Pick<Model, "parts">): number | null {
+  const { input } = lastStack(parts);
+  return input.kind === "patches" ? input.positions.rows : null;
 }

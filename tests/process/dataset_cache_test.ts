@@ -292,12 +292,11 @@ Deno.test("loadData() works without a folder it can use, and says so", () =>
       ...createOutput({ json: false, quiet: true }),
       line: (text: string) => notes.push(text),
     };
-    const load = createDataLoader({ "bad-rows": "skip" }, output, {
-      task: taskOf(undefined, LM_HEAD),
-      head: LM_HEAD,
-    });
-    await load([path], tokenizer);
-    await load([path], tokenizer);
+    const task = taskOf(undefined, { head: LM_HEAD, takes: "tokens" });
+    const load = createDataLoader({ "bad-rows": "skip" }, output, task);
+    const model = { dir: folder, config: { head: LM_HEAD }, tokenizer };
+    await load([path], model);
+    await load([path], model);
     assert.equal(notes.length, 2, "a command says it once");
     assert.deepEqual([...Deno.readDirSync(folder)].map(({ name }) => name).sort(), ["cache", "rows.jsonl"]);
   }));

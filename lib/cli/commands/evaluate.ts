@@ -68,7 +68,7 @@ interface EvaluationData {
 }
 
 async function readData(
-  { model, tokenizer, task }: AdapterSession,
+  { model, base, task }: AdapterSession,
   metrics: readonly string[],
   values: FlagValues,
   output: Output,
@@ -77,13 +77,13 @@ async function readData(
   const limit = (values.limit ?? Infinity) as number;
   const dataset = metrics.includes("loss")
     ? firstRows(
-      await createDataLoader(values, output, { task, head: model.config.head })(paths, tokenizer),
+      await createDataLoader(values, output, task)(paths, base),
       limit,
     )
     : null;
   if (scores.length === 0) return { dataset, prompts: [], report: null };
   const room = model.config.maxPositionEmbeddings;
-  const { items, report } = await loadPrompts(paths, tokenizer, { ...options, room, scores });
+  const { items, report } = await loadPrompts(paths, base.tokenizer, { ...options, room, scores });
   const prompts = items.slice(0, limit);
   return { dataset, prompts, report: { ...report, rowsUsed: prompts.length } };
 }
@@ -187,14 +187,14 @@ async function run(values: FlagValues, output: Output): Promise<number> {
 
 /** Scores of what the head gives for each row. */
 async function evaluateByOutputs(
-  { model, hooks, adapter, tokenizer, task }: AdapterSession,
+  { base, model, hooks, adapter, task }: AdapterSession,
   scoring: OutputScoring,
   metrics: readonly string[],
   values: FlagValues,
   output: Output,
 ): Promise<number> {
   const { head } = model.config;
-  const all = await createDataLoader(values, output, { task, head })(dataPaths(values), tokenizer);
+  const all = await createDataLoader(values, output, task)(dataPaths(values), base);
   const data = firstRows(all, (values.limit ?? Infinity) as number);
   output.line(dataSummary(data));
   const progress = createProgress(output, task.name, data.report.rowsUsed);

@@ -4,7 +4,7 @@ import { integer, text } from "../../core/options.ts";
 import { DATA_OPTIONS } from "../../data/data_options.ts";
 import { countBadRows } from "../../data/load_data.ts";
 import { previewExamples, previewText } from "../../data/preview.ts";
-import { loadTokenizer } from "../../data/tokenizer.ts";
+import { withTokenizer } from "../../train/open_model.ts";
 import { dataSummary } from "../data_summary.ts";
 import { dataPaths } from "../flags/data.ts";
 import { createDataLoader } from "../data_loader.ts";
@@ -18,10 +18,11 @@ import { EXIT } from "../failure.ts";
 import { modelFolder } from "../session.ts";
 
 async function run(values: FlagValues, output: Output): Promise<number> {
-  const tokenizer = await loadTokenizer(modelFolder(values));
-  const chosen = await taskOfFlags(values);
-  const dataset = await createDataLoader(values, output, chosen)(dataPaths(values), tokenizer);
-  const shown = previewExamples(dataset, tokenizer, valuesOf(OPTIONS, values).rows);
+  const dir = modelFolder(values);
+  const { task, head } = await taskOfFlags(values);
+  const model = await withTokenizer({ dir, config: { head } });
+  const dataset = await createDataLoader(values, output, task)(dataPaths(values), model);
+  const shown = previewExamples(dataset, model, valuesOf(OPTIONS, values).rows);
   output.line(previewText(shown, { color: output.color }));
   output.line(dataSummary(dataset));
   output.result({

@@ -184,7 +184,7 @@ async function predictOnDevice(run: Run, batches: BatchSizes): Promise<DevicePre
 
 async function loadEvalData(values: FlagValues, model: OpenModel, load: DataLoader): Promise<Dataset | null> {
   if (values["eval-data"] === undefined) return null;
-  return await load(values["eval-data"] as readonly string[], model.tokenizer);
+  return await load(values["eval-data"] as readonly string[], model);
 }
 
 /** The flags with the adapter's model where they name none; the demo's adapters go on with the demo when there is no data. */
@@ -218,8 +218,8 @@ async function run(called: FlagValues, output: Output): Promise<number> {
     ? await checkResume(plan(model, readRunOptions(values, start, out)), join(out, "checkpoints"))
     : null;
   startup.mark("model");
-  const load = createDataLoader(values, output, chosen);
-  const data = await load(dataPaths(values), model.tokenizer);
+  const load = createDataLoader(values, output, chosen.task);
+  const data = await load(dataPaths(values), model);
   const evalData = await loadEvalData(values, model, load);
   startup.mark("data");
   const { run: planned, placements } = await planMeasured(model, readRunOptions(values, start, out));

@@ -30,11 +30,14 @@ export function readVisionConfig(
   family: Pick<Family, "modelType" | "heads">,
   tokens: number,
 ): VisionConfig {
-  const basics = readBasics(fields, family);
+  const { head, ...basics } = readBasics(fields, family);
+  const classes = [rawField(fields, "architectures")].flat();
+  const hasHead = Object.keys(family.heads).some((architecture) => classes.includes(architecture));
   const patches = readPatches(fields);
   for (const name of ELSEWHERE) rawField(fields, name);
   return {
     ...basics,
+    head: head.kind === "classification" && !hasHead ? { ...head, assumed: true } : head,
     ...readHeads(fields, basics.hiddenSize),
     intermediateSize: sizeField(fields, "intermediate_size"),
     hiddenAct: activationField(fields, "hidden_act", "gelu"),

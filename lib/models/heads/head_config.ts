@@ -15,6 +15,8 @@ export type HeadConfig =
     readonly gives: "classes" | "values";
     /** Names of the classes by their number, `id2label`; one that nobody reads for a value. */
     readonly labels: readonly string[];
+    /** Whether the checkpoint is of a model without a head, in whose place this one is read. Default: no. */
+    readonly assumed?: boolean;
   };
 
 /** The head of a language model. */

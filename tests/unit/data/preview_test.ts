@@ -17,7 +17,7 @@ Deno.test("previewExamples() gives tokens with text and mask, up to the number t
   const tokenizer = await fixtureTokenizer("byte_level");
   await withLines(ROWS, async (path) => {
     const dataset = await loadData(path, tokenizer, { seqLen: 5, chatTemplate: "off" });
-    const [first, second, ...more] = previewExamples(dataset, tokenizer, 9);
+    const [first, second, ...more] = previewExamples(dataset, { tokenizer }, 9);
     assert(first !== undefined && second !== undefined);
     assert.equal(more.length, 0);
     assert.deepEqual(first.place, { file: path, line: 1 });
@@ -25,7 +25,7 @@ Deno.test("previewExamples() gives tokens with text and mask, up to the number t
     assert.deepEqual(first.tokens.map(({ loss }) => loss), [false, true, true, true, true]);
     assert.deepEqual([first.targets, first.cutTokens], [4, 0]);
     assert.equal(second.cutTokens, (await tokenizer.encode("\u001b[31mred")).length + 1 - 5);
-    for (const count of [0, 1, 2]) assert.equal(previewExamples(dataset, tokenizer, count).length, count);
+    for (const count of [0, 1, 2]) assert.equal(previewExamples(dataset, { tokenizer }, count).length, count);
   });
 });
 
@@ -33,7 +33,7 @@ Deno.test("formatPreview() brackets targets, or colours them, and shows control 
   const tokenizer = await fixtureTokenizer("byte_level");
   await withLines(ROWS, async (path) => {
     const dataset = await loadData(path, tokenizer, { seqLen: 5, chatTemplate: "off" });
-    const examples = previewExamples(dataset, tokenizer, 2);
+    const examples = previewExamples(dataset, { tokenizer }, 2);
     const plain = formatPreview(examples, { color: false });
     assert.match(plain, /rows\.jsonl:1 {2}5 tokens, 4 of them targets\n the⟦\|é\|↵\n\|<\|endoftext\|>⟧\n/);
     assert.match(plain, /rows\.jsonl:2 {2}5 tokens, 4 of them targets, \d more cut off\n\\u001b⟦\[/);

@@ -40,7 +40,7 @@ function dataset(): Dataset {
 }
 
 function scoringOf(name: string): OutputScoring {
-  const { scoring } = taskOf(name, { kind: "lm" });
+  const { scoring } = taskOf(name, { head: { kind: "lm" }, takes: "tokens" });
   assert.ok(scoring.by === "outputs");
   return scoring;
 }

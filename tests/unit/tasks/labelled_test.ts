@@ -90,7 +90,7 @@ Deno.test("loadLabelled() puts marks around one text and two, cuts to length, an
       3,
       4,
     ]);
-    assert.deepEqual(previewExamples(data, MARKED, 1)[0]?.label, "yes");
+    assert.deepEqual(previewExamples(data, { tokenizer: MARKED }, 1)[0]?.label, "yes");
     assert.deepEqual([...sequentialShapes(data, 3)].map(({ targets }) => targets), [3, 1]);
     assert.equal(stepShapes(data, { batchSize: 4, shuffleSeed: 1 }).next().value[0]?.targets, 4);
     assertSame(firstRows(data, 2).labels?.of, Int32Array.of(1, 0));
@@ -129,14 +129,16 @@ Deno.test("a folder of texts by label gives its classes and rows, in the order o
       await Deno.writeTextFile(join(folder, label, "1.txt"), text);
     }
     assert.deepEqual(await classesOf([folder]), ["glad", "sad"]);
-    const head = await taskOf("classification", LM_HEAD).headFor(LM_HEAD, [folder]);
+    const head = await taskOf("classification", { head: LM_HEAD, takes: "tokens" }).headFor(LM_HEAD, [
+      folder,
+    ]);
     const data = await loadLabelled([folder], MARKED, head as LabelHead);
     assert.deepEqual([...data.ids], [1, ...codes("ah"), 2, 1, ...codes("oh"), 2]);
     assertSame(data.labels?.of, Int32Array.of(0, 1));
   }));
 
 Deno.test("classes are named by the data where no model names them", async () => {
-  const task = taskOf("classification", LM_HEAD);
+  const task = taskOf("classification", { head: LM_HEAD, takes: "tokens" });
   const own: HeadConfig = CLASSES;
   assert.equal(await task.headFor(own, ["nowhere.jsonl"]), own);
   const named = (labels: readonly unknown[]) =>
@@ -150,10 +152,13 @@ Deno.test("classes are named by the data where no model names them", async () =>
 });
 
 Deno.test("the task is that of the model's head where none is named", () => {
-  assert.equal(taskOf(undefined, LM_HEAD).name, "causal-lm");
-  assert.equal(taskOf(undefined, CLASSES).name, "classification");
-  assert.equal(taskOf(undefined, VALUES).name, "regression");
-  assert.throws(() => taskOf("clasification", LM_HEAD), /There is no task "clasification".*classification/);
+  assert.equal(taskOf(undefined, { head: LM_HEAD, takes: "tokens" }).name, "causal-lm");
+  assert.equal(taskOf(undefined, { head: CLASSES, takes: "tokens" }).name, "classification");
+  assert.equal(taskOf(undefined, { head: VALUES, takes: "tokens" }).name, "regression");
+  assert.throws(
+    () => taskOf("clasification", { head: LM_HEAD, takes: "tokens" }),
+    /There is no task "clasification".*classification/,
+  );
 });
 
 Deno.test("sharedRoom() cuts the longer of two first, as transformers does", () => {
