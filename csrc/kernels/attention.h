@@ -7,7 +7,7 @@
 
 namespace meft {
 
-// Keys before and behind its own place that a query sees; INT32_MAX, further than any span is long, without a limit.
+// Keys behind and ahead of its own place that a query sees; INT32_MAX, further than any span is long, without a limit.
 struct AttentionReach {
     int32_t behind, ahead;
 };

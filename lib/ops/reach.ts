@@ -5,7 +5,7 @@ import type { AttentionShape } from "./kernels/model.ts";
 /** Further than any sequence is long. */
 const NO_LIMIT = 2 ** 31;
 
-/** Keys before and behind its own place that a query sees. */
+/** Keys behind and ahead of its own place that a query sees. */
 export function reachOf(
   { sees, window }: Pick<AttentionShape, "sees" | "window">,
 ): { readonly behind: number; readonly ahead: number } {
