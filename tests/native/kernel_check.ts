@@ -7,9 +7,6 @@ import { NativeContext, type Target, TARGETS } from "../../lib/native/context.ts
 import { buildInfo, openLibrary } from "../../lib/native/library.ts";
 import { withCheckedWorkspace } from "../checked_workspace.ts";
 
-/** Unit roundoff of f32. */
-export const F32_EPS = 2 ** -24;
-
 const SENTINEL = 12345.5;
 const GUARD = 67; // elements on each side, more than a tile is wide; odd, so that the array lies off every vector boundary
 
@@ -22,13 +19,6 @@ export function machineTargets(): Target[] {
 export function guarded(count: number): Float32Array<ArrayBuffer> {
   const all = new Float32Array(count + 2 * GUARD).fill(SENTINEL);
   return all.subarray(GUARD, GUARD + count).fill(NaN);
-}
-
-/** Values at a misaligned address. */
-export function misaligned(values: ArrayLike<number>): Float32Array<ArrayBuffer> {
-  const array = guarded(values.length);
-  array.set(values);
-  return array;
 }
 
 /** N(0, std^2), rounded to f32, at a misaligned address. */
