@@ -4,6 +4,7 @@ import type { KernelCase } from "../kernel_case.ts";
 import { attentionCases } from "./attention.ts";
 import { edgeCases } from "./edges.ts";
 import { elementwiseCases } from "./elementwise.ts";
+import { firedCases } from "./fired.ts";
 import { linearCases } from "./linear.ts";
 import { pairCases } from "./pairs.ts";
 import { cutProductCases, productCases } from "./products.ts";
@@ -21,6 +22,7 @@ export const KERNEL_CASES: readonly KernelCase[] = [
   ...sparseCases,
   ...sparseNanCases,
   ...pairCases,
+  ...firedCases,
   ...rowCases,
 ];
 
