@@ -16,7 +16,7 @@ const METHODS: readonly Method[] = [
   sparse(SMALL_SPARSE),
   sparse({ ...SMALL_SPARSE, scope: "union" }),
   parallel({ neurons: 40 }),
-  lora({ rank: 3, targets: ["q", "down"] }),
+  lora({ rank: 3, targets: ["o", "down"] }),
   lora({ rank: 2, dropout: 0.1 }),
   full(),
 ];
@@ -37,7 +37,9 @@ const PLACES: readonly Method[] = [
   }),
 ];
 
-for (const model of ["llama3_tied", "qwen3_tied", "llama_biases", "mistral_bf16", "qwen2_tied"]) {
+for (
+  const model of ["llama3_tied", "qwen3_tied", "llama_biases", "mistral_bf16", "qwen2_tied", "phi3", "olmo2"]
+) {
   // The larger one has gradients of more than a MiB, in which activations lie.
   const larger = [
     parallel({ neurons: 16384 }),

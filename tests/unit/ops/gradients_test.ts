@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every backward pass of the reference backend, through its op pair, against central differences. */
+import assert from "node:assert/strict";
 import { randomNormal } from "../../../lib/core/rng.ts";
 import { activationBackward, activationForward } from "../../../lib/ops/activation.ts";
 import { attentionBackward, attentionForward } from "../../../lib/ops/attention.ts";
+import { joinColumns, splitColumns } from "../../../lib/ops/columns.ts";
 import { embeddingBackward, embeddingForward } from "../../../lib/ops/embedding.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import type { NormCall } from "../../../lib/ops/kernels/model.ts";
@@ -12,7 +14,7 @@ import { normAgain, normBackward, normForward } from "../../../lib/ops/norm.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { rotaryBackward, rotaryForward } from "../../../lib/ops/rotary.ts";
 import { numel, type Tensor, type Weight } from "../../../lib/tensor/tensor.ts";
-import { assertMatchesDifferences, assertSameBits, weightedSum } from "../../compare.ts";
+import { assertMatchesDifferences, assertSameBits, assertWithin, weightedSum } from "../../compare.ts";
 import { now } from "../../now.ts";
 
 let stream = 0;
@@ -37,6 +39,72 @@ function weighed(k: Kernels, forward: () => Tensor, dy: Tensor): number {
   k.arena.release(mark);
   return sum;
 }
+
+Deno.test("a product with a weight that is kept the other way round is that with its transpose, forward and backward", () => {
+  for (const [tokens, cols, rows] of [[3, 5, 2], [1, 1, 1], [4, 3, 7]] as const) {
+    const k = referenceKernels();
+    const [x, w, bias, dy] = [
+      normal([tokens, cols]),
+      trained(rows, cols),
+      trained(1, rows),
+      normal([tokens, rows]),
+    ];
+    const turned = trained(cols, rows);
+    turned.data.forEach((_, i) =>
+      turned.data[i] = w.data[(i % rows) * cols + Math.floor(i / rows)] as number
+    );
+    for (const withBias of [true, false]) {
+      const own = { ...bias, grad: new Float64Array(rows) };
+      const [plain, other] = [{ bias: withBias ? bias : null }, {
+        bias: withBias ? own : null,
+        transposed: true,
+      }];
+      for (const addTo of [undefined, normal([tokens, rows])]) {
+        const copy = () => addTo && { addTo: { shape: addTo.shape, data: addTo.data.slice() } };
+        const wanted = linearForward(k, x, w, { ...plain, ...copy() });
+        assertWithin("y", linearForward(k, x, turned, { ...other, ...copy() }).data, wanted.data, 1e-12);
+      }
+      [w.grad, turned.grad, bias.grad].forEach((grad) => grad.fill(0));
+      const dx = linearBackward(k, x, w, dy, plain);
+      assertWithin("dx", linearBackward(k, x, turned, dy, other).data, dx.data, 1e-12);
+      assertWithin("dbias", own.grad, bias.grad, 1e-12);
+      turned.grad.forEach((d, i) =>
+        assertWithin("dw", [d], [w.grad[(i % rows) * cols + Math.floor(i / rows)] as number], 1e-12)
+      );
+    }
+    // Of a bias that is trained alone.
+    const alone = { ...bias, grad: new Float64Array(rows) };
+    linearBackward(k, null, { ...turned, grad: null }, dy, { bias: alone, transposed: true });
+    assertWithin("dbias alone", alone.grad, columnSums(dy), 1e-12);
+  }
+});
+
+function columnSums({ shape: [, width = 0], data }: Tensor): number[] {
+  const sums = new Array<number>(width).fill(0);
+  data.forEach((x, i) => sums[i % width] = (sums[i % width] as number) + x);
+  return sums;
+}
+
+Deno.test("columns are split and joined again, whatever their widths", () => {
+  for (
+    const [tokens, widths] of [[3, [4, 2, 2]], [1, [1]], [5, [7, 7]], [2, [3, 5, 1]], [0, [2, 4]]] as const
+  ) {
+    const k = referenceKernels();
+    const columns = widths.reduce((sum, width) => sum + width, 0);
+    const x = normal([tokens, columns]);
+    const parts = widths.map((width) => normal([tokens, width]));
+    splitColumns(k, x, parts);
+    let begin = 0;
+    for (const { shape: [, width = 0], data } of parts) {
+      data.forEach((value, i) =>
+        assert.equal(value, x.data[Math.floor(i / width) * columns + begin + i % width])
+      );
+      begin += width;
+    }
+    assertSameBits("joined", joinColumns(k, parts).data, x.data);
+    assert.throws(() => splitColumns(k, x, [...parts, normal([tokens, 1])]), /of columns/);
+  }
+});
 
 Deno.test("linearBackward() matches finite differences for x, weight and bias, and adds to addTo", () => {
   for (const [tokens, cols, rows] of [[3, 5, 2], [1, 1, 1]] as const) {
