@@ -7,6 +7,7 @@ import { type Dataset, datasetHash } from "../data/dataset.ts";
 import type { Prompt } from "../data/examples.ts";
 import type { Placed } from "../data/load_data.ts";
 import type { ScoreName } from "../evaluate/score.ts";
+import type { ChoiceSet } from "../tasks/choice_data.ts";
 import type { Task } from "../tasks/task.ts";
 import { openAdapter } from "../train/adapters.ts";
 import { runOn } from "../train/batches.ts";
@@ -28,6 +29,8 @@ export interface PreparedCell {
   readonly data: Dataset;
   readonly evalData: Dataset | null;
   readonly prompts: readonly Placed<Prompt>[];
+  /** Questions with choices; null unless the task is scored by them. */
+  readonly choices: ChoiceSet | null;
   readonly task: Task;
   /** Scores that are taken. */
   readonly metrics: readonly string[];
@@ -99,7 +102,11 @@ async function prepareCell(cell: Cell, resources: Resources, scoring: Scoring): 
   throwIfAny("The data", dataProblems(planned, data));
   const run = runOn(planned, data);
   const prompts = scoring.limit === null ? asked : asked.slice(0, scoring.limit);
-  const questions = asks ? await questionsHash(prompts, model, formatOptionsOf(settings)) : null;
+  const choices = task.scoring.by === "choices" && metrics.length > 0
+    ? await resources.choices(settings, task.scoring)
+    : null;
+  const asking = asks ? await questionsHash(prompts, model, formatOptionsOf(settings)) : null;
+  const questions = choices ? datasetHash(choices.data) : asking;
   return {
     cell,
     id: cellId(run, data, evalData, { ...scoringIdentity(scoring, metrics), questions }),
@@ -107,6 +114,7 @@ async function prepareCell(cell: Cell, resources: Resources, scoring: Scoring): 
     data,
     evalData,
     prompts,
+    choices,
     task,
     metrics,
     options,

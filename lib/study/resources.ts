@@ -4,7 +4,9 @@ import { UserError } from "../core/errors.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Prompt } from "../data/examples.ts";
 import type { Placed } from "../data/load_data.ts";
+import type { ChoiceScoring } from "../evaluate/choices.ts";
 import { loadPrompts, type ScoreName } from "../evaluate/score.ts";
+import type { ChoiceSet } from "../tasks/choice_data.ts";
 import { openAdapter } from "../train/adapters.ts";
 import { type OpenTask, openTask } from "../train/open_task.ts";
 import { loadModel, type OpenModel } from "../train/open_model.ts";
@@ -19,6 +21,8 @@ export interface Resources extends Disposable {
   evalData(settings: TrainSettings): Promise<Dataset | null>;
   /** Of `evalData`, or else of `data`: does the model know what it was taught? @param scores Those that will be taken */
   prompts(settings: TrainSettings, scores: readonly ScoreName[]): Promise<readonly Placed<Prompt>[]>;
+  /** The same, as questions with choices. */
+  choices(settings: TrainSettings, scoring: ChoiceScoring): Promise<ChoiceSet>;
 }
 
 /** Empty resources. @param onModel Called with every model that is opened */
@@ -63,6 +67,7 @@ export function createResources(onModel: (model: OpenModel) => void = () => {}):
     if (data === undefined) throw new UserError("data is not set: which rows are to be trained on?");
     return data;
   };
+  const askedFiles = (settings: TrainSettings) => settings.evalData ?? trainingFiles(settings);
   return {
     task,
     model,
@@ -70,7 +75,7 @@ export function createResources(onModel: (model: OpenModel) => void = () => {}):
     evalData: async (settings) =>
       settings.evalData === undefined ? null : await read(settings.evalData, settings),
     prompts: async (settings, scores) => {
-      const files = settings.evalData ?? trainingFiles(settings);
+      const files = askedFiles(settings);
       const options = { ...dataOptionsOf(settings), scores };
       return await once(
         ["prompts", files, options, settings.model],
@@ -79,6 +84,14 @@ export function createResources(onModel: (model: OpenModel) => void = () => {}):
           const room = config.maxPositionEmbeddings;
           return (await loadPrompts(files, tokenizer, { ...options, room })).items;
         },
+      );
+    },
+    choices: async (settings, scoring) => {
+      const files = askedFiles(settings);
+      const options = dataOptionsOf(settings);
+      return await once(
+        ["choices", files, options, settings.model, settings.task],
+        async () => await scoring.load([files].flat(), await model(settings), options),
       );
     },
     [Symbol.dispose]: () => opened.dispose(),

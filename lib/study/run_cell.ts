@@ -12,7 +12,7 @@ import { plan, type Run } from "../train/plan.ts";
 import { formatOptionsOf } from "../train/settings.ts";
 import type { PreparedCell } from "./prepare.ts";
 import type { CellActivity, CellNumbers } from "./results.ts";
-import { scoreAdapter, scoreHead, type Scoring } from "./scoring.ts";
+import { scoreAdapter, scoreChoices, scoreHead, type Scoring } from "./scoring.ts";
 import { addStep, emptyTotals, readTotals, type StepTotals } from "./step_totals.ts";
 
 /** Checkpoints of a cell, so that a kill costs a quarter of it at most. */
@@ -68,7 +68,10 @@ function scoresOf(
   adapter: AdapterParams,
   scoring: Scoring,
 ): Promise<CellNumbers["scores"]> {
-  const { model, data, evalData, metrics, prompts, task } = cell;
+  const { model, data, evalData, metrics, prompts, choices, task } = cell;
+  if (task.scoring.by === "choices" && choices) {
+    return scoreChoices(model, adapter, choices, task.scoring, metrics);
+  }
   if (task.scoring.by === "outputs") {
     return scoreHead(model, adapter, evalData ?? data, task.scoring, metrics);
   }

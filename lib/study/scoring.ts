@@ -12,6 +12,8 @@ import type { Placed } from "../data/load_data.ts";
 import type { FormatOptions } from "../data/format_options.ts";
 import { type Prompt, stopIds } from "../data/examples.ts";
 import type { Estimate } from "../evaluate/metrics.ts";
+import { choiceLikelihoods, type ChoiceScoring, estimateChoices } from "../evaluate/choices.ts";
+import type { ChoiceSet } from "../tasks/choice_data.ts";
 import { datasetOutputs, estimateScores, type OutputScoring } from "../evaluate/outputs.ts";
 import { type RowScore, SCORE_NAMES, type ScoreName, scoreRows, summarizeScores } from "../evaluate/score.ts";
 import { metricsOf as taskMetrics, type Task } from "../tasks/task.ts";
@@ -130,4 +132,17 @@ export async function scoreHead(
   const { model, hooks } = attachAdapter(open, adapter);
   const { outputs } = await datasetOutputs(model, data, { hooks, adapter });
   return Object.fromEntries(estimateScores(scoring, metrics, data.labels as ExampleLabels, outputs));
+}
+
+/** Scores of the likeliest choices. */
+export async function scoreChoices(
+  open: OpenModel,
+  adapter: AdapterParams,
+  choices: ChoiceSet,
+  scoring: ChoiceScoring,
+  metrics: readonly string[],
+): Promise<Readonly<Record<string, Estimate>>> {
+  const { model, hooks } = attachAdapter(open, adapter);
+  const found = await choiceLikelihoods(model, choices, { hooks, adapter });
+  return Object.fromEntries(estimateChoices(scoring, metrics, choices, found));
 }

@@ -7,11 +7,19 @@ import { causalLm } from "./causal_lm.ts";
 import { classification } from "./classification.ts";
 import { imageClassification } from "./image_classification.ts";
 import { maskedLm } from "./masked_lm.ts";
+import { multipleChoice } from "./multiple_choice.ts";
 import { regression } from "./regression.ts";
-import type { Task, TaskBase } from "./task.ts";
+import { metricsOf, type Task, type TaskBase } from "./task.ts";
 
 /** All tasks, in the order in which people are told of them. */
-export const TASKS: readonly Task[] = [causalLm, maskedLm, classification, regression, imageClassification];
+export const TASKS: readonly Task[] = [
+  causalLm,
+  maskedLm,
+  classification,
+  regression,
+  multipleChoice,
+  imageClassification,
+];
 
 /** What models are given, in words. */
 const GIVEN: Readonly<Record<Task["takes"], string>> = { tokens: "texts", patches: "pictures" };
@@ -29,9 +37,9 @@ export const TASK_OPTIONS = {
   }),
 } as const;
 
-/** Scores of all tasks that are taken of what a head gives. */
+/** Scores of all tasks but those of generated answers. */
 export const TASK_METRICS: readonly string[] = [
-  ...new Set(TASKS.flatMap(({ scoring }) => scoring.by === "outputs" ? scoring.metrics : [])),
+  ...new Set(TASKS.flatMap(({ scoring }) => metricsOf(scoring, []))),
 ];
 
 /**

@@ -5,6 +5,7 @@ import type { LoadDataOptions } from "../data/load_data.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { HeadConfig } from "../models/heads/head_config.ts";
 import type { ModelInput } from "../models/parts.ts";
+import type { ChoiceSet, Question } from "./choice_data.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** A model, as far as its data depends on it. */
@@ -27,9 +28,19 @@ export interface TaskBase {
   readonly takes: ModelInput["kind"];
 }
 
-/** How a task is scored: by the loss alone, by answers that are generated, or by what the head gives for each row. */
+/**
+ * How a task is scored: by the loss alone, by answers that are generated, by the likelihood of choices, or by what the head
+ * gives for each row.
+ */
 export type Scoring = {
   readonly by: "loss" | "answers";
+} | {
+  readonly by: "choices";
+  readonly metrics: readonly string[];
+  /** All choices of data files. @throws {BadRowsError} When rows cannot be used */
+  load(paths: readonly string[], model: TaskModel, options: LoadDataOptions): Promise<ChoiceSet>;
+  /** Number of the choice that is taken. @param logLikelihoods (n) of all choices of the set */
+  chosen(metric: string, question: Question, logLikelihoods: Float64Array): number;
 } | {
   readonly by: "outputs";
   /** Names of the scores, in the order in which people are told of them. */
@@ -42,7 +53,7 @@ export type Scoring = {
 
 /** Scores that a task has beside its loss. @param ofAnswers Those of generated answers */
 export function metricsOf(scoring: Scoring, ofAnswers: readonly string[]): readonly string[] {
-  if (scoring.by === "outputs") return scoring.metrics;
+  if (scoring.by === "outputs" || scoring.by === "choices") return scoring.metrics;
   return scoring.by === "answers" ? ofAnswers : [];
 }
 

@@ -151,3 +151,45 @@ Deno.test("a study of values of pairs takes the task's scores", () =>
     ]]);
     for (const { scores } of study.configurations) ok((scores["pearson"]?.mean ?? 0) > 0.5);
   }));
+
+Deno.test("questions with choices are learnt, and scored by the likeliest choice, by evaluate and in a study", () =>
+  withFolder(async (folder) => {
+    const data = `${folder}/choices.jsonl`;
+    const rows = THINGS.map((thing, i) => ({
+      question: `What of the ${thing}?`,
+      choices: { text: ["It was grim.", "It was great."], label: ["A", "B"] },
+      answerKey: i % 2 === 0 ? "A" : "B",
+    }));
+    await Deno.writeTextFile(data, rows.map((row) => JSON.stringify(row)).join("\n"));
+    const about = ["--task", "multiple-choice", "--model", DEMO_MODEL, "--data", data];
+    const batch = [
+      "--method",
+      "lora",
+      "--lr",
+      "5e-3",
+      "--epochs",
+      "100",
+      "--batch-size",
+      "4",
+      "--seq-len",
+      "64",
+      "--threads",
+      "1",
+    ];
+    await run("train", ...about, ...batch, "--out", `${folder}/run`);
+    const evaluated = await run(
+      ...["evaluate", ...about, "--adapter", `${folder}/run/adapter`, "--predictions", `${folder}/p.jsonl`],
+    ) as never as { scores: Record<string, { mean: number }> };
+    deepStrictEqual(
+      Object.entries(evaluated.scores).map(([name, { mean }]) => [name, mean]),
+      [["accuracy", 1], ["accuracy-norm", 1]],
+    );
+    const lines = (await Deno.readTextFile(`${folder}/p.jsonl`)).trim().split("\n").map((line) =>
+      JSON.parse(line)
+    );
+    deepStrictEqual(lines.map(({ chosen }) => chosen.accuracy), [0, 1, 0, 1]);
+    const study = await run("ablate", ...about, ...batch, "--out", `${folder}/study`) as never as {
+      configurations: { scores: Record<string, { mean: number }> }[];
+    };
+    strictEqual(study.configurations[0]?.scores["accuracy"]?.mean, 1);
+  }));

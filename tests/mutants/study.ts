@@ -165,8 +165,8 @@ export const STUDY: readonly Mutant[] = [
     name: "asks-the-training-data",
     harm: "the score is of what was taught, not of the evaluation data",
     file: "lib/study/resources.ts",
-    find: "const files = settings.evalData ?? trainingFiles(settings);",
-    replace: "const files = trainingFiles(settings);",
+    find: "=> settings.evalData ?? trainingFiles(settings);",
+    replace: "=> trainingFiles(settings);",
     tests: ["tests/unit/study/identity_test.ts"],
   },
   {

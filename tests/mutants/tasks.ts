@@ -60,4 +60,12 @@ export const TASKS: readonly Mutant[] = [
     replace: "if (task) return task;",
     tests: ["tests/unit/tasks/image_classification_test.ts"],
   },
+  {
+    name: "likelihood-of-the-question-too",
+    harm: "choices are judged by how likely their question is",
+    file: "lib/tasks/choice_data.ts",
+    find: "Number(i >= ids.length - own)",
+    replace: "Number(i >= 1)",
+    tests: ["tests/unit/tasks/choices_test.ts"],
+  },
 ];

@@ -5,16 +5,7 @@ import { choices, integer, texts } from "../../core/options.ts";
 import { DATA_OPTIONS } from "../../data/data_options.ts";
 import { yieldToEvents } from "../../core/event_loop.ts";
 import { type Prompt, stopIds } from "../../data/examples.ts";
-import {
-  type Dataset,
-  exampleCount,
-  type ExampleLabels,
-  examplePlace,
-  firstRows,
-  type ReadReport,
-} from "../../data/dataset.ts";
-import { labelText } from "../../data/preview.ts";
-import { datasetOutputs, estimateScores, type OutputScoring } from "../../evaluate/outputs.ts";
+import { type Dataset, firstRows, type ReadReport } from "../../data/dataset.ts";
 import { metricsOf as taskMetrics } from "../../tasks/task.ts";
 import { TASK_METRICS } from "../../tasks/registry.ts";
 import type { Placed } from "../../data/load_data.ts";
@@ -40,6 +31,7 @@ import { flagsOf, type FlagValues, valuesOf } from "../flags/flags.ts";
 import { formatProblems } from "../flags/format.ts";
 import type { Output } from "../output.ts";
 import { PREDICTIONS_OPTION, predictionsProblems, writePredictions } from "../predictions.ts";
+import { evaluateByChoices, evaluateByOutputs } from "../task_scores.ts";
 import type { CommandSpec } from "../program.ts";
 import { EXIT } from "../failure.ts";
 
@@ -95,7 +87,7 @@ function scoreNames(metrics: readonly string[]): ScoreName[] {
 /** What is measured: what was asked for, or what the task has. @throws {UserError} When the task has no such score */
 function metricsOf({ task: { name, scoring } }: AdapterSession, values: FlagValues): string[] {
   const own = taskMetrics(scoring, SCORE_NAMES);
-  const usual = scoring.by === "outputs" ? ["loss", ...own] : ["loss"];
+  const usual = scoring.by === "choices" ? own : scoring.by === "outputs" ? ["loss", ...own] : ["loss"];
   const metrics = [...new Set((values.metric ?? usual) as readonly string[])];
   const foreign = metrics.find((metric) => metric !== "loss" && !own.includes(metric));
   if (foreign === undefined) return metrics;
@@ -155,6 +147,7 @@ async function run(values: FlagValues, output: Output): Promise<number> {
   const metrics = metricsOf(session, values);
   const { scoring } = session.task;
   if (scoring.by === "outputs") return await evaluateByOutputs(session, scoring, metrics, values, output);
+  if (scoring.by === "choices") return await evaluateByChoices(session, scoring, metrics, values, output);
   const names = scoreNames(metrics);
   if (values.predictions !== undefined && names.length === 0) {
     throw new UserError(`--predictions needs a metric of answers: --metric ${SCORE_NAMES.join(", ")}`);
@@ -183,64 +176,6 @@ async function run(values: FlagValues, output: Output): Promise<number> {
     ...(data.report && { questions: rowsResult(data.report) }),
   });
   return EXIT.done;
-}
-
-/** Scores of what the head gives for each row. */
-async function evaluateByOutputs(
-  { base, model, hooks, adapter, task }: AdapterSession,
-  scoring: OutputScoring,
-  metrics: readonly string[],
-  values: FlagValues,
-  output: Output,
-): Promise<number> {
-  const { head } = model.config;
-  const all = await createDataLoader(values, output, task)(dataPaths(values), base);
-  const data = firstRows(all, (values.limit ?? Infinity) as number);
-  output.line(dataSummary(data));
-  const progress = createProgress(output, task.name, data.report.rowsUsed);
-  const found = await datasetOutputs(model, data, {
-    hooks,
-    adapter,
-    microBatchSize: (values["micro-batch-size"] ?? 8) as number,
-    onProgress: (done) => progress.update(done, ""),
-  });
-  progress.finish();
-  const labels = data.labels as ExampleLabels;
-  const scores = estimateScores(scoring, metrics.filter((name) => name !== "loss"), labels, found.outputs);
-  const rows = [...scores].map((
-    [name, { mean, low, high, count }],
-  ) => [name, formatScore(mean), `${formatScore(low)} to ${formatScore(high)}`, `${count} rows`]);
-  const loss = metrics.includes("loss")
-    ? [["loss", formatLoss(found.loss), "", `${found.targets} rows`]]
-    : [];
-  output.line(formatTable([["metric", "value", "95 % interval", "of"], ...loss, ...rows]));
-  if (typeof values.predictions === "string") {
-    const { shape: [, cols = 0], data: outputs } = found.outputs;
-    const predictions = Array.from({ length: exampleCount(data) }, (_, i) => {
-      const own = outputs.slice(i * cols, (i + 1) * cols);
-      return {
-        place: examplePlace(data, i),
-        prediction: scoring.predicted(own, head),
-        label: labelText(labels, i),
-        outputs: [...own],
-      };
-    });
-    await writePredictions(values.predictions, predictions);
-    output.line(`predictions in ${values.predictions}`);
-  }
-  const { loss: mean, targets, tokens } = found;
-  output.result({
-    task: task.name,
-    ...(metrics.includes("loss") ? { loss: mean, targets, tokens } : {}),
-    scores: Object.fromEntries(scores),
-    data: rowsResult(data.report),
-  });
-  return EXIT.done;
-}
-
-/** A score in [0, 1], or a correlation in [-1, 1]. */
-function formatScore(score: number): string {
-  return Number.isFinite(score) ? score.toFixed(4) : "not defined";
 }
 
 /** The command. */

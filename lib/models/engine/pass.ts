@@ -6,7 +6,7 @@ import { andThen, type Awaitable } from "../../core/awaitable.ts";
 import type { Batch } from "../../data/batch.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
 import { selfSpans } from "../../ops/attention.ts";
-import type { Tensor } from "../../tensor/tensor.ts";
+import type { Floats, Tensor } from "../../tensor/tensor.ts";
 import { headLoss, headOutputs } from "../heads/registry.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Model } from "../model.ts";
@@ -68,6 +68,21 @@ export function evaluateOutputs(model: Model, batch: Batch, hooks: Hooks): Promi
     const hidden = await finalHidden(model, batch, hooks);
     const { lossSum, count } = await headLoss(k, parts.head, { hidden, batch }, batch.targets, null);
     return { lossSum, targetCount: count, outputs: await headOutputs(k, parts.head, { hidden, batch }) };
+  });
+}
+
+/**
+ * (M) loss of each token of a batch, 0 where none is taken, nothing kept.
+ *
+ * @throws {RangeError} When the batch contradicts itself or the model, or the head gives no tokens
+ */
+export function evaluateTokens(model: Model, batch: Batch, hooks: Hooks): Promise<Floats> {
+  const { kernels: k, parts } = model;
+  return releasing(k, async () => {
+    const hidden = await finalHidden(model, batch, hooks);
+    const { losses } = await headLoss(k, parts.head, { hidden, batch }, batch.targets, null);
+    if (losses === undefined) throw new RangeError(`A ${parts.head.kind} head has no loss for each token`);
+    return losses;
   });
 }
 

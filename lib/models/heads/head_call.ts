@@ -3,7 +3,7 @@
 import type { Awaitable } from "../../core/awaitable.ts";
 import type { Batch } from "../../data/batch.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
-import type { Tensor } from "../../tensor/tensor.ts";
+import type { Floats, Tensor } from "../../tensor/tensor.ts";
 
 /** What a head sees. */
 export interface HeadInput {
@@ -16,6 +16,8 @@ export interface HeadInput {
 export interface HeadLoss {
   readonly lossSum: number;
   readonly count: number;
+  /** (M) loss of each token, 0 where none is taken: of heads that give tokens in their order. */
+  readonly losses?: Floats;
   /** (M,D) float of hidden, in the arena; null unless a scale was given. */
   readonly dhidden: Tensor | null;
 }

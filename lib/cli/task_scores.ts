@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Scores of tasks that answer with what the head gives, or with the likeliest of some choices; for `evaluate`. */
+import { exampleCount, type ExampleLabels, examplePlace, firstRows } from "../data/dataset.ts";
+import { labelText } from "../data/preview.ts";
+import { choiceLikelihoods, type ChoiceScoring, estimateChoices } from "../evaluate/choices.ts";
+import { datasetLoss } from "../evaluate/loss.ts";
+import type { Estimate } from "../evaluate/metrics.ts";
+import { datasetOutputs, estimateScores, type OutputScoring } from "../evaluate/outputs.ts";
+import { formatLoss } from "../report/format.ts";
+import { createProgress } from "../report/progress.ts";
+import { formatTable } from "../report/table.ts";
+import type { AdapterSession } from "./adapter_session.ts";
+import { createDataLoader } from "./data_loader.ts";
+import { dataSummary, rowCounts, rowsResult } from "./data_summary.ts";
+import { EXIT } from "./failure.ts";
+import { dataOptions, dataPaths } from "./flags/data.ts";
+import type { FlagValues } from "./flags/flags.ts";
+import type { Output } from "./output.ts";
+import { writePredictions } from "./predictions.ts";
+
+/** Scores of what the head gives for each row. */
+export async function evaluateByOutputs(
+  { base, model, hooks, adapter, task }: AdapterSession,
+  scoring: OutputScoring,
+  metrics: readonly string[],
+  values: FlagValues,
+  output: Output,
+): Promise<number> {
+  const { head } = model.config;
+  const all = await createDataLoader(values, output, task)(dataPaths(values), base);
+  const data = firstRows(all, (values.limit ?? Infinity) as number);
+  output.line(dataSummary(data));
+  const progress = createProgress(output, task.name, data.report.rowsUsed);
+  const found = await datasetOutputs(model, data, {
+    hooks,
+    adapter,
+    microBatchSize: (values["micro-batch-size"] ?? 8) as number,
+    onProgress: (done) => progress.update(done, ""),
+  });
+  progress.finish();
+  const labels = data.labels as ExampleLabels;
+  const scores = estimateScores(scoring, metrics.filter((name) => name !== "loss"), labels, found.outputs);
+  const loss = metrics.includes("loss")
+    ? [["loss", formatLoss(found.loss), "", `${found.targets} rows`]]
+    : [];
+  output.line(formatTable([["metric", "value", "95 % interval", "of"], ...loss, ...scoreRows(scores)]));
+  if (typeof values.predictions === "string") {
+    const { shape: [, cols = 0], data: outputs } = found.outputs;
+    const predictions = Array.from({ length: exampleCount(data) }, (_, i) => {
+      const own = outputs.slice(i * cols, (i + 1) * cols);
+      return {
+        place: examplePlace(data, i),
+        prediction: scoring.predicted(own, head),
+        label: labelText(labels, i),
+        outputs: [...own],
+      };
+    });
+    await writePredictions(values.predictions, predictions);
+    output.line(`predictions in ${values.predictions}`);
+  }
+  const { loss: mean, targets, tokens } = found;
+  output.result({
+    task: task.name,
+    ...(metrics.includes("loss") ? { loss: mean, targets, tokens } : {}),
+    scores: Object.fromEntries(scores),
+    data: rowsResult(data.report),
+  });
+  return EXIT.done;
+}
+
+/** A score in [0, 1], or a correlation in [-1, 1]. */
+function formatScore(score: number): string {
+  return Number.isFinite(score) ? score.toFixed(4) : "not defined";
+}
+
+function scoreRows(scores: ReadonlyMap<string, Estimate>): string[][] {
+  return [...scores].map((
+    [name, { mean, low, high, count }],
+  ) => [name, formatScore(mean), `${formatScore(low)} to ${formatScore(high)}`, `${count} rows`]);
+}
+
+/** Scores of the likeliest choice of each question; the loss is that of the right ones. */
+export async function evaluateByChoices(
+  { base, model, hooks, adapter, task }: AdapterSession,
+  scoring: ChoiceScoring,
+  metrics: readonly string[],
+  values: FlagValues,
+  output: Output,
+): Promise<number> {
+  const loaded = await scoring.load(dataPaths(values), base, dataOptions(values));
+  const limit = (values.limit ?? Infinity) as number;
+  const set = { data: firstRows(loaded.data, limit), questions: loaded.questions.slice(0, limit) };
+  const report = { ...loaded.data.report, rowsUsed: set.questions.length };
+  output.line(formatTable([["questions", "count"], ...rowCounts(report)]));
+  const options = { hooks, adapter, microBatchSize: (values["micro-batch-size"] ?? 8) as number };
+  const progress = createProgress(output, task.name, exampleCount(set.data));
+  const found = await choiceLikelihoods(model, set, {
+    ...options,
+    onProgress: (done) => progress.update(done, ""),
+  });
+  progress.finish();
+  const loss = metrics.includes("loss")
+    ? await datasetLoss(
+      model,
+      await createDataLoader(values, output, task)(dataPaths(values), base),
+      options,
+    )
+    : null;
+  const scores = estimateChoices(scoring, metrics.filter((name) => name !== "loss"), set, found);
+  const lossRow = loss ? [["loss", formatLoss(loss.loss), "", `${loss.targets} tokens`]] : [];
+  output.line(formatTable([["metric", "value", "95 % interval", "of"], ...lossRow, ...scoreRows(scores)]));
+  if (typeof values.predictions === "string") {
+    const predictions = set.questions.map((question) => ({
+      place: question.place,
+      answer: question.answer,
+      chosen: Object.fromEntries(
+        [...scores.keys()].map((name) => [name, scoring.chosen(name, question, found)]),
+      ),
+      logLikelihoods: [...found.subarray(question.first, question.first + question.choices.length)],
+    }));
+    await writePredictions(values.predictions, predictions);
+    output.line(`predictions in ${values.predictions}`);
+  }
+  output.result({
+    task: task.name,
+    ...(loss ?? {}),
+    scores: Object.fromEntries(scores),
+    data: rowsResult(report),
+  });
+  return EXIT.done;
+}
