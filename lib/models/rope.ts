@@ -48,6 +48,13 @@ export function ropeFrequencies(
   }
 }
 
+/** Tokens after which keys that are remembered must be made again; Infinity for never. */
+export function renewalLength({ ropeScaling, renewsKeys }: Rotary): number {
+  return renewsKeys === true && ropeScaling?.type === "longrope"
+    ? ropeScaling.originalMaxPositionEmbeddings
+    : Infinity;
+}
+
 /** Rows of tables that are made first. */
 const LEAST_ROWS = 64;
 

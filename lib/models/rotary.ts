@@ -9,6 +9,11 @@ export interface Rotary {
   readonly ropeTheta: number;
   readonly ropeScaling: RopeScaling | null;
   readonly maxPositionEmbeddings: number;
+  /**
+   * Whether keys that are remembered are made again when a sequence outgrows the original length of a longrope; else, and
+   * when absent, they keep the rotation that they came with.
+   */
+  readonly renewsKeys?: boolean;
 }
 
 /** Tables and, for each token, its row in them. */

@@ -699,4 +699,12 @@ export const MODELS: readonly Mutant[] = [
     replace: "ends[0]",
     tests: ["tests/unit/models/families/encoders_test.ts"],
   },
+  {
+    name: "keys-not-renewed",
+    harm: "answers that outgrow the original length are other ones than transformers gives",
+    file: "lib/evaluate/decoder_session.ts",
+    find: "renewal < Infinity ? renewed(ids) : ids",
+    replace: "renewal < 0 ? renewed(ids) : ids",
+    tests: ["tests/unit/models/engine/decode_test.ts"],
+  },
 ];

@@ -69,7 +69,8 @@ export function createKvCache(model: Model, capacity: number, sequences = 1): Kv
  * token each. A sequence given no tokens is left alone, and so is its row of logits.
  *
  * With dynamic rotary scaling and longrope, keys keep the rotation of the length they came with, as in transformers; so beyond
- * the model's full or original length decoding differs from one forward pass.
+ * the model's full or original length decoding differs from one forward pass. Who wants keys made again begins the sequence
+ * anew (`Rotary.renewsKeys`).
  *
  * @param ids One Int32Array a sequence
  * @returns (S,V) logits, overwritten by the next call

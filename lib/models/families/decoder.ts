@@ -81,6 +81,8 @@ export interface DecoderStyle {
   readonly logitSoftcap?: number;
   /** What is otherwise in the attention of a layer. */
   attention?(layer: number): Partial<Pick<Attention, "rotary" | "scale" | "softcap">>;
+  /** Of the configuration's rotary embedding; see there. */
+  readonly renewsKeys?: boolean;
   /** Rotary embeddings beside the configuration's own, by name. */
   readonly rotary?: ModelParts["rotary"];
 }
@@ -103,7 +105,8 @@ export function buildDecoder<W>(
     return [buildAttention(config, takes, path, layer), buildFfn(config, takes, path)];
   });
   const finalNorm = takes.norm(names.finalNorm, hiddenSize);
-  const rotary = { rotaryDim, ropeTheta, ropeScaling, maxPositionEmbeddings };
+  const { renewsKeys = false } = style;
+  const rotary = { rotaryDim, ropeTheta, ropeScaling, maxPositionEmbeddings, renewsKeys };
   const input = { ...plainInput(embedding), scale: style.embeddingScale ?? 1 };
   return {
     stacks: [{ input, layers, finalNorm, projection: null }],

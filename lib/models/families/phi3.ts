@@ -41,6 +41,6 @@ export const phi3: Family<DecoderConfig> = {
       mlpBias: false,
     };
   },
-  build: (config, take) => buildDecoder(config, take, { names: NAMES }),
+  build: (config, take) => buildDecoder(config, take, { names: NAMES, renewsKeys: true }),
   bareModules: (config) => bareDecoderModules(config, NAMES),
 };

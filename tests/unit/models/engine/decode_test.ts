@@ -5,6 +5,7 @@ import type { DecoderConfig } from "../../../../lib/models/families/decoder_conf
 import { forwardLogits } from "../../../../lib/models/engine/pass.ts";
 import { createKvCache, decodeStep } from "../../../../lib/models/engine/decode.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
+import { openDecoderSession } from "../../../../lib/evaluate/decoder_session.ts";
 import type { AttentionShape } from "../../../../lib/ops/kernels/model.ts";
 import type { Kernels } from "../../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
@@ -125,11 +126,11 @@ for (const name of MODEL_FIXTURES.filter((fixture) => modelFixture(fixture).name
     const [sequences, width] = [starts.length - 1, model.config.vocabSize];
     const wanted = expected("greedy");
     const count = wanted.length / sequences;
-    using cache = createKvCache(model, 5 + count, sequences);
+    using session = openDecoderSession(model, { capacity: 5 + count, sequences });
     const answers: number[][] = Array.from({ length: sequences }, () => []);
     let next = answers.map((_, s) => ids.slice(starts[s], Math.min(starts[s + 1]!, starts[s]! + 5)));
     for (let step = 0; step < count; step++) {
-      const { data } = await decodeStep(model, cache, next, {});
+      const data = await session.append(next);
       next = answers.map((answer, s) => {
         const own = data.subarray(s * width, (s + 1) * width);
         answer.push(own.indexOf(Math.max(...own)));
