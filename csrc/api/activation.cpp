@@ -4,50 +4,43 @@
 
 using namespace meft;
 
+namespace {
+
+void check_kind(int32_t kind) {
+    if (kind < MEFT_ACTIVATION_IDENTITY || kind > MEFT_ACTIVATION_SIGMOID) {
+        fail(MEFT_INVALID, "kind is %d, expected a MEFT_ACTIVATION_*", kind);
+    }
+}
+
+}  // namespace
+
 extern "C" {
 
-meft_status meft_swiglu_forward(meft_ctx *ctx, void *y, const void *gate, const void *up, int64_t count,
-                                int32_t dtype) {
-    return guarded(ctx, "swiglu_forward", [&] {
+meft_status meft_activation_forward(meft_ctx *ctx, void *y, const void *x, const void *up, int64_t count, int32_t kind,
+                                    int32_t dtype) {
+    return guarded(ctx, "activation_forward", [&] {
         check_count("count", count);
+        check_kind(kind);
         check_dtype("y", dtype);
         check_array("y", y, count);
-        check_array("gate", gate, count);
-        check_array("up", up, count);
-        present(ctx->kernels->activation->swiglu_forward)(*ctx, y, gate, up, count, dtype);
-    });
-}
-
-meft_status meft_swiglu_backward(meft_ctx *ctx, void *dgate, void *dup, const void *dy, const void *gate,
-                                 const void *up, int64_t count, int32_t dtype) {
-    return guarded(ctx, "swiglu_backward", [&] {
-        check_count("count", count);
-        check_dtype("dgate", dtype);
-        check_array("dgate", dgate, count);
-        check_array("dup", dup, count);
-        check_array("dy", dy, count);
-        check_array("gate", gate, count);
-        check_array("up", up, count);
-        present(ctx->kernels->activation->swiglu_backward)(*ctx, dgate, dup, dy, gate, up, count, dtype);
-    });
-}
-
-meft_status meft_relu_forward(meft_ctx *ctx, float *y, const float *x, int64_t count) {
-    return guarded(ctx, "relu_forward", [&] {
-        check_count("count", count);
-        check_array("y", y, count);
         check_array("x", x, count);
-        present(ctx->kernels->activation->relu_forward)(*ctx, y, x, count);
+        present(ctx->kernels->activation->forward)(*ctx, y, x, up, count, kind, dtype);
     });
 }
 
-meft_status meft_relu_backward(meft_ctx *ctx, float *dx, const float *dy, const float *y, int64_t count) {
-    return guarded(ctx, "relu_backward", [&] {
+meft_status meft_activation_backward(meft_ctx *ctx, void *dx, void *dup, const void *dy, const void *x, const void *up,
+                                     int64_t count, int32_t kind, int32_t dtype) {
+    return guarded(ctx, "activation_backward", [&] {
         check_count("count", count);
+        check_kind(kind);
+        check_dtype("dx", dtype);
         check_array("dx", dx, count);
         check_array("dy", dy, count);
-        check_array("y", y, count);
-        present(ctx->kernels->activation->relu_backward)(*ctx, dx, dy, y, count);
+        check_array("x", x, count);
+        if (count > 0 && (dup == nullptr) != (up == nullptr)) {
+            fail(MEFT_INVALID, "%s is null, but not %s", dup == nullptr ? "dup" : "up", dup == nullptr ? "up" : "dup");
+        }
+        present(ctx->kernels->activation->backward)(*ctx, dx, dup, dy, x, up, count, kind, dtype);
     });
 }
 

@@ -24,6 +24,15 @@ meft_status meft_scale(meft_ctx *ctx, float *x, int64_t count, float factor) {
     });
 }
 
+meft_status meft_softcap(meft_ctx *ctx, float *x, int64_t count, float cap) {
+    return guarded(ctx, "softcap", [&] {
+        check_count("count", count);
+        check_array("x", x, count);
+        if (!(cap > 0)) fail(MEFT_INVALID, "cap is %g, expected more than 0", double(cap));
+        present(ctx->kernels->elementwise->softcap)(*ctx, x, count, cap);
+    });
+}
+
 meft_status meft_sum_squares(meft_ctx *ctx, double *out, const float *x, int64_t count) {
     return guarded(ctx, "sum_squares", [&] {
         check_count("count", count);

@@ -24,13 +24,13 @@ void check_ids(const int32_t *ids, int64_t tokens, int64_t vocabulary) {
 extern "C" {
 
 meft_status meft_embedding_forward(meft_ctx *ctx, float *y, const int32_t *ids, const void *w,
-                                   const meft_weight *w_desc, int64_t tokens) {
+                                   const meft_weight *w_desc, int64_t tokens, int32_t accumulate) {
     return guarded(ctx, "embedding_forward", [&] {
         check_count("tokens", tokens);
         const StoredWeight table = stored_weight("w", w, w_desc);
         check_matrix("y", y, tokens, table.cols);
         check_ids(ids, tokens, table.rows);
-        present(ctx->kernels->embedding->forward)(*ctx, y, ids, table, tokens);
+        present(ctx->kernels->embedding->forward)(*ctx, y, ids, table, tokens, accumulate != 0);
     });
 }
 

@@ -8,23 +8,6 @@
 
 using namespace meft;
 
-namespace {
-
-StoredWeight stored_bias(const void *data, const meft_weight *descriptor, int64_t rows) {
-    if (descriptor == nullptr) {
-        if (data != nullptr) fail(MEFT_INVALID, "bias has data but bias_desc is null");
-        return {nullptr, 0, 0, 0, MEFT_F32};
-    }
-    const StoredWeight bias = stored_weight("bias", data, descriptor);
-    if (bias.rows != 1 || bias.cols != rows) {
-        fail(MEFT_INVALID, "bias is %" PRId64 " x %" PRId64 ", expected 1 x %" PRId64 " (the weight's rows)", bias.rows,
-             bias.cols, rows);
-    }
-    return bias;
-}
-
-}  // namespace
-
 extern "C" {
 
 meft_status meft_linear_forward(meft_ctx *ctx, void *y, const void *x, const void *w, const meft_weight *w_desc,

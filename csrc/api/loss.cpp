@@ -7,7 +7,7 @@
 using namespace meft;
 
 extern "C" meft_status meft_cross_entropy(meft_ctx *ctx, float *loss, float *logits, const int32_t *targets,
-                                          int64_t tokens, int64_t vocabulary, float scale) {
+                                          int64_t tokens, int64_t vocabulary, float scale, float softcap) {
     return guarded(ctx, "cross_entropy", [&] {
         check_count("tokens", tokens);
         check_count("vocabulary", vocabulary);
@@ -20,6 +20,7 @@ extern "C" meft_status meft_cross_entropy(meft_ctx *ctx, float *loss, float *log
                      targets[t], vocabulary);
             }
         }
-        present(ctx->kernels->loss->cross_entropy)(*ctx, loss, logits, targets, tokens, vocabulary, scale);
+        if (!(softcap >= 0)) fail(MEFT_INVALID, "softcap is %g, expected 0 or more", double(softcap));
+        present(ctx->kernels->loss->cross_entropy)(*ctx, loss, logits, targets, tokens, vocabulary, scale, softcap);
     });
 }

@@ -10,47 +10,51 @@ using namespace meft;
 namespace {
 
 // A weight that is a vector.
-const void *vector_data(const void *w, const meft_weight *w_desc) {
-    const void *data = weight_data("w", w, w_desc);
-    if (w_desc->rows != 1) fail(MEFT_INVALID, "w has %" PRId64 " rows, expected a vector, 1 row", w_desc->rows);
-    return data;
+StoredWeight stored_vector(const void *w, const meft_weight *w_desc) {
+    const StoredWeight vector = stored_weight("w", w, w_desc);
+    if (vector.rows != 1) fail(MEFT_INVALID, "w has %" PRId64 " rows, expected a vector, 1 row", vector.rows);
+    return vector;
+}
+
+void check_norm(const meft_norm *params, const float *stats) {
+    check_struct("params", params, sizeof(meft_norm));
+    const bool layer = params->kind == MEFT_NORM_LAYER;
+    if (!layer && params->kind != MEFT_NORM_RMS) {
+        fail(MEFT_INVALID, "kind is %d, expected MEFT_NORM_RMS or MEFT_NORM_LAYER", params->kind);
+    }
+    check_count("rows", params->rows);
+    check_matrix("stats", stats, layer ? 2 : 1, params->rows);
+    check_dtype("x", params->x_dtype);
+    if (!(params->eps >= 0)) fail(MEFT_INVALID, "eps is %g, expected 0 or more", double(params->eps));
 }
 
 }  // namespace
 
 extern "C" {
 
-meft_status meft_rmsnorm_forward(meft_ctx *ctx, void *y, float *rstd, const void *x, const void *w,
-                                 const meft_weight *w_desc, int64_t rows, int32_t y_dtype, int32_t x_dtype, float eps) {
-    return guarded(ctx, "rmsnorm_forward", [&] {
-        const void *weight = vector_data(w, w_desc);
-        const int64_t hidden = w_desc->cols;
-        check_count("rows", rows);
-        check_dtype("y", y_dtype);
-        check_dtype("x", x_dtype);
-        check_matrix("y", y, rows, hidden);
-        check_array("rstd", rstd, rows);
-        check_matrix("x", x, rows, hidden);
-        if (!(eps >= 0)) fail(MEFT_INVALID, "eps is %g, expected 0 or more", double(eps));
-        present(ctx->kernels->norm->rmsnorm_forward)(*ctx, {y, y_dtype}, rstd, {x, x_dtype}, weight, w_desc->dtype,
-                                                     rows, hidden, eps);
+meft_status meft_norm_forward(meft_ctx *ctx, void *y, float *stats, const void *x, const void *w,
+                              const meft_weight *w_desc, const void *bias, const meft_weight *bias_desc,
+                              const meft_norm *params) {
+    return guarded(ctx, "norm_forward", [&] {
+        const StoredWeight weight = stored_vector(w, w_desc);
+        const StoredWeight added = stored_bias(bias, bias_desc, weight.cols);
+        check_norm(params, stats);
+        check_dtype("y", params->y_dtype);
+        check_matrix("y", y, params->rows, weight.cols);
+        check_matrix("x", x, params->rows, weight.cols);
+        present(ctx->kernels->norm->forward)(*ctx, y, stats, x, {weight, added}, *params);
     });
 }
 
-meft_status meft_rmsnorm_backward(meft_ctx *ctx, void *dx, float *dweight, const void *dy, const void *x,
-                                  const float *rstd, const void *w, const meft_weight *w_desc, int64_t rows,
-                                  int32_t dtype, int32_t accumulate) {
-    return guarded(ctx, "rmsnorm_backward", [&] {
-        const void *weight = vector_data(w, w_desc);
-        const int64_t hidden = w_desc->cols;
-        check_count("rows", rows);
-        check_dtype("dx", dtype);
-        check_matrix("dx", dx, rows, hidden);
-        check_matrix("dy", dy, rows, hidden);
-        check_matrix("x", x, rows, hidden);
-        check_array("rstd", rstd, rows);
-        present(ctx->kernels->norm->rmsnorm_backward)(*ctx, {dx, dtype}, dweight, dy, x, rstd, weight, w_desc->dtype,
-                                                      rows, hidden, accumulate != 0);
+meft_status meft_norm_backward(meft_ctx *ctx, void *dx, float *dweight, float *dbias, const void *dy, const void *x,
+                               const float *stats, const void *w, const meft_weight *w_desc, const meft_norm *params) {
+    return guarded(ctx, "norm_backward", [&] {
+        const StoredWeight weight = stored_vector(w, w_desc);
+        check_norm(params, stats);
+        check_matrix("dx", dx, params->rows, weight.cols);
+        check_matrix("dy", dy, params->rows, weight.cols);
+        check_matrix("x", x, params->rows, weight.cols);
+        present(ctx->kernels->norm->backward)(*ctx, dx, dweight, dbias, dy, x, stats, weight, *params);
     });
 }
 

@@ -22,6 +22,17 @@ static_assert(offsetof(meft_weight, row_stride) == 24 && sizeof(meft_weight::row
 static_assert(offsetof(meft_weight, handle) == 32 && sizeof(meft_weight::handle) == 8, "handle");
 static_assert(offsetof(meft_weight, offset_bytes) == 40 && sizeof(meft_weight::offset_bytes) == 8, "offset_bytes");
 
+static_assert(sizeof(meft_norm) == 40 && alignof(meft_norm) <= 8, "meft_norm");
+static_assert(offsetof(meft_norm, struct_size) == 0 && sizeof(meft_norm::struct_size) == 4, "struct_size");
+static_assert(offsetof(meft_norm, kind) == 4 && sizeof(meft_norm::kind) == 4, "kind");
+static_assert(offsetof(meft_norm, rows) == 8 && sizeof(meft_norm::rows) == 8, "rows");
+static_assert(offsetof(meft_norm, eps) == 16 && sizeof(meft_norm::eps) == 4, "eps");
+static_assert(offsetof(meft_norm, unit_offset) == 20 && sizeof(meft_norm::unit_offset) == 4, "unit_offset");
+static_assert(offsetof(meft_norm, y_dtype) == 24 && sizeof(meft_norm::y_dtype) == 4, "y_dtype");
+static_assert(offsetof(meft_norm, x_dtype) == 28 && sizeof(meft_norm::x_dtype) == 4, "x_dtype");
+static_assert(offsetof(meft_norm, accumulate) == 32 && sizeof(meft_norm::accumulate) == 4, "accumulate");
+static_assert(offsetof(meft_norm, reserved) == 36 && sizeof(meft_norm::reserved) == 4, "reserved");
+
 static_assert(sizeof(meft_dropout) == 48 && alignof(meft_dropout) <= 8, "meft_dropout");
 static_assert(offsetof(meft_dropout, struct_size) == 0 && sizeof(meft_dropout::struct_size) == 4, "struct_size");
 static_assert(offsetof(meft_dropout, seed) == 4 && sizeof(meft_dropout::seed) == 4, "seed");

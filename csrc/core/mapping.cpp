@@ -199,4 +199,16 @@ StoredWeight stored_weight(const char *name, const void *data, const meft_weight
     return {first, descriptor->rows, descriptor->cols, descriptor->row_stride, descriptor->dtype};
 }
 
+StoredWeight stored_bias(const void *data, const meft_weight *descriptor, int64_t cols) {
+    if (descriptor == nullptr) {
+        if (data != nullptr) fail(MEFT_INVALID, "bias has data but bias_desc is null");
+        return {nullptr, 0, 0, 0, MEFT_F32};
+    }
+    const StoredWeight bias = stored_weight("bias", data, descriptor);
+    if (bias.rows != 1 || bias.cols != cols) {
+        fail(MEFT_INVALID, "bias is %" PRId64 " x %" PRId64 ", expected 1 x %" PRId64, bias.rows, bias.cols, cols);
+    }
+    return bias;
+}
+
 }  // namespace meft

@@ -40,4 +40,7 @@ struct StoredWeight {
 
 StoredWeight stored_weight(const char *name, const void *data, const meft_weight *descriptor);
 
+// A bias of `cols` elements; one without data where both are null.
+StoredWeight stored_bias(const void *data, const meft_weight *descriptor, int64_t cols);
+
 }  // namespace meft

@@ -66,19 +66,24 @@ inline vf load_bf16_part(const uint16_t *p, int n) {
     return load_bf16(lanes);
 }
 
-// e^x. Below -87.3 it is 0, above 88.7 infinity; NaN stays NaN. Cephes' polynomial, about 1 ulp.
-inline vf exp(vf x) {
-    const vf in_range = min(max(x, set1(-87.33654f)), set1(88.37626f));
-    const vf n = round(mul(in_range, set1(1.44269504088896341f)));
-    vf r = fnma(n, set1(0.693359375f), in_range);
-    r = fnma(n, set1(-2.12194440e-4f), r);
+// e^r 2^n for |r| up to ln(2)/2. Cephes' polynomial, about 1 ulp.
+inline vf exp_reduced(vf r, vf n) {
     vf p = set1(1.9875691500e-4f);
     p = fma(p, r, set1(1.3981999507e-3f));
     p = fma(p, r, set1(8.3334519073e-3f));
     p = fma(p, r, set1(4.1665795894e-2f));
     p = fma(p, r, set1(1.6666665459e-1f));
     p = fma(p, r, set1(5.0000001201e-1f));
-    vf y = mul(fma(mul(r, r), p, add(r, set1(1.f))), pow2(n));
+    return mul(fma(mul(r, r), p, add(r, set1(1.f))), pow2(n));
+}
+
+// e^x. Below -87.3 it is 0, above 88.7 infinity; NaN stays NaN.
+inline vf exp(vf x) {
+    const vf in_range = min(max(x, set1(-87.33654f)), set1(88.37626f));
+    const vf n = round(mul(in_range, set1(1.44269504088896341f)));
+    vf r = fnma(n, set1(0.693359375f), in_range);
+    r = fnma(n, set1(-2.12194440e-4f), r);
+    vf y = exp_reduced(r, n);
     y = select_gt(set1(-87.33654f), x, zero(), y);
     y = select_gt(x, set1(88.37626f), set1(HUGE_VALF), y);
     const vf not_finite = select_gt(x, set1(-HUGE_VALF), zero(), x);  // -infinity or NaN stay

@@ -42,7 +42,7 @@
 extern "C" {
 #endif
 
-#define MEFT_ABI_MAJOR 3
+#define MEFT_ABI_MAJOR 4
 #define MEFT_ABI_MINOR 0
 
 typedef int32_t meft_status;
@@ -73,6 +73,19 @@ typedef int32_t meft_status;
 /* Providers of matrix products. */
 #define MEFT_GEMM_OWN 0
 #define MEFT_GEMM_ONEDNN 1
+
+/* Kinds of norms and of activations: meft_norm_forward, meft_activation_forward. */
+#define MEFT_NORM_RMS 0
+#define MEFT_NORM_LAYER 1
+
+#define MEFT_ACTIVATION_IDENTITY 0
+#define MEFT_ACTIVATION_RELU 1
+#define MEFT_ACTIVATION_SILU 2
+#define MEFT_ACTIVATION_GELU 3
+#define MEFT_ACTIVATION_GELU_TANH 4
+#define MEFT_ACTIVATION_QUICK_GELU 5
+#define MEFT_ACTIVATION_TANH 6
+#define MEFT_ACTIVATION_SIGMOID 7
 
 #define MEFT_GATE_RAW 0
 #define MEFT_GATE_SOFTMAX 1
@@ -217,48 +230,68 @@ MEFT_API meft_status meft_linear_backward_weight(meft_ctx *ctx, float *dweight, 
                                                  const void *x, int64_t tokens, int64_t rows, int64_t cols,
                                                  int32_t dy_dtype, int32_t x_dtype, int32_t compute);
 
-/* y (T,D) f32, written: row ids[t] of w (V,D). An id outside [0,V) is MEFT_INVALID. */
+/* y (T,D) f32, written or accumulated: row ids[t] of w (V,D). An id outside [0,V) is MEFT_INVALID. */
 MEFT_API meft_status meft_embedding_forward(meft_ctx *ctx, float *y, const int32_t *ids, const void *w,
-                                            const meft_weight *w_desc, int64_t tokens);
+                                            const meft_weight *w_desc, int64_t tokens, int32_t accumulate);
 /* dweight (V,D) f32, accumulated: row ids[t] += dy[t], in increasing t. */
 MEFT_API meft_status meft_embedding_backward(meft_ctx *ctx, float *dweight, const int32_t *ids, const float *dy,
                                              int64_t tokens, int64_t vocabulary, int64_t hidden);
 
 /* ---- norms, rotary, activations ------------------------------------------------------------- */
 
-/* y (rows,D) = x * rstd * w, rstd (rows) f32 = 1/sqrt(mean(x^2) + eps); w 1 x D. Written. */
-MEFT_API meft_status meft_rmsnorm_forward(meft_ctx *ctx, void *y, float *rstd, const void *x, const void *w,
-                                          const meft_weight *w_desc, int64_t rows, int32_t y_dtype,
-                                          int32_t x_dtype, float eps);
-/* With n = x * rstd: dx = rstd * (w*dy - n * mean(w*dy*n)), written or accumulated; dx, dy and x are of dtype;
- * dweight (D) f32 += sum over rows of dy*n, or null when the weight is frozen. */
-MEFT_API meft_status meft_rmsnorm_backward(meft_ctx *ctx, void *dx, float *dweight, const void *dy,
-                                           const void *x, const float *rstd, const void *w,
-                                           const meft_weight *w_desc, int64_t rows, int32_t dtype,
-                                           int32_t accumulate);
+/* One norm over rows of D elements. */
+typedef struct meft_norm {
+    uint32_t struct_size;
+    int32_t kind; /* MEFT_NORM_* */
+    int64_t rows;
+    float eps; /* at least 0 */
+    int32_t unit_offset; /* not 0: w below is 1 more than stored */
+    int32_t y_dtype; /* forward only */
+    int32_t x_dtype;
+    int32_t accumulate; /* backward only */
+    int32_t reserved;
+} meft_norm;
 
-/* Rotates x (T,heads,head_dim) of dtype in place, halves convention: pairs (i, i + head_dim/2) by the angle whose
- * cos and sin stand in row positions[t] of the tables (table_rows, head_dim/2). inverse != 0 rotates back
- * (the backward pass: the transposed rotation; the tables' scale is applied in both directions). */
+/* y (rows,D) written: n * w + bias. w and bias 1 x D; no bias: both null.
+ * RMS: n = x * rstd, rstd = 1/sqrt(mean(x^2) + eps); stats (rows) f32 written: rstd.
+ * LAYER: n = (x - mean) * rstd, rstd = 1/sqrt(mean((x - mean)^2) + eps); stats (2,rows) f32 written: means, rstd. */
+MEFT_API meft_status meft_norm_forward(meft_ctx *ctx, void *y, float *stats, const void *x, const void *w,
+                                       const meft_weight *w_desc, const void *bias, const meft_weight *bias_desc,
+                                       const meft_norm *params);
+/* With g = w*dy: dx = rstd * (g - n * mean(g*n)), for LAYER rstd * (g - mean(g) - n * mean(g*n)), written or accumulated;
+ * dx, dy and x are of x_dtype; dweight (D) f32 += sum over rows of dy*n, dbias (D) f32 += sum over rows of dy, each null
+ * where it is frozen or not there. */
+MEFT_API meft_status meft_norm_backward(meft_ctx *ctx, void *dx, float *dweight, float *dbias, const void *dy,
+                                        const void *x, const float *stats, const void *w, const meft_weight *w_desc,
+                                        const meft_norm *params);
+
+/* Rotates x (T,heads,head_dim) of dtype in place, halves convention: of the first rotary_dim elements of a head, which
+ * is even, pairs (i, i + rotary_dim/2) by the angle whose cos and sin stand in row positions[t] of the tables
+ * (table_rows, rotary_dim/2); the others stay. inverse != 0 rotates back (the backward pass: the transposed rotation;
+ * the tables' scale is applied in both directions). */
 MEFT_API meft_status meft_rope_apply(meft_ctx *ctx, void *x, const float *cos, const float *sin,
                                      const int32_t *positions, int64_t tokens, int64_t heads, int64_t head_dim,
-                                     int64_t table_rows, int32_t dtype, int32_t inverse);
+                                     int64_t rotary_dim, int64_t table_rows, int32_t dtype, int32_t inverse);
 
-/* y = silu(gate) * up, elementwise, all of dtype. */
-MEFT_API meft_status meft_swiglu_forward(meft_ctx *ctx, void *y, const void *gate, const void *up, int64_t count,
-                                         int32_t dtype);
-/* dgate, dup written; dgate may be gate and dup may be up (in place). */
-MEFT_API meft_status meft_swiglu_backward(meft_ctx *ctx, void *dgate, void *dup, const void *dy,
-                                          const void *gate, const void *up, int64_t count, int32_t dtype);
-
-/* y = max(x, 0); dx = dy where y > 0 else 0. In place allowed. */
-MEFT_API meft_status meft_relu_forward(meft_ctx *ctx, float *y, const float *x, int64_t count);
-MEFT_API meft_status meft_relu_backward(meft_ctx *ctx, float *dx, const float *dy, const float *y, int64_t count);
+/* y = f(x), or f(x) * up where up is not null, elementwise, all of dtype; y may be x or up. With s(x) = 1/(1 + e^-x) and
+ * P(x) = (1 + erf(x/sqrt(2)))/2, the cumulative normal distribution, f(x) by kind (MEFT_ACTIVATION_*):
+ *   IDENTITY x        RELU max(x, 0)        SILU x s(x)        QUICK_GELU x s(1.702 x)        GELU x P(x)
+ *   GELU_TANH x/2 (1 + tanh u) = x s(2u), u = sqrt(2/pi) (x + 0.044715 x^3)        TANH tanh x        SIGMOID s(x)
+ * In f32 each is within 8 units in the last place of the exact f of x, at any x that does not underflow; GELU_TANH and
+ * QUICK_GELU, whose s is taken at a rounded argument a, within 8 + 2|a|. */
+MEFT_API meft_status meft_activation_forward(meft_ctx *ctx, void *y, const void *x, const void *up, int64_t count,
+                                             int32_t kind, int32_t dtype);
+/* dx = dy * f'(x) written, and with up dx = dy * up * f'(x), dup = dy * f(x); dup and up are both null or neither. dx may
+ * be x or dy, and dup may be up (in place). RELU: f'(0) = 0, and x may be its y, of the same sign. */
+MEFT_API meft_status meft_activation_backward(meft_ctx *ctx, void *dx, void *dup, const void *dy, const void *x,
+                                              const void *up, int64_t count, int32_t kind, int32_t dtype);
 
 /* y += x, both of dtype. */
 MEFT_API meft_status meft_add(meft_ctx *ctx, void *y, const void *x, int64_t count, int32_t dtype);
 /* x *= factor. */
 MEFT_API meft_status meft_scale(meft_ctx *ctx, float *x, int64_t count, float factor);
+/* x = cap * tanh(x / cap), cap more than 0. */
+MEFT_API meft_status meft_softcap(meft_ctx *ctx, float *x, int64_t count, float cap);
 /* out[0] = sum of squares in f64, fixed chunks summed in index order; NaN or infinity when x holds one. */
 MEFT_API meft_status meft_sum_squares(meft_ctx *ctx, double *out, const float *x, int64_t count);
 
@@ -331,11 +364,40 @@ MEFT_API meft_status meft_attention_backward(meft_ctx *ctx, void *dq, void *dk, 
 
 /* ---- loss ----------------------------------------------------------------------------------- */
 
-/* loss (T) f32 written: -log softmax(logits[t])[targets[t]], 0 where targets[t] < 0.
- * With scale != 0 logits (T,V) becomes scale * dloss/dlogits in place (zeros where targets[t] < 0);
+/* loss (T) f32 written: -log softmax(z[t])[targets[t]], 0 where targets[t] < 0. z is logits, or with softcap > 0
+ * softcap * tanh(logits / softcap). With scale != 0 logits (T,V) becomes scale * dloss/dlogits in place (zeros where targets[t] < 0);
  * with scale == 0 logits is left as it is. A target >= V is MEFT_INVALID. */
 MEFT_API meft_status meft_cross_entropy(meft_ctx *ctx, float *loss, float *logits, const int32_t *targets,
-                                        int64_t tokens, int64_t vocabulary, float scale);
+                                        int64_t tokens, int64_t vocabulary, float scale, float softcap);
+
+/* ---- mixture-of-experts --------------------------------------------------------------------- */
+
+/* T tokens choose `active` (K) of N experts each. A choice is a slot, t*K + k; products of an expert take its tokens as rows
+ * that lie together, one for each of the T*K slots. */
+
+/* logits (T,N). With p = softmax(logits[t]): chosen (T,K) int32 written, the experts of the largest logits, ties to the lower
+ * number, by increasing number; weights (T,K) written: p of them, divided by their sum when normalised is not 0. A row with
+ * a NaN gets NaN for its weights. */
+MEFT_API meft_status meft_experts_choose(meft_ctx *ctx, float *weights, int32_t *chosen, const float *logits,
+                                         int64_t tokens, int64_t experts, int64_t active, int32_t normalised);
+/* dlogits (T,N) written: the gradient through the weights. With m = sum over k of weights*dweights, of a chosen expert
+ * weights*(dweights - m), of another 0 when normalised is not 0, else -p*m. */
+MEFT_API meft_status meft_experts_choose_backward(meft_ctx *ctx, float *dlogits, const float *dweights,
+                                                  const float *logits, const int32_t *chosen, int64_t tokens,
+                                                  int64_t experts, int64_t active, int32_t normalised);
+/* y (count,width) written: row i is row rows[i] of x (x_rows,width). */
+MEFT_API meft_status meft_experts_gather(meft_ctx *ctx, void *y, const void *x, const int32_t *rows, int64_t count,
+                                         int64_t x_rows, int64_t width, int32_t y_dtype, int32_t x_dtype);
+/* y (T,width) f32, written or accumulated: row t is the sum over k, in order, of weights[t,k] * x[places[t,k]], of x
+ * (T*K,width); places (T,K) int32 are numbers of rows, weights (T,K) f32, or null for 1. The gradient of a gather too. */
+MEFT_API meft_status meft_experts_combine(meft_ctx *ctx, float *y, const void *x, const int32_t *places,
+                                          const float *weights, int64_t tokens, int64_t active, int64_t width,
+                                          int32_t x_dtype, int32_t accumulate);
+/* Backward of rows times weights, y[i] = weights[slots[i]] * x[i]: dx (count,width) written, weights[slots[i]] * dy[i], in
+ * place of dy or apart; dweights (count) f32 written: of slot slots[i] the product dy[i].x[i]. slots are distinct. */
+MEFT_API meft_status meft_experts_weigh_backward(meft_ctx *ctx, void *dx, float *dweights, const void *dy,
+                                                 const void *x, const int32_t *slots, const float *weights,
+                                                 int64_t count, int64_t width, int32_t dtype);
 
 /* ---- the sparse adapter --------------------------------------------------------------------- */
 

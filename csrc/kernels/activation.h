@@ -7,13 +7,12 @@
 
 namespace meft {
 
+// kind: MEFT_ACTIVATION_*. up and dup are both there, or both null. Formulas stand in meft.h.
 struct activation_kernels {
-    void (*swiglu_forward)(meft_ctx &lane, void *y, const void *gate, const void *up, int64_t count, int32_t dtype);
-    void (*swiglu_backward)(meft_ctx &lane, void *dgate, void *dup, const void *dy, const void *gate, const void *up,
-                            int64_t count, int32_t dtype);
-    void (*relu_forward)(meft_ctx &lane, float *y, const float *x, int64_t count);
-    void (*relu_backward)(meft_ctx &lane, float *dx, const float *dy, const float *y, int64_t count);
+    void (*forward)(meft_ctx &lane, void *y, const void *x, const void *up, int64_t count, int32_t kind, int32_t dtype);
+    void (*backward)(meft_ctx &lane, void *dx, void *dup, const void *dy, const void *x, const void *up, int64_t count,
+                     int32_t kind, int32_t dtype);
 };
-constexpr const char *activation_names[] = {"swiglu_forward", "swiglu_backward", "relu_forward", "relu_backward"};
+constexpr const char *activation_names[] = {"forward", "backward"};
 
 }  // namespace meft

@@ -10,8 +10,9 @@ namespace meft {
 struct elementwise_kernels {
     void (*add)(meft_ctx &lane, void *y, const void *x, int64_t count, int32_t dtype);
     void (*scale)(meft_ctx &lane, float *x, int64_t count, float factor);
+    void (*softcap)(meft_ctx &lane, float *x, int64_t count, float cap);
     double (*sum_squares)(meft_ctx &lane, const float *x, int64_t count);
 };
-constexpr const char *elementwise_names[] = {"add", "scale", "sum_squares"};
+constexpr const char *elementwise_names[] = {"add", "scale", "softcap", "sum_squares"};
 
 }  // namespace meft

@@ -10,7 +10,8 @@ namespace meft {
 
 // ids are in [0, rows of the table). Formulas stand in meft.h.
 struct embedding_kernels {
-    void (*forward)(meft_ctx &lane, float *y, const int32_t *ids, const StoredWeight &w, int64_t tokens);
+    void (*forward)(meft_ctx &lane, float *y, const int32_t *ids, const StoredWeight &w, int64_t tokens,
+                    bool accumulate);
     void (*backward)(meft_ctx &lane, float *dweight, const int32_t *ids, const float *dy, int64_t tokens,
                      int64_t hidden);
 };

@@ -16,6 +16,7 @@
 #include "kernels/attention.h"
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
+#include "kernels/experts.h"
 #include "kernels/linear.h"
 #include "kernels/loss.h"
 #include "kernels/norm.h"
@@ -34,6 +35,7 @@
     X(attention)         \
     X(elementwise)       \
     X(embedding)         \
+    X(experts)           \
     X(linear)            \
     X(loss)              \
     X(norm)              \

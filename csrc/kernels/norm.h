@@ -5,17 +5,23 @@
 
 #include "core/activation.h"
 #include "core/context.h"
+#include "core/mapping.h"
 
 namespace meft {
 
-// w: `hidden` elements of dtype; dy and x of rmsnorm_backward are of dx's. Formulas: meft.h.
-struct norm_kernels {
-    void (*rmsnorm_forward)(meft_ctx &lane, Activation y, float *rstd, ConstActivation x, const void *w, int32_t dtype,
-                            int64_t rows, int64_t hidden, float eps);
-    void (*rmsnorm_backward)(meft_ctx &lane, Activation dx, float *dweight, const void *dy, const void *x,
-                             const float *rstd, const void *w, int32_t dtype, int64_t rows, int64_t hidden,
-                             bool accumulate);
+// What a norm multiplies by and adds: vectors, bias.data null for none.
+struct NormWeights {
+    StoredWeight weight;
+    StoredWeight bias;
 };
-constexpr const char *norm_names[] = {"rmsnorm_forward", "rmsnorm_backward"};
+
+// dweight and dbias are null where nothing is wanted. Formulas: meft.h.
+struct norm_kernels {
+    void (*forward)(meft_ctx &lane, void *y, float *stats, const void *x, const NormWeights &w,
+                    const meft_norm &params);
+    void (*backward)(meft_ctx &lane, void *dx, float *dweight, float *dbias, const void *dy, const void *x,
+                     const float *stats, const StoredWeight &weight, const meft_norm &params);
+};
+constexpr const char *norm_names[] = {"forward", "backward"};
 
 }  // namespace meft

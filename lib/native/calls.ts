@@ -276,10 +276,19 @@ export function embeddingForward(
   w: ArrayBufferView | null,
   wDesc: Uint8Array | null,
   tokens: number | bigint,
+  accumulate: number,
 ): void {
   lane.check(
     "embedding_forward",
-    lane.symbols.meft_embedding_forward(lane.pointer, y, ids, w, wDesc, int64("tokens", tokens)),
+    lane.symbols.meft_embedding_forward(
+      lane.pointer,
+      y,
+      ids,
+      w,
+      wDesc,
+      int64("tokens", tokens),
+      int32("accumulate", accumulate),
+    ),
   );
 }
 
@@ -307,65 +316,40 @@ export function embeddingBackward(
   );
 }
 
-/** `meft_rmsnorm_forward`. */
-export function rmsnormForward(
+/** `meft_norm_forward`. */
+export function normForward(
   lane: NativeContext,
   y: ArrayBufferView | null,
-  rstd: Float32Array | null,
+  stats: Float32Array | null,
   x: ArrayBufferView | null,
   w: ArrayBufferView | null,
   wDesc: Uint8Array | null,
-  rows: number | bigint,
-  yDtype: number,
-  xDtype: number,
-  eps: number,
+  bias: ArrayBufferView | null,
+  biasDesc: Uint8Array | null,
+  params: Uint8Array | null,
 ): void {
   lane.check(
-    "rmsnorm_forward",
-    lane.symbols.meft_rmsnorm_forward(
-      lane.pointer,
-      y,
-      rstd,
-      x,
-      w,
-      wDesc,
-      int64("rows", rows),
-      int32("yDtype", yDtype),
-      int32("xDtype", xDtype),
-      eps,
-    ),
+    "norm_forward",
+    lane.symbols.meft_norm_forward(lane.pointer, y, stats, x, w, wDesc, bias, biasDesc, params),
   );
 }
 
-/** `meft_rmsnorm_backward`. */
-export function rmsnormBackward(
+/** `meft_norm_backward`. */
+export function normBackward(
   lane: NativeContext,
   dx: ArrayBufferView | null,
   dweight: Float32Array | null,
+  dbias: Float32Array | null,
   dy: ArrayBufferView | null,
   x: ArrayBufferView | null,
-  rstd: Float32Array | null,
+  stats: Float32Array | null,
   w: ArrayBufferView | null,
   wDesc: Uint8Array | null,
-  rows: number | bigint,
-  dtype: number,
-  accumulate: number,
+  params: Uint8Array | null,
 ): void {
   lane.check(
-    "rmsnorm_backward",
-    lane.symbols.meft_rmsnorm_backward(
-      lane.pointer,
-      dx,
-      dweight,
-      dy,
-      x,
-      rstd,
-      w,
-      wDesc,
-      int64("rows", rows),
-      int32("dtype", dtype),
-      int32("accumulate", accumulate),
-    ),
+    "norm_backward",
+    lane.symbols.meft_norm_backward(lane.pointer, dx, dweight, dbias, dy, x, stats, w, wDesc, params),
   );
 }
 
@@ -379,6 +363,7 @@ export function ropeApply(
   tokens: number | bigint,
   heads: number | bigint,
   headDim: number | bigint,
+  rotaryDim: number | bigint,
   tableRows: number | bigint,
   dtype: number,
   inverse: number,
@@ -394,6 +379,7 @@ export function ropeApply(
       int64("tokens", tokens),
       int64("heads", heads),
       int64("headDim", headDim),
+      int64("rotaryDim", rotaryDim),
       int64("tableRows", tableRows),
       int32("dtype", dtype),
       int32("inverse", inverse),
@@ -401,68 +387,55 @@ export function ropeApply(
   );
 }
 
-/** `meft_swiglu_forward`. */
-export function swigluForward(
+/** `meft_activation_forward`. */
+export function activationForward(
   lane: NativeContext,
   y: ArrayBufferView | null,
-  gate: ArrayBufferView | null,
+  x: ArrayBufferView | null,
   up: ArrayBufferView | null,
   count: number | bigint,
+  kind: number,
   dtype: number,
 ): void {
   lane.check(
-    "swiglu_forward",
-    lane.symbols.meft_swiglu_forward(lane.pointer, y, gate, up, int64("count", count), int32("dtype", dtype)),
-  );
-}
-
-/** `meft_swiglu_backward`. */
-export function swigluBackward(
-  lane: NativeContext,
-  dgate: ArrayBufferView | null,
-  dup: ArrayBufferView | null,
-  dy: ArrayBufferView | null,
-  gate: ArrayBufferView | null,
-  up: ArrayBufferView | null,
-  count: number | bigint,
-  dtype: number,
-): void {
-  lane.check(
-    "swiglu_backward",
-    lane.symbols.meft_swiglu_backward(
+    "activation_forward",
+    lane.symbols.meft_activation_forward(
       lane.pointer,
-      dgate,
-      dup,
-      dy,
-      gate,
+      y,
+      x,
       up,
       int64("count", count),
+      int32("kind", kind),
       int32("dtype", dtype),
     ),
   );
 }
 
-/** `meft_relu_forward`. */
-export function reluForward(
+/** `meft_activation_backward`. */
+export function activationBackward(
   lane: NativeContext,
-  y: Float32Array | null,
-  x: Float32Array | null,
+  dx: ArrayBufferView | null,
+  dup: ArrayBufferView | null,
+  dy: ArrayBufferView | null,
+  x: ArrayBufferView | null,
+  up: ArrayBufferView | null,
   count: number | bigint,
-): void {
-  lane.check("relu_forward", lane.symbols.meft_relu_forward(lane.pointer, y, x, int64("count", count)));
-}
-
-/** `meft_relu_backward`. */
-export function reluBackward(
-  lane: NativeContext,
-  dx: Float32Array | null,
-  dy: Float32Array | null,
-  y: Float32Array | null,
-  count: number | bigint,
+  kind: number,
+  dtype: number,
 ): void {
   lane.check(
-    "relu_backward",
-    lane.symbols.meft_relu_backward(lane.pointer, dx, dy, y, int64("count", count)),
+    "activation_backward",
+    lane.symbols.meft_activation_backward(
+      lane.pointer,
+      dx,
+      dup,
+      dy,
+      x,
+      up,
+      int64("count", count),
+      int32("kind", kind),
+      int32("dtype", dtype),
+    ),
   );
 }
 
@@ -485,6 +458,16 @@ export function scale(
   factor: number,
 ): void {
   lane.check("scale", lane.symbols.meft_scale(lane.pointer, x, int64("count", count), factor));
+}
+
+/** `meft_softcap`. */
+export function softcap(
+  lane: NativeContext,
+  x: Float32Array | null,
+  count: number | bigint,
+  cap: number,
+): void {
+  lane.check("softcap", lane.symbols.meft_softcap(lane.pointer, x, int64("count", count), cap));
 }
 
 /** `meft_sum_squares`. */
@@ -580,6 +563,7 @@ export function crossEntropy(
   tokens: number | bigint,
   vocabulary: number | bigint,
   scale: number,
+  softcap: number,
 ): void {
   lane.check(
     "cross_entropy",
@@ -591,6 +575,149 @@ export function crossEntropy(
       int64("tokens", tokens),
       int64("vocabulary", vocabulary),
       scale,
+      softcap,
+    ),
+  );
+}
+
+/** `meft_experts_choose`. */
+export function expertsChoose(
+  lane: NativeContext,
+  weights: Float32Array | null,
+  chosen: Int32Array | null,
+  logits: Float32Array | null,
+  tokens: number | bigint,
+  experts: number | bigint,
+  active: number | bigint,
+  normalised: number,
+): void {
+  lane.check(
+    "experts_choose",
+    lane.symbols.meft_experts_choose(
+      lane.pointer,
+      weights,
+      chosen,
+      logits,
+      int64("tokens", tokens),
+      int64("experts", experts),
+      int64("active", active),
+      int32("normalised", normalised),
+    ),
+  );
+}
+
+/** `meft_experts_choose_backward`. */
+export function expertsChooseBackward(
+  lane: NativeContext,
+  dlogits: Float32Array | null,
+  dweights: Float32Array | null,
+  logits: Float32Array | null,
+  chosen: Int32Array | null,
+  tokens: number | bigint,
+  experts: number | bigint,
+  active: number | bigint,
+  normalised: number,
+): void {
+  lane.check(
+    "experts_choose_backward",
+    lane.symbols.meft_experts_choose_backward(
+      lane.pointer,
+      dlogits,
+      dweights,
+      logits,
+      chosen,
+      int64("tokens", tokens),
+      int64("experts", experts),
+      int64("active", active),
+      int32("normalised", normalised),
+    ),
+  );
+}
+
+/** `meft_experts_gather`. */
+export function expertsGather(
+  lane: NativeContext,
+  y: ArrayBufferView | null,
+  x: ArrayBufferView | null,
+  rows: Int32Array | null,
+  count: number | bigint,
+  xRows: number | bigint,
+  width: number | bigint,
+  yDtype: number,
+  xDtype: number,
+): void {
+  lane.check(
+    "experts_gather",
+    lane.symbols.meft_experts_gather(
+      lane.pointer,
+      y,
+      x,
+      rows,
+      int64("count", count),
+      int64("xRows", xRows),
+      int64("width", width),
+      int32("yDtype", yDtype),
+      int32("xDtype", xDtype),
+    ),
+  );
+}
+
+/** `meft_experts_combine`. */
+export function expertsCombine(
+  lane: NativeContext,
+  y: Float32Array | null,
+  x: ArrayBufferView | null,
+  places: Int32Array | null,
+  weights: Float32Array | null,
+  tokens: number | bigint,
+  active: number | bigint,
+  width: number | bigint,
+  xDtype: number,
+  accumulate: number,
+): void {
+  lane.check(
+    "experts_combine",
+    lane.symbols.meft_experts_combine(
+      lane.pointer,
+      y,
+      x,
+      places,
+      weights,
+      int64("tokens", tokens),
+      int64("active", active),
+      int64("width", width),
+      int32("xDtype", xDtype),
+      int32("accumulate", accumulate),
+    ),
+  );
+}
+
+/** `meft_experts_weigh_backward`. */
+export function expertsWeighBackward(
+  lane: NativeContext,
+  dx: ArrayBufferView | null,
+  dweights: Float32Array | null,
+  dy: ArrayBufferView | null,
+  x: ArrayBufferView | null,
+  slots: Int32Array | null,
+  weights: Float32Array | null,
+  count: number | bigint,
+  width: number | bigint,
+  dtype: number,
+): void {
+  lane.check(
+    "experts_weigh_backward",
+    lane.symbols.meft_experts_weigh_backward(
+      lane.pointer,
+      dx,
+      dweights,
+      dy,
+      x,
+      slots,
+      weights,
+      int64("count", count),
+      int64("width", width),
+      int32("dtype", dtype),
     ),
   );
 }

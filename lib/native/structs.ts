@@ -45,6 +45,31 @@ export function writeWeightParams(params: WeightParams): Uint8Array<ArrayBuffer>
   return new Uint8Array(view.buffer);
 }
 
+/** Fields of `meft_norm`. */
+export interface NormParams {
+  readonly kind: number;
+  readonly rows: number | bigint;
+  readonly eps: number;
+  readonly unitOffset: number;
+  readonly yDtype: number;
+  readonly xDtype: number;
+  readonly accumulate: number;
+}
+
+/** The 40 bytes of a `meft_norm`. @throws {RangeError} When an integer does not fit */
+export function writeNormParams(params: NormParams): Uint8Array<ArrayBuffer> {
+  const view = new DataView(new ArrayBuffer(40));
+  view.setUint32(0, 40, true);
+  view.setInt32(4, int32("kind", params.kind), true);
+  view.setBigInt64(8, int64("rows", params.rows), true);
+  view.setFloat32(16, floating("eps", params.eps), true);
+  view.setInt32(20, int32("unitOffset", params.unitOffset), true);
+  view.setInt32(24, int32("yDtype", params.yDtype), true);
+  view.setInt32(28, int32("xDtype", params.xDtype), true);
+  view.setInt32(32, int32("accumulate", params.accumulate), true);
+  return new Uint8Array(view.buffer);
+}
+
 /** Fields of `meft_dropout`. */
 export interface DropoutParams {
   readonly seed: number;

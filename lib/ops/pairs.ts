@@ -3,6 +3,7 @@
 export * from "./activation.ts";
 export * from "./attention.ts";
 export * from "./embedding.ts";
+export * from "./experts.ts";
 export * from "./linear.ts";
 export * from "./loss.ts";
 export * from "./low_rank.ts";

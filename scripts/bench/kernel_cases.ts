@@ -1,29 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The kernels that are measured: sizes, operands, and the work by which a time becomes a rate. */
-import type { AttentionShape, NormCall } from "../../lib/ops/kernels/model.ts";
+import type { ActivationKind, AttentionShape, NormCall, NormKind } from "../../lib/ops/kernels/model.ts";
 import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import type { SparseShape } from "../../lib/ops/kernels/rows.ts";
 import { selfSpans } from "../../lib/ops/attention.ts";
 import { reachOf } from "../../lib/ops/reach.ts";
 import { createRowGradients } from "../../lib/ops/row_gradients.ts";
-import type { ActivationArray, Weight } from "../../lib/tensor/tensor.ts";
-
-/** What bounds a kernel: which of the machine's limits its rate is compared with. */
-export type Bound = "f32Gflops" | "bf16Gflops" | "readGigabytes" | "updateGigabytes";
-
-/** A kernel on its operands. */
-export interface KernelCase {
-  readonly name: string;
-  readonly shape: string;
-  readonly bound: Bound;
-  /** Giga-operations or gigabytes of one call, by the bound. */
-  readonly work: number;
-  /** One call; the operands are its own. */
-  readonly run: () => void;
-}
-
-/** Makes a case with kernels; operands live as long as the case. */
-export type MakeCase = (k: Kernels) => KernelCase;
+import type { Weight } from "../../lib/tensor/tensor.ts";
+import { EXPERT_CASES } from "./expert_cases.ts";
+import {
+  activationBytes,
+  activations,
+  type KernelCase,
+  type MakeCase,
+  products,
+  random,
+  room,
+  weight,
+} from "./operands.ts";
 
 const D = 1024;
 
@@ -36,44 +30,6 @@ const ATTENTION: readonly AttentionKind[] = [
   { name: "attention to 64 around", sees: "all", window: 64 },
   { name: "attention capped", softcap: 50 },
 ];
-
-/** Type of matrix products on native kernels. */
-function products(k: Kernels): "f32" | "bf16" {
-  return k.compute === "bf16" ? "bf16" : "f32";
-}
-
-function random(k: Kernels, count: number, std = 1): Float32Array {
-  const values = new Float32Array(count);
-  k.randomNormal(values, 1, count % 9973, std);
-  return values;
-}
-
-/** The high halves of floats: bf16. */
-function halves(values: Float32Array): Uint16Array {
-  return new Uint16Array(values.buffer).filter((_, i) => i % 2 === 1);
-}
-
-function weight(k: Kernels, dtype: "f32" | "bf16", rows: number, cols: number): Weight {
-  const floats = random(k, rows * cols, 0.02);
-  const data = dtype === "f32" ? floats : halves(floats);
-  return { name: "w", dtype, rows, cols, data, mapped: null, grad: null };
-}
-
-/** Random values as the backend stores activations. */
-function activations(k: Kernels, count: number): ActivationArray {
-  const values = random(k, count);
-  return k.activationDType === "bf16" ? halves(values) : values;
-}
-
-/** Room as the backend stores activations. */
-function room(k: Kernels, count: number): ActivationArray {
-  return k.modelActivations(count, "activations");
-}
-
-/** Bytes of an activation's element. */
-function activationBytes(k: Kernels): number {
-  return k.activationDType === "bf16" ? 2 : 4;
-}
 
 /** Products with a weight (rows,cols) of the type that products compute in. */
 export function linearCases(tokens: number, rows: number, cols: number): MakeCase[] {
@@ -109,61 +65,15 @@ export const OTHER_CASES: readonly MakeCase[] = [
     (k) => attention(k, kind, false),
     (k) => attention(k, kind, true),
   ]),
-  (k) => {
-    const rows = 8192;
-    const [y, x, rstd, w] = [
-      new Float32Array(rows * D),
-      random(k, rows * D),
-      new Float32Array(rows),
-      norm(k),
-    ];
-    const run = () => k.normForward(y, rstd, x, w, rows);
-    return {
-      name: "RMS norm forward",
-      shape: `${rows} x ${D}`,
-      bound: "updateGigabytes",
-      work: 8e-9 * rows * D,
-      run,
-    };
-  },
-  (k) => {
-    const rows = 8192;
-    const [dx, dy, x] = [new Float32Array(rows * D), random(k, rows * D), random(k, rows * D)];
-    const [rstd, w] = [new Float32Array(rows).fill(1), norm(k)];
-    const run = () => k.normBackward(dx, FROZEN, dy, x, rstd, w, rows, false);
-    return {
-      name: "RMS norm backward",
-      shape: `${rows} x ${D}`,
-      bound: "updateGigabytes",
-      work: 12e-9 * rows * D,
-      run,
-    };
-  },
-  (k) => {
-    const count = 4096 * 2816;
-    const [y, gate, up] = [room(k, count), activations(k, count), activations(k, count)];
-    const run = () => k.activationForward(y, gate, up, "silu");
-    return {
-      name: "SwiGLU forward",
-      shape: "4096 x 2816",
-      bound: "updateGigabytes",
-      work: 3e-9 * activationBytes(k) * count,
-      run,
-    };
-  },
-  (k) => {
-    const count = 4096 * 2816;
-    const [gate, up, dy] = [activations(k, count), activations(k, count), activations(k, count)];
-    const [dgate, dup] = [room(k, count), room(k, count)];
-    const run = () => k.activationBackward(dgate, dup, dy, gate, up, "silu");
-    return {
-      name: "SwiGLU backward",
-      shape: "4096 x 2816",
-      bound: "updateGigabytes",
-      work: 5e-9 * activationBytes(k) * count,
-      run,
-    };
-  },
+  ...(["rms", "layer"] as const).flatMap((kind) => [
+    (k: Kernels) => normForward(k, kind),
+    (k: Kernels) => normBackward(k, kind),
+  ]),
+  ...([["silu", true], ["gelu", false], ["gelu_tanh", true]] as const).flatMap(([kind, gated]) => [
+    (k: Kernels) => activationForward(k, kind, gated),
+    (k: Kernels) => activationBackward(k, kind, gated),
+  ]),
+  ...EXPERT_CASES,
   (k) => {
     const [rows, vocabulary] = [512, 32000];
     const [logits, losses] = [random(k, rows * vocabulary), new Float32Array(rows)];
@@ -247,11 +157,67 @@ export const OTHER_CASES: readonly MakeCase[] = [
   },
 ];
 
-function norm(k: Kernels): NormCall {
-  const data = random(k, D);
-  const weight: Weight = { name: "norm", dtype: "f32", rows: 1, cols: D, data, mapped: null, grad: null };
-  return { kind: "rms", weight, bias: null, eps: 1e-5, unitOffset: false };
+function norm(k: Kernels, kind: NormKind): NormCall {
+  const vector = (name: string): Weight => {
+    const data = random(k, D);
+    return { name, dtype: "f32", rows: 1, cols: D, data, mapped: null, grad: null };
+  };
+  const bias = kind === "layer" ? vector("bias") : null;
+  return { kind, weight: vector("norm"), bias, eps: 1e-5, unitOffset: false };
 }
+
+function normForward(k: Kernels, kind: NormKind): KernelCase {
+  const rows = 8192;
+  const [y, x] = [new Float32Array(rows * D), random(k, rows * D)];
+  const [stats, call] = [new Float32Array(2 * rows), norm(k, kind)];
+  return {
+    name: `${NORM_NAMES[kind]} norm forward`,
+    shape: `${rows} x ${D}`,
+    bound: "updateGigabytes",
+    work: 8e-9 * rows * D,
+    run: () => k.normForward(y, stats, x, call, rows),
+  };
+}
+
+function normBackward(k: Kernels, kind: NormKind): KernelCase {
+  const rows = 8192;
+  const [dx, dy, x] = [new Float32Array(rows * D), random(k, rows * D), random(k, rows * D)];
+  const [stats, call] = [new Float32Array(2 * rows).fill(1), norm(k, kind)];
+  return {
+    name: `${NORM_NAMES[kind]} norm backward`,
+    shape: `${rows} x ${D}`,
+    bound: "updateGigabytes",
+    work: 12e-9 * rows * D,
+    run: () => k.normBackward(dx, FROZEN, dy, x, stats, call, rows, false),
+  };
+}
+
+function activationForward(k: Kernels, kind: ActivationKind, gated: boolean): KernelCase {
+  const count = 4096 * 2816;
+  const [y, x, up] = [room(k, count), activations(k, count), gated ? activations(k, count) : null];
+  return {
+    name: `${gated ? "gated " : ""}${kind} forward`,
+    shape: "4096 x 2816",
+    bound: "updateGigabytes",
+    work: (gated ? 3e-9 : 2e-9) * activationBytes(k) * count,
+    run: () => k.activationForward(y, x, up, kind),
+  };
+}
+
+function activationBackward(k: Kernels, kind: ActivationKind, gated: boolean): KernelCase {
+  const count = 4096 * 2816;
+  const [x, up, dy] = [activations(k, count), gated ? activations(k, count) : null, activations(k, count)];
+  const [dx, dup] = [room(k, count), gated ? room(k, count) : null];
+  return {
+    name: `${gated ? "gated " : ""}${kind} backward`,
+    shape: "4096 x 2816",
+    bound: "updateGigabytes",
+    work: (gated ? 5e-9 : 3e-9) * activationBytes(k) * count,
+    run: () => k.activationBackward(dx, dup, dy, x, up, kind),
+  };
+}
+
+const NORM_NAMES: Readonly<Record<NormKind, string>> = { rms: "RMS", layer: "layer" };
 
 /** The norm's own are frozen, as most are. */
 const FROZEN = { weight: null, bias: null };

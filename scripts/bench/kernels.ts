@@ -8,14 +8,8 @@ import { multipliesBf16, type Target } from "../../lib/native/context.ts";
 import { BASELINE_TARGET } from "../../lib/native/targets.ts";
 import { type NativeKernelOptions, nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
-import {
-  type Bound,
-  type KernelCase,
-  linearCases,
-  type MakeCase,
-  OTHER_CASES,
-  sparseCases,
-} from "./kernel_cases.ts";
+import { linearCases, OTHER_CASES, sparseCases } from "./kernel_cases.ts";
+import type { Bound, KernelCase, MakeCase } from "./operands.ts";
 import { quantile, summarize, type Summary } from "./statistics.ts";
 
 /** What the machine did at most, in GFLOP/s and GB/s of all threads. */

@@ -93,6 +93,22 @@ export const OPS: readonly Mutant[] = [
     tests: ["tests/unit/ops/pairs_test.ts", "tests/unit/ops/gradients_test.ts"],
   },
   {
+    name: "norm-of-a-frozen-bias",
+    harm: "a bias of a norm never learns",
+    file: "lib/ops/norm.ts",
+    find: "bias: bias?.grad ?? null }",
+    replace: "bias: null }",
+    tests: ["tests/unit/ops/gradients_test.ts"],
+  },
+  {
+    name: "rows-of-the-next-expert",
+    harm: "an expert computes tokens of another",
+    file: "lib/ops/experts.ts",
+    find: "const next = starts.slice();",
+    replace: "const next = starts.map((start, e) => e === 1 ? start + 1 : start);",
+    tests: ["tests/unit/ops/gradients_test.ts"],
+  },
+  {
     name: "norm-writes-over",
     harm: "a gradient that should be added to is replaced",
     file: "lib/ops/norm.ts",

@@ -39,6 +39,12 @@ const DROPOUT = {
   yDtype: 0,
   xDtype: 0,
 };
+const NORM: structs.NormParams = {
+  ...{ kind: 0, rows: 1, eps: 0, unitOffset: 0 },
+  yDtype: 0,
+  xDtype: 0,
+  accumulate: 0,
+};
 const ROW = { dtype: 0, rows: 1, cols: 1, rowStride: 1, handle: 0, offsetBytes: 0 };
 
 /** Params of which a call has one by this type. */
@@ -47,6 +53,7 @@ const STRUCTS: Readonly<Record<string, () => Uint8Array>> = {
   meft_sparse: () => structs.writeSparseParams(SPARSE),
   meft_attention: () => structs.writeAttentionParams(ATTENTION),
   meft_adamw: () => structs.writeAdamwParams(ADAMW),
+  meft_norm: () => structs.writeNormParams(NORM),
   meft_dropout: () => structs.writeDropoutParams(DROPOUT),
 };
 const ARRAYS: Readonly<Record<string, () => ArrayBufferView>> = {
@@ -62,7 +69,8 @@ const ARRAYS: Readonly<Record<string, () => ArrayBufferView>> = {
 };
 /** Arguments that 0, 1 or an array of zeros would not do for. */
 const VALUES: Readonly<Record<string, () => Argument>> = {
-  head_dim: () => 2n, // of meft_rope_apply, which wants an even one
+  head_dim: () => 2n, // of meft_rope_apply, which turns an even number of them
+  rotary_dim: () => 2n,
   offsets: () => Int32Array.of(0, 1),
   spans: () => Int32Array.of(0, 1, 0, 1),
   first_new_slot: () => 0n,

@@ -11,7 +11,10 @@ import { type AbiCall, abiCalls, type Argument, ATTENTION, EXPORTED, SPARSE } fr
 const OPTIONAL: Readonly<Record<string, readonly string[]>> = {
   linear_forward: ["bias", "bias_desc"],
   linear_backward_weight: ["dbias"],
-  rmsnorm_backward: ["dweight"],
+  norm_forward: ["bias", "bias_desc"],
+  norm_backward: ["dweight", "dbias"],
+  activation_forward: ["up"],
+  experts_combine: ["weights"],
   sparse_forward: ["y"],
   sparse_backward: ["dgate_weight", "dkeys"],
   sparse_backward_step: ["dgate_weight", "keys_m"],

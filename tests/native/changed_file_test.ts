@@ -22,7 +22,7 @@ const { symbols } = Deno.dlopen(libraryPath(), {
   meft_linear_forward: nonblocking("meft_linear_forward"),
   meft_linear_backward_data: nonblocking("meft_linear_backward_data"),
   meft_embedding_forward: nonblocking("meft_embedding_forward"),
-  meft_rmsnorm_forward: nonblocking("meft_rmsnorm_forward"),
+  meft_norm_forward: nonblocking("meft_norm_forward"),
   meft_map_read: nonblocking("meft_map_read"),
 });
 const fill = () => { Deno.writeFileSync(path, new Uint8Array(0)); Deno.truncateSync(path, bytes); };
@@ -39,9 +39,10 @@ const CALLS = {
     lane.pointer, floats(tokens * cols), floats(tokens * rows), null, descriptor(file, rows, cols), BigInt(tokens), 0, 0, 0, 0),
   embedding_forward: (lane, file) => symbols.meft_embedding_forward(
     lane.pointer, floats(rows * cols), Int32Array.from({ length: rows }, (_, i) => i), null, descriptor(file, rows, cols),
-    BigInt(rows)),
-  rmsnorm_forward: (lane, file) => symbols.meft_rmsnorm_forward(
-    lane.pointer, floats(bytes / 4), floats(1), floats(bytes / 4).fill(1), null, descriptor(file, 1, bytes / 4), 1n, 0, 0, 0),
+    BigInt(rows), 0),
+  norm_forward: (lane, file) => symbols.meft_norm_forward(
+    lane.pointer, floats(bytes / 4), floats(1), floats(bytes / 4).fill(1), null, descriptor(file, 1, bytes / 4), null, null,
+    writeNormParams({ kind: 0, rows: 1, eps: 0, unitOffset: 0, yDtype: 0, xDtype: 0, accumulate: 0 })),
   map_read: (lane, file) => symbols.meft_map_read(lane.pointer, new Uint8Array(bytes), file.handle, 0n, BigInt(bytes)),
 };
 const start = async (lane, call, file) => {
@@ -66,7 +67,7 @@ const READING = [
   "linear_forward",
   "linear_backward_data",
   "embedding_forward",
-  "rmsnorm_forward",
+  "norm_forward",
   "map_read",
 ] as const;
 

@@ -14,11 +14,11 @@ import * as calls from "${LIBRARY}calls.ts";
 import { NativeContext } from "${LIBRARY}context.ts";
 import { libraryPath } from "${LIBRARY}library.ts";
 import { MappedFile } from "${LIBRARY}mapped_file.ts";
-import { writeWeightParams } from "${LIBRARY}structs.ts";
+import { writeNormParams, writeWeightParams } from "${LIBRARY}structs.ts";
 import { SYMBOLS } from "${LIBRARY}symbols.ts";
 `;
 
-/** Runs TypeScript text that may use `calls`, `NativeContext`, `libraryPath`, `MappedFile`, `writeWeightParams` and `SYMBOLS`. */
+/** Runs TypeScript text that may use `calls`, `NativeContext`, `libraryPath`, `MappedFile`, `writeNormParams`, `writeWeightParams` and `SYMBOLS`. */
 export async function runChild(
   program: string,
   options: {

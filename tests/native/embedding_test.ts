@@ -51,7 +51,7 @@ Deno.test("embeddingForward() copies rows that lie apart, of every stored type",
       ids.forEach((id, t) => expected.set(w.values.subarray(id * hidden, (id + 1) * hidden), t * hidden));
       onEveryTarget((lane) => {
         const y = guarded(tokens * hidden);
-        embeddingForward(lane, y, ids, w.data, w.descriptor, tokens);
+        embeddingForward(lane, y, ids, w.data, w.descriptor, tokens, 0);
         return { y };
       }, ({ y }) => assertSame(bitsOf(y), bitsOf(expected)));
     }
@@ -65,7 +65,7 @@ Deno.test("embedding calls refuse an id outside of the table and write nothing",
     const y = new Float32Array(4).fill(7), dweight = new Float32Array(6).fill(7);
     const ids = Int32Array.of(0, bad);
     const pattern = new RegExp(`ids\\[1\\] is ${bad}, expected 0 to 2`);
-    assert.throws(() => embeddingForward(lane, y, ids, w.data, w.descriptor, 2), pattern);
+    assert.throws(() => embeddingForward(lane, y, ids, w.data, w.descriptor, 2, 0), pattern);
     assert.throws(() => embeddingBackward(lane, dweight, ids, new Float32Array(4), 2, 3, 2), pattern);
     assert.ok([...y, ...dweight].every((value) => value === 7), "output was written");
   }

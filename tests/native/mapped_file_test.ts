@@ -7,7 +7,7 @@ import * as calls from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
 import { createLedger } from "../../lib/native/ledger.ts";
 import { MappedFile } from "../../lib/native/mapped_file.ts";
-import { writeWeightParams } from "../../lib/native/structs.ts";
+import { writeNormParams, writeWeightParams } from "../../lib/native/structs.ts";
 import * as constants from "../../lib/native/symbols.ts";
 import { MEFT_F32 } from "../../lib/native/symbols.ts";
 
@@ -39,17 +39,17 @@ function weightIn(file: MappedFile, offsetBytes: number, cols: number): Uint8Arr
 /** y = 1/sqrt(mean(x^2)) * w for x of ones: reads the weight. */
 function readWeight(lane: NativeContext, descriptor: Uint8Array<ArrayBuffer>, cols: number): Float32Array {
   const y = new Float32Array(cols);
-  calls.rmsnormForward(
+  const params = { rows: 1, yDtype: MEFT_F32, xDtype: MEFT_F32, accumulate: 0 };
+  calls.normForward(
     lane,
     y,
     new Float32Array(1),
     new Float32Array(cols).fill(1),
     null,
     descriptor,
-    1,
-    MEFT_F32,
-    MEFT_F32,
-    0,
+    null,
+    null,
+    writeNormParams({ ...params, kind: constants.MEFT_NORM_RMS, eps: 0, unitOffset: 0 }),
   );
   return y;
 }

@@ -6,8 +6,13 @@
 import * as calls from "../../lib/native/calls.ts";
 import { floatToBf16 } from "../../lib/core/half.ts";
 import type { NativeContext } from "../../lib/native/context.ts";
-import { writeAdamwParams, writeDropoutParams, writeWeightParams } from "../../lib/native/structs.ts";
-import { MEFT_BF16, MEFT_F32 } from "../../lib/native/symbols.ts";
+import {
+  writeAdamwParams,
+  writeDropoutParams,
+  writeNormParams,
+  writeWeightParams,
+} from "../../lib/native/structs.ts";
+import { MEFT_ACTIVATION_SIGMOID, MEFT_BF16, MEFT_F32 } from "../../lib/native/symbols.ts";
 import { assertSameBits } from "../compare.ts";
 import { bitsOf, normals, onEveryTarget } from "./kernel_check.ts";
 
@@ -69,6 +74,9 @@ function elementwise(
 
 const ADAM = { mode: 1, step: 5, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.1, gradScale: 0.5 };
 const RATES = Float32Array.of(0.1, 0.2, 0.3, 0.2, 0.1);
+/** Identity to sigmoid. */
+const ACTIVATIONS = Array.from({ length: MEFT_ACTIVATION_SIGMOID + 1 }, (_, kind) => kind);
+const NORM = { kind: 0, eps: 1e-5, unitOffset: 0, yDtype: 0, accumulate: 0 } as const;
 const DROPOUT = { seed: 7, stream: 5, part: 3, probability: 0.4 };
 
 const ELEMENTWISE: readonly Cuttable[] = [
@@ -80,17 +88,27 @@ const ELEMENTWISE: readonly Cuttable[] = [
         (n) => ({ y: draw(n, 1), x: draw(n, 2) }),
         (lane, { y, x }, count) => calls.add(lane, y!, x!, count, dtype),
       ),
-      elementwise(
-        `swigluForward() of type ${dtype}`,
-        (n) => ({ y: draw(n, 1), gate: draw(n, 2), up: draw(n, 3) }),
-        (lane, { y, gate, up }, count) => calls.swigluForward(lane, y!, gate!, up!, count, dtype),
-      ),
-      elementwise(
-        `swigluBackward() of type ${dtype}`,
-        (n) => ({ dgate: draw(n, 1), dup: draw(n, 2), dy: draw(n, 3), gate: draw(n, 4), up: draw(n, 5) }),
-        (lane, { dgate, dup, dy, gate, up }, count) =>
-          calls.swigluBackward(lane, dgate!, dup!, dy!, gate!, up!, count, dtype),
-      ),
+      ...ACTIVATIONS.flatMap((kind) => [
+        elementwise(
+          `activationForward() of kind ${kind}, type ${dtype}`,
+          (n) => ({ y: draw(n, 1), alone: draw(n, 2), x: draw(n, 3), up: draw(n, 4) }),
+          (lane, { y, alone, x, up }, count) => {
+            calls.activationForward(lane, y!, x!, up!, count, kind, dtype);
+            calls.activationForward(lane, alone!, x!, null, count, kind, dtype);
+          },
+        ),
+        elementwise(
+          `activationBackward() of kind ${kind}, type ${dtype}`,
+          (n) => ({
+            ...{ dx: draw(n, 1), dup: draw(n, 2), alone: draw(n, 3) },
+            ...{ dy: draw(n, 4), x: draw(n, 5), up: draw(n, 6) },
+          }),
+          (lane, { dx, dup, alone, dy, x, up }, count) => {
+            calls.activationBackward(lane, dx!, dup!, dy!, x!, up!, count, kind, dtype);
+            calls.activationBackward(lane, alone!, null, dy!, x!, null, count, kind, dtype);
+          },
+        ),
+      ]),
       ...[MEFT_F32, MEFT_BF16].map((from) =>
         elementwise(
           `dropoutApply() of type ${from} to ${dtype}`,
@@ -107,18 +125,6 @@ const ELEMENTWISE: readonly Cuttable[] = [
     "scale()",
     (n) => ({ x: normals(n, 1) }),
     (lane, { x }, count) => calls.scale(lane, floats(x), count, -0.3),
-  ),
-  elementwise(
-    "reluForward() and reluBackward()",
-    (n) => ({ y: normals(n, 1), dx: normals(n, 2), x: normals(n, 3) }),
-    (
-      lane,
-      { y, dx, x },
-      count,
-    ) => {
-      calls.reluForward(lane, floats(y), floats(x), count);
-      calls.reluBackward(lane, floats(dx), floats(x), floats(y), count);
-    },
   ),
   elementwise(
     "planesSplit() and planesJoin()",
@@ -151,7 +157,7 @@ const BY_ROWS: readonly Cuttable[] = [
     const [rows, hidden] = [211, 65];
     return [
       ...[MEFT_F32, MEFT_BF16].map((to): Cuttable => ({
-        name: `rmsnormForward() of type ${from} to ${to}`,
+        name: `normForward() of type ${from} to ${to}`,
         count: rows,
         few: 40,
         make: () => ({
@@ -161,18 +167,17 @@ const BY_ROWS: readonly Cuttable[] = [
           w: normals(hidden, 4),
         }),
         run: (lane, { y, rstd, x, w }, begin, end) =>
-          calls.rmsnormForward(
+          calls.normForward(
             lane,
             part(y!, begin, end, hidden),
             floats(part(rstd!, begin, end)),
             part(x!, begin, end, hidden),
-            w!,
-            vector(hidden),
-            ...[end - begin, to, from, 1e-5] as const,
+            ...[w!, vector(hidden), w!, vector(hidden)] as const,
+            writeNormParams({ ...NORM, rows: end - begin, yDtype: to, xDtype: from }),
           ),
       })),
       {
-        name: `rmsnormBackward() of type ${from}`,
+        name: `normBackward() of type ${from}`,
         count: rows,
         few: 40,
         make: () => ({
@@ -185,7 +190,8 @@ const BY_ROWS: readonly Cuttable[] = [
         run(lane, { dx, dy, x, rstd, w }, begin, end) {
           const [dxs, dys, xs] = [dx, dy, x].map((array) => part(array!, begin, end, hidden));
           const own = floats(part(rstd!, begin, end));
-          calls.rmsnormBackward(lane, dxs!, null, dys!, xs!, own, w!, vector(hidden), end - begin, from, 1);
+          const params = writeNormParams({ ...NORM, rows: end - begin, xDtype: from, accumulate: 1 });
+          calls.normBackward(lane, dxs!, null, null, dys!, xs!, own, w!, vector(hidden), params);
         },
       },
       {
@@ -205,7 +211,7 @@ const BY_ROWS: readonly Cuttable[] = [
             floats(cos),
             floats(sin),
             ints(part(positions!, begin, end)),
-            ...[end - begin, 3, 34, 9, from, 0] as const,
+            ...[end - begin, 3, 34, 34, 9, from, 0] as const,
           ),
       },
     ];
@@ -225,7 +231,7 @@ const BY_ROWS: readonly Cuttable[] = [
         floats(part(loss!, begin, end)),
         floats(part(logits!, begin, end, 57)),
         ints(part(targets!, begin, end)),
-        ...[end - begin, 57, 0.25] as const,
+        ...[end - begin, 57, 0.25, 0] as const,
       ),
   },
   {

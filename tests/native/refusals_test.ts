@@ -3,30 +3,31 @@
 import assert from "node:assert/strict";
 import { assertSame } from "../compare.ts";
 import {
+  activationBackward,
+  activationForward,
   adamwRows,
   adamwRowsCatchUp,
   crossEntropy,
   dropoutApply,
+  expertsChoose,
+  expertsCombine,
+  expertsGather,
+  expertsWeighBackward,
   linearBackwardData,
   linearBackwardWeight,
   linearForward,
+  normBackward,
+  normForward,
   planesJoin,
   planesSplit,
   randomNormal,
-  rmsnormForward,
   ropeApply,
   rowsAdd,
   rowsGather,
-  swigluForward,
+  softcap,
 } from "../../lib/native/calls.ts";
 import { NativeContext } from "../../lib/native/context.ts";
-import {
-  type AdamwParams,
-  type DropoutParams,
-  writeAdamwParams,
-  writeDropoutParams,
-  writeWeightParams,
-} from "../../lib/native/structs.ts";
+import * as structs from "../../lib/native/structs.ts";
 import { MEFT_ADAM_LAZY_EXACT, MEFT_F16, MEFT_F32 } from "../../lib/native/symbols.ts";
 import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import type { SparseShape } from "../../lib/ops/kernels/rows.ts";
@@ -40,40 +41,98 @@ openTestDevice();
 const MASK = { seed: 0xffffffff, stream: 0xdeadbeef, part: 31, first: 5, probability: 0.25 };
 const EPS = 1e-6;
 
-Deno.test("swigluForward() refuses a negative count and a missing array", () => {
+Deno.test("activationForward() and activationBackward() refuse what they cannot compute", () => {
   using lane = new NativeContext({ threads: 1 });
   const four = new Float32Array(4);
-  assert.throws(() => swigluForward(lane, four, four, four, -1, MEFT_F32), /swiglu_forward: count is -1/);
-  assert.throws(
-    () => swigluForward(lane, four, null, four, 4, MEFT_F32),
-    /gate is null, expected 4 elements/,
-  );
+  const forward = (count: number, x: Float32Array | null, kind: number) => () =>
+    activationForward(lane, four, x, four, count, kind, MEFT_F32);
+  assert.throws(forward(-1, four, 0), /activation_forward: count is -1/);
+  assert.throws(forward(4, null, 0), /x is null, expected 4 elements/);
+  for (const kind of [-1, 8]) assert.throws(forward(4, four, kind), new RegExp(`kind is ${kind}, expected`));
+  const backward = (dup: Float32Array | null, up: Float32Array | null) => () =>
+    activationBackward(lane, four, dup, four, four, up, 4, 2, MEFT_F32);
+  assert.throws(backward(null, four), /activation_backward: dup is null, but not up/);
+  assert.throws(backward(four, null), /up is null, but not dup/);
 });
 
 Deno.test("crossEntropy() refuses a target outside the vocabulary", () => {
   using lane = new NativeContext({ threads: 1 });
   assert.throws(
-    () => crossEntropy(lane, new Float32Array(2), new Float32Array(6), Int32Array.of(0, 3), 2, 3, 1),
+    () => crossEntropy(lane, new Float32Array(2), new Float32Array(6), Int32Array.of(0, 3), 2, 3, 1, 0),
     /targets\[1\] is 3, expected less than the vocabulary, 3/,
   );
 });
 
-Deno.test("rmsnormForward() refuses a matrix as its weight and a missing array", () => {
+Deno.test("normForward() and normBackward() refuse wrong weights, kinds and missing arrays", () => {
   using lane = new NativeContext({ threads: 1 });
-  const matrix = writeWeightParams({ dtype: 0, rows: 2, cols: 2, rowStride: 2, handle: 0, offsetBytes: 0 });
-  const four = new Float32Array(4);
+  const described = (rows: number, cols: number) =>
+    structs.writeWeightParams({ dtype: 0, rows, cols, rowStride: cols, handle: 0, offsetBytes: 0 });
+  const [matrix, vector, four] = [described(2, 2), described(1, 4), new Float32Array(4)];
+  const params = {
+    kind: 0,
+    rows: 1,
+    eps: EPS,
+    unitOffset: 0,
+    yDtype: MEFT_F32,
+    xDtype: MEFT_F32,
+    accumulate: 0,
+  };
+  const forward = (w: Uint8Array, x: Float32Array | null, change: Partial<structs.NormParams> = {}) => () =>
+    normForward(lane, four, four, x, four, w, null, null, structs.writeNormParams({ ...params, ...change }));
+  assert.throws(forward(matrix, four), /norm_forward: w has 2 rows, expected a vector/);
+  assert.throws(forward(vector, null), /x is null/);
+  assert.throws(forward(vector, four, { rows: -1 }), /rows is -1/);
+  assert.throws(forward(vector, four, { kind: 2 }), /kind is 2, expected MEFT_NORM_RMS or MEFT_NORM_LAYER/);
+  assert.throws(forward(vector, four, { eps: -1 }), /eps is -1, expected 0 or more/);
+  assert.throws(forward(vector, four, { yDtype: MEFT_F16 }), /y/);
+  const biased = (data: Float32Array | null, bias: Uint8Array | null) => () =>
+    normForward(lane, four, four, four, four, vector, data, bias, structs.writeNormParams(params));
+  assert.throws(biased(four, described(1, 3)), /bias is 1 x 3, expected 1 x 4/);
+  assert.throws(biased(four, null), /bias has data but bias_desc is null/);
   assert.throws(
-    () => rmsnormForward(lane, four, four, four, four, matrix, 2, MEFT_F32, MEFT_F32, EPS),
-    /rmsnorm_forward: w has 2 rows, expected a vector/,
+    () =>
+      normBackward(lane, four, null, null, four, four, null, four, vector, structs.writeNormParams(params)),
+    /norm_backward: stats is null/,
   );
-  const vector = writeWeightParams({ dtype: 0, rows: 1, cols: 4, rowStride: 4, handle: 0, offsetBytes: 0 });
+});
+
+Deno.test("what chooses among experts and moves their rows refuses numbers outside of their range", () => {
+  using lane = new NativeContext({ threads: 1 });
+  const [floats, numbers] = [new Float32Array(8), new Int32Array(8)];
+  const choose = (experts: number, active: number) => () =>
+    expertsChoose(lane, floats, numbers, floats, 1, experts, active, 0);
+  assert.throws(choose(0, 1), /experts_choose: experts is 0, expected 1 to/);
+  assert.throws(choose(4, 5), /active is 5, expected 1 to 4, the experts/);
+  assert.throws(choose(4, 0), /active is 0, expected 1 to 4, the experts/);
+  for (const row of [-1, 2]) {
+    const rows = Int32Array.of(0, row);
+    assert.throws(
+      () => expertsGather(lane, floats, floats, rows, 2, 2, 2, MEFT_F32, MEFT_F32),
+      new RegExp(`experts_gather: rows\\[1\\] is ${row}, expected 0 to 1`),
+    );
+    assert.throws(
+      () => expertsCombine(lane, floats, floats, rows, null, 1, 2, 2, MEFT_F32, 0),
+      new RegExp(`experts_combine: places\\[1\\] is ${row}, expected 0 to 1`),
+    );
+    assert.throws(
+      () => expertsWeighBackward(lane, floats, floats, floats, floats, rows, floats, 2, 2, MEFT_F32),
+      new RegExp(`experts_weigh_backward: slots\\[1\\] is ${row}, expected 0 to 1`),
+    );
+  }
+});
+
+Deno.test("softcap() and crossEntropy() refuse a cap that is none", () => {
+  using lane = new NativeContext({ threads: 1 });
+  for (const cap of [0, -1, NaN]) {
+    assert.throws(
+      () => softcap(lane, new Float32Array(1), 1, cap),
+      /softcap: cap is .*, expected more than 0/,
+    );
+  }
+  const [loss, logits] = [new Float32Array(1), new Float32Array(3)];
   assert.throws(
-    () => rmsnormForward(lane, four, four, null, four, vector, 1, MEFT_F32, MEFT_F32, EPS),
-    /x is null/,
-  );
-  assert.throws(
-    () => rmsnormForward(lane, four, four, four, four, vector, -1, MEFT_F32, MEFT_F32, EPS),
-    /rows is -1/,
+    () => crossEntropy(lane, loss, logits, Int32Array.of(0), 1, 3, 1, -2),
+    /cross_entropy: softcap is -2, expected 0 or more/,
   );
 });
 
@@ -86,13 +145,13 @@ Deno.test("randomNormal() refuses a negative or infinite std", () => {
 
 Deno.test("dropoutApply() refuses masks without a place or with nothing left", () => {
   using lane = new NativeContext({ threads: 1 });
-  const call = (change: Partial<DropoutParams>) => () =>
+  const call = (change: Partial<structs.DropoutParams>) => () =>
     dropoutApply(
       lane,
       new Float32Array(1),
       new Float32Array(1),
       1,
-      writeDropoutParams({ ...MASK, accumulate: 0, yDtype: MEFT_F32, xDtype: MEFT_F32, ...change }),
+      structs.writeDropoutParams({ ...MASK, accumulate: 0, yDtype: MEFT_F32, xDtype: MEFT_F32, ...change }),
     );
   assert.throws(call({ probability: 1 }), /dropout_apply: probability is 1, expected from 0 to below 1/);
   assert.throws(call({ probability: -0.1 }), /probability is -0.1/);
@@ -100,16 +159,18 @@ Deno.test("dropoutApply() refuses masks without a place or with nothing left", (
   assert.throws(call({ first: 2n ** 63n - 1n }), /first is 9223372036854775807/);
 });
 
-Deno.test("ropeApply() refuses an odd head_dim and a position outside the tables, and writes nothing", () => {
+Deno.test("ropeApply() refuses a wrong rotary_dim and a position outside the tables, and writes nothing", () => {
   using lane = new NativeContext({ threads: 1 });
   const x = normals(6, 8), before = x.slice(), table = new Float32Array(12);
-  assert.throws(
-    () => ropeApply(lane, x, table, table, Int32Array.of(0, 0), 2, 1, 3, 4, MEFT_F32, 0),
-    /head_dim is 3/,
-  );
+  for (const [headDim, rotaryDim] of [[3, 3], [2, 4], [4, -2]] as const) {
+    assert.throws(
+      () => ropeApply(lane, x, table, table, Int32Array.of(0), 1, 1, headDim, rotaryDim, 4, MEFT_F32, 0),
+      new RegExp(`rotary_dim is ${rotaryDim}, expected 0 to ${headDim}, head_dim, and even`),
+    );
+  }
   for (const position of [-1, 4]) {
     assert.throws(
-      () => ropeApply(lane, x, table, table, Int32Array.of(0, position, 1), 3, 1, 2, 4, MEFT_F32, 0),
+      () => ropeApply(lane, x, table, table, Int32Array.of(0, position, 1), 3, 1, 2, 2, 4, MEFT_F32, 0),
       new RegExp(`positions\\[1\\] is ${position}, expected 0 to 3`),
     );
   }
@@ -128,7 +189,7 @@ Deno.test("planesSplit() and planesJoin() name the argument that is wrong", () =
 Deno.test("linear calls name what is wrong before they write", () => {
   using lane = new NativeContext({ threads: 1 });
   const described = (rows: number, cols: number) =>
-    writeWeightParams({ dtype: MEFT_F32, rows, cols, rowStride: cols, handle: 0, offsetBytes: 0 });
+    structs.writeWeightParams({ dtype: MEFT_F32, rows, cols, rowStride: cols, handle: 0, offsetBytes: 0 });
   const [w, bias] = [new Float32Array(24), new Float32Array(5)];
   const [matrix, vector] = [described(4, 6), described(1, 5)];
   const y = new Float32Array(8).fill(7), x = new Float32Array(12);
@@ -177,12 +238,12 @@ Deno.test("adamwRows() and adamwRowsCatchUp() name what is wrong before anything
   const [hi, lo] = [new Uint16Array(12).fill(7), new Int16Array(12).fill(7)];
   const [m, v, lastStep] = [new Float32Array(12), new Float32Array(12), new Int32Array(rows)];
   const grad = new Float32Array(8).fill(1), rates = Float32Array.of(0.1, 0.1);
-  const params = (change: Partial<AdamwParams>) =>
-    writeAdamwParams({
+  const params = (change: Partial<structs.AdamwParams>) =>
+    structs.writeAdamwParams({
       ...{ mode: MEFT_ADAM_LAZY_EXACT, step: 1, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0 },
       ...{ gradScale: 1, ...change },
     });
-  const step = (touched: readonly number[], change: Partial<AdamwParams> = {}) => () =>
+  const step = (touched: readonly number[], change: Partial<structs.AdamwParams> = {}) => () =>
     adamwRows(
       lane,
       ...[

@@ -47,7 +47,7 @@ const IDS = Int32Array.of(ROWS - 1, 0, 7, ROWS - 1);
 /** What calls make of a weight: a product each way, and rows of a table. */
 function results(lane: NativeContext, { data, descriptor }: Given): Float32Array[] {
   const rows = new Float32Array(IDS.length * COLS);
-  calls.embeddingForward(lane, rows, IDS, data, descriptor, IDS.length);
+  calls.embeddingForward(lane, rows, IDS, data, descriptor, IDS.length, 0);
   const products = WAYS.flatMap((tokens) => {
     const [y, dx] = [new Float32Array(tokens * ROWS), new Float32Array(tokens * COLS)];
     const types = [tokens, MEFT_F32, MEFT_F32, MEFT_F32, 0] as const;

@@ -67,7 +67,7 @@ Deno.test("embeddingForward() and embeddingBackward() find ids beyond element 2^
     };
     const y = new Float32Array(2 * COLS);
     const data = new Uint8Array(table.buffer);
-    calls.embeddingForward(lane, y, TOUCHED, data, writeWeightParams(descriptor), 2);
+    calls.embeddingForward(lane, y, TOUCHED, data, writeWeightParams(descriptor), 2, 0);
     calls.embeddingBackward(lane, table, TOUCHED, y, 2, ROWS, COLS);
     TOUCHED.forEach((row, i) => {
       assertSameBits("y", begin(y, i), numbers(i));
@@ -111,7 +111,7 @@ Deno.test("ropeApply() reads rows of its tables beyond element 2^31", () => {
     TOUCHED.forEach((row, i) => [begin(cos, row).set(numbers(i)), begin(sin, row).set(numbers(i + 9))]);
     const x = new Float32Array(2 * 2 * COLS);
     for (const t of [0, 1]) x.fill(1, 2 * t * COLS, (2 * t + 1) * COLS);
-    calls.ropeApply(lane, x, cos, sin, TOUCHED, 2, 1, 2 * COLS, ROWS, MEFT_F32, 0);
+    calls.ropeApply(lane, x, cos, sin, TOUCHED, 2, 1, 2 * COLS, 2 * COLS, ROWS, MEFT_F32, 0);
     for (const t of [0, 1]) {
       assertSameBits("first halves", begin(x, 2 * t), numbers(t));
       assertSameBits("second halves", begin(x, 2 * t + 1), numbers(t + 9));

@@ -34,6 +34,16 @@ void scale_array(meft_ctx &lane, float *x, int64_t count, float factor) {
     });
 }
 
+// x = cap * tanh(x / cap).
+void softcap_array(meft_ctx &lane, float *x, int64_t count, float cap) {
+    lane.ran_target = kTarget;
+    parallel_chunks(lane, count, kChunk, [=](int64_t begin, int64_t end, int32_t) {
+        each_vector(begin, end, [=](int64_t i, auto lanes) {
+            store(x + i, mul(set1(cap), tanh(div(load(x + i, lanes), set1(cap)))), lanes);
+        });
+    });
+}
+
 // Each chunk in f64, chunks in index order: the same bits for any number of threads.
 double sum_squares(meft_ctx &lane, const float *x, int64_t count) {
     lane.ran_target = kTarget;
@@ -53,7 +63,7 @@ double sum_squares(meft_ctx &lane, const float *x, int64_t count) {
 }  // namespace
 
 extern const elementwise_kernels elementwise_table;
-const elementwise_kernels elementwise_table = {add_arrays, scale_array, sum_squares};
+const elementwise_kernels elementwise_table = {add_arrays, scale_array, softcap_array, sum_squares};
 
 }  // namespace MEFT_TARGET_NS
 }  // namespace meft

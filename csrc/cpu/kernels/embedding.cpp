@@ -13,13 +13,32 @@ namespace {
 constexpr int64_t kChunk = 1 << 16;    // elements per task; a worker is not woken for less
 constexpr int64_t kColumnChunk = 256;  // columns per task of backward, 1 KiB of a row
 
-void forward(meft_ctx &lane, float *y, const int32_t *ids, const StoredWeight &w, int64_t tokens) {
+// to += a row as stored, which may lie at any byte.
+template <class S>
+void add_row(S, float *to, const typename S::type *from, int64_t hidden) {
+    int64_t i = 0;
+    for (; i + kLanes <= hidden; i += kLanes) store(to + i, add(load(to + i), S::load(from + i)));
+    const int rest = int(hidden - i);
+    if (rest > 0) store_part(to + i, add(load_part(to + i, rest), S::load_part(from + i, rest)), rest);
+}
+
+void forward(meft_ctx &lane, float *y, const int32_t *ids, const StoredWeight &w, int64_t tokens, bool accumulate) {
     lane.ran_target = kTarget;
     const char *table = static_cast<const char *>(w.data);
     const int64_t row_bytes = w.stride * stored_bytes(w.dtype), hidden = w.cols;
     const int32_t dtype = w.dtype;
     parallel_chunks(lane, tokens, kChunk / (hidden + 1) + 1, [=](int64_t begin, int64_t end, int32_t) {
-        for (int64_t t = begin; t < end; ++t) widen(y + t * hidden, table + ids[t] * row_bytes, dtype, hidden);
+        for (int64_t t = begin; t < end; ++t) {
+            float *to = y + t * hidden;
+            const char *row = table + ids[t] * row_bytes;
+            if (!accumulate) {
+                widen(to, row, dtype, hidden);
+                continue;
+            }
+            with_stored(dtype, [=](auto stored) {
+                add_row(stored, to, reinterpret_cast<const typename decltype(stored)::type *>(row), hidden);
+            });
+        }
     });
 }
 

@@ -22,9 +22,9 @@ void rotate(E *x, const float *cos, const float *sin, int64_t half, float sign) 
 }
 
 void rope_apply(meft_ctx &lane, Activation x, const float *cos, const float *sin, const int32_t *positions,
-                int64_t tokens, int64_t heads, int64_t head_dim, bool inverse) {
+                int64_t tokens, int64_t heads, int64_t head_dim, int64_t rotary_dim, bool inverse) {
     lane.ran_target = kTarget;
-    const int64_t width = heads * head_dim, half = head_dim / 2;
+    const int64_t width = heads * head_dim, half = rotary_dim / 2;
     if (width == 0) return;
     const int64_t chunk = width >= 8192 ? 1 : 8192 / width;
     const float sign = inverse ? -1.f : 1.f;

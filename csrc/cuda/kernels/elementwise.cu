@@ -36,6 +36,17 @@ void scale_array(meft_ctx &lane, float *x, int64_t count, float factor) {
     });
 }
 
+__global__ void softcap_kernel(float *x, int64_t count, float cap) {
+    MEFT_FOR_EACH(i, count) x[i] = cap * tanhf(x[i] / cap);
+}
+
+void softcap_array(meft_ctx &lane, float *x, int64_t count, float cap) {
+    if (count == 0) return;
+    on_device(lane, [&](Operands &on) {
+        MEFT_LAUNCH(softcap_kernel, grid_of(count), kThreads, 0, on.stream, on.inout(x, count), count, cap);
+    });
+}
+
 // partial[b] = sum of squares of chunk b, in f64.
 __global__ void square_chunks_kernel(double *partial, const float *x, int64_t count) {
     __shared__ double parts[32];
@@ -71,7 +82,7 @@ double sum_squares(meft_ctx &lane, const float *x, int64_t count) {
 }  // namespace
 
 extern const elementwise_kernels elementwise_table;
-const elementwise_kernels elementwise_table = {add_arrays, scale_array, sum_squares};
+const elementwise_kernels elementwise_table = {add_arrays, scale_array, softcap_array, sum_squares};
 
 }  // namespace cuda
 }  // namespace meft

@@ -11,20 +11,23 @@ namespace {
 
 template <class Weight>
 __global__ void embedding_forward_kernel(float *y, const int32_t *ids, const Weight *w, int64_t stride,
-                                         int64_t hidden) {
+                                         int64_t hidden, bool accumulate) {
     const Weight *from = w + ids[blockIdx.x] * stride;
     float *to = y + int64_t(blockIdx.x) * hidden;
-    for (int64_t i = threadIdx.x; i < hidden; i += kThreads) to[i] = load_element(from + i);
+    for (int64_t i = threadIdx.x; i < hidden; i += kThreads) {
+        to[i] = accumulate ? to[i] + load_element(from + i) : load_element(from + i);
+    }
 }
 
-void forward(meft_ctx &lane, float *y, const int32_t *ids, const StoredWeight &w, int64_t tokens) {
+void forward(meft_ctx &lane, float *y, const int32_t *ids, const StoredWeight &w, int64_t tokens, bool accumulate) {
     if (tokens == 0 || w.cols == 0) return;
     on_device(lane, [&](Operands &on) {
         const StoredWeight table = on.weight(w);
+        float *to = accumulate ? on.inout(y, tokens * table.cols) : on.out(y, tokens * table.cols);
         with_elements(table.data, table.dtype, [&](auto rows) {
             using Weight = std::remove_const_t<std::remove_pointer_t<decltype(rows)>>;
             MEFT_LAUNCH(embedding_forward_kernel<Weight>, dim3(unsigned(tokens)), kThreads, 0, on.stream,
-                        on.out(y, tokens * table.cols), on.in(ids, tokens), rows, table.stride, table.cols);
+                        to, on.in(ids, tokens), rows, table.stride, table.cols, accumulate);
         });
     });
 }

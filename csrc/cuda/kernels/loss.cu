@@ -51,10 +51,15 @@ __device__ __forceinline__ ExpSum block_joined(ExpSum s) {
     return warp_joined(lane < kRowThreads / 32 ? parts[lane] : ExpSum{-INFINITY, 0.f});
 }
 
-// loss = log(sum e^(x-m)) + m - x[target];  dx = scale * (e^(x-m)/sum - [i = target]).
+// A logit z of x: x itself, or cap * tanh(x / cap); dz/dx = 1 - (z / cap)^2.
+__device__ __forceinline__ float capped(float x, float cap) { return cap > 0.0f ? cap * tanhf(x / cap) : x; }
+__device__ __forceinline__ float slope(float z, float cap) { return 1.0f - (z / cap) * (z / cap); }
+
+// With z for x:  loss = log(sum e^(x-m)) + m - x[target];  dx = scale * (e^(x-m)/sum - [i = target]).
 template <int kWidth>
 __global__ void __launch_bounds__(kRowThreads)
-    cross_entropy_kernel(float *loss, float *logits, const int32_t *targets, int64_t vocabulary, float scale) {
+    cross_entropy_kernel(float *loss, float *logits, const int32_t *targets, int64_t vocabulary, float scale,
+                         float cap) {
     float *x = logits + int64_t(blockIdx.x) * vocabulary;
     const int32_t target = targets[blockIdx.x];
     if (target < 0) {
@@ -67,9 +72,9 @@ __global__ void __launch_bounds__(kRowThreads)
     ExpSum mine = {-INFINITY, 0.f};
     for (int64_t i = threadIdx.x * kWidth; i < vocabulary; i += kRowThreads * kWidth) {
         const Floats<kWidth> v = load<kWidth>(x + i);
-        for (int j = 0; j < kWidth; ++j) take(mine, v.at[j]);
+        for (int j = 0; j < kWidth; ++j) take(mine, capped(v.at[j], cap));
     }
-    const float at_target = x[target];
+    const float at_target = capped(x[target], cap);
     const ExpSum all = block_joined(mine);  // a barrier: nobody writes before all have read
     // Only -infinity: there is no distribution, as e^(x-m) = NaN says in the formula.
     const float total = all.top == -INFINITY ? NAN : all.sum;
@@ -79,20 +84,24 @@ __global__ void __launch_bounds__(kRowThreads)
     const float at = float(double(scale) * (exp(double(at_target) - double(all.top)) / double(total) - 1));
     for (int64_t i = threadIdx.x * kWidth; i < vocabulary; i += kRowThreads * kWidth) {
         Floats<kWidth> v = load<kWidth>(x + i);
-        for (int j = 0; j < kWidth; ++j) v.at[j] = i + j == target ? at : expf(v.at[j] - all.top) * factor;
+        for (int j = 0; j < kWidth; ++j) {
+            const float z = capped(v.at[j], cap);
+            v.at[j] = i + j == target ? at : expf(z - all.top) * factor;
+            if (cap > 0.0f) v.at[j] *= slope(z, cap);
+        }
         store(x + i, v);
     }
 }
 
 void cross_entropy(meft_ctx &lane, float *loss, float *logits, const int32_t *targets, int64_t tokens,
-                   int64_t vocabulary, float scale) {
+                   int64_t vocabulary, float scale, float softcap) {
     if (tokens == 0) return;
     on_device(lane, [&](Operands &on) {
         const int64_t count = tokens * vocabulary;
         float *x = scale != 0 ? on.inout(logits, count) : const_cast<float *>(on.in(logits, count));
         const auto kernel = vocabulary % 4 == 0 && fours(x) ? cross_entropy_kernel<4> : cross_entropy_kernel<1>;
         MEFT_LAUNCH(kernel, dim3(unsigned(tokens)), kRowThreads, 0, on.stream, on.out(loss, tokens), x,
-                    on.in(targets, tokens), vocabulary, scale);
+                    on.in(targets, tokens), vocabulary, scale, softcap);
     });
 }
 

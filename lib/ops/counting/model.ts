@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The model's kernels, counted: operations and bytes of their shapes, and the scratch that libmeft takes for them. */
 import type { ActivationArray } from "../../tensor/tensor.ts";
+import type { ExpertChoice } from "../kernels/experts.ts";
 import type { AttentionShape, ModelKernels } from "../kernels/model.ts";
 import { reachOf } from "../reach.ts";
 import { attentionBackwardScratch, attentionForwardScratch } from "./attention_scratch.ts";
@@ -112,10 +113,29 @@ function elementwiseKernels(
     activationForward: (y, x, up) => stream(y, x, up),
     activationBackward: (dx, dup, dy, x, up) => stream(dx, dup, dy, x, up),
     crossEntropy: (_loss, logits) => stream(logits, logits),
+    softcap: (x) => stream(x, x),
+    expertsGather: (y) => stream(y, y),
+    expertsCombine: (y, x, _places, _weights, _active, _width, accumulate) =>
+      stream(x, y, accumulate ? y : null),
+    expertsWeighBackward: (dx, _dweights, dy, x) => stream(dx, dy, x),
+    expertsChooseBackward: (dlogits, _dweights, logits) => stream(dlogits, logits),
+    expertsChoose(_weights, chosen, logits, choice) {
+      stream(logits);
+      evenChoice(chosen, choice);
+      needScratch(tally, "model", 4 * logits.length);
+    },
     dropout: (y, x, _mask, accumulate) => stream(y, x, accumulate ? y : null),
     pairsScatter: (out) => stream(out),
     pairsGather: (out) => stream(out),
     add: (y, x) => stream(y, y, x),
     scale: (x) => stream(x, x),
   };
+}
+
+/** As many tokens for every expert as for any other: what is counted is work, not which expert does it. @mutates chosen */
+function evenChoice(chosen: Int32Array, { experts, active }: ExpertChoice): void {
+  for (let t = 0; t * active < chosen.length; t++) {
+    const own = Int32Array.from({ length: active }, (_, k) => (t * active + k) % experts).sort();
+    chosen.set(own, t * active);
+  }
 }

@@ -9,6 +9,7 @@ import type { Awaitable } from "../../core/awaitable.ts";
 import type { ComputeDType } from "../../core/dtype.ts";
 import type { DropoutMask } from "../../core/rng.ts";
 import type { ActivationArray, Floats, Weight } from "../../tensor/tensor.ts";
+import type { ExpertKernels } from "./experts.ts";
 
 /** Which keys of its span a query may see: those up to its own place, or all. */
 export type Sees = "past" | "all";
@@ -75,7 +76,7 @@ export interface AdamwStep {
 }
 
 /** The model's primitives. Arrays lie where the model works: in `Place.modelFloats` and the arena. */
-export interface ModelKernels {
+export interface ModelKernels extends ExpertKernels {
   /** Type of matrix products. */
   readonly compute: ComputeDType;
 
@@ -173,8 +174,20 @@ export interface ModelKernels {
     spans: Int32Array,
     shape: AttentionShape,
   ): void;
-  /** loss (T) written; logits (T,V) become scale * dloss/dlogits in place unless scale is 0. Targets < 0 do not count. */
-  crossEntropy(loss: Floats, logits: Floats, targets: Int32Array, vocabulary: number, scale: number): void;
+  /**
+   * loss (T) written, of logits (T,V), or of softcap * tanh(logits / softcap) where softcap is more than 0, its default; logits
+   * become scale * dloss/dlogits in place unless scale is 0. Targets < 0 do not count.
+   */
+  crossEntropy(
+    loss: Floats,
+    logits: Floats,
+    targets: Int32Array,
+    vocabulary: number,
+    scale: number,
+    softcap?: number,
+  ): void;
+  /** x = cap * tanh(x / cap). */
+  softcap(x: Floats, cap: number): void;
   /** y = x / (1 - p) where the mask keeps an element, else 0; or that added to y: `lib/core/rng.ts`. In place allowed. */
   dropout(y: ActivationArray, x: ActivationArray, mask: DropoutMask, accumulate: boolean): void;
   /** out (T,width) written: the value of each pair at its token and column, 0 elsewhere; pairs of column -1 are left out. */

@@ -51,10 +51,10 @@ export function attentionKernels({ model, compute }: Lanes): AttentionKernels {
       );
     },
 
-    crossEntropy(loss, logits, targets, vocabulary, scale): void {
+    crossEntropy(loss, logits, targets, vocabulary, scale, softcap = 0): void {
       const tokens = targets.length;
       const rows = f32("logits", logits, tokens * vocabulary);
-      calls.crossEntropy(model, f32("loss", loss, tokens), rows, targets, tokens, vocabulary, scale);
+      calls.crossEntropy(model, f32("loss", loss, tokens), rows, targets, tokens, vocabulary, scale, softcap);
     },
   };
 }

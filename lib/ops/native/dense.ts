@@ -1,12 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Norms, rotary embedding, activations and sums over libmeft. */
 import * as calls from "../../native/calls.ts";
-import { writeDropoutParams } from "../../native/structs.ts";
-import type { ActivationArray, Floats } from "../../tensor/tensor.ts";
-import type { ActivationKind, ModelKernels, NormCall } from "../kernels/model.ts";
+import { type NormParams, writeDropoutParams, writeNormParams } from "../../native/structs.ts";
+import * as symbols from "../../native/symbols.ts";
+import type { ActivationArray } from "../../tensor/tensor.ts";
+import type { ActivationKind, ModelKernels, NormCall, NormKind } from "../kernels/model.ts";
 import { activation, activationOf, f32, f32OrNull } from "./arguments.ts";
 import { laneOf, type Lanes } from "./lanes.ts";
 import { nativeVector } from "./weights.ts";
+
+const NORMS: Readonly<Record<NormKind, number>> = {
+  rms: symbols.MEFT_NORM_RMS,
+  layer: symbols.MEFT_NORM_LAYER,
+};
+const ACTIVATIONS: Readonly<Record<ActivationKind, number>> = {
+  identity: symbols.MEFT_ACTIVATION_IDENTITY,
+  relu: symbols.MEFT_ACTIVATION_RELU,
+  silu: symbols.MEFT_ACTIVATION_SILU,
+  gelu: symbols.MEFT_ACTIVATION_GELU,
+  gelu_tanh: symbols.MEFT_ACTIVATION_GELU_TANH,
+  quick_gelu: symbols.MEFT_ACTIVATION_QUICK_GELU,
+  tanh: symbols.MEFT_ACTIVATION_TANH,
+  sigmoid: symbols.MEFT_ACTIVATION_SIGMOID,
+};
 
 /** Members of {@linkcode ModelKernels} that this file gives. */
 type DenseKernels = Pick<
@@ -18,12 +34,13 @@ type DenseKernels = Pick<
   | "activationBackward"
   | "add"
   | "scale"
+  | "softcap"
   | "sumSquares"
   | "randomNormal"
   | "dropout"
 >;
 
-/** See `meft_rmsnorm_*`, `meft_rope_apply`, `meft_swiglu_*`, `meft_relu_*`, `meft_add`, `meft_sum_squares`, `meft_random_normal`, `meft_dropout_apply`. */
+/** See `meft_norm_*`, `meft_rope_apply`, `meft_activation_*`, `meft_add`, `meft_scale`, `meft_softcap`, `meft_sum_squares`, `meft_random_normal`, `meft_dropout_apply`. */
 export function denseKernels(lanes: Lanes): DenseKernels {
   return { ...normKernels(lanes), ...elementwiseKernels(lanes) };
 }
@@ -33,49 +50,45 @@ function normKernels(
 ): Pick<DenseKernels, "normForward" | "normBackward" | "ropeApply"> {
   return {
     normForward(y, stats, x, norm, rows): void {
-      const { weight: w, eps } = onlyRms(norm);
-      const { data, descriptor } = nativeVector(w, w.cols);
-      const [to, from] = [activation("y", y, rows * w.cols), activation("x", x, rows * w.cols)];
-      const scales = f32("stats", stats, rows);
-      calls.rmsnormForward(
+      const { weight, bias } = norm;
+      const [factors, added] = [nativeVector(weight, weight.cols), bias && nativeVector(bias, weight.cols)];
+      const [to, from] = [activation("y", y, rows * weight.cols), activation("x", x, rows * weight.cols)];
+      calls.normForward(
         model,
         to.data,
-        scales,
+        f32("stats", stats, statsCount(norm, rows)),
         from.data,
-        data,
-        descriptor,
-        rows,
-        to.dtype,
-        from.dtype,
-        eps,
+        factors.data,
+        factors.descriptor,
+        added?.data ?? null,
+        added?.descriptor ?? null,
+        normParams(norm, { rows, yDtype: to.dtype, xDtype: from.dtype, accumulate: 0 }),
       );
     },
 
     normBackward(dx, dnorm, dy, x, stats, norm, rows, accumulate): void {
-      const { weight: w } = onlyRms(norm);
-      const { data, descriptor } = nativeVector(w, w.cols);
-      const count = rows * w.cols;
-      const to = activation("dx", dx, count);
-      calls.rmsnormBackward(
+      const { weight } = norm;
+      const { data, descriptor } = nativeVector(weight, weight.cols);
+      const count = rows * weight.cols;
+      const { data: to, dtype } = activation("dx", dx, count);
+      calls.normBackward(
         model,
-        to.data,
-        f32OrNull("dweight", dnorm.weight, w.cols),
-        activationOf(to.dtype, "dy", dy, count),
-        activationOf(to.dtype, "x", x, count),
-        f32("stats", stats, rows),
+        to,
+        f32OrNull("dweight", dnorm.weight, weight.cols),
+        f32OrNull("dbias", dnorm.bias, weight.cols),
+        activationOf(dtype, "dy", dy, count),
+        activationOf(dtype, "x", x, count),
+        f32("stats", stats, statsCount(norm, rows)),
         data,
         descriptor,
-        rows,
-        to.dtype,
-        Number(accumulate),
+        normParams(norm, { rows, yDtype: dtype, xDtype: dtype, accumulate: Number(accumulate) }),
       );
     },
 
     ropeApply(x, cos, sin, positions, heads, headDim, rotaryDim, inverse): void {
-      if (rotaryDim !== headDim) throw new Error("libmeft turns whole heads only");
+      if (rotaryDim === 0) return; // tables of no columns say nothing of their rows
       const tokens = positions.length;
-      const half = headDim / 2;
-      const tableRows = half > 0 ? Math.floor(cos.length / half) : 0;
+      const tableRows = Math.floor(cos.length / (rotaryDim / 2));
       const at = activation("x", x, tokens * heads * headDim);
       calls.ropeApply(
         model,
@@ -86,6 +99,7 @@ function normKernels(
         tokens,
         heads,
         headDim,
+        rotaryDim,
         tableRows,
         at.dtype,
         Number(inverse),
@@ -102,40 +116,25 @@ function elementwiseKernels(
   return {
     activationForward(y, x, up, kind): void {
       const count = y.length;
-      if (up === null) {
-        only(kind, "relu");
-        return calls.reluForward(model, f32("y", y as Floats, count), f32("x", x as Floats, count), count);
-      }
-      only(kind, "silu");
-      const to = activation("y", y, count);
-      const of = (name: string, array: ActivationArray) => activationOf(to.dtype, name, array, count);
-      calls.swigluForward(model, to.data, of("x", x), of("up", up), count, to.dtype);
+      const { data, dtype } = activation("y", y, count);
+      const of = (name: string, array: ActivationArray) => activationOf(dtype, name, array, count);
+      calls.activationForward(model, data, of("x", x), up && of("up", up), count, ACTIVATIONS[kind], dtype);
     },
 
     activationBackward(dx, dup, dy, x, up, kind): void {
       const count = dy.length;
-      if (dup === null || up === null) {
-        only(kind, "relu");
-        return calls.reluBackward(
-          model,
-          f32("dx", dx as Floats, count),
-          f32("dy", dy as Floats, count),
-          f32("x", x as Floats, count),
-          count,
-        );
-      }
-      only(kind, "silu");
-      const to = activation("dx", dx, count);
-      const of = (name: string, array: ActivationArray) => activationOf(to.dtype, name, array, count);
-      calls.swigluBackward(
+      const { data, dtype } = activation("dx", dx, count);
+      const of = (name: string, array: ActivationArray) => activationOf(dtype, name, array, count);
+      calls.activationBackward(
         model,
-        to.data,
-        of("dup", dup),
+        data,
+        dup && of("dup", dup),
         of("dy", dy),
         of("x", x),
-        of("up", up),
+        up && of("up", up),
         count,
-        to.dtype,
+        ACTIVATIONS[kind],
+        dtype,
       );
     },
 
@@ -146,6 +145,10 @@ function elementwiseKernels(
 
     scale(x, factor): void {
       calls.scale(laneOf(lanes, x), f32("x", x, x.length), x.length, factor);
+    },
+
+    softcap(x, cap): void {
+      calls.softcap(model, f32("x", x, x.length), x.length, cap);
     },
 
     sumSquares(x): number {
@@ -170,13 +173,15 @@ function elementwiseKernels(
   };
 }
 
-/** @throws When the library lacks what the norm asks for */
-function onlyRms(norm: NormCall): NormCall {
-  if (norm.kind === "rms" && norm.bias === null && !norm.unitOffset) return norm;
-  throw new Error(`libmeft computes plain rms norms only, "${norm.weight.name}" is another`);
+/** How many statistics the rows of a norm have. */
+function statsCount({ kind }: NormCall, rows: number): number {
+  return kind === "layer" ? 2 * rows : rows;
 }
 
-/** @throws When the library lacks the activation in this place */
-function only(kind: ActivationKind, known: ActivationKind): void {
-  if (kind !== known) throw new Error(`libmeft computes ${known} here, not ${kind}`);
+/** A `meft_norm`. */
+function normParams(
+  { kind, eps, unitOffset }: NormCall,
+  call: Pick<NormParams, "rows" | "yDtype" | "xDtype" | "accumulate">,
+): Uint8Array<ArrayBuffer> {
+  return writeNormParams({ ...call, kind: NORMS[kind], eps, unitOffset: Number(unitOffset) });
 }

@@ -70,10 +70,10 @@ export function linearKernels({ model, compute }: Lanes): LinearKernels {
     },
 
     embeddingForward(y, ids, w, accumulate): void {
-      if (accumulate) throw new Error("libmeft only writes embeddings");
       const { data, descriptor } = nativeWeight(w);
       const tokens = ids.length;
-      calls.embeddingForward(model, f32("y", y, tokens * w.cols), ids, data, descriptor, tokens);
+      const to = f32("y", y, tokens * w.cols);
+      calls.embeddingForward(model, to, ids, data, descriptor, tokens, Number(accumulate));
     },
 
     embeddingBackward(dweight, ids, dy, vocabulary, hidden): void {

@@ -5,6 +5,7 @@ import type { ModelKernels } from "../kernels/model.ts";
 import { adamwDenseKernel } from "./adamw.ts";
 import { attentionKernels } from "./attention.ts";
 import { denseKernels } from "./dense.ts";
+import { expertKernels } from "./experts.ts";
 import type { Lanes } from "./lanes.ts";
 import { linearKernels } from "./linear.ts";
 import { pairKernels } from "./pairs.ts";
@@ -15,6 +16,7 @@ export function modelKernels(lanes: Lanes, compute: ComputeDType): ModelKernels 
     compute,
     ...linearKernels(lanes),
     ...denseKernels(lanes),
+    ...expertKernels(lanes),
     ...attentionKernels(lanes),
     ...pairKernels(lanes),
     ...adamwDenseKernel(lanes),

@@ -115,16 +115,23 @@ function crossEntropy(
   targets: Int32Array,
   vocabulary: number,
   scale: number,
+  softcap = 0,
 ): void {
   targets.forEach((target, t) => {
     if (target >= vocabulary) {
       throw new RangeError(`targets[${t}] is ${target}, expected below ${vocabulary}`);
     }
     const row = logits.subarray(t * vocabulary, (t + 1) * vocabulary);
-    const total = logSumExp([...row]);
-    loss[t] = target < 0 ? 0 : total - at(row, target);
+    const capped = softcap > 0
+      ? Float64Array.from(row, (x) => softcap * Math.tanh(x / softcap))
+      : row.slice();
+    const total = logSumExp([...capped]);
+    loss[t] = target < 0 ? 0 : total - at(capped, target);
     if (scale === 0) return;
-    row.forEach((x, i) => row[i] = target < 0 ? 0 : scale * (Math.exp(x - total) - (i === target ? 1 : 0)));
+    capped.forEach((z, i) => {
+      const slope = softcap > 0 ? 1 - (z / softcap) ** 2 : 1;
+      row[i] = target < 0 ? 0 : scale * (Math.exp(z - total) - (i === target ? 1 : 0)) * slope;
+    });
   });
 }
 

@@ -11,6 +11,7 @@ type ElementwiseKernels = Pick<
   | "activationBackward"
   | "add"
   | "scale"
+  | "softcap"
   | "sumSquares"
 >;
 
@@ -52,6 +53,10 @@ export const elementwiseKernels: ElementwiseKernels = {
 
   scale(x, factor) {
     x.forEach((value, i) => x[i] = value * factor);
+  },
+
+  softcap(x, cap) {
+    x.forEach((value, i) => x[i] = cap * Math.tanh(value / cap));
   },
 
   sumSquares(x) {

@@ -6,6 +6,7 @@ import { pairMatrixKernels } from "../pair_matrix.ts";
 import { adamwDenseKernel } from "./adamw.ts";
 import { attentionKernels } from "./attention.ts";
 import { elementwiseKernels } from "./elementwise.ts";
+import { expertKernels } from "./experts.ts";
 import { linearKernels } from "./linear.ts";
 import { normKernels } from "./norm.ts";
 
@@ -16,6 +17,7 @@ export const modelKernels: ModelKernels = {
   dropout,
   ...linearKernels,
   ...normKernels,
+  ...expertKernels,
   ...elementwiseKernels,
   ...attentionKernels,
   ...pairMatrixKernels,

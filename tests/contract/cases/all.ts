@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every case of the kernel contract. */
 import type { KernelCase } from "../kernel_case.ts";
+import { activationCases } from "./activations.ts";
 import { attentionCases } from "./attention.ts";
 import { edgeCases } from "./edges.ts";
 import { elementwiseCases } from "./elementwise.ts";
+import { expertCases } from "./experts.ts";
 import { firedCases } from "./fired.ts";
 import { linearCases } from "./linear.ts";
+import { normCases } from "./norms.ts";
 import { pairCases } from "./pairs.ts";
 import { cutProductCases, productCases } from "./products.ts";
 import { rowCases } from "./rows.ts";
+import { softcapCases } from "./softcap.ts";
 import { sparseCases, sparseEdgeCases, sparseRoundingCases } from "./sparse.ts";
 import { sparseNanCases } from "./sparse_nan.ts";
 
@@ -16,8 +20,12 @@ import { sparseNanCases } from "./sparse_nan.ts";
 export const KERNEL_CASES: readonly KernelCase[] = [
   ...linearCases,
   ...productCases,
+  ...normCases,
+  ...activationCases,
   ...elementwiseCases,
   ...edgeCases,
+  ...expertCases,
+  ...softcapCases,
   ...attentionCases,
   ...sparseCases,
   ...sparseNanCases,

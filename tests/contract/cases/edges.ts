@@ -5,47 +5,6 @@ import type { Stage } from "../stage.ts";
 import type { Floats } from "../../../lib/tensor/tensor.ts";
 import { now } from "../../now.ts";
 
-/** Gates from deep in one tail of the sigmoid to deep in the other. */
-function gates(stage: Stage, count: number): Floats {
-  const drawn = [...now(stage.k.read(stage.normal("gate", count, 4)))];
-  const tails = [-200, 200, -88, 88.5, 0, -0];
-  return stage.values([...drawn.slice(0, count - tails.length), ...tails]);
-}
-
-/** e^x below e^-87 may be flushed to 0; what multiplies it stays below 2^10. */
-const SMALLEST = 2 ** -93;
-
-function swiglu(stage: Stage, count: number): Outputs {
-  const y = stage.output(count);
-  stage.k.activationForward(y, gates(stage, count), stage.normal("up", count), "silu");
-  return { y };
-}
-
-function swigluSlopes(stage: Stage, count: number): Outputs {
-  const [dgate, dup] = [stage.output(count), stage.output(count)];
-  stage.k.activationBackward(
-    dgate,
-    dup,
-    stage.normal("dy", count),
-    gates(stage, count),
-    stage.normal("up", count),
-    "silu",
-  );
-  return { dgate, dup };
-}
-
-/** 1 + g(1-s): its own size for g > 0, up to 1 + |g| for g < 0, where the terms cancel. */
-function slopeMagnitudes(stage: Stage, count: number, oracle: Outputs): Outputs {
-  const [gate, up, dy] = [gates(stage, count), stage.normal("up", count), stage.normal("dy", count)];
-  return {
-    dgate: Float64Array.from(gate, (g, i) => {
-      const size = Math.abs((dy[i] as number) * (up[i] as number)) * (1 + Math.abs(g));
-      return size * Math.min(1, Math.exp(g)) + SMALLEST;
-    }),
-    dup: absolute(oracle.dup as Floats).map((x) => x + SMALLEST),
-  };
-}
-
 function relu(stage: Stage): Outputs {
   const x = [...now(stage.k.read(stage.normal("x", 40)))].map((value, i) =>
     i % 7 === 3 ? NaN : i === 39 ? 0 : value
@@ -85,19 +44,6 @@ const MASKS = [MASK, { ...MASK, first: 2 ** 40 + 2, part: 0 }, { ...MASK, first:
 
 /** Cases of this family. */
 export const edgeCases: readonly KernelCase[] = [
-  ...[7, 23, 1009, 40009].flatMap((count): KernelCase[] => [
-    {
-      name: `activationForward() of gated silu of ${count} from tail to tail`,
-      run: (stage) => swiglu(stage, count),
-      magnitudes: (_, { y }) => ({ y: absolute(y as Floats).map((x) => x + SMALLEST) }),
-    },
-    {
-      name: `activationBackward() of gated silu of ${count} from tail to tail`,
-      run: (stage) => swigluSlopes(stage, count),
-      magnitudes: (stage, oracle) => slopeMagnitudes(stage, count, oracle),
-      multiple: 8,
-    },
-  ]),
   { name: "activationForward() and activationBackward() of relu keep NaN, in place too", run: relu },
   ...[[0, 2, 8], [1, 1, 2], [3, 2, 30], [7, 1, 34], [130, 4, 64]].flatMap((shape) =>
     [false, true].map((inverse): KernelCase => ({

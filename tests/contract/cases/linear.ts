@@ -88,11 +88,17 @@ function backwardWeight(
   return dbias ? { dweight, dbias } : { dweight };
 }
 
-function embedding(stage: Stage, ids: readonly number[], hidden: number, dtype: StoredDType): Outputs {
+function embedding(
+  stage: Stage,
+  ids: readonly number[],
+  hidden: number,
+  dtype: StoredDType,
+  accumulate = false,
+): Outputs {
   const vocabulary = 11;
   const tokens = Int32Array.from(ids);
-  const y = stage.output(ids.length * hidden);
-  stage.k.embeddingForward(y, tokens, stage.weight("w", vocabulary, hidden, dtype), false);
+  const y = accumulate ? stage.normal("y", ids.length * hidden) : stage.output(ids.length * hidden);
+  stage.k.embeddingForward(y, tokens, stage.weight("w", vocabulary, hidden, dtype), accumulate);
   return { y };
 }
 
@@ -144,10 +150,16 @@ export const linearCases: readonly KernelCase[] = [
   ...DTYPES.map((dtype) =>
     sums(`linearForward() of a ${dtype} weight`, (stage) => forward(stage, [6, 48, 35], dtype, true))
   ),
-  ...DTYPES.map((dtype): KernelCase => ({
-    name: `embeddingForward() copies rows of a ${dtype} table`,
-    run: (stage) => embedding(stage, IDS, 19, dtype),
-  })),
+  ...DTYPES.flatMap((dtype): KernelCase[] => [
+    {
+      name: `embeddingForward() copies rows of a ${dtype} table`,
+      run: (stage) => embedding(stage, IDS, 19, dtype),
+    },
+    sums(
+      `embeddingForward() adds rows of a ${dtype} table`,
+      (stage) => embedding(stage, IDS, 19, dtype, true),
+    ),
+  ]),
   { name: "embeddingForward() of no tokens", run: (stage) => embedding(stage, [], 3, "f32") },
   sums("embeddingBackward() sums repeated ids", (stage) => embeddingGradient(stage, IDS, 19)),
   sums("embeddingBackward() of no tokens leaves the gradient", (stage) => embeddingGradient(stage, [], 5)),

@@ -6,6 +6,15 @@ import { activationBackward, activationForward } from "../../../lib/ops/activati
 import { attentionBackward, attentionForward } from "../../../lib/ops/attention.ts";
 import { joinColumns, splitColumns } from "../../../lib/ops/columns.ts";
 import { embeddingBackward, embeddingForward } from "../../../lib/ops/embedding.ts";
+import {
+  chooseExperts,
+  chooseExpertsBackward,
+  combineRows,
+  gatherRows,
+  groupByExpert,
+  weighRowsBackward,
+} from "../../../lib/ops/experts.ts";
+import type { ExpertChoice } from "../../../lib/ops/kernels/experts.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import type { NormCall } from "../../../lib/ops/kernels/model.ts";
 import { linearBackward, linearForward } from "../../../lib/ops/linear.ts";
@@ -14,7 +23,13 @@ import { normAgain, normBackward, normForward } from "../../../lib/ops/norm.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { rotaryBackward, rotaryForward } from "../../../lib/ops/rotary.ts";
 import { numel, type Tensor, type Weight } from "../../../lib/tensor/tensor.ts";
-import { assertMatchesDifferences, assertSameBits, assertWithin, weightedSum } from "../../compare.ts";
+import {
+  assertMatchesDifferences,
+  assertSame,
+  assertSameBits,
+  assertWithin,
+  weightedSum,
+} from "../../compare.ts";
 import { now } from "../../now.ts";
 
 let stream = 0;
@@ -275,4 +290,71 @@ Deno.test("headLossForwardBackward() matches finite differences of scale times t
     { hidden: hidden.data, head: head.data },
     { hidden: dhidden.data, head: head.grad },
   );
+});
+
+/** A mixture of experts of one factor each: y = sum over k of w_k f_e x, by the ops that rows go through. */
+function mixture(k: Kernels, x: Tensor, logits: Tensor, factors: Float64Array, choice: ExpertChoice) {
+  const { weights, residuals } = chooseExperts(k, logits, choice);
+  const groups = groupByExpert(residuals.chosen, choice);
+  const rows = gatherRows(k, x, groups.tokens);
+  const width = x.shape[1] as number;
+  const scaled = (by: Tensor): Tensor => {
+    const data = Float64Array.from(by.data);
+    for (let e = 0; e < choice.experts; e++) {
+      const own = data.subarray(
+        (groups.starts[e] as number) * width,
+        (groups.starts[e + 1] as number) * width,
+      );
+      own.forEach((value, i) => own[i] = value * (factors[e] as number));
+    }
+    return { shape: by.shape, data };
+  };
+  const y = combineRows(k, scaled(rows), groups.places, weights, { active: choice.active });
+  return { y, weights, residuals, groups, rows, scaled };
+}
+
+for (const normalised of [true, false]) {
+  Deno.test(`a mixture of experts matches finite differences${normalised ? ", weights normalised" : ""}`, () => {
+    const k = referenceKernels();
+    const choice = { experts: 5, active: 2, normalised };
+    const [x, logits, dy] = [normal([4, 3]), normal([4, 5]), normal([4, 3])];
+    const factors = normal([5]).data;
+    const { weights, residuals, groups, rows, scaled } = mixture(k, x, logits, factors, choice);
+    // What comes back through the experts unweighted, then the weights, then the rows of each token.
+    const dscaled = scaled(gatherRows(k, dy, groups.tokens));
+    const { dx: drows, dweights } = weighRowsBackward(k, rows, groups.slots, weights, dscaled);
+    const dx = combineRows(k, drows, groups.places, null, { active: 2, addTo: normal([4, 3], 0) });
+    const dlogits = chooseExpertsBackward(k, residuals, choice, dweights);
+    assertMatchesDifferences(
+      () => weighed(k, () => mixture(k, x, logits, factors, choice).y, dy),
+      { x: x.data, logits: logits.data },
+      { x: dx.data, logits: dlogits.data },
+    );
+  });
+}
+
+Deno.test("groupByExpert() puts the rows of an expert together in the order of tokens, and back", () => {
+  const chosen = Int32Array.of(0, 3, 1, 3, 0, 1);
+  const { starts, slots, tokens, places } = groupByExpert(chosen, {
+    experts: 4,
+    active: 2,
+    normalised: true,
+  });
+  assertSame([...starts], [0, 2, 4, 4, 6]);
+  assertSame([...slots], [0, 4, 2, 5, 1, 3]);
+  assertSame([...tokens], [0, 2, 1, 2, 0, 1]);
+  assertSame([...places].map((row) => slots[row]), [0, 1, 2, 3, 4, 5]);
+});
+
+Deno.test("crossEntropy() of capped logits matches finite differences", () => {
+  const k = referenceKernels();
+  const logits = normal([3, 7], 4);
+  const targets = Int32Array.of(2, -1, 6);
+  const [loss, gradient] = [k.floats(3), Float64Array.from(logits.data)];
+  k.crossEntropy(loss, gradient, targets, 7, 0.5, 2);
+  const sum = (): number => {
+    k.crossEntropy(loss, logits.data, targets, 7, 0, 2);
+    return 0.5 * Array.from(loss).reduce((total, x) => total + x, 0);
+  };
+  assertMatchesDifferences(sum, { logits: logits.data }, { logits: gradient });
 });
