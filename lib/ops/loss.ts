@@ -10,7 +10,6 @@ import { arenaTensor } from "./arena_tensor.ts";
 import type { ModelKernels } from "./kernels/model.ts";
 import type { Place } from "./kernels/place.ts";
 import { linearBackwardWeight } from "./linear.ts";
-import { softcapBackward, softcapForward } from "./softcap.ts";
 
 /** How much memory the logits of one chunk may take. */
 export interface HeadLossOptions {
@@ -109,7 +108,7 @@ function headLoss(
   const counted = countedRows(targets);
   const chunkRows = Math.min(lossChunkRows(k, head.rows, options), counted.length);
   const mark = k.arena.mark();
-  const chunk = chunkBuffers(k, chunkRows, head, options);
+  const chunk = chunkBuffers(k, chunkRows, head);
   const countedLosses = k.arenaFloats(counted.length);
   for (let begin = 0; begin < counted.length; begin += chunkRows) {
     const rows = counted.subarray(begin, begin + chunkRows);
@@ -140,20 +139,12 @@ function countedRows(targets: Int32Array): Int32Array {
 interface ChunkBuffers {
   readonly hidden: Floats;
   readonly logits: Floats;
-  /** Logits as they were before they were capped; null where they are not. */
-  readonly uncapped: Floats | null;
 }
 
-function chunkBuffers(
-  k: ModelKernels & Place,
-  rows: number,
-  head: Weight,
-  { softcap = 0 }: HeadLossOptions,
-): ChunkBuffers {
+function chunkBuffers(k: ModelKernels & Place, rows: number, head: Weight): ChunkBuffers {
   return {
     hidden: k.arenaFloats(rows * head.cols),
     logits: k.arenaFloats(rows * head.rows),
-    uncapped: softcap === 0 ? null : k.arenaFloats(rows * head.rows),
   };
 }
 
@@ -179,15 +170,12 @@ function chunkLoss(
     const from = hidden.data.subarray(row * width, (row + length) * width);
     k.copy(gathered.subarray(i * width, (i + length) * width), from);
   });
-  const shape = [count, head.rows];
-  const uncapped = chunk.uncapped && { shape, data: chunk.uncapped.subarray(0, count * head.rows) };
-  k.linearForward(uncapped?.data ?? logits, gathered, head, bias, count, false);
-  if (uncapped) softcapForward(k, uncapped, softcap, { shape, data: logits });
-  k.crossEntropy(losses, logits, rows.map((row) => targets[row] as number), head.rows, gradient?.scale ?? 0);
+  const own = rows.map((row) => targets[row] as number);
+  k.linearForward(logits, gathered, head, bias, count, false);
+  k.crossEntropy(losses, logits, own, head.rows, gradient?.scale ?? 0, softcap);
   if (!gradient) return;
 
-  const dlogits: Tensor = { shape, data: logits };
-  if (uncapped) softcapBackward(k, uncapped, dlogits);
+  const dlogits: Tensor = { shape: [count, head.rows], data: logits };
   linearBackwardWeight(k, { shape: [count, width], data: gathered }, head, dlogits, { bias });
   k.linearBackwardData(gathered, logits, head, count, false); // the gathered rows are spent: dhidden takes their place
   const { data } = gradient.dhidden;

@@ -684,11 +684,11 @@ export const MODELS: readonly Mutant[] = [
     tests: ["tests/unit/adapters/files/lora_files_test.ts"],
   },
   {
-    name: "uncapped-gradient",
-    harm: "gradients of capped logits are those of logits that are not",
+    name: "uncapped-loss",
+    harm: "loss and gradients of capped logits are those of logits that are not",
     file: "lib/ops/loss.ts",
-    find: "  if (uncapped) softcapBackward(k, uncapped, dlogits);\n",
-    replace: "",
+    find: "gradient?.scale ?? 0, softcap);",
+    replace: "gradient?.scale ?? 0);",
     tests: ["tests/unit/models/checkpoints_test.ts"],
   },
   {

@@ -229,7 +229,7 @@ export const OPS: readonly Mutant[] = [
     tests: ["tests/native/host_link_test.ts"],
   },
   {
-    name: "swiglu-dup-of-dy",
+    name: "array-one-short",
     harm: "arrays that are too short are handed to C",
     file: "lib/ops/native/arguments.ts",
     find: "if (array.length >= count) return array;",

@@ -6,7 +6,6 @@ import { targetIds } from "../../data/batch.ts";
 import { linearForward } from "../../ops/linear.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { headLossForward, headLossForwardBackward } from "../../ops/loss.ts";
-import { softcapForward } from "../../ops/softcap.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { Head, LmHead } from "../parts.ts";
 import type { HeadKindOf } from "./head_call.ts";
@@ -25,7 +24,8 @@ export const lmHead: HeadKindOf<LmHead> = {
 /** (M,V) the logits of hidden states (M,D), in the arena. */
 export function logitsOf(k: Kernels, { weight, bias, softcap }: LmHead, hidden: Tensor): Tensor {
   const logits = linearForward(k, hidden, weight, { bias });
-  return softcap === 0 ? logits : softcapForward(k, logits, softcap);
+  if (softcap > 0) k.softcap(logits.data, softcap);
+  return logits;
 }
 
 /**
