@@ -97,6 +97,12 @@ export type { LoadAdapterOptions, SavedAdapter } from "./lib/adapters/files/adap
 export type { MergeOptions, MergeReport } from "./lib/merge/merge.ts";
 export type { MergedDType } from "./lib/merge/merged_checkpoint.ts";
 
+// Tasks: what is learnt, and with which head.
+export { openTask } from "./lib/train/open_task.ts";
+export type { OpenTask, TaskChoice } from "./lib/train/open_task.ts";
+export type { Scoring, Task, TaskModel } from "./lib/tasks/task.ts";
+export type { HeadConfig } from "./lib/models/heads/head_config.ts";
+
 // Studies: grids of runs.
 export { ablate, listCells } from "./lib/study/ablate.ts";
 export { readResults } from "./lib/study/results.ts";
@@ -109,6 +115,7 @@ export type { SeedGroup } from "./lib/study/summary.ts";
 // Answers and scores.
 export { generate, streamCompletion } from "./lib/evaluate/generate.ts";
 export { loadPrompts, SCORE_NAMES, scoreRows, summarizeScores } from "./lib/evaluate/score.ts";
+export { datasetOutputs, estimateScores } from "./lib/evaluate/outputs.ts";
 export { datasetLoss } from "./lib/evaluate/loss.ts";
 export { inspectDataset, inspectExample } from "./lib/evaluate/activity.ts";
 export { exactMatch, f1 } from "./lib/evaluate/metrics.ts";
@@ -117,6 +124,7 @@ export type { GenerateOptions } from "./lib/evaluate/generate.ts";
 export type { AnswerOptions, FinishReason, GeneratedToken } from "./lib/evaluate/generate_tokens.ts";
 export type { SamplingOptions } from "./lib/evaluate/sampling.ts";
 export type { LoadPromptsOptions, RowScore, ScoreName } from "./lib/evaluate/score.ts";
+export type { DatasetOutputs, OutputScoring } from "./lib/evaluate/outputs.ts";
 export type { DatasetLoss, DatasetLossOptions } from "./lib/evaluate/loss.ts";
 export type { DatasetActivity } from "./lib/evaluate/activity.ts";
 export type { Estimate } from "./lib/evaluate/metrics.ts";

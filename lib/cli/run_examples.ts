@@ -2,9 +2,15 @@
 /** The questions of a run's report, asked before the first step and after the last. */
 import { attachAdapter } from "../adapters/attach.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
-import type { Dataset } from "../data/dataset.ts";
+import { makeMicroBatch } from "../data/batches.ts";
+import { type Dataset, exampleCount, type ExampleLabels } from "../data/dataset.ts";
 import { stopIds } from "../data/examples.ts";
+import { labelText } from "../data/preview.ts";
+import type { Tokenizer } from "../data/tokenizer.ts";
+import type { OutputScoring } from "../evaluate/outputs.ts";
 import { answerQuestions, type SampleQuestion, sampleQuestions } from "../evaluate/sample_answers.ts";
+import { evaluateOutputs } from "../models/engine/pass.ts";
+import type { Task } from "../tasks/task.ts";
 import { type Example, readExamples } from "../report/run_record.ts";
 import { loadAdapter } from "../train/adapters.ts";
 import type { OpenModel } from "../train/open_model.ts";
@@ -16,12 +22,19 @@ import type { Output } from "./output.ts";
 
 const ANSWER_TOKENS = 32;
 
+/** A question, or a text that has a label. */
+interface Asked extends SampleQuestion {
+  /** Of a labelled text: its number in the data. */
+  readonly example?: number;
+}
+
 /** What is asked of whom. */
 export interface ExampleSession {
   readonly model: OpenModel;
   readonly run: Run;
   /** Where the questions come from: the evaluation data, or the training data when there is none. */
   readonly data: Dataset;
+  readonly task: Task;
   readonly values: FlagValues;
   readonly output: Output;
 }
@@ -68,19 +81,50 @@ export async function answersAfter(
   return examples.map((example) => ({ ...example, after: byPrompt.get(example.prompt) ?? null }));
 }
 
-function questionsOf({ model, data, values }: ExampleSession): SampleQuestion[] {
-  if (data.labels !== undefined) return []; // a class, or a value, is no answer
+function questionsOf({ model, data, task, values }: ExampleSession): Asked[] {
+  if (data.pictures !== undefined || task.scoring.by === "loss") return []; // nothing that could be read
   const count = valuesOf(REPORT_OPTIONS, values).examples;
+  if (data.labels !== undefined) return sampleLabels(data, model.tokenizer, count);
   return sampleQuestions(data, model.tokenizer, count, model.config.maxPositionEmbeddings);
 }
 
-async function ask(
-  questions: readonly SampleQuestion[],
+/** At most `count` texts from all over labelled data, with their labels. */
+function sampleLabels(data: Dataset, tokenizer: Tokenizer, count: number): Asked[] {
+  const all = exampleCount(data);
+  const shown = Math.min(count, all);
+  return Array.from({ length: shown }, (_, i) => {
+    const example = Math.floor(i * all / shown);
+    const ids = [...data.ids.subarray(data.offsets[example], data.offsets[example + 1])];
+    const expected = String(labelText(data.labels as ExampleLabels, example));
+    return { ids, prompt: tokenizer.decode(ids).trim(), expected, example };
+  });
+}
+
+/** What the head says of labelled texts; nothing before it has any values. */
+async function predict(
+  questions: readonly Asked[],
   adapter: AdapterParams | null,
-  { model: base, values, output }: ExampleSession,
+  { model: base, data }: ExampleSession,
+  { predicted }: OutputScoring,
+): Promise<string[]> {
+  if (adapter === null && base.fresh.size > 0) return questions.map(() => "");
+  const { model, hooks } = attachAdapter(base, adapter);
+  const { batch } = makeMicroBatch(data, Int32Array.from(questions, ({ example = 0 }) => example));
+  const { outputs: { shape: [, cols = 0], data: outputs } } = await evaluateOutputs(model, batch, hooks);
+  return questions.map((_, i) =>
+    String(predicted(outputs.subarray(i * cols, (i + 1) * cols), model.config.head))
+  );
+}
+
+async function ask(
+  questions: readonly Asked[],
+  adapter: AdapterParams | null,
+  session: ExampleSession,
   moment: "before" | "after",
 ): Promise<string[]> {
   if (questions.length === 0) return [];
+  const { model: base, task: { scoring }, values, output } = session;
+  if (scoring.by === "outputs") return await predict(questions, adapter, session, scoring);
   output.line(`asking ${questions.length} questions for the report ${moment} training`);
   const { tokenizer } = base;
   const { model, hooks } = attachAdapter(base, adapter);

@@ -64,6 +64,12 @@ Deno.test("a folder of labelled texts is learnt, scored, merged and scored again
       lossLast: number;
     };
     ok(trained.lossLast < 0.2, `the loss ended at ${trained.lossLast}`);
+    const shown = JSON.parse(await Deno.readTextFile(`${folder}/run/examples.json`));
+    ok(shown.length > 0);
+    for (const { prompt, expected, before, after } of shown) {
+      match(prompt, /^A (awful|grim|cold|lovely|great|warm) /);
+      deepStrictEqual([before, after], ["", expected[0]]);
+    }
     const score = ["--data", data, "--dtype", "f32", "--threads", "1"];
     const { scores, task } = await run(
       "evaluate",

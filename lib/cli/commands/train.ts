@@ -241,7 +241,7 @@ async function run(called: FlagValues, output: Output): Promise<number> {
   if (!fit.fits) throw new UserError(describeFit(fit));
   const baselineBytes = residentBytes();
   startup.mark("plan");
-  const examples = { model, run: planned, data: evalData ?? data, values, output };
+  const examples = { model, run: planned, data: evalData ?? data, task: chosen.task, values, output };
   await using report = await openLiveReport(out, examples);
   const before = isDemo ? await measureDemo(model, null, output) : null;
   const { peak } = planned.model.kernels.ledger;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The questions of a run's report: as many as asked for, answered before and after, kept when a run goes on. */
+import { LM_HEAD } from "../../../lib/models/heads/head_config.ts";
+import { taskOf } from "../../../lib/tasks/registry.ts";
 import assert from "node:assert/strict";
 import type { Output } from "../../../lib/cli/output.ts";
 import { answersAfter, answersBefore, type ExampleSession } from "../../../lib/cli/run_examples.ts";
@@ -19,6 +21,7 @@ Deno.test("answersBefore() asks four questions unless told how many, and keeps t
     const output = { line: (text: string) => void lines.push(text) } as unknown as Output;
     const run = plan(model, { method: sparse({ neurons: 16, experts: 4, topK: 4 }) });
     const session = (values: ExampleSession["values"]): ExampleSession => ({
+      task: taskOf("causal-lm", { head: LM_HEAD, takes: "tokens" }),
       model,
       run,
       data,

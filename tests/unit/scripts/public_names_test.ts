@@ -8,7 +8,8 @@ const VALUES = `
 accumulate adamw availableHostBytes
 BadRowsError baseOf batches
 clipFactor constant cosine
-datasetLoss describeModel dryRun
+datasetLoss datasetOutputs describeModel dryRun
+estimateScores
 exactMatch
 f1 flushState full
 generate globalNorm groupBySeed gsm8kMatch
@@ -16,7 +17,7 @@ init inspectDataset inspectExample
 linear listCells loadAdapter loadData loadModel loadPrompts loadTokenizer lora
 MachineError mergeAdapter METHOD_NAMES methodByName
 NativeError NonFiniteError NotFiniteError
-openAdapter
+openAdapter openTask
 parallel peakHostBytes plan planMeasured predictMemory preview
 readResults residentBytes
 saveAdapter SCORE_NAMES scoreRows sparse streamCompletion summarizeScores
@@ -26,6 +27,7 @@ ValidationError
 ablate`;
 
 const TYPES = `
+DatasetOutputs HeadConfig OpenTask OutputScoring Scoring Task TaskChoice TaskModel
 AblateOptions ActivationPolicyName AdamwOptions AdapterParams AdapterSpec AnswerOptions Attached
 BadRow Batch BatchChoice
 CellActivity CellNumbers CellPlace CellResult
