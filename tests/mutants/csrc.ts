@@ -138,7 +138,7 @@ export const CSRC: readonly Mutant[] = [
     file: "csrc/cpu/kernels/elementwise.cpp",
     find: "            each_vector(begin, end, [=](int64_t i, auto lanes) {",
     replace: "            each_vector(begin, begin > 0 ? begin : end, [=](int64_t i, auto lanes) {",
-    tests: ["tests/native/pieces_test.ts"],
+    tests: ["tests/contract/pieces_test.ts"],
   },
   {
     name: "second-task-of-gathered-rows",
@@ -148,7 +148,7 @@ export const CSRC: readonly Mutant[] = [
       "        for (int64_t row = begin; row < end; ++row) {\n            const int64_t from = int64_t(rows[row]) * hidden, to = row * hidden;",
     replace:
       "        for (int64_t row = begin; row < end; ++row) {\n            const int64_t from = int64_t(rows[row]) * hidden, to = (row - begin) * hidden;",
-    tests: ["tests/native/pieces_test.ts"],
+    tests: ["tests/contract/row_pieces_test.ts"],
   },
   {
     name: "gates-of-the-first-task",

@@ -9,7 +9,7 @@ import type { RowMoments } from "../../lib/ops/kernels/rows.ts";
 import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import type { ActivationArray, Floats, RowMatrix, Weight } from "../../lib/tensor/tensor.ts";
 import { machineTargets } from "../contract/backends.ts";
-import { normals } from "./kernel_check.ts";
+import { normals } from "../fixtures/normals.ts";
 
 function rms(weight: Weight): NormCall {
   return { kind: "rms", weight, bias: null, eps: 1e-6, unitOffset: false };

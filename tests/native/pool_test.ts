@@ -5,7 +5,7 @@ import { NativeContext } from "../../lib/native/context.ts";
 import { writeSparseParams } from "../../lib/native/structs.ts";
 import { withCheckedWorkspace } from "../checked_workspace.ts";
 import { assertSameBits } from "../compare.ts";
-import { normals } from "./kernel_check.ts";
+import { normals } from "../fixtures/normals.ts";
 
 Deno.test("a lane of two threads has room for two, and no third of a larger pool takes its tasks", () => {
   // Each thread ranks the experts of its tokens in scratch of its own: a third one's would lie past the end.

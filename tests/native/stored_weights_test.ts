@@ -10,7 +10,7 @@ import { MEFT_BF16, MEFT_F16, MEFT_F32 } from "../../lib/native/symbols.ts";
 import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import { assertSameBits } from "../compare.ts";
 import { machineTargets } from "../contract/backends.ts";
-import { normals } from "./kernel_check.ts";
+import { normals } from "../fixtures/normals.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

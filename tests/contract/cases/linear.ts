@@ -110,6 +110,11 @@ function embeddingGradient(stage: Stage, ids: readonly number[], hidden: number)
   return { dweight };
 }
 
+/** The first and the last row among them. */
+function manyIds(tokens: number): number[] {
+  return Array.from({ length: tokens }, (_, t) => t === 0 ? 10 : (t * t + 3 * t - 4) % 11);
+}
+
 const IDS = [3, 0, 10, 3, 3, 7];
 
 /** Cases of this family. */
@@ -160,6 +165,13 @@ export const linearCases: readonly KernelCase[] = [
       (stage) => embedding(stage, IDS, 19, dtype, true),
     ),
   ]),
+  // No columns, ids that come again and again, and more rows than a task takes.
+  ...[[2, 0], [1, 1], [3, 15], [5, 16], [7, 17], [13, 67], [301, 521]].flatMap(([tokens, hidden]) =>
+    DTYPES.map((dtype): KernelCase => ({
+      name: `embeddingForward() of (T,D) = (${tokens},${hidden}) copies rows of a ${dtype} table`,
+      run: (stage) => embedding(stage, manyIds(tokens as number), hidden as number, dtype),
+    }))
+  ),
   { name: "embeddingForward() of no tokens", run: (stage) => embedding(stage, [], 3, "f32") },
   sums("embeddingBackward() sums repeated ids", (stage) => embeddingGradient(stage, IDS, 19)),
   sums("embeddingBackward() of no tokens leaves the gradient", (stage) => embeddingGradient(stage, [], 5)),
