@@ -50,7 +50,7 @@ export type * from "../adapters/option_source.ts";
 export type * from "../adapters/parallel.ts";
 export type * from "../adapters/registry.ts";
 export type * from "../adapters/sparse/config.ts";
-export type * from "../adapters/sparse/row_cache.ts";
+export type * from "../ops/row_cache.ts";
 export type * from "../adapters/sparse/row_slots.ts";
 export type * from "../core/dtype.ts";
 export type * from "../core/errors.ts";

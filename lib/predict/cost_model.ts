@@ -86,6 +86,7 @@ function countedWay(
   lanes: VirtualLanes,
 ): CountedRun {
   return countedRun(model, adapterKind, {
+    reach: "expected",
     activations: settings.activations,
     tokensPerStep: tokensPerStep(settings),
     halves,

@@ -13,6 +13,7 @@ import {
   countingKernels,
   type KernelTraits,
 } from "../ops/counting/counting_kernels.ts";
+import type { RowReach } from "../ops/counting/fired_rows.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import { idleGradients } from "../train/idle_gradients.ts";
 import { microBatchGradients } from "../train/micro_batch.ts";
@@ -28,6 +29,8 @@ export interface CountedSettings {
   readonly halves?: 1 | 2;
   /** Where rows are computed with. Default: on the host. */
   readonly placement?: RowPlacement;
+  /** How many rows fire, where they work on the device. Default: as many as can. */
+  readonly reach?: RowReach;
   /** In whose place it is counted. Default: the model's kernels. */
   readonly kernels?: KernelTraits;
   /** Lanes that are given all work, so that they tell when it would be done. Default: nobody asks. */
@@ -51,9 +54,11 @@ export interface CountedRun {
 
 /** Sets up a run to be counted. Nothing is allocated. */
 export function countedRun(model: Model, adapter: Adapter, settings: CountedSettings): CountedRun {
-  const { lanes, placement = { kind: "host" } } = settings;
-  const drawsRows = placement.kind === "device";
-  const kernels = countingKernels(settings.kernels ?? model.kernels, { lanes: lanes ?? null, drawsRows });
+  const { lanes, placement = { kind: "host" }, reach = "most", tokensPerStep: tokens } = settings;
+  const kernels = countingKernels(settings.kernels ?? model.kernels, {
+    lanes: lanes ?? null,
+    rows: { reach, tokens },
+  });
   const counted = weightlessModel(model, kernels);
   // What works with the adapter's kernels is the adapter's work, whatever it waits for in between.
   const params = adapter.create(kernels.adapter, counted, settings.tokensPerStep);

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What a run would need of a GPU, predicted from shapes alone: no device and no driver is asked. Activations and what travels
- * beside them by the engine's own passes, counted on a device that takes nothing; the rest by formulas in elements of M tokens, hidden d, layers L, vocabulary V, adapter rows r of which a token
- * uses K; weights and rows in bf16, activations as products are, the residual stream and what travels in f32.
+ * What a run would need of a GPU, predicted from shapes alone: no device and no driver is asked. Activations, slots of rows and
+ * what travels by the engine's own passes, counted on a device that takes nothing; weights, in bf16, and the rest by formulas.
+ * Rows that work there: what they take is the most that they can, what travels of them is what is to be expected.
  */
-import type { AdapterSizes, Placement } from "../adapters/adapter.ts";
+import type { Placement, RowPlacement } from "../adapters/adapter.ts";
+import type { Awaitable } from "../core/awaitable.ts";
 import { countedElements } from "../models/tensor_names.ts";
 import type { KernelTraits } from "../ops/counting/counting_kernels.ts";
+import type { RowReach } from "../ops/counting/fired_rows.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
+import { unitedNeurons } from "../ops/sparse.ts";
 import type { Run } from "../train/plan.ts";
 import { type BatchSizes, fullBatches } from "./batch_sizes.ts";
 import { type CountedRun, countedRun } from "./counted_passes.ts";
@@ -18,11 +21,11 @@ export interface DevicePrediction {
   readonly placement: Placement;
   readonly device: Readonly<Record<DeviceClass, number>>;
   readonly deviceTotal: number;
-  /** Page-locked host memory: rings for copies, and what the host keeps of each layer's input. */
+  /** Page-locked host memory: rings for copies, and what the host keeps of each layer until backward. */
   readonly pinned: number;
   /** Other host memory by class: parameters, optimizer state, gradients. */
   readonly host: Readonly<Record<"parameters" | "optimizer" | "gradients", number>>;
-  /** Bytes over PCIe in one optimizer step. */
+  /** Bytes over PCIe in one optimizer step, with as many rows as are to be expected. */
   readonly pcie: { readonly up: number; readonly down: number };
 }
 
@@ -53,13 +56,17 @@ export async function predictDevice(
   placement: Placement,
   batches: BatchSizes = fullBatches(run.settings, run.model.config.head),
 ): Promise<DevicePrediction> {
-  const { model: { config }, settings: { batch }, adapterKind } = run;
+  const { model: { config }, adapterKind } = run;
   const { hiddenSize: d } = config;
   const M = Math.max(batches.first.tokens, batches.later?.tokens ?? 0);
   const byRows = adapterKind.placements.includes("host");
-  const onHost = byRows && placement === "host";
-  const rows = activeRows(adapterKind.sizes(run.model, batch.size * batch.seqLen), M);
-  const counted = await countOnDevice(run, batches);
+  const rows: RowPlacement = placement === "device" && byRows
+    ? { kind: "device", cachedRows: run.rows.cachedRows }
+    : { kind: "host" };
+  const counted = countOnDevice(run, rows, "most");
+  await counted.train(batches.first, { first: true });
+  if (batches.later !== null) await counted.train(batches.later);
+  await counted.params.collectGradients?.();
   const logits = logitsBytes(counted.kernels, config, batches.first);
   const { bytes, trainedParameters } = await predictMemory(run);
   const device: Record<DeviceClass, number> = {
@@ -69,32 +76,29 @@ export async function predictDevice(
     // Products convert what is f32: h, dy and the chunk of logits.
     workspace: WORKSPACE_BYTES + E * Math.max(M * d, logits / FLOAT),
     // What is trained whole lives on the device: weight, gradient and two moments, in f32.
-    adapter: onHost ? 0 : byRows ? await slotBytes(run) : 16 * trainedParameters,
+    adapter: byRows ? counted.kernels.device?.ledger.held.get("cache") ?? 0 : 16 * trainedParameters,
     context: CONTEXT_BYTES,
   };
   return {
     placement,
     device,
     deviceTotal: Object.values(device).reduce((sum, bytes) => sum + bytes, 0),
-    pinned: onHost ? pinnedBytes(counted) : 4 * E * rows * d,
+    pinned: byRows ? pinnedBytes(counted) : 0,
     host: byRows ? hostBytes(bytes) : { parameters: 0, optimizer: 0, gradients: 0 },
-    pcie: onHost ? tokenTraffic(counted, batches) : rowTraffic(run, rows),
+    pcie: byRows ? await stepTraffic(run, batches, rows) : { up: 0, down: 0 },
   };
 }
 
-/** The largest micro-batches of a run, as they are computed on a device with the arithmetic of rows on the host. */
-async function countOnDevice(
-  { model, adapterKind, settings: { activations, batch } }: Run,
-  { first, later }: BatchSizes,
-): Promise<CountedRun> {
-  const counted = countedRun(model, adapterKind, {
-    activations,
-    tokensPerStep: batch.size * batch.seqLen,
-    kernels: deviceTraits(model.kernels),
-  });
-  await counted.train(first, { first: true });
-  if (later !== null) await counted.train(later);
-  return counted;
+/** A run as it is computed on a device. */
+function countOnDevice(
+  { model, adapterKind, settings }: Run,
+  placement: RowPlacement,
+  reach: RowReach,
+): CountedRun {
+  const { activations, batch } = settings;
+  const tokensPerStep = batch.size * batch.seqLen;
+  const kernels = deviceTraits(model.kernels);
+  return countedRun(model, adapterKind, { activations, tokensPerStep, placement, reach, kernels });
 }
 
 /** A device in the place of the kernels that the run was planned with. */
@@ -103,50 +107,45 @@ function deviceTraits(kernels: Kernels): KernelTraits {
   return { ...kernels, device: true, float: "f32", hostBeside: true, activationDType };
 }
 
-/** Places on the device for keys, values and their gradients, and the router: of all rows in every layer, unless fewer were asked for. */
-async function slotBytes({ model, adapterKind, rows: { cachedRows } }: Run): Promise<number> {
-  const counted = countedRun(model, adapterKind, {
-    activations: "store",
-    tokensPerStep: 1,
-    placement: { kind: "device", cachedRows },
-    kernels: deviceTraits(model.kernels),
-  });
-  await counted.train({ tokens: 1, targets: 1 });
-  return counted.kernels.device?.ledger.held.get("cache") ?? 0;
-}
-
 /** Page-locked memory: the rings of the link, and what the host keeps of each layer until backward. */
 function pinnedBytes({ kernels: { ledger, hostArena } }: CountedRun): number {
   return (ledger.held.get("pinned") ?? 0) + hostArena.bytes;
 }
 
-/** Activations travel token by token, whatever the micro-batches. */
-function tokenTraffic(
-  { kernels: { link: { bytes } } }: CountedRun,
-  { first, later, meanStep }: BatchSizes,
-): DevicePrediction["pcie"] {
-  const tokens = first.tokens + (later?.tokens ?? 0);
-  const ofStep = (counted: number): number => counted / Math.max(1, tokens) * meanStep.tokens;
-  return { up: ofStep(bytes.up), down: ofStep(bytes.down) };
+/** Micro-batches that are looked at where rows travel for each: then one is like the other. */
+const SEEN = 3;
+
+/** What a mean step moves over the link. Activations travel token by token, whatever the micro-batches. */
+async function stepTraffic(
+  run: Run,
+  { meanStep }: BatchSizes,
+  placement: RowPlacement,
+): Promise<DevicePrediction["pcie"]> {
+  const { adapterKind: { selection }, settings: { batch } } = run;
+  // What is once in its slot stays there for the step, where there is room for all.
+  const once = placement.kind === "host" || selection === undefined ||
+    unitedNeurons({ ...selection, tokens: meanStep.tokens }) <= placement.cachedRows;
+  const count = once ? 1 : Math.ceil(batch.size / batch.micro);
+  const part = (sum: number): number => Math.round(sum / count);
+  const size = { tokens: Math.max(1, part(meanStep.tokens)), targets: part(meanStep.targets) };
+  const { kernels: { link }, params, train } = countOnDevice(run, placement, "expected");
+  const moved = async (work: () => Awaitable<void>, times = 1): Promise<DevicePrediction["pcie"]> => {
+    const { up, down } = link.bytes;
+    await work();
+    return { up: times * (link.bytes.up - up), down: times * (link.bytes.down - down) };
+  };
+  const parts: DevicePrediction["pcie"][] = [];
+  for (let i = 0; i < Math.min(count, SEEN); i++) {
+    const alike = i === SEEN - 1 ? count - i : 1;
+    parts.push(await moved(() => train(size, { first: i === 0 }), alike));
+  }
+  parts.push(await moved(() => params.collectGradients?.()));
+  const share = meanStep.tokens / (count * size.tokens);
+  const sum = (way: "up" | "down"): number => share * parts.reduce((bytes, one) => bytes + one[way], 0);
+  return { up: sum("up"), down: sum("down") };
 }
 
 function hostBytes(bytes: MemoryPrediction["bytes"]): DevicePrediction["host"] {
   const { parameters = 0, optimizer = 0, gradients = 0 } = bytes;
   return { parameters, optimizer, gradients };
-}
-
-/** Rows of a layer that a micro-batch of M tokens reaches; 0 where nothing is trained by rows. */
-function activeRows({ rows, parameters }: AdapterSizes, M: number): number {
-  const all = parameters.find((parameter) => parameter.rows !== null)?.rows ?? 0;
-  return rows === null ? 0 : Math.round(all * rows.touchedShare(M));
-}
-
-/** Keys and values of the rows in use go up for each micro-batch, their gradients come down in f32. */
-function rowTraffic(
-  { model: { config }, settings: { batch } }: Run,
-  rows: number,
-): DevicePrediction["pcie"] {
-  const { hiddenSize: d, numHiddenLayers: L } = config;
-  const visits = L * Math.ceil(batch.size / batch.micro) * rows * 2 * d;
-  return { up: visits * E, down: visits * FLOAT };
 }

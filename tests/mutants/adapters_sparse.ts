@@ -65,17 +65,17 @@ export const ADAPTERS_SPARSE: readonly Mutant[] = [
   {
     name: "pieces-of-rows-cut-short",
     harm: "wide rows beyond the first piece stay where they are",
-    file: "lib/adapters/sparse/row_slots.ts",
-    find: "const piece = sorted.slice(begin, i);",
-    replace: "const piece = sorted.slice(begin, begin + 1);",
+    file: "lib/ops/row_cache.ts",
+    find: "slot: slot + i * most, rows: piece",
+    replace: "slot, rows: piece",
     tests: ["tests/unit/adapters/sparse/row_slots_test.ts"],
   },
   {
     name: "clean-rows-travel",
     harm: "every row that was read gives a gradient",
-    file: "lib/adapters/sparse/row_slots.ts",
-    find: "from.filter(({ slot }) => dirty[slot] === 1)",
-    replace: "from.filter(({ slot }) => dirty[slot] !== 2)",
+    file: "lib/ops/row_cache.ts",
+    find: "resident.filter(({ slot }) => dirty[slot] === 1)",
+    replace: "resident",
     tests: ["tests/unit/adapters/sparse/row_slots_test.ts"],
   },
   {
@@ -212,7 +212,7 @@ export const ADAPTERS_SPARSE: readonly Mutant[] = [
     name: "no-room-for-places",
     harm: "gradients of rows beyond the room are lost",
     file: "lib/adapters/sparse/row_slots.ts",
-    find: `  params.gradients = growRowGradients(k, params.gradients, changed.length, params.keys.cols);
+    find: `  params.gradients = growRowGradients(k, params.gradients, count, params.keys.cols);
 `,
     replace: "",
     tests: ["tests/unit/adapters/sparse/row_slots_test.ts"],
@@ -220,10 +220,9 @@ export const ADAPTERS_SPARSE: readonly Mutant[] = [
   {
     name: "rows-stay-dirty",
     harm: "rows that were only read give the gradients of others",
-    file: "lib/adapters/sparse/row_slots.ts",
-    find: `    dirty.fill(0, run.slot, run.slot + run.rows.length);
-`,
-    replace: "",
+    file: "lib/ops/row_cache.ts",
+    find: "[slots[i], turnOf[slot], recent[slot], dirty[slot]] = [slot, turn, 1, 0];",
+    replace: "[slots[i], turnOf[slot], recent[slot]] = [slot, turn, 1];",
     tests: ["tests/unit/adapters/sparse/row_slots_test.ts"],
   },
   {

@@ -5,6 +5,22 @@ import type { Mutant } from "./mutant.ts";
 /** See {@linkcode Mutant}. */
 export const OPS: readonly Mutant[] = [
   {
+    name: "counted-slots-without-second-chance",
+    harm: "a dry run says too little of what rows move that work on a device",
+    file: "lib/ops/counting/row_cache.ts",
+    find: "if (one.turn !== turn && !one.recent) return one;",
+    replace: "if (one.turn !== turn) return one;",
+    tests: ["tests/unit/ops/row_cache_test.ts"],
+  },
+  {
+    name: "rows-meet-those-of-others",
+    harm: "a run takes more of a device than was predicted, where rows work there that few tokens fire",
+    file: "lib/ops/counting/fired_rows.ts",
+    find: '() => reach === "most" ? Math.min(rows, stepPairs) : 0',
+    replace: "() => 0",
+    tests: ["tests/unit/ops/counting_test.ts"],
+  },
+  {
     name: "grown-gradients-lose-rows",
     harm: "gradients of rows that were touched before the room grew are zero",
     file: "lib/ops/row_gradients.ts",

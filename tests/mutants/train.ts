@@ -436,9 +436,9 @@ export const TRAIN: readonly Mutant[] = [
   {
     name: "same-rows-in-every-pass",
     harm: "rows of a step are predicted to be those of its first micro-batch",
-    file: "lib/ops/counting/rows.ts",
-    find: "spreadRows(Math.min(neurons, unitedNeurons(shape)), neurons, draws++)",
-    replace: "spreadRows(Math.min(neurons, unitedNeurons(shape)), neurons, 0)",
+    file: "lib/ops/counting/fired_rows.ts",
+    find: "Math.round((united(step) - count) * later)",
+    replace: "0",
     tests: ["tests/unit/ops/counting_test.ts"],
   },
   {

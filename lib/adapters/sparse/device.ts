@@ -10,10 +10,10 @@
 import { andThen } from "../../core/awaitable.ts";
 import type { BranchHook } from "../../models/hooks.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
+import { rowChunks } from "../../ops/row_cache.ts";
 import { type SparseResiduals, sparseSelect } from "../../ops/sparse.ts";
 import type { Floats, Tensor, Weight } from "../../tensor/tensor.ts";
 import type { AttachOptions } from "../adapter.ts";
-import { rowChunks } from "./row_cache.ts";
 import type { RowSlots } from "./row_slots.ts";
 import type { SparseSettings } from "./config.ts";
 import { countTokens, layerAt, rowsBehind, type SparseLayer } from "./layer.ts";

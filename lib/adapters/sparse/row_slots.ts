@@ -6,10 +6,10 @@
  */
 import { account } from "../../native/ledger.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
+import { type CacheCounts, piecesOf, type SlotRun } from "../../ops/row_cache.ts";
 import { growRowGradients } from "../../ops/row_gradients.ts";
 import type { SparseParams } from "../../ops/sparse.ts";
 import type { Floats, Weight } from "../../tensor/tensor.ts";
-import { type CacheCounts, createRowCache, type SlotRow } from "./row_cache.ts";
 import { createRouterCopy, type RouterCopy } from "./router_copy.ts";
 
 /** What travelled between the rows and their slots. */
@@ -51,16 +51,15 @@ type RowArray = Floats | Uint16Array;
 /** Slots with nothing in them. @mutates k.ledger: "cache" until released, where they are in the host's memory */
 export function createRowSlots(k: Kernels, params: SparseParams, capacity: number): RowSlots {
   const hidden = params.keys.cols;
-  const cache = createRowCache(k, capacity, params.keys.rows);
+  const cache = k.rowCache(capacity, params.keys.rows);
   const memory = slotMemory(k, capacity * hidden, params.gradients.keys !== null);
   const { rows, gradients } = memory;
   const router = createRouterCopy(k, params);
-  const dirty = k.indices(capacity);
   const moved = { upBytes: 0, downBytes: 0 };
-  const part = <A extends RowArray>(array: A, { slot, rows }: Run): A =>
+  const part = <A extends RowArray>(array: A, { slot, rows }: SlotRun): A =>
     array.subarray(slot * hidden, (slot + rows.length) * hidden) as A;
 
-  const install = async (run: Run): Promise<void> => {
+  const install = async (run: SlotRun): Promise<void> => {
     for (const name of PARTS) {
       const to = part(rows[name], run);
       const landing = k.link.landing(to);
@@ -71,13 +70,12 @@ export function createRowSlots(k: Kernels, params: SparseParams, capacity: numbe
       const gradient = gradients[name];
       if (gradient) k.zero(part(gradient, run));
     }
-    dirty.fill(0, run.slot, run.slot + run.rows.length);
   };
-  const fetch = async (from: readonly SlotRow[]): Promise<void> => {
-    const changed = from.filter(({ slot }) => dirty[slot] === 1);
+  const fetch = async (changed: readonly SlotRun[]): Promise<void> => {
     const known = takePlaces(k, params, changed);
-    for (const run of runsOf(changed, rowsAtOnce(hidden, gradients.values))) {
-      const places = run.rows.map((row) => params.gradients.slots[row] as number);
+    for (const run of piecesOf(changed, rowsAtOnce(hidden, gradients.values))) {
+      const places = k.indices(run.rows.length);
+      run.rows.forEach((row, i) => places[i] = params.gradients.slots[row] as number);
       const arrivals = PARTS.map((name) => {
         const gradient = gradients[name];
         return gradient && k.link.down(part(gradient, run));
@@ -114,13 +112,13 @@ export function createRowSlots(k: Kernels, params: SparseParams, capacity: numbe
     async bring(wanted) {
       const { slots, evicted, installed } = cache.take(wanted);
       await fetch(evicted);
-      for (const run of runsOf(installed, rowsAtOnce(hidden, rows.keys))) await install(run);
+      for (const run of piecesOf(installed, rowsAtOnce(hidden, rows.keys))) await install(run);
       return slots;
     },
     matrices: () => ({ keys: matrix("keys"), values: matrix("values") }),
-    touch: (slots) => slots.forEach((slot) => dirty[slot] = 1),
+    touch: (slots) => cache.touch(slots),
     async collect() {
-      await fetch(cache.resident());
+      await fetch(cache.touched());
       await router.collect();
       forget();
     },
@@ -152,39 +150,24 @@ function slotMemory(k: Kernels, count: number, trainedKeys: boolean) {
   };
 }
 
-/** Rows in slots one after the other. */
-interface Run {
-  /** The first slot. */
-  readonly slot: number;
-  readonly rows: Int32Array;
-}
-
 function rowsAtOnce(hidden: number, { BYTES_PER_ELEMENT }: RowArray): number {
   return Math.max(1, Math.floor(PIECE_BYTES / (hidden * BYTES_PER_ELEMENT)));
-}
-
-/** Pieces of neighbouring slots, of at most `most` rows: each travels in one copy. */
-function runsOf(entries: readonly SlotRow[], most: number): Run[] {
-  const sorted = entries.toSorted((a, b) => a.slot - b.slot);
-  const runs: Run[] = [];
-  let begin = 0;
-  for (let i = 1; i <= sorted.length; i++) {
-    const [last, next] = [sorted[i - 1] as SlotRow, sorted[i]];
-    if (next && next.slot === last.slot + 1 && i - begin < most) continue;
-    const piece = sorted.slice(begin, i);
-    runs.push({ slot: (piece[0] as SlotRow).slot, rows: Int32Array.from(piece, ({ row }) => row) });
-    begin = i;
-  }
-  return runs;
 }
 
 /**
  * Gives rows places among the layer's gradients, by increasing row; @returns the first new place. @mutates params.gradients
  */
-function takePlaces(k: Kernels, params: SparseParams, changed: readonly SlotRow[]): number {
-  params.gradients = growRowGradients(k, params.gradients, changed.length, params.keys.cols);
+function takePlaces(k: Kernels, params: SparseParams, changed: readonly SlotRun[]): number {
+  const count = changed.reduce((sum, { rows }) => sum + rows.length, 0);
+  params.gradients = growRowGradients(k, params.gradients, count, params.keys.cols);
   const { gradients } = params;
   const known = gradients.rowCount;
-  k.sparseTouch(gradients, Int32Array.from(changed, ({ row }) => row), changed.length);
+  const all = k.indices(count);
+  let done = 0;
+  for (const { rows } of changed) {
+    all.set(rows, done);
+    done += rows.length;
+  }
+  k.sparseTouch(gradients, all, count);
   return known;
 }

@@ -8,6 +8,7 @@ import { createLedger } from "../../native/ledger.ts";
 import { createHostTimes } from "../host_times.ts";
 import { composeKernels, type Kernels } from "../kernels/kernels.ts";
 import { type Counts, createCounts, type LaneWatch, tallyOf, type Worker } from "./counts.ts";
+import { countedFiredRows, type RowsOfStep } from "./fired_rows.ts";
 import { modelKernels } from "./model.ts";
 import { type CountedDevice, countedDevice, countedPlace, passMemory } from "./place.ts";
 import type { ProductPlace } from "./product_scratch.ts";
@@ -31,27 +32,28 @@ export interface CountingKernels extends Kernels {
 export interface CountingOptions {
   /** Told which lane is given what. Default: nobody asks. */
   readonly lanes?: LaneWatch | null;
-  /** Whether rows that fire are drawn, for what depends on which do. Default: none is named. */
-  readonly drawsRows?: boolean;
+  /** Of rows that work on a device. Default: as many fire as can, in a step of any size. */
+  readonly rows?: RowsOfStep;
 }
 
 /** Kernels that count in the place of others: on a device where those are. */
 export function countingKernels(
   traits: KernelTraits,
-  { lanes = null, drawsRows = false }: CountingOptions = {},
+  { lanes = null, rows: rowsOfStep = { reach: "most", tokens: 0 } }: CountingOptions = {},
 ): CountingKernels {
   const { backend, float, activationDType, compute, hostProducts, hostBeside } = traits;
   const ledger = createLedger();
   const counts = createCounts(lanes);
   const device = traits.device === null ? null : countedDevice();
-  const kind = { float, activationDType, device, blockBytes: traits.arena.blockBytes, drawsRows };
+  const kind = { float, activationDType, device, blockBytes: traits.arena.blockBytes };
   const product = productPlace(traits);
   const lane = { hostProducts, hostBeside, hostJobs: createJobQueue(), hostTimes: createHostTimes() };
+  const fired = countedFiredRows(rowsOfStep);
   const workOf = (worker: Worker) => {
     const tally = tallyOf(counts, worker);
     return {
       model: { compute, ...modelKernels(tally, product) },
-      rows: { ...lane, ...rowKernels(tally, product, float === "f64") },
+      rows: { ...lane, ...rowKernels(tally, product, float === "f64", fired) },
       place: countedPlace(kind, ledger, tally),
     };
   };

@@ -7,7 +7,6 @@ import type { Device } from "../kernels/device.ts";
 import type { PassMemory, Place } from "../kernels/place.ts";
 import { addStream, type LaneMark, type LaneWatch, type Tally } from "./counts.ts";
 import { phantom, phantomBuffer, PHANTOMS } from "./phantom.ts";
-import { DRAWN_ROWS } from "./rows.ts";
 
 /** A device that has room for everything. */
 export interface CountedDevice extends Device {
@@ -57,8 +56,6 @@ export interface PlaceKind {
   readonly device: CountedDevice | null;
   /** Of the arenas. */
   readonly blockBytes: number;
-  /** Whether what is written down of rows is written down: where their slots are looked up. */
-  readonly drawsRows: boolean;
 }
 
 /** Arenas and link of a pass. @mutates ledger, and that of the device */
@@ -101,7 +98,7 @@ const AT_ONCE: LaneWatch["link"] = {
 
 /** All of {@linkcode Place} but what a pass has of its own. @mutates tally */
 export function countedPlace(
-  { float, activationDType, device, drawsRows }: PlaceKind,
+  { float, activationDType, device }: PlaceKind,
   ledger: Ledger,
   tally: Tally,
 ): Omit<Place, keyof PassMemory> {
@@ -119,7 +116,7 @@ export function countedPlace(
     modelFloats: (count, memoryClass) => onModel(float, count, memoryClass),
     modelActivations: (count, memoryClass) => onModel(activationDType, count, memoryClass),
     floats: (count) => phantom(float, count),
-    indices: (count) => drawsRows && count <= DRAWN_ROWS ? new Int32Array(count) : phantom("i32", count),
+    indices: (count) => phantom("i32", count),
     copy: (to, from) => addStream(tally, to, from),
     zero: (x) => addStream(tally, x),
     read: (x) => {

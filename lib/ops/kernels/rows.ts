@@ -8,6 +8,7 @@
 import type { Awaitable } from "../../core/awaitable.ts";
 import type { JobQueue } from "../../core/job_queue.ts";
 import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
+import type { RowCache } from "../row_cache.ts";
 import type { HostTimes } from "../host_times.ts";
 import type { AdamwStep } from "./model.ts";
 
@@ -210,6 +211,8 @@ export interface RowKernels {
   firedRows(call: FiredPairs): Int32Array;
   /** Of each pair that fired the column of its neuron among `rows`, which stand in `columns`; -1 where it is none of them. */
   pairColumns(call: FiredPairs, rows: Int32Array, columns: Int32Array): Int32Array;
+  /** Slots for `capacity` of the rows numbered below `rows`, all free. */
+  rowCache(capacity: number, rows: number): RowCache;
   /** From gradients of scores to those of dots and of the router's logits: see `gate_gradients.ts`. @mutates dscores, dlogits */
   gateGradients(call: FiredPairs, dscores: Floats, dlogits: Floats): void;
 

@@ -5,6 +5,7 @@ import { type ContextInfo, targetFacts } from "../../native/context.ts";
 import { firedRowKernels } from "../fired_rows.ts";
 import type { HostProducts, RowKernels } from "../kernels/rows.ts";
 import { adamwRowKernels } from "./adamw.ts";
+import { hostIndices } from "./host_place.ts";
 import type { Lanes } from "./lanes.ts";
 import { rowMatrixKernels } from "./rows.ts";
 import { sparseKernels } from "./sparse.ts";
@@ -19,7 +20,7 @@ export function rowKernels(lanes: Lanes, compute: "f32" | "bf16"): RowKernels {
     hostJobs: createJobQueue(),
     hostTimes: lanes.times,
     ...rowMatrixKernels(lanes),
-    ...firedRowKernels,
+    ...firedRowKernels({ indices: hostIndices }),
     ...sparseKernels(lanes),
     ...branchKernels(lanes),
     ...rowStepKernels(lanes),

@@ -56,7 +56,7 @@ export function rowKernels(): RowKernels {
     hostJobs: createJobQueue(),
     hostTimes: createHostTimes(),
     ...rowMatrixKernels,
-    ...firedRowKernels,
+    ...firedRowKernels({ indices: (count) => new Int32Array(count) }),
     ...sparseForwardKernels,
     ...sparseBackwardKernels,
     ...sparseBackwardStepKernels,

@@ -3,22 +3,23 @@
  * Which rows of a layer lie in which slots of the model's memory. Pure bookkeeping: rows are brought and gradients fetched by
  * whoever asks. Slots are reused by second chance: a row that was used since the hand last passed is passed once more.
  */
-import type { Place } from "../../ops/kernels/place.ts";
+import type { Place } from "./kernels/place.ts";
+
+/** Rows in slots one after the other. */
+export interface SlotRun {
+  /** The first slot. */
+  readonly slot: number;
+  readonly rows: Int32Array;
+}
 
 /** What must be done before the rows asked for are in their slots, in this order. */
 export interface CacheTurn {
   /** Slot of each row asked for. */
   readonly slots: Int32Array;
-  /** Rows that lose their slots: their gradients must be fetched first. */
-  readonly evicted: readonly SlotRow[];
+  /** Rows with gradients that lose their slots, by increasing slot: these must be fetched first. */
+  readonly evicted: readonly SlotRun[];
   /** Rows that must be brought, by increasing slot. */
-  readonly installed: readonly SlotRow[];
-}
-
-/** A row and its slot. */
-export interface SlotRow {
-  readonly row: number;
-  readonly slot: number;
+  readonly installed: readonly SlotRun[];
 }
 
 /** What a cache has seen. */
@@ -40,8 +41,10 @@ export interface RowCache {
    * @param rows Distinct, at most `capacity`     @throws {RangeError} When there are more
    */
   take(rows: Int32Array): CacheTurn;
-  /** Rows that have a slot, by increasing slot. */
-  resident(): SlotRow[];
+  /** Gradients in these slots, which the last turn gave, are about to be added to. */
+  touch(slots: Int32Array): void;
+  /** Rows with gradients, by increasing slot. */
+  touched(): readonly SlotRun[];
   /** Forgets all rows: they have changed. What lies in the slots is stale. */
   nextGeneration(): void;
 }
@@ -61,6 +64,8 @@ export function createRowCache(k: Pick<Place, "indices">, capacity: number, rows
   const recent = k.indices(capacity);
   /** Turn that a slot was last asked for in: such a slot cannot be given away in that turn. */
   const turnOf = k.indices(capacity);
+  /** 1 where there is a gradient. */
+  const dirty = k.indices(capacity);
   const counts: CacheCounts = { hits: 0, misses: 0, evictions: 0 };
   let [turn, used, hand] = [0, 0, 0];
 
@@ -102,24 +107,53 @@ export function createRowCache(k: Pick<Place, "indices">, capacity: number, rows
         const fresh = used < capacity;
         const slot = free();
         if (!fresh) {
-          evicted.push({ row: rowOf[slot] as number, slot });
+          if (dirty[slot] === 1) evicted.push({ row: rowOf[slot] as number, slot });
           counts.evictions++;
         }
         [slotOf[row], rowOf[slot]] = [slot, row];
-        [slots[i], turnOf[slot], recent[slot]] = [slot, turn, 1];
+        [slots[i], turnOf[slot], recent[slot], dirty[slot]] = [slot, turn, 1, 0];
         installed.push({ row, slot });
         counts.misses++;
       });
-      installed.sort((a, b) => a.slot - b.slot);
-      return { slots, evicted, installed };
+      return { slots, evicted: runsOf(evicted), installed: runsOf(installed) };
     },
-    resident() {
-      return Array.from({ length: used }, (_, slot) => ({ row: rowOf[slot] as number, slot }));
+    touch: (slots) => slots.forEach((slot) => dirty[slot] = 1),
+    touched() {
+      const resident = Array.from({ length: used }, (_, slot) => ({ row: rowOf[slot] as number, slot }));
+      return runsOf(resident.filter(({ slot }) => dirty[slot] === 1));
     },
     nextGeneration() {
       [used, hand] = [0, 0];
     },
   };
+}
+
+/** A row and its slot. */
+interface SlotRow {
+  readonly row: number;
+  readonly slot: number;
+}
+
+/** Neighbouring slots together. */
+function runsOf(entries: readonly SlotRow[]): SlotRun[] {
+  const sorted = entries.toSorted((a, b) => a.slot - b.slot);
+  const runs: SlotRun[] = [];
+  let begin = 0;
+  for (let i = 1; i <= sorted.length; i++) {
+    const [last, next] = [sorted[i - 1] as SlotRow, sorted[i]];
+    if (next && next.slot === last.slot + 1) continue;
+    const piece = sorted.slice(begin, i);
+    runs.push({ slot: (piece[0] as SlotRow).slot, rows: Int32Array.from(piece, ({ row }) => row) });
+    begin = i;
+  }
+  return runs;
+}
+
+/** Pieces of runs, of at most `most` rows each. */
+export function piecesOf(runs: readonly SlotRun[], most: number): SlotRun[] {
+  return runs.flatMap(({ slot, rows }) =>
+    rowChunks(rows, most).map((piece, i) => ({ slot: slot + i * most, rows: piece }))
+  );
 }
 
 /** Pieces of at most `capacity` rows, in order. */

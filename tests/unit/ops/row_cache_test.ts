@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
-import { assertSame } from "../../../compare.ts";
-import { nextIntegerBelow, randomStream } from "../../../../lib/core/rng.ts";
-import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
-import { createRowCache, rowChunks } from "../../../../lib/adapters/sparse/row_cache.ts";
+import { assertSame } from "../../compare.ts";
+import { nextIntegerBelow, randomStream } from "../../../lib/core/rng.ts";
+import { phantom } from "../../../lib/ops/counting/phantom.ts";
+import { countedRowCache } from "../../../lib/ops/counting/row_cache.ts";
+import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
+import { createRowCache, piecesOf, rowChunks, type SlotRun } from "../../../lib/ops/row_cache.ts";
 
 /** Second chance as its definition says it, on lists. */
 class ModelCache {
@@ -40,6 +42,12 @@ class ModelCache {
 
 const ROWS = 40;
 
+/** Row by row, of runs that do not touch each other. */
+function singly(runs: readonly SlotRun[]): { readonly row: number; readonly slot: number }[] {
+  runs.slice(1).forEach(({ slot }, i) => assert.ok(slot > runs[i]!.slot + runs[i]!.rows.length));
+  return runs.flatMap(({ slot, rows }) => [...rows].map((row, i) => ({ row, slot: slot + i })));
+}
+
 /** Distinct rows, increasing, a few of them often. */
 function draw(random: ReturnType<typeof randomStream>, most: number): Int32Array {
   const count = nextIntegerBelow(random, most + 1);
@@ -63,19 +71,22 @@ for (const capacity of [1, 2, 7, 39, 40, 64]) {
         generation++;
       }
       for (const rows of rowChunks(draw(random, 2 * Math.min(capacity, 30)), capacity)) {
-        const { slots, evicted, installed } = cache.take(rows);
+        const turn = cache.take(rows);
+        const { slots } = turn;
+        const [evicted, installed] = [singly(turn.evicted), singly(turn.installed)];
         const expected = model.take([...rows]);
         assert.deepEqual([...slots], expected.slots);
-        assert.deepEqual(evicted.map(({ row }) => row), expected.evicted);
+        assert.deepEqual(evicted.map(({ row }) => row).toSorted(), expected.evicted.toSorted());
         assert.deepEqual(installed.map(({ row }) => row).toSorted(), expected.installed.toSorted());
         for (const { row, slot } of evicted) assert.equal(contents.get(slot), `${row} of ${generation}`);
         for (const { row, slot } of installed) contents.set(slot, `${row} of ${generation}`);
         rows.forEach((row, i) => assert.equal(contents.get(slots[i] as number), `${row} of ${generation}`));
         assert.equal(new Set(slots).size, rows.length);
+        cache.touch(slots);
         asked += rows.length;
         assert.equal(cache.counts.hits + cache.counts.misses, asked);
       }
-      const resident = cache.resident();
+      const resident = singly(cache.touched());
       assert.deepEqual(resident.map(({ slot }) => slot), resident.map((_, slot) => slot));
       for (const { row, slot } of resident) assert.equal(contents.get(slot), `${row} of ${generation}`);
     }
@@ -83,6 +94,61 @@ for (const capacity of [1, 2, 7, 39, 40, 64]) {
     assert.equal(cache.counts.evictions > 0, capacity < ROWS);
   });
 }
+
+Deno.test("a row that no gradient was added to since it was brought loses its slot without being fetched", () => {
+  const cache = createRowCache(referenceKernels(), 3, ROWS);
+  const { slots } = cache.take(Int32Array.of(1, 2, 3));
+  cache.touch(slots.subarray(1, 2));
+  assertSame(singly(cache.touched()), [{ row: 2, slot: 1 }]);
+  assertSame(singly(cache.take(Int32Array.of(4, 5, 6)).evicted), [{ row: 2, slot: 1 }]);
+  assertSame(singly(cache.touched()), []);
+});
+
+/** Rows a to b, as an array without memory. */
+function stretch(first: number, count: number): Int32Array {
+  return phantom("i32", first + count).subarray(first);
+}
+
+/** Slots and lengths. */
+const lengths = (runs: readonly SlotRun[]) => runs.map(({ slot, rows }) => [slot, rows.length]);
+
+for (const capacity of [1, 3, 7, 16, 40]) {
+  Deno.test(`countedRowCache() with ${capacity} slots does what createRowCache() does, on stretches of rows`, () => {
+    const random = randomStream(capacity, 5);
+    const [real, counted] = [
+      createRowCache(referenceKernels(), capacity, ROWS),
+      countedRowCache(capacity),
+    ];
+    for (let turn = 0; turn < 300; turn++) {
+      if (turn % 41 === 40) [real, counted].forEach((cache) => cache.nextGeneration());
+      const count = nextIntegerBelow(random, Math.min(capacity, ROWS) + 1);
+      const first = nextIntegerBelow(random, ROWS - count + 1);
+      const rows = Int32Array.from({ length: count }, (_, i) => first + i);
+      const [a, b] = [real.take(rows), counted.take(stretch(first, count))];
+      assert.equal(b.slots.length, count);
+      assert.deepEqual(lengths(b.evicted), lengths(a.evicted), `turn ${turn}: evicted`);
+      assert.deepEqual(lengths(b.installed), lengths(a.installed), `turn ${turn}: installed`);
+      if (nextIntegerBelow(random, 3) > 0) {
+        real.touch(a.slots);
+        counted.touch(b.slots);
+      }
+      assert.deepEqual(lengths(counted.touched()), lengths(real.touched()));
+      assert.deepEqual(counted.counts, real.counts);
+      assert.equal(counted.used, real.used);
+    }
+    assert.ok(real.counts.hits > 0 && real.counts.evictions > 0 === capacity < ROWS);
+  });
+}
+
+Deno.test("piecesOf() cuts runs into pieces, each at its slot", () => {
+  const runs = [{ slot: 2, rows: Int32Array.of(5, 6, 7, 8, 9) }, { slot: 9, rows: Int32Array.of(1) }];
+  assertSame(piecesOf(runs, 2), [
+    { slot: 2, rows: Int32Array.of(5, 6) },
+    { slot: 4, rows: Int32Array.of(7, 8) },
+    { slot: 6, rows: Int32Array.of(9) },
+    { slot: 9, rows: Int32Array.of(1) },
+  ]);
+});
 
 Deno.test("createRowCache() refuses no slots, and more rows than slots", () => {
   assert.throws(() => createRowCache(referenceKernels(), 0, 4), /has 0 slots/);
