@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The gpt2 family: learned positions, layer norms, products whose weights are kept the other way round. */
-import { booleanField, type ConfigFields, numberField, rawField } from "../config_fields.ts";
+import { booleanField, type ConfigFields, integerField, numberField, rawField } from "../config_fields.ts";
 import type { ModelConfig } from "../model.ts";
 import type { Layer, ModelParts, TakeTensor } from "../parts.ts";
 import type { ActivationKind } from "../../ops/kernels/model.ts";
-import { activationField, readCommonConfig, readHeads, sizeField } from "./common_config.ts";
+import { activationField, readCommonConfig, readHeads } from "./common_config.ts";
 import type { Family } from "./family.ts";
 import { normAt, plainAttention, plainInput, takeHead, takeLinear, takeNorm } from "./take.ts";
 
@@ -33,7 +33,6 @@ export const gpt2: Family<Gpt2Config> = {
     const defaults = { bosTokenId: 50256, eosTokenId: 50256, maxPositionEmbeddings: 1024 };
     const common = readCommonConfig(fields, gpt2, { ...defaults, tieWordEmbeddings: true });
     const heads = readHeads(fields, common.hiddenSize);
-    // Of heads for other tasks, and of an order of the same sums.
     SAYS_NOTHING.forEach((name) => rawField(fields, name));
     const scaled = booleanField(fields, "scale_attn_weights", true);
     const byLayer = booleanField(fields, "scale_attn_by_inverse_layer_idx", false);
@@ -41,15 +40,13 @@ export const gpt2: Family<Gpt2Config> = {
     return {
       ...common,
       ...heads,
-      intermediateSize: fields.values["n_inner"] == null
-        ? (rawField(fields, "intermediate_size"), 4 * common.hiddenSize)
-        : sizeField(fields, "intermediate_size"),
+      intermediateSize: integerField(fields, "intermediate_size", {
+        ...size,
+        missing: 4 * common.hiddenSize,
+      }),
       activation: activationField(fields, "activation_function", "gelu_new"),
       layerNormEpsilon: numberField(fields, "layer_norm_epsilon", { above: 0, missing: 1e-5 }),
-      scales: Array.from(
-        { length: common.numHiddenLayers },
-        (_, layer) => byLayer ? scale / (layer + 1) : scale,
-      ),
+      scales: Array.from({ length: common.numHiddenLayers }, (_, i) => byLayer ? scale / (i + 1) : scale),
     };
   },
   build: buildGpt2,
@@ -60,6 +57,7 @@ export const gpt2: Family<Gpt2Config> = {
 };
 
 const BARE = ["attn.attn_dropout", "attn.resid_dropout", "mlp.act", "mlp.dropout"];
+/** Of heads for other tasks, and of an order of the same sums. */
 const SAYS_NOTHING = [
   ...["summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels"],
   ...["summary_first_dropout", "reorder_and_upcast_attn"],
@@ -70,9 +68,7 @@ function buildGpt2<W>(config: Gpt2Config, take: TakeTensor<W>): ModelParts<W> {
   const embedding = take("transformer.wte.weight", vocabSize, width);
   const positions = { weight: take("transformer.wpe.weight", maxPositionEmbeddings, width), offset: 0 };
   const input = { ...plainInput(embedding), positions };
-  const layers = config.scales.map((scale, layer) =>
-    buildLayer(config, take, `transformer.h.${layer}`, scale)
-  );
+  const layers = config.scales.map((scale, i) => buildLayer(config, take, `transformer.h.${i}`, scale));
   const finalNorm = takeNorm(take, "transformer.ln_f", width, {
     kind: "layer",
     eps: config.layerNormEpsilon,
