@@ -42,11 +42,7 @@ async function comparePass(name: string, compute: "f32" | "bf16", bound: Bound):
   }
 }
 
-/** By the reference kernels alone: of these the library lacks a kernel. */
-const LACKING = /^(gemma|gpt2|opt|phi3_partial)/;
-const SERVED = (name: string): boolean => !LACKING.test(name);
-
-for (const name of MODEL_FIXTURES.filter(SERVED)) {
+for (const name of MODEL_FIXTURES) {
   Deno.test(`a pass of ${name} in f32 is within ${MULTIPLE} eps of torch in f64, relative to the largest element`, () =>
     comparePass(name, "f32", (_, oracle) => MULTIPLE * EPS * largest(oracle)));
 
@@ -56,7 +52,7 @@ for (const name of MODEL_FIXTURES.filter(SERVED)) {
   });
 }
 
-for (const name of LORA_FIXTURES.filter(SERVED)) {
+for (const name of LORA_FIXTURES) {
   Deno.test(`logits with ${name}, a LoRA of PEFT's, in f32 are within ${MULTIPLE} eps of torch in f64`, async () => {
     const { folder, base, expected } = loraFixture(name);
     using kernels = nativeKernels({ compute: "f32" });
