@@ -40,10 +40,7 @@ export const gpt2: Family<Gpt2Config> = {
     return {
       ...common,
       ...heads,
-      intermediateSize: integerField(fields, "intermediate_size", {
-        ...size,
-        missing: 4 * common.hiddenSize,
-      }),
+      intermediateSize: integerField(fields, "intermediate_size", { min: 1, missing: 4 * common.hiddenSize }),
       activation: activationField(fields, "activation_function", "gelu_new"),
       layerNormEpsilon: numberField(fields, "layer_norm_epsilon", { above: 0, missing: 1e-5 }),
       scales: Array.from({ length: common.numHiddenLayers }, (_, i) => byLayer ? scale / (i + 1) : scale),

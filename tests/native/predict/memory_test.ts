@@ -38,7 +38,18 @@ const PLACES: readonly Method[] = [
 ];
 
 for (
-  const model of ["llama3_tied", "qwen3_tied", "llama_biases", "mistral_bf16", "qwen2_tied", "phi3", "olmo2"]
+  const model of [
+    "llama3_tied",
+    "qwen3_tied",
+    "llama_biases",
+    "mistral_bf16",
+    "qwen2_tied",
+    "phi3",
+    "olmo2",
+    "gemma2",
+    "gpt2_as_stored",
+    "opt_norm_behind",
+  ]
 ) {
   // The larger one has gradients of more than a MiB, in which activations lie.
   const larger = [
