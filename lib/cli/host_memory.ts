@@ -44,7 +44,7 @@ export function memoryProblem(
 
 /** A prediction beside what came: `151.1 MiB; 160.2 MiB predicted, 6.0 % more`. */
 export function beside(measured: number, predicted: number): string {
-  const difference = predicted / measured - 1;
+  const difference = predicted === measured ? 0 : predicted / measured - 1; // both may be nothing
   const way = difference < 0 ? "less" : "more";
   return `${formatBytes(measured)}; ${formatBytes(predicted)} predicted, ${
     formatShare(Math.abs(difference))

@@ -126,6 +126,7 @@ Deno.test("memoryProblem() counts what a run surely holds, to the byte; beside()
     /^The run needs 8\.00 MiB of host memory .*, but 8\.00 MiB are free: train/,
   );
   assert.equal(beside(100 * 2 ** 20, 106 * 2 ** 20), "100.00 MiB; 106.00 MiB predicted, 6.0 % more");
+  assert.match(beside(0, 0), /predicted, 0\.0 % more$/);
   assert.equal(beside(100 * 2 ** 20, 90 * 2 ** 20), "100.00 MiB; 90.00 MiB predicted, 10.0 % less");
 });
 

@@ -9,8 +9,9 @@ import type { Model } from "../../../../lib/models/model.ts";
 import { modelSites } from "../../../../lib/models/modules.ts";
 import { lastStack, type PatchInput } from "../../../../lib/models/parts.ts";
 import { parseConfig } from "../../../../lib/models/read_config.ts";
+import { nativeKernels } from "../../../../lib/ops/native/native_kernels.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
-import { assertWithin, modelFixture } from "../../../fixtures/model_fixture.ts";
+import { assertWithin, largest, modelFixture } from "../../../fixtures/model_fixture.ts";
 import { trainableModel } from "../../../fixtures/trainable_model.ts";
 import { VISION_FIXTURES, visionFixture, visionFolder } from "../../../fixtures/vision_fixture.ts";
 
@@ -49,6 +50,24 @@ for (const name of VISION_FIXTURES) {
     assert.ok(names("weight_grad.").length > 7);
     for (const tensor of names("weight_grad.")) {
       assertWithin(tensor, gradients.get(tensor.slice("weight_grad.".length)) ?? [], expected(tensor), 1e-9);
+    }
+  });
+
+  Deno.test(`native kernels give the outputs and gradients of ${name}, of a step with all of it trained`, async () => {
+    const { dir, expected } = visionFixture(name);
+    using kernels = nativeKernels({ compute: "f32" });
+    using base = openCheckpoint(dir, kernels);
+    using model = trainableModel(base);
+    const batch = batchOf(name, base);
+    const bound = 2e-5 * Math.max(1, largest(expected("outputs")));
+    assertWithin("outputs", (await forwardLogits(model, batch, {})).data, expected("outputs"), bound);
+    const options = { activations: "store", lossScale: 1 / batch.targetCount } as const;
+    const { lossSum } = await lossAndGradients(model, batch, {}, options);
+    assertWithin("loss", [lossSum], expected("loss"), 10 * bound);
+    for (const { name: tensor, grad } of model.trainable) {
+      if (tensor.includes(".layers.")) continue;
+      const oracle = expected(`weight_grad.${tensor}`);
+      assertWithin(tensor, grad, oracle, 1e-4 * Math.max(1e-2, largest(oracle)));
     }
   });
 
