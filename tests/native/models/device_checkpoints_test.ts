@@ -20,6 +20,8 @@ for (
     "qwen2_base_names",
     "llama_own_head",
     "qwen3_head_alone",
+    // Norms, activations, embeddings and products of other kinds.
+    ...["gemma2", "gemma3_text", "gpt2_as_stored", "opt_norm_behind", "phi3_partial_longrope", "olmo2"],
   ]
 ) {
   Deno.test(`evaluateLoss() on ${backend} of ${name} is within ${MULTIPLE} eps of torch in f64, and gives all back`, async () => {
