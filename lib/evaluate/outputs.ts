@@ -9,7 +9,7 @@ import type { Scoring } from "../tasks/task.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { drawnEstimate } from "./draws.ts";
 import { type DatasetLossOptions, nameRows } from "./loss.ts";
-import type { Estimate } from "./metrics.ts";
+import { type Estimate, proportion } from "./metrics.ts";
 import { explained } from "./not_finite.ts";
 
 /** Scores by outputs. */
@@ -81,6 +81,9 @@ function estimateScore(
   outputs: Tensor,
 ): Estimate {
   const [count = 0, cols = 0] = outputs.shape;
+  if (scoring.shares?.includes(metric)) {
+    return proportion(Math.round(scoring.score(metric, labels, outputs) * count), count);
+  }
   return drawnEstimate(
     count,
     cols,

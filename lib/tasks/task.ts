@@ -45,6 +45,8 @@ export type Scoring = {
   readonly by: "outputs";
   /** Names of the scores, in the order in which people are told of them. */
   readonly metrics: readonly string[];
+  /** Those that are shares of right rows, whose interval is Wilson's. Default none. */
+  readonly shares?: readonly string[];
   /** @param outputs (n,O) what the head gave for each example */
   score(metric: string, labels: ExampleLabels, outputs: Tensor): number;
   /** What the head says of an example, for people. @param outputs (O) */
