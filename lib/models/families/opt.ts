@@ -4,7 +4,7 @@ import type { ActivationKind } from "../../ops/kernels/model.ts";
 import { booleanField, type ConfigFields, integerField, problem } from "../config_fields.ts";
 import type { ModelConfig } from "../model.ts";
 import type { Layer, Linear, ModelParts, TakeTensor } from "../parts.ts";
-import { activationField, MOST, readCommonConfig, readHeads, sizeField } from "./common_config.ts";
+import { activationField, readCommonConfig, readHeads, sizeField } from "./common_config.ts";
 import type { Family } from "./family.ts";
 import { normAt, plainAttention, plainInput, takeHead, takeLinear, takeNorm } from "./take.ts";
 
@@ -39,13 +39,12 @@ export const opt: Family<OptConfig> = {
     }
     const doLayerNormBefore = booleanField(fields, "do_layer_norm_before", true);
     const isRemoved = booleanField(fields, "_remove_final_layer_norm", false);
-    const width = { min: 1, max: MOST.size, missing: hiddenSize };
     return {
       ...common,
       ...readHeads(fields, hiddenSize),
       ffnDim: sizeField(fields, "ffn_dim"),
       activation: activationField(fields, "activation_function", "relu"),
-      wordEmbedProjDim: integerField(fields, "word_embed_proj_dim", width),
+      wordEmbedProjDim: integerField(fields, "word_embed_proj_dim", { min: 1, missing: hiddenSize }),
       doLayerNormBefore,
       hasFinalNorm: doLayerNormBefore && !isRemoved,
       enableBias: booleanField(fields, "enable_bias", true),
