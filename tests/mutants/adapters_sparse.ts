@@ -64,11 +64,11 @@ export const ADAPTERS_SPARSE: readonly Mutant[] = [
   },
   {
     name: "pieces-of-rows-cut-short",
-    harm: "wide rows beyond the first piece stay where they are",
+    harm: "wide rows beyond the first piece land on it",
     file: "lib/ops/row_cache.ts",
     find: "slot: slot + i * most, rows: piece",
     replace: "slot, rows: piece",
-    tests: ["tests/unit/adapters/sparse/row_slots_test.ts"],
+    tests: ["tests/unit/ops/row_cache_test.ts"],
   },
   {
     name: "clean-rows-travel",
