@@ -88,6 +88,12 @@ Deno.test("nativeKernels() refuses arrays of another type or too short, by name"
     name: "TypeError",
     message: "Cannot copy a Uint16Array to a Float32Array",
   });
+  for (const other of [3, 5]) {
+    assert.throws(() => k.copy(four, k.floats(other)), {
+      name: "RangeError",
+      message: new RegExp(`${other} elements`),
+    });
+  }
   const cases: [string, () => void][] = [
     ["y", () => k.linearForward(k.floats(5), four, weight(3, 2), null, 2, false)],
     ["x", () => k.linearForward(k.floats(6), k.floats(3), weight(3, 2), null, 2, false)],
