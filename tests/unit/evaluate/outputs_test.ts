@@ -77,7 +77,7 @@ Deno.test("estimateScores() has the score of all rows, and an interval of the sa
   assert.deepEqual([mean, rows], [0.9, 200]);
   assert.ok(low > 0.82 && low < 0.88 && high > 0.92 && high < 0.97, `${low} to ${high}`);
   const drawn = scores.get("matthews")!;
-  assertWithin("matthews", [drawn.mean], [0.8], 1e-12);
+  assertWithin("matthews", [drawn.mean], [Math.sqrt(2 / 3)], 1e-12);
   assert.ok(
     drawn.low > 0.65 && drawn.low < 0.77 && drawn.high > 0.83 && drawn.high < 0.93,
     JSON.stringify(drawn),
