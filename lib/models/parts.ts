@@ -80,8 +80,53 @@ export interface Ffn<W = Weight> {
   readonly activation: ActivationKind;
 }
 
+/** The weights of one expert: down(activation(gate(h)) * up(h)). */
+export interface Expert<W = Weight> {
+  /** (F,D) each. */
+  readonly gate: W;
+  readonly up: W;
+  /** (D,F). */
+  readonly down: W;
+}
+
+/** An expert that all tokens have, weighed by sigmoid(gate h). */
+export interface SharedExpert<W = Weight> {
+  /** Gate and up. */
+  readonly inputs: readonly [Linear<W>, Linear<W>];
+  readonly down: Linear<W>;
+  readonly gate: Linear<W>;
+}
+
+/**
+ * A mixture of feed-forwards, of which a token has a few: f(h) = sum over its K experts e of p_e expert_e(h), where p is what
+ * `lib/ops/experts.ts` makes of router(h); and a shared expert beside them. Experts are no sites: transformers has all of a
+ * layer in one tensor, which no adapter on products reaches.
+ */
+export interface Experts<W = Weight> {
+  readonly kind: "experts";
+  readonly module: string;
+  readonly norms: SublayerNorms<W>;
+  /** (N,D) */
+  readonly router: W;
+  readonly experts: readonly Expert<W>[];
+  readonly shared: SharedExpert<W> | null;
+  /** K. */
+  readonly active: number;
+  /** Whether the weights of a token's experts are divided by their sum. */
+  readonly normalised: boolean;
+  readonly activation: ActivationKind;
+}
+
 /** What adds to the residual stream. A new kind is a line here, a file in `sublayers/` and a line in the registry there. */
-export type Sublayer<W = Weight> = Attention<W> | Ffn<W>;
+export type Sublayer<W = Weight> = Attention<W> | Ffn<W> | Experts<W>;
+
+/** Names of the places beside sublayers, where adapters on branches attach: a mixture of feed-forwards is one of them. */
+export type Branch = "attention" | "ffn";
+
+/** The place beside a sublayer. */
+export function branchOf({ kind }: Pick<Sublayer, "kind">): Branch {
+  return kind === "experts" ? "ffn" : kind;
+}
 
 /** Sublayers in the order they compute in. */
 export type Layer<W = Weight> = readonly Sublayer<W>[];
@@ -268,7 +313,14 @@ export function tensorsOf<W>(part: Sublayer<W>): W[] {
     ...linears.map(({ weight }) => weight),
     ...linears.flatMap(({ bias }) => bias ?? []),
     ...normsOf(part).filter((norm) => norm !== input).flatMap(normTensors),
+    ...expertTensors(part),
   ];
+}
+
+/** What stands for the tensors of a mixture that are no sites: its router and experts. */
+export function expertTensors<W>(part: Sublayer<W>): W[] {
+  if (part.kind !== "experts") return [];
+  return [part.router, ...part.experts.flatMap(({ gate, up, down }) => [gate, up, down])];
 }
 
 /** The weight of a norm, and its bias where it has one; nothing of none. */
@@ -347,7 +399,7 @@ function linearTensors<W>(linear: Linear<W> | null): W[] {
 /** The products and norms within a part, in the order of its members. */
 function recordsOf<W>(part: object): (Linear<W> & Norm<W>)[] {
   return Object.values(part).flatMap((value) => {
-    if (typeof value !== "object" || value === null) return [];
+    if (typeof value !== "object" || value === null || "rows" in value) return [];
     return "site" in value || "eps" in value ? [value] : recordsOf<W>(value);
   });
 }

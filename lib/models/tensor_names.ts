@@ -4,13 +4,13 @@ import { buildParts, familyOf } from "./families/registry.ts";
 import type { ModelConfig } from "./model.ts";
 import {
   allTensors,
+  type Branch,
+  branchOf,
   embeddingOf,
   headTensors,
   lastStack,
   layersOf,
   type ModelParts,
-  partOf,
-  type Sublayer,
   type TensorShape,
 } from "./parts.ts";
 
@@ -59,14 +59,14 @@ export function countedElements(config: ModelConfig): number {
 }
 
 /**
- * Names of the modules of the sublayers of a kind, by layer.
+ * Names of the modules of the sublayers that adapters on a branch are beside, by layer.
  *
  * @throws {RangeError} When a layer has none
  */
-export function sublayerModules(config: ModelConfig, kind: Sublayer["kind"]): string[] {
+export function sublayerModules(config: ModelConfig, branch: Branch): string[] {
   return layersOf(buildParts(config, (name) => name)).map((layer, number) => {
-    const part = partOf(layer, kind);
-    if (!part) throw new RangeError(`Layer ${number} of a ${config.modelType} has no ${kind} sublayer`);
+    const part = layer.find((part) => branchOf(part) === branch);
+    if (!part) throw new RangeError(`Layer ${number} of a ${config.modelType} has no ${branch} sublayer`);
     return part.module;
   });
 }

@@ -3,7 +3,7 @@
  * The decoder that most families are: layers of attention and a gated feed-forward, with the names that llama's checkpoints
  * have. A family that names its tensors otherwise, or computes otherwise, says how.
  */
-import type { Attention, Ffn, Linear, ModelParts, Norm, SublayerNorms, TakeTensor } from "../parts.ts";
+import type { Attention, Linear, ModelParts, Norm, Sublayer, SublayerNorms, TakeTensor } from "../parts.ts";
 import type { DecoderConfig } from "./decoder_config.ts";
 import { type LinearShape, type NormShape, plainInput, takeHead, takeLinear, takeNorm } from "./take.ts";
 
@@ -69,7 +69,7 @@ export const LLAMA_NAMES: DecoderNames = {
 };
 
 /** What a family computes otherwise than llama. */
-export interface DecoderStyle {
+export interface DecoderStyle<W = unknown> {
   readonly names?: DecoderNames;
   /** Of all norms; root mean squares when absent. */
   readonly norm?: Omit<NormShape, "eps">;
@@ -83,6 +83,8 @@ export interface DecoderStyle {
   attention?(layer: number): Partial<Pick<Attention, "rotary" | "scale" | "softcap">>;
   /** Of the configuration's rotary embedding; see there. */
   readonly renewsKeys?: boolean;
+  /** What stands in the place of a layer's feed-forward; null for that itself. @param path Name of the layer */
+  ffn?(layer: number, path: string, norms: SublayerNorms<W>): Sublayer<W> | null;
   /** Rotary embeddings beside the configuration's own, by name. */
   readonly rotary?: ModelParts["rotary"];
 }
@@ -94,7 +96,7 @@ export const ROTARY = "rotary";
 export function buildDecoder<W>(
   config: DecoderConfig,
   take: TakeTensor<W>,
-  style: DecoderStyle = {},
+  style: DecoderStyle<W> = {},
 ): ModelParts<W> {
   const { hiddenSize, vocabSize, rotaryDim, ropeTheta, ropeScaling, maxPositionEmbeddings } = config;
   const { names = LLAMA_NAMES } = style;
@@ -102,7 +104,10 @@ export function buildDecoder<W>(
   const embedding = take(`${names.embedding}.weight`, vocabSize, hiddenSize);
   const layers = Array.from({ length: config.numHiddenLayers }, (_, layer) => {
     const path = `${names.layers}.${layer}`;
-    return [buildAttention(config, takes, path, layer), buildFfn(config, takes, path)];
+    return [
+      buildAttention(config, takes, path, layer),
+      buildFfn(config, takes, path, layer),
+    ];
   });
   const finalNorm = takes.norm(names.finalNorm, hiddenSize);
   const { renewsKeys = false } = style;
@@ -129,14 +134,18 @@ export function bareDecoderModules(
 
 /** How the parts of a decoder are taken. */
 interface DecoderTakes<W> {
-  readonly style: DecoderStyle;
+  readonly style: DecoderStyle<W>;
   readonly names: DecoderNames;
   norm(module: string, size: number): Norm<W>;
   norms(path: string, names: NormNames): SublayerNorms<W>;
   linear(site: string, module: string, shape: LinearShape): Linear<W>;
 }
 
-function decoderTakes<W>(config: DecoderConfig, take: TakeTensor<W>, style: DecoderStyle): DecoderTakes<W> {
+function decoderTakes<W>(
+  config: DecoderConfig,
+  take: TakeTensor<W>,
+  style: DecoderStyle<W>,
+): DecoderTakes<W> {
   const { names = LLAMA_NAMES, norm: shape = { kind: "rms" } } = style;
   const norm = (module: string, size: number) =>
     takeNorm(take, module, size, { ...shape, eps: config.rmsNormEps });
@@ -194,16 +203,20 @@ function buildAttention<W>(
 
 function buildFfn<W>(
   { hiddenSize, intermediateSize, mlpBias: bias, hiddenAct }: DecoderConfig,
-  { names, norms, linear }: DecoderTakes<W>,
+  { style, names, norms: takeNorms, linear }: DecoderTakes<W>,
   path: string,
-): Ffn<W> {
+  layer: number,
+): Sublayer<W> {
+  const norms = takeNorms(path, names.ffnNorms);
+  const own = style.ffn?.(layer, path, norms) ?? null;
+  if (own !== null) return own;
   const module = `${path}.${names.ffn}`;
   const input = (site: string, name: string, outputs: number) =>
     linear(site, `${module}.${name}`, { outputs, inputs: hiddenSize, bias });
   return {
     kind: "ffn",
     module,
-    norms: norms(path, names.ffnNorms),
+    norms,
     gated: true,
     inputs: names.gateUp === undefined
       ? [input("gate", names.gate, intermediateSize), input("up", names.up, intermediateSize)]

@@ -44,6 +44,9 @@ export function readEncoderConfig(
     maxPositionEmbeddings: 512,
     tieWordEmbeddings: true,
   });
+  // Left behind by the tools that made BERT's checkpoints, and by older versions of transformers.
+  fields.used.add("directionality").add("tie_weights_");
+  for (const name of Object.keys(fields.values)) if (name.startsWith("pooler_")) fields.used.add(name);
   if (booleanField(fields, "is_decoder", false)) {
     problem(fields, "is_decoder", "false: a decoder of this family is not supported", null);
   }

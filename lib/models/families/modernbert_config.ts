@@ -33,6 +33,12 @@ export interface ModernBertConfig extends ModelConfig {
   readonly classifierAct: ActivationKind;
 }
 
+/** Of training and implementations; and of BERT, which its configurations say too and nobody reads. */
+const PASSED_OVER = [
+  ...["initializer_cutoff_factor", "sparse_prediction", "sparse_pred_ignore_index", "repad_logits_with_grad"],
+  ...["deterministic_flash_attn", "reference_compile", "layer_norm_eps", "position_embedding_type"],
+];
+
 const THETA = { full: 160000, sliding: 10000 };
 
 /** @mutates fields */
@@ -55,13 +61,7 @@ export function readModernBertConfig(
     ...readRope(own, { ...sizes, ropeTheta }),
     maxPositionEmbeddings,
   });
-  // Of how it was trained, and of implementations.
-  ["initializer_cutoff_factor", "sparse_pred_ignore_index", "repad_logits_with_grad"].forEach((name) =>
-    rawField(fields, name)
-  );
-  ["sparse_prediction", "deterministic_flash_attn", "reference_compile"].forEach((name) =>
-    rawField(fields, name)
-  );
+  PASSED_OVER.forEach((name) => rawField(fields, name));
   const period = integerField(fields, "global_attn_every_n_layers", { min: 1, missing: 3 });
   const window = integerField(fields, "local_attention", { min: 2, missing: 128 });
   const slides = layersThatSlide(fields, numHiddenLayers, (layer) => layer % period !== 0);

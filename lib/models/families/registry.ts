@@ -13,12 +13,15 @@ import { bert } from "./bert.ts";
 import { distilbert } from "./distilbert.ts";
 import { llama } from "./llama.ts";
 import { mistral } from "./mistral.ts";
+import { mixtral } from "./mixtral.ts";
 import { modernbert } from "./modernbert.ts";
 import { olmo2 } from "./olmo2.ts";
 import { opt } from "./opt.ts";
 import { phi3 } from "./phi3.ts";
 import { qwen2 } from "./qwen2.ts";
+import { qwen2Moe } from "./qwen2_moe.ts";
 import { qwen3 } from "./qwen3.ts";
+import { qwen3Moe } from "./qwen3_moe.ts";
 import { roberta } from "./roberta.ts";
 import { smollm3 } from "./smollm3.ts";
 import { vit } from "./vit.ts";
@@ -28,6 +31,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map(
   [
     ...[llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3Text, phi3, olmo2, smollm3],
     ...[gpt2, opt],
+    ...[mixtral, qwen2Moe, qwen3Moe],
     ...[bert, distilbert, roberta, modernbert],
     ...[deit, vit],
   ].map((family: Family) => [family.modelType, family]),

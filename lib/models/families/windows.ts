@@ -59,20 +59,26 @@ export function alwaysWindows(fields: ConfigFields, layers: number): number[] {
 }
 
 /**
- * Windows of the qwen families: `layer_types` when given, else sliding from layer `max_window_layers` on; none at all
- * unless `use_sliding_window`. @mutates fields
+ * Windows of the qwen families: `layer_types` when given, else of the layers that `slides` says; none at all unless
+ * `use_sliding_window`.
+ *
+ * @param slides Given `max_window_layers`. Default: sliding from that layer on     @mutates fields
  */
-export function optionalWindows(fields: ConfigFields, layers: number): number[] {
+export function optionalWindows(
+  fields: ConfigFields,
+  layers: number,
+  slides: (layer: number, maxWindowLayers: number) => boolean = (layer, first) => layer >= first,
+): number[] {
   const enabled = booleanField(fields, "use_sliding_window", false);
   const types = readLayerTypes(fields, layers);
-  let [window, firstSliding] = [0, Infinity];
+  let [window, maxWindowLayers] = [0, 0];
   if (enabled) {
     window = readWindow(fields, DEFAULT_WINDOW).window;
-    firstSliding = integerField(fields, "max_window_layers", { missing: DEFAULT_FULL_LAYERS });
+    maxWindowLayers = integerField(fields, "max_window_layers", { missing: DEFAULT_FULL_LAYERS });
   } else ["sliding_window", "max_window_layers"].forEach((name) => rawField(fields, name));
   checkTypes(fields, types, window, "use_sliding_window is off or sliding_window null");
   return Array.from({ length: layers }, (_, layer) => {
-    const sliding = types === null ? layer >= firstSliding : types[layer] === SLIDING;
+    const sliding = types === null ? slides(layer, maxWindowLayers) : types[layer] === SLIDING;
     return sliding ? window : 0;
   });
 }

@@ -7,7 +7,7 @@ import type { LinearResult } from "../../ops/linear.ts";
 import { normAgain, normBackward, normForward, type NormResiduals } from "../../ops/norm.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { hooksBeside } from "../hooks.ts";
-import { type Linear, normTensors, type Sublayer } from "../parts.ts";
+import { branchOf, type Linear, normTensors, type Sublayer } from "../parts.ts";
 import { backwardBeside, forwardBeside, type Hooked } from "./beside.ts";
 import { isTrained, type StepContext } from "./context.ts";
 import { linearIsTrained } from "./linear.ts";
@@ -49,7 +49,7 @@ export async function normedForward<Kept>(
   const total = sum === null ? y : arenaTensor(k, x.shape);
   const branch = output === null ? total : arenaTensor(k, x.shape);
   const beside = {
-    hooks: hooksBeside(hooks, part.kind),
+    hooks: hooksBeside(hooks, branchOf(part)),
     layer,
     h,
     again: again && { ...again, needsOutput },
@@ -76,6 +76,8 @@ export interface NormedBackward {
   readonly residuals: NormedResiduals;
   /** Products whose input is h: it is made again where one of them is trained. */
   readonly inputs: readonly Linear[];
+  /** Whether anything else that reads h is. Default: no. */
+  readonly isRead?: boolean;
   /** (T,D) holds dy; on return dx, when that is needed. */
   readonly dx: Tensor;
   /** Whether anything below is trained. */
@@ -92,16 +94,17 @@ export async function normedBackward(
   step: StepContext,
   layer: number,
   part: Sublayer,
-  { residuals: { x, norms, hooked }, inputs, dx, needsInput }: NormedBackward,
+  { residuals: { x, norms, hooked }, inputs, isRead: isReadToo = false, dx, needsInput }: NormedBackward,
   f: (h: Tensor, dy: Tensor, wanted: boolean) => Tensor | null,
 ): Promise<void> {
   const { k, hooks, scratch } = step;
   const { input, output, sum } = part.norms;
   if (sum && norms.sum) k.copy(dx.data, normBackward(k, norms.sum, sum, dx).data);
   const dy = output && norms.output ? normBackward(k, norms.output, output, dx) : dx;
-  const beside = { hooks: hooksBeside(hooks, part.kind), layer, h: input ? scratch.h : x };
+  const beside = { hooks: hooksBeside(hooks, branchOf(part)), layer, h: input ? scratch.h : x };
   const wanted = needsInput || isTrained(normTensors(input));
-  const isRead = beside.hooks.length > 0 || inputs.some((linear) => linearIsTrained(linear, hooks, layer));
+  const isRead = isReadToo || beside.hooks.length > 0 ||
+    inputs.some((linear) => linearIsTrained(linear, hooks, layer));
   if (input && norms.input && isRead) normAgain(k, norms.input, input, scratch.h);
   const dh = await backwardBeside(step, beside, hooked, dy, () => f(beside.h, dy, wanted));
   if (!wanted || dh === null) return;
