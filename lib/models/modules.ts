@@ -2,7 +2,16 @@
 /** The modules of a model as transformers names them: what PEFT's options choose from. */
 import { buildParts, FAMILIES, familyOf, smallestOf } from "./families/registry.ts";
 import type { ModelConfig } from "./model.ts";
-import { allTensors, type Layer, layersOf, type Linear, linearsOf, partOf, tensorsOf } from "./parts.ts";
+import {
+  allTensors,
+  expertTensors,
+  type Layer,
+  layersOf,
+  type Linear,
+  linearsOf,
+  partOf,
+  tensorsOf,
+} from "./parts.ts";
 import { basePrefix, headNames, moduleOf } from "./tensor_names.ts";
 
 /** One module. */
@@ -112,7 +121,9 @@ export function modelModules(config: ModelConfig, isBare = false): ModelModule[]
   });
   const ofLayers = new Set(layers.map(({ name }) => name));
   const head = [...new Set(headNames(config).map(moduleOf))];
-  const outside = withAncestors([...allTensors(parts).map(moduleOf), ...bare])
+  const ofExperts = new Set(layersOf(parts).flat().flatMap((part) => expertTensors(part)));
+  const named = allTensors(parts).filter((name) => !ofExperts.has(name));
+  const outside = withAncestors([...named.map(moduleOf), ...bare])
     .filter((name) => !ofLayers.has(name) && !head.includes(name))
     .map((name): ModelModule => ({ name, layer: null, site: null }));
   if (!isBare) return [...outside, ...layers, ...head.map((name) => ({ name, layer: null, site: null }))];
@@ -121,8 +132,12 @@ export function modelModules(config: ModelConfig, isBare = false): ModelModule[]
     .map((module) => ({ ...module, name: module.name.slice(prefix.length) }));
 }
 
+/** Of those that modules of their own have: experts lie in one tensor to transformers. */
 function tensorNames(layer: Layer<string>): string[] {
-  return layer.flatMap((part) => tensorsOf(part));
+  return layer.flatMap((part) => {
+    const ofExperts = new Set(expertTensors(part));
+    return tensorsOf(part).filter((name) => !ofExperts.has(name));
+  });
 }
 
 /** Modules and all that they lie in, each once, the outer before the inner. */

@@ -10,6 +10,7 @@ import {
   rawField,
 } from "../config_fields.ts";
 import type { Experts, SublayerNorms, TakeTensor } from "../parts.ts";
+import { bareDecoderModules, LLAMA_NAMES } from "./decoder.ts";
 import type { DecoderConfig } from "./decoder_config.ts";
 import { takeLinear } from "./take.ts";
 
@@ -112,4 +113,17 @@ function takeShared<W>(take: TakeTensor<W>, module: string, hiddenSize: number, 
     down: linear("shared_down", "shared_expert.down_proj", hiddenSize, size),
     gate: linear("shared_weight", "shared_expert_gate", 1, hiddenSize),
   };
+}
+
+/** Modules without tensors, and those of experts, whose tensors are all in one; see `Family.bareModules`. */
+export function bareExpertModules(config: ExpertsConfig): string[] {
+  const ffns = config.hasExperts.flatMap((has, layer) =>
+    has ? [`${LLAMA_NAMES.layers}.${layer}.${LLAMA_NAMES.ffn}`] : []
+  );
+  const none = new Set(ffns.map((ffn) => `${ffn}.${LLAMA_NAMES.activation}`));
+  return [
+    ...bareDecoderModules(config).filter((name) => !none.has(name)),
+    ...ffns.flatMap((ffn) => [`${ffn}.experts`, `${ffn}.experts.act_fn`, `${ffn}.gate`]),
+    ...(config.sharedSize > 0 ? ffns.map((ffn) => `${ffn}.shared_expert.act_fn`) : []),
+  ];
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The mixtral family: mistral with a mixture of experts in every layer. */
 import { type ConfigFields, problem, rawField } from "../config_fields.ts";
-import { bareDecoderModules, buildDecoder } from "./decoder.ts";
+import { buildDecoder } from "./decoder.ts";
 import { readDecoderConfig } from "./decoder_config.ts";
-import { type ExpertsConfig, readExpertCounts, takeExperts } from "./experts.ts";
+import { bareExpertModules, type ExpertsConfig, readExpertCounts, takeExperts } from "./experts.ts";
 import type { Family } from "./family.ts";
 import { alwaysWindows } from "./windows.ts";
 
@@ -43,5 +43,5 @@ export const mixtral: Family<ExpertsConfig> = {
     buildDecoder(config, take, {
       ffn: (_layer, path, norms) => takeExperts(config, take, `${path}.mlp`, norms, NAMES),
     }),
-  bareModules: (config) => bareDecoderModules(config),
+  bareModules: bareExpertModules,
 };

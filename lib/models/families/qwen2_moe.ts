@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The qwen2_moe family: qwen2 with mixtures of many small experts, and one that all tokens have. */
 import { booleanField, type ConfigFields, integerField } from "../config_fields.ts";
-import { bareDecoderModules, buildDecoder } from "./decoder.ts";
+import { buildDecoder } from "./decoder.ts";
 import { readDecoderConfig } from "./decoder_config.ts";
-import { type ExpertsConfig, readExpertCounts, readExpertLayers, takeExperts } from "./experts.ts";
+import {
+  bareExpertModules,
+  type ExpertsConfig,
+  readExpertCounts,
+  readExpertLayers,
+  takeExperts,
+} from "./experts.ts";
 import type { Family } from "./family.ts";
 import { optionalWindows } from "./windows.ts";
 
@@ -40,5 +46,5 @@ export const qwen2Moe: Family<ExpertsConfig> = {
       ffn: (layer, path, norms) =>
         config.hasExperts[layer] === true ? takeExperts(config, take, `${path}.mlp`, norms) : null,
     }),
-  bareModules: (config) => bareDecoderModules(config),
+  bareModules: bareExpertModules,
 };
