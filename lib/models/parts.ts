@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// size: parts are made of each other, and what is found in them is told of all
 /**
  * A model as data: what its layers are made of, with anything in the place of weights (W): the weights themselves, or names
  * and shapes. Families build parts; the engine, loading and adapters read all sizes and names from them.

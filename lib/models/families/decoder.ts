@@ -69,7 +69,7 @@ export const LLAMA_NAMES: DecoderNames = {
 };
 
 /** What a family computes otherwise than llama. */
-export interface DecoderStyle<W = unknown> {
+export interface DecoderStyle<W = never> {
   readonly names?: DecoderNames;
   /** Of all norms; root mean squares when absent. */
   readonly norm?: Omit<NormShape, "eps">;

@@ -5,7 +5,7 @@ import { buildDecoder } from "./decoder.ts";
 import { readDecoderConfig } from "./decoder_config.ts";
 import { bareExpertModules, type ExpertsConfig, readExpertCounts, takeExperts } from "./experts.ts";
 import type { Family } from "./family.ts";
-import { alwaysWindows } from "./windows.ts";
+import { sameWindows } from "./windows.ts";
 
 /** Gate, up and down. */
 const NAMES = { gate: "w1", up: "w3", down: "w2" };
@@ -34,7 +34,7 @@ export const mixtral: Family<ExpertsConfig> = {
       expertSize: shared.intermediateSize,
       sharedSize: 0,
       hasExperts: new Array(shared.numHiddenLayers).fill(true),
-      slidingWindows: alwaysWindows(fields, shared.numHiddenLayers, null),
+      slidingWindows: sameWindows(fields, shared.numHiddenLayers),
       attentionBias: { qkv: false, o: false },
       mlpBias: false,
     };
