@@ -117,12 +117,7 @@ function assemble(
   const highest = tokens.reduce((most, { id }) => Math.max(most, id ?? -1), ids.highest);
   const specialIds = new Set(tokens.flatMap(({ id, special }) => special && id !== null ? [id] : []));
   for (const id of [bosId, eosId, padId]) if (id !== null) specialIds.add(id);
-  const begin = chosen.around === "bos" && bosId !== null ? [bosId] : [];
-  const around = chosen.around === undefined ? ids : {
-    prefix: begin,
-    suffix: [],
-    pair: { prefix: begin, middle: begin, suffix: [], secondType: 1 as const },
-  };
+  const around = chosen.around === undefined ? ids : surroundings(chosen.around, idOf);
   const cleans = cleansSpaces(json, files);
   const token = (id: number) => Number.isInteger(id) && id >= 0 && id <= highest ? library.nameOf(id) : null;
   return {
@@ -152,6 +147,21 @@ function assemble(
     },
     token,
   };
+}
+
+/** What a class puts around one text, and around two. */
+function surroundings(
+  around: NonNullable<TokenizerClass["around"]>,
+  idOf: (role: string) => number | null,
+): Pick<TokenizerIds, "prefix" | "suffix" | "pair"> {
+  const id = (role: string): number[] => [idOf(role) ?? []].flat();
+  if (around === "nothing" || around === "bos") {
+    const prefix = around === "bos" ? id("bos_token") : [];
+    return { prefix, suffix: [], pair: { prefix, middle: prefix, suffix: [], secondType: 1 } };
+  }
+  const [prefix, suffix] = [id("cls_token"), id("sep_token")];
+  if (around === "bert") return { prefix, suffix, pair: { prefix, middle: suffix, suffix, secondType: 1 } };
+  return { prefix, suffix, pair: { prefix, middle: [...suffix, ...suffix], suffix, secondType: 0 } };
 }
 
 /**

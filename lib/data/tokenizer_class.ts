@@ -23,8 +23,11 @@ export interface TokenizerClass {
   readonly extraTokens?: readonly string[];
   /** Adds all special tokens once more, plainly: without the flags that they were declared with. */
   readonly addsPlainly?: boolean;
-  /** What it puts around a text in place of the post-processor: nothing, or the beginning-of-sequence token before it. */
-  readonly around?: "nothing" | "bos";
+  /**
+   * What it puts around a text in place of the post-processor: nothing, the beginning-of-sequence token before it, or the
+   * marks of BERT (`[CLS] A [SEP] B [SEP]`, B of another type) or RoBERTa (`<s> A </s></s> B </s>`).
+   */
+  readonly around?: "nothing" | "bos" | "bert" | "roberta";
 }
 
 /** Takes `tokenizer.json` as it is. */
@@ -32,9 +35,13 @@ export const AS_IT_IS: TokenizerClass = { name: "TokenizersBackend" };
 
 /** Classes that transformers has for a family whatever the folder says, or where it says nothing. */
 const REGISTERED: Readonly<Record<string, string>> = {
-  mistral: "TokenizersBackend",
-  qwen2: "Qwen2Tokenizer",
-  qwen3: "Qwen2Tokenizer",
+  ...{ bert: "BertTokenizer", distilbert: "BertTokenizer", roberta: "RobertaTokenizer" },
+  ...{ gemma: "GemmaTokenizer", gemma2: "GemmaTokenizer", gemma3_text: "GemmaTokenizer" },
+  ...{ gpt2: "GPT2Tokenizer", opt: "GPT2Tokenizer" },
+  ...{ qwen2: "Qwen2Tokenizer", qwen2_moe: "Qwen2Tokenizer" },
+  ...{ qwen3: "Qwen2Tokenizer", qwen3_moe: "Qwen2Tokenizer" },
+  ...{ mistral: "TokenizersBackend", mixtral: "TokenizersBackend", olmo2: "TokenizersBackend" },
+  ...{ modernbert: "TokenizersBackend", phi3: "TokenizersBackend" },
 };
 
 /** Families for which transformers does not believe the folder. */
@@ -68,7 +75,8 @@ export function chooseClass(json: Json, config: Json, model: Json | null, source
   }
   const chosen = CLASSES[name];
   const { type } = (json["model"] ?? {}) as Json;
-  return chosen !== undefined && type === "BPE" && chosen.byteLevel === byteLevel ? chosen : AS_IT_IS;
+  const reads = chosen?.model ?? "BPE";
+  return chosen !== undefined && type === reads && chosen.byteLevel === byteLevel ? chosen : AS_IT_IS;
 }
 
 function className(config: Json, model: Json, byteLevel: boolean): string {
@@ -145,8 +153,84 @@ const INFILLING = {
   fill_token: "<FILL_ME>",
 };
 
-/** The classes that are followed, each with the kind of vocabulary it can read. */
-const CLASSES: Readonly<Record<string, TokenizerClass & { readonly byteLevel: boolean }>> = {
+/** A class that is followed, with the kind of vocabulary it can read. */
+type FollowedClass = TokenizerClass & {
+  readonly byteLevel: boolean;
+  /** Default: BPE. */
+  readonly model?: "WordPiece";
+};
+
+const BERT_NAMES = {
+  ...{ unk_token: "[UNK]", sep_token: "[SEP]", pad_token: "[PAD]" },
+  ...{ cls_token: "[CLS]", mask_token: "[MASK]" },
+};
+const ROBERTA_NAMES = {
+  ...{ bos_token: "<s>", eos_token: "</s>", sep_token: "</s>", cls_token: "<s>" },
+  ...{ unk_token: "<unk>", pad_token: "<pad>", mask_token: "<mask>" },
+};
+const GEMMA_NAMES = {
+  ...{ unk_token: "<unk>", bos_token: "<bos>", eos_token: "<eos>", pad_token: "<pad>", mask_token: "<mask>" },
+};
+
+const BERT: Omit<FollowedClass, "name"> = {
+  byteLevel: false,
+  model: "WordPiece",
+  defaults: BERT_NAMES,
+  around: "bert",
+  rebuild: (json, config) => ({
+    model: {
+      ...{ type: "WordPiece", unk_token: config["unk_token"] ?? BERT_NAMES.unk_token },
+      ...{ continuing_subword_prefix: "##", max_input_chars_per_word: 100 },
+      vocab: (json["model"] as Json)["vocab"],
+    },
+    normalizer: {
+      type: "BertNormalizer",
+      clean_text: true,
+      handle_chinese_chars: Boolean(config["tokenize_chinese_chars"] ?? true),
+      strip_accents: config["strip_accents"] ?? null,
+      lowercase: Boolean(config["do_lower_case"] ?? true),
+    },
+    pre_tokenizer: { type: "BertPreTokenizer" },
+    decoder: { type: "WordPiece", prefix: "##", cleanup: true },
+  }),
+};
+
+/** The classes that are followed. */
+const CLASSES: Readonly<Record<string, FollowedClass>> = {
+  BertTokenizer: { ...BERT, name: "BertTokenizer" },
+  DistilBertTokenizer: { ...BERT, name: "DistilBertTokenizer" },
+  RobertaTokenizer: {
+    name: "RobertaTokenizer",
+    byteLevel: true,
+    defaults: ROBERTA_NAMES,
+    around: "roberta",
+    rebuild: (json, config) => ({
+      model: bpe(json, { continuing_subword_prefix: "", end_of_word_suffix: "" }),
+      normalizer: null,
+      pre_tokenizer: byteLevel(prefixSpace(config, false), true),
+      decoder: BYTE_LEVEL_DECODER,
+    }),
+  },
+  GemmaTokenizer: {
+    name: "GemmaTokenizer",
+    byteLevel: false,
+    defaults: GEMMA_NAMES,
+    rebuild: (json, config) => ({
+      model: bpe(json, {
+        fuse_unk: true,
+        byte_fallback: true,
+        unk_token: config["unk_token"] ?? GEMMA_NAMES.unk_token,
+      }),
+      normalizer: { type: "Replace", pattern: { String: " " }, content: "▁" },
+      pre_tokenizer: {
+        type: "Split",
+        pattern: { String: " " },
+        behavior: "MergedWithPrevious",
+        invert: false,
+      },
+      decoder: metaspaceDecoder(false),
+    }),
+  },
   LlamaTokenizer: {
     name: "LlamaTokenizer",
     byteLevel: false,

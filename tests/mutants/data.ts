@@ -5,6 +5,22 @@ import type { Mutant } from "./mutant.ts";
 /** See {@linkcode Mutant}. */
 export const DATA: readonly Mutant[] = [
   {
+    name: "one-mark-between-two-texts",
+    harm: "RoBERTa sees pairs of texts otherwise than it was trained",
+    file: "lib/data/tokenizer.ts",
+    find: "middle: [...suffix, ...suffix]",
+    replace: "middle: suffix",
+    tests: ["tests/unit/data/tokenizer_classes_test.ts"],
+  },
+  {
+    name: "capitals-of-an-uncased-model",
+    harm: "an uncased BERT sees words with capitals as unknown",
+    file: "lib/data/tokenizer_class.ts",
+    find: 'lowercase: Boolean(config["do_lower_case"] ?? true)',
+    replace: 'lowercase: Boolean(config["do_lower_case"] ?? false)',
+    tests: ["tests/unit/data/tokenizer_classes_test.ts"],
+  },
+  {
     name: "packing-row-one-short",
     harm: "a row that examples fill exactly is never packed",
     file: "lib/data/batches.ts",
