@@ -158,7 +158,9 @@ async function recordStudy(
   scoring: Scoring,
   cells: readonly PreparedCell[],
 ): Promise<void> {
-  const record = { base, grid, scoring, cells: cells.map(({ id }) => id), versions: Deno.version };
+  const metrics = [...new Set(cells.flatMap((cell) => cell.metrics))];
+  const ids = cells.map(({ id }) => id);
+  const record = { base, grid, scoring: { ...scoring, metrics }, cells: ids, versions: Deno.version };
   await writeTextAtomically(join(out, STUDY_RECORD), `${JSON.stringify(record, null, 2)}\n`);
 }
 

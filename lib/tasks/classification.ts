@@ -17,6 +17,7 @@ const METRICS: Readonly<Record<string, (truth: Int32Array, predicted: Int32Array
 export const CLASS_SCORING: Scoring = {
   by: "outputs",
   metrics: Object.keys(METRICS),
+  ofTwo: ["f1-binary"],
   shares: ["accuracy"],
   score(metric, labels, outputs) {
     const [score, truth] = [METRICS[metric], labels.of];

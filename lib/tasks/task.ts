@@ -45,6 +45,8 @@ export type Scoring = {
   readonly by: "outputs";
   /** Names of the scores, in the order in which people are told of them. */
   readonly metrics: readonly string[];
+  /** Those that only tell two classes apart: of others they are asked for by name alone. Default none. */
+  readonly ofTwo?: readonly string[];
   /** Those that are shares of right rows, whose interval is Wilson's. Default none. */
   readonly shares?: readonly string[];
   /** @param outputs (n,O) what the head gave for each example */
@@ -57,6 +59,18 @@ export type Scoring = {
 export function metricsOf(scoring: Scoring, ofAnswers: readonly string[]): readonly string[] {
   if (scoring.by === "outputs" || scoring.by === "choices") return scoring.metrics;
   return scoring.by === "answers" ? ofAnswers : [];
+}
+
+/** Those that people are told of who ask for none: all that say something of the head. */
+export function usualMetrics(
+  scoring: Scoring,
+  ofAnswers: readonly string[],
+  head: HeadConfig,
+): readonly string[] {
+  const all = metricsOf(scoring, ofAnswers);
+  const isOfTwo = !("labels" in head) || head.labels.length === 2;
+  if (scoring.by !== "outputs" || isOfTwo) return all;
+  return all.filter((metric) => scoring.ofTwo?.includes(metric) !== true);
 }
 
 /** A task. */

@@ -6,7 +6,7 @@ import { DATA_OPTIONS } from "../../data/data_options.ts";
 import { yieldToEvents } from "../../core/event_loop.ts";
 import { type Prompt, stopIds } from "../../data/examples.ts";
 import { type Dataset, firstRows, type ReadReport } from "../../data/dataset.ts";
-import { metricsOf as taskMetrics } from "../../tasks/task.ts";
+import { metricsOf as taskMetrics, usualMetrics } from "../../tasks/task.ts";
 import { TASK_METRICS } from "../../tasks/registry.ts";
 import type { Placed } from "../../data/load_data.ts";
 import { formatPlace } from "../../data/rows.ts";
@@ -85,9 +85,10 @@ function scoreNames(metrics: readonly string[]): ScoreName[] {
 }
 
 /** What is measured: what was asked for, or what the task has. @throws {UserError} When the task has no such score */
-function metricsOf({ task: { name, scoring } }: AdapterSession, values: FlagValues): string[] {
+function metricsOf({ base, task: { name, scoring } }: AdapterSession, values: FlagValues): string[] {
   const own = taskMetrics(scoring, SCORE_NAMES);
-  const usual = scoring.by === "choices" ? own : scoring.by === "outputs" ? ["loss", ...own] : ["loss"];
+  const told = usualMetrics(scoring, SCORE_NAMES, base.config.head);
+  const usual = scoring.by === "choices" ? told : scoring.by === "outputs" ? ["loss", ...told] : ["loss"];
   const metrics = [...new Set((values.metric ?? usual) as readonly string[])];
   const foreign = metrics.find((metric) => metric !== "loss" && !own.includes(metric));
   if (foreign === undefined) return metrics;
