@@ -30,6 +30,7 @@ struct Mapping {
     struct timespec written = {};
     WatchedRange *range = nullptr;  // null when the file is empty
     std::atomic<bool> changed{false};  // found so once: no later call may use it
+    std::string how;                   // what was found first, under how_mutex: later calls fail for the same cause
 };
 
 // What the call in flight on this thread reads. Mappings stay where they are while files are held.
@@ -42,6 +43,7 @@ thread_local UsedFiles used;
 
 std::shared_mutex files_in_use;  // shared by calls, exclusive to unmap
 std::mutex mappings_mutex;
+std::mutex how_mutex;
 int64_t next_handle = 1;
 int64_t bytes_mapped = 0;
 
@@ -57,7 +59,13 @@ int64_t element_bytes(const char *name, int32_t dtype) {
     fail(MEFT_INVALID, "%s has dtype %d, expected MEFT_F32, MEFT_BF16 or MEFT_F16", name, dtype);
 }
 
-[[noreturn]] void fail_changed(Mapping &mapping, const std::string &how) {
+[[noreturn]] void fail_changed(Mapping &mapping, const std::string &found) {
+    std::string how;
+    {
+        const std::lock_guard<std::mutex> lock(how_mutex);
+        if (mapping.how.empty()) mapping.how = found;
+        how = mapping.how;
+    }
     mapping.changed.store(true);
     fail(MEFT_IO,
          "%s %s while in use, so that what was computed from it is void: put it back as it was, and run again (a "
