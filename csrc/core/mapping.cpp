@@ -30,7 +30,7 @@ struct Mapping {
     struct timespec written = {};
     WatchedRange *range = nullptr;  // null when the file is empty
     std::atomic<bool> changed{false};  // found so once: no later call may use it
-    std::string how;                   // what was found first, under how_mutex: later calls fail for the same cause
+    std::atomic<int> unseen{0};        // errno of a look at it that failed: later calls name the same cause
 };
 
 // What the call in flight on this thread reads. Mappings stay where they are while files are held.
@@ -43,7 +43,6 @@ thread_local UsedFiles used;
 
 std::shared_mutex files_in_use;  // shared by calls, exclusive to unmap
 std::mutex mappings_mutex;
-std::mutex how_mutex;
 int64_t next_handle = 1;
 int64_t bytes_mapped = 0;
 
@@ -59,13 +58,7 @@ int64_t element_bytes(const char *name, int32_t dtype) {
     fail(MEFT_INVALID, "%s has dtype %d, expected MEFT_F32, MEFT_BF16 or MEFT_F16", name, dtype);
 }
 
-[[noreturn]] void fail_changed(Mapping &mapping, const std::string &found) {
-    std::string how;
-    {
-        const std::lock_guard<std::mutex> lock(how_mutex);
-        if (mapping.how.empty()) mapping.how = found;
-        how = mapping.how;
-    }
+[[noreturn]] void fail_changed(Mapping &mapping, const std::string &how) {
     mapping.changed.store(true);
     fail(MEFT_IO,
          "%s %s while in use, so that what was computed from it is void: put it back as it was, and run again (a "
@@ -73,13 +66,16 @@ int64_t element_bytes(const char *name, int32_t dtype) {
          mapping.path.c_str(), how.c_str());
 }
 
+[[noreturn]] void fail_unseen(Mapping &mapping, int error) {
+    mapping.unseen.store(error);
+    fail_changed(mapping, std::string("could not be looked at (") + std::strerror(error) + ")");
+}
+
 // Fails when a file is no longer what was mapped. Its path may by now name another file, which is none of our business;
 // its time of change (ctime) tells of renames, links and permissions too, so that of writing has to do.
 void check_unchanged(Mapping &mapping) {
     struct stat now;
-    if (fstat(mapping.file, &now) != 0) {
-        fail_changed(mapping, std::string("could not be looked at (") + std::strerror(errno) + ")");
-    }
+    if (fstat(mapping.file, &now) != 0) fail_unseen(mapping, errno);
     const int64_t size = now.st_size;
     if (size < mapping.bytes) {
         fail_changed(mapping, "was cut from " + std::to_string(mapping.bytes) + " to " + std::to_string(size) + " bytes");
@@ -89,6 +85,7 @@ void check_unchanged(Mapping &mapping) {
     if (mapping.range != nullptr && mapping.range->lost.load()) {
         fail_changed(mapping, "was cut, or its disk could not read it,");
     }
+    if (const int error = mapping.unseen.load()) fail_unseen(mapping, error);
     if (mapping.changed.load()) fail_changed(mapping, "was cut or written to");
 }
 
