@@ -16,7 +16,7 @@ import type {
   TokenInput,
 } from "../parts.ts";
 import type { EncoderConfig } from "./encoder_config.ts";
-import { takeLinear, takeNorm } from "./take.ts";
+import { normAt, plainAttention, plainInput, takeLinear, takeNorm } from "./take.ts";
 
 /** Names of modules: of the whole, then within a layer. */
 export interface EncoderNames {
@@ -71,10 +71,7 @@ export function buildEncoder<W>(
   const { hiddenSize, vocabSize, positions, typeVocabSize } = config;
   const embedding = take(`${names.embedding}.weight`, vocabSize, hiddenSize);
   const input: TokenInput<W> = {
-    kind: "tokens",
-    embedding,
-    scale: 1,
-    projection: null,
+    ...plainInput(embedding),
     positions: {
       weight: take(`${names.positions}.weight`, positions.rows, hiddenSize),
       offset: positions.offset,
@@ -111,7 +108,7 @@ function norm<W>(
 }
 
 function sumNorm<W>(config: EncoderConfig, take: TakeTensor<W>, module: string): SublayerNorms<W> {
-  return { input: null, output: null, sum: norm(config, take, module) };
+  return normAt(norm(config, take, module), false);
 }
 
 function buildAttention<W>(
@@ -123,22 +120,15 @@ function buildAttention<W>(
   const { hiddenSize: outputs, headDim, numAttentionHeads: heads } = config;
   const linear = (site: "q" | "k" | "v" | "o") =>
     takeLinear(take, site, `${path}.${names[site]}`, { outputs, inputs: outputs, bias: true });
-  return {
-    kind: "attention",
+  return plainAttention({
     module: `${path}.${names.attention}`,
     inputs: [linear("q"), linear("k"), linear("v")],
     o: linear("o"),
     norms: sumNorm(config, take, `${path}.${names.attentionNorm}`),
-    qkNorms: null,
-    rotary: null,
     heads,
-    kvHeads: heads,
     headDim,
     sees: "all",
-    window: 0,
-    scale: 1 / Math.sqrt(headDim),
-    softcap: 0,
-  };
+  });
 }
 
 function buildFfn<W>(config: EncoderConfig, take: TakeTensor<W>, names: EncoderNames, path: string): Ffn<W> {

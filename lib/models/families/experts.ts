@@ -73,15 +73,15 @@ export interface ExpertNames {
 }
 
 /** As the qwen families' checkpoints have them. */
-export const QWEN_EXPERTS: ExpertNames = { gate: "gate_proj", up: "up_proj", down: "down_proj" };
+const QWEN_EXPERTS: ExpertNames = { gate: "gate_proj", up: "up_proj", down: "down_proj" };
 
 /** The experts of a layer. @param module Name of theirs */
-export function takeExperts<W>(
+function takeExperts<W>(
   { hiddenSize, expertSize, sharedSize, hiddenAct, ...config }: ExpertsConfig,
   take: TakeTensor<W>,
   module: string,
   norms: SublayerNorms<W>,
-  names: ExpertNames = QWEN_EXPERTS,
+  names: ExpertNames,
 ): Experts<W> {
   const weight = (expert: number, name: string, rows: number, cols: number) =>
     take(`${module}.experts.${expert}.${name}.weight`, rows, cols);
@@ -100,6 +100,18 @@ export function takeExperts<W>(
     normalised: config.normalised,
     activation: hiddenAct,
   };
+}
+
+/** What stands in the place of feed-forwards, in those layers that have experts; see `DecoderStyle.ffn`. */
+export function takesExperts<W>(
+  config: ExpertsConfig,
+  take: TakeTensor<W>,
+  names: ExpertNames = QWEN_EXPERTS,
+) {
+  return (layer: number, path: string, norms: SublayerNorms<W>): Experts<W> | null =>
+    config.hasExperts[layer] === true
+      ? takeExperts(config, take, `${path}.${LLAMA_NAMES.ffn}`, norms, names)
+      : null;
 }
 
 function takeShared<W>(take: TakeTensor<W>, module: string, hiddenSize: number, size: number) {

@@ -3,7 +3,7 @@
 import { type ConfigFields, problem, rawField } from "../config_fields.ts";
 import { buildDecoder } from "./decoder.ts";
 import { readDecoderConfig } from "./decoder_config.ts";
-import { bareExpertModules, type ExpertsConfig, readExpertCounts, takeExperts } from "./experts.ts";
+import { bareExpertModules, type ExpertsConfig, readExpertCounts, takesExperts } from "./experts.ts";
 import type { Family } from "./family.ts";
 import { sameWindows } from "./windows.ts";
 
@@ -41,7 +41,7 @@ export const mixtral: Family<ExpertsConfig> = {
   },
   build: (config, take) =>
     buildDecoder(config, take, {
-      ffn: (_layer, path, norms) => takeExperts(config, take, `${path}.mlp`, norms, NAMES),
+      ffn: takesExperts(config, take, NAMES),
     }),
   bareModules: bareExpertModules,
 };

@@ -8,7 +8,7 @@ import {
   type ExpertsConfig,
   readExpertCounts,
   readExpertLayers,
-  takeExperts,
+  takesExperts,
 } from "./experts.ts";
 import type { Family } from "./family.ts";
 import { optionalWindows } from "./windows.ts";
@@ -43,8 +43,7 @@ export const qwen2Moe: Family<ExpertsConfig> = {
   },
   build: (config, take) =>
     buildDecoder(config, take, {
-      ffn: (layer, path, norms) =>
-        config.hasExperts[layer] === true ? takeExperts(config, take, `${path}.mlp`, norms) : null,
+      ffn: takesExperts(config, take),
     }),
   bareModules: bareExpertModules,
 };

@@ -3,12 +3,13 @@
 import { andThen } from "../../core/awaitable.ts";
 import { targetIds } from "../../data/batch.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
+import { gatherRows } from "../../ops/experts.ts";
 import { linearForward } from "../../ops/linear.ts";
 import { headLossForward, headLossForwardBackward } from "../../ops/loss.ts";
 import type { MaskedLmHead } from "../parts.ts";
 import type { HeadKindOf } from "./head_call.ts";
 import { headLayersBackward, headLayersForward } from "./head_layers.ts";
-import { addRows, gatherRows } from "./token_rows.ts";
+import { addRows } from "./token_rows.ts";
 
 /** See {@linkcode MaskedLmHead}. Rows without a target are not computed. */
 export const maskedLmHead: HeadKindOf<MaskedLmHead> = {

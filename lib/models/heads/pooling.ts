@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What stands for a sequence, of the hidden states of its tokens. */
 import { arenaTensor } from "../../ops/arena_tensor.ts";
+import { gatherRows } from "../../ops/experts.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { Pooling } from "../parts.ts";
 import type { HeadInput } from "./head_call.ts";
-import { addRows, gatherRows, rowOf } from "./token_rows.ts";
+import { addRows, rowOf } from "./token_rows.ts";
 
 /**
  * (S) the row that stands for each sequence. With `last` as transformers has it: the last token that is not padding, else the
