@@ -35,6 +35,19 @@ export interface BatchPictures {
   read(sequence: number, rows: Float32Array): void;
 }
 
+/**
+ * What the encoder of an encoder-decoder reads: N tokens of the S sequences of its batch, whose own tokens are then
+ * the decoder's: shifted right by the model's start token, with those that should come out as targets.
+ */
+export interface BatchSource {
+  /** (N) int32 token ids. */
+  readonly ids: Int32Array;
+  /** (N) int32: place of each token in its own source, from 0. */
+  readonly positions: Int32Array;
+  /** (S+1) int32: the source of sequence s is tokens [starts[s], starts[s+1]) of these. */
+  readonly starts: Int32Array;
+}
+
 /** One micro-batch. M is the number of its tokens, S the number of its sequences. */
 export interface Batch {
   /** (M) int32 token ids; all 0 where there are pictures. */
@@ -47,6 +60,8 @@ export interface Batch {
   readonly positions: Int32Array;
   /** (S+1) int32: sequence s is tokens [starts[s], starts[s+1]). */
   readonly starts: Int32Array;
+  /** Absent where a model has no encoder beside its decoder. */
+  readonly source?: BatchSource;
   readonly targets: Targets;
   /** Those that a loss is taken of. */
   readonly targetCount: number;
