@@ -2,16 +2,18 @@
 /**
  * `deno task bench`: how fast, against what the machine can do and against PyTorch on the same work.
  *
- *     deno task bench [kernels] [step] [peers] [gpu] [--quick] [--rounds N] [--threads N] [--seed N] [--only NAME]...
+ *     deno task bench [kernels] [step] [peers] [experts] [gpu] [--quick] [--rounds N] [--threads N] [--seed N] [--only NAME]...
  *                     [--minutes N] [--no-compile]
  *
- * Prints tables and writes bench/kernels.json, bench/step.json, bench/peers.json, bench/gpu.json with a chart beside each.
- * Peers need PyTorch, transformers and PEFT in python3, or in the interpreter that MEFT_PYTHON names. `gpu`, which has to be
- * asked for, measures a 7B model on a CUDA device; with --quick, a miniature, emulated where there is none.
+ * Prints tables and writes bench/kernels.json, bench/step.json, bench/peers.json, bench/experts.json, bench/gpu.json with a chart beside each.
+ * Peers need PyTorch, transformers and PEFT in python3, or in the interpreter that MEFT_PYTHON names. The others have
+ * to be asked for: `experts` puts mixtures of experts beside the dense models of their active sizes; `gpu` measures a 7B model
+ * on a CUDA device; with --quick, a miniature, emulated where there is none.
  */
 import { parseArgs } from "node:util";
 import { UserError } from "../mod.ts";
 import { benchGpu } from "./bench/gpu/gpu.ts";
+import { benchExperts } from "./bench/experts.ts";
 import { boundTable, cellTable, gpuBars, rivalTable, verdictTable } from "./bench/gpu/gpu_report.ts";
 import { benchKernels, frozenLayer, measureLimits } from "./bench/kernels.ts";
 import { formatSizes } from "./bench/checkpoint.ts";
@@ -20,15 +22,18 @@ import { compareParts, hasPeers } from "./bench/part_rounds.ts";
 import { benchPeers } from "./bench/peers.ts";
 import { barRatios } from "./bench/ratios.ts";
 import * as report from "./bench/report.ts";
+import { formatSummary } from "./bench/statistics.ts";
 import { benchSteps, growths } from "./bench/step.ts";
 import { kernelRows, layerRow } from "./bench/target_rows.ts";
 import { buildTarget, ensureBuilt } from "./build.ts";
 import { requirePackages } from "./parity/python.ts";
 import { helpIfAsked } from "./help.ts";
 
-const PART_NAMES = ["kernels", "step", "peers", "gpu"];
+const PART_NAMES = ["kernels", "step", "peers", "experts", "gpu"];
 /** Those that run when none is named. */
 const CPU_PARTS = ["kernels", "step", "peers"];
+/** Those that put kernels beside the machine's limits. */
+const LIMITED_PARTS = ["kernels", "peers", "gpu"];
 
 /** What the flags say. */
 interface Options {
@@ -140,6 +145,17 @@ async function peersPart(options: Options, machine: Machine): Promise<void> {
   console.log(`\n${title}\n${report.peerTable(peers.pairings)}\n\n${report.ratioTable(ratios)}`);
 }
 
+async function expertsPart(options: Options, machine: Machine): Promise<void> {
+  const bench = await benchExperts({
+    ...options,
+    onResult: ({ name, dtype, ratio }) => progress(`${name} ${dtype}: ${formatSummary(ratio)} times`),
+  });
+  const title = `Steps of ${bench.tokens} tokens: ${bench.mixture}, over those of ${bench.dense}`;
+  const bars = report.expertBars(bench.results);
+  await report.writeResults("experts", machine, { ...bench }, { title, unit: "ms", bars });
+  console.log(`\n${title}\n${report.expertTable(bench.results)}`);
+}
+
 async function gpuPart(options: Options, machine: Machine): Promise<void> {
   const hostLimits = await measureLimits(options.threads);
   const gpu = await benchGpu({ ...options, hostLimits, onProgress: progress });
@@ -172,10 +188,16 @@ async function main(): Promise<void> {
     await ensureBuilt();
     // A miniature runs on the emulated device where there is no other.
     if (options.quick && options.parts.includes("gpu")) await buildTarget("meft_cuda_emulated");
-    await buildTarget("bench_limits");
+    if (options.parts.some((part) => LIMITED_PARTS.includes(part))) await buildTarget("bench_limits");
     const machine = await lookAtMachine(options.threads, options.seed);
     console.log(formatMachine(machine));
-    const parts = { kernels: kernelsPart, step: stepPart, peers: peersPart, gpu: gpuPart };
+    const parts = {
+      kernels: kernelsPart,
+      step: stepPart,
+      peers: peersPart,
+      experts: expertsPart,
+      gpu: gpuPart,
+    };
     for (const part of options.parts) await parts[part as keyof typeof parts](options, machine);
   } finally {
     await Deno.remove(folder, { recursive: true });

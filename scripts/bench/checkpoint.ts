@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Checkpoints with random weights, for measuring: any size of the llama family. */
+/** Checkpoints with random weights, for measuring: any size of llama, and of its mixture of experts. */
 import { join } from "node:path";
 import { readConfig } from "../../lib/models/read_config.ts";
 import { buildParts } from "../../lib/models/families/registry.ts";
@@ -17,6 +17,8 @@ export interface ModelSizes {
   readonly kvHeads: number;
   readonly inner: number;
   readonly vocabulary: number;
+  /** Every feed-forward is so many of `inner`, of which a token has some. Absent: there is one. */
+  readonly experts?: { readonly count: number; readonly active: number };
 }
 
 /** A checkpoint that was written. */
@@ -27,8 +29,11 @@ export interface Checkpoint {
 }
 
 /** Sizes as text: `d 1024, 8 layers, ffn 2816, 16/8 heads, vocabulary 32000`. */
-export function formatSizes({ hidden, layers, heads, kvHeads, inner, vocabulary }: ModelSizes): string {
-  return `d ${hidden}, ${layers} layers, ffn ${inner}, ${heads}/${kvHeads} heads, vocabulary ${vocabulary}`;
+export function formatSizes(
+  { hidden, layers, heads, kvHeads, inner, vocabulary, experts }: ModelSizes,
+): string {
+  const ffn = experts ? `${experts.active} of ${experts.count} experts of ${inner}` : `ffn ${inner}`;
+  return `d ${hidden}, ${layers} layers, ${ffn}, ${heads}/${kvHeads} heads, vocabulary ${vocabulary}`;
 }
 
 /** Writes a checkpoint into a new folder under `parent`: norms are 1, everything else N(0, 0.02^2). */
@@ -69,8 +74,7 @@ export function highHalves(values: Float32Array): Uint16Array {
 
 export function configJson(sizes: ModelSizes, dtype: CaseDType): Record<string, unknown> {
   return {
-    architectures: ["LlamaForCausalLM"],
-    model_type: "llama",
+    ...(sizes.experts ? mixtureFields(sizes.experts) : LLAMA_FIELDS),
     hidden_size: sizes.hidden,
     intermediate_size: sizes.inner,
     num_hidden_layers: sizes.layers,
@@ -83,12 +87,27 @@ export function configJson(sizes: ModelSizes, dtype: CaseDType): Record<string, 
     rms_norm_eps: 1e-5,
     rope_theta: 10000,
     rope_scaling: null,
-    attention_bias: false,
-    mlp_bias: false,
     tie_word_embeddings: false,
     initializer_range: 0.02,
     bos_token_id: 0,
     eos_token_id: 1,
     torch_dtype: dtype === "f32" ? "float32" : "bfloat16",
+  };
+}
+
+const LLAMA_FIELDS = {
+  architectures: ["LlamaForCausalLM"],
+  model_type: "llama",
+  attention_bias: false,
+  mlp_bias: false,
+};
+
+function mixtureFields({ count, active }: NonNullable<ModelSizes["experts"]>): Record<string, unknown> {
+  return {
+    architectures: ["MixtralForCausalLM"],
+    model_type: "mixtral",
+    num_local_experts: count,
+    num_experts_per_tok: active,
+    sliding_window: null,
   };
 }

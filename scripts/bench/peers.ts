@@ -7,10 +7,11 @@ import {
   type ModelSizes,
   writeCheckpoint,
 } from "./checkpoint.ts";
-import { type CaseDefaults, type CaseMethod, sparseSizes, type StepCase, stepCase } from "./cases.ts";
+import { type CaseDefaults, type CaseMethod, sparseSizes, stepCase } from "./cases.ts";
 import { loadNow } from "./machine.ts";
 import { median, summarize, type Summary } from "./statistics.ts";
-import { type Ready, type Side, StepProcess } from "./step_process.ts";
+import type { Ready } from "./step_process.ts";
+import { type Contestant, enter, ratiosOf, takeTurns } from "./turns.ts";
 
 /** The model of all pairings. */
 const SIZES: ModelSizes = { hidden: 1024, layers: 8, heads: 16, kvHeads: 8, inner: 2816, vocabulary: 32000 };
@@ -101,23 +102,12 @@ async function adapterCost(
   const none: CaseMethod = { method: "none", sizes: {} };
   const without = stack.use(await enter("ours", stepCase("without", checkpoint, none, TOKENS, options)));
   const having = stack.use(await enter("ours", stepCase("with", checkpoint, method, TOKENS, options)));
-  const ratios: number[] = [];
-  for (let round = 0; round < 2 * options.rounds; round++) {
-    const { ms } = await without.process.step();
-    ratios.push((await having.process.step()).ms / ms);
-  }
-  return median(ratios);
+  await takeTurns([without, having], 2 * options.rounds);
+  return median(ratiosOf(having, without));
 }
 
 function isWanted(name: string, only: readonly string[]): boolean {
   return only.length === 0 || only.includes(name);
-}
-
-/** A side that is ready, and its steps so far. */
-interface Contestant {
-  readonly process: StepProcess;
-  readonly firstLoss: number;
-  readonly ms: number[];
 }
 
 async function pair(
@@ -136,9 +126,7 @@ async function pair(
     : null;
   const contestants = [ours, torch];
   if (compiled !== null && typeof compiled !== "string") contestants.push(stack.use(compiled));
-  for (let round = 0; round < options.rounds; round++) {
-    for (const { process, ms } of contestants) ms.push((await process.step()).ms);
-  }
+  await takeTurns(contestants, options.rounds);
   const theirs = contestants.slice(1).map(({ ms }) => ms);
   const ratios = ours.ms.map((mine, round) => Math.min(...theirs.map((ms) => ms[round] as number)) / mine);
   const [oursResult, torchResult] = [await resultOf(ours), await resultOf(torch)];
@@ -152,19 +140,6 @@ async function pair(
     speedRatio: median(ratios),
     memoryRatio: oursResult.peakBytes / torchResult.peakBytes,
   };
-}
-
-/** Starts a side and runs the steps that are not counted: memory is taken and code compiled in them. */
-async function enter(side: Side, one: StepCase): Promise<Contestant & AsyncDisposable> {
-  const process = await StepProcess.start(side, one);
-  try {
-    const { loss: firstLoss } = await process.step();
-    await process.step();
-    return { process, firstLoss, ms: [], [Symbol.asyncDispose]: () => process[Symbol.asyncDispose]() };
-  } catch (error) {
-    await process[Symbol.asyncDispose]();
-    throw error;
-  }
 }
 
 async function resultOf({ process, ms, firstLoss }: Contestant): Promise<SideResult> {

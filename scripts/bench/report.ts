@@ -3,6 +3,7 @@
 import { formatBytes, formatCount, formatShare } from "../../lib/report/format.ts";
 import { formatTable } from "../../lib/report/table.ts";
 import { type Bar, barChart } from "./chart.ts";
+import { EXPERTS_BAR, type ExpertsResult } from "./experts.ts";
 import type { KernelResult } from "./kernels.ts";
 import type { Machine } from "./machine.ts";
 import type { Pairing, SideResult } from "./peers.ts";
@@ -168,6 +169,31 @@ export function peerBars(pairings: readonly Pairing[]): Bar[] {
   return pairings.flatMap(({ name, dtype, ours, torch }) => [
     { label: `${name} ${dtype}, meft`, pieces: [{ name: "meft", value: ours.stepMs.median }] },
     { label: "PyTorch", pieces: [{ name: "PyTorch", value: torch.stepMs.median }] },
+  ]);
+}
+
+/** A table of mixtures of experts beside dense models. */
+export function expertTable(results: readonly ExpertsResult[]): string {
+  return formatTable([
+    ["step", "dtype", "dense ms", "mixture ms", "ratio", "bar", "", "load"],
+    ...results.map(({ name, dtype, denseMs, mixtureMs, ratio, load }) => [
+      name,
+      dtype,
+      formatSummary(denseMs),
+      formatSummary(mixtureMs),
+      formatSummary(ratio),
+      `at most ${EXPERTS_BAR}`,
+      ratio.median <= EXPERTS_BAR ? "met" : "missed",
+      load.toFixed(1),
+    ]),
+  ]);
+}
+
+/** Steps of both models, for a chart. */
+export function expertBars(results: readonly ExpertsResult[]): Bar[] {
+  return results.flatMap(({ name, dtype, denseMs, mixtureMs }) => [
+    { label: `${name} ${dtype}, mixture`, pieces: [{ name: "mixture", value: mixtureMs.median }] },
+    { label: "dense", pieces: [{ name: "dense", value: denseMs.median }] },
   ]);
 }
 
