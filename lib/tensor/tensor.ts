@@ -31,6 +31,20 @@ export interface Activation {
   readonly data: ActivationArray;
 }
 
+/**
+ * A residual stream that a coupling can undo exactly: int32 fixed point, row-major. The value of an element is
+ * data * 2^-fraction.
+ */
+export interface FixedTensor {
+  readonly shape: readonly number[];
+  readonly data: Int32Array;
+  /** Fractional bits. */
+  readonly fraction: number;
+}
+
+/** Data of anything that a model computes on. */
+export type ModelArray = ActivationArray | Int32Array;
+
 /** Elements of a shape. */
 export function numel(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1);

@@ -22,12 +22,13 @@ Deno.test("every kernel has a contract case", async () => {
   for (const test of KERNEL_CASES) await test.run(createStage(watchedKernels(referenceKernels(), called)));
   // Tested below.
   const allocation: (keyof Kernels)[] = [
-    ...(["floats", "arenaFloats", "arenaActivations", "hostFloats"] as const),
+    ...(["floats", "arenaFloats", "arenaActivations", "arenaIntegers", "hostFloats"] as const),
     ...(["modelFloats", "modelActivations", "indices", "twin"] as const),
   ];
   const elsewhere: (keyof Kernels)[] = [
     ...(["sparseBranchForward", "sparseBranchBackward"] as const), // sparse_branch_test.ts
     "rowCache", // tests/unit/ops/row_cache_test.ts
+    ...(["fixedFromFloats", "floatsFromFixed", "couple", "uncouple", "scaledAdd"] as const), // tests/unit/ops/coupling_test.ts
   ];
   const tested = [...allocation, ...elsewhere];
   const missing = Object.entries(referenceKernels())

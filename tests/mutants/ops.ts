@@ -332,4 +332,28 @@ export const OPS: readonly Mutant[] = [
       "tests/contract/kernels_test.ts",
     ],
   },
+  {
+    name: "ties-round-up",
+    harm: "the oracle of exact streams rounds other than kernels, which round to the nearest even",
+    file: "lib/ops/reference/coupling.ts",
+    find: "return up - exact === 0.5 && up % 2 !== 0 ? up - 1 : up;",
+    replace: "return up;",
+    tests: ["tests/unit/ops/coupling_test.ts"],
+  },
+  {
+    name: "bits-that-straddle-words",
+    harm: "a stream that is rebuilt differs in bits that two words share",
+    file: "lib/ops/reference/coupling.ts",
+    find: "  if (bit + shift > 32) words[word + 16]",
+    replace: "  if (bit + shift > 33) words[word + 16]",
+    tests: ["tests/unit/ops/coupling_test.ts"],
+  },
+  {
+    name: "sum-alone-overflows",
+    harm: "an added value that no stream holds goes unseen where the sum would fit",
+    file: "lib/ops/reference/coupling.ts",
+    find: "note(account, Math.abs(added) > sum ? Math.abs(added) : sum, unit);",
+    replace: "note(account, sum, unit);",
+    tests: ["tests/unit/ops/coupling_test.ts"],
+  },
 ];

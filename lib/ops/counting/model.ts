@@ -128,7 +128,12 @@ function elementwiseKernels(
     pairsScatter: (out) => stream(out),
     pairsGather: (out) => stream(out),
     add: (y, x) => stream(y, y, x),
+    scaledAdd: (y, _factor, x) => stream(y, y, x),
     scale: (x) => stream(x, x),
+    fixedFromFloats: (s, x) => stream(s, x),
+    floatsFromFixed: (x, s) => stream(x, s),
+    couple: (y, dropped, view, x, f) => stream(y, dropped, view, x, f),
+    uncouple: (x, view, y, dropped, f) => stream(x, view, y, dropped, f),
   };
 }
 

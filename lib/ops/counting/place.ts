@@ -72,6 +72,7 @@ export function passMemory(
     arena,
     arenaFloats: (count) => arena[float](count),
     arenaActivations: (count) => arena[activationDType](count),
+    arenaIntegers: (count) => arena.i32(count),
     hostArena,
     hostFloats: (count) => hostArena[float](count),
     link: device ? ringLink(countedCopies(ledger, lanes)) : directLink(),

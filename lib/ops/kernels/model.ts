@@ -9,6 +9,7 @@ import type { Awaitable } from "../../core/awaitable.ts";
 import type { ComputeDType } from "../../core/dtype.ts";
 import type { DropoutMask } from "../../core/rng.ts";
 import type { ActivationArray, Floats, Weight } from "../../tensor/tensor.ts";
+import type { CouplingKernels } from "./coupling.ts";
 import type { ExpertKernels } from "./experts.ts";
 
 /** Which keys of its span a query may see: those up to its own place, or all. */
@@ -76,7 +77,7 @@ export interface AdamwStep {
 }
 
 /** The model's primitives. Arrays lie where the model works: in `Place.modelFloats` and the arena. */
-export interface ModelKernels extends ExpertKernels {
+export interface ModelKernels extends ExpertKernels, CouplingKernels {
   /** Type of matrix products. */
   readonly compute: ComputeDType;
 
@@ -199,6 +200,8 @@ export interface ModelKernels extends ExpertKernels {
 
   /** y += x, both of one type. */
   add<A extends ActivationArray>(y: A, x: A): void;
+  /** y = factor * y + x, rounded once: gradients of a coupling. */
+  scaledAdd(y: Floats, factor: number, x: Floats): void;
   /** x *= factor. */
   scale(x: Floats, factor: number): void;
   /** Sum of squares in f64, now or when a device has it; not finite when x holds a value that is not. Until then x must stay. */

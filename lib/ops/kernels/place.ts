@@ -4,7 +4,7 @@ import type { Awaitable } from "../../core/awaitable.ts";
 import type { ActivationDType } from "../../core/dtype.ts";
 import type { Arena } from "../../native/arena.ts";
 import type { Ledger, MemoryClass } from "../../native/ledger.ts";
-import type { ActivationArray, Floats } from "../../tensor/tensor.ts";
+import type { ActivationArray, Floats, ModelArray } from "../../tensor/tensor.ts";
 import type { Device } from "./device.ts";
 import type { DeviceClock } from "../device_clock.ts";
 import type { HostLink } from "../host_link.ts";
@@ -17,6 +17,8 @@ export interface PassMemory {
   arenaFloats(count: number): Floats;
   /** The same of the activations' type. */
   arenaActivations(count: number): ActivationArray;
+  /** Uninitialised int32 from the arena: streams in fixed point. */
+  arenaIntegers(count: number): Int32Array;
   /** Host memory of a pass: what the host lane reads and keeps for backward. Given back apart from `arena`. */
   readonly hostArena: Arena;
   /** Uninitialised floats from the host arena. */
@@ -52,14 +54,14 @@ export interface Place extends PassMemory {
   indices(count: number): Int32Array;
 
   /** to = from, of the same length and type; each the host's or the device's. */
-  copy<A extends ActivationArray>(to: A, from: A): void;
+  copy<A extends ModelArray>(to: A, from: A): void;
   /** x = 0. */
-  zero(x: ActivationArray): void;
+  zero(x: ModelArray): void;
   /**
    * The values as the host sees them: the array itself, or a copy of one that lies on the device, now or when that has made
    * it. Until then x must stay as it is.
    */
-  read<A extends ActivationArray>(x: A): Awaitable<A>;
+  read<A extends ModelArray>(x: A): Awaitable<A>;
   /** Enters what the backend's own scratch memory has grown to in the ledger, as "workspace". */
   accountWorkspace?(): void;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Checks of arguments on their way to C, which sees addresses and cannot know how much lies behind them. */
 import { MEFT_BF16, MEFT_F32 } from "../../native/symbols.ts";
-import type { ActivationArray, Floats, RowMatrix } from "../../tensor/tensor.ts";
+import type { ActivationArray, Floats, ModelArray, RowMatrix } from "../../tensor/tensor.ts";
 
 /** An array with room for `count` elements. @throws {RangeError} When it is shorter */
 export function room<T extends { readonly length: number }>(name: string, array: T, count: number): T {
@@ -56,8 +56,9 @@ export function planes(name: string, matrix: RowMatrix): RowMatrix {
 }
 
 /** @throws {TypeError | RangeError} When one array cannot be copied to the other */
-export function checkPair(to: ActivationArray, from: ActivationArray): void {
-  if (to.BYTES_PER_ELEMENT !== from.BYTES_PER_ELEMENT) {
+export function checkPair(to: ModelArray, from: ModelArray): void {
+  const integers = (array: ModelArray): boolean => array instanceof Int32Array;
+  if (to.BYTES_PER_ELEMENT !== from.BYTES_PER_ELEMENT || integers(to) !== integers(from)) {
     throw new TypeError(`Cannot copy a ${from.constructor.name} to a ${to.constructor.name}`);
   }
   if (to.length !== from.length) {

@@ -6,7 +6,7 @@ import type { DeviceMemory } from "../../native/device_memory.ts";
 import type { DeviceStreams } from "../../native/device_streams.ts";
 import { hostArray } from "../../native/host_memory.ts";
 import { createLedger, type Ledger, type MemoryClass } from "../../native/ledger.ts";
-import type { ActivationArray } from "../../tensor/tensor.ts";
+import type { ActivationArray, ModelArray } from "../../tensor/tensor.ts";
 import type { DeviceClock } from "../device_clock.ts";
 import { ringLink } from "../host_link.ts";
 import type { PassMemory, Place } from "../kernels/place.ts";
@@ -59,10 +59,10 @@ export function devicePlace(
       else x.fill(0);
     },
 
-    read<A extends ActivationArray>(x: A): A {
+    read<A extends ModelArray>(x: A): A {
       if (!device.holds(x)) return x;
-      const kind = x instanceof Uint16Array ? Uint16Array : Float32Array;
-      const copy = hostArray<ActivationArray>(kind, x.length, "a copy of device memory");
+      const kind = [Uint16Array, Int32Array].find((kind) => x instanceof kind) ?? Float32Array;
+      const copy = hostArray<ModelArray>(kind, x.length, "a copy of device memory");
       device.copy(copy, x);
       return copy as A;
     },
@@ -81,6 +81,7 @@ export function devicePassMemory(
     arena,
     arenaFloats: (count) => arena.f32(count),
     arenaActivations: (count) => activations === "bf16" ? arena.bf16(count) : arena.f32(count),
+    arenaIntegers: (count) => arena.i32(count),
     hostArena,
     hostFloats: (count) => hostArena.f32(count),
     link: ringLink(linkDevice(streams, clock)),

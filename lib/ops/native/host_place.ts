@@ -48,6 +48,7 @@ export function hostPassMemory(ledger: Ledger, activations: ActivationDType): Pa
     arena,
     arenaFloats: (count) => arena.f32(count),
     arenaActivations: (count) => activations === "bf16" ? arena.bf16(count) : arena.f32(count),
+    arenaIntegers: (count) => arena.i32(count),
     hostArena,
     hostFloats: (count) => hostArena.f32(count),
     link: directLink(),

@@ -10,6 +10,7 @@ type ElementwiseKernels = Pick<
   | "activationForward"
   | "activationBackward"
   | "add"
+  | "scaledAdd"
   | "scale"
   | "softcap"
   | "sumSquares"
@@ -49,6 +50,10 @@ export const elementwiseKernels: ElementwiseKernels = {
 
   add(y, x) {
     x.forEach((value, i) => y[i] = at(y, i) + value);
+  },
+
+  scaledAdd(y, factor, x) {
+    x.forEach((value, i) => y[i] = factor * at(y, i) + value);
   },
 
   scale(x, factor) {

@@ -5,6 +5,7 @@ import type { ModelKernels } from "../kernels/model.ts";
 import { pairMatrixKernels } from "../pair_matrix.ts";
 import { adamwDenseKernel } from "./adamw.ts";
 import { attentionKernels } from "./attention.ts";
+import { couplingKernels } from "./coupling.ts";
 import { elementwiseKernels } from "./elementwise.ts";
 import { expertKernels } from "./experts.ts";
 import { linearKernels } from "./linear.ts";
@@ -18,6 +19,7 @@ export const modelKernels: ModelKernels = {
   ...linearKernels,
   ...normKernels,
   ...expertKernels,
+  ...couplingKernels,
   ...elementwiseKernels,
   ...attentionKernels,
   ...pairMatrixKernels,

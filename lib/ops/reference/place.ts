@@ -33,6 +33,7 @@ export function referencePassMemory(ledger: Ledger): PassMemory {
     arena,
     arenaFloats: (count) => arena.f64(count),
     arenaActivations: (count) => arena.f64(count),
+    arenaIntegers: (count) => arena.i32(count),
     hostArena,
     hostFloats: (count) => hostArena.f64(count),
     link: directLink(),
