@@ -4,10 +4,9 @@ import { exampleCount, type ExampleLabels, examplePlace, firstRows } from "../da
 import { labelText } from "../data/preview.ts";
 import { choiceLikelihoods, type ChoiceScoring, estimateChoices } from "../evaluate/choices.ts";
 import { datasetLoss } from "../evaluate/loss.ts";
-import type { Estimate } from "../evaluate/metrics.ts";
 import { datasetOutputs, estimateScores, type OutputScoring } from "../evaluate/outputs.ts";
-import { formatLoss } from "../report/format.ts";
 import { createProgress } from "../report/progress.ts";
+import { scoreRows } from "../report/scores.ts";
 import { formatTable } from "../report/table.ts";
 import type { AdapterSession } from "./adapter_session.ts";
 import { createDataLoader } from "./data_loader.ts";
@@ -40,10 +39,9 @@ export async function evaluateByOutputs(
   progress.finish();
   const labels = data.labels as ExampleLabels;
   const scores = estimateScores(scoring, metrics.filter((name) => name !== "loss"), labels, found.outputs);
-  const loss = metrics.includes("loss")
-    ? [["loss", formatLoss(found.loss), "", `${found.targets} rows`]]
-    : [];
-  output.line(formatTable([["metric", "value", "95 % interval", "of"], ...loss, ...scoreRows(scores)]));
+  const loss = metrics.includes("loss") ? found.loss : null;
+  const of = `${found.targets} rows`;
+  output.line(formatTable(scoreRows({ loss, of, scores: Object.fromEntries(scores) })));
   if (typeof values.predictions === "string") {
     const { shape: [, cols = 0], data: outputs } = found.outputs;
     const predictions = Array.from({ length: exampleCount(data) }, (_, i) => {
@@ -66,17 +64,6 @@ export async function evaluateByOutputs(
     data: rowsResult(data.report),
   });
   return EXIT.done;
-}
-
-/** A score in [0, 1], or a correlation in [-1, 1]. */
-function formatScore(score: number): string {
-  return Number.isFinite(score) ? score.toFixed(4) : "not defined";
-}
-
-function scoreRows(scores: ReadonlyMap<string, Estimate>): string[][] {
-  return [...scores].map((
-    [name, { mean, low, high, count }],
-  ) => [name, formatScore(mean), `${formatScore(low)} to ${formatScore(high)}`, `${count} rows`]);
 }
 
 /** Scores of the likeliest choice of each question; the loss is that of the right ones. */
@@ -107,8 +94,8 @@ export async function evaluateByChoices(
     )
     : null;
   const scores = estimateChoices(scoring, metrics.filter((name) => name !== "loss"), set, found);
-  const lossRow = loss ? [["loss", formatLoss(loss.loss), "", `${loss.targets} tokens`]] : [];
-  output.line(formatTable([["metric", "value", "95 % interval", "of"], ...lossRow, ...scoreRows(scores)]));
+  const told = { loss: loss?.loss ?? null, of: `${loss?.targets} tokens` };
+  output.line(formatTable(scoreRows({ ...told, scores: Object.fromEntries(scores) })));
   if (typeof values.predictions === "string") {
     const predictions = set.questions.map((question) => ({
       place: question.place,

@@ -18,6 +18,8 @@ import {
 import { memorySection } from "./memory_section.ts";
 import { type Charted, damageNote, type MetricsSummary } from "./metrics_summary.ts";
 import type { Example, RunRecord } from "./run_record.ts";
+import type { Evaluation } from "../evaluate/task_scores.ts";
+import { scoreRows } from "./scores.ts";
 import type { ThinSeries } from "./thin_series.ts";
 
 /** The page of a run, as far as it has come. */
@@ -33,6 +35,7 @@ export function runPage(record: RunRecord): Page {
       curve(metrics, "Tokens a second", [["tokensPerSecond", "tokens/s"]], "tokens/s", { zero: true }),
       curve(metrics, "Time of a step, by lane", LANES, "ms", { zero: true }),
     ]),
+    scoreSection(run),
     memorySection(run, metrics),
     expertSection(expertLoad, [
       curve(metrics, "Neurons a layer", NEURONS, "neurons", { zero: true }),
@@ -108,6 +111,14 @@ function summaryOf(run: JsonObject, metrics: MetricsSummary): Markup {
 function medianOf({ points }: ThinSeries): number {
   const values = points.map(({ y }) => y).sort((a, b) => a - b);
   return values[Math.floor(values.length / 2)] ?? NaN;
+}
+
+/** What was learnt, on the evaluation data, once the run has ended. */
+function scoreSection({ evaluation }: JsonObject): PageSection | null {
+  if (!isJsonObject(evaluation) || !isJsonObject(evaluation.scores)) return null;
+  if (Object.keys(evaluation.scores).length === 0) return null;
+  const rows = scoreRows(evaluation as unknown as Evaluation);
+  return { id: "scores", heading: "Scores on the evaluation data", body: htmlTable(rows) };
 }
 
 function exampleSection(examples: readonly Example[]): PageSection | null {

@@ -93,7 +93,7 @@ async function prepareCell(cell: Cell, resources: Resources, scoring: Scoring): 
   const data = await resources.data(settings);
   const evalData = await resources.evalData(settings);
   const { task } = await resources.task(settings);
-  const metrics = metricsOf(scoring, task);
+  const metrics = metricsOf(scoring, task, model.config.head);
   const asks = task.scoring.by === "answers" && metrics.length > 0;
   const asked = asks ? await resources.prompts(settings, metrics as readonly ScoreName[]) : [];
   const start = settings.adapter === undefined ? null : await openAdapter(settings.adapter);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One cell: trained in its run folder, scored, and put into numbers. All numbers but times follow from the settings. */
 import { join } from "node:path";
+import { attachAdapter } from "../adapters/attach.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
 import { inspectDataset } from "../evaluate/activity.ts";
+import { scoreHead } from "../evaluate/task_scores.ts";
 import { isThere } from "../files/read.ts";
 import { resetPeaks } from "../native/ledger.ts";
 import { train } from "../predict/train.ts";
@@ -12,7 +14,7 @@ import { plan, type Run } from "../train/plan.ts";
 import { formatOptionsOf } from "../train/settings.ts";
 import type { PreparedCell } from "./prepare.ts";
 import type { CellActivity, CellNumbers } from "./results.ts";
-import { scoreAdapter, scoreChoices, scoreHead, type Scoring } from "./scoring.ts";
+import { scoreAdapter, type Scoring } from "./scoring.ts";
 import { addStep, emptyTotals, readTotals, type StepTotals } from "./step_totals.ts";
 
 /** Checkpoints of a cell, so that a kill costs a quarter of it at most. */
@@ -64,18 +66,15 @@ export async function runCell(cell: PreparedCell, options: CellRun): Promise<Cel
 }
 
 function scoresOf(
-  cell: PreparedCell,
+  { model: open, data, evalData, metrics, prompts, choices, task: { scoring: by }, cell }: PreparedCell,
   adapter: AdapterParams,
   scoring: Scoring,
 ): Promise<CellNumbers["scores"]> {
-  const { model, data, evalData, metrics, prompts, choices, task } = cell;
-  if (task.scoring.by === "choices" && choices) {
-    return scoreChoices(model, adapter, choices, task.scoring, metrics);
+  if (by.by === "answers") {
+    return scoreAdapter(open, adapter, prompts, metrics, scoring, formatOptionsOf(cell.settings));
   }
-  if (task.scoring.by === "outputs") {
-    return scoreHead(model, adapter, evalData ?? data, task.scoring, metrics);
-  }
-  return scoreAdapter(model, adapter, prompts, metrics, scoring, formatOptionsOf(cell.cell.settings));
+  const { model, hooks } = attachAdapter(open, adapter);
+  return scoreHead(model, by, metrics, { data: evalData ?? data, choices }, { hooks, adapter });
 }
 
 function cadence({ options, totalSteps }: PreparedCell, out: string | null) {

@@ -4,7 +4,6 @@ import { attachAdapter } from "../adapters/attach.ts";
 import { createHash } from "node:crypto";
 import { UserError } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
-import type { Dataset, ExampleLabels } from "../data/dataset.ts";
 import { withDefaults } from "../core/option_checks.ts";
 import { integer, type OptionsOf, texts } from "../core/options.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
@@ -12,12 +11,10 @@ import type { Placed } from "../data/load_data.ts";
 import type { FormatOptions } from "../data/format_options.ts";
 import { type Prompt, stopIds } from "../data/examples.ts";
 import type { Estimate } from "../evaluate/metrics.ts";
-import { choiceLikelihoods, type ChoiceScoring, estimateChoices } from "../evaluate/choices.ts";
-import type { ChoiceSet } from "../tasks/choice_data.ts";
-import { datasetOutputs, estimateScores, type OutputScoring } from "../evaluate/outputs.ts";
 import { type RowScore, SCORE_NAMES, type ScoreName, scoreRows, summarizeScores } from "../evaluate/score.ts";
-import { metricsOf as taskMetrics, type Task } from "../tasks/task.ts";
+import { metricsOf as taskMetrics, type Task, usualMetrics } from "../tasks/task.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
+import type { HeadConfig } from "../models/heads/head_config.ts";
 import type { OpenModel } from "../train/open_model.ts";
 
 /** What is asked, and how long an answer may be. */
@@ -34,7 +31,7 @@ export const SCORING_OPTIONS = {
 
 /** Choices of scoring. */
 export interface ScoringOptions extends Omit<OptionsOf<typeof SCORING_OPTIONS>, "stop"> {
-  /** Scores; empty to take none. Default: exact match of answers, or all that a task with a head of its own has. */
+  /** Scores; empty to take none. Default: exact match of answers, or the usual ones of a task with a head of its own. */
   readonly metrics?: readonly string[];
   /** Texts that end an answer. Default: a line's end. */
   readonly stop?: readonly string[];
@@ -54,14 +51,18 @@ export function resolveScoring(options: ScoringOptions): Scoring {
   return { metrics, limit, maxNewTokens, stop, sequences };
 }
 
-/** What is measured of a cell. @throws {UserError} When its task has no such score */
-export function metricsOf({ metrics }: Scoring, { name, scoring }: Task): readonly string[] {
+/** What is measured of a cell whose model has a head. @throws {UserError} When its task has no such score */
+export function metricsOf(
+  { metrics }: Scoring,
+  { name, scoring }: Task,
+  head: HeadConfig,
+): readonly string[] {
   const own = taskMetrics(scoring, SCORE_NAMES);
   const foreign = metrics?.find((metric) => !own.includes(metric));
   if (foreign !== undefined) {
     throw new UserError(`${foreign} is no score of ${name}, which has: ${own.join(", ")}`);
   }
-  return metrics ?? (scoring.by === "answers" ? ["exact-match"] : own);
+  return metrics ?? (scoring.by === "answers" ? ["exact-match"] : usualMetrics(scoring, SCORE_NAMES, head));
 }
 
 /** Scores whose rules have changed since studies first took them: cells that were scored by older ones run again. */
@@ -118,31 +119,4 @@ export async function scoreAdapter(
     await yieldToEvents();
   }
   return Object.fromEntries(summarizeScores(rows, metrics));
-}
-
-/** Scores of what the head of a trained model gives for data. */
-export async function scoreHead(
-  open: OpenModel,
-  adapter: AdapterParams,
-  data: Dataset,
-  scoring: OutputScoring,
-  metrics: readonly string[],
-): Promise<Readonly<Record<string, Estimate>>> {
-  if (metrics.length === 0) return {};
-  const { model, hooks } = attachAdapter(open, adapter);
-  const { outputs } = await datasetOutputs(model, data, { hooks, adapter });
-  return Object.fromEntries(estimateScores(scoring, metrics, data.labels as ExampleLabels, outputs));
-}
-
-/** Scores of the likeliest choices. */
-export async function scoreChoices(
-  open: OpenModel,
-  adapter: AdapterParams,
-  choices: ChoiceSet,
-  scoring: ChoiceScoring,
-  metrics: readonly string[],
-): Promise<Readonly<Record<string, Estimate>>> {
-  const { model, hooks } = attachAdapter(open, adapter);
-  const found = await choiceLikelihoods(model, choices, { hooks, adapter });
-  return Object.fromEntries(estimateChoices(scoring, metrics, choices, found));
 }

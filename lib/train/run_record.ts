@@ -5,6 +5,7 @@ import { UserError } from "../core/errors.ts";
 import { isJsonObject, type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
 import { camelCase } from "../core/options.ts";
 import { type Dataset, datasetHash, exampleCount } from "../data/dataset.ts";
+import type { Evaluation } from "../evaluate/task_scores.ts";
 import { formatWarning } from "../data/row_warnings.ts";
 import { parseJson, readTextIfThere } from "../files/read.ts";
 import { writeTextAtomically } from "../files/write.ts";
@@ -70,6 +71,12 @@ export async function recordRun(
     }),
     versions: { ...Deno.version },
   };
+  await writeTextAtomically(join(out, RECORD), JSON.stringify(record, null, 2) + "\n");
+}
+
+/** Adds what the run's end was scored with. */
+export async function recordEvaluation(out: string, evaluation: Evaluation): Promise<void> {
+  const record = { ...await readRecord(out), evaluation: evaluation as unknown as Json };
   await writeTextAtomically(join(out, RECORD), JSON.stringify(record, null, 2) + "\n");
 }
 

@@ -56,12 +56,15 @@ Deno.test("a folder of labelled texts is learnt, scored, merged and scored again
       "train",
       ...about,
       ...LEARNING,
+      "--eval-data",
+      data,
       "--epochs",
       "12",
       "--out",
       `${folder}/run`,
     ) as never as {
       lossLast: number;
+      eval: { loss: number; scores: unknown };
     };
     ok(trained.lossLast < 0.2, `the loss ended at ${trained.lossLast}`);
     const shown = JSON.parse(await Deno.readTextFile(`${folder}/run/examples.json`));
@@ -87,8 +90,18 @@ Deno.test("a folder of labelled texts is learnt, scored, merged and scored again
       1,
       24,
     ]);
-    const resumed = await run("train", "--resume", "--out", `${folder}/run`, "--epochs", "13");
-    strictEqual(resumed["steps"], 39);
+    // The end of the training said the same, and so do its record and its page.
+    deepStrictEqual(trained.eval.scores, scores);
+    const { evaluation } = JSON.parse(await Deno.readTextFile(`${folder}/run/run.json`));
+    deepStrictEqual(evaluation, { loss: trained.eval.loss, of: "24 rows", scores });
+    const page = await Deno.readTextFile(`${folder}/run/report.html`);
+    match(page, /Scores on the evaluation data.*<td>accuracy<\/td><td class="number">1\.0000<\/td>/s);
+    const resumed = await runCommandLine("train", "--resume", "--out", `${folder}/run`, "--epochs", "13");
+    match(resumed.stdout, /steps +39\n/);
+    match(
+      resumed.stdout,
+      /metric .*\n.*\nloss +0\.\d+ +24 rows\naccuracy +1\.0000 +0\.\d+ to 1\.0000 +24 rows\n/,
+    );
     const merged = await runCommandLine(
       "merge",
       "--adapter",
@@ -182,7 +195,9 @@ Deno.test("questions with choices are learnt, and scored by the likeliest choice
       "--threads",
       "1",
     ];
-    await run("train", ...about, ...batch, "--out", `${folder}/run`);
+    const trained = await run(
+      ...["train", ...about, ...batch, "--eval-data", data, "--out", `${folder}/run`],
+    ) as never as { eval: { scores: unknown } };
     const evaluated = await run(
       ...["evaluate", ...about, "--adapter", `${folder}/run/adapter`, "--predictions", `${folder}/p.jsonl`],
     ) as never as { scores: Record<string, { mean: number }> };
@@ -190,6 +205,7 @@ Deno.test("questions with choices are learnt, and scored by the likeliest choice
       Object.entries(evaluated.scores).map(([name, { mean }]) => [name, mean]),
       [["accuracy", 1], ["accuracy-norm", 1]],
     );
+    deepStrictEqual(trained.eval.scores, evaluated.scores);
     const lines = (await Deno.readTextFile(`${folder}/p.jsonl`)).trim().split("\n").map((line) =>
       JSON.parse(line)
     );

@@ -5,6 +5,22 @@ import type { Mutant } from "./mutant.ts";
 /** See {@linkcode Mutant}. */
 export const CLI: readonly Mutant[] = [
   {
+    name: "end-scores-of-the-base",
+    harm: "the table at the end of a training is that of the model before it",
+    file: "lib/cli/trained_scores.ts",
+    find: "attachAdapter(base, params)",
+    replace: "attachAdapter(base, null)",
+    tests: ["tests/e2e/tasks_test.ts"],
+  },
+  {
+    name: "end-scores-not-written-down",
+    harm: "run.json and the page of a run do not say how good it became",
+    file: "lib/train/run_record.ts",
+    find: "evaluation: evaluation as unknown as Json }",
+    replace: "}",
+    tests: ["tests/e2e/tasks_test.ts"],
+  },
+  {
     name: "file-over-typed",
     harm: "a config file wins over what is typed",
     file: "lib/cli/flags/sources.ts",

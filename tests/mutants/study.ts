@@ -5,6 +5,14 @@ import type { Mutant } from "./mutant.ts";
 /** See {@linkcode Mutant}. */
 export const STUDY: readonly Mutant[] = [
   {
+    name: "two-classes-score-of-ten",
+    harm: "a study of ten classes tells of the F1 of class 1",
+    file: "lib/study/scoring.ts",
+    find: "usualMetrics(scoring, SCORE_NAMES, head)",
+    replace: "own",
+    tests: ["tests/unit/study/scoring_test.ts"],
+  },
+  {
     name: "csv-drops-maps",
     harm: "cells that differ in a rank pattern alone look the same in results.csv",
     file: "lib/study/results.ts",

@@ -5,9 +5,11 @@ import { join } from "node:path";
 import { otherBaseNotice, type SavedAdapter } from "../../adapters/files/adapter_files.ts";
 import { throwIfAny, UserError } from "../../core/errors.ts";
 import type { Dataset } from "../../data/dataset.ts";
+import type { Evaluation } from "../../evaluate/task_scores.ts";
 import { realPathSync } from "../../files/read.ts";
 import { formatCount, formatLoss, formatSeconds } from "../../report/format.ts";
 import { formatMemory } from "../../report/memory.ts";
+import { scoreRows } from "../../report/scores.ts";
 import { formatTable } from "../../report/table.ts";
 import { openAdapter } from "../../train/adapters.ts";
 import type { OpenModel } from "../../train/open_model.ts";
@@ -42,6 +44,7 @@ import { DEMO, openModelOf } from "../session.ts";
 import { recordedFlags, withRecordedFlags } from "../flags/resumed.ts";
 import { TRAIN_FLAGS } from "../flags/train.ts";
 import { readRunOptions, refuseForeignFlags, refuseSettledFlags } from "../flags/train_options.ts";
+import { scoreTrained } from "../trained_scores.ts";
 import { type TrainingAccount, trainWithProgress } from "../training.ts";
 
 /** What only shows when flags are seen together. */
@@ -121,9 +124,14 @@ function describeSteps({ steps, totalSteps, interrupted, lossFirst }: TrainingAc
   return `${steps}${lossFirst === null ? done : ""}`;
 }
 
-function describeAccount(run: Run, account: TrainingAccount, measured: Measured): string {
+function describeAccount(
+  run: Run,
+  account: TrainingAccount,
+  measured: Measured,
+  evaluation: Evaluation | null,
+): string {
   const loss = (value: number | null) => value === null ? "not measured" : formatLoss(value);
-  return formatTable([
+  const table = formatTable([
     ["result", ""],
     ["steps", describeSteps(account)],
     ...(account.lossFirst === null
@@ -141,13 +149,24 @@ function describeAccount(run: Run, account: TrainingAccount, measured: Measured)
     ["adapter", account.adapter ?? `none yet: continue with --resume --out ${run.settings.out}`],
     ["report", join(run.settings.out ?? "", "report.html")],
   ]);
+  return hasScores(evaluation) ? `${table}\n\n${formatTable(scoreRows(evaluation))}` : table;
+}
+
+function hasScores(evaluation: Evaluation | null): evaluation is Evaluation {
+  return evaluation !== null && Object.keys(evaluation.scores).length > 0;
+}
+
+/** The loss on the evaluation data, and the scores where the task has any; null where nothing was measured. */
+function evaluationResult({ evalLoss: loss }: TrainingAccount, evaluation: Evaluation | null): unknown {
+  if (hasScores(evaluation)) return { loss, scores: evaluation.scores };
+  return loss === null ? null : { loss };
 }
 
 function resultOf(
   run: Run,
   account: TrainingAccount,
   measured: Measured,
-  demo: unknown,
+  evaluated: unknown,
 ): Record<string, unknown> {
   return {
     steps: account.steps,
@@ -155,7 +174,7 @@ function resultOf(
     tokens: account.tokens,
     lossFirst: account.lossFirst,
     lossLast: account.lossLast,
-    eval: demo ?? (account.evalLoss === null ? null : { loss: account.evalLoss }),
+    eval: evaluated,
     seconds: account.seconds,
     tokensPerSecond: account.tokensPerSecond,
     adapterParameters: measured.memory.adapterParameters,
@@ -258,10 +277,14 @@ async function run(called: FlagValues, output: Output): Promise<number> {
     startup: { ...startup.parts, ...account.startup },
   };
   const after = before && !account.interrupted ? await measureDemo(model, account.params, output) : null;
+  const evaluation = await scoreTrained(
+    { model, run: planned, evalData, task: chosen.task, values },
+    account,
+  );
   await report.finish(account.interrupted ? null : account.params);
   const demo = before && after ? reportDemo(before, after, output) : null;
-  output.line(`\n${describeAccount(planned, account, measured)}`);
-  output.result(resultOf(planned, account, measured, demo));
+  output.line(`\n${describeAccount(planned, account, measured, evaluation)}`);
+  output.result(resultOf(planned, account, measured, demo ?? evaluationResult(account, evaluation)));
   return account.interrupted ? EXIT.interrupted : EXIT.done;
 }
 
