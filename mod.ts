@@ -121,7 +121,7 @@ export { inspectDataset, inspectExample } from "./lib/evaluate/activity.ts";
 export { exactMatch, f1 } from "./lib/evaluate/metrics.ts";
 export { gsm8kMatch } from "./lib/evaluate/gsm8k.ts";
 export type { GenerateOptions } from "./lib/evaluate/generate.ts";
-export type { AnswerOptions, FinishReason, GeneratedToken } from "./lib/evaluate/generate_tokens.ts";
+export type { AnswerOptions, FinishReason, GeneratedToken } from "./lib/evaluate/answer_options.ts";
 export type { SamplingOptions } from "./lib/evaluate/sampling.ts";
 export type { LoadPromptsOptions, RowScore, ScoreName } from "./lib/evaluate/score.ts";
 export type { DatasetOutputs, OutputScoring } from "./lib/evaluate/outputs.ts";

@@ -2,6 +2,7 @@
 /** What generation needs of a model: tokens in, logits of the next one out, for several sequences at once. */
 import type { Hooks } from "../models/hooks.ts";
 import { createKvCache, decodeStep } from "../models/engine/decode.ts";
+import { reorderCache } from "../models/engine/reorder_cache.ts";
 import type { Model } from "../models/model.ts";
 import { renewalLength } from "../models/rope.ts";
 import type { Floats } from "../tensor/tensor.ts";
@@ -19,8 +20,16 @@ export interface DecoderSession extends Disposable {
    * @returns (S,V) logits of what follows each sequence's last token, valid until the next call
    */
   append(ids: readonly Int32Array[]): Promise<Floats>;
-  /** Empties a sequence for another prompt. */
-  restart(sequence: number): void;
+  /** Tokens that the answer to a prompt may have, given its length. */
+  answerRoom(promptLength: number): number;
+  /**
+   * Empties a sequence for another prompt.
+   *
+   * @returns What is to be appended first: tokens that the answer goes on from
+   */
+  begin(sequence: number, prompt: readonly number[]): readonly number[];
+  /** Makes each sequence s a copy of what sequence `from[s]` was, all at once. */
+  reorder(from: Int32Array): Promise<void>;
 }
 
 /** Size of a session. */
@@ -38,26 +47,43 @@ export interface SessionOptions {
 export function openDecoderSession(model: Model, options: SessionOptions): DecoderSession {
   const cache = createKvCache(model, options.capacity, options.sequences);
   const renewal = Math.min(Infinity, ...Object.values(model.parts.rotary).map(renewalLength));
-  const seen: number[][] = Array.from({ length: options.sequences }, () => []);
+  let seen: number[][] = Array.from({ length: options.sequences }, () => []);
   const renewed = (ids: readonly Int32Array[]): readonly Int32Array[] =>
     ids.map((tokens, s) => {
       const before = cache.lengths[s] as number;
-      const all = seen[s] = [...(seen[s] as number[]).slice(0, before), ...tokens];
-      if (before === 0 || before > renewal || all.length <= renewal) return tokens;
+      if (before === 0 || before > renewal || before + tokens.length <= renewal) return tokens;
       cache.lengths[s] = 0;
-      return Int32Array.from(all);
+      return Int32Array.from([...seen[s] as number[], ...tokens]);
     });
   return {
     sequences: options.sequences,
     vocabSize: model.config.vocabSize,
     capacity: options.capacity,
     append: async (ids) => {
-      const given = renewal < Infinity ? renewed(ids) : ids;
-      return (await decodeStep(model, cache, given, options.hooks ?? {})).data;
+      const { data } = await decodeStep(model, cache, renewed(ids), options.hooks ?? {});
+      ids.forEach((tokens, s) => {
+        for (const id of tokens) (seen[s] as number[]).push(id);
+      });
+      return data;
     },
-    restart: (sequence) => {
+    answerRoom: (promptLength) => options.capacity - promptLength,
+    begin: (sequence, prompt) => {
       cache.lengths[sequence] = 0;
+      seen[sequence] = [];
+      return prompt;
+    },
+    reorder: async (from) => {
+      const shared = from.map((source, s) => sharedLength(seen[s] as number[], seen[source] ?? []));
+      await reorderCache(model.kernels, cache, from, shared);
+      seen = Array.from(from, (source) => [...seen[source] as number[]]);
     },
     [Symbol.dispose]: () => cache[Symbol.dispose](),
   };
+}
+
+/** Leading tokens that two sequences have in common. Of one prompt's beams their keys and values are then the same. */
+function sharedLength(a: readonly number[], b: readonly number[]): number {
+  let length = 0;
+  while (length < a.length && length < b.length && a[length] === b[length]) length++;
+  return length;
 }

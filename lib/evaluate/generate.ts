@@ -7,7 +7,8 @@ import type { FormatOptions } from "../data/format_options.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { Model } from "../models/model.ts";
 import { askText } from "./questions.ts";
-import { type AnswerOptions, type GeneratedToken, generateTokens } from "./generate_tokens.ts";
+import type { AnswerOptions, GeneratedToken } from "./answer_options.ts";
+import { generateTokens } from "./generate_tokens.ts";
 
 /** How a prompt is completed; `stopIds` adds to the model's own. */
 export interface GenerateOptions extends Partial<AnswerOptions>, FormatOptions {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Choosing the next token from its logits. */
 import { NotFiniteError } from "../core/errors.ts";
-import { optionProblems, withDefaults } from "../core/option_checks.ts";
+import { withDefaults } from "../core/option_checks.ts";
 import { number, type OptionsOf } from "../core/options.ts";
 import { categorical, nextUniform, type RandomStream } from "../core/rng.ts";
 import type { Floats } from "../tensor/tensor.ts";
@@ -24,14 +24,6 @@ export const SAMPLING_OPTIONS = {
 export type SamplingOptions = OptionsOf<typeof SAMPLING_OPTIONS>;
 
 /**
- * @throws {RangeError} When a value makes no sense, naming it
- */
-export function checkSampling(options: SamplingOptions): void {
-  const [problem] = optionProblems(SAMPLING_OPTIONS, withDefaults(SAMPLING_OPTIONS, options));
-  if (problem !== undefined) throw new RangeError(problem);
-}
-
-/**
  * The next token. Greedy choice takes the lowest of equal ids.
  *
  * Sampling: p = softmax(logits / temperature) in f64; with topP < 1 the tokens are sorted by p (equal ones by id), and
@@ -42,6 +34,12 @@ export function checkSampling(options: SamplingOptions): void {
  * @throws {NotFiniteError} When a logit is not finite
  */
 export function chooseToken(logits: Floats, options: SamplingOptions, random: RandomStream): number {
+  checkFinite(logits);
+  return chooseScored(logits, options, random);
+}
+
+/** The same of logits that were found finite, and of which some may then have been ruled out with -Infinity. @mutates random */
+export function chooseScored(logits: Floats, options: SamplingOptions, random: RandomStream): number {
   const best = argmax(logits);
   const { temperature, topP } = withDefaults(SAMPLING_OPTIONS, options);
   if (temperature === 0) return best;
@@ -53,12 +51,18 @@ export function chooseToken(logits: Floats, options: SamplingOptions, random: Ra
   return nucleus[categorical(nucleus.map((id) => weights[id] as number), uniform)] as number;
 }
 
-function argmax(logits: Floats): number {
-  let best = 0;
+/** @throws {NotFiniteError} When a logit is not finite */
+export function checkFinite(logits: Floats): void {
   for (let id = 0; id < logits.length; id++) {
     const logit = logits[id] as number;
     if (!Number.isFinite(logit)) throw new NotFiniteError(`The logit of token ${id} is ${logit}`);
-    if (logit > (logits[best] as number)) best = id;
+  }
+}
+
+function argmax(logits: Floats): number {
+  let best = 0;
+  for (let id = 0; id < logits.length; id++) {
+    if ((logits[id] as number) > (logits[best] as number)) best = id;
   }
   return best;
 }

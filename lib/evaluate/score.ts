@@ -9,12 +9,8 @@ import { RowError } from "../data/row_error.ts";
 import { formatPlace, type RowPlace } from "../data/rows.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { Model } from "../models/model.ts";
-import {
-  type Answer,
-  type FinishReason,
-  generateAnswers,
-  type GenerateTokensOptions,
-} from "./generate_tokens.ts";
+import type { Answer, FinishReason } from "./answer_options.ts";
+import { generateAnswers, type GenerateTokensOptions } from "./generate_tokens.ts";
 import { gsm8kMatch, isGsm8kReference } from "./gsm8k.ts";
 import { type Estimate, exactMatch, f1, meanScore, proportion } from "./metrics.ts";
 import { bleu } from "../tasks/metrics/bleu.ts";

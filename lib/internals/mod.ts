@@ -74,6 +74,7 @@ export type * from "../data/tokenizer.ts";
 export type { TokenizerFiles } from "../data/tokenizer_files.ts";
 export type { Encoding } from "../data/tokenizer_library.ts";
 export type * from "../evaluate/activity.ts";
+export type * from "../evaluate/answer_options.ts";
 export type * from "../evaluate/decoder_session.ts";
 export type * from "../evaluate/generate.ts";
 export type * from "../evaluate/generate_tokens.ts";

@@ -161,7 +161,7 @@ export const CLI: readonly Mutant[] = [
   {
     name: "answer-length-of-the-page",
     harm: "answers end after a page",
-    file: "lib/evaluate/generate_tokens.ts",
+    file: "lib/evaluate/answer_options.ts",
     find: "maxNewTokens: integer({ min: 1, default: 256",
     replace: "maxNewTokens: integer({ min: 1, default: 128",
     tests: ["tests/e2e/wiring_test.ts"],

@@ -10,7 +10,8 @@ import { metricsOf as taskMetrics, usualMetrics } from "../../tasks/task.ts";
 import { TASK_METRICS } from "../../tasks/registry.ts";
 import type { Placed } from "../../data/load_data.ts";
 import { formatPlace } from "../../data/rows.ts";
-import { ANSWER_OPTIONS } from "../../evaluate/generate_tokens.ts";
+import { ANSWER_OPTIONS } from "../../evaluate/answer_options.ts";
+import { BEAM_OPTIONS } from "../../evaluate/beams.ts";
 import { datasetLoss } from "../../evaluate/loss.ts";
 import {
   loadPrompts,
@@ -20,6 +21,7 @@ import {
   scoreRows,
   summarizeScores,
 } from "../../evaluate/score.ts";
+import { RULE_OPTIONS } from "../../evaluate/token_rules.ts";
 import { formatLoss, formatShare } from "../../report/format.ts";
 import { createProgress } from "../../report/progress.ts";
 import { formatTable } from "../../report/table.ts";
@@ -37,6 +39,9 @@ import { EXIT } from "../failure.ts";
 
 const METRICS: readonly string[] = ["loss", ...SCORE_NAMES, ...TASK_METRICS];
 
+/** How answers are generated where they are scored. */
+const GENERATED = { maxNewTokens: ANSWER_OPTIONS.maxNewTokens, ...BEAM_OPTIONS, ...RULE_OPTIONS } as const;
+
 const OPTIONS = {
   ...ADAPTER_SESSION_OPTIONS,
   ...DATA_OPTIONS,
@@ -45,7 +50,7 @@ const OPTIONS = {
     defaultText: "loss, and all scores of a task with a head of its own",
   }),
   limit: integer({ min: 1, help: "rows to score, from the first", defaultText: "all" }),
-  maxNewTokens: ANSWER_OPTIONS.maxNewTokens,
+  ...GENERATED,
   microBatchSize: integer({ min: 1, help: "rows computed at once", defaultText: "8; answers 16" }),
   stop: texts({ help: "texts that end an answer" }),
   ...PREDICTIONS_OPTION,
@@ -123,7 +128,7 @@ async function measureScores(
   const answers = scoreRows(model, tokenizer, prompts, names, {
     hooks,
     adapter,
-    maxNewTokens: valuesOf(OPTIONS, values).maxNewTokens,
+    ...valuesOf(GENERATED, values),
     sequences: (values["micro-batch-size"] ?? 16) as number,
     stopIds: await stopIds(tokenizer, model.config.eosTokenIds, dataOptions(values)),
     ...(values.stop === undefined ? {} : { stopStrings: values.stop as string[] }),

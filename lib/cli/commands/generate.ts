@@ -6,16 +6,16 @@
 import { UserError } from "../../core/errors.ts";
 import { integer, text, texts } from "../../core/options.ts";
 import { BAD_ROWS_OPTION, FORMAT_OPTIONS } from "../../data/data_options.ts";
+import { BEAM_OPTIONS } from "../../evaluate/beams.ts";
 import { SAMPLING_OPTIONS } from "../../evaluate/sampling.ts";
+import { RULE_OPTIONS } from "../../evaluate/token_rules.ts";
 import { yieldToEvents } from "../../core/event_loop.ts";
 import { stopIds } from "../../data/examples.ts";
 import type { Placed } from "../../data/load_data.ts";
 import { formatPlace, type RowPlace } from "../../data/rows.ts";
 import { readStdin } from "../../files/read.ts";
+import { type Answer, ANSWER_OPTIONS, type FinishReason } from "../../evaluate/answer_options.ts";
 import {
-  type Answer,
-  ANSWER_OPTIONS,
-  type FinishReason,
   generateAnswers,
   generateTokens,
   type GenerateTokensOptions,
@@ -26,6 +26,7 @@ import { ADAPTER_SESSION_OPTIONS, type AdapterSession, openAdapterSession } from
 import { rowsResult } from "../data_summary.ts";
 import { flagsOf, type FlagValues, valuesOf } from "../flags/flags.ts";
 import { formatOptions, formatProblems } from "../flags/format.ts";
+import { answerProblems } from "../flags/answers.ts";
 import { listenForInterrupt } from "../interrupt.ts";
 import type { Output } from "../output.ts";
 import { PREDICTIONS_OPTION, predictionsProblems, writePredictions } from "../predictions.ts";
@@ -49,6 +50,8 @@ const OPTIONS = {
   maxNewTokens: { ...ANSWER_OPTIONS.maxNewTokens, help: "tokens of the answer at most" },
   microBatchSize: integer({ min: 1, default: 16, help: "prompts of a file answered at once" }),
   ...SAMPLING_OPTIONS,
+  ...BEAM_OPTIONS,
+  ...RULE_OPTIONS,
   seed: ANSWER_OPTIONS.seed,
   stop: texts({ help: "texts that end the answer" }),
 } as const;
@@ -83,14 +86,13 @@ async function generateOptions(
   { model, hooks, adapter, tokenizer }: AdapterSession,
   values: FlagValues,
 ): Promise<GenerateTokensOptions> {
-  const chosen = valuesOf(OPTIONS, values);
-  const { microBatchSize, maxNewTokens, temperature, topP, seed } = chosen;
+  const { microBatchSize } = valuesOf(OPTIONS, values);
   return {
     hooks,
     adapter,
     sequences: microBatchSize,
     stopIds: await stopIds(tokenizer, model.config.eosTokenIds, formatOptions(values)),
-    ...{ maxNewTokens, temperature, topP, seed },
+    ...valuesOf(ANSWER_OPTIONS, values),
     ...(values.stop === undefined ? {} : { stopStrings: values.stop as string[] }),
   };
 }
@@ -197,6 +199,7 @@ function check(values: FlagValues): string[] {
   return [
     ...formatProblems(values),
     ...predictionsProblems(values),
+    ...answerProblems(values),
     ...(values.prompt !== undefined && values.prompts !== undefined
       ? ["--prompt and --prompts exclude each other"]
       : []),

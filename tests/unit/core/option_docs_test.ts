@@ -5,7 +5,7 @@ import { PARALLEL } from "../../../lib/adapters/parallel.ts";
 import { LORA_OPTIONS } from "../../../lib/adapters/lora/options.ts";
 import { SPARSE_OPTIONS } from "../../../lib/adapters/sparse/config.ts";
 import { type OptionSchema, valueText } from "../../../lib/core/options.ts";
-import { ANSWER_OPTIONS } from "../../../lib/evaluate/generate_tokens.ts";
+import { ANSWER_OPTIONS } from "../../../lib/evaluate/answer_options.ts";
 import { SAMPLING_OPTIONS } from "../../../lib/evaluate/sampling.ts";
 import { ADAMW_OPTIONS } from "../../../lib/optim/adamw.ts";
 import { SCHEDULE_OPTIONS } from "../../../lib/optim/schedule.ts";
@@ -31,7 +31,7 @@ const DECLARED: readonly (readonly [string, OptionSchema])[] = [
   ["train/placement.ts", PLACEMENT_OPTIONS],
   ["train/open_model.ts", MACHINE_OPTIONS],
   ["evaluate/sampling.ts", SAMPLING_OPTIONS],
-  ["evaluate/generate_tokens.ts", { maxNewTokens: ANSWER_OPTIONS.maxNewTokens, seed: ANSWER_OPTIONS.seed }],
+  ["evaluate/answer_options.ts", { maxNewTokens: ANSWER_OPTIONS.maxNewTokens, seed: ANSWER_OPTIONS.seed }],
   ["study/scoring.ts", SCORING_OPTIONS],
 ];
 

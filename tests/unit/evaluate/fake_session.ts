@@ -69,8 +69,15 @@ export function fakeSession(
       });
       return Promise.resolve(logits);
     },
-    restart: (s) => {
+    answerRoom: (promptLength) => capacity - promptLength,
+    begin(s, prompt) {
       texts[s] = "";
+      return prompt;
+    },
+    reorder(from) {
+      const before = [...texts];
+      from.forEach((source, s) => texts[s] = before[source] as string);
+      return Promise.resolve();
     },
     [Symbol.dispose]() {
       this.disposed = true;

@@ -3,12 +3,8 @@
 import { attachAdapter } from "../../../lib/adapters/attach.ts";
 import assert from "node:assert/strict";
 import { nextUniform, randomStream } from "../../../lib/core/rng.ts";
-import {
-  type FinishReason,
-  generateAnswers,
-  generateIn,
-  generateTokens,
-} from "../../../lib/evaluate/generate_tokens.ts";
+import type { FinishReason } from "../../../lib/evaluate/answer_options.ts";
+import { generateAnswers, generateIn, generateTokens } from "../../../lib/evaluate/generate_tokens.ts";
 import { forwardLogits } from "../../../lib/models/engine/pass.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";

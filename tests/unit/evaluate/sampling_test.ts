@@ -2,7 +2,8 @@
 /** Sampling: greedy ties, frequencies, the nucleus, and refusals. */
 import assert from "node:assert/strict";
 import { nextUniform, randomStream } from "../../../lib/core/rng.ts";
-import { checkSampling, chooseToken, type SamplingOptions } from "../../../lib/evaluate/sampling.ts";
+import { type AnswerOptions, checkAnswerOptions } from "../../../lib/evaluate/answer_options.ts";
+import { chooseToken, type SamplingOptions } from "../../../lib/evaluate/sampling.ts";
 
 /** Share of each token over many draws. */
 function shares(logits: number[], options: SamplingOptions, draws = 4000): number[] {
@@ -83,7 +84,7 @@ Deno.test("chooseToken() gives the same draws for the same stream", () => {
   assert.notDeepEqual(draw(3), draw(4));
 });
 
-Deno.test("chooseToken() and checkSampling() refuse what makes no sense", () => {
+Deno.test("chooseToken() and checkAnswerOptions() refuse what makes no sense", () => {
   const random = randomStream(1, 0);
   assert.throws(() => chooseToken(Float32Array.of(1, NaN), {}, random), /logit of token 1 is NaN/);
   assert.throws(() => chooseToken(Float32Array.of(NaN, 1), { temperature: 1 }, random), /token 0 is NaN/);
@@ -91,12 +92,17 @@ Deno.test("chooseToken() and checkSampling() refuse what makes no sense", () => 
     const chosen = () => chooseToken(Float32Array.of(1, logit), {}, random);
     assert.throws(chosen, { name: "NotFiniteError", message: `The logit of token 1 is ${logit}` });
   }
+  const checkSampling = (options: Partial<AnswerOptions>) =>
+    checkAnswerOptions({ stopIds: new Set(), ...options });
   assert.throws(() => checkSampling({ temperature: -1 }), /temperature is -1/);
   assert.throws(() => checkSampling({ temperature: NaN }), /temperature is NaN/);
   assert.throws(() => checkSampling({ topP: 0 }), /topP is 0/);
   assert.throws(() => checkSampling({ topP: 1.1 }), /topP is 1\.1/);
   assert.throws(() => checkSampling({ topP: NaN }), /topP is NaN/);
   assert.throws(() => checkSampling({ temperature: Infinity }), /temperature is Infinity/);
+  assert.throws(() => checkSampling({ beams: 0 }), /beams is 0/);
+  assert.throws(() => checkSampling({ repetitionPenalty: 0 }), /repetitionPenalty is 0/);
+  assert.throws(() => checkSampling({ beams: 2, temperature: 0.5 }), /beams is 2 and temperature 0\.5/);
   for (const sound of [{}, { temperature: 0 }, { topP: 1 }, { temperature: 1e-9, topP: 1e-9 }]) {
     checkSampling(sound);
   }

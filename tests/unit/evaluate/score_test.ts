@@ -22,7 +22,8 @@ import { init } from "../../../lib/train/state.ts";
 import { assertWithin } from "../../compare.ts";
 import { fixtureTokenizer, withLines } from "../data/fixtures.ts";
 import { smallData, smallModel, smallOptions } from "../train/small_run.ts";
-import { type FinishReason, generateTokens } from "../../../lib/evaluate/generate_tokens.ts";
+import type { FinishReason } from "../../../lib/evaluate/answer_options.ts";
+import { generateTokens } from "../../../lib/evaluate/generate_tokens.ts";
 import { CHARACTERS } from "./fake_session.ts";
 
 Deno.test("datasetLoss() is the token mean over all examples, whatever the micro-batch", async () => {
