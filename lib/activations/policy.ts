@@ -149,7 +149,7 @@ export function idleLoans({ arena }: Place, idle: IdleMemory | undefined, first:
   };
 }
 
-/** Runs something and gives back what it took from the arenas, and what was lent to the arena, also when it fails. */
+/** Runs something and gives back what it took from the arenas, and what it lent to the arena, also when it fails. */
 export async function releasing<T>(k: Place, run: () => Promise<T>): Promise<T> {
   const mark = markBoth(k);
   try {
@@ -160,6 +160,6 @@ export async function releasing<T>(k: Place, run: () => Promise<T>): Promise<T> 
     throw error;
   } finally {
     releaseBoth(k, mark);
-    k.arena.takeBack();
+    k.arena.takeBackSince(mark.arena);
   }
 }

@@ -70,9 +70,9 @@ export function branchHooks(kind: string, ...hooks: readonly BranchHook[]): Hook
   return { branch: new Map([[kind, hooks]]) };
 }
 
-/** Hooks beside sublayers of a kind. */
-export function hooksBeside({ branch }: Hooks, kind: string): readonly BranchHook[] {
-  return branch?.get(kind) ?? NONE;
+/** Hooks beside sublayers of a kind; none where the place is null. */
+export function hooksBeside({ branch }: Hooks, kind: string | null): readonly BranchHook[] {
+  return (kind !== null && branch?.get(kind)) || NONE;
 }
 
 /** Hooks on one product of a layer. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A decoder-only transformer: its configuration, and what it is made of. */
+/** A transformer: its configuration, and what it is made of. */
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { CheckpointIndex } from "../tensor/checkpoint_index.ts";
 import type { HeadConfig } from "./heads/head_config.ts";
@@ -26,6 +26,20 @@ export interface Model extends Disposable {
   readonly weightless?: boolean;
 }
 
+/** With which tokens the decoder behind an encoder begins and ends. */
+export interface DecoderIds {
+  /**
+   * What stands before the tokens that should come out, as a decoder reads them in training: a token, or `last` for the last of
+   * them, which in mBART is the language.
+   */
+  readonly shiftedIn: number | "last";
+  /** The first that it reads when it generates; null where it must be chosen. */
+  readonly startTokenId: number | null;
+  /** What comes out first, and where the room ends, whatever the model says; null for nothing. */
+  readonly forcedBosTokenId: number | null;
+  readonly forcedEosTokenId: number | null;
+}
+
 /**
  * What `config.json` says, in camelCase, as far as it is asked of every family. What a family reads besides is in the record
  * of its own, for its `build` alone: everybody else reads sizes and quirks from the parts that come of it.
@@ -35,6 +49,7 @@ export interface ModelConfig {
   readonly head: HeadConfig;
   /** D, of the residual stream. */
   readonly hiddenSize: number;
+  /** Of all stacks. */
   readonly numHiddenLayers: number;
   readonly vocabSize: number;
   /** Tokens that a sequence may have. */
@@ -47,4 +62,6 @@ export interface ModelConfig {
   /** From `generation_config.json` where that names them, else from `config.json`. */
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];
+  /** Absent where there is no encoder beside a decoder. */
+  readonly decoderIds?: DecoderIds;
 }

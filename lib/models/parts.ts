@@ -69,6 +69,24 @@ export interface Attention<W = Weight> {
   readonly softcap: number;
 }
 
+/**
+ * Attention to another stack, whose hidden states e come out of the stack before: f(h) = o(attention(q(h), k(e), v(e))), each
+ * token seeing all of its own sequence's.
+ */
+export interface CrossAttention<W = Weight> {
+  readonly kind: "cross-attention";
+  readonly module: string;
+  readonly norms: SublayerNorms<W>;
+  /** Queries of h, keys and values of e. */
+  readonly inputs: readonly [q: Linear<W>, k: Linear<W>, v: Linear<W>];
+  readonly o: Linear<W>;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** Of q.k. */
+  readonly scale: number;
+}
+
 /** A feed-forward: f(h) = down(activation(gate(h)) * up(h)), or down(activation(up(h))) where it is not gated. */
 export interface Ffn<W = Weight> {
   readonly kind: "ffn";
@@ -119,13 +137,17 @@ export interface Experts<W = Weight> {
 }
 
 /** What adds to the residual stream. A new kind is a line here, a file in `sublayers/` and a line in the registry there. */
-export type Sublayer<W = Weight> = Attention<W> | Ffn<W> | Experts<W>;
+export type Sublayer<W = Weight> = Attention<W> | CrossAttention<W> | Ffn<W> | Experts<W>;
 
-/** Names of the places beside sublayers, where adapters on branches attach: a mixture of feed-forwards is one of them. */
+/**
+ * Names of the places beside sublayers, where adapters on branches attach: every layer has one of each. A mixture of
+ * feed-forwards is one of them. Beside attention to another stack there is none, as only a decoder's layers have that.
+ */
 export type Branch = "attention" | "ffn";
 
-/** The place beside a sublayer. */
-export function branchOf({ kind }: Pick<Sublayer, "kind">): Branch {
+/** The place beside a sublayer; null where there is none. */
+export function branchOf({ kind }: Pick<Sublayer, "kind">): Branch | null {
+  if (kind === "cross-attention") return null;
   return kind === "experts" ? "ffn" : kind;
 }
 
@@ -179,6 +201,8 @@ export interface LmHead<W = Weight> {
   readonly weight: W;
   /** (V); null where there is none. */
   readonly bias: W | null;
+  /** (V), (1,V) in the checkpoint: a bias that nobody trains, as it is no parameter to transformers. Absent for most. */
+  readonly constantBias?: W | undefined;
   /** Logits x become softcap tanh(x / softcap); 0 for none. */
   readonly softcap: number;
 }
@@ -224,7 +248,7 @@ export type Head<W = Weight> = LmHead<W> | MaskedLmHead<W> | ClassificationHead<
 
 /** All of a model. */
 export interface ModelParts<W = Weight> {
-  /** One; the head is on the last. */
+  /** The head is on the last; of two, the layers of the second see what comes out of the first. */
   readonly stacks: readonly [Stack<W>, ...Stack<W>[]];
   /** Rotary embeddings, by the name that sublayers know them by. */
   readonly rotary: Readonly<Record<string, Rotary>>;
@@ -280,10 +304,18 @@ export function lowestOf<W, Kind extends Sublayer["kind"]>(
   return partOf(layersOf(parts).flat(), kind);
 }
 
-/** (rows,Hkv,Dh): keys, or values, of `rows` tokens in each layer; of no heads in a layer without attention. */
-export function keyShapes(parts: Pick<ModelParts<unknown>, "stacks">, rows: number): number[][] {
+/**
+ * (rows,Hkv,Dh): keys, or values, of `rows` tokens in each layer of the stack that the head is on; of no heads in a layer
+ * without such attention, and in those below.
+ */
+export function keyShapes(
+  parts: Pick<ModelParts<unknown>, "stacks">,
+  rows: number,
+  kind: "attention" | "cross-attention" = "attention",
+): number[][] {
+  const decoding = new Set(lastStack(parts).layers);
   return layersOf(parts).map((layer) => {
-    const attention = partOf(layer, "attention");
+    const attention = decoding.has(layer) ? partOf(layer, kind) : null;
     return [rows, attention?.kvHeads ?? 0, attention?.headDim ?? 0];
   });
 }
@@ -355,7 +387,10 @@ export function outputTensors<W>({ finalNorm, projection }: Stack<W>): W[] {
   return [...normTensors(finalNorm), ...linearTensors(projection)];
 }
 
-/** Everything that stands for a tensor, each once (a tied head is the embedding): what is trained is saved in this order. */
+/**
+ * Everything that stands for a tensor that may be trained, each once (a tied head is the embedding): what is trained is saved in
+ * this order.
+ */
 export function allTensors<W>(parts: ModelParts<W>): W[] {
   const stacks = parts.stacks.flatMap((stack) => [
     ...inputTensors(stack.input),
@@ -363,6 +398,11 @@ export function allTensors<W>(parts: ModelParts<W>): W[] {
     ...outputTensors(stack),
   ]);
   return [...new Set([...stacks, ...headTensors(parts.head)])];
+}
+
+/** What stands for tensors that nobody trains. */
+export function constantTensors<W>({ head }: Pick<ModelParts<W>, "head">): W[] {
+  return head.kind === "lm" && head.constantBias !== undefined ? [head.constantBias] : [];
 }
 
 /** Everything that stands for a tensor of a head: what gives its outputs, then the layers before that. */

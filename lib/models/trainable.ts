@@ -6,7 +6,7 @@ import type { TensorEntry } from "../tensor/safetensors.ts";
 import type { Floats, Weight } from "../tensor/tensor.ts";
 import { buildParts } from "./families/registry.ts";
 import type { Model } from "./model.ts";
-import { allTensors } from "./parts.ts";
+import { allTensors, constantTensors } from "./parts.ts";
 
 /** A weight in memory, with its gradient. */
 export interface TrainableWeight extends Weight {
@@ -63,7 +63,8 @@ export function trainableWeights(
  * it was made from open.
  */
 export function withWeights(model: Model, replace: ReadonlyMap<string, Weight>): Model {
-  const own = new Map(allTensors(model.parts).map((weight) => [weight.name, weight]));
+  const all = [...allTensors(model.parts), ...constantTensors(model.parts)];
+  const own = new Map(all.map((weight) => [weight.name, weight]));
   return {
     dir: model.dir,
     config: model.config,

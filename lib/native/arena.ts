@@ -90,6 +90,12 @@ export class Arena {
     );
   }
 
+  /** Ends all loans since the mark. @throws {Error} When something in one of them is still in use */
+  takeBackSince(mark: ArenaMark): void {
+    const earlier = new Set(mark.map(({ block }) => block));
+    this.#layout.takeBack((block) => !earlier.has(block));
+  }
+
   /** Gives up its blocks in which nothing is in use; @returns their memory, for whoever made it. */
   drop(): ArrayBufferLike[] {
     return this.#layout.drop();

@@ -2,7 +2,8 @@
 /** One micro-batch of a step the way that the run has chosen: whole or in halves, rows on the host or on the model's device. */
 import type { Attachment } from "../adapters/attach.ts";
 import type { Batch } from "../data/batch.ts";
-import { type BatchLoss, type GradientOptions, lossAndGradients } from "../models/engine/pass.ts";
+import type { BatchLoss, GradientOptions } from "../models/engine/gradient_pass.ts";
+import { lossAndGradients } from "../models/engine/pass.ts";
 import { interleavedLossAndGradients, splitBatch } from "../models/engine/interleave.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 

@@ -7,9 +7,9 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "backward-before-the-loss",
     harm: "on a device that is read late, backward begins without the gradient of the loss",
-    file: "lib/models/engine/pass.ts",
-    find: "const turn = ([y]: Streams): Awaitable<void> =>\n    andThen(",
-    replace: "const turn = ([y]: Streams): Awaitable<void> =>\n    void andThen(",
+    file: "lib/models/engine/gradient_pass.ts",
+    find: "return andThen(behind,",
+    replace: "return void andThen(behind,",
     tests: ["tests/unit/train/late_reads_test.ts"],
   },
   {
@@ -136,8 +136,8 @@ export const MODELS: readonly Mutant[] = [
     name: "backward-without-window",
     harm: "gradients flow through keys that were not seen",
     file: "lib/models/sublayers/attention.ts",
-    find: "split(dO, part.heads), options(step, part));",
-    replace: "split(dO, part.heads), { ...options(step, part), window: 0 });",
+    find: "attendBackward(step, attending(step, layer, part),",
+    replace: "attendBackward(step, attending(step, layer, { ...part, window: 0 }),",
     tests: ["tests/unit/models/checkpoints_test.ts"],
   },
   {
@@ -364,8 +364,8 @@ export const MODELS: readonly Mutant[] = [
     name: "halves-as-far-as-they-come",
     harm: "one half has nearly all tokens",
     file: "lib/models/engine/interleave.ts",
-    find: "distance(start) < distance(best) ? start : best",
-    replace: "distance(start) > distance(best) ? start : best",
+    find: "distance(s) < distance(best) ? s : best",
+    replace: "distance(s) > distance(best) ? s : best",
     tests: ["tests/unit/models/engine/interleave_test.ts"],
   },
   {

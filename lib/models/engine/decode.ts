@@ -8,10 +8,10 @@ import { type Activation, type Floats, numel, type Tensor } from "../../tensor/t
 import { asLmHead, logitsOf } from "../heads/lm.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Model } from "../model.ts";
-import { keyShapes, lastStack } from "../parts.ts";
+import { keyShapes } from "../parts.ts";
 import { type KeyValues, openStep } from "../sublayers/context.ts";
 import { outputForward } from "./output.ts";
-import { streamOf } from "./stacks.ts";
+import { type StackPlace, stackPlaces, streamOf } from "./stacks.ts";
 
 /** Keys and values of S sequences, room for `capacity` tokens each. Use with `using`. */
 export interface KvCache extends Disposable {
@@ -91,8 +91,9 @@ export async function decodeStep(
       spans: fresh.spans,
       extend: (layer, rows) => extend(k, cache, layer, rows, fresh),
     });
-    const y = await streamOf(step, parts, fresh);
-    const { hidden } = outputForward(k, lastStack(parts), lastRows(k, y, fresh.starts));
+    const place = stackPlaces(parts).at(-1) as StackPlace;
+    const y = await streamOf(step, place, fresh);
+    const { hidden } = outputForward(k, place.stack, lastRows(k, y, fresh.starts));
     const logits = logitsOf(k, asLmHead(parts.head), hidden);
     scatterRows(cache.logits, await k.read(logits.data), ids);
   });

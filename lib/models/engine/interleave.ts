@@ -12,15 +12,16 @@
 import { releasing } from "../../activations/policy.ts";
 import { ACTIVATION_POLICIES } from "../../activations/registry.ts";
 import { takeTurns, type YieldTurn } from "../../core/baton.ts";
-import type { Batch } from "../../data/batch.ts";
+import type { Batch, BatchSource } from "../../data/batch.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Model } from "../model.ts";
 import { keyShapes, layersOf } from "../parts.ts";
 import { ropeRows, type StepContext } from "../sublayers/context.ts";
-import { checkBatch, type TokenBatch } from "./check_batch.ts";
-import { type BatchLoss, batchStep, type GradientOptions, gradientPass } from "./pass.ts";
+import { checkedBatch, type TokenBatch } from "./check_batch.ts";
+import { type BatchLoss, type GradientOptions, gradientPass } from "./gradient_pass.ts";
 import { createSharedKeys } from "./shared_keys.ts";
+import { batchSteps } from "./source.ts";
 
 /** A part of a micro-batch. */
 export interface BatchPart {
@@ -38,42 +39,42 @@ export interface SplitBatch {
 
 /**
  * A batch in two parts, as equal in tokens as whole sequences allow; a single sequence is cut in the middle, unless its target
- * is of it as a whole.
+ * is of it as a whole, or an encoder reads what stands before it.
  *
  * @returns null when there are not two tokens, or not two sequences to tell apart
  */
 export function splitBatch(batch: Batch): SplitBatch | null {
-  const tokens = batch.ids.length;
+  const { ids: { length: tokens }, starts, targets, source } = batch;
   if (tokens < 2) return null;
-  const inner = [...batch.starts].filter((start) => start > 0 && start < tokens);
-  const distance = (start: number): number => Math.abs(2 * start - tokens);
-  if (inner.length === 0 && batch.targets.kind !== "tokens") return null;
+  const inner = [...starts.keys()].filter((s) => starts[s] as number > 0 && starts[s] as number < tokens);
+  const distance = (s: number): number => Math.abs(2 * (starts[s] as number) - tokens);
   const nearest = inner.reduce<number | null>(
-    (best, start) => best === null || distance(start) < distance(best) ? start : best,
+    (best, s) => best === null || distance(s) < distance(best) ? s : best,
     null,
   );
-  const cut = nearest ?? Math.ceil(tokens / 2);
-  return {
-    parts: [batchPart(batch, 0, cut), batchPart(batch, cut, tokens)],
-    oneSequence: nearest === null,
-  };
+  if (nearest !== null) {
+    const sequences = starts.length - 1;
+    return {
+      parts: [sequencesPart(batch, 0, nearest), sequencesPart(batch, nearest, sequences)],
+      oneSequence: false,
+    };
+  }
+  if (targets.kind !== "tokens" || source !== undefined) return null;
+  const cut = Math.ceil(tokens / 2);
+  return { parts: [tokensPart(batch, 0, cut), tokensPart(batch, cut, tokens)], oneSequence: true };
 }
 
-function batchPart(
-  { ids, positions, starts, targets, types, pictures }: Batch,
-  begin: number,
-  end: number,
-): BatchPart {
-  const inside = [...starts].filter((start) => start > begin && start < end);
-  const first = starts.indexOf(begin);
+/** The sequences [first, end) of a batch. */
+function sequencesPart(batch: Batch, first: number, end: number): BatchPart {
+  const { starts, source, pictures } = batch;
+  const tokens: Range = [starts[first] as number, starts[end] as number];
   return {
-    firstToken: begin,
+    firstToken: tokens[0],
     batch: {
-      ids: ids.subarray(begin, end),
-      positions: positions.subarray(begin, end),
-      starts: Int32Array.from([begin, ...inside, end], (start) => start - begin),
-      targets: targetsPart(targets, [begin, end], [first, starts.indexOf(end)]),
-      ...(types && { types: types.subarray(begin, end) }),
+      ...tokensOf(batch, tokens),
+      starts: startsPart(starts, first, end),
+      targets: targetsPart(batch.targets, tokens, [first, end]),
+      ...(source && { source: sourcePart(source, first, end) }),
       ...(pictures && {
         pictures: { read: (sequence, rows) => pictures.read(first + sequence, rows) },
       }),
@@ -81,7 +82,45 @@ function batchPart(
   };
 }
 
+/** The tokens [begin, end) of the only sequence. */
+function tokensPart(batch: Batch, begin: number, end: number): BatchPart {
+  return {
+    firstToken: begin,
+    batch: {
+      ...tokensOf(batch, [begin, end]),
+      starts: Int32Array.of(0, end - begin),
+      targets: targetsPart(batch.targets, [begin, end], [0, 1]),
+    },
+  };
+}
+
 type Range = readonly [begin: number, end: number];
+
+function tokensOf(
+  { ids, positions, types }: Batch,
+  range: Range,
+): Pick<Batch, "ids" | "positions" | "types"> {
+  return {
+    ids: ids.subarray(...range),
+    positions: positions.subarray(...range),
+    ...(types && { types: types.subarray(...range) }),
+  };
+}
+
+/** Starts of the sequences [first, end), from 0. */
+function startsPart(starts: Int32Array, first: number, end: number): Int32Array {
+  const begin = starts[first] as number;
+  return starts.slice(first, end + 1).map((start) => start - begin);
+}
+
+function sourcePart({ ids, positions, starts }: BatchSource, first: number, end: number): BatchSource {
+  const range: Range = [starts[first] as number, starts[end] as number];
+  return {
+    ids: ids.subarray(...range),
+    positions: positions.subarray(...range),
+    starts: startsPart(starts, first, end),
+  };
+}
 
 /** Those of a range of tokens that is one of whole sequences, unless each token has its own. */
 function targetsPart(targets: Batch["targets"], tokens: Range, sequences: Range): Batch["targets"] {
@@ -110,7 +149,7 @@ export function interleavedLossAndGradients(
 ): Promise<BatchLoss> {
   const { kernels: k } = model;
   const twin = k.twin();
-  checkBatch(batch, model.config.vocabSize, model.parts.head);
+  checkedBatch(model, batch);
   return releasing(k, () =>
     releasing(twin, async () => {
       const rope = ropeRows(model.rope, batch.positions, batch.starts);
@@ -126,13 +165,14 @@ export function interleavedLossAndGradients(
           const own = [...rope].map(([name, { tables, rows }]) =>
             [name, { tables, rows: rows.subarray(part.firstToken, end) }] as const
           );
-          const step = batchStep(ofPart, part.batch, attached.hooks, {
+          const whole = checkedBatch(ofPart, part.batch);
+          const steps = batchSteps(ofPart, whole, attached.hooks, {
             ...shared,
             rope: new Map(own),
             yieldTurn,
             waits: options.waits,
           });
-          return gradientPass(step, ofPart.parts, part.batch, {
+          return gradientPass(steps, ofPart.parts, whole, {
             ...rest,
             // Of the two the leading part is the last to leave a layer.
             afterLayer: leads ? options.afterLayer : undefined,

@@ -1,46 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The engine: a model over a batch, forward and backward, as composed op pairs. */
-import { type IdleMemory, releasing, type Streams } from "../../activations/policy.ts";
-import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../activations/registry.ts";
-import { andThen, type Awaitable } from "../../core/awaitable.ts";
+import { releasing } from "../../activations/policy.ts";
 import type { Batch } from "../../data/batch.ts";
-import { arenaTensor } from "../../ops/arena_tensor.ts";
-import { selfSpans } from "../../ops/attention.ts";
 import type { Floats, Tensor } from "../../tensor/tensor.ts";
+import type { HeadInput } from "../heads/head_call.ts";
 import { headLoss, headOutputs } from "../heads/registry.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Model } from "../model.ts";
-import { lastStack, type ModelParts } from "../parts.ts";
-import { openStep, type StepContext, type WaitAccount } from "../sublayers/context.ts";
-import { checkBatch, type TokenBatch } from "./check_batch.ts";
-import { inputBackward, inputForward } from "./input.ts";
-import { outputBackward, outputForward } from "./output.ts";
-import { type GradientTap, layerSteps, lowestTrained, outputDepth, streamOf } from "./stacks.ts";
-
-/** A loss as sum and count, so that means over several batches are exact. */
-export interface BatchLoss {
-  /** Sum over targets, in f64: of -log p(target), or of squared errors. */
-  readonly lossSum: number;
-  readonly targetCount: number;
-}
-
-/** Choices of {@linkcode lossAndGradients}. */
-export interface GradientOptions {
-  /** What backward remembers; the gradients are the same. */
-  readonly activations: ActivationPolicyName;
-  /** Scale of the loss whose gradient is taken: 1 / (targets of the whole optimizer step) for the token mean. Not 0. */
-  readonly lossScale: number;
-  /** Called with the gradient of every hidden state, last layer's output (layer L) first; makes all of them be computed. */
-  readonly tap?: GradientTap;
-  /** Memory that is idle for a part of the pass, by layer. */
-  readonly idle?: IdleMemory | undefined;
-  /** Called with the loss of each part of the batch, before its backward. */
-  readonly seeLoss?: ((lossSum: number) => void) | undefined;
-  /** Called when backward has left a layer, and everything that adds to its gradients is done. */
-  readonly afterLayer?: ((layer: number) => void) | undefined;
-  /** What the model's lane waited for is added here. */
-  readonly waits?: WaitAccount | undefined;
-}
+import type { SourceContext, StepContext } from "../sublayers/context.ts";
+import { checkedBatch } from "./check_batch.ts";
+import { type BatchLoss, type GradientOptions, gradientPass } from "./gradient_pass.ts";
+import { outputForward } from "./output.ts";
+import { batchSteps, inputOf, sourceContext } from "./source.ts";
+import { stackPlaces, streamOf } from "./stacks.ts";
 
 /**
  * Loss of a batch, nothing kept.
@@ -50,8 +22,8 @@ export interface GradientOptions {
 export function evaluateLoss(model: Model, batch: Batch, hooks: Hooks): Promise<BatchLoss> {
   const { kernels: k, parts } = model;
   return releasing(k, async () => {
-    const hidden = await finalHidden(model, batch, hooks);
-    const { lossSum, count } = await headLoss(k, parts.head, { hidden, batch }, batch.targets, null);
+    const input = await headInput(model, batch, hooks);
+    const { lossSum, count } = await headLoss(k, parts.head, input, batch.targets, null);
     return { lossSum, targetCount: count };
   });
 }
@@ -65,9 +37,9 @@ export interface BatchOutputs extends BatchLoss {
 export function evaluateOutputs(model: Model, batch: Batch, hooks: Hooks): Promise<BatchOutputs> {
   const { kernels: k, parts } = model;
   return releasing(k, async () => {
-    const hidden = await finalHidden(model, batch, hooks);
-    const { lossSum, count } = await headLoss(k, parts.head, { hidden, batch }, batch.targets, null);
-    return { lossSum, targetCount: count, outputs: await headOutputs(k, parts.head, { hidden, batch }) };
+    const input = await headInput(model, batch, hooks);
+    const { lossSum, count } = await headLoss(k, parts.head, input, batch.targets, null);
+    return { lossSum, targetCount: count, outputs: await headOutputs(k, parts.head, input) };
   });
 }
 
@@ -79,8 +51,8 @@ export function evaluateOutputs(model: Model, batch: Batch, hooks: Hooks): Promi
 export function evaluateTokens(model: Model, batch: Batch, hooks: Hooks): Promise<Floats> {
   const { kernels: k, parts } = model;
   return releasing(k, async () => {
-    const hidden = await finalHidden(model, batch, hooks);
-    const { losses } = await headLoss(k, parts.head, { hidden, batch }, batch.targets, null);
+    const input = await headInput(model, batch, hooks);
+    const { losses } = await headLoss(k, parts.head, input, batch.targets, null);
     if (losses === undefined) throw new RangeError(`A ${parts.head.kind} head has no loss for each token`);
     return losses;
   });
@@ -100,40 +72,10 @@ export function lossAndGradients(
   options: GradientOptions,
 ): Promise<BatchLoss> {
   return releasing(model.kernels, () => {
-    const step = batchStep(model, batch, hooks, { waits: options.waits });
-    return gradientPass(step, model.parts, batch, options);
+    const checked = checkedBatch(model, batch);
+    const steps = batchSteps(model, checked, hooks, { waits: options.waits });
+    return gradientPass(steps, model.parts, checked, options);
   });
-}
-
-/** {@linkcode lossAndGradients} of a pass that was set up; what it takes from the arenas is the caller's to give back. */
-export async function gradientPass(
-  step: StepContext,
-  parts: ModelParts,
-  batch: TokenBatch,
-  options: GradientOptions & { readonly afterLoss?: (() => Promise<void>) | undefined },
-): Promise<BatchLoss> {
-  const { k } = step;
-  const lowest = options.tap === undefined ? lowestTrained(parts, step.hooks) : 0;
-  const left: GradientTap = (layer, dx) => {
-    options.tap?.(layer, dx);
-    options.afterLayer?.(layer);
-  };
-  const steps = layerSteps(step, parts, lowest, left);
-  const { input } = lastStack(parts);
-  const { x, residuals } = inputForward(k, input, batch);
-  const dx = arenaTensor(k, x.shape);
-  let loss: BatchLoss = { lossSum: 0, targetCount: 0 };
-  const turn = ([y]: Streams): Awaitable<void> =>
-    andThen(lossTurn(step, parts, batch, y as Tensor, dx, options.lossScale, lowest), (found) => {
-      loss = found;
-      options.seeLoss?.(loss.lossSum);
-      options.tap?.(steps.length, dx);
-      return options.afterLoss?.();
-    });
-  const pass = { steps, x: [x], dx: [dx], turn, idle: options.idle };
-  await ACTIVATION_POLICIES[options.activations].run(k, pass);
-  if (lowest === 0) inputBackward(k, input, batch, residuals, dx);
-  return loss;
 }
 
 /**
@@ -145,52 +87,22 @@ export async function gradientPass(
 export function forwardLogits(model: Model, batch: Batch, hooks: Hooks): Promise<Tensor> {
   const { kernels: k, parts: { head } } = model;
   return releasing(k, async () => {
-    const hidden = await finalHidden(model, batch, hooks);
-    return headOutputs(k, head, { hidden, batch });
+    const input = await headInput(model, batch, hooks);
+    return headOutputs(k, head, input);
   });
 }
 
-/** (M,E) what the head sees, in the scratch of the pass or the arena. */
-async function finalHidden(model: Model, batch: Batch, hooks: Hooks): Promise<Tensor> {
-  const step = batchStep(model, batch, hooks);
-  const y = await streamOf(step, model.parts, batch);
-  return outputForward(step.k, lastStack(model.parts), y, step.scratch.h).hidden;
-}
-
-/**
- * What all layers share for a batch of whole sequences. Takes scratch from the arena.
- *
- * @param own What is otherwise for a part of a batch
- * @throws {RangeError} When the batch contradicts itself or the model
- */
-export function batchStep(
-  model: Model,
-  batch: TokenBatch,
-  hooks: Hooks,
-  own: Partial<StepContext> = {},
-): StepContext {
-  checkBatch(batch, model.config.vocabSize, model.parts.head);
-  return openStep(model, batch, hooks, { spans: selfSpans(batch.starts), ...own });
-}
-
-/** Output, head and loss, and back to the gradient of y when anything from the output down is trained. */
-function lossTurn(
-  step: StepContext,
-  parts: ModelParts,
-  batch: TokenBatch,
-  y: Tensor,
-  dx: Tensor,
-  scale: number,
-  lowest: number,
-): Awaitable<BatchLoss> {
-  const { k, scratch } = step;
-  const stack = lastStack(parts);
-  const mark = k.arena.mark();
-  const { hidden, residuals } = outputForward(k, stack, y, scratch.h);
-  const loss = headLoss(k, parts.head, { hidden, batch }, batch.targets, lowest < Infinity ? scale : null);
-  return andThen(loss, ({ lossSum, count, dhidden }) => {
-    if (dhidden !== null && lowest <= outputDepth(parts)) outputBackward(k, stack, residuals, dhidden, dx);
-    k.arena.release(mark);
-    return { lossSum, targetCount: count };
-  });
+/** What the head sees: hidden (M,E), in the scratch of the pass or the arena. */
+async function headInput(model: Model, given: Batch, hooks: Hooks): Promise<HeadInput> {
+  const { kernels: k, parts } = model;
+  const batch = checkedBatch(model, given);
+  const steps = batchSteps(model, batch, hooks);
+  let [hidden, source]: [Tensor | null, SourceContext | undefined] = [null, undefined];
+  for (const place of stackPlaces(parts)) {
+    const step = { ...steps[place.number] as StepContext, source };
+    const y = await streamOf(step, place, inputOf(batch, place));
+    hidden = outputForward(k, place.stack, y, step.scratch.h).hidden;
+    source = sourceContext(batch, hidden, null);
+  }
+  return { hidden: hidden as Tensor, batch };
 }

@@ -12,7 +12,8 @@ import type { HeadKindOf } from "./head_call.ts";
 
 /** See {@linkcode LmHead}. */
 export const lmHead: HeadKindOf<LmHead> = {
-  loss(k, { weight, bias, softcap }, { hidden }, targets, scale) {
+  loss(k, { weight, bias: ownBias, constantBias, softcap }, { hidden }, targets, scale) {
+    const bias = ownBias ?? constantBias ?? null;
     const ids = targetIds({ targets });
     if (scale !== null) return headLossForwardBackward(k, hidden, weight, ids, { bias, softcap, scale });
     const loss = headLossForward(k, hidden, weight, ids, { bias, softcap });
@@ -22,8 +23,12 @@ export const lmHead: HeadKindOf<LmHead> = {
 };
 
 /** (M,V) the logits of hidden states (M,D), in the arena. */
-export function logitsOf(k: Kernels, { weight, bias, softcap }: LmHead, hidden: Tensor): Tensor {
-  const logits = linearForward(k, hidden, weight, { bias });
+export function logitsOf(
+  k: Kernels,
+  { weight, bias, constantBias, softcap }: LmHead,
+  hidden: Tensor,
+): Tensor {
+  const logits = linearForward(k, hidden, weight, { bias: bias ?? constantBias ?? null });
   if (softcap > 0) k.softcap(logits.data, softcap);
   return logits;
 }

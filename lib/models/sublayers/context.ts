@@ -13,6 +13,18 @@ export interface KeyValues {
   readonly values: Activation;
 }
 
+/** What the layers of a stack see of the stack before it: N tokens of the S sequences of the batch. */
+export interface SourceContext {
+  /** (S,4) int32 for attention: rows of queries, and of keys and values. */
+  readonly spans: Int32Array;
+  /** (N,D) what came out of that stack; null where its keys and values are remembered. */
+  readonly hidden: Tensor | null;
+  /** (N,D) the gradient of that, summed over all layers; null when nothing needs it. */
+  readonly gradient: Tensor | null;
+  /** Keys and values of a layer, when decoding; absent when each layer makes its own of `hidden`. */
+  readonly remembered?: (layer: number) => KeyValues;
+}
+
 /** One pass over the tokens of a batch. */
 export interface StepContext {
   readonly k: Kernels;
@@ -25,6 +37,8 @@ export interface StepContext {
   readonly extend: ((layer: number, fresh: KeyValues) => KeyValues) | null;
   /** Given the gradients of what `extend` returned, gives those of what it was given; the same when absent. */
   readonly extendBackward?: ((layer: number, gradients: KeyValues) => KeyValues) | undefined;
+  /** What comes of the stack before; absent in the first. */
+  readonly source?: SourceContext | undefined;
   /** Memory that every sublayer uses for a while. */
   readonly scratch: StepScratch;
   /** Given while a hook is under way and all that can be done without it is: lets the other part of the micro-batch work. */

@@ -4,6 +4,7 @@ import type { Stage } from "../../activations/policy.ts";
 import type { Sublayer } from "../parts.ts";
 import { attention } from "./attention.ts";
 import type { StepContext } from "./context.ts";
+import { crossAttention } from "./cross_attention.ts";
 import { experts } from "./experts.ts";
 import { ffn } from "./ffn.ts";
 import type { SublayerKind } from "./sublayer.ts";
@@ -11,7 +12,7 @@ import type { SublayerKind } from "./sublayer.ts";
 /** Kinds by name. Each is given the residuals that it returned. */
 const KINDS: {
   readonly [Kind in Sublayer["kind"]]: SublayerKind<Extract<Sublayer, { kind: Kind }>, unknown>;
-} = { attention, ffn, experts };
+} = { attention, "cross-attention": crossAttention, ffn, experts };
 
 /**
  * A sublayer of a layer as a function of the residual stream.

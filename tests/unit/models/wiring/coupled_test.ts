@@ -16,7 +16,7 @@ import {
   streamsLike,
 } from "../../../../lib/activations/policy.ts";
 import { ACTIVATION_POLICIES } from "../../../../lib/activations/registry.ts";
-import { batchStep } from "../../../../lib/models/engine/pass.ts";
+import { batchSteps } from "../../../../lib/models/engine/source.ts";
 import { inputForward } from "../../../../lib/models/engine/input.ts";
 import { outputBackward, outputForward } from "../../../../lib/models/engine/output.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
@@ -119,9 +119,9 @@ async function pass(policy: ActivationPolicy, scales: Scales = SCALES) {
   const probes = { attention: probeHook(scales.attention, true), ffn: probeHook(scales.ffn, false) };
   let [lossSum, kept] = [0, 0];
   await releasing(k, async () => {
-    const step = batchStep(model, batch, hooksOf(probes));
+    const [step] = batchSteps(model, batch, hooksOf(probes));
     const steps = [...layersOf(model.parts), ...layersOf(model.parts)].map(([attention, ffn], layer) =>
-      couple(k, sublayerStage(step, layer, attention!, true), sublayerStage(step, layer, ffn!, true))
+      couple(k, sublayerStage(step!, layer, attention!, true), sublayerStage(step!, layer, ffn!, true))
     );
     const [stack] = model.parts.stacks;
     const { x } = inputForward(k, stack.input, batch);
