@@ -116,6 +116,7 @@ export type { SeedGroup } from "./lib/study/summary.ts";
 export { generate, streamCompletion } from "./lib/evaluate/generate.ts";
 export { loadPrompts, SCORE_NAMES, scoreRows, summarizeScores } from "./lib/evaluate/score.ts";
 export { datasetOutputs, estimateScores } from "./lib/evaluate/outputs.ts";
+export { scoreTask } from "./lib/evaluate/task_scores.ts";
 export { datasetLoss } from "./lib/evaluate/loss.ts";
 export { inspectDataset, inspectExample } from "./lib/evaluate/activity.ts";
 export { exactMatch, f1 } from "./lib/evaluate/metrics.ts";
@@ -125,6 +126,7 @@ export type { AnswerOptions, FinishReason, GeneratedToken } from "./lib/evaluate
 export type { SamplingOptions } from "./lib/evaluate/sampling.ts";
 export type { LoadPromptsOptions, RowScore, ScoreName } from "./lib/evaluate/score.ts";
 export type { DatasetOutputs, OutputScoring } from "./lib/evaluate/outputs.ts";
+export type { ScoredData, Scores, ScoreTaskOptions } from "./lib/evaluate/task_scores.ts";
 export type { DatasetLoss, DatasetLossOptions } from "./lib/evaluate/loss.ts";
 export type { DatasetActivity } from "./lib/evaluate/activity.ts";
 export type { Estimate } from "./lib/evaluate/metrics.ts";

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What was learnt, scored on the evaluation data once a run has ended: told, and written down with it. */
-import { attachAdapter } from "../adapters/attach.ts";
 import type { Dataset } from "../data/dataset.ts";
-import { SCORE_NAMES } from "../evaluate/score.ts";
-import { type Evaluation, scoreHead } from "../evaluate/task_scores.ts";
-import { type Task, usualMetrics } from "../tasks/task.ts";
+import { type Evaluation, scoreTask } from "../evaluate/task_scores.ts";
+import type { Task } from "../tasks/task.ts";
 import type { OpenModel } from "../train/open_model.ts";
 import type { Run } from "../train/plan.ts";
 import { recordEvaluation } from "../train/run_record.ts";
@@ -24,17 +22,15 @@ export interface ScoredRun {
 
 /** Scores what a run has learnt, and writes that into its `run.json`; null without evaluation data, or when interrupted. */
 export async function scoreTrained(
-  { model: base, run: { settings }, evalData, task: { scoring }, values }: ScoredRun,
-  { params, interrupted, evalLoss }: TrainingAccount,
+  { model, run: { settings }, evalData, task, values }: ScoredRun,
+  { params: adapter, interrupted, evalLoss }: TrainingAccount,
 ): Promise<Evaluation | null> {
-  if (evalData === null || interrupted || params === null) return null;
-  const names = scoring.by === "answers" ? [] : usualMetrics(scoring, SCORE_NAMES, base.config.head);
-  const { model, hooks } = attachAdapter(base, params);
-  const choices = scoring.by === "choices"
-    ? await scoring.load(values["eval-data"] as readonly string[], base, dataOptions(values))
+  if (evalData === null || interrupted || adapter === null) return null;
+  const choices = task.scoring.by === "choices"
+    ? await task.scoring.load(values["eval-data"] as readonly string[], model, dataOptions(values))
     : null;
-  const options = { hooks, adapter: params, microBatchSize: settings.batch.micro };
-  const scores = await scoreHead(model, scoring, names, { data: evalData, choices }, options);
+  const options = { adapter, microBatchSize: settings.batch.micro };
+  const scores = await scoreTask(model, task, { data: evalData, choices }, options);
   const of = `${evalData.report.targets} ${evalData.labels === undefined ? "tokens" : "rows"}`;
   const evaluation = { loss: evalLoss, of, scores };
   await recordEvaluation(settings.out as string, evaluation).catch((error: Error) =>

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One cell: trained in its run folder, scored, and put into numbers. All numbers but times follow from the settings. */
 import { join } from "node:path";
-import { attachAdapter } from "../adapters/attach.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
 import { inspectDataset } from "../evaluate/activity.ts";
-import { scoreHead } from "../evaluate/task_scores.ts";
+import { scoreTask } from "../evaluate/task_scores.ts";
 import { isThere } from "../files/read.ts";
 import { resetPeaks } from "../native/ledger.ts";
 import { train } from "../predict/train.ts";
@@ -66,15 +65,14 @@ export async function runCell(cell: PreparedCell, options: CellRun): Promise<Cel
 }
 
 function scoresOf(
-  { model: open, data, evalData, metrics, prompts, choices, task: { scoring: by }, cell }: PreparedCell,
+  { model, data, evalData, metrics, prompts, choices, task, cell }: PreparedCell,
   adapter: AdapterParams,
   scoring: Scoring,
 ): Promise<CellNumbers["scores"]> {
-  if (by.by === "answers") {
-    return scoreAdapter(open, adapter, prompts, metrics, scoring, formatOptionsOf(cell.settings));
+  if (task.scoring.by === "answers") {
+    return scoreAdapter(model, adapter, prompts, metrics, scoring, formatOptionsOf(cell.settings));
   }
-  const { model, hooks } = attachAdapter(open, adapter);
-  return scoreHead(model, by, metrics, { data: evalData ?? data, choices }, { hooks, adapter });
+  return scoreTask(model, task, { data: evalData ?? data, choices }, { adapter, metrics });
 }
 
 function cadence({ options, totalSteps }: PreparedCell, out: string | null) {

@@ -7,9 +7,9 @@ export const CLI: readonly Mutant[] = [
   {
     name: "end-scores-of-the-base",
     harm: "the table at the end of a training is that of the model before it",
-    file: "lib/cli/trained_scores.ts",
-    find: "attachAdapter(base, params)",
-    replace: "attachAdapter(base, null)",
+    file: "lib/evaluate/task_scores.ts",
+    find: "attachAdapter(model, adapter)",
+    replace: "attachAdapter(model, null)",
     tests: ["tests/e2e/tasks_test.ts"],
   },
   {

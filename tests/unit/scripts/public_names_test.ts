@@ -20,7 +20,7 @@ NativeError NonFiniteError NotFiniteError
 openAdapter openTask
 parallel peakHostBytes plan planMeasured predictMemory preview
 readResults residentBytes
-saveAdapter SCORE_NAMES scoreRows sparse streamCompletion summarizeScores
+saveAdapter SCORE_NAMES scoreRows scoreTask sparse streamCompletion summarizeScores
 train trainStep
 update UserError
 ValidationError
@@ -41,7 +41,7 @@ MemoryPrediction MergedDType MergeOptions MergeReport Method MicroBatch Model Mo
 OpenModel OpenModelOptions OptimizerSpec OwnTemplate
 ParallelOptions PlacementChoice PlannedCell
 RowPlace RowScore Run RunOptions RunSettings
-SamplingOptions SavedAdapter Schedule ScheduleKind ScoreName SeedGroup SparseOptions StepData StepMetrics
+SamplingOptions SavedAdapter Schedule ScheduleKind ScoredData ScoreName Scores ScoreTaskOptions SeedGroup SparseOptions StepData StepMetrics
 Tokenizer TrainEvent Training TrainOptions TrainResult TrainSettings TrainState
 Warmup`;
 
