@@ -5,7 +5,7 @@
  * without it they win.
  */
 import { isJsonObject } from "../core/json.ts";
-import type { TokenizerClass } from "./tokenizer_class.ts";
+import type { TokenizerClass } from "./followed_class.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 

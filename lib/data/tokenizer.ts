@@ -4,11 +4,20 @@ import { createHash } from "node:crypto";
 import { throwIfAny, UserError } from "../core/errors.ts";
 import type { ChatTemplate } from "./chat_template.ts";
 import { chooseTemplate } from "./chosen_template.ts";
+import { languagesOf, settledIds, surroundings } from "./around_texts.ts";
 import { mistralPreTokenizer } from "./mistral_regex.ts";
 import { addedTokenProblem, type DeclaredTokens, declareTokens, show } from "./special_tokens.ts";
-import { chooseClass, type TokenizerClass } from "./tokenizer_class.ts";
-import { type Fields, parseObject, readTokenizerFiles, type TokenizerFiles } from "./tokenizer_files.ts";
-import { firstProblems, type PairIds, readTokenizerIds, type TokenizerIds } from "./tokenizer_json.ts";
+import type { TokenizerClass } from "./followed_class.ts";
+import { type LanguageMarks, withLanguages } from "./languages.ts";
+import { chooseClass } from "./tokenizer_class.ts";
+import {
+  type Fields,
+  MissingTokenizerError,
+  parseObject,
+  readTokenizerFiles,
+  type TokenizerFiles,
+} from "./tokenizer_files.ts";
+import { firstProblems, readTokenizerIds, type TokenizerIds } from "./tokenizer_json.ts";
 import {
   type Encoding,
   LIBRARY_VERSION,
@@ -18,11 +27,7 @@ import {
 import { longestText } from "./tokenizer_parts.ts";
 
 /** Text to token ids and back. */
-export interface Tokenizer {
-  /** Where it was loaded from, for messages. */
-  readonly source: string;
-  /** Hash of all that decides its ids and texts, for what is kept on disk; nothing is kept without. */
-  readonly identity?: string;
+export interface Tokenizer extends LanguageMarks {
   /** Highest token id + 1. */
   readonly vocabSize: number;
   readonly bosId: number | null;
@@ -32,20 +37,12 @@ export interface Tokenizer {
   readonly specialIds: ReadonlySet<number>;
   /** Names of special tokens by their role (`bos_token`, …), as chat templates see them; null where there is none. */
   readonly specialNames: Readonly<Record<string, string | null>>;
-  /** What goes before a text: the beginning-of-sequence token, where the model was trained with one. */
-  readonly prefixIds: readonly number[];
-  /** What goes after it. */
-  readonly suffixIds: readonly number[];
-  /** What goes around two texts that belong together. */
-  readonly pairIds: PairIds;
   /** Null when the model has none that can be used. */
   readonly chatTemplate: ChatTemplate | null;
   /** Why the model's chat template cannot be used; an error only where it is asked for. */
   readonly chatTemplateProblem?: UserError;
   /** Whether later tokens change the text of earlier ones: the text of a stream comes at its end. */
   readonly decodesWhole?: boolean;
-  /** Ids of a text. Names of special tokens inside it become those tokens. `special` adds the prefix and suffix. */
-  encode(text: string, options?: { readonly special?: boolean }): Promise<number[]>;
   /** Encodes texts on all cores, without prefix and suffix. Names of special tokens inside become those tokens. */
   encodeBatch(texts: readonly string[]): Promise<Encoding[]>;
   /** Text of ids, byte for byte: spaces before punctuation stay. Special tokens are left out unless kept. */
@@ -59,7 +56,7 @@ export interface Tokenizer {
  * `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`, `chat_template.jinja`,
  * `additional_chat_templates` and `config.json`.
  *
- * @throws {MissingTokenizerError} When there is no `tokenizer.json`
+ * @throws {MissingTokenizerError} When there is no `tokenizer.json`, nor a vocabulary whose class says what to make of it
  * @throws {UserError} When a file is not JSON, or asks for something unsupported; the message names it
  */
 export async function loadTokenizer(folder: string): Promise<Tokenizer> {
@@ -81,6 +78,12 @@ export async function createTokenizer(files: TokenizerFiles, source: string): Pr
   const json = parseObject(files.tokenizer, `${source}/tokenizer.json`);
   const ids = readTokenizerIds(json, source);
   const chosen = chooseClass(json, config, model, source);
+  if (files.madeOf !== undefined && chosen.rebuild === undefined) {
+    throw new MissingTokenizerError(
+      `"${source}" has ${files.madeOf} and no tokenizer.json, and the class ${chosen.name} does not say what to make of ` +
+        `them; save tokenizer.json there with the model`,
+    );
+  }
   const declared = declareChecked(files, json, chosen, ids, source);
   const text = effectiveText(files, json, chosen, ids, declared);
   const library = await openLibraryTokenizer(text, source, longestText(json));
@@ -117,10 +120,15 @@ function assemble(
   const highest = tokens.reduce((most, { id }) => Math.max(most, id ?? -1), ids.highest);
   const specialIds = new Set(tokens.flatMap(({ id, special }) => special && id !== null ? [id] : []));
   for (const id of [bosId, eosId, padId]) if (id !== null) specialIds.add(id);
-  const around = chosen.around === undefined ? ids : surroundings(chosen.around, idOf);
+  const around = chosen.around !== undefined
+    ? surroundings(chosen.around, idOf)
+    : files.madeOf === undefined
+    ? ids
+    : settledIds(files.config ?? {}, idOf);
   const cleans = cleansSpaces(json, files);
+  const languages = chosen.language === undefined ? null : languagesOf(chosen, idOf, library.idOf);
   const token = (id: number) => Number.isInteger(id) && id >= 0 && id <= highest ? library.nameOf(id) : null;
-  return {
+  const made: Tokenizer = {
     source,
     identity: identityOf(files, parts),
     vocabSize: highest + 1,
@@ -147,21 +155,14 @@ function assemble(
     },
     token,
   };
+  return languages === null ? made : inLanguages({ ...made, languages }, files.config ?? {});
 }
 
-/** What a class puts around one text, and around two. */
-function surroundings(
-  around: NonNullable<TokenizerClass["around"]>,
-  idOf: (role: string) => number | null,
-): Pick<TokenizerIds, "prefix" | "suffix" | "pair"> {
-  const id = (role: string): number[] => [idOf(role) ?? []].flat();
-  if (around === "nothing" || around === "bos") {
-    const prefix = around === "bos" ? id("bos_token") : [];
-    return { prefix, suffix: [], pair: { prefix, middle: prefix, suffix: [], secondType: 1 } };
-  }
-  const [prefix, suffix] = [id("cls_token"), id("sep_token")];
-  if (around === "bert") return { prefix, suffix, pair: { prefix, middle: suffix, suffix, secondType: 1 } };
-  return { prefix, suffix, pair: { prefix, middle: [...suffix, ...suffix], suffix, secondType: 0 } };
+/** The languages that the folder names. Without a name English is read, as transformers has it, and what is read is written. */
+function inLanguages(tokenizer: Tokenizer, { src_lang: given, tgt_lang: target }: Fields): Tokenizer {
+  const srcLang = typeof given === "string" ? given : "en_XX";
+  const read = withLanguages(tokenizer, { srcLang });
+  return typeof target === "string" ? withLanguages(read, { tgtLang: target }) : read;
 }
 
 /**

@@ -8,27 +8,9 @@
  * classes have to be followed.
  */
 import { UserError } from "../core/errors.ts";
+import { type FollowedClass, type Json, prefixSpace, type TokenizerClass } from "./followed_class.ts";
 import { UNFOLLOWED_CLASSES } from "./unfollowed_classes.ts";
-
-type Json = Readonly<Record<string, unknown>>;
-
-/** How a class makes a tokenizer; all fields are absent for the one that takes the file as it is. */
-export interface TokenizerClass {
-  readonly name: string;
-  /** The parts it replaces. */
-  readonly rebuild?: (json: Json, config: Json) => Json;
-  /** Special tokens by role that it has where the configuration says nothing; null stands for none. */
-  readonly defaults?: Readonly<Record<string, string | null>>;
-  /** Further special tokens. */
-  readonly extraTokens?: readonly string[];
-  /** Adds all special tokens once more, plainly: without the flags that they were declared with. */
-  readonly addsPlainly?: boolean;
-  /**
-   * What it puts around a text in place of the post-processor: nothing, the beginning-of-sequence token before it, or the
-   * marks of BERT (`[CLS] A [SEP] B [SEP]`, B of another type) or RoBERTa (`<s> A </s></s> B </s>`).
-   */
-  readonly around?: "nothing" | "bos" | "bert" | "roberta";
-}
+import { UNIGRAM_CLASSES } from "./unigram_classes.ts";
 
 /** Takes `tokenizer.json` as it is. */
 export const AS_IT_IS: TokenizerClass = { name: "TokenizersBackend" };
@@ -37,6 +19,8 @@ export const AS_IT_IS: TokenizerClass = { name: "TokenizersBackend" };
 const REGISTERED: Readonly<Record<string, string>> = {
   ...{ bert: "BertTokenizer", distilbert: "BertTokenizer", roberta: "RobertaTokenizer" },
   ...{ gemma: "GemmaTokenizer", gemma2: "GemmaTokenizer", gemma3_text: "GemmaTokenizer" },
+  ...{ bart: "RobertaTokenizer", mbart: "MBartTokenizer", mbart50: "MBart50Tokenizer" },
+  ...{ "xlm-roberta": "XLMRobertaTokenizer", camembert: "CamembertTokenizer" },
   ...{ gpt2: "GPT2Tokenizer", opt: "GPT2Tokenizer" },
   ...{ qwen2: "Qwen2Tokenizer", qwen2_moe: "Qwen2Tokenizer" },
   ...{ qwen3: "Qwen2Tokenizer", qwen3_moe: "Qwen2Tokenizer" },
@@ -108,11 +92,6 @@ const BYTE_LEVEL_DECODER = { type: "ByteLevel", add_prefix_space: true, trim_off
 const QWEN_WORDS =
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
-/** @param config Of `add_prefix_space`, absent and null stand for `otherwise` */
-function prefixSpace(config: Json, otherwise: boolean): boolean {
-  return Boolean(config["add_prefix_space"] ?? otherwise);
-}
-
 function bpe(json: Json, flags: Json): Json {
   const { vocab, merges } = json["model"] as Json;
   const none = { dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null };
@@ -153,13 +132,6 @@ const INFILLING = {
   fill_token: "<FILL_ME>",
 };
 
-/** A class that is followed, with the kind of vocabulary it can read. */
-type FollowedClass = TokenizerClass & {
-  readonly byteLevel: boolean;
-  /** Default: BPE. */
-  readonly model?: "WordPiece";
-};
-
 const BERT_NAMES = {
   ...{ unk_token: "[UNK]", sep_token: "[SEP]", pad_token: "[PAD]" },
   ...{ cls_token: "[CLS]", mask_token: "[MASK]" },
@@ -195,22 +167,25 @@ const BERT: Omit<FollowedClass, "name"> = {
   }),
 };
 
+const ROBERTA: Omit<FollowedClass, "name"> = {
+  byteLevel: true,
+  defaults: ROBERTA_NAMES,
+  around: "roberta",
+  rebuild: (json, config) => ({
+    model: bpe(json, { continuing_subword_prefix: "", end_of_word_suffix: "" }),
+    normalizer: null,
+    pre_tokenizer: byteLevel(prefixSpace(config, false), true),
+    decoder: BYTE_LEVEL_DECODER,
+  }),
+};
+
 /** The classes that are followed. */
 const CLASSES: Readonly<Record<string, FollowedClass>> = {
   BertTokenizer: { ...BERT, name: "BertTokenizer" },
   DistilBertTokenizer: { ...BERT, name: "DistilBertTokenizer" },
-  RobertaTokenizer: {
-    name: "RobertaTokenizer",
-    byteLevel: true,
-    defaults: ROBERTA_NAMES,
-    around: "roberta",
-    rebuild: (json, config) => ({
-      model: bpe(json, { continuing_subword_prefix: "", end_of_word_suffix: "" }),
-      normalizer: null,
-      pre_tokenizer: byteLevel(prefixSpace(config, false), true),
-      decoder: BYTE_LEVEL_DECODER,
-    }),
-  },
+  RobertaTokenizer: { ...ROBERTA, name: "RobertaTokenizer" },
+  BartTokenizer: { ...ROBERTA, name: "BartTokenizer" },
+  ...UNIGRAM_CLASSES,
   GemmaTokenizer: {
     name: "GemmaTokenizer",
     byteLevel: false,

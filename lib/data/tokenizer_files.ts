@@ -6,6 +6,7 @@ import { isJsonObject } from "../core/json.ts";
 import { parseJsonText } from "../core/json_text.ts";
 import { isFolder, listFolder, MOST_TEXT_BYTES, readTextIfThere } from "../files/read.ts";
 import { MOST_TEMPLATE_BYTES } from "./chat_template.ts";
+import { bytePairFile, wordPieceFile } from "./vocabulary_files.ts";
 
 /** A parsed JSON object. */
 export type Fields = Readonly<Record<string, unknown>>;
@@ -14,6 +15,8 @@ export type Fields = Readonly<Record<string, unknown>>;
 export interface TokenizerFiles {
   /** Text of `tokenizer.json`. */
   readonly tokenizer: string;
+  /** The files that the text was made of, where there is no such file. */
+  readonly madeOf?: string;
   /** Parsed `tokenizer_config.json`. */
   readonly config?: Fields;
   /** Parsed `special_tokens_map.json`. */
@@ -36,12 +39,13 @@ export class MissingTokenizerError extends UserError {
 /**
  * Reads the files of a folder.
  *
- * @throws {MissingTokenizerError} When there is no `tokenizer.json`
+ * @throws {MissingTokenizerError} When there is no `tokenizer.json` and no vocabulary
  * @throws {UserError} When a file cannot be read, or is not JSON
  */
 export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles> {
   const tokenizer = await readOptional(join(folder, "tokenizer.json"));
-  if (tokenizer === undefined) {
+  const made = tokenizer === undefined ? await readVocabulary(folder) : { tokenizer };
+  if (made === undefined) {
     throw new MissingTokenizerError(
       `"${folder}" has no tokenizer.json; save it there with the model (a sentencepiece tokenizer.model alone is not enough)`,
     );
@@ -56,7 +60,7 @@ export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles
     ),
     readTemplates(join(folder, "additional_chat_templates")),
   ]);
-  return Object.assign({ tokenizer }, ...parts);
+  return Object.assign(made, ...parts);
 }
 
 /** Parses the text of a file that holds a JSON object. */
@@ -69,6 +73,20 @@ export function parseObject(text: string, path: string): Fields {
   }
   if (isJsonObject(value)) return value;
   throw new UserError(`"${path}" is not a JSON object`);
+}
+
+/** A `tokenizer.json` made of the vocabulary that older folders have alone: GPT-2's two files, or BERT's one. */
+async function readVocabulary(
+  folder: string,
+): Promise<Pick<TokenizerFiles, "tokenizer" | "madeOf"> | undefined> {
+  const [vocab, merges, words] = await Promise.all(
+    ["vocab.json", "merges.txt", "vocab.txt"].map((name) => readOptional(join(folder, name))),
+  );
+  if (vocab !== undefined && merges !== undefined) {
+    const entries = parseObject(vocab, join(folder, "vocab.json"));
+    return { tokenizer: bytePairFile(entries, merges), madeOf: "vocab.json, merges.txt" };
+  }
+  return words === undefined ? undefined : { tokenizer: wordPieceFile(words), madeOf: "vocab.txt" };
 }
 
 async function readJson(
