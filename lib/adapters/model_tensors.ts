@@ -32,7 +32,7 @@ function isMatrix(head: Head, name: string): boolean {
 }
 
 function isOfNorm(head: Head, name: string): boolean {
-  return headLayers(head).some(({ norm }) => norm?.weight.name === name);
+  return headLayers(head).some(({ norm }) => norm?.weight?.name === name);
 }
 
 /**

@@ -5,7 +5,8 @@
  * and shapes. Families build parts; the engine, loading and adapters read all sizes and names from them.
  */
 import type { PatchShape } from "../data/images/patches.ts";
-import type { ActivationKind, NormCall, Sees } from "../ops/kernels/model.ts";
+import type { ActivationKind, Sees } from "../ops/kernels/model.ts";
+import type { RowNorm } from "../ops/norm.ts";
 import type { Weight } from "../tensor/tensor.ts";
 import type { Rotary } from "./rotary.ts";
 
@@ -21,8 +22,8 @@ export interface Linear<W = Weight> {
   readonly transposed?: boolean;
 }
 
-/** A norm of rows, as `lib/ops/norm.ts` computes it. */
-export type Norm<W = Weight> = NormCall<W>;
+/** A norm of rows; see `lib/ops/norm.ts`. */
+export type Norm<W = Weight> = RowNorm<W>;
 
 /**
  * The norms of a sublayer f, each left out where it is null: y = sum(x + output(f(input(x)))).
@@ -356,10 +357,9 @@ export function expertTensors<W>(part: Sublayer<W>): W[] {
   return [part.router, ...part.experts.flatMap(({ gate, up, down }) => [gate, up, down])];
 }
 
-/** The weight of a norm, and its bias where it has one; nothing of none. */
+/** The weight of a norm, then its bias, each where it has one; nothing of none. */
 export function normTensors<W>(norm: Norm<W> | null): W[] {
-  if (norm === null) return [];
-  return norm.bias === null ? [norm.weight] : [norm.weight, norm.bias];
+  return [norm?.weight ?? null, norm?.bias ?? null].flatMap((tensor) => tensor ?? []);
 }
 
 /** Everything that stands for a tensor of what enters a stack. */

@@ -88,6 +88,7 @@ export const SAYS_SAME: readonly [names: readonly string[], test: Test][] = [
     "use_rotary_position_embeddings",
   ], equals((f) => f.rotary !== undefined)],
   [["position_embedding_type", "pos_emb", "position_encoding", "pe_type"], isPositionKind],
+  [["learned_embeddings"], equals((f) => f.learnsPositions)],
   [["rope_traditional", "rope_neox_style"], (value) => value === false],
   [["use_rms_norm", "rms_norm", "use_rmsnorm", "rmsnorm"], equals((f) => f.norm?.kind === "rms")],
   [["pre_norm", "norm_first", "prenorm"], equals((f) => f.attention?.norms.input !== null)],

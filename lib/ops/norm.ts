@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Norms of rows: root mean square (Zhang and Sennrich, 2019) and layer normalization (Ba et al., 2016). */
 import { assertShape } from "../core/shape.ts";
-import type { Activation, Tensor } from "../tensor/tensor.ts";
+import type { Activation, Tensor, Weight } from "../tensor/tensor.ts";
 import { arenaLike, arenaTensor, assertWeight, rowsOf } from "./arena_tensor.ts";
 import type { ModelKernels, NormCall } from "./kernels/model.ts";
 import type { Place } from "./kernels/place.ts";
+
+/** A norm as models have it. */
+export interface RowNorm<W = Weight> extends Omit<NormCall<W>, "weight"> {
+  /** Null where there is none: 1 throughout. */
+  readonly weight: W | null;
+}
 
 /** What {@linkcode normBackward} needs. */
 export interface NormResiduals<A extends Activation = Tensor> {
@@ -31,14 +37,14 @@ export interface NormResiduals<A extends Activation = Tensor> {
 export function normForward<A extends Activation>(
   k: ModelKernels & Place,
   x: A,
-  norm: NormCall,
+  norm: RowNorm,
   options: { readonly into?: A } = {},
 ): { y: A; residuals: NormResiduals<A> } {
-  assertNorm(norm, x);
-  if (options.into) assertShape(`y of "${norm.weight.name}"`, options.into.shape, x.shape, "...,D");
+  const call = normCall(k, norm, x);
+  if (options.into) assertShape(`y of "${call.weight.name}"`, options.into.shape, x.shape, "...,D");
   const y = options.into ?? arenaLike(k, x);
   const stats = arenaTensor(k, statsShape(norm, x));
-  k.normForward(y.data, stats.data, x.data, norm, rowsOf(x));
+  k.normForward(y.data, stats.data, x.data, call, rowsOf(x));
   return { y, residuals: { x, stats } };
 }
 
@@ -52,12 +58,12 @@ export function normForward<A extends Activation>(
 export function normAgain(
   k: ModelKernels & Place,
   { x, stats }: NormResiduals,
-  norm: NormCall,
+  norm: RowNorm,
   into: Tensor,
 ): Tensor {
-  assertNorm(norm, x);
-  assertShape(`y of "${norm.weight.name}"`, into.shape, x.shape, "...,D");
-  k.normForward(into.data, stats.data, x.data, norm, rowsOf(x));
+  const call = normCall(k, norm, x);
+  assertShape(`y of "${call.weight.name}"`, into.shape, x.shape, "...,D");
+  k.normForward(into.data, stats.data, x.data, call, rowsOf(x));
   return into;
 }
 
@@ -78,28 +84,38 @@ export function normAgain(
 export function normBackward<A extends Activation>(
   k: ModelKernels & Place,
   { x, stats }: NormResiduals<A>,
-  norm: NormCall,
+  norm: RowNorm,
   dy: A,
   options: { readonly addTo?: A } = {},
 ): A {
-  assertNorm(norm, x);
-  const { weight, bias } = norm;
+  const call = normCall(k, norm, x);
+  const { weight, bias } = call;
   assertShape(`dy of "${weight.name}"`, dy.shape, x.shape, "...,D");
   assertShape(`stats of "${weight.name}"`, stats.shape, statsShape(norm, x), "rows");
   if (options.addTo) assertShape(`addTo of "${weight.name}"`, options.addTo.shape, x.shape, "...,D");
   const dx = options.addTo ?? arenaLike(k, x);
   const accumulate = options.addTo !== undefined;
   const dnorm = { weight: weight.grad, bias: bias?.grad ?? null };
-  k.normBackward(dx.data, dnorm, dy.data, x.data, stats.data, norm, rowsOf(x), accumulate);
+  k.normBackward(dx.data, dnorm, dy.data, x.data, stats.data, call, rowsOf(x), accumulate);
   return dx;
 }
 
-function statsShape({ kind }: NormCall, x: Activation): number[] {
+function statsShape({ kind }: Pick<RowNorm, "kind">, x: Activation): number[] {
   return kind === "layer" ? [2, rowsOf(x)] : [rowsOf(x)];
 }
 
-function assertNorm({ weight, bias }: NormCall, x: Activation): void {
+/** What kernels are given: where there is no weight, one of 0 that is added to 1. */
+function normCall(k: Place, norm: RowNorm, x: Activation): NormCall {
   const width = x.shape.at(-1) ?? 0;
-  assertWeight(weight, 1, width, "1,D");
+  const { weight, bias } = norm;
   if (bias) assertWeight(bias, 1, width, "1,D");
+  if (weight === null) return { ...norm, weight: zeroWeight(k, width), unitOffset: true };
+  assertWeight(weight, 1, width, "1,D");
+  return norm as NormCall;
+}
+
+function zeroWeight(k: Place, cols: number): Weight {
+  const { data } = arenaTensor(k, [cols]);
+  k.zero(data);
+  return { name: "a norm without weights", dtype: k.float, rows: 1, cols, data, mapped: null, grad: null };
 }

@@ -5,7 +5,9 @@ import type { Attention, Head, Linear, Norm, SublayerNorms, TakeTensor, TokenInp
 
 /** What of a norm is not its tensors. */
 export type NormShape = Pick<Norm, "kind" | "eps"> & Partial<Pick<Norm, "unitOffset">> & {
-  /** Whether it has a bias. Default: a layer norm has. */
+  /** Whether it has a weight. Default: yes. */
+  readonly weight?: boolean;
+  /** Whether it has a bias. Default: a layer norm with a weight has. */
   readonly bias?: boolean;
 };
 
@@ -14,9 +16,10 @@ export function takeNorm<W>(
   take: TakeTensor<W>,
   module: string,
   size: number,
-  { kind, eps, unitOffset = false, bias: hasBias = kind === "layer" }: NormShape,
+  { kind, eps, unitOffset = false, weight: hasWeight = true, bias: hasBias = hasWeight && kind === "layer" }:
+    NormShape,
 ): Norm<W> {
-  const weight = take(`${module}.weight`, null, size);
+  const weight = hasWeight ? take(`${module}.weight`, null, size) : null;
   const bias = hasBias ? take(`${module}.bias`, null, size) : null;
   return { kind, weight, bias, eps, unitOffset };
 }
