@@ -2,6 +2,7 @@
 /** What a run is about: the task that was named, or that of the model's own head, and the head that the model is opened with. */
 import { basename, dirname } from "node:path";
 import { type HeadConfig, LM_HEAD } from "../models/heads/head_config.ts";
+import { assertPredictsNext } from "../models/heads/sees_ahead.ts";
 import { lastStack } from "../models/parts.ts";
 import { readConfig } from "../models/read_config.ts";
 import { namedParts } from "../models/tensor_names.ts";
@@ -29,14 +30,17 @@ export interface TaskChoice {
 /**
  * Decides the task.
  *
- * @throws {UserError} When there is no such task, or the data names no labels where nothing else does
+ * @throws {UserError} When there is no such task, the data names no labels where nothing else does, or the model sees what it
+ *   should predict
  */
 export async function openTask({ task: name, model, data, saved }: TaskChoice): Promise<OpenTask> {
   const dir = basename(model) === "config.json" ? dirname(model) : model;
   // What is wrong with a configuration is told by whoever opens it.
   const config = readConfig(dir, []);
   const own = saved ?? config?.head ?? LM_HEAD;
-  const takes = config === null ? "tokens" : lastStack(namedParts(config)).input.kind;
-  const task = taskOf(name, { head: own, takes });
-  return { task, head: await task.headFor(own, data) };
+  const parts = config && namedParts(config);
+  const task = taskOf(name, { head: own, takes: parts === null ? "tokens" : lastStack(parts).input.kind });
+  const head = await task.headFor(own, data);
+  if (parts !== null) assertPredictsNext(parts, head);
+  return { task, head };
 }

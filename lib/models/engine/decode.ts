@@ -6,6 +6,7 @@ import { arenaTensor } from "../../ops/arena_tensor.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { type Activation, type Floats, numel, type Tensor } from "../../tensor/tensor.ts";
 import { asLmHead, logitsOf } from "../heads/lm.ts";
+import { assertPredictsNext } from "../heads/sees_ahead.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Model } from "../model.ts";
 import { keyShapes } from "../parts.ts";
@@ -33,6 +34,7 @@ export interface KvCache extends Disposable {
  */
 export function createKvCache(model: Model, capacity: number, sequences = 1): KvCache {
   const { kernels: k, parts } = model;
+  assertPredictsNext(parts, parts.head);
   const layers = keyShapes(parts, sequences * capacity).map((shape): KeyValues => {
     const room = (): Activation => ({ shape, data: k.modelActivations(numel(shape), "cache") });
     return { keys: room(), values: room() };

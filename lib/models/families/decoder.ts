@@ -80,7 +80,7 @@ export interface DecoderStyle<W = never> {
   /** Of logits. */
   readonly logitSoftcap?: number;
   /** What is otherwise in the attention of a layer. */
-  attention?(layer: number): Partial<Pick<Attention, "rotary" | "scale" | "softcap">>;
+  attention?(layer: number): Partial<Pick<Attention, "rotary" | "scale" | "softcap" | "sees">>;
   /** Of the configuration's rotary embedding; see there. */
   readonly renewsKeys?: boolean;
   /** What stands in the place of a layer's feed-forward; null for that itself. @param path Name of the layer */

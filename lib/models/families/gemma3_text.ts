@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The gemma3_text family: norms as in gemma2 and of heads; five layers of six have a window and a rotary embedding of their own. */
-import { type ConfigFields, integerField, numberField, rawField } from "../config_fields.ts";
+import { booleanField, type ConfigFields, integerField, numberField, rawField } from "../config_fields.ts";
 import { readRope } from "../rope_config.ts";
 import type { Rotary } from "../rotary.ts";
 import { bareDecoderModules, buildDecoder, ROTARY } from "./decoder.ts";
@@ -19,7 +19,8 @@ import { typedWindows } from "./windows.ts";
 
 interface Gemma3Config extends DecoderConfig {
   readonly queryPreAttnScalar: number;
-  readonly attnLogitSoftcapping: number;
+  /** Whether tokens see what comes after them, too. */
+  readonly isBidirectional: boolean;
   readonly finalLogitSoftcapping: number;
   /** Of the layers with a window. */
   readonly localRotary: Rotary;
@@ -47,6 +48,11 @@ export const gemma3Text: Family<Gemma3Config> = {
     const local = readRope(ropes.sliding, { maxPositionEmbeddings, headDim, ropeTheta });
     // Kept beside layer_types by transformers, which made those of it.
     rawField(fields, "_sliding_window_pattern");
+    if (readSoftcap(fields, "attn_logit_softcapping", 0) > 0) {
+      fields.warnings.push(
+        'Field "attn_logit_softcapping" is passed over, as transformers does: scores have no cap',
+      );
+    }
     const period = integerField(fields, "sliding_window_pattern", { min: 1, missing: 6 });
     return {
       ...shared,
@@ -57,7 +63,7 @@ export const gemma3Text: Family<Gemma3Config> = {
       attentionBias: readAttentionBias(fields),
       mlpBias: false,
       queryPreAttnScalar: numberField(fields, "query_pre_attn_scalar", { above: 0, missing: 256 }),
-      attnLogitSoftcapping: readSoftcap(fields, "attn_logit_softcapping", 0),
+      isBidirectional: booleanField(fields, "use_bidirectional_attention", false),
       finalLogitSoftcapping: readSoftcap(fields, "final_logit_softcapping", 0),
       localRotary: { ...local, maxPositionEmbeddings },
     };
@@ -72,7 +78,8 @@ export const gemma3Text: Family<Gemma3Config> = {
       attention: (layer) => ({
         rotary: config.slidingWindows[layer] === 0 ? ROTARY : LOCAL,
         scale: config.queryPreAttnScalar ** -0.5,
-        softcap: config.attnLogitSoftcapping,
+        // A window reaches half of its size to each side.
+        sees: config.isBidirectional ? "all" : "past",
       }),
     }),
   bareModules: (config) => bareDecoderModules(config),
