@@ -43,9 +43,10 @@ export function configFields(
   return { values, used: new Set(), problems: notes.problems, warnings: notes.warnings, prefix, ownNames };
 }
 
-/** What a field is called in the file. */
-export function ownName({ ownNames }: ConfigFields, name: string): string {
-  return ownNames[name] ?? name;
+/** What a field is called in the file: as in most families, where only that is there. */
+export function ownName({ ownNames, values }: ConfigFields, name: string): string {
+  const own = ownNames[name] ?? name;
+  return Object.hasOwn(values, own) || !Object.hasOwn(values, name) ? own : name;
 }
 
 /** The value of a field as it is; undefined when absent. Marks it as read. @mutates fields */

@@ -8,7 +8,7 @@ import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { TensorEntry } from "../tensor/safetensors.ts";
 import type { Weight } from "../tensor/tensor.ts";
 import { buildParts } from "./families/registry.ts";
-import { parseConfig, readConfig, withHead } from "./read_config.ts";
+import { parseConfig, readConfig } from "./read_config.ts";
 import type { OpenCheckpointOptions } from "./load.ts";
 import type { Model } from "./model.ts";
 import { storedShape } from "./tensor_names.ts";
@@ -38,12 +38,11 @@ export function describeModel(
   const warnings: string[] = [];
   const dir = typeof config === "string" ? folderOf(config) : "config";
   const parsed = typeof config === "string"
-    ? readConfig(dir, problems, warnings)
-    : parseConfig({ ...config }, problems, warnings);
-  const wanted = parsed && options.head ? withHead(parsed, options.head, problems) : parsed;
-  if (wanted === null || problems.length > 0) throw new ValidationError(`Model ${dir}`, problems);
+    ? readConfig(dir, problems, warnings, options.head)
+    : parseConfig({ ...config }, problems, warnings, options.head);
+  if (parsed === null) throw new ValidationError(`Model ${dir}`, problems);
   const values = typeof config === "string" ? rawConfig(dir) : config;
-  return describe({ dir, config: wanted, kernels, warnings }, storedDType(values));
+  return describe({ dir, config: parsed, kernels, warnings }, storedDType(values));
 }
 
 /** A model without its weights' values, for kernels that compute nothing. Rotary tables have no rows. */

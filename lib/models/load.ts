@@ -10,7 +10,7 @@ import { buildParts } from "./families/registry.ts";
 import type { HeadConfig } from "./heads/head_config.ts";
 import { matchCheckpoint } from "./match_checkpoint.ts";
 import type { Model } from "./model.ts";
-import { readConfig, withHead } from "./read_config.ts";
+import { readConfig } from "./read_config.ts";
 import { createRopeCaches } from "./rope.ts";
 
 /** Choices of {@linkcode openCheckpoint}. */
@@ -31,8 +31,7 @@ export interface OpenCheckpointOptions {
 export function openCheckpoint(dir: string, kernels: Kernels, options: OpenCheckpointOptions = {}): Model {
   const problems: string[] = [];
   const warnings: string[] = [];
-  const own = readConfig(dir, problems, warnings);
-  const read = own && options.head ? withHead(own, options.head, problems) : own;
+  const read = readConfig(dir, problems, warnings, options.head);
   const stored = indexCheckpoint(dir, problems, warnings);
   const matched = read === null || stored.tensors.size === 0
     ? null

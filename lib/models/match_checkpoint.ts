@@ -12,6 +12,7 @@ import type { CheckpointIndex } from "../tensor/checkpoint_index.ts";
 import { sameValues } from "../tensor/same_values.ts";
 import type { SafetensorsFile, TensorEntry } from "../tensor/safetensors.ts";
 import type { Notes } from "./config_fields.ts";
+import type { Family } from "./families/family.ts";
 import { familyOf } from "./families/registry.ts";
 import { givesTokens } from "./heads/head_config.ts";
 import type { ModelConfig } from "./model.ts";
@@ -50,6 +51,7 @@ interface Wanted {
   /** What a saved base model's names lack, and those of a model inside another have twice. */
   readonly prefix: string;
   readonly unread: RegExp | null;
+  readonly same: NonNullable<Family["sameTensors"]>;
   /** First parts of all names, with and without the prefix. */
   readonly roots: ReadonlySet<string>;
 }
@@ -71,11 +73,12 @@ const MOST_OF_A_KIND = 10;
  */
 export function matchCheckpoint(
   config: ModelConfig,
-  stored: CheckpointIndex,
+  found: CheckpointIndex,
   kernels: Pick<Kernels, "backend">,
   notes: Notes,
 ): MatchedCheckpoint {
   const wanted = wantedTensors(config);
+  const stored = withoutSame(found, wanted, notes);
   // Tied to what is there, be it the head alone.
   const { head, embedding } = wanted;
   const isHeadAlone = config.tieWordEmbeddings && head !== null && embedding !== null &&
@@ -96,15 +99,15 @@ export function matchCheckpoint(
     else tensors.set(name, { ...entry, shape: storedShape({ ...shape, stored: undefined }) });
   }
   // Only of tensors that fit are values compared.
-  const found = notes.problems.length > before ? config : withHead(config, wanted, tensors, notes);
-  if (found.tieWordEmbeddings && wanted.head !== null) tensors.delete(wanted.head);
-  return { config: found, checkpoint: { files, tensors }, fresh };
+  const tied = notes.problems.length > before ? config : withHead(config, wanted, tensors, notes);
+  if (tied.tieWordEmbeddings && wanted.head !== null) tensors.delete(wanted.head);
+  return { config: tied, checkpoint: { files, tensors }, fresh };
 }
 
 function wantedTensors(config: ModelConfig): Wanted {
   const ofHead = headShapes(config);
   const prefix = basePrefix(config);
-  const { unread = null } = familyOf(config);
+  const { unread = null, sameTensors: same = [] } = familyOf(config);
   const shapes = [...allTensors(namedParts(config)), ...givesTokens(config.head) ? ofHead : []]
     .map((tensor) => [tensor.name, tensor] as const);
   const headTensors = ofHead.map(({ name }) => name);
@@ -119,16 +122,38 @@ function wantedTensors(config: ModelConfig): Wanted {
     prefix,
     config,
     unread,
+    same,
     roots: new Set([...names, ...within].map(rootOf)),
   };
+}
+
+/** Those there are, but for all but one of each that are the same tensor; see `Family.sameTensors`. @mutates notes */
+function withoutSame(stored: CheckpointIndex, { same }: Wanted, { warnings }: Notes): CheckpointIndex {
+  const passed = new Set<string>();
+  for (const names of same) {
+    const [first, ...others] = names.flatMap((name) => stored.tensors.get(name) ?? []);
+    for (const other of others) {
+      passed.add(other.name);
+      if (first === undefined || sameValues(first, other)) continue;
+      warnings.push(
+        `Tensor "${other.name}" is passed over, as transformers does: "${first.name}" stands in its place, and differs`,
+      );
+    }
+  }
+  if (passed.size === 0) return stored;
+  const kept = (tensors: ReadonlyMap<string, TensorEntry>) =>
+    new Map([...tensors].filter(([name]) => !passed.has(name)));
+  const files = stored.files.map((file) => ({ ...file, tensors: kept(file.tensors) }));
+  return { files, tensors: kept(stored.tensors) };
 }
 
 /**
  * A tensor's name in the whole model: a saved base model lacks `model.`, a model inside another has it twice; layer norms had
  * other names in checkpoints that began in TensorFlow.
  */
-function wholeName(stored: string, { config, shapes, prefix }: Wanted): string {
-  const name = ownName(config, stored)
+function wholeName(stored: string, { config, shapes, prefix, same }: Wanted): string {
+  const [, own = stored] = same.find(([first]) => first === stored) ?? [];
+  const name = ownName(config, own)
     .replace(/LayerNorm\.(gamma|beta)$/, (_, part) => `LayerNorm.${NORM_PARTS[part]}`);
   if (name.startsWith(prefix) && shapes.has(name.slice(prefix.length))) return name.slice(prefix.length);
   return shapes.has(`${prefix}${name}`) ? `${prefix}${name}` : name;

@@ -5,7 +5,7 @@ import { quotedValue } from "../core/quoted.ts";
 import { didYouMean } from "../core/suggestion.ts";
 import { problemOf, saysNotFound } from "../files/errors.ts";
 import { readJsonSync } from "../files/read.ts";
-import { configFields, isRecord, type Notes, tokenIdsField } from "./config_fields.ts";
+import { type ConfigFields, configFields, isRecord, type Notes, tokenIdsField } from "./config_fields.ts";
 import { checkParts } from "./check_parts.ts";
 import { FAMILIES, familyFields, familyOf } from "./families/registry.ts";
 import { givesTokens, type HeadConfig } from "./heads/head_config.ts";
@@ -16,10 +16,16 @@ import { reportUnknown } from "./unknown_fields.ts";
 /**
  * Reads the files of a folder.
  *
+ * @param head In the place of the model's own
  * @returns The configuration, or null when there are problems
  * @mutates problems, warnings
  */
-export function readConfig(dir: string, problems: string[], warnings: string[] = []): ModelConfig | null {
+export function readConfig(
+  dir: string,
+  problems: string[],
+  warnings: string[] = [],
+  head?: HeadConfig,
+): ModelConfig | null {
   const before = problems.length;
   const values = readJsonRecord(join(dir, "config.json"), problems, true);
   const generation = readJsonRecord(join(dir, "generation_config.json"), problems, false);
@@ -27,12 +33,14 @@ export function readConfig(dir: string, problems: string[], warnings: string[] =
   const full = config === null || generation === null
     ? config
     : withGenerationIds(config, generation, { problems, warnings });
-  return problems.length > before ? null : full;
+  const headed = full && withHead(full, head ?? full.head, problems);
+  return problems.length > before ? null : headed;
 }
 
 /**
  * Reads the contents of a `config.json`.
  *
+ * @param head In the place of the model's own
  * @returns The configuration, or null when there are problems
  * @mutates problems, warnings
  */
@@ -40,10 +48,12 @@ export function parseConfig(
   values: Record<string, unknown>,
   problems: string[],
   warnings: string[] = [],
+  head?: HeadConfig,
 ): ModelConfig | null {
   const before = problems.length;
   const config = readFamily(values, { problems, warnings });
-  return problems.length > before ? null : config;
+  const headed = config && withHead(config, head ?? config.head, problems);
+  return problems.length > before ? null : headed;
 }
 
 /**
@@ -51,7 +61,7 @@ export function parseConfig(
  *
  * @mutates problems
  */
-export function withHead(config: ModelConfig, head: HeadConfig, problems: string[]): ModelConfig {
+function withHead(config: ModelConfig, head: HeadConfig, problems: string[]): ModelConfig {
   const { heads } = familyOf(config);
   if (!Object.values(heads).includes(head.kind)) {
     problems.push(
@@ -78,13 +88,29 @@ function readFamily(values: Record<string, unknown>, notes: Notes): ModelConfig 
   }
   return inFile("config.json", notes, (inner) => {
     const fields = familyFields(family, values, inner);
+    readBothNames(fields);
     const config = family.readConfig(fields);
     const take = (name: string, rows: number | null, cols: number): TensorShape => ({ name, rows, cols });
     const parts = family.build(config, take);
     if (fields.problems.length === 0) checkParts(fields, config, parts);
     reportUnknown(fields, config, parts);
-    return withHead(config, config.head, inner.problems);
+    return config;
   });
+}
+
+/** A field under the name that most families have beside the family's own says the same, or which is meant is unknown. @mutates fields */
+function readBothNames(fields: ConfigFields): void {
+  const { ownNames, values } = fields;
+  for (const [name, own] of Object.entries(ownNames)) {
+    if (!Object.hasOwn(values, own) || !Object.hasOwn(values, name)) continue;
+    fields.used.add(name);
+    if (values[name] === values[own]) continue;
+    fields.problems.push(
+      `Fields "${name}" (${quotedValue(values[name])}) and "${own}" (${
+        quotedValue(values[own])
+      }) differ: keep one`,
+    );
+  }
 }
 
 /** @mutates notes */

@@ -26,8 +26,9 @@ export function storedShape({ rows, cols, stored }: Omit<TensorShape, "name">): 
 
 /** What checkpoints call a tensor: transformers, and families here, call some otherwise. */
 export function storedName(config: ModelConfig, name: string): string {
-  const { storedNames = [] } = familyOf(config);
-  return storedNames.reduce((text, [stored, own]) => text.replace(own, stored), name);
+  const { storedNames = [], sameTensors = [] } = familyOf(config);
+  const [first = name] = config.tieWordEmbeddings ? [] : sameTensors.find(([, own]) => own === name) ?? [];
+  return storedNames.reduce((text, [stored, own]) => text.replace(own, stored), first);
 }
 
 /** The reverse of {@linkcode storedName}. */

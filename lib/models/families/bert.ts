@@ -57,7 +57,8 @@ export const bert: Family<EncoderConfig> = {
     BertForPreTraining: "masked-lm",
     BertForSequenceClassification: "classification",
   },
-  unread: /^(pooler|cls\.seq_relationship)\.|^cls\.predictions\.decoder\.bias$/,
+  sameTensors: [["cls.predictions.decoder.bias", "cls.predictions.bias"]],
+  unread: /^(pooler|cls\.seq_relationship)\./,
   readConfig: (fields) =>
     readEncoderConfig(fields, bert, { bosTokenId: null, eosTokenId: null, positionOffset: 0 }),
   build: (config, take) => buildEncoder(config, take, NAMES),

@@ -18,6 +18,11 @@ export interface Family<Config extends ModelConfig = ModelConfig> {
    * the new names alone. In this order. Default none.
    */
   readonly storedNames?: readonly (readonly [stored: string, own: string])[];
+  /**
+   * Names of one tensor that transformers ties, and that may be stored under any: the first that is counts. `build` takes the
+   * last; where the head is not tied, the first alone is what transformers reads. Default none.
+   */
+  readonly sameTensors?: readonly (readonly [first: string, own: string])[];
   /** Names of tensors that only other heads read: after the base model's prefix, or whole outside of it. Default none. */
   readonly unread?: RegExp;
   /** @mutates fields: what was read, and problems. The result counts only when there are none */

@@ -23,7 +23,8 @@ const PAD = 1;
 export const roberta: Family<EncoderConfig> = {
   modelType: "roberta",
   heads: { RobertaForMaskedLM: "masked-lm", RobertaForSequenceClassification: "classification" },
-  unread: /^pooler\.|^lm_head\.decoder\.bias$/,
+  sameTensors: [["lm_head.decoder.bias", "lm_head.bias"]],
+  unread: /^pooler\./,
   readConfig(fields) {
     const pad = fields.values["pad_token_id"];
     const positionOffset = 1 + (Number.isSafeInteger(pad) && (pad as number) >= 0 ? pad as number : PAD);

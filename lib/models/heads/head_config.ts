@@ -78,14 +78,18 @@ export function readHead(fields: ConfigFields, kind: HeadKind): HeadConfig {
   const gives = type === null ? (labels.length === 1 ? "values" : "classes") : givenBy(type);
   if (gives === null) {
     const known = Object.values(PROBLEM_TYPES).map((name) => `"${name}"`).join(" or ");
-    return problem(fields, "problem_type", `${known}, nothing else is supported`, LM_HEAD);
+    return problem(fields, "problem_type", `${known}, nothing else is supported`, {
+      kind,
+      gives: "classes",
+      labels,
+    });
   }
   if (gives === "values" && labels.length !== 1) {
     return problem(
       fields,
       "problem_type",
       `"${PROBLEM_TYPES.classes}" for ${labels.length} labels: one value is supported`,
-      LM_HEAD,
+      { kind, gives: "classes", labels },
     );
   }
   return { kind, gives, labels };
