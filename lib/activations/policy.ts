@@ -3,8 +3,9 @@
 import type { Awaitable } from "../core/awaitable.ts";
 import type { ArenaMark } from "../native/arena_layout.ts";
 import { arenaTensor } from "../ops/arena_tensor.ts";
+import { arenaFixed } from "../ops/coupling.ts";
 import type { Place } from "../ops/kernels/place.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import type { FixedTensor, Tensor } from "../tensor/tensor.ts";
 
 /** A second forward of something on the same input. */
 export interface Again<Residuals> {
@@ -24,24 +25,48 @@ export interface Stage<Residuals> {
   backward(residuals: Residuals, dx: Tensor): Promise<void>;
 }
 
+/** A residual stream: floats, or fixed point where a step is to be undone to the bit. */
+export type Stream = Tensor | FixedTensor;
+
 /** Residual streams, (T,D) each: one of a plain model, two of a coupled one. */
-export type Streams = readonly Tensor[];
+export type Streams = readonly Stream[];
+
+/** The gradients of streams. */
+export type StreamGradients = readonly Tensor[];
+
+/** What a step's output lacks of its input, in the arena: bits that forward drops. Null where there are none. */
+export type Dropped = readonly (Int32Array | null)[];
+
+/** How a step is undone. */
+export interface Undoing<Residuals> {
+  /** Room for what forward is to keep of x. */
+  room(x: Streams): Dropped;
+  /**
+   * Backward of a step of which nothing lives but its output: what it needs is made again on the way down.
+   *
+   * @param y Holds the output, and the input afterwards     @param dx Holds dy, and dx afterwards
+   * @param first What forward returned, of which the part in the host arena lives on, and what it dropped
+   * @mutates y, dx; `first` is spent
+   */
+  backward(y: Streams, dx: StreamGradients, first: Residuals, dropped: Dropped): Promise<void>;
+}
 
 /** One step of a stack, from streams to as many of the same shapes. Residuals and temporaries lie in the arena. */
 export interface Step<Residuals> {
   /** Whether backward has anything to do here. Once false for a step, it is false for all steps below. */
   readonly needsBackward: boolean;
   /**
-   * @param x Read     @param y Written
+   * @param x Read     @param y Written; may be x where the step can be undone and `dropped` is given
    * @param first What an earlier run on the same x returned, of which the part in the host arena lives on: that part is
    *   used and not made again, and y, which nobody needs a second time, is left incomplete
-   * @mutates y
+   * @param dropped Where what y lacks of x is kept; absent where x itself is
+   * @mutates y, dropped
    */
-  forward(x: Streams, y: Streams, first?: Residuals): Promise<Residuals>;
+  forward(x: Streams, y: Streams, first?: Residuals, dropped?: Dropped): Promise<Residuals>;
   /** @param dx Holds dy, and dx afterwards. @mutates dx; residuals are spent */
-  backward(residuals: Residuals, dx: Streams): Promise<void>;
-  /** Given y, makes x and the residuals again; absent where y does not tell x. @mutates x */
-  inverse?(y: Streams, x: Streams): Promise<Residuals>;
+  backward(residuals: Residuals, dx: StreamGradients): Promise<void>;
+  /** Absent where y does not tell x. */
+  readonly undo?: Undoing<Residuals>;
 }
 
 /** One pass forward, a turn, and back. */
@@ -50,11 +75,21 @@ export interface Pass<Residuals> {
   /** Input of the first step. */
   readonly x: Streams;
   /** Gradient: of the last output after the turn, of x (when it was needed) at the end. */
-  readonly dx: Streams;
+  readonly dx: StreamGradients;
   /** Takes the output y of the last step; when steps need backward, it writes dy into dx. */
   readonly turn: (y: Streams) => Awaitable<void>;
   /** Where activations may lie for a while; absent when there is no such memory. */
   readonly idle?: IdleMemory | undefined;
+  /** How much of a pass is undone; all of it, from its last output alone, when absent. */
+  readonly undoing?: UndoingChoice | undefined;
+}
+
+/** How a policy undoes steps. */
+export interface UndoingChoice {
+  /** Steps that are undone, from the lowest up; those above keep their residuals. Default: all. */
+  readonly steps?: number | undefined;
+  /** Every how many steps a copy of the streams is kept, from which undoing goes on. Default: none is. */
+  readonly anchorEvery?: number | undefined;
 }
 
 /** Memory that nobody needs for a part of a pass, by step of the model. */
@@ -69,13 +104,17 @@ export interface IdleMemory {
 export interface ActivationPolicy {
   /** Whether a step that backward reaches runs forward a second time: its activations do not last until the turn. */
   readonly reruns: boolean;
+  /** Whether it undoes steps: then it runs those alone that can be undone. */
+  readonly undoes: boolean;
   /** Runs a pass. Everything it took from the arena is given back. @mutates pass.dx */
   run<Residuals>(k: Place, pass: Pass<Residuals>): Promise<void>;
 }
 
 /** Streams of the shapes of others, in the arena. */
 export function streamsLike(k: Place, others: Streams): Streams {
-  return others.map(({ shape }) => arenaTensor(k, shape));
+  return others.map((stream) =>
+    "fraction" in stream ? arenaFixed(k, stream.shape, stream.fraction) : arenaTensor(k, stream.shape)
+  );
 }
 
 /** Runs steps without keeping anything; @returns the last output, in the arena. */

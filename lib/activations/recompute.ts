@@ -21,6 +21,7 @@ import {
 /** See {@linkcode ActivationPolicy}. */
 export const recompute: ActivationPolicy = {
   reruns: true,
+  undoes: false,
   run: <Residuals>(k: Place, pass: Pass<Residuals>): Promise<void> =>
     releasing(k, async () => {
       const { frozen, trained } = splitFrozen(pass.steps);

@@ -17,6 +17,7 @@ import {
 /** See {@linkcode ActivationPolicy}. */
 export const store: ActivationPolicy = {
   reruns: false,
+  undoes: false,
   run: <Residuals>(k: Place, pass: Pass<Residuals>): Promise<void> =>
     releasing(k, async () => {
       const { frozen, trained } = splitFrozen(pass.steps);

@@ -67,6 +67,8 @@ export interface Adapter {
   readonly selection?: RowSelection;
   /** The option by which it can be made smaller, what that is now, and of what it is a multiple; absent without such. */
   readonly shrinksBy?: { readonly option: string; readonly now: number; readonly step: number };
+  /** Whether it couples the layers so that backward can undo them; absent where it does not. */
+  readonly undoable?: boolean;
   /** Why a micro-batch cannot be computed in two parts, as the end of a sentence; absent when it can. */
   readonly splitRefusal?: string;
   /** Why the adapter cannot be folded into the model's weights, as a sentence; absent when `merge` can do that. */

@@ -38,6 +38,7 @@ export function joinedAdapters(all: readonly [Adapter, ...Adapter[]]): Adapter {
     placements: all.find(({ placements }) => placements.length > 1)?.placements ?? first.placements,
     ...(selection && { selection }),
     ...(all.some(({ replacesAll }) => replacesAll) && { replacesAll: true }),
+    ...(all.some(({ undoable }) => undoable) && { undoable: true }),
     ...(splitRefusal !== undefined && { splitRefusal }),
     mergeRefusal: "it is several adapters: merge one after the other",
     sizes: (model, tokens) => joinedSizes(all.map((one) => one.sizes(model, tokens))),

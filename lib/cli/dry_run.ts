@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `deno task train --dry-run`: what a run will need and take, as tables. */
 import { usedPlacement } from "../train/placement.ts";
-import { ACTIVATION_NAMES } from "../activations/registry.ts";
 import { basename, dirname, join } from "node:path";
 import { loadTokenizer } from "../data/tokenizer.ts";
 import type { Dataset } from "../data/dataset.ts";
@@ -113,9 +112,8 @@ export async function reportDryRun(
 
 function formatMemoryTable({ settings }: Run, found: DryRun): string {
   const { memory: { bytes, logitsBytes, startBytes, totalBytes }, batches } = found;
-  const others = ACTIVATION_NAMES.filter((name) => name !== settings.activations).map((name) =>
-    `${name}: ${formatBytes(found.activationsByPolicy[name] - logitsBytes)}`
-  );
+  const others = Object.entries(found.activationsByPolicy).filter(([name]) => name !== settings.activations)
+    .map(([name, bytes]) => `${name}: ${formatBytes(bytes - logitsBytes)}`);
   const largest = batches.later ?? batches.first;
   const grown = (name: "parameters" | "optimizer" | "gradients"): string =>
     formatGrowth(startBytes[name] ?? 0, bytes[name] ?? 0);

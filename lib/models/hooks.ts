@@ -2,6 +2,7 @@
 /** Where an adapter meets a model. Models call hooks and never import adapters. */
 import type { Awaitable } from "../core/awaitable.ts";
 import type { Activation, Tensor } from "../tensor/tensor.ts";
+import type { Coupling } from "./wiring/coupling.ts";
 
 /**
  * A hook on a branch site: it sees the normalised input h (T,D) of a sublayer and adds y (T,D) to that sublayer's output,
@@ -61,8 +62,15 @@ export interface LinearHook {
 export interface Hooks {
   /** On products, at those sites of layers that each has. */
   readonly linear?: readonly LinearHook[];
-  /** On branches, by the kind of sublayer that they are beside. */
+  /** On branches, by the kind of sublayer that they are beside; those on the function that stands alone in a coupling are `ALONE`. */
   readonly branch?: ReadonlyMap<string, readonly BranchHook[]>;
+  /**
+   * Behind sublayers, by their kind: h (T,D) is what the sublayer and the hooks beside it give, o, and o + y takes its place
+   * before norms and the residual add.
+   */
+  readonly behind?: ReadonlyMap<string, readonly BranchHook[]>;
+  /** Two streams in the place of one, and how the layers join them; absent for a plain model. */
+  readonly coupling?: Coupling;
 }
 
 /** Hooks on the branches beside sublayers of one kind. */
@@ -75,31 +83,59 @@ export function hooksBeside({ branch }: Hooks, kind: string | null): readonly Br
   return (kind !== null && branch?.get(kind)) || NONE;
 }
 
+/** Hooks behind sublayers of a kind; none where the place is null. */
+export function hooksBehind({ behind }: Hooks, kind: string | null): readonly BranchHook[] {
+  return (kind !== null && behind?.get(kind)) || NONE;
+}
+
 /** Hooks on one product of a layer. */
 export function hooksOn({ linear }: Hooks, layer: number, site: string): readonly LinearHook[] {
   return linear?.filter((hook) => hook.has(layer, site)) ?? [];
 }
 
-/** All of these, those of the first at the front. */
+/**
+ * All of these, those of the first at the front.
+ *
+ * @throws {RangeError} When two couple the layers
+ */
 export function joinedHooks(all: readonly Hooks[]): Hooks {
-  const branch = new Map<string, readonly BranchHook[]>();
-  for (const { branch: own } of all) {
-    for (const [kind, hooks] of own ?? []) branch.set(kind, [...branch.get(kind) ?? [], ...hooks]);
+  const couplings = all.flatMap(({ coupling }) => coupling ?? []);
+  if (couplings.length > 1) {
+    throw new RangeError("Layers that are coupled twice: one wiring is all there can be");
   }
-  return { linear: all.flatMap(({ linear }) => linear ?? []), branch };
+  const [coupling] = couplings;
+  const behind = joinedBranches(all.map(({ behind }) => behind));
+  return {
+    linear: all.flatMap(({ linear }) => linear ?? []),
+    branch: joinedBranches(all.map(({ branch }) => branch)),
+    ...(behind.size > 0 && { behind }),
+    ...(coupling && { coupling }),
+  };
+}
+
+function joinedBranches(all: readonly Hooks["branch"][]): ReadonlyMap<string, readonly BranchHook[]> {
+  const joined = new Map<string, readonly BranchHook[]>();
+  for (const own of all) {
+    for (const [kind, hooks] of own ?? []) joined.set(kind, [...joined.get(kind) ?? [], ...hooks]);
+  }
+  return joined;
 }
 
 /** The same hooks, each in what it is wrapped in. */
 export function wrappedHooks(
-  { linear, branch }: Hooks,
+  { linear, branch, behind, ...others }: Hooks,
   wrap: {
     readonly linear: (hook: LinearHook) => LinearHook;
     readonly branch: (hook: BranchHook) => BranchHook;
   },
 ): Hooks {
+  const wrapped = (hooks: Required<Hooks>["branch"]): Required<Hooks>["branch"] =>
+    new Map([...hooks].map(([kind, own]) => [kind, own.map(wrap.branch)]));
   return {
+    ...others,
     ...(linear && { linear: linear.map(wrap.linear) }),
-    ...(branch && { branch: new Map([...branch].map(([kind, hooks]) => [kind, hooks.map(wrap.branch)])) }),
+    ...(branch && { branch: wrapped(branch) }),
+    ...(behind && { behind: wrapped(behind) }),
   };
 }
 

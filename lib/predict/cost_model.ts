@@ -8,6 +8,7 @@ import type { Placement } from "../adapters/adapter.ts";
 import { busiest, type LaneName } from "../train/lane_account.ts";
 import { rowPlacement } from "../train/placement.ts";
 import { type Run, tokensPerStep } from "../train/plan.ts";
+import { rememberedBy } from "../train/run_options.ts";
 import { fullLoad, type PassSize } from "./batch_sizes.ts";
 import { type CountedRun, countedRun } from "./counted_passes.ts";
 import type { LaneRates } from "./machine/rates.ts";
@@ -87,7 +88,7 @@ function countedWay(
 ): CountedRun {
   return countedRun(model, adapterKind, {
     reach: "expected",
-    activations: settings.activations,
+    ...rememberedBy(settings),
     tokensPerStep: tokensPerStep(settings),
     halves,
     placement: rowPlacement({ ...rows, placement }),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The passes of a run on kernels that count: the real engine, hooks and policies, on arrays without memory. */
 import { attachAdapter, type Attachment } from "../adapters/attach.ts";
+import type { UndoingChoice } from "../activations/policy.ts";
 import type { ActivationPolicyName } from "../activations/registry.ts";
 import type { Adapter, AdapterParams, RowPlacement } from "../adapters/adapter.ts";
 import type { Batch } from "../data/batch.ts";
@@ -23,6 +24,7 @@ import type { VirtualLanes } from "./virtual_lanes.ts";
 /** What passes are counted of. */
 export interface CountedSettings {
   readonly activations: ActivationPolicyName;
+  readonly undoing?: UndoingChoice | undefined;
   /** Tokens of an optimizer step at most. */
   readonly tokensPerStep: number;
   /** Parts that a micro-batch is computed in. Default 1. */
@@ -79,6 +81,7 @@ export function countedRun(model: Model, adapter: Adapter, settings: CountedSett
         attach,
         {
           activations: settings.activations,
+          undoing: settings.undoing,
           lossScale: 1,
           idle: first ? idleGradients(kernels, params) : undefined,
         },

@@ -3,7 +3,7 @@
 import { leanerActivations } from "../activations/registry.ts";
 import type { DeviceFacts } from "../native/device_memory.ts";
 import type { Run } from "../train/plan.ts";
-import type { RunSettings } from "../train/run_options.ts";
+import { rememberedBy, type RunSettings } from "../train/run_options.ts";
 import { flagOfOption } from "../train/setting_table.ts";
 import { fullBatches } from "./batch_sizes.ts";
 import { countedRun } from "./counted_passes.ts";
@@ -23,10 +23,10 @@ const TRAINED = ["parameters", "gradients", "optimizer"] as const;
 export async function deviceActivationBytes(
   { model, adapterKind, settings, rows: { halves } }: Run,
 ): Promise<number> {
-  const { activations, batch } = settings;
+  const { batch } = settings;
   const { first, later, longest } = fullBatches(settings, model.config.head);
   const counted = countedRun(model, adapterKind, {
-    activations,
+    ...rememberedBy(settings),
     halves,
     tokensPerStep: batch.size * batch.seqLen,
     kernels: { ...model.kernels, device: true },
@@ -38,7 +38,7 @@ export async function deviceActivationBytes(
 
 /** The mildest change with which a step fits: smaller micro-batches, then recomputed activations; null when none will do. */
 export async function fittingSettings(run: Run, facts: DeviceFacts): Promise<DeviceAdvice | null> {
-  const { settings: { batch, activations } } = run;
+  const { adapterKind, settings: { batch, activations } } = run;
   const room = activationRoom(run, await predictMemory(run), facts);
   const fits = async (advice: DeviceAdvice): Promise<boolean> => {
     const settings = {
@@ -51,7 +51,10 @@ export async function fittingSettings(run: Run, facts: DeviceFacts): Promise<Dev
   const micro = Math.min(batch.micro, batch.size);
   const ways = [
     { activations, most: micro - 1 },
-    ...leanerActivations(activations).map((leaner) => ({ activations: leaner, most: micro })),
+    ...leanerActivations(activations, adapterKind.undoable === true).map((leaner) => ({
+      activations: leaner,
+      most: micro,
+    })),
   ];
   for (const way of ways) {
     const rows = await largest(way.most, (micro) => fits({ micro, activations: way.activations }));

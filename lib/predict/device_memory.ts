@@ -12,6 +12,7 @@ import type { RowReach } from "../ops/counting/fired_rows.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import { unitedNeurons } from "../ops/sparse.ts";
 import type { Run } from "../train/plan.ts";
+import { rememberedBy } from "../train/run_options.ts";
 import { type BatchSizes, fullBatches } from "./batch_sizes.ts";
 import { type CountedRun, countedRun } from "./counted_passes.ts";
 import { logitsBytes, type MemoryPrediction, predictMemory } from "./memory.ts";
@@ -95,10 +96,15 @@ function countOnDevice(
   placement: RowPlacement,
   reach: RowReach,
 ): CountedRun {
-  const { activations, batch } = settings;
-  const tokensPerStep = batch.size * batch.seqLen;
+  const tokensPerStep = settings.batch.size * settings.batch.seqLen;
   const kernels = deviceTraits(model.kernels);
-  return countedRun(model, adapterKind, { activations, tokensPerStep, placement, reach, kernels });
+  return countedRun(model, adapterKind, {
+    ...rememberedBy(settings),
+    tokensPerStep,
+    placement,
+    reach,
+    kernels,
+  });
 }
 
 /** A device in the place of the kernels that the run was planned with. */

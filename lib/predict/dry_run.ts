@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Everything that can be said of a run before it starts: memory, work, time, and whether it fits. Allocates next to nothing. */
 import type { Placement } from "../adapters/adapter.ts";
-import { ACTIVATION_NAMES, type ActivationPolicyName } from "../activations/registry.ts";
+import { type ActivationPolicyName, possibleActivations } from "../activations/registry.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { weightlessModel } from "../models/described.ts";
 import { createKvCache } from "../models/engine/decode.ts";
@@ -21,7 +21,7 @@ import { type StepWork, stepWork } from "./work.ts";
 export interface DryRun {
   readonly memory: MemoryPrediction;
   /** Activations of each policy, with all else as chosen. */
-  readonly activationsByPolicy: Readonly<Record<ActivationPolicyName, number>>;
+  readonly activationsByPolicy: Readonly<Partial<Record<ActivationPolicyName, number>>>;
   /** Keys and values of one row of the longest length, decoding; for each sequence that is decoded at once. */
   readonly kvCacheBytesPerSequence: number;
   /** Peak of the process: see `processPeakBytes`. */
@@ -59,7 +59,7 @@ export async function dryRun(run: Run, options: DryRunOptions): Promise<DryRun> 
     ? fullBatches(settings, head)
     : plannedBatches(run, data, options.evalData ?? null);
   const byPolicy = new Map<ActivationPolicyName, MemoryPrediction>();
-  for (const activations of ACTIVATION_NAMES) {
+  for (const activations of possibleActivations(adapterKind.undoable === true)) {
     byPolicy.set(
       activations,
       await predictMemory({ ...run, settings: { ...settings, activations } }, batches),
@@ -78,7 +78,7 @@ export async function dryRun(run: Run, options: DryRunOptions): Promise<DryRun> 
     memory,
     activationsByPolicy: Object.fromEntries(
       [...byPolicy].map(([name, { bytes }]) => [name, bytes.activations ?? 0]),
-    ) as Record<ActivationPolicyName, number>,
+    ),
     kvCacheBytesPerSequence: kvCacheBytes(run),
     processPeakBytes: processPeakBytes(hostPart(memory), options.baselineBytes),
     batches,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Whether a run fits into memory, and the smallest change of settings with which it would. */
-import { ACTIVATION_NAMES, leanerActivations } from "../activations/registry.ts";
+import { leanerActivations, possibleActivations } from "../activations/registry.ts";
 import type { Adapter } from "../adapters/adapter.ts";
 import { resolveAdapter } from "../adapters/registry.ts";
 import type { Run } from "../train/plan.ts";
@@ -62,14 +62,17 @@ async function adviseFit(run: Run, availableBytes: number, hostPart: HostPart): 
     neededBytes(hostPart(await changed(run, changes))) <= availableBytes;
   const micro = await largest(batch.micro - 1, (rows) => fitsWith({ micro: rows }));
   if (micro !== null) return advice(run, { micro }, hostPart);
-  for (const leaner of leanerActivations(activations)) {
+  for (const leaner of leanerActivations(activations, run.adapterKind.undoable === true)) {
     if (await fitsWith({ activations: leaner })) return advice(run, { activations: leaner }, hostPart);
     const rows = await largest(batch.micro - 1, (rows) => fitsWith({ activations: leaner, micro: rows }));
     if (rows !== null) return advice(run, { activations: leaner, micro: rows }, hostPart);
   }
   const size = run.start === null ? run.adapterKind.shrinksBy : undefined;
   if (size === undefined) return null;
-  const least: Changes = { activations: ACTIVATION_NAMES.at(-1) ?? activations, micro: 1 };
+  const least: Changes = {
+    activations: possibleActivations(run.adapterKind.undoable === true).at(-1) ?? activations,
+    micro: 1,
+  };
   const smaller = await largest(
     Math.floor(size.now / size.step) - 1,
     (n) => fitsWith({ ...least, size: n * size.step }),

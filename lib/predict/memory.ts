@@ -9,6 +9,7 @@ import { lossChunkRows } from "../ops/loss.ts";
 import { isTrained, type Parameter, parameterCount } from "../optim/parameters.ts";
 import { weightBytes } from "../storage/weights.ts";
 import type { Run } from "../train/plan.ts";
+import { rememberedBy } from "../train/run_options.ts";
 import { type BatchSizes, fullBatches, type PassSize } from "./batch_sizes.ts";
 import { type CountedRun, countedRun } from "./counted_passes.ts";
 
@@ -88,11 +89,11 @@ export async function predictMemory(
 
 /** All sizes of passes of a run, through the same arenas, which never shrink. */
 async function countTraining(
-  { model, adapterKind, optimizer, settings: { activations, batch } }: Decided,
+  { model, adapterKind, optimizer, settings }: Decided,
   { first, later, evaluation }: BatchSizes,
 ): Promise<CountedRun> {
-  const tokensPerStep = batch.size * batch.seqLen;
-  const counted = countedRun(model, adapterKind, { activations, tokensPerStep });
+  const tokensPerStep = settings.batch.size * settings.batch.seqLen;
+  const counted = countedRun(model, adapterKind, { ...rememberedBy(settings), tokensPerStep });
   optimizer.init(counted.kernels, counted.params.parameters);
   await counted.train(first, { first: true });
   if (later !== null) await counted.train(later);

@@ -3,6 +3,7 @@
 import type { Work } from "../ops/counting/counts.ts";
 import type { StepLoad } from "./batch_sizes.ts";
 import { countedRun } from "./counted_passes.ts";
+import { rememberedBy } from "../train/run_options.ts";
 import type { Decided } from "./memory.ts";
 
 /** Operations of a step: a multiplication and an addition count as two. */
@@ -45,13 +46,13 @@ export async function stepWork(run: Decided, load: StepLoad): Promise<StepWork> 
 
 /** One micro-batch, forward and back. */
 async function countPass(
-  { model, adapterKind, settings: { activations, batch } }: Decided,
+  { model, adapterKind, settings }: Decided,
   tokens: number,
   targets: number,
   longest: number,
 ) {
-  const tokensPerStep = batch.size * batch.seqLen;
-  const counted = countedRun(model, adapterKind, { activations, tokensPerStep });
+  const tokensPerStep = settings.batch.size * settings.batch.seqLen;
+  const counted = countedRun(model, adapterKind, { ...rememberedBy(settings), tokensPerStep });
   await counted.train({ tokens, targets }, { longest });
   return counted.kernels.counts.work;
 }

@@ -77,7 +77,7 @@ export function plan(model: Model, options: RunOptions = {}): Run {
       ? [`${start.folder} is one adapter: nothing else can be trained with it`]
       : []),
     ...optimizerProblems,
-    ...settingsProblems(settings, model),
+    ...settingsProblems(settings, model, adapter.undoable === true),
   ]);
   if (start) checkAdapterTensors(start, adapter, model);
   return {

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How long a run is, how much it computes at once and what it keeps: its options, and what is decided of them. */
-import { ACTIVATION_NAMES, DEFAULT_ACTIVATIONS } from "../activations/registry.ts";
+import type { UndoingChoice } from "../activations/policy.ts";
+import {
+  ACTIVATION_NAMES,
+  ACTIVATION_POLICIES,
+  type ActivationPolicyName,
+  DEFAULT_ACTIVATIONS,
+} from "../activations/registry.ts";
 import { optionProblems, withDefaults } from "../core/option_checks.ts";
 import { choice, type DecidedOptions, integer, type OptionsOf, text, toggle } from "../core/options.ts";
 import { DATA_OPTIONS } from "../data/data_options.ts";
@@ -52,7 +58,24 @@ export const COMPUTE_OPTIONS = {
   activations: choice(ACTIVATION_NAMES, {
     defaultText: DEFAULT_ACTIVATIONS,
     mayChange: true,
-    help: "what backward remembers: recompute trades time for memory",
+    help:
+      "what backward remembers: recompute trades time for memory, reversible undoes the layers of a wiring from the last one down",
+  }),
+  /** Of activations reversible: layers that are undone, from the lowest up; those above are stored. Default null: all. */
+  reversibleLayers: integer({
+    min: 0,
+    nullable: true,
+    mayChange: true,
+    defaultText: "all",
+    help: "layers that activations reversible undoes, from the lowest up; those above are stored",
+  }),
+  /** Of activations reversible: every how many layers the streams are kept. Default null: only at the top. */
+  anchorEvery: integer({
+    min: 1,
+    nullable: true,
+    mayChange: true,
+    defaultText: "none",
+    help: "layers between kept copies of the streams, where streams f32 would drift too far",
   }),
   /** Of the start values and of the order of the data, a whole number below 2^32. Default 42. */
   seed: integer({ min: 0, max: 2 ** 32 - 1, default: 42, help: "of every random choice" }),
@@ -111,8 +134,15 @@ export interface RunChoice extends OptionsOf<typeof RUN_OPTIONS> {
   readonly format?: FormatOptions | null;
 }
 
+/** What of a pass is undone; absent where it was not chosen. */
+export interface UndoingSettings {
+  readonly reversibleLayers?: number;
+  readonly anchorEvery?: number;
+}
+
 /** {@linkcode RunChoice}, all decided. */
-export interface RunSettings extends DecidedOptions<typeof RUN_OPTIONS> {
+export interface RunSettings
+  extends Omit<DecidedOptions<typeof RUN_OPTIONS>, keyof UndoingSettings>, UndoingSettings {
   readonly batch: Required<BatchChoice>;
   /** How the rows of the data became text; null when that was not said. */
   readonly format: FormatOptions | null;
@@ -139,6 +169,7 @@ export function resolveSettings(
     format,
     seed: chosen.seed,
     activations: chosen.activations ?? activations,
+    ...undoingOf(chosen),
     out: chosen.out ?? null,
     saveEvery: chosen.saveEvery ?? null,
     saveTotalLimit: chosen.saveTotalLimit,
@@ -146,14 +177,42 @@ export function resolveSettings(
   };
 }
 
+/** What a pass is told of what it is to remember. */
+export function rememberedBy(
+  { activations, reversibleLayers, anchorEvery }: RunSettings,
+): { readonly activations: ActivationPolicyName; readonly undoing: UndoingChoice } {
+  return { activations, undoing: { steps: reversibleLayers, anchorEvery } };
+}
+
+/** What was chosen of it: records of runs that undo nothing are as they were before there was a choice. */
+function undoingOf(
+  { reversibleLayers, anchorEvery }: RunChoice,
+): UndoingSettings {
+  return {
+    ...(typeof reversibleLayers === "number" && { reversibleLayers }),
+    ...(typeof anchorEvery === "number" && { anchorEvery }),
+  };
+}
+
 /** What is wrong with decided settings: one sentence each. */
-export function settingsProblems(settings: RunSettings, model: Model): string[] {
-  const { batch } = settings;
+export function settingsProblems(settings: RunSettings, model: Model, undoable: boolean): string[] {
+  const { batch, activations } = settings;
   const batchSchema = { ...BATCH_OPTIONS, seqLen: DATA_OPTIONS.seqLen, ...PACKING_OPTION };
   const problems = [
     ...optionProblems(batchSchema, { ...batch }, (name) => `batch.${name}`),
     ...optionProblems(RUN_OPTIONS, { ...settings }),
   ];
+  const undoes = ACTIVATION_NAMES.includes(activations) && ACTIVATION_POLICIES[activations].undoes;
+  if (undoes && !undoable) {
+    problems.push(
+      `activations is "${activations}", but a layer's output does not tell its input here: take a wiring that couples them`,
+    );
+  }
+  for (const name of ["reversibleLayers", "anchorEvery"] as const) {
+    if (settings[name] !== undefined && !undoes) {
+      problems.push(`${name} says nothing without activations "reversible"`);
+    }
+  }
   if (batch.micro > batch.size) {
     problems.push(
       `batch.micro is ${batch.micro}, more than batch.size = ${batch.size}: use at most ${batch.size}`,

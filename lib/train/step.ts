@@ -20,6 +20,7 @@ import { type LayerUpdates, layerUpdates, overlapsUpdates } from "./layer_update
 import { type Clock, createLaneTimes, type LaneTimes, timedHooks, waitAccount } from "./lanes.ts";
 import { type AttachPart, microBatchGradients } from "./micro_batch.ts";
 import type { Run } from "./plan.ts";
+import { rememberedBy } from "./run_options.ts";
 import { assertUsable, attachState, type TrainState } from "./state.ts";
 
 /** What a step did. */
@@ -167,7 +168,7 @@ export async function accumulate(
       return { model, hooks: timedHooks(hooks, times, clock) };
     };
     const options = {
-      activations: run.settings.activations,
+      ...rememberedBy(run.settings),
       lossScale: 1 / data.targetCount,
       idle,
       waits,

@@ -54,7 +54,7 @@ Deno.test("a dry run on the CPU tells memory by class, work and time as its JSON
   assert.equal(first("parameters"), formatBytes(bytes.parameters!));
   assert.equal(first("optimizer"), formatBytes(bytes.optimizer!));
   assert.equal(first("gradients"), formatBytes(bytes.gradients!));
-  const recomputed = formatBytes(found.activationsByPolicy.recompute - logitsBytes);
+  const recomputed = formatBytes(found.activationsByPolicy.recompute! - logitsBytes);
   assert.equal(
     rows.get("activations")?.[1],
     `store, micro-batches of up to ${found.batches.later?.tokens} tokens; recompute: ${recomputed}`,

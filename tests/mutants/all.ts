@@ -14,6 +14,7 @@ import { FILES } from "./files.ts";
 import { JINJA } from "./jinja.ts";
 import { METHODS } from "./methods.ts";
 import { MODELS } from "./models.ts";
+import { MODELS_WIRING } from "./models_wiring.ts";
 import { NATIVE } from "./native.ts";
 import { OPS } from "./ops.ts";
 import { OPTIM } from "./optim.ts";
@@ -37,7 +38,7 @@ export const MUTANTS: Readonly<Record<string, readonly Mutant[]>> = {
   storage: STORAGE,
   ops: OPS,
   optim: OPTIM,
-  models: MODELS,
+  models: [...MODELS, ...MODELS_WIRING],
   tasks: TASKS,
   adapters: [...ADAPTERS, ...ADAPTERS_SPARSE],
   train: [...TRAIN, ...TRAIN_SAVED, ...TRAIN_MEASURED],

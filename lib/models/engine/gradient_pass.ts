@@ -3,7 +3,7 @@
  * A pass forward and backward through all stacks: what an activation policy calls the turn of a stack's pass is the whole pass of
  * the next, and the loss at the end.
  */
-import type { IdleMemory, Streams } from "../../activations/policy.ts";
+import type { IdleMemory, Streams, UndoingChoice } from "../../activations/policy.ts";
 import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../activations/registry.ts";
 import { andThen, type Awaitable } from "../../core/awaitable.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
@@ -17,8 +17,8 @@ import { outputBackward, outputForward } from "./output.ts";
 import { inputOf, sourceContext } from "./source.ts";
 import {
   type GradientTap,
-  layerSteps,
   lowestTrained,
+  openWiring,
   outputDepth,
   type StackPlace,
   stackPlaces,
@@ -35,6 +35,8 @@ export interface BatchLoss {
 export interface GradientOptions {
   /** What backward remembers; the gradients are the same. */
   readonly activations: ActivationPolicyName;
+  /** How much of the pass is undone, by a policy that undoes; see `Pass`. */
+  readonly undoing?: UndoingChoice | undefined;
   /** Scale of the loss whose gradient is taken: 1 / (targets of the whole optimizer step) for the token mean. Not 0. */
   readonly lossScale: number;
   /** Called with the gradient of every hidden state, the last first; makes all of them be computed. */
@@ -89,25 +91,34 @@ async function stackPass(passes: StackPasses, number: number, source?: SourceCon
     options.tap?.(place.firstState + layer, dx);
     options.afterLayer?.(place.firstLayer + layer);
   };
-  const steps = layerSteps(step, place, lowest, left);
   const entering = inputOf(passes.batch, place);
   const { x, residuals } = inputForward(k, place.stack.input, entering);
-  const dx = arenaTensor(k, x.shape);
+  const wiring = openWiring(step, place, x, lowest, left);
+  const { steps } = wiring;
+  const dx = wiring.gradients(x);
+  const dtop = wiring.leaveGradient(dx);
   let loss: BatchLoss = { lossSum: 0, targetCount: 0 };
-  const turn = ([y]: Streams): Awaitable<void> => {
-    const behind = place.isLast
-      ? lossTurn(passes, step, y as Tensor, dx)
-      : nextStack(passes, place, step, y as Tensor, dx);
+  const turn = (y: Streams): Awaitable<void> => {
+    const mark = k.arena.mark();
+    const behind = andThen(
+      wiring.leave(y),
+      (top): Awaitable<BatchLoss> =>
+        place.isLast ? lossTurn(passes, step, top, dtop) : nextStack(passes, place, step, top, dtop),
+    );
     return andThen(behind, (found) => {
+      if (lowest <= outputDepth(place.stack, step.hooks)) wiring.leaveBackward(y, dx);
+      k.arena.release(mark);
       loss = found;
       if (place.isLast) options.seeLoss?.(loss.lossSum);
-      options.tap?.(place.firstState + steps.length, dx);
+      options.tap?.(place.firstState + place.stack.layers.length, dtop);
       return place.isLast ? options.afterLoss?.() : undefined;
     });
   };
-  const idle = options.idle && idleFrom(options.idle, place.firstLayer);
-  await ACTIVATION_POLICIES[options.activations].run(k, { steps, x: [x], dx: [dx], turn, idle });
-  if (lowest === 0) inputBackward(k, place.stack.input, entering, residuals, dx);
+  const idle = options.idle && idleFrom(options.idle, place.firstLayer + wiring.lowest);
+  const { undoing } = options;
+  const pass = { steps, x: await wiring.enter(x), dx, turn, idle, undoing };
+  await ACTIVATION_POLICIES[options.activations].run(k, pass);
+  if (lowest === 0) inputBackward(k, place.stack.input, entering, residuals, wiring.enterBackward(dx));
   return loss;
 }
 
@@ -115,7 +126,7 @@ async function stackPass(passes: StackPasses, number: number, source?: SourceCon
 async function nextStack(
   passes: StackPasses,
   { stack, number }: StackPlace,
-  { k, scratch }: StepContext,
+  { k, scratch, hooks }: StepContext,
   y: Tensor,
   dx: Tensor,
 ): Promise<BatchLoss> {
@@ -125,7 +136,7 @@ async function nextStack(
   const gradient = lowest < Infinity ? arenaTensor(k, hidden.shape) : null;
   if (gradient) k.zero(gradient.data);
   const loss = await stackPass(passes, number + 1, sourceContext(passes.batch, hidden, gradient));
-  if (gradient && lowest <= outputDepth(stack)) outputBackward(k, stack, residuals, gradient, dx);
+  if (gradient && lowest <= outputDepth(stack, hooks)) outputBackward(k, stack, residuals, gradient, dx);
   k.arena.release(mark);
   return loss;
 }
@@ -133,7 +144,7 @@ async function nextStack(
 /** Output, head and loss, and back to the gradient of y when anything from the output down is trained. */
 function lossTurn(
   { places, lowest: lowestOfAll, head, batch, options }: StackPasses,
-  { k, scratch }: StepContext,
+  { k, scratch, hooks }: StepContext,
   y: Tensor,
   dx: Tensor,
 ): Awaitable<BatchLoss> {
@@ -145,14 +156,15 @@ function lossTurn(
   return andThen(
     headLoss(k, head, { hidden, batch }, batch.targets, scale),
     ({ lossSum, count, dhidden }) => {
-      if (dhidden !== null && lowest <= outputDepth(stack)) outputBackward(k, stack, residuals, dhidden, dx);
+      const isTrained = lowest <= outputDepth(stack, hooks);
+      if (dhidden !== null && isTrained) outputBackward(k, stack, residuals, dhidden, dx);
       k.arena.release(mark);
       return { lossSum, targetCount: count };
     },
   );
 }
 
-/** What is idle in the layers of a stack, by their numbers in it. */
+/** What is idle from a layer on, by the steps of a pass. */
 function idleFrom(idle: IdleMemory, firstLayer: number): IdleMemory {
   return {
     untilBackward: (layer) => idle.untilBackward(firstLayer + layer),

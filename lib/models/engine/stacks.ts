@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Input, layers and output of each stack: wired once, for training, scoring and decoding alike. */
-import { forwardOnly, type Step } from "../../activations/policy.ts";
+import { forwardOnly } from "../../activations/policy.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
-import type { Hooks } from "../hooks.ts";
+import { type Hooks, hooksBeside } from "../hooks.ts";
 import { headTensors, inputTensors, type ModelParts, outputTensors, type Stack } from "../parts.ts";
+import { aloneStage } from "../sublayers/alone.ts";
 import { isTrained, type StepContext } from "../sublayers/context.ts";
 import { sublayerStage } from "../sublayers/registry.ts";
 import { sublayerIsTrained } from "../sublayers/sublayer.ts";
-import { plainStep } from "../wiring/plain.ts";
+import { coupledWiring } from "../wiring/coupled.ts";
+import { ALONE, type Computing, type Coupling } from "../wiring/coupling.ts";
+import { type PlainStage, plainStep, plainWiring } from "../wiring/plain.ts";
+import type { Wiring } from "../wiring/wiring.ts";
 import { type InputBatch, inputForward } from "./input.ts";
 
 /**
@@ -39,22 +43,40 @@ export function stackPlaces({ stacks }: Pick<ModelParts, "stacks">): readonly St
   });
 }
 
+/** What computes in each layer of a stack, in the order it computes in. */
+function computingOf(
+  { layers }: Pick<Stack, "layers">,
+  { coupling }: Hooks,
+): readonly (readonly Computing[])[] {
+  return layers.map((layer, number) =>
+    coupling && number >= coupling.lowest ? coupling.of.functions(layer).flat() : layer
+  );
+}
+
+/** The hooks that a layer of a stack has: below the coupled ones there are none. */
+function hooksOf(hooks: Hooks, number: number): Hooks {
+  return hooks.coupling && number < hooks.coupling.lowest ? {} : hooks;
+}
+
 /** Depth of what lies behind the layers of a stack; the head is one deeper. */
-export function outputDepth({ layers }: Pick<Stack, "layers">): number {
-  return 1 + layers.flat().length;
+export function outputDepth(stack: Pick<Stack, "layers">, hooks: Hooks): number {
+  return 1 + computingOf(stack, hooks).flat().length;
 }
 
 /**
- * Depth in each stack of the lowest thing that is trained: 0 the input, then each sublayer of each layer, the output and the
- * head. Gradients are carried down to there and no further. Infinity where nothing is trained. Where something in a stack is, the
+ * Depth in each stack of the lowest thing that is trained: 0 the input, then all that computes in each layer, the output and
+ * the head. Gradients are carried down to there and no further. Infinity where nothing is trained. Where something in a stack is, the
  * stack above has to carry gradients down to the lowest layer that sees it.
  */
 export function lowestTrained(parts: ModelParts, hooks: Hooks): readonly number[] {
   let isWantedBelow = false;
   return stackPlaces(parts).map(({ stack, firstLayer, isLast }) => {
-    const trained = stack.layers.flatMap((layer, i) =>
+    const trained = computingOf(stack, hooks).flatMap((layer, i) =>
       layer.map((part) =>
-        sublayerIsTrained(part, hooks, firstLayer + i) || (isWantedBelow && part.kind === "cross-attention")
+        part === ALONE
+          ? hooksBeside(hooks, ALONE).length > 0
+          : sublayerIsTrained(part, hooksOf(hooks, i), firstLayer + i) ||
+            (isWantedBelow && part.kind === "cross-attention")
       )
     );
     const depths = [
@@ -69,33 +91,52 @@ export function lowestTrained(parts: ModelParts, hooks: Hooks): readonly number[
 }
 
 /**
- * The layers of a stack as steps of a pass.
+ * The layers of a stack in one pass, joined by the hooks' coupling or plain. May take scratch from the arena.
  *
+ * @param x (T,D) what enters the lowest layer: of its shape are the streams
  * @param lowest Lowest depth whose gradient is wanted, by {@linkcode lowestTrained}
  * @param left Called with its number in the stack when backward has left a layer
  */
-export function layerSteps(
+export function openWiring(
   step: StepContext,
-  { stack, firstLayer }: StackPlace,
+  place: StackPlace,
+  { shape }: Tensor,
   lowest: number,
   left?: GradientTap,
-): Step<readonly unknown[]>[] {
+): Wiring {
+  const { k, hooks: { coupling } } = step;
+  const stages = stagesOf(step, place, lowest);
+  const leaving = (number: number) => left && ((dx: Tensor): void => left(number, dx));
+  if (coupling === undefined) {
+    return plainWiring(k, stages.map((layer, number) => plainStep(k, layer, leaving(number))));
+  }
+  const layers = place.stack.layers.slice(coupling.lowest).map((layer, i) => {
+    const own = stages[coupling.lowest + i] as readonly PlainStage[];
+    const [{ length }] = coupling.of.functions(layer);
+    return { f: own.slice(0, length), g: own.slice(length) };
+  });
+  const below = stages.slice(0, coupling.lowest).map((layer) => plainStep(k, layer));
+  return coupledWiring(k, { coupling, below, layers, firstLayer: place.firstLayer, shape, left });
+}
+
+/** What computes in each layer, as stages in that order. */
+function stagesOf(step: StepContext, { stack, firstLayer }: StackPlace, lowest: number): PlainStage[][] {
   let depth = 0;
-  return stack.layers.map((layer, number) => {
-    const stages = layer.map((part) => {
+  return computingOf(stack, step.hooks).map((layer, number) => {
+    const own = { ...step, hooks: hooksOf(step.hooks, number) };
+    return layer.map((part): PlainStage => {
       depth++;
-      return {
-        stage: sublayerStage(step, firstLayer + number, part, depth > lowest),
-        needsBackward: depth >= lowest,
-      };
+      const stage = part === ALONE
+        ? aloneStage(own, firstLayer + number, (step.hooks.coupling as Coupling).norm, depth > lowest)
+        : sublayerStage(own, firstLayer + number, part, depth > lowest);
+      return { stage, needsBackward: depth >= lowest };
     });
-    return plainStep(step.k, stages, left && ((dx) => left(number, dx)));
   });
 }
 
-/** The residual stream (T,D) behind the last layer of a stack, nothing kept. */
+/** What is read (T,D) of the residual stream behind the last layer of a stack, nothing kept. */
 export async function streamOf(step: StepContext, place: StackPlace, batch: InputBatch): Promise<Tensor> {
   const { x } = inputForward(step.k, place.stack.input, batch);
-  const [y] = await forwardOnly(step.k, layerSteps(step, place, Infinity), [x]);
-  return y as Tensor;
+  const wiring = openWiring(step, place, x, Infinity);
+  return await wiring.leave(await forwardOnly(step.k, wiring.steps, await wiring.enter(x)));
 }

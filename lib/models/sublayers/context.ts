@@ -104,7 +104,8 @@ export function isTrained(weights: readonly (Weight | null | undefined)[]): bool
 /** Scratch of a pass over `tokens` tokens of a stream of `width`. */
 function stepScratch(k: Kernels, hooks: Hooks, tokens: number, width: number): StepScratch {
   const shape = [tokens, width];
-  const counts = [...hooks.branch?.values() ?? []].map(({ length }) => length);
+  const counts = [hooks.branch, hooks.behind].flatMap((places) => [...places?.values() ?? []])
+    .map(({ length }) => length);
   const h = arenaTensor(k, shape);
   return { h, branch: Array.from({ length: Math.max(0, ...counts) }, () => arenaTensor(k, shape)) };
 }

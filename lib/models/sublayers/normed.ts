@@ -6,9 +6,9 @@ import { arenaTensor } from "../../ops/arena_tensor.ts";
 import type { LinearResult } from "../../ops/linear.ts";
 import { normAgain, normBackward, normForward, type NormResiduals } from "../../ops/norm.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
-import { hooksBeside } from "../hooks.ts";
+import { hooksBehind, hooksBeside } from "../hooks.ts";
 import { branchOf, type Linear, normTensors, type Sublayer } from "../parts.ts";
-import { backwardBeside, forwardBeside, type Hooked } from "./beside.ts";
+import { backwardBeside, type Beside, forwardBeside, type Hooked } from "./beside.ts";
 import { isTrained, type StepContext } from "./context.ts";
 import { linearIsTrained } from "./linear.ts";
 
@@ -18,6 +18,8 @@ export interface NormedResiduals {
   readonly x: Tensor;
   readonly norms: Readonly<Record<"input" | "output" | "sum", NormResiduals | null>>;
   readonly hooked: readonly Hooked[];
+  /** Of hooks behind f: what they were given, and left. Null where there are none. */
+  readonly behind: { readonly o: Tensor; readonly hooked: readonly Hooked[] } | null;
 }
 
 /** What a sublayer's forward is given; see `SublayerKind`. */
@@ -54,12 +56,17 @@ export async function normedForward<Kept>(
     h,
     again: again && { ...again, needsOutput },
   };
-  const { hooked, kept } = await forwardBeside(step, beside, branch, () => {
+  const after = hooksBehind(hooks, branchOf(part));
+  const o = after.length > 0 ? arenaTensor(k, x.shape) : null; // which they read again in backward
+  const { hooked, kept } = await forwardBeside(step, beside, o ?? branch, () => {
+    if (o !== null) return f(h, { into: o });
     if (!needsOutput) return f(h, null);
     if (output !== null) return f(h, { into: branch });
     k.copy(branch.data, x.data);
     return f(h, { addTo: branch });
   });
+  const behind = o && { o, hooked: await forwardBehind(step, { hooks: after, layer, h: o }, branch, again) };
+  if (o !== null && output === null) addInto(k, branch, x);
   const outputNorm = output && normForward(k, branch, output, { into: total });
   if (outputNorm) addInto(k, total, x);
   const sumNorm = sum && normForward(k, total, sum, { into: y });
@@ -68,7 +75,25 @@ export async function normedForward<Kept>(
     output: outputNorm?.residuals ?? null,
     sum: sumNorm?.residuals ?? null,
   };
-  return { x, norms, hooked, ...kept };
+  return { x, norms, hooked, behind, ...kept };
+}
+
+/** y = o + the hooks behind it. @returns what they left @mutates y */
+async function forwardBehind(
+  step: StepContext,
+  { hooks, layer, h: o }: Beside,
+  y: Tensor,
+  again: Again<NormedResiduals> | undefined,
+): Promise<readonly Hooked[]> {
+  const first = again?.first.behind;
+  const own = again && first ? { first, needsOutput: again.needsOutput } : undefined;
+  const { hooked } = await forwardBeside(
+    step,
+    { hooks, layer, h: o, again: own },
+    y,
+    () => step.k.copy(y.data, o.data),
+  );
+  return hooked;
 }
 
 /** What comes back into a sublayer. */
@@ -94,13 +119,15 @@ export async function normedBackward(
   step: StepContext,
   layer: number,
   part: Sublayer,
-  { residuals: { x, norms, hooked }, inputs, isRead: isReadToo = false, dx, needsInput }: NormedBackward,
+  { residuals: { x, norms, hooked, behind }, inputs, isRead: isReadToo = false, dx, needsInput }:
+    NormedBackward,
   f: (h: Tensor, dy: Tensor, wanted: boolean) => Tensor | null,
 ): Promise<void> {
   const { k, hooks, scratch } = step;
   const { input, output, sum } = part.norms;
   if (sum && norms.sum) k.copy(dx.data, normBackward(k, norms.sum, sum, dx).data);
-  const dy = output && norms.output ? normBackward(k, norms.output, output, dx) : dx;
+  const dbranch = output && norms.output ? normBackward(k, norms.output, output, dx) : dx;
+  const dy = behind ? await backwardBehind(step, layer, part, behind, dbranch) : dbranch;
   const beside = { hooks: hooksBeside(hooks, branchOf(part)), layer, h: input ? scratch.h : x };
   const wanted = needsInput || isTrained(normTensors(input));
   const isRead = isReadToo || beside.hooks.length > 0 ||
@@ -110,4 +137,20 @@ export async function normedBackward(
   if (!wanted || dh === null) return;
   if (input && norms.input) normBackward(k, norms.input, input, dh, { addTo: dx });
   else addInto(k, dx, dh);
+}
+
+/** @param dy (T,D) read @returns the gradient of o, in the arena */
+async function backwardBehind(
+  step: StepContext,
+  layer: number,
+  part: Sublayer,
+  { o, hooked }: Exclude<NormedResiduals["behind"], null>,
+  dy: Tensor,
+): Promise<Tensor> {
+  const { k, hooks } = step;
+  const own = { hooks: hooksBehind(hooks, branchOf(part)), layer, h: o };
+  const d = arenaTensor(k, dy.shape);
+  k.copy(d.data, dy.data);
+  await backwardBeside(step, own, hooked, dy, () => d);
+  return d;
 }

@@ -2,7 +2,7 @@
 /** What a kind of sublayer is: how its part of a model computes. */
 import type { Again } from "../../activations/policy.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
-import { type Hooks, hooksBeside } from "../hooks.ts";
+import { type Hooks, hooksBehind, hooksBeside } from "../hooks.ts";
 import { branchOf, expertTensors, linearsOf, normsOf, normTensors, type Sublayer } from "../parts.ts";
 import { isTrained, type StepContext } from "./context.ts";
 import { linearIsTrained } from "./linear.ts";
@@ -39,7 +39,8 @@ export interface SublayerKind<Part extends Sublayer, Residuals> {
 
 /** Whether backward has something to add to in a sublayer: its weights, or what hooks train. */
 export function sublayerIsTrained(part: Sublayer, hooks: Hooks, layer: number): boolean {
-  return hooksBeside(hooks, branchOf(part)).length > 0 || isTrained(normsOf(part).flatMap(normTensors)) ||
+  const onBranch = [hooksBeside, hooksBehind].some((on) => on(hooks, branchOf(part)).length > 0);
+  return onBranch || isTrained(normsOf(part).flatMap(normTensors)) ||
     isTrained(expertTensors(part)) ||
     linearsOf(part).some((linear) => linearIsTrained(linear, hooks, layer));
 }

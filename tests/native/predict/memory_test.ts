@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What memory is predicted and what is then taken, byte for byte. */
 import assert from "node:assert/strict";
-import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../../lib/activations/registry.ts";
+import { possibleActivations } from "../../../lib/activations/registry.ts";
 import { full, lora, type Method, parallel, sparse } from "../../../lib/methods/methods.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
@@ -58,7 +58,7 @@ for (
   ];
   const places = ["llama3_tied", "qwen3_tied"].includes(model) ? PLACES : []; // others have other places
   for (const method of [...METHODS, ...places, ...(model === "qwen3_tied" ? larger : [])]) {
-    for (const activations of Object.keys(ACTIVATION_POLICIES) as ActivationPolicyName[]) {
+    for (const activations of possibleActivations(false)) {
       const options = JSON.stringify(method.adapter.options);
       Deno.test(`predictMemory() counts every byte of the arena: ${model}, ${method.name} ${options}, ${activations}`, async () => {
         for (
@@ -86,7 +86,7 @@ for (
 
 Deno.test("predictMemory() counts every byte of several adapters that are trained together", async () => {
   const classes = ["activations", "parameters", "gradients", "optimizer"] as const;
-  for (const activations of Object.keys(ACTIVATION_POLICIES) as ActivationPolicyName[]) {
+  for (const activations of possibleActivations(false)) {
     using k = nativeKernels({ compute: "bf16" });
     using model = openCheckpoint(modelFixture("llama3_tied").dir, k);
     const run = plan(

@@ -13,6 +13,7 @@ import {
   ACTIVATION_POLICIES,
   type ActivationPolicyName,
   leanerActivations,
+  possibleActivations,
 } from "../../../lib/activations/registry.ts";
 import { arenaTensor } from "../../../lib/ops/arena_tensor.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
@@ -21,7 +22,7 @@ import type { Tensor } from "../../../lib/tensor/tensor.ts";
 
 const SHAPE = [3, 5];
 const COUNT = 15;
-const NAMES = Object.keys(ACTIVATION_POLICIES) as ActivationPolicyName[];
+const NAMES = possibleActivations(false);
 
 interface Kept {
   readonly input: Tensor;
@@ -198,7 +199,10 @@ Deno.test("splitFrozen() is where backward begins to have something to do", () =
 
 Deno.test("policies say of themselves whether steps run again, and which keep less", () => {
   const reruns = Object.entries(ACTIVATION_POLICIES).map(([name, policy]) => [name, policy.reruns]);
-  assert.deepEqual(Object.fromEntries(reruns), { store: false, recompute: true });
-  assert.deepEqual(leanerActivations("store"), ["recompute"]);
-  assert.deepEqual(leanerActivations("recompute"), []);
+  assert.deepEqual(Object.fromEntries(reruns), { store: false, recompute: true, reversible: true });
+  assert.deepEqual(possibleActivations(false), ["store", "recompute"]);
+  assert.deepEqual(possibleActivations(true), ["store", "recompute", "reversible"]);
+  assert.deepEqual(leanerActivations("store", false), ["recompute"]);
+  assert.deepEqual(leanerActivations("recompute", false), []);
+  assert.deepEqual(leanerActivations("recompute", true), ["reversible"]);
 });

@@ -9,6 +9,7 @@ import { readValue } from "../../../lib/core/option_values.ts";
 const WHOLE: Readonly<Record<string, readonly [number, number]>> = {
   "seq-len": [2, Infinity],
   "layers-to-transform": [0, Infinity],
+  "reversible-layers": [0, Infinity],
   seed: [0, 2 ** 32 - 1],
   "watch-port": [0, 65_535],
   examples: [0, 1000],

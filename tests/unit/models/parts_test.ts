@@ -71,8 +71,8 @@ Deno.test("lowestTrained() finds a hook or a trained weight at any depth", () =>
   assert.equal(depthOf("model.embed_tokens.weight"), 0);
   assert.equal(depthOf(`model.layers.${last}.self_attn.q_proj.bias`), 1 + 2 * last);
   assert.equal(depthOf(`model.layers.${last}.mlp.down_proj.weight`), 2 + 2 * last);
-  assert.equal(depthOf("model.norm.weight"), outputDepth(base.parts.stacks[0]));
-  assert.equal(outputDepth(base.parts.stacks[0]), 3 + 2 * last);
+  assert.equal(depthOf("model.norm.weight"), outputDepth(base.parts.stacks[0], {}));
+  assert.equal(outputDepth(base.parts.stacks[0], {}), 3 + 2 * last);
   assert.deepEqual(lowestTrained(base.parts, hooksOf({ ffn: probeHook(1, false) })), [2]);
   assert.deepEqual(lowestTrained(base.parts, hooksOf({ attention: probeHook(1, false) })), [1]);
 });

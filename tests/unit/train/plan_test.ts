@@ -151,7 +151,7 @@ Deno.test("plan() takes every setting at its limit, and refuses the next beyond 
     ),
     [{ seed: -1 }, "seed is -1, expected a whole number from 0 to 4294967295"],
     [{ seed: 2 ** 32 }, "seed is 4294967296, expected a whole number from 0 to 4294967295"],
-    [{ activations: "all" as "store" }, 'activations is "all", expected store, recompute'],
+    [{ activations: "all" as "store" }, 'activations is "all", expected store, recompute, reversible'],
   ];
   for (const [options, problem] of refused) {
     assert.throws(() => plan(model, smallOptions(options)), (error) => {

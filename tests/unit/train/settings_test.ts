@@ -24,6 +24,8 @@ const OF_RUNS: readonly (readonly [keyof TrainSettings, unknown, string, unknown
   ["epochs", 3, "epochs"],
   ["seed", 7, "seed"],
   ["activations", "recompute", "activations"],
+  ["reversibleLayers", 3, "reversibleLayers"],
+  ["anchorEvery", 2, "anchorEvery"],
   ["placement", "device", "placement"],
   ["halves", "2", "halves", 2],
   ["halves", 1, "halves"],

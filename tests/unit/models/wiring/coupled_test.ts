@@ -1,178 +1,205 @@
 // SPDX-License-Identifier: Apache-2.0
-/**
- * Two residual streams through the same policies that run a plain model's one: a coupling made of a model's own sublayers.
- *
- *   u = a x1 + F(x2),  v = b x2 + G(u),  y = (v, u)      F attention, G a feed-forward, each of one layer
- */
-import { hooksOf } from "../../../fixtures/hooks.ts";
+/** Two streams through a model's own layers: the same gradients by every policy, those of finite differences, and the starts. */
 import assert from "node:assert/strict";
-import {
-  type ActivationPolicy,
-  type Pass,
-  releasing,
-  type Stage,
-  type Step,
-  type Streams,
-  streamsLike,
-} from "../../../../lib/activations/policy.ts";
-import { ACTIVATION_POLICIES } from "../../../../lib/activations/registry.ts";
-import { batchSteps } from "../../../../lib/models/engine/source.ts";
-import { inputForward } from "../../../../lib/models/engine/input.ts";
-import { outputBackward, outputForward } from "../../../../lib/models/engine/output.ts";
+import type { UndoingChoice } from "../../../../lib/activations/policy.ts";
+import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../../../lib/activations/registry.ts";
+import type { Batch } from "../../../../lib/data/batch.ts";
+import { evaluateLoss, forwardLogits, lossAndGradients } from "../../../../lib/models/engine/pass.ts";
+import type { BranchHook, Hooks } from "../../../../lib/models/hooks.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
-import { layersOf } from "../../../../lib/models/parts.ts";
-import { sublayerStage } from "../../../../lib/models/sublayers/registry.ts";
-import { arenaTensor } from "../../../../lib/ops/arena_tensor.ts";
-import type { Kernels } from "../../../../lib/ops/kernels/kernels.ts";
-import { headLossForwardBackward } from "../../../../lib/ops/loss.ts";
+import type { Model } from "../../../../lib/models/model.ts";
+import { type Coupling, type CouplingName, COUPLINGS } from "../../../../lib/models/wiring/coupling.ts";
+import { StreamOverflowError } from "../../../../lib/models/wiring/overflow.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
-import type { Tensor } from "../../../../lib/tensor/tensor.ts";
-import { assertWithin } from "../../../compare.ts";
+import type { Weight } from "../../../../lib/tensor/tensor.ts";
+import { assertSame, assertWithin } from "../../../compare.ts";
+import { headFixture } from "../../../fixtures/head_fixture.ts";
 import { modelFixture } from "../../../fixtures/model_fixture.ts";
 import { probeHook } from "../../../fixtures/probe_hook.ts";
-import { now } from "../../../now.ts";
-import { targetIds } from "../../../../lib/data/batch.ts";
-import { asLmHead } from "../../../../lib/models/heads/lm.ts";
 
-const { dir, batch } = modelFixture("qwen2_tied");
-const [A, B] = [0.5, 0.8];
+const NAMES = Object.keys(COUPLINGS) as CouplingName[];
+const POLICIES = Object.keys(ACTIVATION_POLICIES) as ActivationPolicyName[];
 
-/** What both functions left. */
-interface Both {
-  readonly f: unknown;
-  readonly g: unknown;
-}
+/** A decoder with norms before its sublayers, and an encoder with norms behind them. */
+const CASES = [
+  { family: "decoder", ...modelFixture("qwen2_tied") },
+  { family: "encoder", ...headFixture("encoders/bert_labels") },
+];
 
-/** to = scale * x + y. */
-function combine(to: Tensor, scale: number, x: Tensor, y: Tensor): void {
-  to.data.forEach((_, i) => to.data[i] = scale * (x.data[i] as number) + (y.data[i] as number));
-}
-
-function couple(k: Kernels, F: Stage<unknown>, G: Stage<unknown>): Step<Both> {
-  const copy = (x: Tensor): Tensor => {
-    const y = arenaTensor(k, x.shape);
-    y.data.set(x.data);
-    return y;
+function ones(width: number): Coupling["norm"] {
+  const weight: Weight = {
+    name: "ones",
+    dtype: "f64",
+    rows: 1,
+    cols: width,
+    data: new Float64Array(width).fill(1),
+    mapped: null,
+    grad: null,
   };
+  return { kind: "rms", weight, bias: null, eps: 1e-6, unitOffset: false };
+}
+
+function alphaOf(value: number): Weight {
   return {
-    needsBackward: true,
-    async forward([x1, x2], [v, u], first) {
-      const [fy, gy] = streamsLike(k, [u!, v!]);
-      const f = await F.forward(x2!, fy!, first && { first: first.f, needsOutput: true });
-      combine(u!, A, x1!, fy!);
-      const g = await G.forward(u!, gy!, first && { first: first.g, needsOutput: false });
-      combine(v!, B, x2!, gy!);
-      return { f, g };
-    },
-    async backward({ f, g }, [d1, d2]) {
-      const [dv, du] = [copy(d1!), copy(d2!)];
-      const throughG = copy(dv);
-      await G.backward(g, throughG);
-      combine(du, 1, du, throughG);
-      const throughF = copy(du);
-      await F.backward(f, throughF);
-      d1!.data.forEach((_, i) => d1!.data[i] = A * (du.data[i] as number));
-      combine(d2!, B, dv, throughF);
-    },
-    async inverse([v, u], [x1, x2]) {
-      const [fy, gy] = streamsLike(k, [u!, v!]);
-      const g = await G.forward(u!, gy!);
-      x2!.data.forEach((_, i) => x2!.data[i] = ((v!.data[i] as number) - (gy!.data[i] as number)) / B);
-      const f = await F.forward(x2!, fy!);
-      x1!.data.forEach((_, i) => x1!.data[i] = ((u!.data[i] as number) - (fy!.data[i] as number)) / A);
-      return { f, g };
-    },
+    name: "alpha",
+    dtype: "f64",
+    rows: 1,
+    cols: 1,
+    data: Float64Array.of(value),
+    mapped: null,
+    grad: new Float64Array(1),
   };
 }
 
-/** Keeps nothing but the last streams: what a step can be undone for. */
-const reversible: ActivationPolicy = {
-  reruns: true,
-  run: <Residuals>(k: Kernels, { steps, x, dx, turn }: Pass<Residuals>): Promise<void> =>
-    releasing(k, async () => {
-      let [now, other]: Streams[] = [streamsLike(k, x), streamsLike(k, x)];
-      x.forEach((stream, i) => now![i]!.data.set(stream.data));
-      for (const step of steps) {
-        const mark = k.arena.mark();
-        await step.forward(now!, other!);
-        k.arena.release(mark);
-        [now, other] = [other, now];
-      }
-      await turn(now!);
-      for (const step of steps.toReversed()) {
-        const mark = k.arena.mark();
-        await step.backward(await step.inverse!(now!, other!), dx);
-        k.arena.release(mark);
-        [now, other] = [other, now];
-      }
-    }),
-};
-
-/** Scales of the hooks on both branches. */
-type Scales = Readonly<Record<"attention" | "ffn", number>>;
-const SCALES: Scales = { attention: -0.2, ffn: 0.4 };
-
-/** A pass of a deep coupled model; @returns the loss, the gradients of both scales and what was kept at the turn. */
-async function pass(policy: ActivationPolicy, scales: Scales = SCALES) {
-  const k = referenceKernels();
-  using model = openCheckpoint(dir, k);
-  const probes = { attention: probeHook(scales.attention, true), ffn: probeHook(scales.ffn, false) };
-  let [lossSum, kept] = [0, 0];
-  await releasing(k, async () => {
-    const [step] = batchSteps(model, batch, hooksOf(probes));
-    const steps = [...layersOf(model.parts), ...layersOf(model.parts)].map(([attention, ffn], layer) =>
-      couple(k, sublayerStage(step!, layer, attention!, true), sublayerStage(step!, layer, ffn!, true))
-    );
-    const [stack] = model.parts.stacks;
-    const { x } = inputForward(k, stack.input, batch);
-    const dx = streamsLike(k, [x, x]);
-    const start = k.arena.usedBytes;
-    const turn = ([y1, y2]: Streams): void => {
-      kept = k.arena.usedBytes - start;
-      const mean = arenaTensor(k, x.shape);
-      mean.data.forEach((_, i) => mean.data[i] = ((y1!.data[i] as number) + (y2!.data[i] as number)) / 2);
-      const { hidden, residuals } = outputForward(k, stack, mean);
-      const { weight } = asLmHead(model.parts.head);
-      const loss = now(headLossForwardBackward(k, hidden, weight, targetIds(batch), { scale: 1 }));
-      lossSum = loss.lossSum;
-      const dmean = arenaTensor(k, x.shape);
-      outputBackward(k, stack, residuals, loss.dhidden, dmean);
-      for (const stream of dx) dmean.data.forEach((d, i) => stream.data[i] = d / 2);
-    };
-    await policy.run(k, { steps, x: [x, x], dx, turn });
-  });
-  return { lossSum, gradients: [probes.attention.dscale, probes.ffn.dscale], kept };
+/** A coupling with coefficients that are far from the plain model's. */
+function coupling(model: Model, name: CouplingName, own: Partial<Coupling> = {}): Coupling {
+  const of = COUPLINGS[name];
+  const small: readonly string[] = of.small;
+  return {
+    of,
+    lambda: small.includes("lambda") ? 0.25 : 1,
+    beta: small.includes("beta") ? 0.25 : 1,
+    switched: of.switched,
+    streams: { kind: "exact", fraction: 20 },
+    top: "stream",
+    norm: ones(model.config.hiddenSize),
+    lowest: 0,
+    ...own,
+  };
 }
 
-Deno.test("two coupled streams get the same gradients from every policy, and those of finite differences", async () => {
-  const { store, recompute } = ACTIVATION_POLICIES;
-  const wanted = await pass(store);
-  assert.deepEqual({ ...await pass(recompute), kept: 0 }, { ...wanted, kept: 0 }, "recomputing is exact");
-  const undone = await pass(reversible);
-  assert.equal(undone.lossSum, wanted.lossSum);
-  assertWithin("gradients", undone.gradients, wanted.gradients, 1e-9); // f64, undone twice two layers
-  const e = 1e-5;
-  for (const [i, name] of (["attention", "ffn"] as const).entries()) {
-    const [above, below] = [
-      await pass(store, { ...SCALES, [name]: SCALES[name] + e }),
-      await pass(store, {
-        ...SCALES,
-        [name]: SCALES[name] - e,
-      }),
-    ];
-    const difference = (above.lossSum - below.lossSum) / (2 * e);
-    assertWithin(
-      name,
-      [wanted.gradients[i] as number],
-      [difference],
-      1e-6 * Math.max(1, Math.abs(difference)),
+/** Scales of the hooks at the places of a coupling. */
+type Scales = Readonly<Record<"ffn" | "alone" | "attention", number>>;
+const SCALES: Scales = { ffn: 0.4, alone: -0.3, attention: 0.2 };
+
+/** Hooks beside feed-forwards, on the function that stands alone, and behind attention, each where the coupling has a place. */
+function probes(of: Coupling["of"], scales: Scales) {
+  const [ffn, alone, attention] = [
+    probeHook(scales.ffn, true),
+    probeHook(scales.alone, false),
+    probeHook(scales.attention, false),
+  ];
+  const hooks: Hooks = of.alone
+    ? { branch: new Map<string, BranchHook[]>([["ffn", [ffn]], ["alone", [alone]]]) }
+    : { branch: new Map([["ffn", [ffn]]]), behind: new Map([["attention", [attention]]]) };
+  const places = of.alone ? { ffn, alone } : { ffn, attention };
+  return { hooks, places };
+}
+
+interface Way {
+  readonly activations: ActivationPolicyName;
+  readonly undoing?: UndoingChoice;
+}
+
+/** Loss and gradients of the scales. */
+async function pass(model: Model, batch: Batch, own: Coupling, way: Way, scales = SCALES) {
+  const { hooks, places } = probes(own.of, scales);
+  const loss = await lossAndGradients(model, batch, { ...hooks, coupling: own }, { ...way, lossScale: 1 });
+  const alpha = typeof own.top === "object" ? [...own.top.alpha.grad ?? []] : [];
+  return {
+    lossSum: loss.lossSum,
+    gradients: [...Object.values(places).map(({ dscale }) => dscale), ...alpha],
+  };
+}
+
+for (const { family, dir, batch } of CASES) {
+  for (const name of NAMES) {
+    Deno.test(`${name} of a ${family}: every policy gives the same bits, undone or not`, async () => {
+      using model = openCheckpoint(dir, referenceKernels());
+      for (const top of ["mean", "stream", "alpha"] as const) {
+        const own = (): Coupling =>
+          coupling(model, name, { top: top === "alpha" ? { alpha: alphaOf(0.3) } : top });
+        const wanted = await pass(model, batch, own(), { activations: "store" });
+        for (const activations of POLICIES) {
+          assert.deepEqual(await pass(model, batch, own(), { activations }), wanted, `${activations} ${top}`);
+        }
+        for (const undoing of [{ steps: 0 }, { steps: 1 }, { anchorEvery: 1 }]) {
+          const found = await pass(model, batch, own(), { activations: "reversible", undoing });
+          assert.deepEqual(found, wanted, JSON.stringify(undoing));
+        }
+      }
+    });
+
+    Deno.test(`${name} of a ${family}: gradients are those of finite differences`, async () => {
+      using model = openCheckpoint(dir, referenceKernels());
+      const own = coupling(model, name, { streams: { kind: "f32" }, top: { alpha: alphaOf(0.3) } });
+      const { gradients } = await pass(model, batch, own, { activations: "reversible" });
+      const places = own.of.alone ? (["ffn", "alone"] as const) : (["ffn", "attention"] as const);
+      const e = 1e-5;
+      const lossAt = async (scales: Scales, alpha: number): Promise<number> => {
+        const { hooks } = probes(own.of, scales);
+        return (await evaluateLoss(model, batch, {
+          ...hooks,
+          coupling: { ...own, top: { alpha: alphaOf(alpha) } },
+        })).lossSum;
+      };
+      const quotients: number[] = [];
+      for (const place of places) {
+        const at = (along: number) => lossAt({ ...SCALES, [place]: SCALES[place] + along }, 0.3);
+        quotients.push((await at(e) - await at(-e)) / (2 * e));
+      }
+      quotients.push((await lossAt(SCALES, 0.3 + e) - await lossAt(SCALES, 0.3 - e)) / (2 * e));
+      assertWithin("gradients", gradients, quotients, quotients.map((q) => 1e-6 * Math.max(1, Math.abs(q))));
+    });
+
+    Deno.test(`${name} of a ${family}: without coefficient and adapters it is the plain model, to the bit`, async () => {
+      using model = openCheckpoint(dir, referenceKernels());
+      const small = Object.fromEntries(COUPLINGS[name].small.map((coefficient) => [coefficient, 0]));
+      const own = coupling(model, name, { ...small, streams: { kind: "f32" } });
+      const plain = await forwardLogits(model, batch, {});
+      assertSame((await forwardLogits(model, batch, { coupling: own })).data, plain.data);
+    });
+  }
+}
+
+Deno.test("layers below the coupled ones run plain and without hooks", async () => {
+  const { dir, batch } = modelFixture("qwen2_tied");
+  using model = openCheckpoint(dir, referenceKernels());
+  for (const name of NAMES) {
+    const own = coupling(model, name, { lowest: 1 });
+    const wanted = await pass(model, batch, own, { activations: "store" });
+    assert.deepEqual(await pass(model, batch, own, { activations: "reversible" }), wanted);
+    const { hooks } = probes(own.of, SCALES);
+    const seen = new Set<number>();
+    const watched = [...hooks.branch ?? []].map(([kind, all]) =>
+      [
+        kind,
+        all.map((hook): BranchHook => ({
+          ...hook,
+          forward: (layer, ...rest) => (seen.add(layer), hook.forward(layer, ...rest)),
+        })),
+      ] as const
     );
+    await evaluateLoss(model, batch, { ...hooks, branch: new Map(watched), coupling: own });
+    assert.equal(seen.has(0), false);
+    assert.equal(seen.has(1), true);
   }
 });
 
-Deno.test("of two coupled streams, recomputing keeps less than storing, and undoing less than both", async () => {
-  const { store, recompute } = ACTIVATION_POLICIES;
-  const [stored, recomputed, undone] = [await pass(store), await pass(recompute), await pass(reversible)];
-  assert.ok(undone.kept < recomputed.kept, `${undone.kept} of ${recomputed.kept} bytes`);
-  assert.ok(recomputed.kept < stored.kept, `${recomputed.kept} of ${stored.kept} bytes`);
+Deno.test("a value without room in its stream is an error that names layer, value and remedy", async () => {
+  const { dir, batch } = modelFixture("qwen2_tied");
+  using model = openCheckpoint(dir, referenceKernels());
+  const own = coupling(model, "meft1", { streams: { kind: "exact", fraction: 30 } });
+  const { hooks, places } = probes(own.of, { ...SCALES, ffn: 40 });
+  const run = lossAndGradients(model, batch, { ...hooks, coupling: own }, {
+    activations: "reversible",
+    lossScale: 1,
+  });
+  await assert.rejects(run, (error: Error) => {
+    assert.ok(error instanceof StreamOverflowError);
+    assert.match(
+      error.message,
+      /^Layer 0 reaches [0-9.]+, and int32 with 30 fractional bits holds less than 2; nothing was changed: begin again with --fraction-bits \d+ or fewer/,
+    );
+    return true;
+  });
+  assert.deepEqual(Object.values(places).map(({ dscale }) => dscale), [0, 0], "backward did not begin");
+});
+
+Deno.test("a plain layer cannot be undone", async () => {
+  const { dir, batch } = modelFixture("qwen2_tied");
+  using model = openCheckpoint(dir, referenceKernels());
+  const { hooks } = probes(COUPLINGS.meft1, SCALES);
+  const run = lossAndGradients(model, batch, hooks, { activations: "reversible", lossScale: 1 });
+  await assert.rejects(run, /without an inverse/);
 });

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What did not fit the streams of a pass: counted by layer, and told before anything comes of it. */
+import { andThen, type Awaitable } from "../../core/awaitable.ts";
+import { NotFiniteError } from "../../core/errors.ts";
+import type { Kernels } from "../../ops/kernels/kernels.ts";
+import type { Floats } from "../../tensor/tensor.ts";
+import type { StreamForm } from "./coupling.ts";
+
+/** A value that int32 streams have no room for. Nothing was changed by the pass. */
+export class StreamOverflowError extends NotFiniteError {
+  override readonly name = "StreamOverflowError";
+}
+
+/** The accounts of a pass. */
+export interface StreamAccounts {
+  /** (2) of a coupled layer, counted from the lowest, or of what enters that. */
+  of(layer: number | "entry"): Floats;
+  /** @throws {StreamOverflowError} When something did not fit: where first, how large it is, and the way out */
+  check(): Awaitable<void>;
+}
+
+/** Accounts in the arena. @param lowest Number of the lowest coupled layer, as it is told */
+export function streamAccounts(
+  k: Kernels,
+  form: StreamForm,
+  lowest: number,
+  layers: number,
+): StreamAccounts {
+  const all = k.arenaFloats(2 * (layers + 1));
+  k.zero(all);
+  return {
+    of(layer) {
+      const place = layer === "entry" ? 0 : layer + 1;
+      return all.subarray(2 * place, 2 * place + 2);
+    },
+    check: () =>
+      form.kind !== "exact" ? undefined : andThen(k.read(all), (counts) => {
+        const place = Array.from({ length: counts.length / 2 }, (_, i) => counts[2 * i] as number)
+          .findIndex((count) => count !== 0);
+        if (place < 0) return;
+        throw overflow(
+          form.fraction,
+          place === 0 ? "entry" : lowest + place - 1,
+          counts[2 * place + 1] as number,
+        );
+      }),
+  };
+}
+
+function overflow(fraction: number, layer: number | "entry", value: number): StreamOverflowError {
+  const where = layer === "entry" ? "What enters the streams" : `Layer ${layer}`;
+  const limit = `int32 with ${fraction} fractional bits holds less than ${2 ** (31 - fraction)}`;
+  if (!Number.isFinite(value)) {
+    return new StreamOverflowError(`${where} reaches ${value}: ${limit}; nothing was changed`);
+  }
+  const bits = Math.max(0, 30 - Math.ceil(Math.log2(value)));
+  return new StreamOverflowError(
+    `${where} reaches ${Number(value.toPrecision(6))}, and ${limit}; nothing was changed: ` +
+      `begin again with --fraction-bits ${bits} or fewer, or with --streams f32`,
+  );
+}
