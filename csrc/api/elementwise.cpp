@@ -16,6 +16,15 @@ meft_status meft_add(meft_ctx *ctx, void *y, const void *x, int64_t count, int32
     });
 }
 
+meft_status meft_scaled_add(meft_ctx *ctx, float *y, const float *x, int64_t count, float factor) {
+    return guarded(ctx, "scaled_add", [&] {
+        check_count("count", count);
+        check_array("y", y, count);
+        check_array("x", x, count);
+        present(ctx->kernels->elementwise->scaled_add)(*ctx, y, x, count, factor);
+    });
+}
+
 meft_status meft_scale(meft_ctx *ctx, float *x, int64_t count, float factor) {
     return guarded(ctx, "scale", [&] {
         check_count("count", count);

@@ -43,7 +43,7 @@ extern "C" {
 #endif
 
 #define MEFT_ABI_MAJOR 4
-#define MEFT_ABI_MINOR 0
+#define MEFT_ABI_MINOR 1
 
 typedef int32_t meft_status;
 #define MEFT_OK 0
@@ -288,6 +288,8 @@ MEFT_API meft_status meft_activation_backward(meft_ctx *ctx, void *dx, void *dup
 
 /* y += x, both of dtype. */
 MEFT_API meft_status meft_add(meft_ctx *ctx, void *y, const void *x, int64_t count, int32_t dtype);
+/* y = factor * y + x. */
+MEFT_API meft_status meft_scaled_add(meft_ctx *ctx, float *y, const float *x, int64_t count, float factor);
 /* x *= factor. */
 MEFT_API meft_status meft_scale(meft_ctx *ctx, float *x, int64_t count, float factor);
 /* x = cap * tanh(x / cap), cap more than 0. */
@@ -321,6 +323,34 @@ typedef struct meft_dropout {
 
 MEFT_API meft_status meft_dropout_apply(meft_ctx *ctx, void *y, const void *x, int64_t count,
                                         const meft_dropout *params);
+
+/* ---- couplings in fixed point --------------------------------------------------------------- */
+
+/* Residual streams of a coupling that its backward pass undoes, bit for bit: int32, of which s stands for s * 2^-fraction,
+ * fraction 0 to 30. fixed(v) is v * 2^fraction to the nearest whole number, ties to even, or 0 where that is not below 2^31
+ * in magnitude; sums of streams wrap around. So an inverse is exact whatever is in an array, and all bits are the same on
+ * every target. Whether values fit is said by account (2) f32, which only grows: [0] += elements whose magnitude is not
+ * below (2^31 - 2^10) * 2^-fraction, up to 2^24; [1] = the larger of it and of all magnitudes; NaN from the first one on. */
+
+/* s (count) written: fixed(x). Magnitudes: |x|. */
+MEFT_API meft_status meft_coupling_to_fixed(meft_ctx *ctx, int32_t *s, float *account, const float *x, int64_t count,
+                                            int32_t fraction);
+/* x (count) written: s * 2^-fraction, rounded once. */
+MEFT_API meft_status meft_coupling_from_fixed(meft_ctx *ctx, float *x, const int32_t *s, int64_t count,
+                                              int32_t fraction);
+/* y (count) written: (x >> shift) + fixed(f), the coefficient of x being 2^-shift, shift 0 to 15. Magnitudes: the larger of
+ * |f| and |(x >> shift) * 2^-fraction + f|. view (count) written, or null: y * 2^-fraction.
+ * dropped, written, null when shift is 0: the lowest `shift` bits of each x, 16 * shift words of 32 bits for every 512
+ * elements, the last ones made full with zeros. Of 512, element 16 r + l has bits r * shift and following of lane l, whose
+ * bit b is bit b % 32 of word 16 * (b / 32) + l. y may be x and view may be f (in place). */
+MEFT_API meft_status meft_coupling_forward(meft_ctx *ctx, int32_t *y, int32_t *dropped, float *view, float *account,
+                                           const int32_t *x, const float *f, int64_t count, int32_t fraction,
+                                           int32_t shift);
+/* x (count) written: ((y - fixed(f)) << shift) | dropped, the x of meft_coupling_forward. view (count) written, or null:
+ * x * 2^-fraction. x may be y and view may be f (in place). */
+MEFT_API meft_status meft_coupling_inverse(meft_ctx *ctx, int32_t *x, float *view, const int32_t *y,
+                                           const int32_t *dropped, const float *f, int64_t count, int32_t fraction,
+                                           int32_t shift);
 
 /* ---- attention ------------------------------------------------------------------------------ */
 

@@ -14,6 +14,7 @@
 #include "kernels/activation.h"
 #include "kernels/adamw.h"
 #include "kernels/attention.h"
+#include "kernels/coupling.h"
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
 #include "kernels/experts.h"
@@ -33,6 +34,7 @@
     X(activation)        \
     X(adamw)             \
     X(attention)         \
+    X(coupling)          \
     X(elementwise)       \
     X(embedding)         \
     X(experts)           \

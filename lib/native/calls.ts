@@ -450,6 +450,17 @@ export function add(
   lane.check("add", lane.symbols.meft_add(lane.pointer, y, x, int64("count", count), int32("dtype", dtype)));
 }
 
+/** `meft_scaled_add`. */
+export function scaledAdd(
+  lane: NativeContext,
+  y: Float32Array | null,
+  x: Float32Array | null,
+  count: number | bigint,
+  factor: number,
+): void {
+  lane.check("scaled_add", lane.symbols.meft_scaled_add(lane.pointer, y, x, int64("count", count), factor));
+}
+
 /** `meft_scale`. */
 export function scale(
   lane: NativeContext,
@@ -513,6 +524,106 @@ export function dropoutApply(
   lane.check(
     "dropout_apply",
     lane.symbols.meft_dropout_apply(lane.pointer, y, x, int64("count", count), params),
+  );
+}
+
+/** `meft_coupling_to_fixed`. */
+export function couplingToFixed(
+  lane: NativeContext,
+  s: Int32Array | null,
+  account: Float32Array | null,
+  x: Float32Array | null,
+  count: number | bigint,
+  fraction: number,
+): void {
+  lane.check(
+    "coupling_to_fixed",
+    lane.symbols.meft_coupling_to_fixed(
+      lane.pointer,
+      s,
+      account,
+      x,
+      int64("count", count),
+      int32("fraction", fraction),
+    ),
+  );
+}
+
+/** `meft_coupling_from_fixed`. */
+export function couplingFromFixed(
+  lane: NativeContext,
+  x: Float32Array | null,
+  s: Int32Array | null,
+  count: number | bigint,
+  fraction: number,
+): void {
+  lane.check(
+    "coupling_from_fixed",
+    lane.symbols.meft_coupling_from_fixed(
+      lane.pointer,
+      x,
+      s,
+      int64("count", count),
+      int32("fraction", fraction),
+    ),
+  );
+}
+
+/** `meft_coupling_forward`. */
+export function couplingForward(
+  lane: NativeContext,
+  y: Int32Array | null,
+  dropped: Int32Array | null,
+  view: Float32Array | null,
+  account: Float32Array | null,
+  x: Int32Array | null,
+  f: Float32Array | null,
+  count: number | bigint,
+  fraction: number,
+  shift: number,
+): void {
+  lane.check(
+    "coupling_forward",
+    lane.symbols.meft_coupling_forward(
+      lane.pointer,
+      y,
+      dropped,
+      view,
+      account,
+      x,
+      f,
+      int64("count", count),
+      int32("fraction", fraction),
+      int32("shift", shift),
+    ),
+  );
+}
+
+/** `meft_coupling_inverse`. */
+export function couplingInverse(
+  lane: NativeContext,
+  x: Int32Array | null,
+  view: Float32Array | null,
+  y: Int32Array | null,
+  dropped: Int32Array | null,
+  f: Float32Array | null,
+  count: number | bigint,
+  fraction: number,
+  shift: number,
+): void {
+  lane.check(
+    "coupling_inverse",
+    lane.symbols.meft_coupling_inverse(
+      lane.pointer,
+      x,
+      view,
+      y,
+      dropped,
+      f,
+      int64("count", count),
+      int32("fraction", fraction),
+      int32("shift", shift),
+    ),
   );
 }
 

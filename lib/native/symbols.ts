@@ -3,7 +3,7 @@
 /** The symbols of libmeft, each parameter with its C declaration, and the constants of the header. */
 
 export const MEFT_ABI_MAJOR = 4;
-export const MEFT_ABI_MINOR = 0;
+export const MEFT_ABI_MINOR = 1;
 export const MEFT_OK = 0;
 export const MEFT_INVALID = 1;
 export const MEFT_OUT_OF_MEMORY = 2;
@@ -415,6 +415,16 @@ export const SYMBOLS = {
     ],
     result: "i32",
   },
+  meft_scaled_add: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *y
+      "buffer", // const float *x
+      "i64", // int64_t count
+      "f32", // float factor
+    ],
+    result: "i32",
+  },
   meft_scale: {
     parameters: [
       "pointer", // meft_ctx *ctx
@@ -460,6 +470,56 @@ export const SYMBOLS = {
       "buffer", // const void *x
       "i64", // int64_t count
       "buffer", // const meft_dropout *params
+    ],
+    result: "i32",
+  },
+  meft_coupling_to_fixed: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // int32_t *s
+      "buffer", // float *account
+      "buffer", // const float *x
+      "i64", // int64_t count
+      "i32", // int32_t fraction
+    ],
+    result: "i32",
+  },
+  meft_coupling_from_fixed: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *x
+      "buffer", // const int32_t *s
+      "i64", // int64_t count
+      "i32", // int32_t fraction
+    ],
+    result: "i32",
+  },
+  meft_coupling_forward: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // int32_t *y
+      "buffer", // int32_t *dropped
+      "buffer", // float *view
+      "buffer", // float *account
+      "buffer", // const int32_t *x
+      "buffer", // const float *f
+      "i64", // int64_t count
+      "i32", // int32_t fraction
+      "i32", // int32_t shift
+    ],
+    result: "i32",
+  },
+  meft_coupling_inverse: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // int32_t *x
+      "buffer", // float *view
+      "buffer", // const int32_t *y
+      "buffer", // const int32_t *dropped
+      "buffer", // const float *f
+      "i64", // int64_t count
+      "i32", // int32_t fraction
+      "i32", // int32_t shift
     ],
     result: "i32",
   },

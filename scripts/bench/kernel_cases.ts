@@ -7,6 +7,7 @@ import { selfSpans } from "../../lib/ops/attention.ts";
 import { reachOf } from "../../lib/ops/reach.ts";
 import { createRowGradients } from "../../lib/ops/row_gradients.ts";
 import type { Weight } from "../../lib/tensor/tensor.ts";
+import { COUPLING_CASES } from "./coupling_cases.ts";
 import { EXPERT_CASES } from "./expert_cases.ts";
 import {
   activationBytes,
@@ -74,6 +75,7 @@ export const OTHER_CASES: readonly MakeCase[] = [
     (k: Kernels) => activationBackward(k, kind, gated),
   ]),
   ...EXPERT_CASES,
+  ...COUPLING_CASES,
   (k) => {
     const [rows, vocabulary] = [512, 32000];
     const [logits, losses] = [random(k, rows * vocabulary), new Float32Array(rows)];

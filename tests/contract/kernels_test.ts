@@ -28,7 +28,6 @@ Deno.test("every kernel has a contract case", async () => {
   const elsewhere: (keyof Kernels)[] = [
     ...(["sparseBranchForward", "sparseBranchBackward"] as const), // sparse_branch_test.ts
     "rowCache", // tests/unit/ops/row_cache_test.ts
-    ...(["fixedFromFloats", "floatsFromFixed", "couple", "uncouple", "scaledAdd"] as const), // tests/unit/ops/coupling_test.ts
   ];
   const tested = [...allocation, ...elsewhere];
   const missing = Object.entries(referenceKernels())

@@ -28,6 +28,9 @@ export interface Stage {
   hostOutput(count: number): Floats;
   /** Like {@linkcode Stage.output}, in the host's memory. */
   intOutput(count: number): Int32Array;
+  /** Like `values` and `output`, of streams in fixed point. */
+  integers(values: Int32Array): Int32Array;
+  integerOutput(count: number): Int32Array;
   /** A weight of normal values as stored in `dtype`; with a gradient of normal values when trained. */
   weight(
     name: string,
@@ -140,6 +143,17 @@ export function createStage(
     k.copy(array, from);
     return array;
   };
+  const integerOutput = (count: number): Int32Array => {
+    const all = k.arenaIntegers(count + 2 * GUARD);
+    k.copy(all, new Int32Array(all.length).fill(SENTINEL));
+    return guard(all, count);
+  };
+  const integers = (data: Int32Array): Int32Array => {
+    isEmpty ||= data.length === 0;
+    const array = integerOutput(data.length);
+    k.copy(array, data);
+    return array;
+  };
   let isEmpty = false;
   const drawn = (name: string, count: number, std: number): Float32Array => {
     isEmpty ||= count === 0;
@@ -173,6 +187,8 @@ export function createStage(
     hostValues,
     hostOutput,
     intOutput: (count) => guard(new Int32Array(count + 2 * GUARD).fill(SENTINEL), count),
+    integers,
+    integerOutput,
     weight: (name, rows, cols, dtype, { trained = false } = {}) => ({
       name,
       dtype,
@@ -197,7 +213,7 @@ export function createStage(
     },
     assertGuards() {
       for (const array of guardedArrays) {
-        const all = array instanceof Int32Array ? array : now(k.read(array));
+        const all = now(k.read(array));
         const sentinel = all instanceof Int32Array
           ? Math.trunc(SENTINEL)
           : all instanceof Uint16Array

@@ -14,6 +14,8 @@ const OPTIONAL: Readonly<Record<string, readonly string[]>> = {
   norm_forward: ["bias", "bias_desc"],
   norm_backward: ["dweight", "dbias"],
   activation_forward: ["up"],
+  coupling_forward: ["dropped", "view"],
+  coupling_inverse: ["view", "dropped"],
   experts_combine: ["weights"],
   sparse_forward: ["y"],
   sparse_backward: ["dgate_weight", "dkeys"],

@@ -5,6 +5,10 @@ import { assertSame } from "../compare.ts";
 import {
   activationBackward,
   activationForward,
+  couplingForward,
+  couplingFromFixed,
+  couplingInverse,
+  couplingToFixed,
   crossEntropy,
   dropoutApply,
   embeddingBackward,
@@ -110,6 +114,31 @@ Deno.test("what chooses among experts and moves their rows refuses numbers outsi
       new RegExp(`experts_weigh_backward: slots\\[1\\] is ${row}, expected 0 to 1`),
     );
   }
+});
+
+Deno.test("couplings refuse scales that no stream has, and bits to drop without a place for them", () => {
+  using lane = new NativeContext({ threads: 1 });
+  const [ints, floats] = [Int32Array.of(7, 8), new Float32Array(2)];
+  const forward = (fraction: number, shift: number, dropped: Int32Array | null) => () =>
+    couplingForward(lane, ints, dropped, null, floats, ints, floats, 2, fraction, shift);
+  const inverse = (fraction: number, shift: number, dropped: Int32Array | null) => () =>
+    couplingInverse(lane, ints, null, ints, dropped, floats, 2, fraction, shift);
+  for (const [name, call] of [["forward", forward], ["inverse", inverse]] as const) {
+    for (const fraction of [-1, 31]) {
+      const said = new RegExp(`coupling_${name}: fraction is ${fraction}, expected 0 to 30`);
+      assert.throws(call(fraction, 0, null), said);
+    }
+    for (const shift of [-1, 16]) {
+      assert.throws(call(0, shift, ints), new RegExp(`shift is ${shift}, expected 0 to 15`));
+    }
+    assert.throws(call(0, 1, null), /dropped is null, expected 2 elements/);
+  }
+  assert.throws(
+    () => couplingToFixed(lane, ints, floats, floats, 2, 31),
+    /coupling_to_fixed: fraction is 31/,
+  );
+  assert.throws(() => couplingFromFixed(lane, floats, ints, 2, -1), /coupling_from_fixed: fraction is -1/);
+  assertSame(ints, Int32Array.of(7, 8));
 });
 
 Deno.test("softcap() and crossEntropy() refuse a cap that is none", () => {

@@ -27,6 +27,16 @@ void add_arrays(meft_ctx &lane, void *y, const void *x, int64_t count, int32_t d
     });
 }
 
+// y = factor * y + x.
+void scaled_add(meft_ctx &lane, float *y, const float *x, int64_t count, float factor) {
+    lane.ran_target = kTarget;
+    parallel_chunks(lane, count, kChunk, [=](int64_t begin, int64_t end, int32_t) {
+        each_vector(begin, end, [=](int64_t i, auto lanes) {
+            store(y + i, fma(set1(factor), load(y + i, lanes), load(x + i, lanes)), lanes);
+        });
+    });
+}
+
 void scale_array(meft_ctx &lane, float *x, int64_t count, float factor) {
     lane.ran_target = kTarget;
     parallel_chunks(lane, count, kChunk, [=](int64_t begin, int64_t end, int32_t) {
@@ -63,7 +73,7 @@ double sum_squares(meft_ctx &lane, const float *x, int64_t count) {
 }  // namespace
 
 extern const elementwise_kernels elementwise_table;
-const elementwise_kernels elementwise_table = {add_arrays, scale_array, softcap_array, sum_squares};
+const elementwise_kernels elementwise_table = {add_arrays, scaled_add, scale_array, softcap_array, sum_squares};
 
 }  // namespace MEFT_TARGET_NS
 }  // namespace meft

@@ -27,6 +27,18 @@ void add_arrays(meft_ctx &lane, void *y, const void *x, int64_t count, int32_t d
     });
 }
 
+__global__ void scaled_add_kernel(float *y, const float *x, int64_t count, float factor) {
+    MEFT_FOR_EACH(i, count) y[i] = factor * y[i] + x[i];
+}
+
+void scaled_add(meft_ctx &lane, float *y, const float *x, int64_t count, float factor) {
+    if (count == 0) return;
+    on_device(lane, [&](Operands &on) {
+        MEFT_LAUNCH(scaled_add_kernel, grid_of(count), kThreads, 0, on.stream, on.inout(y, count), on.in(x, count),
+                    count, factor);
+    });
+}
+
 __global__ void scale_kernel(float *x, int64_t count, float factor) { MEFT_FOR_EACH(i, count) x[i] *= factor; }
 
 void scale_array(meft_ctx &lane, float *x, int64_t count, float factor) {
@@ -82,7 +94,7 @@ double sum_squares(meft_ctx &lane, const float *x, int64_t count) {
 }  // namespace
 
 extern const elementwise_kernels elementwise_table;
-const elementwise_kernels elementwise_table = {add_arrays, scale_array, softcap_array, sum_squares};
+const elementwise_kernels elementwise_table = {add_arrays, scaled_add, scale_array, softcap_array, sum_squares};
 
 }  // namespace cuda
 }  // namespace meft

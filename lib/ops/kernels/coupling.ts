@@ -29,8 +29,8 @@ export interface CouplingCall {
 }
 
 /**
- * See `meft_coupling_*`. `account` is (2): the elements counted so far that do not fit a stream, and the largest magnitude of
- * all that were put in one, fitting or not; NaN once there was one. Both only grow: zero it to begin.
+ * See `meft_coupling_*`. `account` is (2): the elements counted so far that do not fit a stream, up to 2^24, and the largest
+ * magnitude of all that were put in one, fitting or not; NaN once there was one. Both only grow: zero it to begin.
  */
 export interface CouplingKernels {
   /** s = round(x * 2^fraction), to nearest even. */

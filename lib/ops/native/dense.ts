@@ -33,6 +33,7 @@ type DenseKernels = Pick<
   | "activationForward"
   | "activationBackward"
   | "add"
+  | "scaledAdd"
   | "scale"
   | "softcap"
   | "sumSquares"
@@ -40,7 +41,7 @@ type DenseKernels = Pick<
   | "dropout"
 >;
 
-/** See `meft_norm_*`, `meft_rope_apply`, `meft_activation_*`, `meft_add`, `meft_scale`, `meft_softcap`, `meft_sum_squares`, `meft_random_normal`, `meft_dropout_apply`. */
+/** See `meft_norm_*`, `meft_rope_apply`, `meft_activation_*`, `meft_add`, `meft_scaled_add`, `meft_scale`, `meft_softcap`, `meft_sum_squares`, `meft_random_normal`, `meft_dropout_apply`. */
 export function denseKernels(lanes: Lanes): DenseKernels {
   return { ...normKernels(lanes), ...elementwiseKernels(lanes) };
 }
@@ -141,6 +142,11 @@ function elementwiseKernels(
     add(y, x): void {
       const to = activation("y", y, y.length);
       calls.add(laneOf(lanes, y), to.data, activationOf(to.dtype, "x", x, y.length), y.length, to.dtype);
+    },
+
+    scaledAdd(y, factor, x): void {
+      const count = y.length;
+      calls.scaledAdd(laneOf(lanes, y), f32("y", y, count), f32("x", x, count), count, factor);
     },
 
     scale(x, factor): void {

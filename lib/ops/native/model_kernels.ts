@@ -2,9 +2,9 @@
 /** What the model's lane computes, over libmeft. */
 import type { ComputeDType } from "../../core/dtype.ts";
 import type { ModelKernels } from "../kernels/model.ts";
-import { couplingKernels } from "../reference/coupling.ts";
 import { adamwDenseKernel } from "./adamw.ts";
 import { attentionKernels } from "./attention.ts";
+import { couplingKernels } from "./coupling.ts";
 import { denseKernels } from "./dense.ts";
 import { expertKernels } from "./experts.ts";
 import type { Lanes } from "./lanes.ts";
@@ -13,16 +13,11 @@ import { pairKernels } from "./pairs.ts";
 
 /** @param compute Type of matrix products, as `lanes.compute` says it to the library */
 export function modelKernels(lanes: Lanes, compute: ComputeDType): ModelKernels {
-  const dense = denseKernels(lanes);
   return {
     compute,
     ...linearKernels(lanes),
-    ...dense,
-    scaledAdd(y, factor, x): void {
-      dense.scale(y, factor);
-      dense.add(y, x);
-    },
-    ...couplingKernels, // in the host's memory, until libmeft has them
+    ...denseKernels(lanes),
+    ...couplingKernels(lanes),
     ...expertKernels(lanes),
     ...attentionKernels(lanes),
     ...pairKernels(lanes),

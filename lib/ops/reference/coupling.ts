@@ -56,7 +56,7 @@ function rounded(value: number, unit: number): number {
 
 /** Enters a magnitude. @mutates account */
 function note(account: Floats, magnitude: number, unit: number): void {
-  if (!(magnitude < LIMIT * unit)) account[0] = at(account, 0) + 1;
+  if (!(magnitude < LIMIT * unit)) account[0] = Math.min(at(account, 0) + 1, 2 ** 24);
   if (magnitude > at(account, 1) || Number.isNaN(magnitude)) account[1] = magnitude;
 }
 

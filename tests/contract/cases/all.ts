@@ -3,6 +3,7 @@
 import type { KernelCase } from "../kernel_case.ts";
 import { activationCases } from "./activations.ts";
 import { attentionCases } from "./attention.ts";
+import { couplingCases } from "./coupling.ts";
 import { edgeCases } from "./edges.ts";
 import { elementwiseCases } from "./elementwise.ts";
 import { expertCases } from "./experts.ts";
@@ -23,6 +24,7 @@ export const KERNEL_CASES: readonly KernelCase[] = [
   ...normCases,
   ...activationCases,
   ...elementwiseCases,
+  ...couplingCases,
   ...edgeCases,
   ...expertCases,
   ...softcapCases,
