@@ -16,7 +16,8 @@ import type { Family } from "./families/family.ts";
 import { familyOf } from "./families/registry.ts";
 import { givesTokens } from "./heads/head_config.ts";
 import type { ModelConfig } from "./model.ts";
-import { allTensors, type TensorShape } from "./parts.ts";
+import { allTensors, constantTensors, type TensorShape } from "./parts.ts";
+import { type Copies, copiesInPlace, copiesOf, dropCopies } from "./tensor_copies.ts";
 import {
   basePrefix,
   embeddingName,
@@ -24,6 +25,7 @@ import {
   moduleOf,
   namedParts,
   ownName,
+  storedName,
   storedShape,
 } from "./tensor_names.ts";
 
@@ -42,6 +44,7 @@ interface Wanted {
   readonly config: ModelConfig;
   /** Of all weights, and of the head, which may be stored though it is tied. */
   readonly shapes: ReadonlyMap<string, TensorShape>;
+  readonly copies: Copies;
   /** Null where the model is given no tokens. */
   readonly embedding: string | null;
   /** Of a head that may be tied to the embedding; null of another. */
@@ -72,27 +75,33 @@ const MOST_OF_A_KIND = 10;
  * @mutates notes
  */
 export function matchCheckpoint(
-  config: ModelConfig,
+  asRead: ModelConfig,
   found: CheckpointIndex,
   kernels: Pick<Kernels, "backend">,
   notes: Notes,
 ): MatchedCheckpoint {
+  const config = asStored(asRead, found);
   const wanted = wantedTensors(config);
   const stored = withoutSame(found, wanted, notes);
+  const { copies } = wanted;
+  const inPlace = copiesInPlace(copies, (name) => hasOwn(stored, name, wanted));
   // Tied to what is there, be it the head alone.
   const { head, embedding } = wanted;
   const isHeadAlone = config.tieWordEmbeddings && head !== null && embedding !== null &&
-    hasOwn(stored, head, wanted) && !hasOwn(stored, embedding, wanted);
+    hasOwn(stored, head, wanted) && inPlace.size === 0 && !hasOwn(stored, embedding, wanted);
   const nameOf = (name: string): string => {
     const own = wholeName(name, wanted);
-    return isHeadAlone && own === head ? embedding : own;
+    return isHeadAlone && own === head ? embedding : inPlace.get(own) ?? own;
   };
   const before = notes.problems.length;
   const tensors = tensorsByOwnName(stored, nameOf, notes.problems);
+  const original = new Map(tensors);
+  dropCopies(tensors, copies, notes.problems);
+  const isCopy = (name: string): boolean => original.has(name) && !tensors.has(name);
   const fresh = freshTensors(wanted, tensors, notes);
   checkWeights(config, wanted, tensors, fresh, kernels, notes.problems);
   reportSurplus(tensors, wanted, notes);
-  const files = stored.files.map((file) => renamed(file, nameOf));
+  const files = stored.files.map((file) => renamed(file, nameOf, isCopy));
   for (const [name, entry] of tensors) {
     const shape = wanted.shapes.get(name);
     if (shape === undefined) tensors.delete(name);
@@ -104,18 +113,26 @@ export function matchCheckpoint(
   return { config: tied, checkpoint: { files, tensors }, fresh };
 }
 
+/** The configuration of a checkpoint that may lack tensors without which its family computes the same. */
+function asStored(config: ModelConfig, { tensors }: CheckpointIndex): ModelConfig {
+  return familyOf(config).stored?.(config, (name) => tensors.has(storedName(config, name))) ?? config;
+}
+
 function wantedTensors(config: ModelConfig): Wanted {
+  const parts = namedParts(config);
   const ofHead = headShapes(config);
   const prefix = basePrefix(config);
   const { unread = null, sameTensors: same = [] } = familyOf(config);
-  const shapes = [...allTensors(namedParts(config)), ...givesTokens(config.head) ? ofHead : []]
+  const shapes = [...allTensors(parts), ...constantTensors(parts), ...givesTokens(config.head) ? ofHead : []]
     .map((tensor) => [tensor.name, tensor] as const);
   const headTensors = ofHead.map(({ name }) => name);
   const head = givesTokens(config.head) ? headTensors[0] as string : null;
   const names = [...shapes.map(([name]) => name), ...headTensors];
+  const byName = new Map(shapes);
   const within = names.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
   return {
-    shapes: new Map(shapes),
+    shapes: byName,
+    copies: copiesOf(config, (name) => byName.has(name)),
     embedding: embeddingName(config),
     head,
     optional: new Set(config.head.kind === "lm" ? [] : headTensors.filter((name) => name !== head)),
@@ -151,12 +168,13 @@ function withoutSame(stored: CheckpointIndex, { same }: Wanted, { warnings }: No
  * A tensor's name in the whole model: a saved base model lacks `model.`, a model inside another has it twice; layer norms had
  * other names in checkpoints that began in TensorFlow.
  */
-function wholeName(stored: string, { config, shapes, prefix, same }: Wanted): string {
+function wholeName(stored: string, { config, shapes, copies, prefix, same }: Wanted): string {
+  const isKnown = (name: string): boolean => shapes.has(name) || copies.has(name);
   const [, own = stored] = same.find(([first]) => first === stored) ?? [];
   const name = ownName(config, own)
     .replace(/LayerNorm\.(gamma|beta)$/, (_, part) => `LayerNorm.${NORM_PARTS[part]}`);
-  if (name.startsWith(prefix) && shapes.has(name.slice(prefix.length))) return name.slice(prefix.length);
-  return shapes.has(`${prefix}${name}`) ? `${prefix}${name}` : name;
+  if (name.startsWith(prefix) && isKnown(name.slice(prefix.length))) return name.slice(prefix.length);
+  return isKnown(`${prefix}${name}`) ? `${prefix}${name}` : name;
 }
 
 const NORM_PARTS: Readonly<Record<string, string>> = { gamma: "weight", beta: "bias" };
@@ -177,8 +195,14 @@ function rootOf(name: string): string {
   return name.split(".", 1)[0] as string;
 }
 
-function renamed(file: SafetensorsFile, nameOf: (name: string) => string): SafetensorsFile {
-  const entries = [...file.tensors.values()].map((entry) => ({ ...entry, name: nameOf(entry.name) }));
+/** A file by own names, without copies, which would be stale once what they are copies of has changed. */
+function renamed(
+  file: SafetensorsFile,
+  nameOf: (name: string) => string,
+  isCopy: (name: string) => boolean,
+): SafetensorsFile {
+  const entries = [...file.tensors.values()].map((entry) => ({ ...entry, name: nameOf(entry.name) }))
+    .filter(({ name }) => !isCopy(name));
   return { ...file, tensors: new Map(entries.map((entry) => [entry.name, entry])) };
 }
 

@@ -5,11 +5,18 @@ import { quotedValue } from "../core/quoted.ts";
 import { didYouMean } from "../core/suggestion.ts";
 import { problemOf, saysNotFound } from "../files/errors.ts";
 import { readJsonSync } from "../files/read.ts";
-import { type ConfigFields, configFields, isRecord, type Notes, tokenIdsField } from "./config_fields.ts";
+import {
+  type ConfigFields,
+  configFields,
+  isPresent,
+  isRecord,
+  type Notes,
+  tokenIdsField,
+} from "./config_fields.ts";
 import { checkParts } from "./check_parts.ts";
 import { FAMILIES, familyFields, familyOf } from "./families/registry.ts";
 import { givesTokens, type HeadConfig } from "./heads/head_config.ts";
-import type { ModelConfig } from "./model.ts";
+import type { DecoderIds, ModelConfig } from "./model.ts";
 import type { TensorShape } from "./parts.ts";
 import { reportUnknown } from "./unknown_fields.ts";
 
@@ -123,8 +130,25 @@ function withGenerationIds(
     const fields = configFields(generation, inner);
     const ends = tokenIdsField(fields, "eos_token_id", config.vocabSize);
     const begin = tokenIdsField(fields, "bos_token_id", config.vocabSize)[0] ?? config.bosTokenId;
-    return { ...config, bosTokenId: begin, eosTokenIds: ends.length > 0 ? ends : config.eosTokenIds };
+    return {
+      ...config,
+      bosTokenId: begin,
+      eosTokenIds: ends.length > 0 ? ends : config.eosTokenIds,
+      ...(config.decoderIds && { decoderIds: generationIds(fields, config.decoderIds, config.vocabSize) }),
+    };
   });
+}
+
+/** What a decoder begins and ends with when it generates; what it read in training stays. @mutates fields */
+function generationIds(fields: ConfigFields, own: DecoderIds, vocabSize: number): DecoderIds {
+  const id = (name: string, missing: number | null): number | null =>
+    isPresent(fields, name) ? tokenIdsField(fields, name, vocabSize)[0] ?? null : missing;
+  return {
+    ...own,
+    startTokenId: id("decoder_start_token_id", own.startTokenId),
+    forcedBosTokenId: id("forced_bos_token_id", own.forcedBosTokenId),
+    forcedEosTokenId: id("forced_eos_token_id", own.forcedEosTokenId),
+  };
 }
 
 /** What `read` has to say, with the file's name before it. @mutates notes */

@@ -13,7 +13,12 @@ import type { Model } from "../../lib/models/model.ts";
 import { lastStack } from "../../lib/models/parts.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { assertSame } from "../compare.ts";
-import { ENCODER_FIXTURES, HEAD_FIXTURES, headFixture } from "../fixtures/head_fixture.ts";
+import {
+  ENCODER_DECODER_FIXTURES,
+  ENCODER_FIXTURES,
+  HEAD_FIXTURES,
+  headFixture,
+} from "../fixtures/head_fixture.ts";
 import { MODEL_FIXTURES, modelFixture } from "../fixtures/model_fixture.ts";
 import { VISION_FIXTURES, visionFixture } from "../fixtures/vision_fixture.ts";
 import { assertGradients, stir, type Way, WAYS } from "./adapter_gradients.ts";
@@ -47,7 +52,7 @@ const DECODERS = MODEL_FIXTURES.map((name) => {
 /** One decoder of a family, and everything else there is. */
 const CASES: readonly Case[] = [
   ...new Map(DECODERS.map((own) => [own.family, own])).values(),
-  ...[...HEAD_FIXTURES, ...ENCODER_FIXTURES].map((name) => {
+  ...[...HEAD_FIXTURES, ...ENCODER_FIXTURES, ...ENCODER_DECODER_FIXTURES].map((name) => {
     const { dir, batch } = headFixture(name);
     return fixture(name, dir, () => batch);
   }),
@@ -69,7 +74,8 @@ for (const { name, dir, batchFor } of CASES) {
       const batch = batchFor(model);
       const { adapter, problems } = resolveAdapter({ kind, options: OPTIONS[kind] ?? {} }, model.config);
       assert.deepEqual(problems, []);
-      const params = adapter.create(kernels, model, batch.ids.length);
+      const tokens = Math.max(batch.ids.length, batch.source?.ids.length ?? 0);
+      const params = adapter.create(kernels, model, tokens);
       params.init(kernels, 42);
       const before = await forwardLogits(model, batch, {});
       const attached = attachAdapter(model, params);

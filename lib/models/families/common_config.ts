@@ -26,6 +26,8 @@ export interface CommonDefaults {
   readonly eosTokenId: number | null;
   /** Default: no. */
   readonly tieWordEmbeddings?: boolean;
+  /** Whether it has an encoder beside its decoder. Default: no. */
+  readonly isEncoderDecoder?: boolean;
 }
 
 /** Beyond any model there is, and what memory and arithmetic can bear: larger numbers are mistakes. */
@@ -33,7 +35,6 @@ export const MOST = { layers: 10_000, heads: 1 << 20, headDim: 1 << 16, size: 2 
 
 /** Fields that switch on another kind of model, and their only supported value beside null. */
 const MUST_BE_OFF: Readonly<Record<string, boolean>> = {
-  is_encoder_decoder: false,
   add_cross_attention: false,
   tie_encoder_decoder: false,
   use_mrope: false,
@@ -64,9 +65,13 @@ export type ModelBasics = Pick<
 >;
 
 /** @mutates fields */
-export function readBasics(fields: ConfigFields, family: Pick<Family, "modelType" | "heads">): ModelBasics {
+export function readBasics(
+  fields: ConfigFields,
+  family: Pick<Family, "modelType" | "heads">,
+  isEncoderDecoder = false,
+): ModelBasics {
   const head = readHead(fields, readHeadKind(fields, family.heads));
-  checkKind(fields);
+  checkKind(fields, isEncoderDecoder);
   return {
     modelType: family.modelType,
     head,
@@ -82,7 +87,7 @@ export function readCommonConfig(
   family: Pick<Family, "modelType" | "heads">,
   defaults: CommonDefaults,
 ): ModelConfig {
-  const basics = readBasics(fields, family);
+  const basics = readBasics(fields, family, defaults.isEncoderDecoder);
   const vocabSize = sizeField(fields, "vocab_size");
   const maxPositionEmbeddings = isPresent(fields, "max_position_embeddings")
     ? sizeField(fields, "max_position_embeddings")
@@ -145,7 +150,7 @@ export function readHeads(
 }
 
 /** @mutates fields */
-function checkKind(fields: ConfigFields): void {
+function checkKind(fields: ConfigFields, isEncoderDecoder: boolean): void {
   rawField(fields, "model_type");
   checkTypes(fields);
   const quantization = rawField(fields, "quantization_config") ?? null;
@@ -154,8 +159,9 @@ function checkKind(fields: ConfigFields): void {
       "use the f32, bf16 or f16 checkpoint that it was made from";
     problem(fields, "quantization_config", advice, null);
   }
-  for (const [name, off] of Object.entries(MUST_BE_OFF)) {
-    if (booleanField(fields, name, off) !== off) problem(fields, name, String(off), null);
+  const kind = { ...MUST_BE_OFF, is_encoder_decoder: isEncoderDecoder };
+  for (const [name, only] of Object.entries(kind)) {
+    if (booleanField(fields, name, only) !== only) problem(fields, name, String(only), null);
   }
 }
 

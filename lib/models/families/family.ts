@@ -25,8 +25,15 @@ export interface Family<Config extends ModelConfig = ModelConfig> {
   readonly sameTensors?: readonly (readonly [first: string, own: string])[];
   /** Names of tensors that only other heads read: after the base model's prefix, or whole outside of it. Default none. */
   readonly unread?: RegExp;
+  /**
+   * Names under which checkpoints may hold a tensor once more, or in its place, by the name that `build` takes: embeddings that
+   * several modules share. One that differs is refused. Default none.
+   */
+  readonly copies?: Readonly<Record<string, string>>;
   /** @mutates fields: what was read, and problems. The result counts only when there are none */
   readConfig(fields: ConfigFields): Config;
+  /** The configuration of a checkpoint that has certain tensors, where it may lack some. Default: as it was read. */
+  stored?(config: Config, has: (name: string) => boolean): Config;
   /**
    * The model of a configuration. Tensors are taken once each, by their names in the checkpoint of the whole model. A tied head
    * is the embedding itself.

@@ -9,9 +9,11 @@ import { gemma } from "./gemma.ts";
 import { gemma2 } from "./gemma2.ts";
 import { gemma3Text } from "./gemma3_text.ts";
 import { gpt2 } from "./gpt2.ts";
+import { bart } from "./bart.ts";
 import { bert } from "./bert.ts";
 import { distilbert } from "./distilbert.ts";
 import { llama } from "./llama.ts";
+import { mbart } from "./mbart.ts";
 import { mistral } from "./mistral.ts";
 import { mixtral } from "./mixtral.ts";
 import { modernbert } from "./modernbert.ts";
@@ -33,6 +35,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map(
     ...[gpt2, opt],
     ...[mixtral, qwen2Moe, qwen3Moe],
     ...[bert, distilbert, roberta, modernbert],
+    ...[bart, mbart],
     ...[deit, vit],
   ].map((family: Family) => [family.modelType, family]),
 );
