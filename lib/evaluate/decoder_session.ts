@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What generation needs of a model: tokens in, logits of the next one out, for several sequences at once. */
 import type { Hooks } from "../models/hooks.ts";
-import { createKvCache, decodeStep } from "../models/engine/decode.ts";
+import { decodeStep } from "../models/engine/decode.ts";
+import { createKvCache } from "../models/engine/kv_cache.ts";
 import { reorderCache } from "../models/engine/reorder_cache.ts";
 import type { Model } from "../models/model.ts";
 import { renewalLength } from "../models/rope.ts";

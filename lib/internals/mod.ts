@@ -24,7 +24,9 @@ export * as ops from "../ops/pairs.ts";
 // The engine.
 export { openCheckpoint } from "../models/load.ts";
 export { evaluateLoss, forwardLogits, lossAndGradients } from "../models/engine/pass.ts";
-export { createKvCache, decodeStep } from "../models/engine/decode.ts";
+export { decodeStep } from "../models/engine/decode.ts";
+export { encodeSource } from "../models/engine/encode_source.ts";
+export { createKvCache } from "../models/engine/kv_cache.ts";
 export { attachAdapter } from "../adapters/attach.ts";
 
 // Parts of training, scoring and answering.

@@ -4,7 +4,7 @@ import type { Placement } from "../adapters/adapter.ts";
 import { type ActivationPolicyName, possibleActivations } from "../activations/registry.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { weightlessModel } from "../models/described.ts";
-import { createKvCache } from "../models/engine/decode.ts";
+import { createKvCache } from "../models/engine/kv_cache.ts";
 import { countingKernels } from "../ops/counting/counting_kernels.ts";
 import type { Run } from "../train/plan.ts";
 import { type BatchSizes, fullBatches, fullLoad, plannedBatches, type StepLoad } from "./batch_sizes.ts";

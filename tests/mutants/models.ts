@@ -727,8 +727,8 @@ export const MODELS: readonly Mutant[] = [
     name: "keys-not-renewed",
     harm: "answers that outgrow the original length are other ones than transformers gives",
     file: "lib/evaluate/decoder_session.ts",
-    find: "renewal < Infinity ? renewed(ids) : ids",
-    replace: "renewal < 0 ? renewed(ids) : ids",
+    find: "decodeStep(model, cache, renewed(ids),",
+    replace: "decodeStep(model, cache, ids,",
     tests: ["tests/unit/models/engine/decode_test.ts"],
   },
   {

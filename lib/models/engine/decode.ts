@@ -1,70 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Decoding with remembered keys and values, several sequences at once. */
 import { releasing } from "../../activations/policy.ts";
-import { account } from "../../native/ledger.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
-import { type Activation, type Floats, numel, type Tensor } from "../../tensor/tensor.ts";
+import type { Floats, Tensor } from "../../tensor/tensor.ts";
 import { asLmHead, logitsOf } from "../heads/lm.ts";
-import { assertPredictsNext } from "../heads/sees_ahead.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Model } from "../model.ts";
-import { keyShapes } from "../parts.ts";
-import { type KeyValues, openStep } from "../sublayers/context.ts";
+import { type KeyValues, openStep, type SourceContext } from "../sublayers/context.ts";
+import type { KvCache } from "./kv_cache.ts";
 import { outputForward } from "./output.ts";
 import { type StackPlace, stackPlaces, streamOf } from "./stacks.ts";
-
-/** Keys and values of S sequences, room for `capacity` tokens each. Use with `using`. */
-export interface KvCache extends Disposable {
-  readonly capacity: number;
-  readonly sequences: number;
-  /** (S) int32: tokens remembered of each sequence. Set one to 0 to begin it anew, or lower to take back tokens. */
-  readonly lengths: Int32Array;
-  /** By layer, (S*capacity,Hkv,Dh): sequence s has rows [s*capacity, s*capacity + lengths[s]). */
-  readonly layers: readonly KeyValues[];
-  /** (S,V): what {@linkcode decodeStep} returns. */
-  readonly logits: Tensor;
-}
-
-/**
- * Room for decoding.
- *
- * @param capacity Tokens a sequence can have, prompt and answer together
- * @mutates model.kernels.ledger: "cache" and "logits" until the cache is disposed
- */
-export function createKvCache(model: Model, capacity: number, sequences = 1): KvCache {
-  const { kernels: k, parts } = model;
-  assertPredictsNext(parts, parts.head);
-  const layers = keyShapes(parts, sequences * capacity).map((shape): KeyValues => {
-    const room = (): Activation => ({ shape, data: k.modelActivations(numel(shape), "cache") });
-    return { keys: room(), values: room() };
-  });
-  const vocabSize = asLmHead(parts.head).weight.rows;
-  const logits = { shape: [sequences, vocabSize], data: k.floats(sequences * vocabSize) };
-  const cacheBytes = layers.reduce(
-    (sum, { keys, values }) => sum + keys.data.byteLength + values.data.byteLength,
-    0,
-  );
-  let open = true;
-  account(k.ledger, "cache", cacheBytes);
-  account(k.ledger, "logits", logits.data.byteLength);
-  return {
-    capacity,
-    sequences,
-    lengths: new Int32Array(sequences),
-    layers,
-    logits,
-    [Symbol.dispose]() {
-      if (!open) return;
-      open = false;
-      for (const { keys, values } of layers) {
-        [keys, values].forEach(({ data }) => k.device?.release(data.buffer));
-      }
-      account(k.ledger, "cache", -cacheBytes);
-      account(k.ledger, "logits", -logits.data.byteLength);
-    },
-  };
-}
 
 /**
  * Appends tokens to each sequence and gives the logits of its last one: the first call takes the prompts, later ones a
@@ -77,7 +23,7 @@ export function createKvCache(model: Model, capacity: number, sequences = 1): Kv
  * @param ids One Int32Array a sequence
  * @returns (S,V) logits, overwritten by the next call
  * @mutates cache
- * @throws {RangeError} When a sequence outgrows the capacity, or an id is outside the vocabulary
+ * @throws {RangeError} When a sequence outgrows the capacity, or an id is outside the vocabulary; when nothing was encoded for it
  */
 export async function decodeStep(
   model: Model,
@@ -92,6 +38,7 @@ export async function decodeStep(
     const step = openStep(model, fresh, hooks, {
       spans: fresh.spans,
       extend: (layer, rows) => extend(k, cache, layer, rows, fresh),
+      source: rememberedSource(cache, fresh),
     });
     const place = stackPlaces(parts).at(-1) as StackPlace;
     const y = await streamOf(step, place, fresh);
@@ -138,6 +85,20 @@ function layOut(cache: KvCache, ids: readonly Int32Array[], vocabSize: number): 
     fresh.spans.set([begin, end, s * cache.capacity, s * cache.capacity + length], 4 * s);
   });
   return fresh;
+}
+
+/** What the new tokens see of their sources; undefined where there is no encoder. */
+function rememberedSource({ source }: KvCache, { starts }: FreshTokens): SourceContext | undefined {
+  if (source === null) return undefined;
+  const { capacity, places, lengths, layers } = source;
+  const spans = new Int32Array(4 * places.length);
+  for (const [s, place] of places.entries()) {
+    const [begin, end] = [starts[s] as number, starts[s + 1] as number];
+    const length = lengths[place] as number;
+    if (end > begin && length === 0) throw new RangeError(`Nothing was encoded for sequence ${s}`);
+    spans.set([begin, end, place * capacity, place * capacity + length], 4 * s);
+  }
+  return { spans, hidden: null, gradient: null, remembered: (layer) => layers[layer] as KeyValues };
 }
 
 /** Copies new keys and values behind those of their sequences. @returns the whole layer's. @mutates cache */

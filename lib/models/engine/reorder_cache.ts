@@ -4,7 +4,7 @@ import { releasing } from "../../activations/policy.ts";
 import { arenaLike } from "../../ops/arena_tensor.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { Activation, ActivationArray } from "../../tensor/tensor.ts";
-import type { KvCache } from "./decode.ts";
+import type { KvCache } from "./kv_cache.ts";
 
 /** Rows of a sequence that another one takes over. */
 interface Move {
@@ -17,7 +17,7 @@ interface Move {
 
 /**
  * Makes each sequence a copy of another, all at once: sequence s of what was `from[s]`. Rows that two share are left alone, so
- * beams that part late cost what they have parted by.
+ * beams that part late cost what they have parted by; those of one source see it in one place.
  *
  * @param from (S) int32     @param shared (S) int32: leading tokens that s and `from[s]` have in common
  * @mutates cache
@@ -47,7 +47,11 @@ export async function reorderCache(
       await releasing(k, async () => moveRows(k, rows, cache.capacity, moves));
     }
   }
-  for (const { to, end } of moves) cache.lengths[to] = end;
+  const places = cache.source?.places.slice();
+  for (const { to, from, end } of moves) {
+    cache.lengths[to] = end;
+    if (cache.source && places) cache.source.places[to] = places[from] as number;
+  }
 }
 
 /** By way of the arena, as a sequence may be taken over by others and go on from one itself. @mutates rows */

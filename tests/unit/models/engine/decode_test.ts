@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import type { DecoderConfig } from "../../../../lib/models/families/decoder_config.ts";
 import { forwardLogits } from "../../../../lib/models/engine/pass.ts";
-import { createKvCache, decodeStep } from "../../../../lib/models/engine/decode.ts";
+import { decodeStep } from "../../../../lib/models/engine/decode.ts";
+import { createKvCache } from "../../../../lib/models/engine/kv_cache.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
 import { openDecoderSession } from "../../../../lib/evaluate/decoder_session.ts";
 import type { AttentionShape } from "../../../../lib/ops/kernels/model.ts";

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sequences of a cache that go on from others: the same logits as if they had been decoded so, and no row moved in vain. */
 import assert from "node:assert/strict";
-import { createKvCache, decodeStep } from "../../../../lib/models/engine/decode.ts";
+import { decodeStep } from "../../../../lib/models/engine/decode.ts";
+import { createKvCache } from "../../../../lib/models/engine/kv_cache.ts";
 import { reorderCache } from "../../../../lib/models/engine/reorder_cache.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
 import type { Kernels } from "../../../../lib/ops/kernels/kernels.ts";

@@ -2,7 +2,7 @@
 /** Encoders with each of their heads against transformers. */
 import assert from "node:assert/strict";
 import { evaluateLoss, forwardLogits, lossAndGradients } from "../../../../lib/models/engine/pass.ts";
-import { createKvCache } from "../../../../lib/models/engine/decode.ts";
+import { createKvCache } from "../../../../lib/models/engine/kv_cache.ts";
 import type { HeadConfig } from "../../../../lib/models/heads/head_config.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
 import { modelSites } from "../../../../lib/models/modules.ts";

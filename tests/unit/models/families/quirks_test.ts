@@ -2,7 +2,7 @@
 /** What configurations and checkpoints of single families have of their own, read as transformers reads it. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { createKvCache } from "../../../../lib/models/engine/decode.ts";
+import { createKvCache } from "../../../../lib/models/engine/kv_cache.ts";
 import { forwardLogits } from "../../../../lib/models/engine/pass.ts";
 import { LM_HEAD } from "../../../../lib/models/heads/head_config.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
