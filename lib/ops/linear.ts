@@ -5,6 +5,7 @@ import type { Activation, Floats, Tensor, Weight } from "../tensor/tensor.ts";
 import { arenaTensor, assertWeight, rowsOf } from "./arena_tensor.ts";
 import type { ModelKernels } from "./kernels/model.ts";
 import type { Place } from "./kernels/place.ts";
+import { overlayOutputs } from "./row_overlay.ts";
 
 /** Where the result of a product goes; an f32 (f64) tensor from the arena when neither is given. */
 export interface LinearResult<A extends Activation = Activation> {
@@ -25,7 +26,8 @@ export interface LinearOptions<A extends Activation = Activation> extends Linear
 /**
  * Linear layer: y = x w^T + bias.
  *
- * @param x (...,I) float or bf16, read     @param w (O,I) as stored     bias (1,O)
+ * @param x (...,I) float or bf16, read     @param w (O,I) as stored     bias (1,O). Where rows stand in the place of some of w's,
+ *   y is float, and nothing is added to
  * @param options `addTo`, `into` (...,O) float or bf16: accumulated or written, and returned
  * @returns y (...,O), float in the arena unless it is given. Backward keeps x, and only when the weight is trained.
  * @mutates options.addTo, options.into
@@ -49,6 +51,14 @@ export function linearForward<A extends Activation = Tensor>(
     // The bias first: what a product is added to is rounded with it, once.
     if (bias) addBias(k, y, bias, tokens, accumulate);
     k.linearBackwardData(y.data, x.data, w, tokens, accumulate || bias !== null);
+  }
+  if (w.overlay) {
+    if (accumulate || options.transposed === true || y.data instanceof Uint16Array) {
+      throw new RangeError(
+        `Rows of "${w.name}" are replaced: its product is written as floats, and not added`,
+      );
+    }
+    overlayOutputs(k, y.data, x.data, w.overlay, bias, tokens);
   }
   return y;
 }

@@ -10,6 +10,7 @@ import { arenaTensor } from "./arena_tensor.ts";
 import type { ModelKernels } from "./kernels/model.ts";
 import type { Place } from "./kernels/place.ts";
 import { linearBackwardWeight } from "./linear.ts";
+import { overlayOutputs, overlayOutputsBackward } from "./row_overlay.ts";
 
 /** How much memory the logits of one chunk may take. */
 export interface HeadLossOptions {
@@ -172,12 +173,15 @@ function chunkLoss(
   });
   const own = rows.map((row) => targets[row] as number);
   k.linearForward(logits, gathered, head, bias, count, false);
+  if (head.overlay) overlayOutputs(k, logits, gathered, head.overlay, bias, count);
   k.crossEntropy(losses, logits, own, head.rows, gradient?.scale ?? 0, softcap);
   if (!gradient) return;
 
   const dlogits: Tensor = { shape: [count, head.rows], data: logits };
   linearBackwardWeight(k, { shape: [count, width], data: gathered }, head, dlogits, { bias });
+  const addOverlaid = head.overlay && overlayOutputsBackward(k, logits, gathered, head.overlay, count);
   k.linearBackwardData(gathered, logits, head, count, false); // the gathered rows are spent: dhidden takes their place
+  addOverlaid?.(gathered);
   const { data } = gradient.dhidden;
   forEachRun(rows, (row, i, length) => {
     const to = data.subarray(row * width, (row + length) * width);

@@ -69,6 +69,21 @@ export interface Weight {
   readonly mapped: MappedRange | null;
   /** Gradient, (rows, cols), in the backend's float type; null when frozen. */
   readonly grad: Floats | null;
+  /** Rows that stand in the place of some of a table's: `lib/ops/row_overlay.ts`. Absent for most. */
+  readonly overlay?: RowOverlay;
+}
+
+/** Rows that stand in the place of some rows of a table (V,D), and may be trained while all others are frozen. */
+export interface RowOverlay {
+  /** (N) int32: which rows of the table, each once. */
+  readonly rows: Int32Array;
+  /** (N,D) float: what stands there. */
+  readonly weight: Weight;
+}
+
+/** Whether backward passes add to a weight, or to rows in the place of some of its own. */
+export function isTrainedWeight({ grad, overlay }: Weight): boolean {
+  return (grad ?? overlay?.weight.grad ?? null) !== null;
 }
 
 /**

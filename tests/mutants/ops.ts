@@ -5,6 +5,22 @@ import type { Mutant } from "./mutant.ts";
 /** See {@linkcode Mutant}. */
 export const OPS: readonly Mutant[] = [
   {
+    name: "replaced-rows-pull-the-hidden-states-twice",
+    harm: "trained tokens of a tied head send the gradient of their old rows along",
+    file: "lib/ops/row_overlay.ts",
+    find: "  k.scale(less, -1);\n",
+    replace: "  k.scale(less, 0);\n",
+    tests: ["tests/unit/ops/row_overlay_test.ts"],
+  },
+  {
+    name: "replaced-outputs-lose-their-bias",
+    harm: "a masked-LM head forgets the bias of trained tokens",
+    file: "lib/ops/row_overlay.ts",
+    find: "bias && biasOf(k, bias, rows)",
+    replace: "null",
+    tests: ["tests/unit/ops/row_overlay_test.ts"],
+  },
+  {
     name: "counted-slots-without-second-chance",
     harm: "a dry run says too little of what rows move that work on a device",
     file: "lib/ops/counting/row_cache.ts",

@@ -4,7 +4,7 @@ import { embeddingBackward, embeddingForward } from "../../ops/embedding.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { linearBackward, linearForward } from "../../ops/linear.ts";
 import { normBackward, normForward, type NormResiduals } from "../../ops/norm.ts";
-import type { Tensor } from "../../tensor/tensor.ts";
+import { isTrainedWeight, type Tensor } from "../../tensor/tensor.ts";
 import type { TokenInput } from "../parts.ts";
 
 /** Tokens of a batch, one after the other. */
@@ -64,7 +64,7 @@ export function tokenBackward(
   const dnarrow = projection === null
     ? dsum
     : linearBackward(k, residuals.narrow, projection.weight, dsum, projection);
-  if (embedding.grad === null) return;
+  if (!isTrainedWeight(embedding)) return;
   if (scale !== 1) k.scale(dnarrow.data, scale);
   embeddingBackward(k, tokens.ids, embedding, dnarrow);
 }

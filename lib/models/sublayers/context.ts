@@ -2,7 +2,7 @@
 /** What all sublayers of one pass share. */
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
-import type { Activation, Tensor, Weight } from "../../tensor/tensor.ts";
+import { type Activation, isTrainedWeight, type Tensor, type Weight } from "../../tensor/tensor.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Model } from "../model.ts";
 import type { RopeCaches, RopeRows } from "../rotary.ts";
@@ -98,7 +98,7 @@ export function ropeRows(
 
 /** Whether backward adds to any of these. */
 export function isTrained(weights: readonly (Weight | null | undefined)[]): boolean {
-  return weights.some((weight) => (weight?.grad ?? null) !== null);
+  return weights.some((weight) => weight != null && isTrainedWeight(weight));
 }
 
 /** Scratch of a pass over `tokens` tokens of a stream of `width`. */
