@@ -45,6 +45,8 @@ export interface AdapterSizes {
   readonly parameters: readonly ParameterSize[];
   /** Where rows of the parameters are touched as tokens reach them; null when every step touches all. */
   readonly rows: RowReach | null;
+  /** Tensors of the model that others stand in the place of; none when absent. */
+  readonly replaces?: readonly string[];
 }
 
 /** A kind of adapter with its settings resolved for a model. */
@@ -57,6 +59,10 @@ export interface Adapter {
   readonly fileNames?: ReadonlyMap<string, string>;
   /** Fields of such files that its options do not say; none when absent. */
   readonly fileFields?: JsonObject;
+  /** Names under which files hold a parameter once more, by its name: of a tied head what is its embedding's. None when absent. */
+  readonly copies?: ReadonlyMap<string, readonly string[]>;
+  /** Why there must be something that is trained beside it, as a sentence; absent where it is something by itself. */
+  readonly nothingAlone?: string;
   /** Where it attaches, as its files say it: kinds of sublayers, products, or weights. */
   readonly sites: readonly string[];
   /** Whether copies of its own stand in the place of all weights: then those of the checkpoint are read once. */

@@ -11,7 +11,8 @@ export function joiningProblems(all: readonly Adapter[], model: Model): string[]
   const ownerOf = new Map<string, Adapter>();
   const problems = new Map<string, string>();
   for (const adapter of all) {
-    for (const { name } of adapter.sizes(model, 0).parameters) {
+    const { parameters, replaces = [] } = adapter.sizes(model, 0);
+    for (const name of [...parameters.map(({ name }) => name), ...replaces]) {
       const other = ownerOf.get(name) ?? adapter;
       ownerOf.set(name, other);
       if (other === adapter) continue;
@@ -58,6 +59,7 @@ function joinedSizes(all: readonly AdapterSizes[]): AdapterSizes {
     all.reduce((sum, { rows }, i) => sum + (rows ? of(rows) : 1) * (weights[i] as number), 0) / total;
   return {
     parameters: all.flatMap(({ parameters }) => parameters),
+    replaces: all.flatMap(({ replaces = [] }) => replaces),
     rows: all.every(({ rows }) => rows === null) ? null : {
       startShare: share(({ startShare }) => startShare),
       slotShare: share(({ slotShare }) => slotShare),

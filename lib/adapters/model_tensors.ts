@@ -2,6 +2,7 @@
 /** Trained tensors of the model: as the optimizer sees them, in their shapes in the checkpoint, and how they start. */
 import type { Model } from "../models/model.ts";
 import { type Head, headLayers, headMatrices } from "../models/parts.ts";
+import { storedTensor } from "../models/vocabulary.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import { writeFloats } from "../ops/model_memory.ts";
 import type { DenseParameter } from "../optim/parameters.ts";
@@ -45,7 +46,7 @@ export function startTensor(k: Kernels, model: Model, weight: Weight, seed: numb
   const { name } = weight;
   const data = weight.data as Floats;
   if (!model.fresh.has(name)) {
-    const entry = model.checkpoint.tensors.get(name) as TensorEntry;
+    const entry = storedTensor(model, name) as TensorEntry;
     return writeFloats(k, data, (floats) => readFloatsInto(floats, entry));
   }
   const { head } = model.parts;

@@ -1,60 +1,69 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Modules that are trained whole beside any adapter, chosen by name as PEFT's `modules_to_save` chooses them. */
+import { compileRegex } from "../core/python_regex/regex.ts";
+import { RegexError } from "../core/python_regex/nodes.ts";
 import { quotedValue } from "../core/quoted.ts";
 import { didYouMean } from "../core/suggestion.ts";
-import { texts } from "../core/options.ts";
 import { givesTokens } from "../models/heads/head_config.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
 import { allTensors } from "../models/parts.ts";
 import { modelModules } from "../models/modules.ts";
 import { buildParts } from "../models/families/registry.ts";
-import { embeddingName, headNames, moduleOf } from "../models/tensor_names.ts";
-import type { Resolved } from "./adapter.ts";
+import { headNames, moduleOf } from "../models/tensor_names.ts";
+import { vocabularyTables } from "../models/vocabulary.ts";
 import type { OptionSource } from "./option_source.ts";
-import { type WholeTensors, withTensors } from "./whole_tensors.ts";
+import type { WholeTensors } from "./whole_tensors.ts";
 
-/** Options beside those of any adapter that leaves the model's weights frozen. */
-export const MODULE_OPTIONS = {
-  /** Ends of names of modules. Default: the head of a task that has one of its own. */
-  modulesToSave: texts({
-    names: ["norm", "embed_tokens", "lm_head", "score"],
-    help:
-      "modules of the model that are trained whole beside the adapter and saved with it, by the ends of their names",
-    defaultText: "a task's own head",
-  }),
-} as const;
+/** Modules that were chosen. */
+export interface ChosenModules {
+  /** Names as they are recorded: those that choose something. */
+  readonly names: readonly string[];
+  readonly tensors: WholeTensors;
+  /** Whether embedding and head stay one. */
+  readonly tied: boolean;
+  readonly problems: readonly string[];
+}
 
-/** An adapter that also trains modules. @param names As given: they may come from a file */
-export function withModules(
-  { adapter, problems }: Resolved,
-  names: unknown,
+/** No modules. */
+const NONE: ChosenModules = { names: [], tensors: new Map(), tied: false, problems: [] };
+
+/** What the option is called by who wrote it. */
+export function modulesLabel({ by }: OptionSource): string {
+  return by === "peft" ? '"modules_to_save"' : "modulesToSave";
+}
+
+/**
+ * The modules of a model that names choose.
+ *
+ * @param given Ends of names; they may come from a file
+ * @param tie Whether an embedding and the head that is tied to it are to stay one, where one of them is chosen
+ */
+export function chooseModules(
+  given: unknown,
+  tie: boolean,
   model: ModelConfig,
-  source: OptionSource = { by: "user" },
-): Resolved {
-  const label = source.by === "peft" ? '"modules_to_save"' : "modulesToSave";
-  const given = typeof names === "string" ? [names] : names;
-  if (!Array.isArray(given) || !given.every((name) => typeof name === "string" && name !== "")) {
+  source: OptionSource,
+): ChosenModules {
+  const label = modulesLabel(source);
+  const names = typeof given === "string" ? [given] : given;
+  if (!Array.isArray(names) || !names.every((name) => typeof name === "string" && name !== "")) {
     const expected = `the ends of names of modules, such as ["${moduleOf(headNames(model)[0] as string)}"]`;
-    return { adapter, problems: [...problems, `${label} is ${quotedValue(names)}, expected ${expected}`] };
-  }
-  if (given.length === 0) return { adapter, problems };
-  if (adapter.replacesAll) {
-    return {
-      adapter,
-      problems: [...problems, `${label} says nothing here: all modules are trained already`],
-    };
+    return { ...NONE, problems: [`${label} is ${quotedValue(given)}, expected ${expected}`] };
   }
   const modules = modelModules(model).map(({ name }) => name);
-  const unknown = given.filter((name) => !modules.some((module) => module.endsWith(name)));
-  const known = given.filter((name) => !unknown.includes(name));
-  const tensors = tensorsOf(modules.filter((module) => known.some((name) => module.endsWith(name))), model);
+  const unknown = names.filter((name) => !modules.some((module) => module.endsWith(name)));
+  const known = names.filter((name) => !unknown.includes(name));
+  const tied = tie ? tiedNames(known, model) : null;
+  const chosen = tied ?? known;
   return {
-    adapter: withTensors(adapter, tensors, known.length > 0 ? { modulesToSave: known } : {}),
-    problems: [
-      ...problems,
-      ...(source.by === "user" ? unknown.map((name) => unknownProblem(label, name, modules)) : []),
-      ...tiedProblems(label, tensors, model),
-    ],
+    names: chosen,
+    tensors: tensorsOf(
+      modules.filter((module) => chosen.some((name) => module.endsWith(name))),
+      tied !== null,
+      model,
+    ),
+    tied: tied !== null,
+    problems: source.by === "user" ? unknown.map((name) => unknownProblem(label, name, modules)) : [],
   };
 }
 
@@ -66,22 +75,43 @@ function unknownProblem(label: string, name: string, modules: readonly string[])
     didYouMean(name, ends);
 }
 
-/** Tensors by their names in PEFT's files. */
-function tensorsOf(modules: readonly string[], model: ModelConfig): WholeTensors {
-  const names = allTensors(buildParts(model, (name) => name));
-  const own = names.filter((name) => modules.some((module) => name.startsWith(`${module}.`)));
-  return new Map(own.map((name) => [name, `base_model.model.${name}`]));
+/** Modules by which PEFT knows that a vocabulary's table is trained. */
+const PEFT_TABLES: readonly string[] = ["embed_tokens", "lm_head"];
+
+/**
+ * The names where embedding and head stay one, as PEFT writes them: the embedding's whole name, and none that means the head.
+ * Null where the head is not tied, or where PEFT does not see that one of the two is chosen.
+ */
+function tiedNames(names: readonly string[], model: ModelConfig): readonly string[] | null {
+  const tables = vocabularyTables(model);
+  if (!tables?.tied || tables.head === null) return null;
+  if (!names.some((name) => PEFT_TABLES.includes(name.slice(name.lastIndexOf(".") + 1)))) return null;
+  const [embedding, head] = [tables.embedding, tables.head].map(moduleOf) as [string, string];
+  const all = names.includes(embedding) ? names : [...names, embedding];
+  const ofHead = all.find((name) => meansModule(name, head));
+  return all.filter((name) => name !== ofHead);
 }
 
-/** PEFT would train one of the two alone, and leave the model with a head of its own. */
-function tiedProblems(label: string, tensors: WholeTensors, model: ModelConfig): string[] {
-  const embedding = embeddingName(model);
-  if (embedding === null || !model.tieWordEmbeddings || !tensors.has(embedding)) return [];
-  return [
-    `${label} takes in ${
-      moduleOf(embedding)
-    }, which is the head too (tie_word_embeddings): it cannot be trained alone`,
-  ];
+/** Whether PEFT takes a name of `modules_to_save` to mean a module, or one around it: then no adapter goes on that. */
+export function meansModule(name: string, module: string): boolean {
+  try {
+    return compileRegex(String.raw`(^|.*\.)${name}($|\..*)`).matchStart(module) !== null;
+  } catch (error) {
+    if (error instanceof RegexError) return false;
+    throw error;
+  }
+}
+
+/** Tensors by their names in PEFT's files. @param tied Whether those of the embedding are those of the head too */
+function tensorsOf(modules: readonly string[], tied: boolean, model: ModelConfig): WholeTensors {
+  const tables = vocabularyTables(model);
+  const names = allTensors(buildParts({ ...model, tieWordEmbeddings: false }, (name) => name));
+  const own = names.filter((name) => modules.some((module) => name.startsWith(`${module}.`)));
+  const fileName = (name: string) => `base_model.model.${name}`;
+  return new Map(own.map((name) => {
+    const isBoth = tied && name === tables?.embedding;
+    return [name, isBoth ? [fileName(name), fileName(tables?.head as string)] : [fileName(name)]];
+  }));
 }
 
 /** Modules of a head that no adapter reaches, and that have to be trained: all of a task's own, else what the checkpoint lacks. */

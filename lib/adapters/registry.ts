@@ -10,15 +10,17 @@ import type { AdapterDefinition } from "./definition.ts";
 import { FULL } from "./full.ts";
 import { LORA } from "./lora/lora.ts";
 import type { OptionSource } from "./option_source.ts";
-import { withModules } from "./modules_to_save.ts";
+import { splitOptions, withModelParts } from "./model_part_options.ts";
 import { PARALLEL } from "./parallel.ts";
 import { SPARSE } from "./sparse/sparse.ts";
+import { TOKENS } from "./tokens.ts";
 
 /** All adapters, in the order in which people are told of them. */
 export const ADAPTERS = [
   SPARSE,
   PARALLEL,
   LORA,
+  TOKENS,
   FULL,
 ] as const satisfies readonly AdapterDefinition[];
 
@@ -28,7 +30,7 @@ export const ADAPTER_KINDS: readonly string[] = ADAPTERS.map(({ kind }) => kind)
 /** An adapter by kind, with its options: plain data. */
 export interface AdapterSpec {
   readonly kind: string;
-  /** Its own, and `MODULE_OPTIONS`. */
+  /** Its own, and `MODEL_PART_OPTIONS`. */
   readonly options: JsonObject;
   /** Who wrote the options; the user when absent. */
   readonly source?: OptionSource;
@@ -47,7 +49,10 @@ export function resolveAdapter({ kind, options, source }: AdapterSpec, model: Mo
       `There is no adapter "${kind}"${didYouMean(kind, ADAPTER_KINDS)} (there are: ${known})`,
     );
   }
-  const { modulesToSave = [], ...own } = options;
-  const resolved = definition.resolve(own as OptionsOf<OptionSchema>, model, source); // which it checks
-  return withModules(resolved, modulesToSave, model, source);
+  const { parts, own } = splitOptions(options);
+  const resolved = definition.resolve(own as OptionsOf<OptionSchema>, model, {
+    ...(source && { source }),
+    modulesToSave: parts.modulesToSave,
+  }); // which it checks
+  return withModelParts(resolved, parts, model, source);
 }

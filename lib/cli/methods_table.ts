@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What every method would train on a model, and what memory that takes: `deno task doctor --methods`. */
 import { DATA_OPTIONS } from "../data/data_options.ts";
-import { METHOD_NAMES, methodByName } from "../methods/methods.ts";
+import { METHOD_EXAMPLES } from "../methods/methods.ts";
 import type { Model } from "../models/model.ts";
 import { predictMemory } from "../predict/memory.ts";
 import { formatBytes, formatCount, formatShare } from "../report/format.ts";
@@ -26,12 +26,12 @@ export interface MethodAccount {
 export async function methodAccounts(model: Model): Promise<MethodAccount[]> {
   const seqLen = Math.min(DATA_OPTIONS.seqLen.default, model.config.maxPositionEmbeddings);
   const accounts: MethodAccount[] = [];
-  for (const name of METHOD_NAMES) {
-    const run = plan(model, { method: methodByName(name), batch: { seqLen } });
+  for (const method of METHOD_EXAMPLES) {
+    const run = plan(model, { method, batch: { seqLen } });
     const memory = await predictMemory(run);
     accounts.push({
-      method: name,
-      summary: run.method.summary,
+      method: method.name,
+      summary: method.summary,
       trainedParameters: memory.trainedParameters,
       trainedShare: memory.trainedParameters / memory.modelParameters,
       bytes: memory.bytes,

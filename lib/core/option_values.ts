@@ -6,10 +6,24 @@ import { quotedValue } from "./quoted.ts";
 import { nearestName } from "./suggestion.ts";
 
 /** A value as it was written, read. */
-export type ReadValue = string | readonly string[] | number | readonly number[] | boolean | JsonObject;
+export type ReadValue =
+  | string
+  | readonly string[]
+  | number
+  | readonly number[]
+  | Readonly<Record<string, readonly number[]>>
+  | boolean
+  | JsonObject;
 
 /** Kinds of options that take several values, and may be given several times. */
-export const SEVERAL: ReadonlySet<OptionKind> = new Set(["texts", "integers", "numbers", "values", "pairs"]);
+export const SEVERAL: ReadonlySet<OptionKind> = new Set([
+  "texts",
+  "integers",
+  "indices",
+  "numbers",
+  "values",
+  "pairs",
+]);
 
 /** A number, also as decimal text; NaN for anything else. */
 function numberOf(raw: unknown): number {
@@ -106,8 +120,40 @@ function readIntegers(option: OptionSpec, label: string, raw: unknown, problems:
   return read.every((number) => number !== null) ? read : null;
 }
 
-/** No model has more layers. */
+/** No model has more layers, and nobody tells more tokens by number. */
 const MOST_NUMBERS = 10_000;
+
+/** `5,8-10`, `KEY=5,8-10`, or an object of a config file. What has no key goes on with that before it. */
+function readIndices(
+  option: OptionSpec,
+  label: string,
+  raw: unknown,
+  problems: string[],
+): readonly number[] | Readonly<Record<string, readonly number[]>> | null {
+  const byKey = new Map<string, unknown[]>();
+  const add = (key: string, value: unknown): void => {
+    byKey.set(key, [...byKey.get(key) ?? [], ...[value].flat()]);
+  };
+  let key = "";
+  for (const item of [raw].flat().flatMap((item) => typeof item === "string" ? item.split(",") : [item])) {
+    if (isJsonObject(item as Json)) {
+      Object.entries(item as JsonObject).forEach(([name, own]) => add(name, own));
+    } else {
+      const [, name, own] = /^([^=]+)=(.*)$/s.exec(String(item)) ?? [];
+      key = name ?? key;
+      add(key, own ?? item);
+    }
+  }
+  const read = [...byKey].map(([name, items]) =>
+    [name, readIntegers(option, name === "" ? label : `${label} of ${name}`, items, problems)] as const
+  );
+  if (read.some(([, numbers]) => numbers === null)) return null;
+  if (byKey.has("") && byKey.size > 1) {
+    problems.push(`${label} has numbers with and without a name: give each a name, KEY=NUMBER, or none`);
+    return null;
+  }
+  return byKey.has("") ? read[0]?.[1] ?? [] : Object.fromEntries(read as [string, number[]][]);
+}
 
 /** `KEY=NUMBER`, or an object of a config file. The key may hold equals signs. */
 function readNumbers(
@@ -147,6 +193,8 @@ export function readValue(
       return readNumber(option, label, raw, problems);
     case "integers":
       return readIntegers(option, label, raw, problems);
+    case "indices":
+      return readIndices(option, label, raw, problems);
     case "numbers":
       return readNumbers(label, raw, problems);
     case "text":

@@ -9,13 +9,14 @@ import type { JsonObject } from "./json.ts";
 /**
  * What an option's value is; `values` are texts, or whatever JSON a config file has, as its text; `integers` may be ranges, `0-3`;
  * `pairs` are names with values, `KEY=VALUE` on a command line and an object in a config file; `numbers` are numbers by key in
- * the same way.
+ * the same way; `indices` are whole numbers and ranges, or those by name, `KEY=5,8-10`.
  */
 export type OptionKind =
   | "text"
   | "texts"
   | "integer"
   | "integers"
+  | "indices"
   | "number"
   | "numbers"
   | "switch"
@@ -127,6 +128,11 @@ export function integers<const S extends Said>(said: S): S & { readonly kind: "i
   return { kind: "integers", ...said };
 }
 
+/** Several whole numbers, and ranges of them, or those by name. */
+export function indices<const S extends Said>(said: S): S & { readonly kind: "indices" } {
+  return { kind: "indices", ...said };
+}
+
 /** Numbers by name. */
 export function numbers<const S extends Said>(said: S): S & { readonly kind: "numbers" } {
   return { kind: "numbers", ...said };
@@ -152,6 +158,7 @@ interface ValueOfKind<S> {
   readonly texts: TextOf<S> | readonly TextOf<S>[];
   readonly integer: number;
   readonly integers: number | readonly number[];
+  readonly indices: number | readonly number[] | Readonly<Record<string, number | readonly number[]>>;
   readonly number: number;
   readonly numbers: Readonly<Record<string, number>>;
   readonly switch: boolean;

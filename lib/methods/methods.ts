@@ -11,6 +11,8 @@ import { PARALLEL, type ParallelOptions } from "../adapters/parallel.ts";
 import { ADAPTERS, type AdapterSpec } from "../adapters/registry.ts";
 import type { SparseOptions } from "../adapters/sparse/config.ts";
 import { SPARSE } from "../adapters/sparse/sparse.ts";
+import { TOKENS } from "../adapters/tokens.ts";
+import type { ModelPartChoice } from "../adapters/model_part_options.ts";
 import { UserError } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import { type ActivationPolicyName, DEFAULT_ACTIVATIONS } from "../activations/registry.ts";
@@ -30,18 +32,23 @@ export interface Method {
 }
 
 /** The paper's method; options left out take its values (r = 4096, N = 4 sqrt(r), k_e = 8, K = 64, raw gate). */
-export function sparse(options: SparseOptions = {}): Method {
+export function sparse(options: SparseOptions & ModelPartChoice = {}): Method {
   return methodOf(SPARSE, options);
 }
 
 /** A dense adapter beside every feed-forward sublayer (He et al., ICLR 2022), the paper's rival: with ReLU, as MEFT's dense limit. */
-export function parallel(options: ParallelOptions = {}): Method {
+export function parallel(options: ParallelOptions & ModelPartChoice = {}): Method {
   return methodOf(PARALLEL, options);
 }
 
 /** A low-rank delta (Hu et al., ICLR 2022) on every weight of a layer, or on those chosen. */
-export function lora(options: LoraOptions = {}): Method {
+export function lora(options: LoraOptions & ModelPartChoice = {}): Method {
   return methodOf(LORA, options);
+}
+
+/** Rows of chosen tokens alone, in the embedding and in a head that is tied to it. */
+export function tokens(options: ModelPartChoice): Method {
+  return methodOf(TOKENS, options);
 }
 
 /** Every weight is trained. The published learning rate is 1e-5. */
@@ -66,6 +73,11 @@ const METHODS: ReadonlyMap<string, Method> = new Map(
 
 /** Names of the methods there are. */
 export const METHOD_NAMES: readonly string[] = [...METHODS.keys()];
+
+/** Every method with options by which people can be told of it: its defaults, where these are something. */
+export const METHOD_EXAMPLES: readonly Method[] = ADAPTERS.map((definition: AdapterDefinition) =>
+  methodOf(definition, definition.example ?? {})
+);
 
 /** The method that is meant where none is named: the paper's. */
 export const DEFAULT_METHOD: string = SPARSE.kind;

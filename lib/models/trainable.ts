@@ -7,6 +7,7 @@ import type { Floats, Weight } from "../tensor/tensor.ts";
 import { buildParts } from "./families/registry.ts";
 import type { Model } from "./model.ts";
 import { allTensors, constantTensors } from "./parts.ts";
+import { tiedHead, weightsByName } from "./vocabulary.ts";
 
 /** A weight in memory, with its gradient. */
 export interface TrainableWeight extends Weight {
@@ -59,21 +60,26 @@ export function trainableWeights(
 }
 
 /**
- * A model that shares all weights with another but those given, by the names of their tensors. Disposing it leaves the model
- * it was made from open.
+ * A model that shares all weights with another but those given, by the names of their tensors. A head that was tied to the
+ * embedding is so no more where one is given under the name that it would have of its own. Disposing it leaves the model it
+ * was made from open.
  */
 export function withWeights(model: Model, replace: ReadonlyMap<string, Weight>): Model {
-  const all = [...allTensors(model.parts), ...constantTensors(model.parts)];
-  const own = new Map(all.map((weight) => [weight.name, weight]));
+  const constants = constantTensors(model.parts).map((weight) => [weight.name, weight] as const);
+  const own = new Map([...weightsByName(model), ...constants]);
+  const head = tiedHead(model.config);
+  const config = head !== null && replace.has(head)
+    ? { ...model.config, tieWordEmbeddings: false }
+    : model.config;
   return {
     dir: model.dir,
-    config: model.config,
+    config,
     kernels: model.kernels,
     checkpoint: model.checkpoint,
     rope: model.rope,
     fresh: model.fresh,
     warnings: model.warnings,
-    parts: buildParts(model.config, (name) => replace.get(name) ?? own.get(name) as Weight),
+    parts: buildParts(config, (name) => replace.get(name) ?? own.get(name) as Weight),
     [Symbol.dispose]() {},
   };
 }

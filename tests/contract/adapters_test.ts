@@ -18,6 +18,9 @@ import { assertSame } from "../compare.ts";
 import { assertGradients, batch, lossOf, stir, type Way, WAYS } from "./adapter_gradients.ts";
 import { parameterBytes, smallData, smallModel, smallOptions } from "../unit/train/small_run.ts";
 
+/** Of tokens that losses are of. */
+const BATCH_IDS = [...new Set(batch.ids)];
+
 const SPARSE = { neurons: 12, experts: 4, activeExperts: 2, topK: 4 };
 
 /** Options to test each kind with; a kind that is not named here is tested without any. */
@@ -42,6 +45,19 @@ const CASES: Readonly<Record<string, readonly JsonObject[]>> = {
     },
     { rank: 3, targets: ["o", "up"], layersToTransform: 1, layersPattern: "layers", useRslora: true },
     { rank: 4, targets: ".*\\.(?:q|gate|down)_proj", excludeTargets: ["0.mlp.gate_proj"], dropout: 0.2 },
+    { rank: 2, targets: ["q"], trainableTokenIndices: [60, 7, 0], modulesToSave: ["model.norm"] },
+    {
+      rank: 2,
+      targets: ["v"],
+      trainableTokenIndices: { embed_tokens: BATCH_IDS.slice(1, 2), lm_head: [3, 4] },
+    },
+    { rank: 2, targets: ["v"], modulesToSave: ["embed_tokens"] },
+    { rank: 2, targets: ["v"], modulesToSave: ["lm_head"], ensureWeightTying: true },
+  ],
+  tokens: [
+    { trainableTokenIndices: [3, 59] },
+    { trainableTokenIndices: { lm_head: 8 } },
+    { trainableTokenIndices: 12, modulesToSave: ["1.mlp.down_proj"] },
   ],
 };
 
@@ -57,6 +73,12 @@ function create(kind: string, options: JsonObject, model: Model, tokens = TOKENS
   const params = resolve(kind, options, model).create(model.kernels, model, tokens);
   params.init(model.kernels, 42);
   return params;
+}
+
+/** What PEFT knows is saved as it has it: of token rows alone it knows no modules beside them. */
+function peftType(kind: string, { modulesToSave }: JsonObject): string {
+  if (kind === "lora") return "LORA";
+  return kind === "tokens" && modulesToSave === undefined ? "TRAINABLE_TOKENS" : "MEFT";
 }
 
 /** Scope union chooses over a whole micro-batch; only the sparse adapter has rows to place. */
@@ -103,7 +125,7 @@ for (const kind of ADAPTER_KINDS) {
         const files = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
         assert.deepEqual(files, ["adapter_config.json", "adapter_model.safetensors"]);
         const config = JSON.parse(await Deno.readTextFile(join(folder, "adapter_config.json")));
-        assert.equal(config.peft_type, kind === "lora" ? "LORA" : "MEFT");
+        assert.equal(config.peft_type, peftType(kind, options));
       } finally {
         await Deno.remove(folder, { recursive: true });
       }

@@ -23,10 +23,11 @@ import { MODEL_FIXTURES, modelFixture } from "../fixtures/model_fixture.ts";
 import { VISION_FIXTURES, visionFixture } from "../fixtures/vision_fixture.ts";
 import { assertGradients, stir, type Way, WAYS } from "./adapter_gradients.ts";
 
-const OPTIONS: Readonly<Record<string, JsonObject>> = {
+const OPTIONS: Readonly<Record<string, JsonObject | ((batch: Batch) => JsonObject)>> = {
   sparse: { neurons: 12, experts: 4, activeExperts: 2, topK: 4 },
   parallel: { neurons: 5 },
   lora: { rank: 2 },
+  tokens: ({ ids }) => ({ trainableTokenIndices: [...new Set(ids)].slice(0, 2) }),
 };
 
 const ON_THE_HOST: readonly Way[] = WAYS.filter(({ placement }) => placement.kind === "host");
@@ -72,7 +73,15 @@ for (const { name, dir, batchFor } of CASES) {
       const kernels = referenceKernels();
       using model = openCheckpoint(dir, kernels);
       const batch = batchFor(model);
-      const { adapter, problems } = resolveAdapter({ kind, options: OPTIONS[kind] ?? {} }, model.config);
+      const options = OPTIONS[kind] ?? {};
+      const { adapter, problems } = resolveAdapter({
+        kind,
+        options: typeof options === "function" ? options(batch) : options,
+      }, model.config);
+      if (kind === "tokens" && lastStack(model.parts).input.kind !== "tokens") {
+        assert.match(problems.join(), /the model is given no tokens/);
+        return;
+      }
       assert.deepEqual(problems, []);
       const tokens = Math.max(batch.ids.length, batch.source?.ids.length ?? 0);
       const params = adapter.create(kernels, model, tokens);

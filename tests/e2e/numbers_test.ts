@@ -9,7 +9,7 @@ import { TRAIN_FLAGS } from "../../lib/cli/flags/train.ts";
 import { withFolder } from "../fixtures/folder.ts";
 import { said } from "../fixtures/said.ts";
 
-const KINDS: readonly OptionKind[] = ["number", "numbers", "integer", "integers"];
+const KINDS: readonly OptionKind[] = ["number", "numbers", "integer", "integers", "indices"];
 
 /** Texts that are no numbers, or none that a run could be of. */
 const NO_NUMBERS = ["-1", "NaN", "Infinity", "1e309", "", " ", "1_000", "0x10", "0b1", "٣", "1,5x", "5e"];

@@ -5,6 +5,38 @@ import type { Mutant } from "./mutant.ts";
 /** See {@linkcode Mutant}. */
 export const ADAPTERS: readonly Mutant[] = [
   {
+    name: "tied-head-keeps-the-old-rows",
+    harm: "an embedding that is trained apart from its head takes the head along, unlike PEFT",
+    file: "lib/adapters/whole_tensors.ts",
+    find: "return tensors.get(tables.embedding)?.length === 1 ? tables.head : null;",
+    replace: "return null;",
+    tests: ["tests/unit/adapters/files/lora_modules_test.ts"],
+  },
+  {
+    name: "tied-rows-saved-once",
+    harm: "PEFT finds no rows for the head of a tied model in a folder of token rows alone",
+    file: "lib/adapters/files/peft_tokens_format.ts",
+    find: "[name, ...copies].map(",
+    replace: "[name].map(",
+    tests: ["tests/unit/adapters/files/lora_modules_test.ts"],
+  },
+  {
+    name: "deltas-on-what-is-trained-whole",
+    harm: "a folder of PEFT's with a target among its modules_to_save is refused for want of factors",
+    file: "lib/adapters/lora/whole_modules.ts",
+    find: "const left = chosen.filter((module) => !isExcluded(module));",
+    replace: "const left = chosen.filter((module) => isExcluded(module) || true);",
+    tests: ["tests/unit/adapters/files/lora_modules_test.ts"],
+  },
+  {
+    name: "one-token-twice",
+    harm: "two rows are trained for one token, of which one is lost",
+    file: "lib/adapters/token_indices.ts",
+    find: "if (twice.length > 0) problems.push(",
+    replace: "if (twice.length > 1e9) problems.push(",
+    tests: ["tests/unit/adapters/files/lora_modules_test.ts"],
+  },
+  {
     name: "merged-before-it-is-read",
     harm: "a merged model is the base where the adapter lies on a device that is read late",
     file: "lib/adapters/full.ts",
@@ -335,8 +367,8 @@ export const ADAPTERS: readonly Mutant[] = [
     name: "bare-names-unknown",
     harm: "a LoRA that PEFT made for a bare model is refused",
     file: "lib/adapters/files/adapter_files.ts",
-    find: "(name) => bare.get(name) ?? name);",
-    replace: "(name) => bare.size === 0 ? null : name);",
+    find: "null : bare.get(name) ?? name);",
+    replace: "null : bare.size === 0 ? null : name);",
     tests: ["tests/unit/adapters/files/lora_files_test.ts", "tests/unit/models/families/made_up_test.ts"],
   },
   {

@@ -26,6 +26,7 @@ import { type BaseIdentity, baseRecord, type SavedBase } from "./base_model.ts";
 import { type AdapterDescription, type AdapterFormat, shown } from "./file_format.ts";
 import { MEFT_FORMAT } from "./meft_format.ts";
 import { PEFT_LORA_FORMAT } from "./peft_lora_format.ts";
+import { PEFT_TOKENS_FORMAT } from "./peft_tokens_format.ts";
 import { type AdapterSpec, resolveAdapter } from "../registry.ts";
 
 /** Files of a saved adapter. */
@@ -36,7 +37,10 @@ export const ADAPTER_CONFIG = "adapter_config.json";
 const PICKLE = "adapter_model.bin";
 
 /** Kinds that have a format of PEFT's own; all others are in ours. */
-const PEFT_FORMATS: Readonly<Record<string, AdapterFormat>> = { lora: PEFT_LORA_FORMAT };
+const PEFT_FORMATS: Readonly<Record<string, AdapterFormat>> = {
+  lora: PEFT_LORA_FORMAT,
+  tokens: PEFT_TOKENS_FORMAT,
+};
 const FORMATS: readonly AdapterFormat[] = [MEFT_FORMAT, ...Object.values(PEFT_FORMATS)];
 /** Rows that are joined from their planes at a time. */
 const ROWS_PER_PIECE = 1024;
@@ -65,12 +69,22 @@ async function saveOne(k: Kernels, params: AdapterParams, base: BaseIdentity, fo
   const { adapter, parameters } = params;
   await makeFolder(folder);
   const path = join(folder, ADAPTER_TENSORS);
-  const format = PEFT_FORMATS[adapter.kind] ?? MEFT_FORMAT;
-  const tensors = parameters.map((parameter) => tensorSource(k, parameter));
+  const format = formatOf(params);
+  const tensors = parameters.flatMap((parameter) => {
+    const { name } = parameter;
+    const copies = adapter.copies?.get(name) ?? [];
+    const source = tensorSource(k, parameter);
+    return (format.tensorNames?.(name, copies) ?? [name]).map((name) => ({ ...source, name }));
+  });
   const record = baseRecord(base, folder);
   await writeSafetensors(path, tensors, format.metadata(record));
   const config = format.config(params, record, await fileHash(path));
   await writeTextAtomically(join(folder, ADAPTER_CONFIG), JSON.stringify(config, null, 2) + "\n");
+}
+
+function formatOf(params: AdapterParams): AdapterFormat {
+  const format = PEFT_FORMATS[params.adapter.kind];
+  return format?.holds?.(params) === false ? MEFT_FORMAT : format ?? MEFT_FORMAT;
 }
 
 function tensorSource(k: Kernels, parameter: Parameter): TensorSource {
@@ -184,7 +198,7 @@ export function otherBaseNotice(saved: SavedAdapter, { name, hash }: BaseIdentit
  */
 export function checkAdapterTensors(saved: SavedAdapter, adapter: Adapter, model: Model): void {
   const { parameters } = adapter.sizes(model, 0);
-  throwIfAny(`Adapter ${saved.folder}`, tensorProblems(ofWhole(saved, parameters), parameters));
+  throwIfAny(`Adapter ${saved.folder}`, tensorProblems(ofWhole(saved, adapter, parameters), parameters));
 }
 
 /**
@@ -197,7 +211,7 @@ export function readAdapterInto(k: Kernels, saved: SavedAdapter, params: Adapter
     name: parameter.name,
     shape: parameterShape(parameter),
   }));
-  const tensors = ofWhole(saved, sizes);
+  const tensors = ofWhole(saved, params.adapter, sizes);
   throwIfAny(`Adapter ${saved.folder}`, tensorProblems(tensors, sizes));
   for (const parameter of params.parameters) readParameter(k, tensors, parameter);
 }
@@ -206,18 +220,20 @@ export function readAdapterInto(k: Kernels, saved: SavedAdapter, params: Adapter
 const PREFIX = /^(base_model\.model\.)[^.]+\./;
 
 /**
- * The tensors of a saved adapter by the names of the parameters they hold, where PEFT made it for the bare model within a
- * causal language model.
+ * The tensors of a saved adapter by the names of the parameters they hold: where PEFT made it for the bare model within a
+ * causal language model, and without what a tied head has of its embedding.
  *
  * @throws {ValidationError} When two tensors hold the same parameter
  */
 function ofWhole(
   { spec, tensors: file, folder }: SavedAdapter,
+  { copies }: Pick<Adapter, "copies">,
   parameters: readonly { readonly name: string }[],
 ): SafetensorsFile {
   if (spec.source?.by !== "peft") return file;
   const bare = new Map(parameters.map(({ name }) => [name.replace(PREFIX, "$1"), name]));
-  return byParameter(file, folder, (name) => bare.get(name) ?? name);
+  const twice = new Set([...copies?.values() ?? []].flat());
+  return byParameter(file, folder, (name) => twice.has(name) ? null : bare.get(name) ?? name);
 }
 
 /** Choices of {@linkcode loadAdapterFiles}. */

@@ -31,6 +31,14 @@ export interface TensorFileNames {
 /** A format of adapter folders. */
 export interface AdapterFormat {
   readonly peftType: string;
+  /** Whether it can say all of an adapter; what it cannot is saved in our own. Absent where it always can. */
+  holds?(params: AdapterParams): boolean;
+  /**
+   * Names under which the file holds a parameter: its own alone when absent.
+   *
+   * @param copies Further names, where a tied head has what its embedding has
+   */
+  tensorNames?(name: string, copies: readonly string[]): readonly string[];
   /** Metadata of the tensor file. */
   metadata(base: BaseRecord): Readonly<Record<string, string>>;
   /** The fields of `adapter_config.json`. */

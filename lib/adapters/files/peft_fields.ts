@@ -12,7 +12,9 @@ const READ: ReadonlySet<string> = new Set([
   ...Object.values(PEFT_NAMES),
   "base_model_name_or_path",
   "init_lora_weights",
+  "ensure_weight_tying",
   "modules_to_save",
+  "trainable_token_indices",
 ]);
 
 /**
@@ -22,7 +24,6 @@ const READ: ReadonlySet<string> = new Set([
 const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
   "auto_mapping",
   "corda_config", // of a start that is refused by "init_lora_weights"
-  "ensure_weight_tying", // an embedding that is the head too is refused by name itself
   "eva_config", // of a start, whose ranks are in "rank_pattern"
   "fan_in_fan_out", // the model says how its weights are kept
   "inference_mode",
@@ -49,7 +50,6 @@ const REASONS: Readonly<Record<string, string>> = {
   megatron_config: "it is for Megatron's layers",
   monteclora_config: "deltas would be drawn at random",
   target_parameters: "deltas of parameters that are no linear layers",
-  trainable_token_indices: "rows of the embedding were trained too",
   use_bdlora: "the factors would be block-diagonal",
   use_dora: "DoRA scales the merged weights",
 };

@@ -4,11 +4,12 @@
  * those that would change the result and are not known here are refused by name.
  */
 import type { Json, JsonObject } from "../../core/json.ts";
-import { type HeadConfig, type HeadKind, numberedHead } from "../../models/heads/head_config.ts";
+import { type HeadConfig, numberedHead } from "../../models/heads/head_config.ts";
 import { baseFields, readBase, readBaseHead } from "./base_model.ts";
 import type { AdapterFormat } from "./file_format.ts";
 import { PEFT_NAMES } from "../lora/options.ts";
 import { isNothing, optionProblems } from "./peft_fields.ts";
+import { TASK_TYPES } from "./task_types.ts";
 
 /** The format of `lora`. */
 export const PEFT_LORA_FORMAT: AdapterFormat = {
@@ -16,7 +17,7 @@ export const PEFT_LORA_FORMAT: AdapterFormat = {
   // PEFT warns of fields that it does not know, so what it does not know is beside the tensors.
   metadata: (base) => ({ format: "pt", ...baseFields(base) }),
   config({ adapter: { config, fileNames, fileFields } }, base) {
-    const { modulesToSave, bias = "none", ...others } = config;
+    const { modulesToSave, trainableTokenIndices, ensureWeightTying, bias = "none", ...others } = config;
     const options = Object.entries(PEFT_NAMES).filter(([name]) => others[name] !== undefined);
     return {
       peft_type: "LORA",
@@ -25,6 +26,8 @@ export const PEFT_LORA_FORMAT: AdapterFormat = {
       ...(base.revision !== null && { revision: base.revision }),
       inference_mode: true,
       ...(modulesToSave !== undefined && { modules_to_save: modulesToSave }),
+      ...(trainableTokenIndices !== undefined && { trainable_token_indices: trainableTokenIndices }),
+      ...(ensureWeightTying === true && { ensure_weight_tying: true }),
       ...Object.fromEntries(
         options.map(([name, theirs]) => [theirs, written(others[name] as Json, fileNames)]),
       ),
@@ -34,6 +37,11 @@ export const PEFT_LORA_FORMAT: AdapterFormat = {
       ...fileFields,
     };
   },
+  // Rows that a tied head shares are the embedding's alone.
+  tensorNames: (
+    name,
+    copies,
+  ) => [name, ...copies.filter((copy) => !copy.endsWith(".trainable_tokens_delta"))],
   read(fields, { metadata, shapes }, problems) {
     const tensorNames = [...shapes.keys()];
     problems.push(...optionProblems(fields));
@@ -69,26 +77,22 @@ function written(value: Json, names: ReadonlyMap<Json, string> = new Map()): Jso
 const PEFT_DEFAULTS: JsonObject = { rank: 8, alpha: 8 };
 
 function readOptions(fields: JsonObject): { readonly options: JsonObject; readonly targets: Json } {
-  const given = Object.entries(PEFT_NAMES).filter(([, theirs]) => fields[theirs] !== undefined);
+  const named = Object.entries(PEFT_NAMES).filter(([, theirs]) => fields[theirs] !== undefined);
+  const given = (theirs: string, ours: string) =>
+    isNothing(fields[theirs]) ? {} : { [ours]: fields[theirs] as Json };
   const targets = fields["target_modules"] ?? null;
   return {
     targets: typeof targets === "string" ? targets.toLowerCase() : targets,
     options: {
       ...PEFT_DEFAULTS,
-      ...(isNothing(fields["modules_to_save"]) ? {} : { modulesToSave: fields["modules_to_save"] as Json }),
-      ...Object.fromEntries(given.map(([ours, theirs]) => [ours, fields[theirs] as Json])),
+      ...given("modules_to_save", "modulesToSave"),
+      ...given("trainable_token_indices", "trainableTokenIndices"),
+      ...given("ensure_weight_tying", "ensureWeightTying"),
+      ...Object.fromEntries(named.map(([ours, theirs]) => [ours, fields[theirs] as Json])),
       targets,
     },
   };
 }
-
-/** What PEFT calls the tasks of models with these heads. */
-const TASK_TYPES: Readonly<Record<HeadKind, string | null>> = {
-  lm: "CAUSAL_LM",
-  // PEFT has no word for it.
-  "masked-lm": null,
-  classification: "SEQ_CLS",
-};
 
 /** The head that PEFT saved with the adapter of a classifier: how many labels it has is all that the file tells. */
 function savedHead(fields: JsonObject, shapes: ReadonlyMap<string, readonly number[]>): HeadConfig | null {

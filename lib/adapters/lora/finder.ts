@@ -8,6 +8,7 @@ import type { OptionSource } from "../option_source.ts";
 import { loraScale } from "./config.ts";
 import { type LORA_OPTIONS, type LoraSettings, optionLabel } from "./options.ts";
 import { ENDING, layerReader, nameTest, NOTHING, type SizedPattern, valueOf } from "./patterns.ts";
+import { withoutWhole } from "./whole_modules.ts";
 import { choiceProblems, unusedExpression, unusedLayers, unusedNames, unusedPatterns } from "./unmatched.ts";
 
 /** One weight's delta. */
@@ -27,11 +28,15 @@ export type Finder = (modules: readonly ModelModule[]) => {
   readonly unused: () => readonly string[];
 };
 
-/** A finder of what the settings say. @mutates problems: patterns that are none */
+/**
+ * A finder of what the settings say.
+ *
+ * @param given Who wrote the settings, and what of the model is trained whole @mutates problems: patterns that are none
+ */
 export function compileFinder(
   settings: LoraSettings,
   sites: Sites,
-  source: OptionSource,
+  { source, whole }: { readonly source: OptionSource; readonly whole: readonly string[] },
   problems: string[],
 ): Finder {
   const label = (name: keyof typeof LORA_OPTIONS): string => optionLabel(name, source);
@@ -71,9 +76,10 @@ export function compileFinder(
     return layer !== null && layers.has(layer);
   };
   return (modules) => {
-    const chosen = modules.filter(({ name }) =>
+    const targeted = modules.filter(({ name }) =>
       excluded?.matches(name) !== true && targets.matches(name) && inLayers(name)
     );
+    const { left: chosen, problems: both } = withoutWhole(targeted, whole, source, label("targets"));
     const sizes = new Map(chosen.map((module) => {
       const rank = valueOf(ranks, module.name) ?? settings.rank;
       const alpha = valueOf(alphas, module.name) ?? settings.alpha;
@@ -83,7 +89,7 @@ export function compileFinder(
     const names = modules.map(({ name }) => name);
     return {
       sizes,
-      problems: choiceProblems(settings, sites, chosen, label),
+      problems: [...choiceProblems(settings, sites, chosen, label), ...both],
       unused: () => [
         ...unusedNames(settings.targets, names, sites, label("targets")),
         ...unusedNames(settings.excludeTargets ?? [], names, sites, label("excludeTargets")),

@@ -35,13 +35,13 @@ import type {
   WeightChange,
 } from "../adapter.ts";
 import { adapterWeight, dropWeights, holdWeights } from "../dense_weights.ts";
-import type { AdapterDefinition } from "../definition.ts";
+import type { AdapterDefinition, ResolveContext } from "../definition.ts";
 import { weightParameter } from "../model_tensors.ts";
 import { loraConfig, resolveLora } from "./config.ts";
 import { LORA_OPTIONS, type LoraOptions, type LoraSettings } from "./options.ts";
 import type { SiteSize } from "./finder.ts";
 import { type LoraTable, placeLora } from "./table.ts";
-import type { OptionSource } from "../option_source.ts";
+import { moduleNames, trainedWhole } from "./whole_modules.ts";
 import { type WholeTensors, withTensors } from "../whole_tensors.ts";
 
 /** Random streams of a layer at least, of which each site takes one. Part of the definition. */
@@ -66,18 +66,19 @@ export const LORA = {
   resolve: loraAdapter,
 } as const satisfies AdapterDefinition<typeof LORA_OPTIONS>;
 
-/** LoRA for a model. @param source Who wrote the options */
+/** LoRA for a model. */
 export function loraAdapter(
   options: LoraOptions,
   config: ModelConfig,
-  source: OptionSource = { by: "user" },
+  { source = { by: "user" }, modulesToSave }: ResolveContext = {},
 ): Resolved {
+  const whole = moduleNames(modulesToSave);
   const sites = modelSites(config);
   const { settings: asked, problems } = resolveLora(options, sites, source);
   // What is wrong with an option says more than what it then matches.
   const { table, settings, problems: misplaced } = problems.length > 0
     ? { table: [], settings: asked, problems: [] }
-    : placeLora(asked, config, source);
+    : placeLora(asked, config, source, whole);
   const adapter: Adapter = {
     kind: "lora",
     config: loraConfig(settings),
@@ -88,20 +89,26 @@ export function loraAdapter(
     sizes: (model) => loraSizes(table, model),
     create: (k, model, tokensPerStep) => createLora(k, adapter, settings, table, model, tokensPerStep),
   };
-  const biases = biasTensors(settings.bias, table, config);
+  const biases = biasTensors(settings.bias, table, config, whole);
   return { adapter: withTensors(adapter, biases, {}), problems: [...problems, ...misplaced] };
 }
 
 /** The biases that are trained too, by their names in PEFT's files: there a module with a delta holds its own as a layer in it. */
-function biasTensors(which: LoraSettings["bias"], table: LoraTable, config: ModelConfig): WholeTensors {
+function biasTensors(
+  which: LoraSettings["bias"],
+  table: LoraTable,
+  config: ModelConfig,
+  whole: readonly string[],
+): WholeTensors {
   const parts = buildParts(config, (name) => name);
   const modules = siteModules(config);
   const changed = new Set(
     table.flatMap((sites, layer) => [...sites.keys()].map((site) => modules[layer]?.get(site))),
   );
-  // The head of a task is trained whole anyway.
+  // The head of a task is trained whole anyway, and so are modules that were named.
   const ofHead = new Set(givesTokens(config.head) ? [] : headTensors(parts.head));
-  const named = allTensors(parts).filter((name) => name.endsWith(".bias") && !ofHead.has(name)).map(
+  const isWhole = (name: string) => ofHead.has(name) || trainedWhole(moduleOf(name), whole);
+  const named = allTensors(parts).filter((name) => name.endsWith(".bias") && !isWhole(name)).map(
     (name) => {
       const module = moduleOf(name);
       const has = changed.has(module);
@@ -109,7 +116,7 @@ function biasTensors(which: LoraSettings["bias"], table: LoraTable, config: Mode
     },
   );
   const chosen = named.filter(({ has }) => which === "all" || (which === "lora_only" && has));
-  return new Map(chosen.map(({ name, theirs }) => [name, theirs]));
+  return new Map(chosen.map(({ name, theirs }) => [name, [theirs]]));
 }
 
 /** PEFT's name of a factor of a module's weight. */

@@ -19,10 +19,15 @@ export interface LoraPlaces {
   readonly problems: readonly string[];
 }
 
-/** Finds the places of a model's deltas, as PEFT does. */
-export function placeLora(settings: LoraSettings, config: ModelConfig, source: OptionSource): LoraPlaces {
+/** Finds the places of a model's deltas, as PEFT does. @param whole Names of modules that are trained whole */
+export function placeLora(
+  settings: LoraSettings,
+  config: ModelConfig,
+  source: OptionSource,
+  whole: readonly string[] = [],
+): LoraPlaces {
   const problems: string[] = [];
-  const finder = compileFinder(settings, modelSites(config), source, problems);
+  const finder = compileFinder(settings, modelSites(config), { source, whole }, problems);
   if (problems.length > 0) return { table: [], settings, problems };
   const placed = (isBare: boolean): LoraPlaces => {
     const { sizes, problems, unused } = finder(modelModules(config, isBare));

@@ -43,6 +43,7 @@ function placeholder(flag: Flag): string {
     texts: "text",
     integer: "number",
     integers: "number",
+    indices: "number",
     number: "number",
     numbers: "KEY=NUMBER",
     values: "text",

@@ -39,7 +39,8 @@ function flagOf(name: string, where: string, problems: string[]): Flag | null {
 /** A value of a command line: switches are written true or false, several texts are joined by plus signs. */
 function rawValue(flag: Flag, text: string): unknown {
   if (flag.kind === "switch") return text === "true" ? true : text === "false" ? false : text;
-  const isList = ["texts", "integers", "numbers", "pairs"].includes(flag.kind) && !holdsPattern(flag, text);
+  const isList = ["texts", "integers", "indices", "numbers", "pairs"].includes(flag.kind) &&
+    !holdsPattern(flag, text);
   return isList ? text.split("+") : text;
 }
 

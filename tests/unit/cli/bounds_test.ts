@@ -10,6 +10,7 @@ const WHOLE: Readonly<Record<string, readonly [number, number]>> = {
   "seq-len": [2, Infinity],
   "layers-to-transform": [0, Infinity],
   "reversible-layers": [0, Infinity],
+  "trainable-token-indices": [0, Infinity],
   seed: [0, 2 ** 32 - 1],
   "watch-port": [0, 65_535],
   examples: [0, 1000],
@@ -43,7 +44,7 @@ Deno.test("every flag of numbers takes what lies in its range, and nothing beyon
   for (const { name: command, flags } of COMMANDS) {
     for (const flag of flags) {
       const place = `${command} --${flag.name}`;
-      if (flag.kind === "integer" || flag.kind === "integers") {
+      if (["integer", "integers", "indices"].includes(flag.kind)) {
         const [least, most] = WHOLE[flag.name] ?? [1, Infinity];
         assert.deepEqual([takes(flag, least - 1), takes(flag, least), takes(flag, least + 0.5)], [
           false,

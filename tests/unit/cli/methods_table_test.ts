@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { formatMethods, methodAccounts } from "../../../lib/cli/methods_table.ts";
 import { TRAIN_FLAGS } from "../../../lib/cli/flags/train.ts";
 import { refuseForeignFlags } from "../../../lib/cli/flags/train_options.ts";
-import { METHOD_NAMES, methodByName } from "../../../lib/methods/methods.ts";
+import { type Method, METHOD_EXAMPLES, METHOD_NAMES } from "../../../lib/methods/methods.ts";
 import { predictMemory } from "../../../lib/predict/memory.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { smallModel } from "../train/small_run.ts";
@@ -15,7 +15,7 @@ Deno.test("methodAccounts() tells every method's trained parameters and bytes as
   for (const { method, trainedParameters, trainedShare, bytes, totalBytes } of accounts) {
     const seqLen = model.config.maxPositionEmbeddings;
     const memory = await predictMemory(plan(model, {
-      method: methodByName(method),
+      method: METHOD_EXAMPLES.find(({ name }) => name === method) as Method,
       batch: { seqLen: Math.min(256, seqLen) },
     }));
     assert.equal(trainedParameters, memory.trainedParameters);

@@ -34,6 +34,11 @@ function valuesOf(flag: Flag): readonly [Value, Value] {
         { typed: ["1-3,7"], json: [1, 2, 3, 7], read: [1, 2, 3, 7] },
         { typed: ["5"], json: 5, read: [5] },
       ];
+    case "indices":
+      return [
+        { typed: ["1-3,7"], json: [1, 2, 3, 7], read: [1, 2, 3, 7] },
+        { typed: ["a=5,8", "b=2"], json: { a: [5, 8], b: 2 }, read: { a: [5, 8], b: [2] } },
+      ];
     case "numbers":
       return [
         { typed: ["a=1", "b=2.5"], json: { a: 1, b: 2.5 }, read: { a: 1, b: 2.5 } },

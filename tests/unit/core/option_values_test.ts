@@ -14,6 +14,8 @@ Deno.test("readValue() takes decimal texts alone for numbers, and ranges that en
     Array(6).fill(5),
   );
   deepStrictEqual(read("integers", "0-2,7"), [0, 1, 2, 7]);
+  deepStrictEqual(read("indices", "0-2,7"), [0, 1, 2, 7]);
+  deepStrictEqual(read("indices", "a=1,3-4,b=2"), { a: [1, 3, 4], b: [2] });
   deepStrictEqual(read("numbers", "a=b=1e1"), { "a=b": 10 });
   const none = [
     "0x10",

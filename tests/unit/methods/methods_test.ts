@@ -5,7 +5,7 @@ import { UserError } from "../../../lib/core/errors.ts";
 import { full, lora, METHOD_NAMES, methodByName, parallel, sparse } from "../../../lib/methods/methods.ts";
 
 Deno.test("every method is its adapter with the published learning rate, activations stored", () => {
-  const rates = { sparse: 1e-4, parallel: 1e-4, lora: 1e-4, full: 1e-5 };
+  const rates = { sparse: 1e-4, parallel: 1e-4, lora: 1e-4, tokens: 1e-4, full: 1e-5 };
   assert.deepEqual(METHOD_NAMES, Object.keys(rates));
   for (const [name, lr] of Object.entries(rates)) {
     const { summary, ...method } = methodByName(name);
@@ -17,7 +17,7 @@ Deno.test("every method is its adapter with the published learning rate, activat
     });
     assert.ok(summary.length > 10);
   }
-  assert.equal(new Set(METHOD_NAMES.map((name) => methodByName(name).summary)).size, 4);
+  assert.equal(new Set(METHOD_NAMES.map((name) => methodByName(name).summary)).size, 5);
 });
 
 Deno.test("options of a method are those of its adapter, and a method keeps a copy", () => {
@@ -39,7 +39,7 @@ Deno.test("methodByName() refuses what is no method, also where it is the name o
       assert.ok(error instanceof UserError);
       assert.equal(
         error.message,
-        `There is no method "${name}"${hint} (there are: sparse, parallel, lora, full)`,
+        `There is no method "${name}"${hint} (there are: sparse, parallel, lora, tokens, full)`,
       );
       return true;
     });

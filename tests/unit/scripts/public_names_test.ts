@@ -21,7 +21,7 @@ openAdapter openTask
 parallel peakHostBytes plan planMeasured predictMemory preview
 readResults residentBytes
 saveAdapter SCORE_NAMES scoreRows scoreTask sparse streamCompletion summarizeScores
-train trainStep
+tokens train trainStep
 update UserError
 ValidationError
 ablate`;
@@ -37,7 +37,7 @@ FinishedCell FinishReason FormatOptions
 GeneratedToken GenerateOptions Grid
 Json JsonObject
 LayerActivity LoadAdapterOptions LoadDataOptions LoadProgress LoadPromptsOptions LoraOptions
-MemoryPrediction MergedDType MergeOptions MergeReport Method MicroBatch Model ModelConfig
+MemoryPrediction MergedDType MergeOptions MergeReport Method MicroBatch Model ModelConfig ModelPartChoice
 OpenModel OpenModelOptions OptimizerSpec OwnTemplate
 ParallelOptions PlacementChoice PlannedCell
 RowPlace RowScore Run RunOptions RunSettings

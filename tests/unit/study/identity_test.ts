@@ -126,6 +126,11 @@ function deciding(folder: string): Readonly<Partial<Record<keyof TrainSettings, 
     layersToTransform: { to: { layersToTransform: [1] }, with: LORA },
     loraBias: { to: { loraBias: "all" }, with: LORA },
     modulesToSave: { to: { modulesToSave: ["norm"] }, with: LORA },
+    trainableTokenIndices: { to: { trainableTokenIndices: [5] }, with: LORA },
+    ensureWeightTying: {
+      to: { ensureWeightTying: true },
+      with: { ...LORA, modulesToSave: ["embed_tokens"] },
+    },
     task: {
       to: { task: "regression" },
       with: { task: "classification", data: join(folder, "labelled.jsonl") },

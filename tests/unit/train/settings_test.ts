@@ -66,6 +66,8 @@ const OF_RUNS: readonly (readonly [keyof TrainSettings, unknown, string, unknown
   ["alphaPattern", { v: 5 }, "method.adapter.options.alphaPattern"],
   ["loraBias", "all", "method.adapter.options.bias"],
   ["modulesToSave", ["norm"], "method.adapter.options.modulesToSave"],
+  ["trainableTokenIndices", [5], "method.adapter.options.trainableTokenIndices"],
+  ["ensureWeightTying", true, "method.adapter.options.ensureWeightTying"],
   ["method", "lora", "method.name"],
 ];
 
@@ -177,13 +179,14 @@ Deno.test("methodsOf() names the methods of settings that are not for all", () =
     SETTING_NAMES.filter((name) => JSON.stringify(methodsOf(name)) === JSON.stringify(methods));
   const sparse = ["experts", "activeExperts", "topK", "gate", "scope", "keys"];
   const lora = ["rank", "loraAlpha", "loraDropout", "rslora", "target", "excludeTarget"];
+  const parts = ["modulesToSave", "trainableTokenIndices", "ensureWeightTying"];
   const patterns = ["layersToTransform", "rankPattern", "alphaPattern", "loraBias"];
   assert.deepEqual(of(["sparse", "parallel"]), ["neurons"]);
   assert.deepEqual(of(["sparse"]), [...sparse, "placement", "halves", "cachedRows", "adam"]);
   assert.deepEqual(of(["lora"]), [...lora, ...patterns]);
   assert.equal(of(null).length, SETTING_NAMES.length - 21);
   const ofAdapters = SETTINGS.filter(({ owner }) => owner === "adapter").map(({ name }) => name);
-  assert.deepEqual(ofAdapters, ["neurons", ...sparse, ...lora, ...patterns, "modulesToSave"]);
+  assert.deepEqual(ofAdapters, ["neurons", ...sparse, ...lora, ...patterns, ...parts]);
 });
 
 Deno.test("two options that are not one cannot take the same name; what adapters share is one setting, with both defaults", () => {

@@ -6,6 +6,8 @@ import { fileURLToPath } from "node:url";
 import { attachAdapter } from "../../../../lib/adapters/attach.ts";
 import { openAdapterFiles, readAdapterInto } from "../../../../lib/adapters/files/adapter_files.ts";
 import { resolveAdapter } from "../../../../lib/adapters/registry.ts";
+import type { LoraOptions } from "../../../../lib/adapters/lora/options.ts";
+import type { Json, JsonObject } from "../../../../lib/core/json.ts";
 import type { Batch } from "../../../../lib/data/batch.ts";
 import { forwardLogits, lossAndGradients } from "../../../../lib/models/engine/pass.ts";
 import type { HeadConfig } from "../../../../lib/models/heads/head_config.ts";
@@ -64,7 +66,9 @@ function fixture(name: string): Fixture {
   };
 }
 
-for (const name of ["classifier", "value", "norm_and_head"]) {
+const FIXTURES = [...Deno.readDirSync(FOLDER)].map(({ name }) => name).sort();
+
+for (const name of FIXTURES) {
   Deno.test(`${name}, saved by PEFT, gives torch's outputs and gradients, and is saved again with the same tensors`, async () => {
     const { folder, dir, batch, expected } = fixture(name);
     const k = referenceKernels();
@@ -76,7 +80,11 @@ for (const name of ["classifier", "value", "norm_and_head"]) {
     assertWithin("logits", (await forwardLogits(model, batch, hooks)).data, expected("logits"), BOUND);
     await lossAndGradients(model, batch, hooks, { activations: "store", lossScale: 1 / batch.targetCount });
     for (const parameter of params.parameters) {
-      assertWithin(parameter.name, liveGradient(parameter), expected(`grad.${parameter.name}`), BOUND);
+      // Rows that PEFT trains alone lie in no module of their own.
+      const theirs = saved.spec.kind === "tokens"
+        ? parameter.name.replace(".token_adapter", "")
+        : parameter.name;
+      assertWithin(theirs, liveGradient(parameter), expected(`grad.${theirs}`), BOUND);
     }
     await withFolder(async (out) => {
       await saveAdapter(base, params, out);
@@ -91,10 +99,14 @@ for (const name of ["classifier", "value", "norm_and_head"]) {
       }
       const fields = JSON.parse(await Deno.readTextFile(join(out, "adapter_config.json")));
       const given = JSON.parse(await Deno.readTextFile(join(folder, "adapter_config.json")));
-      for (const field of ["task_type", "bias", "peft_type", "r"]) {
-        assert.deepEqual(fields[field], given[field], field);
+      for (
+        const field of ["task_type", "bias", "peft_type", "r", "token_indices", "trainable_token_indices"]
+      ) {
+        assert.deepEqual(fields[field] ?? null, given[field] ?? null, field);
       }
-      assert.ok(fields.modules_to_save.every((module: string) => given.modules_to_save.includes(module)));
+      assert.equal(fields.ensure_weight_tying ?? false, given.ensure_weight_tying ?? false);
+      const saved = given.modules_to_save ?? [];
+      assert.ok((fields.modules_to_save ?? []).every((module: string) => saved.includes(module)));
       const again = await loadAdapter(base, out);
       assertSame(parameterBytes(again.parameters), parameterBytes(params.parameters));
     });
@@ -160,16 +172,95 @@ for (
   });
 }
 
+/** What is wrong with options on a tied model of 61 tokens, or on one whose head is its own. */
+function problemsOf(options: JsonObject, kind = "lora", checkpoint = "qwen2_tied"): string {
+  using model = openCheckpoint(modelFixture(checkpoint).dir, referenceKernels());
+  return resolveAdapter({ kind, options }, model.config).problems.join("\n");
+}
+
 Deno.test("modules to save are chosen by the ends of their names, and refused by name", () => {
-  const { config } = openCheckpoint(modelFixture("qwen2_tied").dir, referenceKernels());
-  const problems = (modulesToSave: unknown, kind = "lora") =>
-    resolveAdapter({ kind, options: { modulesToSave } as never }, config).problems;
-  assert.deepEqual(problems(["model.norm"]), []);
+  const problems = (modulesToSave: Json, kind = "lora") => problemsOf({ modulesToSave }, kind);
+  assert.equal(problems(["model.norm"]), "");
+  assert.equal(problems(["embed_tokens"]), "");
+  assert.match(problems(["nrom"]), /modulesToSave has "nrom", which is the end of no module's name.*norm/);
+  assert.match(problems([3]), /modulesToSave is \[3\], expected the ends of names/);
   assert.match(
-    problems(["nrom"]).join(),
-    /modulesToSave has "nrom", which is the end of no module's name.*norm/,
+    problems(["norm"], "full"),
+    /modulesToSave says nothing here: all modules are trained already/,
   );
-  assert.match(problems(["embed_tokens"]).join(), /takes in model.embed_tokens, which is the head too/);
-  assert.match(problems([3]).join(), /modulesToSave is \[3\], expected the ends of names/);
-  assert.match(problems(["norm"], "full").join(), /all modules are trained already/);
+});
+
+Deno.test("what is trained whole gets no delta, and who asks for both is told", () => {
+  const both = (modulesToSave: Json, options: JsonObject = {}) =>
+    problemsOf({ targets: ["q", "v"], modulesToSave, ...options });
+  assert.match(
+    both(["1.self_attn.q_proj"]),
+    /^targets takes in model\.layers\.1\.self_attn\.q_proj, which modulesToSave \["1\.self_attn\.q_proj"\] trains whole/,
+  );
+  assert.match(both(["self_attn"]), /takes in model\.layers\.0\.self_attn\.q_proj and \d+ more, which/);
+  assert.match(both(["layers"]), /which modulesToSave \["layers"\] trains whole/);
+  assert.equal(both(["o_proj"]), "");
+  assert.equal(both(["1.self_attn.q_proj"], { excludeTargets: ["1.self_attn.q_proj"] }), "");
+  // Biases of what is trained whole are there already.
+  assert.equal(both(["o_proj", "norm"], { bias: "all" }), "");
+});
+
+Deno.test("tokens whose rows are trained are numbers of the vocabulary, each once, of a table of tokens: all mistakes in one error", () => {
+  const problems = (trainableTokenIndices: Json, more: JsonObject = {}, checkpoint = "qwen2_tied") =>
+    problemsOf({ trainableTokenIndices, ...more }, "lora", checkpoint);
+  assert.equal(problems([0, 60]), "");
+  assert.equal(problems(5), "");
+  assert.equal(problems({ embed_tokens: 5, lm_head: [5, 6] }), "");
+  assert.match(
+    problems([61, -1, 3, 2.5, "a", 3, 99, 100, 101]),
+    /^trainableTokenIndices has 61, -1, 2\.5, "a", 99 and 2 more, expected tokens of the model: 0 to 60\n.*has 3 more than once$/,
+  );
+  assert.match(problems([]), /trainableTokenIndices is \[\], expected numbers of tokens/);
+  assert.match(problems({}), /trainableTokenIndices is \{\}, expected numbers of tokens/);
+  assert.match(problems({ lm_head: [70] }), /trainableTokenIndices of "lm_head" has 70, expected/);
+  assert.match(
+    problems({ q_proj: [1], embed_tokens: [2] }),
+    /has "q_proj", which is no table of tokens: there are model\.embed_tokens and lm_head/,
+  );
+  assert.match(problems({ embed_tokens: [1], "model.embed_tokens": [2] }), /names model\.embed_tokens twice/);
+  assert.match(
+    problems([1], { modulesToSave: ["embed_tokens"] }),
+    /rows of model\.embed_tokens, which modulesToSave trains whole/,
+  );
+  // The head is the embedding, and follows its rows.
+  assert.match(
+    problems([1], { modulesToSave: ["lm_head"] }),
+    /rows of lm_head, which modulesToSave trains whole/,
+  );
+  assert.equal(problems([1], { modulesToSave: ["lm_head"] }, "llama_linear"), "");
+  assert.match(
+    problems({ embed_tokens: [1], lm_head: [2] }, { ensureWeightTying: true }),
+    /gives model\.embed_tokens and lm_head different tokens, but the two are to stay one/,
+  );
+  assert.match(problemsOf({ trainableTokenIndices: [1] }, "full"), /trainableTokenIndices says nothing here/);
+  assert.match(problemsOf({}, "tokens"), /has nothing to train: choose tokens by trainableTokenIndices/);
+  assert.match(
+    problemsOf({ modulesToSave: ["norm"], ensureWeightTying: true }),
+    /ensureWeightTying says nothing here/,
+  );
+  assert.match(
+    problemsOf({ modulesToSave: ["lm_head"], ensureWeightTying: true }, "lora", "llama_linear"),
+    /ensureWeightTying says nothing here/,
+  );
+});
+
+Deno.test("rows of a table that another adapter trains are not trained together with it", () => {
+  using model = openCheckpoint(modelFixture("qwen2_tied").dir, referenceKernels());
+  const refused = (options: JsonObject, also: JsonObject) => {
+    const method = lora({ targets: ["q"], ...options } as LoraOptions);
+    return () =>
+      plan(model, { method, also: [{ kind: "tokens", options: also }], batch: { seqLen: 8 }, steps: 1 });
+  };
+  const [whole, rows] = [{ modulesToSave: ["embed_tokens"] }, { trainableTokenIndices: [4] }];
+  assert.throws(
+    refused(whole, rows),
+    /lora and tokens cannot be trained together: both have a tensor "model\.embed_tokens/,
+  );
+  assert.throws(refused(rows, rows), /lora and tokens cannot be trained together: both have a tensor/);
+  assert.doesNotThrow(refused({}, rows));
 });

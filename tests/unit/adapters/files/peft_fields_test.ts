@@ -45,7 +45,8 @@ Deno.test("tensor names are those of a bare model only when all of the model's a
   // What matches whole names of a bare model matches none of the others'.
   const isBare = (...names: string[]): boolean => {
     const { source } = read({}, names);
-    return loraAdapter({ targets: "layers\\.0\\.self_attn\\.q_proj" }, CONFIG, source).problems.length === 0;
+    return loraAdapter({ targets: "layers\\.0\\.self_attn\\.q_proj" }, CONFIG, source && { source }).problems
+      .length === 0;
   };
   assert.ok(isBare(bare));
   assert.ok(isBare(bare, "stranger"));
@@ -225,7 +226,9 @@ Deno.test("what was told of a bare model's names keeps its ranks and alphas unde
     rankPattern: { "^layers\\.0\\..*": 2 },
     alphaPattern: { "^layers\\.1\\..*": 4 },
   };
-  const bare = loraAdapter(options, CONFIG, { by: "peft", modules: ["layers.0.self_attn.q_proj"] });
+  const bare = loraAdapter(options, CONFIG, {
+    source: { by: "peft", modules: ["layers.0.self_attn.q_proj"] },
+  });
   assert.deepEqual(bare.problems, []);
   const fields = PEFT_LORA_FORMAT.config(
     { adapter: bare.adapter } as AdapterParams,

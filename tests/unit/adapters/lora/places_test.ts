@@ -55,7 +55,7 @@ function placed(fields: JsonObject, config: ModelConfig, head: boolean) {
     shapes: new Map([[`base_model.model.${root}layers.0.self_attn.q_proj.lora_A.weight`, [2, 24]]]),
   };
   const { options, source } = PEFT_LORA_FORMAT.read({ peft_type: "LORA", ...fields }, file, problems);
-  const { adapter, problems: more } = loraAdapter(options, config, source);
+  const { adapter, problems: more } = loraAdapter(options, config, source && { source });
   const { settings, problems: none } = resolveLora(options, modelSites(config), source);
   const table = none.length > 0 ? [] : placeLora(settings, config, source as OptionSource).table;
   return { adapter, table, problems: [...problems, ...more] };
