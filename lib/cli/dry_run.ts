@@ -92,7 +92,7 @@ export async function reportDryRun(
     threads,
   });
   const sections = [
-    describeRun(run, { memory: found.memory }, data),
+    describeRun(run, chosen.task, { memory: found.memory }, data),
     ...(onDevice ? [formatDevices(found.device, found.processPeakBytes)] : [formatMemoryTable(run, found)]),
     formatWork(data === null ? run.totalSteps : decideSteps(run, data), found, onDevice !== null),
     describeFit(found.fit),

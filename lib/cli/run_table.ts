@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a run is, before it starts: model, method with its sizes, data. */
 import { isJsonObject, type Json } from "../core/json.ts";
+import { quotedNames } from "../core/quoted.ts";
 import type { Dataset } from "../data/dataset.ts";
+import type { HeadConfig } from "../models/heads/head_config.ts";
+import type { Task } from "../tasks/task.ts";
 import { formatCount, formatShare } from "../report/format.ts";
 import { formatPlacements } from "../report/placements.ts";
 import { formatTable } from "../report/table.ts";
@@ -34,6 +37,7 @@ export interface Predicted {
 /** The run and its data as tables; without data, the run alone. */
 export function describeRun(
   run: Run,
+  task: Pick<Task, "name">,
   { memory, placements = [] }: Predicted,
   data: Dataset | null,
 ): string {
@@ -50,6 +54,7 @@ export function describeRun(
         run.model.weightless ? ", no weights" : ""
       })`,
     ],
+    ["task", task.name + classesText(run.model.config.head)],
     ["method", `${method.name}: ${method.summary}`],
     ...config,
     ["trained", describeTrained(memory)],
@@ -63,6 +68,12 @@ export function describeRun(
     ...(placements.length > 0 ? [formatPlacements(placements)] : []),
     ...(data === null ? [] : [dataSummary(data)]),
   ].join("\n\n");
+}
+
+/** `: 3 classes, "bad", "good", "mixed"`; nothing of other heads. */
+function classesText(head: HeadConfig): string {
+  if (head.kind !== "classification" || head.gives !== "classes") return "";
+  return `: ${head.labels.length} classes, ${quotedNames(head.labels, 10)}`;
 }
 
 /** `placement host`, `placement device, 1024 of each layer cached, micro-batches in halves`. */

@@ -251,7 +251,7 @@ async function run(called: FlagValues, output: Output): Promise<number> {
     ofDevice ? besideDevice(memory, ofDevice) : memory;
   const memory = hostPart(predicted);
   output.line(
-    `${describeRun(planned, { memory: predicted, placements }, data)}\n\n${
+    `${describeRun(planned, chosen.task, { memory: predicted, placements }, data)}\n\n${
       formatMemory(memory.bytes, memory.startBytes)
     }\n`,
   );

@@ -134,12 +134,13 @@ Deno.test("describeRun() names model, method with its sizes as flags, what is tr
   const run = plan(smallModel(), smallOptions({ out: "runs/a" }));
   const memory = await predictMemory(run);
   const rows = new Map(
-    describeRun(run, { memory }, null).split("\n").map((line) => {
+    describeRun(run, { name: "causal-lm" }, { memory }, null).split("\n").map((line) => {
       const [name = "", value = ""] = line.trim().split(/ {2,}/);
       return [name, value] as const;
     }),
   );
   assert.match(rows.get("model") ?? "", /llama3_tied \(\d+\.\d k parameters, llama\)$/);
+  assert.equal(rows.get("task"), "causal-lm");
   assert.match(rows.get("method") ?? "", /^sparse: /);
   assert.deepEqual(["neurons", "experts", "active-experts", "top-k"].map((name) => rows.get(name)), [
     "48",
@@ -153,7 +154,7 @@ Deno.test("describeRun() names model, method with its sizes as flags, what is tr
   assert.equal(rows.get("rows"), "placement host");
   assert.equal(rows.get("folder"), "runs/a");
   const onDevice = plan(smallModel(), smallOptions({ placement: "device", halves: 2, cachedRows: 8 }));
-  const said = describeRun(onDevice, { memory }, smallData());
+  const said = describeRun(onDevice, { name: "causal-lm" }, { memory }, smallData());
   assert.match(said, /^rows +placement device, 8 of each layer cached, micro-batches in halves$/m);
   assert.match(said, /^folder +none$/m);
   const { report } = smallData();
