@@ -13,11 +13,26 @@ function cell(text: string): string {
 /** Head and rows: flag with its choices, what it is, what stands without it. */
 export function flagRows(): string[][] {
   const rows = TRAIN_FLAGS.map((flag) => {
-    const values = flag.placeholder ?? flag.choices?.join("|");
+    const values = flag.placeholder ?? choicesText(flag);
     const name = `\`--${flag.name}${values === undefined ? "" : ` ${values}`}\``;
-    return [name, flag.help, defaultText(flag) ?? ""].map(cell);
+    return [name, shortened(flag.help), defaultText(flag) ?? ""].map(cell);
   });
   return [["flag", "meaning", "default"], ...rows];
+}
+
+/** Its choices, unless what it is names them all. */
+function choicesText(
+  { choices, help }: { readonly choices?: readonly string[] | null; readonly help: string },
+): string | undefined {
+  return choices?.every((choice) => help.includes(choice)) ? undefined : choices?.join("|");
+}
+
+/** Characters of a cell that makes all rows wide. */
+const WIDE = 300;
+
+/** Without what stands between parentheses, where the whole is wide: the text above the table has it. */
+function shortened(help: string): string {
+  return help.length > WIDE ? help.replace(/ \([^)]*\)/g, "") : help;
 }
 
 /** The README with its table as the flags have it. `deno fmt` makes its columns even. */

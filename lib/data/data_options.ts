@@ -29,7 +29,12 @@ export const BAD_ROWS_OPTION = {
 
 /** What is read, and how. */
 export const DATA_OPTIONS = {
-  data: texts({ path: true, mayChange: "asked", help: "JSONL files", defaultText: "the demo's facts" }),
+  data: texts({
+    path: true,
+    mayChange: "asked",
+    help: "JSONL files; of labels also CSV, TSV, folders",
+    defaultText: "the demo's facts",
+  }),
   seqLen: integer({
     min: 2,
     default: 256,

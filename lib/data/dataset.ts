@@ -67,6 +67,8 @@ export interface Dataset {
   readonly fileOf: Uint32Array;
   /** (n) line in that file, from 1. */
   readonly lineOf: Uint32Array;
+  /** (n) file of each, where rows are files of their own, else "". Absent where none is. */
+  readonly pathOf?: readonly string[];
   /** (n) tokens cut off its end. */
   readonly cutOf: Uint32Array;
   /** Longest length an example may have. */
@@ -94,7 +96,12 @@ export function exampleLength(dataset: Dataset, i: number): number {
 
 /** Where example i was read. */
 export function examplePlace(dataset: Dataset, i: number): RowPlace {
-  return { file: dataset.files[dataset.fileOf[i] as number] as string, line: dataset.lineOf[i] as number };
+  const place = {
+    file: dataset.files[dataset.fileOf[i] as number] as string,
+    line: dataset.lineOf[i] as number,
+  };
+  const path = dataset.pathOf?.[i] || null;
+  return path === null ? place : { ...place, path };
 }
 
 /** The examples of the first rows of a data set, `count` at most; tokens and targets of its report are theirs. */
@@ -120,6 +127,7 @@ export function firstRows(dataset: Dataset, count: number): Dataset {
       },
     }),
     ...(dataset.secondFrom && { secondFrom: dataset.secondFrom.subarray(0, kept) }),
+    ...(dataset.pathOf && { pathOf: dataset.pathOf.slice(0, kept) }),
     ...(labels && { labels: { ...labels, of: labels.of.subarray(0, kept) } as ExampleLabels }),
     ids: dataset.ids.subarray(0, tokens),
     lossMask,
@@ -164,6 +172,7 @@ export class DatasetBuilder {
   readonly #offsets: number[] = [0];
   readonly #fileOf: number[] = [];
   readonly #lineOf: number[] = [];
+  readonly #pathOf: string[] = [];
   readonly #cutOf: number[] = [];
   #targets = 0;
 
@@ -181,6 +190,7 @@ export class DatasetBuilder {
     this.#offsets.push(end);
     this.#fileOf.push(this.#fileIndex.get(place.file) as number);
     this.#lineOf.push(place.line);
+    this.#pathOf.push(place.path ?? "");
     this.#cutOf.push(example.cutTokens);
     for (const target of example.lossMask) this.#targets += target;
   }
@@ -194,6 +204,7 @@ export class DatasetBuilder {
       files: this.#files,
       fileOf: Uint32Array.from(this.#fileOf),
       lineOf: Uint32Array.from(this.#lineOf),
+      ...(this.#pathOf.some((path) => path !== "") && { pathOf: this.#pathOf }),
       cutOf: Uint32Array.from(this.#cutOf),
       seqLen,
       report: {

@@ -97,7 +97,12 @@ export function previewText(
     const compared = label === undefined
       ? `${targets} of them targets`
       : `label ${visibleLine(String(label))}`;
-    const seen = picture === undefined ? `${tokens.length} tokens` : `picture ${visibleLine(picture)}`;
+    // A picture of a folder's is where it stands.
+    const seen = picture === undefined
+      ? `${tokens.length} tokens`
+      : picture === place.path
+      ? "picture"
+      : `picture ${visibleLine(picture)}`;
     const counts = `${seen}, ${compared}${note}`;
     const head = `${visibleLine(formatPlace(place))}  ${counts}`;
     return [

@@ -13,6 +13,8 @@ export interface RowPlace {
   readonly file: string;
   /** From 1. */
   readonly line: number;
+  /** Of a row that is a file of its own, in a folder: then `file` is the folder, and `line` the row's number. */
+  readonly path?: string;
 }
 
 /** A row that cannot be used. */
@@ -64,9 +66,9 @@ export async function catchBadRow<T>(
   }
 }
 
-/** `train.jsonl:12`. */
-export function formatPlace(place: RowPlace): string {
-  return `${place.file}:${place.line}`;
+/** `train.jsonl:12`, or `reviews/good/0001.txt`. */
+export function formatPlace({ file, line, path }: RowPlace): string {
+  return path ?? `${file}:${line}`;
 }
 
 /**

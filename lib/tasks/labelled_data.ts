@@ -137,9 +137,13 @@ function labelNumber({ label }: LabelledRow, { gives, labels: names }: LabelHead
 /** The classes of data, where no model names them; see {@linkcode classesOfLabels}. */
 export async function classesOf(paths: readonly string[]): Promise<readonly string[]> {
   const labels = new Set<ClassLabel>();
+  const bad: BadRow[] = [];
   for await (const result of readLabelledRows(paths)) {
-    if (result.ok && result.row.label !== null) labels.add(result.row.label);
+    if (!result.ok) bad.push(result.bad);
+    else if (result.row.label !== null) labels.add(result.row.label);
   }
+  // Of rows that all are none, why is what helps.
+  if (labels.size === 0 && bad.length > 0) throw new BadRowsError(bad, bad.length);
   return classesOfLabels(labels);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Rows of one text or two with a label: JSONL files with the columns that published sets have (GLUE's among them), or folders
- * with a folder of text files for each class.
+ * Rows of one text or two with a label: JSONL, CSV or TSV files with the columns that published sets have (GLUE's among them),
+ * or folders with a folder of text files for each class.
  */
 import { basename } from "node:path";
 import { UserError } from "../core/errors.ts";
@@ -10,6 +10,8 @@ import { filesOfClasses } from "../data/class_folders.ts";
 import { fileProblem, readLines } from "../data/lines.ts";
 import { RowError } from "../data/row_error.ts";
 import { type BadRow, catchBadRow, parseFields, type RowPlace } from "../data/rows.ts";
+import { isTable, readTableRows, type TableRow } from "../data/table_rows.ts";
+import { problemOf } from "../files/errors.ts";
 import { isFolder, readText } from "../files/read.ts";
 
 /** A text, or two that belong together, and what they are. */
@@ -38,7 +40,8 @@ const PAIRS = [
 /** Columns of one. */
 const TEXTS = ["sentence", "text"] as const;
 
-const LABELS = ["label", "labels"] as const;
+/** `score` is what a number to learn is called in STS-B. */
+const LABELS: readonly string[] = ["label", "labels", "score"];
 
 /** The accepted shapes, as messages name them. */
 export const LABELLED_SHAPES =
@@ -58,24 +61,60 @@ export async function* readLabelledRows(paths: readonly string[]): AsyncGenerato
 async function* rowsOfFile(file: string): AsyncGenerator<LabelledResult> {
   const problem = await fileProblem(file);
   if (problem !== null) throw new UserError(`Cannot read the data: "${file}" ${problem}`);
-  for await (const { number, text } of readLines(file)) {
-    yield await catchBadRow<LabelledResult>({ file, line: number }, (place) => ({
-      ok: true,
-      row: labelledRow(parseFields(text, LABELLED_SHAPES)),
-      place,
-    }));
+  for await (const { line, fields } of isTable(file) ? labelledCells(file) : labelledLines(file)) {
+    yield await catchBadRow<LabelledResult>(
+      { file, line },
+      (place) => ({ ok: true, row: labelledRow(fields()), place }),
+    );
   }
+}
+
+async function* labelledLines(file: string): AsyncGenerator<TableRow> {
+  for await (const { number: line, text } of readLines(file)) {
+    yield { line, fields: () => parseFields(text, LABELLED_SHAPES) };
+  }
+}
+
+/** In a table every cell is text: a label that reads as a number is one. */
+async function* labelledCells(file: string): AsyncGenerator<TableRow> {
+  for await (const { line, fields } of readTableRows(file)) {
+    yield {
+      line,
+      fields: () =>
+        Object.fromEntries(
+          Object.entries(fields()).map((
+            [name, cell],
+          ) => [name, LABELS.includes(name) ? labelCell(cell) : cell]),
+        ),
+    };
+  }
+}
+
+function labelCell(cell: unknown): unknown {
+  const text = String(cell).trim();
+  if (text === "") return null;
+  return /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(text) ? Number(text) : text;
 }
 
 async function* rowsOfFolder(folder: string): AsyncGenerator<LabelledResult> {
   let line = 0;
   for await (const { path, label } of filesOfClasses(folder, "its texts, a file each")) {
-    const place = { file: folder, line: ++line };
+    const place = { file: folder, line: ++line, path };
     yield await catchBadRow<LabelledResult>(place, async () => ({
       ok: true,
-      row: { text: filled(basename(path), await readText(path)), second: null, label },
+      row: { text: filled(basename(path), await readOwnText(path)), second: null, label },
       place,
     }));
+  }
+}
+
+/** The text of a file of its own. @throws {RowError} When it is no text */
+async function readOwnText(path: string): Promise<string> {
+  try {
+    return await readText(path);
+  } catch (error) {
+    if (error instanceof UserError) throw new RowError("wrong type", problemOf(error));
+    throw error;
   }
 }
 

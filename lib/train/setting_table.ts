@@ -41,7 +41,7 @@ export const MODEL_OPTIONS = {
 } as const;
 
 const EVALUATION_OPTIONS = {
-  evalData: texts({ path: true, mayChange: "asked", help: "JSONL files whose loss is watched" }),
+  evalData: texts({ path: true, mayChange: "asked", help: "data whose loss and scores are watched" }),
 } as const;
 
 const METHOD_OPTIONS = {

@@ -29,7 +29,7 @@ Deno.test("a folder of digits for each class is learnt, scored, and merged into 
       "1",
     );
     strictEqual(shown.code, 0, shown.stderr);
-    match(shown.stdout, /train:1 {2}picture .*digit 0\/0000\.png, label digit 0\n/);
+    match(shown.stdout, /train\/digit 0\/0000\.png {2}picture, label digit 0\n/);
 
     const data = ["--data", path("train"), "--eval-data", path("test")];
     const sizes = ["--batch-size", "32", "--micro-batch-size", "32", "--epochs", "8", "--lr", "2e-3"];

@@ -68,4 +68,28 @@ export const TASKS: readonly Mutant[] = [
     replace: "Number(i >= 1)",
     tests: ["tests/unit/tasks/choices_test.ts"],
   },
+  {
+    name: "cells-of-the-next-line",
+    harm: "a table's cells that hold line breaks are rows of their own",
+    file: "lib/data/table_rows.ts",
+    find: "if (open.quotes % 2 === 1) continue;",
+    replace: "if (open.quotes % 2 > 1) continue;",
+    tests: ["tests/unit/data/table_rows_test.ts"],
+  },
+  {
+    name: "quote-that-holds-the-file",
+    harm: "a quote that nobody closes makes the whole file one row",
+    file: "lib/data/table_rows.ts",
+    find: "if (open.characters > MOST_CHARACTERS) break;",
+    replace: "if (open.characters > MOST_CHARACTERS) continue;",
+    tests: ["tests/unit/data/table_rows_test.ts"],
+  },
+  {
+    name: "texts-of-a-folder-by-number",
+    harm: "predictions and bad rows of a folder of texts do not say which file they are of",
+    file: "lib/data/dataset.ts",
+    find: 'this.#pathOf.push(place.path ?? "");',
+    replace: 'this.#pathOf.push("");',
+    tests: ["tests/unit/tasks/labelled_test.ts"],
+  },
 ];

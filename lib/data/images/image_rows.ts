@@ -96,7 +96,7 @@ function labelOf(label: unknown): ImageRow["label"] {
 async function* rowsOfFolder(folder: string): AsyncGenerator<ImageRowResult> {
   let line = 0;
   for await (const { path, label } of filesOfClasses(folder, `its pictures, or a ${METADATA}`)) {
-    yield { ok: true, row: { path, label }, place: { file: folder, line: ++line } };
+    yield { ok: true, row: { path, label }, place: { file: folder, line: ++line, path } };
   }
 }
 

@@ -101,6 +101,8 @@ function imageDataset(
     files,
     fileOf: Uint32Array.from(pictures, ({ place: { file } }) => place.get(file) as number),
     lineOf: Uint32Array.from(pictures, ({ place: { line } }) => line),
+    ...(pictures.some(({ place }) => place.path) &&
+      { pathOf: pictures.map(({ place }) => place.path ?? "") }),
     cutOf: new Uint32Array(count),
     seqLen: tokens,
     labels: { kind: "classes", of: Int32Array.from(pictures, ({ label }) => label), names },

@@ -66,7 +66,7 @@ Deno.test("its data is pictures with the model's classes, as its processor makes
     assert.ok(shown !== undefined);
     assert.match(
       formatTerminalText(previewText([shown], { color: false })),
-      /data:1 {2}picture .*0000\.png, label 0\n$/,
+      /data\/0\/0000\.png {2}picture, label 0\n$/,
     );
 
     using opened = openCheckpoint(dir, referenceKernels(), { head });

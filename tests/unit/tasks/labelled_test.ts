@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { BadRowsError } from "../../../lib/data/load_data.ts";
 import { makeMicroBatch, sequentialShapes, stepShapes } from "../../../lib/data/batches.ts";
-import { datasetHash, firstRows } from "../../../lib/data/dataset.ts";
+import { datasetHash, examplePlace, firstRows } from "../../../lib/data/dataset.ts";
 import { previewExamples } from "../../../lib/data/preview.ts";
 import type { HeadConfig } from "../../../lib/models/heads/head_config.ts";
 import { LM_HEAD } from "../../../lib/models/heads/head_config.ts";
@@ -135,6 +135,47 @@ Deno.test("a folder of texts by label gives its classes and rows, in the order o
     const data = await loadLabelled([folder], MARKED, head as LabelHead);
     assert.deepEqual([...data.ids], [1, ...codes("ah"), 2, 1, ...codes("oh"), 2]);
     assertSame(data.labels?.of, Int32Array.of(0, 1));
+  }));
+
+Deno.test("a row that is a file of its own is told by its name, and is a bad row where it is no text", () =>
+  withFolder(async (folder) => {
+    for (const label of ["no", "yes"]) await Deno.mkdir(join(folder, label));
+    await Deno.writeTextFile(join(folder, "no", "a.txt"), "one");
+    await Deno.writeFile(join(folder, "no", "b.txt"), Uint8Array.of(0x6e, 0xe9));
+    await Deno.writeTextFile(join(folder, "yes", "c.txt"), " ");
+    await Deno.writeTextFile(join(folder, "yes", "d.txt"), "two");
+    const error = await loadLabelled([folder], MARKED, CLASSES).catch((error) => error);
+    assert.ok(error instanceof BadRowsError);
+    assert.match(error.message, /no\/b\.txt: .*b\.txt is not valid UTF-8/);
+    assert.match(error.message, /yes\/c\.txt: "c\.txt" is empty/);
+    const data = await loadLabelled([folder], MARKED, CLASSES, { badRows: "skip" });
+    const place = { file: folder, line: 4, path: join(folder, "yes", "d.txt") };
+    assert.deepEqual(examplePlace(data, 1), place);
+    assert.deepEqual(firstRows(data, 1).pathOf, [join(folder, "no", "a.txt")]);
+    assert.deepEqual(data.files, [folder]);
+  }));
+
+Deno.test("tables are labelled rows too: a label that reads as a number is one, other cells are texts", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "rows.csv");
+    await Deno.writeTextFile(path, 'idx,sentence1,sentence2,label\n0,"a, b",7,1\n1,c,d,\n2,e,f,0.0\n');
+    assert.deepEqual(await classesOf([path]), ["LABEL_0", "LABEL_1"]);
+    const data = await loadLabelled([path], MARKED, CLASSES, { badRows: "skip" });
+    assert.deepEqual([data.labels?.of, data.report.badRows.map(({ line }) => line)], [Int32Array.of(1, 0), [
+      3,
+    ]]);
+    const { batch } = makeMicroBatch(data, Int32Array.of(0));
+    assert.deepEqual([...batch.ids], [1, ...codes("a, b"), 2, ...codes("7"), 2]);
+    const scores = join(folder, "scores.tsv");
+    await Deno.writeTextFile(scores, "sentence1\tsentence2\tscore\na\tb\t4.5\n");
+    assert.deepEqual((await loadLabelled([scores], MARKED, VALUES)).labels?.of, Float64Array.of(4.5));
+  }));
+
+Deno.test("of rows that all are none classes are not missed: why they are none is said", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "rows.json");
+    await Deno.writeTextFile(path, '[{"text": "a", "label": 1}]');
+    await assert.rejects(classesOf([path]), /1 of 1 rows cannot be used/);
   }));
 
 Deno.test("classes are named by the data where no model names them", async () => {
