@@ -13,6 +13,8 @@ export interface PassSize {
   readonly tokens: number;
   /** Tokens that have a target. */
   readonly targets: number;
+  /** Tokens that an encoder reads beside those; as many where it is not said. */
+  readonly sourceTokens?: number;
 }
 
 /** What an optimizer step works on, all micro-batches together. */

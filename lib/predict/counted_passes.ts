@@ -4,7 +4,7 @@ import { attachAdapter, type Attachment } from "../adapters/attach.ts";
 import type { UndoingChoice } from "../activations/policy.ts";
 import type { ActivationPolicyName } from "../activations/registry.ts";
 import type { Adapter, AdapterParams, RowPlacement } from "../adapters/adapter.ts";
-import type { Batch } from "../data/batch.ts";
+import type { Batch, BatchSource } from "../data/batch.ts";
 import { weightlessModel } from "../models/described.ts";
 import { evaluateLoss } from "../models/engine/pass.ts";
 import type { Model } from "../models/model.ts";
@@ -96,10 +96,20 @@ export function countedRun(model: Model, adapter: Adapter, settings: CountedSett
 
 /** A batch of these sizes, its targets spread evenly: what its tokens are does not matter. */
 function batchOf(size: PassSize, parts: ModelParts, longest = size.tokens): Batch {
-  const { head } = parts;
-  if (head.kind !== "classification") return tokenBatch(size, longest);
+  const { head, stacks } = parts;
+  if (head.kind !== "classification") {
+    const batch = tokenBatch(size, longest);
+    return stacks.length === 1 ? batch : { ...batch, source: sourceOf(size, batch.starts.length - 1) };
+  }
   const { input } = lastStack(parts);
   return input.kind === "patches" ? pictureBatch(size, input) : sequenceBatch(size, head, longest);
+}
+
+/** What an encoder reads of each sequence, evenly: at least a token. */
+function sourceOf({ tokens, sourceTokens = tokens }: PassSize, sequences: number): BatchSource {
+  const count = Math.max(sourceTokens, sequences);
+  const starts = Int32Array.from({ length: sequences + 1 }, (_, s) => Math.floor(s * count / sequences));
+  return { ids: new Int32Array(count), positions: new Int32Array(count), starts };
 }
 
 /** As many whole pictures as have these tokens. */
