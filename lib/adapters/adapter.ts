@@ -161,6 +161,8 @@ export interface TrainingPlace {
   readonly step: number;
   /** Place of the micro-batch's first token among the step's tokens: how a step is cut does not matter. */
   readonly firstToken: number;
+  /** The same of what encoders beside decoders read. Default: as `firstToken`. */
+  readonly firstSource?: number;
 }
 
 /** Where an adapter's rows are computed with. */

@@ -9,7 +9,6 @@ import {
   layersOf,
   type Linear,
   linearsOf,
-  partOf,
   tensorsOf,
 } from "./parts.ts";
 import { basePrefix, headNames, moduleOf } from "./tensor_names.ts";
@@ -42,7 +41,7 @@ export interface Sites {
 /** The sites of a model. */
 export function modelSites(config: ModelConfig): Sites {
   const layers = layersOf(buildParts(config, (name) => name));
-  const attention = layers.flatMap((layer) => partOf(layer, "attention") ?? []);
+  const attention = layers.flat().filter((part) => "heads" in part);
   const [whole = ""] = layers.flat().flatMap((part) => linearsOf(part)).map(({ weight }) => moduleOf(weight));
   const prefix = basePrefix(config);
   return {

@@ -321,6 +321,21 @@ export function keyShapes(
   });
 }
 
+/**
+ * Whether a product reads rows of what an encoder reads, and not of what the decoder beside it does: in the encoder's layers, and
+ * where the decoder's make keys and values of that.
+ */
+export function readsSource<W>(
+  parts: Pick<ModelParts<W>, "stacks">,
+  layer: number,
+  site: string,
+): boolean {
+  const own = layersOf(parts)[layer] ?? [];
+  if (!lastStack(parts).layers.includes(own)) return true;
+  const [, ...ofSource] = partOf(own, "cross-attention")?.inputs ?? [];
+  return ofSource.some((linear) => linear.site === site);
+}
+
 /** The products of a sublayer, in the order they compute in. */
 export function linearsOf<W>(part: Sublayer<W>): Linear<W>[] {
   return recordsOf<W>(part).filter((record) => "site" in record);

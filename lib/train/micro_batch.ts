@@ -7,8 +7,8 @@ import { lossAndGradients } from "../models/engine/pass.ts";
 import { interleavedLossAndGradients, splitBatch } from "../models/engine/interleave.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 
-/** Attaches the adapter to kernels, for tokens from a place of the micro-batch on. */
-export type AttachPart = (k: Kernels, firstToken: number) => Attachment;
+/** Attaches the adapter to kernels, for tokens from a place of the micro-batch on, and from one of its source. */
+export type AttachPart = (k: Kernels, firstToken: number, firstSource: number) => Attachment;
 
 /**
  * Loss and gradients of a micro-batch. One that cannot be cut, having fewer than two tokens, is computed whole.
@@ -23,7 +23,7 @@ export function microBatchGradients(
   options: Omit<GradientOptions, "tap">,
 ): Promise<BatchLoss> {
   const split = halves === 2 ? splitBatch(batch) : null;
-  const { model, hooks } = attach(k, 0);
+  const { model, hooks } = attach(k, 0, 0);
   if (split === null) return lossAndGradients(model, batch, hooks, options);
   return interleavedLossAndGradients(model, batch, split, attach, options);
 }

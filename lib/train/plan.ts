@@ -96,11 +96,12 @@ export function plan(model: Model, options: RunOptions = {}): Run {
 
 /** Who the model is, for saved adapters and checkpoints; the hash of a model without weights is empty. */
 export function baseIdentity(model: Model): BaseIdentity {
-  const { head } = model.config;
+  const { head, decoderIds } = model.config;
   return {
     name: model.dir,
     hash: model.weightless ? "" : modelHash(model.dir),
     ...(givesTokens(head) ? {} : { head }),
+    ...(decoderIds && { readsSource: true }),
   };
 }
 

@@ -40,7 +40,7 @@ function write(model: Model, parameter: Parameter, values: Float64Array): void {
 }
 
 /** Somewhere in training, so that masks that change from step to step are on. */
-const PLACE = { seed: 9, step: 3, firstToken: 17 };
+const PLACE = { seed: 9, step: 3, firstToken: 17, firstSource: 31 };
 /** Of the loss whose gradient is taken. */
 const LOSS_SCALE = 0.5;
 
@@ -70,9 +70,13 @@ async function gradientsOf(
   data: Batch,
 ) {
   clearGradients(model.kernels, params.parameters);
-  const attach = (k: typeof model.kernels, token: number) =>
+  const attach = (k: typeof model.kernels, token: number, source: number) =>
     attachAdapter(model, params, k, {
-      training: { ...PLACE, firstToken: PLACE.firstToken + token },
+      training: {
+        ...PLACE,
+        firstToken: PLACE.firstToken + token,
+        firstSource: PLACE.firstSource + source,
+      },
       placement,
     });
   const options = { activations, lossScale: LOSS_SCALE };

@@ -26,7 +26,7 @@ import { assertGradients, stir, type Way, WAYS } from "./adapter_gradients.ts";
 const OPTIONS: Readonly<Record<string, JsonObject | ((batch: Batch) => JsonObject)>> = {
   sparse: { neurons: 12, experts: 4, activeExperts: 2, topK: 4 },
   parallel: { neurons: 5 },
-  lora: { rank: 2 },
+  lora: { rank: 2, dropout: 0.1 },
   tokens: ({ ids }) => ({ trainableTokenIndices: [...new Set(ids)].slice(0, 2) }),
 };
 

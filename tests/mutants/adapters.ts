@@ -78,9 +78,17 @@ export const ADAPTERS: readonly Mutant[] = [
     name: "masks-of-the-whole-for-halves",
     harm: "dropout depends on how a step is cut",
     file: "lib/adapters/lora/lora.ts",
-    find: "first: firstToken * width,",
-    replace: "first: 0,",
+    find: "(readsSource ? firstSource : firstToken) * width",
+    replace: "0",
     tests: ["tests/contract/adapters_test.ts"],
+  },
+  {
+    name: "masks-of-the-decoder-for-the-source",
+    harm: "dropout in an encoder depends on how a step is cut",
+    file: "lib/adapters/lora/lora.ts",
+    find: "readsSource: reads(site),",
+    replace: "readsSource: false && reads(site),",
+    tests: ["tests/contract/families_test.ts"],
   },
   {
     name: "masks-forget-the-step",
@@ -95,9 +103,9 @@ export const ADAPTERS: readonly Mutant[] = [
     harm: "answers are drawn at random",
     file: "lib/adapters/lora/lora.ts",
     find: `if (training === null || dropout === 0) return null;
-    const { seed, step, firstToken } = training;`,
+    const { seed, step, firstToken, firstSource = firstToken } = training;`,
     replace: `if (dropout === 0) return null;
-    const { seed, step, firstToken } = training ?? { seed: 1, step: 1, firstToken: 0 };`,
+    const { seed, step, firstToken, firstSource = firstToken } = training ?? { seed: 1, step: 1, firstToken: 0 };`,
     tests: ["tests/unit/train/lora_test.ts"],
   },
   {

@@ -352,8 +352,8 @@ export const MODELS: readonly Mutant[] = [
     name: "mask-of-the-first-half",
     harm: "both halves drop the same places",
     file: "lib/models/engine/interleave.ts",
-    find: "attach(own, part.firstToken)",
-    replace: "attach(own, 0)",
+    find: "attach(own, part.firstToken, part.firstSource)",
+    replace: "attach(own, 0, 0)",
     tests: [
       "tests/unit/train/lora_test.ts",
       "tests/contract/adapters_test.ts",

@@ -19,6 +19,8 @@ export interface BaseIdentity {
   readonly content?: string;
   /** Left out of a language model. */
   readonly head?: HeadConfig;
+  /** Whether it has an encoder beside its decoder. Default: no. */
+  readonly readsSource?: boolean;
 }
 
 /** What a saved adapter says of its base. What its folder does not tell is null. */
@@ -43,13 +45,18 @@ export interface BaseRecord {
   readonly relativePath: string;
   /** Null of a language model. */
   readonly head: HeadConfig | null;
+  /** Whether it has an encoder beside its decoder. */
+  readonly readsSource: boolean;
 }
 
 /** A snapshot in the cache of the Hugging Face hub. */
 const SNAPSHOT = /[\\/]models--([^\\/]+)[\\/]snapshots[\\/]([0-9a-f]{40})$/;
 
 /** Describes a base for an adapter that is saved in `folder`, which exists. */
-export function baseRecord({ name, hash, head }: BaseIdentity, folder: string): BaseRecord {
+export function baseRecord(
+  { name, hash, head, readsSource = false }: BaseIdentity,
+  folder: string,
+): BaseRecord {
   const path = placeOf(name);
   const [, repository, revision] = SNAPSHOT.exec(path) ?? [];
   return {
@@ -59,6 +66,7 @@ export function baseRecord({ name, hash, head }: BaseIdentity, folder: string): 
     path,
     relativePath: relative(placeOf(folder), path).split(sep).join("/"),
     head: head ?? null,
+    readsSource,
   };
 }
 

@@ -9,7 +9,7 @@ import { baseFields, readBase, readBaseHead } from "./base_model.ts";
 import type { AdapterFormat } from "./file_format.ts";
 import { PEFT_NAMES } from "../lora/options.ts";
 import { isNothing, optionProblems } from "./peft_fields.ts";
-import { TASK_TYPES } from "./task_types.ts";
+import { TASK_TYPES, taskType } from "./task_types.ts";
 
 /** The format of `lora`. */
 export const PEFT_LORA_FORMAT: AdapterFormat = {
@@ -21,7 +21,7 @@ export const PEFT_LORA_FORMAT: AdapterFormat = {
     const options = Object.entries(PEFT_NAMES).filter(([name]) => others[name] !== undefined);
     return {
       peft_type: "LORA",
-      task_type: TASK_TYPES[base.head?.kind ?? "lm"],
+      task_type: taskType(base),
       base_model_name_or_path: base.name,
       ...(base.revision !== null && { revision: base.revision }),
       inference_mode: true,

@@ -6,7 +6,7 @@ import type { Adapter } from "../adapter.ts";
 import { baseFields, readBase, readBaseHead } from "./base_model.ts";
 import { type AdapterFormat, shown } from "./file_format.ts";
 import { isNothing } from "./peft_fields.ts";
-import { TASK_TYPES } from "./task_types.ts";
+import { taskType } from "./task_types.ts";
 
 /** What the names of the rows have in files of a LoRA, and lack here. */
 const WITHIN = /\.token_adapter(?=\.trainable_tokens_delta$)/;
@@ -26,7 +26,7 @@ export const PEFT_TOKENS_FORMAT: AdapterFormat = {
     const modules = parameters.map(({ name }) => moduleOf(moduleOf(name)).slice("base_model.model.".length));
     return {
       peft_type: "TRAINABLE_TOKENS",
-      task_type: TASK_TYPES[base.head?.kind ?? "lm"],
+      task_type: taskType(base),
       base_model_name_or_path: base.name,
       ...(base.revision !== null && { revision: base.revision }),
       inference_mode: true,

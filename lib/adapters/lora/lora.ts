@@ -17,6 +17,7 @@ import {
   type Linear,
   linearSize,
   linearsOf,
+  readsSource,
 } from "../../models/parts.ts";
 import { moduleOf } from "../../models/tensor_names.ts";
 import { modelSites, siteModules } from "../../models/modules.ts";
@@ -54,6 +55,8 @@ interface SiteDelta extends LowRank {
   /** Name of the weight in the checkpoint, and whether it is kept there as (I,O). */
   readonly weightName: string;
   readonly transposed: boolean;
+  /** Whether its rows are those of a source. */
+  readonly readsSource: boolean;
 }
 
 /** LoRA. */
@@ -152,7 +155,12 @@ function createLora(
   const modules = siteModules(model.config);
   const streams = Math.max(STREAMS_PER_LAYER, ...modules.map((sites) => sites.size));
   const layers = layersOf(model.parts).map((layer, index) => {
-    const places = { layer, modules: modules[index] ?? new Map(), firstStream: index * streams };
+    const places = {
+      layer,
+      modules: modules[index] ?? new Map(),
+      firstStream: index * streams,
+      reads: (site: string) => readsSource(model.parts, index, site),
+    };
     return createLayer(k, table[index] ?? new Map(), places, tokensPerStep > 0);
   });
   const deltas = layers.flatMap((layer) => [...layer.values()]);
@@ -181,12 +189,14 @@ interface LayerPlaces {
   /** Of all sites, in order: the names of their modules. */
   readonly modules: ReadonlyMap<string, string>;
   readonly firstStream: number;
+  /** Whether a site reads rows of a source. */
+  readonly reads: (site: string) => boolean;
 }
 
 function createLayer(
   k: Kernels,
   sites: ReadonlyMap<string, SiteSize>,
-  { layer, modules, firstStream }: LayerPlaces,
+  { layer, modules, firstStream, reads }: LayerPlaces,
   trained: boolean,
 ): ReadonlyMap<string, SiteDelta> {
   const all = [...modules.keys()];
@@ -200,6 +210,7 @@ function createLayer(
       stream: firstStream + all.indexOf(site),
       weightName: linear.weight.name,
       transposed: linear.transposed === true,
+      readsSource: reads(site),
     };
   };
   return new Map([...sites].map(([site, size]) => [site, delta(site, size)]));
@@ -234,10 +245,14 @@ function linearHook(
     if (!found) throw new RangeError(`The adapter has no delta for ${site} of layer ${layer}`);
     return found;
   };
-  const mask = ({ stream }: SiteDelta, { shape: [, width = 0] }: Activation): DropoutMask | null => {
+  const mask = (
+    { stream, readsSource }: SiteDelta,
+    { shape: [, width = 0] }: Activation,
+  ): DropoutMask | null => {
     if (training === null || dropout === 0) return null;
-    const { seed, step, firstToken } = training;
-    return { seed, stream: step, part: stream, first: firstToken * width, probability: dropout };
+    const { seed, step, firstToken, firstSource = firstToken } = training;
+    const first = (readsSource ? firstSource : firstToken) * width;
+    return { seed, stream: step, part: stream, first, probability: dropout };
   };
   return {
     has: (layer, site) => layers[layer]?.has(site) === true,

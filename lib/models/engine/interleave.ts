@@ -26,8 +26,9 @@ import { batchSteps } from "./source.ts";
 /** A part of a micro-batch. */
 export interface BatchPart {
   readonly batch: TokenBatch;
-  /** Place of its first token among those of the whole. */
+  /** Place of its first token among those of the whole, and of the first that an encoder reads. */
   readonly firstToken: number;
+  readonly firstSource: number;
 }
 
 /** A batch in two parts. */
@@ -70,6 +71,7 @@ function sequencesPart(batch: Batch, first: number, end: number): BatchPart {
   const tokens: Range = [starts[first] as number, starts[end] as number];
   return {
     firstToken: tokens[0],
+    firstSource: (source?.starts ?? starts)[first] as number,
     batch: {
       ...tokensOf(batch, tokens),
       starts: startsPart(starts, first, end),
@@ -86,6 +88,7 @@ function sequencesPart(batch: Batch, first: number, end: number): BatchPart {
 function tokensPart(batch: Batch, begin: number, end: number): BatchPart {
   return {
     firstToken: begin,
+    firstSource: begin,
     batch: {
       ...tokensOf(batch, [begin, end]),
       starts: Int32Array.of(0, end - begin),
@@ -129,8 +132,12 @@ function targetsPart(targets: Batch["targets"], tokens: Range, sequences: Range)
   return { ...targets, values: targets.values.subarray(...sequences) };
 }
 
-/** How the adapter attaches to a part: the place of its first token decides masks that change from step to step. */
-export type AttachPart = (k: Kernels, firstToken: number) => { readonly model: Model; readonly hooks: Hooks };
+/** How the adapter attaches to a part: the places of its first tokens decide masks that change from step to step. */
+export type AttachPart = (
+  k: Kernels,
+  firstToken: number,
+  firstSource: number,
+) => { readonly model: Model; readonly hooks: Hooks };
 
 /**
  * `lossAndGradients` of a batch in two interleaved parts. The result is that of the whole within rounding, and the same bits
@@ -158,7 +165,7 @@ export function interleavedLossAndGradients(
       layersOf(model.parts).forEach((_, layer) => options.idle?.beforeBackward(layer));
       const { idle: _, ...rest } = options;
       const running = (own: Kernels, part: BatchPart, shared: Partial<StepContext>, leads: boolean) => {
-        const attached = attach(own, part.firstToken);
+        const attached = attach(own, part.firstToken, part.firstSource);
         const ofPart = { ...attached.model, kernels: own };
         return (yieldTurn: YieldTurn): Promise<BatchLoss> => {
           const end = part.firstToken + part.batch.ids.length;
