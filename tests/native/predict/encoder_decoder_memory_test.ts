@@ -17,6 +17,7 @@ const OPTIONS: Readonly<Record<string, JsonObject>> = {
   sparse: { neurons: 12, experts: 4, activeExperts: 2, topK: 4 },
   parallel: { neurons: 5 },
   lora: { rank: 2 },
+  tokens: { trainableTokenIndices: [3, 5] },
 };
 
 /** Two sequences of 6 tokens, written from 14 tokens each, or from 4. */
