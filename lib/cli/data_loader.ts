@@ -6,7 +6,7 @@ import type { LoadProgress } from "../data/load_data.ts";
 import { createProgress, type Progress } from "../report/progress.ts";
 import { dataOptions } from "./flags/data.ts";
 import type { FlagValues } from "./flags/flags.ts";
-import type { Task, TaskModel } from "../tasks/task.ts";
+import { checkPairOptions, type Task, type TaskModel } from "../tasks/task.ts";
 import type { Output } from "./output.ts";
 
 /** Reads data files as the flags say. */
@@ -24,6 +24,8 @@ export function createDataLoader(values: FlagValues, output: Output, task: Task)
     notes.add(note);
   };
   return async (paths, model) => {
+    const options = dataOptions(values);
+    checkPairOptions(task, options);
     const startMs = performance.now();
     let progress: Progress | null = null;
     const onProgress = ({ rows, bytes, totalBytes }: LoadProgress): void => {
@@ -33,7 +35,7 @@ export function createDataLoader(values: FlagValues, output: Output, task: Task)
       progress.update(Math.floor(bytes / MB), `${Math.round(rows / elapsedMs * 1000)} rows/s`);
     };
     try {
-      return await task.load(paths, model, { ...dataOptions(values), onProgress, onNote });
+      return await task.load(paths, model, { ...options, onProgress, onNote });
     } finally {
       (progress as Progress | null)?.finish();
     }

@@ -67,6 +67,11 @@ export interface Batch {
   readonly targetCount: number;
 }
 
+/** Tokens of a batch, of what is read and what is written. */
+export function batchTokens({ ids, source }: Pick<Batch, "ids" | "source">): number {
+  return ids.length + (source?.ids.length ?? 0);
+}
+
 /** Targets by tokens. @param ids (M) int32, -1 where no loss is taken */
 export function tokenTargets(ids: Int32Array): TokenTargets {
   return { kind: "tokens", ids };

@@ -6,15 +6,10 @@
 import { UserError } from "../core/errors.ts";
 import { permutation } from "../core/rng.ts";
 import { assertInteger } from "../core/shape.ts";
-import { type Batch, type BatchPictures, tokenTargets } from "./batch.ts";
-import { EVALUATION_DRAW, type MaskDraw, maskExample, type Masking } from "./masking.ts";
-import {
-  type Dataset,
-  exampleCount,
-  type ExampleLabels,
-  exampleLength,
-  type ExamplePictures,
-} from "./dataset.ts";
+import { type Batch, type BatchPictures, batchTokens } from "./batch.ts";
+import { labelTargets, maskedTokens, nextTokens, writtenBatch } from "./batch_targets.ts";
+import { EVALUATION_DRAW, type MaskDraw, maskExample } from "./masking.ts";
+import { type Dataset, exampleCount, exampleLength, type ExamplePictures, sourceLength } from "./dataset.ts";
 
 /** How examples become batches. */
 export interface BatchOptions {
@@ -56,7 +51,7 @@ export interface StepData {
   readonly microBatches: readonly MicroBatch[];
   /** Targets of all micro-batches: what the loss is a mean over. */
   readonly targetCount: number;
-  /** Tokens of all micro-batches. */
+  /** Tokens of all micro-batches, of what is read and what is written. */
   readonly tokenCount: number;
   /** Where the next step starts. */
   readonly next: DataPosition;
@@ -103,8 +98,10 @@ export interface MicroBatchShape {
   readonly targets: number;
   /** Pairs of a query and a key it sees: the sum over sequences of n (n + 1) / 2. */
   readonly pairs: number;
-  /** Tokens of its longest sequence. */
+  /** Tokens of its longest sequence, read or written. */
   readonly longest: number;
+  /** Tokens that an encoder reads; 0 where there is none. */
+  readonly sourceTokens: number;
 }
 
 /**
@@ -165,10 +162,12 @@ function exampleTargets(dataset: Dataset, draw: MaskDraw = EVALUATION_DRAW): Int
       return targets.filter((target) => target >= 0).length;
     });
   }
+  // What is written behind a source is a target from its first token on.
+  const first = dataset.sources ? 0 : 1;
   return Int32Array.from({ length: exampleCount(dataset) }, (_, example) => {
     let count = 0;
     const end = dataset.offsets[example + 1] as number;
-    for (let at = (dataset.offsets[example] as number) + 1; at < end; at++) {
+    for (let at = (dataset.offsets[example] as number) + first; at < end; at++) {
       count += Number(dataset.lossMask[at] !== 0);
     }
     return count;
@@ -176,15 +175,17 @@ function exampleTargets(dataset: Dataset, draw: MaskDraw = EVALUATION_DRAW): Int
 }
 
 function microBatchShape(dataset: Dataset, targetsOf: Int32Array, examples: Int32Array): MicroBatchShape {
-  let [tokens, targets, pairs, longest] = [0, 0, 0, 0];
+  let [tokens, targets, pairs, longest, sourceTokens] = [0, 0, 0, 0, 0];
   for (const example of examples) {
     const length = exampleLength(dataset, example);
+    const read = sourceLength(dataset, example);
     tokens += length;
+    sourceTokens += read;
     targets += targetsOf[example] as number;
     pairs += length * (length + 1) / 2;
-    longest = Math.max(longest, length);
+    longest = Math.max(longest, length, read);
   }
-  return { tokens, targets, pairs, longest };
+  return { tokens, targets, pairs, longest, sourceTokens };
 }
 
 /** Examples that are packed to count steps, over all epochs: some seconds of work, and more than any run sees. */
@@ -246,7 +247,8 @@ export function makeMicroBatch(
     for (let i = 0; i < length; i++) positions[start + i] = i;
     ids.set(dataset.ids.subarray(from, from + length), start);
   });
-  const { labels, masking, pictures, secondFrom } = dataset;
+  const { labels, masking, pictures, secondFrom, sources } = dataset;
+  if (sources) return { batch: writtenBatch(sources, { ids, positions, starts }, examples), examples };
   const compared = labels
     ? labelTargets(labels, examples)
     : masking
@@ -271,59 +273,6 @@ function batchPictures({ reader, paths, hashes }: ExamplePictures, examples: Int
       const example = examples[sequence] as number;
       reader.read(paths[example] as string, hashes[example] as string, rows);
     },
-  };
-}
-
-/** Targets where tokens are asked for. @mutates seen (M): some are masked */
-function maskedTokens(
-  { offsets, ids, lossMask }: Dataset,
-  masking: Masking,
-  examples: Int32Array,
-  starts: Int32Array,
-  draw: MaskDraw,
-  seen: Int32Array,
-): Pick<Batch, "targets" | "targetCount"> {
-  const targets = new Int32Array(seen.length).fill(-1);
-  examples.forEach((example, s) => {
-    const [from, to] = [offsets[example] as number, offsets[example + 1] as number];
-    const masked = maskExample(masking, draw, example, ids.subarray(from, to), lossMask.subarray(from, to));
-    seen.set(masked.ids, starts[s]);
-    targets.set(masked.targets, starts[s]);
-  });
-  return { targets: tokenTargets(targets), targetCount: targets.filter((target) => target >= 0).length };
-}
-
-/** Each target is that of the token before it, which predicts it. */
-function nextTokens(
-  { offsets, lossMask, ids }: Dataset,
-  examples: Int32Array,
-  starts: Int32Array,
-): Pick<Batch, "targets" | "targetCount"> {
-  const targets = new Int32Array(starts.at(-1) ?? 0).fill(-1);
-  let targetCount = 0;
-  examples.forEach((example, s) => {
-    const [from, start] = [offsets[example] as number, starts[s] as number];
-    const length = (starts[s + 1] as number) - start;
-    for (let i = 1; i < length; i++) {
-      if (lossMask[from + i] === 0) continue;
-      targets[start + i - 1] = ids[from + i] as number;
-      targetCount++;
-    }
-  });
-  return { targets: tokenTargets(targets), targetCount };
-}
-
-function labelTargets(labels: ExampleLabels, examples: Int32Array): Pick<Batch, "targets" | "targetCount"> {
-  const targetCount = examples.length;
-  if (labels.kind === "classes") {
-    return {
-      targets: { kind: "classes", labels: Int32Array.from(examples, (i) => labels.of[i] as number) },
-      targetCount,
-    };
-  }
-  return {
-    targets: { kind: "values", values: Float64Array.from(examples, (i) => labels.of[i] as number) },
-    targetCount,
   };
 }
 
@@ -354,7 +303,7 @@ function packRows(dataset: Dataset, order: Int32Array): EpochRows {
   for (let start = 0; start < order.length; start += PACKING_WINDOW) {
     const rows: { room: number; examples: number[] }[] = [];
     for (const example of order.subarray(start, start + PACKING_WINDOW)) {
-      const length = exampleLength(dataset, example);
+      const length = Math.max(exampleLength(dataset, example), sourceLength(dataset, example));
       let row = rows.find(({ room }) => room >= length);
       if (row === undefined) rows.push(row = { room: dataset.seqLen, examples: [] });
       row.room -= length;
@@ -393,7 +342,7 @@ function stepData(
   return {
     microBatches,
     targetCount: microBatches.reduce((sum, { batch }) => sum + batch.targetCount, 0),
-    tokenCount: microBatches.reduce((sum, { batch }) => sum + batch.ids.length, 0),
+    tokenCount: microBatches.reduce((sum, { batch }) => sum + batchTokens(batch), 0),
     next,
   };
 }

@@ -16,6 +16,27 @@ export const FORMAT_OPTIONS = {
       "enable_thinking of the chat template; auto is on for rows whose answers hold thoughts, and off else",
   }),
   system: text({ help: "system turn put before conversations that have none" }),
+  sourceField: text({
+    placeholder: "NAME",
+    help: "of pairs: field of what is read",
+    defaultText: "by its name",
+  }),
+  targetField: text({
+    placeholder: "NAME",
+    help: "of pairs: field of what is written",
+    defaultText: "by its name",
+  }),
+  sourcePrefix: text({ help: "of pairs: text put before every source" }),
+  srcLang: text({
+    placeholder: "CODE",
+    help: "of pairs: language that is read, as mBART's en_XX",
+    defaultText: "the tokenizer's",
+  }),
+  tgtLang: text({
+    placeholder: "CODE",
+    help: "of pairs: language that is written",
+    defaultText: "the tokenizer's",
+  }),
   templateOptions: pairs({
     flag: "template-option",
     help: "further variables of the chat template; a value is read as JSON when it is JSON, else as text",
@@ -40,6 +61,11 @@ export const DATA_OPTIONS = {
     default: 256,
     identity: "batch.seqLen",
     help: "longest row in tokens; longer ones are cut",
+  }),
+  targetLen: integer({
+    min: 2,
+    help: "of pairs: longest target in tokens; longer ones are cut",
+    defaultText: "--seq-len",
   }),
   lossOn: choice(["completion", "all"], { default: "completion", help: "tokens that count in the loss" }),
   ...FORMAT_OPTIONS,

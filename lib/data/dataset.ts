@@ -7,6 +7,7 @@ import type { Masking } from "./masking.ts";
 import type { DataWarning } from "./row_warnings.ts";
 import type { ImageReader } from "./images/image_files.ts";
 import type { BadRow, RowPlace } from "./rows.ts";
+import type { ShiftedIn } from "./shift_right.ts";
 
 /** What reading gave: `rowsRead = rowsUsed + badRows.length`, unless only the first rows are used. */
 export interface ReadReport {
@@ -54,6 +55,16 @@ export interface ExamplePictures {
   readonly hashes: readonly string[];
 }
 
+/** What encoders read, where examples are what their decoders are to write. */
+export interface ExampleSources {
+  /** (N) int32 token ids, of all examples. */
+  readonly ids: Int32Array;
+  /** (n+1) example i is of tokens [offsets[i], offsets[i+1]) of these. */
+  readonly offsets: Float64Array;
+  /** What a decoder reads before the first token that it is to write. */
+  readonly shiftedIn: ShiftedIn;
+}
+
 /** n examples of T tokens together. */
 export interface Dataset {
   /** (T) int32; empty where there are pictures. */
@@ -81,6 +92,8 @@ export interface Dataset {
   readonly secondFrom?: Uint32Array;
   /** How tokens are asked for where they are: of those with a 1 in `lossMask`. Absent where they are the next ones. */
   readonly masking?: Masking;
+  /** Absent where a model reads what it is to go on with. */
+  readonly sources?: ExampleSources;
   readonly report: DataReport;
 }
 
@@ -89,9 +102,14 @@ export function exampleCount(dataset: Dataset): number {
   return dataset.offsets.length - 1;
 }
 
-/** Tokens of example i. */
+/** Tokens of example i; where there are sources, of what is written. */
 export function exampleLength(dataset: Dataset, i: number): number {
   return (dataset.offsets[i + 1] as number) - (dataset.offsets[i] as number);
+}
+
+/** Tokens of the source of example i; 0 where there are no sources. */
+export function sourceLength({ sources }: Dataset, i: number): number {
+  return sources === undefined ? 0 : (sources.offsets[i + 1] as number) - (sources.offsets[i] as number);
 }
 
 /** Where example i was read. */
@@ -116,7 +134,8 @@ export function firstRows(dataset: Dataset, count: number): Dataset {
   }
   const tokens = dataset.offsets[kept] as number;
   const lossMask = dataset.lossMask.subarray(0, tokens);
-  const { labels, pictures } = dataset;
+  const { labels, pictures, sources } = dataset;
+  const read = sources?.offsets[kept] ?? 0;
   return {
     ...dataset,
     ...(pictures && {
@@ -129,6 +148,13 @@ export function firstRows(dataset: Dataset, count: number): Dataset {
     ...(dataset.secondFrom && { secondFrom: dataset.secondFrom.subarray(0, kept) }),
     ...(dataset.pathOf && { pathOf: dataset.pathOf.slice(0, kept) }),
     ...(labels && { labels: { ...labels, of: labels.of.subarray(0, kept) } as ExampleLabels }),
+    ...(sources && {
+      sources: {
+        ...sources,
+        ids: sources.ids.subarray(0, read),
+        offsets: sources.offsets.subarray(0, kept + 1),
+      },
+    }),
     ids: dataset.ids.subarray(0, tokens),
     lossMask,
     offsets: dataset.offsets.subarray(0, kept + 1),
@@ -140,7 +166,7 @@ export function firstRows(dataset: Dataset, count: number): Dataset {
       rowsUsed: rows,
       truncatedRows: dataset.cutOf.subarray(0, kept).filter((cut) => cut > 0).length,
       cutTokens: dataset.cutOf.subarray(0, kept).reduce((sum, cut) => sum + cut, 0),
-      tokens,
+      tokens: tokens + read,
       targets: labels ? kept : lossMask.reduce((sum, target) => sum + target, 0),
     },
   };
@@ -153,41 +179,81 @@ export function firstRows(dataset: Dataset, count: number): Dataset {
 export function datasetHash(dataset: Dataset): string {
   const hash = createHash("sha256");
   const lengths = Int32Array.from({ length: exampleCount(dataset) }, (_, i) => exampleLength(dataset, i));
-  const { labels, secondFrom, masking } = dataset;
-  const rest = [labels?.of, secondFrom, masking && Int32Array.of(masking.maskId, masking.vocabSize)];
+  const { labels, secondFrom, masking, sources } = dataset;
+  const rest = [
+    ...[labels?.of, secondFrom, masking && Int32Array.of(masking.maskId, masking.vocabSize)],
+    ...(sources ? [sources.offsets, sources.ids] : []),
+  ];
   for (const part of [lengths, dataset.ids, dataset.lossMask, ...rest]) {
     if (part === undefined) continue;
     hash.update(new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
   }
+  if (sources) hash.update(String(sources.shiftedIn));
   for (const picture of dataset.pictures?.hashes ?? []) hash.update(picture);
   return hash.digest("hex");
+}
+
+/** Token ids that grow by doubling. */
+class GrowingIds {
+  #ids: Int32Array = new Int32Array(1024);
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  push(ids: Int32Array): void {
+    const end = this.#length + ids.length;
+    if (end > this.#ids.length) {
+      const grown = hostArray(Int32Array, Math.max(end, 2 * this.#ids.length), "the data's tokens");
+      grown.set(this.#ids);
+      this.#ids = grown;
+    }
+    this.#ids.set(ids, this.#length);
+    this.#length = end;
+  }
+
+  finish(): Int32Array {
+    return this.#ids.slice(0, this.#length);
+  }
 }
 
 /** Grows the arrays of a data set by doubling. */
 export class DatasetBuilder {
   readonly #files: readonly string[];
   readonly #fileIndex: ReadonlyMap<string, number>;
-  #ids: Int32Array = new Int32Array(1024);
+  readonly #shiftedIn: ShiftedIn | undefined;
+  readonly #ids = new GrowingIds();
+  readonly #sources = new GrowingIds();
   #lossMask: Uint8Array = new Uint8Array(1024);
   readonly #offsets: number[] = [0];
+  readonly #sourceOffsets: number[] = [0];
   readonly #fileOf: number[] = [];
   readonly #lineOf: number[] = [];
   readonly #pathOf: string[] = [];
   readonly #cutOf: number[] = [];
   #targets = 0;
 
-  constructor(files: readonly string[]) {
+  /** @param shiftedIn Of examples that have a source: what their decoder reads first */
+  constructor(files: readonly string[], shiftedIn?: ShiftedIn) {
     this.#files = files;
     this.#fileIndex = new Map(files.map((file, i) => [file, i]));
+    this.#shiftedIn = shiftedIn;
   }
 
   add(example: Example, place: RowPlace): void {
-    const start = this.#offsets.at(-1) as number;
-    const end = start + example.ids.length;
-    if (end > this.#ids.length) this.#grow(Math.max(end, 2 * this.#ids.length));
-    this.#ids.set(example.ids, start);
+    const start = this.#ids.length;
+    this.#ids.push(example.ids);
+    const end = this.#ids.length;
+    if (end > this.#lossMask.length) {
+      const grown = hostArray(Uint8Array, Math.max(end, 2 * this.#lossMask.length), "the data's tokens");
+      grown.set(this.#lossMask);
+      this.#lossMask = grown;
+    }
     this.#lossMask.set(example.lossMask, start);
     this.#offsets.push(end);
+    if (example.source !== undefined) this.#sources.push(example.source);
+    this.#sourceOffsets.push(this.#sources.length);
     this.#fileOf.push(this.#fileIndex.get(place.file) as number);
     this.#lineOf.push(place.line);
     this.#pathOf.push(place.path ?? "");
@@ -196,9 +262,9 @@ export class DatasetBuilder {
   }
 
   finish(seqLen: number, report: ReadReport & Pick<DataReport, "warnings">): Dataset {
-    const tokens = this.#offsets.at(-1) as number;
+    const tokens = this.#ids.length;
     return {
-      ids: this.#ids.slice(0, tokens),
+      ids: this.#ids.finish(),
       lossMask: this.#lossMask.slice(0, tokens),
       offsets: Float64Array.from(this.#offsets),
       files: this.#files,
@@ -207,21 +273,20 @@ export class DatasetBuilder {
       ...(this.#pathOf.some((path) => path !== "") && { pathOf: this.#pathOf }),
       cutOf: Uint32Array.from(this.#cutOf),
       seqLen,
+      ...(this.#shiftedIn !== undefined && {
+        sources: {
+          ids: this.#sources.finish(),
+          offsets: Float64Array.from(this.#sourceOffsets),
+          shiftedIn: this.#shiftedIn,
+        },
+      }),
       report: {
         ...report,
         truncatedRows: this.#cutOf.filter((cut) => cut > 0).length,
         cutTokens: this.#cutOf.reduce((sum, cut) => sum + cut, 0),
-        tokens,
+        tokens: tokens + this.#sources.length,
         targets: this.#targets,
       },
     };
-  }
-
-  #grow(capacity: number): void {
-    const what = "the data's tokens";
-    const [ids, lossMask] = [hostArray(Int32Array, capacity, what), hostArray(Uint8Array, capacity, what)];
-    ids.set(this.#ids);
-    lossMask.set(this.#lossMask);
-    [this.#ids, this.#lossMask] = [ids, lossMask];
   }
 }

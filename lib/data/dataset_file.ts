@@ -12,6 +12,7 @@ import { hostArray } from "../native/host_memory.ts";
 import type { DataReport, Dataset } from "./dataset.ts";
 import type { DataWarning } from "./row_warnings.ts";
 import type { BadRow } from "./rows.ts";
+import type { ShiftedIn } from "./shift_right.ts";
 
 /** Of this format. */
 export const FILE_VERSION = 1;
@@ -22,6 +23,7 @@ const DIGEST_BYTES = 32;
 /** Bytes hashed at a time. */
 const PIECE = 1 << 26;
 
+/** Of every data set. */
 const ARRAYS = [
   ["ids", Int32Array],
   ["lossMask", Uint8Array],
@@ -31,13 +33,25 @@ const ARRAYS = [
   ["cutOf", Uint32Array],
 ] as const;
 
-type ArrayName = typeof ARRAYS[number][0];
+/** Of those with sources, behind the others. */
+const SOURCE_ARRAYS = [["sourceIds", Int32Array], ["sourceOffsets", Float64Array]] as const;
+
+const ALL_ARRAYS = [...ARRAYS, ...SOURCE_ARRAYS] as const;
+
+type ArrayName = typeof ALL_ARRAYS[number][0];
+type Arrays = Pick<Dataset, typeof ARRAYS[number][0]> & {
+  sourceIds: Int32Array;
+  sourceOffsets: Float64Array;
+};
 
 /** The header. Files are named by their place among those read: they may have moved. */
 interface Header {
   readonly key: string;
   readonly seqLen: number;
-  readonly lengths: Readonly<Record<ArrayName, number>>;
+  /** Of the arrays that there are. */
+  readonly lengths: Readonly<Partial<Record<ArrayName, number>>>;
+  /** Of sources. */
+  readonly shiftedIn?: ShiftedIn;
   readonly report: Omit<DataReport, "badRows" | "warnings"> & {
     readonly badRows: readonly (Omit<BadRow, "file"> & { readonly file: number })[];
     readonly warnings:
@@ -47,7 +61,18 @@ interface Header {
 
 /** Bytes that a data set takes on disk, but for its header. */
 export function datasetBytes(dataset: Dataset): number {
-  return ARRAYS.reduce((sum, [name]) => sum + padded(dataset[name].byteLength), 16 + DIGEST_BYTES);
+  return arraysOf(dataset).reduce((sum, [, array]) => sum + padded(array.byteLength), 16 + DIGEST_BYTES);
+}
+
+/** The arrays that a data set has, in their order. */
+function arraysOf(
+  dataset: Dataset,
+): (readonly [ArrayName, Int32Array | Uint8Array | Float64Array | Uint32Array])[] {
+  const { sources } = dataset;
+  return [
+    ...ARRAYS.map(([name]) => [name, dataset[name]] as const),
+    ...(sources ? [["sourceIds", sources.ids], ["sourceOffsets", sources.offsets]] as const : []),
+  ];
 }
 
 /**
@@ -65,8 +90,7 @@ export async function writeDataset(path: string, dataset: Dataset, key: string):
       await write(bytes);
     };
     await put(header);
-    for (const [name] of ARRAYS) {
-      const { buffer, byteOffset, byteLength } = dataset[name];
+    for (const [, { buffer, byteOffset, byteLength }] of arraysOf(dataset)) {
       await put(new Uint8Array(buffer, byteOffset, byteLength));
       await put(new Uint8Array(padded(byteLength) - byteLength));
     }
@@ -96,8 +120,9 @@ export async function readDataset(
   }
   const header = decodeHeader(bytes.subarray(16, headerEnd));
   if (header === null || header.key !== key) return null;
-  const end = ARRAYS.reduce(
-    (sum, [name, Kind]) => sum + padded(header.lengths[name] * Kind.BYTES_PER_ELEMENT),
+  const present = ALL_ARRAYS.filter(([name]) => header.lengths[name] !== undefined);
+  const end = present.reduce(
+    (sum, [name, Kind]) => sum + padded((header.lengths[name] as number) * Kind.BYTES_PER_ELEMENT),
     headerEnd,
   );
   if (end + DIGEST_BYTES !== bytes.length) return null;
@@ -105,17 +130,21 @@ export async function readDataset(
   updateHash(hash, bytes.subarray(0, end));
   if (!hash.digest().equals(bytes.subarray(end))) return null;
   let at = headerEnd;
-  const arrays = Object.fromEntries(ARRAYS.map(([name, Kind]) => {
-    const array = new Kind(bytes.buffer, at, header.lengths[name]);
+  const { sourceIds, sourceOffsets, ...arrays } = Object.fromEntries(present.map(([name, Kind]) => {
+    const array = new Kind(bytes.buffer, at, header.lengths[name] as number);
     at += padded(array.byteLength);
     return [name, array];
-  })) as unknown as Pick<Dataset, ArrayName>;
-  const { seqLen, report } = header;
+  })) as unknown as Arrays;
+  const { seqLen, report, shiftedIn } = header;
   if (!isSound(arrays, files.length, vocabSize)) return null;
-  return { ...arrays, files, seqLen, report: nameFiles(report, files) };
+  const whole = { ...arrays, files, seqLen, report: nameFiles(report, files) };
+  if (shiftedIn === undefined) return whole;
+  if (!sourcesAreSound(sourceIds, sourceOffsets, arrays.offsets.length, vocabSize)) return null;
+  return { ...whole, sources: { ids: sourceIds, offsets: sourceOffsets, shiftedIn } };
 }
 
-function encodeHeader({ files, seqLen, report, ...arrays }: Dataset, key: string): Uint8Array {
+function encodeHeader(dataset: Dataset, key: string): Uint8Array {
+  const { files, seqLen, report, sources } = dataset;
   const place = new Map(files.map((file, i) => [file, i]));
   const numbered = <T extends { readonly file: string }>(value: T) => ({
     ...value,
@@ -124,7 +153,8 @@ function encodeHeader({ files, seqLen, report, ...arrays }: Dataset, key: string
   const header: Header = {
     key,
     seqLen,
-    lengths: Object.fromEntries(ARRAYS.map(([name]) => [name, arrays[name].length])) as Header["lengths"],
+    lengths: Object.fromEntries(arraysOf(dataset).map(([name, { length }]) => [name, length])),
+    ...(sources && { shiftedIn: sources.shiftedIn }),
     report: {
       ...report,
       badRows: report.badRows.map(numbered),
@@ -167,7 +197,11 @@ function nameFiles(report: Header["report"], files: readonly string[]): DataRepo
 }
 
 /** What everything else relies on: ids of the vocabulary, ascending boundaries, files that there are. */
-function isSound(arrays: Pick<Dataset, ArrayName>, fileCount: number, vocabSize: number): boolean {
+function isSound(
+  arrays: Omit<Arrays, typeof SOURCE_ARRAYS[number][0]>,
+  fileCount: number,
+  vocabSize: number,
+): boolean {
   const { ids, lossMask, offsets, fileOf, lineOf, cutOf } = arrays;
   const count = offsets.length - 1;
   if (lossMask.length !== ids.length || offsets[0] !== 0 || offsets[count] !== ids.length) return false;
@@ -185,6 +219,12 @@ function isSound(arrays: Pick<Dataset, ArrayName>, fileCount: number, vocabSize:
     masks |= lossMask[i] as number;
   }
   return low === 0 && high < vocabSize && masks <= 1;
+}
+
+function sourcesAreSound(ids: Int32Array, offsets: Float64Array, count: number, vocabSize: number): boolean {
+  return offsets.length === count && offsets[0] === 0 && offsets.at(-1) === ids.length &&
+    offsets.every((offset, i) => i === 0 || (offsets[i - 1] as number) <= offset) &&
+    ids.every((id) => id >= 0 && id < vocabSize);
 }
 
 async function readWhole(path: string): Promise<Uint8Array<ArrayBuffer> | null> {

@@ -5,8 +5,10 @@ import { type ChatTemplate, compileChatTemplate } from "./chat_template.ts";
 import { type EncodedText, encodeTexts } from "./encode_texts.ts";
 import type { FormatOptions } from "./format_options.ts";
 import { formatPrompt, formatRow } from "./formats.ts";
+import type { Prompt, PromptReader } from "./prompt_reader.ts";
 import { RowError } from "./row_error.ts";
 import type { Row } from "./row_shapes.ts";
+import { parseRow } from "./rows.ts";
 import type { RowWarning } from "./row_warnings.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -22,8 +24,10 @@ export interface ExampleOptions extends FormatOptions {
 export interface Example {
   /** (n). */
   readonly ids: Int32Array;
-  /** (n): 1 where the token is a target. Element 0 is always 0. */
+  /** (n): 1 where the token is a target. Element 0 is always 0, unless there is a source. */
   readonly lossMask: Uint8Array;
+  /** Tokens that an encoder reads, where these are what its decoder is to write: then all are targets. */
+  readonly source?: Int32Array;
   /** Tokens cut off at the end to keep to seqLen. */
   readonly cutTokens: number;
 }
@@ -33,12 +37,6 @@ export interface RowExamples {
   /** One, or several where the chat template writes earlier turns otherwise once later ones follow. */
   readonly examples: readonly Example[];
   readonly warnings: readonly RowWarning[];
-}
-
-/** A prompt with the answers that count as right. */
-export interface Prompt {
-  readonly ids: readonly number[];
-  readonly answers: readonly string[];
 }
 
 /**
@@ -101,6 +99,15 @@ export async function buildPrompt(
   const [encoded] = await encodeTexts([text], tokenizer);
   return { ids: [...(encoded as EncodedText).ids], answers };
 }
+
+/** Prompts that a model goes on from: the rows and the words of conversations and completions. */
+export const TEXT_PROMPTS: PromptReader = {
+  answersApart: false,
+  fromText: promptFromText,
+  fromRow: (text, tokenizer, options) => buildPrompt(parseRow(text), tokenizer, options),
+  fromQuestion: async (text, tokenizer, options) =>
+    (await buildPrompt(parseRow(text), tokenizer, options)).ids,
+};
 
 /** A user's words as the start of generation, in the form of a `{prompt, completion}` row. */
 export async function promptFromText(

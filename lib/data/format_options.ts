@@ -23,4 +23,12 @@ export interface FormatOptions {
   readonly system?: string;
   /** Further variables of the template, by name, as `apply_chat_template` takes them. */
   readonly templateOptions?: Readonly<Record<string, Json>>;
+  /** Of rows of two texts: the field of what is read, and of what is written. Default: by their usual names. */
+  readonly sourceField?: string;
+  readonly targetField?: string;
+  /** Put before every text that is read, as it is: `translate English to German: `. */
+  readonly sourcePrefix?: string;
+  /** Languages, of tokenizers that have tokens of them: of what is read, and of what is written. */
+  readonly srcLang?: string;
+  readonly tgtLang?: string;
 }

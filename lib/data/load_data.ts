@@ -10,7 +10,15 @@ import { buildExamples, type ExampleOptions, type RowExamples, settleTemplate } 
 import type { BadRowCategory } from "./row_error.ts";
 import type { Row } from "./row_shapes.ts";
 import { specialTokenPattern, specialTokenWarnings, WarningCounter } from "./row_warnings.ts";
-import { type BadRow, catchBadRow, formatPlace, readRows, type RowPlace, type RowResult } from "./rows.ts";
+import {
+  type BadRow,
+  catchBadRow,
+  formatPlace,
+  parseRow,
+  readRows,
+  type RowPlace,
+  type RowResult,
+} from "./rows.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** What to do with bad rows. */
@@ -20,6 +28,8 @@ export type BadRowPolicy = "stop" | "skip";
 export interface LoadDataOptions extends Omit<ExampleOptions, "seqLen"> {
   /** Tokens of a row at most: longer ones are cut. Default 256. */
   readonly seqLen?: number;
+  /** Tokens of what is written of a row of two texts at most. Default: seqLen. */
+  readonly targetLen?: number;
   /** "stop" (default) reads all files and then throws one error that lists the first bad rows; "skip" leaves them out. */
   readonly badRows?: BadRowPolicy;
   /** Whether tokenised data of more than a mebibyte is kept on disk for the next time. Default true. */
@@ -107,7 +117,7 @@ async function tokeniseFiles(
     for (const example of made.examples) builder.add(example, place);
     warnings.add(place, made.warnings);
   };
-  const report = await mapRows(files, options.badRows ?? "stop", build, take, onProgress);
+  const report = await mapRows(files, options.badRows ?? "stop", parseRow, build, take, onProgress);
   return builder.finish(options.seqLen, { ...report, warnings: warnings.finish() });
 }
 
@@ -118,18 +128,19 @@ export interface Placed<T> {
 }
 
 /**
- * Reads and validates JSONL files into values of the caller's making, under the same policy as {@linkcode loadData}.
+ * Reads JSONL files into values of the caller's making, under the same policy as {@linkcode loadData}.
  *
- * @param make From a row to a value; may throw a `RowError`
+ * @param make From a line, null where it is not UTF-8, to a value; may throw a `RowError`
  */
 export async function loadRows<T>(
   paths: string | readonly string[],
   policy: BadRowPolicy,
-  make: (row: Row) => T | Promise<T>,
+  make: (text: string | null) => T | Promise<T>,
 ): Promise<{ items: Placed<T>[]; report: ReadReport }> {
   const items: Placed<T>[] = [];
   const files = typeof paths === "string" ? [paths] : paths;
-  const report = await mapRows(files, policy, make, (value, place) => items.push({ value, place }));
+  const take = (value: T, place: RowPlace) => items.push({ value, place });
+  const report = await mapRows(files, policy, (text) => text, make, take);
   return { items, report };
 }
 
@@ -139,17 +150,25 @@ const ROWS_AT_ONCE = 64;
 /** Characters of these rows, as each takes some hundred bytes while it is tokenised. A longer row is made alone. */
 const CHARACTERS_AT_ONCE = 1_000_000;
 
-async function mapRows<T>(
+/**
+ * Goes through the rows of files, some of them at a time, each by `read`, `make` and, in their order, `take`.
+ *
+ * @param read A line as a row; may throw a `RowError`     @param make From a row to a value; may throw a `RowError`
+ * @throws {BadRowsError} With policy "stop", when there are bad rows
+ * @throws {UserError} When a file is missing, or there is no row
+ */
+export async function mapRows<R, T>(
   files: readonly string[],
   policy: BadRowPolicy,
-  make: (row: Row) => T | Promise<T>,
-  take: (value: T, place: RowPlace) => void,
+  read: (text: string | null) => R,
+  make: (row: R) => T | Promise<T>,
+  take: (value: Awaited<T>, place: RowPlace) => void,
   onProgress?: (progress: LoadProgress) => void,
 ): Promise<ReadReport> {
   const badRows: BadRow[] = [];
   const totalBytes = onProgress === undefined ? 0 : await sizeOf(files);
   let [rowsRead, bytes] = [0, 0];
-  const takeAll = (all: readonly Awaited<ReturnType<typeof makeRow<T>>>[]): void => {
+  const takeAll = (all: readonly Awaited<ReturnType<typeof makeRow<R, T>>>[]): void => {
     rowsRead += all.length;
     for (const made of all) {
       if (made.ok) take(made.value, made.place);
@@ -158,9 +177,9 @@ async function mapRows<T>(
     onProgress?.({ rows: rowsRead, bytes, totalBytes });
   };
   // The tokenizer's threads work on some rows while the ones before are put together here.
-  let before: ReturnType<typeof makeRow<T>>[] = [];
-  for await (const some of inChunks(readRows(files, (read) => bytes += read))) {
-    const begun = some.map((read) => makeRow(read, make));
+  let before: ReturnType<typeof makeRow<R, T>>[] = [];
+  for await (const some of inChunks(readRows(files, read, (count) => bytes += count))) {
+    const begun = some.map((row) => makeRow(row, make));
     for (const row of begun) row.catch(() => {}); // whoever waits for them is told
     takeAll(await Promise.all(before));
     before = begun;
@@ -181,7 +200,7 @@ async function sizeOf(files: readonly string[]): Promise<number> {
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-async function makeRow<T>(read: RowResult, make: (row: Row) => T | Promise<T>) {
+async function makeRow<R, T>(read: RowResult<R>, make: (row: R) => T | Promise<T>) {
   if (!read.ok) return read;
   return await catchBadRow(
     read.place,
@@ -189,8 +208,8 @@ async function makeRow<T>(read: RowResult, make: (row: Row) => T | Promise<T>) {
   );
 }
 
-async function* inChunks(rows: AsyncIterable<RowResult>): AsyncGenerator<RowResult[]> {
-  let chunk: RowResult[] = [];
+async function* inChunks<R>(rows: AsyncIterable<RowResult<R>>): AsyncGenerator<RowResult<R>[]> {
+  let chunk: RowResult<R>[] = [];
   let characters = 0;
   for await (const row of rows) {
     chunk.push(row);

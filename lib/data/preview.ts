@@ -23,6 +23,8 @@ export interface PreviewExample {
   readonly cutTokens: number;
   /** Of the whole; absent where the targets are tokens. */
   readonly label?: string | number;
+  /** What is read where the tokens are what is written: none of it is a target. */
+  readonly source?: readonly PreviewToken[];
   /** In the place of tokens: the path of a picture. */
   readonly picture?: string;
 }
@@ -49,25 +51,39 @@ export function previewExamples(
 }
 
 function previewExample(dataset: Dataset, tokenizer: Tokenizer, i: number): PreviewExample {
-  const start = dataset.offsets[i] as number;
-  const length = exampleLength(dataset, i);
-  const stream = createDetokenizer(tokenizer, true);
-  const tokens = Array.from({ length }, (_, at): PreviewToken => {
-    const id = dataset.ids[start + at] as number;
-    const text = at === length - 1
-      ? pushId(stream, id) + finishText(stream)
-      : pushId(stream, id, dataset.ids[start + at + 1] as number);
-    return { id, text, loss: dataset.lossMask[start + at] === 1 };
-  });
+  const { labels, sources, offsets, ids, lossMask } = dataset;
+  const start = offsets[i] as number;
+  const own = ids.subarray(start, start + exampleLength(dataset, i));
+  const tokens = previewTokens(own, tokenizer, (at) => lossMask[start + at] === 1);
   const targets = tokens.filter(({ loss }) => loss).length;
-  const { labels } = dataset;
   return {
     place: examplePlace(dataset, i),
+    ...(sources && {
+      source: previewTokens(
+        sources.ids.subarray(sources.offsets[i], sources.offsets[i + 1]),
+        tokenizer,
+        () => false,
+      ),
+    }),
     tokens,
     targets,
     cutTokens: dataset.cutOf[i] as number,
     ...(labels && { label: labelText(labels, i) }),
   };
+}
+
+function previewTokens(
+  ids: Int32Array,
+  tokenizer: Tokenizer,
+  isTarget: (at: number) => boolean,
+): PreviewToken[] {
+  const stream = createDetokenizer(tokenizer, true);
+  return Array.from(ids, (id, at) => {
+    const text = at === ids.length - 1
+      ? pushId(stream, id) + finishText(stream)
+      : pushId(stream, id, ids[at + 1] as number);
+    return { id, text, loss: isTarget(at) };
+  });
 }
 
 /** The name of an example's class, or its value. */
@@ -92,14 +108,15 @@ export function previewText(
   { color }: { readonly color: boolean },
 ): TerminalText {
   return examples.flatMap((example, i) => {
-    const { place, tokens, targets, cutTokens, label, picture } = example;
+    const { place, source = [], tokens, targets, cutTokens, label, picture } = example;
     const note = cutTokens > 0 ? `, ${cutTokens} more cut off` : "";
     const compared = label === undefined
       ? `${targets} of them targets`
       : `label ${visibleLine(String(label))}`;
+    const read = source.length > 0 ? `${source.length} tokens to read, ` : "";
     // A picture of a folder's is where it stands.
     const seen = picture === undefined
-      ? `${tokens.length} tokens`
+      ? `${read}${tokens.length} tokens`
       : picture === place.path
       ? "picture"
       : `picture ${visibleLine(picture)}`;
@@ -109,6 +126,7 @@ export function previewText(
       i === 0 ? "" : "\n",
       color ? { style: "bold", text: head } as const : head,
       "\n",
+      ...(source.length > 0 ? [...(color ? colorTokens(source) : [bracketTokens(source)]), "\n"] : []),
       ...(picture !== undefined ? [] : [...(color ? colorTokens(tokens) : [bracketTokens(tokens)]), "\n"]),
     ];
   });

@@ -25,26 +25,28 @@ export interface BadRow extends RowPlace {
 }
 
 /** A row with its place, or why there is none. */
-export type RowResult =
-  | { readonly ok: true; readonly row: Row; readonly place: RowPlace; readonly characters: number }
+export type RowResult<R = Row> =
+  | { readonly ok: true; readonly row: R; readonly place: RowPlace; readonly characters: number }
   | { readonly ok: false; readonly bad: BadRow };
 
 /**
  * Streams the rows of several files in the order given. Blank lines are passed over.
  *
+ * @param read A line, null where it is not UTF-8, as a row; may throw a `RowError`
  * @param onBytes Called with how many bytes each read gave
  * @throws {UserError} Before any row, when a path is missing or not a file; the message names all of them
  */
-export async function* readRows(
+export async function* readRows<R>(
   paths: readonly string[],
+  read: (text: string | null) => R,
   onBytes?: (bytes: number) => void,
-): AsyncGenerator<RowResult> {
+): AsyncGenerator<RowResult<R>> {
   await checkFiles(paths);
   for (const file of paths) {
     for await (const { number, text } of readLines(file, onBytes)) {
-      yield await catchBadRow<RowResult>(
+      yield await catchBadRow<RowResult<R>>(
         { file, line: number },
-        (place) => ({ ok: true, row: parseRow(text), place, characters: text?.length ?? 0 }),
+        (place) => ({ ok: true, row: read(text), place, characters: text?.length ?? 0 }),
       );
     }
   }

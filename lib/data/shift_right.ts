@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a decoder reads: the tokens that should come out, one place later. */
 
+/** What comes first: a token, or `last` for the sequence's own last one, as mBART has its languages. */
+export type ShiftedIn = number | "last";
+
 /**
  * The tokens of each sequence moved one place to the right, its last left out.
  *
  * @param ids (M) int32; those below 0, of which no loss is taken, become `pad`
  * @param starts (S+1) int32: sequence s is tokens [starts[s], starts[s+1])
- * @param first What comes first: a token, or `last` for the sequence's own last one, as mBART has its languages
  * @returns (M) int32
  */
 export function shiftedRight(
   ids: Int32Array,
   starts: Int32Array,
-  first: number | "last",
+  first: ShiftedIn,
   pad = 0,
 ): Int32Array {
   const shifted = new Int32Array(ids.length);

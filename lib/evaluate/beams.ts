@@ -11,6 +11,8 @@ export const BEAM_OPTIONS = {
   beams: integer({ min: 1, default: 1, help: "beams of the search; 1 takes one token after the other" }),
   /** An ended answer's log-likelihood is divided by its length to this power: above 0 favours longer ones. Default 1. */
   lengthPenalty: number({
+    min: -100,
+    max: 100,
     default: 1,
     help: "of beams: above 0 favours long answers, below 0 short ones",
   }),

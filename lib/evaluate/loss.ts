@@ -2,6 +2,7 @@
 /** Mean loss of a model over a data set. */
 import type { AdapterParams } from "../adapters/adapter.ts";
 import { NotFiniteError } from "../core/errors.ts";
+import { batchTokens } from "../data/batch.ts";
 import { sequentialBatches } from "../data/batches.ts";
 import { type Dataset, examplePlace } from "../data/dataset.ts";
 import { evaluateLoss } from "../models/engine/pass.ts";
@@ -55,7 +56,7 @@ async function meanLoss(model: Model, dataset: Dataset, options: DatasetLossOpti
     }
     lossSum += part.lossSum;
     targets += part.targetCount;
-    tokens += batch.ids.length;
+    tokens += batchTokens(batch);
     done += examples.length;
     options.onProgress?.(done);
   }

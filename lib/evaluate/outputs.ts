@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a head gives for every example of a data set, and the scores of it, each with how sure it is. */
 import { NotFiniteError } from "../core/errors.ts";
+import { batchTokens } from "../data/batch.ts";
 import { sequentialBatches } from "../data/batches.ts";
 import { type Dataset, exampleCount, type ExampleLabels } from "../data/dataset.ts";
 import { evaluateOutputs } from "../models/engine/pass.ts";
@@ -55,7 +56,7 @@ async function allOutputs(
     cols = part.outputs.shape[1] ?? 0;
     lossSum += part.lossSum;
     targets += part.targetCount;
-    tokens += batch.ids.length;
+    tokens += batchTokens(batch);
     done += examples.length;
     onProgress?.(done);
   }

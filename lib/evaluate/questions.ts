@@ -4,10 +4,11 @@ import { UserError } from "../core/errors.ts";
 import { isJsonObject, type JsonObject } from "../core/json.ts";
 import { parseJsonText } from "../core/json_text.ts";
 import type { ReadReport } from "../data/dataset.ts";
-import { buildPrompt, promptFromText, settleTemplate } from "../data/examples.ts";
+import { buildPrompt, settleTemplate, TEXT_PROMPTS } from "../data/examples.ts";
 import type { FormatOptions } from "../data/format_options.ts";
 import { fileProblem, readLines } from "../data/lines.ts";
 import { type BadRowPolicy, BadRowsError, type Placed } from "../data/load_data.ts";
+import type { PromptReader } from "../data/prompt_reader.ts";
 import { RowError } from "../data/row_error.ts";
 import { type BadRow, catchBadRow, parseRow } from "../data/rows.ts";
 import { isAnswering } from "../data/sharegpt.ts";
@@ -16,9 +17,11 @@ import { checkRoom } from "./room.ts";
 
 /** How questions are read. */
 export interface QuestionOptions extends FormatOptions {
-  /** Tokens that the model has room for, question and answer together. */
+  /** Tokens that the model has room for, question and answer together, or each where they are read apart. */
   readonly room: number;
   readonly badRows?: BadRowPolicy;
+  /** How questions become prompts; see `promptsOf` of a task. Default: those that a model goes on from. */
+  readonly reader?: PromptReader;
 }
 
 /**
@@ -32,7 +35,8 @@ export async function askText(
   options: QuestionOptions,
 ): Promise<number[]> {
   try {
-    return checkRoom(await promptFromText(text, tokenizer, options), options.room);
+    const { reader = TEXT_QUESTIONS, room } = options;
+    return [...checkRoom(await reader.fromText(text, tokenizer, options), room, reader.answersApart)];
   } catch (error) {
     if (!(error instanceof RowError)) throw error;
     throw new UserError(`The prompt cannot be used: ${error.message}`, { cause: error });
@@ -58,14 +62,16 @@ export async function loadQuestions(
   const items: Placed<readonly number[]>[] = [];
   const badRows: BadRow[] = [];
   let rowsRead = 0;
-  let ask = path.endsWith(".jsonl") ? askRow : null;
+  const { reader = TEXT_QUESTIONS, room } = options;
+  let asRows = path.endsWith(".jsonl") ? true : null;
   for await (const { number: line, text } of readLines(path)) {
     rowsRead++;
-    const asked = ask ??= isObject(text) ? askRow : askLine;
-    const made = await catchBadRow({ file: path, line }, async (place) => ({
-      ok: true as const,
-      item: { value: checkRoom(await asked(text, settled.tokenizer, settled.options), options.room), place },
-    }));
+    asRows ??= isObject(text);
+    const ask = asRows ? reader.fromQuestion : lineReader(reader);
+    const made = await catchBadRow({ file: path, line }, async (place) => {
+      const value = await ask(text, settled.tokenizer, settled.options);
+      return { ok: true as const, item: { value: checkRoom(value, room, reader.answersApart), place } };
+    });
     if (made.ok) items.push(made.item);
     else badRows.push(made.bad);
   }
@@ -76,19 +82,23 @@ export async function loadQuestions(
   return { items, report: { rowsRead, rowsUsed: items.length, badRows } };
 }
 
-type Ask = (text: string | null, tokenizer: Tokenizer, format: FormatOptions) => Promise<readonly number[]>;
+/** A line as words that are typed. */
+function lineReader({ fromText }: PromptReader): PromptReader["fromQuestion"] {
+  return (text, tokenizer, format) => {
+    if (text === null) throw new RowError("not JSON", "the line is not valid UTF-8");
+    return fromText(text.replace(/\r$/, ""), tokenizer, format);
+  };
+}
 
-const askLine: Ask = (text, tokenizer, format) => {
-  if (text === null) throw new RowError("not JSON", "the line is not valid UTF-8");
-  return promptFromText(text.replace(/\r$/, ""), tokenizer, format);
-};
-
-const askRow: Ask = async (text, tokenizer, format) => {
+const askRow: PromptReader["fromQuestion"] = async (text, tokenizer, format) => {
   const row = parseRow(text === null ? null : withAnswer(text));
   if (row.kind !== "text") return (await buildPrompt(row, tokenizer, format)).ids;
   const { system } = format;
-  return await promptFromText(row.text, tokenizer, { chatTemplate: "off", ...(system && { system }) });
+  return await TEXT_PROMPTS.fromText(row.text, tokenizer, { chatTemplate: "off", ...(system && { system }) });
 };
+
+/** {@linkcode TEXT_PROMPTS}, which need no answers. */
+const TEXT_QUESTIONS: PromptReader = { ...TEXT_PROMPTS, fromQuestion: askRow };
 
 /** Stands for an answer that nobody reads. */
 const ANSWER = "a";

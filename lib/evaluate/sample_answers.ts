@@ -57,6 +57,13 @@ export async function answerQuestions(
 
 function questionOf(data: Dataset, tokenizer: Tokenizer, example: number): SampleQuestion | null {
   const [start = 0, end = 0] = data.offsets.subarray(example, example + 2);
+  const { sources } = data;
+  if (sources !== undefined) {
+    if (data.cutOf[example] !== 0) return null;
+    const read = sources.ids.subarray(sources.offsets[example], sources.offsets[example + 1]);
+    const expected = tokenizer.decode(data.ids.subarray(start, end)).trim();
+    return { ids: [...read], prompt: tokenizer.decode(read).trim(), expected };
+  }
   const mask = data.lossMask.subarray(start, end);
   const completion = mask.lastIndexOf(0) + 1;
   // A text's only token that is no target is its first.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Answers of a model to a data set's prompts, scored against the answers the data set accepts. */
 import { UserError } from "../core/errors.ts";
-import { buildPrompt, type Prompt, settleTemplate } from "../data/examples.ts";
-import type { FormatOptions } from "../data/format_options.ts";
+import { settleTemplate, TEXT_PROMPTS } from "../data/examples.ts";
+import type { Prompt, PromptOptions, PromptReader } from "../data/prompt_reader.ts";
 import type { ReadReport } from "../data/dataset.ts";
 import { type BadRowPolicy, loadRows, type Placed } from "../data/load_data.ts";
 import { RowError } from "../data/row_error.ts";
@@ -80,13 +80,15 @@ const MEANS: readonly ScoreName[] = ["f1", "rouge-l"];
 const LISTED = 5;
 
 /** How data files become prompts. */
-export interface LoadPromptsOptions extends FormatOptions {
+export interface LoadPromptsOptions extends PromptOptions {
   readonly badRows?: BadRowPolicy;
   /**
    * Tokens that the model has room for, prompt and answer together (`maxPositionEmbeddings`): a prompt that leaves none for
-   * an answer is a bad row. Default: without end.
+   * an answer is a bad row. Where prompts are read apart from answers, of the prompt alone. Default: without end.
    */
   readonly room?: number;
+  /** How rows become prompts; see `promptsOf` of a task. Default: those that a model goes on from. */
+  readonly reader?: PromptReader;
   /** Scores that will be taken: rows whose accepted answers none of them could find right are bad rows. Default none. */
   readonly scores?: readonly ScoreName[];
 }
@@ -101,10 +103,11 @@ export function loadPrompts(
   tokenizer: Tokenizer,
   options: LoadPromptsOptions = {},
 ): Promise<{ items: Placed<Prompt>[]; report: ReadReport }> {
+  const { reader = TEXT_PROMPTS, room = Infinity, badRows = "stop" } = options;
   const settled = settleTemplate(tokenizer, options);
-  return loadRows(paths, options.badRows ?? "stop", async (row) => {
-    const { ids, answers } = await buildPrompt(row, settled.tokenizer, settled.options);
-    checkRoom(ids, options.room ?? Infinity);
+  return loadRows(paths, badRows, async (row) => {
+    const { ids, answers } = await reader.fromRow(row, settled.tokenizer, settled.options);
+    checkRoom(ids, room, reader.answersApart);
     return { ids, answers: spokenAnswers(answers, options.scores ?? []) };
   });
 }

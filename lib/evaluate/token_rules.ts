@@ -11,7 +11,8 @@ export const RULE_OPTIONS = {
   noRepeatNgramSize: integer({
     min: 0,
     default: 0,
-    help: "tokens of the runs that may not come twice; 0 allows all",
+    flag: "distinct-ngram-size",
+    help: "tokens of the runs that may not come twice (no_repeat_ngram_size); 0 allows all",
   }),
   /** Divides what speaks for tokens that were there, multiplies what speaks against them. Default 1. */
   repetitionPenalty: number({

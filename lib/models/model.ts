@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A transformer: its configuration, and what it is made of. */
+import type { ShiftedIn } from "../data/shift_right.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { CheckpointIndex } from "../tensor/checkpoint_index.ts";
 import type { HeadConfig } from "./heads/head_config.ts";
@@ -32,7 +33,7 @@ export interface DecoderIds {
    * What stands before the tokens that should come out, as a decoder reads them in training: a token, or `last` for the last of
    * them, which in mBART is the language.
    */
-  readonly shiftedIn: number | "last";
+  readonly shiftedIn: ShiftedIn;
   /** The first that it reads when it generates; null where it must be chosen. */
   readonly startTokenId: number | null;
   /** What comes out first, and where the room ends, whatever the model says; null for nothing. */

@@ -70,8 +70,12 @@ export function fullLoad(rows: number, seqLen: number, head: HeadConfig = LM_HEA
 /** Micro-batches that are looked at, in a few tenths of a second: all of most runs. */
 const SEEN = 1 << 18;
 
-function larger(a: PassSize | null, { tokens, targets }: MicroBatchShape): PassSize {
-  return { tokens: Math.max(a?.tokens ?? 0, tokens), targets: Math.max(a?.targets ?? 0, targets) };
+function larger(a: PassSize | null, { tokens, targets, sourceTokens }: MicroBatchShape): PassSize {
+  return {
+    tokens: Math.max(a?.tokens ?? 0, tokens),
+    targets: Math.max(a?.targets ?? 0, targets),
+    ...(sourceTokens > 0 && { sourceTokens: Math.max(a?.sourceTokens ?? 0, sourceTokens) }),
+  };
 }
 
 /** Sizes of a run's micro-batches on its data. */
@@ -81,7 +85,7 @@ export function plannedBatches(run: Run, data: Dataset, evalData: Dataset | null
   let later: PassSize | null = null;
   let evaluation: PassSize | null = null;
   let [stepTokens, longest, steps, microBatches] = [0, 0, 0, 0];
-  const seen = { tokens: 0, targets: 0, pairs: 0 };
+  const seen = { tokens: 0, targets: 0, pairs: 0, sourceTokens: 0 };
   for (const shapes of stepShapes(data, batchOptions(run))) {
     if (steps === total || microBatches >= SEEN) break;
     let tokensOfStep = 0;
@@ -92,6 +96,7 @@ export function plannedBatches(run: Run, data: Dataset, evalData: Dataset | null
       tokensOfStep += shape.tokens;
       seen.targets += shape.targets;
       seen.pairs += shape.pairs;
+      seen.sourceTokens += shape.sourceTokens;
     }
     stepTokens = Math.max(stepTokens, tokensOfStep);
     seen.tokens += tokensOfStep;
@@ -110,6 +115,9 @@ export function plannedBatches(run: Run, data: Dataset, evalData: Dataset | null
     longest,
     stepTokens,
     runTokens: ofStep(seen.tokens) * total,
-    meanStep: { tokens: ofStep(seen.tokens), targets: ofStep(seen.targets), pairs: ofStep(seen.pairs) },
+    meanStep: {
+      ...{ tokens: ofStep(seen.tokens), targets: ofStep(seen.targets), pairs: ofStep(seen.pairs) },
+      ...(seen.sourceTokens > 0 && { sourceTokens: ofStep(seen.sourceTokens) }),
+    },
   };
 }

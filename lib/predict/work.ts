@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The arithmetic of one optimizer step: that of a counted micro-batch, for as many tokens, targets and pairs as a step has. */
 import type { Work } from "../ops/counting/counts.ts";
-import type { StepLoad } from "./batch_sizes.ts";
+import type { PassSize, StepLoad } from "./batch_sizes.ts";
 import { countedRun } from "./counted_passes.ts";
 import { rememberedBy } from "../train/run_options.ts";
 import type { Decided } from "./memory.ts";
@@ -29,8 +29,11 @@ export async function stepWork(run: Decided, load: StepLoad): Promise<StepWork> 
   // A micro-batch of sequences as long as a step's are on average.
   const longest = Math.max(1, Math.round(2 * load.pairs / Math.max(1, load.tokens) - 1));
   const tokens = Math.max(1, Math.min(batch.micro * batch.seqLen, Math.round(load.tokens)));
-  const bare = await countPass(run, tokens, 0, longest);
-  const full = await countPass(run, tokens, tokens, longest);
+  const read = load.sourceTokens === undefined
+    ? {}
+    : { sourceTokens: Math.round(tokens * load.sourceTokens / Math.max(1, load.tokens)) };
+  const bare = await countPass(run, { tokens, targets: 0, ...read }, longest);
+  const full = await countPass(run, { tokens, targets: tokens, ...read }, longest);
   const each = (kind: keyof Work): number =>
     bare.model[kind] / tokens * load.tokens + (full.model[kind] - bare.model[kind]) / tokens * load.targets;
   const ofAdapter = bare.adapter.forward + bare.adapter.backward;
@@ -47,13 +50,12 @@ export async function stepWork(run: Decided, load: StepLoad): Promise<StepWork> 
 /** One micro-batch, forward and back. */
 async function countPass(
   { model, adapterKind, settings }: Decided,
-  tokens: number,
-  targets: number,
+  size: PassSize,
   longest: number,
 ) {
   const tokensPerStep = settings.batch.size * settings.batch.seqLen;
   const counted = countedRun(model, adapterKind, { ...rememberedBy(settings), tokensPerStep });
-  await counted.train({ tokens, targets }, { longest });
+  await counted.train(size, { longest });
   return counted.kernels.counts.work;
 }
 

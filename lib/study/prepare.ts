@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { throwIfAny, UserError, ValidationError } from "../core/errors.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import { type Dataset, datasetHash } from "../data/dataset.ts";
-import type { Prompt } from "../data/examples.ts";
+import type { Prompt } from "../data/prompt_reader.ts";
 import type { Placed } from "../data/load_data.ts";
 import type { ScoreName } from "../evaluate/score.ts";
 import type { ChoiceSet } from "../tasks/choice_data.ts";

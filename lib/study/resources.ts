@@ -2,11 +2,12 @@
 /** What cells share: models, data sets and questions, each opened once. */
 import { UserError } from "../core/errors.ts";
 import type { Dataset } from "../data/dataset.ts";
-import type { Prompt } from "../data/examples.ts";
+import type { Prompt } from "../data/prompt_reader.ts";
 import type { Placed } from "../data/load_data.ts";
 import type { ChoiceScoring } from "../evaluate/choices.ts";
 import { loadPrompts, type ScoreName } from "../evaluate/score.ts";
 import type { ChoiceSet } from "../tasks/choice_data.ts";
+import { checkPairOptions } from "../tasks/task.ts";
 import { openAdapter } from "../train/adapters.ts";
 import { type OpenTask, openTask } from "../train/open_task.ts";
 import { loadModel, type OpenModel } from "../train/open_model.ts";
@@ -60,6 +61,7 @@ export function createResources(onModel: (model: OpenModel) => void = () => {}):
     const options = dataOptionsOf(settings);
     return once(["data", files, options, settings.model, settings.task], async () => {
       const { task: chosen } = await task(settings);
+      checkPairOptions(chosen, options);
       return await chosen.load([files].flat(), await model(settings), options);
     });
   };
@@ -78,11 +80,13 @@ export function createResources(onModel: (model: OpenModel) => void = () => {}):
       const files = askedFiles(settings);
       const options = { ...dataOptionsOf(settings), scores };
       return await once(
-        ["prompts", files, options, settings.model],
+        ["prompts", files, options, settings.model, settings.task],
         async () => {
+          const { task: { prompts } } = await task(settings);
+          const reader = prompts && { reader: prompts };
           const { tokenizer, config } = await model(settings);
           const room = config.maxPositionEmbeddings;
-          return (await loadPrompts(files, tokenizer, { ...options, room })).items;
+          return (await loadPrompts(files, tokenizer, { ...options, ...reader, room })).items;
         },
       );
     },

@@ -10,6 +10,7 @@ export const causalLm: Task = {
   summary: "what comes next: texts, talks, prompts with completions",
   scoring: { by: "answers" },
   takes: "tokens",
+  reads: "own",
   suits: (head) => head.kind === "lm",
   headFor: () => Promise.resolve(LM_HEAD),
   load: (paths, { tokenizer }, options) => loadData(paths, tokenizer, options),

@@ -14,6 +14,7 @@ export const maskedLm: Task = {
   summary: "tokens hidden in texts, 15 % of each",
   scoring: { by: "loss" },
   takes: "tokens",
+  reads: "own",
   suits: (head) => head.kind === "masked-lm",
   headFor: () => Promise.resolve(MASKED_HEAD),
   async load(paths, { tokenizer }, options) {

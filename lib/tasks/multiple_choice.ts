@@ -15,6 +15,7 @@ export const multipleChoice: Task = {
   name: "multiple-choice",
   summary: "the likeliest of some choices",
   takes: "tokens",
+  reads: "own",
   scoring: {
     by: "choices",
     metrics: Object.keys(WORTHS),

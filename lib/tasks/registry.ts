@@ -9,6 +9,7 @@ import { imageClassification } from "./image_classification.ts";
 import { maskedLm } from "./masked_lm.ts";
 import { multipleChoice } from "./multiple_choice.ts";
 import { regression } from "./regression.ts";
+import { seq2seq } from "./seq2seq.ts";
 import { metricsOf, type Task, type TaskBase } from "./task.ts";
 
 /** All tasks, in the order in which people are told of them. */
@@ -18,11 +19,18 @@ export const TASKS: readonly Task[] = [
   classification,
   regression,
   multipleChoice,
+  seq2seq,
   imageClassification,
 ];
 
 /** What models are given, in words. */
 const GIVEN: Readonly<Record<Task["takes"], string>> = { tokens: "texts", patches: "pictures" };
+
+/** What models do with it, in words. */
+const READING = {
+  source: "reads a text with its encoder and writes another",
+  own: "goes on with what it reads",
+} as const;
 
 /** Their names. */
 export const TASK_NAMES: readonly string[] = TASKS.map(({ name }) => name);
@@ -47,12 +55,21 @@ export const TASK_METRICS: readonly string[] = [
  *
  * @throws {UserError} When there is no such task, or it is for other models
  */
-export function taskOf(name: string | undefined, { head, takes }: TaskBase): Task {
-  const possible = TASKS.filter((known) => known.takes === takes);
+export function taskOf(name: string | undefined, { head, takes, readsSource = false }: TaskBase): Task {
+  const reads = readsSource ? "source" : "own";
+  const possible = TASKS.filter((known) => known.takes === takes && (known.reads ?? reads) === reads);
   const task = name === undefined
     ? possible.find((known) => known.suits(head))
     : TASKS.find((known) => known.name === name);
-  if (task?.takes === takes) return task;
+  if (task !== undefined && possible.includes(task)) return task;
+  if (task?.takes === takes) {
+    throw new UserError(
+      `The model ${READING[reads]}, task ${task.name} is for one that ${
+        READING[task.reads ?? reads]
+      } (for this one there ` +
+        `are: ${possible.map(({ name }) => name).join(", ")})`,
+    );
+  }
   if (task !== undefined) {
     throw new UserError(
       `The model takes ${GIVEN[takes]}, task ${task.name} is for models of ${

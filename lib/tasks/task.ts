@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a task is: which head its models have, how its rows become examples, and how what comes out is scored. */
+import { UserError } from "../core/errors.ts";
+import { kebabCase } from "../core/options.ts";
 import type { Dataset, ExampleLabels } from "../data/dataset.ts";
 import type { LoadDataOptions } from "../data/load_data.ts";
+import type { PromptReader } from "../data/prompt_reader.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { HeadConfig } from "../models/heads/head_config.ts";
+import type { DecoderIds } from "../models/model.ts";
 import type { ModelInput } from "../models/parts.ts";
 import type { ChoiceSet, Question } from "./choice_data.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -15,6 +19,8 @@ export interface TaskModel {
   readonly config: {
     /** Of the task. */
     readonly head: HeadConfig;
+    /** Of a decoder behind an encoder. */
+    readonly decoderIds?: DecoderIds;
   };
   /** @throws {UserError} When the folder has none */
   readonly tokenizer: Tokenizer;
@@ -26,6 +32,8 @@ export interface TaskBase {
   readonly head: HeadConfig;
   /** What it is given. */
   readonly takes: ModelInput["kind"];
+  /** Whether its decoder writes what its encoder has read. Default false. */
+  readonly readsSource?: boolean;
 }
 
 /**
@@ -73,6 +81,23 @@ export function usualMetrics(
   return all.filter((metric) => scoring.ofTwo?.includes(metric) !== true);
 }
 
+/** Options of texts that are read and written. */
+const OF_PAIRS = ["sourceField", "targetField", "sourcePrefix", "targetLen", "srcLang", "tgtLang"] as const;
+
+/** @throws {UserError} When there are options of sources and targets, and the task has none */
+export function checkPairOptions({ name, reads }: Task, options: LoadDataOptions): void {
+  const given = OF_PAIRS.filter((option) => options[option] !== undefined).map((option) =>
+    `--${kebabCase(option)}`
+  );
+  if (reads === "source" || given.length === 0) return;
+  throw new UserError(
+    `${
+      given.join(", ")
+    }: task ${name} has no sources and targets; leave it out, or take a model with encoder and decoder ` +
+      `(task seq2seq)`,
+  );
+}
+
 /** A task. */
 export interface Task {
   readonly name: string;
@@ -81,6 +106,13 @@ export interface Task {
   readonly scoring: Scoring;
   /** What its models are given. */
   readonly takes: ModelInput["kind"];
+  /**
+   * Whether its models read a source with an encoder and answer with a decoder (`source`), or go on with what they read (`own`).
+   * Default: either, as heads on whole sequences do.
+   */
+  readonly reads?: "source" | "own";
+  /** How what is asked becomes what its models are given. Default: as conversations and completions. */
+  readonly prompts?: PromptReader;
   /** Whether a model's own head is one for this task: then it is the task where none is named. */
   suits(head: HeadConfig): boolean;
   /**

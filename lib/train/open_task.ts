@@ -3,6 +3,7 @@
 import { basename, dirname } from "node:path";
 import { type HeadConfig, LM_HEAD } from "../models/heads/head_config.ts";
 import { assertPredictsNext } from "../models/heads/sees_ahead.ts";
+import type { DecoderIds } from "../models/model.ts";
 import { lastStack } from "../models/parts.ts";
 import { readConfig } from "../models/read_config.ts";
 import { namedParts } from "../models/tensor_names.ts";
@@ -13,6 +14,8 @@ import type { Task } from "../tasks/task.ts";
 export interface OpenTask {
   readonly task: Task;
   readonly head: HeadConfig;
+  /** Of a model whose decoder writes what its encoder has read. */
+  readonly decoderIds?: DecoderIds;
 }
 
 /** What decides it. */
@@ -39,8 +42,10 @@ export async function openTask({ task: name, model, data, saved }: TaskChoice): 
   const config = readConfig(dir, []);
   const own = saved ?? config?.head ?? LM_HEAD;
   const parts = config && namedParts(config);
-  const task = taskOf(name, { head: own, takes: parts === null ? "tokens" : lastStack(parts).input.kind });
+  const takes = parts === null ? "tokens" : lastStack(parts).input.kind;
+  const decoderIds = config?.decoderIds;
+  const task = taskOf(name, { head: own, takes, readsSource: decoderIds !== undefined });
   const head = await task.headFor(own, data);
   if (parts !== null) assertPredictsNext(parts, head);
-  return { task, head };
+  return { task, head, ...(decoderIds && { decoderIds }) };
 }

@@ -35,12 +35,14 @@ export function methodName(settings: TrainSettings, start: SavedAdapter | null):
  */
 export function formatOptionsOf(
   { chatTemplate: template, ...settings }: TrainSettings,
-): Omit<Required<FormatOptions>, "system"> & Pick<FormatOptions, "system"> {
-  const { chatTemplate, thinking, system, templateOptions = {} } = withDefaults(DATA_OPTIONS, settings);
+): Required<Pick<FormatOptions, "chatTemplate" | "thinking" | "templateOptions">> & FormatOptions {
+  const chosen = withDefaults(DATA_OPTIONS, settings);
+  const { chatTemplate, thinking, templateOptions = {} } = chosen;
+  const texts = ["system", "sourceField", "targetField", "sourcePrefix", "srcLang", "tgtLang"] as const;
   return {
     chatTemplate: typeof template === "object" ? template : readChatTemplate(template ?? chatTemplate),
     thinking,
-    ...(system === undefined ? {} : { system }),
+    ...Object.fromEntries(texts.flatMap((name) => chosen[name] === undefined ? [] : [[name, chosen[name]]])),
     templateOptions,
   };
 }
@@ -50,10 +52,15 @@ export function dataOptionsOf(
   settings: TrainSettings,
 ):
   & ReturnType<typeof formatOptionsOf>
-  & Required<Pick<LoadDataOptions, "seqLen" | "lossOn" | "badRows" | "cache">> {
+  & Required<Pick<LoadDataOptions, "seqLen" | "lossOn" | "badRows" | "cache">>
+  & Pick<LoadDataOptions, "targetLen"> {
   const { chatTemplate: _, ...plain } = settings;
-  const { seqLen, lossOn, badRows, dataCache } = withDefaults(DATA_OPTIONS, plain);
-  return { ...formatOptionsOf(settings), seqLen, lossOn, badRows, cache: dataCache !== "off" };
+  const { seqLen, targetLen, lossOn, badRows, dataCache } = withDefaults(DATA_OPTIONS, plain);
+  return {
+    ...formatOptionsOf(settings),
+    ...{ seqLen, lossOn, badRows, cache: dataCache !== "off" },
+    ...(targetLen !== undefined && { targetLen }),
+  };
 }
 
 /** Where the model runs. */

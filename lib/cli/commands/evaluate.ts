@@ -4,7 +4,8 @@ import { UserError } from "../../core/errors.ts";
 import { choices, integer, texts } from "../../core/options.ts";
 import { DATA_OPTIONS } from "../../data/data_options.ts";
 import { yieldToEvents } from "../../core/event_loop.ts";
-import { type Prompt, stopIds } from "../../data/examples.ts";
+import { stopIds } from "../../data/examples.ts";
+import type { Prompt } from "../../data/prompt_reader.ts";
 import { type Dataset, firstRows, type ReadReport } from "../../data/dataset.ts";
 import { metricsOf as taskMetrics, usualMetrics } from "../../tasks/task.ts";
 import { TASK_METRICS } from "../../tasks/registry.ts";
@@ -80,7 +81,8 @@ async function readData(
     : null;
   if (scores.length === 0) return { dataset, prompts: [], report: null };
   const room = model.config.maxPositionEmbeddings;
-  const { items, report } = await loadPrompts(paths, base.tokenizer, { ...options, room, scores });
+  const reader = task.prompts && { reader: task.prompts };
+  const { items, report } = await loadPrompts(paths, base.tokenizer, { ...options, ...reader, room, scores });
   const prompts = items.slice(0, limit);
   return { dataset, prompts, report: { ...report, rowsUsed: prompts.length } };
 }

@@ -21,6 +21,7 @@ import {
   type GenerateTokensOptions,
 } from "../../evaluate/generate_tokens.ts";
 import { askText, loadQuestions } from "../../evaluate/questions.ts";
+import { checkPairOptions } from "../../tasks/task.ts";
 import { createProgress } from "../../report/progress.ts";
 import { ADAPTER_SESSION_OPTIONS, type AdapterSession, openAdapterSession } from "../adapter_session.ts";
 import { rowsResult } from "../data_summary.ts";
@@ -97,9 +98,12 @@ async function generateOptions(
   };
 }
 
-function questionOptions({ model: { config } }: AdapterSession, values: FlagValues) {
+function questionOptions({ model: { config }, task }: AdapterSession, values: FlagValues) {
+  const format = formatOptions(values);
+  checkPairOptions(task, format);
   const { badRows } = valuesOf(BAD_ROWS_OPTION, values);
-  return { ...formatOptions(values), room: config.maxPositionEmbeddings, badRows };
+  const reader = task.prompts && { reader: task.prompts };
+  return { ...format, ...reader, room: config.maxPositionEmbeddings, badRows };
 }
 
 function describe(

@@ -19,8 +19,8 @@ import { modelFolder } from "../session.ts";
 
 async function run(values: FlagValues, output: Output): Promise<number> {
   const dir = modelFolder(values);
-  const { task, head } = await taskOfFlags(values);
-  const model = await withTokenizer({ dir, config: { head } });
+  const { task, head, decoderIds } = await taskOfFlags(values);
+  const model = await withTokenizer({ dir, config: { head, ...(decoderIds && { decoderIds }) } });
   const dataset = await createDataLoader(values, output, task)(dataPaths(values), model);
   const shown = previewExamples(dataset, model, valuesOf(OPTIONS, values).rows);
   output.line(previewText(shown, { color: output.color }));

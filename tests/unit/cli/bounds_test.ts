@@ -8,6 +8,9 @@ import { readValue } from "../../../lib/core/option_values.ts";
 /** Least and largest value of whole numbers; what is not named here begins at 1. */
 const WHOLE: Readonly<Record<string, readonly [number, number]>> = {
   "seq-len": [2, Infinity],
+  "target-len": [2, Infinity],
+  "min-new-tokens": [0, Infinity],
+  "distinct-ngram-size": [0, Infinity],
   "layers-to-transform": [0, Infinity],
   "reversible-layers": [0, Infinity],
   "trainable-token-indices": [0, Infinity],
@@ -30,6 +33,8 @@ const OTHERS: Readonly<Record<string, readonly [number, number, ("above" | "belo
   "weight-decay": [0, Infinity],
   clip: [0, Infinity],
   temperature: [0, Infinity],
+  "length-penalty": [-100, 100],
+  "repetition-penalty": [0, Infinity, "above"],
 };
 
 function takes(flag: Flag, value: number): boolean {

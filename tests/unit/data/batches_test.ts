@@ -244,6 +244,7 @@ function shapeOf({ batch }: StepData["microBatches"][number]): MicroBatchShape {
     targets: targetIds(batch).filter((target) => target >= 0).length,
     pairs: lengths.reduce((sum, n) => sum + n * (n + 1) / 2, 0),
     longest: Math.max(0, ...lengths),
+    sourceTokens: 0,
   };
 }
 

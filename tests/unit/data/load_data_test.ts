@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { assertSame } from "../../compare.ts";
 import { datasetHash, exampleCount, exampleLength, examplePlace } from "../../../lib/data/dataset.ts";
 import { buildExamples, type Example } from "../../../lib/data/examples.ts";
+import { parseRow } from "../../../lib/data/rows.ts";
 import { BadRowsError, countBadRows, loadData, loadRows } from "../../../lib/data/load_data.ts";
 import type { Row } from "../../../lib/data/row_shapes.ts";
 import { fixtureTokenizer, withLines } from "./fixtures.ts";
@@ -146,8 +147,8 @@ Deno.test("datasetHash() tells examples, masks, order and boundaries, not file n
 
 Deno.test("loadRows() gives made values with places under the same policy", async () => {
   await withLines([GOOD[1], "{"], async (path) => {
-    await assert.rejects(loadRows(path, "stop", (row) => row.kind), BadRowsError);
-    const { items, report } = await loadRows(path, "skip", (row) => row.kind);
+    await assert.rejects(loadRows(path, "stop", (line) => parseRow(line).kind), BadRowsError);
+    const { items, report } = await loadRows(path, "skip", (line) => parseRow(line).kind);
     assert.deepEqual(items, [{ value: "question", place: { file: path, line: 1 } }]);
     assert.equal(report.badRows.length, 1);
   });

@@ -90,7 +90,7 @@ for (const [value, category, reason] of BAD) {
 }
 
 async function collect(paths: readonly string[]): Promise<RowResult[]> {
-  return await Array.fromAsync(readRows(paths));
+  return await Array.fromAsync(readRows(paths, parseRow));
 }
 
 Deno.test("readRows() gives file and line of good and bad rows, and passes over blank lines", async () => {

@@ -13,6 +13,7 @@ import { SETTING_NAMES } from "../../../lib/train/setting_table.ts";
 import type { TrainSettings } from "../../../lib/train/settings.ts";
 import { sparse } from "../../../lib/methods/methods.ts";
 import { chatModel, writeRows } from "../../e2e/chat_model.ts";
+import { pairModel } from "../../fixtures/pair_model.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 
 const ROWS = [
@@ -38,6 +39,8 @@ async function withInputs(body: (inputs: Inputs) => Promise<void>): Promise<void
     await writeRows(join(folder, "others.jsonl"), [...ROWS].reverse());
     const labelled = [{ text: "a b", label: 0 }, { text: "b c", label: 1 }, { text: "c d", label: 1 }];
     await writeRows(join(folder, "labelled.jsonl"), labelled);
+    await writeRows(join(folder, "pairs.jsonl"), [{ source: "a b", target: "b a c d", other: "e" }]);
+    for (const family of ["bart", "mbart"] as const) await pairModel(folder, family);
     const base: TrainSettings = {
       ...{ model, device: "cpu", dtype: "f32", threads: 1, data, seqLen: 64, dataCache: "off" },
       ...{ neurons: 16, experts: 4, topK: 4, steps: 2, batchSize: 2 },
@@ -86,6 +89,27 @@ interface Change {
 const NO_SIZES = { neurons: undefined, experts: undefined, topK: undefined } as never as TrainSettings;
 const LORA = { ...NO_SIZES, method: "lora" };
 
+/** Of what is read and what is written of it. */
+function decidingPairs(folder: string): Readonly<Partial<Record<keyof TrainSettings, Change>>> {
+  const data = join(folder, "pairs.jsonl");
+  const bart = { model: join(folder, "bart"), data, seqLen: 12 };
+  const mbart = { ...bart, model: join(folder, "mbart") };
+  return {
+    targetLen: { to: { targetLen: 4 }, with: bart },
+    sourceField: {
+      to: { sourceField: "other" },
+      with: { ...bart, sourceField: "source", targetField: "target" },
+    },
+    targetField: {
+      to: { targetField: "other" },
+      with: { ...bart, sourceField: "source", targetField: "target" },
+    },
+    sourcePrefix: { to: { sourcePrefix: "m " }, with: bart },
+    srcLang: { to: { srcLang: "ro_RO" }, with: mbart },
+    tgtLang: { to: { tgtLang: "ro_RO" }, with: mbart },
+  };
+}
+
 /** Settings that decide what a run learns. */
 function deciding(folder: string): Readonly<Partial<Record<keyof TrainSettings, Change>>> {
   return {
@@ -96,6 +120,7 @@ function deciding(folder: string): Readonly<Partial<Record<keyof TrainSettings, 
     lossOn: { to: { lossOn: "all" } },
     chatTemplate: { to: { chatTemplate: "off" } },
     thinking: { to: { thinking: "on" }, with: { thinking: "off" } },
+    ...decidingPairs(folder),
     system: { to: { system: "Be brief." }, with: { seqLen: 128 } },
     templateOptions: { to: { templateOptions: { today: "Monday" } } },
     evalData: {

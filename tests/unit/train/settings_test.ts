@@ -80,6 +80,12 @@ const NOT_OF_RUNS: readonly (keyof TrainSettings)[] = [
   "threads",
   "data",
   "lossOn",
+  "targetLen",
+  "sourceField",
+  "targetField",
+  "sourcePrefix",
+  "srcLang",
+  "tgtLang",
   "chatTemplate",
   "thinking",
   "system",
@@ -151,9 +157,10 @@ Deno.test("dataOptionsOf() has every setting of the data, and its defaults", () 
       chatTemplate: "off",
       thinking: "on",
       system: "be brief",
+      ...{ sourceField: "a", targetField: "b", sourcePrefix: "c: ", srcLang: "en_XX", tgtLang: "de_DE" },
       templateOptions: { a: 1 },
     } as const;
-    const said = { ...format, seqLen: 31, lossOn: "all", badRows: "skip" } as const;
+    const said = { ...format, seqLen: 31, targetLen: 9, lossOn: "all", badRows: "skip" } as const;
     const { cache, ...others } = dataOptionsOf({ ...said, dataCache: "off" });
     assert.deepEqual(others, said);
     assert.equal(cache, false);
