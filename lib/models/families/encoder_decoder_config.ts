@@ -67,8 +67,12 @@ export function readEncoderDecoderConfig(
   family: Pick<Family, "modelType" | "heads">,
   { normsBefore, startTokenId, labels }: EncoderDecoderDefaults,
 ): EncoderDecoderConfig {
-  refuseLoneDecoder(fields, family);
-  const common = readCommonConfig({ ...fields, values: { num_labels: labels, ...fields.values } }, family, {
+  const values = {
+    num_labels: labels,
+    ...fields.values,
+    ...(refusesLoneDecoder(fields, family) && { is_encoder_decoder: true }), // said once
+  };
+  const common = readCommonConfig({ ...fields, values }, family, {
     ...{ maxPositionEmbeddings: 1024, bosTokenId: 0, eosTokenId: 2 },
     ...{ tieWordEmbeddings: true, isEncoderDecoder: true },
   });
@@ -98,18 +102,19 @@ export function readEncoderDecoderConfig(
   };
 }
 
-/** @mutates fields */
-function refuseLoneDecoder(fields: ConfigFields, { heads }: Pick<Family, "heads">): void {
+/** Whether the decoder alone is asked for: then that is a problem. @mutates fields */
+function refusesLoneDecoder(fields: ConfigFields, { heads }: Pick<Family, "heads">): boolean {
   const named = [fields.values["architectures"] ?? []].flat().map(String);
   const isAlone = named.some((name) => name.endsWith("ForCausalLM")) ||
     booleanField(fields, "is_decoder", false);
-  if (!isAlone) return;
+  if (!isAlone) return false;
   fields.problems.push(
     `architectures ${
       quotedValue(named)
     } and "is_decoder" ask for the decoder alone, which is not supported: only ` +
       Object.keys(heads).join(", "),
   );
+  return true;
 }
 
 /** What every checkpoint of these families says, and no other way of computing. @mutates fields */
