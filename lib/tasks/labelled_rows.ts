@@ -70,8 +70,14 @@ async function* rowsOfFile(file: string): AsyncGenerator<LabelledResult> {
 }
 
 async function* labelledLines(file: string): AsyncGenerator<TableRow> {
+  const isText = /\.txt$/i.test(file);
   for await (const { number: line, text } of readLines(file)) {
-    yield { line, fields: () => parseFields(text, LABELLED_SHAPES) };
+    // Of a plain text every line is one, without a label.
+    yield {
+      line,
+      fields: () =>
+        isText && text !== null ? { text: text.replace(/\r$/, "") } : parseFields(text, LABELLED_SHAPES),
+    };
   }
 }
 

@@ -8,7 +8,13 @@ import { datasetHash, examplePlace, firstRows } from "../../../lib/data/dataset.
 import { previewExamples } from "../../../lib/data/preview.ts";
 import type { HeadConfig } from "../../../lib/models/heads/head_config.ts";
 import { LM_HEAD } from "../../../lib/models/heads/head_config.ts";
-import { classesOf, type LabelHead, loadLabelled, sharedRoom } from "../../../lib/tasks/labelled_data.ts";
+import {
+  classesOf,
+  type LabelHead,
+  loadLabelled,
+  loadTexts,
+  sharedRoom,
+} from "../../../lib/tasks/labelled_data.ts";
 import { labelledRow } from "../../../lib/tasks/labelled_rows.ts";
 import { taskOf } from "../../../lib/tasks/registry.ts";
 import { assertSame } from "../../compare.ts";
@@ -169,6 +175,15 @@ Deno.test("tables are labelled rows too: a label that reads as a number is one, 
     const scores = join(folder, "scores.tsv");
     await Deno.writeTextFile(scores, "sentence1\tsentence2\tscore\na\tb\t4.5\n");
     assert.deepEqual((await loadLabelled([scores], MARKED, VALUES)).labels?.of, Float64Array.of(4.5));
+  }));
+
+Deno.test("lines of plain texts are rows without labels", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "own.txt");
+    await Deno.writeTextFile(path, "one\n\n{two}\r\n");
+    const data = await loadTexts([path], MARKED);
+    assert.deepEqual([...data.ids], [1, ...codes("one"), 2, 1, ...codes("{two}"), 2]);
+    await assert.rejects(loadLabelled([path], MARKED, CLASSES), /own\.txt:1: the row has no "label"/);
   }));
 
 Deno.test("of rows that all are none classes are not missed: why they are none is said", () =>
