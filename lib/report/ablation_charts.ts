@@ -119,13 +119,20 @@ function draw(
     series.set(name, [...series.get(name) ?? [], { x, ...point }]);
   }
   const { options, unitOf = () => 1 } = quantity;
-  const unit = unitOf(Math.max(0, ...[...series.values()].flat().map(({ y }) => y)));
+  const points = [...series.values()].flat();
+  const unit = unitOf(Math.max(0, ...points.map(({ y }) => y)));
+  // Scores are shares, or correlations, which reach as far below 0.
+  const isNegative = points.some(({ y, low = y }) => low < 0);
   const lines = [...series].map(([name, points]): IntervalSeries => ({
     name,
     points: points.map(({ x, ...values }) => ({ x, ...scaledBy(values, 1 / unit) })),
   }));
   const labels = { x: axisLabel(axis), y: quantity.name };
-  return intervalChart(lines, labels, { ...options, format: (value) => options.format(value * unit) });
+  return intervalChart(lines, labels, {
+    ...options,
+    ...(options.domain && isNegative && { domain: [-1, 1] as const }),
+    format: (value) => options.format(value * unit),
+  });
 }
 
 /** A mean with its interval, if it has one, in another unit. */

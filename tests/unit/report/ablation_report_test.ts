@@ -306,6 +306,14 @@ Deno.test("plotStudy() draws what is asked for, from a folder as from results", 
     deepStrictEqual(await titles(size), ["ours, 80000: 0.400", "lora, 5000: 0.900"]);
     strictEqual((await drawn(choice)).yLabel, "↑ loss of the last step");
     match((await plotStudy(STUDY, { x: "topK", series: "method" })).text, /method sparse/);
+    deepStrictEqual((await drawn({ x: "topK" })).yTicks[0]?.text, "0 %");
+    const correlation = { mean: 0.1, low: -0.3, high: 0.5, count: 20 };
+    const correlated = STUDY.map((cell) => ({
+      ...cell,
+      numbers: { ...cell.numbers!, scores: { matthews: correlation } },
+    }));
+    const { yTicks } = readChart((await plotStudy(correlated, { x: "topK" })).svg);
+    deepStrictEqual([yTicks[0]?.text, yTicks.at(-1)?.text], ["-100 %", "100 %"]);
     const unscored = STUDY.map((cell) => ({ ...cell, numbers: { ...cell.numbers!, scores: {} } }));
     strictEqual(readChart((await plotStudy(unscored, { x: "topK" })).svg).yLabel, "↑ loss of the last step");
   }));
