@@ -11,6 +11,7 @@ import { gemma3Text } from "./gemma3_text.ts";
 import { gpt2 } from "./gpt2.ts";
 import { bart } from "./bart.ts";
 import { bert } from "./bert.ts";
+import { camembert } from "./camembert.ts";
 import { distilbert } from "./distilbert.ts";
 import { llama } from "./llama.ts";
 import { mbart } from "./mbart.ts";
@@ -25,6 +26,7 @@ import { qwen2Moe } from "./qwen2_moe.ts";
 import { qwen3 } from "./qwen3.ts";
 import { qwen3Moe } from "./qwen3_moe.ts";
 import { roberta } from "./roberta.ts";
+import { xlmRoberta } from "./xlm_roberta.ts";
 import { smollm3 } from "./smollm3.ts";
 import { vit } from "./vit.ts";
 
@@ -34,7 +36,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map(
     ...[llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3Text, phi3, olmo2, smollm3],
     ...[gpt2, opt],
     ...[mixtral, qwen2Moe, qwen3Moe],
-    ...[bert, distilbert, roberta, modernbert],
+    ...[bert, distilbert, roberta, xlmRoberta, camembert, modernbert],
     ...[bart, mbart],
     ...[deit, vit],
   ].map((family: Family) => [family.modelType, family]),

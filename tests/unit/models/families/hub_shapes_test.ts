@@ -48,6 +48,17 @@ const SHAPES: Readonly<Record<string, readonly [Record<string, unknown>, paramet
       vocab_size: 50265,
     },
   }, 124697433],
+  "xlm-roberta-base": [{
+    ...BERT,
+    ...{
+      architectures: ["XLMRobertaForMaskedLM"],
+      model_type: "xlm-roberta",
+      bos_token_id: 0,
+      eos_token_id: 2,
+    },
+    ...{ layer_norm_eps: 1e-5, max_position_embeddings: 514, output_past: true, pad_token_id: 1 },
+    ...{ type_vocab_size: 1, vocab_size: 250002 },
+  }, 278295186],
   "distilbert-base-uncased": [{
     ...{
       activation: "gelu",
