@@ -52,13 +52,27 @@ export type { MicroBatch, StepData } from "./lib/data/batches.ts";
 export type { BadRow, RowPlace } from "./lib/data/rows.ts";
 
 // What is trained, and how.
-export { full, lora, METHOD_NAMES, methodByName, parallel, sparse, tokens } from "./lib/methods/methods.ts";
+export {
+  bottleneck,
+  full,
+  lora,
+  meft1,
+  meft2,
+  meft3,
+  METHOD_NAMES,
+  methodByName,
+  parallel,
+  sparse,
+  tokens,
+} from "./lib/methods/methods.ts";
 export { adamw } from "./lib/optim/registry.ts";
 export { constant, cosine, linear } from "./lib/optim/schedule.ts";
 export type { Method } from "./lib/methods/methods.ts";
 export type { AdapterSpec } from "./lib/adapters/registry.ts";
 export type { SparseOptions } from "./lib/adapters/sparse/config.ts";
+export type { BottleneckOptions } from "./lib/adapters/bottleneck/bottleneck.ts";
 export type { ParallelOptions } from "./lib/adapters/parallel.ts";
+export type { WiringChoice } from "./lib/adapters/wiring/options.ts";
 export type { ModelPartChoice } from "./lib/adapters/model_part_options.ts";
 export type { LoraOptions } from "./lib/adapters/lora/options.ts";
 export type { OptimizerSpec } from "./lib/optim/registry.ts";

@@ -73,8 +73,14 @@ export interface Adapter {
   readonly selection?: RowSelection;
   /** The option by which it can be made smaller, what that is now, and of what it is a multiple; absent without such. */
   readonly shrinksBy?: { readonly option: string; readonly now: number; readonly step: number };
-  /** Whether it couples the layers so that backward can undo them; absent where it does not. */
+  /** How it couples the layers, by name; absent where it leaves them as they are. Then its files are ours. */
+  readonly wiring?: string;
+  /** Whether backward can undo the layers that it couples; absent where it couples none. */
   readonly undoable?: boolean;
+  /** Whether the fractional bits of its streams are to be found from the data. */
+  readonly findsFraction?: boolean;
+  /** What its user is told of its options, one sentence each; none when absent. */
+  readonly warnings?: readonly string[];
   /** Why a micro-batch cannot be computed in two parts, as the end of a sentence; absent when it can. */
   readonly splitRefusal?: string;
   /** Why the adapter cannot be folded into the model's weights, as a sentence; absent when `merge` can do that. */

@@ -10,6 +10,10 @@ import type { Adapter, AdapterParams, AdapterSizes, Attached, AttachOptions, Row
 export function joiningProblems(all: readonly Adapter[], model: Model): string[] {
   const ownerOf = new Map<string, Adapter>();
   const problems = new Map<string, string>();
+  const coupling = all.filter(({ wiring }) => wiring !== undefined);
+  if (coupling.length > 1) {
+    problems.set("wiring", "layers can be coupled once: give one of the adapters a wiring");
+  }
   for (const adapter of all) {
     const { parameters, replaces = [] } = adapter.sizes(model, 0);
     for (const name of [...parameters.map(({ name }) => name), ...replaces]) {
@@ -39,7 +43,7 @@ export function joinedAdapters(all: readonly [Adapter, ...Adapter[]]): Adapter {
     placements: all.find(({ placements }) => placements.length > 1)?.placements ?? first.placements,
     ...(selection && { selection }),
     ...(all.some(({ replacesAll }) => replacesAll) && { replacesAll: true }),
-    ...(all.some(({ undoable }) => undoable) && { undoable: true }),
+    ...wiringOf(all),
     ...(splitRefusal !== undefined && { splitRefusal }),
     mergeRefusal: "it is several adapters: merge one after the other",
     sizes: (model, tokens) => joinedSizes(all.map((one) => one.sizes(model, tokens))),
@@ -47,6 +51,17 @@ export function joinedAdapters(all: readonly [Adapter, ...Adapter[]]): Adapter {
       joinedParams(adapter, all.map((one) => one.create(k, model, tokens)), model),
   };
   return adapter;
+}
+
+/** How they couple the layers: one of them at most does. */
+function wiringOf(all: readonly Adapter[]): Partial<Adapter> {
+  const warnings = all.flatMap(({ warnings }) => warnings ?? []);
+  const one = all.find(({ wiring }) => wiring !== undefined);
+  return {
+    ...(one && { wiring: one.wiring as string, undoable: one.undoable === true }),
+    ...(one?.findsFraction && { findsFraction: true }),
+    ...(warnings.length > 0 && { warnings }),
+  };
 }
 
 /** Shares are of all that is trained, of which what is dense is reached whole. */

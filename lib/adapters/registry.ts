@@ -6,12 +6,15 @@ import type { OptionSchema, OptionsOf } from "../core/options.ts";
 import { didYouMean } from "../core/suggestion.ts";
 import type { ModelConfig } from "../models/model.ts";
 import type { Resolved } from "./adapter.ts";
+import { BOTTLENECK } from "./bottleneck/bottleneck.ts";
 import type { AdapterDefinition } from "./definition.ts";
 import { FULL } from "./full.ts";
 import { LORA } from "./lora/lora.ts";
 import type { OptionSource } from "./option_source.ts";
 import { splitOptions, withModelParts } from "./model_part_options.ts";
 import { PARALLEL } from "./parallel.ts";
+import { withWiring } from "./wiring/coupled.ts";
+import { splitWiring } from "./wiring/options.ts";
 import { SPARSE } from "./sparse/sparse.ts";
 import { TOKENS } from "./tokens.ts";
 
@@ -20,6 +23,7 @@ export const ADAPTERS = [
   SPARSE,
   PARALLEL,
   LORA,
+  BOTTLENECK,
   TOKENS,
   FULL,
 ] as const satisfies readonly AdapterDefinition[];
@@ -30,7 +34,7 @@ export const ADAPTER_KINDS: readonly string[] = ADAPTERS.map(({ kind }) => kind)
 /** An adapter by kind, with its options: plain data. */
 export interface AdapterSpec {
   readonly kind: string;
-  /** Its own, and `MODEL_PART_OPTIONS`. */
+  /** Its own, `WIRING_OPTIONS` and `MODEL_PART_OPTIONS`. */
   readonly options: JsonObject;
   /** Who wrote the options; the user when absent. */
   readonly source?: OptionSource;
@@ -49,10 +53,12 @@ export function resolveAdapter({ kind, options, source }: AdapterSpec, model: Mo
       `There is no adapter "${kind}"${didYouMean(kind, ADAPTER_KINDS)} (there are: ${known})`,
     );
   }
-  const { parts, own } = splitOptions(options);
+  const { parts, own: others } = splitOptions(options);
+  const { wiring, own } = splitWiring(others, definition.options);
   const resolved = definition.resolve(own as OptionsOf<OptionSchema>, model, {
     ...(source && { source }),
     modulesToSave: parts.modulesToSave,
   }); // which it checks
-  return withModelParts(resolved, parts, model, source);
+  const leavesOut = Object.hasOwn(definition.options, "frozenLayers");
+  return withModelParts(withWiring(resolved, wiring, model, leavesOut), parts, model, source);
 }

@@ -17,6 +17,9 @@ import { UserError } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import { type ActivationPolicyName, DEFAULT_ACTIVATIONS } from "../activations/registry.ts";
 import { didYouMean } from "../core/suggestion.ts";
+import { BOTTLENECK, type BottleneckOptions } from "../adapters/bottleneck/bottleneck.ts";
+import { COUPLING_NAMES, type WiringChoice } from "../adapters/wiring/options.ts";
+import { type CouplingName, COUPLINGS } from "../models/wiring/coupling.ts";
 import type { AdamwOptions } from "../optim/adamw.ts";
 
 /** What a method decides; the user's own choices win. */
@@ -32,17 +35,17 @@ export interface Method {
 }
 
 /** The paper's method; options left out take its values (r = 4096, N = 4 sqrt(r), k_e = 8, K = 64, raw gate). */
-export function sparse(options: SparseOptions & ModelPartChoice = {}): Method {
+export function sparse(options: SparseOptions & WiringChoice & ModelPartChoice = {}): Method {
   return methodOf(SPARSE, options);
 }
 
 /** A dense adapter beside every feed-forward sublayer (He et al., ICLR 2022), the paper's rival: with ReLU, as MEFT's dense limit. */
-export function parallel(options: ParallelOptions & ModelPartChoice = {}): Method {
+export function parallel(options: ParallelOptions & WiringChoice & ModelPartChoice = {}): Method {
   return methodOf(PARALLEL, options);
 }
 
 /** A low-rank delta (Hu et al., ICLR 2022) on every weight of a layer, or on those chosen. */
-export function lora(options: LoraOptions & ModelPartChoice = {}): Method {
+export function lora(options: LoraOptions & WiringChoice & ModelPartChoice = {}): Method {
   return methodOf(LORA, options);
 }
 
@@ -56,6 +59,41 @@ export function full(): Method {
   return methodOf(FULL, {});
 }
 
+/** A thin bottleneck beside every feed-forward, with the model's own activation: what the reversible methods train, on one stream. */
+export function bottleneck(options: BottleneckOptions & WiringChoice & ModelPartChoice = {}): Method {
+  return methodOf(BOTTLENECK, options);
+}
+
+/** Reversible fine-tuning (Liao et al., NeurIPS 2023): the layer and an adapter that stands alone, coupled. */
+export function meft1(
+  options: BottleneckOptions & Omit<WiringChoice, "wiring"> & ModelPartChoice = {},
+): Method {
+  return reversibleOf("meft1", options);
+}
+
+/** The same the other way round: the adapter first, then the layer. */
+export function meft2(
+  options: BottleneckOptions & Omit<WiringChoice, "wiring"> & ModelPartChoice = {},
+): Method {
+  return reversibleOf("meft2", options);
+}
+
+/** Reversible fine-tuning of attention and feed-forward, coupled: the least at one time. */
+export function meft3(
+  options: BottleneckOptions & Omit<WiringChoice, "wiring"> & ModelPartChoice = {},
+): Method {
+  return reversibleOf("meft3", options);
+}
+
+function reversibleOf(wiring: CouplingName, options: object): Method {
+  return {
+    ...methodOf(BOTTLENECK, { wiring, ...options }),
+    name: wiring,
+    summary: `reversible fine-tuning: ${COUPLINGS[wiring].summary}`,
+    activations: "reversible",
+  };
+}
+
 /** An adapter trained alone, with options of its own. */
 function methodOf({ kind, summary, lr }: AdapterDefinition, options: object): Method {
   return {
@@ -67,17 +105,21 @@ function methodOf({ kind, summary, lr }: AdapterDefinition, options: object): Me
   };
 }
 
+const REVERSIBLE: readonly Method[] = COUPLING_NAMES.map((wiring) => reversibleOf(wiring, {}));
+
 const METHODS: ReadonlyMap<string, Method> = new Map(
-  ADAPTERS.map((definition) => [definition.kind, methodOf(definition, {})]),
+  [...ADAPTERS.map((definition) => methodOf(definition, {})), ...REVERSIBLE]
+    .map((method) => [method.name, method]),
 );
 
 /** Names of the methods there are. */
 export const METHOD_NAMES: readonly string[] = [...METHODS.keys()];
 
 /** Every method with options by which people can be told of it: its defaults, where these are something. */
-export const METHOD_EXAMPLES: readonly Method[] = ADAPTERS.map((definition: AdapterDefinition) =>
-  methodOf(definition, definition.example ?? {})
-);
+export const METHOD_EXAMPLES: readonly Method[] = [
+  ...ADAPTERS.map((definition: AdapterDefinition) => methodOf(definition, definition.example ?? {})),
+  ...REVERSIBLE,
+];
 
 /** The method that is meant where none is named: the paper's. */
 export const DEFAULT_METHOD: string = SPARSE.kind;
@@ -95,5 +137,5 @@ export function methodByName(name: string, options: JsonObject = {}): Method {
       `There is no method "${name}"${didYouMean(name, METHOD_NAMES)} (there are: ${known})`,
     );
   }
-  return { ...method, adapter: { ...method.adapter, options } };
+  return { ...method, adapter: { ...method.adapter, options: { ...method.adapter.options, ...options } } };
 }

@@ -16,6 +16,7 @@ import type { Run } from "./plan.ts";
 import { type MetricsLog, openMetrics } from "./metrics_log.ts";
 import { openRunFolder } from "./run_folder.ts";
 import { recordRun } from "./run_record.ts";
+import { settleStreams } from "./settle_streams.ts";
 import { exportAdapter, folderOfRun, saveState, type Session, startState } from "./session.ts";
 import { flushState, releaseState, type TrainState } from "./state.ts";
 import type { StepMetrics } from "./step.ts";
@@ -124,12 +125,14 @@ async function* trainingEvents(
 ): AsyncGenerator<TrainEvent, TrainResult> {
   throwIfAny("The data", dataProblems(progress.run, data));
   const planned = runOn(progress.run, data);
-  const { totalSteps } = planned;
   const resume = options.resume ?? false;
   const warn = once(options.onWarning);
   using folder = await openRunFolder(planned, resume, { onWarning: warn });
   const base = folder && await watchBase(planned.model, warn);
-  const run = base ? { ...planned, base: { ...planned.base, content: base.content } } : planned;
+  const settled = { ...await settleStreams(planned, data), totalSteps: planned.totalSteps };
+  const run = base ? { ...settled, base: { ...settled.base, content: base.content } } : settled;
+  const { totalSteps } = run;
+  run.adapterKind.warnings?.forEach(warn);
   progress.run = run;
   const { clock, forecast = null } = options;
   const session: Session = { run, data, dataHash: datasetHash(data), folder, warn, base, clock, forecast };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From options to a run: every choice made, every mistake found at once. Allocates nothing. */
+import { possibleActivations } from "../activations/registry.ts";
 import type { Adapter, Resolved } from "../adapters/adapter.ts";
 import { checkAdapterTensors, type SavedAdapter } from "../adapters/files/adapter_files.ts";
 import type { BaseIdentity } from "../adapters/files/base_model.ts";
@@ -7,7 +8,7 @@ import { joinedAdapters, joiningProblems } from "../adapters/joined.ts";
 import { headModules } from "../adapters/modules_to_save.ts";
 import { type AdapterSpec, resolveAdapter } from "../adapters/registry.ts";
 import { throwIfAny } from "../core/errors.ts";
-import type { Json, JsonObject } from "../core/json.ts";
+import { type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
 import { type Method, methodByName, sparse } from "../methods/methods.ts";
 import { givesTokens } from "../models/heads/head_config.ts";
 import type { Model } from "../models/model.ts";
@@ -35,6 +36,8 @@ export interface Run {
   readonly method: Method;
   /** Everything that is trained, the method's adapter first. */
   readonly trained: readonly Adapter[];
+  /** What each of them was resolved from. */
+  readonly specs: AdapterSpecs;
   /** All of that as one: the only one itself. */
   readonly adapterKind: Adapter;
   /** Where the parameters' first values come from; null for a new adapter. */
@@ -57,8 +60,8 @@ export interface Run {
 export function plan(model: Model, options: RunOptions = {}): Run {
   const start = options.start ?? null;
   const method = options.method ?? (start ? methodByName(start.spec.kind) : sparse());
-  const first = withHeadModules(start?.spec ?? method.adapter, model);
-  const others = (options.also ?? []).map((spec) => resolveAdapter(spec, model.config));
+  const specs = [withHeadModules(start?.spec ?? method.adapter, model), ...options.also ?? []] as const;
+  const [first, ...others] = resolvedAll(specs, model);
   const trained = [first.adapter, ...others.map(({ adapter }) => adapter)] as const;
   const adapter = joinedAdapters(trained);
   const adapterProblems = [first, ...others].flatMap(({ problems }) => problems);
@@ -66,7 +69,7 @@ export function plan(model: Model, options: RunOptions = {}): Run {
     options.optimizer ?? adamw(),
     method.optimizer,
   );
-  const settings = resolveSettings(options, method.activations, model);
+  const settings = resolveSettings(options, usualActivations(method, adapter), model);
   const { decided: rows, problems: rowProblems } = resolvePlacement(options, adapter);
   throwIfAny("The run", [
     ...rowProblems,
@@ -84,6 +87,7 @@ export function plan(model: Model, options: RunOptions = {}): Run {
     model,
     method,
     trained,
+    specs,
     adapterKind: adapter,
     start,
     optimizer,
@@ -130,17 +134,37 @@ export function runIdentity(run: Run): JsonObject {
   };
 }
 
-/** The adapter of a spec, beside which a head of the task's own is trained whole. */
-function withHeadModules(spec: AdapterSpec, model: Model): Resolved {
-  const resolved = resolveAdapter(spec, model.config);
+/** Specs of what is trained, the method's first. */
+type AdapterSpecs = readonly [AdapterSpec, ...AdapterSpec[]];
+
+function resolvedAll(
+  [first, ...others]: AdapterSpecs,
+  { config }: Model,
+): readonly [Resolved, ...Resolved[]] {
+  return [resolveAdapter(first, config), ...others.map((spec) => resolveAdapter(spec, config))];
+}
+
+/** The run with other options of what it trains: such that were found to be right. */
+export function withSpecs(run: Run, specs: AdapterSpecs): Run {
+  const [first, ...others] = resolvedAll(specs, run.model);
+  throwIfAny("The run", [first, ...others].flatMap(({ problems }) => problems));
+  const trained = [first.adapter, ...others.map(({ adapter }) => adapter)] as const;
+  return { ...run, specs, trained, adapterKind: joinedAdapters(trained) };
+}
+
+/** A spec beside whose adapter a head of the task's own is trained whole. */
+function withHeadModules(spec: AdapterSpec, model: Model): AdapterSpec {
   const head = headModules(model);
-  if (head.length === 0 || resolved.adapter.replacesAll) return resolved;
+  if (head.length === 0 || resolveAdapter(spec, model.config).adapter.replacesAll) return spec;
   const { modulesToSave = [] } = spec.options;
   const chosen = [modulesToSave].flat() as Json[];
-  return resolveAdapter({
-    ...spec,
-    options: { ...spec.options, modulesToSave: [...new Set([...chosen, ...head])] },
-  }, model.config);
+  return { ...spec, options: { ...spec.options, modulesToSave: [...new Set([...chosen, ...head])] } };
+}
+
+/** What backward remembers where nobody chose: coupled layers are undone where they can be. */
+function usualActivations({ activations }: Method, { wiring, undoable }: Adapter): Method["activations"] {
+  if (wiring === undefined) return activations;
+  return possibleActivations(undoable === true).at(-1) ?? activations;
 }
 
 function startProblems({ name, adapter }: Method, start: SavedAdapter | null): string[] {
@@ -148,6 +172,9 @@ function startProblems({ name, adapter }: Method, start: SavedAdapter | null): s
   if (adapter.kind !== start.spec.kind) {
     return [`method is "${name}", but ${start.folder} holds a ${start.spec.kind} adapter`];
   }
-  const options = Object.keys(adapter.options).join(", ");
+  // A method that the adapter was trained by says what the adapter says.
+  const chosen = Object.entries(adapter.options)
+    .filter(([name, value]) => jsonDifferences(start.spec.options[name] ?? null, value).length > 0);
+  const options = chosen.map(([name]) => name).join(", ");
   return options === "" ? [] : [`${options} cannot be chosen: ${start.folder} brings its own`];
 }

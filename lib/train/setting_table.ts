@@ -2,6 +2,7 @@
 /** Every setting of a run by its flat name: the options of all owners, in the order in which people are told of them. */
 import type { AdapterDefinition } from "../adapters/definition.ts";
 import { MODEL_PART_OPTIONS } from "../adapters/model_part_options.ts";
+import { WIRING_OPTIONS } from "../adapters/wiring/options.ts";
 import { ADAPTERS } from "../adapters/registry.ts";
 import {
   choice,
@@ -84,7 +85,7 @@ export type SettingValues =
   & SettingsOf<typeof EVALUATION_OPTIONS & typeof PACKING_OPTION>
   & SettingsOf<typeof METHOD_OPTIONS>
   & All<EachAdapter<Adapters>>
-  & SettingsOf<typeof MODEL_PART_OPTIONS & typeof PLACEMENT_OPTIONS>
+  & SettingsOf<typeof WIRING_OPTIONS & typeof MODEL_PART_OPTIONS & typeof PLACEMENT_OPTIONS>
   & SettingsOf<typeof ADAMW_OPTIONS & typeof SCHEDULE_OPTIONS>
   & SettingsOf<typeof LENGTH_OPTIONS & typeof BATCH_OPTIONS & typeof COMPUTE_OPTIONS>
   & SettingsOf<typeof KEEPING_OPTIONS>;
@@ -178,6 +179,7 @@ export const SETTINGS: readonly Setting[] = once([
   ...adapterSettings(ADAPTERS_WITH_ROWS),
   ...settingsAt("run", PLACEMENT_OPTIONS),
   ...adapterSettings(ADAPTERS),
+  ...settingsAt("adapter", WIRING_OPTIONS),
   ...settingsAt("adapter", MODEL_PART_OPTIONS),
   ...optimizerSettings(),
   ...settingsAt("run", LENGTH_OPTIONS),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Gradients of whatever is trained, against finite differences of the loss, whichever way they are computed. */
 import assert from "node:assert/strict";
+import type { ActivationPolicyName } from "../../lib/activations/registry.ts";
 import type { AdapterParams, AttachOptions, RowPlacement } from "../../lib/adapters/adapter.ts";
 import { attachAdapter } from "../../lib/adapters/attach.ts";
 import { randomNormal } from "../../lib/core/rng.ts";
@@ -46,7 +47,7 @@ const LOSS_SCALE = 0.5;
 
 /** One way to compute the same gradients. */
 export interface Way {
-  readonly activations: "store" | "recompute";
+  readonly activations: ActivationPolicyName;
   readonly halves: 1 | 2;
   readonly placement: RowPlacement;
 }
@@ -63,7 +64,7 @@ export const WAYS: readonly Way[] = [
 ];
 
 /** Loss and gradients in training, from no gradients. */
-async function gradientsOf(
+export async function gradientsOf(
   model: Model,
   params: AdapterParams,
   { activations, halves, placement }: Way,

@@ -33,6 +33,7 @@ const CASES: Readonly<Record<string, readonly JsonObject[]>> = {
     { ...SPARSE, gate: "none", experts: 1, activeExperts: 1, routerInit: "random" },
   ],
   parallel: [{ neurons: 7 }],
+  bottleneck: [{ neurons: 5 }],
   lora: [
     { rank: 3 },
     { rank: 1, alpha: 5, useRslora: true, targets: ["q", "v", "down"] },

@@ -83,7 +83,7 @@ async function saveOne(k: Kernels, params: AdapterParams, base: BaseIdentity, fo
 }
 
 function formatOf(params: AdapterParams): AdapterFormat {
-  const format = PEFT_FORMATS[params.adapter.kind];
+  const format = params.adapter.wiring === undefined ? PEFT_FORMATS[params.adapter.kind] : undefined;
   return format?.holds?.(params) === false ? MEFT_FORMAT : format ?? MEFT_FORMAT;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Grids as people write them: `--grid seq-len=256,1024` on a command line, objects in a config file. */
+import { listed } from "../../core/listed.ts";
 import { isJsonObject } from "../../core/json.ts";
 import { isPattern, readValue } from "../../core/option_values.ts";
 import { camelCase } from "../../core/options.ts";
@@ -146,7 +147,7 @@ export function uselessFlags(values: FlagValues, grids: readonly Grid[]): string
     if (!flag.methods || flag.methods.some((method) => methods.has(method))) return [];
     return [
       `--${flag.name} does not apply to --method ${[...methods].join(" or ")}, only to ${
-        flag.methods.join(" and ")
+        listed(flag.methods)
       }`,
     ];
   });

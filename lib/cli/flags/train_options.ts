@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From the flags of `train` to the settings of the public API, and what flags do not go together. */
+import { listed } from "../../core/listed.ts";
 import type { SavedAdapter } from "../../adapters/files/adapter_files.ts";
 import type { RunOptions } from "../../train/plan.ts";
 import { SETTINGS } from "../../train/setting_table.ts";
@@ -13,7 +14,7 @@ export function refuseForeignFlags(values: FlagValues, method: string, problems:
   for (const flag of TRAIN_FLAGS) {
     if (values[flag.name] === undefined || !flag.methods || flag.methods.includes(method)) continue;
     problems.push(
-      `--${flag.name} does not apply to --method ${method}, only to ${flag.methods.join(" and ")}`,
+      `--${flag.name} does not apply to --method ${method}, only to ${listed(flag.methods)}`,
     );
   }
 }

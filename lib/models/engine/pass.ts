@@ -92,6 +92,15 @@ export function forwardLogits(model: Model, batch: Batch, hooks: Hooks): Promise
   });
 }
 
+/**
+ * All stacks of a batch, nothing kept and without the head: for what hooks and streams see on the way.
+ *
+ * @throws {RangeError} When the batch contradicts itself or the model
+ */
+export function runStacks(model: Model, batch: Batch, hooks: Hooks): Promise<void> {
+  return releasing(model.kernels, async () => void await headInput(model, batch, hooks));
+}
+
 /** What the head sees: hidden (M,E), in the scratch of the pass or the arena. */
 async function headInput(model: Model, given: Batch, hooks: Hooks): Promise<HeadInput> {
   const { kernels: k, parts } = model;

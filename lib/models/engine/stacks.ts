@@ -9,7 +9,7 @@ import { isTrained, type StepContext } from "../sublayers/context.ts";
 import { sublayerStage } from "../sublayers/registry.ts";
 import { sublayerIsTrained } from "../sublayers/sublayer.ts";
 import { coupledWiring } from "../wiring/coupled.ts";
-import { ALONE, type Computing, type Coupling } from "../wiring/coupling.ts";
+import { ALONE, type Computing } from "../wiring/coupling.ts";
 import { type PlainStage, plainStep, plainWiring } from "../wiring/plain.ts";
 import type { Wiring } from "../wiring/wiring.ts";
 import { type InputBatch, inputForward } from "./input.ts";
@@ -127,7 +127,7 @@ function stagesOf(step: StepContext, { stack, firstLayer }: StackPlace, lowest: 
     return layer.map((part): PlainStage => {
       depth++;
       const stage = part === ALONE
-        ? aloneStage(own, firstLayer + number, (step.hooks.coupling as Coupling).norm, depth > lowest)
+        ? aloneStage(own, firstLayer + number, depth > lowest)
         : sublayerStage(own, firstLayer + number, part, depth > lowest);
       return { stage, needsBackward: depth >= lowest };
     });

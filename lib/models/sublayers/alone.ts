@@ -8,6 +8,9 @@ import { ALONE } from "../wiring/coupling.ts";
 import { backwardBeside, forwardBeside, type Hooked } from "./beside.ts";
 import type { StepContext } from "./context.ts";
 
+/** Of its input: without a weight, as that is one of the adapters'. */
+const NORM: Norm = { kind: "rms", weight: null, bias: null, eps: 1e-6, unitOffset: false };
+
 /** What backward keeps besides the input. */
 export interface AloneResiduals {
   readonly norm: NormResiduals;
@@ -22,23 +25,22 @@ export interface AloneResiduals {
 export function aloneStage(
   step: StepContext,
   layer: number,
-  norm: Norm,
   needsInput: boolean,
 ): Stage<AloneResiduals> {
   const { k, scratch } = step;
   const hooks = hooksBeside(step.hooks, ALONE);
   return {
     async forward(x, y, again?: Again<AloneResiduals>) {
-      const { y: h, residuals } = normForward(k, x, norm, { into: scratch.h });
+      const { y: h, residuals } = normForward(k, x, NORM, { into: scratch.h });
       const { hooked } = await forwardBeside(step, { hooks, layer, h, again }, y, () => k.zero(y.data));
       return { norm: residuals, hooked };
     },
     async backward({ norm: residuals, hooked }, dx) {
-      const h = normAgain(k, residuals, norm, scratch.h);
+      const h = normAgain(k, residuals, NORM, scratch.h);
       const dh = await backwardBeside(step, { hooks, layer, h }, hooked, dx, () => null);
       if (!needsInput) return;
       k.zero(dx.data);
-      if (dh !== null) normBackward(k, residuals, norm, dh, { addTo: dx });
+      if (dh !== null) normBackward(k, residuals, NORM, dh, { addTo: dx });
     },
   };
 }

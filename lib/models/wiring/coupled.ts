@@ -72,7 +72,7 @@ export function coupledWiring(
       k.add(dx.data, other.data);
       return dx;
     },
-    leave: (y) => andThen(accounts.check(), () => combination.combine(y)),
+    leave: (y) => andThen(accounts.check(coupling.seen), () => combination.combine(y)),
     leaveGradient: (d) => d[model] as Tensor,
     leaveBackward: (y, d) => combination.divide(y, d),
   };

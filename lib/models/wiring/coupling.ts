@@ -10,7 +10,7 @@
  * give 0 and the coefficient before the older stream is 0, one of the two is the plain model's.
  */
 import type { Weight } from "../../tensor/tensor.ts";
-import { branchOf, type Norm, type Sublayer } from "../parts.ts";
+import { branchOf, type Sublayer } from "../parts.ts";
 
 /** The place of hooks on the function that stands alone: they see rms(x) and their sum is the function. */
 export const ALONE = "alone";
@@ -84,8 +84,8 @@ export interface Coupling {
    * What the head's side reads: the mean of both streams, the model's stream alone, or that and alpha (1,1) times the other.
    */
   readonly top: "mean" | "stream" | { readonly alpha: Weight };
-  /** (1,D) of the input of the function that stands alone. */
-  readonly norm: Norm;
-  /** The lowest coupled layer. */
+  /** The lowest coupled layer of each stack. */
   readonly lowest: number;
+  /** Told the largest magnitude that was put in an exact stream, once a stack. Absent when nobody asks. */
+  readonly seen?: (largest: number) => void;
 }

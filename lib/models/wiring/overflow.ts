@@ -15,8 +15,11 @@ export class StreamOverflowError extends NotFiniteError {
 export interface StreamAccounts {
   /** (2) of a coupled layer, counted from the lowest, or of what enters that. */
   of(layer: number | "entry"): Floats;
-  /** @throws {StreamOverflowError} When something did not fit: where first, how large it is, and the way out */
-  check(): Awaitable<void>;
+  /**
+   * @param seen Told the largest magnitude of all
+   * @throws {StreamOverflowError} When something did not fit: where first, how large it is, and the way out
+   */
+  check(seen?: (largest: number) => void): Awaitable<void>;
 }
 
 /** Accounts in the arena. @param lowest Number of the lowest coupled layer, as it is told */
@@ -33,16 +36,18 @@ export function streamAccounts(
       const place = layer === "entry" ? 0 : layer + 1;
       return all.subarray(2 * place, 2 * place + 2);
     },
-    check: () =>
-      form.kind !== "exact" ? undefined : andThen(k.read(all), (counts) => {
-        const place = Array.from({ length: counts.length / 2 }, (_, i) => counts[2 * i] as number)
-          .findIndex((count) => count !== 0);
-        if (place < 0) return;
-        throw overflow(
-          form.fraction,
-          place === 0 ? "entry" : lowest + place - 1,
-          counts[2 * place + 1] as number,
-        );
+    check: (seen) =>
+      form.kind !== "exact" ? undefined : andThen(k.read(all), (read) => {
+        const accounts = Array.from({ length: layers + 1 }, (_, i) => ({
+          count: read[2 * i] as number,
+          largest: read[2 * i + 1] as number,
+        }));
+        const place = accounts.findIndex(({ count }) => count > 0);
+        if (place >= 0) {
+          const { largest } = accounts[place] as typeof accounts[number];
+          throw overflow(form.fraction, place === 0 ? "entry" : lowest + place - 1, largest);
+        }
+        seen?.(Math.max(...accounts.map(({ largest }) => largest)));
       }),
   };
 }

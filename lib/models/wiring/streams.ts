@@ -44,7 +44,7 @@ export function streamArithmetic(k: Kernels, form: StreamForm): StreamArithmetic
 
 /** The shift that multiplies by a power of two up to 1. */
 export function shiftOf(coefficient: number): number {
-  return -Math.log2(coefficient);
+  return Math.log2(1 / coefficient); // -log2(1) is -0, which is no int32
 }
 
 function exactStreams(k: Kernels, fraction: number): StreamArithmetic {

@@ -16,7 +16,8 @@ Deno.test("every kind of adapter has its published sizes by default, and says wh
     assert.equal(adapter.kind, kind);
     return [adapter.config, adapter.sites];
   };
-  assert.deepEqual(ADAPTER_KINDS, ["sparse", "parallel", "lora", "tokens", "full"]);
+  assert.deepEqual(ADAPTER_KINDS, ["sparse", "parallel", "lora", "bottleneck", "tokens", "full"]);
+  assert.deepEqual(of("bottleneck"), [{ neurons: 8, initStd: std }, ["ffn"]]);
   assert.deepEqual(of("parallel"), [{ neurons: 1024, initStd: std }, ["ffn"]]);
   assert.deepEqual(of("full"), [{}, ["weights"]]);
   assert.deepEqual(of("lora")[1], ["linear"]);
@@ -48,7 +49,7 @@ Deno.test("resolveAdapter() refuses what is no adapter, also where it is the nam
       assert.ok(error instanceof UserError);
       assert.match(
         error.message,
-        /^There is no adapter ".*" \(there are: sparse, parallel, lora, tokens, full\)$|did you mean "lora"/,
+        /^There is no adapter ".*" \(there are: sparse, parallel, lora, bottleneck, tokens, full\)$|did you mean "lora"/,
       );
       return true;
     });

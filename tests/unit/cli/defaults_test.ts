@@ -69,14 +69,17 @@ Deno.test("train runs with the defaults that its help names", () => {
   assert.equal(shownDefault("train", "clip-by"), "all");
   assert.deepEqual(planned({ "clip-by": "all" }).optimizer.config, rate);
   // Where a default depends on something.
-  assert.equal(shownDefault("train", "neurons"), "4096; parallel 1024");
+  assert.equal(shownDefault("train", "neurons"), "4096; parallel 1024; bottleneck 8");
   assert.deepEqual([adapter.neurons, planned({ method: "parallel" }).adapterKind.config.neurons], [
     4096,
     1024,
   ]);
   assert.equal(shownDefault("train", "experts"), "4 * sqrt(neurons)");
   assert.deepEqual([adapter.experts, planned({ neurons: 1024 }).adapterKind.config.experts], [256, 128]);
-  assert.equal(shownDefault("train", "lr"), "1e-4; full 1e-5");
+  assert.equal(
+    shownDefault("train", "lr"),
+    "1e-4; bottleneck 5e-4; full 1e-5; meft1 5e-4; meft2 5e-4; meft3 5e-4",
+  );
   assert.deepEqual([rate.lr, planned({ method: "full" }).optimizer.config.lr], [1e-4, 1e-5]);
   assert.equal(shownDefault("train", "placement"), "auto");
   assert.deepEqual([rows.placement, rows.halves], ["host", 1], "without a device");

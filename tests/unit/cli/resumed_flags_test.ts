@@ -198,7 +198,7 @@ const CONFLICTS: readonly (readonly [command: string, args: string, problems: re
   ["train", "--watch-port 1", ["--watch-port needs --watch"]],
   ["train", "--resume --model m", ["--model needs --data", "--resume needs --out, the run to continue"]],
   ["train", "--method full --neurons 4", [
-    "--neurons does not apply to --method full, only to sparse and parallel",
+    "--neurons does not apply to --method full, only to sparse, parallel, bottleneck, meft1, meft2 and meft3",
   ]],
   ["train", "--template-option messages=1", [
     "--template-option messages cannot be set: rows and prompts give the turns",

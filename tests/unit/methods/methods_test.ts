@@ -2,11 +2,21 @@
 /** What a method's name stands for. */
 import assert from "node:assert/strict";
 import { UserError } from "../../../lib/core/errors.ts";
-import { full, lora, METHOD_NAMES, methodByName, parallel, sparse } from "../../../lib/methods/methods.ts";
+import {
+  full,
+  lora,
+  meft1,
+  meft2,
+  meft3,
+  METHOD_NAMES,
+  methodByName,
+  parallel,
+  sparse,
+} from "../../../lib/methods/methods.ts";
 
 Deno.test("every method is its adapter with the published learning rate, activations stored", () => {
-  const rates = { sparse: 1e-4, parallel: 1e-4, lora: 1e-4, tokens: 1e-4, full: 1e-5 };
-  assert.deepEqual(METHOD_NAMES, Object.keys(rates));
+  const rates = { sparse: 1e-4, parallel: 1e-4, lora: 1e-4, bottleneck: 5e-4, tokens: 1e-4, full: 1e-5 };
+  assert.deepEqual(METHOD_NAMES, [...Object.keys(rates), "meft1", "meft2", "meft3"]);
   for (const [name, lr] of Object.entries(rates)) {
     const { summary, ...method } = methodByName(name);
     assert.deepEqual(method, {
@@ -17,7 +27,20 @@ Deno.test("every method is its adapter with the published learning rate, activat
     });
     assert.ok(summary.length > 10);
   }
-  assert.equal(new Set(METHOD_NAMES.map((name) => methodByName(name).summary)).size, 5);
+  assert.equal(new Set(METHOD_NAMES.map((name) => methodByName(name).summary)).size, METHOD_NAMES.length);
+});
+
+Deno.test("a reversible method is the bottleneck adapter under its wiring, undone by backward", () => {
+  for (const [name, made] of Object.entries({ meft1, meft2, meft3 })) {
+    const { summary: _, ...method } = methodByName(name, { lambda: 0.5 });
+    assert.deepEqual(method, {
+      name,
+      adapter: { kind: "bottleneck", options: { wiring: name, lambda: 0.5 } },
+      optimizer: { lr: 5e-4 },
+      activations: "reversible",
+    });
+    assert.deepEqual(made({ lambda: 0.5 }), methodByName(name, { lambda: 0.5 }));
+  }
 });
 
 Deno.test("options of a method are those of its adapter, and a method keeps a copy", () => {
@@ -39,7 +62,7 @@ Deno.test("methodByName() refuses what is no method, also where it is the name o
       assert.ok(error instanceof UserError);
       assert.equal(
         error.message,
-        `There is no method "${name}"${hint} (there are: sparse, parallel, lora, tokens, full)`,
+        `There is no method "${name}"${hint} (there are: sparse, parallel, lora, bottleneck, tokens, full, meft1, meft2, meft3)`,
       );
       return true;
     });

@@ -6,7 +6,7 @@ import * as meft from "../../../mod.ts";
 
 const VALUES = `
 accumulate adamw availableHostBytes
-BadRowsError baseOf batches
+BadRowsError baseOf batches bottleneck
 clipFactor constant cosine
 datasetLoss datasetOutputs describeModel dryRun
 estimateScores
@@ -15,7 +15,7 @@ f1 flushState full
 generate globalNorm groupBySeed gsm8kMatch
 init inspectDataset inspectExample
 linear listCells loadAdapter loadData loadModel loadPrompts loadTokenizer lora
-MachineError mergeAdapter METHOD_NAMES methodByName
+MachineError meft1 meft2 meft3 mergeAdapter METHOD_NAMES methodByName
 NativeError NonFiniteError NotFiniteError
 openAdapter openTask
 parallel peakHostBytes plan planMeasured predictMemory preview
@@ -29,7 +29,7 @@ ablate`;
 const TYPES = `
 DatasetOutputs HeadConfig OpenTask OutputScoring Scoring Task TaskChoice TaskModel
 AblateOptions ActivationPolicyName AdamwOptions AdapterParams AdapterSpec AnswerOptions Attached
-BadRow Batch BatchChoice
+BadRow Batch BatchChoice BottleneckOptions
 CellActivity CellNumbers CellPlace CellResult
 DataReport Dataset DatasetActivity DatasetLoss DatasetLossOptions DryRun DryRunOptions
 Estimate
@@ -43,7 +43,7 @@ ParallelOptions PlacementChoice PlannedCell
 RowPlace RowScore Run RunOptions RunSettings
 SamplingOptions SavedAdapter Schedule ScheduleKind ScoredData ScoreName Scores ScoreTaskOptions SeedGroup SparseOptions StepData StepMetrics
 Tokenizer TrainEvent Training TrainOptions TrainResult TrainSettings TrainState
-Warmup`;
+Warmup WiringChoice`;
 
 const INTERNALS = `
 attachAdapter createKvCache decodeStep evaluateLoss forwardLogits generateTokens inspect loadQuestions lossAndGradients measureRates

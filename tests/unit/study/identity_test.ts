@@ -87,6 +87,7 @@ interface Change {
 }
 
 const NO_SIZES = { neurons: undefined, experts: undefined, topK: undefined } as never as TrainSettings;
+const REVERSIBLE = { ...NO_SIZES, method: "meft1" };
 const LORA = { ...NO_SIZES, method: "lora" };
 
 /** Of what is read and what is written of it. */
@@ -150,6 +151,15 @@ function deciding(folder: string): Readonly<Partial<Record<keyof TrainSettings, 
     excludeTarget: { to: { excludeTarget: ["q"] }, with: LORA },
     layersToTransform: { to: { layersToTransform: [1] }, with: LORA },
     loraBias: { to: { loraBias: "all" }, with: LORA },
+    wiring: { to: { wiring: "meft3" }, with: REVERSIBLE },
+    lambda: { to: { lambda: 0.5 }, with: REVERSIBLE },
+    beta: { to: { beta: 0.5 }, with: REVERSIBLE },
+    switchStreams: { to: { switchStreams: false }, with: REVERSIBLE },
+    streams: { to: { streams: "f32" }, with: REVERSIBLE },
+    fractionBits: { to: { fractionBits: 9 }, with: REVERSIBLE },
+    combination: { to: { combination: "mean" }, with: REVERSIBLE },
+    bottleneck: { to: { bottleneck: 3 }, with: REVERSIBLE },
+    frozenLayers: { to: { frozenLayers: 1 }, with: REVERSIBLE },
     modulesToSave: { to: { modulesToSave: ["norm"] }, with: LORA },
     trainableTokenIndices: { to: { trainableTokenIndices: [5] }, with: LORA },
     ensureWeightTying: {
@@ -193,6 +203,12 @@ const INDIFFERENT: Readonly<Partial<Record<keyof TrainSettings, TrainSettings>>>
   saveLimit: { saveLimit: 1 },
 };
 
+/** The same of a run whose layers are undone. */
+const INDIFFERENT_TO_REVERSIBLE: Readonly<Partial<Record<keyof TrainSettings, TrainSettings>>> = {
+  reversibleLayers: { reversibleLayers: 1 },
+  anchorEvery: { anchorEvery: 1 },
+};
+
 function merged(base: TrainSettings, change: TrainSettings = {}): TrainSettings {
   const entries = Object.entries({ ...base, ...change });
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
@@ -212,12 +228,16 @@ Deno.test("a cell is another one when any setting that decides its results is, a
     for (const [name, to] of Object.entries(INDIFFERENT)) {
       assert.equal(await cellOf(merged(base, to)), cell, name);
     }
+    const reversible = merged(base, REVERSIBLE);
+    for (const [name, to] of Object.entries(INDIFFERENT_TO_REVERSIBLE)) {
+      assert.equal(await cellOf(merged(reversible, to)), await cellOf(reversible), name);
+    }
     // Data that nobody is asked about counts too: what is learnt from, and what the loss is watched on.
     const [rows, others] = [join(folder, "rows.jsonl"), join(folder, "others.jsonl")];
     const unasked = [{}, { data: others }, { evalData: rows }, { evalData: others }];
     const named = await Promise.all(unasked.map((to) => cellOf(merged(base, to), { metrics: [] })));
     assert.equal(new Set(named).size, unasked.length);
-    const known = [...Object.keys(deciding(folder)), ...Object.keys(INDIFFERENT)];
+    const known = [deciding(folder), INDIFFERENT, INDIFFERENT_TO_REVERSIBLE].flatMap((of) => Object.keys(of));
     assert.deepEqual(known.sort(), [...SETTING_NAMES].sort(), "every setting is one or the other");
   }));
 

@@ -65,6 +65,15 @@ const OF_RUNS: readonly (readonly [keyof TrainSettings, unknown, string, unknown
   ["rankPattern", { q: 2 }, "method.adapter.options.rankPattern"],
   ["alphaPattern", { v: 5 }, "method.adapter.options.alphaPattern"],
   ["loraBias", "all", "method.adapter.options.bias"],
+  ["wiring", "meft2", "method.adapter.options.wiring"],
+  ["lambda", 0.5, "method.adapter.options.lambda"],
+  ["beta", 0.25, "method.adapter.options.beta"],
+  ["switchStreams", true, "method.adapter.options.switchStreams"],
+  ["streams", "f32", "method.adapter.options.streams"],
+  ["fractionBits", 11, "method.adapter.options.fractionBits"],
+  ["combination", "alpha", "method.adapter.options.combination"],
+  ["bottleneck", 4, "method.adapter.options.bottleneck"],
+  ["frozenLayers", 1, "method.adapter.options.frozenLayers"],
   ["modulesToSave", ["norm"], "method.adapter.options.modulesToSave"],
   ["trainableTokenIndices", [5], "method.adapter.options.trainableTokenIndices"],
   ["ensureWeightTying", true, "method.adapter.options.ensureWeightTying"],
@@ -188,12 +197,22 @@ Deno.test("methodsOf() names the methods of settings that are not for all", () =
   const lora = ["rank", "loraAlpha", "loraDropout", "rslora", "target", "excludeTarget"];
   const parts = ["modulesToSave", "trainableTokenIndices", "ensureWeightTying"];
   const patterns = ["layersToTransform", "rankPattern", "alphaPattern", "loraBias"];
-  assert.deepEqual(of(["sparse", "parallel"]), ["neurons"]);
+  const reversible = ["bottleneck", "meft1", "meft2", "meft3"];
+  assert.deepEqual(of(["sparse", "parallel", ...reversible]), ["neurons"]);
+  assert.deepEqual(of(reversible), ["frozenLayers"]);
   assert.deepEqual(of(["sparse"]), [...sparse, "placement", "halves", "cachedRows", "adam"]);
   assert.deepEqual(of(["lora"]), [...lora, ...patterns]);
-  assert.equal(of(null).length, SETTING_NAMES.length - 21);
+  assert.equal(of(null).length, SETTING_NAMES.length - 22);
   const ofAdapters = SETTINGS.filter(({ owner }) => owner === "adapter").map(({ name }) => name);
-  assert.deepEqual(ofAdapters, ["neurons", ...sparse, ...lora, ...patterns, ...parts]);
+  assert.deepEqual(ofAdapters, [
+    "neurons",
+    ...sparse,
+    ...lora,
+    ...patterns,
+    "frozenLayers",
+    ...["wiring", "lambda", "beta", "switchStreams", "streams", "fractionBits", "combination", "bottleneck"],
+    ...parts,
+  ]);
 });
 
 Deno.test("two options that are not one cannot take the same name; what adapters share is one setting, with both defaults", () => {
@@ -201,7 +220,10 @@ Deno.test("two options that are not one cannot take the same name; what adapters
     SETTINGS.find((setting) => setting.name === name)
   ) as [Setting, Setting];
   assert.deepEqual(once([neurons, lr, neurons]), [neurons, lr]);
-  assert.deepEqual([neurons.defaultText, neurons.methods], ["4096; parallel 1024", ["sparse", "parallel"]]);
+  assert.deepEqual([neurons.defaultText, neurons.methods], [
+    "4096; parallel 1024; bottleneck 8",
+    ["sparse", "parallel", "bottleneck", "meft1", "meft2", "meft3"],
+  ]);
   for (const other of [{ kind: "text" }, { owner: "run" }, { option: "count" }] as const) {
     assert.throws(
       () => once([neurons, { ...neurons, ...other }]),

@@ -26,19 +26,6 @@ const CASES = [
   { family: "encoder", ...headFixture("encoders/bert_labels") },
 ];
 
-function ones(width: number): Coupling["norm"] {
-  const weight: Weight = {
-    name: "ones",
-    dtype: "f64",
-    rows: 1,
-    cols: width,
-    data: new Float64Array(width).fill(1),
-    mapped: null,
-    grad: null,
-  };
-  return { kind: "rms", weight, bias: null, eps: 1e-6, unitOffset: false };
-}
-
 function alphaOf(value: number): Weight {
   return {
     name: "alpha",
@@ -52,7 +39,7 @@ function alphaOf(value: number): Weight {
 }
 
 /** A coupling with coefficients that are far from the plain model's. */
-function coupling(model: Model, name: CouplingName, own: Partial<Coupling> = {}): Coupling {
+function coupling(name: CouplingName, own: Partial<Coupling> = {}): Coupling {
   const of = COUPLINGS[name];
   const small: readonly string[] = of.small;
   return {
@@ -62,7 +49,6 @@ function coupling(model: Model, name: CouplingName, own: Partial<Coupling> = {})
     switched: of.switched,
     streams: { kind: "exact", fraction: 20 },
     top: "stream",
-    norm: ones(model.config.hiddenSize),
     lowest: 0,
     ...own,
   };
@@ -107,8 +93,7 @@ for (const { family, dir, batch } of CASES) {
     Deno.test(`${name} of a ${family}: every policy gives the same bits, undone or not`, async () => {
       using model = openCheckpoint(dir, referenceKernels());
       for (const top of ["mean", "stream", "alpha"] as const) {
-        const own = (): Coupling =>
-          coupling(model, name, { top: top === "alpha" ? { alpha: alphaOf(0.3) } : top });
+        const own = (): Coupling => coupling(name, { top: top === "alpha" ? { alpha: alphaOf(0.3) } : top });
         const wanted = await pass(model, batch, own(), { activations: "store" });
         for (const activations of POLICIES) {
           assert.deepEqual(await pass(model, batch, own(), { activations }), wanted, `${activations} ${top}`);
@@ -122,7 +107,7 @@ for (const { family, dir, batch } of CASES) {
 
     Deno.test(`${name} of a ${family}: gradients are those of finite differences`, async () => {
       using model = openCheckpoint(dir, referenceKernels());
-      const own = coupling(model, name, { streams: { kind: "f32" }, top: { alpha: alphaOf(0.3) } });
+      const own = coupling(name, { streams: { kind: "f32" }, top: { alpha: alphaOf(0.3) } });
       const { gradients } = await pass(model, batch, own, { activations: "reversible" });
       const places = own.of.alone ? (["ffn", "alone"] as const) : (["ffn", "attention"] as const);
       const e = 1e-5;
@@ -145,7 +130,7 @@ for (const { family, dir, batch } of CASES) {
     Deno.test(`${name} of a ${family}: without coefficient and adapters it is the plain model, to the bit`, async () => {
       using model = openCheckpoint(dir, referenceKernels());
       const small = Object.fromEntries(COUPLINGS[name].small.map((coefficient) => [coefficient, 0]));
-      const own = coupling(model, name, { ...small, streams: { kind: "f32" } });
+      const own = coupling(name, { ...small, streams: { kind: "f32" } });
       const plain = await forwardLogits(model, batch, {});
       assertSame((await forwardLogits(model, batch, { coupling: own })).data, plain.data);
     });
@@ -156,7 +141,7 @@ Deno.test("layers below the coupled ones run plain and without hooks", async () 
   const { dir, batch } = modelFixture("qwen2_tied");
   using model = openCheckpoint(dir, referenceKernels());
   for (const name of NAMES) {
-    const own = coupling(model, name, { lowest: 1 });
+    const own = coupling(name, { lowest: 1 });
     const wanted = await pass(model, batch, own, { activations: "store" });
     assert.deepEqual(await pass(model, batch, own, { activations: "reversible" }), wanted);
     const { hooks } = probes(own.of, SCALES);
@@ -179,7 +164,7 @@ Deno.test("layers below the coupled ones run plain and without hooks", async () 
 Deno.test("a value without room in its stream is an error that names layer, value and remedy", async () => {
   const { dir, batch } = modelFixture("qwen2_tied");
   using model = openCheckpoint(dir, referenceKernels());
-  const own = coupling(model, "meft1", { streams: { kind: "exact", fraction: 30 } });
+  const own = coupling("meft1", { streams: { kind: "exact", fraction: 30 } });
   const { hooks, places } = probes(own.of, { ...SCALES, ffn: 40 });
   const run = lossAndGradients(model, batch, { ...hooks, coupling: own }, {
     activations: "reversible",

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A bottleneck beside every feed-forward sublayer (He et al., ICLR 2022), with the model's own activation and biases. */
+import { optionProblems, recordedOptions, unknownOptions, withDefaults } from "../../core/option_checks.ts";
+import { integer, number, type OptionsOf } from "../../core/options.ts";
+import { branchHooks } from "../../models/hooks.ts";
+import type { Model, ModelConfig } from "../../models/model.ts";
+import type { Kernels } from "../../ops/kernels/kernels.ts";
+import type { Adapter, AdapterParams, Resolved } from "../adapter.ts";
+import type { AdapterDefinition } from "../definition.ts";
+import { dropWeights, holdWeights } from "../dense_weights.ts";
+import { weightParameter } from "../model_tensors.ts";
+import { stackModules } from "../wiring/modules.ts";
+import {
+  backboneActivation,
+  bottleneckHook,
+  type BottleneckPlaces,
+  bottleneckSizes,
+  bottleneckWeights,
+  createBottlenecks,
+  startBottleneck,
+} from "./layers.ts";
+
+/** Choices of the bottleneck adapter. */
+const BOTTLENECK_OPTIONS = {
+  /** r: neurons in each layer. Default 8. */
+  neurons: integer({
+    min: 1,
+    default: 8,
+    help: "adapter neurons in each layer (r)",
+    size: true,
+    always: true,
+  }),
+  /** Standard deviation of what reads the input, at the start. Default: the model's `initializer_range`. */
+  initStd: number({ help: "standard deviation of the keys at the start", setting: null, always: true }),
+  /** Layers at the bottom of each stack that have none, see the wiring. Default 0. */
+  frozenLayers: integer({
+    min: 0,
+    default: 0,
+    help: "layers at the bottom that stay plain, frozen and without adapters under a wiring",
+  }),
+} as const;
+
+/** Choices of the bottleneck adapter. */
+export type BottleneckOptions = OptionsOf<typeof BOTTLENECK_OPTIONS>;
+
+/** The bottleneck adapter. */
+export const BOTTLENECK = {
+  kind: "bottleneck",
+  summary: "a thin bottleneck beside every feed-forward sublayer, with the model's own activation",
+  options: BOTTLENECK_OPTIONS,
+  rows: false,
+  lr: 5e-4, // of the published 5e-4 to 8e-4
+  resolve: bottleneckAdapter,
+} as const satisfies AdapterDefinition<typeof BOTTLENECK_OPTIONS>;
+
+function bottleneckAdapter(options: BottleneckOptions, model: ModelConfig): Resolved {
+  const settings = { initStd: model.initializerRange, ...withDefaults(BOTTLENECK_OPTIONS, options) };
+  const { neurons, initStd, frozenLayers } = settings;
+  const problems = [
+    ...unknownOptions(BOTTLENECK_OPTIONS, options, "the bottleneck adapter"),
+    ...optionProblems(BOTTLENECK_OPTIONS, settings),
+  ];
+  const places = (): BottleneckPlaces => ({
+    modules: stackModules(model, "ffn", frozenLayers),
+    prefix: "",
+    neurons,
+    hidden: model.hiddenSize,
+  });
+  const adapter: Adapter = {
+    kind: "bottleneck",
+    config: recordedOptions(BOTTLENECK_OPTIONS, settings),
+    sites: ["ffn"],
+    placements: ["device"],
+    shrinksBy: { option: "neurons", now: neurons, step: 1 },
+    mergeRefusal:
+      "its neurons have biases and an activation of their own, which the feed-forward beside it lacks",
+    sizes: () => ({ parameters: bottleneckSizes(places()), rows: null }),
+    create: (k, model, tokensPerStep) =>
+      createAdapter(k, adapter, places(), initStd, model, tokensPerStep > 0),
+  };
+  return { adapter, problems };
+}
+
+function createAdapter(
+  k: Kernels,
+  adapter: Adapter,
+  places: BottleneckPlaces,
+  initStd: number,
+  { config }: Model,
+  trained: boolean,
+): AdapterParams {
+  const layers = createBottlenecks(k, places, trained);
+  const weights = layers.flatMap(bottleneckWeights);
+  const byLayer = layers.map((one) => bottleneckWeights(one).map(weightParameter));
+  const activation = backboneActivation(config);
+  holdWeights(k, weights);
+  return {
+    adapter,
+    parameters: byLayer.flat(),
+    byLayer,
+    init: (k, seed) =>
+      layers.forEach((one, layer) => {
+        if (one !== null) startBottleneck(k, one, seed, layer, initStd);
+      }),
+    attach: (k) => ({ hooks: branchHooks("ffn", bottleneckHook(k, layers, activation)) }),
+    activeNeurons: () => places.neurons,
+    release: () => dropWeights(k, weights),
+  };
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Modules that adapters of a coupling are named after, and facts of a model that its defaults follow from. */
+import { buildParts } from "../../models/families/registry.ts";
+import type { ModelConfig } from "../../models/model.ts";
+import { type Branch, branchOf, lastStack } from "../../models/parts.ts";
+
+/**
+ * Module of the sublayer at a place, by layer of all stacks; null in the lowest layers of each stack, and in the top one.
+ *
+ * @param lowest How many layers of each stack have none     @param top Whether its uppermost has one
+ * @throws {RangeError} When a layer has no such sublayer
+ */
+export function stackModules(
+  config: ModelConfig,
+  branch: Branch,
+  lowest: number,
+  top = true,
+): (string | null)[] {
+  return buildParts(config, (name) => name).stacks.flatMap(({ layers }) =>
+    layers.map((layer, number) => {
+      const part = layer.find((part) => branchOf(part) === branch);
+      if (!part) throw new RangeError(`Layer ${number} of a ${config.modelType} has no ${branch} sublayer`);
+      return number < lowest || (!top && number === layers.length - 1) ? null : part.module;
+    })
+  );
+}
+
+/** Layers of the shallowest stack. */
+export function fewestLayers(config: ModelConfig): number {
+  return Math.min(...buildParts(config, (name) => name).stacks.map(({ layers }) => layers.length));
+}
+
+/** Whether the head's stack predicts what comes next: its tokens see the past alone. */
+export function isDecoder(config: ModelConfig): boolean {
+  const parts = lastStack(buildParts(config, (name) => name)).layers.flat();
+  return parts.some((part) => part.kind === "attention" && part.sees === "past");
+}
