@@ -54,18 +54,26 @@ const F32_ROUNDINGS = 64;
 const BF16_RMS_RATIO = 2;
 const BF16_LARGEST_RATIO = 32;
 
-/** Random tokens in a few sequences, or random pictures: the same for every model of a vocabulary, or of a size of pictures. */
-export function comparisonBatch({ config: { vocabSize }, parts }: Pick<Model, "config" | "parts">): Batch {
+/** Random tokens in a few sequences, each with a source where the model reads one, or random pictures: the same for every model of a vocabulary, or of a size of pictures. */
+export function comparisonBatch({ config, parts }: Pick<Model, "config" | "parts">): Batch {
   const { input } = lastStack(parts);
-  const length = input.kind === "patches" ? input.positions.rows : SEQUENCE_TOKENS;
+  const length = input.kind === "patches"
+    ? input.positions.rows
+    : Math.min(SEQUENCE_TOKENS, config.maxPositionEmbeddings);
   const count = SEQUENCES * length;
   const random = randomStream(SEED, 0);
+  const words = (): Int32Array =>
+    Int32Array.from({ length: count }, () => nextIntegerBelow(random, config.vocabSize));
+  const places = {
+    positions: Int32Array.from({ length: count }, (_, i) => i % length),
+    starts: Int32Array.from({ length: SEQUENCES + 1 }, (_, s) => s * length),
+  };
   return {
     ...(input.kind === "patches"
       ? { ids: new Int32Array(count), pictures: { read: randomPicture } }
-      : { ids: Int32Array.from({ length: count }, () => nextIntegerBelow(random, vocabSize)) }),
-    positions: Int32Array.from({ length: count }, (_, i) => i % length),
-    starts: Int32Array.from({ length: SEQUENCES + 1 }, (_, s) => s * length),
+      : { ids: words() }),
+    ...places,
+    ...(parts.stacks.length > 1 && { source: { ids: words(), ...places } }),
     targets: tokenTargets(new Int32Array(count).fill(-1)),
     targetCount: 0,
   };

@@ -11,6 +11,7 @@ import { openCheckpoint } from "../../../../lib/models/load.ts";
 import { forwardLogits, lossAndGradients } from "../../../../lib/models/engine/pass.ts";
 import { liveGradient } from "../../../../lib/optim/parameters.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
+import { comparisonBatch } from "../../../../lib/merge/merge_check.ts";
 import { writeMergedCheckpoint } from "../../../../lib/merge/merged_checkpoint.ts";
 import { readTensor } from "../../../../lib/tensor/read_tensor.ts";
 import { readSafetensorsHeader, type TensorEntry } from "../../../../lib/tensor/safetensors.ts";
@@ -73,6 +74,13 @@ for (const [name, checkpoint] of [["products", "bart"], ["cross", "mbart"]] as c
     });
   });
 }
+
+Deno.test("a merged encoder-decoder is compared by random texts, each with a source, no longer than it reads", async () => {
+  using model = openCheckpoint(headFixture("encoder_decoders/mbart").dir, referenceKernels());
+  const { positions, source } = comparisonBatch(model);
+  assert.equal(Math.max(...positions, ...source?.positions ?? []), model.config.maxPositionEmbeddings - 1);
+  assert((await forwardLogits(model, comparisonBatch(model), {})).data.every(Number.isFinite));
+});
 
 Deno.test("copies of the embedding that a checkpoint has are left out where it is merged", async () => {
   const { dir, batch } = headFixture("encoder_decoders/bart");
