@@ -27,6 +27,7 @@ const OFFSET = 2;
 const NORM = { kind: "layer", eps: 1e-5 } as const;
 const SHARED = "model.shared.weight";
 const LOGITS_BIAS = "final_logits_bias";
+const CLASSIFIER = "classification_head";
 
 /** See `Family.copies`. */
 export const EMBEDDING_COPIES: NonNullable<Family["copies"]> = {
@@ -62,10 +63,11 @@ export function buildEncoderDecoder<W>(
 
 /** Its modules without tensors; see `Family.bareModules`. */
 export function bareEncoderDecoderModules(config: EncoderDecoderConfig): string[] {
-  return (["encoder", "decoder"] as const).flatMap((side) => [
+  const stacks = (["encoder", "decoder"] as const).flatMap((side) => [
     `model.${side}.embed_tokens`,
     ...Array.from({ length: config[side].layers }, (_, i) => `model.${side}.layers.${i}.activation_fn`),
   ]);
+  return config.head.kind === "classification" ? [...stacks, `${CLASSIFIER}.dropout`] : stacks;
 }
 
 interface Takes<W> {
@@ -151,7 +153,7 @@ function takeHead<W>(config: EncoderDecoderConfig, { take }: Takes<W>, shared: W
     };
   }
   const linear = (name: string, outputs: number): Linear<W> => {
-    const module = `classification_head.${name}`;
+    const module = `${CLASSIFIER}.${name}`;
     return takeLinear(take, module, module, { outputs, inputs, bias: true });
   };
   const whole: ClassificationHead<W> = {

@@ -9,7 +9,8 @@ import { writeSafetensors } from "../../../../lib/tensor/write_safetensors.ts";
 import { headFixture } from "../../../fixtures/head_fixture.ts";
 import { withFolder } from "../../../fixtures/folder.ts";
 import { parseConfig, readConfig } from "../../../../lib/models/read_config.ts";
-import { countedElements } from "../../../../lib/models/tensor_names.ts";
+import { allTensors } from "../../../../lib/models/parts.ts";
+import { countedElements, namedParts } from "../../../../lib/models/tensor_names.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -178,6 +179,17 @@ Deno.test("generation_config.json says what a decoder begins and ends with, trai
     });
     assert.deepEqual(config?.eosTokenIds, [3]);
   }));
+
+Deno.test("embeddings that are not tied are those of each stack, and the head is one of its own", () => {
+  const config = parseConfig(plain({ ...COMMON, tie_word_embeddings: false }), []);
+  assert(config);
+  const tables = allTensors(namedParts(config)).filter(({ rows }) => rows === config.vocabSize);
+  assert.deepEqual(tables.map(({ name }) => name), [
+    "model.encoder.embed_tokens.weight",
+    "model.decoder.embed_tokens.weight",
+    "lm_head.weight",
+  ]);
+});
 
 Deno.test("what BART does not compute is refused by name, once", () => {
   const problemsOf = (own: Fields): string[] => {
