@@ -252,7 +252,7 @@ export const CSRC: readonly Mutant[] = [
     harm: "an added value that no stream holds goes unseen where the sum would fit",
     file: "csrc/cuda/kernels/coupling.cu",
     find: "misfits.add(size > sum ? size : sum, scales.limit);",
-    replace: "misfits.add(sum, scales.limit);",
+    replace: "misfits.add(size < 0 ? size : sum, scales.limit);",
     tests: ["tests/contract/device_test.ts"],
   },
 ];
