@@ -2,16 +2,19 @@
 /**
  * `deno task bench`: how fast, against what the machine can do and against PyTorch on the same work.
  *
- *     deno task bench [kernels] [step] [peers] [experts] [gpu] [--quick] [--rounds N] [--threads N] [--seed N] [--only NAME]...
+ *     deno task bench [kernels] [step] [peers] [experts] [activations] [gpu] [--quick] [--rounds N] [--threads N] [--seed N] [--only NAME]...
  *                     [--minutes N] [--no-compile]
  *
- * Prints tables and writes bench/kernels.json, bench/step.json, bench/peers.json, bench/experts.json, bench/gpu.json with a chart beside each.
+ * Prints tables and writes bench/NAME.json of each part, with a chart beside it.
  * Peers need PyTorch, transformers and PEFT in python3, or in the interpreter that MEFT_PYTHON names. The others have
- * to be asked for: `experts` puts mixtures of experts beside the dense models of their active sizes; `gpu` measures a 7B model
+ * to be asked for: `experts` puts mixtures of experts beside the dense models of their active sizes; `activations` tells what
+ * steps remember by depth, length and rows, and what remembering less costs; `gpu` measures a 7B model
  * on a CUDA device; with --quick, a miniature, emulated where there is none.
  */
 import { parseArgs } from "node:util";
 import { UserError } from "../mod.ts";
+import { benchActivations } from "./bench/activations/activations.ts";
+import { activationBars, activationTable, savingTable, timedTable } from "./bench/activations/report.ts";
 import { benchGpu } from "./bench/gpu/gpu.ts";
 import { benchExperts } from "./bench/experts.ts";
 import { boundTable, cellTable, gpuBars, rivalTable, verdictTable } from "./bench/gpu/gpu_report.ts";
@@ -29,7 +32,7 @@ import { buildTarget, ensureBuilt } from "./build.ts";
 import { requirePackages } from "./parity/python.ts";
 import { helpIfAsked } from "./help.ts";
 
-const PART_NAMES = ["kernels", "step", "peers", "experts", "gpu"];
+const PART_NAMES = ["kernels", "step", "peers", "experts", "activations", "gpu"];
 /** Those that run when none is named. */
 const CPU_PARTS = ["kernels", "step", "peers"];
 /** Those that put kernels beside the machine's limits. */
@@ -156,6 +159,14 @@ async function expertsPart(options: Options, machine: Machine): Promise<void> {
   console.log(`\n${title}\n${report.expertTable(bench.results)}`);
 }
 
+async function activationsPart(options: Options, machine: Machine): Promise<void> {
+  const { cells, steps } = await benchActivations({ ...options, onProgress: progress });
+  const title = "Activations of a step: what is kept, and what is held beside it at most";
+  const bars = activationBars(cells);
+  await report.writeResults("activations", machine, { cells, steps }, { title, unit: "MiB", bars });
+  console.log(`\n${title}\n${activationTable(cells)}\n\n${savingTable(cells)}\n\n${timedTable(steps)}`);
+}
+
 async function gpuPart(options: Options, machine: Machine): Promise<void> {
   const hostLimits = await measureLimits(options.threads);
   const gpu = await benchGpu({ ...options, hostLimits, onProgress: progress });
@@ -196,6 +207,7 @@ async function main(): Promise<void> {
       step: stepPart,
       peers: peersPart,
       experts: expertsPart,
+      activations: activationsPart,
       gpu: gpuPart,
     };
     for (const part of options.parts) await parts[part as keyof typeof parts](options, machine);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What a measured training step is: model, method and batch, as plain data that processes hand on. */
 import { join } from "node:path";
+import type { ActivationPolicyName } from "../../lib/activations/registry.ts";
+import type { JsonObject } from "../../lib/core/json.ts";
+import type { CouplingName } from "../../lib/models/wiring/coupling.ts";
 import { type Method, methodByName } from "../../lib/methods/methods.ts";
 import type { CaseDType, Checkpoint } from "./checkpoint.ts";
 
@@ -9,7 +12,8 @@ export type CaseMethod =
   | { readonly method: "none"; readonly sizes: Record<string, never> }
   | { readonly method: "lora"; readonly sizes: { readonly rank: number; readonly alpha: number } }
   | { readonly method: "parallel"; readonly sizes: { readonly neurons: number } }
-  | { readonly method: "sparse"; readonly sizes: SparseSizes };
+  | { readonly method: "sparse"; readonly sizes: SparseSizes }
+  | { readonly method: "bottleneck" | CouplingName; readonly sizes: JsonObject };
 
 /** r, N, k_e and K. */
 export type SparseSizes = {
@@ -30,6 +34,8 @@ export type StepCase = CaseMethod & {
   readonly seqLen: number;
   readonly threads: number;
   readonly seed: number;
+  /** What backward remembers of our step. Default: what the method takes by itself. */
+  readonly activations?: ActivationPolicyName;
   /** Whether PyTorch compiles its model. */
   readonly compile: boolean;
 };

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What a step remembers grows with its depth as each way says: by residuals, by inputs, or by the bits that couplings drop. */
+import assert from "node:assert/strict";
+import { droppedWords } from "../../../lib/ops/kernels/coupling.ts";
+import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
+import { type ActivationCell, savings } from "../../../scripts/bench/activations/activations.ts";
+import { countActivations } from "../../../scripts/bench/activations/counted.ts";
+import { COUNTED_METHODS, type StepMethod } from "../../../scripts/bench/activations/methods.ts";
+import { allSeries, configOf, formatShape, type Shape } from "../../../scripts/bench/activations/shapes.ts";
+
+const SHAPE: Shape = { family: "llama", layers: 4, hidden: 128, length: 48, rows: 2 };
+const ELEMENTS = SHAPE.rows * SHAPE.length * SHAPE.hidden;
+
+function methodOf(label: string): StepMethod {
+  const found = COUNTED_METHODS.find((method) => method.label === label);
+  assert.ok(found, label);
+  return found;
+}
+
+/** What another layer adds to what is kept; floats of the reference are f64. */
+async function keptByLayer(label: string, shape = SHAPE): Promise<number> {
+  const kernels = referenceKernels();
+  const of = async (layers: number) =>
+    (await countActivations(kernels, { ...shape, layers }, methodOf(label))).kept;
+  return (await of(6) - await of(4)) / 2;
+}
+
+Deno.test("a layer keeps its input where it is computed again, and dropped bits where it is undone", async () => {
+  assert.equal(await keptByLayer("recompute"), 8 * ELEMENTS);
+  assert.equal(await keptByLayer("reversible, meft1"), 4 * droppedWords(ELEMENTS, 7));
+  assert.equal(await keptByLayer("reversible, meft3"), 2 * 4 * droppedWords(ELEMENTS, 7));
+  assert.ok(await keptByLayer("store") > 10 * 8 * ELEMENTS);
+  const bert: Shape = { ...SHAPE, family: "bert" };
+  assert.equal(await keptByLayer("reversible, meft1", bert), 4 * droppedWords(ELEMENTS, 3));
+});
+
+Deno.test("no way holds less at most than it keeps", async () => {
+  const kernels = referenceKernels();
+  for (const method of COUNTED_METHODS) {
+    const { kept, peak } = await countActivations(kernels, SHAPE, method);
+    assert.ok(kept > 0 && peak > kept, `${method.label}: ${kept}, ${peak}`);
+  }
+});
+
+Deno.test("all shapes of a bench have configurations, each once", () => {
+  const shapes = allSeries(false).flatMap(({ shapes }) => shapes);
+  assert.equal(new Set(shapes.map(formatShape)).size, shapes.length);
+  for (const shape of shapes) {
+    assert.equal(Number(configOf(shape)["hidden_size"]) % Number(configOf(shape)["num_attention_heads"]), 0);
+  }
+});
+
+Deno.test("what is saved is told of ways that undo, beside the peer's full fine-tuning", () => {
+  const cell = (way: string, peak: number): ActivationCell => ({
+    series: "depth",
+    shape: SHAPE,
+    way,
+    kept: 1,
+    peak,
+  });
+  const cells = [cell("store", 90), cell("reversible, meft1", 10), cell("PyTorch", 80)];
+  assert.deepEqual(savings(cells), [{ shape: SHAPE, way: "reversible, meft1", saved: 0.875 }]);
+  assert.deepEqual(savings(cells.slice(0, 2)), []);
+});
