@@ -53,6 +53,8 @@ export interface ExamplePictures {
   readonly paths: readonly string[];
   /** (n) SHA-256 of their bytes, in hexadecimal. */
   readonly hashes: readonly string[];
+  /** Of the largest. */
+  readonly mostPixels: number;
 }
 
 /** What encoders read, where examples are what their decoders are to write. */

@@ -13,6 +13,7 @@ import { type DevicePrediction, predictDevice } from "./device_memory.ts";
 import { type Fit, judgeFit } from "./fit.ts";
 import { calibrate } from "./machine/measure.ts";
 import type { MachineRates } from "./machine/rates.ts";
+import { decodedPictureBytes } from "./pictures.ts";
 import { type MemoryPrediction, predictMemory, processPeakBytes } from "./memory.ts";
 import { estimateStep, type TimeEstimate } from "./time.ts";
 import { type StepWork, stepWork } from "./work.ts";
@@ -80,7 +81,8 @@ export async function dryRun(run: Run, options: DryRunOptions): Promise<DryRun> 
       [...byPolicy].map(([name, { bytes }]) => [name, bytes.activations ?? 0]),
     ),
     kvCacheBytesPerSequence: kvCacheBytes(run),
-    processPeakBytes: processPeakBytes(hostPart(memory), options.baselineBytes),
+    processPeakBytes: processPeakBytes(hostPart(memory), options.baselineBytes) +
+      decodedPictureBytes([options.data, options.evalData]),
     batches,
     load,
     work,

@@ -92,4 +92,12 @@ export const TASKS: readonly Mutant[] = [
     replace: 'this.#pathOf.push("");',
     tests: ["tests/unit/tasks/labelled_test.ts"],
   },
+  {
+    name: "pictures-take-nothing",
+    harm: "a run on photographs needs twice the memory that was predicted",
+    file: "lib/predict/pictures.ts",
+    find: "return BYTES_PER_PIXEL * largest +",
+    replace: "return",
+    tests: ["tests/unit/predict/pictures_test.ts"],
+  },
 ];

@@ -18,6 +18,7 @@ import { besideDevice } from "../../predict/beside_device.ts";
 import { type DevicePrediction, predictDevice } from "../../predict/device_memory.ts";
 import { judgeFit } from "../../predict/fit.ts";
 import { type MemoryPrediction, predictMemory, processPeakBytes } from "../../predict/memory.ts";
+import { decodedPictureBytes } from "../../predict/pictures.ts";
 import { availableHostBytes, peakHostBytes, residentBytes } from "../../native/host_memory.ts";
 import { checkResume } from "../../train/checkpoint.ts";
 import { plan, type Run } from "../../train/plan.ts";
@@ -265,7 +266,8 @@ async function run(called: FlagValues, output: Output): Promise<number> {
   const before = isDemo ? await measureDemo(model, null, output) : null;
   const { peak } = planned.model.kernels.ledger;
   const decodingBytes = (peak.get("cache") ?? 0) + (peak.get("logits") ?? 0); // of the demo's questions
-  const predictedPeakBytes = processPeakBytes(memory, baselineBytes) + decodingBytes;
+  const predictedPeakBytes = processPeakBytes(memory, baselineBytes) + decodingBytes +
+    decodedPictureBytes([data, evalData]);
   const flags = recordedFlags(values, model);
   const options = { resume: values.resume === true, evalData, flags, afterStep: report.afterStep };
   const account = await trainWithProgress(planned, data, options, output);

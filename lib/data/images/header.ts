@@ -17,7 +17,7 @@ export interface ImageHeader extends FoundHeader {
   readonly format: ImageFormat;
 }
 
-/** Pixels of a picture at most: 8192 x 8192, some 256 MiB while it is decoded. */
+/** Pixels of a picture at most: 8192 x 8192, some GiB while it is decoded. */
 export const MOST_PIXELS = 2 ** 26;
 
 /** First bytes of each format, and how its header is read. */

@@ -11,16 +11,22 @@ import { preprocess } from "./preprocess.ts";
 import { type ImageProcessor, outputSize } from "./processor.ts";
 import { type Decoders, MOST_IMAGE_BYTES, openDecoders, readImage } from "./read_image.ts";
 
+/** What is known of a picture before it is decoded. */
+export interface ExaminedPicture {
+  /** SHA-256 of its bytes, in hexadecimal. */
+  readonly hash: string;
+  readonly pixels: number;
+}
+
 /** How pictures become patches. */
 export interface ImageReader {
   readonly shape: PatchShape;
   /**
    * Looks at a picture without decoding it.
    *
-   * @returns SHA-256 of its bytes, in hexadecimal
    * @throws {ImageError} When it is none that is read
    */
-  examine(path: string): string;
+  examine(path: string): ExaminedPicture;
   /**
    * Writes what a model takes of a picture.
    *
@@ -48,8 +54,8 @@ export async function openImageReader(
     shape,
     examine(path) {
       const bytes = readBytesSync(path, MOST_IMAGE_BYTES);
-      readHeader(bytes);
-      return hashOf(bytes);
+      const { width, height } = readHeader(bytes);
+      return { hash: hashOf(bytes), pixels: width * height };
     },
     read(path, hash, rows) {
       assertLength("rows of patches", rows, patchCount(shape) * patchNumbers(shape));

@@ -7,7 +7,7 @@ import type { Dataset } from "../dataset.ts";
 import { type BadRowPolicy, BadRowsError } from "../load_data.ts";
 import { RowError } from "../row_error.ts";
 import { type BadRow, catchBadRow, type RowPlace } from "../rows.ts";
-import type { ImageReader } from "./image_files.ts";
+import type { ExaminedPicture, ImageReader } from "./image_files.ts";
 import { ImageError } from "./image.ts";
 import { type ImageRow, readImageRows } from "./image_rows.ts";
 
@@ -22,9 +22,8 @@ export interface LoadImagesOptions {
 }
 
 /** A row that can be used. */
-interface Picture {
+interface Picture extends ExaminedPicture {
   readonly path: string;
-  readonly hash: string;
   readonly label: number;
   readonly place: RowPlace;
 }
@@ -74,7 +73,7 @@ function namesOf(labels: readonly ClassLabel[]): readonly string[] {
 function lookAt(row: ImageRow, place: RowPlace, names: readonly string[], reader: ImageReader): Picture {
   const label = classNumber(row.label, names);
   try {
-    return { path: row.path, hash: reader.examine(row.path), label, place };
+    return { path: row.path, ...reader.examine(row.path), label, place };
   } catch (error) {
     if (error instanceof ImageError) {
       throw new RowError("unreadable picture", `picture "${row.path}" cannot be read: ${error.message}`);
@@ -110,6 +109,7 @@ function imageDataset(
       reader,
       paths: pictures.map(({ path }) => path),
       hashes: pictures.map(({ hash }) => hash),
+      mostPixels: pictures.reduce((most, { pixels }) => Math.max(most, pixels), 0),
     },
     report: {
       rowsRead,

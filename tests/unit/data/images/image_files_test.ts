@@ -34,9 +34,11 @@ Deno.test("openImageReader() gives the patches of each picture, the same each ti
     for (const name of ["colour.png", "420.jpg", "grey.png"]) {
       const path = join(folder, name);
       Deno.writeFileSync(path, fileOf(name));
-      const hash = reader.examine(path);
+      const { hash, pixels } = reader.examine(path);
       const { image, values } = preprocess(readImage(fileOf(name), 3, DECODERS), PROCESSOR);
       const expected = patches();
+      const decoded = readImage(fileOf(name), 3, DECODERS);
+      assert.equal(pixels, decoded.width * decoded.height);
       patchesInto(expected, image, values, SHAPE.patch);
       for (let time = 0; time < 2; time++) {
         const rows = patches();
@@ -54,13 +56,13 @@ Deno.test("openImageReader() names a picture that is none, is gone, or has chang
     Deno.writeTextFileSync(path, "hello");
     assert.throws(() => reader.examine(path), ImageError);
     Deno.writeFileSync(path, fileOf("420.jpg"));
-    const hash = reader.examine(path);
+    const { hash } = reader.examine(path);
     Deno.writeFileSync(path, fileOf("colour.png"));
     assert.throws(() => reader.read(path, hash, patches()), /a\.png" has changed/);
     const damaged = fileOf("colour.png");
     damaged[damaged.length >> 1]! ^= 255;
     Deno.writeFileSync(path, damaged);
-    const whole = reader.examine(path);
+    const { hash: whole } = reader.examine(path);
     assert.throws(() => reader.read(path, whole, patches()), /a\.png" cannot be read: its data is damaged/);
     assert.throws(() => reader.read(path, whole, patches().subarray(1)), RangeError);
   }));
@@ -84,7 +86,7 @@ Deno.test("openImageReader() refuses a processor that gives another size or othe
     const path = join(folder, "a.png");
     Deno.writeFileSync(path, fileOf("colour.png"));
     assert.throws(
-      () => asTheyAre.read(path, asTheyAre.examine(path), patches()),
+      () => asTheyAre.read(path, asTheyAre.examine(path).hash, patches()),
       /it has 23 x 17 pixels, the model takes 11 x 9/,
     );
   });
