@@ -33,9 +33,9 @@ export interface BatchSizes {
   readonly evaluation: PassSize | null;
   /** Tokens of the longest sequence, of an evaluation too. */
   readonly longest: number;
-  /** Most tokens of a step. */
+  /** Most tokens of a step that a layer sees: of what is read or of what is written, whichever is more. */
   readonly stepTokens: number;
-  /** Tokens of the whole run; Infinity while that is open. */
+  /** The same of the whole run; Infinity while that is open. */
   readonly runTokens: number;
   /** Of a step, on average. */
   readonly meanStep: StepLoad;
@@ -85,21 +85,22 @@ export function plannedBatches(run: Run, data: Dataset, evalData: Dataset | null
   let later: PassSize | null = null;
   let evaluation: PassSize | null = null;
   let [stepTokens, longest, steps, microBatches] = [0, 0, 0, 0];
-  const seen = { tokens: 0, targets: 0, pairs: 0, sourceTokens: 0 };
+  const seen = { tokens: 0, targets: 0, pairs: 0, sourceTokens: 0, inLayers: 0 };
   for (const shapes of stepShapes(data, batchOptions(run))) {
     if (steps === total || microBatches >= SEEN) break;
-    let tokensOfStep = 0;
+    let inLayers = 0;
     for (const [i, shape] of shapes.entries()) {
       if (i === 0) first = larger(first, shape);
       else later = larger(later, shape);
       longest = Math.max(longest, shape.longest);
-      tokensOfStep += shape.tokens;
+      inLayers += Math.max(shape.tokens, shape.sourceTokens);
+      seen.tokens += shape.tokens;
       seen.targets += shape.targets;
       seen.pairs += shape.pairs;
       seen.sourceTokens += shape.sourceTokens;
     }
-    stepTokens = Math.max(stepTokens, tokensOfStep);
-    seen.tokens += tokensOfStep;
+    stepTokens = Math.max(stepTokens, inLayers);
+    seen.inLayers += inLayers;
     microBatches += shapes.length;
     steps++;
   }
@@ -114,7 +115,7 @@ export function plannedBatches(run: Run, data: Dataset, evalData: Dataset | null
     evaluation,
     longest,
     stepTokens,
-    runTokens: ofStep(seen.tokens) * total,
+    runTokens: ofStep(seen.inLayers) * total,
     meanStep: {
       ...{ tokens: ofStep(seen.tokens), targets: ofStep(seen.targets), pairs: ofStep(seen.pairs) },
       ...(seen.sourceTokens > 0 && { sourceTokens: ofStep(seen.sourceTokens) }),

@@ -112,3 +112,33 @@ Deno.test("splitBatch() gives each part the sources of its sequences, and cuts n
   };
   assert.equal(splitBatch(one), null);
 });
+
+for (const activations of POLICIES) {
+  Deno.test(`sequences of which nothing is written change nothing, with a source or without: ${activations}`, async () => {
+    using base = open();
+    using model = trainableModel(base);
+    const { source } = batch;
+    assert(source);
+    const ragged: Batch = {
+      ...batch,
+      starts: Int32Array.of(0, 0, 5, 8, 9, 18, 18),
+      source: {
+        ids: Int32Array.of(4, 2, ...source.ids),
+        positions: Int32Array.of(0, 1, ...source.positions),
+        starts: Int32Array.of(0, 2, 9, 10, 22, 26, 26),
+      },
+    };
+    const { lossSum } = await lossAndGradients(model, ragged, {}, { activations, lossScale });
+    assertWithin("loss", [lossSum], expected("loss"), 1e-9);
+    for (const { name, grad } of model.trainable) {
+      assertWithin(name, grad, expected(`weight_grad.${name}`), 1e-9);
+    }
+    const split = splitBatch(ragged);
+    assert(split);
+    assert.deepEqual(split.parts.map(({ batch }) => batch.starts.length - 1), [4, 2]);
+    const halves = { activations, lossScale };
+    const attach = () => ({ model: base, hooks: {} });
+    const again = await interleavedLossAndGradients(base, ragged, split, attach, halves);
+    assertWithin("loss", [again.lossSum], expected("loss"), 1e-9);
+  });
+}
