@@ -11,9 +11,7 @@ export function joiningProblems(all: readonly Adapter[], model: Model): string[]
   const ownerOf = new Map<string, Adapter>();
   const problems = new Map<string, string>();
   const coupling = all.filter(({ wiring }) => wiring !== undefined);
-  if (coupling.length > 1) {
-    problems.set("wiring", "layers can be coupled once: give one of the adapters a wiring");
-  }
+  if (coupling.length > 1) return ["layers can be coupled once: give one of the adapters a wiring"];
   for (const adapter of all) {
     const { parameters, replaces = [] } = adapter.sizes(model, 0);
     for (const name of [...parameters.map(({ name }) => name), ...replaces]) {

@@ -80,7 +80,7 @@ export function plan(model: Model, options: RunOptions = {}): Run {
       ? [`${start.folder} is one adapter: nothing else can be trained with it`]
       : []),
     ...optimizerProblems,
-    ...settingsProblems(settings, model, adapter.undoable === true),
+    ...settingsProblems(settings, model, adapter.undoable === true || adapterProblems.length > 0),
   ]);
   if (start) checkAdapterTensors(start, adapter, model);
   return {

@@ -30,14 +30,16 @@ export function stir(model: Model, params: AdapterParams): void {
 
 function read(model: Model, parameter: Parameter): Float64Array {
   if (parameter.kind === "dense") return Float64Array.from(parameter.data);
-  const out = new Float64Array(parameter.matrix.rows * parameter.matrix.cols);
+  const out = model.kernels.floats(parameter.matrix.rows * parameter.matrix.cols);
   model.kernels.rowMatrixRead(out, parameter.matrix, 0);
-  return out;
+  return Float64Array.from(out);
 }
 
 function write(model: Model, parameter: Parameter, values: Float64Array): void {
-  if (parameter.kind === "dense") parameter.data.set(values);
-  else model.kernels.rowMatrixWrite(parameter.matrix, values, 0);
+  if (parameter.kind === "dense") return parameter.data.set(values);
+  const rows = model.kernels.floats(values.length);
+  rows.set(values);
+  model.kernels.rowMatrixWrite(parameter.matrix, rows, 0);
 }
 
 /** Somewhere in training, so that masks that change from step to step are on. */

@@ -2,7 +2,16 @@
 /** What memory is predicted and what is then taken, byte for byte. */
 import assert from "node:assert/strict";
 import { possibleActivations } from "../../../lib/activations/registry.ts";
-import { full, lora, type Method, parallel, sparse } from "../../../lib/methods/methods.ts";
+import {
+  full,
+  lora,
+  meft1,
+  meft2,
+  meft3,
+  type Method,
+  parallel,
+  sparse,
+} from "../../../lib/methods/methods.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { plannedBatches } from "../../../lib/predict/batch_sizes.ts";
@@ -104,5 +113,38 @@ Deno.test("predictMemory() counts every byte of several adapters that are traine
       classes.forEach((name, i) => taken[i] = (k.ledger.held.get(name) ?? 0) - (before[i] ?? 0));
     }
     assert.deepEqual(taken, classes.map((name) => bytes[name] ?? 0), activations);
+  }
+});
+
+Deno.test("predictMemory() counts every byte of coupled streams, stored, recomputed and undone", async () => {
+  const methods = [
+    meft1({ fractionBits: 14 }),
+    meft2({ combination: "alpha", fractionBits: 14 }),
+    meft3({ combination: "mean", fractionBits: 14 }),
+    meft1({ streams: "f32" }),
+    sparse({ ...SMALL_SPARSE, wiring: "meft1", fractionBits: 14 }),
+    lora({ rank: 3, wiring: "meft3", fractionBits: 14 }),
+  ];
+  for (const model of ["llama3_tied", "gpt2_as_stored"]) {
+    for (const method of methods) {
+      for (const undoing of [{}, { reversibleLayers: 1 }, { anchorEvery: 1 }]) {
+        for (const activations of possibleActivations(true)) {
+          if (activations !== "reversible" && Object.keys(undoing).length > 0) continue;
+          using k = nativeKernels({ compute: "bf16" });
+          using loaded = openCheckpoint(modelFixture(model).dir, k);
+          const run = plan(loaded, smallOptions({ method, activations, ...undoing, steps: 3 }));
+          const data = smallData();
+          const { bytes } = await predictMemory(run, plannedBatches(run, data, data));
+          const before = k.ledger.held.get("activations") ?? 0;
+          for await (const _ of train(run, data, { evalData: data }));
+          const taken = (k.ledger.held.get("activations") ?? 0) - before;
+          assert.equal(
+            taken,
+            bytes.activations,
+            `${model}, ${method.name} ${activations} ${JSON.stringify(undoing)}`,
+          );
+        }
+      }
+    }
   }
 });

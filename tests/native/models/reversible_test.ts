@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Deep models on coupled streams, on the library: what is undone is what was there, to the bit, and so are the gradients. */
+import assert from "node:assert/strict";
+import type { AdapterParams } from "../../../lib/adapters/adapter.ts";
+import { attachAdapter } from "../../../lib/adapters/attach.ts";
+import { resolveAdapter } from "../../../lib/adapters/registry.ts";
+import { COUPLING_NAMES } from "../../../lib/adapters/wiring/options.ts";
+import type { JsonObject } from "../../../lib/core/json.ts";
+import type { Batch } from "../../../lib/data/batch.ts";
+import { lossAndGradients } from "../../../lib/models/engine/pass.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
+import type { Model } from "../../../lib/models/model.ts";
+import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
+import { clearGradients } from "../../../lib/optim/parameters.ts";
+import { assertSame } from "../../compare.ts";
+import { stir } from "../../contract/adapter_gradients.ts";
+import { headFixture } from "../../fixtures/head_fixture.ts";
+import { modelFixture } from "../../fixtures/model_fixture.ts";
+import { wholeGradients } from "../../unit/train/gradients.ts";
+
+const CASES = [
+  { name: "llama", ...modelFixture("llama3_tied") },
+  { name: "bert", ...headFixture("encoders/bert_labels") },
+];
+
+/** A model with its layers one above the other again and again, as many as are asked for. */
+function deep(model: Model, depth: number): Model {
+  const [stack] = model.parts.stacks;
+  const layers = Array.from({ length: depth }, (_, i) => stack.layers[i % stack.layers.length]!);
+  return {
+    ...model,
+    [Symbol.dispose]() {},
+    config: { ...model.config, numHiddenLayers: depth },
+    parts: { ...model.parts, stacks: [{ ...stack, layers }] },
+  };
+}
+
+function created(model: Model, kind: string, options: JsonObject, tokens: number): AdapterParams {
+  const { adapter, problems } = resolveAdapter({ kind, options }, model.config);
+  assert.deepEqual(problems, []);
+  const params = adapter.create(model.kernels, model, tokens);
+  params.init(model.kernels, 5);
+  stir(model, params);
+  return params;
+}
+
+async function gradients(
+  model: Model,
+  params: AdapterParams,
+  batch: Batch,
+  activations: "store" | "recompute" | "reversible",
+) {
+  clearGradients(model.kernels, params.parameters);
+  const attached = attachAdapter(model, params, model.kernels, {
+    training: { seed: 1, step: 2, firstToken: 3 },
+  });
+  const { lossSum } = await lossAndGradients(attached.model, batch, attached.hooks, {
+    activations,
+    lossScale: 1,
+  });
+  return { lossSum, gradients: [...wholeGradients(params.parameters).values()] };
+}
+
+for (const { name, dir, batch } of CASES) {
+  for (const wiring of COUPLING_NAMES) {
+    for (const compute of ["f32", "bf16"] as const) {
+      Deno.test(`${wiring} of ${name} in ${compute}, 2 to 48 layers: gradients of undone layers are those of stored ones, to the bit`, async () => {
+        using kernels = nativeKernels({ compute });
+        using shallow = openCheckpoint(dir, kernels);
+        for (const depth of [2, 12, 24, 48]) {
+          const model = deep(shallow, depth);
+          const params = created(model, "bottleneck", { wiring }, batch.ids.length);
+          const stored = await gradients(model, params, batch, "store");
+          assert.ok(Number.isFinite(stored.lossSum));
+          for (const activations of ["recompute", "reversible"] as const) {
+            const found = await gradients(model, params, batch, activations);
+            assert.equal(found.lossSum, stored.lossSum, `${activations}, ${depth} layers`);
+            assertSame(found.gradients, stored.gradients);
+          }
+          params.release();
+        }
+      });
+    }
+  }
+
+  for (
+    const [kind, options] of [
+      ["sparse", { neurons: 48, experts: 12, activeExperts: 2, topK: 3 }],
+      ["parallel", { neurons: 7 }],
+      ["lora", { rank: 2, dropout: 0.2 }],
+    ] as const
+  ) {
+    Deno.test(`${kind} under meft1 and meft3 of ${name}, 60 layers: undone to the bit`, async () => {
+      using kernels = nativeKernels({ compute: "f32" });
+      using shallow = openCheckpoint(dir, kernels);
+      const model = deep(shallow, 60);
+      for (const wiring of ["meft1", "meft3"]) {
+        const params = created(model, kind, { ...options, wiring }, batch.ids.length);
+        const stored = await gradients(model, params, batch, "store");
+        const found = await gradients(model, params, batch, "reversible");
+        assert.equal(found.lossSum, stored.lossSum);
+        assertSame(found.gradients, stored.gradients);
+        params.release();
+      }
+    });
+  }
+}
+
+Deno.test("streams of floats drift as they are undone, and anchors hold them", async () => {
+  const { dir, batch } = modelFixture("llama3_tied");
+  using kernels = nativeKernels({ compute: "f32" });
+  using shallow = openCheckpoint(dir, kernels);
+  const model = deep(shallow, 24);
+  const params = created(model, "bottleneck", { wiring: "meft1", streams: "f32" }, batch.ids.length);
+  const { hooks } = attachAdapter(model, params);
+  const worst = async (anchorEvery?: number): Promise<number> => {
+    const stored = await gradients(model, params, batch, "store");
+    clearGradients(kernels, params.parameters);
+    await lossAndGradients(model, batch, hooks, {
+      activations: "reversible",
+      lossScale: 1,
+      undoing: { anchorEvery },
+    });
+    const found = [...wholeGradients(params.parameters).values()];
+    const errors = found.map((gradient, i) => {
+      const wanted = stored.gradients[i]!;
+      const size = Math.sqrt(wanted.reduce((sum, x) => sum + x * x, 0));
+      return Math.sqrt(gradient.reduce((sum, x, j) => sum + (x - wanted[j]!) ** 2, 0)) / (size || 1);
+    });
+    return errors.every(Number.isFinite) ? Math.max(...errors) : Infinity;
+  };
+  const [plain, held] = [await worst(), await worst(1)];
+  assert.ok(plain > 1e-2, `${plain} without anchors`);
+  assert.ok(held < 1e-3, `${held} with anchors`);
+});

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Training under a wiring: the same bits however it is remembered and cut, gone on with, saved, and refused. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { attachAdapter } from "../../../lib/adapters/attach.ts";
+import { lora, meft1, meft2, meft3, type Method, parallel, sparse } from "../../../lib/methods/methods.ts";
+import { decodeStep } from "../../../lib/models/engine/decode.ts";
+import { createKvCache } from "../../../lib/models/engine/kv_cache.ts";
+import { forwardLogits } from "../../../lib/models/engine/pass.ts";
+import type { Model } from "../../../lib/models/model.ts";
+import { StreamOverflowError } from "../../../lib/models/wiring/overflow.ts";
+import { loadAdapter, openAdapter, saveAdapter } from "../../../lib/train/adapters.ts";
+import { batches } from "../../../lib/train/batches.ts";
+import { loadCheckpoint, saveCheckpoint } from "../../../lib/train/checkpoint.ts";
+import { train } from "../../../lib/train/loop.ts";
+import { plan, type Run, type RunOptions } from "../../../lib/train/plan.ts";
+import { settleStreams } from "../../../lib/train/settle_streams.ts";
+import { flushState, init, type TrainState } from "../../../lib/train/state.ts";
+import { trainStep } from "../../../lib/train/step.ts";
+import { assertSame, assertWithin } from "../../compare.ts";
+import { withFolder } from "../../fixtures/folder.ts";
+import { modelFixture } from "../../fixtures/model_fixture.ts";
+import { parameterBytes, SMALL_SPARSE, smallData, smallModel, smallOptions } from "./small_run.ts";
+
+const METHODS: readonly Method[] = [
+  meft1(),
+  meft2({ combination: "alpha" }),
+  meft3({ combination: "mean" }),
+  sparse({ ...SMALL_SPARSE, wiring: "meft1" }),
+  parallel({ neurons: 5, wiring: "meft3" }),
+  lora({ rank: 2, dropout: 0.2, wiring: "meft2" }),
+];
+
+/** A run after `steps` steps. */
+async function trained(model: Model, steps: number, options: RunOptions): Promise<[Run, TrainState]> {
+  const run = await settleStreams(plan(model, smallOptions(options)), smallData());
+  let state = init(run);
+  for (const step of batches(run, smallData())) {
+    if (state.step === steps) break;
+    [state] = await trainStep(run, state, step);
+  }
+  return [run, state];
+}
+
+/** Every bit, rows that wait for their steps brought up to date. */
+async function flushed(run: Run, state: TrainState): Promise<Map<string, Uint8Array>> {
+  await flushState(run, state);
+  return bytesOf(state);
+}
+
+const bytesOf = ({ params }: TrainState) => parameterBytes(params.parameters);
+
+for (const method of METHODS) {
+  const { kind, options: { wiring } } = method.adapter;
+  Deno.test(`${kind} under ${wiring}: micro-batches, clipping and every policy, to the bits of stored activations`, async () => {
+    using model = smallModel();
+    const [stored, whole] = await trained(model, 4, { method, activations: "store" });
+    assert.equal(stored.settings.activations, "store");
+    const ways: readonly RunOptions[] = [
+      {},
+      { activations: "recompute" },
+      { reversibleLayers: 1 },
+      { anchorEvery: 1 },
+    ];
+    for (const way of ways) {
+      const [run, state] = await trained(model, 4, { method, ...way });
+      if (way.activations === undefined) assert.equal(run.settings.activations, "reversible");
+      assertSame(bytesOf(state), bytesOf(whole));
+    }
+  });
+
+  Deno.test(`${kind} under ${wiring}: a resumed run ends in the bits of one that was left alone`, () =>
+    withFolder(async (folder) => {
+      using model = smallModel();
+      const [alone, whole] = await trained(model, 5, { method });
+      const [run, half] = await trained(model, 3, { method });
+      const path = await saveCheckpoint(run, half, "data", folder);
+      let state = await loadCheckpoint(run, "data", path);
+      for (const step of batches(run, smallData(), state)) {
+        if (state.step === 5) break;
+        [state] = await trainStep(run, state, step);
+      }
+      assertSame(await flushed(run, state), await flushed(alone, whole));
+    }));
+
+  Deno.test(`${kind} under ${wiring}: a saved adapter brings its wiring along, and decodes as it scores`, () =>
+    withFolder(async (folder) => {
+      using model = smallModel();
+      const { batch } = modelFixture("llama3_tied");
+      const [, { params }] = await trained(model, 3, { method });
+      await saveAdapter(model, params, join(folder, "adapter"));
+      const loaded = await loadAdapter(model, join(folder, "adapter"));
+      assert.deepEqual(loaded.adapter.config, params.adapter.config);
+      assert.equal(loaded.adapter.config["wiring"], wiring);
+      assert.match(loaded.adapter.mergeRefusal ?? "", /another function/);
+      assert.equal(loaded.merge, undefined);
+      const { hooks } = attachAdapter(model, loaded);
+      const own = attachAdapter(model, params).hooks;
+      const ids = batch.ids.subarray(0, batch.starts[1]);
+      const one = { ...batch, ids, positions: batch.positions.subarray(0, ids.length) };
+      const alone = {
+        ...one,
+        starts: Int32Array.of(0, ids.length),
+        targets: { kind: "tokens", ids: new Int32Array(ids.length).fill(-1) } as const,
+        targetCount: 0,
+      };
+      const logits = await forwardLogits(model, alone, hooks);
+      assertSame(logits.data, (await forwardLogits(model, alone, own)).data);
+      using cache = createKvCache(model, ids.length);
+      const last = logits.data.slice(-model.config.vocabSize);
+      for (const id of ids) await decodeStep(model, cache, [Int32Array.of(id)], hooks);
+      assertWithin("last token", [...cache.logits.data], [...last], 1e-9);
+      const start = await openAdapter(join(folder, "adapter"));
+      const again = plan(model, smallOptions({ method: undefined as never, start }));
+      assert.equal(again.settings.activations, "reversible");
+      assert.equal(again.adapterKind.config["fractionBits"], params.adapter.config["fractionBits"]);
+    }));
+}
+
+Deno.test("fractional bits are found from the first rows, are recorded, and leave a choice alone", async () => {
+  using model = smallModel();
+  const data = smallData();
+  const found = await settleStreams(plan(model, smallOptions({ method: meft1() })), data);
+  assert.equal(found.adapterKind.config["fractionBits"], 20, "its values are small");
+  const chosen = plan(model, smallOptions({ method: meft1({ fractionBits: 9 }) }));
+  assert.equal(await settleStreams(chosen, data), chosen);
+  const floats = plan(model, smallOptions({ method: meft1({ streams: "f32", lambda: 0.1 }) }));
+  assert.equal(await settleStreams(floats, data), floats);
+});
+
+Deno.test("a value without room in its stream ends the step before anything has changed", async () => {
+  using model = smallModel();
+  const [run, state] = await trained(model, 2, { method: meft1({ fractionBits: 26 }) });
+  const before = bytesOf(state);
+  const moments = [...state.optim.moments.values()].map(({ m }) => m.slice());
+  state.params.parameters.forEach((parameter) => {
+    if (parameter.kind === "dense" && parameter.name.endsWith(".up_bias")) parameter.data.fill(50);
+  });
+  const [step] = [...batches(run, smallData(), state)];
+  await assert.rejects(trainStep(run, state, step!), (error: Error) => {
+    assert.ok(error instanceof StreamOverflowError, String(error));
+    assert.match(error.message, /Layer 0 reaches .* nothing was changed.*--fraction-bits \d+/s);
+    return true;
+  });
+  assert.equal(state.lease.spent, false);
+  assertSame([...state.optim.moments.values()].map(({ m }) => m), moments);
+  for (const [name, bytes] of before) {
+    if (!name.includes("up_bias")) assertSame(bytesOf(state).get(name), bytes);
+  }
+});
+
+Deno.test("what is no wiring for a run is refused by name, and what is none for a decoder is told", async () => {
+  using model = smallModel();
+  const problems = (options: RunOptions): readonly string[] => {
+    try {
+      plan(model, smallOptions(options));
+      return [];
+    } catch (error) {
+      return (error as { problems: readonly string[] }).problems;
+    }
+  };
+  assert.deepEqual(problems({ method: meft1({ lambda: 0.1 }) }), [
+    "lambda is 0.1, but exact streams are multiplied by powers of two: use 0.0625 or 0.125, or streams f32",
+  ]);
+  assert.deepEqual(problems({ method: parallel({ neurons: 2 }), activations: "reversible" }), [
+    'activations is "reversible", but a layer\'s output does not tell its input here: take a wiring that couples them',
+  ]);
+  assert.deepEqual(problems({ method: parallel({ neurons: 2, lambda: 0.5 }) }), [
+    "lambda says nothing without a wiring that couples layers (meft1, meft2, meft3)",
+  ]);
+  assert.deepEqual(problems({ method: parallel({ neurons: 2, wiring: "meft1", frozenLayers: 1 }) }), [
+    "frozenLayers is 1, but the adapter is in all layers: the bottleneck adapter can leave some out",
+  ]);
+  assert.deepEqual(problems({ method: meft1({ frozenLayers: 2 }) }), [
+    "frozenLayers is 2, but the model has 2 layers: leave one to be coupled",
+  ]);
+  assert.deepEqual(problems({ method: meft1(), also: [{ kind: "lora", options: { wiring: "meft2" } }] }), [
+    "layers can be coupled once: give one of the adapters a wiring",
+  ]);
+  assert.deepEqual(problems({ method: meft1(), activations: "store", anchorEvery: 2 }), [
+    'anchorEvery says nothing without activations "reversible"',
+  ]);
+  // A coefficient of 0 cannot be undone, and is stored by itself.
+  const { settings } = plan(model, smallOptions({ method: meft1({ lambda: 0, streams: "f32" }) }));
+  assert.equal(settings.activations, "recompute");
+  const warnings: string[] = [];
+  const run = plan(model, smallOptions({ method: meft1({ lambda: 0.125 }), steps: 1 }));
+  for await (const _ of train(run, smallData(), { onWarning: (text) => warnings.push(text) }));
+  assert.match(
+    warnings.join(),
+    /lambda is 0.125: with meft1 a decoder then begins with much of what it knew lost/,
+  );
+});
+
+Deno.test("layers that stay frozen have no adapters, and an adapter beside another is trained under its wiring", async () => {
+  using model = smallModel();
+  const { adapterKind } = plan(model, smallOptions({ method: meft3({ frozenLayers: 1 }) }));
+  const names = adapterKind.sizes(model, 0).parameters.map(({ name }) => name);
+  assert.equal(names.length, 8);
+  assert.ok(names.every((name) => name.includes("layers.1.")), names.join());
+  const options: RunOptions = { method: meft1(), also: [{ kind: "lora", options: { rank: 2 } }] };
+  const [, stored] = await trained(model, 3, { ...options, activations: "store" });
+  const [, undone] = await trained(model, 3, options);
+  assertSame(bytesOf(undone), bytesOf(stored));
+});
