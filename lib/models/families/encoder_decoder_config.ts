@@ -134,16 +134,23 @@ function readStyle(fields: ConfigFields, normsBefore: boolean): void {
   }
 }
 
+/** Names of what the encoder has are those of most families, by `BART_FIELDS`. */
+const SIZE_NAMES = {
+  encoder: { layers: "num_hidden_layers", heads: "num_attention_heads" },
+  decoder: { layers: "decoder_layers", heads: "decoder_attention_heads" },
+} as const;
+
 /** @mutates fields */
 function stackSizes(fields: ConfigFields, of: "encoder" | "decoder", hiddenSize: number): StackSizes {
   const before = fields.problems.length;
-  const heads = integerField(fields, `${of}_attention_heads`, { min: 1, max: MOST.heads });
+  const names = SIZE_NAMES[of];
+  const heads = integerField(fields, names.heads, { min: 1, max: MOST.heads });
   const headDim = hiddenSize / heads;
   if (fields.problems.length === before && !(Number.isInteger(headDim) && headDim <= MOST.headDim)) {
-    problem(fields, `${of}_attention_heads`, `a divisor of the hidden size ${hiddenSize}`, null);
+    problem(fields, names.heads, `a divisor of the hidden size ${hiddenSize}`, null);
   }
   return {
-    layers: sizeField(fields, `${of}_layers`, MOST.layers),
+    layers: sizeField(fields, names.layers, MOST.layers),
     heads,
     headDim,
     ffnDim: sizeField(fields, `${of}_ffn_dim`),

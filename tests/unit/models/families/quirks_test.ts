@@ -55,6 +55,18 @@ Deno.test("gpt2, distilbert: fields may have the names that most families have; 
   assert.deepEqual(read({ ...others, hidden_size: dim }).config, read(distilbert).config);
 });
 
+Deno.test("bart: sizes of the encoder may have the names that most families have; others than its own are refused", () => {
+  const bart = fieldsOf(headFixture("encoder_decoders/bart").dir);
+  const { encoder_attention_heads: heads, encoder_layers: layers, ...rest } = bart;
+  const general = { ...rest, num_attention_heads: heads, num_hidden_layers: layers };
+  assert.deepEqual(read(general).config, read(bart).config);
+  // transformers builds as many layers as this says, its maker's code as many as that.
+  assert.match(
+    read({ ...bart, num_hidden_layers: Number(layers) + 1 }).problems!.join(),
+    /Fields "num_hidden_layers" \(3\) and "encoder_layers" \(2\) differ: keep one/,
+  );
+});
+
 Deno.test("gemma3_text: scores have no cap, whatever attn_logit_softcapping says, and its user is told", () => {
   const { config, warnings } = read({
     ...fieldsOf(modelFixture("gemma3_text").dir),
