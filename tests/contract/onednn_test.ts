@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { multipliesBf16, NativeContext } from "../../lib/native/context.ts";
 import { buildInfo, openLibrary } from "../../lib/native/library.ts";
-import { type NativeKernels, nativeKernels } from "../../lib/ops/native/native_kernels.ts";
+import { checkOnednn, type NativeKernels, nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import { withCheckedWorkspace } from "../checked_workspace.ts";
 import { assertAgreesEverywhere } from "./agreement.ts";
 import { type Backend, machineTargets } from "./backends.ts";
@@ -61,4 +61,14 @@ Deno.test("a lane of oneDNN exists where the build says so, else its refusal nam
   const make = () => new NativeContext({ gemm: "onednn" })[Symbol.dispose]();
   if (ignore) assert.throws(make, /libmeft_onednn\.so.*install the package libdnnl-dev/);
   else make();
+});
+
+Deno.test("oneDNN's products of bf16 are refused by name where the processor has none", () => {
+  checkOnednn("f32", ["portable", "avx2"]);
+  checkOnednn("bf16", ["portable", "avx2", "avx512"]);
+  checkOnednn("bf16", ["portable", "neon"]);
+  assert.throws(
+    () => checkOnednn("bf16", ["portable", "avx2"]),
+    /^UserError: oneDNN multiplies bf16 .* this one has portable, avx2: choose f32/,
+  );
 });

@@ -6,8 +6,10 @@ import {
   multipliesBf16,
   type NativeContext,
 } from "../../native/context.ts";
+import { UserError } from "../../core/errors.ts";
 import { Lane } from "../../native/lane.ts";
 import { account, createLedger, type Ledger } from "../../native/ledger.ts";
+import { buildInfo, openLibrary } from "../../native/library.ts";
 import { MEFT_BF16, MEFT_F32 } from "../../native/symbols.ts";
 import { createHostTimes } from "../host_times.ts";
 import { composeKernels, type Kernels } from "../kernels/kernels.ts";
@@ -43,7 +45,9 @@ export function nativeKernels(options: NativeKernelOptions = {}): NativeKernels 
   const owned = new DisposableStack();
   const inline = owned.use(new Lane(options));
   const host = options.async ? owned.use(new Lane(options, true)) : inline;
-  const compute = chooseCompute(options.compute ?? "auto", inline.context.info());
+  const info = inline.context.info();
+  const compute = chooseCompute(options.compute ?? "auto", info);
+  if (info.gemm === "onednn") checkOnednn(compute, buildInfo(openLibrary()).machineTargets);
   const lanes: Lanes = {
     model: inline.context,
     host,
@@ -77,6 +81,21 @@ function workspaceAccount(ledger: Ledger, contexts: ReadonlySet<NativeContext>):
     account(ledger, "workspace", bytes - accounted);
     accounted = bytes;
   };
+}
+
+/**
+ * oneDNN has products of bf16 on x86-64 from AVX-512 on, whichever target our own kernels have.
+ *
+ * @param machineTargets What the processor runs
+ * @throws {UserError} When it has none here
+ */
+export function checkOnednn(compute: "f32" | "bf16", machineTargets: readonly string[]): void {
+  if (compute !== "bf16") return;
+  if (machineTargets.some((target) => target.startsWith("avx512") || target === "neon")) return;
+  throw new UserError(
+    `oneDNN multiplies bf16 on processors with AVX-512, this one has ${machineTargets.join(", ")}: ` +
+      "choose f32 (--dtype f32), or our own products (MEFT_GEMM=own)",
+  );
 }
 
 function chooseCompute(wanted: "f32" | "bf16" | "auto", info: ContextInfo): "f32" | "bf16" {
