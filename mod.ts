@@ -108,7 +108,8 @@ export type { TrainState } from "./lib/train/state.ts";
 export { baseOf, loadAdapter, openAdapter, saveAdapter } from "./lib/train/adapters.ts";
 export { mergeAdapter } from "./lib/merge/merge.ts";
 export type { AdapterParams, Attached, LayerActivity } from "./lib/adapters/adapter.ts";
-export type { LoadAdapterOptions, SavedAdapter } from "./lib/adapters/files/adapter_files.ts";
+export type { LoadAdapterOptions } from "./lib/adapters/files/adapter_files.ts";
+export type { SavedAdapter } from "./lib/adapters/files/saved_adapter.ts";
 export type { MergeOptions, MergeReport } from "./lib/merge/merge.ts";
 export type { MergedDType } from "./lib/merge/merged_checkpoint.ts";
 

@@ -61,6 +61,17 @@ export function splitOptions(
   return { parts: { modulesToSave, trainableTokenIndices, ensureWeightTying }, own };
 }
 
+/** Tables of the vocabulary that options leave frozen, none of them where a tied head is trained apart; names of their tensors. */
+export function frozenTables(options: JsonObject, model: ModelConfig): readonly string[] {
+  const { parts: { modulesToSave, ensureWeightTying } } = splitOptions(options);
+  const { tensors } = chooseModules(modulesToSave, ensureWeightTying === true, model, { by: "user" });
+  const tables = vocabularyTables(model);
+  const all = tables === null ? [] : [tables.embedding, tables.head ?? []].flat();
+  const frozen = all.filter((name) => !tensors.has(name));
+  if (!tables?.tied) return frozen;
+  return frozen.length === all.length ? [tables.embedding] : [];
+}
+
 /** An adapter that also trains parts of the model. @param parts They may come from a file */
 export function withModelParts(
   { adapter, problems }: Resolved,

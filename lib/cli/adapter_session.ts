@@ -2,7 +2,8 @@
 /** Opens a model with a saved adapter on it, for the commands that run one. */
 import { attachAdapter } from "../adapters/attach.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
-import type { LoadAdapterOptions, SavedAdapter } from "../adapters/files/adapter_files.ts";
+import type { LoadAdapterOptions } from "../adapters/files/adapter_files.ts";
+import type { SavedAdapter } from "../adapters/files/saved_adapter.ts";
 import { UserError } from "../core/errors.ts";
 import { text, toggle } from "../core/options.ts";
 import type { Hooks } from "../models/hooks.ts";
@@ -73,7 +74,7 @@ export async function openAdapterSession(values: FlagValues): Promise<AdapterSes
   const saved = values.adapter === undefined ? null : await openAdapter(values.adapter as string);
   const complete = withBase(values, saved);
   const { task, head } = await taskOfFlags(complete, saved);
-  const base = opening.use(await openModelOf(complete, head));
+  const base = opening.use(await openModelOf(complete, { head, adapter: saved }));
   if (saved === null && base.fresh.size > 0) {
     throw new UserError(`${base.dir} has no head for ${task.name}: train one, and give it with --adapter`);
   }

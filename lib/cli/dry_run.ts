@@ -2,7 +2,6 @@
 /** `deno task train --dry-run`: what a run will need and take, as tables. */
 import { usedPlacement } from "../train/placement.ts";
 import { basename, dirname, join } from "node:path";
-import { loadTokenizer } from "../data/tokenizer.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { isFolderSync, isThereSync, listFolderSync } from "../files/read.ts";
 import type { HeadConfig } from "../models/heads/head_config.ts";
@@ -12,10 +11,11 @@ import { nativeKernels } from "../ops/native/native_kernels.ts";
 import { formatBytes, formatCount, formatMilliseconds } from "../report/format.ts";
 import { formatGrowth } from "../report/memory.ts";
 import { formatTable } from "../report/table.ts";
-import type { SavedAdapter } from "../adapters/files/adapter_files.ts";
+import type { SavedAdapter } from "../adapters/files/saved_adapter.ts";
 import type { DevicePrediction } from "../predict/device_memory.ts";
 import { type DryRun, dryRun } from "../predict/dry_run.ts";
-import { loadModel, type OpenModel } from "../train/open_model.ts";
+import { loadModel, type OpenModel, withTokenizer } from "../train/open_model.ts";
+import { openVocabulary, vocabularyOf } from "../train/open_vocabulary.ts";
 import { decideSteps } from "../train/batches.ts";
 import { plan, type Run } from "../train/plan.ts";
 import { totalOperations } from "../predict/work.ts";
@@ -25,13 +25,13 @@ import { taskOfFlags } from "./flags/task.ts";
 import { describeFit } from "./host_memory.ts";
 import type { Output } from "./output.ts";
 import { describeRun } from "./run_table.ts";
-import { modelFolder, warnOfCheckpoint } from "./session.ts";
+import { modelFolder, trainedVocabulary, warnOfCheckpoint } from "./session.ts";
 import { readRunOptions } from "./flags/train_options.ts";
 
 /** The model as far as it is there: with its weights, or its configuration alone. */
 type DryModel = Pick<OpenModel, "config" | "kernels"> & OpenModel;
 
-async function openDry(values: FlagValues, head: HeadConfig): Promise<DryModel> {
+async function openDry(values: FlagValues, head: HeadConfig, start: SavedAdapter | null): Promise<DryModel> {
   const path = modelFolder(values);
   const dir = basename(path) === "config.json" ? dirname(path) : path;
   const given = (values.dtype ?? "auto") as "auto" | "f32" | "bf16";
@@ -41,21 +41,19 @@ async function openDry(values: FlagValues, head: HeadConfig): Promise<DryModel> 
     listFolderSync(dir).some(({ name }) => /\.safetensors(\.index\.json)?$|\.bin$|\.gguf$/.test(name));
   // Of a GPU only sizes are asked here, so the model is opened on the CPU whatever the device.
   if (hasWeights || !isThereSync(join(dir, "config.json"))) {
-    return await loadModel(dir, { dtype, ...threads, head });
+    return await loadModel(dir, { dtype, ...threads, head, ...trainedVocabulary(values, start) });
   }
   using opening = new DisposableStack();
   const kernels = opening.use(nativeKernels({ compute: dtype, ...threads }));
-  const model = describeModel(dir, kernels, { head });
-  const tokenizer = await loadTokenizer(dir).catch((error: Error) => error);
+  const opened = await openVocabulary(dir, trainedVocabulary(values, start));
+  const described = describeModel(dir, kernels, { head, vocabulary: opened.choice });
   const owned = opening.move();
-  return {
-    ...model,
-    get tokenizer() {
-      if (tokenizer instanceof Error) throw tokenizer;
-      return tokenizer;
-    },
+  const vocabulary = vocabularyOf(described, opened);
+  return withTokenizer({
+    ...described,
+    ...(vocabulary && { vocabulary }),
     [Symbol.dispose]: () => owned.dispose(),
-  };
+  }, opened);
 }
 
 async function dataOf(
@@ -75,7 +73,7 @@ export async function reportDryRun(
   output: Output,
 ): Promise<void> {
   const chosen = await taskOfFlags(values, start);
-  using model = await openDry(values, chosen.head);
+  using model = await openDry(values, chosen.head, start);
   warnOfCheckpoint(model);
   const load = createDataLoader(values, output, chosen.task);
   const data = await dataOf(values, "data", model, load);

@@ -28,6 +28,8 @@ import { longestText } from "./tokenizer_parts.ts";
 
 /** Text to token ids and back. */
 export interface Tokenizer extends LanguageMarks {
+  /** The class with which transformers opens it; absent where no folder was read. */
+  readonly className?: string;
   /** Highest token id + 1. */
   readonly vocabSize: number;
   readonly bosId: number | null;
@@ -131,6 +133,7 @@ function assemble(
   const made: Tokenizer = {
     source,
     identity: identityOf(files, parts),
+    className: chosen.name,
     vocabSize: highest + 1,
     bosId,
     eosId,

@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { UserError } from "../core/errors.ts";
 import { isJsonObject } from "../core/json.ts";
 import { parseJsonText } from "../core/json_text.ts";
+import { makeFolder } from "../files/folders.ts";
+import { writeTextAtomically } from "../files/write.ts";
 import { isFolder, listFolder, MOST_TEXT_BYTES, readTextIfThere } from "../files/read.ts";
 import { MOST_TEMPLATE_BYTES } from "./chat_template.ts";
 import { bytePairFile, wordPieceFile } from "./vocabulary_files.ts";
@@ -39,10 +41,11 @@ export class MissingTokenizerError extends UserError {
 /**
  * Reads the files of a folder.
  *
+ * @param modelFolder Whose `config.json` chooses the class. Default: the folder itself
  * @throws {MissingTokenizerError} When there is no `tokenizer.json` and no vocabulary
  * @throws {UserError} When a file cannot be read, or is not JSON
  */
-export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles> {
+export async function readTokenizerFiles(folder: string, modelFolder = folder): Promise<TokenizerFiles> {
   const tokenizer = await readOptional(join(folder, "tokenizer.json"));
   const made = tokenizer === undefined ? await readVocabulary(folder) : { tokenizer };
   if (made === undefined) {
@@ -54,14 +57,49 @@ export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles
     readJson(folder, "config", "tokenizer_config.json"),
     readJson(folder, "specialTokens", "special_tokens_map.json"),
     readJson(folder, "addedTokens", "added_tokens.json"),
-    readJson(folder, "model", "config.json"),
+    readJson(modelFolder, "model", "config.json"),
     readOptional(join(folder, "chat_template.jinja"), MOST_TEMPLATE_BYTES).then((chatTemplate) =>
       chatTemplate === undefined ? {} : { chatTemplate }
     ),
-    readTemplates(join(folder, "additional_chat_templates")),
+    readTemplates(join(folder, TEMPLATES)),
   ]);
   return Object.assign(made, ...parts);
 }
+
+/** What transformers takes for any `tokenizer.json`. */
+const ANY_CLASS = "PreTrainedTokenizerFast";
+
+/**
+ * Writes the files into a folder, so that transformers opens them as it opened those of the model's.
+ *
+ * @param className With which it does, where the files do not say it: beside an adapter there is no `config.json` that would.
+ *   Default: the class that takes the files as they are
+ * @throws {UserError} When the disk is full
+ */
+export async function writeTokenizerFiles(
+  folder: string,
+  files: TokenizerFiles,
+  className = ANY_CLASS,
+): Promise<void> {
+  const json = (value: unknown) => JSON.stringify(value, null, 2) + "\n";
+  const config = { ...files.config, tokenizer_class: files.config?.["tokenizer_class"] ?? className };
+  const texts: Record<string, string | undefined> = {
+    "tokenizer.json": files.tokenizer,
+    "tokenizer_config.json": json(config),
+    "special_tokens_map.json": files.specialTokens && json(files.specialTokens),
+    "added_tokens.json": files.addedTokens && json(files.addedTokens),
+    "chat_template.jinja": files.chatTemplate,
+  };
+  const named = Object.entries(files.namedTemplates ?? {});
+  if (named.length > 0) await makeFolder(join(folder, TEMPLATES));
+  for (const [name, text] of named) texts[join(TEMPLATES, `${name}.jinja`)] = text;
+  for (const [name, text] of Object.entries(texts)) {
+    if (text !== undefined) await writeTextAtomically(join(folder, name), text);
+  }
+}
+
+/** The folder of further chat templates. */
+const TEMPLATES = "additional_chat_templates";
 
 /** Parses the text of a file that holds a JSON object. */
 export function parseObject(text: string, path: string): Fields {

@@ -7,7 +7,8 @@ import { basename, dirname } from "node:path";
 import type { LoadAdapterOptions } from "../adapters/files/adapter_files.ts";
 import { UserError } from "../core/errors.ts";
 import { explained } from "../evaluate/not_finite.ts";
-import type { SavedAdapter } from "../adapters/files/adapter_files.ts";
+import type { SavedAdapter } from "../adapters/files/saved_adapter.ts";
+import { readTokenizerFiles, writeTokenizerFiles } from "../data/tokenizer_files.ts";
 import { headFields } from "../models/heads/head_fields.ts";
 import { openCheckpoint } from "../models/load.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
@@ -16,7 +17,7 @@ import { claimFolder, lockFolder, makeFolder, moveInto, removeQuietly } from "..
 import { describeLeftOvers, removeLeftOvers } from "../files/leftovers.ts";
 import { isThere, listFolderIfThere } from "../files/read.ts";
 import { unfinishedPath } from "../files/write.ts";
-import { baseOf, loadAdapter, openAdapter } from "../train/adapters.ts";
+import { baseOf, loadAdapter, openAdapter, openingOf } from "../train/adapters.ts";
 import { compareMerged, type MergeComparison, type RunSource } from "./merge_check.ts";
 import { type MergedDType, writeMergedCheckpoint, type WrittenCheckpoint } from "./merged_checkpoint.ts";
 
@@ -112,7 +113,7 @@ async function writeMerged(
 ): Promise<WrittenCheckpoint & Pick<MergeReport, "warnings">> {
   // Values are only read: what products are computed in does not matter.
   using kernels = nativeKernels({ threads: options.threads });
-  using model = openCheckpoint(options.model, kernels, { head: options.saved.head ?? undefined });
+  using model = openCheckpoint(options.model, kernels, openingOf(options.saved));
   const params = await loadAdapter(model, options.saved, options);
   if (params.merge === undefined) {
     throw new UserError(
@@ -124,9 +125,15 @@ async function writeMerged(
   }
   const merged = {
     changes: [...params.merge(kernels)],
-    config: { ...headFields(model.config), ...params.mergedConfig },
+    config: {
+      ...headFields(model.config),
+      ...(model.vocabulary && { vocab_size: model.config.vocabSize }),
+      ...params.mergedConfig,
+    },
     dtype: options.dtype ?? null,
   };
   const written = await explained(model, params, () => writeMergedCheckpoint(model, merged, folder));
+  const { tokenizer } = options.saved;
+  if (tokenizer !== null) await writeTokenizerFiles(folder, await readTokenizerFiles(tokenizer, model.dir));
   return { ...written, warnings: model.warnings };
 }

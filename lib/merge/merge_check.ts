@@ -12,7 +12,7 @@ import type { Model } from "../models/model.ts";
 import { lastStack } from "../models/parts.ts";
 import { nativeKernels } from "../ops/native/native_kernels.ts";
 import { indexCheckpoint } from "../tensor/checkpoint_index.ts";
-import { loadAdapter, openAdapter } from "../train/adapters.ts";
+import { loadAdapter, openAdapter, openingOf } from "../train/adapters.ts";
 
 /** A model with or without an adapter, by their folders. */
 export interface RunSource {
@@ -147,7 +147,7 @@ async function logitsOf(
 ): Promise<Logits> {
   using kernels = nativeKernels({ compute, threads });
   const saved = adapter === null ? null : await openAdapter(adapter);
-  using base = openCheckpoint(dir, kernels, { head: saved?.head ?? undefined });
+  using base = openCheckpoint(dir, kernels, openingOf(saved));
   const params = saved === null ? null : await loadAdapter(base, saved);
   const { model, hooks } = attachAdapter(base, params, kernels);
   const batch = comparisonBatch(base);

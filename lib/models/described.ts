@@ -8,6 +8,7 @@ import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { TensorEntry } from "../tensor/safetensors.ts";
 import type { Weight } from "../tensor/tensor.ts";
 import { buildParts } from "./families/registry.ts";
+import { chosenRows, withVocabSize } from "./grow_vocabulary.ts";
 import { parseConfig, readConfig } from "./read_config.ts";
 import type { OpenCheckpointOptions } from "./load.ts";
 import type { Model } from "./model.ts";
@@ -41,13 +42,14 @@ export function describeModel(
     ? readConfig(dir, problems, warnings, options.head)
     : parseConfig({ ...config }, problems, warnings, options.head);
   if (parsed === null) throw new ValidationError(`Model ${dir}`, problems);
+  const larger = withVocabSize(parsed, chosenRows(parsed, options.vocabulary ?? {}));
   const values = typeof config === "string" ? rawConfig(dir) : config;
-  return describe({ dir, config: parsed, kernels, warnings }, storedDType(values));
+  return describe({ dir, config: larger, kernels, warnings }, storedDType(values), parsed.vocabSize);
 }
 
 /** A model without its weights' values, for kernels that compute nothing. Rotary tables have no rows. */
 export function weightlessModel(
-  { dir, config, parts, checkpoint, fresh, warnings }: Model,
+  { dir, config, parts, checkpoint, fresh, vocabulary, warnings }: Model,
   kernels: Kernels,
 ): Model {
   const [cos, sin] = [kernels.floats(0), kernels.floats(0)];
@@ -58,6 +60,7 @@ export function weightlessModel(
   });
   return {
     ...{ dir, config, parts, checkpoint, fresh, warnings, kernels, weightless: true },
+    ...(vocabulary && { vocabulary }),
     rope: new Map(rope),
     [Symbol.dispose]() {},
   };
@@ -76,7 +79,11 @@ function storedDType(values: Readonly<Record<string, unknown>>): WeightDType {
   return CHECKPOINT_DTYPES[String(values["dtype"] ?? values["torch_dtype"])] ?? "bf16";
 }
 
-function describe(known: Pick<Model, "dir" | "config" | "kernels" | "warnings">, dtype: WeightDType): Model {
+function describe(
+  known: Pick<Model, "dir" | "config" | "kernels" | "warnings">,
+  dtype: WeightDType,
+  storedRows: number,
+): Model {
   const { dir, config } = known;
   const path = `${dir}/model.safetensors`;
   const tensors = new Map<string, TensorEntry>();
@@ -94,6 +101,9 @@ function describe(known: Pick<Model, "dir" | "config" | "kernels" | "warnings">,
     parts,
     checkpoint: { files: [file], tensors },
     fresh: new Set(),
+    ...(storedRows !== config.vocabSize && {
+      vocabulary: { storedRows, tables: new Map(), added: [], tokenizer: null },
+    }),
     weightless: true,
     rope: new Map(Object.keys(parts.rotary).map((name) => [name, noTables(dir)])),
     [Symbol.dispose]() {},

@@ -7,6 +7,7 @@ import { indexCheckpoint } from "../tensor/checkpoint_index.ts";
 import type { TensorEntry } from "../tensor/safetensors.ts";
 import type { Weight } from "../tensor/tensor.ts";
 import { buildParts } from "./families/registry.ts";
+import { type VocabularyChoice, withVocabulary } from "./grow_vocabulary.ts";
 import type { HeadConfig } from "./heads/head_config.ts";
 import { matchCheckpoint } from "./match_checkpoint.ts";
 import type { Model } from "./model.ts";
@@ -17,6 +18,8 @@ import { createRopeCaches } from "./rope.ts";
 export interface OpenCheckpointOptions {
   /** The head that is wanted, in the place of the checkpoint's own. One that the checkpoint lacks has to be trained. */
   readonly head?: HeadConfig | undefined;
+  /** More tokens than the checkpoint has, or other tables of them. Default: its own. */
+  readonly vocabulary?: VocabularyChoice | undefined;
 }
 
 /**
@@ -38,7 +41,14 @@ export function openCheckpoint(dir: string, kernels: Kernels, options: OpenCheck
     : matchCheckpoint(read, stored, kernels, { problems, warnings });
   if (matched === null || problems.length > 0) throw new ValidationError(`Model ${dir}`, problems);
 
-  const { config, checkpoint, fresh } = matched;
+  const { fresh } = matched;
+  const { config, checkpoint, grown } = withVocabulary(
+    matched.config,
+    matched.checkpoint,
+    options.vocabulary ?? {},
+    problems,
+  );
+  if (problems.length > 0) throw new ValidationError(`Model ${dir}`, problems);
   using owned = new DisposableStack();
   const source = owned.use(openWeights(kernels));
   const parts = buildParts(
@@ -58,6 +68,7 @@ export function openCheckpoint(dir: string, kernels: Kernels, options: OpenCheck
     checkpoint,
     rope,
     fresh,
+    ...(grown && { vocabulary: { ...grown, added: [], tokenizer: null } }),
     warnings,
     [Symbol.dispose]: () => files.dispose(),
   };

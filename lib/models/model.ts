@@ -2,10 +2,24 @@
 /** A transformer: its configuration, and what it is made of. */
 import type { ShiftedIn } from "../data/shift_right.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
+import type { TokenizerFiles } from "../data/tokenizer_files.ts";
 import type { CheckpointIndex } from "../tensor/checkpoint_index.ts";
+import type { TensorEntry } from "../tensor/safetensors.ts";
 import type { HeadConfig } from "./heads/head_config.ts";
 import type { ModelParts } from "./parts.ts";
 import type { RopeCaches } from "./rotary.ts";
+
+/** A vocabulary with more tokens than the checkpoint's, or with other tables. */
+export interface ModelVocabulary {
+  /** Rows that the checkpoint's tables have. */
+  readonly storedRows: number;
+  /** Tables in the place of the checkpoint's, by the names of their tensors; of a tied head the embedding's alone. */
+  readonly tables: ReadonlyMap<string, TensorEntry>;
+  /** Tokens that were added: their rows are to be trained. */
+  readonly added: readonly number[];
+  /** What makes the tokenizer, and the class with which transformers opens it; null where none is known. */
+  readonly tokenizer: { readonly files: TokenizerFiles; readonly className?: string } | null;
+}
 
 /** A loaded model. Use with `using`: disposing it closes its files. */
 export interface Model extends Disposable {
@@ -21,6 +35,8 @@ export interface Model extends Disposable {
   readonly rope: RopeCaches;
   /** Names of the head's tensors that the checkpoint lacks: they have no values until they are trained. */
   readonly fresh: ReadonlySet<string>;
+  /** Of a vocabulary that is another than the checkpoint's; absent for most. */
+  readonly vocabulary?: ModelVocabulary;
   /** What a user should know of the checkpoint, a sentence each: fields and tensors that are passed over. */
   readonly warnings: readonly string[];
   /** Whether the weights are only described, not there: such a model can be planned with, not run. */

@@ -78,6 +78,7 @@ export function withWeights(model: Model, replace: ReadonlyMap<string, Weight>):
     checkpoint: model.checkpoint,
     rope: model.rope,
     fresh: model.fresh,
+    ...(model.vocabulary && { vocabulary: model.vocabulary }),
     warnings: model.warnings,
     parts: buildParts(config, (name) => replace.get(name) ?? own.get(name) as Weight),
     [Symbol.dispose]() {},

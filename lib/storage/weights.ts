@@ -35,13 +35,15 @@ export function weightDTypeProblem(kernels: Pick<Kernels, "backend">, entry: Ten
 
 /**
  * Bytes that the weights of a checkpoint take: files are mapped as they are, but what no kernel multiplies with (f64) is read
- * and rounded to f32.
+ * and rounded to f32. What no file has is held as it is.
  */
 export function weightBytes({ files, tensors }: CheckpointIndex): number {
   const weights = [...tensors.values()];
-  const narrowed = weights.filter(isNarrowed).reduce((sum, { bytes }) => sum + bytes / 2, 0);
-  const mapped = new Set(weights.filter((entry) => !isNarrowed(entry)).map(({ path }) => path));
-  return files.reduce((sum, file) => sum + (mapped.has(file.path) ? file.fileBytes : 0), narrowed);
+  const isMapped = (entry: TensorEntry): boolean => !isNarrowed(entry) && entry.memory === undefined;
+  const held = weights.filter((entry) => !isMapped(entry))
+    .reduce((sum, entry) => sum + (isNarrowed(entry) ? entry.bytes / 2 : entry.bytes), 0);
+  const mapped = new Set(weights.filter(isMapped).map(({ path }) => path));
+  return files.reduce((sum, file) => sum + (mapped.has(file.path) ? file.fileBytes : 0), held);
 }
 
 /** Whether a weight is held in a narrower type than it is stored in, unless all is computed in f64. */
@@ -86,10 +88,12 @@ function uploadedWeights(kernels: Kernels, device: Device): WeightSource {
         device.copy(data, narrowedValues(entry));
         return { ...shape, data, mapped: null, grad: null };
       }
-      const file = fileOf(entry.path);
+      const { memory } = entry;
+      const file = memory ? null : fileOf(entry.path);
       for (let begin = 0; begin < bytes; begin += UPLOAD_BYTES) {
         const count = Math.min(UPLOAD_BYTES, bytes - begin);
-        device.copy(new Uint8Array(block, begin, count), file.read(entry.offsetBytes + begin, count));
+        const piece = memory?.subarray(begin, begin + count) ?? file?.read(entry.offsetBytes + begin, count);
+        device.copy(new Uint8Array(block, begin, count), piece as Uint8Array<ArrayBuffer>);
       }
       const data = shape.dtype === "f32" ? new Float32Array(block) : new Uint16Array(block);
       return { ...shape, data, mapped: null, grad: null };
@@ -104,14 +108,21 @@ function uploadedWeights(kernels: Kernels, device: Device): WeightSource {
 function mappedWeights(kernels: Kernels): WeightSource {
   const owned = new DisposableStack();
   const files = new Map<string, MappedFile>();
-  let narrowedBytes = 0;
+  let heldBytes = 0;
   return {
     load(entry) {
       const shape = weightShape(kernels, entry);
       if (isNarrowed(entry)) {
         const data = narrowedValues(entry);
         account(kernels.ledger, "weights", data.byteLength);
-        narrowedBytes += data.byteLength;
+        heldBytes += data.byteLength;
+        return { ...shape, data, mapped: null, grad: null };
+      }
+      if (entry.memory) {
+        account(kernels.ledger, "weights", entry.bytes);
+        heldBytes += entry.bytes;
+        const { buffer } = entry.memory;
+        const data = shape.dtype === "f32" ? new Float32Array(buffer) : new Uint16Array(buffer);
         return { ...shape, data, mapped: null, grad: null };
       }
       let file = files.get(entry.path);
@@ -128,8 +139,8 @@ function mappedWeights(kernels: Kernels): WeightSource {
     },
     [Symbol.dispose]() {
       owned.dispose();
-      account(kernels.ledger, "weights", -narrowedBytes);
-      narrowedBytes = 0;
+      account(kernels.ledger, "weights", -heldBytes);
+      heldBytes = 0;
     },
   };
 }

@@ -37,7 +37,12 @@ export function createResources(onModel: (model: OpenModel) => void = () => {}):
     known.set(name, made);
     return made;
   };
-  const modelKey = ({ model, device, dtype, threads }: TrainSettings) => [model, device, dtype, threads];
+  /** What decides ids of tokens. */
+  const tokensKey = (settings: TrainSettings) => [
+    ...[settings.model, settings.adapter],
+    ...[settings.addTokens, settings.addSpecialTokens, settings.addTokensFrom],
+  ];
+  const modelKey = (settings: TrainSettings) => [settings.model, settings.adapter, openOptionsOf(settings)];
   const modelOf = ({ model }: TrainSettings): string => {
     if (model === undefined) throw new UserError("model is not set: which checkpoint is to be trained?");
     return model;
@@ -52,14 +57,21 @@ export function createResources(onModel: (model: OpenModel) => void = () => {}):
   const model = async (settings: TrainSettings) => {
     const { head } = await task(settings);
     return await once(["model", ...modelKey(settings), head], async () => {
-      const found = opened.use(await loadModel(modelOf(settings), { ...openOptionsOf(settings), head }));
+      const { adapter: folder } = settings;
+      const adapter = folder === undefined ? null : await openAdapter(folder);
+      const found = opened.use(
+        await loadModel(modelOf(settings), {
+          ...openOptionsOf(settings),
+          ...{ head, adapter, fitVocabulary: true },
+        }),
+      );
       onModel(found);
       return found;
     });
   };
   const read = (files: string | readonly string[], settings: TrainSettings): Promise<Dataset> => {
     const options = dataOptionsOf(settings);
-    return once(["data", files, options, settings.model, settings.task], async () => {
+    return once(["data", files, options, tokensKey(settings), settings.task], async () => {
       const { task: chosen } = await task(settings);
       checkPairOptions(chosen, options);
       return await chosen.load([files].flat(), await model(settings), options);
@@ -80,7 +92,7 @@ export function createResources(onModel: (model: OpenModel) => void = () => {}):
       const files = askedFiles(settings);
       const options = { ...dataOptionsOf(settings), scores };
       return await once(
-        ["prompts", files, options, settings.model, settings.task],
+        ["prompts", files, options, tokensKey(settings), settings.task],
         async () => {
           const { task: { prompts } } = await task(settings);
           const reader = prompts && { reader: prompts };
@@ -94,7 +106,7 @@ export function createResources(onModel: (model: OpenModel) => void = () => {}):
       const files = askedFiles(settings);
       const options = dataOptionsOf(settings);
       return await once(
-        ["choices", files, options, settings.model, settings.task],
+        ["choices", files, options, tokensKey(settings), settings.task],
         async () => await scoring.load([files].flat(), await model(settings), options),
       );
     },

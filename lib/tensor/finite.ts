@@ -50,20 +50,21 @@ export function floatEntry(entry: TensorEntry): FloatSource | null {
 }
 
 function* entryPieces(
-  { path, offsetBytes, bytes }: TensorEntry,
+  { path, offsetBytes, bytes, memory }: TensorEntry,
   dtype: FloatPiece["dtype"],
 ): Generator<FloatPiece> {
-  const file = openForReading(path);
+  const file = memory ? null : openForReading(path);
   try {
     for (let done = 0; done < bytes; done += PIECE_BYTES) {
       const piece = new Uint8Array(Math.min(PIECE_BYTES, bytes - done));
-      readBytesAt(file, path, piece, offsetBytes + done);
+      if (memory) piece.set(memory.subarray(done, done + piece.length));
+      else if (file) readBytesAt(file, path, piece, offsetBytes + done);
       if (dtype === "f32") yield { dtype, data: new Float32Array(piece.buffer) };
       else if (dtype === "f64") yield { dtype, data: new Float64Array(piece.buffer) };
       else yield { dtype, data: new Uint16Array(piece.buffer) };
     }
   } finally {
-    file.close();
+    file?.close();
   }
 }
 

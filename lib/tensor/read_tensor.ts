@@ -105,6 +105,7 @@ const FLOAT_VALUES: Readonly<Record<FloatDType, "as stored" | ((half: number) =>
 
 /** The bytes of a tensor, as stored. */
 export function readBytes(entry: TensorEntry): Uint8Array<ArrayBuffer> {
+  if (entry.memory) return entry.memory.slice();
   const bytes = hostArray<Uint8Array<ArrayBuffer>>(
     Uint8Array,
     entry.bytes,

@@ -37,6 +37,8 @@ export interface TensorEntry {
   /** Of the first element, from the start of the file. */
   readonly offsetBytes: number;
   readonly bytes: number;
+  /** All of its bytes, where no file has them: `path` then names the one that it was made of. */
+  readonly memory?: Uint8Array<ArrayBuffer>;
 }
 
 /** What the header of one file says. */

@@ -6,9 +6,10 @@ import {
   type LoadAdapterOptions,
   openAdapterFiles,
   saveAdapterFiles,
-  type SavedAdapter,
 } from "../adapters/files/adapter_files.ts";
+import type { SavedAdapter } from "../adapters/files/saved_adapter.ts";
 import { findBase } from "../adapters/files/base_model.ts";
+import type { OpenCheckpointOptions } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import { baseIdentity } from "./plan.ts";
 
@@ -17,7 +18,7 @@ import { baseIdentity } from "./plan.ts";
  * it. Its parameters must be up to date: see `flushState`.
  */
 export function saveAdapter(model: Model, params: AdapterParams, folder: string): Promise<void> {
-  return saveAdapterFiles(model.kernels, params, baseIdentity(model), folder);
+  return saveAdapterFiles(model, params, baseIdentity(model), folder);
 }
 
 /**
@@ -41,6 +42,11 @@ export function loadAdapter(
  */
 export function openAdapter(folder: string): Promise<SavedAdapter> {
   return openAdapterFiles(folder);
+}
+
+/** With what a model is opened for a saved adapter: its head and its vocabulary, where it brings them. */
+export function openingOf(saved: SavedAdapter | null): OpenCheckpointOptions {
+  return saved === null ? {} : { head: saved.head ?? undefined, vocabulary: saved.vocabulary };
 }
 
 /**

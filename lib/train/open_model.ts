@@ -4,8 +4,7 @@ import { withDefaults } from "../core/option_checks.ts";
 import { choice, integer, type OptionsOf } from "../core/options.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { formatPreview, previewExamples } from "../data/preview.ts";
-import { checkVocabulary, loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
-import { MissingTokenizerError } from "../data/tokenizer_files.ts";
+import { checkVocabulary, type Tokenizer } from "../data/tokenizer.ts";
 import type { HeadConfig } from "../models/heads/head_config.ts";
 import { openCheckpoint } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
@@ -13,6 +12,12 @@ import { hasCudaDevice, requireCuda } from "../native/cuda.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import { cudaKernels } from "../ops/native/cuda_kernels.ts";
 import { type NativeKernels, nativeKernels } from "../ops/native/native_kernels.ts";
+import {
+  type OpenVocabulary,
+  openVocabulary,
+  vocabularyOf,
+  type VocabularyOptions,
+} from "./open_vocabulary.ts";
 
 /** Where a model runs, and in what. */
 export const MACHINE_OPTIONS = {
@@ -32,8 +37,8 @@ export const MACHINE_OPTIONS = {
   threads: integer({ min: 1, mayChange: "asked", defaultText: "all cores", help: "CPU threads" }),
 } as const;
 
-/** Where a model runs. */
-export interface OpenModelOptions extends OptionsOf<typeof MACHINE_OPTIONS> {
+/** Where a model runs, and with what vocabulary. */
+export interface OpenModelOptions extends OptionsOf<typeof MACHINE_OPTIONS>, VocabularyOptions {
   /** Kernels to use instead of new ones; they stay the caller's. `device`, `dtype` and `threads` then say nothing. */
   readonly kernels?: Kernels;
   /** The head that is wanted, in the place of the checkpoint's own: see `tasks`. Default: its own. */
@@ -56,11 +61,18 @@ export interface OpenModel extends Model {
 export async function loadModel(dir: string, options: OpenModelOptions = {}): Promise<OpenModel> {
   using opening = new DisposableStack();
   const kernels = options.kernels ?? opening.use(openKernels(options));
-  const opened = opening.use(openCheckpoint(dir, kernels, { head: options.head }));
+  const vocabulary = await openVocabulary(dir, options);
+  const { head } = options;
+  const opened = opening.use(openCheckpoint(dir, kernels, { head, vocabulary: vocabulary.choice }));
   const owned = opening.move();
-  const model = { ...opened, [Symbol.dispose]: () => owned.dispose() };
+  const grown = vocabularyOf(opened, vocabulary);
+  const model = {
+    ...opened,
+    ...(grown && { vocabulary: grown }),
+    [Symbol.dispose]: () => owned.dispose(),
+  };
   try {
-    return await withTokenizer(model, opened.config.vocabSize);
+    return withTokenizer(model, vocabulary, opened.config.vocabSize);
   } catch (error) {
     owned.dispose();
     throw error;
@@ -68,17 +80,17 @@ export async function loadModel(dir: string, options: OpenModelOptions = {}): Pr
 }
 
 /**
- * A model with the tokenizer of its folder, which is missed only where it is asked for.
+ * A model with its tokenizer, which is missed only where it is asked for.
  *
- * @param vocabSize Of the model: its tokens must be those of the tokenizer
- * @throws {UserError} When the tokenizer is damaged or does not fit
+ * @param rows Of the model's tables: there must be one for each token
+ * @throws {UserError} When the tokenizer does not fit
  */
-export async function withTokenizer<M extends { readonly dir: string }>(
+export function withTokenizer<M extends object>(
   model: M,
-  vocabSize?: number,
-): Promise<M & Pick<OpenModel, "tokenizer">> {
-  const tokenizer = await tokenizerIfAny(model.dir);
-  if (vocabSize !== undefined && !(tokenizer instanceof Error)) checkVocabulary(tokenizer, vocabSize);
+  { tokenizer }: Pick<OpenVocabulary, "tokenizer">,
+  rows?: number,
+): M & Pick<OpenModel, "tokenizer"> {
+  if (rows !== undefined && !(tokenizer instanceof Error)) checkVocabulary(tokenizer, rows);
   return {
     ...model,
     get tokenizer() {
@@ -99,15 +111,6 @@ export function openKernels(options: OpenModelOptions): NativeKernels {
   if (device === "cuda") requireCuda();
   else if (device === "cpu" || !hasCudaDevice()) return nativeKernels({ compute: dtype, ...cpu });
   return cudaKernels({ compute: dtype, host: cpu });
-}
-
-async function tokenizerIfAny(dir: string): Promise<Tokenizer | MissingTokenizerError> {
-  try {
-    return await loadTokenizer(dir);
-  } catch (error) {
-    if (error instanceof MissingTokenizerError) return error;
-    throw error;
-  }
 }
 
 /** The first examples of a data set as text: tokens, and which of them are targets. In brackets, or in colour. */

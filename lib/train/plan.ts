@@ -2,9 +2,14 @@
 /** From options to a run: every choice made, every mistake found at once. Allocates nothing. */
 import { possibleActivations } from "../activations/registry.ts";
 import type { Adapter, Resolved } from "../adapters/adapter.ts";
-import { checkAdapterTensors, type SavedAdapter } from "../adapters/files/adapter_files.ts";
+import {
+  checkAdapterTensors,
+  type SavedAdapter,
+  vocabularyProblem,
+} from "../adapters/files/saved_adapter.ts";
 import type { BaseIdentity } from "../adapters/files/base_model.ts";
 import { joinedAdapters, joiningProblems } from "../adapters/joined.ts";
+import { frozenTables } from "../adapters/model_part_options.ts";
 import { headModules } from "../adapters/modules_to_save.ts";
 import { type AdapterSpec, resolveAdapter } from "../adapters/registry.ts";
 import { throwIfAny } from "../core/errors.ts";
@@ -12,6 +17,7 @@ import { type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
 import { type Method, methodByName, sparse } from "../methods/methods.ts";
 import { givesTokens } from "../models/heads/head_config.ts";
 import type { Model } from "../models/model.ts";
+import { moduleOf } from "../models/tensor_names.ts";
 import type { Optimizer } from "../optim/optimizer.ts";
 import { adamw, type OptimizerSpec, resolveOptimizer } from "../optim/registry.ts";
 import { modelHash } from "../tensor/model_hash.ts";
@@ -60,7 +66,9 @@ export interface Run {
 export function plan(model: Model, options: RunOptions = {}): Run {
   const start = options.start ?? null;
   const method = options.method ?? (start ? methodByName(start.spec.kind) : sparse());
-  const specs = [withHeadModules(start?.spec ?? method.adapter, model), ...options.also ?? []] as const;
+  if (start) throwIfAny("The run", vocabularyProblem(start, model));
+  const own = start?.spec ?? withAddedTokenRows(method.adapter, model);
+  const specs = [withHeadModules(own, model), ...options.also ?? []] as const;
   const [first, ...others] = resolvedAll(specs, model);
   const trained = [first.adapter, ...others.map(({ adapter }) => adapter)] as const;
   const adapter = joinedAdapters(trained);
@@ -131,7 +139,25 @@ export function runIdentity(run: Run): JsonObject {
     compute: run.model.kernels.compute,
     baseHash: run.base.hash,
     ...(run.base.head && { head: run.base.head as unknown as JsonObject }),
+    ...(isGrown(run.model) && { vocabulary: run.model.config.vocabSize }),
   };
+}
+
+/**
+ * A spec that also trains the rows of tokens that were added, in every table that has them, unless it says what it trains of the
+ * tables itself, or that it trains all of them.
+ */
+function withAddedTokenRows(spec: AdapterSpec, model: Model): AdapterSpec {
+  const added = model.vocabulary?.added ?? [];
+  if (added.length === 0 || spec.options["trainableTokenIndices"] !== undefined) return spec;
+  const tables = frozenTables(spec.options, model.config);
+  if (tables.length === 0 || resolveAdapter(spec, model.config).adapter.replacesAll) return spec;
+  const byTable = Object.fromEntries(tables.map((name) => [moduleOf(name), [...added]]));
+  return { ...spec, options: { ...spec.options, trainableTokenIndices: byTable } };
+}
+
+function isGrown({ config, vocabulary }: Model): boolean {
+  return vocabulary !== undefined && vocabulary.storedRows !== config.vocabSize;
 }
 
 /** Specs of what is trained, the method's first. */

@@ -81,7 +81,7 @@ export async function exportAdapter({ run, folder }: Session, state: TrainState)
   await folder.assertThere();
   await flushState(run, state);
   await assertWorthKeeping(run, state);
-  await saveAdapterFiles(run.model.kernels, state.params, run.base, folder.adapter);
+  await saveAdapterFiles(run.model, state.params, run.base, folder.adapter);
   await removeUnfinished(folder.checkpoints); // what could not be removed before: nobody comes back for it
   return folder.adapter;
 }

@@ -3,7 +3,7 @@
  * A run as one flat record: what the flags of `deno task train` say, by their camelCase names. One vocabulary for the command
  * line, for config files and for studies, read off the options that their owners declare.
  */
-import type { SavedAdapter } from "../adapters/files/adapter_files.ts";
+import type { SavedAdapter } from "../adapters/files/saved_adapter.ts";
 import type { JsonObject } from "../core/json.ts";
 import { withDefaults } from "../core/option_checks.ts";
 import { DATA_OPTIONS } from "../data/data_options.ts";
@@ -14,6 +14,7 @@ import { DEFAULT_METHOD, methodByName } from "../methods/methods.ts";
 import { adamw } from "../optim/registry.ts";
 import { SCHEDULE_OPTIONS } from "../optim/schedule.ts";
 import { MACHINE_OPTIONS, type OpenModelOptions } from "./open_model.ts";
+import { VOCABULARY_OPTIONS } from "./open_vocabulary.ts";
 import type { RunOptions } from "./plan.ts";
 import { optionsAt, type SettingValues } from "./setting_table.ts";
 
@@ -63,9 +64,9 @@ export function dataOptionsOf(
   };
 }
 
-/** Where the model runs. */
+/** Where the model runs, and with what vocabulary. */
 export function openOptionsOf(settings: TrainSettings): OpenModelOptions {
-  return given(Object.keys(MACHINE_OPTIONS), settings);
+  return given([...Object.keys(MACHINE_OPTIONS), ...Object.keys(VOCABULARY_OPTIONS)], settings);
 }
 
 /** The named members that are not undefined: options left out must be absent. */

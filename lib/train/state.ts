@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The training state: parameters, optimizer state and position. Donated: after a step, only the new one may be used. */
 import { attachAdapter, type Attachment } from "../adapters/attach.ts";
-import { readAdapterInto } from "../adapters/files/adapter_files.ts";
+import { readAdapterInto } from "../adapters/files/saved_adapter.ts";
 import type { AdapterParams, FusedRows, TrainingPlace } from "../adapters/adapter.ts";
 import { type DataPosition, FIRST_POSITION } from "../data/batches.ts";
 import { account } from "../native/ledger.ts";
@@ -30,7 +30,7 @@ export interface TrainState {
  */
 export function init(run: Run): TrainState {
   const state = allocate(run);
-  if (run.start) readAdapterInto(run.model.kernels, run.start, state.params);
+  if (run.start) readAdapterInto(run.model, run.start, state.params);
   else state.params.init(run.model.kernels, run.settings.seed);
   return state;
 }

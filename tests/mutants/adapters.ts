@@ -5,6 +5,14 @@ import type { Mutant } from "./mutant.ts";
 /** See {@linkcode Mutant}. */
 export const ADAPTERS: readonly Mutant[] = [
   {
+    name: "tables-not-saved",
+    harm: "an adapter of a grown vocabulary has no rows for its tokens, and cannot be opened",
+    file: "lib/adapters/files/adapter_files.ts",
+    find: "const tables = vocabulary ? tableSources(",
+    replace: "const tables = !vocabulary ? tableSources(",
+    tests: ["tests/unit/train/vocabulary_test.ts"],
+  },
+  {
     name: "tied-head-keeps-the-old-rows",
     harm: "an embedding that is trained apart from its head takes the head along, unlike PEFT",
     file: "lib/adapters/whole_tensors.ts",
@@ -57,7 +65,7 @@ export const ADAPTERS: readonly Mutant[] = [
   {
     name: "first-piece-read-again",
     harm: "every adapter of more than 1,024 neurons is loaded wrong",
-    file: "lib/adapters/files/adapter_files.ts",
+    file: "lib/adapters/files/saved_adapter.ts",
     find: `    const offsetBytes = entry.offsetBytes + row * rowBytes;
 `,
     replace: `    const offsetBytes = entry.offsetBytes;
@@ -67,7 +75,7 @@ export const ADAPTERS: readonly Mutant[] = [
   {
     name: "pieces-land-on-the-first",
     harm: "rows beyond 1,024 of a loaded adapter are zero",
-    file: "lib/adapters/files/adapter_files.ts",
+    file: "lib/adapters/files/saved_adapter.ts",
     find: `    k.rowMatrixWrite(matrix, piece, row);
 `,
     replace: `    k.rowMatrixWrite(matrix, piece, 0);
@@ -168,7 +176,7 @@ export const ADAPTERS: readonly Mutant[] = [
   {
     name: "integers-for-floats",
     harm: "tensors of integers are taken for floats",
-    file: "lib/adapters/files/adapter_files.ts",
+    file: "lib/adapters/files/saved_adapter.ts",
     find: "} else if (!READABLE.has(entry.dtype)) {",
     replace: "} else if (READABLE.size === 0) {",
     tests: ["tests/unit/adapters/files/adapter_files_test.ts"],
@@ -192,7 +200,7 @@ export const ADAPTERS: readonly Mutant[] = [
   {
     name: "bytes-of-f32-rows",
     harm: "an adapter in bf16 is read beyond its rows",
-    file: "lib/adapters/files/adapter_files.ts",
+    file: "lib/adapters/files/saved_adapter.ts",
     find: "const rowBytes = entry.bytes / Math.max(1, matrix.rows);",
     replace: "const rowBytes = 4 * matrix.cols;",
     tests: ["tests/unit/adapters/files/adapter_files_test.ts"],
@@ -200,7 +208,7 @@ export const ADAPTERS: readonly Mutant[] = [
   {
     name: "any-shape-of-as-many-elements",
     harm: "a transposed adapter is loaded",
-    file: "lib/adapters/files/adapter_files.ts",
+    file: "lib/adapters/files/saved_adapter.ts",
     find: "else if (formatShape(entry.shape) !== formatShape(shape)) {",
     replace: "else if (entry.shape.reduce((a, b) => a * b, 1) !== shape.reduce((a, b) => a * b, 1)) {",
     tests: ["tests/unit/adapters/files/adapter_files_test.ts"],
@@ -374,7 +382,7 @@ export const ADAPTERS: readonly Mutant[] = [
   {
     name: "bare-names-unknown",
     harm: "a LoRA that PEFT made for a bare model is refused",
-    file: "lib/adapters/files/adapter_files.ts",
+    file: "lib/adapters/files/saved_adapter.ts",
     find: "null : bare.get(name) ?? name);",
     replace: "null : bare.size === 0 ? null : name);",
     tests: ["tests/unit/adapters/files/lora_files_test.ts", "tests/unit/models/families/made_up_test.ts"],

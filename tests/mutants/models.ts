@@ -5,6 +5,14 @@ import type { Mutant } from "./mutant.ts";
 /** See {@linkcode Mutant}. */
 export const MODELS: readonly Mutant[] = [
   {
+    name: "new-rows-are-zero",
+    harm: "added tokens begin as nothing: they enter as zeros, and are likelier than most",
+    file: "lib/models/grow_vocabulary.ts",
+    find: "for (let at = entry.bytes; at < bytes; at += row.length) memory.set(row, at);",
+    replace: "for (let at = bytes; at < bytes; at += row.length) memory.set(row, at);",
+    tests: ["tests/unit/models/grow_vocabulary_test.ts"],
+  },
+  {
     name: "backward-before-the-loss",
     harm: "on a device that is read late, backward begins without the gradient of the loss",
     file: "lib/models/engine/gradient_pass.ts",

@@ -8,8 +8,8 @@ export const STORAGE: readonly Mutant[] = [
     name: "first-piece-uploaded-again",
     harm: "weights of more than 16 MiB are wrong on a device",
     file: "lib/storage/weights.ts",
-    find: "file.read(entry.offsetBytes + begin, count)",
-    replace: "file.read(entry.offsetBytes, count)",
+    find: "file?.read(entry.offsetBytes + begin, count)",
+    replace: "file?.read(entry.offsetBytes, count)",
     tests: ["tests/native/weights_test.ts"],
   },
   {
@@ -41,7 +41,7 @@ export const STORAGE: readonly Mutant[] = [
     name: "narrowed-weights-kept",
     harm: "the ledger keeps weights that were read",
     file: "lib/storage/weights.ts",
-    find: `      account(kernels.ledger, "weights", -narrowedBytes);
+    find: `      account(kernels.ledger, "weights", -heldBytes);
 `,
     replace: "",
     tests: ["tests/native/weights_test.ts"],
@@ -58,8 +58,8 @@ export const STORAGE: readonly Mutant[] = [
     name: "f64-counted-whole",
     harm: "memory is predicted too large for f64",
     file: "lib/storage/weights.ts",
-    find: "sum + bytes / 2",
-    replace: "sum + bytes",
+    find: "(isNarrowed(entry) ? entry.bytes / 2 : entry.bytes)",
+    replace: "entry.bytes",
     tests: ["tests/unit/storage/weights_test.ts"],
   },
   {

@@ -6,28 +6,34 @@
 import { join } from "node:path";
 import { throwIfAny, UserError } from "../../core/errors.ts";
 import { isJsonObject, type JsonObject } from "../../core/json.ts";
-import { formatShape } from "../../core/shape.ts";
-import type { HeadConfig } from "../../models/heads/head_config.ts";
+import { writeTokenizerFiles } from "../../data/tokenizer_files.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
+import { vocabularyTables } from "../../models/vocabulary.ts";
 import { type Parameter, parameterShape } from "../../optim/parameters.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
-import { writeFloats } from "../../ops/model_memory.ts";
 import { saysNotFound } from "../../files/errors.ts";
 import { makeFolder } from "../../files/folders.ts";
 import { fileHash } from "../../files/hash.ts";
-import { listFolderSync, readJsonSync } from "../../files/read.ts";
+import { isThereSync, listFolderSync, readJsonSync } from "../../files/read.ts";
 import { writeTextAtomically } from "../../files/write.ts";
-import { readFloatsInto } from "../../tensor/read_tensor.ts";
-import { readSafetensorsHeader, type SafetensorsFile, type TensorEntry } from "../../tensor/safetensors.ts";
+import { readSafetensorsHeader, type SafetensorsFile } from "../../tensor/safetensors.ts";
 import type { Floats } from "../../tensor/tensor.ts";
 import { type TensorSource, writeSafetensors } from "../../tensor/write_safetensors.ts";
-import type { Adapter, AdapterParams, ParameterSize } from "../adapter.ts";
-import { type BaseIdentity, baseRecord, type SavedBase } from "./base_model.ts";
+import type { Adapter, AdapterParams } from "../adapter.ts";
+import { resolveAdapter } from "../registry.ts";
+import { type BaseIdentity, baseRecord } from "./base_model.ts";
 import { type AdapterDescription, type AdapterFormat, shown } from "./file_format.ts";
 import { MEFT_FORMAT } from "./meft_format.ts";
 import { PEFT_LORA_FORMAT } from "./peft_lora_format.ts";
 import { PEFT_TOKENS_FORMAT } from "./peft_tokens_format.ts";
-import { type AdapterSpec, resolveAdapter } from "../registry.ts";
+import {
+  byParameter,
+  checkAdapterTensors,
+  readAdapterInto,
+  type SavedAdapter,
+  vocabularyProblem,
+} from "./saved_adapter.ts";
+import { savedTables, tableSources } from "./vocabulary_tables.ts";
 
 /** Files of a saved adapter. */
 export const ADAPTER_TENSORS = "adapter_model.safetensors";
@@ -35,6 +41,7 @@ export const ADAPTER_TENSORS = "adapter_model.safetensors";
 export const ADAPTER_CONFIG = "adapter_config.json";
 /** A Python pickle: reading it can run any code. */
 const PICKLE = "adapter_model.bin";
+const TOKENIZER = "tokenizer.json";
 
 /** Kinds that have a format of PEFT's own; all others are in ours. */
 const PEFT_FORMATS: Readonly<Record<string, AdapterFormat>> = {
@@ -44,9 +51,6 @@ const PEFT_FORMATS: Readonly<Record<string, AdapterFormat>> = {
 const FORMATS: readonly AdapterFormat[] = [MEFT_FORMAT, ...Object.values(PEFT_FORMATS)];
 /** Rows that are joined from their planes at a time. */
 const ROWS_PER_PIECE = 1024;
-/** Tensors that an error lists; a model of another size has hundreds that do not fit. */
-const LISTED = 40;
-
 /**
  * Writes the adapter into a folder, which is made if needed. The configuration is written last; our own holds
  * the hash of the tensors, so that files that do not belong together are found when loading. Of several adapters that were
@@ -55,17 +59,25 @@ const LISTED = 40;
  * @throws {UserError} When the disk is full
  */
 export async function saveAdapterFiles(
-  k: Kernels,
+  model: SavedModel,
   params: AdapterParams,
   base: BaseIdentity,
   folder: string,
 ): Promise<void> {
   for (const [i, part] of (params.parts ?? [params]).entries()) {
-    await saveOne(k, part, base, i === 0 ? folder : `${folder}-${i + 1}`);
+    await saveOne(model, part, base, i === 0 ? folder : `${folder}-${i + 1}`);
   }
 }
 
-async function saveOne(k: Kernels, params: AdapterParams, base: BaseIdentity, folder: string): Promise<void> {
+/** What is saved of a model beside its adapter: a vocabulary that its checkpoint lacks, as PEFT saves it, and its tokenizer. */
+export type SavedModel = Pick<Model, "kernels" | "config" | "vocabulary">;
+
+async function saveOne(
+  { kernels: k, config: modelConfig, vocabulary }: SavedModel,
+  params: AdapterParams,
+  base: BaseIdentity,
+  folder: string,
+): Promise<void> {
   const { adapter, parameters } = params;
   await makeFolder(folder);
   const path = join(folder, ADAPTER_TENSORS);
@@ -74,12 +86,28 @@ async function saveOne(k: Kernels, params: AdapterParams, base: BaseIdentity, fo
     const { name } = parameter;
     const copies = adapter.copies?.get(name) ?? [];
     const source = tensorSource(k, parameter);
-    return (format.tensorNames?.(name, copies) ?? [name]).map((name) => ({ ...source, name }));
+    return namesIn(format, name, copies, vocabulary !== undefined).map((name) => ({ ...source, name }));
   });
+  const tables = vocabulary ? tableSources(vocabulary, params, vocabularyTables(modelConfig)) : [];
+  const besides = tables.flatMap((table) =>
+    namesIn(format, table.name, [], true).map((name) => ({ ...table, name }))
+  );
   const record = baseRecord(base, folder);
-  await writeSafetensors(path, tensors, format.metadata(record));
+  await writeSafetensors(path, [...tensors, ...besides], format.metadata(record));
+  if (vocabulary?.tokenizer) {
+    await writeTokenizerFiles(folder, vocabulary.tokenizer.files, vocabulary.tokenizer.className);
+  }
   const config = format.config(params, record, await fileHash(path));
   await writeTextAtomically(join(folder, ADAPTER_CONFIG), JSON.stringify(config, null, 2) + "\n");
+}
+
+function namesIn(
+  format: AdapterFormat,
+  name: string,
+  copies: readonly string[],
+  isGrown: boolean,
+): readonly string[] {
+  return format.tensorNames?.(name, copies, isGrown) ?? [name];
 }
 
 function formatOf(params: AdapterParams): AdapterFormat {
@@ -106,18 +134,6 @@ function* rowPieces(k: Kernels, matrix: Matrix): Generator<Floats> {
   }
 }
 
-/** A saved adapter that was opened and found whole; its tensors are still in the file. */
-export interface SavedAdapter {
-  readonly folder: string;
-  readonly spec: AdapterSpec;
-  readonly base: SavedBase;
-  /** That its model had, where that is no language model's: it is to be opened with it. */
-  readonly head: HeadConfig | null;
-  /** By the names of the parameters that they hold. */
-  readonly tensors: SafetensorsFile;
-  readonly tensorsHash: string;
-}
-
 /**
  * Opens a saved adapter.
  *
@@ -138,12 +154,15 @@ export async function openAdapterFiles(folder: string): Promise<SavedAdapter> {
         `${tensorsHash.slice(0, 12)}; save or copy it again`,
     );
   }
+  const tensors = byParameter(file, folder, parameterName);
   return {
     folder,
     spec: { kind, options, ...(source && { source }) },
     base,
     head,
-    tensors: byParameter(file, folder, parameterName),
+    tensors,
+    vocabulary: savedTables(tensors.tensors, options["modulesToSave"]),
+    tokenizer: isThereSync(join(folder, TOKENIZER)) ? folder : null,
     tensorsHash: hash,
   };
 }
@@ -161,25 +180,6 @@ function refusePickle(folder: string): void {
   );
 }
 
-/** @throws {ValidationError} When two tensors hold the same parameter */
-function byParameter(
-  file: SafetensorsFile,
-  folder: string,
-  parameterName: (name: string) => string | null,
-): SafetensorsFile {
-  const problems: string[] = [];
-  const tensors = new Map<string, TensorEntry>();
-  for (const [given, entry] of file.tensors) {
-    const name = parameterName(given);
-    if (name === null) continue;
-    const other = tensors.get(name);
-    if (other) problems.push(`tensors "${other.name}" and "${entry.name}" are the same one twice`);
-    tensors.set(name, entry);
-  }
-  throwIfAny(`Adapter ${folder}`, problems);
-  return { ...file, tensors };
-}
-
 /** One sentence that names both models and hashes, when an adapter was trained on another model; else null. */
 export function otherBaseNotice(saved: SavedAdapter, { name, hash }: BaseIdentity): string | null {
   const { base } = saved;
@@ -189,51 +189,6 @@ export function otherBaseNotice(saved: SavedAdapter, { name, hash }: BaseIdentit
     base.name ?? "a model without a name"
   } (hash ${trainedOn}), ` +
     `not on ${name} (hash ${given}): what it learnt may mean nothing there`;
-}
-
-/**
- * Checks that a saved adapter has the tensors of an adapter on a model, before memory is taken for them.
- *
- * @throws {ValidationError} When tensors are missing, unknown or of another shape: all of them
- */
-export function checkAdapterTensors(saved: SavedAdapter, adapter: Adapter, model: Model): void {
-  const { parameters } = adapter.sizes(model, 0);
-  throwIfAny(`Adapter ${saved.folder}`, tensorProblems(ofWhole(saved, adapter, parameters), parameters));
-}
-
-/**
- * The values of a saved adapter into parameters made for it.
- *
- * @throws {ValidationError} When tensors are missing, unknown or of another shape: all of them @mutates params
- */
-export function readAdapterInto(k: Kernels, saved: SavedAdapter, params: AdapterParams): void {
-  const sizes = params.parameters.map((parameter) => ({
-    name: parameter.name,
-    shape: parameterShape(parameter),
-  }));
-  const tensors = ofWhole(saved, params.adapter, sizes);
-  throwIfAny(`Adapter ${saved.folder}`, tensorProblems(tensors, sizes));
-  for (const parameter of params.parameters) readParameter(k, tensors, parameter);
-}
-
-/** What stands before the names of modules, and the first part of these, which those of a bare model lack. */
-const PREFIX = /^(base_model\.model\.)[^.]+\./;
-
-/**
- * The tensors of a saved adapter by the names of the parameters they hold: where PEFT made it for the bare model within a
- * causal language model, and without what a tied head has of its embedding.
- *
- * @throws {ValidationError} When two tensors hold the same parameter
- */
-function ofWhole(
-  { spec, tensors: file, folder }: SavedAdapter,
-  { copies }: Pick<Adapter, "copies">,
-  parameters: readonly { readonly name: string }[],
-): SafetensorsFile {
-  if (spec.source?.by !== "peft") return file;
-  const bare = new Map(parameters.map(({ name }) => [name.replace(PREFIX, "$1"), name]));
-  const twice = new Set([...copies?.values() ?? []].flat());
-  return byParameter(file, folder, (name) => twice.has(name) ? null : bare.get(name) ?? name);
 }
 
 /** Choices of {@linkcode loadAdapterFiles}. */
@@ -259,10 +214,11 @@ export async function loadAdapterFiles(
   const saved = typeof from === "string" ? await openAdapterFiles(from) : from;
   const notice = otherBaseNotice(saved, identity);
   if (notice !== null) options.onOtherBase?.(notice);
+  throwIfAny(`Adapter ${saved.folder}`, vocabularyProblem(saved, model));
   const adapter = resolveSaved(saved, model.config);
   checkAdapterTensors(saved, adapter, model);
   const params = adapter.create(k, model, 0);
-  readAdapterInto(k, saved, params);
+  readAdapterInto(model, saved, params);
   return Object.assign(params, { source: saved.tensors.path });
 }
 
@@ -318,53 +274,4 @@ function describe(
   const description = (format ?? MEFT_FORMAT).read(fields, { metadata, shapes }, problems);
   throwIfAny(join(folder, ADAPTER_CONFIG), problems);
   return description;
-}
-
-function tensorProblems(
-  file: SafetensorsFile,
-  sizes: readonly Pick<ParameterSize, "name" | "shape">[],
-): string[] {
-  const problems: string[] = [];
-  const wanted = new Map(sizes.map(({ name, shape }) => [name, shape]));
-  for (const [name, shape] of wanted) {
-    const entry = file.tensors.get(name);
-    if (!entry) problems.push(`tensor "${name}" ${formatShape(shape)} is missing`);
-    else if (formatShape(entry.shape) !== formatShape(shape)) {
-      problems.push(
-        `tensor "${entry.name}" has shape ${formatShape(entry.shape)}, expected ${formatShape(shape)}`,
-      );
-    } else if (!READABLE.has(entry.dtype)) {
-      problems.push(`tensor "${entry.name}" is ${entry.dtype}, expected ${[...READABLE].join(", ")}`);
-    }
-  }
-  for (const [name, entry] of file.tensors) {
-    if (!wanted.has(name)) {
-      problems.push(`tensor "${entry.name}" is unknown: the adapter has no place for it`);
-    }
-  }
-  const more = problems.length - LISTED;
-  return more > 1 ? [...problems.slice(0, LISTED), `and ${more} more of the kind`] : problems;
-}
-
-/** Types of tensors that are widened to floats. */
-const READABLE: ReadonlySet<string> = new Set(["f32", "bf16", "f16", "f64"]);
-
-/** @mutates parameter */
-function readParameter(k: Kernels, file: SafetensorsFile, parameter: Parameter): void {
-  const entry = file.tensors.get(parameter.name);
-  if (!entry) throw new RangeError(`Tensor "${parameter.name}" is not in ${file.path}`);
-  if (parameter.kind === "dense") {
-    return writeFloats(k, parameter.data, (floats) => readFloatsInto(floats, entry));
-  }
-  const { matrix } = parameter;
-  // A piece of the tensor is a tensor of fewer rows, further on in the file.
-  const rowBytes = entry.bytes / Math.max(1, matrix.rows);
-  for (let row = 0; row < matrix.rows; row += ROWS_PER_PIECE) {
-    const rows = Math.min(ROWS_PER_PIECE, matrix.rows - row);
-    const piece = k.floats(rows * matrix.cols);
-    const bytes = rows * rowBytes;
-    const offsetBytes = entry.offsetBytes + row * rowBytes;
-    readFloatsInto(piece, { ...entry, shape: [rows, matrix.cols], offsetBytes, bytes });
-    k.rowMatrixWrite(matrix, piece, row);
-  }
 }

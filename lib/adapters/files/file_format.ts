@@ -37,8 +37,9 @@ export interface AdapterFormat {
    * Names under which the file holds a parameter: its own alone when absent.
    *
    * @param copies Further names, where a tied head has what its embedding has
+   * @param isGrown Whether the vocabulary is another than the checkpoint's, and its tables are in the file
    */
-  tensorNames?(name: string, copies: readonly string[]): readonly string[];
+  tensorNames?(name: string, copies: readonly string[], isGrown: boolean): readonly string[];
   /** Metadata of the tensor file. */
   metadata(base: BaseRecord): Readonly<Record<string, string>>;
   /** The fields of `adapter_config.json`. */

@@ -37,11 +37,11 @@ export const PEFT_LORA_FORMAT: AdapterFormat = {
       ...fileFields,
     };
   },
-  // Rows that a tied head shares are the embedding's alone.
-  tensorNames: (
+  // Rows that a tied head shares are the embedding's alone, unless PEFT saves all of that head.
+  tensorNames: (name, copies, isGrown) => [
     name,
-    copies,
-  ) => [name, ...copies.filter((copy) => !copy.endsWith(".trainable_tokens_delta"))],
+    ...copies.filter((copy) => isGrown || !copy.endsWith(".trainable_tokens_delta")),
+  ],
   read(fields, { metadata, shapes }, problems) {
     const tensorNames = [...shapes.keys()];
     problems.push(...optionProblems(fields));

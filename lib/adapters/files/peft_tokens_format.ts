@@ -9,7 +9,7 @@ import { isNothing } from "./peft_fields.ts";
 import { taskType } from "./task_types.ts";
 
 /** What the names of the rows have in files of a LoRA, and lack here. */
-const WITHIN = /\.token_adapter(?=\.trainable_tokens_delta$)/;
+const WITHIN = /\.token_adapter(?=\.(?:trainable_tokens_delta|base_layer\.\w+)$)/;
 
 /** The rows of a table that PEFT was told of though it is tied: the same once more. */
 const TWICE = /\.base_layer\.trainable_tokens_delta$/;

@@ -5,6 +5,7 @@ import { DATA_OPTIONS } from "../../data/data_options.ts";
 import { countBadRows } from "../../data/load_data.ts";
 import { previewExamples, previewText } from "../../data/preview.ts";
 import { withTokenizer } from "../../train/open_model.ts";
+import { openVocabulary } from "../../train/open_vocabulary.ts";
 import { dataSummary } from "../data_summary.ts";
 import { dataPaths } from "../flags/data.ts";
 import { createDataLoader } from "../data_loader.ts";
@@ -20,7 +21,8 @@ import { modelFolder } from "../session.ts";
 async function run(values: FlagValues, output: Output): Promise<number> {
   const dir = modelFolder(values);
   const { task, head, decoderIds } = await taskOfFlags(values);
-  const model = await withTokenizer({ dir, config: { head, ...(decoderIds && { decoderIds }) } });
+  const own = { dir, config: { head, ...(decoderIds && { decoderIds }) } };
+  const model = withTokenizer(own, await openVocabulary(dir, {}));
   const dataset = await createDataLoader(values, output, task)(dataPaths(values), model);
   const shown = previewExamples(dataset, model, valuesOf(OPTIONS, values).rows);
   output.line(previewText(shown, { color: output.color }));

@@ -2,7 +2,8 @@
 /** `deno task train`: fine-tunes a model; with no flags, the demo. */
 import { usedPlacement } from "../../train/placement.ts";
 import { join } from "node:path";
-import { otherBaseNotice, type SavedAdapter } from "../../adapters/files/adapter_files.ts";
+import { otherBaseNotice } from "../../adapters/files/adapter_files.ts";
+import type { SavedAdapter } from "../../adapters/files/saved_adapter.ts";
 import { throwIfAny, UserError } from "../../core/errors.ts";
 import type { Dataset } from "../../data/dataset.ts";
 import type { Evaluation } from "../../evaluate/task_scores.ts";
@@ -41,7 +42,7 @@ import { formatProblems } from "../flags/format.ts";
 import type { Output } from "../output.ts";
 import type { CommandSpec } from "../program.ts";
 import { EXIT } from "../failure.ts";
-import { DEMO, openModelOf } from "../session.ts";
+import { DEMO, openModelOf, trainedVocabulary } from "../session.ts";
 import { recordedFlags, withRecordedFlags } from "../flags/resumed.ts";
 import { TRAIN_FLAGS } from "../flags/train.ts";
 import { readRunOptions, refuseForeignFlags, refuseSettledFlags } from "../flags/train_options.ts";
@@ -232,7 +233,7 @@ async function run(called: FlagValues, output: Output): Promise<number> {
   }
   const startup = createStartup();
   const chosen = await taskOfFlags(values, start);
-  using model = await openModelOf(values, chosen.head);
+  using model = await openModelOf(values, { head: chosen.head, ...trainedVocabulary(values, start) });
   const out = (values.out ?? defaultOut(isDemo ? "demo" : methodName(settingsOf(values), start))) as string;
   const goesOnFrom = values.resume === true
     ? await checkResume(plan(model, readRunOptions(values, start, out)), join(out, "checkpoints"))

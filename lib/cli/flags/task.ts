@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The task that flags name. */
-import type { SavedAdapter } from "../../adapters/files/adapter_files.ts";
+import type { SavedAdapter } from "../../adapters/files/saved_adapter.ts";
 import { type OpenTask, openTask } from "../../train/open_task.ts";
 import { modelFolder } from "../session.ts";
 import type { FlagValues } from "./flags.ts";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From the flags of `train` to the settings of the public API, and what flags do not go together. */
 import { listed } from "../../core/listed.ts";
-import type { SavedAdapter } from "../../adapters/files/adapter_files.ts";
+import type { SavedAdapter } from "../../adapters/files/saved_adapter.ts";
 import type { RunOptions } from "../../train/plan.ts";
 import { SETTINGS } from "../../train/setting_table.ts";
 import { runOptionsOf } from "../../train/settings.ts";

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every family against torch in f64, by the native kernels on memory-mapped weights. */
 import assert from "node:assert/strict";
-import { openAdapterFiles, readAdapterInto } from "../../../lib/adapters/files/adapter_files.ts";
+import { openAdapterFiles } from "../../../lib/adapters/files/adapter_files.ts";
+import { readAdapterInto } from "../../../lib/adapters/files/saved_adapter.ts";
 import { resolveAdapter } from "../../../lib/adapters/registry.ts";
 import { evaluateLoss, forwardLogits, lossAndGradients } from "../../../lib/models/engine/pass.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
@@ -75,7 +76,7 @@ for (const name of Object.keys(ERROR_OF_PRODUCTS)) {
     const saved = await openAdapterFiles(folder);
     const { adapter } = resolveAdapter(saved.spec, model.config);
     const params = adapter.create(kernels, model, base.batch.ids.length);
-    readAdapterInto(kernels, saved, params);
+    readAdapterInto(model, saved, params);
     const { hooks } = params.attach(kernels);
     const lossScale = 1 / base.batch.targetCount;
     await lossAndGradients(model, base.batch, hooks, { activations: "store", lossScale });

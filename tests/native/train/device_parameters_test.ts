@@ -2,11 +2,8 @@
 /** Parameters that are trained whole live on the device with their gradients and moments, and are saved and read bit for bit. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import {
-  openAdapterFiles,
-  readAdapterInto,
-  saveAdapterFiles,
-} from "../../../lib/adapters/files/adapter_files.ts";
+import { openAdapterFiles, saveAdapterFiles } from "../../../lib/adapters/files/adapter_files.ts";
+import { readAdapterInto } from "../../../lib/adapters/files/saved_adapter.ts";
 import { full, lora, parallel } from "../../../lib/methods/methods.ts";
 import { trainingSteps } from "../../../lib/data/batches.ts";
 import type { Model } from "../../../lib/models/model.ts";
@@ -119,9 +116,9 @@ for (const method of METHODS) {
       using model = smallModel(k);
       const run = runOf(model, method);
       const { params } = await advance(run, init(run), 1);
-      await saveAdapterFiles(k, params, run.base, join(folder, "adapter"));
+      await saveAdapterFiles(model, params, run.base, join(folder, "adapter"));
       const other = run.adapterKind.create(k, model, 0);
-      readAdapterInto(k, await openAdapterFiles(join(folder, "adapter")), other);
+      readAdapterInto(model, await openAdapterFiles(join(folder, "adapter")), other);
       assertEqual(values(k, other.parameters), values(k, params.parameters));
     }));
 }

@@ -7,7 +7,7 @@ import { plannedBatches } from "../../../lib/predict/batch_sizes.ts";
 import { batchOptions } from "../../../lib/train/batches.ts";
 import { judgeFit, largest, neededBytes } from "../../../lib/predict/fit.ts";
 import { predictMemory } from "../../../lib/predict/memory.ts";
-import type { SavedAdapter } from "../../../lib/adapters/files/adapter_files.ts";
+import type { SavedAdapter } from "../../../lib/adapters/files/saved_adapter.ts";
 import { plan, type Run, type RunOptions } from "../../../lib/train/plan.ts";
 import { SETTINGS } from "../../../lib/train/setting_table.ts";
 import { assertWithin } from "../../compare.ts";

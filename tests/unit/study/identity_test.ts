@@ -37,6 +37,7 @@ async function withInputs(body: (inputs: Inputs) => Promise<void>): Promise<void
     for (const seed of [1, 2]) await writeAdapter(model, seed, join(folder, `adapter-${seed}`));
     const data = await writeRows(join(folder, "rows.jsonl"), ROWS);
     await writeRows(join(folder, "others.jsonl"), [...ROWS].reverse());
+    await Deno.writeTextFile(join(folder, "tokens.txt"), "<d>\n<e>\n<f>\n");
     const labelled = [{ text: "a b", label: 0 }, { text: "b c", label: 1 }, { text: "c d", label: 1 }];
     await writeRows(join(folder, "labelled.jsonl"), labelled);
     await writeRows(join(folder, "pairs.jsonl"), [{ source: "a b", target: "b a c d", other: "e" }]);
@@ -116,6 +117,10 @@ function deciding(folder: string): Readonly<Partial<Record<keyof TrainSettings, 
   return {
     model: { to: { model: join(folder, "other", "model") } },
     dtype: { to: { dtype: "bf16" } },
+    addTokens: { to: { addTokens: ["zz"] } },
+    addSpecialTokens: { to: { addSpecialTokens: ["<b>", "<c>"] } },
+    addTokensFrom: { to: { addTokensFrom: join(folder, "tokens.txt") } },
+    padVocabularyTo: { to: { padVocabularyTo: 1000 } },
     data: { to: { data: join(folder, "others.jsonl") } },
     seqLen: { to: { seqLen: 48 } },
     lossOn: { to: { lossOn: "all" } },

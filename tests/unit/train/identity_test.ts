@@ -2,7 +2,7 @@
 /** What makes a run that run: every part of it is changed alone, and a resume says which it was. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import type { SavedAdapter } from "../../../lib/adapters/files/adapter_files.ts";
+import type { SavedAdapter } from "../../../lib/adapters/files/saved_adapter.ts";
 import { type Dataset, datasetHash } from "../../../lib/data/dataset.ts";
 import { lora, parallel, sparse } from "../../../lib/methods/methods.ts";
 import { adamw } from "../../../lib/optim/registry.ts";

@@ -48,7 +48,7 @@ async function outcome(kernels: Kernels, options: RunOptions): Promise<unknown> 
     ) as [string, string, string];
     for (const made of [checkpoints, merged]) await Deno.mkdir(made);
     const checkpoint = await saveCheckpoint(run, state, "a hash of the data", checkpoints);
-    await saveAdapterFiles(kernels, params, { name: "small", hash: "its hash" }, adapter);
+    await saveAdapterFiles(model, params, { name: "small", hash: "its hash" }, adapter);
     const changes = [...params.merge?.(kernels) ?? []];
     await writeMergedCheckpoint(model, { changes, config: params.mergedConfig ?? {}, dtype: null }, merged);
     return [checkpoint, adapter, merged].map(tensorFiles);

@@ -11,7 +11,7 @@ import {
   type TrainSettings,
 } from "../../../lib/train/settings.ts";
 import { methodsOf, once, type Setting, SETTING_NAMES, SETTINGS } from "../../../lib/train/setting_table.ts";
-import type { SavedAdapter } from "../../../lib/adapters/files/adapter_files.ts";
+import type { SavedAdapter } from "../../../lib/adapters/files/saved_adapter.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 
 /** A value of each setting of a run that is no default, and where `runOptionsOf` puts it. */
@@ -83,6 +83,10 @@ const OF_RUNS: readonly (readonly [keyof TrainSettings, unknown, string, unknown
 /** Where no run looks. */
 const NOT_OF_RUNS: readonly (keyof TrainSettings)[] = [
   "model",
+  "addTokens",
+  "addSpecialTokens",
+  "addTokensFrom",
+  "padVocabularyTo",
   "task",
   "device",
   "dtype",

@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { attachAdapter } from "../../../../lib/adapters/attach.ts";
-import { openAdapterFiles, readAdapterInto } from "../../../../lib/adapters/files/adapter_files.ts";
+import { openAdapterFiles } from "../../../../lib/adapters/files/adapter_files.ts";
+import { readAdapterInto } from "../../../../lib/adapters/files/saved_adapter.ts";
 import { resolveAdapter } from "../../../../lib/adapters/registry.ts";
 import { modelSites } from "../../../../lib/models/modules.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
@@ -40,7 +41,7 @@ for (const [name, checkpoint] of [["products", "bart"], ["cross", "mbart"]] as c
     using base = openCheckpoint(dir, k);
     const saved = await openAdapterFiles(folder);
     const params = resolveAdapter(saved.spec, base.config).adapter.create(k, base, batch.ids.length);
-    readAdapterInto(k, saved, params);
+    readAdapterInto(base, saved, params);
     const { model, hooks } = attachAdapter(base, params, k);
     assertWithin("outputs", (await forwardLogits(model, batch, hooks)).data, expected("outputs"), 1e-9);
     await lossAndGradients(model, batch, hooks, {

@@ -6,7 +6,8 @@ import type { Weight } from "../../../../lib/tensor/tensor.ts";
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { assertSame } from "../../../compare.ts";
-import { openAdapterFiles, readAdapterInto } from "../../../../lib/adapters/files/adapter_files.ts";
+import { openAdapterFiles } from "../../../../lib/adapters/files/adapter_files.ts";
+import { readAdapterInto } from "../../../../lib/adapters/files/saved_adapter.ts";
 import { resolveAdapter } from "../../../../lib/adapters/registry.ts";
 import { UserError } from "../../../../lib/core/errors.ts";
 import { forwardLogits, lossAndGradients } from "../../../../lib/models/engine/pass.ts";
@@ -33,7 +34,7 @@ for (const name of LORA_FIXTURES) {
     using model = openCheckpoint(base.dir, k);
     const saved = await openAdapterFiles(folder);
     const params = resolveAdapter(saved.spec, model.config).adapter.create(k, model, base.batch.ids.length);
-    readAdapterInto(k, saved, params);
+    readAdapterInto(model, saved, params);
     const { hooks } = params.attach(k);
     assertWithin("logits", (await forwardLogits(model, base.batch, hooks)).data, expected("logits"), BOUND);
     for (const activations of ["store", "recompute"] as const) {
