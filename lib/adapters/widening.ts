@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * A dense ReLU branch as more neurons of a gated feed-forward: how the parallel adapter becomes part of a model.
+ * A dense ReLU branch as more neurons of a feed-forward: how the parallel adapter becomes part of a model.
  *
- * A gated neuron gives silu(g) u value, with silu(g) = g sigmoid(g). With g = S z, z = h . key, and u held at 1 / S by a
+ * Where neurons are of ReLU themselves, its own are theirs. A gated neuron gives silu(g) u value, with silu(g) = g sigmoid(g). With g = S z, z = h . key, and u held at 1 / S by a
  * bias, that is z sigmoid(S z) value: ReLU(z) value but for |z| below about 20 / S, where it is off by at most 0.28 / S.
  * S is a power of two, so that scaling a key rounds nothing, and so large (2^60) that the difference is far below the
  * rounding of any float: z = 1 in f32 is off by 6e-8 anyway, this by 2.4e-19. S z stays finite in f32 and bf16 up to
@@ -13,7 +13,15 @@ import { FAMILIES, familyOf, smallestOf } from "../models/families/registry.ts";
 import type { Family } from "../models/families/family.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { ModelConfig } from "../models/model.ts";
-import { type Ffn, layersOf, type Linear, linearsOf, partOf, type TensorShape } from "../models/parts.ts";
+import {
+  type Ffn,
+  layersOf,
+  type Linear,
+  linearSize,
+  linearsOf,
+  partOf,
+  type TensorShape,
+} from "../models/parts.ts";
 import { moduleOf, namedParts } from "../models/tensor_names.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { Floats, Weight } from "../tensor/tensor.ts";
@@ -34,12 +42,21 @@ const WITH_BIASES = { mlp_bias: true } as const;
 
 /** Why a model cannot be widened; nothing when it can. */
 export function wideningRefusal(config: ModelConfig): Pick<Adapter, "mergeRefusal"> {
-  if (mayHaveBiases(familyOf(config))) return {};
+  if (isOfRelu(config) || mayHaveBiases(familyOf(config))) return {};
   const others = [...FAMILIES.values()].filter(mayHaveBiases).map(({ modelType }) => modelType);
   return {
-    mergeRefusal: `ReLU(h A) B needs neurons with a bias in the gated feed-forward, ` +
-      `and the ${config.modelType} family has none (${others.join(", ")} has)`,
+    mergeRefusal: `ReLU(h A) B needs neurons of ReLU, or with a bias in a feed-forward gated by silu, ` +
+      `and this ${config.modelType} has neither (${others.join(", ")} may have such biases)`,
   };
+}
+
+/** Whether neurons of all layers are of ReLU; of one stack, whose width is one field. */
+function isOfRelu(config: ModelConfig): boolean {
+  const parts = namedParts(config);
+  return parts.stacks.length === 1 && layersOf(parts).every((layer) => {
+    const part = partOf(layer, "ffn");
+    return part?.gated === false && part.activation === "relu";
+  });
 }
 
 /** Whether feed-forwards of a family are gated by silu and may have biases; without one, no neuron can hold u fixed. */
@@ -61,7 +78,7 @@ export function widening(
   const before = first === undefined ? 0 : widthOf(first);
   return {
     mergedConfig: renamed(config, {
-      ...(first?.down.bias ? {} : WITH_BIASES),
+      ...(first?.gated === true && !first.down.bias ? WITH_BIASES : {}),
       intermediate_size: before + (layers[0]?.keys.rows ?? 0),
     }),
     merge: (k) => layers.flatMap((layer, i) => layerChanges(k, layer, parts[i] as Ffn<TensorShape>)),
@@ -70,7 +87,7 @@ export function widening(
 
 /** Neurons of a feed-forward. */
 function widthOf({ down }: Ffn<TensorShape>): number {
-  return down.weight.cols;
+  return linearSize(down as Linear<{ rows: number; cols: number }>).inputs;
 }
 
 /** Fields of `config.json` as the family calls them. */
@@ -79,55 +96,84 @@ function renamed(config: ModelConfig, fields: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(fields).map(([name, value]) => [fieldNames[name] ?? name, value]));
 }
 
-/** A matrix as it grows to a shape. */
-function grown(
-  { weight }: Linear<TensorShape>,
-  shape: readonly number[],
-  apply: WeightChange["apply"],
-): WeightChange {
-  return { name: weight.name, shape, apply };
+/** Neurons that are added to those that a feed-forward has. */
+interface Added {
+  readonly k: Kernels;
+  readonly before: number;
+  readonly wide: number;
 }
 
-/** A bias as it grows, or begins to be. */
-function grownBias(
-  { weight }: Linear<TensorShape>,
-  length: number,
-  apply: WeightChange["apply"],
+/**
+ * A matrix with more neurons.
+ *
+ * @param linear Its rows are neurons, or its columns are
+ * @param added (R,D) what the new ones are     @param scale Of that
+ */
+function grown(
+  { k, before, wide }: Added,
+  { weight: { name } }: Linear<TensorShape>,
+  isByRows: boolean,
+  added: Weight,
+  scale = 1,
 ): WeightChange {
-  return { name: `${moduleOf(weight.name)}.bias`, shape: [length], apply };
+  const { rows: neurons, cols: hidden } = added;
+  const write = (weights: Floats, read: Floats): void => {
+    if (isByRows) return weights.set(read.map((x) => x * scale), before * hidden);
+    for (let d = 0; d < hidden; d++) {
+      for (let j = 0; j < neurons; j++) {
+        weights[d * wide + before + j] = scale * (read[j * hidden + d] as number);
+      }
+    }
+  };
+  return {
+    name,
+    shape: isByRows ? [wide, hidden] : [hidden, wide],
+    apply: (weights) => andThen(k.read(added.data as Floats), (read) => write(weights, read)),
+  };
+}
+
+/** A matrix, or a bias, that grows by zeros, or begins to be. */
+function grownBy(
+  name: string,
+  shape: readonly number[],
+  apply: WeightChange["apply"] = () => {},
+): WeightChange {
+  return { name, shape, apply };
+}
+
+function biasName({ weight }: Linear<TensorShape>): string {
+  return `${moduleOf(weight.name)}.bias`;
 }
 
 function layerChanges(
   k: Kernels,
-  { keys, values }: KeysAndValues,
+  layer: KeysAndValues,
   part: Ffn<TensorShape>,
 ): WeightChange[] {
-  const { rows: neurons, cols: hidden } = keys;
+  const before = widthOf(part);
+  const added = { k, before, wide: before + layer.keys.rows };
+  return part.gated ? gatedChanges(added, layer, part) : reluChanges(added, layer, part);
+}
+
+function reluChanges(added: Added, { keys, values }: KeysAndValues, part: Ffn<TensorShape>): WeightChange[] {
+  const { inputs: [up], down } = part as Ffn<TensorShape> & { inputs: readonly [Linear<TensorShape>] };
+  return [
+    grown(added, up, up.transposed !== true, keys),
+    grown(added, down, down.transposed === true, values),
+    ...(up.bias === null ? [] : [grownBy(biasName(up), [added.wide])]),
+  ];
+}
+
+function gatedChanges(added: Added, { keys, values }: KeysAndValues, part: Ffn<TensorShape>): WeightChange[] {
+  const { before, wide } = added;
   const [gate, up] = part.inputs as [Linear<TensorShape>, Linear<TensorShape>];
   const { down } = part;
-  const before = widthOf(part);
-  const wide = before + neurons;
-  const unchanged = () => {};
-  const withRows = (weight: Weight, write: (rows: Floats) => void) =>
-    andThen(k.read(weight.data as Floats), write);
   return [
-    grown(
-      gate,
-      [wide, hidden],
-      (weights) => withRows(keys, (read) => weights.set(read.map((x) => x * GATE_SCALE), before * hidden)),
-    ),
-    grown(up, [wide, hidden], unchanged),
-    // Row d holds coordinate d of every value.
-    grown(down, [hidden, wide], (weights) =>
-      withRows(values, (read) => {
-        for (let d = 0; d < hidden; d++) {
-          for (let j = 0; j < neurons; j++) {
-            weights[d * wide + before + j] = read[j * hidden + d] as number;
-          }
-        }
-      })),
-    grownBias(gate, wide, unchanged),
-    grownBias(up, wide, (weights) => void weights.fill(1 / GATE_SCALE, before)),
-    grownBias(down, hidden, unchanged),
+    grown(added, gate, true, keys, GATE_SCALE),
+    grownBy(up.weight.name, [wide, keys.cols]),
+    grown(added, down, false, values),
+    grownBy(biasName(gate), [wide]),
+    grownBy(biasName(up), [wide], (weights) => void weights.fill(1 / GATE_SCALE, before)),
+    grownBy(biasName(down), [keys.cols]),
   ];
 }

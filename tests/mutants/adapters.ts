@@ -427,4 +427,12 @@ export const ADAPTERS: readonly Mutant[] = [
     replace: "",
     tests: ["tests/contract/joined_test.ts"],
   },
+  {
+    name: "neurons-the-wrong-way-round",
+    harm: "a dense branch is merged into other places of GPT-2's weights",
+    file: "lib/adapters/widening.ts",
+    find: "grown(added, up, up.transposed !== true, keys)",
+    replace: "grown(added, up, true, keys)",
+    tests: ["tests/unit/merge/relu_test.ts"],
+  },
 ];

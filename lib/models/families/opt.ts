@@ -37,7 +37,7 @@ const DECODER = "model.decoder";
 export const opt: Family<OptConfig> = {
   modelType: "opt",
   heads: { OPTForCausalLM: "lm", OPTForSequenceClassification: "classification" },
-  fieldNames: { initializer_range: "init_std" },
+  fieldNames: { initializer_range: "init_std", intermediate_size: "ffn_dim" },
   readConfig(fields: ConfigFields): OptConfig {
     const defaults = { bosTokenId: 2, eosTokenId: 2, maxPositionEmbeddings: 2048 };
     const common = readCommonConfig(fields, opt, { ...defaults, tieWordEmbeddings: true });
@@ -45,7 +45,7 @@ export const opt: Family<OptConfig> = {
     return {
       ...common,
       ...readHeads(fields, common.hiddenSize),
-      ffnDim: sizeField(fields, "ffn_dim"),
+      ffnDim: sizeField(fields, "intermediate_size"),
       activation: activationField(fields, "activation_function", "relu"),
       wordEmbedProjDim: integerField(fields, "word_embed_proj_dim", { min: 1, missing: common.hiddenSize }),
       doLayerNormBefore,
