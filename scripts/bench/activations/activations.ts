@@ -9,7 +9,7 @@ import { type ActivationBytes, countActivations } from "./counted.ts";
 import { COUNTED_METHODS } from "./methods.ts";
 import { peerActivations } from "./peer.ts";
 import { allSeries, formatShape, type Shape } from "./shapes.ts";
-import { type TimedStep, timeSteps } from "./timed.ts";
+import { type TimedOptions, type TimedStep, timeSteps } from "./timed.ts";
 
 /** One shape, remembered in one way. */
 export interface ActivationCell extends ActivationBytes {
@@ -19,13 +19,9 @@ export interface ActivationCell extends ActivationBytes {
 }
 
 /** Choices of {@linkcode benchActivations}. */
-export interface ActivationOptions {
-  readonly threads: number;
-  readonly seed: number;
-  readonly rounds: number;
+export interface ActivationOptions extends TimedOptions {
+  /** Two depths alone. */
   readonly quick: boolean;
-  readonly folder: string;
-  readonly onProgress: (text: string) => void;
 }
 
 /** All that was found. */
