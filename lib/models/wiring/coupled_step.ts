@@ -69,13 +69,13 @@ export function coupledStep(
     needsBackward,
     async forward(x, y, first, dropped = [null, null]) {
       const ofF = await f.forward(streams.floats(at(x, two)), out, first && again(first.f, true));
-      streams.add(
+      const y1 = streams.addAndRead(
         at(y, one),
         at(x, one),
         { coefficient: lambda, f: out, dropped: dropped[0] ?? null },
         account,
       );
-      const ofG = await g.forward(streams.floats(at(y, one)), out, first && again(first.g, false));
+      const ofG = await g.forward(y1, out, first && again(first.g, false));
       // Whoever runs it again keeps its input, and reads no output.
       if (first === undefined) {
         streams.add(

@@ -33,6 +33,8 @@ export interface StreamArithmetic {
   room(x: Stream, coefficient: number): Int32Array | null;
   /** y = coefficient x + f; y may be x. @param account (2): what did not fit is counted there @mutates y, dropped, account */
   add(y: Stream, x: Stream, addition: Addition, account: Floats): void;
+  /** Like `add`. @returns the values of y as `floats` gives them, made in the same pass over memory */
+  addAndRead(y: Stream, x: Stream, addition: Addition, account: Floats): Tensor;
   /** y, which holds coefficient x + f, becomes x. @mutates y, f */
   undo(y: Stream, addition: Addition): void;
 }
@@ -50,16 +52,25 @@ export function shiftOf(coefficient: number): number {
 function exactStreams(k: Kernels, fraction: number): StreamArithmetic {
   // Where x itself is kept, nothing is: but the kernel writes what it drops.
   const scrap = (x: Stream, shift: number): Int32Array | null => arenaDropped(k, x as FixedTensor, shift);
+  const couple = (
+    [y, x, { coefficient, f, dropped }, account]: Parameters<StreamArithmetic["add"]>,
+    view?: Tensor,
+  ): void => {
+    const shift = shiftOf(coefficient);
+    const mark = k.arena.mark();
+    const call = { f, shift, dropped: dropped ?? scrap(x, shift), ...(view && { view }) };
+    coupleInto(k, y as FixedTensor, x as FixedTensor, call, account);
+    k.arena.release(mark);
+  };
   return {
     enter: (x, account) => toFixedInto(k, arenaFixed(k, x.shape, fraction), x, account),
     floats: (stream) => toFloats(k, stream as FixedTensor),
     room: (x, coefficient) => arenaDropped(k, x as FixedTensor, shiftOf(coefficient)),
-    add(y, x, { coefficient, f, dropped }, account) {
-      const shift = shiftOf(coefficient);
-      const mark = k.arena.mark();
-      const call = { f, shift, dropped: dropped ?? scrap(x, shift) };
-      coupleInto(k, y as FixedTensor, x as FixedTensor, call, account);
-      k.arena.release(mark);
+    add: (...addition) => couple(addition),
+    addAndRead(...addition) {
+      const view = arenaTensor(k, addition[0].shape);
+      couple(addition, view);
+      return view;
     },
     undo: (y, { coefficient, f, dropped }) =>
       void uncoupleInto(k, y as FixedTensor, y as FixedTensor, { f, shift: shiftOf(coefficient), dropped }),
@@ -68,6 +79,10 @@ function exactStreams(k: Kernels, fraction: number): StreamArithmetic {
 
 function floatStreams(k: Kernels): StreamArithmetic {
   const floats = (stream: Stream): Floats => stream.data as Floats;
+  const add: StreamArithmetic["add"] = (y, x, { coefficient, f }) => {
+    if (y !== x) k.copy(floats(y), floats(x));
+    k.scaledAdd(floats(y), coefficient, f.data);
+  };
   return {
     enter(x) {
       const stream = arenaTensor(k, x.shape);
@@ -76,9 +91,10 @@ function floatStreams(k: Kernels): StreamArithmetic {
     },
     floats: (stream) => stream as Tensor,
     room: () => null,
-    add(y, x, { coefficient, f }) {
-      if (y !== x) k.copy(floats(y), floats(x));
-      k.scaledAdd(floats(y), coefficient, f.data);
+    add,
+    addAndRead(y, ...addition) {
+      add(y, ...addition);
+      return y as Tensor;
     },
     undo(y, { coefficient, f }) {
       k.scale(f.data, -1);
