@@ -81,6 +81,7 @@ export const TASK_HELP: Readonly<Record<string, TaskHelp>> = {
     summary: "Measures kernels against the machine's limits, whole steps, and the same steps in PyTorch.",
     flags: [
       ["kernels, step, peers", "what is measured (default: these three)"],
+      ["experts", "a mixture of experts beside the dense model of its active size"],
       ["gpu", "a 7B model on the CUDA device, beside PyTorch (hours when complete: see --minutes)"],
       ["--quick", "fewer rounds and sizes; of gpu a miniature, emulated where there is no device"],
       ["--rounds N", "rounds whose median counts (default: 7, quick 3; gpu has its own)"],
@@ -95,6 +96,15 @@ export const TASK_HELP: Readonly<Record<string, TaskHelp>> = {
       "MEFT_PYTHON=python3 deno task bench peers",
       "deno task bench gpu --minutes 5",
     ],
+  },
+  "study:encoder": {
+    summary:
+      "Fine-tunes a real encoder on a real set by every method, here and in PyTorch: a table and a picture.",
+    flags: [
+      ["--no-peers", "without PyTorch"],
+      ["--threads N", "CPU threads (default: all cores)"],
+    ],
+    examples: ["MEFT_PYTHON=python3 deno task study:encoder", "deno task study:encoder --no-peers"],
   },
   demo: {
     summary: "Makes the demo's model and data anew, which takes about 20 minutes.",

@@ -50,8 +50,15 @@ export function meanOverSeeds(seeds: readonly Estimate[]): Estimate {
   const count = seeds.reduce((sum, seed) => sum + seed.count, 0);
   if (n === 0) return { mean: NaN, low: 0, high: 1, count };
   const mean = seeds.reduce((sum, seed) => sum + seed.mean, 0) / n;
-  const variance = seeds.reduce((sum, seed) => sum + (seed.mean - mean) ** 2, 0) / (n - 1);
-  const t = T[Math.min(n - 1, T.length) - 1] as number;
-  const half = t * Math.sqrt(variance / n);
+  const half = studentHalf(seeds.map((seed) => seed.mean));
   return { mean, low: Math.max(0, mean - half), high: Math.min(1, mean + half), count };
+}
+
+/** Half of the 95% interval of a mean, of two values at least: t s / sqrt(n). */
+export function studentHalf(values: readonly number[]): number {
+  const n = values.length;
+  const mean = values.reduce((sum, value) => sum + value, 0) / n;
+  const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (n - 1);
+  const t = T[Math.min(n - 1, T.length) - 1] as number;
+  return t * Math.sqrt(variance / n);
 }

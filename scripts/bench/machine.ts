@@ -19,12 +19,12 @@ export interface Machine {
   readonly commit: string;
 }
 
-/** Looks at the machine. */
-export async function lookAtMachine(threads: number, seed: number): Promise<Machine> {
+/** Looks at the machine. @param task What measures */
+export async function lookAtMachine(threads: number, seed: number, task = "bench"): Promise<Machine> {
   const { compiler, revision } = buildInfo(openLibrary());
   return {
     date: new Date().toISOString(),
-    command: ["deno task bench", ...Deno.args].join(" "),
+    command: [`deno task ${task}`, ...Deno.args].join(" "),
     cpu: await cpuName(),
     cores: navigator.hardwareConcurrency,
     threads,

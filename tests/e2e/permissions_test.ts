@@ -22,6 +22,7 @@ const OF_DEVELOPERS: Readonly<Record<string, readonly string[]>> = {
   bench: ["--allow-run"],
   mutants: ["--allow-all"],
   faults: ["--allow-all"],
+  "study:encoder": ["--allow-all"],
 };
 
 const TOOLS = ["cmake", "c++", "g++", "clang++", "ninja", "make", "ccache"];

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+/** WordNet's nouns as a classification set: a definition, and the kind of thing that it defines. */
+import { permutation } from "../../lib/core/rng.ts";
+
+/** A definition with its class. */
+export interface Definition {
+  readonly text: string;
+  readonly label: string;
+}
+
+/** The larger lexicographer files of nouns, by their numbers in `data.noun`: see lexnames(5WN). */
+const CLASSES: ReadonlyMap<string, string> = new Map([
+  ["04", "act"],
+  ["05", "animal"],
+  ["06", "artifact"],
+  ["09", "cognition"],
+  ["10", "communication"],
+  ["13", "food"],
+  ["15", "location"],
+  ["18", "person"],
+  ["20", "plant"],
+  ["26", "state"],
+]);
+
+/**
+ * Definitions of the classes, in the order of the file, each text once: what one word means stands under another too.
+ *
+ * @param nouns `data.noun` of WordNet 3.0: a licence in lines that begin with spaces, then synsets,
+ *   `offset file type words … | definition; "example"; …` (wndb(5WN))
+ */
+export function readDefinitions(nouns: string): Definition[] {
+  const found = new Map<string, Definition>();
+  for (const line of nouns.split("\n")) {
+    if (line.startsWith(" ")) continue;
+    const [synset = "", gloss = ""] = line.split(" | ");
+    const label = CLASSES.get(synset.split(" ")[1] ?? "");
+    const text = (gloss.split(";")[0] as string).trim();
+    if (label !== undefined && text !== "" && !found.has(text)) found.set(text, { text, label });
+  }
+  return [...found.values()];
+}
+
+/** Parts of the set, none of which has a row of another. */
+export interface Split {
+  readonly train: readonly Definition[];
+  /** For the choice of learning rates alone. */
+  readonly validation: readonly Definition[];
+  readonly test: readonly Definition[];
+}
+
+/** Rows of each part. */
+export const SPLIT_SIZES = { train: 2000, validation: 500, test: 1000 } as const;
+
+/** Rows drawn once and for all: no seed of the study changes them. */
+const SPLIT_SEED = 1;
+
+/** @throws {RangeError} When there are too few rows */
+export function splitDefinitions(
+  definitions: readonly Definition[],
+  sizes: Readonly<Record<keyof Split, number>> = SPLIT_SIZES,
+): Split {
+  const { train, validation, test } = sizes;
+  if (definitions.length < train + validation + test) {
+    throw new RangeError(`There are ${definitions.length} definitions, fewer than the parts together`);
+  }
+  const order = [...permutation(SPLIT_SEED, 0, definitions.length)];
+  const rows = order.slice(0, train + validation + test).map((row) => definitions[row] as Definition);
+  return {
+    train: rows.slice(0, train),
+    validation: rows.slice(train, train + validation),
+    test: rows.slice(train + validation),
+  };
+}
