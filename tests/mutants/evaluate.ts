@@ -8,8 +8,8 @@ export const EVALUATE: readonly Mutant[] = [
     name: "cache-one-token-short",
     harm: "the longest prompt's answer ends a token early",
     file: "lib/evaluate/generate_tokens.ts",
-    find: "const wanted = longest + withDefaults(",
-    replace: "const wanted = longest - 1 + withDefaults(",
+    find: "const wanted = longest + maxNewTokens;",
+    replace: "const wanted = longest - 1 + maxNewTokens;",
     tests: ["tests/unit/evaluate/generate_tokens_test.ts"],
   },
   {
@@ -283,8 +283,8 @@ export const EVALUATE: readonly Mutant[] = [
     name: "each-line-its-own-kind",
     harm: "a typed prompt that looks like JSON is read as a row",
     file: "lib/evaluate/questions.ts",
-    find: "const asked = ask ??= isObject(text) ? askRow : askLine;",
-    replace: "const asked = isObject(text) ? askRow : askLine;",
+    find: "asRows ??= isObject(text);",
+    replace: "asRows = isObject(text);",
     tests: ["tests/unit/evaluate/questions_test.ts"],
   },
   {
@@ -349,8 +349,8 @@ export const EVALUATE: readonly Mutant[] = [
     name: "prompt-without-room",
     harm: "a prompt that fills the context is accepted",
     file: "lib/evaluate/room.ts",
-    find: "if (ids.length < room) return ids;",
-    replace: "if (ids.length <= room) return ids;",
+    find: "if (ids.length < room + Number(apart)) return ids;",
+    replace: "if (ids.length <= room + Number(apart)) return ids;",
     tests: ["tests/unit/evaluate/questions_test.ts"],
   },
   {

@@ -56,8 +56,8 @@ export const TASKS: readonly Mutant[] = [
     name: "a-task-for-any-model",
     harm: "a model of pictures is given the ids of texts",
     file: "lib/tasks/registry.ts",
-    find: "if (task?.takes === takes) return task;",
-    replace: "if (task) return task;",
+    find: "if (task !== undefined && possible.includes(task)) return task;",
+    replace: "if (task !== undefined) return task;",
     tests: ["tests/unit/tasks/image_classification_test.ts"],
   },
   {
