@@ -19,6 +19,8 @@ export interface AdapterDefinition<S extends OptionSchema = OptionSchema> {
   readonly example?: JsonObject;
   /** Peak learning rate where none is chosen. */
   readonly lr: number;
+  /** The same where a head of the task's own is learnt too, of models whose hidden size is 384 or less; see `peakRate`. */
+  readonly headLr: number;
   /** The adapter for a model. Options may come from a file: all are checked, names and types included. */
   resolve(options: OptionsOf<S>, model: ModelConfig, given?: ResolveContext): Resolved;
 }

@@ -18,6 +18,7 @@ export const FULL = {
   options: {},
   rows: false,
   lr: 1e-5, // as published
+  headLr: 1e-4,
   resolve: fullAdapter,
 } as const satisfies AdapterDefinition;
 

@@ -44,6 +44,7 @@ export const PARALLEL = {
   options: PARALLEL_OPTIONS,
   rows: false,
   lr: 1e-4,
+  headLr: 1e-3,
   resolve: parallelAdapter,
 } as const satisfies AdapterDefinition<typeof PARALLEL_OPTIONS>;
 

@@ -12,6 +12,7 @@ export const TOKENS = {
   rows: false,
   example: { trainableTokenIndices: [0] },
   lr: 1e-4,
+  headLr: 1e-3,
   resolve: tokensAdapter,
 } as const satisfies AdapterDefinition;
 

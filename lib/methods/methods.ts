@@ -29,7 +29,9 @@ export interface Method {
   readonly summary: string;
   readonly adapter: AdapterSpec;
   /** Defaults of the optimizer. */
-  readonly optimizer: AdamwOptions;
+  readonly optimizer: AdamwOptions & { readonly lr: number };
+  /** Its rate where a head is learnt too; see {@linkcode peakRate}. */
+  readonly headLr: number;
   /** Activation policy by default: what is remembered for backward. */
   readonly activations: ActivationPolicyName;
 }
@@ -95,17 +97,36 @@ function reversibleOf(wiring: CouplingName, options: object): Method {
 }
 
 /** An adapter trained alone, with options of its own. */
-function methodOf({ kind, summary, lr }: AdapterDefinition, options: object): Method {
+function methodOf({ kind, summary, lr, headLr }: AdapterDefinition, options: object): Method {
   return {
     name: kind,
     summary,
     adapter: { kind, options: { ...options } },
     optimizer: { lr },
+    headLr,
     activations: DEFAULT_ACTIVATIONS,
   };
 }
 
 const REVERSIBLE: readonly Method[] = COUPLING_NAMES.map((wiring) => reversibleOf(wiring, {}));
+
+/** Hidden size of the encoder on which rates with a head were swept (`scripts/encoder/learning_rates.csv`). */
+const SWEPT_WIDTH = 384;
+
+/**
+ * The peak learning rate where none is chosen. A head that starts from random numbers has few steps to learn in, and encoders
+ * take larger rates than language models do: what was best on one of 384 is in proportion less on wider ones, 5e-4 for a LoRA
+ * on 768 (Hu et al., 2022, have 4e-4 to 5e-4 there) and 5e-5 for all of it (Devlin et al., 2019), down to the published rate.
+ *
+ * @param hasHead Whether a head of the task's own is learnt
+ */
+export function peakRate(
+  { optimizer: { lr }, headLr }: Method,
+  hiddenSize: number,
+  hasHead: boolean,
+): number {
+  return hasHead ? Math.max(lr, headLr * Math.min(1, SWEPT_WIDTH / hiddenSize)) : lr;
+}
 
 const METHODS: ReadonlyMap<string, Method> = new Map(
   [...ADAPTERS.map((definition) => methodOf(definition, {})), ...REVERSIBLE]

@@ -29,7 +29,7 @@ import { constant, cosine, linear, type Schedule, scheduleProblems } from "./sch
 
 /** Choices of {@linkcode adamw}, but for its schedule. */
 export const ADAMW_OPTIONS = {
-  /** Peak learning rate. Default: the method's (1e-4 for adapters, 1e-5 for full fine-tuning). */
+  /** Peak learning rate. Default: the method's (1e-4 for adapters, 1e-5 for full fine-tuning; more where a head is learnt too). */
   lr: number({
     min: 0,
     above: "typed",

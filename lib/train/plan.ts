@@ -14,7 +14,7 @@ import { headModules } from "../adapters/modules_to_save.ts";
 import { type AdapterSpec, resolveAdapter } from "../adapters/registry.ts";
 import { throwIfAny } from "../core/errors.ts";
 import { type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
-import { type Method, methodByName, sparse } from "../methods/methods.ts";
+import { type Method, methodByName, peakRate, sparse } from "../methods/methods.ts";
 import { givesTokens } from "../models/heads/head_config.ts";
 import type { Model } from "../models/model.ts";
 import { moduleOf } from "../models/tensor_names.ts";
@@ -73,9 +73,10 @@ export function plan(model: Model, options: RunOptions = {}): Run {
   const trained = [first.adapter, ...others.map(({ adapter }) => adapter)] as const;
   const adapter = joinedAdapters(trained);
   const adapterProblems = [first, ...others].flatMap(({ problems }) => problems);
+  const lr = peakRate(method, model.config.hiddenSize, headModules(model).length > 0);
   const { optimizer, problems: optimizerProblems } = resolveOptimizer(
     options.optimizer ?? adamw(),
-    method.optimizer,
+    { ...method.optimizer, lr },
   );
   const settings = resolveSettings(options, usualActivations(method, adapter), model);
   const { decided: rows, problems: rowProblems } = resolvePlacement(options, adapter);

@@ -17,7 +17,7 @@ import {
 } from "../core/options.ts";
 import { DATA_OPTIONS } from "../data/data_options.ts";
 import { DEFAULT_METHOD, METHOD_NAMES, methodByName } from "../methods/methods.ts";
-import { ADAMW_OPTIONS } from "../optim/adamw.ts";
+import { ADAMW_OPTIONS, type AdamwOptions } from "../optim/adamw.ts";
 import { SCHEDULE_OPTIONS } from "../optim/schedule.ts";
 import { TASK_OPTIONS } from "../tasks/registry.ts";
 import { MACHINE_OPTIONS } from "./open_model.ts";
@@ -135,12 +135,12 @@ function adapterSettings(adapters: readonly AdapterDefinition[]): Setting[] {
 function optimizerSettings(): Setting[] {
   const [lr, ...others] = settingsAt("optimizer", ADAMW_OPTIONS).map((setting) => {
     const named = METHOD_NAMES.flatMap((name) => {
-      const value = (methodByName(name).optimizer as Readonly<Record<string, unknown>>)[setting.option];
+      const value = (methodByName(name).optimizer as AdamwOptions & Record<string, unknown>)[setting.option];
       return value === undefined ? [] : [[name, valueText(value as number)] as const];
     });
-    return named.length === 0
-      ? setting
-      : { ...setting, defaultText: defaultsText(defaultText(setting), named) };
+    if (named.length === 0) return setting;
+    const withHead = setting.option === "lr" ? "; more with labels" : ""; // see `peakRate`
+    return { ...setting, defaultText: `${defaultsText(defaultText(setting), named)}${withHead}` };
   });
   // The schedule is the rate's, and stands beside it.
   return [lr as Setting, ...settingsAt("optimizer.schedule", SCHEDULE_OPTIONS), ...others];

@@ -5,6 +5,22 @@ import type { Mutant } from "./mutant.ts";
 /** See {@linkcode Mutant}. */
 export const METHODS: readonly Mutant[] = [
   {
+    name: "head-rate-at-any-width",
+    harm: "the rate of a small encoder's head breaks a large model",
+    file: "lib/methods/methods.ts",
+    find: "headLr * Math.min(1, SWEPT_WIDTH / hiddenSize)",
+    replace: "headLr",
+    tests: ["tests/unit/methods/methods_test.ts"],
+  },
+  {
+    name: "head-rate-for-none",
+    harm: "language models are trained at the rate of an encoder with labels",
+    file: "lib/train/plan.ts",
+    find: "headModules(model).length > 0);",
+    replace: "true);",
+    tests: ["tests/unit/train/plan_test.ts"],
+  },
+  {
     name: "full-at-the-rate-of-adapters",
     harm: "full fine-tuning diverges",
     file: "lib/adapters/full.ts",
@@ -16,16 +32,16 @@ export const METHODS: readonly Mutant[] = [
     name: "recompute-by-default",
     harm: "training is slower than published",
     file: "lib/methods/methods.ts",
-    find: "optimizer: { lr },\n    activations: DEFAULT_ACTIVATIONS",
-    replace: 'optimizer: { lr },\n    activations: "recompute"',
+    find: "headLr,\n    activations: DEFAULT_ACTIVATIONS",
+    replace: 'headLr,\n    activations: "recompute"',
     tests: ["tests/unit/methods/methods_test.ts"],
   },
   {
     name: "options-of-a-method-lost",
     harm: "options on the command line change nothing",
     file: "lib/methods/methods.ts",
-    find: "adapter: { ...method.adapter, options }",
-    replace: "adapter: { options: {}, ...method.adapter }",
+    find: "options: { ...method.adapter.options, ...options }",
+    replace: "options: { ...method.adapter.options }",
     tests: ["tests/unit/methods/methods_test.ts"],
   },
   {

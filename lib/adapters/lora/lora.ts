@@ -66,6 +66,7 @@ export const LORA = {
   options: LORA_OPTIONS,
   rows: false,
   lr: 1e-4, // that of PEFT's own comparison of methods
+  headLr: 1e-3,
   resolve: loraAdapter,
 } as const satisfies AdapterDefinition<typeof LORA_OPTIONS>;
 

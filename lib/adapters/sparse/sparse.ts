@@ -34,6 +34,7 @@ export const SPARSE = {
   options: SPARSE_OPTIONS,
   rows: true,
   lr: 1e-4,
+  headLr: 3e-4,
   resolve: sparseAdapter,
 } as const satisfies AdapterDefinition<typeof SPARSE_OPTIONS>;
 

@@ -78,7 +78,7 @@ Deno.test("train runs with the defaults that its help names", () => {
   assert.deepEqual([adapter.experts, planned({ neurons: 1024 }).adapterKind.config.experts], [256, 128]);
   assert.equal(
     shownDefault("train", "lr"),
-    "1e-4; bottleneck 5e-4; full 1e-5; meft1 5e-4; meft2 5e-4; meft3 5e-4",
+    "1e-4; bottleneck 5e-4; full 1e-5; meft1 5e-4; meft2 5e-4; meft3 5e-4; more with labels",
   );
   assert.deepEqual([rate.lr, planned({ method: "full" }).optimizer.config.lr], [1e-4, 1e-5]);
   assert.equal(shownDefault("train", "placement"), "auto");

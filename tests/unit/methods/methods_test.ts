@@ -11,18 +11,27 @@ import {
   METHOD_NAMES,
   methodByName,
   parallel,
+  peakRate,
   sparse,
 } from "../../../lib/methods/methods.ts";
 
 Deno.test("every method is its adapter with the published learning rate, activations stored", () => {
-  const rates = { sparse: 1e-4, parallel: 1e-4, lora: 1e-4, bottleneck: 5e-4, tokens: 1e-4, full: 1e-5 };
+  const rates = {
+    sparse: [1e-4, 3e-4],
+    parallel: [1e-4, 1e-3],
+    lora: [1e-4, 1e-3],
+    bottleneck: [5e-4, 1e-3],
+    tokens: [1e-4, 1e-3],
+    full: [1e-5, 1e-4],
+  } as const;
   assert.deepEqual(METHOD_NAMES, [...Object.keys(rates), "meft1", "meft2", "meft3"]);
-  for (const [name, lr] of Object.entries(rates)) {
+  for (const [name, [lr, headLr]] of Object.entries(rates)) {
     const { summary, ...method } = methodByName(name);
     assert.deepEqual(method, {
       name,
       adapter: { kind: name, options: {} },
       optimizer: { lr },
+      headLr,
       activations: "store",
     });
     assert.ok(summary.length > 10);
@@ -37,10 +46,22 @@ Deno.test("a reversible method is the bottleneck adapter under its wiring, undon
       name,
       adapter: { kind: "bottleneck", options: { wiring: name, lambda: 0.5 } },
       optimizer: { lr: 5e-4 },
+      headLr: 1e-3,
       activations: "reversible",
     });
     assert.deepEqual(made({ lambda: 0.5 }), methodByName(name, { lambda: 0.5 }));
   }
+});
+
+Deno.test("peakRate() is larger where a head is learnt too, less so at larger hidden sizes, never below the published rate", () => {
+  const names = ["sparse", "lora", "bottleneck", "full"];
+  const rates = (hidden: number, hasHead: boolean) =>
+    names.map((name) => peakRate(methodByName(name), hidden, hasHead));
+  assert.deepEqual(rates(64, true), [3e-4, 1e-3, 1e-3, 1e-4]);
+  assert.deepEqual(rates(384, true), rates(64, true));
+  assert.deepEqual(rates(768, true), [1.5e-4, 5e-4, 5e-4, 5e-5]);
+  assert.deepEqual(rates(4096, true), [1e-4, 1e-4, 5e-4, 1e-5]);
+  assert.deepEqual(rates(64, false), [1e-4, 1e-4, 5e-4, 1e-5]);
 });
 
 Deno.test("options of a method are those of its adapter, and a method keeps a copy", () => {

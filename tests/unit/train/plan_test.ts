@@ -7,6 +7,10 @@ import { exampleLength } from "../../../lib/data/dataset.ts";
 import { plannedBatches } from "../../../lib/predict/batch_sizes.ts";
 import { predictMemory } from "../../../lib/predict/memory.ts";
 import { plan, type RunOptions } from "../../../lib/train/plan.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
+import type { Model } from "../../../lib/models/model.ts";
+import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
+import { headFixture } from "../../fixtures/head_fixture.ts";
 import { smallData, smallModel, smallOptions } from "./small_run.ts";
 
 Deno.test("plan() lists the mistakes of adapter, optimizer and run together, and allocates nothing", () => {
@@ -178,4 +182,20 @@ Deno.test("plan() takes what is asked for before the method's, and the method's 
   assert.equal(plan(model, { method, batch: { size: 9, seqLen: 12 } }).settings.batch.micro, 4);
   const steps = of({ steps: 5, epochs: 2 });
   assert.deepEqual([steps.totalSteps, of({ steps: null, epochs: 2 }).totalSteps], [5, null]);
+});
+
+Deno.test("plan() takes the larger rate where a head is learnt beside the method, and what is chosen in any case", () => {
+  using labels = openCheckpoint(headFixture("heads/llama_labels").dir, referenceKernels());
+  using words = smallModel();
+  const rate = (model: Model, method: string, lr?: number) =>
+    plan(model, {
+      method: methodByName(method),
+      optimizer: adamw(lr === undefined ? {} : { lr }),
+      batch: { seqLen: 32 },
+    }).optimizer
+      .lr;
+  const names = ["sparse", "parallel", "lora", "full"];
+  assert.deepEqual(names.map((name) => rate(labels, name)), [3e-4, 1e-3, 1e-3, 1e-4]);
+  assert.deepEqual(names.map((name) => rate(words, name)), [1e-4, 1e-4, 1e-4, 1e-5]);
+  assert.equal(rate(labels, "lora", 0.25), 0.25);
 });

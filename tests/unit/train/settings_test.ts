@@ -127,7 +127,7 @@ Deno.test("runOptionsOf() puts every setting where it belongs, and changes nothi
   for (const [name, value, place, expected = value] of OF_RUNS) {
     const found = leaves(runOptionsOf({ [name]: value }, null, null));
     assert.deepEqual(found.get(place), expected, name);
-    const ofMethod = name === "method" ? ["method.summary", "method.adapter.kind"] : [];
+    const ofMethod = name === "method" ? ["method.summary", "method.adapter.kind", "method.headLr"] : [];
     for (const path of new Set([...found.keys(), ...without.keys()])) {
       if (path !== place && !ofMethod.includes(path)) {
         assert.deepEqual(found.get(path), without.get(path), `${name}: ${path}`);
