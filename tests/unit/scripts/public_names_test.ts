@@ -46,7 +46,7 @@ Tokenizer TrainEvent Training TrainOptions TrainResult TrainSettings TrainState
 Warmup WiringChoice`;
 
 const INTERNALS = `
-attachAdapter createKvCache decodeStep evaluateLoss forwardLogits generateTokens inspect loadQuestions lossAndGradients measureRates
+attachAdapter createKvCache decodeStep encodeSource evaluateLoss forwardLogits generateTokens inspect loadQuestions lossAndGradients measureRates
 nativeKernels normalizeAnswer openCheckpoint ops plannedBatches predictSteps processPeakBytes referenceKernels spokenText
 trainingSteps`;
 
