@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * A model whose vocabulary has more tokens than its checkpoint, as transformers' `resize_token_embeddings` makes it: the new
- * rows of the embedding, of a head that is not tied to it and of its bias are the mean of the old ones. (transformers draws them
- * around that mean, with a billionth of the rows' covariance: here the same folder gives the same model.)
+ * rows of the embedding, of a head that is not tied to it and of its bias are the mean of the old ones; a bias that nobody trains
+ * is 0 there. (transformers draws them around that mean, with a billionth of the rows' covariance: here the same folder gives the same model.)
  */
 import { floatToBf16, floatToF16 } from "../core/half.ts";
 import { formatShape } from "../core/shape.ts";
@@ -12,7 +12,7 @@ import { readBytes, readFloatsInto } from "../tensor/read_tensor.ts";
 import type { SafetensorsFile, TensorEntry } from "../tensor/safetensors.ts";
 import { numel } from "../tensor/tensor.ts";
 import type { ModelConfig, ModelVocabulary } from "./model.ts";
-import { allTensors } from "./parts.ts";
+import { allTensors, constantTensors } from "./parts.ts";
 import { basePrefix, namedParts, storedShape } from "./tensor_names.ts";
 import { vocabularyTables } from "./vocabulary.ts";
 
@@ -92,15 +92,16 @@ export function withVocabulary(
     else if (numel(shape) !== numel(entry.shape)) tables.set(name, grownTensor(entry, shape));
   }
   if (tables.size === 0) return { config, checkpoint, grown: null };
+  const all = new Map([...tables, ...grownConstants(larger, checkpoint)]);
   const placed = (file: SafetensorsFile): SafetensorsFile => ({
     ...file,
-    tensors: new Map([...file.tensors].map(([name, entry]) => [name, tables.get(name) ?? entry])),
+    tensors: new Map([...file.tensors].map(([name, entry]) => [name, all.get(name) ?? entry])),
   });
   return {
     config: larger,
     checkpoint: {
       files: checkpoint.files.map(placed),
-      tensors: new Map([...checkpoint.tensors].map(([name, entry]) => [name, tables.get(name) ?? entry])),
+      tensors: new Map([...checkpoint.tensors].map(([name, entry]) => [name, all.get(name) ?? entry])),
     },
     grown: { storedRows: config.vocabSize, tables },
   };
@@ -114,6 +115,17 @@ function vocabularyTensors(config: ModelConfig): string[] {
   return [...before].filter(([name, shape]) => after.get(name) !== shape).map(([name]) => name);
 }
 
+/** What nobody trains, with zeros behind its own elements. */
+function grownConstants(
+  larger: ModelConfig,
+  { tensors }: CheckpointIndex,
+): readonly (readonly [string, TensorEntry])[] {
+  return constantTensors(namedParts(larger)).flatMap((tensor) => {
+    const entry = tensors.get(tensor.name);
+    return entry === undefined ? [] : [[tensor.name, longerTensor(entry, storedShape(tensor))] as const];
+  });
+}
+
 /** A given table; of tied tables the head's stands for both where the embedding's is not given. */
 function tableOf<T>(tables: ReadonlyMap<string, T>, name: string, config: ModelConfig): T | undefined {
   const prefix = basePrefix(config);
@@ -125,12 +137,18 @@ function tableOf<T>(tables: ReadonlyMap<string, T>, name: string, config: ModelC
 
 /** The tensor with rows of the mean behind its own. */
 function grownTensor(entry: TensorEntry, shape: readonly number[]): TensorEntry {
+  const longer = longerTensor(entry, shape);
+  const row = encoded(entry.dtype, meanRow(entry));
+  for (let at = entry.bytes; at < longer.bytes; at += row.length) longer.memory.set(row, at);
+  return longer;
+}
+
+/** The tensor with zeros behind its own elements. */
+function longerTensor(entry: TensorEntry, shape: readonly number[]) {
   const width = entry.bytes / Math.max(1, numel(entry.shape));
   const bytes = numel(shape) * width;
   const memory = hostArray<Uint8Array<ArrayBuffer>>(Uint8Array, bytes, `the larger table "${entry.name}"`);
   memory.set(readBytes(entry));
-  const row = encoded(entry.dtype, meanRow(entry));
-  for (let at = entry.bytes; at < bytes; at += row.length) memory.set(row, at);
   return { ...entry, shape, bytes, memory };
 }
 

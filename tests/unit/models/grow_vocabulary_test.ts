@@ -118,3 +118,30 @@ Deno.test("grown tables are held by the ledger as they are predicted, in every t
     assert.equal(k.ledger.held.get("weights") ?? 0, 0, name);
   }
 });
+
+for (const name of ["encoder_decoders/bart", "encoder_decoders/mbart"]) {
+  Deno.test(`${name} with more tokens: one embedding grows for both stacks and the head, and a bias that nobody trains by zeros`, async () => {
+    const { dir, batch } = headFixture(name);
+    const k = referenceKernels();
+    using own = openCheckpoint(dir, k);
+    const before = own.config.vocabSize;
+    using grown = openCheckpoint(dir, k, { vocabulary: { rows: before + 2 } });
+    const after = before + 2;
+    const [old, all] = [await logitsOf(own, batch), await logitsOf(grown, batch)];
+    assertWithin("logits", columns(all, after, before), columns(old, before, before), 1e-12);
+    const bias = own.checkpoint.tensors.get("final_logits_bias");
+    const biases = bias === undefined ? new Float64Array(before) : valuesOf(bias);
+    // The mean row's logit is the mean of the logits without their biases.
+    const mean = (row: number): number =>
+      [...old.subarray(row * before, (row + 1) * before)].reduce(
+        (sum, x, i) => sum + x - (biases[i] as number),
+        0,
+      ) / before;
+    for (let row = 0; row < batch.ids.length; row++) {
+      for (const column of [before, before + 1]) {
+        assertWithin("new", [all[row * after + column] as number], [mean(row)], 1e-5);
+      }
+    }
+    assert.deepEqual([...grown.vocabulary?.tables.keys() ?? []], ["model.shared.weight"]);
+  });
+}
