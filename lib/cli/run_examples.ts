@@ -7,6 +7,7 @@ import { type Dataset, exampleCount, type ExampleLabels } from "../data/dataset.
 import { stopIds } from "../data/examples.ts";
 import { labelText } from "../data/preview.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
+import { answerStart } from "../evaluate/answer_start.ts";
 import type { OutputScoring } from "../evaluate/outputs.ts";
 import { answerQuestions, type SampleQuestion, sampleQuestions } from "../evaluate/sample_answers.ts";
 import { evaluateOutputs } from "../models/engine/pass.ts";
@@ -133,5 +134,6 @@ async function ask(
     adapter,
     maxNewTokens: ANSWER_TOKENS,
     stopIds: await stopIds(tokenizer, model.config.eosTokenIds, formatOptions(values)),
+    ...answerStart(model.config, tokenizer, formatOptions(values)),
   });
 }

@@ -19,6 +19,8 @@ export const ANSWER_OPTIONS = {
 
 /** How answers are generated. */
 export interface AnswerOptions extends OptionsOf<typeof ANSWER_OPTIONS>, TokenRules {
+  /** What a decoder behind an encoder begins with; see `answerStart`. Default: the model's own start. */
+  readonly startId?: number | undefined;
   /** Texts that end an answer, not part of it. */
   readonly stopStrings?: readonly string[];
   /** Stop strings do not count in thoughts, nor in the white space after them. Text then comes once thoughts are over. */

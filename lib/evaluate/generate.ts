@@ -4,10 +4,12 @@ import { attachAdapter } from "../adapters/attach.ts";
 import type { AdapterParams } from "../adapters/adapter.ts";
 import { stopIds } from "../data/examples.ts";
 import type { FormatOptions } from "../data/format_options.ts";
+import { PAIR_PROMPTS } from "../data/pairs.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { Model } from "../models/model.ts";
 import { askText } from "./questions.ts";
 import type { AnswerOptions, GeneratedToken } from "./answer_options.ts";
+import { answerStart } from "./answer_start.ts";
 import { generateTokens } from "./generate_tokens.ts";
 
 /** How a prompt is completed; `stopIds` adds to the model's own. */
@@ -31,8 +33,13 @@ export async function* streamCompletion(
   const attached = attachAdapter(model, options.adapter, kernels);
   const own = await stopIds(tokenizer, config.eosTokenIds, options);
   yield* generateTokens(attached.model, tokenizer, [
-    await askText(prompt, tokenizer, { ...options, room: config.maxPositionEmbeddings }),
+    await askText(prompt, tokenizer, {
+      ...options,
+      room: config.maxPositionEmbeddings,
+      ...(config.decoderIds && { reader: PAIR_PROMPTS }),
+    }),
   ], {
+    ...answerStart(config, tokenizer, options),
     ...options,
     hooks: attached.hooks,
     stopIds: new Set([...own, ...options.stopIds ?? []]),

@@ -44,17 +44,21 @@ export async function* generateTokens(
 ): AsyncGenerator<GeneratedToken> {
   const longest = prompts.reduce((length, prompt) => Math.max(length, prompt.length), 1);
   const { beams, maxNewTokens } = withDefaults(ANSWER_OPTIONS, options);
-  const wanted = longest + maxNewTokens;
-  const { maxPositionEmbeddings } = model.config;
+  const { maxPositionEmbeddings, decoderIds } = model.config;
+  const apart = decoderIds !== undefined;
+  const wanted = (apart ? 1 : longest) + maxNewTokens;
   prompts.forEach((prompt, i) => {
-    if (prompt.length < maxPositionEmbeddings) return;
+    if (prompt.length < maxPositionEmbeddings + Number(apart)) return;
     throw new UserError(
-      `Prompt ${i} has ${prompt.length} tokens, the model has room for ${maxPositionEmbeddings}, answer included`,
+      `Prompt ${i} has ${prompt.length} tokens, the model has room for ${maxPositionEmbeddings}${
+        apart ? "" : ", answer included"
+      }`,
     );
   });
   using session = openDecoderSession(model, {
     sequences: beams * Math.max(1, Math.min(prompts.length, options.sequences ?? DEFAULT_SEQUENCES)),
     capacity: Math.min(wanted, maxPositionEmbeddings),
+    ...(apart && { sourceCapacity: longest, startId: options.startId }),
     ...(options.hooks === undefined ? {} : { hooks: options.hooks }),
   });
   yield* explainedAll(model, options.adapter ?? null, generateIn(session, tokenizer, prompts, options));

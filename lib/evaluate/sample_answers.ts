@@ -32,7 +32,7 @@ export function sampleQuestions(
     next = Math.max(next, Math.floor(i * examples / count));
     while (next < examples) {
       const question = questionOf(data, tokenizer, next++);
-      if (question === null || question.ids.length >= room) continue;
+      if (question === null || question.ids.length >= room + Number(data.sources !== undefined)) continue;
       questions.push(question);
       break;
     }

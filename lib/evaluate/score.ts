@@ -16,14 +16,14 @@ import { type Estimate, exactMatch, f1, meanScore, proportion } from "./metrics.
 import { bleu } from "../tasks/metrics/bleu.ts";
 import { chrf } from "../tasks/metrics/chrf.ts";
 import { type CorpusScore, corpusScore, summed } from "../tasks/metrics/corpus.ts";
-import { rougeL } from "../tasks/metrics/rouge.ts";
+import { rouge1, rouge2, rougeL } from "../tasks/metrics/rouge.ts";
 import { drawnEstimate } from "./draws.ts";
 import { checkRoom } from "./room.ts";
 import { promptOpensThought, specialMarkIds, spokenText } from "./thoughts.ts";
 
 /**
  * Scores of generated answers, by the names of the command line. The two of GSM8K are those of the lm-evaluation-harness:
- * strict wants `#### n`, flexible takes the last number; "gsm8k" is the strict one by its older name. ROUGE-L is rouge-score's,
+ * strict wants `#### n`, flexible takes the last number; "gsm8k" is the strict one by its older name. ROUGE is rouge-score's,
  * BLEU and chrF are sacreBLEU's, which are of all rows together.
  */
 export const SCORE_NAMES = [
@@ -32,6 +32,8 @@ export const SCORE_NAMES = [
   "gsm8k-strict",
   "gsm8k-flexible",
   "gsm8k",
+  "rouge-1",
+  "rouge-2",
   "rouge-l",
   "bleu",
   "chrf",
@@ -65,6 +67,8 @@ const SCORES: Readonly<Record<ScoreName, Scorer>> = {
   "gsm8k-strict": gsm8kStrict,
   "gsm8k-flexible": (prediction, answers) => gsm8kMatch(prediction, answers, "flexible"),
   gsm8k: gsm8kStrict,
+  "rouge-1": rouge1,
+  "rouge-2": rouge2,
   "rouge-l": rougeL,
   bleu: (prediction, answers) => corpusScore(bleu, [prediction], [answers]) / 100,
   chrf: (prediction, answers) => corpusScore(chrf, [prediction], [answers]) / 100,
@@ -74,7 +78,7 @@ const SCORES: Readonly<Record<ScoreName, Scorer>> = {
 const CORPUS_SCORES: Readonly<Partial<Record<ScoreName, CorpusScore>>> = { bleu, chrf };
 
 /** Scores that are no shares of right rows. */
-const MEANS: readonly ScoreName[] = ["f1", "rouge-l"];
+const MEANS: readonly ScoreName[] = ["f1", "rouge-1", "rouge-2", "rouge-l"];
 
 /** Rows that an error names at most. */
 const LISTED = 5;

@@ -11,6 +11,7 @@ import type { Placed } from "../data/load_data.ts";
 import type { FormatOptions } from "../data/format_options.ts";
 import { stopIds } from "../data/examples.ts";
 import type { Prompt } from "../data/prompt_reader.ts";
+import { answerStart } from "../evaluate/answer_start.ts";
 import type { Estimate } from "../evaluate/metrics.ts";
 import { type RowScore, SCORE_NAMES, type ScoreName, scoreRows, summarizeScores } from "../evaluate/score.ts";
 import { metricsOf as taskMetrics, type Task, usualMetrics } from "../tasks/task.ts";
@@ -113,6 +114,7 @@ export async function scoreAdapter(
     maxNewTokens: scoring.maxNewTokens,
     sequences: scoring.sequences,
     stopIds: await stopIds(open.tokenizer, model.config.eosTokenIds, format),
+    ...answerStart(model.config, open.tokenizer, format),
     stopStrings: scoring.stop,
   });
   for await (const row of answers) {

@@ -12,6 +12,7 @@ import { TASK_METRICS } from "../../tasks/registry.ts";
 import type { Placed } from "../../data/load_data.ts";
 import { formatPlace } from "../../data/rows.ts";
 import { ANSWER_OPTIONS } from "../../evaluate/answer_options.ts";
+import { answerStart } from "../../evaluate/answer_start.ts";
 import { BEAM_OPTIONS } from "../../evaluate/beams.ts";
 import { datasetLoss } from "../../evaluate/loss.ts";
 import {
@@ -133,6 +134,7 @@ async function measureScores(
     ...valuesOf(GENERATED, values),
     sequences: (values["micro-batch-size"] ?? 16) as number,
     stopIds: await stopIds(tokenizer, model.config.eosTokenIds, dataOptions(values)),
+    ...answerStart(model.config, tokenizer, dataOptions(values)),
     ...(values.stop === undefined ? {} : { stopStrings: values.stop as string[] }),
   });
   for await (const row of answers) {

@@ -6,6 +6,7 @@
 import { UserError } from "../../core/errors.ts";
 import { integer, text, texts } from "../../core/options.ts";
 import { BAD_ROWS_OPTION, FORMAT_OPTIONS } from "../../data/data_options.ts";
+import { answerStart } from "../../evaluate/answer_start.ts";
 import { BEAM_OPTIONS } from "../../evaluate/beams.ts";
 import { SAMPLING_OPTIONS } from "../../evaluate/sampling.ts";
 import { RULE_OPTIONS } from "../../evaluate/token_rules.ts";
@@ -93,6 +94,7 @@ async function generateOptions(
     adapter,
     sequences: microBatchSize,
     stopIds: await stopIds(tokenizer, model.config.eosTokenIds, formatOptions(values)),
+    ...answerStart(model.config, tokenizer, formatOptions(values)),
     ...valuesOf(ANSWER_OPTIONS, values),
     ...(values.stop === undefined ? {} : { stopStrings: values.stop as string[] }),
   };

@@ -14,6 +14,8 @@ import { CHARACTERS } from "./fake_session.ts";
 
 interface BeamCase {
   readonly model: string;
+  /** Folder of the checkpoint, beside that of the models. */
+  readonly parent?: string;
   /** As transformers has them. */
   readonly options: Readonly<Record<string, unknown>>;
   readonly prompts: readonly {
@@ -33,7 +35,11 @@ function optionsOf(of: BeamCase["options"]): AnswerOptions {
   const known: Readonly<Record<string, string>> = {
     ...{ num_beams: "beams", max_new_tokens: "maxNewTokens", length_penalty: "lengthPenalty" },
     ...{ no_repeat_ngram_size: "noRepeatNgramSize", min_new_tokens: "minNewTokens" },
-    ...{ repetition_penalty: "repetitionPenalty", forced_bos_token_id: "forcedFirstId" },
+    ...{
+      decoder_start_token_id: "startId",
+      repetition_penalty: "repetitionPenalty",
+      forced_bos_token_id: "forcedFirstId",
+    },
   };
   const plain = Object.entries(of).flatMap(([name, value]) => known[name] ? [[known[name], value]] : []);
   const early = of["early_stopping"];
@@ -67,11 +73,13 @@ async function answersOf(
 }
 
 async function compare(number: number, kernels: Kernels, within: number): Promise<void> {
-  const { model: name, options: said, prompts } = CASES[number] as BeamCase;
-  using model = openCheckpoint(modelFixture(name).dir, kernels);
+  const { model: name, parent, options: said, prompts } = CASES[number] as BeamCase;
+  using model = openCheckpoint(modelFixture(name, parent).dir, kernels);
   const options = optionsOf(said);
   // Two prompts at once: the third takes the place of the first that ends.
-  using session = openDecoderSession(model, { sequences: 2 * (options.beams as number), capacity: 16 });
+  const { startId, beams = 1 } = options;
+  const room = { capacity: parent === undefined ? 16 : 11, sourceCapacity: 14 };
+  using session = openDecoderSession(model, { sequences: 2 * beams, ...room, startId });
   const found = await answersOf(session, prompts.map(({ ids }) => ids), options);
   prompts.forEach(({ answers: wanted }, index) => {
     const what = `prompt ${index} of ${JSON.stringify(said)}`;

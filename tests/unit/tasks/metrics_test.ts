@@ -5,7 +5,7 @@ import { bleu } from "../../../lib/tasks/metrics/bleu.ts";
 import { chrf } from "../../../lib/tasks/metrics/chrf.ts";
 import { accuracy, f1Binary, f1Macro, matthews } from "../../../lib/tasks/metrics/classes.ts";
 import { corpusScore } from "../../../lib/tasks/metrics/corpus.ts";
-import { rougeL } from "../../../lib/tasks/metrics/rouge.ts";
+import { rouge1, rouge2, rougeL } from "../../../lib/tasks/metrics/rouge.ts";
 import { pearson, spearman } from "../../../lib/tasks/metrics/values.ts";
 import { assertWithin } from "../../compare.ts";
 
@@ -34,11 +34,13 @@ Deno.test("correlations are scipy's, ties among them, and NaN where one side is 
   for (const score of [pearson, spearman]) assert.ok(Number.isNaN(score(alike, Float64Array.of(1, 2, 3))));
 });
 
-Deno.test("BLEU and chrF are sacreBLEU's, and ROUGE-L is rouge-score's", () => {
+Deno.test("BLEU and chrF are sacreBLEU's, and ROUGE is rouge-score's", () => {
   for (const one of texts) {
     assertWithin("bleu", [corpusScore(bleu, one.hypotheses, one.references)], [one.bleu], 1e-9);
     assertWithin("chrf", [corpusScore(chrf, one.hypotheses, one.references)], [one.chrf], 1e-9);
-    const own = one.hypotheses.map((text: string, i: number) => rougeL(text, one.references[i]));
-    assertWithin("rouge-l", own, one["rouge-l"], 1e-12);
+    for (const [name, score] of [["rouge-1", rouge1], ["rouge-2", rouge2], ["rouge-l", rougeL]] as const) {
+      const own = one.hypotheses.map((text: string, i: number) => score(text, one.references[i]));
+      assertWithin(name, own, one[name], 1e-12);
+    }
   }
 });
