@@ -16,7 +16,7 @@ import type { Family } from "./families/family.ts";
 import { familyOf } from "./families/registry.ts";
 import { givesTokens } from "./heads/head_config.ts";
 import type { ModelConfig } from "./model.ts";
-import { allTensors, constantTensors, type TensorShape } from "./parts.ts";
+import { allTensors, constantTensors, outputsOf, type TensorShape } from "./parts.ts";
 import { type Copies, copiesInPlace, copiesOf, dropCopies } from "./tensor_copies.ts";
 import {
   basePrefix,
@@ -97,6 +97,7 @@ export function matchCheckpoint(
   const tensors = tensorsByOwnName(stored, nameOf, notes.problems);
   const original = new Map(tensors);
   dropCopies(tensors, copies, notes.problems);
+  for (const name of renewedTensors(config)) tensors.delete(name);
   const isCopy = (name: string): boolean => original.has(name) && !tensors.has(name);
   const fresh = freshTensors(wanted, tensors, notes);
   checkWeights(config, wanted, tensors, fresh, kernels, notes.problems);
@@ -226,15 +227,23 @@ function tensorsByOwnName(
   return found;
 }
 
+/** Of a head that is not to be the checkpoint's: what gives its outputs. The layers before stay, as transformers keeps them. */
+function renewedTensors(config: ModelConfig): string[] {
+  const { head } = namedParts(config);
+  if (head.kind !== "classification" || !("fresh" in config.head) || config.head.fresh !== true) return [];
+  return outputsOf(head).flatMap(({ weight, bias }) => [weight.name, bias?.name ?? []].flat());
+}
+
 /** Modules of the head that start anew when the checkpoint is of a model without: of one that is half there nothing is. @mutates notes */
 function freshTensors(
-  { optional }: Wanted,
+  { optional, config: { head } }: Wanted,
   tensors: ReadonlyMap<string, TensorEntry>,
   { warnings }: Notes,
 ): ReadonlySet<string> {
   const stored = new Set([...optional].filter((name) => tensors.has(name)).map(moduleOf));
   const fresh = [...optional].filter((name) => !stored.has(moduleOf(name)));
-  if (fresh.length > 0) {
+  const isAsked = "fresh" in head && head.fresh === true;
+  if (fresh.length > 0 && !isAsked) {
     warnings.push(
       `The checkpoint has no such head: ${quotedNames(fresh)} starts fresh, and has to be trained`,
     );

@@ -48,10 +48,10 @@ export function createResources(onModel: (model: OpenModel) => void = () => {}):
     return model;
   };
   const task = (settings: TrainSettings): Promise<OpenTask> => {
-    const { task: name, data = [], adapter } = settings;
-    return once(["task", settings.model, name, data, adapter], async () => {
+    const { task: name, data = [], adapter, newHead } = settings;
+    return once(["task", settings.model, name, data, adapter, newHead], async () => {
       const saved = adapter === undefined ? null : (await openAdapter(adapter)).head;
-      return await openTask({ task: name, model: modelOf(settings), data: [data].flat(), saved });
+      return await openTask({ task: name, model: modelOf(settings), data: [data].flat(), saved, newHead });
     });
   };
   const model = async (settings: TrainSettings) => {

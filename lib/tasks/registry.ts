@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The tasks there are: adding one is one file and one line here. */
 import { UserError } from "../core/errors.ts";
-import { choice } from "../core/options.ts";
+import { choice, toggle } from "../core/options.ts";
 import { didYouMean } from "../core/suggestion.ts";
 import { causalLm } from "./causal_lm.ts";
 import { classification } from "./classification.ts";
@@ -42,6 +42,16 @@ export const TASK_OPTIONS = {
     identity: "head",
     help: "what is learnt: " + TASKS.map(({ name, summary }) => `${name} (${summary})`).join("; "),
     defaultText: "that of the model's head",
+  }),
+} as const;
+
+/** Which head it begins with. */
+export const HEAD_OPTIONS = {
+  /** Whether the head begins anew with the labels of the data, whatever head the model has. Default false: the model's own. */
+  newHead: toggle({
+    default: false,
+    identity: "head",
+    help: "begin with a head for the labels of --data, though the model has one for others",
   }),
 } as const;
 

@@ -19,7 +19,7 @@ import { DATA_OPTIONS } from "../data/data_options.ts";
 import { DEFAULT_METHOD, METHOD_NAMES, methodByName } from "../methods/methods.ts";
 import { ADAMW_OPTIONS, type AdamwOptions } from "../optim/adamw.ts";
 import { SCHEDULE_OPTIONS } from "../optim/schedule.ts";
-import { TASK_OPTIONS } from "../tasks/registry.ts";
+import { HEAD_OPTIONS, TASK_OPTIONS } from "../tasks/registry.ts";
 import { MACHINE_OPTIONS } from "./open_model.ts";
 import { VOCABULARY_OPTIONS } from "./open_vocabulary.ts";
 import { PLACEMENT_OPTIONS } from "./placement.ts";
@@ -81,7 +81,7 @@ type All<U> = (U extends unknown ? (each: U) => void : never) extends (all: infe
 
 /** The values of all settings. */
 export type SettingValues =
-  & SettingsOf<typeof MODEL_OPTIONS & typeof VOCABULARY_OPTIONS & typeof TASK_OPTIONS>
+  & SettingsOf<typeof MODEL_OPTIONS & typeof VOCABULARY_OPTIONS & typeof TASK_OPTIONS & typeof HEAD_OPTIONS>
   & SettingsOf<typeof DATA_OPTIONS>
   & SettingsOf<typeof EVALUATION_OPTIONS & typeof PACKING_OPTION>
   & SettingsOf<typeof METHOD_OPTIONS>
@@ -174,6 +174,7 @@ export const SETTINGS: readonly Setting[] = once([
   ...settingsAt(null, MODEL_OPTIONS),
   ...settingsAt(null, VOCABULARY_OPTIONS),
   ...settingsAt(null, TASK_OPTIONS),
+  ...settingsAt(null, HEAD_OPTIONS),
   ...settingsAt(null, DATA_OPTIONS),
   ...settingsAt(null, EVALUATION_OPTIONS),
   ...settingsAt("batch", PACKING_OPTION),

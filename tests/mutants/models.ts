@@ -5,6 +5,14 @@ import type { Mutant } from "./mutant.ts";
 /** See {@linkcode Mutant}. */
 export const MODELS: readonly Mutant[] = [
   {
+    name: "new-head-is-the-old-one",
+    harm: "a head for other labels begins with what the checkpoint's says of its own, or cannot be opened",
+    file: "lib/models/match_checkpoint.ts",
+    find: "for (const name of renewedTensors(config)) tensors.delete(name);",
+    replace: "for (const name of renewedTensors(config)) tensors.has(name);",
+    tests: ["tests/unit/train/new_head_test.ts"],
+  },
+  {
     name: "new-rows-are-zero",
     harm: "added tokens begin as nothing: they enter as zeros, and are likelier than most",
     file: "lib/models/grow_vocabulary.ts",

@@ -103,7 +103,8 @@ function savedHead(fields: JsonObject, shapes: ReadonlyMap<string, readonly numb
     saved.some((module) => name.endsWith(`.${module}.weight`) || name.includes(`.${module}.`))
   );
   const count = matrices.at(-1)?.[1][0];
-  return count === undefined ? null : numberedHead(count);
+  // It was saved whole: what head the checkpoint has says nothing.
+  return count === undefined ? null : { ...numberedHead(count), fresh: true };
 }
 
 /** A factor of a delta, by any name that some PEFT or transformers reads: its module, and which one it is. */

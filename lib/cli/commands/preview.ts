@@ -11,7 +11,7 @@ import { dataPaths } from "../flags/data.ts";
 import { createDataLoader } from "../data_loader.ts";
 import { flagsOf, type FlagValues, valuesOf } from "../flags/flags.ts";
 import { formatProblems } from "../flags/format.ts";
-import { TASK_OPTIONS } from "../../tasks/registry.ts";
+import { HEAD_OPTIONS, TASK_OPTIONS } from "../../tasks/registry.ts";
 import { taskOfFlags } from "../flags/task.ts";
 import type { Output } from "../output.ts";
 import type { CommandSpec } from "../program.ts";
@@ -38,6 +38,7 @@ async function run(values: FlagValues, output: Output): Promise<number> {
 const OPTIONS = {
   model: text({ path: true, help: "Hugging Face checkpoint folder", defaultText: "the demo's model" }),
   ...TASK_OPTIONS,
+  ...HEAD_OPTIONS,
   ...DATA_OPTIONS,
   rows: integer({ min: 0, default: 3, help: "rows to show" }),
 } as const;

@@ -12,5 +12,6 @@ export function taskOfFlags(values: FlagValues, saved: SavedAdapter | null = nul
     model: modelFolder(values),
     data: (values.data ?? []) as readonly string[],
     saved: saved?.head ?? null,
+    newHead: values["new-head"] === true,
   });
 }

@@ -17,6 +17,8 @@ export type HeadConfig =
     readonly labels: readonly string[];
     /** Whether the checkpoint is of a model without a head, in whose place this one is read. Default: no. */
     readonly assumed?: boolean;
+    /** Whether what gives its outputs starts anew, or is an adapter's, whatever head the checkpoint has. Default: no. */
+    readonly fresh?: boolean;
   };
 
 /** The head of a language model. */
@@ -39,7 +41,7 @@ function numbered(count: number): string[] {
 }
 
 /** A head of which only the number of labels is known: with one it gives a value, as in transformers. */
-export function numberedHead(count: number): HeadConfig {
+export function numberedHead(count: number): Extract<HeadConfig, { readonly kind: "classification" }> {
   return { kind: "classification", gives: count === 1 ? "values" : "classes", labels: numbered(count) };
 }
 
@@ -47,12 +49,12 @@ export function numberedHead(count: number): HeadConfig {
 export function readHeadText(text: string): HeadConfig | null {
   const value = jsonOf(text);
   if (!isRecord(value)) return null;
-  const { kind, gives, labels } = value;
+  const { kind, gives, labels, fresh } = value;
   if (kind === "lm") return LM_HEAD;
   const isLabels = Array.isArray(labels) && labels.length > 0 &&
     labels.every((label) => typeof label === "string");
   if (kind !== "classification" || !isLabels || (gives !== "classes" && gives !== "values")) return null;
-  return { kind, gives, labels };
+  return { kind, gives, labels, ...(fresh === true && { fresh }) };
 }
 
 function jsonOf(text: string): unknown {

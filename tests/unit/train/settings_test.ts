@@ -88,6 +88,7 @@ const NOT_OF_RUNS: readonly (keyof TrainSettings)[] = [
   "addTokensFrom",
   "padVocabularyTo",
   "task",
+  "newHead",
   "device",
   "dtype",
   "threads",
