@@ -75,8 +75,8 @@ export interface Adapter {
   readonly shrinksBy?: { readonly option: string; readonly now: number; readonly step: number };
   /** How it couples the layers, by name; absent where it leaves them as they are. Then its files are ours. */
   readonly wiring?: string;
-  /** Whether backward can undo the layers that it couples; absent where it couples none. */
-  readonly undoable?: boolean;
+  /** Why backward cannot undo the layers that it couples, as the end of a sentence; absent where it can, or couples none. */
+  readonly undoRefusal?: string;
   /** Whether the fractional bits of its streams are to be found from the data. */
   readonly findsFraction?: boolean;
   /** What its user is told of its options, one sentence each; none when absent. */
@@ -219,4 +219,12 @@ export interface Resolved {
 /** Name of a tensor that an adapter adds to a module of the model, in PEFT's style. */
 export function addedTensorName(module: string, part: string): string {
   return `base_model.model.${module}.meft.${part}`;
+}
+
+/** Why backward cannot undo the layers of a model with an adapter, as the end of a sentence; null where it can. */
+export function undoRefusal({ wiring, undoRefusal }: Pick<Adapter, "wiring" | "undoRefusal">): string | null {
+  if (wiring === undefined) {
+    return "a layer's output does not tell its input here: take a wiring that couples them";
+  }
+  return undoRefusal ?? null;
 }

@@ -56,7 +56,11 @@ function wiringOf(all: readonly Adapter[]): Partial<Adapter> {
   const warnings = all.flatMap(({ warnings }) => warnings ?? []);
   const one = all.find(({ wiring }) => wiring !== undefined);
   return {
-    ...(one && { wiring: one.wiring as string, undoable: one.undoable === true }),
+    ...(one &&
+      {
+        wiring: one.wiring as string,
+        ...(one.undoRefusal !== undefined && { undoRefusal: one.undoRefusal }),
+      }),
     ...(one?.findsFraction && { findsFraction: true }),
     ...(warnings.length > 0 && { warnings }),
   };

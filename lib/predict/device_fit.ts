@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What would fit a device that had no room for a step: advice by the same passes that predict a run. */
 import { leanerActivations } from "../activations/registry.ts";
+import { undoRefusal } from "../adapters/adapter.ts";
 import type { DeviceFacts } from "../native/device_memory.ts";
 import type { Run } from "../train/plan.ts";
 import { rememberedBy, type RunSettings } from "../train/run_options.ts";
@@ -51,7 +52,7 @@ export async function fittingSettings(run: Run, facts: DeviceFacts): Promise<Dev
   const micro = Math.min(batch.micro, batch.size);
   const ways = [
     { activations, most: micro - 1 },
-    ...leanerActivations(activations, adapterKind.undoable === true).map((leaner) => ({
+    ...leanerActivations(activations, undoRefusal(adapterKind) === null).map((leaner) => ({
       activations: leaner,
       most: micro,
     })),

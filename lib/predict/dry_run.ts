@@ -2,6 +2,7 @@
 /** Everything that can be said of a run before it starts: memory, work, time, and whether it fits. Allocates next to nothing. */
 import type { Placement } from "../adapters/adapter.ts";
 import { type ActivationPolicyName, possibleActivations } from "../activations/registry.ts";
+import { undoRefusal } from "../adapters/adapter.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { weightlessModel } from "../models/described.ts";
 import { createKvCache } from "../models/engine/kv_cache.ts";
@@ -60,7 +61,7 @@ export async function dryRun(run: Run, options: DryRunOptions): Promise<DryRun> 
     ? fullBatches(settings, head)
     : plannedBatches(run, data, options.evalData ?? null);
   const byPolicy = new Map<ActivationPolicyName, MemoryPrediction>();
-  for (const activations of possibleActivations(adapterKind.undoable === true)) {
+  for (const activations of possibleActivations(undoRefusal(adapterKind) === null)) {
     byPolicy.set(
       activations,
       await predictMemory({ ...run, settings: { ...settings, activations } }, batches),

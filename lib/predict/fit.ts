@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Whether a run fits into memory, and the smallest change of settings with which it would. */
 import { leanerActivations, possibleActivations } from "../activations/registry.ts";
-import type { Adapter } from "../adapters/adapter.ts";
+import { type Adapter, undoRefusal } from "../adapters/adapter.ts";
 import { resolveAdapter } from "../adapters/registry.ts";
 import type { Run } from "../train/plan.ts";
 import type { RunSettings } from "../train/run_options.ts";
@@ -62,7 +62,7 @@ async function adviseFit(run: Run, availableBytes: number, hostPart: HostPart): 
     neededBytes(hostPart(await changed(run, changes))) <= availableBytes;
   const micro = await largest(batch.micro - 1, (rows) => fitsWith({ micro: rows }));
   if (micro !== null) return advice(run, { micro }, hostPart);
-  for (const leaner of leanerActivations(activations, run.adapterKind.undoable === true)) {
+  for (const leaner of leanerActivations(activations, undoRefusal(run.adapterKind) === null)) {
     if (await fitsWith({ activations: leaner })) return advice(run, { activations: leaner }, hostPart);
     const rows = await largest(batch.micro - 1, (rows) => fitsWith({ activations: leaner, micro: rows }));
     if (rows !== null) return advice(run, { activations: leaner, micro: rows }, hostPart);
@@ -70,7 +70,7 @@ async function adviseFit(run: Run, availableBytes: number, hostPart: HostPart): 
   const size = run.start === null ? run.adapterKind.shrinksBy : undefined;
   if (size === undefined) return null;
   const least: Changes = {
-    activations: possibleActivations(run.adapterKind.undoable === true).at(-1) ?? activations,
+    activations: possibleActivations(undoRefusal(run.adapterKind) === null).at(-1) ?? activations,
     micro: 1,
   };
   const smaller = await largest(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From options to a run: every choice made, every mistake found at once. Allocates nothing. */
 import { possibleActivations } from "../activations/registry.ts";
-import type { Adapter, Resolved } from "../adapters/adapter.ts";
+import { type Adapter, type Resolved, undoRefusal } from "../adapters/adapter.ts";
 import {
   checkAdapterTensors,
   type SavedAdapter,
@@ -89,7 +89,7 @@ export function plan(model: Model, options: RunOptions = {}): Run {
       ? [`${start.folder} is one adapter: nothing else can be trained with it`]
       : []),
     ...optimizerProblems,
-    ...settingsProblems(settings, model, adapter.undoable === true || adapterProblems.length > 0),
+    ...settingsProblems(settings, model, adapterProblems.length > 0 ? null : undoRefusal(adapter)),
   ]);
   if (start) checkAdapterTensors(start, adapter, model);
   return {
@@ -189,9 +189,9 @@ function withHeadModules(spec: AdapterSpec, model: Model): AdapterSpec {
 }
 
 /** What backward remembers where nobody chose: coupled layers are undone where they can be. */
-function usualActivations({ activations }: Method, { wiring, undoable }: Adapter): Method["activations"] {
-  if (wiring === undefined) return activations;
-  return possibleActivations(undoable === true).at(-1) ?? activations;
+function usualActivations({ activations }: Method, adapter: Adapter): Method["activations"] {
+  if (adapter.wiring === undefined) return activations;
+  return possibleActivations(undoRefusal(adapter) === null).at(-1) ?? activations;
 }
 
 function startProblems({ name, adapter }: Method, start: SavedAdapter | null): string[] {

@@ -194,8 +194,12 @@ function undoingOf(
   };
 }
 
-/** What is wrong with decided settings: one sentence each. */
-export function settingsProblems(settings: RunSettings, model: Model, undoable: boolean): string[] {
+/** What is wrong with decided settings: one sentence each. @param undoRefusal Why layers cannot be undone; null where they can */
+export function settingsProblems(
+  settings: RunSettings,
+  model: Model,
+  undoRefusal: string | null,
+): string[] {
   const { batch, activations } = settings;
   const batchSchema = { ...BATCH_OPTIONS, seqLen: DATA_OPTIONS.seqLen, ...PACKING_OPTION };
   const problems = [
@@ -203,10 +207,8 @@ export function settingsProblems(settings: RunSettings, model: Model, undoable: 
     ...optionProblems(RUN_OPTIONS, { ...settings }),
   ];
   const undoes = ACTIVATION_NAMES.includes(activations) && ACTIVATION_POLICIES[activations].undoes;
-  if (undoes && !undoable) {
-    problems.push(
-      `activations is "${activations}", but a layer's output does not tell its input here: take a wiring that couples them`,
-    );
+  if (undoes && undoRefusal !== null) {
+    problems.push(`activations is "${activations}", but ${undoRefusal}`);
   }
   for (const name of ["reversibleLayers", "anchorEvery"] as const) {
     if (settings[name] !== undefined && !undoes) {

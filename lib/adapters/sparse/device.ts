@@ -39,7 +39,8 @@ export function deviceBranch(
 ): BranchHook<SparseResiduals> {
   return {
     residualsOnHost: true,
-    forward(layer, h) {
+    forward(layer, h, _y, first) {
+      if (first !== undefined) return first; // what was chosen is not chosen again: y is made of it alone
       const one = layerAt(layers, layer);
       const arrival = k.link.down(h.data);
       const selected = sparseSelect(k, one.params, { shape: h.shape, data: arrival.data }, settings, {

@@ -64,13 +64,13 @@ function coupledAdapter(
   model: ModelConfig,
   warnings: readonly string[],
 ): Adapter {
-  const { of, wiring, lambda, beta, streams, fractionBits } = settings;
+  const { of, wiring, streams, fractionBits } = settings;
   const both = trainedBeside(adapter, wiringAdapter(settings, model), recordedWiring(settings));
   const own: Adapter = {
     ...both,
     sites: [...new Set([...adapter.sites, of.alone ? ALONE : "attention"])],
     wiring,
-    undoable: lambda !== 0 && beta !== 0,
+    ...undoing(adapter, settings),
     findsFraction: streams === "exact" && fractionBits === null,
     ...(warnings.length > 0 && { warnings }),
     mergeRefusal:
@@ -81,6 +81,18 @@ function coupledAdapter(
     },
   };
   return own;
+}
+
+/** Why layers cannot be undone; nothing where they can. */
+function undoing(
+  { selection }: Adapter,
+  { lambda, beta, streams }: WiringSettings,
+): Pick<Adapter, "undoRefusal"> {
+  if (lambda === 0 || beta === 0) return { undoRefusal: "a coefficient of 0 forgets the older stream" };
+  if (!selection || streams === "exact") return {};
+  return {
+    undoRefusal: "neurons would be chosen anew from floats that drift as they are undone: take streams exact",
+  };
 }
 
 /** What a wiring trains besides. */
