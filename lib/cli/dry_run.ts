@@ -12,6 +12,7 @@ import { formatBytes, formatCount, formatMilliseconds } from "../report/format.t
 import { formatGrowth } from "../report/memory.ts";
 import { formatTable } from "../report/table.ts";
 import type { SavedAdapter } from "../adapters/files/saved_adapter.ts";
+import type { PassSize } from "../predict/batch_sizes.ts";
 import type { DevicePrediction } from "../predict/device_memory.ts";
 import { type DryRun, dryRun } from "../predict/dry_run.ts";
 import { loadModel, type OpenModel, withTokenizer } from "../train/open_model.ts";
@@ -121,7 +122,9 @@ function formatMemoryTable({ settings }: Run, found: DryRun): string {
     [
       "activations",
       formatBytes((bytes.activations ?? 0) - logitsBytes),
-      `${settings.activations}, micro-batches of up to ${largest.tokens} tokens; ${others.join(", ")}`,
+      `${settings.activations}, micro-batches of up to ${tokensText(largest, String)} tokens; ${
+        others.join(", ")
+      }`,
     ],
     ["logits", formatBytes(logitsBytes), "one chunk of the loss"],
     ["parameters", grown("parameters"), "adapter rows and routers"],
@@ -143,6 +146,13 @@ function formatMemoryTable({ settings }: Run, found: DryRun): string {
   ]);
 }
 
+/** `96`, or `210 read and 96 written`. */
+function tokensText({ tokens, sourceTokens }: PassSize, count: (tokens: number) => string): string {
+  return sourceTokens === undefined
+    ? count(tokens)
+    : `${count(sourceTokens)} read and ${count(tokens)} written`;
+}
+
 /** The placement that the run would take: the chosen one; without a GPU to measure, `auto` is the host. */
 function deviceColumn({ adapterKind, rows }: Run): DevicePrediction["placement"] {
   return usedPlacement(adapterKind, rows);
@@ -156,7 +166,7 @@ function formatWork(
 ): string {
   const sizes = [
     ["work", ""],
-    ["tokens of a step", `${formatCount(load.tokens)}, ${formatCount(load.targets)} targets`],
+    ["tokens of a step", `${tokensText(load, formatCount)}, ${formatCount(load.targets)} targets`],
     ["operations of a step", `${(totalOperations(work) / 1e9).toPrecision(3)} GFLOP`],
   ];
   if (onDevice) return formatTable(sizes);

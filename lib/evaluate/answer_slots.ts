@@ -66,7 +66,7 @@ export function openSlot(
 export function nextToken(slot: Slot, logits: Floats, options: AnswerOptions): number {
   if (!hasRules(options)) return chooseToken(logits, options, slot.random);
   checkFinite(logits);
-  const scores = Float64Array.from(logits);
+  const scores = new Float64Array(logits);
   applyRules(scores, options, slot);
   return chooseScored(scores, options, slot.random);
 }

@@ -4,6 +4,7 @@
  * when no beam can do better. Of equal sums the beam that stood first comes first, then the lower token id.
  */
 import { choice, integer, number, type OptionsOf } from "../core/options.ts";
+import type { Floats } from "../tensor/tensor.ts";
 
 /** How a search is made. */
 export const BEAM_OPTIONS = {
@@ -134,8 +135,8 @@ function best(running: readonly Beam[], scores: readonly Float64Array[], count: 
 }
 
 /** Log-probabilities of logits (V). */
-export function logSoftmax(logits: ArrayLike<number>): Float64Array {
-  const row = Float64Array.from(logits);
+export function logSoftmax(logits: Floats): Float64Array {
+  const row = new Float64Array(logits);
   let peak = -Infinity;
   for (const logit of row) if (logit > peak) peak = logit;
   let sum = 0;

@@ -88,7 +88,7 @@ export async function dryRun(run: Run, options: DryRunOptions): Promise<DryRun> 
     load,
     work,
     rates,
-    time: estimateStep(work, load.tokens, rates),
+    time: estimateStep(work, load.tokens + (load.sourceTokens ?? 0), rates),
     fit: await judgeFit(run, hostPart(memory), options.availableBytes, hostPart),
     device,
   };

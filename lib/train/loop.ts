@@ -4,7 +4,7 @@ import type { AdapterParams } from "../adapters/adapter.ts";
 import { throwIfAny } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import { yieldToEvents } from "../core/event_loop.ts";
-import { type Dataset, datasetHash, exampleCount, exampleLength } from "../data/dataset.ts";
+import { type Dataset, datasetHash, exampleCount, exampleLength, sourceLength } from "../data/dataset.ts";
 import type { MemoryClass } from "../native/ledger.ts";
 import { type ActivityWatch, countDeadNeurons, readExpertLoad, watchActivity } from "./activity.ts";
 import type { Clock } from "./lanes.ts";
@@ -193,7 +193,9 @@ export function dataProblems({ settings }: Run, data: Dataset): string[] {
   if (exampleCount(data) === 0) return ["has no examples"];
   if (data.report.targets === 0) return ["has no token to take a loss of: nothing can be learnt from it"];
   let longest = packing ? data.seqLen : 0;
-  for (let i = 0; i < exampleCount(data); i++) longest = Math.max(longest, exampleLength(data, i));
+  for (let i = 0; i < exampleCount(data); i++) {
+    longest = Math.max(longest, exampleLength(data, i), sourceLength(data, i));
+  }
   if (longest <= seqLen) return [];
   return [
     `has rows of up to ${longest} tokens, but batch.seqLen is ${seqLen}: load it with seqLen ${seqLen}`,

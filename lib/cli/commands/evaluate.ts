@@ -7,7 +7,7 @@ import { yieldToEvents } from "../../core/event_loop.ts";
 import { stopIds } from "../../data/examples.ts";
 import type { Prompt } from "../../data/prompt_reader.ts";
 import { type Dataset, firstRows, type ReadReport } from "../../data/dataset.ts";
-import { metricsOf as taskMetrics, usualMetrics } from "../../tasks/task.ts";
+import { checkPairOptions, metricsOf as taskMetrics, usualMetrics } from "../../tasks/task.ts";
 import { TASK_METRICS } from "../../tasks/registry.ts";
 import type { Placed } from "../../data/load_data.ts";
 import { formatPlace } from "../../data/rows.ts";
@@ -154,6 +154,7 @@ function check(values: FlagValues): string[] {
 
 async function run(values: FlagValues, output: Output): Promise<number> {
   using session = await openAdapterSession(values);
+  checkPairOptions(session.task, dataOptions(values));
   const metrics = metricsOf(session, values);
   const { scoring } = session.task;
   if (scoring.by === "outputs") return await evaluateByOutputs(session, scoring, metrics, values, output);
