@@ -138,11 +138,11 @@ function formatMemoryTable({ settings }: Run, found: DryRun): string {
       formatBytes(Math.round(found.processPeakBytes)),
       "resident at most, runtime included",
     ],
-    [
+    ...(found.kvCacheBytesPerSequence === 0 ? [] : [[
       "KV cache",
       formatBytes(found.kvCacheBytesPerSequence),
       `for each sequence of ${settings.batch.seqLen} tokens that an evaluation or generation decodes; not in training`,
-    ],
+    ]]),
   ]);
 }
 
