@@ -5,6 +5,8 @@ import {
   type ContextOptions,
   multipliesBf16,
   type NativeContext,
+  type Target,
+  targetFacts,
 } from "../../native/context.ts";
 import { UserError } from "../../core/errors.ts";
 import { Lane } from "../../native/lane.ts";
@@ -83,15 +85,22 @@ function workspaceAccount(ledger: Ledger, contexts: ReadonlySet<NativeContext>):
   };
 }
 
+/** Floats of a vector of AVX-512. */
+const AVX512_LANES = 16;
+
 /**
  * oneDNN has products of bf16 on x86-64 from AVX-512 on, whichever target our own kernels have.
  *
  * @param machineTargets What the processor runs
  * @throws {UserError} When it has none here
  */
-export function checkOnednn(compute: "f32" | "bf16", machineTargets: readonly string[]): void {
-  if (compute !== "bf16") return;
-  if (machineTargets.some((target) => target.startsWith("avx512") || target === "neon")) return;
+export function checkOnednn(
+  compute: "f32" | "bf16",
+  machineTargets: readonly string[],
+  arch: typeof Deno.build.arch = Deno.build.arch,
+): void {
+  if (compute !== "bf16" || arch !== "x86_64") return;
+  if (machineTargets.some((target) => targetFacts(target as Target).vectorLanes >= AVX512_LANES)) return;
   throw new UserError(
     `oneDNN multiplies bf16 on processors with AVX-512, this one has ${machineTargets.join(", ")}: ` +
       "choose f32 (--dtype f32), or our own products (MEFT_GEMM=own)",
