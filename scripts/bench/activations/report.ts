@@ -47,7 +47,7 @@ export function timedTable(steps: readonly TimedStep[]): string {
 /** Peaks in MiB: what was kept, and what the rest of a pass takes at one time. */
 export function activationBars(cells: readonly ActivationCell[]): Bar[] {
   return cells.map(({ shape: { layers, length, rows }, way, kept, peak }) => ({
-    label: `${layers} layers, ${rows} x ${length}: ${way}`.slice(0, 44),
+    label: `${layers} L, ${rows} x ${length}: ${way}`,
     pieces: [
       { name: "kept", value: kept / 2 ** 20 },
       { name: "beside it, at most", value: (peak - kept) / 2 ** 20 },
