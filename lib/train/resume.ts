@@ -22,7 +22,11 @@ const WAY_OUT = "leave it as it was, or begin a new run";
  */
 export function identityProblems(saved: JsonObject, run: Run, step: number): string[] {
   const now = runIdentity(run);
+  // What the data decides is not known of a run before it has its data.
+  const isUndecided = (path: string): boolean =>
+    run.adapterKind.findsFraction === true && path.endsWith(".fractionBits");
   const problems = jsonDifferences(saved, now)
+    .filter(({ path }) => !isUndecided(path))
     .filter(({ path }) => !MAY_CHANGE.includes(path) || (path === "batch.micro" && meansMicroBatches(run)))
     .map(({ path, before, after }) => difference(run, path, before, after));
   if (run.totalSteps !== null && run.totalSteps < step) {

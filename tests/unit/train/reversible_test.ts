@@ -11,7 +11,7 @@ import type { Model } from "../../../lib/models/model.ts";
 import { StreamOverflowError } from "../../../lib/models/wiring/overflow.ts";
 import { loadAdapter, openAdapter, saveAdapter } from "../../../lib/train/adapters.ts";
 import { batches } from "../../../lib/train/batches.ts";
-import { loadCheckpoint, saveCheckpoint } from "../../../lib/train/checkpoint.ts";
+import { checkResume, loadCheckpoint, saveCheckpoint } from "../../../lib/train/checkpoint.ts";
 import { train } from "../../../lib/train/loop.ts";
 import { plan, type Run, type RunOptions } from "../../../lib/train/plan.ts";
 import { settleStreams } from "../../../lib/train/settle_streams.ts";
@@ -116,6 +116,25 @@ for (const method of METHODS) {
       assert.equal(again.adapterKind.config["fractionBits"], params.adapter.config["fractionBits"]);
     }));
 }
+
+Deno.test("a run whose fractional bits were found goes on from its folder, whoever asks before there is data", () =>
+  withFolder(async (folder) => {
+    using model = smallModel();
+    const out = join(folder, "run");
+    const data = smallData();
+    const planned = (steps: number) =>
+      plan(model, smallOptions({ method: meft1(), out, steps, saveEvery: 2 }));
+    for await (const _ of train(planned(3), data));
+    assert.match(await checkResume(planned(5), join(out, "checkpoints")) ?? "", /step-000003$/);
+    const losses: number[] = [];
+    for await (const { loss } of train(planned(5), data, { resume: true })) losses.push(loss);
+    assert.equal(losses.length, 2);
+    const other = plan(model, smallOptions({ method: meft1({ fractionBits: 3 }), out, steps: 5 }));
+    await assert.rejects(
+      checkResume(other, join(out, "checkpoints")),
+      /--fraction-bits is 3, the run has 20/,
+    );
+  }));
 
 Deno.test("fractional bits are found from the first rows, are recorded, and leave a choice alone", async () => {
   using model = smallModel();
