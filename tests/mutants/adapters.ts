@@ -456,7 +456,7 @@ export const ADAPTERS: readonly Mutant[] = [
     harm: "the first step that grows a value overflows its stream",
     file: "lib/adapters/wiring/coupled.ts",
     find: "return Math.max(0, Math.min(MOST_USEFUL_FRACTION, 30 - whole));",
-    replace: "return Math.max(0, Math.min(MOST_USEFUL_FRACTION, 29 - whole + 9));",
+    replace: "return Math.max(0, Math.min(MOST_USEFUL_FRACTION, 33 - whole));",
     tests: ["tests/unit/train/reversible_test.ts"],
   },
   {

@@ -26,7 +26,7 @@ export const MODELS_WIRING: readonly Mutant[] = [
     file: "lib/models/wiring/top.ts",
     find: "        k.scale(of(d, model).data, 0.5);\n",
     replace: "        k.scale(of(d, model).data, 1);\n",
-    tests: ["tests/unit/models/wiring/coupled_test.ts"],
+    tests: ["tests/unit/models/wiring/published_test.ts"],
   },
   {
     name: "alone-without-its-norm",

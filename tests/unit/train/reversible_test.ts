@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { attachAdapter } from "../../../lib/adapters/attach.ts";
+import { fractionFor } from "../../../lib/adapters/wiring/coupled.ts";
 import { lora, meft1, meft2, meft3, type Method, parallel, sparse } from "../../../lib/methods/methods.ts";
 import { decodeStep } from "../../../lib/models/engine/decode.ts";
 import { createKvCache } from "../../../lib/models/engine/kv_cache.ts";
@@ -141,6 +142,8 @@ Deno.test("fractional bits are found from the first rows, are recorded, and leav
   const data = smallData();
   const found = await settleStreams(plan(model, smallOptions({ method: meft1() })), data);
   assert.equal(found.adapterKind.config["fractionBits"], 20, "its values are small");
+  // Of SmolLM2's largest, of next to none, and of what is too large for anything.
+  assert.deepEqual([34_006, 1e-9, 2 ** 29].map(fractionFor), [12, 20, 0]);
   const chosen = plan(model, smallOptions({ method: meft1({ fractionBits: 9 }) }));
   assert.equal(await settleStreams(chosen, data), chosen);
   const floats = plan(model, smallOptions({ method: meft1({ streams: "f32", lambda: 0.1 }) }));
