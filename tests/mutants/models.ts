@@ -16,8 +16,8 @@ export const MODELS: readonly Mutant[] = [
     name: "new-rows-are-zero",
     harm: "added tokens begin as nothing: they enter as zeros, and are likelier than most",
     file: "lib/models/grow_vocabulary.ts",
-    find: "for (let at = entry.bytes; at < bytes; at += row.length) memory.set(row, at);",
-    replace: "for (let at = bytes; at < bytes; at += row.length) memory.set(row, at);",
+    find: "for (let at = entry.bytes; at < longer.bytes; at += row.length) longer.memory.set(row, at);",
+    replace: "for (let at = bytes; at < longer.bytes; at += row.length) longer.memory.set(row, at);",
     tests: ["tests/unit/models/grow_vocabulary_test.ts"],
   },
   {
@@ -842,5 +842,13 @@ export const MODELS: readonly Mutant[] = [
     find: "if (!isSame) problems",
     replace: "if (isSame && name === of) problems",
     tests: ["tests/unit/models/families/encoder_decoder_configs_test.ts"],
+  },
+  {
+    name: "constants-stay-short",
+    harm: "a model with more tokens has a bias for its old ones alone, and fails where it computes",
+    file: "lib/models/grow_vocabulary.ts",
+    find: "...grownConstants(larger, checkpoint)",
+    replace: "...grownConstants(config, checkpoint)",
+    tests: ["tests/unit/models/grow_vocabulary_test.ts"],
   },
 ];
