@@ -52,4 +52,12 @@ export const MODELS_WIRING: readonly Mutant[] = [
     replace: "k.add(d2.data, out.data);",
     tests: ["tests/unit/models/wiring/coupled_test.ts"],
   },
+  {
+    name: "sum-that-nobody-reads",
+    harm: "the second function of a coupled layer is given whatever lay in memory",
+    file: "lib/models/wiring/streams.ts",
+    find: ", ...(view && { view }) };",
+    replace: " };",
+    tests: ["tests/unit/models/wiring/coupled_test.ts"],
+  },
 ];
