@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Prompts that nobody has answered yet: the ids that training has before an answer, whatever file they come from. */
 import assert from "node:assert/strict";
+import { PAIR_PROMPTS } from "../../../lib/data/pairs.ts";
+import { tokenizerCase } from "../data/tokenizer_cases.ts";
 import { join } from "node:path";
 import { buildPrompt, promptFromText } from "../../../lib/data/examples.ts";
 import { parseRow } from "../../../lib/data/rows.ts";
@@ -111,3 +113,26 @@ Deno.test("loadQuestions() finds the rows that leave no room", async () => {
   const { lines, bad } = await questionsOf("a.txt", "Who?\nWho is it?\n", { room, badRows: "skip" });
   assert.deepEqual([lines, bad], [[1], [[2, "over-long"]]]);
 });
+
+Deno.test("questions of an encoder-decoder are what it reads, from rows without answers and from lines of text", () =>
+  withFolder(async (folder) => {
+    const tokenizer = await tokenizerCase("bart");
+    const options = { reader: PAIR_PROMPTS, room: 8, sourcePrefix: "the " };
+    const expected = await Promise.all(
+      ["fox", "dog"].map((text) => tokenizer.encode(`the ${text}`, { special: true })),
+    );
+    const rows = [{ document: "fox" }, { source: "dog", target: "a" }].map((row) => JSON.stringify(row));
+    for (const [name, lines] of [["q.jsonl", rows], ["q.txt", ["fox", "dog"]]] as const) {
+      const path = `${folder}/${name}`;
+      await Deno.writeTextFile(path, lines.join("\n"));
+      const { items } = await loadQuestions(path, tokenizer, options);
+      assert.deepEqual(items.map(({ value }) => value), expected);
+    }
+    // A source has all the room: its answer has its own.
+    const [fox] = expected as [number[]];
+    assert.deepEqual(await askText("fox", tokenizer, { ...options, room: fox.length }), fox);
+    await assert.rejects(
+      askText("fox", tokenizer, { ...options, room: fox.length - 1 }),
+      /has 4 tokens, and the model has room for 3$/,
+    );
+  }));
