@@ -133,9 +133,9 @@ Deno.test("a line declares an option: its flag, types, checks, help, completion,
     assert.match(help, /--sparse-foo <number> a number that nobody reads \(default: 1\)/);
     assert.match(help, /--adam-foo <number> another one \(default: 0.5\)/);
     assert.match(help, /--twin-foo <number> how alike twins are \(default: 3\)/);
-    assert.match(help, /--method <sparse\|parallel\|lora\|full\|twin>/);
-    assert.match(help, /\(default: 4096; parallel 1024; twin 1024\)/);
-    assert.match(help, /\(default: 1e-4; full 1e-5; twin 2e-4\)/);
+    assert.match(help, /--method <sparse\|parallel\|lora\|[a-z|]*full\|twin\|meft1\|meft2\|meft3>/);
+    assert.match(help, /\(default: 4096; parallel 1024; bottleneck 8; twin 1024\)/);
+    assert.match(help, /\(default: 1e-4; bottleneck 5e-4; full 1e-5; twin 2e-4; meft1 5e-4;/);
     assert.match(await ends("completion", "fish"), /-n '__meft_task train' -l sparse-foo -x/);
 
     await fails(/--sparse-foo is "-1", expected a number from 0$/m, "train", "--sparse-foo", "-1");

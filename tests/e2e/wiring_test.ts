@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every flag reaches the option that it names: each is given another value than its default, and what was done is read. */
+import { METHOD_NAMES } from "../../lib/methods/methods.ts";
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { GRID_FLAGS } from "../../lib/cli/flags/grid.ts";
@@ -553,10 +554,5 @@ Deno.test("doctor: what it found is in its table as in its JSON object, and it s
   assert.match(results.join("\n"), /All that training needs is here\.$/);
   const { model, methods } = await done("doctor", ["--methods", "--model", MODEL]);
   assert.equal(model, MODEL);
-  assert.deepEqual((methods as { method: string }[]).map(({ method }) => method), [
-    "sparse",
-    "parallel",
-    "lora",
-    "full",
-  ]);
+  assert.deepEqual((methods as { method: string }[]).map(({ method }) => method), METHOD_NAMES);
 });
