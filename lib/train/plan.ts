@@ -109,12 +109,11 @@ export function plan(model: Model, options: RunOptions = {}): Run {
 
 /** Who the model is, for saved adapters and checkpoints; the hash of a model without weights is empty. */
 export function baseIdentity(model: Model): BaseIdentity {
-  const { head, decoderIds } = model.config;
+  const { head } = model.config;
   return {
     name: model.dir,
     hash: model.weightless ? "" : modelHash(model.dir),
     ...(givesTokens(head) ? {} : { head }),
-    ...(decoderIds && { readsSource: true }),
   };
 }
 

@@ -8,11 +8,15 @@ import { joinedAdapters, joiningProblems } from "../../lib/adapters/joined.ts";
 import { type AdapterSpec, resolveAdapter } from "../../lib/adapters/registry.ts";
 import { forwardLogits } from "../../lib/models/engine/pass.ts";
 import type { Model } from "../../lib/models/model.ts";
-import { loadAdapter } from "../../lib/train/adapters.ts";
+import { openCheckpoint } from "../../lib/models/load.ts";
+import { headNames } from "../../lib/models/tensor_names.ts";
+import { referenceKernels } from "../../lib/ops/reference/reference.ts";
+import { loadAdapter, saveAdapter } from "../../lib/train/adapters.ts";
 import { train } from "../../lib/train/loop.ts";
 import { plan, type Run } from "../../lib/train/plan.ts";
-import { sparse } from "../../lib/methods/methods.ts";
+import { lora, sparse } from "../../lib/methods/methods.ts";
 import { assertSame } from "../compare.ts";
+import { headFixture } from "../fixtures/head_fixture.ts";
 import { normAdapter } from "../fixtures/norm_adapter.ts";
 import { parameterBytes, smallData, smallModel, smallOptions } from "../unit/train/small_run.ts";
 import { assertGradients, batch, stir, WAYS } from "./adapter_gradients.ts";
@@ -157,4 +161,40 @@ Deno.test("several things trained in one run are saved each by itself, and resum
 /** The first entries of a map, and the others. */
 function split<Key, Value>(map: ReadonlyMap<Key, Value>, count: number): Map<Key, Value>[] {
   return [new Map([...map].slice(0, count)), new Map([...map].slice(count))];
+}
+
+for (const name of ["heads/llama_labels", "encoders/bert_labels"]) {
+  Deno.test(`two adapters beside the head of ${name}: the first has the head, gradients are those of finite differences, each is saved`, async () => {
+    const { dir, batch: labelled } = headFixture(name);
+    const k = referenceKernels();
+    using model = openCheckpoint(dir, k);
+    const also: readonly AdapterSpec[] = [PARALLEL, {
+      kind: "tokens",
+      options: { trainableTokenIndices: [...new Set(labelled.ids)].slice(0, 2) },
+    }];
+    const run = plan(model, { method: lora({ rank: 2 }), also, steps: 1, batch: { seqLen: 8 } });
+    const params = run.adapterKind.create(k, model, labelled.ids.length);
+    params.init(k, 42);
+    const before = await forwardLogits(model, labelled, {});
+    const attached = attachAdapter(model, params);
+    assertSame((await forwardLogits(attached.model, labelled, attached.hooks)).data, before.data);
+    const ofHead = headNames(model.config).map((tensor) => `base_model.model.${tensor}`);
+    const [first, ...others] = params.parts ?? [];
+    for (const tensor of ofHead) {
+      assert.ok(first?.parameters.some((parameter) => parameter.name === tensor), tensor);
+      assert.ok(others.every(({ parameters }) => parameters.every(({ name }) => name !== tensor)), tensor);
+    }
+    stir(model, params);
+    await assertGradients(model, params, WAYS.slice(0, 4), labelled);
+    const folder = await Deno.makeTempDir();
+    try {
+      await saveAdapter(model, params, join(folder, "adapter"));
+      for (const [i, part] of (params.parts ?? []).entries()) {
+        const loaded = await loadAdapter(model, join(folder, i === 0 ? "adapter" : `adapter-${i + 1}`));
+        assertSame(parameterBytes(loaded.parameters), parameterBytes(part.parameters));
+      }
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
 }

@@ -5,6 +5,15 @@ import type { Mutant } from "./mutant.ts";
 /** See {@linkcode Mutant}. */
 export const ADAPTERS: readonly Mutant[] = [
   {
+    name: "every-model-says-what-comes-next",
+    harm:
+      "PEFT loads an adapter of a masked language model, or of pictures, into a class that these cannot be in",
+    file: "lib/adapters/files/task_types.ts",
+    find: "if (embeddingName(config) === null) return null;",
+    replace: "if (embeddingName(config) === null) return TASK_TYPES.lm;",
+    tests: ["tests/unit/adapters/files/lora_families_test.ts"],
+  },
+  {
     name: "tables-not-saved",
     harm: "an adapter of a grown vocabulary has no rows for its tokens, and cannot be opened",
     file: "lib/adapters/files/adapter_files.ts",

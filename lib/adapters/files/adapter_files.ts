@@ -33,6 +33,7 @@ import {
   type SavedAdapter,
   vocabularyProblem,
 } from "./saved_adapter.ts";
+import { taskType } from "./task_types.ts";
 import { savedTables, tableSources } from "./vocabulary_tables.ts";
 
 /** Files of a saved adapter. */
@@ -97,7 +98,8 @@ async function saveOne(
   if (vocabulary?.tokenizer) {
     await writeTokenizerFiles(folder, vocabulary.tokenizer.files, vocabulary.tokenizer.className);
   }
-  const config = format.config(params, record, await fileHash(path));
+  const facts = { base: record, tensorsHash: await fileHash(path), taskType: taskType(modelConfig) };
+  const config = format.config(params, facts);
   await writeTextAtomically(join(folder, ADAPTER_CONFIG), JSON.stringify(config, null, 2) + "\n");
 }
 

@@ -19,8 +19,6 @@ export interface BaseIdentity {
   readonly content?: string;
   /** Left out of a language model. */
   readonly head?: HeadConfig;
-  /** Whether it has an encoder beside its decoder. Default: no. */
-  readonly readsSource?: boolean;
 }
 
 /** What a saved adapter says of its base. What its folder does not tell is null. */
@@ -45,8 +43,6 @@ export interface BaseRecord {
   readonly relativePath: string;
   /** Null of a language model. */
   readonly head: HeadConfig | null;
-  /** Whether it has an encoder beside its decoder. */
-  readonly readsSource: boolean;
 }
 
 /** A snapshot in the cache of the Hugging Face hub. */
@@ -54,7 +50,7 @@ const SNAPSHOT = /[\\/]models--([^\\/]+)[\\/]snapshots[\\/]([0-9a-f]{40})$/;
 
 /** Describes a base for an adapter that is saved in `folder`, which exists. */
 export function baseRecord(
-  { name, hash, head, readsSource = false }: BaseIdentity,
+  { name, hash, head }: BaseIdentity,
   folder: string,
 ): BaseRecord {
   const path = placeOf(name);
@@ -66,7 +62,6 @@ export function baseRecord(
     path,
     relativePath: relative(placeOf(folder), path).split(sep).join("/"),
     head: head ?? null,
-    readsSource,
   };
 }
 

@@ -28,6 +28,15 @@ export interface TensorFileNames {
   readonly shapes: ReadonlyMap<string, readonly number[]>;
 }
 
+/** What an adapter's own file says beside the adapter. */
+export interface SavedFacts {
+  readonly base: BaseRecord;
+  /** Of the tensor file. */
+  readonly tensorsHash: string;
+  /** What PEFT calls the model's task; null where it has no word for it. */
+  readonly taskType: string | null;
+}
+
 /** A format of adapter folders. */
 export interface AdapterFormat {
   readonly peftType: string;
@@ -43,7 +52,7 @@ export interface AdapterFormat {
   /** Metadata of the tensor file. */
   metadata(base: BaseRecord): Readonly<Record<string, string>>;
   /** The fields of `adapter_config.json`. */
-  config(params: AdapterParams, base: BaseRecord, tensorsHash: string): JsonObject;
+  config(params: AdapterParams, saved: SavedFacts): JsonObject;
   /** @mutates problems: one sentence for everything that is wrong */
   read(fields: JsonObject, file: TensorFileNames, problems: string[]): AdapterDescription;
 }

@@ -11,7 +11,7 @@ const VERSION = 1;
 export const MEFT_FORMAT: AdapterFormat = {
   peftType: "MEFT",
   metadata: () => ({ format: "meft" }),
-  config: ({ adapter, parameters }, base, tensorsHash) => ({
+  config: ({ adapter, parameters }, { base, tensorsHash }) => ({
     peft_type: "MEFT",
     format_version: VERSION,
     adapter: adapter.kind,

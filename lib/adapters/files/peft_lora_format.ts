@@ -9,19 +9,19 @@ import { baseFields, readBase, readBaseHead } from "./base_model.ts";
 import type { AdapterFormat } from "./file_format.ts";
 import { PEFT_NAMES } from "../lora/options.ts";
 import { isNothing, optionProblems } from "./peft_fields.ts";
-import { TASK_TYPES, taskType } from "./task_types.ts";
+import { TASK_TYPES } from "./task_types.ts";
 
 /** The format of `lora`. */
 export const PEFT_LORA_FORMAT: AdapterFormat = {
   peftType: "LORA",
   // PEFT warns of fields that it does not know, so what it does not know is beside the tensors.
   metadata: (base) => ({ format: "pt", ...baseFields(base) }),
-  config({ adapter: { config, fileNames, fileFields } }, base) {
+  config({ adapter: { config, fileNames, fileFields } }, { base, taskType }) {
     const { modulesToSave, trainableTokenIndices, ensureWeightTying, bias = "none", ...others } = config;
     const options = Object.entries(PEFT_NAMES).filter(([name]) => others[name] !== undefined);
     return {
       peft_type: "LORA",
-      task_type: taskType(base),
+      task_type: taskType,
       base_model_name_or_path: base.name,
       ...(base.revision !== null && { revision: base.revision }),
       inference_mode: true,

@@ -6,7 +6,6 @@ import type { Adapter } from "../adapter.ts";
 import { baseFields, readBase, readBaseHead } from "./base_model.ts";
 import { type AdapterFormat, shown } from "./file_format.ts";
 import { isNothing } from "./peft_fields.ts";
-import { taskType } from "./task_types.ts";
 
 /** What the names of the rows have in files of a LoRA, and lack here. */
 const WITHIN = /\.token_adapter(?=\.(?:trainable_tokens_delta|base_layer\.\w+)$)/;
@@ -22,11 +21,11 @@ export const PEFT_TOKENS_FORMAT: AdapterFormat = {
   peftType: "TRAINABLE_TOKENS",
   holds: ({ adapter: { config } }) => config["modulesToSave"] === undefined && sameTokens(config),
   metadata: (base) => ({ format: "pt", ...baseFields(base) }),
-  config({ adapter, parameters }, base) {
+  config({ adapter, parameters }, { base, taskType }) {
     const modules = parameters.map(({ name }) => moduleOf(moduleOf(name)).slice("base_model.model.".length));
     return {
       peft_type: "TRAINABLE_TOKENS",
-      task_type: taskType(base),
+      task_type: taskType,
       base_model_name_or_path: base.name,
       ...(base.revision !== null && { revision: base.revision }),
       inference_mode: true,

@@ -333,7 +333,10 @@ Deno.test("a base of the hub's cache is named in our own folders as in PEFT's", 
   const { adapter } = resolveAdapter({ kind: "parallel", options: { neurons: 3 } }, model.config);
   const params = adapter.create(model.kernels, model, 0);
   const name = `/nowhere/models--some--model/snapshots/${"0123456789".repeat(4)}`;
-  const config = MEFT_FORMAT.config(params, baseRecord({ name, hash: "h" }, "/nowhere"), "t");
+  const config = MEFT_FORMAT.config(params, {
+    base: baseRecord({ name, hash: "h" }, "/nowhere"),
+    ...{ tensorsHash: "t", taskType: null },
+  });
   assert.equal(config["base_model_name_or_path"], "some/model");
   assert.equal(config["base_model_path"], name);
   assert.deepEqual([config["base_model_hash"], config["adapter_model_sha256"]], ["h", "t"]);

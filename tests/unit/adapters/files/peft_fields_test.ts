@@ -30,8 +30,7 @@ function written(options: LoraOptions, name = "base"): JsonObject {
   assert.deepEqual(problems, []);
   return PEFT_LORA_FORMAT.config(
     { adapter } as AdapterParams,
-    baseRecord({ name, hash: "" }, "."),
-    "",
+    { base: baseRecord({ name, hash: "" }, "."), tensorsHash: "", taskType: "CAUSAL_LM" },
   );
 }
 
@@ -232,8 +231,7 @@ Deno.test("what was told of a bare model's names keeps its ranks and alphas unde
   assert.deepEqual(bare.problems, []);
   const fields = PEFT_LORA_FORMAT.config(
     { adapter: bare.adapter } as AdapterParams,
-    baseRecord({ name: "base", hash: "" }, "."),
-    "",
+    { base: baseRecord({ name: "base", hash: "" }, "."), tensorsHash: "", taskType: "CAUSAL_LM" },
   );
   const { options: again, source } = read(fields);
   const { settings, problems } = resolveLora(again, modelSites(CONFIG), source);

@@ -91,7 +91,10 @@ Deno.test("a folder of PEFT's has deltas where PEFT has them, of its ranks and s
     assert.deepEqual(placesOf(table), places, where);
     // Saved again, for a model with a head, and read again.
     const params = { adapter } as unknown as AdapterParams;
-    const written = PEFT_LORA_FORMAT.config(params, baseRecord({ name: "base", hash: "" }, "."), "");
+    const written = PEFT_LORA_FORMAT.config(params, {
+      base: baseRecord({ name: "base", hash: "" }, "."),
+      ...{ tensorsHash: "", taskType: null },
+    });
     const again = placed(written, config, true);
     assert.deepEqual(again.problems, [], `${where}, written as ${JSON.stringify(written)}`);
     assert.deepEqual(placesOf(again.table), places, `${where}, written as ${JSON.stringify(written)}`);
