@@ -92,7 +92,7 @@ function speedPanel(methods: readonly MethodResult[]): Panel {
   const step = [10, 20, 50, 100, 200, 500, 1000].find((size) => most / size <= 6) ?? 2000;
   const to = step * Math.ceil(most / step);
   return {
-    ...{ head: "rows trained a second", from: 0, to, rows, bars: true },
+    ...{ head: "rows trained a second of CPU time", from: 0, to, rows, bars: true },
     ticks: ticksOf(0, to, step),
     format: (value) => value.toFixed(0),
   };
