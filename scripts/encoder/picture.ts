@@ -77,7 +77,7 @@ function scorePanel(methods: readonly MethodResult[]): Panel {
   const from = SCORE_STEP * Math.floor(Math.min(...values) / SCORE_STEP);
   const to = SCORE_STEP * Math.ceil(Math.max(...values) / SCORE_STEP);
   return {
-    ...{ head: "accuracy on the test rows, 95 % intervals over three seeds", from, to, rows, bars: false },
+    ...{ head: "accuracy on the test rows, 95 % intervals over the seeds", from, to, rows, bars: false },
     ticks: ticksOf(from, to, SCORE_STEP),
     format: (value) => `${(100 * value).toFixed(1)} %`,
   };

@@ -68,8 +68,11 @@ export function byMethod({ pairs, testRows }: StudyResults): MethodResult[] {
 function summarizeMethod(pairs: readonly PairResult[], count: number): MethodResult {
   const { method, lr, trained } = pairs[0] as PairResult;
   const whole = pairs.flatMap(({ ours, torch }) => torch === null ? [] : [{ ours, torch }]);
-  const of = (sides: readonly SideResult[], score: Score): Estimate =>
-    meanOverSeeds(sides.map((side) => ({ mean: side[score], low: 0, high: 1, count })));
+  const of = (sides: readonly SideResult[], score: Score): Estimate => {
+    const all = sides.map((side) => side[score]);
+    // One seed says nothing of others.
+    return meanOverSeeds(all.map((mean) => ({ mean, low: mean, high: mean, count })));
+  };
   const both = (score: Score) =>
     [
       of(pairs.map(({ ours }) => ours), score),
@@ -108,6 +111,8 @@ const percent = (share: number) => (100 * share).toFixed(1);
 const interval = (estimate: Estimate | null) =>
   estimate === null
     ? ""
+    : estimate.low === estimate.high
+    ? percent(estimate.mean)
     : `${percent(estimate.mean)} (${percent(estimate.low)} to ${percent(estimate.high)})`;
 
 /** The table, below a head. */

@@ -99,3 +99,11 @@ Deno.test("without PyTorch there is a table and a picture of one side", () => {
   assert.equal(one.match(/<circle/g)?.length, 1);
   assert.doesNotMatch(both + one, /NaN|Infinity|undefined/);
 });
+
+Deno.test("results.json of the study that README shows has every method and their picture", async () => {
+  const shipped: StudyResults = JSON.parse(await Deno.readTextFile(new URL("results.json", FOLDER)));
+  const methods = byMethod(shipped);
+  assert.deepEqual(methods.map(({ method }) => method), ["full", "lora", "parallel", "sparse"]);
+  const picture = await Deno.readTextFile(new URL("picture.svg", FOLDER));
+  assert.equal(picture, drawStudy(methods));
+});
