@@ -3,7 +3,8 @@
 import { andThen } from "../core/awaitable.ts";
 import { unknownOptions } from "../core/option_checks.ts";
 import type { Model } from "../models/model.ts";
-import { allTensors, type Layer, layersOf, tensorsOf } from "../models/parts.ts";
+import { allTensors, tensorsOf } from "../models/part_tensors.ts";
+import { type Layer, layersOf } from "../models/parts.ts";
 import { trainableWeights } from "../models/trainable.ts";
 import type { DenseParameter } from "../optim/parameters.ts";
 import { numel, type Weight } from "../tensor/tensor.ts";

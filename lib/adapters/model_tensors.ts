@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Trained tensors of the model: as the optimizer sees them, in their shapes in the checkpoint, and how they start. */
 import type { Model } from "../models/model.ts";
-import { type Head, headLayers, headMatrices } from "../models/parts.ts";
+import { headLayers, headMatrices } from "../models/part_tensors.ts";
+import type { Head } from "../models/parts.ts";
 import { storedTensor } from "../models/vocabulary.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import { writeFloats } from "../ops/model_memory.ts";

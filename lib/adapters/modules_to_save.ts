@@ -6,7 +6,7 @@ import { quotedValue } from "../core/quoted.ts";
 import { didYouMean } from "../core/suggestion.ts";
 import { givesTokens } from "../models/heads/head_config.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
-import { allTensors } from "../models/parts.ts";
+import { allTensors } from "../models/part_tensors.ts";
 import { modelModules } from "../models/modules.ts";
 import { buildParts } from "../models/families/registry.ts";
 import { headNames, moduleOf } from "../models/tensor_names.ts";

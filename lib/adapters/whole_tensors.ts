@@ -6,7 +6,8 @@
 import { andThen } from "../core/awaitable.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
-import { layersOf, tensorsOf } from "../models/parts.ts";
+import { tensorsOf } from "../models/part_tensors.ts";
+import { layersOf } from "../models/parts.ts";
 import { storedTensor, vocabularyTables, weightsByName } from "../models/vocabulary.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { DenseParameter } from "../optim/parameters.ts";

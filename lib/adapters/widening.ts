@@ -13,15 +13,8 @@ import { FAMILIES, familyOf, smallestOf } from "../models/families/registry.ts";
 import type { Family } from "../models/families/family.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { ModelConfig } from "../models/model.ts";
-import {
-  type Ffn,
-  layersOf,
-  type Linear,
-  linearSize,
-  linearsOf,
-  partOf,
-  type TensorShape,
-} from "../models/parts.ts";
+import { linearSize, linearsOf } from "../models/part_tensors.ts";
+import { type Ffn, layersOf, type Linear, partOf, type TensorShape } from "../models/parts.ts";
 import { moduleOf, namedParts } from "../models/tensor_names.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { Floats, Weight } from "../tensor/tensor.ts";

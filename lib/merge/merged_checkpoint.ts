@@ -9,7 +9,7 @@ import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../core/half.t
 import { isJsonObject, type JsonObject } from "../core/json.ts";
 import { familyOf } from "../models/families/registry.ts";
 import type { Model } from "../models/model.ts";
-import { allTensors } from "../models/parts.ts";
+import { allTensors } from "../models/part_tensors.ts";
 import { headNames, storedName } from "../models/tensor_names.ts";
 import { copyFile, makeFolder, syncFolder } from "../files/folders.ts";
 import { listFolder, readJsonSync, stat } from "../files/read.ts";

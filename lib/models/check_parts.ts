@@ -3,7 +3,8 @@
 import { quotedValue } from "../core/quoted.ts";
 import type { ConfigFields } from "./config_fields.ts";
 import type { ModelConfig } from "./model.ts";
-import { allTensors, type ModelParts, type TensorShape } from "./parts.ts";
+import { allTensors } from "./part_tensors.ts";
+import type { ModelParts, TensorShape } from "./parts.ts";
 import { ropeFrequencies } from "./rope.ts";
 
 /** More than any model has: sizes that make more are mistakes. */

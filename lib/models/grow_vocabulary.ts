@@ -12,7 +12,7 @@ import { readBytes, readFloatsInto } from "../tensor/read_tensor.ts";
 import type { SafetensorsFile, TensorEntry } from "../tensor/safetensors.ts";
 import { numel } from "../tensor/tensor.ts";
 import type { ModelConfig, ModelVocabulary } from "./model.ts";
-import { allTensors, constantTensors } from "./parts.ts";
+import { allTensors, constantTensors } from "./part_tensors.ts";
 import { basePrefix, namedParts, storedShape } from "./tensor_names.ts";
 import { vocabularyTables } from "./vocabulary.ts";
 

@@ -16,7 +16,8 @@ import type { Family } from "./families/family.ts";
 import { familyOf } from "./families/registry.ts";
 import { givesTokens } from "./heads/head_config.ts";
 import type { ModelConfig } from "./model.ts";
-import { allTensors, constantTensors, outputsOf, type TensorShape } from "./parts.ts";
+import { allTensors, constantTensors, outputsOf } from "./part_tensors.ts";
+import type { TensorShape } from "./parts.ts";
 import { type Copies, copiesInPlace, copiesOf, dropCopies } from "./tensor_copies.ts";
 import {
   basePrefix,

@@ -2,15 +2,8 @@
 /** The modules of a model as transformers names them: what PEFT's options choose from. */
 import { buildParts, FAMILIES, familyOf, smallestOf } from "./families/registry.ts";
 import type { ModelConfig } from "./model.ts";
-import {
-  allTensors,
-  expertTensors,
-  type Layer,
-  layersOf,
-  type Linear,
-  linearsOf,
-  tensorsOf,
-} from "./parts.ts";
+import { allTensors, expertTensors, linearsOf, tensorsOf } from "./part_tensors.ts";
+import { type Layer, layersOf, type Linear } from "./parts.ts";
 import { basePrefix, headNames, moduleOf } from "./tensor_names.ts";
 
 /** One module. */

@@ -2,15 +2,14 @@
 /** What a model is, in facts that fields of a `config.json` may say too: such a field asks for nothing else. */
 import type { ActivationKind } from "../ops/kernels/model.ts";
 import type { ModelConfig } from "./model.ts";
+import { linearSize, normsOf } from "./part_tensors.ts";
 import {
   type Attention,
   type Ffn,
   lastStack,
-  linearSize,
   lowestOf,
   type ModelParts,
   type Norm,
-  normsOf,
   type TensorShape,
 } from "./parts.ts";
 import type { Rotary } from "./rotary.ts";

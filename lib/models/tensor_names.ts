@@ -2,17 +2,8 @@
 /** Names and shapes of a model's tensors in its checkpoint, all from what its family builds. */
 import { buildParts, familyOf } from "./families/registry.ts";
 import type { ModelConfig } from "./model.ts";
-import {
-  allTensors,
-  type Branch,
-  branchOf,
-  embeddingOf,
-  headTensors,
-  lastStack,
-  layersOf,
-  type ModelParts,
-  type TensorShape,
-} from "./parts.ts";
+import { allTensors, embeddingOf, headTensors } from "./part_tensors.ts";
+import { type Branch, branchOf, lastStack, layersOf, type ModelParts, type TensorShape } from "./parts.ts";
 
 /** The model of a configuration, by names and shapes. */
 export function namedParts(config: ModelConfig): ModelParts<TensorShape> {

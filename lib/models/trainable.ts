@@ -6,7 +6,7 @@ import type { TensorEntry } from "../tensor/safetensors.ts";
 import type { Floats, Weight } from "../tensor/tensor.ts";
 import { buildParts } from "./families/registry.ts";
 import type { Model } from "./model.ts";
-import { allTensors, constantTensors } from "./parts.ts";
+import { allTensors, constantTensors } from "./part_tensors.ts";
 import { tiedHead, weightsByName } from "./vocabulary.ts";
 
 /** A weight in memory, with its gradient. */

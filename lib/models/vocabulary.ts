@@ -4,7 +4,7 @@ import type { TensorEntry } from "../tensor/safetensors.ts";
 import type { Weight } from "../tensor/tensor.ts";
 import { givesTokens } from "./heads/head_config.ts";
 import type { Model, ModelConfig } from "./model.ts";
-import { allTensors } from "./parts.ts";
+import { allTensors } from "./part_tensors.ts";
 import { embeddingName, headNames } from "./tensor_names.ts";
 
 /** The tables of a vocabulary, by the names of their tensors. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The identities that every adapter in the registry passes. */
 import { attachAdapter } from "../../lib/adapters/attach.ts";
-import { allTensors } from "../../lib/models/parts.ts";
+import { allTensors } from "../../lib/models/part_tensors.ts";
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { Adapter, AdapterParams } from "../../lib/adapters/adapter.ts";

@@ -566,7 +566,7 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "biases-before-weights",
     harm: "trained weights are kept and saved in another order than they are read in",
-    file: "lib/models/parts.ts",
+    file: "lib/models/part_tensors.ts",
     find: "    ...linears.map(({ weight }) => weight),\n    ...linears.flatMap(({ bias }) => bias ?? []),\n",
     replace: "    ...linears.flatMap(({ weight, bias }) => bias === null ? [weight] : [weight, bias]),\n",
     tests: ["tests/unit/models/parts_test.ts"],

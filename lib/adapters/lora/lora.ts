@@ -9,16 +9,8 @@ import type { LinearHook } from "../../models/hooks.ts";
 import { givesTokens } from "../../models/heads/head_config.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
 import { buildParts } from "../../models/families/registry.ts";
-import {
-  allTensors,
-  headTensors,
-  type Layer,
-  layersOf,
-  type Linear,
-  linearSize,
-  linearsOf,
-  readsSource,
-} from "../../models/parts.ts";
+import { allTensors, headTensors, linearSize, linearsOf } from "../../models/part_tensors.ts";
+import { type Layer, layersOf, type Linear, readsSource } from "../../models/parts.ts";
 import { moduleOf } from "../../models/tensor_names.ts";
 import { modelSites, siteModules } from "../../models/modules.ts";
 import type { DenseParameter } from "../../optim/parameters.ts";

@@ -4,7 +4,8 @@ import { assertInteger, assertLength } from "../../core/shape.ts";
 import type { Batch, BatchSource } from "../../data/batch.ts";
 import { shiftedRight } from "../../data/shift_right.ts";
 import type { Model } from "../model.ts";
-import { type Head, headTensors } from "../parts.ts";
+import { headTensors } from "../part_tensors.ts";
+import type { Head } from "../parts.ts";
 
 /** What a pass reads of a batch, or of a part of one: it counts targets itself. */
 export type TokenBatch = Omit<Batch, "targetCount">;

@@ -3,7 +3,8 @@
 import { forwardOnly } from "../../activations/policy.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { type Hooks, hooksBeside } from "../hooks.ts";
-import { headTensors, inputTensors, type ModelParts, outputTensors, type Stack } from "../parts.ts";
+import { headTensors, inputTensors, outputTensors } from "../part_tensors.ts";
+import type { ModelParts, Stack } from "../parts.ts";
 import { aloneStage } from "../sublayers/alone.ts";
 import { isTrained, type StepContext } from "../sublayers/context.ts";
 import { sublayerStage } from "../sublayers/registry.ts";

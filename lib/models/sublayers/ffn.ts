@@ -3,7 +3,8 @@
 import { activationBackward, activationForward, type ActivationInputs } from "../../ops/activation.ts";
 import { arenaActivation } from "../../ops/arena_tensor.ts";
 import type { Activation, Tensor } from "../../tensor/tensor.ts";
-import { type Ffn, type Linear, linearSize } from "../parts.ts";
+import { linearSize } from "../part_tensors.ts";
+import type { Ffn, Linear } from "../parts.ts";
 import type { StepContext } from "./context.ts";
 import { inputsBackward, inputsForward } from "./inputs.ts";
 import { hookedBackward, hookedForward, linearIsTrained } from "./linear.ts";

@@ -4,7 +4,8 @@ import { arenaActivation, rowsOf } from "../../ops/arena_tensor.ts";
 import { linearBackward, linearBackwardWeight, linearForward, type LinearResult } from "../../ops/linear.ts";
 import type { Activation } from "../../tensor/tensor.ts";
 import { type Hooks, hooksOn } from "../hooks.ts";
-import { type Linear, linearSize } from "../parts.ts";
+import { linearSize } from "../part_tensors.ts";
+import type { Linear } from "../parts.ts";
 import { isTrained, type StepContext } from "./context.ts";
 
 /** Whether backward has something to add to at a product: its weight, its bias, or what its hooks train. */

@@ -3,7 +3,8 @@
 import type { Again } from "../../activations/policy.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { type Hooks, hooksBehind, hooksBeside } from "../hooks.ts";
-import { branchOf, expertTensors, linearsOf, normsOf, normTensors, type Sublayer } from "../parts.ts";
+import { expertTensors, linearsOf, normsOf, normTensors } from "../part_tensors.ts";
+import { branchOf, type Sublayer } from "../parts.ts";
 import { isTrained, type StepContext } from "./context.ts";
 import { linearIsTrained } from "./linear.ts";
 

@@ -3,7 +3,8 @@
 import { releasing } from "../../activations/policy.ts";
 import type { RowSelection } from "../../adapters/adapter.ts";
 import type { Model } from "../../models/model.ts";
-import { layersOf, type Linear, linearSize, linearsOf, lowestOf } from "../../models/parts.ts";
+import { linearSize, linearsOf } from "../../models/part_tensors.ts";
+import { layersOf, type Linear, lowestOf } from "../../models/parts.ts";
 import { arenaActivation, arenaTensor } from "../../ops/arena_tensor.ts";
 import { attentionBackward, attentionForward, selfSpans } from "../../ops/attention.ts";
 import { countingKernels } from "../../ops/counting/counting_kernels.ts";

@@ -14,7 +14,7 @@ import { weightBytes } from "../../../lib/storage/weights.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
 import { probeHook } from "../../fixtures/probe_hook.ts";
 import { asLmHead } from "../../../lib/models/heads/lm.ts";
-import { embeddingOf } from "../../../lib/models/parts.ts";
+import { embeddingOf } from "../../../lib/models/part_tensors.ts";
 import type { Weight } from "../../../lib/tensor/tensor.ts";
 
 const POLICIES = ["store", "recompute"] as const;

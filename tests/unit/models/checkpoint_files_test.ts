@@ -15,7 +15,7 @@ import { numel } from "../../../lib/tensor/tensor.ts";
 import { type TensorSource, writeSafetensors } from "../../../lib/tensor/write_safetensors.ts";
 import { assertWithin, modelFixture } from "../../fixtures/model_fixture.ts";
 import { asLmHead } from "../../../lib/models/heads/lm.ts";
-import { embeddingOf } from "../../../lib/models/parts.ts";
+import { embeddingOf } from "../../../lib/models/part_tensors.ts";
 import { threadTimeMs } from "../../thread_time.ts";
 
 type Fields = Record<string, unknown>;

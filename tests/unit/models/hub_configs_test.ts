@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { parseConfig } from "../../../lib/models/read_config.ts";
 import type { ModelConfig } from "../../../lib/models/model.ts";
-import { lastStack, layersOf, lowestOf, normsOf, partOf } from "../../../lib/models/parts.ts";
+import { normsOf } from "../../../lib/models/part_tensors.ts";
+import { lastStack, layersOf, lowestOf, partOf } from "../../../lib/models/parts.ts";
 import type { Rotary } from "../../../lib/models/rotary.ts";
 import { ropeFrequencies } from "../../../lib/models/rope.ts";
 import { buildParts } from "../../../lib/models/families/registry.ts";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** LoRAs that PEFT saved, on the reference kernels; and what is refused of them. */
 import { buildParts } from "../../../../lib/models/families/registry.ts";
-import { allTensors } from "../../../../lib/models/parts.ts";
+import { allTensors } from "../../../../lib/models/part_tensors.ts";
 import type { Weight } from "../../../../lib/tensor/tensor.ts";
 import assert from "node:assert/strict";
 import { join } from "node:path";

@@ -9,7 +9,7 @@ import { writeSafetensors } from "../../../../lib/tensor/write_safetensors.ts";
 import { headFixture } from "../../../fixtures/head_fixture.ts";
 import { withFolder } from "../../../fixtures/folder.ts";
 import { parseConfig, readConfig } from "../../../../lib/models/read_config.ts";
-import { allTensors } from "../../../../lib/models/parts.ts";
+import { allTensors } from "../../../../lib/models/part_tensors.ts";
 import { countedElements, namedParts } from "../../../../lib/models/tensor_names.ts";
 
 type Fields = Readonly<Record<string, unknown>>;

@@ -13,7 +13,7 @@ import {
 import type { Family } from "../../../../lib/models/families/family.ts";
 import { FAMILIES } from "../../../../lib/models/families/registry.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
-import { allTensors } from "../../../../lib/models/parts.ts";
+import { allTensors } from "../../../../lib/models/part_tensors.ts";
 import { noWindows } from "../../../../lib/models/families/windows.ts";
 import { resolveAdapter } from "../../../../lib/adapters/registry.ts";
 import type { Parameter } from "../../../../lib/optim/parameters.ts";

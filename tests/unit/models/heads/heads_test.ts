@@ -7,7 +7,7 @@ import { evaluateLoss, forwardLogits, lossAndGradients } from "../../../../lib/m
 import { splitBatch } from "../../../../lib/models/engine/interleave.ts";
 import type { HeadConfig } from "../../../../lib/models/heads/head_config.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
-import { allTensors } from "../../../../lib/models/parts.ts";
+import { allTensors } from "../../../../lib/models/part_tensors.ts";
 import { parseConfig } from "../../../../lib/models/read_config.ts";
 import { basePrefix, headNames } from "../../../../lib/models/tensor_names.ts";
 import { nativeKernels } from "../../../../lib/ops/native/native_kernels.ts";
