@@ -5,7 +5,7 @@
  *     our_step.ts CASE.json
  *
  * Prints a JSON line when ready, then for every line on standard input runs one step and prints its time and the parts
- * of it; for the line "peak" it prints the most memory this process has held, and its activations.
+ * of it; for the line "peak" it prints the most memory this process has held.
  */
 import { peakHostBytes } from "../../lib/native/host_memory.ts";
 import { nextIntegerBelow, randomStream } from "../../lib/core/rng.ts";
@@ -85,7 +85,7 @@ const { target, threads } = kernels.info();
 console.log(JSON.stringify({ version: `${target}, ${threads} threads`, trained }));
 for await (const line of inputLines()) {
   if (line === "peak") {
-    console.log(JSON.stringify({ bytes: peakHostBytes(), activations: kernels.arena.bytes }));
+    console.log(JSON.stringify({ bytes: peakHostBytes() }));
     continue;
   }
   times.clear();

@@ -51,11 +51,6 @@ export class StepProcess implements AsyncDisposable {
     return (await this.#process.ask<{ bytes: number }>("peak")).bytes;
   }
 
-  /** Of ours: the most that its activations took. */
-  async activationBytes(): Promise<number> {
-    return (await this.#process.ask<{ activations: number }>("peak")).activations;
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#process[Symbol.asyncDispose]();
   }
