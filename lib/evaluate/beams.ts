@@ -9,7 +9,12 @@ import type { Floats } from "../tensor/tensor.ts";
 /** How a search is made. */
 export const BEAM_OPTIONS = {
   /** Answers that are followed at once; 1 follows the one that is being made. Default 1. */
-  beams: integer({ min: 1, default: 1, help: "beams of the search; 1 takes one token after the other" }),
+  beams: integer({
+    min: 1,
+    max: 1024,
+    default: 1,
+    help: "beams of the search; 1 takes one token after the other",
+  }),
   /** An ended answer's log-likelihood is divided by its length to this power: above 0 favours longer ones. Default 1. */
   lengthPenalty: number({
     min: -100,

@@ -14,6 +14,7 @@ export const VOCABULARY_OPTIONS = {
   /** Of what the number of rows of the vocabulary's tables is a multiple. Default: any. */
   padVocabularyTo: integer({
     min: 1,
+    max: 65_536, // a table that fits the machine, whatever is asked: kernels like 64 or 128
     help: "embedding and head have a multiple of this many rows",
     defaultText: "any number",
     identity: "vocabulary",

@@ -91,7 +91,7 @@ Deno.test("train refuses flags of another method by name, targets that do not ex
     );
     strictEqual(sized.code, 2);
     match(sized.stderr, /--rank does not apply with --adapter, which brings its own/);
-    match(sized.stderr, /--neurons does not apply to --method lora, only to sparse and parallel/);
+    match(sized.stderr, /--neurons does not apply to --method lora, only to sparse, parallel, /);
   }));
 
 Deno.test("train --method lora with a pattern, excluded weights, layers, ranks and alphas: saved as PEFT has them, and read again", () =>

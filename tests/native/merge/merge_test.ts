@@ -220,7 +220,7 @@ const REFUSED: readonly { base: string; kind: string; options: JsonObject; reaso
     options: { neurons: 8, scope: "union" },
     reason: /by the tokens beside it/,
   },
-  { base: "qwen2_tied", kind: "parallel", options: { neurons: 4 }, reason: /the qwen2 family has none/ },
+  { base: "qwen2_tied", kind: "parallel", options: { neurons: 4 }, reason: /this qwen2 has neither/ },
 ];
 
 for (const { base, kind, options, reason } of REFUSED) {

@@ -174,7 +174,7 @@ Deno.test("tables are labelled rows too: a label that reads as a number is one, 
     assert.deepEqual([...batch.ids], [1, ...codes("a, b"), 2, ...codes("7"), 2]);
     const scores = join(folder, "scores.tsv");
     await Deno.writeTextFile(scores, "sentence1\tsentence2\tscore\na\tb\t4.5\n");
-    assert.deepEqual((await loadLabelled([scores], MARKED, VALUES)).labels?.of, Float64Array.of(4.5));
+    assertSame((await loadLabelled([scores], MARKED, VALUES)).labels?.of, Float64Array.of(4.5));
   }));
 
 Deno.test("lines of plain texts are rows without labels", () =>
