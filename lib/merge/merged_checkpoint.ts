@@ -7,6 +7,7 @@ import type { WeightDType } from "../core/dtype.ts";
 import { NotFiniteError, throwIfAny, UserError } from "../core/errors.ts";
 import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "../core/half.ts";
 import { isJsonObject, type JsonObject } from "../core/json.ts";
+import { givesTokens } from "../models/heads/head_config.ts";
 import { familyOf } from "../models/families/registry.ts";
 import type { Model } from "../models/model.ts";
 import { allTensors } from "../models/part_tensors.ts";
@@ -199,8 +200,9 @@ function mergedConfig(model: Model, { config, dtype }: MergedModel): JsonObject 
   const path = join(model.dir, "config.json");
   const base: unknown = readJsonSync(path);
   throwIfAny(path, isJsonObject(base) ? [] : ["is no JSON object"]);
-  // Of a head that differs from the embedding: engines that believe the field would drop it.
-  const untied = (base as JsonObject)["tie_word_embeddings"] === true && !model.config.tieWordEmbeddings;
+  // Of a head of tokens that differs from the embedding: engines that believe the field would drop it.
+  const untied = (base as JsonObject)["tie_word_embeddings"] === true && !model.config.tieWordEmbeddings &&
+    givesTokens(model.config.head);
   const fields = {
     ...base as JsonObject,
     ...(untied && { tie_word_embeddings: false }),

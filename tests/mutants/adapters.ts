@@ -108,6 +108,14 @@ export const ADAPTERS: readonly Mutant[] = [
     tests: ["tests/contract/families_test.ts"],
   },
   {
+    name: "merged-classifier-untied",
+    harm: "a merged classifier whose stacks share an embedding asks for two",
+    file: "lib/merge/merged_checkpoint.ts",
+    find: "givesTokens(model.config.head);",
+    replace: "(givesTokens(model.config.head) || true);",
+    tests: ["tests/unit/adapters/files/encoder_decoder_lora_test.ts"],
+  },
+  {
     name: "masks-forget-the-step",
     harm: "every step drops the same inputs",
     file: "lib/adapters/lora/lora.ts",

@@ -123,3 +123,16 @@ Deno.test("attention to the source has sites of its own, which PEFT takes in by 
   ]);
   assert.deepEqual(peftDefault, ["q", "v", "cross_q", "cross_v"]);
 });
+
+Deno.test("a classifier stays one whose stacks share an embedding when it is merged", async () => {
+  const k = referenceKernels();
+  for (const name of ["bart_labels", "mbart_value"]) {
+    const { dir, batch } = headFixture(`encoder_decoders/${name}`);
+    using model = openCheckpoint(dir, k);
+    await withFolder(async (out) => {
+      await writeMergedCheckpoint(model, { changes: [], config: {}, dtype: null }, out);
+      using merged = openCheckpoint(out, k);
+      assertSame((await forwardLogits(merged, batch, {})).data, (await forwardLogits(model, batch, {})).data);
+    });
+  }
+});
