@@ -169,6 +169,8 @@ export interface TrainingPlace {
   readonly firstToken: number;
   /** The same of what encoders beside decoders read. Default: as `firstToken`. */
   readonly firstSource?: number;
+  /** The same of targets: of the rows that a head compares. Default: as `firstToken`. */
+  readonly firstTarget?: number;
 }
 
 /** Where an adapter's rows are computed with. */

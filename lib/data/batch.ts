@@ -86,3 +86,9 @@ export function targetIds({ targets }: Pick<Batch, "targets">): Int32Array {
   if (targets.kind === "tokens") return targets.ids;
   throw new RangeError(`The targets are ${targets.kind} of whole sequences, not tokens`);
 }
+
+/** How many rows of what a head sees are compared: tokens that have a target, or sequences. */
+export function countTargets(targets: Targets): number {
+  if (targets.kind === "tokens") return targets.ids.reduce((count, id) => id >= 0 ? count + 1 : count, 0);
+  return targets.kind === "classes" ? targets.labels.length : targets.values.length;
+}

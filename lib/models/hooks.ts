@@ -43,7 +43,7 @@ export interface BranchHook<Residuals = unknown> {
  * backward, which gets x once more: to compute a thin product again costs less than to keep it in every layer.
  */
 export interface LinearHook {
-  /** Whether it is called at a site of a layer. */
+  /** Whether it is called at a site of a layer; the number behind all layers is that of the head. */
   has(layer: number, site: string): boolean;
   /** Adds its delta to y. @mutates y */
   forward(layer: number, site: string, x: Activation, y: Activation): void;

@@ -2,7 +2,7 @@
 /** The modules of a model as transformers names them: what PEFT's options choose from. */
 import { buildParts, FAMILIES, familyOf, smallestOf } from "./families/registry.ts";
 import type { ModelConfig } from "./model.ts";
-import { allTensors, expertTensors, linearsOf, tensorsOf } from "./part_tensors.ts";
+import { allTensors, expertTensors, headLinears, linearsOf, placesOf, tensorsOf } from "./part_tensors.ts";
 import { type Layer, layersOf, type Linear } from "./parts.ts";
 import { basePrefix, headNames, moduleOf } from "./tensor_names.ts";
 
@@ -10,7 +10,7 @@ import { basePrefix, headNames, moduleOf } from "./tensor_names.ts";
 export interface ModelModule {
   /** `model.layers.0.self_attn.q_proj`; `layers.0.self_attn.q_proj` in the bare model. */
   readonly name: string;
-  /** Null outside of the layers. */
+  /** Null outside of the layers: what has a site there is the head's. */
   readonly layer: number | null;
   /** Null where an adapter on linear weights has no place. */
   readonly site: string | null;
@@ -25,6 +25,8 @@ export interface Sites {
   readonly words: ReadonlyMap<string, string>;
   /** What PEFT targets when it is told nothing: queries and values, or the product that makes both. */
   readonly peftDefault: readonly string[];
+  /** Names of the head's modules that such adapters may attach to, where they are named: no word means one. */
+  readonly ofHead: readonly string[];
   /** Whether weights are kept as (I,O). */
   readonly transposed: boolean;
   /** The first of all modules, for messages: `model.layers.0.self_attn.q_proj`, and as the bare model has it. */
@@ -33,12 +35,15 @@ export interface Sites {
 
 /** The sites of a model. */
 export function modelSites(config: ModelConfig): Sites {
-  const layers = layersOf(buildParts(config, (name) => name));
+  const parts = buildParts(config, (name) => name);
+  const layers = layersOf(parts);
+  const ofHead = headLinears(parts.head).map(({ weight }) => moduleOf(weight));
   const attention = layers.flat().filter((part) => "heads" in part);
   const [whole = ""] = layers.flat().flatMap((part) => linearsOf(part)).map(({ weight }) => moduleOf(weight));
   const prefix = basePrefix(config);
   return {
-    words: wordsOf(layers),
+    words: wordsOf(layers, ofHead),
+    ofHead,
     peftDefault: [
       ...new Set(attention.flatMap(({ inputs }) => queriesAndValues(inputs)).map(({ site }) => site)),
     ],
@@ -57,31 +62,30 @@ function queriesAndValues<W>(inputs: readonly Linear<W>[]): readonly Linear<W>[]
 export function knownWords(): ReadonlyMap<string, ReadonlySet<string>> {
   const known = new Map<string, Set<string>>();
   for (const family of FAMILIES.values()) {
-    for (const [site, word] of wordsOf(layersOf(smallestOf(family)))) {
+    for (const [site, word] of wordsOf(layersOf(smallestOf(family)), [])) {
       known.set(site, (known.get(site) ?? new Set()).add(word));
     }
   }
   return known;
 }
 
-function wordsOf(layers: readonly Layer<string>[]): ReadonlyMap<string, string> {
+/** @param ofHead Modules that no word means either */
+function wordsOf(layers: readonly Layer<string>[], ofHead: readonly string[]): ReadonlyMap<string, string> {
   const modules = new Map(
     layers.flat().flatMap((part) => linearsOf(part)).map(({ site, weight }) => [site, moduleOf(weight)]),
   );
   return new Map([...modules].map(([site, module]) => {
-    const others = [...modules.values()].filter((other) => other !== module);
+    const others = [...modules.values(), ...ofHead].filter((other) => other !== module);
     const ends = endsWithinLayer(module);
     const own = ends.find((end) => !others.some((other) => other.endsWith(`.${end}`)));
     return [site, own ?? ends.at(-1) as string];
   }));
 }
 
-/** The whole name of each site's module, by layer. */
+/** The whole name of each site's module, by layer; behind all layers, those of the head. */
 export function siteModules(config: ModelConfig): readonly ReadonlyMap<string, string>[] {
-  return layersOf(buildParts(config, (name) => name)).map((layer) =>
-    new Map(
-      layer.flatMap((part) => linearsOf(part)).map(({ site, weight }) => [site, moduleOf(weight)]),
-    )
+  return placesOf(buildParts(config, (name) => name)).map((linears) =>
+    new Map(linears.map(({ site, weight }) => [site, moduleOf(weight)]))
   );
 }
 
@@ -95,7 +99,7 @@ function endsWithinLayer(module: string): string[] {
 /**
  * All modules, the model itself left out.
  *
- * @param isBare Names them as the bare model does, which has no head
+ * @param isBare Names them as the bare model does, which has no head but what lies in it: a pooler
  */
 export function modelModules(config: ModelConfig, isBare = false): ModelModule[] {
   const parts = buildParts(config, (name) => name);
@@ -118,9 +122,16 @@ export function modelModules(config: ModelConfig, isBare = false): ModelModule[]
   const outside = withAncestors([...named.map(moduleOf), ...bare])
     .filter((name) => !ofLayers.has(name) && !head.includes(name))
     .map((name): ModelModule => ({ name, layer: null, site: null }));
-  if (!isBare) return [...outside, ...layers, ...head.map((name) => ({ name, layer: null, site: null }))];
+  const sites = new Map(headLinears(parts.head).map(({ site, weight }) => [moduleOf(weight), site]));
+  const ofHead = [...head.filter((name) => !sites.has(name)), ...sites.keys()];
+  const all = [
+    ...outside,
+    ...layers,
+    ...ofHead.map((name) => ({ name, layer: null, site: sites.get(name) ?? null })),
+  ];
+  if (!isBare) return all;
   const prefix = basePrefix(config);
-  return [...outside, ...layers].filter(({ name }) => name.startsWith(prefix))
+  return all.filter(({ name }) => name.startsWith(prefix))
     .map((module) => ({ ...module, name: module.name.slice(prefix.length) }));
 }
 

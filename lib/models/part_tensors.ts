@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What is found in the parts of a model: products, norms, and everything that stands for a tensor. */
-import type {
-  ClassificationHead,
-  Head,
-  HeadLayer,
-  Linear,
-  ModelInput,
-  ModelParts,
-  Norm,
-  Stack,
-  Sublayer,
+import {
+  type ClassificationHead,
+  type Head,
+  type HeadLayer,
+  layersOf,
+  type Linear,
+  type ModelInput,
+  type ModelParts,
+  type Norm,
+  type Stack,
+  type Sublayer,
 } from "./parts.ts";
 
 /** The products of a sublayer, in the order they compute in. */
@@ -110,6 +111,18 @@ export function headTensors<W>(head: Head<W>): W[] {
 export function headMatrices<W>(head: Head<W>): W[] {
   const outputs = head.kind === "classification" ? outputsOf(head) : [head];
   return [...outputs, ...headLayers(head).map(({ linear }) => linear)].map(({ weight }) => weight);
+}
+
+/** The products of a head that adapters attach to, in the order they compute in; what gives tokens is none. */
+export function headLinears<W>(head: Head<W>): readonly Linear<W>[] {
+  const outputs = head.kind === "classification" ? outputsOf(head) : [];
+  return [...headLayers(head).map(({ linear }) => linear), ...outputs];
+}
+
+/** The products that adapters attach to, by the number that hooks know their layer by; behind all layers, those of the head. */
+export function placesOf<W>(parts: ModelParts<W>): readonly (readonly Linear<W>[])[] {
+  const layers = layersOf(parts).map((layer) => layer.flatMap((part) => linearsOf(part)));
+  return [...layers, headLinears(parts.head)];
 }
 
 /** The layers between hidden states and what a head gives. */

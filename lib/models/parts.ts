@@ -282,6 +282,11 @@ export function layersOf<W>({ stacks }: Pick<ModelParts<W>, "stacks">): readonly
   return stacks.flatMap(({ layers }) => layers);
 }
 
+/** The number that hooks know the head by: that behind all layers. */
+export function headLayer(parts: Pick<ModelParts, "stacks">): number {
+  return layersOf(parts).length;
+}
+
 /** The stack whose hidden states the head reads. */
 export function lastStack<W>({ stacks }: Pick<ModelParts<W>, "stacks">): Stack<W> {
   return stacks.at(-1) as Stack<W>;

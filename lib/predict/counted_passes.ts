@@ -6,6 +6,7 @@ import type { ActivationPolicyName } from "../activations/registry.ts";
 import type { Adapter, AdapterParams, RowPlacement } from "../adapters/adapter.ts";
 import type { Batch, BatchSource } from "../data/batch.ts";
 import { weightlessModel } from "../models/described.ts";
+import type { PartPlace } from "../models/engine/interleave.ts";
 import { evaluateLoss } from "../models/engine/pass.ts";
 import type { Model } from "../models/model.ts";
 import { type ClassificationHead, lastStack, type ModelParts, type PatchInput } from "../models/parts.ts";
@@ -64,9 +65,9 @@ export function countedRun(model: Model, adapter: Adapter, settings: CountedSett
   const counted = weightlessModel(model, kernels);
   // What works with the adapter's kernels is the adapter's work, whatever it waits for in between.
   const params = adapter.create(kernels.adapter, counted, settings.tokensPerStep);
-  const attach = (k: Kernels, firstToken: number): Attachment => {
+  const attach = (k: Kernels, place: PartPlace): Attachment => {
     const own = k === kernels ? kernels.adapter : kernels.twin().adapter;
-    const training = { seed: 0, step: 1, firstToken };
+    const training = { seed: 0, step: 1, ...place };
     const attached = attachAdapter(counted, params, own, { training, placement });
     return { ...attached, hooks: lanes?.watched(attached.hooks) ?? attached.hooks };
   };

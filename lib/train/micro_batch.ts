@@ -4,11 +4,11 @@ import type { Attachment } from "../adapters/attach.ts";
 import type { Batch } from "../data/batch.ts";
 import type { BatchLoss, GradientOptions } from "../models/engine/gradient_pass.ts";
 import { lossAndGradients } from "../models/engine/pass.ts";
-import { interleavedLossAndGradients, splitBatch } from "../models/engine/interleave.ts";
+import { interleavedLossAndGradients, type PartPlace, splitBatch } from "../models/engine/interleave.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 
-/** Attaches the adapter to kernels, for tokens from a place of the micro-batch on, and from one of its source. */
-export type AttachPart = (k: Kernels, firstToken: number, firstSource: number) => Attachment;
+/** Attaches the adapter to kernels, for what is behind a place of the micro-batch. */
+export type AttachPart = (k: Kernels, place: PartPlace) => Attachment;
 
 /**
  * Loss and gradients of a micro-batch. One that cannot be cut, having fewer than two tokens, is computed whole.
@@ -23,7 +23,7 @@ export function microBatchGradients(
   options: Omit<GradientOptions, "tap">,
 ): Promise<BatchLoss> {
   const split = halves === 2 ? splitBatch(batch) : null;
-  const { model, hooks } = attach(k, 0, 0);
+  const { model, hooks } = attach(k, { firstToken: 0, firstSource: 0, firstTarget: 0 });
   if (split === null) return lossAndGradients(model, batch, hooks, options);
   return interleavedLossAndGradients(model, batch, split, attach, options);
 }

@@ -159,14 +159,15 @@ export async function accumulate(
   state.params.forgetRows?.();
   clearOtherGradients(run.model.kernels, state.params);
   let idle: IdleMemory | undefined = idleGradients(run.model.kernels, state.params);
-  let [lossSum, firstToken, firstSource] = [0, 0, 0];
+  let [lossSum, firstToken, firstSource, firstTarget] = [0, 0, 0, 0];
   const waits = waitAccount(times, clock, run.model.kernels.deviceClock);
   for (const { batch } of data.microBatches) {
-    const attach: AttachPart = (kernels, token, source) => {
+    const attach: AttachPart = (kernels, part) => {
       const place = {
         step: state.step + 1,
-        firstToken: firstToken + token,
-        firstSource: firstSource + source,
+        firstToken: firstToken + part.firstToken,
+        firstSource: firstSource + part.firstSource,
+        firstTarget: firstTarget + part.firstTarget,
       };
       const { model, hooks } = attachState(run, state, place, { kernels, fusedRows: early?.rows });
       return { model, hooks: timedHooks(hooks, times, clock) };
@@ -185,6 +186,7 @@ export async function accumulate(
     idle = undefined; // from here on gradients are sums under way
     firstToken += batch.ids.length;
     firstSource += (batch.source ?? batch).ids.length;
+    firstTarget += batch.targetCount;
   }
   await state.params.collectGradients?.();
   return lossSum / data.targetCount;

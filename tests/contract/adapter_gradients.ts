@@ -7,6 +7,7 @@ import { attachAdapter } from "../../lib/adapters/attach.ts";
 import { randomNormal } from "../../lib/core/rng.ts";
 import type { Batch } from "../../lib/data/batch.ts";
 import { makeMicroBatch } from "../../lib/data/batches.ts";
+import type { PartPlace } from "../../lib/models/engine/interleave.ts";
 import { evaluateLoss } from "../../lib/models/engine/pass.ts";
 import type { Model } from "../../lib/models/model.ts";
 import { clearGradients, isTrained, type Parameter } from "../../lib/optim/parameters.ts";
@@ -43,7 +44,7 @@ function write(model: Model, parameter: Parameter, values: Float64Array): void {
 }
 
 /** Somewhere in training, so that masks that change from step to step are on. */
-const PLACE = { seed: 9, step: 3, firstToken: 17, firstSource: 31 };
+const PLACE = { seed: 9, step: 3, firstToken: 17, firstSource: 31, firstTarget: 5 };
 /** Of the loss whose gradient is taken. */
 const LOSS_SCALE = 0.5;
 
@@ -73,12 +74,13 @@ export async function gradientsOf(
   data: Batch,
 ) {
   clearGradients(model.kernels, params.parameters);
-  const attach = (k: typeof model.kernels, token: number, source: number) =>
+  const attach = (k: typeof model.kernels, part: PartPlace) =>
     attachAdapter(model, params, k, {
       training: {
         ...PLACE,
-        firstToken: PLACE.firstToken + token,
-        firstSource: PLACE.firstSource + source,
+        firstToken: PLACE.firstToken + part.firstToken,
+        firstSource: PLACE.firstSource + part.firstSource,
+        firstTarget: PLACE.firstTarget + part.firstTarget,
       },
       placement,
     });

@@ -95,16 +95,16 @@ export const ADAPTERS: readonly Mutant[] = [
     name: "masks-of-the-whole-for-halves",
     harm: "dropout depends on how a step is cut",
     file: "lib/adapters/lora/lora.ts",
-    find: "(readsSource ? firstSource : firstToken) * width",
-    replace: "0",
+    find: "first: first * width,",
+    replace: "first: 0,",
     tests: ["tests/contract/adapters_test.ts"],
   },
   {
     name: "masks-of-the-decoder-for-the-source",
     harm: "dropout in an encoder depends on how a step is cut",
     file: "lib/adapters/lora/lora.ts",
-    find: "readsSource: reads(site),",
-    replace: "readsSource: false && reads(site),",
+    find: 'readsSource(model.parts, layer, site) ? "source" : "tokens"',
+    replace: 'readsSource(model.parts, layer, site) ? "tokens" : "tokens"',
     tests: ["tests/contract/families_test.ts"],
   },
   {
@@ -114,6 +114,30 @@ export const ADAPTERS: readonly Mutant[] = [
     find: "givesTokens(model.config.head);",
     replace: "(givesTokens(model.config.head) || true);",
     tests: ["tests/unit/adapters/files/encoder_decoder_lora_test.ts"],
+  },
+  {
+    name: "masks-of-tokens-for-a-head",
+    harm: "dropout in a head depends on how a step is cut",
+    file: "lib/adapters/lora/lora.ts",
+    find: 'if (layer === head) return "targets";',
+    replace: "",
+    tests: ["tests/unit/adapters/lora/head_test.ts"],
+  },
+  {
+    name: "head-without-its-deltas",
+    harm: "a head's deltas are not trained where they are all that is",
+    file: "lib/models/engine/stacks.ts",
+    find: "headLinears(parts.head).some((linear) => linearIsTrained(linear, hooks, layer))",
+    replace: "headLinears(parts.head).some((linear) => linearIsTrained(linear, {}, layer))",
+    tests: ["tests/unit/adapters/lora/head_test.ts"],
+  },
+  {
+    name: "all-on-what-is-trained-whole",
+    harm: "all linear weights cannot be asked for beside a head of one's own",
+    file: "lib/adapters/lora/config.ts",
+    find: "ofHead.filter((name) => !trainedWhole(name, whole))",
+    replace: "ofHead.filter((name) => !trainedWhole(name, whole) || true)",
+    tests: ["tests/unit/adapters/lora/head_test.ts"],
   },
   {
     name: "masks-forget-the-step",
@@ -128,9 +152,10 @@ export const ADAPTERS: readonly Mutant[] = [
     harm: "answers are drawn at random",
     file: "lib/adapters/lora/lora.ts",
     find: `if (training === null || dropout === 0) return null;
-    const { seed, step, firstToken, firstSource = firstToken } = training;`,
+    const { seed, step, firstToken, firstSource = firstToken, firstTarget = firstToken } = training;`,
     replace: `if (dropout === 0) return null;
-    const { seed, step, firstToken, firstSource = firstToken } = training ?? { seed: 1, step: 1, firstToken: 0 };`,
+    const { seed, step, firstToken, firstSource = firstToken, firstTarget = firstToken } = training ??
+      { seed: 1, step: 1, firstToken: 0 };`,
     tests: ["tests/unit/train/lora_test.ts"],
   },
   {

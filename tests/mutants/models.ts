@@ -368,8 +368,8 @@ export const MODELS: readonly Mutant[] = [
     name: "mask-of-the-first-half",
     harm: "both halves drop the same places",
     file: "lib/models/engine/interleave.ts",
-    find: "attach(own, part.firstToken, part.firstSource)",
-    replace: "attach(own, 0, 0)",
+    find: "attach(own, part);",
+    replace: "attach(own, { firstToken: 0, firstSource: 0, firstTarget: 0 });",
     tests: [
       "tests/unit/train/lora_test.ts",
       "tests/contract/adapters_test.ts",

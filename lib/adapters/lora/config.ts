@@ -14,11 +14,22 @@ import { isJsonObject, type JsonObject } from "../../core/json.ts";
 import type { Sites } from "../../models/modules.ts";
 import type { OptionSource } from "../option_source.ts";
 import { LORA_OPTIONS, type LoraOptions, type LoraSettings, optionLabel } from "./options.ts";
+import { trainedWhole } from "./whole_modules.ts";
 
-/** The names for all linear weights of every layer; PEFT knows the second, alone and in either case. */
-function meansAll(target: unknown, { by }: OptionSource): boolean {
-  if (typeof target !== "string") return false;
-  return target.toLowerCase() === "all-linear" || (by === "user" && target === "all");
+/** Names of what is meant by all linear weights; null where a target is no such name. */
+type AllMeant = (target: unknown) => readonly string[] | null;
+
+/**
+ * What names for all linear weights mean: ours those of every layer, PEFT's, alone and in either case, also those of the head,
+ * but for what is trained whole.
+ */
+function allMeant({ words, ofHead }: Sites, whole: readonly string[], { by }: OptionSource): AllMeant {
+  return (target) => {
+    if (typeof target !== "string") return null;
+    const head = ofHead.filter((name) => !trainedWhole(name, whole));
+    if (target.toLowerCase() === "all-linear") return [...words.keys(), ...head];
+    return by === "user" && target === "all" ? [...words.keys()] : null;
+  };
 }
 
 /** A text that can only be a name: the user may give one without a list around it. */
@@ -29,26 +40,27 @@ function isName(text: string, { by }: OptionSource): boolean {
 /**
  * Decides all options. Problems: one sentence each. They may come from a file: types are checked too.
  *
- * @param sites Of the model
+ * @param sites Of the model     @param whole Names of modules that are trained whole: no delta of all goes on those
  */
 export function resolveLora(
   given: LoraOptions,
   sites: Sites,
   source: OptionSource = { by: "user" },
+  whole: readonly string[] = [],
 ): { settings: LoraSettings; problems: string[] } {
   const options = source.by === "peft" ? withoutWords(given, sites) : given;
-  const all = [...sites.words.keys()];
+  const all = allMeant(sites, whole, source);
   const schema = { ...LORA_OPTIONS, alpha: alphaOf(source) };
   const chosen = withDefaults(LORA_OPTIONS, options);
   const problems = unknownOptions(LORA_OPTIONS, options, "LoRA");
-  const reader = optionReader(source, sites, problems);
+  const reader = optionReader(source, sites, all, problems);
   problems.push(...optionProblems(schema, chosen, (name) => reader.label(name as keyof LoraOptions)));
   const { targets } = chosen;
   const settings: LoraSettings = {
     ...chosen,
     targets: targets === null
       ? sites.peftDefault
-      : reader.words("targets", meansAll(targets, source) ? all : targets) ?? all,
+      : reader.words("targets", all(targets) ?? targets) ?? [...sites.words.keys()],
     excludeTargets: reader.words("excludeTargets", options.excludeTargets ?? null),
     layersToTransform: reader.layers(options.layersToTransform ?? null),
     layersPattern: reader.patterns(options.layersPattern ?? null),
@@ -100,7 +112,7 @@ function togetherProblems(
 type OptionReader = ReturnType<typeof optionReader>;
 
 /** Reads options of unknown types. @mutates problems */
-function optionReader(source: OptionSource, sites: Sites, problems: string[]) {
+function optionReader(source: OptionSource, sites: Sites, all: AllMeant, problems: string[]) {
   const words = [...sites.words.keys()];
   const label = (name: keyof LoraOptions): string => optionLabel(name, source);
   const check = (ok: boolean, name: keyof LoraOptions, value: unknown, expected: string): boolean => {
@@ -127,8 +139,10 @@ function optionReader(source: OptionSource, sites: Sites, problems: string[]) {
       const list = typeof value === "string" && value !== "" ? [value] : value;
       if (!check(isTexts(list) && list.length > 0, name, value, expected)) return null;
       const names = list as readonly string[];
-      const all = name === "targets" && source.by === "user" && names.some((item) => meansAll(item, source));
-      return all ? words : wordsFirst(names, sites);
+      const meant = name === "targets" && source.by === "user"
+        ? names.flatMap((item) => all(item) ?? [])
+        : [];
+      return wordsFirst(meant.length > 0 ? meant : names, sites);
     },
     layers(value: unknown): readonly number[] | null {
       if (value === null) return null;

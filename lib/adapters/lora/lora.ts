@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * LoRA (Hu et al., ICLR 2022) on any weights of any layers, each with a rank and a scale of its own:
+ * LoRA (Hu et al., ICLR 2022) on any weights of any layers and of heads, each with a rank and a scale of its own:
  * y += s (dropout(x) A^T) B^T beside y = x W^T, with A and B trained in f32. PEFT's names, start values and files.
  */
 import { allOf, andThen } from "../../core/awaitable.ts";
@@ -9,8 +9,8 @@ import type { LinearHook } from "../../models/hooks.ts";
 import { givesTokens } from "../../models/heads/head_config.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
 import { buildParts } from "../../models/families/registry.ts";
-import { allTensors, headTensors, linearSize, linearsOf } from "../../models/part_tensors.ts";
-import { type Layer, layersOf, type Linear, readsSource } from "../../models/parts.ts";
+import { allTensors, headTensors, linearSize, placesOf } from "../../models/part_tensors.ts";
+import { headLayer, type Linear, readsSource } from "../../models/parts.ts";
 import { moduleOf } from "../../models/tensor_names.ts";
 import { modelSites, siteModules } from "../../models/modules.ts";
 import type { DenseParameter } from "../../optim/parameters.ts";
@@ -40,6 +40,9 @@ import { type WholeTensors, withTensors } from "../whole_tensors.ts";
 /** Random streams of a layer at least, of which each site takes one. Part of the definition. */
 const STREAMS_PER_LAYER = 8;
 
+/** What the rows of a product are of: a batch's tokens, those of its source, or what its head compares. */
+type Reading = "tokens" | "source" | "targets";
+
 /** One weight's delta. */
 interface SiteDelta extends LowRank {
   /** Tells the random numbers of weights apart. */
@@ -47,8 +50,8 @@ interface SiteDelta extends LowRank {
   /** Name of the weight in the checkpoint, and whether it is kept there as (I,O). */
   readonly weightName: string;
   readonly transposed: boolean;
-  /** Whether its rows are those of a source. */
-  readonly readsSource: boolean;
+  /** What its rows are of. */
+  readonly reads: Reading;
 }
 
 /** LoRA. */
@@ -70,7 +73,7 @@ export function loraAdapter(
 ): Resolved {
   const whole = moduleNames(modulesToSave);
   const sites = modelSites(config);
-  const { settings: asked, problems } = resolveLora(options, sites, source);
+  const { settings: asked, problems } = resolveLora(options, sites, source, whole);
   // What is wrong with an option says more than what it then matches.
   const { table, settings, problems: misplaced } = problems.length > 0
     ? { table: [], settings: asked, problems: [] }
@@ -124,10 +127,10 @@ function loraSizes(table: LoraTable, { parts, config }: Model): AdapterSizes {
   const size = (name: string, rows: number, cols: number): ParameterSize => {
     return { name, shape: [rows, cols], count: rows * cols, rows: null, trained: true };
   };
-  const [layers, modules] = [layersOf(parts), siteModules(config)];
+  const [places, modules] = [placesOf(parts), siteModules(config)];
   const parameters = table.flatMap((sites, layer) =>
     [...sites].flatMap(([site, { rank }]): ParameterSize[] => {
-      const { outputs, inputs } = linearSize(linearAt(layers[layer], site));
+      const { outputs, inputs } = linearSize(linearAt(places[layer], site));
       return [
         size(factorName(modules[layer]?.get(site), "lora_A"), rank, inputs),
         size(factorName(modules[layer]?.get(site), "lora_B"), outputs, rank),
@@ -147,25 +150,30 @@ function createLora(
 ): AdapterParams {
   const modules = siteModules(model.config);
   const streams = Math.max(STREAMS_PER_LAYER, ...modules.map((sites) => sites.size));
-  const layers = layersOf(model.parts).map((layer, index) => {
+  const head = headLayer(model.parts);
+  const reading = (layer: number, site: string): Reading => {
+    if (layer === head) return "targets";
+    return readsSource(model.parts, layer, site) ? "source" : "tokens";
+  };
+  const layers = placesOf(model.parts).map((linears, index) => {
     const places = {
-      layer,
+      linears,
       modules: modules[index] ?? new Map(),
       firstStream: index * streams,
-      reads: (site: string) => readsSource(model.parts, index, site),
+      reads: (site: string) => reading(index, site),
     };
     return createLayer(k, table[index] ?? new Map(), places, tokensPerStep > 0);
   });
   const deltas = layers.flatMap((layer) => [...layer.values()]);
   const weights = deltas.flatMap(({ a, b }) => [a, b]);
-  const byLayer = layers.map((layer) =>
+  const byPlace = layers.map((layer) =>
     [...layer.values()].flatMap(({ a, b }) => [a, b].map(factorParameter))
   );
   holdWeights(k, weights);
   return {
     adapter,
-    parameters: byLayer.flat(),
-    byLayer,
+    parameters: byPlace.flat(),
+    byLayer: byPlace.slice(0, head),
     init: (k, seed) => deltas.forEach((delta) => initDelta(k, delta, seed)),
     attach: (k, { training } = {}) => ({
       hooks: { linear: [linearHook(k, settings, layers, training ?? null)] },
@@ -176,25 +184,24 @@ function createLora(
   };
 }
 
-/** A layer as its deltas see it. */
+/** A layer, or the head, as its deltas see it. */
 interface LayerPlaces {
-  readonly layer: Layer;
+  readonly linears: readonly Linear[];
   /** Of all sites, in order: the names of their modules. */
   readonly modules: ReadonlyMap<string, string>;
   readonly firstStream: number;
-  /** Whether a site reads rows of a source. */
-  readonly reads: (site: string) => boolean;
+  readonly reads: (site: string) => Reading;
 }
 
 function createLayer(
   k: Kernels,
   sites: ReadonlyMap<string, SiteSize>,
-  { layer, modules, firstStream, reads }: LayerPlaces,
+  { linears, modules, firstStream, reads }: LayerPlaces,
   trained: boolean,
 ): ReadonlyMap<string, SiteDelta> {
   const all = [...modules.keys()];
   const delta = (site: string, { rank, scale }: SiteSize): SiteDelta => {
-    const linear = linearAt(layer, site);
+    const linear = linearAt(linears, site);
     const { outputs, inputs } = linearSize(linear);
     return {
       a: adapterWeight(k, factorName(modules.get(site), "lora_A"), rank, inputs, trained),
@@ -203,16 +210,16 @@ function createLayer(
       stream: firstStream + all.indexOf(site),
       weightName: linear.weight.name,
       transposed: linear.transposed === true,
-      readsSource: reads(site),
+      reads: reads(site),
     };
   };
   return new Map([...sites].map(([site, size]) => [site, delta(site, size)]));
 }
 
 /** The product of a site. */
-function linearAt(layer: Layer | undefined, site: string): Linear {
-  const found = layer?.flatMap((part) => linearsOf(part)).find((linear) => linear.site === site);
-  if (!found) throw new RangeError(`The model's layers have no site "${site}"`);
+function linearAt(linears: readonly Linear[] | undefined, site: string): Linear {
+  const found = linears?.find((linear) => linear.site === site);
+  if (!found) throw new RangeError(`The model has no site "${site}"`);
   return found;
 }
 
@@ -239,13 +246,13 @@ function linearHook(
     return found;
   };
   const mask = (
-    { stream, readsSource }: SiteDelta,
+    { stream, reads }: SiteDelta,
     { shape: [, width = 0] }: Activation,
   ): DropoutMask | null => {
     if (training === null || dropout === 0) return null;
-    const { seed, step, firstToken, firstSource = firstToken } = training;
-    const first = (readsSource ? firstSource : firstToken) * width;
-    return { seed, stream: step, part: stream, first, probability: dropout };
+    const { seed, step, firstToken, firstSource = firstToken, firstTarget = firstToken } = training;
+    const first = { tokens: firstToken, source: firstSource, targets: firstTarget }[reads];
+    return { seed, stream: step, part: stream, first: first * width, probability: dropout };
   };
   return {
     has: (layer, site) => layers[layer]?.has(site) === true,

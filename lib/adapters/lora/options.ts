@@ -66,8 +66,8 @@ export const LORA_OPTIONS = {
   /**
    * The weights that get a delta. A list holds words (`q`, `k`, `v`, `o`, `gate`, `up`, `down`) and ends of module names
    * (`q_proj`, `self_attn.q_proj`, `model.layers.0.self_attn.q_proj`); one text is a regular expression of Python's that
-   * matches whole module names (`model\.layers\.\d+\.self_attn\.[qv]_proj`), "all" and "all-linear" are all linear weights of
-   * every layer, and null is what PEFT takes by default, q and v. Default "all".
+   * matches whole module names (`model\.layers\.\d+\.self_attn\.[qv]_proj`), "all" is all linear weights of every layer,
+   * "all-linear" those of the head too that are not trained whole, as PEFT has it, and null is what PEFT takes by default, q and v. Default "all".
    */
   targets: texts({
     names: TARGET_WORDS,

@@ -8,7 +8,7 @@ import type { OptionSource } from "../option_source.ts";
 import { compileFinder, type SiteSize } from "./finder.ts";
 import type { LoraSettings } from "./options.ts";
 
-/** The deltas of a model: for each layer, those of its sites, in the order that they compute in. */
+/** The deltas of a model: for each layer, those of its sites, in the order that they compute in; behind all, the head's. */
 export type LoraTable = readonly ReadonlyMap<string, SiteSize>[];
 
 /** Where a model's deltas are, and what is wrong with what was asked for: one sentence each. */
@@ -40,7 +40,7 @@ export function placeLora(
     if (places.problems.length > 0) return places;
     const meansSame = !isBare || sameTable(placed(false).table, places.table);
     const written = meansSame ? settings : spelledOut(settings, places.table, config);
-    return { ...places, settings: inWords(written, places.table) };
+    return { ...places, settings: inWords(written, places.table, config) };
   } catch (error) {
     if (!(error instanceof RegexError)) throw error;
     return { table: [], settings, problems: [`a pattern of the adapter cannot be used: ${error.message}`] };
@@ -56,11 +56,11 @@ function isOfBare(modules: readonly string[], config: ModelConfig): boolean {
 }
 
 function tableOf(sizes: ReadonlyMap<ModelModule, SiteSize>, { numHiddenLayers }: ModelConfig): LoraTable {
-  const layers = Array.from({ length: numHiddenLayers }, () => new Map<string, SiteSize>());
+  const places = Array.from({ length: numHiddenLayers + 1 }, () => new Map<string, SiteSize>());
   for (const [{ layer, site }, size] of sizes) {
-    if (layer !== null && site !== null) layers[layer]?.set(site, size);
+    if (site !== null) places[layer ?? numHiddenLayers]?.set(site, size);
   }
-  return layers;
+  return places;
 }
 
 function sameTable(a: LoraTable, b: LoraTable): boolean {
@@ -90,11 +90,14 @@ function spelledOut(settings: LoraSettings, table: LoraTable, config: ModelConfi
   };
 }
 
-/** A list that chooses the same sites in every layer, by those sites' words. */
-function inWords(settings: LoraSettings, table: LoraTable): LoraSettings {
+/** A list that chooses the same sites in every layer, by those sites' words; those of the head by their names. */
+function inWords(settings: LoraSettings, table: LoraTable, config: ModelConfig): LoraSettings {
   const { targets, excludeTargets, layersToTransform } = settings;
   if (typeof targets === "string" || excludeTargets !== null || layersToTransform !== null) return settings;
-  const [first, ...others] = table.map((layer) => [...layer.keys()]);
+  const [first, ...others] = table.slice(0, -1).map((layer) => [...layer.keys()]);
   const alike = others.every((sites) => sites.join() === first?.join());
-  return alike && first ? { ...settings, targets: first } : settings;
+  if (!alike || !first) return settings;
+  const modules = siteModules(config).at(-1);
+  const ofHead = [...table.at(-1)?.keys() ?? []].map((site) => modules?.get(site) as string);
+  return { ...settings, targets: [...first, ...ofHead] };
 }

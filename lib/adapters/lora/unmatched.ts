@@ -13,7 +13,8 @@ export function choiceProblems(
   chosen: readonly ModelModule[],
   label: (name: keyof typeof LORA_OPTIONS) => string,
 ): string[] {
-  const places = `only ${[...sites.words.values()].join(", ")} of the layers can`;
+  const head = sites.ofHead.map((name) => `, and ${name}`).join("");
+  const places = `only ${[...sites.words.values()].join(", ")} of the layers${head} can`;
   const foreign = chosen.filter(({ site }) => site === null).map(({ name }) => name);
   if (foreign.length > 0) {
     const [first, second] = foreign;

@@ -9,7 +9,7 @@ import { andThen, type Awaitable } from "../../core/awaitable.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { headLoss } from "../heads/registry.ts";
-import type { ModelParts } from "../parts.ts";
+import { headLayer, type ModelParts } from "../parts.ts";
 import type { SourceContext, StepContext, WaitAccount } from "../sublayers/context.ts";
 import type { TokenBatch } from "./check_batch.ts";
 import { inputBackward, inputForward } from "./input.ts";
@@ -59,6 +59,8 @@ interface StackPasses {
   /** Of each stack, by {@linkcode lowestTrained}. */
   readonly lowest: readonly number[];
   readonly head: ModelParts["head"];
+  /** The number that hooks know the head by. */
+  readonly headLayer: number;
   readonly batch: TokenBatch;
   readonly options: GradientOptions & { readonly afterLoss?: (() => Promise<void>) | undefined };
 }
@@ -77,7 +79,8 @@ export async function gradientPass(
   const places = stackPlaces(parts);
   const { hooks } = steps[0] as StepContext;
   const lowest = options.tap === undefined ? lowestTrained(parts, hooks) : places.map(() => 0);
-  return await stackPass({ steps, places, lowest, head: parts.head, batch, options }, 0);
+  const { head } = parts;
+  return await stackPass({ steps, places, lowest, head, headLayer: headLayer(parts), batch, options }, 0);
 }
 
 /** The pass of a stack, and of those behind it. @param source What it sees of the one before */
@@ -143,7 +146,7 @@ async function nextStack(
 
 /** Output, head and loss, and back to the gradient of y when anything from the output down is trained. */
 function lossTurn(
-  { places, lowest: lowestOfAll, head, batch, options }: StackPasses,
+  { places, lowest: lowestOfAll, head, headLayer: layer, batch, options }: StackPasses,
   { k, scratch, hooks }: StepContext,
   y: Tensor,
   dx: Tensor,
@@ -154,7 +157,7 @@ function lossTurn(
   const { hidden, residuals } = outputForward(k, stack, y, scratch.h);
   const scale = lowest < Infinity ? options.lossScale : null;
   return andThen(
-    headLoss(k, head, { hidden, batch }, batch.targets, scale),
+    headLoss(k, head, { hidden, batch, hooks, layer }, batch.targets, scale),
     ({ lossSum, count, dhidden }) => {
       const isTrained = lowest <= outputDepth(stack, hooks);
       if (dhidden !== null && isTrained) outputBackward(k, stack, residuals, dhidden, dx);

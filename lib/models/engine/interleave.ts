@@ -12,7 +12,7 @@
 import { releasing } from "../../activations/policy.ts";
 import { ACTIVATION_POLICIES } from "../../activations/registry.ts";
 import { takeTurns, type YieldTurn } from "../../core/baton.ts";
-import type { Batch, BatchSource } from "../../data/batch.ts";
+import { type Batch, type BatchSource, countTargets } from "../../data/batch.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Model } from "../model.ts";
@@ -23,12 +23,16 @@ import { type BatchLoss, type GradientOptions, gradientPass } from "./gradient_p
 import { createSharedKeys } from "./shared_keys.ts";
 import { batchSteps } from "./source.ts";
 
-/** A part of a micro-batch. */
-export interface BatchPart {
-  readonly batch: TokenBatch;
-  /** Place of its first token among those of the whole, and of the first that an encoder reads. */
+/** Where a part of a micro-batch begins: places of its first token, of the first that an encoder reads, and of its first target. */
+export interface PartPlace {
   readonly firstToken: number;
   readonly firstSource: number;
+  readonly firstTarget: number;
+}
+
+/** A part of a micro-batch. */
+export interface BatchPart extends PartPlace {
+  readonly batch: TokenBatch;
 }
 
 /** A batch in two parts. */
@@ -72,6 +76,7 @@ function sequencesPart(batch: Batch, first: number, end: number): BatchPart {
   return {
     firstToken: tokens[0],
     firstSource: (source?.starts ?? starts)[first] as number,
+    firstTarget: countTargets(targetsPart(batch.targets, [0, tokens[0]], [0, first])),
     batch: {
       ...tokensOf(batch, tokens),
       starts: startsPart(starts, first, end),
@@ -89,6 +94,7 @@ function tokensPart(batch: Batch, begin: number, end: number): BatchPart {
   return {
     firstToken: begin,
     firstSource: begin,
+    firstTarget: countTargets(targetsPart(batch.targets, [0, begin], [0, 0])),
     batch: {
       ...tokensOf(batch, [begin, end]),
       starts: Int32Array.of(0, end - begin),
@@ -132,12 +138,8 @@ function targetsPart(targets: Batch["targets"], tokens: Range, sequences: Range)
   return { ...targets, values: targets.values.subarray(...sequences) };
 }
 
-/** How the adapter attaches to a part: the places of its first tokens decide masks that change from step to step. */
-export type AttachPart = (
-  k: Kernels,
-  firstToken: number,
-  firstSource: number,
-) => { readonly model: Model; readonly hooks: Hooks };
+/** How the adapter attaches to a part: where that begins decides masks that change from step to step. */
+export type AttachPart = (k: Kernels, place: PartPlace) => { readonly model: Model; readonly hooks: Hooks };
 
 /**
  * `lossAndGradients` of a batch in two interleaved parts. The result is that of the whole within rounding, and the same bits
@@ -165,7 +167,7 @@ export function interleavedLossAndGradients(
       layersOf(model.parts).forEach((_, layer) => options.idle?.beforeBackward(layer));
       const { idle: _, ...rest } = options;
       const running = (own: Kernels, part: BatchPart, shared: Partial<StepContext>, leads: boolean) => {
-        const attached = attach(own, part.firstToken, part.firstSource);
+        const attached = attach(own, part);
         const ofPart = { ...attached.model, kernels: own };
         return (yieldTurn: YieldTurn): Promise<BatchLoss> => {
           const end = part.firstToken + part.batch.ids.length;

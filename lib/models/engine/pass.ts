@@ -7,6 +7,7 @@ import type { HeadInput } from "../heads/head_call.ts";
 import { headLoss, headOutputs } from "../heads/registry.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Model } from "../model.ts";
+import { headLayer } from "../parts.ts";
 import type { SourceContext, StepContext } from "../sublayers/context.ts";
 import { checkedBatch } from "./check_batch.ts";
 import { type BatchLoss, type GradientOptions, gradientPass } from "./gradient_pass.ts";
@@ -113,5 +114,5 @@ async function headInput(model: Model, given: Batch, hooks: Hooks): Promise<Head
     hidden = outputForward(k, place.stack, y, step.scratch.h).hidden;
     source = sourceContext(batch, hidden, null);
   }
-  return { hidden: hidden as Tensor, batch };
+  return { hidden: hidden as Tensor, batch, hooks, layer: headLayer(parts) };
 }

@@ -3,10 +3,11 @@
 import { forwardOnly } from "../../activations/policy.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { type Hooks, hooksBeside } from "../hooks.ts";
-import { headTensors, inputTensors, outputTensors } from "../part_tensors.ts";
-import type { ModelParts, Stack } from "../parts.ts";
+import { headLinears, headTensors, inputTensors, outputTensors } from "../part_tensors.ts";
+import { headLayer, type ModelParts, type Stack } from "../parts.ts";
 import { aloneStage } from "../sublayers/alone.ts";
 import { isTrained, type StepContext } from "../sublayers/context.ts";
+import { linearIsTrained } from "../sublayers/linear.ts";
 import { sublayerStage } from "../sublayers/registry.ts";
 import { sublayerIsTrained } from "../sublayers/sublayer.ts";
 import { coupledWiring } from "../wiring/coupled.ts";
@@ -42,6 +43,13 @@ export function stackPlaces({ stacks }: Pick<ModelParts, "stacks">): readonly St
     firstLayer += stack.layers.length;
     return { ...place, isLast: number === stacks.length - 1 };
   });
+}
+
+/** Whether backward has something to add to at the head. */
+function headIsTrained(parts: ModelParts, hooks: Hooks): boolean {
+  const layer = headLayer(parts);
+  return isTrained(headTensors(parts.head)) ||
+    headLinears(parts.head).some((linear) => linearIsTrained(linear, hooks, layer));
 }
 
 /** What computes in each layer of a stack, in the order it computes in. */
@@ -84,7 +92,7 @@ export function lowestTrained(parts: ModelParts, hooks: Hooks): readonly number[
       isTrained(inputTensors(stack.input)),
       ...trained,
       isTrained(outputTensors(stack)),
-      isLast && isTrained(headTensors(parts.head)),
+      isLast && headIsTrained(parts, hooks),
     ];
     isWantedBelow = depths.includes(true);
     return isWantedBelow ? depths.indexOf(true) : Infinity;

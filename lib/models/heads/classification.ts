@@ -4,12 +4,18 @@ import { andThen, type Awaitable } from "../../core/awaitable.ts";
 import type { ClassTargets, ValueTargets } from "../../data/batch.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
-import { linearBackward, linearForward } from "../../ops/linear.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { outputsOf } from "../part_tensors.ts";
 import type { ClassificationHead, Linear } from "../parts.ts";
 import type { HeadInput, HeadKindOf } from "./head_call.ts";
-import { type HeadLayerResiduals, headLayersBackward, headLayersForward } from "./head_layers.ts";
+import {
+  type HeadLayerResiduals,
+  headLayersBackward,
+  headLayersForward,
+  headProduct,
+  headProductBackward,
+} from "./head_layers.ts";
+import { hookedForward } from "../sublayers/linear.ts";
 import { pool, poolBackward } from "./pooling.ts";
 
 /** See {@linkcode ClassificationHead}. */
@@ -19,26 +25,27 @@ export const classificationHead: HeadKindOf<ClassificationHead> = {
       throw new RangeError(`The head gives ${head.gives}, the targets are ${targets.kind}`);
     }
     const seen = seenBy(k, head, input);
-    const y = meanOutput(k, seen);
+    const y = meanOutput(k, input, seen);
     return andThen(compare(k, y, targets, scale ?? 0), (lossSum) => {
       const count = input.batch.starts.length - 1;
       if (scale === null) return { lossSum, count, dhidden: null };
       if (seen.length > 1) k.scale(y.data, 1 / seen.length);
       const dhidden = arenaTensor(k, input.hidden.shape);
       k.zero(dhidden.data);
-      for (const [i, { h, residuals, output: { weight, bias } }] of seen.entries()) {
+      for (const [i, { h, residuals, output }] of seen.entries()) {
         const dpooled = headLayersBackward(
           k,
+          input,
           head.layers,
           residuals,
-          linearBackward(k, h, weight, y, { bias }),
+          headProductBackward(k, input, output, h, y),
         );
         poolBackward(k, head.pooling, input.batch, i, dpooled, dhidden);
       }
       return { lossSum, count, dhidden };
     });
   },
-  outputs: (k, head, input) => meanOutput(k, seenBy(k, head, input)),
+  outputs: (k, head, input) => meanOutput(k, input, seenBy(k, head, input)),
 };
 
 /** What a product of the head sees. */
@@ -52,18 +59,16 @@ interface Seen {
 /** What each product of a head sees, through its layers: what stands for a sequence, and the token behind that. */
 function seenBy(k: Kernels, head: ClassificationHead, input: HeadInput): readonly Seen[] {
   return outputsOf(head).map((output, i) => {
-    const { y: h, residuals } = headLayersForward(k, head.layers, pool(k, head.pooling, input, i));
+    const { y: h, residuals } = headLayersForward(k, input, head.layers, pool(k, head.pooling, input, i));
     return { output, h, residuals };
   });
 }
 
 /** (S,C) in the arena. */
-function meanOutput(k: Kernels, [first, ...others]: readonly Seen[]): Tensor {
-  const { h, output: { weight, bias } } = first as Seen;
-  const y = linearForward(k, h, weight, { bias });
-  for (const { h, output: { weight, bias } } of others) {
-    linearForward(k, h, weight, { bias, addTo: y });
-  }
+function meanOutput(k: Kernels, { hooks, layer }: HeadInput, [first, ...others]: readonly Seen[]): Tensor {
+  const { h, output } = first as Seen;
+  const y = headProduct(k, { hooks, layer }, output, h);
+  for (const { h, output } of others) hookedForward({ k, hooks }, layer, output, h, { addTo: y });
   if (others.length > 0) k.scale(y.data, 1 / (1 + others.length));
   return y;
 }

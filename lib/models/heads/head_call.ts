@@ -4,12 +4,16 @@ import type { Awaitable } from "../../core/awaitable.ts";
 import type { Batch } from "../../data/batch.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { Floats, Tensor } from "../../tensor/tensor.ts";
+import type { Hooks } from "../hooks.ts";
 
 /** What a head sees. */
 export interface HeadInput {
   /** (M,D): the final norm's output. */
   readonly hidden: Tensor;
   readonly batch: Pick<Batch, "ids" | "starts">;
+  readonly hooks: Hooks;
+  /** The number that hooks know the head by: that behind all layers. */
+  readonly layer: number;
 }
 
 /** The loss of a batch, as sum and count, and where it was asked for the gradient of scale * loss. */

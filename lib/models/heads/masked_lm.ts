@@ -13,22 +13,23 @@ import { addRows } from "./token_rows.ts";
 
 /** See {@linkcode MaskedLmHead}. Rows without a target are not computed. */
 export const maskedLmHead: HeadKindOf<MaskedLmHead> = {
-  loss(k, { layer, weight, bias }, { hidden }, targets, scale) {
+  loss(k, { layer, weight, bias }, input, targets, scale) {
+    const { hidden } = input;
     const all = targetIds({ targets });
     const rows = Int32Array.from([...all.keys()].filter((row) => (all[row] as number) >= 0));
     const ids = Int32Array.from(rows, (row) => all[row] as number);
-    const { y, residuals } = headLayersForward(k, [layer], gatherRows(k, hidden, rows));
+    const { y, residuals } = headLayersForward(k, input, [layer], gatherRows(k, hidden, rows));
     if (scale === null) {
       return andThen(headLossForward(k, y, weight, ids, { bias }), (loss) => ({ ...loss, dhidden: null }));
     }
     return andThen(headLossForwardBackward(k, y, weight, ids, { bias, scale }), ({ dhidden, ...loss }) => {
       const d = arenaTensor(k, hidden.shape);
       k.zero(d.data);
-      addRows(k, d, rows, headLayersBackward(k, [layer], residuals, dhidden));
+      addRows(k, d, rows, headLayersBackward(k, input, [layer], residuals, dhidden));
       return { ...loss, dhidden: d };
     });
   },
-  outputs(k, { layer, weight, bias }, { hidden }) {
-    return linearForward(k, headLayersForward(k, [layer], hidden).y, weight, { bias });
+  outputs(k, { layer, weight, bias }, input) {
+    return linearForward(k, headLayersForward(k, input, [layer], input.hidden).y, weight, { bias });
   },
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A product with one of a sublayer's weights, together with the hooks on it: the only place where the two meet. */
+/** A product with a weight of a sublayer or a head, together with the hooks on it: the only place where the two meet. */
 import { arenaActivation, rowsOf } from "../../ops/arena_tensor.ts";
 import { linearBackward, linearBackwardWeight, linearForward, type LinearResult } from "../../ops/linear.ts";
 import type { Activation } from "../../tensor/tensor.ts";
@@ -13,14 +13,17 @@ export function linearIsTrained({ site, weight, bias }: Linear, hooks: Hooks, la
   return isTrained([weight, bias]) || hooksOn(hooks, layer, site).length > 0;
 }
 
+/** What a product needs of a pass. */
+export type ProductContext = Pick<StepContext, "k" | "hooks">;
+
 /**
  * y = x w^T + bias + the hooks' deltas.
  *
- * @param x (T,I) read     @param to (T,O) where the result is written or added; an activation in the arena when absent
+ * @param layer Its number, as hooks know it; behind all layers is the head     @param x (T,I) read     @param to (T,O) where the result is written or added; an activation in the arena when absent
  * @returns y (T,O). Backward needs x again where {@linkcode linearIsTrained}.
  */
 export function hookedForward(
-  { k, hooks }: StepContext,
+  { k, hooks }: ProductContext,
   layer: number,
   linear: Linear,
   x: Activation,
@@ -41,7 +44,7 @@ export function hookedForward(
  * @throws {RangeError} When x is missing where something is trained
  */
 export function hookedBackward<A extends Activation>(
-  { k, hooks }: StepContext,
+  { k, hooks }: ProductContext,
   layer: number,
   { site, weight, bias, transposed }: Linear,
   x: Activation | null,

@@ -5,6 +5,7 @@ import { attachAdapter } from "../../../lib/adapters/attach.ts";
 import { ADAPTER_KINDS, resolveAdapter } from "../../../lib/adapters/registry.ts";
 import type { JsonObject } from "../../../lib/core/json.ts";
 import { type Batch, tokenTargets } from "../../../lib/data/batch.ts";
+import type { PartPlace } from "../../../lib/models/engine/interleave.ts";
 import { evaluateLoss } from "../../../lib/models/engine/pass.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
@@ -51,8 +52,8 @@ for (const name of ["encoder_decoders/bart", "encoder_decoders/mbart"]) {
           const tokens = Math.max(12, sourceTokens);
           const params = adapter.create(kernels, model, tokens);
           params.init(kernels, 1);
-          const attach = (k: Kernels, firstToken: number) =>
-            attachAdapter(model, params, k, { training: { seed: 1, step: 1, firstToken } });
+          const attach = (k: Kernels, place: PartPlace) =>
+            attachAdapter(model, params, k, { training: { seed: 1, step: 1, ...place } });
           const counted = countedRun(model, adapter, { activations, halves, tokensPerStep: tokens });
           const size = { tokens: 12, targets: 12, sourceTokens };
           const bytes = ({ arena, hostArena }: Kernels) => [arena.bytes, hostArena.bytes];

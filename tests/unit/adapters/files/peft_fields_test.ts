@@ -240,5 +240,6 @@ Deno.test("what was told of a bare model's names keeps its ranks and alphas unde
   assert.deepEqual(table.map((sites) => [...sites]), [
     [["q", { rank: 2, alpha: 16, scale: 8 }]],
     [["q", { rank: 8, alpha: 4, scale: 0.5 }]],
+    [],
   ]);
 });

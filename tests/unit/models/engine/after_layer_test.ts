@@ -4,7 +4,11 @@ import { hooksOf } from "../../../fixtures/hooks.ts";
 import assert from "node:assert/strict";
 import { makeMicroBatch } from "../../../../lib/data/batches.ts";
 import { lossAndGradients } from "../../../../lib/models/engine/pass.ts";
-import { interleavedLossAndGradients, splitBatch } from "../../../../lib/models/engine/interleave.ts";
+import {
+  interleavedLossAndGradients,
+  type PartPlace,
+  splitBatch,
+} from "../../../../lib/models/engine/interleave.ts";
 import type { BranchHook, Hooks } from "../../../../lib/models/hooks.ts";
 import { smallData, threeLayers } from "../../train/small_run.ts";
 
@@ -55,7 +59,7 @@ for (const halves of [1, 2] as const) {
         else {
           const parts = splitBatch(batch);
           assert.ok(parts);
-          const attach = (_: unknown, firstToken: number) => ({ model, hooks: hooks(firstToken) });
+          const attach = (_: unknown, { firstToken }: PartPlace) => ({ model, hooks: hooks(firstToken) });
           await interleavedLossAndGradients(model, batch, parts, attach, options);
         }
         assert.deepEqual(seen, [2, 1, 0]);

@@ -8,7 +8,11 @@ import { sparseAdapter } from "../../../../lib/adapters/sparse/sparse.ts";
 import type { AdapterParams } from "../../../../lib/adapters/adapter.ts";
 import { type Batch, targetIds, type TokenTargets, tokenTargets } from "../../../../lib/data/batch.ts";
 import { lossAndGradients } from "../../../../lib/models/engine/pass.ts";
-import { interleavedLossAndGradients, splitBatch } from "../../../../lib/models/engine/interleave.ts";
+import {
+  interleavedLossAndGradients,
+  type PartPlace,
+  splitBatch,
+} from "../../../../lib/models/engine/interleave.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
 import { trainableModel } from "../../../fixtures/trainable_model.ts";
 import type { Kernels } from "../../../../lib/ops/kernels/kernels.ts";
@@ -208,7 +212,7 @@ Deno.test("a layer is left once, from the top down, when both parts have come ba
       const split = splitBatch(one ? longest(fixture.batch) : fixture.batch);
       assert.ok(split);
       const seen: string[] = [];
-      const attach = (_: Kernels, firstToken: number) => {
+      const attach = (_: Kernels, { firstToken }: PartPlace) => {
         const [ffn, attention] = [probeHook(0.3, true), probeHook(0.2, true)];
         const noted = (name: string, hook: typeof ffn): typeof ffn => ({
           ...hook,
