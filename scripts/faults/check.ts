@@ -22,6 +22,9 @@ const REASONS: ReadonlyMap<number, string> = new Map([
 /** Of those, the ones that another path or permission mends: the exit code is 2, else 1. */
 const MISTAKES: readonly number[] = [13, 30];
 
+/** Calls whose failure Deno passes over in silence: it ends the list of a folder where the next entry cannot be read. */
+const UNTOLD: readonly string[] = ["entry"];
+
 /** The names that files and folders have until they are whole, without what marks them. */
 const FINAL_NAMES: readonly (readonly [RegExp, string])[] = [
   [/\.([^/]+)\.[0-9a-f-]{36}\.part/g, "$1"],
@@ -67,6 +70,7 @@ function messageOf({ stderr }: Ended): string {
  * exit code says whose fault it is. That of a study with a failed cell is 1.
  */
 export function messageProblems(ended: Ended, call: FileCall, errno: number): string[] {
+  if (UNTOLD.includes(call.kind)) return [];
   const message = messageOf(ended);
   const problems: string[] = [];
   const ofCell = /^\d+ of \d+ cells failed; /.test(message);

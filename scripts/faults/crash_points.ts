@@ -47,6 +47,7 @@ const ACTIONS: Readonly<Record<string, readonly string[]>> = {
   copy: ["fail:28", "fail:5", "short", ...KILLS],
   stat: ["fail:5", "fail:13", "fail:12"],
   list: ["fail:5", "fail:24", "fail:13"],
+  entry: ["fail:5"],
   lock: ["fail:5", LATE],
   map: ["fail:12", "fail:5"],
   dup: ["fail:24"],

@@ -311,8 +311,8 @@ CALL(int, -1, statfs64, (const char* path, struct statfs64* out), (path, out), o
 CALL(char*, NULL, realpath, (const char* path, char* out), (path, out), on_path("resolve", AT_FDCWD, path))
 CALL(DIR*, NULL, opendir, (const char* path), (path), on_path("list", AT_FDCWD, path))
 CALL(DIR*, NULL, fdopendir, (int fd), (fd), on_descriptor("list", fd))
-CALL(struct dirent*, NULL, readdir, (DIR* folder), (folder), on_descriptor("list", dirfd(folder)))
-CALL(struct dirent64*, NULL, readdir64, (DIR* folder), (folder), on_descriptor("list", dirfd(folder)))
+CALL(struct dirent*, NULL, readdir, (DIR* folder), (folder), on_descriptor("entry", dirfd(folder)))
+CALL(struct dirent64*, NULL, readdir64, (DIR* folder), (folder), on_descriptor("entry", dirfd(folder)))
 
 /* What programs built for older C libraries call instead of stat and its kin. */
 int __xstat64(int version, const char* path, struct stat64* out);

@@ -46,6 +46,10 @@ Deno.test("messageProblems() wants path and first cause", () => {
   );
   match(problems("Cannot write run/run.json: it failed")[0] ?? "", /cause/);
   match(problems("Cannot write: No space left on device")[0] ?? "", /path/);
+  deepEqual(
+    messageProblems({ ...ENDED, code: 2, stderr: "It is empty" }, { ...CALL, kind: "entry" }, 28),
+    [],
+  );
   const mistaken = { ...ENDED, code: 2, stderr: "Cannot write run/run.json: No space left on device" };
   match(messageProblems(mistaken, CALL, 28)[0] ?? "", /expected 1/);
   const forbidden = (code: number, before: string) => {
