@@ -16,6 +16,8 @@ const WHOLE: Readonly<Record<string, readonly [number, number]>> = {
   "trainable-token-indices": [0, Infinity],
   "frozen-layers": [0, Infinity],
   "fraction-bits": [0, 30],
+  "pad-vocabulary-to": [1, 65_536],
+  beams: [1, 1024],
   seed: [0, 2 ** 32 - 1],
   "watch-port": [0, 65_535],
   examples: [0, 1000],
