@@ -486,6 +486,14 @@ export const ADAPTERS: readonly Mutant[] = [
     tests: ["tests/unit/train/reversible_test.ts"],
   },
   {
+    name: "wiring-stepped-twice",
+    harm: "clipped layer by layer, what a wiring trains takes two steps of each gradient",
+    file: "lib/adapters/wiring/coupled.ts",
+    find: "parameters: [...byLayer.flat(), ...(alpha ? [weightParameter(alpha)] : [])],",
+    replace: "parameters: weights.map(weightParameter),",
+    tests: ["tests/unit/train/reversible_test.ts"],
+  },
+  {
     name: "wired-and-merged",
     harm: "an adapter under a wiring is folded into layers that compute something else",
     file: "lib/adapters/wiring/coupled.ts",

@@ -143,7 +143,8 @@ function createWiring(
   holdWeights(k, weights);
   return {
     adapter,
-    parameters: weights.map(weightParameter),
+    // The very objects of the layers: by these it is known what a layer's step has moved.
+    parameters: [...byLayer.flat(), ...(alpha ? [weightParameter(alpha)] : [])],
     byLayer,
     init(k, seed) {
       layers.forEach((one, layer) => {

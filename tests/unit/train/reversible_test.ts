@@ -10,6 +10,7 @@ import { createKvCache } from "../../../lib/models/engine/kv_cache.ts";
 import { forwardLogits } from "../../../lib/models/engine/pass.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { StreamOverflowError } from "../../../lib/models/wiring/overflow.ts";
+import { adamw } from "../../../lib/optim/registry.ts";
 import { loadAdapter, openAdapter, saveAdapter } from "../../../lib/train/adapters.ts";
 import { batches } from "../../../lib/train/batches.ts";
 import { checkResume, loadCheckpoint, saveCheckpoint } from "../../../lib/train/checkpoint.ts";
@@ -117,6 +118,18 @@ for (const method of METHODS) {
       assert.equal(again.adapterKind.config["fractionBits"], params.adapter.config["fractionBits"]);
     }));
 }
+
+Deno.test("what a wiring trains takes one step of each gradient, where layers are clipped by themselves too", async () => {
+  using model = smallModel();
+  for (const method of METHODS) {
+    const clip = 1e9; // clips nothing
+    const [, together] = await trained(model, 3, { method, optimizer: adamw({ clip }) });
+    const [, byLayer] = await trained(model, 3, { method, optimizer: adamw({ clip, clipBy: "layer" }) });
+    assertSame(bytesOf(byLayer), bytesOf(together));
+    const { parameters, byLayer: layers } = together.params;
+    assert.deepEqual(layers.flat().filter((parameter) => !parameters.includes(parameter)), []);
+  }
+});
 
 Deno.test("a run whose fractional bits were found goes on from its folder, whoever asks before there is data", () =>
   withFolder(async (folder) => {
