@@ -4,7 +4,7 @@
  * sparse adapter without a gate, with every neuron computed for every token.
  */
 import { optionProblems, recordedOptions, unknownOptions, withDefaults } from "../core/option_checks.ts";
-import { integer, number, type OptionsOf } from "../core/options.ts";
+import type { OptionsOf } from "../core/options.ts";
 import { type BranchHook, branchHooks } from "../models/hooks.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
 import { sublayerModules } from "../models/tensor_names.ts";
@@ -18,20 +18,15 @@ import { addedTensorName } from "./adapter.ts";
 import { adapterWeight, dropWeights, holdWeights } from "./dense_weights.ts";
 import type { AdapterDefinition } from "./definition.ts";
 import { weightParameter } from "./model_tensors.ts";
+import { INIT_STD, neuronsOption } from "./neuron_options.ts";
 import { type KeysAndValues, widening, wideningRefusal } from "./widening.ts";
 
 /** Choices of the parallel adapter. */
 const PARALLEL_OPTIONS = {
   /** r: key-value pairs in each layer. Default 1024. */
-  neurons: integer({
-    min: 1,
-    default: 1024,
-    help: "adapter neurons in each layer (r)",
-    size: true,
-    always: true,
-  }),
+  neurons: neuronsOption(1024),
   /** Standard deviation of the keys at the start; values start at 0. Default: the model's `initializer_range`. */
-  initStd: number({ help: "standard deviation of the keys at the start", setting: null, always: true }),
+  initStd: INIT_STD,
 } as const;
 
 /** Choices of the parallel adapter. */

@@ -4,13 +4,10 @@ import { isJsonObject, type Json } from "../core/json.ts";
 import { quotedValue } from "../core/quoted.ts";
 import type { ModelConfig } from "../models/model.ts";
 import { moduleOf } from "../models/tensor_names.ts";
-import { vocabularyTables } from "../models/vocabulary.ts";
+import { type VocabularyTables, vocabularyTables } from "../models/vocabulary.ts";
 import type { OptionSource } from "./option_source.ts";
 import type { TokenRows, TokenTables } from "./token_rows.ts";
 import { type ChosenModules, modulesLabel } from "./modules_to_save.ts";
-
-/** Tokens of all tables, or by the ends of the names of modules. */
-export type TokenIndices = number | readonly number[] | Readonly<Record<string, number | readonly number[]>>;
 
 /** What was chosen, or what is wrong with it. */
 export interface ChosenTokens {
@@ -118,11 +115,7 @@ function listed(values: readonly unknown[]): string {
 /** Tied tables with the same tokens have one set of rows; PEFT compares them with their order. */
 function arrange(
   rows: readonly TokenRows[],
-  { embedding, head, tied }: {
-    readonly embedding: string;
-    readonly head: string | null;
-    readonly tied: boolean;
-  },
+  { embedding, head, tied }: VocabularyTables,
 ): TokenTables {
   if (!tied || head === null) return { rows, follows: null, apart: null };
   const [ofEmbedding, ofHead] = [embedding, head].map((tensor) =>

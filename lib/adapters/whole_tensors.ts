@@ -116,7 +116,7 @@ function headApart(tensors: WholeTensors, config: ModelConfig): string | null {
 }
 
 /** A tied head as a tensor of its own. */
-export function asStored(model: Model, { name, rows, cols }: Weight): WeightChange {
+function asStored(model: Model, { name, rows, cols }: Weight): WeightChange {
   const entry = storedTensor(model, name) as TensorEntry;
   return { name, shape: [rows, cols], apply: (values) => readFloatsInto(values, entry) };
 }

@@ -9,7 +9,6 @@ import type { Placed } from "../data/load_data.ts";
 import type { ScoreName } from "../evaluate/score.ts";
 import type { ChoiceSet } from "../tasks/choice_data.ts";
 import type { Task } from "../tasks/task.ts";
-import { openAdapter } from "../train/adapters.ts";
 import { runOn } from "../train/batches.ts";
 import { dataProblems } from "../train/loop.ts";
 import { type MemoryPrediction, predictMemory } from "../predict/memory.ts";
@@ -96,7 +95,7 @@ async function prepareCell(cell: Cell, resources: Resources, scoring: Scoring): 
   const metrics = metricsOf(scoring, task, model.config.head);
   const asks = task.scoring.by === "answers" && metrics.length > 0;
   const asked = asks ? await resources.prompts(settings, metrics as readonly ScoreName[]) : [];
-  const start = settings.adapter === undefined ? null : await openAdapter(settings.adapter);
+  const start = await resources.start(settings);
   const options = runOptionsOf(settings, start, null);
   const planned = plan(model, options);
   throwIfAny("The data", dataProblems(planned, data));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What cells share: models, data sets and questions, each opened once. */
 import { UserError } from "../core/errors.ts";
+import type { SavedAdapter } from "../adapters/files/saved_adapter.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Prompt } from "../data/prompt_reader.ts";
 import type { Placed } from "../data/load_data.ts";
@@ -18,6 +19,8 @@ export interface Resources extends Disposable {
   task(settings: TrainSettings): Promise<OpenTask>;
   model(settings: TrainSettings): Promise<OpenModel>;
   data(settings: TrainSettings): Promise<Dataset>;
+  /** The adapter that is trained on; null for a new one. */
+  start(settings: TrainSettings): Promise<SavedAdapter | null>;
   /** Of `evalData`; null when the settings name none. */
   evalData(settings: TrainSettings): Promise<Dataset | null>;
   /** Of `evalData`, or else of `data`: does the model know what it was taught? @param scores Those that will be taken */
@@ -47,18 +50,19 @@ export function createResources(onModel: (model: OpenModel) => void = () => {}):
     if (model === undefined) throw new UserError("model is not set: which checkpoint is to be trained?");
     return model;
   };
+  const start = async ({ adapter }: TrainSettings): Promise<SavedAdapter | null> =>
+    adapter === undefined ? null : await once(["start", adapter], () => openAdapter(adapter));
   const task = (settings: TrainSettings): Promise<OpenTask> => {
     const { task: name, data = [], adapter, newHead } = settings;
     return once(["task", settings.model, name, data, adapter, newHead], async () => {
-      const saved = adapter === undefined ? null : (await openAdapter(adapter)).head;
+      const saved = (await start(settings))?.head ?? null;
       return await openTask({ task: name, model: modelOf(settings), data: [data].flat(), saved, newHead });
     });
   };
   const model = async (settings: TrainSettings) => {
     const { head } = await task(settings);
     return await once(["model", ...modelKey(settings), head], async () => {
-      const { adapter: folder } = settings;
-      const adapter = folder === undefined ? null : await openAdapter(folder);
+      const adapter = await start(settings);
       const found = opened.use(
         await loadModel(modelOf(settings), {
           ...openOptionsOf(settings),
@@ -83,6 +87,7 @@ export function createResources(onModel: (model: OpenModel) => void = () => {}):
   };
   const askedFiles = (settings: TrainSettings) => settings.evalData ?? trainingFiles(settings);
   return {
+    start,
     task,
     model,
     data: async (settings) => await read(trainingFiles(settings), settings),

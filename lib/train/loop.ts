@@ -129,7 +129,7 @@ async function* trainingEvents(
   const warn = once(options.onWarning);
   using folder = await openRunFolder(planned, resume, { onWarning: warn });
   const base = folder && await watchBase(planned.model, warn);
-  const settled = { ...await settleStreams(planned, data), totalSteps: planned.totalSteps };
+  const settled = await settleStreams(planned, data);
   const run = base ? { ...settled, base: { ...settled.base, content: base.content } } : settled;
   const { totalSteps } = run;
   run.adapterKind.warnings?.forEach(warn);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From options to a run: every choice made, every mistake found at once. Allocates nothing. */
 import { possibleActivations } from "../activations/registry.ts";
-import { type Adapter, type Resolved, undoRefusal } from "../adapters/adapter.ts";
+import { type Adapter, undoRefusal } from "../adapters/adapter.ts";
 import {
   checkAdapterTensors,
   type SavedAdapter,
@@ -68,11 +68,11 @@ export function plan(model: Model, options: RunOptions = {}): Run {
   const method = options.method ?? (start ? methodByName(start.spec.kind) : sparse());
   if (start) throwIfAny("The run", vocabularyProblem(start, model));
   const own = start?.spec ?? withAddedTokenRows(method.adapter, model);
-  const specs = [withHeadModules(own, model), ...options.also ?? []] as const;
-  const [first, ...others] = resolvedAll(specs, model);
-  const trained = [first.adapter, ...others.map(({ adapter }) => adapter)] as const;
-  const adapter = joinedAdapters(trained);
-  const adapterProblems = [first, ...others].flatMap(({ problems }) => problems);
+  const { problems: adapterProblems, ...resolved } = resolvedAll(
+    [withHeadModules(own, model), ...options.also ?? []],
+    model,
+  );
+  const { trained, adapterKind: adapter } = resolved;
   const lr = peakRate(method, model.config.hiddenSize, headModules(model).length > 0);
   const { optimizer, problems: optimizerProblems } = resolveOptimizer(
     options.optimizer ?? adamw(),
@@ -85,7 +85,7 @@ export function plan(model: Model, options: RunOptions = {}): Run {
     ...startProblems(method, start),
     ...adapterProblems,
     ...(adapterProblems.length === 0 ? joiningProblems(trained, model) : []),
-    ...(start !== null && others.length > 0
+    ...(start !== null && trained.length > 1
       ? [`${start.folder} is one adapter: nothing else can be trained with it`]
       : []),
     ...optimizerProblems,
@@ -95,9 +95,7 @@ export function plan(model: Model, options: RunOptions = {}): Run {
   return {
     model,
     method,
-    trained,
-    specs,
-    adapterKind: adapter,
+    ...resolved,
     start,
     optimizer,
     settings,
@@ -163,19 +161,26 @@ function isGrown({ config, vocabulary }: Model): boolean {
 /** Specs of what is trained, the method's first. */
 type AdapterSpecs = readonly [AdapterSpec, ...AdapterSpec[]];
 
+/** What of a run follows from its specs, and what is wrong with them: one sentence each. */
 function resolvedAll(
-  [first, ...others]: AdapterSpecs,
+  specs: AdapterSpecs,
   { config }: Model,
-): readonly [Resolved, ...Resolved[]] {
-  return [resolveAdapter(first, config), ...others.map((spec) => resolveAdapter(spec, config))];
+): Pick<Run, "specs" | "trained" | "adapterKind"> & { readonly problems: readonly string[] } {
+  const resolved = specs.map((spec) => resolveAdapter(spec, config));
+  const trained = resolved.map(({ adapter }) => adapter) as [Adapter, ...Adapter[]];
+  return {
+    specs,
+    trained,
+    adapterKind: joinedAdapters(trained),
+    problems: resolved.flatMap(({ problems }) => problems),
+  };
 }
 
 /** The run with other options of what it trains: such that were found to be right. */
-export function withSpecs(run: Run, specs: AdapterSpecs): Run {
-  const [first, ...others] = resolvedAll(specs, run.model);
-  throwIfAny("The run", [first, ...others].flatMap(({ problems }) => problems));
-  const trained = [first.adapter, ...others.map(({ adapter }) => adapter)] as const;
-  return { ...run, specs, trained, adapterKind: joinedAdapters(trained) };
+export function withSpecs<R extends Run>(run: R, specs: AdapterSpecs): R {
+  const { problems, ...resolved } = resolvedAll(specs, run.model);
+  throwIfAny("The run", problems);
+  return { ...run, ...resolved };
 }
 
 /** A spec beside whose adapter a head of the task's own is trained whole. */

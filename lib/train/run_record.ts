@@ -71,13 +71,16 @@ export async function recordRun(
     }),
     versions: { ...Deno.version },
   };
+  await writeRecord(out, record);
+}
+
+async function writeRecord(out: string, record: JsonObject): Promise<void> {
   await writeTextAtomically(join(out, RECORD), JSON.stringify(record, null, 2) + "\n");
 }
 
 /** Adds what the run's end was scored with. */
 export async function recordEvaluation(out: string, evaluation: Evaluation): Promise<void> {
-  const record = { ...await readRecord(out), evaluation: evaluation as unknown as Json };
-  await writeTextAtomically(join(out, RECORD), JSON.stringify(record, null, 2) + "\n");
+  await writeRecord(out, { ...await readRecord(out), evaluation: evaluation as unknown as Json });
 }
 
 /** What is written down of a run; null where there is nothing. @throws {UserError} When it is no JSON, with the way out */

@@ -39,11 +39,10 @@ export function formatOptionsOf(
 ): Required<Pick<FormatOptions, "chatTemplate" | "thinking" | "templateOptions">> & FormatOptions {
   const chosen = withDefaults(DATA_OPTIONS, settings);
   const { chatTemplate, thinking, templateOptions = {} } = chosen;
-  const texts = ["system", "sourceField", "targetField", "sourcePrefix", "srcLang", "tgtLang"] as const;
   return {
     chatTemplate: typeof template === "object" ? template : readChatTemplate(template ?? chatTemplate),
     thinking,
-    ...Object.fromEntries(texts.flatMap((name) => chosen[name] === undefined ? [] : [[name, chosen[name]]])),
+    ...given(["system", "sourceField", "targetField", "sourcePrefix", "srcLang", "tgtLang"], chosen),
     templateOptions,
   };
 }
@@ -66,14 +65,16 @@ export function dataOptionsOf(
 
 /** Where the model runs, and with what vocabulary. */
 export function openOptionsOf(settings: TrainSettings): OpenModelOptions {
-  return given([...Object.keys(MACHINE_OPTIONS), ...Object.keys(VOCABULARY_OPTIONS)], settings);
+  const names = Object.keys({ ...MACHINE_OPTIONS, ...VOCABULARY_OPTIONS });
+  return given(names as (keyof typeof MACHINE_OPTIONS | keyof typeof VOCABULARY_OPTIONS)[], settings);
 }
 
-/** The named members that are not undefined: options left out must be absent. */
-function given(names: readonly string[], settings: TrainSettings): OpenModelOptions {
-  const entries = Object.entries(settings).filter(([name, value]) =>
-    names.includes(name) && value !== undefined
-  );
+/** The named members that are not undefined, in the order of the names: options left out must be absent. */
+function given<T extends object, N extends keyof T>(
+  names: readonly N[],
+  settings: T,
+): { readonly [name in N]?: Exclude<T[name], undefined> } {
+  const entries = names.filter((name) => settings[name] !== undefined).map((name) => [name, settings[name]]);
   return Object.fromEntries(entries);
 }
 

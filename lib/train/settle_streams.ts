@@ -12,7 +12,7 @@ import { type Run, withSpecs } from "./plan.ts";
  *
  * @throws {StreamOverflowError} When no int32 has room for the values
  */
-export async function settleStreams(run: Run, data: Dataset): Promise<Run> {
+export async function settleStreams<R extends Run>(run: R, data: Dataset): Promise<R> {
   const place = run.trained.findIndex(({ findsFraction }) => findsFraction);
   const first = place < 0 ? null : batches(run, data).next().value?.microBatches[0];
   if (!first) return run;

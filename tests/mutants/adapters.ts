@@ -226,9 +226,9 @@ export const ADAPTERS: readonly Mutant[] = [
   {
     name: "lora-without-format",
     harm: "transformers refuses the tensors",
-    file: "lib/adapters/files/peft_lora_format.ts",
-    find: '({ format: "pt", ...baseFields(base) })',
-    replace: "({ ...baseFields(base) })",
+    file: "lib/adapters/files/peft_base.ts",
+    find: '{ format: "pt", ...baseFields(base) }',
+    replace: "{ ...baseFields(base) }",
     tests: ["tests/unit/adapters/files/adapter_files_test.ts"],
   },
   {
@@ -292,8 +292,8 @@ export const ADAPTERS: readonly Mutant[] = [
   {
     name: "revision-forgotten",
     harm: "PEFT loads another revision of the base",
-    file: "lib/adapters/files/peft_lora_format.ts",
-    find: `      ...(base.revision !== null && { revision: base.revision }),
+    file: "lib/adapters/files/peft_base.ts",
+    find: `    ...(base.revision !== null && { revision: base.revision }),
 `,
     replace: "",
     tests: ["tests/unit/adapters/files/peft_fields_test.ts"],
@@ -521,8 +521,8 @@ export const ADAPTERS: readonly Mutant[] = [
     name: "frozen-layers-with-adapters",
     harm: "layers that stay plain have adapters that never learn",
     file: "lib/adapters/wiring/modules.ts",
-    find: "return number < lowest ||",
-    replace: "return number < 0 * lowest ||",
+    find: "number < lowest ||",
+    replace: "number < 0 * lowest ||",
     tests: ["tests/unit/train/reversible_test.ts"],
   },
 ];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A bottleneck beside every feed-forward sublayer (He et al., ICLR 2022), with the model's own activation and biases. */
 import { optionProblems, recordedOptions, unknownOptions, withDefaults } from "../../core/option_checks.ts";
-import { integer, number, type OptionsOf } from "../../core/options.ts";
+import type { OptionsOf } from "../../core/options.ts";
 import { branchHooks } from "../../models/hooks.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
@@ -9,7 +9,9 @@ import type { Adapter, AdapterParams, Resolved } from "../adapter.ts";
 import type { AdapterDefinition } from "../definition.ts";
 import { dropWeights, holdWeights } from "../dense_weights.ts";
 import { weightParameter } from "../model_tensors.ts";
+import { INIT_STD, neuronsOption } from "../neuron_options.ts";
 import { stackModules } from "../wiring/modules.ts";
+import { WIRING_OPTIONS } from "../wiring/options.ts";
 import {
   backboneActivation,
   bottleneckHook,
@@ -17,27 +19,17 @@ import {
   bottleneckSizes,
   bottleneckWeights,
   createBottlenecks,
-  startBottleneck,
+  startBottlenecks,
 } from "./layers.ts";
 
 /** Choices of the bottleneck adapter. */
 const BOTTLENECK_OPTIONS = {
   /** r: neurons in each layer. Default 8. */
-  neurons: integer({
-    min: 1,
-    default: 8,
-    help: "adapter neurons in each layer (r)",
-    size: true,
-    always: true,
-  }),
+  neurons: neuronsOption(8),
   /** Standard deviation of what reads the input, at the start. Default: the model's `initializer_range`. */
-  initStd: number({ help: "standard deviation of the keys at the start", setting: null, always: true }),
+  initStd: INIT_STD,
   /** Layers at the bottom of each stack that have none, see the wiring. Default 0. */
-  frozenLayers: integer({
-    min: 0,
-    default: 0,
-    help: "layers at the bottom that stay plain, frozen and without adapters under a wiring",
-  }),
+  frozenLayers: WIRING_OPTIONS.frozenLayers,
 } as const;
 
 /** Choices of the bottleneck adapter. */
@@ -99,10 +91,7 @@ function createAdapter(
     adapter,
     parameters: byLayer.flat(),
     byLayer,
-    init: (k, seed) =>
-      layers.forEach((one, layer) => {
-        if (one !== null) startBottleneck(k, one, seed, layer, initStd);
-      }),
+    init: (k, seed) => startBottlenecks(k, layers, seed, initStd),
     attach: (k) => ({ hooks: branchHooks("ffn", bottleneckHook(k, layers, activation)) }),
     activeNeurons: () => places.neurons,
     release: () => dropWeights(k, weights),

@@ -80,16 +80,18 @@ export function bottleneckWeights(one: Bottleneck | null): Weight[] {
   return one === null ? [] : PARTS.map((part) => one[part]);
 }
 
-/** The start: down N(0, std^2), all else 0. @param stream Tells the random numbers of layers apart @mutates one */
-export function startBottleneck(
+/** The start: down N(0, std^2), random numbers of a layer's own; all else 0. @mutates layers */
+export function startBottlenecks(
   k: Kernels,
-  one: Bottleneck,
+  layers: readonly (Bottleneck | null)[],
   seed: number,
-  stream: number,
   std: number,
 ): void {
-  writeFloats(k, weightParameter(one.down).data, (data) => k.randomNormal(data, seed, stream, std));
-  for (const part of ["downBias", "up", "upBias"] as const) k.zero(weightParameter(one[part]).data);
+  for (const [layer, one] of layers.entries()) {
+    if (one === null) continue;
+    writeFloats(k, weightParameter(one.down).data, (data) => k.randomNormal(data, seed, layer, std));
+    for (const part of ["downBias", "up", "upBias"] as const) k.zero(weightParameter(one[part]).data);
+  }
 }
 
 /** The activation of a model's feed-forwards. */

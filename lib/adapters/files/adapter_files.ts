@@ -30,6 +30,7 @@ import {
   byParameter,
   checkAdapterTensors,
   readAdapterInto,
+  ROWS_PER_PIECE,
   type SavedAdapter,
   vocabularyProblem,
 } from "./saved_adapter.ts";
@@ -50,8 +51,7 @@ const PEFT_FORMATS: Readonly<Record<string, AdapterFormat>> = {
   tokens: PEFT_TOKENS_FORMAT,
 };
 const FORMATS: readonly AdapterFormat[] = [MEFT_FORMAT, ...Object.values(PEFT_FORMATS)];
-/** Rows that are joined from their planes at a time. */
-const ROWS_PER_PIECE = 1024;
+
 /**
  * Writes the adapter into a folder, which is made if needed. The configuration is written last; our own holds
  * the hash of the tensors, so that files that do not belong together are found when loading. Of several adapters that were

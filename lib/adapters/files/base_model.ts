@@ -49,10 +49,7 @@ export interface BaseRecord {
 const SNAPSHOT = /[\\/]models--([^\\/]+)[\\/]snapshots[\\/]([0-9a-f]{40})$/;
 
 /** Describes a base for an adapter that is saved in `folder`, which exists. */
-export function baseRecord(
-  { name, hash, head }: BaseIdentity,
-  folder: string,
-): BaseRecord {
+export function baseRecord({ name, hash, head }: BaseIdentity, folder: string): BaseRecord {
   const path = placeOf(name);
   const [, repository, revision] = SNAPSHOT.exec(path) ?? [];
   return {

@@ -5,26 +5,23 @@
  */
 import type { Json, JsonObject } from "../../core/json.ts";
 import { type HeadConfig, numberedHead } from "../../models/heads/head_config.ts";
-import { baseFields, readBase, readBaseHead } from "./base_model.ts";
+import { readBaseHead } from "./base_model.ts";
 import type { AdapterFormat } from "./file_format.ts";
 import { PEFT_NAMES } from "../lora/options.ts";
+import { peftMetadata, peftModelFields, readPeftBase } from "./peft_base.ts";
 import { isNothing, optionProblems } from "./peft_fields.ts";
 import { TASK_TYPES } from "./task_types.ts";
 
 /** The format of `lora`. */
 export const PEFT_LORA_FORMAT: AdapterFormat = {
   peftType: "LORA",
-  // PEFT warns of fields that it does not know, so what it does not know is beside the tensors.
-  metadata: (base) => ({ format: "pt", ...baseFields(base) }),
-  config({ adapter: { config, fileNames, fileFields } }, { base, taskType }) {
+  metadata: peftMetadata,
+  config({ adapter: { config, fileNames, fileFields } }, saved) {
     const { modulesToSave, trainableTokenIndices, ensureWeightTying, bias = "none", ...others } = config;
     const options = Object.entries(PEFT_NAMES).filter(([name]) => others[name] !== undefined);
     return {
       peft_type: "LORA",
-      task_type: taskType,
-      base_model_name_or_path: base.name,
-      ...(base.revision !== null && { revision: base.revision }),
-      inference_mode: true,
+      ...peftModelFields(saved),
       ...(modulesToSave !== undefined && { modules_to_save: modulesToSave }),
       ...(trainableTokenIndices !== undefined && { trainable_token_indices: trainableTokenIndices }),
       ...(ensureWeightTying === true && { ensure_weight_tying: true }),
@@ -54,14 +51,12 @@ export const PEFT_LORA_FORMAT: AdapterFormat = {
         );
       }
     }
-    const baseName = fields["base_model_name_or_path"];
     return {
       kind: "lora",
       options,
       head: readBaseHead(metadata) ?? savedHead(fields, shapes),
       source: { by: "peft", modules: tensorNames.flatMap((name) => FACTOR.exec(name)?.[1] ?? []) },
-      // PEFT leaves the name out when the model was made from a configuration.
-      base: readBase(typeof baseName === "string" && baseName !== "" ? baseName : null, metadata),
+      base: readPeftBase(fields, metadata),
       tensorsHash: null,
       parameterName,
     };

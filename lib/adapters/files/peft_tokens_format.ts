@@ -2,9 +2,9 @@
 /** PEFT's folders of trained token rows alone, of its `TrainableTokensConfig`: the same tokens in every table. */
 import { type Json, jsonDifferences, type JsonObject } from "../../core/json.ts";
 import { moduleOf } from "../../models/tensor_names.ts";
-import type { Adapter } from "../adapter.ts";
-import { baseFields, readBase, readBaseHead } from "./base_model.ts";
+import { readBaseHead } from "./base_model.ts";
 import { type AdapterFormat, shown } from "./file_format.ts";
+import { peftMetadata, peftModelFields, readPeftBase } from "./peft_base.ts";
 import { isNothing } from "./peft_fields.ts";
 
 /** What the names of the rows have in files of a LoRA, and lack here. */
@@ -20,29 +20,25 @@ const NAME = /^[\w.-]+$/;
 export const PEFT_TOKENS_FORMAT: AdapterFormat = {
   peftType: "TRAINABLE_TOKENS",
   holds: ({ adapter: { config } }) => config["modulesToSave"] === undefined && sameTokens(config),
-  metadata: (base) => ({ format: "pt", ...baseFields(base) }),
-  config({ adapter, parameters }, { base, taskType }) {
+  metadata: peftMetadata,
+  config({ adapter: { config }, parameters }, saved) {
     const modules = parameters.map(({ name }) => moduleOf(moduleOf(name)).slice("base_model.model.".length));
     return {
       peft_type: "TRAINABLE_TOKENS",
-      task_type: taskType,
-      base_model_name_or_path: base.name,
-      ...(base.revision !== null && { revision: base.revision }),
-      inference_mode: true,
-      token_indices: tokensOf(adapter)[0] as Json,
+      ...peftModelFields(saved),
+      token_indices: tokensOf(config)[0] as Json,
       target_modules: modules.length === 1 ? modules[0] as string : modules,
       init_weights: true,
     };
   },
   tensorNames: (name, copies) => [name, ...copies].map((file) => file.replace(WITHIN, "")),
   read(fields, { metadata }, problems) {
-    const name = fields["base_model_name_or_path"];
     return {
       kind: "tokens",
       options: readOptions(fields, problems),
       head: readBaseHead(metadata),
       source: { by: "peft", modules: [] },
-      base: readBase(typeof name === "string" && name !== "" ? name : null, metadata),
+      base: readPeftBase(fields, metadata),
       tensorsHash: null,
       parameterName: (file) =>
         TWICE.test(file)
@@ -53,7 +49,7 @@ export const PEFT_TOKENS_FORMAT: AdapterFormat = {
 };
 
 /** The tokens of each table. */
-function tokensOf({ config }: Pick<Adapter, "config">): readonly Json[] {
+function tokensOf(config: JsonObject): readonly Json[] {
   const tokens = config["trainableTokenIndices"] as Json;
   if (typeof tokens === "number") return [[tokens]];
   return Array.isArray(tokens)
@@ -62,21 +58,22 @@ function tokensOf({ config }: Pick<Adapter, "config">): readonly Json[] {
 }
 
 function sameTokens(config: JsonObject): boolean {
-  const [first, ...others] = tokensOf({ config });
+  const [first, ...others] = tokensOf(config);
   return others.every((tokens) => jsonDifferences({ tokens }, { tokens: first as Json }).length === 0);
 }
 
 /** Fields that say nothing of the result: rows that were saved are there. */
 const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
-  ...[
-    "auto_mapping",
-    "base_model_name_or_path",
-    "inference_mode",
-    "init_weights",
-    "peft_type",
-    "peft_version",
-  ],
-  ...["revision", "target_modules", "task_type", "token_indices"],
+  "auto_mapping",
+  "base_model_name_or_path",
+  "inference_mode",
+  "init_weights",
+  "peft_type",
+  "peft_version",
+  "revision",
+  "target_modules",
+  "task_type",
+  "token_indices",
 ]);
 
 /** @mutates problems */

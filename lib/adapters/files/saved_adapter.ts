@@ -15,8 +15,8 @@ import type { AdapterSpec } from "../registry.ts";
 import type { SavedBase } from "./base_model.ts";
 import { isTable, type SavedTables, tableNames } from "./vocabulary_tables.ts";
 
-/** Rows that are joined from their planes at a time. */
-const ROWS_PER_PIECE = 1024;
+/** Rows that are joined from their planes, or divided into them, at a time. */
+export const ROWS_PER_PIECE = 1024;
 /** Tensors that an error lists; a model of another size has hundreds that do not fit. */
 const LISTED = 40;
 

@@ -2,19 +2,13 @@
 /** Sizes and modes of the sparse adapter: published defaults, and every mistake found at once. */
 import { optionProblems, unknownOptions, withDefaults } from "../../core/option_checks.ts";
 import { choice, type DecidedOptions, integer, number, type OptionsOf } from "../../core/options.ts";
+import { INIT_STD, neuronsOption } from "../neuron_options.ts";
 import { nearestDivisors, nearestMultiples } from "./divisors.ts";
 
 /** Choices of the sparse adapter; what is left out takes the published value. */
 export const SPARSE_OPTIONS = {
   /** r: key-value pairs in each layer. Default 4096. */
-  neurons: integer({
-    min: 1,
-    default: 4096,
-    help: "adapter neurons in each layer (r)",
-    axis: "r, neurons a layer",
-    size: true,
-    always: true,
-  }),
+  neurons: neuronsOption(4096),
   /** N: Key-Experts. Must divide `neurons`. Default: the divisor nearest to 4 sqrt(r), 256 for 4096. */
   experts: integer({
     min: 1,
@@ -69,7 +63,7 @@ export const SPARSE_OPTIONS = {
     always: true,
   }),
   /** Standard deviation of the keys at the start. Default: the model's `initializer_range`, usually 0.02. */
-  initStd: number({ help: "standard deviation of the keys at the start", setting: null, always: true }),
+  initStd: INIT_STD,
 } as const;
 
 /** Choices of the sparse adapter; what is left out takes the published value. */

@@ -4,7 +4,6 @@
  * are behind attention, and where the head reads both streams there may be a trained share of the other.
  */
 import { ALONE, type Coupling, COUPLINGS } from "../../models/wiring/coupling.ts";
-import { type Hooks, joinedHooks } from "../../models/hooks.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { Weight } from "../../tensor/tensor.ts";
@@ -16,7 +15,7 @@ import {
   bottleneckSizes,
   bottleneckWeights,
   createBottlenecks,
-  startBottleneck,
+  startBottlenecks,
 } from "../bottleneck/layers.ts";
 import { adapterWeight, dropWeights, holdWeights } from "../dense_weights.ts";
 import { weightParameter } from "../model_tensors.ts";
@@ -147,17 +146,14 @@ function createWiring(
     parameters: [...byLayer.flat(), ...(alpha ? [weightParameter(alpha)] : [])],
     byLayer,
     init(k, seed) {
-      layers.forEach((one, layer) => {
-        if (one !== null) startBottleneck(k, one, seed, layer, config.initializerRange);
-      });
+      startBottlenecks(k, layers, seed, config.initializerRange);
       if (alpha) k.zero(weightParameter(alpha).data);
     },
     attach(k) {
       const place = new Map([[settings.of.alone ? ALONE : "attention", [
         bottleneckHook(k, layers, activation),
       ]]]);
-      const hooks: Hooks = settings.of.alone ? { branch: place } : { behind: place };
-      return { hooks: joinedHooks([{ coupling }, hooks]) };
+      return { hooks: { coupling, ...(settings.of.alone ? { branch: place } : { behind: place }) } };
     },
     activeNeurons: () => places.neurons,
     release: () => dropWeights(k, weights),

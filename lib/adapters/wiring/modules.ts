@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Modules that adapters of a coupling are named after, and facts of a model that its defaults follow from. */
-import { buildParts } from "../../models/families/registry.ts";
 import type { ModelConfig } from "../../models/model.ts";
-import { type Branch, branchOf, lastStack } from "../../models/parts.ts";
+import { type Branch, lastStack } from "../../models/parts.ts";
+import { namedParts, sublayerModules } from "../../models/tensor_names.ts";
 
 /**
  * Module of the sublayer at a place, by layer of all stacks; null in the lowest layers of each stack, and in the top one.
@@ -16,22 +16,19 @@ export function stackModules(
   lowest: number,
   top = true,
 ): (string | null)[] {
-  return buildParts(config, (name) => name).stacks.flatMap(({ layers }) =>
-    layers.map((layer, number) => {
-      const part = layer.find((part) => branchOf(part) === branch);
-      if (!part) throw new RangeError(`Layer ${number} of a ${config.modelType} has no ${branch} sublayer`);
-      return number < lowest || (!top && number === layers.length - 1) ? null : part.module;
-    })
+  const isLeftOut = namedParts(config).stacks.flatMap(({ layers }) =>
+    layers.map((_, number) => number < lowest || (!top && number === layers.length - 1))
   );
+  return sublayerModules(config, branch).map((module, layer) => isLeftOut[layer] ? null : module);
 }
 
 /** Layers of the shallowest stack. */
 export function fewestLayers(config: ModelConfig): number {
-  return Math.min(...buildParts(config, (name) => name).stacks.map(({ layers }) => layers.length));
+  return Math.min(...namedParts(config).stacks.map(({ layers }) => layers.length));
 }
 
 /** Whether the head's stack predicts what comes next: its tokens see the past alone. */
 export function isDecoder(config: ModelConfig): boolean {
-  const parts = lastStack(buildParts(config, (name) => name)).layers.flat();
+  const parts = lastStack(namedParts(config)).layers.flat();
   return parts.some((part) => part.kind === "attention" && part.sees === "past");
 }
