@@ -21,6 +21,7 @@ import {
   streamsLike,
   type Undoing,
 } from "./policy.ts";
+import { storeUppermost } from "./store.ts";
 
 /** What is kept of a step that is undone. */
 interface Undone<Residuals> {
@@ -30,12 +31,6 @@ interface Undone<Residuals> {
   readonly anchor: Streams | null;
   readonly first: Residuals;
   readonly dropped: Dropped;
-}
-
-/** What is kept of a step above those. */
-interface Stored<Residuals> {
-  readonly mark: BothMarks;
-  readonly residuals: Residuals;
 }
 
 /** See {@linkcode ActivationPolicy}. */
@@ -48,7 +43,7 @@ export const reversible: ActivationPolicy = {
       const { frozen, trained } = splitFrozen(pass.steps);
       const lowest = frozen.length;
       const loans = idleLoans(k, pass.idle, lowest);
-      let x = await forwardOnly(k, frozen, pass.x);
+      const x = await forwardOnly(k, frozen, pass.x);
       const below = trained.slice(0, Math.max(0, undoneSteps - lowest));
       const undone: Undone<Residuals>[] = [];
       for (const [i, step] of below.entries()) {
@@ -61,26 +56,12 @@ export const reversible: ActivationPolicy = {
         undone.push({ mark, undo, anchor, dropped, first: await step.forward(x, x, undefined, dropped) });
         k.arena.release(inside);
       }
-      const stored: Stored<Residuals>[] = [];
-      const last = x;
-      for (const [i, step] of trained.slice(below.length).entries()) {
-        loans.beforeForward(lowest + below.length + i);
-        const mark = markBoth(k);
-        const y = streamsLike(k, x);
-        stored.push({ mark, residuals: await step.forward(x, y) });
-        x = y;
-      }
-      await pass.turn(x);
-      for (const [i, step] of [...trained.slice(below.length).entries()].reverse()) {
-        const { mark, residuals } = stored[i] as Stored<Residuals>;
-        loans.beforeBackward(lowest + below.length + i);
-        await step.backward(residuals, pass.dx);
-        releaseBoth(k, mark);
-      }
+      const above = { ...pass, steps: trained.slice(below.length), x };
+      await storeUppermost(k, above, lowest + below.length, loans);
       for (const [i, { mark, undo, anchor, first, dropped }] of [...undone.entries()].reverse()) {
         loans.beforeBackward(lowest + i);
-        await undo.backward(last, pass.dx, first, dropped);
-        if (anchor) copyInto(k, last, anchor);
+        await undo.backward(x, pass.dx, first, dropped);
+        if (anchor) copyInto(k, x, anchor);
         releaseBoth(k, mark);
       }
     }),

@@ -6,6 +6,7 @@ import {
   type BothMarks,
   forwardOnly,
   idleLoans,
+  type Loans,
   markBoth,
   type Pass,
   releaseBoth,
@@ -22,21 +23,37 @@ export const store: ActivationPolicy = {
     releasing(k, async () => {
       const { frozen, trained } = splitFrozen(pass.steps);
       const loans = idleLoans(k, pass.idle, frozen.length);
-      let x = await forwardOnly(k, frozen, pass.x);
-      const kept: { mark: BothMarks; residuals: Residuals }[] = [];
-      for (const [i, step] of trained.entries()) {
-        loans.beforeForward(frozen.length + i);
-        const mark = markBoth(k);
-        const y = streamsLike(k, x);
-        kept.push({ mark, residuals: await step.forward(x, y) });
-        x = y;
-      }
-      await pass.turn(x);
-      for (const [i, step] of [...trained.entries()].reverse()) {
-        const { mark, residuals } = kept[i] as { mark: BothMarks; residuals: Residuals };
-        loans.beforeBackward(frozen.length + i);
-        await step.backward(residuals, pass.dx);
-        releaseBoth(k, mark); // the step's output too: only the step above, already done, needed it
-      }
+      const x = await forwardOnly(k, frozen, pass.x);
+      await storeUppermost(k, { ...pass, steps: trained, x }, frozen.length, loans);
     }),
 };
+
+/**
+ * Forward through the uppermost steps of a pass, its turn, and back through them: each keeps its residuals.
+ *
+ * @param pass Of these steps alone     @param lowest Number of the lowest of them in the whole pass
+ * @mutates pass.dx
+ */
+export async function storeUppermost<Residuals>(
+  k: Place,
+  { steps: trained, x: input, dx, turn }: Pass<Residuals>,
+  lowest: number,
+  loans: Loans,
+): Promise<void> {
+  const kept: { mark: BothMarks; residuals: Residuals }[] = [];
+  let x = input;
+  for (const [i, step] of trained.entries()) {
+    loans.beforeForward(lowest + i);
+    const mark = markBoth(k);
+    const y = streamsLike(k, x);
+    kept.push({ mark, residuals: await step.forward(x, y) });
+    x = y;
+  }
+  await turn(x);
+  for (const [i, step] of [...trained.entries()].reverse()) {
+    const { mark, residuals } = kept[i] as typeof kept[number];
+    loans.beforeBackward(lowest + i);
+    await step.backward(residuals, dx);
+    releaseBoth(k, mark); // the step's output too: only the step above, already done, needed it
+  }
+}
