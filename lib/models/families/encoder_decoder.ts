@@ -3,8 +3,8 @@
  * The encoder-decoder that BART is (Lewis et al., 2019), and mBART with norms elsewhere: two stacks of attention and a feed-forward
  * over one embedding, the decoder's layers with attention to what the encoder gave between the two.
  */
+import type { HeadKind } from "../heads/head_config.ts";
 import type {
-  ClassificationHead,
   CrossAttention,
   Ffn,
   Head,
@@ -16,7 +16,12 @@ import type {
   SublayerNorms,
   TakeTensor,
 } from "../parts.ts";
-import type { EncoderDecoderConfig } from "./encoder_decoder_config.ts";
+import {
+  BART_FIELDS,
+  type EncoderDecoderConfig,
+  type EncoderDecoderDefaults,
+  readEncoderDecoderConfig,
+} from "./encoder_decoder_config.ts";
 import type { Family } from "./family.ts";
 import { normAt, plainAttention, plainInput, takeLinear, takeNorm } from "./take.ts";
 
@@ -29,22 +34,27 @@ const SHARED = "model.shared.weight";
 const LOGITS_BIAS = "final_logits_bias";
 const CLASSIFIER = "classification_head";
 
-/** See `Family.copies`. */
-export const EMBEDDING_COPIES: NonNullable<Family["copies"]> = {
-  "model.encoder.embed_tokens.weight": SHARED,
-  "model.decoder.embed_tokens.weight": SHARED,
-};
-
-/** Left by the tools that made the first checkpoints, and an embedding that neither stack shares. */
-export const BART_UNREAD = /^(encoder|decoder)\.version$|^shared\.weight$/;
-
-/** See `Family.stored`. */
-export function storedConfig<C extends EncoderDecoderConfig>(config: C, has: (name: string) => boolean): C {
-  return { ...config, hasLogitsBias: has(LOGITS_BIAS) };
+/** A family that computes what BART does, with its names for tensors. */
+export function encoderDecoderFamily(
+  modelType: string,
+  heads: Readonly<Record<string, HeadKind>>,
+  defaults: EncoderDecoderDefaults,
+): Family<EncoderDecoderConfig> {
+  return {
+    modelType,
+    heads,
+    fieldNames: BART_FIELDS,
+    copies: { "model.encoder.embed_tokens.weight": SHARED, "model.decoder.embed_tokens.weight": SHARED },
+    // Left by the tools that made the first checkpoints, and an embedding that neither stack shares.
+    unread: /^(encoder|decoder)\.version$|^shared\.weight$/,
+    readConfig: (fields) => readEncoderDecoderConfig(fields, { modelType, heads }, defaults),
+    stored: (config, has) => ({ ...config, hasLogitsBias: has(LOGITS_BIAS) }),
+    build: (config, take) => buildEncoderDecoder(config, take, defaults.normsBefore),
+    bareModules,
+  };
 }
 
-/** Builds an encoder and its decoder; see `Family.build`. @param normsBefore See `EncoderDecoderDefaults` */
-export function buildEncoderDecoder<W>(
+function buildEncoderDecoder<W>(
   config: EncoderDecoderConfig,
   take: TakeTensor<W>,
   normsBefore: boolean,
@@ -61,8 +71,7 @@ export function buildEncoderDecoder<W>(
   return { stacks, rotary: {}, head: takeHead(config, takes, shared) };
 }
 
-/** Its modules without tensors; see `Family.bareModules`. */
-export function bareEncoderDecoderModules(config: EncoderDecoderConfig): string[] {
+function bareModules(config: EncoderDecoderConfig): string[] {
   const stacks = (["encoder", "decoder"] as const).flatMap((side) => [
     `model.${side}.embed_tokens`,
     ...Array.from({ length: config[side].layers }, (_, i) => `model.${side}.layers.${i}.activation_fn`),
@@ -156,7 +165,7 @@ function takeHead<W>(config: EncoderDecoderConfig, { take }: Takes<W>, shared: W
     const module = `${CLASSIFIER}.${name}`;
     return takeLinear(take, module, module, { outputs, inputs, bias: true });
   };
-  const whole: ClassificationHead<W> = {
+  return {
     kind: "classification",
     // That of the text's end, which is the last that the decoder reads.
     pooling: { kind: "last", padId: null },
@@ -164,5 +173,4 @@ function takeHead<W>(config: EncoderDecoderConfig, { take }: Takes<W>, shared: W
     output: linear("out_proj", head.labels.length),
     gives: head.gives,
   };
-  return whole;
 }
