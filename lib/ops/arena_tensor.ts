@@ -20,6 +20,13 @@ export function arenaLike<A extends Activation>(k: Place, like: A, shape = like.
   return take(k, shape) as A;
 }
 
+/** A copy in the arena. */
+export function arenaCopy<A extends Activation>(k: Place, x: A): A {
+  const copy = arenaLike(k, x);
+  k.copy(copy.data, x.data);
+  return copy;
+}
+
 /** Product of all dimensions but the last: how many vectors a tensor (...,D) holds. */
 export function rowsOf(x: Activation): number {
   return numel(x.shape.slice(0, -1));

@@ -42,12 +42,10 @@ export function toFixedInto(
 /**
  * s * 2^-fraction, rounded once.
  *
- * @param s (...) int32, read     @returns (...) float, `into` or in the arena
- * @throws {RangeError} When shapes disagree, naming both
+ * @param s (...) int32, read     @returns (...) float, in the arena
  */
-export function toFloats(k: ModelKernels & Place, s: FixedTensor, into?: Tensor): Tensor {
-  const x = into ?? arenaTensor(k, s.shape);
-  assertShape("floats of a stream", x.shape, s.shape);
+export function toFloats(k: ModelKernels & Place, s: FixedTensor): Tensor {
+  const x = arenaTensor(k, s.shape);
   k.floatsFromFixed(x.data, s.data, s.fraction);
   return x;
 }

@@ -2,7 +2,7 @@
 /** The norms and hooks around what a sublayer computes: y = sum(x + output(f(h) + hooks(h))), h = input(x). */
 import type { Again } from "../../activations/policy.ts";
 import { addInto } from "../../ops/add.ts";
-import { arenaTensor } from "../../ops/arena_tensor.ts";
+import { arenaCopy, arenaTensor } from "../../ops/arena_tensor.ts";
 import type { LinearResult } from "../../ops/linear.ts";
 import { normAgain, normBackward, normForward, type NormResiduals } from "../../ops/norm.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
@@ -150,8 +150,7 @@ async function backwardBehind(
 ): Promise<Tensor> {
   const { k, hooks } = step;
   const own = { hooks: hooksBehind(hooks, branchOf(part)), layer, h: o };
-  const d = arenaTensor(k, dy.shape);
-  k.copy(d.data, dy.data);
+  const d = arenaCopy(k, dy);
   await backwardBeside(step, own, hooked, dy, () => d);
   return d;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The expert that all tokens have: y += sigmoid(g(h)) down(activation(gate(h)) * up(h)). */
 import { activationBackward, activationForward } from "../../ops/activation.ts";
-import { arenaActivation, arenaTensor } from "../../ops/arena_tensor.ts";
+import { arenaActivation, arenaCopy, arenaTensor } from "../../ops/arena_tensor.ts";
 import { combineRows, weighRowsBackward } from "../../ops/experts.ts";
 import type { ActivationKind } from "../../ops/kernels/model.ts";
 import type { Activation, Tensor } from "../../tensor/tensor.ts";
@@ -91,12 +91,9 @@ function weigherBackward(
   dactive: Activation,
   logits: Tensor,
 ): Tensor {
-  const copy = arenaActivation(k, dactive.shape);
-  k.copy(copy.data, dactive.data);
   const slots = everyRow(logits);
-  const { dweights } = weighRowsBackward(k, active, slots, logits, copy);
-  const opposite = arenaTensor(k, logits.shape);
-  k.copy(opposite.data, logits.data);
+  const { dweights } = weighRowsBackward(k, active, slots, logits, arenaCopy(k, dactive));
+  const opposite = arenaCopy(k, logits);
   k.scale(opposite.data, -1);
   const rest = activationForward(k, { x: opposite, up: null }, "sigmoid", { inPlace: true });
   return combineRows(k, dweights, slots, rest, { active: 1 });

@@ -47,7 +47,7 @@ export function coupledStep(
 ): Step<CoupledResiduals> {
   const two = 1 - one;
   const at = (pair: Streams, place: number): Stream => pair[place] as Stream;
-  /** Backward of both functions, through what each is given. @param replay Makes residuals again before each; @mutates d */
+  /** Backward of both functions, through what each is given. @param before Gives the residuals of each. @mutates d */
   const carry = async (
     d: StreamGradients,
     before: (function_: "f" | "g") => Promise<unknown>,

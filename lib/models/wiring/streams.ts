@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Arithmetic of coupled streams, by what they are kept as. */
 import type { Stream } from "../../activations/policy.ts";
-import { arenaTensor } from "../../ops/arena_tensor.ts";
+import { arenaCopy, arenaTensor } from "../../ops/arena_tensor.ts";
 import {
   arenaDropped,
   arenaFixed,
@@ -45,27 +45,28 @@ export function streamArithmetic(k: Kernels, form: StreamForm): StreamArithmetic
 }
 
 /** The shift that multiplies by a power of two up to 1. */
-export function shiftOf(coefficient: number): number {
+function shiftOf(coefficient: number): number {
   return Math.log2(1 / coefficient); // -log2(1) is -0, which is no int32
 }
 
 function exactStreams(k: Kernels, fraction: number): StreamArithmetic {
-  // Where x itself is kept, nothing is: but the kernel writes what it drops.
-  const scrap = (x: Stream, shift: number): Int32Array | null => arenaDropped(k, x as FixedTensor, shift);
+  const room = (x: Stream, coefficient: number): Int32Array | null =>
+    arenaDropped(k, x as FixedTensor, shiftOf(coefficient));
   const couple = (
     [y, x, { coefficient, f, dropped }, account]: Parameters<StreamArithmetic["add"]>,
     view?: Tensor,
   ): void => {
-    const shift = shiftOf(coefficient);
     const mark = k.arena.mark();
-    const call = { f, shift, dropped: dropped ?? scrap(x, shift), ...(view && { view }) };
+    // Where x itself is kept, nothing is: but the kernel writes what it drops.
+    const bits = dropped ?? room(x, coefficient);
+    const call = { f, shift: shiftOf(coefficient), dropped: bits, ...(view && { view }) };
     coupleInto(k, y as FixedTensor, x as FixedTensor, call, account);
     k.arena.release(mark);
   };
   return {
     enter: (x, account) => toFixedInto(k, arenaFixed(k, x.shape, fraction), x, account),
     floats: (stream) => toFloats(k, stream as FixedTensor),
-    room: (x, coefficient) => arenaDropped(k, x as FixedTensor, shiftOf(coefficient)),
+    room,
     add: (...addition) => couple(addition),
     addAndRead(...addition) {
       const view = arenaTensor(k, addition[0].shape);
@@ -84,11 +85,7 @@ function floatStreams(k: Kernels): StreamArithmetic {
     k.scaledAdd(floats(y), coefficient, f.data);
   };
   return {
-    enter(x) {
-      const stream = arenaTensor(k, x.shape);
-      k.copy(stream.data, x.data);
-      return stream;
-    },
+    enter: (x) => arenaCopy(k, x),
     floats: (stream) => stream as Tensor,
     room: () => null,
     add,

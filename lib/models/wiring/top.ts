@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the head's side reads of two streams, and how its gradient is divided between them. */
 import type { StreamGradients, Streams } from "../../activations/policy.ts";
-import { arenaTensor } from "../../ops/arena_tensor.ts";
+import { arenaCopy } from "../../ops/arena_tensor.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { linearBackward, linearForward } from "../../ops/linear.ts";
 import { numel, type Tensor } from "../../tensor/tensor.ts";
@@ -32,7 +32,7 @@ export function topOfStreams(
   if (top === "mean") {
     return {
       combine(y) {
-        const mean = copied(k, floats(y, model));
+        const mean = arenaCopy(k, floats(y, model));
         k.add(mean.data, floats(y, other).data);
         k.scale(mean.data, 0.5);
         return mean;
@@ -46,7 +46,7 @@ export function topOfStreams(
   const { alpha } = top;
   return {
     combine(y) {
-      const sum = copied(k, floats(y, model));
+      const sum = arenaCopy(k, floats(y, model));
       linearForward(k, column(floats(y, other)), alpha, { addTo: column(sum) });
       return sum;
     },
@@ -56,12 +56,6 @@ export function topOfStreams(
       });
     },
   };
-}
-
-function copied(k: Kernels, x: Tensor): Tensor {
-  const copy = arenaTensor(k, x.shape);
-  k.copy(copy.data, x.data);
-  return copy;
 }
 
 /** All elements as rows of one: a number that multiplies them is a weight (1,1). */
