@@ -44,6 +44,7 @@ export function chosenRows(config: ModelConfig, choice: VocabularyChoice): numbe
 
 /** Rows of the tables that an adapter brings; null where it brings none, or has trained those of the checkpoint's size. */
 function broughtRows(config: ModelConfig, { tables, trainedRows }: VocabularyChoice): number | null {
+  if (tables === undefined && trainedRows === undefined) return null;
   const known = vocabularyTables(config);
   for (const name of known === null ? [] : [known.embedding, known.head ?? []].flat()) {
     const table = tables && tableOf(tables, name, config);
@@ -77,6 +78,8 @@ export function withVocabulary(
     );
   }
   const larger = withVocabSize(config, chosenRows(config, choice));
+  // As almost always: names and shapes of all tensors, below, take a tenth of a second where experts are many.
+  if (brought === null && larger === config) return { config, checkpoint, grown: null };
   const wanted = new Map(allTensors(namedParts(larger)).map((tensor) => [tensor.name, storedShape(tensor)]));
   const tables = new Map<string, TensorEntry>();
   for (const name of vocabularyTensors(config)) {

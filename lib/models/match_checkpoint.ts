@@ -14,7 +14,7 @@ import type { SafetensorsFile, TensorEntry } from "../tensor/safetensors.ts";
 import type { Notes } from "./config_fields.ts";
 import type { Family } from "./families/family.ts";
 import { familyOf } from "./families/registry.ts";
-import { givesTokens } from "./heads/head_config.ts";
+import { givesTokens, type HeadConfig } from "./heads/head_config.ts";
 import type { ModelConfig } from "./model.ts";
 import { allTensors, constantTensors, outputsOf } from "./part_tensors.ts";
 import type { TensorShape } from "./parts.ts";
@@ -230,9 +230,14 @@ function tensorsByOwnName(
 
 /** Of a head that is not to be the checkpoint's: what gives its outputs. The layers before stay, as transformers keeps them. */
 function renewedTensors(config: ModelConfig): string[] {
+  if (!isAskedFresh(config.head)) return [];
   const { head } = namedParts(config);
-  if (head.kind !== "classification" || !("fresh" in config.head) || config.head.fresh !== true) return [];
+  if (head.kind !== "classification") return [];
   return outputsOf(head).flatMap(({ weight, bias }) => [weight.name, bias?.name ?? []].flat());
+}
+
+function isAskedFresh(head: HeadConfig): boolean {
+  return head.kind === "classification" && head.fresh === true;
 }
 
 /** Modules of the head that start anew when the checkpoint is of a model without: of one that is half there nothing is. @mutates notes */
@@ -243,8 +248,7 @@ function freshTensors(
 ): ReadonlySet<string> {
   const stored = new Set([...optional].filter((name) => tensors.has(name)).map(moduleOf));
   const fresh = [...optional].filter((name) => !stored.has(moduleOf(name)));
-  const isAsked = "fresh" in head && head.fresh === true;
-  if (fresh.length > 0 && !isAsked) {
+  if (fresh.length > 0 && !isAskedFresh(head)) {
     warnings.push(
       `The checkpoint has no such head: ${quotedNames(fresh)} starts fresh, and has to be trained`,
     );

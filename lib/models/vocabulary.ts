@@ -27,8 +27,7 @@ export function vocabularyTables(config: ModelConfig): VocabularyTables | null {
 
 /** Name of the tensor that a tied head would have of its own; null where the head is not tied. */
 export function tiedHead(config: ModelConfig): string | null {
-  const tables = vocabularyTables(config);
-  return tables?.tied ? tables.head : null;
+  return config.tieWordEmbeddings ? vocabularyTables(config)?.head ?? null : null;
 }
 
 /** The weights of a model by the names of their tensors: of a tied head, under its own name too, the embedding. */

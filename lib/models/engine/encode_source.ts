@@ -103,8 +103,8 @@ function remember(
     const [begin, end] = [(starts[s] as number) * width, (starts[s + 1] as number) * width];
     if (end === begin) continue;
     const at = rowOf(s) * width;
-    for (const  of of["keys", "values"] as const) {
-      k.copy(to[of].data.subarray(at, at + end - begin), fresh[of].data.subarray(begin, end));
+    for (const which of ["keys", "values"] as const) {
+      k.copy(to[which].data.subarray(at, at + end - begin), fresh[which].data.subarray(begin, end));
     }
   }
 }

@@ -106,7 +106,7 @@ async function stackPass(passes: StackPasses, number: number, source?: SourceCon
     const behind = andThen(
       wiring.leave(y),
       (top): Awaitable<BatchLoss> =>
-        place.isLast ? lossTurn(passes, step, top, dtop) : nextStack(passes, place, step, top, dtop),
+        place.isLast ? lossTurn(passes, place, step, top, dtop) : nextStack(passes, place, step, top, dtop),
     );
     return andThen(behind, (found) => {
       if (lowest <= outputDepth(place.stack, step.hooks)) wiring.leaveBackward(y, dx);
@@ -146,13 +146,13 @@ async function nextStack(
 
 /** Output, head and loss, and back to the gradient of y when anything from the output down is trained. */
 function lossTurn(
-  { places, lowest: lowestOfAll, head, headLayer: layer, batch, options }: StackPasses,
+  { lowest: lowestOfAll, head, headLayer: layer, batch, options }: StackPasses,
+  { stack, number }: StackPlace,
   { k, scratch, hooks }: StepContext,
   y: Tensor,
   dx: Tensor,
 ): Awaitable<BatchLoss> {
-  const { stack } = places.at(-1) as StackPlace;
-  const lowest = lowestOfAll.at(-1) as number;
+  const lowest = lowestOfAll[number] as number;
   const mark = k.arena.mark();
   const { hidden, residuals } = outputForward(k, stack, y, scratch.h);
   const scale = lowest < Infinity ? options.lossScale : null;
