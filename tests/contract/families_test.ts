@@ -10,7 +10,7 @@ import { lastStack } from "../../lib/models/parts.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { assertSame } from "../compare.ts";
 import { assertGradients, stir, type Way, WAYS } from "./adapter_gradients.ts";
-import { CASES, SMALL_OPTIONS } from "./family_cases.ts";
+import { CASES, smallOptions } from "./family_cases.ts";
 
 const ON_THE_HOST: readonly Way[] = WAYS.filter(({ placement }) => placement.kind === "host");
 
@@ -20,9 +20,10 @@ for (const { name, dir, batchFor } of CASES) {
       const kernels = referenceKernels();
       using model = openCheckpoint(dir, kernels);
       const batch = batchFor(model);
-      const small = SMALL_OPTIONS[kind] ?? {};
-      const options = typeof small === "function" ? small(batch) : small;
-      const { adapter, problems } = resolveAdapter({ kind, options }, model.config);
+      const { adapter, problems } = resolveAdapter(
+        { kind, options: smallOptions(kind, batch) },
+        model.config,
+      );
       if (kind === "tokens" && lastStack(model.parts).input.kind !== "tokens") {
         assert.match(problems.join(), /the model is given no tokens/);
         return;

@@ -15,14 +15,18 @@ import {
 import { MODEL_FIXTURES, modelFixture } from "../fixtures/model_fixture.ts";
 import { VISION_FIXTURES, visionFixture } from "../fixtures/vision_fixture.ts";
 
-/** Options by kind of adapter, of a size that fits the smallest models. */
-export const SMALL_OPTIONS: Readonly<Record<string, JsonObject | ((batch: Batch) => JsonObject)>> = {
-  sparse: { neurons: 12, experts: 4, activeExperts: 2, topK: 4 },
-  parallel: { neurons: 5 },
-  lora: { rank: 2, dropout: 0.1 },
+const SMALL_OPTIONS: Readonly<Record<string, (batch: Batch) => JsonObject>> = {
+  sparse: () => ({ neurons: 12, experts: 4, activeExperts: 2, topK: 4 }),
+  parallel: () => ({ neurons: 5 }),
+  lora: () => ({ rank: 2, dropout: 0.1 }),
   tokens: ({ ids }) => ({ trainableTokenIndices: [...new Set(ids)].slice(0, 2) }),
-  bottleneck: { neurons: 3 },
+  bottleneck: () => ({ neurons: 3 }),
 };
+
+/** Options of a kind of adapter, of a size that fits the smallest models. */
+export function smallOptions(kind: string, batch: Batch): JsonObject {
+  return SMALL_OPTIONS[kind]?.(batch) ?? {};
+}
 
 /** A checkpoint, and what it is given. */
 export interface Case {

@@ -15,7 +15,7 @@ import type { Model } from "../../lib/models/model.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { assertSame } from "../compare.ts";
 import { assertGradients, gradientsOf, stir, type Way } from "./adapter_gradients.ts";
-import { CASES, SMALL_OPTIONS } from "./family_cases.ts";
+import { CASES, smallOptions } from "./family_cases.ts";
 
 const HOST = { kind: "host" } as const;
 const POLICIES = ["store", "recompute", "reversible"] as const;
@@ -70,8 +70,7 @@ for (const { name, family, dir, batchFor } of SOME) {
       Deno.test(`${kind} under ${wiring} on ${name}: gradients of finite differences, and the same bits from every policy`, async () => {
         using model = openCheckpoint(dir, referenceKernels());
         const batch = batchFor(model);
-        const small = SMALL_OPTIONS[kind];
-        const options = { ...typeof small === "function" ? small(batch) : small, ...COUPLED, wiring };
+        const options = { ...smallOptions(kind, batch), ...COUPLED, wiring };
         const floats = created(model, kind, { ...options, streams: "f32" }, batch.ids.length);
         stir(model, floats);
         await assertGradients(model, floats, WHOLE, batch);

@@ -73,7 +73,7 @@ export function configOf({ family, layers, hidden, length }: Shape): Readonly<Re
   };
 }
 
-/** `24 layers of 1024, 4 x 512 tokens`. */
+/** `llama, 24 layers of 1024, 4 x 512 tokens`. */
 export function formatShape({ family, layers, hidden, length, rows }: Shape): string {
   return `${family}, ${layers} layers of ${hidden}, ${rows} x ${length} tokens`;
 }
