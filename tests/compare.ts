@@ -140,6 +140,11 @@ export function assertMatchesDifferences(
   }
 }
 
+/** Largest magnitude; 0 of nothing. */
+export function largest(values: ArrayLike<number>): number {
+  return Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+}
+
 /** Sum of a[i] * b[i]: a scalar whose gradient with respect to a is b. */
 export function weightedSum(a: ArrayLike<number>, b: ArrayLike<number>): number {
   let sum = 0;

@@ -14,7 +14,8 @@ import { trainableModel } from "../fixtures/trainable_model.ts";
 import { heldBytes } from "../../lib/native/ledger.ts";
 import type { Kernels } from "../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
-import { assertWithin, MODEL_FIXTURES, modelFixture } from "../fixtures/model_fixture.ts";
+import { assertWithin } from "../compare.ts";
+import { MODEL_FIXTURES, modelFixture } from "../fixtures/model_fixture.ts";
 import { linearProbeHook, probeHook } from "../fixtures/probe_hook.ts";
 
 /** Of all families. */

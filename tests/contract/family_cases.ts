@@ -7,11 +7,11 @@ import type { Batch } from "../../lib/data/batch.ts";
 import type { Model } from "../../lib/models/model.ts";
 import { lastStack } from "../../lib/models/parts.ts";
 import {
+  checkpointFixture,
   ENCODER_DECODER_FIXTURES,
   ENCODER_FIXTURES,
   HEAD_FIXTURES,
-  headFixture,
-} from "../fixtures/head_fixture.ts";
+} from "../fixtures/checkpoint_fixture.ts";
 import { MODEL_FIXTURES, modelFixture } from "../fixtures/model_fixture.ts";
 import { VISION_FIXTURES, visionFixture } from "../fixtures/vision_fixture.ts";
 
@@ -50,7 +50,7 @@ const DECODERS = MODEL_FIXTURES.map((name) => {
 export const CASES: readonly Case[] = [
   ...new Map(DECODERS.map((own) => [own.family, own])).values(),
   ...[...HEAD_FIXTURES, ...ENCODER_FIXTURES, ...ENCODER_DECODER_FIXTURES].map((name) => {
-    const { dir, batch } = headFixture(name);
+    const { dir, batch } = checkpointFixture(name);
     return fixture(name, dir, () => batch);
   }),
   ...VISION_FIXTURES.map((name) => {

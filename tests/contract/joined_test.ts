@@ -16,7 +16,7 @@ import { train } from "../../lib/train/loop.ts";
 import { plan, type Run } from "../../lib/train/plan.ts";
 import { lora, sparse } from "../../lib/methods/methods.ts";
 import { assertSame } from "../compare.ts";
-import { headFixture } from "../fixtures/head_fixture.ts";
+import { checkpointFixture } from "../fixtures/checkpoint_fixture.ts";
 import { normAdapter } from "../fixtures/norm_adapter.ts";
 import { parameterBytes, smallData, smallModel, smallOptions } from "../unit/train/small_run.ts";
 import { assertGradients, batch, stir, WAYS } from "./adapter_gradients.ts";
@@ -165,7 +165,7 @@ function split<Key, Value>(map: ReadonlyMap<Key, Value>, count: number): Map<Key
 
 for (const name of ["heads/llama_labels", "encoders/bert_labels"]) {
   Deno.test(`two adapters beside the head of ${name}: the first has the head, gradients are those of finite differences, each is saved`, async () => {
-    const { dir, batch: labelled } = headFixture(name);
+    const { dir, batch: labelled } = checkpointFixture(name);
     const k = referenceKernels();
     using model = openCheckpoint(dir, k);
     const also: readonly AdapterSpec[] = [PARALLEL, {

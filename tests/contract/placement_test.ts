@@ -13,7 +13,8 @@ import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { clearGradients } from "../../lib/optim/parameters.ts";
 import { nativeKernels } from "../../lib/ops/native/native_kernels.ts";
 import { deviceBackends } from "./backends.ts";
-import { assertWithin, largest, modelFixture } from "../fixtures/model_fixture.ts";
+import { assertWithin, largest } from "../compare.ts";
+import { modelFixture } from "../fixtures/model_fixture.ts";
 import { wholeGradients } from "../unit/train/gradients.ts";
 
 const NEURONS = 24;

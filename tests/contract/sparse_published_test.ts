@@ -8,7 +8,7 @@ import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { createRowGradients } from "../../lib/ops/row_gradients.ts";
 import { sparseBackward, sparseForward, type SparseParams } from "../../lib/ops/sparse.ts";
 import type { Floats, Tensor } from "../../lib/tensor/tensor.ts";
-import { assertWithin, EPS_F32 } from "../compare.ts";
+import { assertWithin, EPS_F32, largest } from "../compare.ts";
 import { onEveryBackend } from "./agreement.ts";
 import { backends, deviceRowBackends } from "./backends.ts";
 import type { Outputs } from "./kernel_case.ts";
@@ -92,8 +92,7 @@ function compare(
     const [actual, expected] = [written[name], test[name]];
     assert.equal(actual === undefined, expected === null, `only one side has ${name}`);
     if (actual === undefined || expected === null) continue;
-    const largest = Math.max(...expected.map(Math.abs));
-    assertWithin(name, actual, expected, bound * largest);
+    assertWithin(name, actual, expected, bound * largest(expected));
   }
 }
 

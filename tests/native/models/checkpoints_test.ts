@@ -4,13 +4,15 @@ import assert from "node:assert/strict";
 import { openAdapterFiles } from "../../../lib/adapters/files/adapter_files.ts";
 import { readAdapterInto } from "../../../lib/adapters/files/saved_adapter.ts";
 import { resolveAdapter } from "../../../lib/adapters/registry.ts";
-import { evaluateLoss, forwardLogits, lossAndGradients } from "../../../lib/models/engine/pass.ts";
+import { forwardLogits, lossAndGradients } from "../../../lib/models/engine/pass.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { liveGradient } from "../../../lib/optim/parameters.ts";
 import { loadAdapter } from "../../../lib/train/adapters.ts";
 import { LORA_FIXTURES, loraFixture } from "../../fixtures/lora_fixture.ts";
-import { assertWithin, largest, MODEL_FIXTURES, modelFixture } from "../../fixtures/model_fixture.ts";
+import { assertWithin, largest } from "../../compare.ts";
+import { MODEL_FIXTURES, modelFixture } from "../../fixtures/model_fixture.ts";
+import { type Bound, comparePass } from "../../fixtures/torch_pass.ts";
 
 const EPS = 2 ** -23;
 /**
@@ -19,37 +21,20 @@ const EPS = 2 ** -23;
  */
 const MULTIPLE = 64;
 
-type Bound = (what: string, oracle: Float64Array) => number;
-
-/** Compares everything a pass gives with the oracle. */
-async function comparePass(name: string, compute: "f32" | "bf16", bound: Bound): Promise<void> {
-  const { dir, batch, expected, names } = modelFixture(name);
+async function comparePassIn(compute: "f32" | "bf16", name: string, bound: Bound): Promise<void> {
+  const { dir, batch, ...oracle } = modelFixture(name);
   using kernels = nativeKernels({ compute });
   using model = openCheckpoint(dir, kernels);
-  const compare = (what: string, actual: ArrayLike<number>) =>
-    assertWithin(what, actual, expected(what), bound(what, expected(what)));
-
-  compare("logits", (await forwardLogits(model, batch, {})).data);
-  compare("loss", [(await evaluateLoss(model, batch, {})).lossSum]);
-  const seen = new Map<number, Float32Array>();
-  const { lossSum } = await lossAndGradients(model, batch, {}, {
-    activations: "store",
-    lossScale: 1 / batch.targetCount,
-    tap: (layer, dx) => seen.set(layer, Float32Array.from(dx.data)),
-  });
-  compare("loss", [lossSum]);
-  for (const what of names("hidden_grad.")) {
-    compare(what, seen.get(Number(what.split(".").at(-1))) ?? []);
-  }
+  await comparePass(model, batch, oracle, { activations: "store", bound });
 }
 
 for (const name of MODEL_FIXTURES) {
   Deno.test(`a pass of ${name} in f32 is within ${MULTIPLE} eps of torch in f64, relative to the largest element`, () =>
-    comparePass(name, "f32", (_, oracle) => MULTIPLE * EPS * largest(oracle)));
+    comparePassIn("f32", name, (_, oracle) => MULTIPLE * EPS * largest(oracle)));
 
   Deno.test(`a pass of ${name} in bf16 errs at most twice as much as torch in bf16`, () => {
     const { expected } = modelFixture(name);
-    return comparePass(name, "bf16", (what) => 2 * (expected(`bf16_error.${what}`)[0] as number));
+    return comparePassIn("bf16", name, (what) => 2 * (expected(`bf16_error.${what}`)[0] as number));
   });
 }
 

@@ -9,8 +9,9 @@ import { reorderCache } from "../../../lib/models/engine/reorder_cache.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
 import { cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { openTestDevice } from "../../cuda_library.ts";
-import { headFixture } from "../../fixtures/head_fixture.ts";
-import { assertWithin, largest, modelFixture } from "../../fixtures/model_fixture.ts";
+import { checkpointFixture } from "../../fixtures/checkpoint_fixture.ts";
+import { assertWithin, largest } from "../../compare.ts";
+import { modelFixture } from "../../fixtures/model_fixture.ts";
 
 const { backend } = openTestDevice();
 const EPS = 2 ** -23;
@@ -47,7 +48,7 @@ for (
 for (const name of ["encoder_decoders/bart", "encoder_decoders/mbart"]) {
   for (const activations of ["store", "recompute"] as const) {
     Deno.test(`both stacks of ${name} on ${backend} get the gradients of torch in f64: ${activations}`, async () => {
-      const { dir, batch, expected } = headFixture(name);
+      const { dir, batch, expected } = checkpointFixture(name);
       using kernels = cudaKernels({ compute: "f32", blockBytes: 1 << 20 });
       using model = openCheckpoint(dir, kernels);
       const seen: Promise<Float64Array>[] = [];
@@ -70,7 +71,7 @@ for (const name of ["encoder_decoders/bart", "encoder_decoders/mbart"]) {
   }
 
   Deno.test(`what ${name} remembers of a source lies on ${backend}, and is shared by sequences that go on from one`, async () => {
-    const { dir, batch, expected } = headFixture(name);
+    const { dir, batch, expected } = checkpointFixture(name);
     using kernels = cudaKernels({ compute: "f32", blockBytes: 1 << 20 });
     using model = openCheckpoint(dir, kernels);
     using cache = createKvCache(model, 9, 2, 12);

@@ -17,13 +17,13 @@ import { clearGradients } from "../../../lib/optim/parameters.ts";
 import { assertSame, assertWithin } from "../../compare.ts";
 import { stir } from "../../contract/adapter_gradients.ts";
 import { openTestDevice } from "../../cuda_library.ts";
-import { headFixture } from "../../fixtures/head_fixture.ts";
+import { checkpointFixture } from "../../fixtures/checkpoint_fixture.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
 import { wholeGradients } from "../../unit/train/gradients.ts";
 
 const CASES = [
   { name: "llama", ...modelFixture("llama3_tied") },
-  { name: "bert", ...headFixture("encoders/bert_labels") },
+  { name: "bert", ...checkpointFixture("encoders/bert_labels") },
 ];
 
 const SPARSE = { neurons: 48, experts: 12, activeExperts: 2, topK: 3 } as const;

@@ -12,7 +12,7 @@ import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { countedRun } from "../../../lib/predict/counted_passes.ts";
 import { microBatchGradients } from "../../../lib/train/micro_batch.ts";
-import { headFixture } from "../../fixtures/head_fixture.ts";
+import { checkpointFixture } from "../../fixtures/checkpoint_fixture.ts";
 
 const OPTIONS: Readonly<Record<string, JsonObject>> = {
   sparse: { neurons: 12, experts: 4, activeExperts: 2, topK: 4 },
@@ -46,7 +46,7 @@ for (const name of ["encoder_decoders/bart", "encoder_decoders/mbart"]) {
       Deno.test(`${kind} on ${name} takes what is counted: ${activations}, in ${halves}`, async () => {
         for (const sourceTokens of [28, 8]) {
           using kernels = nativeKernels({ compute: "f32" });
-          using model = openCheckpoint(headFixture(name).dir, kernels);
+          using model = openCheckpoint(checkpointFixture(name).dir, kernels);
           const { adapter, problems } = resolveAdapter({ kind, options: OPTIONS[kind] ?? {} }, model.config);
           assert.deepEqual(problems, []);
           const tokens = Math.max(12, sourceTokens);

@@ -9,13 +9,12 @@ import { openCheckpoint } from "../../../lib/models/load.ts";
 import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
-import { modelFixture } from "../../fixtures/model_fixture.ts";
+import { checkpointFixture } from "../../fixtures/checkpoint_fixture.ts";
 import { CHARACTERS } from "./fake_session.ts";
 
 interface BeamCase {
+  /** Folder of its checkpoint. */
   readonly model: string;
-  /** Folder of the checkpoint, beside that of the models. */
-  readonly parent?: string;
   /** As transformers has them. */
   readonly options: Readonly<Record<string, unknown>>;
   readonly prompts: readonly {
@@ -73,12 +72,12 @@ async function answersOf(
 }
 
 async function compare(number: number, kernels: Kernels, within: number): Promise<void> {
-  const { model: name, parent, options: said, prompts } = CASES[number] as BeamCase;
-  using model = openCheckpoint(modelFixture(name, parent).dir, kernels);
+  const { model: name, options: said, prompts } = CASES[number] as BeamCase;
+  using model = openCheckpoint(checkpointFixture(name).dir, kernels);
   const options = optionsOf(said);
   // Two prompts at once: the third takes the place of the first that ends.
   const { startId, beams = 1 } = options;
-  const room = { capacity: parent === undefined ? 16 : 11, sourceCapacity: 14 };
+  const room = { capacity: model.config.decoderIds === undefined ? 16 : 11, sourceCapacity: 14 };
   using session = openDecoderSession(model, { sequences: 2 * beams, ...room, startId });
   const found = await answersOf(session, prompts.map(({ ids }) => ids), options);
   prompts.forEach(({ answers: wanted }, index) => {

@@ -7,10 +7,10 @@ import { datasetLoss } from "../../../lib/evaluate/loss.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { taskOf } from "../../../lib/tasks/registry.ts";
-import { headFixture } from "../../fixtures/head_fixture.ts";
-import { assertWithin } from "../../fixtures/model_fixture.ts";
+import { checkpointFixture } from "../../fixtures/checkpoint_fixture.ts";
+import { assertWithin } from "../../compare.ts";
 
-const { dir, batch, expected } = headFixture("heads/llama_labels");
+const { dir, batch, expected } = checkpointFixture("heads/llama_labels");
 
 function dataset(): Dataset {
   const count = batch.starts.length - 1;

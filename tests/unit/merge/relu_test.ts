@@ -9,8 +9,9 @@ import { forwardLogits } from "../../../lib/models/engine/pass.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { withFolder } from "../../fixtures/folder.ts";
-import { headFixture } from "../../fixtures/head_fixture.ts";
-import { assertWithin, modelFixture } from "../../fixtures/model_fixture.ts";
+import { checkpointFixture } from "../../fixtures/checkpoint_fixture.ts";
+import { assertWithin } from "../../compare.ts";
+import { modelFixture } from "../../fixtures/model_fixture.ts";
 
 /** A checkpoint, the field of its activation, and the one of its width. */
 const MODELS = {
@@ -21,8 +22,8 @@ const MODELS = {
     "activation_function",
     "n_inner",
   ],
-  bert: [headFixture("encoders/bert_labels"), "hidden_act", "intermediate_size"],
-  distilbert: [headFixture("encoders/distilbert_labels"), "activation", "hidden_dim"],
+  bert: [checkpointFixture("encoders/bert_labels"), "hidden_act", "intermediate_size"],
+  distilbert: [checkpointFixture("encoders/distilbert_labels"), "activation", "hidden_dim"],
 } as const;
 
 for (const [name, [{ dir, batch }, activation, width]] of Object.entries(MODELS)) {

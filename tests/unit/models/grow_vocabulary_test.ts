@@ -12,7 +12,7 @@ import { readFloatsInto } from "../../../lib/tensor/read_tensor.ts";
 import type { TensorEntry } from "../../../lib/tensor/safetensors.ts";
 import { numel } from "../../../lib/tensor/tensor.ts";
 import { assertSame, assertWithin } from "../../compare.ts";
-import { headFixture } from "../../fixtures/head_fixture.ts";
+import { checkpointFixture } from "../../fixtures/checkpoint_fixture.ts";
 import { MODEL_FIXTURES, modelFixture } from "../../fixtures/model_fixture.ts";
 
 function valuesOf(entry: TensorEntry): Float64Array {
@@ -80,7 +80,7 @@ for (const name of MODEL_FIXTURES) {
 
 Deno.test("a masked-LM head grows with its bias", () => {
   const k = referenceKernels();
-  const { dir } = headFixture("encoders/bert_masked");
+  const { dir } = checkpointFixture("encoders/bert_masked");
   using own = openCheckpoint(dir, k);
   const before = own.config.vocabSize;
   using grown = openCheckpoint(dir, k, { vocabulary: { rows: before + 3 } });
@@ -121,7 +121,7 @@ Deno.test("grown tables are held by the ledger as they are predicted, in every t
 
 for (const name of ["encoder_decoders/bart", "encoder_decoders/mbart"]) {
   Deno.test(`${name} with more tokens: one embedding grows for both stacks and the head, and a bias that nobody trains by zeros`, async () => {
-    const { dir, batch } = headFixture(name);
+    const { dir, batch } = checkpointFixture(name);
     const k = referenceKernels();
     using own = openCheckpoint(dir, k);
     const before = own.config.vocabSize;

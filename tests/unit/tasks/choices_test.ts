@@ -13,7 +13,8 @@ import { loadChoices } from "../../../lib/tasks/choice_data.ts";
 import { choiceRow } from "../../../lib/tasks/choice_rows.ts";
 import { taskOf } from "../../../lib/tasks/registry.ts";
 import { withFolder } from "../../fixtures/folder.ts";
-import { assertWithin, modelFixture } from "../../fixtures/model_fixture.ts";
+import { assertWithin } from "../../compare.ts";
+import { modelFixture } from "../../fixtures/model_fixture.ts";
 import { CHARACTERS } from "../evaluate/fake_session.ts";
 
 /** Characters as ids below 61, behind a mark. */

@@ -14,7 +14,7 @@ import { openTask } from "../../../lib/train/open_task.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { assertSame, assertWithin } from "../../compare.ts";
 import { withFolder } from "../../fixtures/folder.ts";
-import { headFixture } from "../../fixtures/head_fixture.ts";
+import { checkpointFixture } from "../../fixtures/checkpoint_fixture.ts";
 
 const LABELS = ["amber", "blue", "crimson", "dun", "ecru"];
 
@@ -36,7 +36,7 @@ const FRESH: Readonly<Record<string, readonly string[]>> = {
 for (const [name, fresh] of Object.entries(FRESH)) {
   Deno.test(`${name} gets a head for the labels of the data, which its adapter brings along`, () =>
     withFolder(async (folder) => {
-      const [{ dir, batch }, k] = [headFixture(name), referenceKernels()];
+      const [{ dir, batch }, k] = [checkpointFixture(name), referenceKernels()];
       const data = [await rowsIn(folder)];
       const { head } = await openTask({ task: "classification", model: dir, data, newHead: true });
       assert.deepEqual(head, { kind: "classification", gives: "classes", labels: LABELS, fresh: true });
@@ -76,18 +76,18 @@ for (const [name, fresh] of Object.entries(FRESH)) {
 
 Deno.test("without newHead a model keeps its labels, and newHead is for heads that there can be", () =>
   withFolder(async (folder) => {
-    const { dir } = headFixture("encoders/bert_labels");
+    const { dir } = checkpointFixture("encoders/bert_labels");
     const data = [await rowsIn(folder)];
     using own = openCheckpoint(dir, referenceKernels());
     assert.deepEqual((await openTask({ task: "classification", model: dir, data })).head, own.config.head);
     const value = await openTask({
       task: "regression",
-      model: headFixture("encoders/roberta_value").dir,
+      model: checkpointFixture("encoders/roberta_value").dir,
       data,
       newHead: true,
     });
     assert.equal("fresh" in value.head && value.head.fresh, true);
-    const masked = headFixture("encoders/bert_masked").dir;
+    const masked = checkpointFixture("encoders/bert_masked").dir;
     await assert.rejects(
       openTask({ model: masked, data, newHead: true }),
       /masked-lm has the head of the vocabulary/,

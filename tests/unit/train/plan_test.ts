@@ -10,7 +10,7 @@ import { plan, type RunOptions } from "../../../lib/train/plan.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
 import type { Model } from "../../../lib/models/model.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
-import { headFixture } from "../../fixtures/head_fixture.ts";
+import { checkpointFixture } from "../../fixtures/checkpoint_fixture.ts";
 import { smallData, smallModel, smallOptions } from "./small_run.ts";
 
 Deno.test("plan() lists the mistakes of adapter, optimizer and run together, and allocates nothing", () => {
@@ -185,7 +185,7 @@ Deno.test("plan() takes what is asked for before the method's, and the method's 
 });
 
 Deno.test("plan() takes the larger rate where a head is learnt beside the method, and what is chosen in any case", () => {
-  using labels = openCheckpoint(headFixture("heads/llama_labels").dir, referenceKernels());
+  using labels = openCheckpoint(checkpointFixture("heads/llama_labels").dir, referenceKernels());
   using words = smallModel();
   const rate = (model: Model, method: string, lr?: number) =>
     plan(model, {

@@ -17,10 +17,10 @@ import { writeMergedCheckpoint } from "../../../../lib/merge/merged_checkpoint.t
 import { readTensor } from "../../../../lib/tensor/read_tensor.ts";
 import { readSafetensorsHeader, type TensorEntry } from "../../../../lib/tensor/safetensors.ts";
 import { saveAdapter } from "../../../../lib/train/adapters.ts";
-import { assertSame } from "../../../compare.ts";
+import { assertSame, assertWithin } from "../../../compare.ts";
 import { withFolder } from "../../../fixtures/folder.ts";
-import { headFixture } from "../../../fixtures/head_fixture.ts";
-import { assertWithin } from "../../../fixtures/model_fixture.ts";
+import { checkpointFixture } from "../../../fixtures/checkpoint_fixture.ts";
+import { readOracle } from "../../../fixtures/oracle.ts";
 
 const FOLDER = join(
   dirname(fileURLToPath(import.meta.url)),
@@ -33,10 +33,9 @@ const FOLDER = join(
 
 for (const [name, checkpoint] of [["products", "bart"], ["cross", "mbart"]] as const) {
   Deno.test(`${name}, saved by PEFT, gives torch's outputs and gradients, and is saved again and merged`, async () => {
-    const { dir, batch } = headFixture(`encoder_decoders/${checkpoint}`);
+    const { dir, batch } = checkpointFixture(`encoder_decoders/${checkpoint}`);
     const folder = join(FOLDER, name);
-    const { tensors } = readSafetensorsHeader(join(folder, "expected.safetensors"));
-    const expected = (tensor: string) => readTensor(tensors.get(tensor) as TensorEntry, "f64");
+    const { expected } = readOracle(folder);
     const k = referenceKernels();
     using base = openCheckpoint(dir, k);
     const saved = await openAdapterFiles(folder);
@@ -77,14 +76,14 @@ for (const [name, checkpoint] of [["products", "bart"], ["cross", "mbart"]] as c
 }
 
 Deno.test("a merged encoder-decoder is compared by random texts, each with a source, no longer than it reads", async () => {
-  using model = openCheckpoint(headFixture("encoder_decoders/mbart").dir, referenceKernels());
+  using model = openCheckpoint(checkpointFixture("encoder_decoders/mbart").dir, referenceKernels());
   const { positions, source } = comparisonBatch(model);
   assert.equal(Math.max(...positions, ...source?.positions ?? []), model.config.maxPositionEmbeddings - 1);
   assert((await forwardLogits(model, comparisonBatch(model), {})).data.every(Number.isFinite));
 });
 
 Deno.test("copies of the embedding that a checkpoint has are left out where it is merged", async () => {
-  const { dir, batch } = headFixture("encoder_decoders/bart");
+  const { dir, batch } = checkpointFixture("encoder_decoders/bart");
   const k = referenceKernels();
   using base = openCheckpoint(dir, k);
   const params = resolveAdapter({ kind: "full", options: {} }, base.config).adapter.create(k, base, 1);
@@ -107,7 +106,7 @@ Deno.test("copies of the embedding that a checkpoint has are left out where it i
 });
 
 Deno.test("attention to the source has sites of its own, which PEFT takes in by itself", () => {
-  using model = openCheckpoint(headFixture("encoder_decoders/bart").dir, referenceKernels());
+  using model = openCheckpoint(checkpointFixture("encoder_decoders/bart").dir, referenceKernels());
   const { words, peftDefault } = modelSites(model.config);
   assert.deepEqual([...words], [
     ["q", "self_attn.q_proj"],
@@ -127,7 +126,7 @@ Deno.test("attention to the source has sites of its own, which PEFT takes in by 
 Deno.test("a classifier stays one whose stacks share an embedding when it is merged", async () => {
   const k = referenceKernels();
   for (const name of ["bart_labels", "mbart_value"]) {
-    const { dir, batch } = headFixture(`encoder_decoders/${name}`);
+    const { dir, batch } = checkpointFixture(`encoder_decoders/${name}`);
     using model = openCheckpoint(dir, k);
     await withFolder(async (out) => {
       await writeMergedCheckpoint(model, { changes: [], config: {}, dtype: null }, out);

@@ -17,10 +17,10 @@ import { readSafetensorsHeader } from "../../../../lib/tensor/safetensors.ts";
 import { numel } from "../../../../lib/tensor/tensor.ts";
 import { writeSafetensors } from "../../../../lib/tensor/write_safetensors.ts";
 import { loadAdapter, openAdapter, openingOf, saveAdapter } from "../../../../lib/train/adapters.ts";
-import { assertSame } from "../../../compare.ts";
+import { assertSame, assertWithin } from "../../../compare.ts";
 import { withFolder } from "../../../fixtures/folder.ts";
-import { headFixture } from "../../../fixtures/head_fixture.ts";
-import { assertWithin, modelFixture } from "../../../fixtures/model_fixture.ts";
+import { checkpointFixture } from "../../../fixtures/checkpoint_fixture.ts";
+import { modelFixture } from "../../../fixtures/model_fixture.ts";
 import { visionFixture } from "../../../fixtures/vision_fixture.ts";
 
 interface Case {
@@ -68,7 +68,7 @@ function fixtureOf(checkpoint: string): { readonly dir: string; batchFor(model: 
     };
     return { dir, batchFor: of };
   }
-  const { dir, batch } = kind === "models" ? modelFixture(name) : headFixture(checkpoint);
+  const { dir, batch } = kind === "models" ? modelFixture(name) : checkpointFixture(checkpoint);
   return { dir, batchFor: () => batch };
 }
 

@@ -5,7 +5,7 @@ import { allTensors } from "../../../../lib/models/part_tensors.ts";
 import type { Weight } from "../../../../lib/tensor/tensor.ts";
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { assertSame } from "../../../compare.ts";
+import { assertSame, assertWithin } from "../../../compare.ts";
 import { openAdapterFiles } from "../../../../lib/adapters/files/adapter_files.ts";
 import { readAdapterInto } from "../../../../lib/adapters/files/saved_adapter.ts";
 import { resolveAdapter } from "../../../../lib/adapters/registry.ts";
@@ -19,7 +19,6 @@ import { readSafetensorsHeader } from "../../../../lib/tensor/safetensors.ts";
 import { writeSafetensors } from "../../../../lib/tensor/write_safetensors.ts";
 import { loadAdapter, saveAdapter } from "../../../../lib/train/adapters.ts";
 import { LORA_FIXTURES, loraFixture } from "../../../fixtures/lora_fixture.ts";
-import { assertWithin } from "../../../fixtures/model_fixture.ts";
 import { parameterBytes } from "../../train/small_run.ts";
 
 // Both sides sum in f64 in different orders; the values are of order 1.

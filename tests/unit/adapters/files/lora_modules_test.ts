@@ -18,14 +18,16 @@ import { withWeights } from "../../../../lib/models/trainable.ts";
 import { lora, parallel, sparse } from "../../../../lib/methods/methods.ts";
 import { liveGradient } from "../../../../lib/optim/parameters.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
-import { readFloatsInto, readTensor } from "../../../../lib/tensor/read_tensor.ts";
+import { readFloatsInto } from "../../../../lib/tensor/read_tensor.ts";
 import { readSafetensorsHeader, type TensorEntry } from "../../../../lib/tensor/safetensors.ts";
 import { numel } from "../../../../lib/tensor/tensor.ts";
 import { loadAdapter, openingOf, saveAdapter } from "../../../../lib/train/adapters.ts";
 import { plan } from "../../../../lib/train/plan.ts";
-import { assertSame } from "../../../compare.ts";
+import { assertSame, assertWithin } from "../../../compare.ts";
+import { targetsOf } from "../../../fixtures/checkpoint_fixture.ts";
 import { withFolder } from "../../../fixtures/folder.ts";
-import { assertWithin, modelFixture } from "../../../fixtures/model_fixture.ts";
+import { modelFixture } from "../../../fixtures/model_fixture.ts";
+import { type Oracle, readOracle } from "../../../fixtures/oracle.ts";
 import { parameterBytes } from "../../train/small_run.ts";
 
 const FOLDER = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "..", "fixtures", "lora_modules");
@@ -38,11 +40,10 @@ function valuesOf(entry: TensorEntry): Float64Array {
   return values;
 }
 
-interface Fixture {
+interface Fixture extends Oracle {
   readonly folder: string;
   readonly dir: string;
   readonly batch: Batch;
-  readonly expected: (name: string) => Float64Array;
 }
 
 function fixture(name: string): Fixture {
@@ -50,21 +51,11 @@ function fixture(name: string): Fixture {
   const { base_model_name_or_path: base } = JSON.parse(
     Deno.readTextFileSync(join(folder, "adapter_config.json")),
   );
-  const { tensors } = readSafetensorsHeader(join(folder, "expected.safetensors"));
+  const oracle = readOracle(folder);
   const { dir, batch } = modelFixture(base);
-  const labels = tensors.get("labels");
-  const count = batch.starts.length - 1;
-  const targets: Batch["targets"] = labels === undefined
-    ? batch.targets
-    : labels.dtype === "f64"
-    ? { kind: "values", values: readTensor(labels, "f64") }
-    : { kind: "classes", labels: readTensor(labels, "i32") };
-  return {
-    folder,
-    dir,
-    batch: { ...batch, targets, targetCount: labels === undefined ? batch.targetCount : count },
-    expected: (tensor) => readTensor(tensors.get(tensor) as TensorEntry, "f64"),
-  };
+  const found = { ...oracle, folder, dir, batch };
+  if (!oracle.has("labels")) return found;
+  return { ...found, batch: { ...batch, targets: targetsOf(oracle), targetCount: batch.starts.length - 1 } };
 }
 
 const FIXTURES = [...Deno.readDirSync(FOLDER)].map(({ name }) => name).sort();

@@ -15,8 +15,8 @@ import { countedRun } from "../../../../lib/predict/counted_passes.ts";
 import { microBatchGradients } from "../../../../lib/train/micro_batch.ts";
 import { assertGradients, stir, WAYS } from "../../../contract/adapter_gradients.ts";
 import { withFolder } from "../../../fixtures/folder.ts";
-import { headFixture } from "../../../fixtures/head_fixture.ts";
-import { assertWithin } from "../../../fixtures/model_fixture.ts";
+import { checkpointFixture } from "../../../fixtures/checkpoint_fixture.ts";
+import { assertWithin } from "../../../compare.ts";
 
 /** Heads' modules that "all-linear" takes. */
 const HEADS: Readonly<Record<string, readonly string[]>> = {
@@ -35,7 +35,7 @@ const factors = (modules: readonly string[]) =>
   modules.flatMap((name) => ["A", "B"].map((factor) => `base_model.model.${name}.lora_${factor}.weight`));
 
 for (const [name, modules] of Object.entries(HEADS)) {
-  const { dir, batch } = headFixture(name);
+  const { dir, batch } = checkpointFixture(name);
   const lora = (options: JsonObject) => ({ kind: "lora", options: { rank: 2, ...options } });
 
   Deno.test(`${name}: all-linear takes the head's products, all and the default those of layers`, () => {
@@ -123,7 +123,7 @@ for (const [name, modules] of Object.entries(HEADS)) {
 
 /** Two sequences of 6 tokens each with targets of the kind that a checkpoint's head compares, and their sizes. */
 function twelveTokens(name: string) {
-  const { batch: { targets, source } } = headFixture(name);
+  const { batch: { targets, source } } = checkpointFixture(name);
   const shape = {
     ids: new Int32Array(12).fill(4),
     positions: Int32Array.from({ length: 12 }, (_, i) => i % 6),

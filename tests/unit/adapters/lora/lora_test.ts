@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { layersOf, partOf } from "../../../../lib/models/parts.ts";
 import assert from "node:assert/strict";
-import { assertSame } from "../../../compare.ts";
+import { assertSame, largest } from "../../../compare.ts";
 import { loraAdapter } from "../../../../lib/adapters/lora/lora.ts";
 import { loraScale, resolveLora } from "../../../../lib/adapters/lora/config.ts";
 import type { AdapterParams } from "../../../../lib/adapters/adapter.ts";
@@ -33,8 +33,8 @@ Deno.test("loraAdapter() starts as PEFT does: A uniform within 1/sqrt(inputs), B
       continue;
     }
     const bound = 1 / Math.sqrt(shape[1] as number);
-    const largest = Float64Array.from(data).reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-    assert.ok(largest < bound && largest > 0.9 * bound, `${name}: ${largest} within ${bound}`);
+    const most = largest(data);
+    assert.ok(most < bound && most > 0.9 * bound, `${name}: ${most} within ${bound}`);
   }
 });
 

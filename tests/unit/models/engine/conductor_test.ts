@@ -10,7 +10,8 @@ import type { Model } from "../../../../lib/models/model.ts";
 import { trainableModel } from "../../../fixtures/trainable_model.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import { backwardTime, forwardTime } from "../../../fixtures/lane_schedule.ts";
-import { assertWithin, modelFixture } from "../../../fixtures/model_fixture.ts";
+import { assertWithin } from "../../../compare.ts";
+import { modelFixture } from "../../../fixtures/model_fixture.ts";
 import { simulatedDevice } from "../../../fixtures/simulated_device.ts";
 import { wholeGradients } from "../../train/gradients.ts";
 

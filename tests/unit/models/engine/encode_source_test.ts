@@ -14,8 +14,9 @@ import { nativeKernels } from "../../../../lib/ops/native/native_kernels.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import { countingKernels } from "../../../../lib/ops/counting/counting_kernels.ts";
 import { weightlessModel } from "../../../../lib/models/described.ts";
-import { headFixture } from "../../../fixtures/head_fixture.ts";
-import { assertWithin, modelFixture } from "../../../fixtures/model_fixture.ts";
+import { checkpointFixture } from "../../../fixtures/checkpoint_fixture.ts";
+import { assertWithin } from "../../../compare.ts";
+import { modelFixture } from "../../../fixtures/model_fixture.ts";
 
 const WRITERS = ["encoder_decoders/bart", "encoder_decoders/mbart"];
 const END = 2;
@@ -57,7 +58,7 @@ const BACKENDS: Readonly<Record<string, () => Kernels & Disposable>> = {
 for (const name of WRITERS) {
   for (const [backend, open] of Object.entries(BACKENDS)) {
     Deno.test(`${name} writes what transformers' greedy decoding writes, on ${backend} kernels`, async () => {
-      const { dir, batch, integers } = headFixture(name);
+      const { dir, batch, integers } = checkpointFixture(name);
       using kernels = open();
       using model = openCheckpoint(dir, kernels);
       const sources = sourcesOf(batch);
@@ -69,7 +70,7 @@ for (const name of WRITERS) {
   }
 
   Deno.test(`${name}: tokens of many steps see what one pass sees, whichever are given together`, async () => {
-    const { dir, batch, expected } = headFixture(name);
+    const { dir, batch, expected } = checkpointFixture(name);
     using model = openCheckpoint(dir, referenceKernels());
     const [sources, targets] = [sourcesOf(batch), sequences(batch)];
     using cache = createKvCache(model, 9, sources.length, 12);
@@ -96,7 +97,7 @@ for (const name of WRITERS) {
 }
 
 Deno.test("sequences that go on from one another see its source, and keep it when that is given another", async () => {
-  const { dir, batch, expected } = headFixture("encoder_decoders/bart");
+  const { dir, batch, expected } = checkpointFixture("encoder_decoders/bart");
   using model = openCheckpoint(dir, referenceKernels());
   const [sources, targets] = [sourcesOf(batch), sequences(batch)];
   using cache = createKvCache(model, 9, 3, 12);
@@ -116,7 +117,7 @@ Deno.test("sequences that go on from one another see its source, and keep it whe
 });
 
 Deno.test("a cache is as large as it is said to be, and has no keys of the encoder's own layers", () => {
-  const { dir } = headFixture("encoder_decoders/bart");
+  const { dir } = checkpointFixture("encoder_decoders/bart");
   using model = openCheckpoint(dir, referenceKernels());
   using cache = createKvCache(model, 9, 3, 12);
   // Two layers of width 8, keys and values of f64.
@@ -128,7 +129,7 @@ Deno.test("a cache is as large as it is said to be, and has no keys of the encod
 });
 
 Deno.test("encodeSource() and decodeStep() name what is wrong with a source", async () => {
-  const { dir } = headFixture("encoder_decoders/bart");
+  const { dir } = checkpointFixture("encoder_decoders/bart");
   using model = openCheckpoint(dir, referenceKernels());
   using cache = createKvCache(model, 4, 2, 3);
   const encode = (...sources: Int32Array[]) => encodeSource(model, cache, sources, {});
@@ -151,7 +152,7 @@ Deno.test("encodeSource() and decodeStep() name what is wrong with a source", as
 });
 
 Deno.test("a batch has a source exactly where the model reads one, and every sequence has its own", async () => {
-  const { dir, batch } = headFixture("encoder_decoders/bart");
+  const { dir, batch } = checkpointFixture("encoder_decoders/bart");
   using model = openCheckpoint(dir, referenceKernels());
   const { source, ...bare } = batch;
   assert(source);

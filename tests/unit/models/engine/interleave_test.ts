@@ -2,7 +2,7 @@
 import { attachAdapter } from "../../../../lib/adapters/attach.ts";
 import { hooksOf } from "../../../fixtures/hooks.ts";
 import assert from "node:assert/strict";
-import { assertSame } from "../../../compare.ts";
+import { assertSame, assertWithin, largest } from "../../../compare.ts";
 import type { IdleMemory } from "../../../../lib/activations/policy.ts";
 import { sparseAdapter } from "../../../../lib/adapters/sparse/sparse.ts";
 import type { AdapterParams } from "../../../../lib/adapters/adapter.ts";
@@ -18,7 +18,7 @@ import { trainableModel } from "../../../fixtures/trainable_model.ts";
 import type { Kernels } from "../../../../lib/ops/kernels/kernels.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import { clearGradients, liveGradient } from "../../../../lib/optim/parameters.ts";
-import { assertWithin, largest, modelFixture } from "../../../fixtures/model_fixture.ts";
+import { modelFixture } from "../../../fixtures/model_fixture.ts";
 import { probeHook } from "../../../fixtures/probe_hook.ts";
 import { type HostJob, slowHostLane } from "../../../fixtures/slow_lane.ts";
 import { wholeGradients } from "../../train/gradients.ts";

@@ -9,14 +9,13 @@ import { openCheckpoint } from "../../../../lib/models/load.ts";
 import type { Model } from "../../../../lib/models/model.ts";
 import { layersOf } from "../../../../lib/models/parts.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
-import { assertSame } from "../../../compare.ts";
-import { headFixture } from "../../../fixtures/head_fixture.ts";
+import { assertSame, assertWithin } from "../../../compare.ts";
+import { checkpointFixture } from "../../../fixtures/checkpoint_fixture.ts";
 import { hooksOf } from "../../../fixtures/hooks.ts";
-import { assertWithin } from "../../../fixtures/model_fixture.ts";
 import { probeHook } from "../../../fixtures/probe_hook.ts";
 import { trainableModel } from "../../../fixtures/trainable_model.ts";
 
-const { dir, batch, expected } = headFixture("encoder_decoders/bart");
+const { dir, batch, expected } = checkpointFixture("encoder_decoders/bart");
 const POLICIES = ["store", "recompute"] as const;
 const lossScale = 1 / batch.targetCount;
 

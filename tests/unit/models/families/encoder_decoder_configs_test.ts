@@ -6,7 +6,7 @@ import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import { readTensor } from "../../../../lib/tensor/read_tensor.ts";
 import { readSafetensorsHeader } from "../../../../lib/tensor/safetensors.ts";
 import { writeSafetensors } from "../../../../lib/tensor/write_safetensors.ts";
-import { headFixture } from "../../../fixtures/head_fixture.ts";
+import { checkpointFixture } from "../../../fixtures/checkpoint_fixture.ts";
 import { withFolder } from "../../../fixtures/folder.ts";
 import { parseConfig, readConfig } from "../../../../lib/models/read_config.ts";
 import { allTensors } from "../../../../lib/models/part_tensors.ts";
@@ -225,7 +225,7 @@ Deno.test("what BART does not compute is refused by name, once", () => {
 
 Deno.test("a copy of the embedding that differs is refused by name, one that stands alone is taken", () =>
   withFolder(async (folder) => {
-    const { dir } = headFixture("encoder_decoders/bart");
+    const { dir } = checkpointFixture("encoder_decoders/bart");
     await Deno.copyFile(`${dir}/config.json`, `${folder}/config.json`);
     const { tensors } = readSafetensorsHeader(`${dir}/model.safetensors`);
     const write = (change: (name: string, values: Float32Array) => Float32Array | null) =>

@@ -15,7 +15,7 @@ import { readTensor } from "../../../../lib/tensor/read_tensor.ts";
 import { readSafetensorsHeader } from "../../../../lib/tensor/safetensors.ts";
 import { type TensorSource, writeSafetensors } from "../../../../lib/tensor/write_safetensors.ts";
 import { openTask } from "../../../../lib/train/open_task.ts";
-import { headFixture } from "../../../fixtures/head_fixture.ts";
+import { checkpointFixture } from "../../../fixtures/checkpoint_fixture.ts";
 import { modelFixture } from "../../../fixtures/model_fixture.ts";
 import { assertSame } from "../../../compare.ts";
 
@@ -50,13 +50,13 @@ Deno.test("gpt2, distilbert: fields may have the names that most families have; 
     read({ ...gpt2, hidden_size: 8 }).problems!.join(),
     /^config.json: Fields "hidden_size" \(8\) and "n_embd" \(20\) differ: keep one$/,
   );
-  const distilbert = fieldsOf(headFixture("encoders/distilbert_masked").dir);
+  const distilbert = fieldsOf(checkpointFixture("encoders/distilbert_masked").dir);
   const { dim, ...others } = distilbert;
   assert.deepEqual(read({ ...others, hidden_size: dim }).config, read(distilbert).config);
 });
 
 Deno.test("bart: sizes of the encoder may have the names that most families have; others than its own are refused", () => {
-  const bart = fieldsOf(headFixture("encoder_decoders/bart").dir);
+  const bart = fieldsOf(checkpointFixture("encoder_decoders/bart").dir);
   const { encoder_attention_heads: heads, encoder_layers: layers, ...rest } = bart;
   const general = { ...rest, num_attention_heads: heads, num_hidden_layers: layers };
   assert.deepEqual(read(general).config, read(bart).config);
@@ -77,7 +77,7 @@ Deno.test("gemma3_text: scores have no cap, whatever attn_logit_softcapping says
 });
 
 Deno.test("gemma3_text: one that sees both ways classifies, and is asked for no next token", async () => {
-  const { dir } = headFixture("heads/gemma3_both_ways");
+  const { dir } = checkpointFixture("heads/gemma3_both_ways");
   const refusal = /see what comes after them .* --task classification and regression$/;
   await assert.rejects(openTask({ task: "causal-lm", model: dir, data: [] }), refusal);
   await assert.rejects(openTask({ task: "multiple-choice", model: dir, data: [] }), refusal);
@@ -87,7 +87,7 @@ Deno.test("gemma3_text: one that sees both ways classifies, and is asked for no 
 });
 
 Deno.test("bert: another kind of problem is refused in one sentence", () => {
-  const fields = fieldsOf(headFixture("encoders/bert_labels").dir);
+  const fields = fieldsOf(checkpointFixture("encoders/bert_labels").dir);
   const { problems } = read({ ...fields, problem_type: "multi_label_classification" });
   assert.equal(problems!.length, 1, problems!.join("\n"));
 });
@@ -100,7 +100,7 @@ async function withBert<T>(
   change: (tensors: TensorSource[]) => TensorSource[],
   use: (model: Model, logits: Float64Array) => Promise<T> | T,
 ): Promise<T> {
-  const { dir, batch } = headFixture("encoders/bert_masked");
+  const { dir, batch } = checkpointFixture("encoders/bert_masked");
   const folder = await Deno.makeTempDir();
   try {
     const entries = [...readSafetensorsHeader(join(dir, "model.safetensors")).tensors.values()];
@@ -150,7 +150,7 @@ Deno.test("bert: of two names for the head's bias the decoder's counts, as in tr
 });
 
 Deno.test("bert: the bias of a head that is not tied is written where transformers reads it", () => {
-  const { config } = read(fieldsOf(headFixture("encoders/bert_masked").dir));
+  const { config } = read(fieldsOf(checkpointFixture("encoders/bert_masked").dir));
   assert.equal(storedName(config!, BIAS), BIAS);
   assert.equal(storedName({ ...config!, tieWordEmbeddings: false }, BIAS), DECODER_BIAS);
 });

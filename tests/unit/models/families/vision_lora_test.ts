@@ -12,6 +12,7 @@ import { readSafetensorsHeader, type TensorEntry } from "../../../../lib/tensor/
 import { loadAdapter, saveAdapter } from "../../../../lib/train/adapters.ts";
 import { assertSameBits, assertWithin } from "../../../compare.ts";
 import { withFolder } from "../../../fixtures/folder.ts";
+import { readOracle } from "../../../fixtures/oracle.ts";
 import { visionFixture, visionFolder } from "../../../fixtures/vision_fixture.ts";
 
 Deno.test("a LoRA that PEFT saved gives its outputs, and is saved with the same tensors", () =>
@@ -23,8 +24,7 @@ Deno.test("a LoRA that PEFT saved gives its outputs, and is saved with the same 
     assert(input.kind === "patches");
     const { model, hooks } = attachAdapter(base, params);
     const { data } = await forwardLogits(model, batch(input.shape, input.tokens.length), hooks);
-    const { tensors: oracle } = readSafetensorsHeader(join(visionFolder("lora"), "expected.safetensors"));
-    assertWithin("outputs", data, readTensor(oracle.get("outputs") as TensorEntry, "f64"), 1e-9);
+    assertWithin("outputs", data, readOracle(visionFolder("lora")).expected("outputs"), 1e-9);
     await saveAdapter(base, params, join(folder, "adapter"));
     const file = (path: string) => readSafetensorsHeader(join(path, "adapter_model.safetensors")).tensors;
     const [given, saved] = [file(visionFolder("lora")), file(join(folder, "adapter"))];

@@ -3,57 +3,26 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { Batch } from "../../../../lib/data/batch.ts";
-import { evaluateLoss, forwardLogits, lossAndGradients } from "../../../../lib/models/engine/pass.ts";
+import { evaluateLoss } from "../../../../lib/models/engine/pass.ts";
 import { splitBatch } from "../../../../lib/models/engine/interleave.ts";
 import type { HeadConfig } from "../../../../lib/models/heads/head_config.ts";
 import { openCheckpoint } from "../../../../lib/models/load.ts";
 import { allTensors } from "../../../../lib/models/part_tensors.ts";
 import { parseConfig } from "../../../../lib/models/read_config.ts";
 import { basePrefix, headNames } from "../../../../lib/models/tensor_names.ts";
-import { nativeKernels } from "../../../../lib/ops/native/native_kernels.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
-import { HEAD_FIXTURES, headFixture } from "../../../fixtures/head_fixture.ts";
-import { assertWithin, largest, modelFixture } from "../../../fixtures/model_fixture.ts";
-import { trainableModel } from "../../../fixtures/trainable_model.ts";
+import { checkpointFixture, HEAD_FIXTURES } from "../../../fixtures/checkpoint_fixture.ts";
+import { assertWithin } from "../../../compare.ts";
+import { modelFixture } from "../../../fixtures/model_fixture.ts";
+import { testPasses } from "../pass_tests.ts";
 
 const LABELS: HeadConfig = { kind: "classification", gives: "classes", labels: ["no", "yes"] };
 
 for (const name of HEAD_FIXTURES) {
-  Deno.test(`${name} gives the outputs, loss and gradients of transformers`, async () => {
-    const { dir, batch, expected, names } = headFixture(name);
-    using base = openCheckpoint(dir, referenceKernels());
-    using model = trainableModel(base);
-    assert.deepEqual([base.warnings, base.fresh.size], [[], 0]);
-    assertWithin("outputs", (await forwardLogits(model, batch, {})).data, expected("outputs"), 1e-9);
-    assertWithin("loss", [(await evaluateLoss(model, batch, {})).lossSum], expected("loss"), 1e-9);
-    const seen: Float64Array[] = [];
-    const { lossSum, targetCount } = await lossAndGradients(model, batch, {}, {
-      activations: "recompute",
-      lossScale: 1 / batch.targetCount,
-      tap: (layer, dx) => void (seen[layer] = Float64Array.from(dx.data)),
-    });
-    assertWithin("loss", [lossSum], expected("loss"), 1e-9);
-    assert.equal(targetCount, batch.starts.length - 1);
-    for (const [layer, dx] of seen.entries()) {
-      assertWithin(`hidden_grad.${layer}`, dx, expected(`hidden_grad.${layer}`), 1e-9);
-    }
-    const gradients = new Map(model.trainable.map((weight) => [weight.name, weight.grad]));
-    for (const tensor of names("weight_grad.")) {
-      assertWithin(tensor, gradients.get(tensor.slice("weight_grad.".length)) ?? [], expected(tensor), 1e-9);
-    }
-  });
-
-  Deno.test(`native kernels give the outputs and loss of ${name}`, async () => {
-    const { dir, batch, expected } = headFixture(name);
-    using kernels = nativeKernels({ compute: "f32" });
-    using model = openCheckpoint(dir, kernels);
-    const bound = 2e-5 * Math.max(1, largest(expected("outputs")));
-    assertWithin("outputs", (await forwardLogits(model, batch, {})).data, expected("outputs"), bound);
-    assertWithin("loss", [(await evaluateLoss(model, batch, {})).lossSum], expected("loss"), 10 * bound);
-  });
+  testPasses(name);
 
   Deno.test(`a batch of ${name} is split between sequences alone, each part with its own targets`, async () => {
-    const { dir, batch, expected } = headFixture(name);
+    const { dir, batch, expected } = checkpointFixture(name);
     using model = openCheckpoint(dir, referenceKernels());
     const parts = splitBatch(batch)?.parts ?? [];
     assert.equal(parts.length, 2);
@@ -83,7 +52,7 @@ Deno.test("a head that the checkpoint lacks is told of, has no values, and leave
 });
 
 Deno.test("a checkpoint's own head is found, and one of another size is refused", () => {
-  const { dir } = headFixture("heads/llama_labels");
+  const { dir } = checkpointFixture("heads/llama_labels");
   using model = openCheckpoint(dir, referenceKernels());
   assert.deepEqual(model.config.head, {
     kind: "classification",
@@ -98,7 +67,7 @@ Deno.test("a checkpoint's own head is found, and one of another size is refused"
 
 Deno.test("labels, their number and what is compared are read as transformers has them", async () => {
   const fields = JSON.parse(
-    await Deno.readTextFile(join(headFixture("heads/llama_labels").dir, "config.json")),
+    await Deno.readTextFile(join(checkpointFixture("heads/llama_labels").dir, "config.json")),
   );
   const read = (change: Record<string, unknown>) => {
     const problems: string[] = [];
@@ -124,7 +93,7 @@ Deno.test("labels, their number and what is compared are read as transformers ha
 });
 
 Deno.test("targets of another kind, number or range are refused by name", async () => {
-  const { dir, batch } = headFixture("heads/llama_labels");
+  const { dir, batch } = checkpointFixture("heads/llama_labels");
   using model = openCheckpoint(dir, referenceKernels());
   const loss = (targets: Batch["targets"]) => evaluateLoss(model, { ...batch, targets }, {});
   await assert.rejects(

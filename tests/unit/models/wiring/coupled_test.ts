@@ -13,7 +13,7 @@ import { StreamOverflowError } from "../../../../lib/models/wiring/overflow.ts";
 import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import type { Weight } from "../../../../lib/tensor/tensor.ts";
 import { assertSame, assertWithin } from "../../../compare.ts";
-import { headFixture } from "../../../fixtures/head_fixture.ts";
+import { checkpointFixture } from "../../../fixtures/checkpoint_fixture.ts";
 import { modelFixture } from "../../../fixtures/model_fixture.ts";
 import { probeHook } from "../../../fixtures/probe_hook.ts";
 
@@ -23,7 +23,7 @@ const POLICIES = Object.keys(ACTIVATION_POLICIES) as ActivationPolicyName[];
 /** A decoder with norms before its sublayers, and an encoder with norms behind them. */
 const CASES = [
   { family: "decoder", ...modelFixture("qwen2_tied") },
-  { family: "encoder", ...headFixture("encoders/bert_labels") },
+  { family: "encoder", ...checkpointFixture("encoders/bert_labels") },
 ];
 
 function alphaOf(value: number): Weight {

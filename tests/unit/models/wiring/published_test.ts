@@ -12,7 +12,7 @@ import { referenceKernels } from "../../../../lib/ops/reference/reference.ts";
 import { readTensor } from "../../../../lib/tensor/read_tensor.ts";
 import { readSafetensorsHeader } from "../../../../lib/tensor/safetensors.ts";
 import { assertWithin } from "../../../compare.ts";
-import { headFixture } from "../../../fixtures/head_fixture.ts";
+import { checkpointFixture } from "../../../fixtures/checkpoint_fixture.ts";
 import { modelFixture } from "../../../fixtures/model_fixture.ts";
 import { wholeGradients } from "../../train/gradients.ts";
 
@@ -24,7 +24,7 @@ const COEFFICIENTS = {
 } as const;
 const CASES = [
   { name: "llama3_tied", ...modelFixture("llama3_tied") },
-  { name: "bert_labels", ...headFixture("encoders/bert_labels") },
+  { name: "bert_labels", ...checkpointFixture("encoders/bert_labels") },
 ];
 
 for (const { name, dir, batch } of CASES) {
