@@ -39,12 +39,14 @@
 
 // A model and its data.
 export { loadModel, preview } from "./lib/train/open_model.ts";
-export { BadRowsError, loadData } from "./lib/data/load_data.ts";
+export { BadRowsError } from "./lib/data/bad_rows.ts";
+export { loadData } from "./lib/data/load_data.ts";
 export { loadTokenizer } from "./lib/data/tokenizer.ts";
 export type { OpenModel, OpenModelOptions } from "./lib/train/open_model.ts";
 export type { Model, ModelConfig } from "./lib/models/model.ts";
 export type { DataReport, Dataset } from "./lib/data/dataset.ts";
-export type { LoadDataOptions, LoadProgress } from "./lib/data/load_data.ts";
+export type { LoadDataOptions } from "./lib/data/load_data.ts";
+export type { LoadProgress } from "./lib/data/map_rows.ts";
 export type { FormatOptions, OwnTemplate } from "./lib/data/format_options.ts";
 export type { Tokenizer } from "./lib/data/tokenizer.ts";
 export type { Batch } from "./lib/data/batch.ts";

@@ -2,7 +2,7 @@
 /** Data files of a command, with a progress line when tokenising them takes longer than people like to wait. */
 import { visibleLine } from "../core/visible_text.ts";
 import type { Dataset } from "../data/dataset.ts";
-import type { LoadProgress } from "../data/load_data.ts";
+import type { LoadProgress } from "../data/map_rows.ts";
 import { createProgress, type Progress } from "../report/progress.ts";
 import { dataOptions } from "./flags/data.ts";
 import type { FlagValues } from "./flags/flags.ts";

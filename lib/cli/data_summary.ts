@@ -2,7 +2,7 @@
 /** What is said of data that was read: rows used and left out, tokens, what is worth a look. */
 import { visibleLine } from "../core/visible_text.ts";
 import { type Dataset, exampleCount, type ReadReport } from "../data/dataset.ts";
-import { countBadRows } from "../data/load_data.ts";
+import { countBadRows } from "../data/bad_rows.ts";
 import { formatWarning } from "../data/row_warnings.ts";
 import { formatCount } from "../report/format.ts";
 import { formatTable } from "../report/table.ts";

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Rows of a text that is read and one that is written, by the names that published sets give the two. */
 import { isJsonObject } from "../core/json.ts";
-import { quotedValue } from "../core/quoted.ts";
 import { RowError } from "./row_error.ts";
-import type { Fields } from "./row_shapes.ts";
+import { type Fields, filledText, unknownShape } from "./row_fields.ts";
 
 /** Which fields are read and written, where their names do not say. */
 export interface PairFields {
@@ -46,10 +45,9 @@ export const PAIR_SHAPES = PAIRS.map((names) => `{${names.join(", ")}}`).join(",
  * @throws {RowError} When there are none, or the names leave open which two are meant
  */
 export function pairRow(fields: Fields, chosen: PairFields = {}): PairRow {
-  const { translation } = fields;
-  const all = isJsonObject(translation) ? { ...fields, ...translation } : fields;
-  const [source, target] = namesOf(all, chosen, isJsonObject(translation) ? Object.keys(translation) : null);
-  return { source: filled(source, all[source]), targets: targetsOf(target, all[target]) };
+  const { all, languages } = withTranslation(fields);
+  const [source, target] = namesOf(all, chosen, languages);
+  return { source: filledText(source, all[source]), targets: targetsOf(target, all[target]) };
 }
 
 /**
@@ -58,15 +56,17 @@ export function pairRow(fields: Fields, chosen: PairFields = {}): PairRow {
  * @throws {RowError} When there is none
  */
 export function sourceText(fields: Fields, chosen: PairFields = {}): string {
-  const { translation } = fields;
-  const all = isJsonObject(translation) ? { ...fields, ...translation } : fields;
+  const { all } = withTranslation(fields);
   const name = chosen.sourceField ?? PAIRS.map(([source]) => source).find((source) => source in all);
-  if (name !== undefined) return filled(name, all[name]);
-  const keys = Object.keys(fields).map((key) => `"${key}"`).join(", ");
-  throw new RowError(
-    "unknown shape",
-    `the row has ${keys || "no fields"}, expected a text to read: ${PAIR_SHAPES}`,
-  );
+  if (name !== undefined) return filledText(name, all[name]);
+  throw unknownShape(fields, `a text to read: ${PAIR_SHAPES}`);
+}
+
+/** Fields with those of `translation` beside them, and its own names where there is one. */
+function withTranslation(fields: Fields): { all: Fields; languages: readonly string[] | null } {
+  const { translation } = fields;
+  if (!isJsonObject(translation)) return { all: fields, languages: null };
+  return { all: { ...fields, ...translation }, languages: Object.keys(translation) };
 }
 
 function namesOf(
@@ -88,10 +88,7 @@ function namesOf(
       }: ${choose} what is read and what is written`,
     );
   }
-  if (pair === undefined) {
-    const keys = Object.keys(fields).map((key) => `"${key}"`).join(", ");
-    throw new RowError("unknown shape", `the row has ${keys || "no fields"}, expected ${PAIR_SHAPES}`);
-  }
+  if (pair === undefined) throw unknownShape(fields, PAIR_SHAPES);
   if (others.length > 0) {
     const pairs = found.map((names) => `{${names.join(", ")}}`).join(" and ");
     throw new RowError("unknown shape", `the row has both ${pairs}: ${choose}`);
@@ -108,16 +105,8 @@ function namesOf(
   return pair;
 }
 
-function filled(name: string, value: unknown): string {
-  if (typeof value !== "string") {
-    throw new RowError("wrong type", `"${name}" is ${quotedValue(value)}, expected a string`);
-  }
-  if (value.trim() === "") throw new RowError("empty", `"${name}" is empty`);
-  return value;
-}
-
 function targetsOf(name: string, value: unknown): readonly string[] {
-  if (!Array.isArray(value)) return [filled(name, value)];
+  if (!Array.isArray(value)) return [filledText(name, value)];
   if (value.length === 0) throw new RowError("empty", `"${name}" is an empty list`);
-  return value.map((one, i) => filled(`${name}[${i}]`, one));
+  return value.map((one, i) => filledText(`${name}[${i}]`, one));
 }

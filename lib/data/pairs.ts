@@ -7,7 +7,8 @@ import { type Dataset, DatasetBuilder } from "./dataset.ts";
 import type { Example } from "./examples.ts";
 import type { FormatOptions } from "./format_options.ts";
 import { withLanguages } from "./languages.ts";
-import { type LoadDataOptions, mapRows } from "./load_data.ts";
+import { mapRows } from "./map_rows.ts";
+import type { LoadDataOptions } from "./load_data.ts";
 import { PAIR_SHAPES, type PairRow, pairRow, sourceText } from "./pair_rows.ts";
 import type { Prompt, PromptOptions, PromptReader } from "./prompt_reader.ts";
 import { RowError } from "./row_error.ts";
@@ -43,9 +44,11 @@ export async function loadPairs(
     const report = await mapRows(
       paths,
       badRows,
-      (text) => pairRow(parseFields(text, PAIR_SHAPES), format),
-      async (row: PairRow) => await pairExample(row, spoken, format, lengths),
-      (example, place) => builder.add(example, place),
+      {
+        read: (text) => pairRow(parseFields(text, PAIR_SHAPES), format),
+        make: async (row: PairRow) => await pairExample(row, spoken, format, lengths),
+        take: (example: Example, place) => builder.add(example, place),
+      },
       onProgress,
     );
     return builder.finish(lengths.seqLen, { ...report, warnings: [] });

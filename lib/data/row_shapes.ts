@@ -3,6 +3,7 @@
 import { parsePythonJson } from "../jinja/json_loads.ts";
 import { type ChatMessage, checkTrained, describe, readMessages, wrongType } from "./chat_message.ts";
 import { RowError } from "./row_error.ts";
+import { fieldNames, type Fields } from "./row_fields.ts";
 import { shareGptMessages } from "./sharegpt.ts";
 
 /** What a chat template sees beside the turns. Fields that a row leaves out are absent. */
@@ -42,9 +43,6 @@ export type Row =
 /** The accepted shapes, as messages name them. */
 export const SHAPES =
   "{prompt, completion}, {messages}, {conversations}, {instruction, input?, output}, {question, answer} or {text}";
-
-/** A parsed line. */
-export type Fields = Readonly<Record<string, unknown>>;
 
 /** Fields that would change what is learnt, and cannot be honoured, each with the way out. */
 const REFUSED: Readonly<Record<string, string>> = {
@@ -99,8 +97,8 @@ function conversationRow(fields: Fields): Row {
   if ("question" in fields && "answer" in fields) {
     return { kind: "question", question: filled(fields, "question"), answers: answersOf(fields) };
   }
-  const keys = Object.keys(fields).map((key) => `"${key}"`).join(", ");
-  const has = keys === "" ? "no fields" : `only ${keys}`;
+  const names = fieldNames(fields);
+  const has = names === "" ? "no fields" : `only ${names}`;
   throw new RowError("unknown shape", `the row has ${has}, expected ${SHAPES}`);
 }
 

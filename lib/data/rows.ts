@@ -6,7 +6,8 @@ import { parsePythonJson } from "../jinja/json_loads.ts";
 import { fileProblem, readLines } from "./lines.ts";
 import { type BadRowCategory, RowError } from "./row_error.ts";
 import { LongTextError } from "./tokenizer_library.ts";
-import { type Fields, notAnObject, type Row, shapeRow } from "./row_shapes.ts";
+import type { Fields } from "./row_fields.ts";
+import { notAnObject, type Row, shapeRow } from "./row_shapes.ts";
 
 /** Where a row stands. */
 export interface RowPlace {
@@ -24,7 +25,7 @@ export interface BadRow extends RowPlace {
   readonly reason: string;
 }
 
-/** A row with its place, or why there is none. */
+/** A row with its place and how many characters it has, or why there is none. */
 export type RowResult<R = Row> =
   | { readonly ok: true; readonly row: R; readonly place: RowPlace; readonly characters: number }
   | { readonly ok: false; readonly bad: BadRow };

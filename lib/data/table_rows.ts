@@ -4,7 +4,7 @@
  * as GLUE's files have it.
  */
 import { readLines } from "./lines.ts";
-import type { Fields } from "./row_shapes.ts";
+import type { Fields } from "./row_fields.ts";
 import { RowError } from "./row_error.ts";
 
 /** A row that is yet to be understood. */

@@ -7,7 +7,8 @@ import type { ReadReport } from "../data/dataset.ts";
 import { buildPrompt, settleTemplate, TEXT_PROMPTS } from "../data/examples.ts";
 import type { FormatOptions } from "../data/format_options.ts";
 import { fileProblem, readLines } from "../data/lines.ts";
-import { type BadRowPolicy, BadRowsError, type Placed } from "../data/load_data.ts";
+import { type BadRowPolicy, checkRowsRead } from "../data/bad_rows.ts";
+import type { Placed } from "../data/load_data.ts";
 import type { PromptReader } from "../data/prompt_reader.ts";
 import { RowError } from "../data/row_error.ts";
 import { type BadRow, catchBadRow, parseRow } from "../data/rows.ts";
@@ -75,11 +76,9 @@ export async function loadQuestions(
     if (made.ok) items.push(made.item);
     else badRows.push(made.bad);
   }
-  if (rowsRead === 0) throw new UserError(`There are no prompts in "${path}"`);
-  if (badRows.length > 0 && (options.badRows !== "skip" || items.length === 0)) {
-    throw new BadRowsError(badRows, rowsRead);
-  }
-  return { items, report: { rowsRead, rowsUsed: items.length, badRows } };
+  const report = { rowsRead, rowsUsed: items.length, badRows };
+  checkRowsRead([path], options.badRows ?? "stop", report, "prompts");
+  return { items, report };
 }
 
 /** A line as words that are typed. */

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Questions with choices as a data set: each choice behind its question, its own tokens the targets. */
-import { UserError } from "../core/errors.ts";
 import { DATA_OPTIONS } from "../data/data_options.ts";
 import { type Dataset, DatasetBuilder } from "../data/dataset.ts";
 import type { Example } from "../data/examples.ts";
-import { fileProblem, readLines } from "../data/lines.ts";
-import { BadRowsError } from "../data/load_data.ts";
+import { mapRows } from "../data/map_rows.ts";
 import { RowError } from "../data/row_error.ts";
-import { type BadRow, catchBadRow, parseFields, type RowPlace } from "../data/rows.ts";
+import { parseFields, type RowPlace } from "../data/rows.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { CHOICE_SHAPES, type ChoiceRow, choiceRow } from "./choice_rows.ts";
 import type { LabelledOptions } from "./labelled_data.ts";
@@ -40,42 +38,20 @@ export async function loadChoices(
 ): Promise<ChoiceSet> {
   const builder = new DatasetBuilder(paths);
   const questions: Question[] = [];
-  const bad: BadRow[] = [];
-  let [rowsRead, first] = [0, 0];
-  for await (const { text, place } of linesOf(paths)) {
-    rowsRead++;
-    const found = await catchBadRow(place, async () => {
-      const row = choiceRow(parseFields(text, CHOICE_SHAPES));
+  let first = 0;
+  const report = await mapRows(paths, policy, {
+    read: (text) => choiceRow(parseFields(text, CHOICE_SHAPES)),
+    async make(row) {
       const choices = which === "all" ? row.choices : [row.choices[row.answer] as string];
-      return {
-        ok: true as const,
-        row,
-        examples: await encodeChoices(row.context, choices, tokenizer, seqLen),
-      };
-    });
-    if (!found.ok) {
-      bad.push(found.bad);
-      continue;
-    }
-    for (const example of found.examples) builder.add(example, place);
-    questions.push({ ...found.row, place, first });
-    first += found.examples.length;
-  }
-  if (rowsRead === 0) {
-    throw new UserError(`There are no rows in ${paths.map((path) => `"${path}"`).join(", ")}`);
-  }
-  if (bad.length > 0 && (policy === "stop" || questions.length === 0)) throw new BadRowsError(bad, rowsRead);
-  const report = { rowsRead, rowsUsed: questions.length, badRows: bad, warnings: [] };
-  return { data: builder.finish(seqLen, report), questions };
-}
-
-async function* linesOf(paths: readonly string[]): AsyncGenerator<{ text: string | null; place: RowPlace }> {
-  if (paths.length === 0) throw new UserError("Cannot read the data: no data file was given");
-  for (const file of paths) {
-    const problem = await fileProblem(file);
-    if (problem !== null) throw new UserError(`Cannot read the data: "${file}" ${problem}`);
-    for await (const { number, text } of readLines(file)) yield { text, place: { file, line: number } };
-  }
+      return { row, examples: await encodeChoices(row.context, choices, tokenizer, seqLen) };
+    },
+    take({ row, examples }, place) {
+      for (const example of examples) builder.add(example, place);
+      questions.push({ ...row, place, first });
+      first += examples.length;
+    },
+  });
+  return { data: builder.finish(seqLen, { ...report, warnings: [] }), questions };
 }
 
 /**

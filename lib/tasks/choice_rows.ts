@@ -6,6 +6,7 @@
 import { quotedNames, quotedValue } from "../core/quoted.ts";
 import { isJsonObject } from "../core/json.ts";
 import { RowError } from "../data/row_error.ts";
+import { type Fields, filledText, unknownShape } from "../data/row_fields.ts";
 
 /** A question with its choices. */
 export interface ChoiceRow {
@@ -15,8 +16,6 @@ export interface ChoiceRow {
   /** Number of the right one. */
   readonly answer: number;
 }
-
-type Fields = Readonly<Record<string, unknown>>;
 
 /** The accepted shapes, as messages name them. */
 export const CHOICE_SHAPES =
@@ -42,8 +41,7 @@ export function choiceRow(fields: Fields): ChoiceRow {
     return keyedRow(asked(text(fields, "question")), fields["choices"], fields["answerKey"]);
   }
   if ("question" in fields && "choices" in fields && "answer" in fields) return plainRow(fields);
-  const keys = Object.keys(fields).map((key) => `"${key}"`).join(", ");
-  throw new RowError("unknown shape", `the row has ${keys || "no fields"}, expected ${CHOICE_SHAPES}`);
+  throw unknownShape(fields, CHOICE_SHAPES);
 }
 
 function asked(question: string): string {
@@ -121,10 +119,5 @@ function numberOf(name: string, given: unknown, choices: readonly string[]): num
 }
 
 function text(fields: Fields, name: string): string {
-  const value = fields[name];
-  if (typeof value !== "string") {
-    throw new RowError("wrong type", `"${name}" is ${quotedValue(value)}, expected a string`);
-  }
-  if (value.trim() === "") throw new RowError("empty", `"${name}" is empty`);
-  return value;
+  return filledText(name, fields[name]);
 }

@@ -6,9 +6,10 @@ import { type ClassLabel, classNames, classNumber } from "../data/class_labels.t
 import { type Dataset, DatasetBuilder, type ExampleLabels, exampleLength } from "../data/dataset.ts";
 import { DATA_OPTIONS } from "../data/data_options.ts";
 import type { Example } from "../data/examples.ts";
-import { type BadRowPolicy, BadRowsError } from "../data/load_data.ts";
+import { type BadRowPolicy, BadRowsError } from "../data/bad_rows.ts";
+import { mapResults } from "../data/map_rows.ts";
 import { RowError } from "../data/row_error.ts";
-import { type BadRow, catchBadRow, type RowPlace } from "../data/rows.ts";
+import type { BadRow } from "../data/rows.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { HeadConfig } from "../models/heads/head_config.ts";
 import { type LabelledRow, readLabelledRows } from "./labelled_rows.ts";
@@ -27,14 +28,6 @@ export interface LabelledOptions {
 interface LabelledExample extends Example {
   /** Tokens before those that the model is told are of a second text. */
   readonly secondFrom: number;
-}
-
-/** Rows whose texts are encoded at the same time. */
-const ROWS_AT_ONCE = 256;
-
-interface Placed {
-  readonly row: LabelledRow;
-  readonly place: RowPlace;
 }
 
 /**
@@ -83,37 +76,19 @@ async function loadRowsOf(
 ): Promise<Dataset> {
   const builder = new DatasetBuilder(paths);
   const seconds: number[] = [];
-  const bad: BadRow[] = [];
-  let rowsRead = 0;
-  const take = async (rows: readonly Placed[]): Promise<void> => {
-    const texts = await encodeRows(rows.map(({ row }) => row), tokenizer, seqLen);
-    for (const [i, { row, place }] of rows.entries()) {
-      const example = texts[i] as LabelledExample;
-      const found = await catchBadRow(place, () => ({ ok: true as const, taken: check(row, example) }));
-      if (!found.ok) bad.push(found.bad);
-      else {
-        builder.add(example, place);
-        seconds.push(example.secondFrom);
-        found.taken();
-      }
-    }
-  };
-  let waiting: Placed[] = [];
-  for await (const result of readLabelledRows(paths)) {
-    rowsRead++;
-    if (!result.ok) bad.push(result.bad);
-    else waiting.push(result);
-    if (waiting.length < ROWS_AT_ONCE) continue;
-    await take(waiting);
-    waiting = [];
-  }
-  await take(waiting);
-  if (rowsRead === 0) {
-    throw new UserError(`There are no rows in ${paths.map((path) => `"${path}"`).join(", ")}`);
-  }
-  const rowsUsed = seconds.length;
-  if (bad.length > 0 && (policy === "stop" || rowsUsed === 0)) throw new BadRowsError(bad, rowsRead);
-  const data = builder.finish(seqLen, { rowsRead, rowsUsed, badRows: bad, warnings: [] });
+  const report = await mapResults(paths, policy, {
+    results: readLabelledRows(paths),
+    async make(row: LabelledRow) {
+      const example = await encodeRow(row, tokenizer, seqLen);
+      return { example, taken: check(row, example) };
+    },
+    take({ example, taken }, place) {
+      builder.add(example, place);
+      seconds.push(example.secondFrom);
+      taken();
+    },
+  });
+  const data = builder.finish(seqLen, { ...report, warnings: [] });
   // What is all of the first text needs no telling.
   const hasSecond = seconds.some((from, i) => from < exampleLength(data, i));
   return { ...data, ...(hasSecond && { secondFrom: Uint32Array.from(seconds) }) };
@@ -177,18 +152,16 @@ function namesOf(labels: ReadonlySet<ClassLabel>): readonly string[] {
   }
 }
 
-async function encodeRows(
-  rows: readonly LabelledRow[],
+async function encodeRow(
+  { text, second }: LabelledRow,
   tokenizer: Tokenizer,
   seqLen: number,
-): Promise<LabelledExample[]> {
-  const texts = rows.flatMap(({ text, second }) => second === null ? [text] : [text, second]);
-  const encodings = await tokenizer.encodeBatch(texts);
-  let next = 0;
-  const take = (): ArrayLike<number> => encodings[next++]?.ids ?? [];
-  return rows.map(({ second }) =>
-    second === null ? textExample(take(), tokenizer, seqLen) : pairExample(take(), take(), tokenizer, seqLen)
-  );
+): Promise<LabelledExample> {
+  const [a, b] = await tokenizer.encodeBatch(second === null ? [text] : [text, second]);
+  const own = a?.ids ?? [];
+  return second === null
+    ? textExample(own, tokenizer, seqLen)
+    : pairExample(own, b?.ids ?? [], tokenizer, seqLen);
 }
 
 function cut(ids: ArrayLike<number>, most: number): number[] {

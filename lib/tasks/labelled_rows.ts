@@ -9,7 +9,8 @@ import { quotedValue } from "../core/quoted.ts";
 import { filesOfClasses } from "../data/class_folders.ts";
 import { fileProblem, readLines } from "../data/lines.ts";
 import { RowError } from "../data/row_error.ts";
-import { type BadRow, catchBadRow, parseFields, type RowPlace } from "../data/rows.ts";
+import { type Fields, filledText, unknownShape } from "../data/row_fields.ts";
+import { catchBadRow, parseFields, type RowPlace, type RowResult } from "../data/rows.ts";
 import { isTable, readTableRows, type TableRow } from "../data/table_rows.ts";
 import { problemOf } from "../files/errors.ts";
 import { isFolder, readText } from "../files/read.ts";
@@ -21,11 +22,6 @@ export interface LabelledRow {
   /** Name or number of a class, or a value; null where the row has none. */
   readonly label: string | number | null;
 }
-
-/** A row with its place, or why there is none. */
-export type LabelledResult =
-  | { readonly ok: true; readonly row: LabelledRow; readonly place: RowPlace }
-  | { readonly ok: false; readonly bad: BadRow };
 
 /** Columns of two texts, in their order. */
 const PAIRS = [
@@ -53,18 +49,18 @@ export const LABELLED_SHAPES =
  *
  * @throws {UserError} Before any row of it, when a path is missing, or is a folder without classes
  */
-export async function* readLabelledRows(paths: readonly string[]): AsyncGenerator<LabelledResult> {
+export async function* readLabelledRows(paths: readonly string[]): AsyncGenerator<RowResult<LabelledRow>> {
   if (paths.length === 0) throw new UserError("Cannot read the data: no data file was given");
   for (const path of paths) yield* await isFolder(path) ? rowsOfFolder(path) : rowsOfFile(path);
 }
 
-async function* rowsOfFile(file: string): AsyncGenerator<LabelledResult> {
+async function* rowsOfFile(file: string): AsyncGenerator<RowResult<LabelledRow>> {
   const problem = await fileProblem(file);
   if (problem !== null) throw new UserError(`Cannot read the data: "${file}" ${problem}`);
   for await (const { line, fields } of isTable(file) ? labelledCells(file) : labelledLines(file)) {
-    yield await catchBadRow<LabelledResult>(
+    yield await catchBadRow<RowResult<LabelledRow>>(
       { file, line },
-      (place) => ({ ok: true, row: labelledRow(fields()), place }),
+      (place) => resultOf(labelledRow(fields()), place),
     );
   }
 }
@@ -102,16 +98,20 @@ function labelCell(cell: unknown): unknown {
   return /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(text) ? Number(text) : text;
 }
 
-async function* rowsOfFolder(folder: string): AsyncGenerator<LabelledResult> {
+async function* rowsOfFolder(folder: string): AsyncGenerator<RowResult<LabelledRow>> {
   let line = 0;
   for await (const { path, label } of filesOfClasses(folder, "its texts, a file each")) {
     const place = { file: folder, line: ++line, path };
-    yield await catchBadRow<LabelledResult>(place, async () => ({
-      ok: true,
-      row: { text: filled(basename(path), await readOwnText(path)), second: null, label },
+    yield await catchBadRow<RowResult<LabelledRow>>(
       place,
-    }));
+      async () =>
+        resultOf({ text: filledText(basename(path), await readOwnText(path)), second: null, label }, place),
+    );
   }
+}
+
+function resultOf(row: LabelledRow, place: RowPlace): RowResult<LabelledRow> {
+  return { ok: true, row, place, characters: row.text.length + (row.second?.length ?? 0) };
 }
 
 /** The text of a file of its own. @throws {RowError} When it is no text */
@@ -129,31 +129,22 @@ async function readOwnText(path: string): Promise<string> {
  *
  * @throws {RowError} Names the field, its value and what is expected
  */
-export function labelledRow(fields: Readonly<Record<string, unknown>>): LabelledRow {
+export function labelledRow(fields: Fields): LabelledRow {
   const label = labelOf(fields);
   const pair = PAIRS.find((names) => names.every((name) => name in fields));
   if (pair) {
     const [first, second] = pair;
-    return { text: filled(first, fields[first]), second: filled(second, fields[second]), label };
+    return { text: filledText(first, fields[first]), second: filledText(second, fields[second]), label };
   }
   const single = TEXTS.find((name) => name in fields);
-  if (single) return { text: filled(single, fields[single]), second: null, label };
-  const keys = Object.keys(fields).map((key) => `"${key}"`).join(", ");
-  throw new RowError("unknown shape", `the row has ${keys || "no fields"}, expected ${LABELLED_SHAPES}`);
+  if (single) return { text: filledText(single, fields[single]), second: null, label };
+  throw unknownShape(fields, LABELLED_SHAPES);
 }
 
-function labelOf(fields: Readonly<Record<string, unknown>>): LabelledRow["label"] {
+function labelOf(fields: Fields): LabelledRow["label"] {
   const name = LABELS.find((field) => field in fields);
   const value = name === undefined ? null : fields[name];
   if (typeof value === "boolean") return Number(value);
   if (value === null || typeof value === "string" || typeof value === "number") return value;
   throw new RowError("wrong type", `"${name}" is ${quotedValue(value)}, expected a name or a number`);
-}
-
-function filled(name: string, value: unknown): string {
-  if (typeof value !== "string") {
-    throw new RowError("wrong type", `"${name}" is ${quotedValue(value)}, expected a string`);
-  }
-  if (value.trim() === "") throw new RowError("empty", `"${name}" is empty`);
-  return value;
 }

@@ -312,8 +312,8 @@ export const DATA: readonly Mutant[] = [
   {
     name: "no-row-is-enough",
     harm: "a file without a usable row is no error",
-    file: "lib/data/load_data.ts",
-    find: `(policy === "stop" || badRows.length === rowsRead)`,
+    file: "lib/data/bad_rows.ts",
+    find: `(policy === "stop" || rowsUsed === 0)`,
     replace: `(policy === "stop")`,
     tests: ["tests/unit/data/load_data_test.ts"],
   },

@@ -11,7 +11,8 @@ import { type ChatTemplate, compileChatTemplate } from "../../lib/data/chat_temp
 import { CACHE_BYTES } from "../../lib/data/dataset_cache.ts";
 import { readDataset, writeDataset } from "../../lib/data/dataset_file.ts";
 import type { Dataset } from "../../lib/data/dataset.ts";
-import { loadData, type LoadDataOptions, type LoadProgress } from "../../lib/data/load_data.ts";
+import type { LoadProgress } from "../../lib/data/map_rows.ts";
+import { loadData, type LoadDataOptions } from "../../lib/data/load_data.ts";
 import { LIBRARY_VERSION } from "../../lib/data/tokenizer_library.ts";
 import type { Tokenizer } from "../../lib/data/tokenizer.ts";
 import { createDataLoader } from "../../lib/cli/data_loader.ts";

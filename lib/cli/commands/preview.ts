@@ -2,7 +2,7 @@
 /** `deno task preview`: the tokens and the loss mask that a data file gives. */
 import { integer, text } from "../../core/options.ts";
 import { DATA_OPTIONS } from "../../data/data_options.ts";
-import { countBadRows } from "../../data/load_data.ts";
+import { countBadRows } from "../../data/bad_rows.ts";
 import { previewExamples, previewText } from "../../data/preview.ts";
 import { withTokenizer } from "../../train/open_model.ts";
 import { openVocabulary } from "../../train/open_vocabulary.ts";

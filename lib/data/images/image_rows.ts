@@ -10,7 +10,8 @@ import { isFolder, statIfThere } from "../../files/read.ts";
 import { filesOfClasses } from "../class_folders.ts";
 import { fileProblem, readLines } from "../lines.ts";
 import { RowError } from "../row_error.ts";
-import { type BadRow, catchBadRow, parseFields, type RowPlace } from "../rows.ts";
+import { unknownShape } from "../row_fields.ts";
+import { catchBadRow, parseFields, type RowResult } from "../rows.ts";
 
 /** A picture and what it shows. */
 export interface ImageRow {
@@ -18,11 +19,6 @@ export interface ImageRow {
   /** Name of its class, or its number; null where the row has none. */
   readonly label: string | number | null;
 }
-
-/** A row with its place, or why there is none. */
-export type ImageRowResult =
-  | { readonly ok: true; readonly row: ImageRow; readonly place: RowPlace }
-  | { readonly ok: false; readonly bad: BadRow };
 
 /** Fields that name a picture: ours, and that of Hugging Face's image folders. */
 const PATH_FIELDS = ["image", "file_name"];
@@ -38,7 +34,7 @@ const METADATA = "metadata.jsonl";
  *
  * @throws {UserError} Before any row of it, when a path is missing, or is a folder without classes
  */
-export async function* readImageRows(paths: readonly string[]): AsyncGenerator<ImageRowResult> {
+export async function* readImageRows(paths: readonly string[]): AsyncGenerator<RowResult<ImageRow>> {
   if (paths.length === 0) throw new UserError("Cannot read the data: no data file was given");
   for (const path of paths) {
     const listed = join(path, METADATA);
@@ -48,7 +44,7 @@ export async function* readImageRows(paths: readonly string[]): AsyncGenerator<I
   }
 }
 
-async function* rowsOfFile(file: string): AsyncGenerator<ImageRowResult> {
+async function* rowsOfFile(file: string): AsyncGenerator<RowResult<ImageRow>> {
   const problem = await fileProblem(file);
   if (problem !== null) throw new UserError(`Cannot read the data: "${file}" ${problem}`);
   if (isPicture(file)) {
@@ -57,10 +53,11 @@ async function* rowsOfFile(file: string): AsyncGenerator<ImageRowResult> {
     );
   }
   for await (const { number, text } of readLines(file)) {
-    yield await catchBadRow<ImageRowResult>({ file, line: number }, (place) => ({
+    yield await catchBadRow<RowResult<ImageRow>>({ file, line: number }, (place) => ({
       ok: true,
       row: parseImageRow(text, dirname(file)),
       place,
+      characters: text?.length ?? 0,
     }));
   }
 }
@@ -74,10 +71,7 @@ async function* rowsOfFile(file: string): AsyncGenerator<ImageRowResult> {
 export function parseImageRow(text: string | null, folder: string): ImageRow {
   const fields = parseFields(text, SHAPE);
   const field = PATH_FIELDS.find((name) => name in fields);
-  if (field === undefined) {
-    const keys = Object.keys(fields).map((key) => `"${key}"`).join(", ");
-    throw new RowError("unknown shape", `the row has ${keys || "no fields"}, expected ${SHAPE}`);
-  }
+  if (field === undefined) throw unknownShape(fields, SHAPE);
   const path = fields[field];
   if (typeof path !== "string" || path === "") {
     throw new RowError("wrong type", `"${field}" is ${quotedValue(path)}, expected the path of a picture`);
@@ -93,10 +87,10 @@ function labelOf(label: unknown): ImageRow["label"] {
 }
 
 /** Pictures of a folder's classes, numbered through. */
-async function* rowsOfFolder(folder: string): AsyncGenerator<ImageRowResult> {
+async function* rowsOfFolder(folder: string): AsyncGenerator<RowResult<ImageRow>> {
   let line = 0;
   for await (const { path, label } of filesOfClasses(folder, `its pictures, or a ${METADATA}`)) {
-    yield { ok: true, row: { path, label }, place: { file: folder, line: ++line, path } };
+    yield { ok: true, row: { path, label }, place: { file: folder, line: ++line, path }, characters: 0 };
   }
 }
 

@@ -3,8 +3,8 @@
 import { UserError } from "../../core/errors.ts";
 import { problemOf } from "../../files/errors.ts";
 import { type ClassLabel, classNames, classNumber } from "../class_labels.ts";
-import type { Dataset } from "../dataset.ts";
-import { type BadRowPolicy, BadRowsError } from "../load_data.ts";
+import type { Dataset, ReadReport } from "../dataset.ts";
+import { type BadRowPolicy, checkRowsRead } from "../bad_rows.ts";
 import { RowError } from "../row_error.ts";
 import { type BadRow, catchBadRow, type RowPlace } from "../rows.ts";
 import type { ExaminedPicture, ImageReader } from "./image_files.ts";
@@ -47,9 +47,6 @@ export async function loadImages(
     else bad.push(result.bad);
   }
   const rowsRead = rows.length + bad.length;
-  if (rowsRead === 0) {
-    throw new UserError(`There are no rows in ${paths.map((path) => `"${path}"`).join(", ")}`);
-  }
   const names = classes ?? namesOf(rows.flatMap(({ row }) => row.label ?? []));
   const pictures: Picture[] = [];
   for (const { row, place } of rows) {
@@ -57,8 +54,9 @@ export async function loadImages(
     if ("bad" in found) bad.push(found.bad);
     else pictures.push(found);
   }
-  if (bad.length > 0 && (policy === "stop" || pictures.length === 0)) throw new BadRowsError(bad, rowsRead);
-  return imageDataset(pictures, reader, names, tokens, { rowsRead, badRows: bad });
+  const report = { rowsRead, rowsUsed: pictures.length, badRows: bad };
+  checkRowsRead(paths, policy, report);
+  return imageDataset(pictures, reader, names, tokens, report);
 }
 
 function namesOf(labels: readonly ClassLabel[]): readonly string[] {
@@ -88,7 +86,7 @@ function imageDataset(
   reader: ImageReader,
   names: readonly string[],
   tokens: number,
-  { rowsRead, badRows }: { readonly rowsRead: number; readonly badRows: readonly BadRow[] },
+  report: ReadReport,
 ): Dataset {
   const files = [...new Set(pictures.map(({ place }) => place.file))];
   const place = new Map(files.map((file, i) => [file, i]));
@@ -112,9 +110,7 @@ function imageDataset(
       mostPixels: pictures.reduce((most, { pixels }) => Math.max(most, pixels), 0),
     },
     report: {
-      rowsRead,
-      rowsUsed: count,
-      badRows,
+      ...report,
       warnings: [],
       truncatedRows: 0,
       cutTokens: 0,

@@ -6,7 +6,8 @@ import { assertSame } from "../../compare.ts";
 import { datasetHash, exampleCount, exampleLength, examplePlace } from "../../../lib/data/dataset.ts";
 import { buildExamples, type Example } from "../../../lib/data/examples.ts";
 import { parseRow } from "../../../lib/data/rows.ts";
-import { BadRowsError, countBadRows, loadData, loadRows } from "../../../lib/data/load_data.ts";
+import { BadRowsError, countBadRows } from "../../../lib/data/bad_rows.ts";
+import { loadData, loadRows } from "../../../lib/data/load_data.ts";
 import type { Row } from "../../../lib/data/row_shapes.ts";
 import { fixtureTokenizer, withLines } from "./fixtures.ts";
 

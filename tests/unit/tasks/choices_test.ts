@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { sequentialBatches } from "../../../lib/data/batches.ts";
-import { BadRowsError } from "../../../lib/data/load_data.ts";
+import { BadRowsError } from "../../../lib/data/bad_rows.ts";
 import { choiceLikelihoods, estimateChoices } from "../../../lib/evaluate/choices.ts";
 import { evaluateLoss } from "../../../lib/models/engine/pass.ts";
 import { LM_HEAD } from "../../../lib/models/heads/head_config.ts";

@@ -2,9 +2,10 @@
 /** Rows with labels, as published sets have them, and what becomes of them. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { BadRowsError } from "../../../lib/data/load_data.ts";
+import { BadRowsError } from "../../../lib/data/bad_rows.ts";
 import { makeMicroBatch, sequentialShapes, stepShapes } from "../../../lib/data/batches.ts";
 import { datasetHash, examplePlace, firstRows } from "../../../lib/data/dataset.ts";
+import { LongTextError } from "../../../lib/data/tokenizer_library.ts";
 import { previewExamples } from "../../../lib/data/preview.ts";
 import type { HeadConfig } from "../../../lib/models/heads/head_config.ts";
 import { LM_HEAD } from "../../../lib/models/heads/head_config.ts";
@@ -46,6 +47,20 @@ function withRows<T>(rows: readonly unknown[], run: (path: string) => Promise<T>
     return await run(path);
   });
 }
+
+Deno.test("a text that no tokenizer takes whole is a bad row among the others", () =>
+  withRows([{ text: "ab", label: 1 }, { text: "long", label: 0 }], async (path) => {
+    const encodeBatch = (texts: readonly string[]) =>
+      texts.includes("long")
+        ? Promise.reject(new LongTextError("A text is long"))
+        : MARKED.encodeBatch(texts);
+    const data = await loadLabelled([path], { ...MARKED, encodeBatch }, CLASSES, { badRows: "skip" });
+    assert.equal(data.report.rowsUsed, 1);
+    assert.deepEqual(data.report.badRows, [{
+      ...{ file: path, line: 2 },
+      ...{ category: "over-long", reason: "A text is long" },
+    }]);
+  }));
 
 Deno.test("labelledRow() knows the columns of GLUE and passes over others", () => {
   const pairs = [

@@ -8,7 +8,7 @@ import { openImageReader } from "../../../../lib/data/images/image_files.ts";
 import { loadImages } from "../../../../lib/data/images/load_images.ts";
 import { patchCount, patchNumbers, type PatchShape } from "../../../../lib/data/images/patches.ts";
 import { readProcessor } from "../../../../lib/data/images/processor.ts";
-import { BadRowsError } from "../../../../lib/data/load_data.ts";
+import { BadRowsError } from "../../../../lib/data/bad_rows.ts";
 import { assertSameBits } from "../../../compare.ts";
 import { withFolder } from "../../../fixtures/folder.ts";
 import { fileOf } from "./fixtures.ts";
