@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Wrong changes of lib/adapters/lora. */
+import type { Mutant } from "./mutant.ts";
+
+/** See {@linkcode Mutant}. */
+export const ADAPTERS_LORA: readonly Mutant[] = [
+  {
+    name: "deltas-on-what-is-trained-whole",
+    harm: "a folder of PEFT's with a target among its modules_to_save is refused for want of factors",
+    file: "lib/adapters/lora/whole_modules.ts",
+    find: "const left = chosen.filter((module) => !isExcluded(module));",
+    replace: "const left = chosen.filter((module) => isExcluded(module) || true);",
+    tests: ["tests/unit/adapters/files/lora_modules_test.ts"],
+  },
+  {
+    name: "masks-of-the-whole-for-halves",
+    harm: "dropout depends on how a step is cut",
+    file: "lib/adapters/lora/lora.ts",
+    find: "first: first * width,",
+    replace: "first: 0,",
+    tests: ["tests/contract/adapters_test.ts"],
+  },
+  {
+    name: "masks-of-the-decoder-for-the-source",
+    harm: "dropout in an encoder depends on how a step is cut",
+    file: "lib/adapters/lora/lora.ts",
+    find: 'readsSource(model.parts, layer, site) ? "source" : "tokens"',
+    replace: 'readsSource(model.parts, layer, site) ? "tokens" : "tokens"',
+    tests: ["tests/contract/families_test.ts"],
+  },
+  {
+    name: "masks-of-tokens-for-a-head",
+    harm: "dropout in a head depends on how a step is cut",
+    file: "lib/adapters/lora/lora.ts",
+    find: 'if (layer === head) return "targets";',
+    replace: "",
+    tests: ["tests/unit/adapters/lora/head_test.ts"],
+  },
+  {
+    name: "all-on-what-is-trained-whole",
+    harm: "all linear weights cannot be asked for beside a head of one's own",
+    file: "lib/adapters/lora/config.ts",
+    find: "ofHead.filter((name) => !trainedWhole(name, whole))",
+    replace: "ofHead.filter((name) => !trainedWhole(name, whole) || true)",
+    tests: ["tests/unit/adapters/lora/head_test.ts"],
+  },
+  {
+    name: "masks-forget-the-step",
+    harm: "every step drops the same inputs",
+    file: "lib/adapters/lora/lora.ts",
+    find: "stream: step, part: stream",
+    replace: "stream: 1, part: stream",
+    tests: ["tests/unit/train/lora_test.ts"],
+  },
+  {
+    name: "dropout-outside-training",
+    harm: "answers are drawn at random",
+    file: "lib/adapters/lora/lora.ts",
+    find: `if (training === null || dropout === 0) return null;
+    const { seed, step, firstToken, firstSource = firstToken, firstTarget = firstToken } = training;`,
+    replace: `if (dropout === 0) return null;
+    const { seed, step, firstToken, firstSource = firstToken, firstTarget = firstToken } = training ??
+      { seed: 1, step: 1, firstToken: 0 };`,
+    tests: ["tests/unit/train/lora_test.ts"],
+  },
+  {
+    name: "seven-streams-a-layer",
+    harm: "runs that are begun again start otherwise than before",
+    file: "lib/adapters/lora/lora.ts",
+    find: "const STREAMS_PER_LAYER = 8;",
+    replace: "const STREAMS_PER_LAYER = 7;",
+    tests: ["tests/unit/adapters/start_test.ts"],
+  },
+  {
+    name: "start-by-outputs",
+    harm: "A starts wider than in PEFT",
+    file: "lib/adapters/lora/lora.ts",
+    find: "1 / Math.sqrt(a.cols)",
+    replace: "1 / Math.sqrt(a.rows)",
+    tests: ["tests/unit/adapters/start_test.ts"],
+  },
+  {
+    name: "all-weights-by-default-of-peft",
+    harm: "an adapter of PEFT without target_modules has deltas elsewhere",
+    file: "lib/adapters/lora/config.ts",
+    find: "const { targets } = chosen;",
+    replace: 'const targets = chosen.targets ?? "all";',
+    tests: ["tests/unit/adapters/lora/places_test.ts"],
+  },
+  {
+    name: "one-bare-name-is-enough",
+    harm: "whole names of modules match nothing",
+    file: "lib/adapters/lora/table.ts",
+    find: "&& !modules.some((name) => whole?.has(name))",
+    replace: "",
+    tests: ["tests/unit/adapters/files/peft_fields_test.ts"],
+  },
+  {
+    name: "no-layer-is-the-first",
+    harm: "a name without a layer's number is in layer 0",
+    file: "lib/adapters/lora/patterns.ts",
+    find: "return match.captured === null ? null : Number(match.captured);",
+    replace: "return Number(match.captured);",
+    tests: ["tests/unit/adapters/files/peft_fields_test.ts"],
+  },
+  {
+    name: "merged-onto-nothing",
+    harm: "a merged model has lost its weights",
+    file: "lib/adapters/lora/lora.ts",
+    find: "row[i] = weights[from + i * perInput] as number;",
+    replace: "row[i] = 0;",
+    tests: ["tests/unit/adapters/lora/lora_test.ts"],
+  },
+  {
+    name: "alphas-of-a-bare-model",
+    harm: "a LoRA of a bare model is saved with other scales",
+    file: "lib/adapters/lora/table.ts",
+    find: `alphaPattern: differing("alpha"),`,
+    replace: "alphaPattern: settings.alphaPattern,",
+    tests: ["tests/unit/adapters/files/peft_fields_test.ts"],
+  },
+  {
+    name: "stream-of-the-chosen",
+    harm: "a LoRA's random numbers of a weight depend on which others have a delta",
+    file: "lib/adapters/lora/lora.ts",
+    find: "stream: firstStream + all.indexOf(site),",
+    replace: "stream: firstStream + [...sites.keys()].indexOf(site),",
+    tests: ["tests/unit/adapters/lora/lora_test.ts"],
+  },
+];

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Wrong changes of lib/data: data sets on disk. */
+import type { Mutant } from "./mutant.ts";
+
+/** See {@linkcode Mutant}. */
+export const DATA_FILES: readonly Mutant[] = [
+  {
+    name: "key-without-vocabulary",
+    harm: "data tokenised for a smaller vocabulary is taken for another",
+    file: "lib/data/dataset_cache.ts",
+    find: "[identity, vocabSize, bosId,",
+    replace: "[identity, bosId,",
+    tests: ["tests/process/dataset_cache_test.ts"],
+  },
+  {
+    name: "key-without-prefix",
+    harm: "data without a beginning of sequence is taken where one is asked for",
+    file: "lib/data/dataset_cache.ts",
+    find: "specialNames, prefixIds, suffixIds],",
+    replace: "specialNames, suffixIds],",
+    tests: ["tests/process/dataset_cache_test.ts"],
+  },
+  {
+    name: "key-without-template",
+    harm: "data of another chat template is trained on",
+    file: "lib/data/dataset_cache.ts",
+    find: "chosenTemplate(tokenizer, options)?.source ?? null],",
+    replace: "null],",
+    tests: ["tests/process/dataset_cache_test.ts"],
+  },
+  {
+    name: "key-takes-own-template-for-the-models",
+    harm: "rows with tools keep the model's template where the user gave one",
+    file: "lib/data/dataset_cache.ts",
+    find: `[typeof options.chatTemplate === "object", chosenTemplate`,
+    replace: "[chosenTemplate",
+    tests: ["tests/process/dataset_cache_test.ts"],
+  },
+  {
+    name: "key-without-which-files",
+    harm: "examples name the wrong file",
+    file: "lib/data/dataset_cache.ts",
+    find: "    files.map((file) => files.indexOf(file)),",
+    replace: "",
+    tests: ["tests/process/dataset_cache_test.ts"],
+  },
+  {
+    name: "key-of-the-first-file-alone",
+    harm: "a second data file may change unseen",
+    file: "lib/data/dataset_cache.ts",
+    find: "for (const file of files) hash",
+    replace: "for (const file of files.slice(0, 1)) hash",
+    tests: ["tests/process/dataset_cache_test.ts"],
+  },
+  {
+    name: "key-without-the-template-code",
+    harm: "a mended template engine has no effect on tokenised data",
+    file: "lib/data/dataset_cache.ts",
+    find: `for (const folder of ["./", "../jinja/"])`,
+    replace: `for (const folder of ["./"])`,
+    tests: ["tests/process/dataset_cache_test.ts"],
+  },
+  {
+    name: "kept-while-files-change",
+    harm: "tokens of a file that was being written are kept for the finished one",
+    file: "lib/data/dataset_cache.ts",
+    find: "after?.state !== before.state || ",
+    replace: "",
+    tests: ["tests/process/dataset_cache_test.ts"],
+  },
+  {
+    name: "use-is-not-noted",
+    harm: "what is used every day is the first to go from a full folder",
+    file: "lib/data/dataset_cache.ts",
+    find: `      await touchQuietly(path);
+`,
+    replace: "",
+    tests: ["tests/process/dataset_cache_test.ts"],
+  },
+  {
+    name: "newest-go-first",
+    harm: "a full folder loses what was just made",
+    file: "lib/data/dataset_cache.ts",
+    find: "a.used - b.used",
+    replace: "b.used - a.used",
+    tests: ["tests/process/dataset_cache_test.ts"],
+  },
+  {
+    name: "full-folder-never-full",
+    harm: "a folder that is exactly full loses a file",
+    file: "lib/data/dataset_cache.ts",
+    find: "if (bytes <= CACHE_BYTES) return;",
+    replace: "if (bytes < CACHE_BYTES) return;",
+    tests: ["tests/process/dataset_cache_test.ts"],
+  },
+  {
+    name: "damage-trusted",
+    harm: "tokens damaged on disk are trained on",
+    file: "lib/data/dataset_file.ts",
+    find: "if (!hash.digest().equals(bytes.subarray(end))) return null;",
+    replace: "",
+    tests: ["tests/process/dataset_cache_test.ts"],
+  },
+  {
+    name: "bad-rows-of-the-first-file",
+    harm: "a bad row is named in a file that it does not stand in",
+    file: "lib/data/dataset_file.ts",
+    find: "file: files[value.file] as string,",
+    replace: "file: files[0] as string,",
+    tests: ["tests/process/dataset_cache_test.ts"],
+  },
+];
