@@ -32,6 +32,35 @@ export interface NumberedPrompt {
   readonly ids: readonly number[];
 }
 
+/** What works on prompts side by side, each in a place of the session. */
+export interface Places<T> {
+  /** Null where a place is free; set so by whoever is done with one. */
+  readonly open: (T | null)[];
+  /** Gives each free place the next prompt. @returns Whether there is anything to work on */
+  fill(): boolean;
+}
+
+/** @param begin Opens a prompt in a place, by its number from 0 */
+export function createPlaces<T>(
+  count: number,
+  prompts: readonly (readonly number[])[],
+  begin: (place: number, prompt: NumberedPrompt) => T,
+): Places<T> {
+  const open: (T | null)[] = Array.from({ length: count }, () => null);
+  let next = 0;
+  return {
+    open,
+    fill() {
+      open.forEach((one, place) => {
+        const ids = prompts[next];
+        if (one !== null || ids === undefined) return;
+        open[place] = begin(place, { index: next++, ids });
+      });
+      return open.some((one) => one !== null);
+    },
+  };
+}
+
 /** An answer before its first token, in a sequence that is emptied for it. */
 export function openSlot(
   session: DecoderSession,

@@ -4,7 +4,7 @@ import { withDefaults } from "../core/option_checks.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { Floats } from "../tensor/tensor.ts";
 import { ANSWER_OPTIONS, type AnswerOptions, type GeneratedToken } from "./answer_options.ts";
-import { type NumberedPrompt, openSlot, type Slot, takeToken } from "./answer_slots.ts";
+import { createPlaces, type NumberedPrompt, openSlot, type Slot, takeToken } from "./answer_slots.ts";
 import {
   advance,
   type Beam,
@@ -71,20 +71,13 @@ async function* searches(
 ): AsyncGenerator<OpenSearch> {
   const { beams } = withDefaults(ANSWER_OPTIONS, options);
   const { vocabSize: V } = session;
-  const open: (OpenSearch | null)[] = Array.from(
-    { length: Math.floor(session.sequences / beams) },
-    () => null,
+  const { open, fill } = createPlaces(
+    Math.floor(session.sequences / beams),
+    prompts,
+    (group, prompt) => openSearch(session, group * beams, tokenizer, prompt, options),
   );
-  let next = 0;
-  for (;;) {
-    open.forEach((one, group) => {
-      if (one !== null || next >= prompts.length) return;
-      const prompt = { index: next, ids: prompts[next] as readonly number[] };
-      open[group] = openSearch(session, group * beams, tokenizer, prompt, options);
-      next++;
-    });
+  while (fill()) {
     const under = open.filter((one) => one !== null);
-    if (under.length === 0) return;
     const logits = await session.append(pendingOf(session, under));
     const from = Int32Array.from({ length: session.sequences }, (_, s) => s);
     for (const one of under) {

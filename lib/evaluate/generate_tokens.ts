@@ -13,7 +13,7 @@ import {
   checkAnswerOptions,
   type GeneratedToken,
 } from "./answer_options.ts";
-import { nextToken, openSlot, type Slot, takeToken } from "./answer_slots.ts";
+import { createPlaces, nextToken, openSlot, takeToken } from "./answer_slots.ts";
 import { type DecoderSession, openDecoderSession } from "./decoder_session.ts";
 import { searchAnswers } from "./generate_beams.ts";
 import { explainedAll } from "./not_finite.ts";
@@ -105,15 +105,12 @@ async function* followAnswers(
   prompts: readonly (readonly number[])[],
   options: AnswerOptions,
 ): AsyncGenerator<GeneratedToken> {
-  const slots: (Slot | null)[] = Array.from({ length: session.sequences }, () => null);
-  let next = 0;
-  for (;;) {
-    slots.forEach((slot, s) => {
-      if (slot !== null || next >= prompts.length) return;
-      slots[s] = openSlot(session, s, tokenizer, { index: next, ids: prompts[next] as number[] }, options);
-      next++;
-    });
-    if (slots.every((slot) => slot === null)) return;
+  const { open: slots, fill } = createPlaces(
+    session.sequences,
+    prompts,
+    (s, prompt) => openSlot(session, s, tokenizer, prompt, options),
+  );
+  while (fill()) {
     const logits = await session.append(slots.map((slot) => slot?.pending ?? new Int32Array(0)));
     // Chosen before any is given out: the consumer may work for a while, and the logits are only lent.
     const tokens = slots.map((slot, s) => {
