@@ -44,6 +44,19 @@ meft_status meft_experts_choose(meft_ctx *ctx, float *weights, int32_t *chosen, 
     });
 }
 
+meft_status meft_experts_weights(meft_ctx *ctx, float *weights, const int32_t *chosen, const float *logits,
+                                 int64_t tokens, int64_t experts, int64_t active, int32_t normalised) {
+    return guarded(ctx, "experts_weights", [&] {
+        check_sizes(tokens, experts, active);
+        check_matrix("weights", weights, tokens, active);
+        check_matrix("chosen", chosen, tokens, active);
+        check_matrix("logits", logits, tokens, experts);
+        check_numbers("chosen", chosen, tokens * active, experts);
+        present(ctx->kernels->experts->weights)(*ctx, weights, chosen, logits,
+                                                {tokens, experts, active, normalised != 0});
+    });
+}
+
 meft_status meft_experts_choose_backward(meft_ctx *ctx, float *dlogits, const float *dweights, const float *logits,
                                          const int32_t *chosen, int64_t tokens, int64_t experts, int64_t active,
                                          int32_t normalised) {

@@ -35,31 +35,56 @@ void check_planes(const char *hi_name, const char *lo_name, const void *hi, cons
     if (p.compute == MEFT_F32) check_array(lo_name, lo, p.neurons * p.hidden);
 }
 
-// slots: null where gradients have none.
-void check_pairs(const FiredPairs &pairs, const int32_t *slots, const meft_sparse &p) {
-    check_array("offsets", pairs.offsets, p.tokens + 1);
-    if (pairs.offsets[0] != 0) fail(MEFT_INVALID, "offsets[0] is %d, expected 0", pairs.offsets[0]);
+// Which neurons the pairs of each token are of. slots: null where they need none.
+void check_neurons(const int32_t *offsets, const int32_t *neurons, const int32_t *slots, const meft_sparse &p) {
+    check_array("offsets", offsets, p.tokens + 1);
+    if (offsets[0] != 0) fail(MEFT_INVALID, "offsets[0] is %d, expected 0", offsets[0]);
     for (int64_t t = 0; t < p.tokens; ++t) {
-        if (pairs.offsets[t + 1] >= pairs.offsets[t]) continue;
-        fail(MEFT_INVALID, "offsets[%" PRId64 "] is %d after %d, expected increasing offsets", t + 1,
-             pairs.offsets[t + 1], pairs.offsets[t]);
+        if (offsets[t + 1] >= offsets[t]) continue;
+        fail(MEFT_INVALID, "offsets[%" PRId64 "] is %d after %d, expected increasing offsets", t + 1, offsets[t + 1],
+             offsets[t]);
     }
-    const int64_t count = pairs.offsets[p.tokens];
+    const int64_t count = offsets[p.tokens];
     check_range("pairs", count, 0, p.pair_capacity);
-    check_array("neurons", pairs.neurons, count);
-    check_array("dots", pairs.dots, count);
-    check_array("scores", pairs.scores, count);
+    check_array("neurons", neurons, count);
     for (int64_t t = 0; t < p.tokens; ++t) {
-        for (int64_t i = pairs.offsets[t]; i < pairs.offsets[t + 1]; ++i) {
-            const int64_t least = i == pairs.offsets[t] ? 0 : int64_t(pairs.neurons[i - 1]) + 1;
-            if (pairs.neurons[i] < least || pairs.neurons[i] >= p.neurons) {
+        for (int64_t i = offsets[t]; i < offsets[t + 1]; ++i) {
+            const int64_t least = i == offsets[t] ? 0 : int64_t(neurons[i - 1]) + 1;
+            if (neurons[i] < least || neurons[i] >= p.neurons) {
                 fail(MEFT_INVALID, "neurons[%" PRId64 "] is %d, expected a token's neurons to increase below %" PRId64,
-                     i, pairs.neurons[i], p.neurons);
+                     i, neurons[i], p.neurons);
             }
-            if (slots != nullptr && slots[pairs.neurons[i]] < 0) {
-                fail(MEFT_INVALID, "neuron %d has no slot: call meft_sparse_touch first", pairs.neurons[i]);
+            if (slots != nullptr && slots[neurons[i]] < 0) {
+                fail(MEFT_INVALID, "neuron %d has no slot: call meft_sparse_touch first", neurons[i]);
             }
         }
+    }
+}
+
+void check_pairs(const FiredPairs &pairs, const int32_t *slots, const meft_sparse &p) {
+    check_neurons(pairs.offsets, pairs.neurons, slots, p);
+    check_array("dots", pairs.dots, pairs.offsets[p.tokens]);
+    check_array("scores", pairs.scores, pairs.offsets[p.tokens]);
+}
+
+// Room for the pairs that a forward finds.
+void check_room(const ForwardPairs &pairs, const int64_t *needed_pairs, const meft_sparse &p) {
+    check_array("offsets", pairs.offsets, p.tokens + 1);
+    check_array("neurons", pairs.neurons, p.pair_capacity);
+    check_array("dots", pairs.dots, p.pair_capacity);
+    check_array("scores", pairs.scores, p.pair_capacity);
+    check_array("needed_pairs", needed_pairs, 1);
+}
+
+void check_united(const int32_t *united, int64_t count, const meft_sparse &p) {
+    if (p.scope != MEFT_SCOPE_UNION) fail(MEFT_INVALID, "scope is %d, expected that of a union", p.scope);
+    check_range("united_count", count, 0, p.neurons);
+    check_array("united", united, count);
+    for (int64_t i = 0; i < count; ++i) {
+        const int64_t least = i == 0 ? 0 : int64_t(united[i - 1]) + 1;
+        if (united[i] >= least && united[i] < p.neurons) continue;
+        fail(MEFT_INVALID, "united[%" PRId64 "] is %d, expected neurons that increase below %" PRId64, i, united[i],
+             p.neurons);
     }
 }
 
@@ -123,19 +148,52 @@ meft_status meft_sparse_forward(meft_ctx *ctx, float *y, int32_t *offsets, int32
                                 const int16_t *values_lo, const meft_sparse *params) {
     return guarded(ctx, "sparse_forward", [&] {
         check_sparse(params);
-        check_array("offsets", offsets, params->tokens + 1);
-        check_array("neurons", neurons, params->pair_capacity);
-        check_array("dots", dots, params->pair_capacity);
-        check_array("scores", scores, params->pair_capacity);
-        check_array("needed_pairs", needed_pairs, 1);
+        const ForwardPairs pairs = {offsets, neurons, dots, scores};
+        check_room(pairs, needed_pairs, *params);
         check_array("h", h, params->tokens * params->hidden);
         check_array("logits", logits, params->tokens * params->experts);
         check_experts(experts, *params);
         check_planes("keys_hi", "keys_lo", keys_hi, keys_lo, *params);
         check_planes("values_hi", "values_lo", values_hi, values_lo, *params);
         *needed_pairs =
-            present(ctx->kernels->sparse_forward->forward)(*ctx, y, {offsets, neurons, dots, scores}, h, logits,
-                                                           experts, {keys_hi, keys_lo}, {values_hi, values_lo}, *params);
+            present(ctx->kernels->sparse_forward->forward)(*ctx, y, pairs, h, logits, experts, {keys_hi, keys_lo},
+                                                           {values_hi, values_lo}, *params);
+    });
+}
+
+meft_status meft_sparse_values(meft_ctx *ctx, float *y, const int32_t *offsets, const int32_t *neurons,
+                               const float *scores, const uint16_t *values_hi, const int16_t *values_lo,
+                               const meft_sparse *params) {
+    return guarded(ctx, "sparse_values", [&] {
+        check_sparse(params);
+        check_array("y", y, params->tokens * params->hidden);
+        check_neurons(offsets, neurons, nullptr, *params);
+        check_array("scores", scores, offsets[params->tokens]);
+        check_planes("values_hi", "values_lo", values_hi, values_lo, *params);
+        present(ctx->kernels->sparse_forward->values)(*ctx, y, offsets, neurons, scores, {values_hi, values_lo},
+                                                      *params);
+    });
+}
+
+meft_status meft_sparse_forward_among(meft_ctx *ctx, float *y, float *logits, int32_t *offsets, int32_t *neurons,
+                                      float *dots, float *scores, int64_t *needed_pairs, const float *h,
+                                      const float *gate_weight, const int32_t *united, int64_t united_count,
+                                      const uint16_t *keys_hi, const int16_t *keys_lo, const uint16_t *values_hi,
+                                      const int16_t *values_lo, const meft_sparse *params) {
+    return guarded(ctx, "sparse_forward_among", [&] {
+        check_sparse(params);
+        check_array("logits", logits, params->tokens * params->experts);
+        const ForwardPairs pairs = {offsets, neurons, dots, scores};
+        check_room(pairs, needed_pairs, *params);
+        check_array("h", h, params->tokens * params->hidden);
+        check_array("gate_weight", gate_weight, params->experts * params->hidden);
+        check_united(united, united_count, *params);
+        check_planes("keys_hi", "keys_lo", keys_hi, keys_lo, *params);
+        check_planes("values_hi", "values_lo", values_hi, values_lo, *params);
+        present(ctx->kernels->sparse_route->route)(*ctx, logits, nullptr, nullptr, h, gate_weight, *params);
+        *needed_pairs = present(ctx->kernels->sparse_forward->among)(*ctx, y, pairs, h, logits, {united, united_count},
+                                                                     {keys_hi, keys_lo}, {values_hi, values_lo},
+                                                                     *params);
     });
 }
 

@@ -13,5 +13,9 @@ namespace MEFT_TARGET_NS {
 int64_t fire_union(meft_ctx &lane, Workspace::Frame &frame, uint8_t *tainted, const ForwardPairs &pairs,
                    const SelectInput &input);
 
+// The same of a union that is known: `input.experts` is not read.
+int64_t fire_among(meft_ctx &lane, Workspace::Frame &frame, uint8_t *tainted, const ForwardPairs &pairs,
+                   const SelectInput &input, const NeuronList &united);
+
 }  // namespace MEFT_TARGET_NS
 }  // namespace meft

@@ -43,7 +43,7 @@ extern "C" {
 #endif
 
 #define MEFT_ABI_MAJOR 4
-#define MEFT_ABI_MINOR 1
+#define MEFT_ABI_MINOR 2
 
 typedef int32_t meft_status;
 #define MEFT_OK 0
@@ -410,6 +410,9 @@ MEFT_API meft_status meft_cross_entropy(meft_ctx *ctx, float *loss, float *logit
  * a NaN gets NaN for its weights. */
 MEFT_API meft_status meft_experts_choose(meft_ctx *ctx, float *weights, int32_t *chosen, const float *logits,
                                          int64_t tokens, int64_t experts, int64_t active, int32_t normalised);
+/* The weights alone, of a choice that was made before: an earlier meft_experts_choose, of logits that may have been others. */
+MEFT_API meft_status meft_experts_weights(meft_ctx *ctx, float *weights, const int32_t *chosen, const float *logits,
+                                          int64_t tokens, int64_t experts, int64_t active, int32_t normalised);
 /* dlogits (T,N) written: the gradient through the weights. With m = sum over k of weights*dweights, of a chosen expert
  * weights*(dweights - m), of another 0 when normalised is not 0, else -p*m. */
 MEFT_API meft_status meft_experts_choose_backward(meft_ctx *ctx, float *dlogits, const float *dweights,
@@ -480,6 +483,21 @@ MEFT_API meft_status meft_sparse_forward(meft_ctx *ctx, float *y, int32_t *offse
                                          const float *logits, const int32_t *experts, const uint16_t *keys_hi,
                                          const int16_t *keys_lo, const uint16_t *values_hi,
                                          const int16_t *values_lo, const meft_sparse *params);
+
+/* The y of a meft_sparse_forward whose pairs were kept: nothing is routed, scored or chosen. @nonblocking */
+MEFT_API meft_status meft_sparse_values(meft_ctx *ctx, float *y, const int32_t *offsets, const int32_t *neurons,
+                                        const float *scores, const uint16_t *values_hi, const int16_t *values_lo,
+                                        const meft_sparse *params);
+
+/* Scope union, without a choice: meft_sparse_forward where the union is united (U) int32, increasing, which an earlier call
+ * chose of an h that may have been another. logits (T,N) written, as meft_sparse_route does; experts are not chosen. Else
+ * as there. @nonblocking */
+MEFT_API meft_status meft_sparse_forward_among(meft_ctx *ctx, float *y, float *logits, int32_t *offsets, int32_t *neurons,
+                                               float *dots, float *scores, int64_t *needed_pairs, const float *h,
+                                               const float *gate_weight, const int32_t *united, int64_t united_count,
+                                               const uint16_t *keys_hi, const int16_t *keys_lo,
+                                               const uint16_t *values_hi, const int16_t *values_lo,
+                                               const meft_sparse *params);
 
 /* Gives every neuron of the pairs a slot: slots (R) int32, -1 where none yet. rows (R): the neuron of each slot.
  * row_count[0]: slots in use, read and advanced. New neurons take slots in increasing neuron order. */

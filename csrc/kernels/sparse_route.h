@@ -8,6 +8,7 @@
 namespace meft {
 
 struct sparse_route_kernels {
+    // experts and expert_tokens both null: the logits alone.
     void (*route)(meft_ctx &lane, float *logits, int32_t *experts, int32_t *expert_tokens, const float *h,
                   const float *gate_weight, const meft_sparse &params);
 };

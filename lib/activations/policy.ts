@@ -10,7 +10,8 @@ import type { FixedTensor, Tensor } from "../tensor/tensor.ts";
 /** A second forward of something on the same input. */
 export interface Again<Residuals> {
   /**
-   * What the first one returned, of which the part in the host arena lives on: that part is used and not made again.
+   * What the first one returned, of which the part in host memory lives on: that part is used and not made again. What
+   * was chosen is there, so that an input that was rebuilt, and is off by a rounding, chooses nothing else.
    */
   readonly first: Residuals;
   /** Whether the output is wanted once more; else it is left incomplete. */

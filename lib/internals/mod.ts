@@ -120,6 +120,8 @@ export type * from "../ops/native/native_kernels.ts";
 export type * from "../ops/reference/reference.ts";
 export type * from "../ops/rotary.ts";
 export type * from "../ops/sparse.ts";
+export type * from "../ops/sparse_again.ts";
+export type * from "../ops/sparse_pairs.ts";
 export type * from "../optim/adamw.ts";
 export type * from "../optim/clip.ts";
 export type * from "../optim/optimizer.ts";

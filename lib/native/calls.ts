@@ -717,6 +717,32 @@ export function expertsChoose(
   );
 }
 
+/** `meft_experts_weights`. */
+export function expertsWeights(
+  lane: NativeContext,
+  weights: Float32Array | null,
+  chosen: Int32Array | null,
+  logits: Float32Array | null,
+  tokens: number | bigint,
+  experts: number | bigint,
+  active: number | bigint,
+  normalised: number,
+): void {
+  lane.check(
+    "experts_weights",
+    lane.symbols.meft_experts_weights(
+      lane.pointer,
+      weights,
+      chosen,
+      logits,
+      int64("tokens", tokens),
+      int64("experts", experts),
+      int64("active", active),
+      int32("normalised", normalised),
+    ),
+  );
+}
+
 /** `meft_experts_choose_backward`. */
 export function expertsChooseBackward(
   lane: NativeContext,
@@ -1078,6 +1104,139 @@ export function sparseForwardAsync(
         h,
         logits,
         experts,
+        keysHi,
+        keysLo,
+        valuesHi,
+        valuesLo,
+        params,
+      ),
+  );
+}
+
+/** `meft_sparse_values`. */
+export function sparseValues(
+  lane: NativeContext,
+  y: Float32Array | null,
+  offsets: Int32Array | null,
+  neurons: Int32Array | null,
+  scores: Float32Array | null,
+  valuesHi: Uint16Array | null,
+  valuesLo: Int16Array | null,
+  params: Uint8Array | null,
+): void {
+  lane.check(
+    "sparse_values",
+    lane.symbols.meft_sparse_values(lane.pointer, y, offsets, neurons, scores, valuesHi, valuesLo, params),
+  );
+}
+
+/** `meft_sparse_values` on another thread; settles when it is done. */
+export function sparseValuesAsync(
+  lane: NativeContext,
+  y: Float32Array | null,
+  offsets: Int32Array | null,
+  neurons: Int32Array | null,
+  scores: Float32Array | null,
+  valuesHi: Uint16Array | null,
+  valuesLo: Int16Array | null,
+  params: Uint8Array | null,
+): Promise<void> {
+  return lane.settle(
+    "sparse_values",
+    () =>
+      lane.symbols.meft_sparse_values_async(
+        lane.pointer,
+        y,
+        offsets,
+        neurons,
+        scores,
+        valuesHi,
+        valuesLo,
+        params,
+      ),
+  );
+}
+
+/** `meft_sparse_forward_among`. */
+export function sparseForwardAmong(
+  lane: NativeContext,
+  y: Float32Array | null,
+  logits: Float32Array | null,
+  offsets: Int32Array | null,
+  neurons: Int32Array | null,
+  dots: Float32Array | null,
+  scores: Float32Array | null,
+  neededPairs: BigInt64Array | null,
+  h: Float32Array | null,
+  gateWeight: Float32Array | null,
+  united: Int32Array | null,
+  unitedCount: number | bigint,
+  keysHi: Uint16Array | null,
+  keysLo: Int16Array | null,
+  valuesHi: Uint16Array | null,
+  valuesLo: Int16Array | null,
+  params: Uint8Array | null,
+): void {
+  lane.check(
+    "sparse_forward_among",
+    lane.symbols.meft_sparse_forward_among(
+      lane.pointer,
+      y,
+      logits,
+      offsets,
+      neurons,
+      dots,
+      scores,
+      neededPairs,
+      h,
+      gateWeight,
+      united,
+      int64("unitedCount", unitedCount),
+      keysHi,
+      keysLo,
+      valuesHi,
+      valuesLo,
+      params,
+    ),
+  );
+}
+
+/** `meft_sparse_forward_among` on another thread; settles when it is done. */
+export function sparseForwardAmongAsync(
+  lane: NativeContext,
+  y: Float32Array | null,
+  logits: Float32Array | null,
+  offsets: Int32Array | null,
+  neurons: Int32Array | null,
+  dots: Float32Array | null,
+  scores: Float32Array | null,
+  neededPairs: BigInt64Array | null,
+  h: Float32Array | null,
+  gateWeight: Float32Array | null,
+  united: Int32Array | null,
+  unitedCount: number | bigint,
+  keysHi: Uint16Array | null,
+  keysLo: Int16Array | null,
+  valuesHi: Uint16Array | null,
+  valuesLo: Int16Array | null,
+  params: Uint8Array | null,
+): Promise<void> {
+  return lane.settle(
+    "sparse_forward_among",
+    () =>
+      lane.symbols.meft_sparse_forward_among_async(
+        lane.pointer,
+        y,
+        logits,
+        offsets,
+        neurons,
+        dots,
+        scores,
+        neededPairs,
+        h,
+        gateWeight,
+        united,
+        int64("unitedCount", unitedCount),
         keysHi,
         keysLo,
         valuesHi,

@@ -3,7 +3,7 @@
 /** The symbols of libmeft, each parameter with its C declaration, and the constants of the header. */
 
 export const MEFT_ABI_MAJOR = 4;
-export const MEFT_ABI_MINOR = 1;
+export const MEFT_ABI_MINOR = 2;
 export const MEFT_OK = 0;
 export const MEFT_INVALID = 1;
 export const MEFT_OUT_OF_MEMORY = 2;
@@ -579,6 +579,19 @@ export const SYMBOLS = {
     ],
     result: "i32",
   },
+  meft_experts_weights: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *weights
+      "buffer", // const int32_t *chosen
+      "buffer", // const float *logits
+      "i64", // int64_t tokens
+      "i64", // int64_t experts
+      "i64", // int64_t active
+      "i32", // int32_t normalised
+    ],
+    result: "i32",
+  },
   meft_experts_choose_backward: {
     parameters: [
       "pointer", // meft_ctx *ctx
@@ -775,6 +788,80 @@ export const SYMBOLS = {
       "buffer", // const float *h
       "buffer", // const float *logits
       "buffer", // const int32_t *experts
+      "buffer", // const uint16_t *keys_hi
+      "buffer", // const int16_t *keys_lo
+      "buffer", // const uint16_t *values_hi
+      "buffer", // const int16_t *values_lo
+      "buffer", // const meft_sparse *params
+    ],
+    result: "i32",
+  },
+  meft_sparse_values: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *y
+      "buffer", // const int32_t *offsets
+      "buffer", // const int32_t *neurons
+      "buffer", // const float *scores
+      "buffer", // const uint16_t *values_hi
+      "buffer", // const int16_t *values_lo
+      "buffer", // const meft_sparse *params
+    ],
+    result: "i32",
+  },
+  meft_sparse_values_async: {
+    name: "meft_sparse_values",
+    nonblocking: true,
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *y
+      "buffer", // const int32_t *offsets
+      "buffer", // const int32_t *neurons
+      "buffer", // const float *scores
+      "buffer", // const uint16_t *values_hi
+      "buffer", // const int16_t *values_lo
+      "buffer", // const meft_sparse *params
+    ],
+    result: "i32",
+  },
+  meft_sparse_forward_among: {
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *y
+      "buffer", // float *logits
+      "buffer", // int32_t *offsets
+      "buffer", // int32_t *neurons
+      "buffer", // float *dots
+      "buffer", // float *scores
+      "buffer", // int64_t *needed_pairs
+      "buffer", // const float *h
+      "buffer", // const float *gate_weight
+      "buffer", // const int32_t *united
+      "i64", // int64_t united_count
+      "buffer", // const uint16_t *keys_hi
+      "buffer", // const int16_t *keys_lo
+      "buffer", // const uint16_t *values_hi
+      "buffer", // const int16_t *values_lo
+      "buffer", // const meft_sparse *params
+    ],
+    result: "i32",
+  },
+  meft_sparse_forward_among_async: {
+    name: "meft_sparse_forward_among",
+    nonblocking: true,
+    parameters: [
+      "pointer", // meft_ctx *ctx
+      "buffer", // float *y
+      "buffer", // float *logits
+      "buffer", // int32_t *offsets
+      "buffer", // int32_t *neurons
+      "buffer", // float *dots
+      "buffer", // float *scores
+      "buffer", // int64_t *needed_pairs
+      "buffer", // const float *h
+      "buffer", // const float *gate_weight
+      "buffer", // const int32_t *united
+      "i64", // int64_t united_count
       "buffer", // const uint16_t *keys_hi
       "buffer", // const int16_t *keys_lo
       "buffer", // const uint16_t *values_hi

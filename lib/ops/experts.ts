@@ -3,7 +3,7 @@
  * Mixture-of-experts (Shazeer et al., 2017): a token's experts and their weights, its rows brought to them and back. The
  * products between are those of any feed-forward, an expert at a time, on rows that lie together.
  */
-import { assertShape } from "../core/shape.ts";
+import { assertLength, assertShape } from "../core/shape.ts";
 import type { Activation, Tensor } from "../tensor/tensor.ts";
 import { arenaLike, arenaTensor } from "./arena_tensor.ts";
 import type { ExpertChoice } from "./kernels/experts.ts";
@@ -23,6 +23,7 @@ export interface ChoiceResiduals {
  * or p over their sum.
  *
  * @param logits (T,N) float, at least K of N
+ * @param made The experts (T,K) of an earlier choice, of logits that may have been others: only their weights are new
  * @returns weights (T,K) float, in the arena, and the experts (T,K), in the host's memory. Backward keeps logits and these.
  * @throws {RangeError} When a shape disagrees
  */
@@ -30,12 +31,15 @@ export function chooseExperts(
   k: ModelKernels & Place,
   logits: Tensor,
   choice: ExpertChoice,
+  made?: Int32Array,
 ): { weights: Tensor; residuals: ChoiceResiduals } {
   const [tokens = 0] = logits.shape;
   assertShape("logits of experts", logits.shape, [tokens, choice.experts], "T,N");
+  if (made) assertLength("experts chosen before", made, tokens * choice.active);
   const weights = arenaTensor(k, [tokens, choice.active]);
-  const chosen = new Int32Array(tokens * choice.active);
-  k.expertsChoose(weights.data, chosen, logits.data, choice);
+  const chosen = made ?? new Int32Array(tokens * choice.active);
+  if (made) k.expertsWeights(weights.data, made, logits.data, choice);
+  else k.expertsChoose(weights.data, chosen, logits.data, choice);
   return { weights, residuals: { logits, chosen } };
 }
 

@@ -10,3 +10,4 @@ export * from "./low_rank.ts";
 export * from "./norm.ts";
 export * from "./rotary.ts";
 export * from "./sparse.ts";
+export * from "./sparse_again.ts";

@@ -24,6 +24,7 @@ import type {
 } from "./kernels/rows.ts";
 import type { Place } from "./kernels/place.ts";
 import { growRowGradients } from "./row_gradients.ts";
+import { fitPairs, ownPairs, type SparseTurn } from "./sparse_pairs.ts";
 
 /** Sizes and modes of an adapter; those of the call come from its tensors. */
 export interface SparseConfig {
@@ -55,17 +56,11 @@ export interface SparseParams {
 export type SparseResiduals = FiredPairs;
 
 /** What {@linkcode sparseForward} may be given besides. */
-export interface SparseForwardOptions {
+export interface SparseForwardOptions extends SparseTurn {
   /** Rows of the routed experts are brought up to date before they are read; null or absent when none lags. */
   readonly behind?: RowsBehind | null;
   /** (T,D): where y is written, and returned. */
   readonly into?: Tensor;
-  /** When h and `into` may be used by the host lane; at once when absent. */
-  readonly ready?: () => Awaitable<void>;
-  /** Pairs there is room for at first. Default: as many as are to be expected. */
-  readonly room?: number;
-  /** Takes a turn on the host lane for the work; without it there is no other. */
-  readonly turn?: <T>(job: () => Awaitable<T>) => Awaitable<T>;
 }
 
 /**
@@ -110,7 +105,7 @@ function fire(
   h: Tensor,
   y: Floats | null,
   config: SparseConfig,
-  { behind = null, ready, room, turn }: SparseForwardOptions,
+  { behind = null, ...options }: SparseForwardOptions,
 ): Awaitable<SparseResiduals> {
   const shape = sparseShape(params, h, config);
   const routing: SparseRouting = {
@@ -118,86 +113,10 @@ function fire(
     experts: k.hostArena.i32(shape.tokens * shape.activeExperts),
     expertTokens: k.hostArena.i32(shape.experts),
   };
-  const unasked = k.hostArena.mark();
-  const pairs = pairsOf(k, shape, room ?? pairRoom(shape));
   const { gateWeight, keys, values } = params;
   const scoreInto = (pairs: SparsePairs): Awaitable<number> =>
     k.sparseBranchForward(y, { shape, h: h.data, gateWeight, keys, values, routing, pairs }, behind);
-  const job = () =>
-    andThen(andThen(ready?.(), () => scoreInto(pairs)), (count) => {
-      const found = { shape, routing, pairCount: count };
-      if (count <= pairs.neurons.length) return { ...found, pairs: firstPairs(pairs, count) };
-      // Scope union only: all is done once more, with room in the place of what was too little.
-      k.hostArena.release(unasked);
-      const fitted = pairsOf(k, shape, count);
-      return andThen(scoreInto(fitted), () => ({ ...found, pairs: fitted }));
-    });
-  return turn ? turn(job) : job();
-}
-
-/** What the number of pairs depends on. */
-export type PairCounts = Pick<
-  SparseShape,
-  "gate" | "scope" | "tokens" | "neurons" | "experts" | "activeExperts" | "topK"
->;
-
-/** Room beside the pairs that are to be expected in scope union: these are found anew when there is too little. */
-const SPARE_ROOM = 1 / 8;
-
-/**
- * Pairs that there is room for. Scope token: all there can be. Scope union: those to be expected were choices spread evenly,
- * which is more than there are when tokens agree; when there are more, room is made for them.
- */
-export function pairRoom(shape: PairCounts): number {
-  const { scope, tokens, neurons } = shape;
-  if (scope === "token") return ownPairs(shape);
-  const each = Math.max(pairsPerToken(shape), (1 + SPARE_ROOM) * positiveShare(shape) * unitedNeurons(shape));
-  return Math.ceil(tokens * Math.min(each, neurons));
-}
-
-/**
- * Share of the union's neurons that score above 0 for a token: a half where the gate factor is positive. A raw factor has the
- * sign of the mean of its expert's n dots (a router row begins as their mean key), which agrees with that of one of them with
- * the probability 1/2 + asin(1/sqrt(n)) / pi.
- */
-function positiveShare({ gate, neurons, experts }: PairCounts): number {
-  return gate === "raw" ? 1 / 2 + Math.asin(Math.sqrt(experts / neurons)) / Math.PI : 1 / 2;
-}
-
-/** Neurons that at least one token chooses, were choices spread evenly: R (1 - exp(-choices / R)). */
-export function unitedNeurons(shape: Omit<PairCounts, "gate" | "scope">): number {
-  const { neurons } = shape;
-  return Math.ceil(neurons * (1 - Math.exp(-ownPairs(shape) / Math.max(1, neurons))));
-}
-
-/** Neurons that a token may choose. */
-export function pairsPerToken(
-  { topK, activeExperts, neurons, experts }: Omit<PairCounts, "gate" | "scope" | "tokens">,
-): number {
-  return Math.min(topK, activeExperts * neurons / experts);
-}
-
-/** Pairs that tokens choose for themselves, at most: no more neurons than that are touched, in either scope. */
-function ownPairs(shape: Omit<PairCounts, "gate" | "scope">): number {
-  return shape.tokens * pairsPerToken(shape);
-}
-
-function pairsOf(k: RowKernels & Place, shape: SparseShape, room: number): SparsePairs {
-  return {
-    offsets: k.hostArena.i32(shape.tokens + 1),
-    neurons: k.hostArena.i32(room),
-    dots: k.hostFloats(room),
-    scores: k.hostFloats(room),
-  };
-}
-
-function firstPairs(pairs: SparsePairs, count: number): SparsePairs {
-  return {
-    offsets: pairs.offsets,
-    neurons: pairs.neurons.subarray(0, count),
-    dots: pairs.dots.subarray(0, count),
-    scores: pairs.scores.subarray(0, count),
-  };
+  return fitPairs(k, shape, routing, scoreInto, options);
 }
 
 /**
@@ -280,7 +199,8 @@ function backwardCall(
   };
 }
 
-function sparseShape(params: SparseParams, h: Tensor, config: SparseConfig): SparseShape {
+/** Sizes of a call. @throws {RangeError} When a shape or a size disagrees */
+export function sparseShape(params: SparseParams, h: Tensor, config: SparseConfig): SparseShape {
   const { keys, values, gateWeight, gateGrad, gradients } = params;
   const [tokens = 0] = h.shape;
   assertShape("h of the sparse adapter", h.shape, [tokens, keys.cols], "T,D");

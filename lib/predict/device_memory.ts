@@ -10,7 +10,7 @@ import { countedElements } from "../models/tensor_names.ts";
 import type { KernelTraits } from "../ops/counting/counting_kernels.ts";
 import type { RowReach } from "../ops/counting/fired_rows.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
-import { unitedNeurons } from "../ops/sparse.ts";
+import { unitedNeurons } from "../ops/sparse_pairs.ts";
 import type { Run } from "../train/plan.ts";
 import { rememberedBy } from "../train/run_options.ts";
 import { type BatchSizes, fullBatches } from "./batch_sizes.ts";

@@ -53,6 +53,14 @@ export const MODELS_WIRING: readonly Mutant[] = [
     tests: ["tests/unit/models/wiring/coupled_test.ts"],
   },
   {
+    name: "experts-chosen-again",
+    harm: "tokens of a layer that is undone go back through other experts than they came from",
+    file: "lib/models/sublayers/experts.ts",
+    find: "        again?.first.choice.chosen,\n",
+    replace: "",
+    tests: ["tests/unit/models/sublayers/experts_again_test.ts"],
+  },
+  {
     name: "sum-that-nobody-reads",
     harm: "the second function of a coupled layer is given whatever lay in memory",
     file: "lib/models/wiring/streams.ts",

@@ -53,20 +53,26 @@ float share(const float *probabilities, const int32_t *chosen, const ExpertSizes
     return total;
 }
 
-void choose(meft_ctx &lane, float *weights, int32_t *chosen, const float *logits, const ExpertSizes &sizes) {
+void weigh(meft_ctx &lane, float *weights, const int32_t *chosen, const float *logits, const ExpertSizes &sizes) {
     lane.ran_target = kTarget;
     Workspace::Frame frame(lane.workspace);
     float *scratch = frame.take<float>(sizes.tokens * sizes.experts);
     parallel_chunks(lane, sizes.tokens, rows_per_chunk(sizes.experts), [=](int64_t begin, int64_t end, int32_t) {
         for (int64_t t = begin; t < end; ++t) {
             float *p = scratch + t * sizes.experts, *w = weights + t * sizes.active;
-            int32_t *own = chosen + t * sizes.active;
-            largest(own, logits + t * sizes.experts, sizes);
+            const int32_t *own = chosen + t * sizes.active;
             softmax(p, logits + t * sizes.experts, sizes.experts);
             const float total = share(p, own, sizes);
             for (int64_t k = 0; k < sizes.active; ++k) w[k] = p[own[k]] / total;
         }
     });
+}
+
+void choose(meft_ctx &lane, float *weights, int32_t *chosen, const float *logits, const ExpertSizes &sizes) {
+    parallel_chunks(lane, sizes.tokens, rows_per_chunk(sizes.experts), [=](int64_t begin, int64_t end, int32_t) {
+        for (int64_t t = begin; t < end; ++t) largest(chosen + t * sizes.active, logits + t * sizes.experts, sizes);
+    });
+    weigh(lane, weights, chosen, logits, sizes);
 }
 
 // With p = softmax(logits), w_k = p[c_k] / share and m = sum of w_k dw_k:  dlogits[c_k] = w_k (dw_k - m) where weights
@@ -167,7 +173,7 @@ void weigh_backward(meft_ctx &lane, void *dx, float *dweights, const void *dy, c
 }  // namespace
 
 extern const experts_kernels experts_table;
-const experts_kernels experts_table = {choose, choose_backward, gather, combine, weigh_backward};
+const experts_kernels experts_table = {choose, weigh, choose_backward, gather, combine, weigh_backward};
 
 }  // namespace MEFT_TARGET_NS
 }  // namespace meft

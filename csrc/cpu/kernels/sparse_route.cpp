@@ -30,7 +30,7 @@ void route(meft_ctx &lane, float *logits, int32_t *experts, int32_t *expert_toke
     lane.ran_target = kTarget;
     const int64_t tokens = params.tokens, count = params.experts, hidden = params.hidden;
     const int64_t active = params.active_experts;
-    for (int64_t e = 0; e < count; ++e) expert_tokens[e] = 0;
+    for (int64_t e = 0; e < count && expert_tokens != nullptr; ++e) expert_tokens[e] = 0;
     if (tokens == 0) return;
     const Matrix rows = matrix(h, hidden), gate = matrix(gate_weight, hidden);
     if (tokens < kWideTokens) {
@@ -38,6 +38,7 @@ void route(meft_ctx &lane, float *logits, int32_t *experts, int32_t *expert_toke
     } else {
         wide_product<F32>(lane, {logits, count, rows, false, gate, true, tokens, count, hidden, false});
     }
+    if (experts == nullptr) return;
     Workspace::Frame frame(lane.workspace);
     float *scores = frame.take<float>(lane.threads * count);
     parallel_chunks(lane, tokens, kTokensPerTask, [&](int64_t begin, int64_t end, int32_t thread) {

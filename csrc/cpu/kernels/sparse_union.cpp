@@ -16,10 +16,20 @@ constexpr int64_t kListBytes = 16 << 20;  // of the lists of one block of tokens
 
 // Selected neurons, increasing; those of expert e are [starts[e], starts[e+1]).
 struct Union {
-    int32_t *neurons;
+    const int32_t *neurons;
     int64_t *starts;
     int64_t count;
 };
+
+Union by_expert(Workspace::Frame &frame, const SelectInput &input, const NeuronList &list) {
+    const int64_t experts = input.params->experts, per_expert = input.per_expert();
+    Union united = {list.neurons, frame.take<int64_t>(experts + 1), list.count};
+    for (int64_t e = 0, i = 0; e <= experts; ++e) {
+        while (i < list.count && list.neurons[i] < e * per_expert) ++i;
+        united.starts[e] = i;
+    }
+    return united;
+}
 
 Union unite(meft_ctx &lane, Workspace::Frame &frame, const SelectInput &input, const Candidates &candidates) {
     const meft_sparse &params = *input.params;
@@ -34,16 +44,12 @@ Union unite(meft_ctx &lane, Workspace::Frame &frame, const SelectInput &input, c
             });
         }
     });
-    Union united = {frame.take<int32_t>(params.neurons), frame.take<int64_t>(params.experts + 1), 0};
-    const int64_t per_expert = input.per_expert();
-    for (int64_t e = 0; e < params.experts; ++e) {
-        united.starts[e] = united.count;
-        for (int64_t j = e * per_expert; j < (e + 1) * per_expert; ++j) {
-            if (selected[j]) united.neurons[united.count++] = int32_t(j);
-        }
+    int32_t *neurons = frame.take<int32_t>(params.neurons);
+    int64_t count = 0;
+    for (int64_t j = 0; j < params.neurons; ++j) {
+        if (selected[j]) neurons[count++] = int32_t(j);
     }
-    united.starts[params.experts] = united.count;
-    return united;
+    return by_expert(frame, input, {neurons, count});
 }
 
 // Pairs in the order in which blocks were done. Neurons are places in the union.
@@ -180,14 +186,10 @@ void place_pairs(meft_ctx &lane, const ForwardPairs &pairs, const SelectInput &i
     });
 }
 
-}  // namespace
-
-int64_t fire_union(meft_ctx &lane, Workspace::Frame &frame, uint8_t *tainted, const ForwardPairs &pairs,
-                   const SelectInput &input) {
+// All tokens against the union.
+int64_t fire_all(meft_ctx &lane, Workspace::Frame &frame, uint8_t *tainted, const ForwardPairs &pairs,
+                 const SelectInput &input, const Union &united) {
     const meft_sparse &params = *input.params;
-    // Own selections count whatever their sign: another token may score higher on them.
-    const Candidates candidates = select_candidates(lane, frame, tainted, input, -HUGE_VALF);
-    const Union united = unite(lane, frame, input, candidates);
     const int64_t block = block_tokens(lane, params.tokens, united.count + kLanes);
     const int64_t blocks = (params.tokens + block - 1) / block;
     Staging staging = {frame.take<float>(params.pair_capacity), frame.take<int32_t>(params.pair_capacity), 0,
@@ -199,6 +201,20 @@ int64_t fire_union(meft_ctx &lane, Workspace::Frame &frame, uint8_t *tainted, co
     }
     if (staging.used <= params.pair_capacity) place_pairs(lane, pairs, input, united, staging, block);
     return staging.used;
+}
+
+}  // namespace
+
+int64_t fire_union(meft_ctx &lane, Workspace::Frame &frame, uint8_t *tainted, const ForwardPairs &pairs,
+                   const SelectInput &input) {
+    // Own selections count whatever their sign: another token may score higher on them.
+    const Candidates candidates = select_candidates(lane, frame, tainted, input, -HUGE_VALF);
+    return fire_all(lane, frame, tainted, pairs, input, unite(lane, frame, input, candidates));
+}
+
+int64_t fire_among(meft_ctx &lane, Workspace::Frame &frame, uint8_t *tainted, const ForwardPairs &pairs,
+                   const SelectInput &input, const NeuronList &united) {
+    return fire_all(lane, frame, tainted, pairs, input, by_expert(frame, input, united));
 }
 
 }  // namespace MEFT_TARGET_NS

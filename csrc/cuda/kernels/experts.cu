@@ -45,14 +45,24 @@ struct Softmax {
     }
 };
 
+__device__ void weigh_token(float *weights, const int32_t *chosen, const float *logits, const ExpertSizes &sizes) {
+    const Softmax p(logits, sizes.experts);
+    const float total = p.share(logits, chosen, sizes);
+    for (int64_t k = 0; k < sizes.active; ++k) weights[k] = p.of(logits[chosen[k]]) / total;
+}
+
 __global__ void choose_kernel(float *weights, int32_t *chosen, const float *logits, ExpertSizes sizes) {
     MEFT_FOR_EACH(t, sizes.tokens) {
         const float *row = logits + t * sizes.experts;
         int32_t *own = chosen + t * sizes.active;
         largest(own, row, int32_t(sizes.experts), int32_t(sizes.active));
-        const Softmax p(row, sizes.experts);
-        const float total = p.share(row, own, sizes);
-        for (int64_t k = 0; k < sizes.active; ++k) weights[t * sizes.active + k] = p.of(row[own[k]]) / total;
+        weigh_token(weights + t * sizes.active, own, row, sizes);
+    }
+}
+
+__global__ void weigh_kernel(float *weights, const int32_t *chosen, const float *logits, ExpertSizes sizes) {
+    MEFT_FOR_EACH(t, sizes.tokens) {
+        weigh_token(weights + t * sizes.active, chosen + t * sizes.active, logits + t * sizes.experts, sizes);
     }
 }
 
@@ -62,6 +72,15 @@ void choose(meft_ctx &lane, float *weights, int32_t *chosen, const float *logits
     on_device(lane, [&](Operands &on) {
         MEFT_LAUNCH(choose_kernel, grid_of(sizes.tokens), kThreads, 0, on.stream, on.out(weights, count),
                     on.out(chosen, count), on.in(logits, sizes.tokens * sizes.experts), sizes);
+    });
+}
+
+void weigh(meft_ctx &lane, float *weights, const int32_t *chosen, const float *logits, const ExpertSizes &sizes) {
+    const int64_t count = sizes.tokens * sizes.active;
+    if (count == 0) return;
+    on_device(lane, [&](Operands &on) {
+        MEFT_LAUNCH(weigh_kernel, grid_of(sizes.tokens), kThreads, 0, on.stream, on.out(weights, count),
+                    on.in(chosen, count), on.in(logits, sizes.tokens * sizes.experts), sizes);
     });
 }
 
@@ -188,7 +207,7 @@ void weigh_backward(meft_ctx &lane, void *dx, float *dweights, const void *dy, c
 }  // namespace
 
 extern const experts_kernels experts_table;
-const experts_kernels experts_table = {choose, choose_backward, gather, combine, weigh_backward};
+const experts_kernels experts_table = {choose, weigh, choose_backward, gather, combine, weigh_backward};
 
 }  // namespace cuda
 }  // namespace meft

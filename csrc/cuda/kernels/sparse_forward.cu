@@ -42,14 +42,22 @@ void fire_own(Operands &on, int32_t *tainted, const ForwardPairs &pairs, int64_t
                 candidate_sizes(params, 0.f));
 }
 
-// y_t = sum over the token's pairs of score * value, from NaN where the token is tainted.
+// What a sum reads of pairs.
+struct PairSums {
+    const int32_t *offsets;
+    const int32_t *neurons;
+    const float *scores;
+};
+
+// y_t = sum over the token's pairs of score * value, from NaN where the token is tainted. needed and tainted null: all
+// pairs are there, and no token is tainted.
 template <class Rows>
-__global__ void __launch_bounds__(kThreads) sum_values_kernel(float *y, const int32_t *tainted, ForwardPairs pairs,
+__global__ void __launch_bounds__(kThreads) sum_values_kernel(float *y, const int32_t *tainted, PairSums pairs,
                                                               const int64_t *needed, int64_t capacity, Rows values) {
-    if (needed[0] > capacity) return;
+    if (needed != nullptr && needed[0] > capacity) return;
     const int64_t token = blockIdx.x, column = (int64_t(blockIdx.y) * kThreads + threadIdx.x) * Rows::kWidth;
     if (column >= values.hidden) return;
-    const float start = tainted[token] ? __uint_as_float(kQuietNan) : 0.f;
+    const float start = tainted != nullptr && tainted[token] ? __uint_as_float(kQuietNan) : 0.f;
     Floats<Rows::kWidth> sum;
     for (int j = 0; j < Rows::kWidth; ++j) sum.at[j] = start;
     add_rows(sum, values, pairs.neurons, pairs.scores, pairs.offsets[token], pairs.offsets[token + 1], column);
@@ -71,21 +79,24 @@ __global__ void taint_scores_kernel(ForwardPairs pairs, const int32_t *tainted, 
     }
 }
 
-// y, or, where it is null, NaN scores of tainted tokens.
-void finish_tokens(Operands &on, float *y, const int32_t *tainted, const ForwardPairs &pairs, const int64_t *needed,
-                   const RowPlanes &values, const meft_sparse &params) {
-    const unsigned tokens = unsigned(params.tokens);
-    if (y == nullptr) {
-        MEFT_LAUNCH(taint_scores_kernel, dim3(tokens), kThreads, 0, on.stream, pairs, tainted, needed,
-                    params.pair_capacity);
-        return;
-    }
+void sum_values(Operands &on, float *y, const int32_t *tainted, const PairSums &pairs, const int64_t *needed,
+                const RowPlanes &values, const meft_sparse &params) {
     with_rows(planes_of(on, values, params), params.compute, fours(y), [&](auto rows) {
         using Rows = decltype(rows);
-        const dim3 grid(tokens, blocks_for(params.hidden, kThreads * Rows::kWidth));
+        const dim3 grid(unsigned(params.tokens), blocks_for(params.hidden, kThreads * Rows::kWidth));
         MEFT_LAUNCH(sum_values_kernel<Rows>, grid, kThreads, 0, on.stream, y, tainted, pairs, needed,
                     params.pair_capacity, rows);
     });
+}
+
+// y, or, where it is null, NaN scores of tainted tokens.
+void finish_tokens(Operands &on, float *y, const int32_t *tainted, const ForwardPairs &pairs, const int64_t *needed,
+                   const RowPlanes &values, const meft_sparse &params) {
+    if (y != nullptr) {
+        return sum_values(on, y, tainted, {pairs.offsets, pairs.neurons, pairs.scores}, needed, values, params);
+    }
+    MEFT_LAUNCH(taint_scores_kernel, dim3(unsigned(params.tokens)), kThreads, 0, on.stream, pairs, tainted, needed,
+                params.pair_capacity);
 }
 
 // An output of which the host gets a part, or nothing: how much is known when it is written.
@@ -105,8 +116,11 @@ struct Output {
     }
 };
 
-int64_t forward(meft_ctx &lane, float *y, const ForwardPairs &pairs, const float *h, const float *logits,
-                const int32_t *experts, const RowPlanes &keys, const RowPlanes &values, const meft_sparse &params) {
+// Fires by fire(on, tainted, pairs, needed, input), all on the device, then sums.
+template <class Fire>
+int64_t fire_and_sum(meft_ctx &lane, float *y, const ForwardPairs &pairs, const float *h, const float *logits,
+                     const int32_t *experts, const RowPlanes &keys, const RowPlanes &values, const meft_sparse &params,
+                     Fire &&fire) {
     int64_t needed = 0;
     const int64_t tokens = params.tokens, hidden = params.hidden, room = params.pair_capacity;
     if (tokens == 0) {
@@ -121,16 +135,12 @@ int64_t forward(meft_ctx &lane, float *y, const ForwardPairs &pairs, const float
         int32_t *tainted = on.scratch<int32_t>(tokens);
         int64_t *total = on.scratch<int64_t>(1);
         const SelectInput input = {on.in(h, tokens * hidden),
-                                   on.in(experts, tokens * params.active_experts),
+                                   experts != nullptr ? on.in(experts, tokens * params.active_experts) : nullptr,
                                    experts,
                                    gate_factors(on, tainted, on.in(logits, tokens * params.experts), params),
                                    planes_of(on, keys, params),
                                    &params};
-        if (params.scope == MEFT_SCOPE_UNION) {
-            fire_union(on, tainted, to, total, input);
-        } else {
-            fire_own(on, tainted, to, total, input);
-        }
+        fire(on, tainted, to, total, input);
         finish_tokens(on, sums.device, tainted, to, total, values, params);
         copy(&needed, total, sizeof needed, Way::down, on.stream);
         synchronize(on.stream);
@@ -145,10 +155,35 @@ int64_t forward(meft_ctx &lane, float *y, const ForwardPairs &pairs, const float
     return needed;
 }
 
+int64_t forward(meft_ctx &lane, float *y, const ForwardPairs &pairs, const float *h, const float *logits,
+                const int32_t *experts, const RowPlanes &keys, const RowPlanes &values, const meft_sparse &params) {
+    return fire_and_sum(lane, y, pairs, h, logits, experts, keys, values, params,
+                        params.scope == MEFT_SCOPE_UNION ? fire_union : fire_own);
+}
+
+int64_t among(meft_ctx &lane, float *y, const ForwardPairs &pairs, const float *h, const float *logits,
+              const NeuronList &united, const RowPlanes &keys, const RowPlanes &values, const meft_sparse &params) {
+    return fire_and_sum(lane, y, pairs, h, logits, nullptr, keys, values, params,
+                        [&](Operands &on, int32_t *tainted, const ForwardPairs &to, int64_t *needed,
+                            const SelectInput &input) {
+                            fire_among(on, tainted, to, needed, input, {on.in(united.neurons, united.count), united.count});
+                        });
+}
+
+void values(meft_ctx &lane, float *y, const int32_t *offsets, const int32_t *neurons, const float *scores,
+            const RowPlanes &values, const meft_sparse &params) {
+    if (params.tokens == 0) return;
+    on_device(lane, [&](Operands &on) {
+        const int64_t count = offsets[params.tokens];
+        const PairSums pairs = {on.in(offsets, params.tokens + 1), on.in(neurons, count), on.in(scores, count)};
+        sum_values(on, on.out(y, params.tokens * params.hidden), nullptr, pairs, nullptr, values, params);
+    });
+}
+
 }  // namespace
 
 extern const sparse_forward_kernels sparse_forward_table;
-const sparse_forward_kernels sparse_forward_table = {forward};
+const sparse_forward_kernels sparse_forward_table = {forward, among, values};
 
 }  // namespace cuda
 }  // namespace meft

@@ -41,12 +41,13 @@ void route(meft_ctx &lane, float *logits, int32_t *experts, int32_t *expert_toke
            const float *gate_weight, const meft_sparse &params) {
     const int64_t tokens = params.tokens, count = params.experts, hidden = params.hidden;
     on_device(lane, [&](Operands &on) {
-        int32_t *loads = on.out(expert_tokens, count);
-        fill_zero(loads, count * int64_t(sizeof(int32_t)), on.stream);
+        int32_t *loads = expert_tokens != nullptr ? on.out(expert_tokens, count) : nullptr;
+        if (loads != nullptr) fill_zero(loads, count * int64_t(sizeof(int32_t)), on.stream);
         if (tokens == 0) return;
         float *g = on.out(logits, tokens * count);
         product_f32(on.stream, g, {on.in(h, tokens * hidden), hidden, 1},
                     {on.in(gate_weight, count * hidden), hidden, 1}, tokens, count, hidden, false);
+        if (experts == nullptr) return;
         MEFT_LAUNCH(choose_experts_kernel, dim3(unsigned((tokens + kTokensPerBlock - 1) / kTokensPerBlock)), kThreads,
                     0, on.stream, on.out(experts, tokens * params.active_experts), loads, g, tokens, int32_t(count),
                     int32_t(params.active_experts));

@@ -33,13 +33,8 @@ __global__ void gather_kernel(int32_t *united, const int32_t *selected, const in
     }
 }
 
-// The union: neurons increasing, on the device; their count is waited for.
-struct Union {
-    int32_t *neurons;
-    int64_t count;
-};
-
-Union unite(Operands &on, int32_t *tainted, const SelectInput &input) {
+// The union, on the device; its count is waited for.
+NeuronList unite(Operands &on, int32_t *tainted, const SelectInput &input) {
     const meft_sparse &params = *input.params;
     // Own selections count whatever their sign: another token may score higher on them.
     const float floor = -INFINITY;
@@ -50,12 +45,13 @@ Union unite(Operands &on, int32_t *tainted, const SelectInput &input) {
     MEFT_LAUNCH(mark_kernel, dim3(warps_for(params.tokens)), kThreads, 0, on.stream, selected, input.experts,
                 input.gate, candidates, candidate_sizes(params, floor));
     running_sums(on.stream, places, total, selected, params.neurons);
-    Union united = {on.scratch<int32_t>(params.neurons), 0};
-    MEFT_LAUNCH(gather_kernel, grid_of(params.neurons), kThreads, 0, on.stream, united.neurons, selected, places,
+    int32_t *neurons = on.scratch<int32_t>(params.neurons);
+    MEFT_LAUNCH(gather_kernel, grid_of(params.neurons), kThreads, 0, on.stream, neurons, selected, places,
                 params.neurons);
-    copy(&united.count, total, sizeof united.count, Way::down, on.stream);
+    int64_t count = 0;
+    copy(&count, total, sizeof count, Way::down, on.stream);
     synchronize(on.stream);
-    return united;
+    return {neurons, count};
 }
 
 // Tokens [first, first + tokens) against the union.
@@ -110,7 +106,7 @@ __global__ void emit_union_kernel(ForwardPairs pairs, const int64_t *needed, int
 }
 
 // Scores of a block of tokens against the whole union, into dots.
-void score_block(Operands &on, float *dots, const SelectInput &input, const Union &united, int64_t first,
+void score_block(Operands &on, float *dots, const SelectInput &input, const NeuronList &united, int64_t first,
                  int64_t tokens) {
     std::vector<ScoreTile> tiles;
     for (int64_t i = 0; i < tokens; i += kScoreTile) {
@@ -133,8 +129,12 @@ void score_block(Operands &on, float *dots, const SelectInput &input, const Unio
 }  // namespace
 
 void fire_union(Operands &on, int32_t *tainted, const ForwardPairs &pairs, int64_t *needed, const SelectInput &input) {
+    fire_among(on, tainted, pairs, needed, input, unite(on, tainted, input));
+}
+
+void fire_among(Operands &on, int32_t *tainted, const ForwardPairs &pairs, int64_t *needed, const SelectInput &input,
+                const NeuronList &united) {
     const meft_sparse &params = *input.params;
-    const Union united = unite(on, tainted, input);
     const int64_t fitting = std::max<int64_t>(1, kScoreElements / std::max<int64_t>(1, united.count));
     const int64_t block = std::min(params.tokens, fitting);
     float *dots = on.scratch<float>(block * united.count);

@@ -12,5 +12,9 @@ namespace cuda {
 // many there are; when that exceeds pair_capacity the pairs are not valid. All arrays on the device.
 void fire_union(Operands &on, int32_t *tainted, const ForwardPairs &pairs, int64_t *needed, const SelectInput &input);
 
+// The same of a union that is known: the experts of `input` are not read.
+void fire_among(Operands &on, int32_t *tainted, const ForwardPairs &pairs, int64_t *needed, const SelectInput &input,
+                const NeuronList &united);
+
 }  // namespace cuda
 }  // namespace meft

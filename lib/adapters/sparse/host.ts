@@ -13,29 +13,26 @@ import {
   sparseBackwardStep,
   sparseForward,
   type SparseResiduals,
-  sparseSelect,
 } from "../../ops/sparse.ts";
+import {
+  choiceRoom,
+  keepChoice,
+  type SparseChoice,
+  sparseForwardAmong,
+  sparseValues,
+} from "../../ops/sparse_again.ts";
+import type { SparseTurn } from "../../ops/sparse_pairs.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { AttachOptions, FusedRows } from "../adapter.ts";
 import { countTokens, layerAt, rowsBehind, type SparseLayer } from "./layer.ts";
 import type { SparseSettings } from "./config.ts";
 
-/** What backward needs of a forward on the host. */
+/** What is kept of a forward on the host, for backward and for a forward of the same layer that is run again. */
 export interface HostResiduals {
-  /** What fired; null where backward selects again. */
-  readonly selected: SparseResiduals | null;
-  /** Pairs that fired. */
-  readonly pairCount: number;
+  /** What fired, which is kept; in scope union what it was chosen among, of which it is found once more. */
+  readonly fired: SparseResiduals | SparseChoice;
   /** h as it came to host memory; null where that is the model's memory, and backward is given h again. */
   readonly hostH: Tensor | null;
-}
-
-/**
- * Whether backward selects again, in place of keeping what forward found. In scope union a token fires half of what any token
- * chose: hundreds of MB a layer at thousands of tokens, all layers together, against one more of four passes over the keys.
- */
-function selectsAgain({ scope }: SparseSettings): boolean {
-  return scope === "union";
 }
 
 /** The hook of placement `host`. */
@@ -47,11 +44,13 @@ export function hostBranch(
 ): BranchHook<HostResiduals> {
   return {
     residualsOnHost: true,
-    forward(layer, h, y) {
+    forward(layer, h, y, first) {
       const one = layerAt(layers, layer);
+      if (first) return forwardAgain(k, one, first, h, y);
       const arrival = k.link.down(h.data, (count) => k.hostFloats(count));
       const landing = k.link.landing(y.data);
       const hostH = { shape: h.shape, data: arrival.data };
+      const kept = settings.scope === "union" ? choiceRoom(k, one.params, hostH, settings) : null;
       const before = k.hostArena.mark();
       const fired = sparseForward(k, one.params, hostH, settings, {
         behind: rowsBehind(one, options),
@@ -61,16 +60,12 @@ export function hostBranch(
       });
       return andThen(fired, ({ residuals }) => {
         options.onFired?.(layer, inspect(residuals));
-        const again = selectsAgain(settings);
-        if (again) k.hostArena.release(before);
-        return {
-          selected: again ? null : residuals,
-          pairCount: residuals.pairCount,
-          hostH: arrival.kept ? hostH : null,
-        };
+        const fired = kept === null ? residuals : keepChoice(k, kept, residuals);
+        if (kept !== null) k.hostArena.release(before);
+        return { fired, hostH: arrival.kept ? hostH : null };
       });
     },
-    backward(layer, { selected, pairCount, hostH }, h, dy, dh) {
+    backward(layer, { fired, hostH }, h, dy, dh) {
       const one = layerAt(layers, layer);
       const arrival = k.link.down(dy.data);
       const landing = k.link.landing(dh.data);
@@ -83,12 +78,37 @@ export function hostBranch(
         });
       };
       // Forward brought all rows that are read here up to date.
-      const select = () => selected ?? sparseSelect(k, one.params, seen, settings, { room: pairCount });
+      const found = () => isChoice(fired) ? sparseForwardAmong(k, one.params, seen, fired, null) : fired;
       const job = () =>
-        andThen(arrival.ready(), () => andThen(landing.ready(), () => andThen(select(), backward)));
+        andThen(arrival.ready(), () => andThen(landing.ready(), () => andThen(found(), backward)));
       return andThen(k.hostJobs.run(job), () => arrival.release());
     },
   };
+}
+
+function isChoice(fired: HostResiduals["fired"]): fired is SparseChoice {
+  return "united" in fired;
+}
+
+/** Writes y once more, of what the first forward chose. Its rows have not moved since. @mutates y */
+function forwardAgain(
+  k: Kernels,
+  { params }: SparseLayer,
+  first: HostResiduals,
+  h: Tensor,
+  y: Tensor,
+): Awaitable<HostResiduals> {
+  const landing = k.link.landing(y.data);
+  const into = { shape: y.shape, data: landing.data };
+  const onLane: SparseTurn = {
+    ready: () => landing.ready(),
+    turn: (job) => k.hostJobs.run(job),
+  };
+  const { fired, hostH } = first;
+  const written = isChoice(fired)
+    ? sparseForwardAmong(k, params, hostH ?? h, fired, into, onLane)
+    : sparseValues(k, params, fired, into, onLane);
+  return andThen<unknown, HostResiduals>(written, () => first);
 }
 
 /** Backward of a layer, with the step of its rows where they may take it at once. */

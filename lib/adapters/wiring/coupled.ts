@@ -69,7 +69,7 @@ function coupledAdapter(
     ...both,
     sites: [...new Set([...adapter.sites, of.alone ? ALONE : "attention"])],
     wiring,
-    ...undoing(adapter, settings),
+    ...undoing(settings),
     findsFraction: streams === "exact" && fractionBits === null,
     ...(warnings.length > 0 && { warnings }),
     mergeRefusal:
@@ -83,15 +83,9 @@ function coupledAdapter(
 }
 
 /** Why layers cannot be undone; nothing where they can. */
-function undoing(
-  { selection }: Adapter,
-  { lambda, beta, streams }: WiringSettings,
-): Pick<Adapter, "undoRefusal"> {
-  if (lambda === 0 || beta === 0) return { undoRefusal: "a coefficient of 0 forgets the older stream" };
-  if (!selection || streams === "exact") return {};
-  return {
-    undoRefusal: "neurons would be chosen anew from floats that drift as they are undone: take streams exact",
-  };
+function undoing({ lambda, beta }: WiringSettings): Pick<Adapter, "undoRefusal"> {
+  const forgets = lambda === 0 || beta === 0;
+  return forgets ? { undoRefusal: "a coefficient of 0 forgets the older stream" } : {};
 }
 
 /** What a wiring trains besides. */

@@ -44,8 +44,14 @@ export const experts: SublayerKind<Experts, ExpertsResiduals> = {
     const { k } = step;
     return normedForward(step, layer, part, { x, y, again }, (h, to): ExpertsKept => {
       const logits = linearForward(k, h, part.router);
-      const { weights, residuals: choice } = chooseExperts(k, logits, choiceOf(part));
-      const groups = groupByExpert(choice.chosen, choiceOf(part));
+      // What was chosen is not chosen again: of an input that is not quite the same it might be others.
+      const { weights, residuals: choice } = chooseExperts(
+        k,
+        logits,
+        choiceOf(part),
+        again?.first.choice.chosen,
+      );
+      const groups = again?.first.groups ?? groupByExpert(choice.chosen, choiceOf(part));
       const inner = [slots(k, groups, widthOf(part)), slots(k, groups, widthOf(part))] as const;
       const [gate, up] = inner;
       const mark = k.arena.mark();

@@ -6,7 +6,7 @@
 import type { RowMatrix } from "../../tensor/tensor.ts";
 import type { FiredRowKernels } from "../fired_rows.ts";
 import type { SparseCall, SparseShape } from "../kernels/rows.ts";
-import { pairsPerToken, unitedNeurons } from "../sparse.ts";
+import { pairsPerToken, unitedNeurons } from "../sparse_pairs.ts";
 import { phantom, phantomBuffer, PHANTOMS } from "./phantom.ts";
 import { countedRowCache } from "./row_cache.ts";
 

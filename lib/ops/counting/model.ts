@@ -124,6 +124,10 @@ function elementwiseKernels(
       evenChoice(chosen, choice);
       needScratch(tally, "model", 4 * logits.length);
     },
+    expertsWeights(_weights, _chosen, logits) {
+      stream(logits);
+      needScratch(tally, "model", 4 * logits.length);
+    },
     dropout: (y, x, _mask, accumulate) => stream(y, x, accumulate ? y : null),
     pairsScatter: (out) => stream(out),
     pairsGather: (out) => stream(out),

@@ -57,6 +57,15 @@ export function rowKernels(
     rowsAdd: (_to, from) => tally.lanes?.host("bytes", 2 * from.byteLength, null),
     sparseRoute: () => {},
     sparseForward: forward,
+    sparseValues: (y, { shape: { hidden }, pairs }) =>
+      addHostWork(tally, "forward", "pairs", 2 * hidden * pairs.neurons.length, y),
+    sparseForwardAmong(y, { shape, pairs }, united) {
+      const { tokens, hidden, experts } = shape;
+      addHostWork(tally, "forward", "scores", 2 * hidden * tokens * (experts + united.length), null);
+      if (y !== null) addHostWork(tally, "forward", "pairs", 2 * hidden * pairs.neurons.length, y);
+      needScratch(tally, "host", sparseForwardScratch(place, shape));
+      return pairs.neurons.length;
+    },
     sparseTouch: () => {},
     sparseBackward: (call) => backward(call),
     sparseBackwardStep(call) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Scratch of the sparse adapter's kernels, by the sizes of csrc/cpu/kernels/sparse_*.cpp. */
 import type { SparseShape } from "../kernels/rows.ts";
-import { pairRoom, unitedNeurons } from "../sparse.ts";
+import { pairRoom, unitedNeurons } from "../sparse_pairs.ts";
 import {
   narrowProductBytes,
   operandBytes,

@@ -18,6 +18,8 @@ export interface ExpertChoice {
 export interface ExpertKernels {
   /** chosen (T,K), in the host's memory, and weights (T,K) written, of logits (T,N). On a device this waits for it. */
   expertsChoose(weights: Floats, chosen: Int32Array, logits: Floats, choice: ExpertChoice): void;
+  /** The weights of `expertsChoose` alone, of a choice that is given. */
+  expertsWeights(weights: Floats, chosen: Int32Array, logits: Floats, choice: ExpertChoice): void;
   /** dlogits (T,N) written. */
   expertsChooseBackward(
     dlogits: Floats,

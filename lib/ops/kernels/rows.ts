@@ -182,6 +182,15 @@ export interface RowKernels {
    * `pairs.neurons` (scope union only) nothing else is valid and the caller calls again with room.
    */
   sparseForward(y: Floats, call: Omit<SparseCall, "gateWeight">): Awaitable<number>;
+  /** y (T,D) written: the sums of pairs that are kept, which the forward that left them gave. Nothing is chosen. */
+  sparseValues(y: Floats, call: Pick<SparseCall, "shape" | "values" | "pairs">): Awaitable<void>;
+  /**
+   * `sparseRoute` and `sparseForward` of scope union where the union is known: neurons, increasing. Of the routing the logits
+   * alone are written.
+   *
+   * @param y Null when only the pairs are wanted     @returns As `sparseForward`. @mutates call.routing.logits, call.pairs
+   */
+  sparseForwardAmong(y: Floats | null, call: SparseCall, united: Int32Array): Awaitable<number>;
   /** Gives the neurons of the first `pairCount` pairs a slot each. @mutates touched */
   sparseTouch(touched: TouchedRows, neurons: Int32Array, pairCount: number): void;
   /** Row gradients: slots >= firstNewSlot are written, others added to. @mutates call.dh, call.dgateWeight, gradients */

@@ -15,6 +15,13 @@ export function expertKernels({ model }: Lanes): ExpertKernels {
       calls.expertsChoose(model, to, chosen, scores, tokens, experts, active, Number(normalised));
     },
 
+    expertsWeights(weights, chosen, logits, { experts, active, normalised }): void {
+      const tokens = chosen.length / active;
+      const scores = f32("logits", logits, tokens * experts);
+      const to = f32("weights", weights, tokens * active);
+      calls.expertsWeights(model, to, chosen, scores, tokens, experts, active, Number(normalised));
+    },
+
     expertsChooseBackward(dlogits, dweights, logits, chosen, { experts, active, normalised }): void {
       const tokens = chosen.length / active;
       calls.expertsChooseBackward(

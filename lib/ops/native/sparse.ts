@@ -4,7 +4,7 @@ import { andThen, type Awaitable } from "../../core/awaitable.ts";
 import * as calls from "../../native/calls.ts";
 import { fromInt64 } from "../../native/scalars.ts";
 import type { RowKernels } from "../kernels/rows.ts";
-import { f32, f32OrNull, room } from "./arguments.ts";
+import { f32, f32OrNull, planes, room } from "./arguments.ts";
 import type { Lanes } from "./lanes.ts";
 import {
   gateArgument,
@@ -18,11 +18,14 @@ import {
 } from "./sparse_arguments.ts";
 
 /** Members of {@linkcode RowKernels} that this file gives. */
-type SparseKernels = Pick<RowKernels, "sparseRoute" | "sparseForward" | "sparseTouch" | "sparseBackward">;
+type SparseKernels = Pick<
+  RowKernels,
+  "sparseRoute" | "sparseForward" | "sparseTouch" | "sparseBackward" | "sparseValues" | "sparseForwardAmong"
+>;
 
 /** See `meft_sparse_*`. */
 export function sparseKernels(lanes: Lanes): SparseKernels {
-  return { ...forwardKernels(lanes), ...backwardKernels(lanes) };
+  return { ...forwardKernels(lanes), ...againKernels(lanes), ...backwardKernels(lanes) };
 }
 
 function forwardKernels({ host, compute }: Lanes): Pick<SparseKernels, "sparseRoute" | "sparseForward"> {
@@ -55,6 +58,54 @@ function forwardKernels({ host, compute }: Lanes): Pick<SparseKernels, "sparseRo
         sparseParams(shape, compute, pairs.neurons.length),
       );
       return andThen(done, () => fromInt64("neededPairs", neededPairs[0] as bigint));
+    },
+  };
+}
+
+/** Forward where something was chosen before. */
+function againKernels(
+  { host, compute, times }: Lanes,
+): Pick<SparseKernels, "sparseValues" | "sparseForwardAmong"> {
+  return {
+    sparseValues(y, { pairs, values, shape }): Awaitable<void> {
+      const [offsets, neurons, , scores] = pairArguments(pairs, shape);
+      const start = performance.now();
+      const done = host.run(
+        calls.sparseValues,
+        calls.sparseValuesAsync,
+        f32("y", y, shape.tokens * shape.hidden),
+        offsets,
+        neurons,
+        scores,
+        planes("values", values).hi,
+        values.lo,
+        sparseParams(shape, compute, neurons.length),
+      );
+      return andThen(done, () => void (times.values += performance.now() - start));
+    },
+
+    sparseForwardAmong(y, call, united): Awaitable<number> {
+      const { pairs, routing, shape } = call;
+      const neededPairs = new BigInt64Array(1);
+      const start = performance.now();
+      const done = host.run(
+        calls.sparseForwardAmong,
+        calls.sparseForwardAmongAsync,
+        f32OrNull("y", y, shape.tokens * shape.hidden),
+        routingArguments(routing, shape)[0],
+        ...pairArguments(pairs, shape),
+        neededPairs,
+        inputArgument(call),
+        gateArgument(call),
+        united,
+        united.length,
+        ...matrixArguments(call),
+        sparseParams(shape, compute, pairs.neurons.length),
+      );
+      return andThen(done, () => {
+        times.scoring += performance.now() - start;
+        return fromInt64("neededPairs", neededPairs[0] as bigint);
+      });
     },
   };
 }

@@ -6,12 +6,20 @@ import { addScaled, at, dot } from "./linear.ts";
 
 /** See `meft_experts_*`. */
 export const expertKernels: ExpertKernels = {
-  expertsChoose(weights, chosen, logits, { experts, active, normalised }) {
+  expertsChoose(weights, chosen, logits, choice) {
+    const { experts, active } = choice;
+    for (let t = 0; t * active < chosen.length; t++) {
+      const own = Int32Array.from(largest(logits.subarray(t * experts, (t + 1) * experts), active)).sort();
+      chosen.set(own, t * active);
+    }
+    expertKernels.expertsWeights(weights, chosen, logits, choice);
+  },
+
+  expertsWeights(weights, chosen, logits, { experts, active, normalised }) {
     for (let t = 0; t * active < chosen.length; t++) {
       const p = softmax(logits.subarray(t * experts, (t + 1) * experts));
-      const own = Int32Array.from(largest(logits.subarray(t * experts, (t + 1) * experts), active)).sort();
+      const own = chosen.subarray(t * active, (t + 1) * active);
       const total = normalised ? own.reduce((sum, e) => sum + at(p, e), 0) : 1;
-      chosen.set(own, t * active);
       own.forEach((e, k) => weights[t * active + k] = at(p, e) / total);
     }
   },

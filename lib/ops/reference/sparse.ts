@@ -37,13 +37,20 @@ export function rowOf<A extends Floats | Int32Array>(array: A, t: number, width:
   return array.subarray(t * width, (t + 1) * width) as A;
 }
 
-function sparseRoute({ routing, h, gateWeight, shape }: Parameters<RowKernels["sparseRoute"]>[0]): void {
-  const { tokens, experts, activeExperts, hidden } = shape;
-  routing.expertTokens.fill(0);
+function routeLogits({ routing, h, gateWeight, shape }: Parameters<RowKernels["sparseRoute"]>[0]): void {
+  const { tokens, experts, hidden } = shape;
   for (let t = 0; t < tokens; t++) {
     for (let e = 0; e < experts; e++) {
       routing.logits[t * experts + e] = dot(h, t * hidden, gateWeight, e * hidden, hidden);
     }
+  }
+}
+
+function sparseRoute(call: Parameters<RowKernels["sparseRoute"]>[0]): void {
+  const { routing, shape: { tokens, experts, activeExperts } } = call;
+  routeLogits(call);
+  routing.expertTokens.fill(0);
+  for (let t = 0; t < tokens; t++) {
     const chosen = topPositions([...rowOf(routing.logits, t, experts)], activeExperts);
     routing.experts.set(chosen, t * activeExperts);
     for (const e of chosen) routing.expertTokens[e] = at(routing.expertTokens, e) + 1;
@@ -95,40 +102,83 @@ function topNeurons(
   });
 }
 
-function sparseForward(y: Floats, call: Omit<SparseCall, "gateWeight">): number {
-  const { pairs, h, routing, shape } = call;
-  const [keys, values] = [fullRows(call.keys), fullRows(call.values)];
-  let perToken = topNeurons(h, routing, keys, shape);
-  if (shape.scope === "union") {
-    // The paper's Algorithm 1: every token uses every neuron that any token selected.
-    const union = [...new Set(perToken.flatMap((own) => own.map(({ neuron }) => neuron)))].sort((a, b) =>
-      a - b
-    );
-    perToken = perToken.map((_, t) =>
-      scoreNeurons(t, union, h, gateFactors(rowOf(routing.logits, t, shape.experts), shape), keys, shape)
-    );
-  }
+/** Every token's scores of the same neurons. */
+function scoreAll(
+  neurons: readonly number[],
+  { h, routing, shape }: Pick<SparseCall, "h" | "routing" | "shape">,
+  keys: Float64Array,
+): Scored[][] {
+  return Array.from(
+    { length: shape.tokens },
+    (_, t) =>
+      scoreNeurons(t, neurons, h, gateFactors(rowOf(routing.logits, t, shape.experts), shape), keys, shape),
+  );
+}
+
+/** Keeps what scores above 0. @returns how many pairs that is; when there is no room nothing is written @mutates pairs */
+function keepPositive({ pairs }: Pick<SparseCall, "pairs">, perToken: readonly Scored[][]): number {
   const fired = perToken.map((own) => own.filter(({ score }) => score > 0));
   const needed = fired.reduce((sum, own) => sum + own.length, 0);
   if (needed > pairs.neurons.length) return needed;
-
-  y.fill(0);
   let pair = 0;
   pairs.offsets[0] = 0;
   fired.forEach((own, t) => {
     for (const { neuron, dot, score } of own) {
       pairs.neurons[pair] = neuron;
       pairs.dots[pair] = dot;
-      pairs.scores[pair] = score;
-      pair++;
-      addScaled(y, t * shape.hidden, score, values, neuron * shape.hidden, shape.hidden);
+      pairs.scores[pair++] = score;
     }
     pairs.offsets[t + 1] = pair;
+  });
+  return needed;
+}
+
+function sparseForward(y: Floats, call: Omit<SparseCall, "gateWeight">): number {
+  const { pairs, h, routing, shape } = call;
+  const keys = fullRows(call.keys);
+  let perToken = topNeurons(h, routing, keys, shape);
+  if (shape.scope === "union") {
+    // The paper's Algorithm 1: every token uses every neuron that any token selected.
+    const chosen = new Set(perToken.flatMap((own) => own.map(({ neuron }) => neuron)));
+    perToken = scoreAll([...chosen].sort((a, b) => a - b), call, keys);
+  }
+  const needed = keepPositive(call, perToken);
+  if (needed > pairs.neurons.length) return needed;
+  sparseValues(y, call);
+  for (let t = 0; t < shape.tokens; t++) {
     // Comparisons lose what is no number: the token's output shows it.
     const logits = rowOf(routing.logits, t, shape.experts);
     const scores = scoreNeurons(t, candidates(t, routing, shape), h, gateFactors(logits, shape), keys, shape);
     const isFinite = logits.every(Number.isFinite) && scores.every(({ score }) => Number.isFinite(score));
     if (!isFinite) rowOf(y, t, shape.hidden).fill(NaN);
+  }
+  return needed;
+}
+
+function sparseValues(
+  y: Floats,
+  { pairs: { offsets, neurons, scores }, values, shape }: Parameters<RowKernels["sparseValues"]>[1],
+): void {
+  const [rows, { hidden }] = [fullRows(values), shape];
+  y.fill(0);
+  for (let t = 0; t < shape.tokens; t++) {
+    for (let pair = offsets[t] as number; pair < (offsets[t + 1] as number); pair++) {
+      addScaled(y, t * hidden, at(scores, pair), rows, at(neurons, pair) * hidden, hidden);
+    }
+  }
+}
+
+function sparseForwardAmong(y: Floats | null, call: SparseCall, united: Int32Array): number {
+  const { routing, pairs, shape } = call;
+  routeLogits(call);
+  const perToken = scoreAll([...united], call, fullRows(call.keys));
+  const needed = keepPositive(call, perToken);
+  if (y === null || needed > pairs.neurons.length) return needed;
+  sparseValues(y, call);
+  perToken.forEach((own, t) => {
+    const finite = rowOf(routing.logits, t, shape.experts).every(Number.isFinite) &&
+      own.every(({ score }) => Number.isFinite(score));
+    if (!finite) rowOf(y, t, shape.hidden).fill(NaN);
   });
   return needed;
 }
@@ -142,5 +192,11 @@ function sparseTouch(touched: TouchedRows, neurons: Int32Array, pairCount: numbe
   }
 }
 
-/** See `meft_sparse_route`, `meft_sparse_forward` and `meft_sparse_touch`. */
-export const sparseForwardKernels = { sparseRoute, sparseForward, sparseTouch } satisfies Partial<RowKernels>;
+/** See `meft_sparse_route`, `meft_sparse_forward`, `meft_sparse_values`, `meft_sparse_forward_among` and `meft_sparse_touch`. */
+export const sparseForwardKernels = {
+  sparseRoute,
+  sparseForward,
+  sparseValues,
+  sparseForwardAmong,
+  sparseTouch,
+} satisfies Partial<RowKernels>;

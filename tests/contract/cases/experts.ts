@@ -4,6 +4,8 @@ import type { ExpertChoice } from "../../../lib/ops/kernels/experts.ts";
 import { groupByExpert } from "../../../lib/ops/experts.ts";
 import { absolute, type KernelCase, onAbsoluteInputs, type Outputs } from "../kernel_case.ts";
 import type { Stage } from "../stage.ts";
+import type { Floats } from "../../../lib/tensor/tensor.ts";
+import { assertSameBits } from "../../compare.ts";
 import { now } from "../../now.ts";
 import { type Storage, STORAGES } from "./storage.ts";
 
@@ -48,6 +50,23 @@ function choose(stage: Stage, size: Size, normalised: boolean): Outputs {
   const [weights, chosen] = [stage.output(tokens * active), stage.intOutput(tokens * active)];
   stage.k.expertsChoose(weights, chosen, logitsOf(stage, size), choiceOf(size, normalised));
   return { weights, chosen };
+}
+
+/** Of a choice that these logits would not make. */
+function weights(stage: Stage, size: Size, normalised: boolean): Outputs {
+  const [tokens, , active] = size;
+  const weights = stage.output(tokens * active);
+  stage.k.expertsWeights(weights, chosenOf(size), logitsOf(stage, size), choiceOf(size, normalised));
+  return { weights };
+}
+
+/** Of the choice that these logits make, the very bits. */
+function assertChosenWeights(stage: Stage, size: Size, normalised: boolean): void {
+  const { weights: wanted, chosen } = choose(stage, size, normalised);
+  const found = stage.output(wanted!.length);
+  const logits = logitsOf(stage, size);
+  stage.k.expertsWeights(found, chosen as Int32Array, logits, choiceOf(size, normalised));
+  assertSameBits("weights", now(stage.k.read(found)), now(stage.k.read(wanted as Floats)));
 }
 
 function chooseBackward(stage: Stage, size: Size, normalised: boolean): Outputs {
@@ -132,6 +151,15 @@ export const expertCases: readonly KernelCase[] = [
           run: (stage) => choose(stage, size, normalised),
           magnitudes: (_, { weights }) => ({ weights: absolute(weights!) }),
           multiple: 8, // an exponential, a sum and two quotients
+        },
+        {
+          name: `expertsWeights() ${label}${normalised ? ", normalised" : ""}`,
+          run: (stage) => {
+            assertChosenWeights(stage, size, normalised);
+            return weights(stage, size, normalised);
+          },
+          magnitudes: (_, { weights }) => ({ weights: absolute(weights!) }),
+          multiple: 8,
         },
         {
           name: `expertsChooseBackward() ${label}${normalised ? ", normalised" : ""}`,

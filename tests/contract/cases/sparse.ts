@@ -2,6 +2,7 @@
 /** Contract cases of the sparse adapter: every mode, odd sizes, ties, sizes that cross every block. */
 import type { Gate, Scope } from "../../../lib/ops/kernels/rows.ts";
 import type { KernelCase } from "../kernel_case.ts";
+import { sparseAgainCase } from "./sparse_again.ts";
 import { twoCallsCase } from "./sparse_calls.ts";
 import { type SparseCase, sparseCase, sparseKernelCase, type SparseSizes } from "./sparse_case.ts";
 import { sparseStepCase } from "./sparse_step.ts";
@@ -80,4 +81,5 @@ export const sparseCases: readonly KernelCase[] = [
     sparseCase("3 tokens, then 9", [9, 37, 24, 4, 2, 3]),
   ]),
   ...CASES.map(sparseStepCase),
+  ...CASES.filter(({ frozenKeys, oneExpert }) => !frozenKeys && !oneExpert).map(sparseAgainCase),
 ];

@@ -10,6 +10,7 @@ import type { Batch } from "../../../lib/data/batch.ts";
 import { lossAndGradients } from "../../../lib/models/engine/pass.ts";
 import { openCheckpoint } from "../../../lib/models/load.ts";
 import type { Model } from "../../../lib/models/model.ts";
+import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { gradientSquares } from "../../../lib/optim/clip.ts";
@@ -91,11 +92,13 @@ for (const { name, dir, batch } of CASES) {
   for (
     const [kind, options] of [
       ["sparse", SPARSE],
+      ["sparse", { ...SPARSE, scope: "union" }],
       ["parallel", { neurons: 7 }],
       ["lora", { rank: 2, dropout: 0.2 }],
     ] as const
   ) {
-    Deno.test(`${kind} under meft1 and meft3 of ${name}, 60 layers: undone to the bit`, async () => {
+    const shown = `${kind}${"scope" in options ? ` of scope ${options.scope}` : ""}`;
+    Deno.test(`${shown} under meft1 and meft3 of ${name}, 60 layers: undone to the bit`, async () => {
       using kernels = nativeKernels({ compute: "f32" });
       using shallow = openCheckpoint(dir, kernels);
       const model = deep(shallow, 60);
@@ -138,6 +141,64 @@ Deno.test("streams of floats drift as they are undone, and anchors hold them", a
   assert.ok(plain > 1e-2, `${plain} without anchors`);
   assert.ok(held < 1e-3, `${held} with anchors`);
 });
+
+for (const scope of ["token", "union"] as const) {
+  Deno.test(`streams of floats with a sparse adapter of scope ${scope}: neurons of nearly equal scores fire as they fired`, async () => {
+    const { dir, batch } = modelFixture("llama3_tied");
+    using kernels = nativeKernels({ compute: "f32" });
+    using shallow = openCheckpoint(dir, kernels);
+    const model = deep(shallow, 24);
+    for (const wiring of ["meft1", "meft3"]) {
+      const options = { ...SPARSE, wiring, scope, streams: "f32" };
+      const params = created(model, "sparse", options, batch.ids.length);
+      nearlyEqualPairs(kernels, params);
+      const training = { seed: 1, step: 2, firstToken: 3 };
+      const run = async (activations: "store" | "reversible", anchorEvery?: number) => {
+        clearGradients(kernels, params.parameters);
+        const { hooks } = attachAdapter(model, params, kernels, { training });
+        const undoing = anchorEvery === undefined ? undefined : { anchorEvery };
+        await lossAndGradients(model, batch, hooks, { activations, lossScale: 1, undoing });
+        const fired = params.layerActivity!().map(({ firedNeurons }) => firedNeurons.toSorted());
+        return { fired, gradients: [...wholeGradients(params.parameters).values()] };
+      };
+      const stored = await run("store");
+      assert.ok(stored.fired.some(({ length }) => length < SPARSE.neurons), "not all fire");
+      for (const anchorEvery of [undefined, 1]) {
+        const found = await run("reversible", anchorEvery);
+        if (scope === "union" && anchorEvery === undefined) { // far off, fewer score above 0, but no others
+          for (const [layer, fired] of found.fired.entries()) {
+            assert.ok(new Set(fired).isSubsetOf(new Set(stored.fired[layer]!)), `layer ${layer}`);
+          }
+          continue;
+        }
+        assertSame(found.fired, stored.fired, `${wiring}, anchors every ${anchorEvery}`);
+        if (anchorEvery !== 1) continue;
+        for (const [i, wanted] of stored.gradients.entries()) {
+          const size = Math.sqrt(wanted.reduce((sum, x) => sum + x * x, 0));
+          assertWithin(`gradient ${i}`, found.gradients[i]!, wanted, 1e-3 * size);
+        }
+      }
+      params.release();
+    }
+  });
+}
+
+/** Each second key is the one before it, but for a rounding: which of both scores higher a rounding of h decides. */
+function nearlyEqualPairs(k: Kernels, { parameters }: AdapterParams): void {
+  for (const parameter of parameters) {
+    if (parameter.kind !== "rows" || !parameter.name.endsWith(".keys")) continue;
+    const { matrix } = parameter;
+    const all = new Float32Array(matrix.rows * matrix.cols);
+    k.rowMatrixRead(all, matrix, 0);
+    for (let row = 1; row < matrix.rows; row += 2) {
+      for (let c = 0; c < matrix.cols; c++) {
+        const off = 1 + ((row + c) % 3 - 1) * 2 ** -22;
+        all[row * matrix.cols + c] = (all[(row - 1) * matrix.cols + c] as number) * off;
+      }
+    }
+    k.rowMatrixWrite(matrix, all, 0);
+  }
+}
 
 Deno.test("on a device: gradients of undone layers are those of stored ones, to the bit", async () => {
   openTestDevice();

@@ -6,7 +6,7 @@ import { heldBytes } from "../../../lib/native/ledger.ts";
 import { cudaKernels } from "../../../lib/ops/native/cuda_kernels.ts";
 import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { lora, sparse } from "../../../lib/methods/methods.ts";
-import { pairRoom } from "../../../lib/ops/sparse.ts";
+import { pairRoom } from "../../../lib/ops/sparse_pairs.ts";
 import { calibrate, measureRates } from "../../../lib/predict/machine/measure.ts";
 import { plan } from "../../../lib/train/plan.ts";
 import { openTestDevice } from "../../cuda_library.ts";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import type { Weight } from "../../../lib/tensor/tensor.ts";
 import { countingKernels } from "../../../lib/ops/counting/counting_kernels.ts";
 import { phantom, type PHANTOMS } from "../../../lib/ops/counting/phantom.ts";
-import { unitedNeurons } from "../../../lib/ops/sparse.ts";
+import { unitedNeurons } from "../../../lib/ops/sparse_pairs.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 
 const weightOf = (rows: number, cols: number): Weight => ({

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { lora, sparse } from "../../../lib/methods/methods.ts";
 import { describeModel } from "../../../lib/models/described.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
-import { unitedNeurons } from "../../../lib/ops/sparse.ts";
+import { unitedNeurons } from "../../../lib/ops/sparse_pairs.ts";
 import { predictSteps, type StepPrediction } from "../../../lib/predict/cost_model.ts";
 import type { LaneRates } from "../../../lib/predict/machine/rates.ts";
 import { busiest } from "../../../lib/train/lane_account.ts";

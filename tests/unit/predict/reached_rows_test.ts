@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { sparse } from "../../../lib/methods/methods.ts";
 import { describeModel } from "../../../lib/models/described.ts";
-import { unitedNeurons } from "../../../lib/ops/sparse.ts";
+import { unitedNeurons } from "../../../lib/ops/sparse_pairs.ts";
 import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
 import { predictSteps } from "../../../lib/predict/cost_model.ts";
 import { predictDevice } from "../../../lib/predict/device_memory.ts";

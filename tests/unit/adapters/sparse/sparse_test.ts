@@ -265,7 +265,7 @@ Deno.test("the parallel branch writes over what was there, and gradients are add
   assert.equal(k.arena.usedBytes, held, "nothing stays in the arena");
 });
 
-Deno.test("in scope union backward selects again, and nothing of what fired is kept, whoever looked at it", async () => {
+Deno.test("in scope union what fired is not kept, whoever looked at it, but the neurons that any token fired", async () => {
   using model = smallModel();
   const { kernels: k } = model;
   const forward = async (scope: string) => {
@@ -278,16 +278,17 @@ Deno.test("in scope union backward selects again, and nothing of what fired is k
     k.randomNormal(h.data, 3, 0, 1);
     const mark = k.hostArena.mark();
     const before = k.hostArena.usedBytes;
-    const { selected, pairCount } = await ffn.forward(1, h, { ...h, data: h.data.slice() });
+    const { fired } = await ffn.forward(1, h, { ...h, data: h.data.slice() });
     const kept = k.hostArena.usedBytes - before;
     k.hostArena.release(mark);
-    assert.ok(pairCount > 0);
-    assert.deepEqual(seen, [[1, pairCount]]);
-    assert.equal(selected === null, kept === 0);
-    return selected === null;
+    assert.ok(fired.pairCount > 0);
+    assert.deepEqual(seen, [[1, fired.pairCount]]);
+    return { kept, united: "united" in fired };
   };
-  assert.equal(await forward("union"), true);
-  assert.equal(await forward("token"), false);
+  const [union, token] = [await forward("union"), await forward("token")];
+  assert.deepEqual([union.united, token.united], [true, false]);
+  // Experts (5,2) and (4), and room for all 12 neurons: 104 bytes, and what 64 bytes of alignment are between them.
+  assert.ok(union.kept >= 104 && union.kept < 104 + 3 * 64, `${union.kept} bytes`);
 });
 
 Deno.test("the sparse adapter says why it cannot be merged: who chooses a token's neurons", () => {
