@@ -126,6 +126,7 @@ export { ablate, listCells } from "./lib/study/ablate.ts";
 export { readResults } from "./lib/study/results.ts";
 export { groupBySeed } from "./lib/study/summary.ts";
 export type { AblateOptions, CellPlace, FinishedCell, PlannedCell } from "./lib/study/ablate.ts";
+export type { TrainedCell } from "./lib/study/run_cell.ts";
 export type { Grid } from "./lib/study/grid.ts";
 export type { CellActivity, CellNumbers, CellResult } from "./lib/study/results.ts";
 export type { SeedGroup } from "./lib/study/summary.ts";

@@ -10,7 +10,7 @@ import { expandGrid, type Grid, type PartPlace } from "./grid.ts";
 import { type MemoryCheck, prepareCells, type PreparedCell } from "./prepare.ts";
 import { createResources, type Resources } from "./resources.ts";
 import { asStored, type CellNumbers, type CellResult, readResults, writeResults } from "./results.ts";
-import { runCell } from "./run_cell.ts";
+import { runCell, type TrainedCell } from "./run_cell.ts";
 import { cellFolder, openStudyFolder, STUDY_RECORD } from "./study_folder.ts";
 import { resolveScoring, type Scoring, type ScoringOptions } from "./scoring.ts";
 
@@ -26,6 +26,11 @@ export interface AblateOptions extends ScoringOptions {
   readonly onCells?: (cells: readonly PlannedCell[]) => void;
   /** Called with every step of every cell. */
   readonly onStep?: (event: TrainEvent, cell: CellPlace) => void;
+  /**
+   * Measures more of every cell that was trained: waited for after its scores and before its result is written, so that a cell
+   * whose result is there has been measured.
+   */
+  readonly onTrained?: (trained: TrainedCell, cell: CellPlace) => Promise<void>;
   /** Called with what was cleaned up in the study's folder, and what could not be removed: one sentence each. */
   readonly onWarning?: (warning: string) => void;
   /** Called with what to know of a model whenever one is opened; see `Model.warnings`. */
@@ -181,6 +186,7 @@ async function resultOf(
       ...(options.onWarning && { onWarning: options.onWarning }),
       ...(options.signal && { signal: options.signal }),
       onStep: (event) => options.onStep?.(event, place),
+      onTrained: async (trained) => await options.onTrained?.(trained, place),
     });
     return numbers && asStored(makeResult(cell, numbers, null));
   } catch (error) {

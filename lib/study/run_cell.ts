@@ -9,8 +9,9 @@ import { isThere } from "../files/read.ts";
 import { resetPeaks } from "../native/ledger.ts";
 import { train } from "../predict/train.ts";
 import type { TrainEvent, Training } from "../train/loop.ts";
+import type { OpenModel } from "../train/open_model.ts";
 import { plan, type Run } from "../train/plan.ts";
-import { formatOptionsOf } from "../train/settings.ts";
+import { formatOptionsOf, type TrainSettings } from "../train/settings.ts";
 import type { PreparedCell } from "./prepare.ts";
 import type { CellActivity, CellNumbers } from "./results.ts";
 import { scoreAdapter, type Scoring } from "./scoring.ts";
@@ -32,6 +33,19 @@ export interface CellRun {
   readonly onWarning?: (warning: string) => void;
   readonly signal?: AbortSignal;
   readonly onStep?: (event: TrainEvent) => void;
+  /** Measures more of what was learnt, before it is let go. */
+  readonly onTrained?: (trained: TrainedCell) => Promise<void>;
+}
+
+/** A cell that was trained just now. */
+export interface TrainedCell {
+  /** Its name, as its result has it. */
+  readonly cell: string;
+  readonly settings: TrainSettings;
+  /** On which it was trained. */
+  readonly model: OpenModel;
+  /** What was learnt: until the call that is given it ends. */
+  readonly adapter: AdapterParams;
 }
 
 /** Trains and scores a cell, from its newest checkpoint if it has one. Null when the signal ended it first. */
@@ -51,6 +65,7 @@ export async function runCell(cell: PreparedCell, options: CellRun): Promise<Cel
     const scores = await scoresOf(cell, adapter, options.scoring);
     const scoringSeconds = (performance.now() - startMs) / 1000;
     const activity = await activityOf(adapter, cell);
+    await options.onTrained?.({ cell: cell.id, settings: cell.cell.settings, model, adapter });
     const totals = options.folder === null ? taken : await readTotals(options.folder, cell.totalSteps);
     return {
       scores,

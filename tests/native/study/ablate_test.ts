@@ -311,3 +311,21 @@ Deno.test("ablate() finds the problems of all cells before the first starts", ()
     ok(sizes[0]! > 0 && sizes[0]! < sizes[1]!);
     await rejects(listCells(base, grid, { checkMemory }), /every cell: too large/);
   }));
+
+Deno.test("ablate() has every cell measured that it trains, as it was trained and before its result is there, and no other", () =>
+  withStudies(async (studies) => {
+    const { out } = studies;
+    const seen: string[] = [];
+    const onTrained: AblateOptions["onTrained"] = async ({ cell, settings, adapter }, { label }) => {
+      ok(!(await readResults(out)).some((result) => result.cell === cell), "its result is not there yet");
+      // LoRA's B are zeros at the start.
+      const trained = adapter.parameters.some((one) =>
+        one.kind === "dense" && one.name.includes("lora_B") && one.data.some((value) => value !== 0)
+      );
+      seen.push(`${label} ${settings.seed} ${trained}`);
+    };
+    await studies.run({ method: "lora", seed: [1] }, { out, onTrained });
+    const cells = await studies.run({ method: "lora", seed: [1, 2] }, { out, onTrained });
+    deepStrictEqual(seen, ["method=lora seed=1 1 true", "method=lora seed=2 2 true"]);
+    deepStrictEqual(cells.map(({ earlier }) => earlier), [true, false]);
+  }));

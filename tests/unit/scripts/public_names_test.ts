@@ -42,7 +42,7 @@ OpenModel OpenModelOptions OptimizerSpec OwnTemplate
 ParallelOptions PlacementChoice PlannedCell
 RowPlace RowScore Run RunOptions RunSettings
 SamplingOptions SavedAdapter Schedule ScheduleKind ScoredData ScoreName Scores ScoreTaskOptions SeedGroup SparseOptions StepData StepMetrics
-Tokenizer TrainEvent Training TrainOptions TrainResult TrainSettings TrainState
+Tokenizer TrainedCell TrainEvent Training TrainOptions TrainResult TrainSettings TrainState
 Warmup WiringChoice`;
 
 const INTERNALS = `
