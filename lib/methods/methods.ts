@@ -110,7 +110,7 @@ function methodOf({ kind, summary, lr, headLr }: AdapterDefinition, options: obj
 
 const REVERSIBLE: readonly Method[] = COUPLING_NAMES.map((wiring) => reversibleOf(wiring, {}));
 
-/** Hidden size of the encoder on which rates with a head were swept (`scripts/encoder/learning_rates.csv`). */
+/** Hidden size of the encoder on which rates with a head were swept (`scripts/study/encoder/learning_rates.csv`). */
 const SWEPT_WIDTH = 384;
 
 /**

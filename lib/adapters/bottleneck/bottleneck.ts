@@ -42,7 +42,7 @@ export const BOTTLENECK = {
   options: BOTTLENECK_OPTIONS,
   rows: false,
   lr: 5e-4, // of the published 5e-4 to 8e-4
-  headLr: 1e-3,
+  headLr: 3e-3, // plain and coupled, see `scripts/study/reversible/minilm_learning_rates.csv`
   resolve: bottleneckAdapter,
 } as const satisfies AdapterDefinition<typeof BOTTLENECK_OPTIONS>;
 
