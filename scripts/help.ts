@@ -106,6 +106,12 @@ export const TASK_HELP: Readonly<Record<string, TaskHelp>> = {
     ],
     examples: ["MEFT_PYTHON=python3 deno task study:encoder", "deno task study:encoder --no-peers"],
   },
+  "study:reversible": {
+    summary:
+      "Fine-tunes real models by the reversible methods, an adapter of their size and in full: tables and a picture.",
+    flags: [["--threads N", "CPU threads (default: all cores)"]],
+    examples: ["deno task study:reversible"],
+  },
   demo: {
     summary: "Makes the demo's model and data anew, which takes about 20 minutes.",
     flags: [],

@@ -23,6 +23,7 @@ const OF_DEVELOPERS: Readonly<Record<string, readonly string[]>> = {
   mutants: ["--allow-all"],
   faults: ["--allow-all"],
   "study:encoder": ["--allow-all"],
+  "study:reversible": ["--allow-all"],
 };
 
 const TOOLS = ["cmake", "c++", "g++", "clang++", "ninja", "make", "ccache"];

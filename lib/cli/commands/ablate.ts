@@ -6,9 +6,8 @@ import { choices, integer, text, toggle, values } from "../../core/options.ts";
 import { throwIfAny } from "../../core/errors.ts";
 import { visibleLine } from "../../core/visible_text.ts";
 import { SCORE_NAMES } from "../../evaluate/score.ts";
-import { failureRows, formatEstimate, studyRows, writeStudyReport } from "../../report/ablation_report.ts";
-import { formatBytes, formatCount, formatLoss, formatSeconds } from "../../report/format.ts";
-import { createProgress, type Progress } from "../../report/progress.ts";
+import { failureRows, studyRows, writeStudyReport } from "../../report/ablation_report.ts";
+import { formatBytes, formatCount } from "../../report/format.ts";
 import { formatTable } from "../../report/table.ts";
 import {
   ablate,
@@ -20,7 +19,6 @@ import {
 import type { Grid } from "../../study/grid.ts";
 import { SCORING_OPTIONS } from "../../study/scoring.ts";
 import { groupBySeed } from "../../study/summary.ts";
-import type { TrainEvent } from "../../train/loop.ts";
 import type { TrainSettings } from "../../train/settings.ts";
 import { TASK_METRICS } from "../../tasks/registry.ts";
 import { DEMO_VALUES } from "../demo.ts";
@@ -34,6 +32,7 @@ import { type Output, printError, warn } from "../output.ts";
 import type { CommandSpec } from "../program.ts";
 import { EXIT } from "../failure.ts";
 import { DEMO, warnOfCheckpoint } from "../session.ts";
+import { studyProgress } from "../study_progress.ts";
 
 const METRICS: readonly string[] = [...SCORE_NAMES, ...TASK_METRICS, "none"];
 
@@ -117,57 +116,6 @@ function describeCells(cells: readonly PlannedCell[]): string {
       done ? "done" : "to run",
     ]),
   ]);
-}
-
-/** What a finished cell is told as, in one line. */
-function describeFinished({ index, count, label, numbers, error, earlier }: FinishedCell): string {
-  const place = `${index + 1}/${count} ${label}`;
-  if (numbers === null) return visibleLine(`${place}  failed: ${error}`);
-  const score = Object.entries(numbers.scores).map(([name, estimate]) =>
-    `${name} ${formatEstimate(estimate)}`
-  );
-  const what = [...score, `loss ${formatLoss(numbers.lossLast)}`, formatSeconds(numbers.seconds)].join("  ");
-  return visibleLine(`${place}  ${what}${earlier ? "  (done before)" : ""}`);
-}
-
-/** Progress over the steps of all cells that are still to run. */
-interface StudyProgress {
-  readonly onCells: NonNullable<AblateOptions["onCells"]>;
-  readonly onStep: NonNullable<AblateOptions["onStep"]>;
-  finishCell(cell: FinishedCell): void;
-  finish(): void;
-}
-
-function studyProgress(output: Output): StudyProgress {
-  let cells: readonly PlannedCell[] = [];
-  let [before, total] = [0, 0];
-  let startMs = performance.now();
-  let progress: Progress | null = null;
-  const note = ({ loss, tokensPerSecond }: TrainEvent, place: string) =>
-    `${place}  loss ${formatLoss(loss)}  ${Math.round(tokensPerSecond)} tokens/s`;
-  return {
-    onCells(planned) {
-      cells = planned;
-      total = planned.reduce((sum, { totalSteps, done }) => sum + (done ? 0 : totalSteps), 0);
-      const done = planned.filter((cell) => cell.done).length;
-      startMs = performance.now();
-      output.line(`${planned.length} cells, ${done} done before, ${total} steps to go`);
-    },
-    onStep(event, { index, count, label }) {
-      progress ??= createProgress(output, "study", total, { firstDone: event.step - 1, startMs });
-      // The end of the bar belongs to the last score, not to the last step.
-      progress.update(
-        Math.min(before + event.step, total - 1),
-        note(event, `cell ${index + 1}/${count} ${label}`),
-      );
-    },
-    finishCell(cell) {
-      if (!cell.earlier) before += cells[cell.index]?.totalSteps ?? 0;
-      if (progress === null) output.line(describeFinished(cell));
-      else progress.line(describeFinished(cell));
-    },
-    finish: () => progress?.finish(),
-  };
 }
 
 async function listStudy({ base, grids, options }: Study, output: Output): Promise<number> {
@@ -256,7 +204,7 @@ export const ABLATE: CommandSpec = {
     "deno task ablate --grid top-k=8,16,64 --grid experts=1,16,64 --active-experts 1 --seeds 1,2,3",
     "deno task ablate --model checkpoints/llama --data facts.jsonl --grid method=sparse,lora,full --out runs/methods",
     "deno task ablate --grid neurons=256,1024,4096 --list",
-    "deno task ablate --config scripts/study/study.json",
+    "deno task ablate --config scripts/study/facts/study.json",
   ],
   flags: [...GRID_FLAGS, ...flagsOf(OPTIONS)],
   check: formatProblems,

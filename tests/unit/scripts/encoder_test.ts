@@ -2,18 +2,18 @@
 /** The study of a real encoder: its data, its configurations, and what it compares. */
 import assert from "node:assert/strict";
 import { expandGrid } from "../../../lib/study/grid.ts";
-import { drawStudy } from "../../../scripts/encoder/picture.ts";
+import { drawStudy } from "../../../scripts/study/encoder/picture.ts";
 import {
   byMethod,
   isSame,
   type PairResult,
   type StudyResults,
   tableRows,
-} from "../../../scripts/encoder/results.ts";
-import { readConfig } from "../../../scripts/encoder/run.ts";
-import { readDefinitions, splitDefinitions } from "../../../scripts/encoder/wordnet.ts";
+} from "../../../scripts/study/encoder/results.ts";
+import { readConfig } from "../../../scripts/study/cells.ts";
+import { readDefinitions, splitDefinitions } from "../../../scripts/study/wordnet.ts";
 
-const FOLDER = new URL("../../../scripts/encoder/", import.meta.url);
+const FOLDER = new URL("../../../scripts/study/encoder/", import.meta.url);
 
 /** Lines of `data.noun`, as WordNet 3.0 has them. */
 const NOUNS = [
@@ -44,7 +44,7 @@ Deno.test("splitDefinitions() makes parts that share no row, the same each time"
 });
 
 for (const [name, part] of [["study", "test"], ["learning_rates", "validation"]] as const) {
-  Deno.test(`scripts/encoder/${name}.json has only cells that can be, and looks at the ${part} rows alone`, async () => {
+  Deno.test(`scripts/study/encoder/${name}.json has only cells that can be, and looks at the ${part} rows alone`, async () => {
     const { base, grids } = await readConfig(new URL(`${name}.json`, FOLDER));
     assert.deepEqual(base.evalData, [`runs/encoder/data/${part}.jsonl`]);
     assert.deepEqual(base.data, ["runs/encoder/data/train.jsonl"]);

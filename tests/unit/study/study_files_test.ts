@@ -3,7 +3,7 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { readGrids } from "../../../lib/cli/flags/grid.ts";
 import { expandGrid } from "../../../lib/study/grid.ts";
-import { FACT_COUNT, FACTS_FILE, makeStudyFacts } from "../../../scripts/study/make_facts.ts";
+import { FACT_COUNT, FACTS_FILE, makeStudyFacts } from "../../../scripts/study/facts/make_facts.ts";
 import { makeTexts } from "../../../scripts/demo/texts.ts";
 import { assertSame } from "../../compare.ts";
 
@@ -20,9 +20,9 @@ Deno.test("the study's facts are those of their script, about people the model h
 });
 
 for (const name of ["study", "learning_rates", "large"]) {
-  Deno.test(`scripts/study/${name}.json has only cells that can be`, () => {
+  Deno.test(`scripts/study/facts/${name}.json has only cells that can be`, () => {
     const config = JSON.parse(
-      Deno.readTextFileSync(new URL(`../../../scripts/study/${name}.json`, import.meta.url)),
+      Deno.readTextFileSync(new URL(`../../../scripts/study/facts/${name}.json`, import.meta.url)),
     );
     const problems: string[] = [];
     const grids = readGrids(

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Makes the facts of the study, `scripts/study/facts.jsonl`, from one seed: questions about invented people whom the demo's
- * model never met. Another count and file: `deno run -A scripts/study/make_facts.ts 20000 runs/facts-20000.jsonl`.
+ * Makes the facts of the study, `scripts/study/facts/facts.jsonl`, from one seed: questions about invented people whom the demo's
+ * model never met. Another count and file: `deno run -A scripts/study/facts/make_facts.ts 20000 runs/facts-20000.jsonl`.
  */
 import { fileURLToPath } from "node:url";
-import { nextIntegerBelow, randomStream } from "../../lib/core/rng.ts";
-import { type Fact, makeFacts, makePerson } from "../demo/corpus.ts";
-import { makeTexts } from "../demo/texts.ts";
-import { makeWorld } from "../demo/world.ts";
+import { nextIntegerBelow, randomStream } from "../../../lib/core/rng.ts";
+import { type Fact, makeFacts, makePerson } from "../../demo/corpus.ts";
+import { makeTexts } from "../../demo/texts.ts";
+import { makeWorld } from "../../demo/world.ts";
 
 /** Seed of the demo's world, whose names and words the facts use. */
 const DEMO_SEED = 7;

@@ -1,6 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 /** WordNet's nouns as a classification set: a definition, and the kind of thing that it defines. */
+import { join } from "node:path";
 import { permutation } from "../../lib/core/rng.ts";
+import { bring, writeRows } from "./packages.ts";
+
+/** WordNet 3.0 (WordNet licence). */
+const PACKAGE = { name: "wordnet-base", of: "Debian" } as const;
+const NOUNS_INSIDE = join("usr", "share", "wordnet", "data.noun");
+
+/** Brings the set's parts into a folder, `<part>.jsonl` each, unless they are there. */
+export async function bringDefinitions(to: string, say: (text: string) => void): Promise<void> {
+  await bring(to, PACKAGE, async (unpacked) => {
+    const nouns = new TextDecoder("latin1").decode(await Deno.readFile(join(unpacked, NOUNS_INSIDE)));
+    const made = join(unpacked, "made");
+    await Deno.mkdir(made);
+    for (const [name, rows] of Object.entries(splitDefinitions(readDefinitions(nouns)))) {
+      await writeRows(join(made, `${name}.jsonl`), rows);
+    }
+    return made;
+  }, say);
+}
 
 /** A definition with its class. */
 export interface Definition {

@@ -1,25 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the study found: every cell here and in PyTorch, and what of both is compared. */
-import type { Estimate } from "../../lib/evaluate/metrics.ts";
-import { meanOverSeeds, studentHalf } from "../../lib/evaluate/seeds.ts";
-import { formatCount } from "../../lib/report/format.ts";
-import type { Machine } from "../bench/machine.ts";
-import { median } from "../bench/statistics.ts";
-
-/** What steps took, all but the first and those beside which something else is done. */
-export interface StepTimes {
-  readonly rows: number;
-  readonly seconds: number;
-  /** Of all threads. */
-  readonly cpuSeconds: number;
-}
+import type { Estimate } from "../../../lib/evaluate/metrics.ts";
+import { meanOverSeeds, studentHalf } from "../../../lib/evaluate/seeds.ts";
+import { formatCount } from "../../../lib/report/format.ts";
+import type { Machine } from "../../bench/machine.ts";
+import { median } from "../../bench/statistics.ts";
+import type { StepTimes } from "../cells.ts";
 
 /** A training on one side. */
 export interface SideResult {
   readonly accuracy: number;
   readonly f1: number;
   /** Null where a run went on from a checkpoint. */
-  readonly times: StepTimes | null;
+  readonly times: Pick<StepTimes, "rows" | "seconds" | "cpuSeconds"> | null;
 }
 
 /** A method with one seed, here and there. */

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A cell of the study in PyTorch: the same texts as the same tokens, in the same batches, at the same rates. */
-import { type Dataset, exampleCount } from "../../lib/data/dataset.ts";
-import { scheduleFactor } from "../../lib/optim/schedule.ts";
-import type { Resources } from "../../lib/study/resources.ts";
-import { accuracy, f1Macro } from "../../lib/tasks/metrics/classes.ts";
-import { batches, runOn } from "../../lib/train/batches.ts";
-import { plan } from "../../lib/train/plan.ts";
-import { runOptionsOf, type TrainSettings } from "../../lib/train/settings.ts";
-import { runPeer } from "../parity/python.ts";
+import { type Dataset, exampleCount } from "../../../lib/data/dataset.ts";
+import { scheduleFactor } from "../../../lib/optim/schedule.ts";
+import type { Resources } from "../../../lib/study/resources.ts";
+import { accuracy, f1Macro } from "../../../lib/tasks/metrics/classes.ts";
+import { batches, runOn } from "../../../lib/train/batches.ts";
+import { plan } from "../../../lib/train/plan.ts";
+import { runOptionsOf, type TrainSettings } from "../../../lib/train/settings.ts";
+import { runPeer } from "../../parity/python.ts";
 import type { SideResult } from "./results.ts";
 
 /** What `scripts/peers/classify.py` prints. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Draws the README's picture of the study: `deno run -A scripts/study/picture.ts runs/study scripts/study/picture.svg`. */
-import { plotStudy } from "../../lib/report/ablation_charts.ts";
+/** Draws the README's picture of the study: `deno run -A scripts/study/facts/picture.ts runs/study scripts/study/facts/picture.svg`. */
+import { plotStudy } from "../../../lib/report/ablation_charts.ts";
 
 /** Parts of the study with what they are drawn against, from top to bottom. */
 const CHARTS = [
@@ -11,7 +11,7 @@ const CHARTS = [
 const WIDTH = 640;
 const GAP = 14;
 
-const [folder = "runs/study", path = "scripts/study/picture.svg"] = Deno.args;
+const [folder = "runs/study", path = "scripts/study/facts/picture.svg"] = Deno.args;
 let top = 0;
 const placed: string[] = [];
 for (const choice of CHARTS) {
