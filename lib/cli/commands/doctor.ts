@@ -68,10 +68,10 @@ function deviceText(device: DevicePresence | null): string {
 /** Every method on the model, with its defaults. */
 async function reportMethods(values: FlagValues, output: Output): Promise<number> {
   using model = await openModelOf(values);
-  const methods = await methodAccounts(model);
+  const accounts = await methodAccounts(model);
   output.line(`${model.dir} (${model.config.modelType}), host memory by class with the defaults of train\n`);
-  output.line(formatMethods(methods));
-  output.result({ model: model.dir, methods });
+  output.line(formatMethods(accounts));
+  output.result({ model: model.dir, ...accounts });
   return EXIT.done;
 }
 

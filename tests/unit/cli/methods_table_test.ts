@@ -6,11 +6,15 @@ import { refuseForeignFlags } from "../../../lib/cli/flags/train_options.ts";
 import { type Method, METHOD_EXAMPLES, METHOD_NAMES } from "../../../lib/methods/methods.ts";
 import { predictMemory } from "../../../lib/predict/memory.ts";
 import { plan } from "../../../lib/train/plan.ts";
+import { openCheckpoint } from "../../../lib/models/load.ts";
+import { referenceKernels } from "../../../lib/ops/reference/reference.ts";
+import { checkpointFixture } from "../../fixtures/checkpoint_fixture.ts";
 import { smallModel } from "../train/small_run.ts";
 
 Deno.test("methodAccounts() tells every method's trained parameters and bytes as predictMemory() does", async () => {
   using model = smallModel();
-  const accounts = await methodAccounts(model);
+  const { methods: accounts, refused } = await methodAccounts(model);
+  assert.deepEqual(refused, []);
   assert.deepEqual(accounts.map(({ method }) => method), METHOD_NAMES);
   for (const { method, trainedParameters, trainedShare, bytes, totalBytes } of accounts) {
     const seqLen = model.config.maxPositionEmbeddings;
@@ -32,12 +36,25 @@ Deno.test("formatMethods() has a line for each method, every class of memory, an
   using model = smallModel();
   const accounts = await methodAccounts(model);
   const text = formatMethods(accounts);
-  for (const { method, summary, bytes } of accounts) {
+  for (const { method, summary, bytes } of accounts.methods) {
     assert.match(text, new RegExp(`^${method} +\\d.* (yes|no)$`, "m"));
     assert.ok(text.includes(summary));
     for (const name of Object.keys(bytes)) assert.ok(text.includes(name), name);
   }
   assert.match(text, /^sparse does not merge: each token chooses/m);
+});
+
+Deno.test("methodAccounts() of a model that a method does not fit tells why, and all the others", async () => {
+  // An encoder that is stored without the head its tokens are predicted by: that is trained whole.
+  const { dir } = checkpointFixture("encoders/bert_labels");
+  using model = openCheckpoint(dir, referenceKernels(), { head: { kind: "masked-lm" } });
+  const accounts = await methodAccounts(model);
+  assert.deepEqual(accounts.refused.map(({ method }) => method), ["tokens"]);
+  assert.deepEqual(
+    accounts.methods.map(({ method }) => method),
+    METHOD_NAMES.filter((name) => name !== "tokens"),
+  );
+  assert.match(formatMethods(accounts), /^tokens does not fit: trainableTokenIndices trains rows of/m);
 });
 
 for (const method of METHOD_NAMES) {
