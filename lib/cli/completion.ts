@@ -4,7 +4,7 @@
  * `deno task <one of ours>` are theirs. Everything is in the script, so that a Tab starts no process.
  */
 import { SEVERAL } from "../core/option_values.ts";
-import type { Flag } from "./flags/flags.ts";
+import { type Flag, isBare } from "./flags/flags.ts";
 import { type CommandSpec, COMMON_FLAGS } from "./program.ts";
 
 /** Shells that there is a script for. */
@@ -29,7 +29,7 @@ function quote(text: string): string {
 /** `train:--gate) words='raw softmax' ;;` for every flag with choices or usual names, then the others by what they take. */
 function bashCases(commands: readonly CommandSpec[]): string[] {
   return commands.flatMap((command) => {
-    const valued = flagsOf(command).filter(({ kind }) => kind !== "switch");
+    const valued = flagsOf(command).filter((flag) => !isBare(flag));
     return valued.map(({ name, path, names, choices = names }) => {
       const words = choices ? choices.join(" ") : path ? "@files" : "@nothing";
       return `    ${command.name}:--${name}) words=${quote(words)} ;;`;
@@ -81,12 +81,13 @@ complete -o bashdefault -o default -F _meft_task deno
 }
 
 /** `'--gate[how a router logit scales]:value:(raw softmax)'`, as _arguments wants it. */
-function zshArgument({ name, kind, help, path, names, choices = names }: Flag): string {
+function zshArgument(flag: Flag): string {
+  const { name, kind, help, path, names, choices = names } = flag;
   const about = help.replace(/[[\]:\\]/g, "\\$&");
   const value = choices ? `(${choices.join(" ")})` : path ? "_files" : " ";
   // Flags of several values may be given again.
   return quote(
-    `${SEVERAL.has(kind) ? "*" : ""}--${name}[${about}]${kind === "switch" ? "" : `:value:${value}`}`,
+    `${SEVERAL.has(kind) ? "*" : ""}--${name}[${about}]${isBare(flag) ? "" : `:value:${value}`}`,
   );
 }
 

@@ -186,6 +186,7 @@ export function readValue(
   switch (option.kind) {
     case "switch":
       if (typeof raw === "boolean") return raw;
+      if (typeof raw === "string" && option.choices?.includes(raw)) return raw === "true";
       problems.push(`${label} is ${quotedValue(raw)}, expected true or false`);
       return null;
     case "integer":

@@ -92,9 +92,10 @@ export function number<const S extends Said>(said: S): S & { readonly kind: "num
   return { kind: "number", ...said };
 }
 
-/** On or off. */
+/** On or off. Where words alone say what stands when it is left out, it is on for some, and can be told which. */
 export function toggle<const S extends Said>(said: S): S & { readonly kind: "switch" } {
-  return { kind: "switch", ...said };
+  const isOnForSome = said.default === undefined && said.defaultText !== undefined;
+  return { kind: "switch", ...(isOnForSome && { choices: ["true", "false"] }), ...said };
 }
 
 /** Any text. */

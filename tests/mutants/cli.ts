@@ -312,4 +312,20 @@ export const CLI: readonly Mutant[] = [
     replace: "value > min",
     tests: ["tests/unit/cli/precedence_test.ts", "tests/e2e/wiring_test.ts"],
   },
+  {
+    name: "switch-on-only",
+    harm: "streams that a wiring switches cannot be left in their order from the command line",
+    file: "lib/core/options.ts",
+    find: "said.default === undefined && said.defaultText !== undefined",
+    replace: "false",
+    tests: ["tests/unit/cli/flag_sources_test.ts"],
+  },
+  {
+    name: "one-method-hides-all",
+    harm: "doctor --methods tells of no method where one does not fit the model",
+    file: "lib/cli/methods_table.ts",
+    find: "!(error instanceof ValidationError)",
+    replace: "true",
+    tests: ["tests/unit/cli/methods_table_test.ts"],
+  },
 ];

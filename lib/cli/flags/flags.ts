@@ -26,6 +26,11 @@ export function flagsOf(schema: OptionSchema): Flag[] {
   return Object.entries(schema).map(([name, spec]) => ({ ...spec, name: spec.flag ?? kebabCase(name) }));
 }
 
+/** Whether a flag stands alone, and has no value behind it. */
+export function isBare({ kind, choices }: OptionSpec): boolean {
+  return kind === "switch" && choices === undefined;
+}
+
 /** Values by flag name; a flag that was not given is absent. */
 export type FlagValues = Readonly<Record<string, ReadValue>>;
 
@@ -37,7 +42,7 @@ export function valuesOf<S extends OptionSchema>(schema: S, values: FlagValues) 
 
 /** What a reader of the help sees in place of the value. */
 function placeholder(flag: Flag): string {
-  if (flag.kind === "switch") return "";
+  if (flag.kind === "switch") return flag.choices ? ` [${flag.choices.join("|")}]` : "";
   const kinds = {
     text: "text",
     texts: "text",
@@ -62,7 +67,7 @@ export function declareFlags(command: Command, flags: readonly Flag[]): Command 
     const standing = defaultText(flag);
     const help = standing === null ? flag.help : `${flag.help} (default: ${standing})`;
     const option = new Option(`--${flag.name}${placeholder(flag)}`, help);
-    if (flag.kind !== "switch" && !SEVERAL.has(flag.kind)) {
+    if (!isBare(flag) && !SEVERAL.has(flag.kind)) {
       option.argParser((value, before: readonly string[] | undefined) => [...before ?? [], value]);
     }
     command.addOption(option);

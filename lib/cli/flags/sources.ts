@@ -57,9 +57,14 @@ function unknownFlags(flags: readonly Flag[], rest: readonly string[], problems:
   const names = flags.map((flag) => flag.name);
   rest.forEach((text, i) => {
     if (text.startsWith("-")) {
-      const name = text.replace(/^-+/, "").split("=")[0] as string;
+      const [flag = "", value] = text.split("=");
+      const name = flag.replace(/^-+/, "");
       const hint = nearestName(name, names);
-      problems.push(`unknown flag ${text.split("=")[0]}${hint === null ? "" : `; did you mean --${hint}?`}`);
+      problems.push(
+        value !== undefined && names.includes(name)
+          ? `${flag} takes no value, and is given ${quotedValue(value)}`
+          : `unknown flag ${flag}${hint === null ? "" : `; did you mean --${hint}?`}`,
+      );
     } else if (!rest[i - 1]?.startsWith("-")) {
       problems.push(`"${text}" belongs to no flag`);
     }

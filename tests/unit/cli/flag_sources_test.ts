@@ -40,6 +40,17 @@ Deno.test("a flag of one value that is given twice must be given the same; one o
   deepStrictEqual(typed("--data", "a", "b", "--data", "c"), { data: ["a", "b", "c"] });
 });
 
+Deno.test("a switch whose default depends on others can be told to be off; others stand alone", async () => {
+  deepStrictEqual(typed("--switch-streams", "--packing"), { "switch-streams": true, packing: true });
+  deepStrictEqual(typed("--switch-streams=false"), { "switch-streams": false });
+  deepStrictEqual(typed("--switch-streams", "true", "--quiet-not"), [
+    "unknown flag --quiet-not",
+  ]);
+  deepStrictEqual(await configured('{"switchStreams": false}'), { "switch-streams": false });
+  deepStrictEqual(typed("--switch-streams", "off"), ['--switch-streams is "off", expected true or false']);
+  deepStrictEqual(typed("--packing=true"), ['--packing takes no value, and is given "true"']);
+});
+
 Deno.test("--steps stands in for --epochs: both in one source are refused, those of the higher source count", async () => {
   deepStrictEqual(typed("--steps", "5", "--epochs", "3"), [
     "--steps is given instead of --epochs, and both are given: keep one",
