@@ -12,13 +12,12 @@ import type { CheckpointIndex } from "../tensor/checkpoint_index.ts";
 import { sameValues } from "../tensor/same_values.ts";
 import type { SafetensorsFile, TensorEntry } from "../tensor/safetensors.ts";
 import type { Notes } from "./config_fields.ts";
-import type { Family } from "./families/family.ts";
 import { familyOf } from "./families/registry.ts";
 import { givesTokens, type HeadConfig } from "./heads/head_config.ts";
 import type { ModelConfig } from "./model.ts";
 import { allTensors, constantTensors, outputsOf } from "./part_tensors.ts";
 import type { TensorShape } from "./parts.ts";
-import { type Copies, copiesInPlace, copiesOf, dropCopies } from "./tensor_copies.ts";
+import { type SharedNames, sharedNames, withoutCopies } from "./shared_tensors.ts";
 import {
   basePrefix,
   embeddingName,
@@ -45,7 +44,7 @@ interface Wanted {
   readonly config: ModelConfig;
   /** Of all weights, and of the head, which may be stored though it is tied. */
   readonly shapes: ReadonlyMap<string, TensorShape>;
-  readonly copies: Copies;
+  readonly shared: SharedNames;
   /** Null where the model is given no tokens. */
   readonly embedding: string | null;
   /** Of a head that may be tied to the embedding; null of another. */
@@ -55,7 +54,6 @@ interface Wanted {
   /** What a saved base model's names lack, and those of a model inside another have twice. */
   readonly prefix: string;
   readonly unread: RegExp | null;
-  readonly same: NonNullable<Family["sameTensors"]>;
   /** First parts of all names, with and without the prefix. */
   readonly roots: ReadonlySet<string>;
 }
@@ -83,27 +81,23 @@ export function matchCheckpoint(
 ): MatchedCheckpoint {
   const config = asStored(asRead, found);
   const wanted = wantedTensors(config);
-  const stored = withoutSame(found, wanted, notes);
-  const { copies } = wanted;
-  const inPlace = copiesInPlace(copies, (name) => hasOwn(stored, name, wanted));
+  const before = notes.problems.length;
+  const stored = withoutCopies(found, wanted.shared, (name) => wholeName(name, wanted), notes);
   // Tied to what is there, be it the head alone.
   const { head, embedding } = wanted;
   const isHeadAlone = config.tieWordEmbeddings && head !== null && embedding !== null &&
-    hasOwn(stored, head, wanted) && inPlace.size === 0 && !hasOwn(stored, embedding, wanted);
+    hasOwn(stored, head, wanted) && !hasOwn(stored, embedding, wanted);
   const nameOf = (name: string): string => {
-    const own = wholeName(name, wanted);
-    return isHeadAlone && own === head ? embedding : inPlace.get(own) ?? own;
+    const own = modelName(name, wanted);
+    return isHeadAlone && own === head ? embedding : own;
   };
-  const before = notes.problems.length;
   const tensors = tensorsByOwnName(stored, nameOf, notes.problems);
-  const original = new Map(tensors);
-  dropCopies(tensors, copies, notes.problems);
-  for (const name of renewedTensors(config)) tensors.delete(name);
-  const isCopy = (name: string): boolean => original.has(name) && !tensors.has(name);
+  const renewed = new Set(renewedTensors(config));
+  for (const name of renewed) tensors.delete(name);
   const fresh = freshTensors(wanted, tensors, notes);
   checkWeights(config, wanted, tensors, fresh, kernels, notes.problems);
   reportSurplus(tensors, wanted, notes);
-  const files = stored.files.map((file) => renamed(file, nameOf, isCopy));
+  const files = stored.files.map((file) => withNames(file, nameOf, renewed));
   for (const [name, entry] of tensors) {
     const shape = wanted.shapes.get(name);
     if (shape === undefined) tensors.delete(name);
@@ -124,7 +118,7 @@ function wantedTensors(config: ModelConfig): Wanted {
   const parts = namedParts(config);
   const ofHead = headShapes(config);
   const prefix = basePrefix(config);
-  const { unread = null, sameTensors: same = [] } = familyOf(config);
+  const { unread = null } = familyOf(config);
   const shapes = [...allTensors(parts), ...constantTensors(parts), ...givesTokens(config.head) ? ofHead : []]
     .map((tensor) => [tensor.name, tensor] as const);
   const headTensors = ofHead.map(({ name }) => name);
@@ -134,55 +128,39 @@ function wantedTensors(config: ModelConfig): Wanted {
   const within = names.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
   return {
     shapes: byName,
-    copies: copiesOf(config, (name) => byName.has(name)),
+    shared: sharedNames(config, (name) => byName.has(name)),
     embedding: embeddingName(config),
     head,
     optional: new Set(config.head.kind === "lm" ? [] : headTensors.filter((name) => name !== head)),
     prefix,
     config,
     unread,
-    same,
     roots: new Set([...names, ...within].map(rootOf)),
   };
-}
-
-/** Those there are, but for all but one of each that are the same tensor; see `Family.sameTensors`. @mutates notes */
-function withoutSame(stored: CheckpointIndex, { same }: Wanted, { warnings }: Notes): CheckpointIndex {
-  const passed = new Set<string>();
-  for (const names of same) {
-    const [first, ...others] = names.flatMap((name) => stored.tensors.get(name) ?? []);
-    for (const other of others) {
-      passed.add(other.name);
-      if (first === undefined || sameValues(first, other)) continue;
-      warnings.push(
-        `Tensor "${other.name}" is passed over, as transformers does: "${first.name}" stands in its place, and differs`,
-      );
-    }
-  }
-  if (passed.size === 0) return stored;
-  const kept = (tensors: ReadonlyMap<string, TensorEntry>) =>
-    new Map([...tensors].filter(([name]) => !passed.has(name)));
-  const files = stored.files.map((file) => ({ ...file, tensors: kept(file.tensors) }));
-  return { files, tensors: kept(stored.tensors) };
 }
 
 /**
  * A tensor's name in the whole model: a saved base model lacks `model.`, a model inside another has it twice; layer norms had
  * other names in checkpoints that began in TensorFlow.
  */
-function wholeName(stored: string, { config, shapes, copies, prefix, same }: Wanted): string {
-  const isKnown = (name: string): boolean => shapes.has(name) || copies.has(name);
-  const [, own = stored] = same.find(([first]) => first === stored) ?? [];
-  const name = ownName(config, own)
+function wholeName(stored: string, { config, shapes, shared, prefix }: Wanted): string {
+  const isKnown = (name: string): boolean => shapes.has(name) || shared.has(name);
+  const name = ownName(config, stored)
     .replace(/LayerNorm\.(gamma|beta)$/, (_, part) => `LayerNorm.${NORM_PARTS[part]}`);
   if (name.startsWith(prefix) && isKnown(name.slice(prefix.length))) return name.slice(prefix.length);
   return isKnown(`${prefix}${name}`) ? `${prefix}${name}` : name;
 }
 
+/** The same, by the name that the family builds with. */
+function modelName(stored: string, wanted: Wanted): string {
+  const whole = wholeName(stored, wanted);
+  return wanted.shared.get(whole)?.own ?? whole;
+}
+
 const NORM_PARTS: Readonly<Record<string, string>> = { gamma: "weight", beta: "bias" };
 
 function hasOwn({ tensors }: CheckpointIndex, own: string, wanted: Wanted): boolean {
-  return [...tensors.keys()].some((name) => wholeName(name, wanted) === own);
+  return [...tensors.keys()].some((name) => modelName(name, wanted) === own);
 }
 
 /** Whether a tensor's name is one of the model's own, known or not: of its layers, its embedding, final norm or head. */
@@ -197,14 +175,14 @@ function rootOf(name: string): string {
   return name.split(".", 1)[0] as string;
 }
 
-/** A file by own names, without copies, which would be stale once what they are copies of has changed. */
-function renamed(
+/** A file by own names, without a head that is not to be the model's. */
+function withNames(
   file: SafetensorsFile,
   nameOf: (name: string) => string,
-  isCopy: (name: string) => boolean,
+  renewed: ReadonlySet<string>,
 ): SafetensorsFile {
   const entries = [...file.tensors.values()].map((entry) => ({ ...entry, name: nameOf(entry.name) }))
-    .filter(({ name }) => !isCopy(name));
+    .filter(({ name }) => !renewed.has(name));
   return { ...file, tensors: new Map(entries.map((entry) => [entry.name, entry])) };
 }
 

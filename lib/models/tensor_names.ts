@@ -17,8 +17,9 @@ export function storedShape({ rows, cols, stored }: Omit<TensorShape, "name">): 
 
 /** What checkpoints call a tensor: transformers, and families here, call some otherwise. */
 export function storedName(config: ModelConfig, name: string): string {
-  const { storedNames = [], sameTensors = [] } = familyOf(config);
-  const [first = name] = config.tieWordEmbeddings ? [] : sameTensors.find(([, own]) => own === name) ?? [];
+  const { storedNames = [], sharedTensors = [] } = familyOf(config);
+  const shared = config.tieWordEmbeddings ? undefined : sharedTensors.find(({ own }) => own === name);
+  const [first = name] = shared?.names ?? [];
   return storedNames.reduce((text, [stored, own]) => text.replace(own, stored), first);
 }
 

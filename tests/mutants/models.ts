@@ -8,8 +8,8 @@ export const MODELS: readonly Mutant[] = [
     name: "new-head-is-the-old-one",
     harm: "a head for other labels begins with what the checkpoint's says of its own, or cannot be opened",
     file: "lib/models/match_checkpoint.ts",
-    find: "for (const name of renewedTensors(config)) tensors.delete(name);",
-    replace: "for (const name of renewedTensors(config)) tensors.has(name);",
+    find: "for (const name of renewed) tensors.delete(name);",
+    replace: "for (const name of renewed) tensors.has(name);",
     tests: ["tests/unit/train/new_head_test.ts"],
   },
   {
@@ -311,9 +311,9 @@ export const MODELS: readonly Mutant[] = [
   {
     name: "second-bias-of-one",
     harm: "a masked head's bias is another than transformers reads",
-    file: "lib/models/match_checkpoint.ts",
-    find: "passed.add(other.name);",
-    replace: "passed.add((first ?? other).name);",
+    file: "lib/models/shared_tensors.ts",
+    find: "copies.add(copy.name);",
+    replace: "copies.add((first ?? copy).name);",
     tests: ["tests/unit/models/families/quirks_test.ts"],
   },
   {
@@ -326,11 +326,11 @@ export const MODELS: readonly Mutant[] = [
   },
   {
     name: "stale-copies-merged",
-    harm: "a merged model has the embedding of its base under a second name",
-    file: "lib/models/match_checkpoint.ts",
-    find: "!isCopy(name)",
-    replace: "!isCopy(`-${name}`)",
-    tests: ["tests/unit/adapters/files/encoder_decoder_lora_test.ts"],
+    harm: "a merged model has another bias than the model that it was made of",
+    file: "lib/models/shared_tensors.ts",
+    find: "const files = stored.files.map((file) => ({ ...file, tensors: kept(file.tensors) }));",
+    replace: "const { files } = stored;",
+    tests: ["tests/unit/models/families/quirks_test.ts"],
   },
   {
     name: "constants-stay-short",

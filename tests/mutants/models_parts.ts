@@ -257,9 +257,9 @@ export const MODELS_PARTS: readonly Mutant[] = [
   {
     name: "copies-that-differ",
     harm: "a stack reads another embedding than its checkpoint has",
-    file: "lib/models/tensor_copies.ts",
-    find: "if (!isSame) problems",
-    replace: "if (isSame && name === of) problems",
+    file: "lib/models/shared_tensors.ts",
+    find: "if (first === undefined || isSame(first, copy)) continue;",
+    replace: "if (first !== copy) continue;",
     tests: ["tests/unit/models/families/encoder_decoder_configs_test.ts"],
   },
 ];

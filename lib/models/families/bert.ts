@@ -57,7 +57,11 @@ export const bert: Family<EncoderConfig> = {
     BertForPreTraining: "masked-lm",
     BertForSequenceClassification: "classification",
   },
-  sameTensors: [["cls.predictions.decoder.bias", "cls.predictions.bias"]],
+  sharedTensors: [{
+    own: "cls.predictions.bias",
+    names: ["cls.predictions.decoder.bias", "cls.predictions.bias"],
+    differing: "passed over",
+  }],
   unread: /^(pooler|cls\.seq_relationship)\./,
   readConfig: (fields) =>
     readEncoderConfig(fields, bert, { bosTokenId: null, eosTokenId: null, positionOffset: 0 }),

@@ -44,7 +44,11 @@ export function encoderDecoderFamily(
     modelType,
     heads,
     fieldNames: BART_FIELDS,
-    copies: { "model.encoder.embed_tokens.weight": SHARED, "model.decoder.embed_tokens.weight": SHARED },
+    sharedTensors: [{
+      own: SHARED,
+      names: [SHARED, "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"],
+      differing: "refused",
+    }],
     // Left by the tools that made the first checkpoints, and an embedding that neither stack shares.
     unread: /^(encoder|decoder)\.version$|^shared\.weight$/,
     readConfig: (fields) => readEncoderDecoderConfig(fields, { modelType, heads }, defaults),

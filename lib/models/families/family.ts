@@ -5,6 +5,19 @@ import type { HeadKind } from "../heads/head_config.ts";
 import type { ModelConfig } from "../model.ts";
 import type { ModelParts, TakeTensor } from "../parts.ts";
 
+/** A tensor that modules share, and that a checkpoint may hold under the name of each, or of some. */
+export interface SharedTensor {
+  /** What `build` takes. */
+  readonly own: string;
+  /**
+   * All its names, in the order in which transformers looks for it: the first that is stored counts. Where the head is not tied,
+   * the first alone is what transformers reads.
+   */
+  readonly names: readonly string[];
+  /** What becomes of one that differs: transformers passes over it in silence, or computes otherwise than shared. */
+  readonly differing: "passed over" | "refused";
+}
+
 /** A model family, with the record of what its configurations say. */
 export interface Family<Config extends ModelConfig = ModelConfig> {
   /** `model_type` of its configurations. */
@@ -18,18 +31,10 @@ export interface Family<Config extends ModelConfig = ModelConfig> {
    * the new names alone. In this order. Default none.
    */
   readonly storedNames?: readonly (readonly [stored: string, own: string])[];
-  /**
-   * Names of one tensor that transformers ties, and that may be stored under any: the first that is counts. `build` takes the
-   * last; where the head is not tied, the first alone is what transformers reads. Default none.
-   */
-  readonly sameTensors?: readonly (readonly [first: string, own: string])[];
+  /** Tensors that checkpoints may hold under several names. Default none. */
+  readonly sharedTensors?: readonly SharedTensor[];
   /** Names of tensors that only other heads read: after the base model's prefix, or whole outside of it. Default none. */
   readonly unread?: RegExp;
-  /**
-   * Names under which checkpoints may hold a tensor once more, or in its place, by the name that `build` takes: embeddings that
-   * several modules share. One that differs is refused. Default none.
-   */
-  readonly copies?: Readonly<Record<string, string>>;
   /** @mutates fields: what was read, and problems. The result counts only when there are none */
   readConfig(fields: ConfigFields): Config;
   /** The configuration of a checkpoint that has certain tensors, where it may lack some. Default: as it was read. */

@@ -28,7 +28,11 @@ export function robertaFamily(
   return {
     modelType,
     heads,
-    sameTensors: [["lm_head.decoder.bias", "lm_head.bias"]],
+    sharedTensors: [{
+      own: "lm_head.bias",
+      names: ["lm_head.decoder.bias", "lm_head.bias"],
+      differing: "passed over",
+    }],
     unread: /^pooler\./,
     readConfig(fields) {
       const pad = fields.values["pad_token_id"];
