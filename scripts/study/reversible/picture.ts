@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The study as a picture: what each method learns above, what it forgets and takes below. */
 import { barPanel, drawPanels, type Mark, pointPanel } from "../panels.ts";
-import { type ClassesMethod, type Mean, type TextMethod } from "./results.ts";
+import type { ClassesMethod, Mean, TextMethod } from "./results.ts";
 
 /** Axes begin at multiples of these. */
 const [SCORE_STEP, LOSS_STEP] = [0.02, 0.5];
