@@ -38,9 +38,11 @@ export interface RowCache {
   /**
    * Gives every row a slot.
    *
-   * @param rows Distinct, at most `capacity`     @throws {RangeError} When there are more
+   * @param rows Distinct, at most `capacity`
+   * @param at The slots that an earlier turn of this generation gave these rows: then they get the same
+   * @throws {RangeError} When there are more rows, or those slots are of another generation
    */
-  take(rows: Int32Array): CacheTurn;
+  take(rows: Int32Array, at?: Int32Array): CacheTurn;
   /** Gradients in these slots, which the last turn gave, are about to be added to. */
   touch(slots: Int32Array): void;
   /** Rows with gradients, by increasing slot. */
@@ -48,6 +50,9 @@ export interface RowCache {
   /** Forgets all rows: they have changed. What lies in the slots is stale. */
   nextGeneration(): void;
 }
+
+/** In the place of a row's number: the row that was in a slot has left it. */
+const NOBODY = -1;
 
 /**
  * An empty cache.
@@ -81,13 +86,38 @@ export function createRowCache(k: Pick<Place, "indices">, capacity: number, rows
     hand = (hand + 1) % capacity;
     return slot;
   };
+  /** Empties a slot; @returns what must be fetched of it. */
+  const empty = (slot: number): SlotRow[] => {
+    const row = rowOf[slot] as number;
+    if (row === NOBODY) return [];
+    counts.evictions++;
+    const left = dirty[slot] === 1 ? [{ row, slot }] : [];
+    [rowOf[slot], dirty[slot], recent[slot]] = [NOBODY, 0, 0];
+    return left;
+  };
+  const takeAt = (wanted: Int32Array, at: Int32Array): CacheTurn => {
+    const placed = Array.from(wanted, (row, i): SlotRow => ({ row, slot: at[i] as number }));
+    if (!placed.every(({ slot }) => slot < used)) throw new RangeError("Slots of rows that were forgotten");
+    turn++;
+    for (const { slot } of placed) [turnOf[slot], recent[slot]] = [turn, 1];
+    const missing = placed.filter(({ row, slot }) => !holds(slot, row));
+    counts.hits += placed.length - missing.length;
+    counts.misses += missing.length;
+    const evicted = missing.flatMap(({ row, slot }) => {
+      const elsewhere = slotOf[row] as number;
+      return [...holds(elsewhere, row) ? empty(elsewhere) : [], ...empty(slot)];
+    });
+    for (const { row, slot } of missing) [slotOf[row], rowOf[slot], recent[slot]] = [slot, row, 1];
+    return { slots: at, evicted: runsOf(evicted), installed: runsOf(missing) };
+  };
   return {
     capacity,
     get used() {
       return used;
     },
     counts,
-    take(wanted) {
+    take(wanted, at) {
+      if (at !== undefined) return takeAt(wanted, at);
       if (wanted.length > capacity) {
         throw new RangeError(`${wanted.length} rows do not fit ${capacity} slots: take them in chunks`);
       }
@@ -107,8 +137,7 @@ export function createRowCache(k: Pick<Place, "indices">, capacity: number, rows
         const fresh = used < capacity;
         const slot = free();
         if (!fresh) {
-          if (dirty[slot] === 1) evicted.push({ row: rowOf[slot] as number, slot });
-          counts.evictions++;
+          evicted.push(...empty(slot));
         }
         [slotOf[row], rowOf[slot]] = [slot, row];
         [slots[i], turnOf[slot], recent[slot], dirty[slot]] = [slot, turn, 1, 0];

@@ -99,7 +99,7 @@ export const ADAPTERS_SPARSE: readonly Mutant[] = [
     name: "nothing-fired-dh-kept",
     harm: "a layer in which nothing fires gives back what its memory held",
     file: "lib/adapters/sparse/device.ts",
-    find: `  if (!any) k.zero(dh.data);
+    find: `  if (chunks.length === 0) k.zero(dh.data);
 `,
     replace: "",
     tests: ["tests/unit/adapters/sparse/sparse_test.ts"],
@@ -108,7 +108,7 @@ export const ADAPTERS_SPARSE: readonly Mutant[] = [
     name: "nothing-fired-y-kept",
     harm: "a layer in which nothing fires answers what its memory held",
     file: "lib/adapters/sparse/device.ts",
-    find: `      if (!any) k.zero(y.data);
+    find: `      if (residuals.lay.length === 0) k.zero(y.data);
 `,
     replace: "",
     tests: ["tests/unit/adapters/sparse/sparse_test.ts"],
@@ -117,8 +117,8 @@ export const ADAPTERS_SPARSE: readonly Mutant[] = [
     name: "first-chunk-adds",
     harm: "the branch adds to what the memory of y held",
     file: "lib/adapters/sparse/device.ts",
-    find: "residuals.shape.tokens, !first)",
-    replace: "residuals.shape.tokens, true)",
+    find: "fired.shape.tokens, !first)",
+    replace: "fired.shape.tokens, true)",
     tests: ["tests/unit/adapters/sparse/link_test.ts"],
   },
   {
@@ -142,8 +142,8 @@ export const ADAPTERS_SPARSE: readonly Mutant[] = [
     harm: "the link's ring is full after some layers",
     file: "lib/adapters/sparse/device.ts",
     find: `        arrival.release();
-        return residuals;`,
-    replace: "        return residuals;",
+        return { fired, lay: null };`,
+    replace: "        return { fired, lay: null };",
     tests: ["tests/unit/adapters/sparse/link_test.ts"],
   },
   {
@@ -297,6 +297,23 @@ export const ADAPTERS_SPARSE: readonly Mutant[] = [
     find: "        if (kept !== null) k.hostArena.release(before);\n",
     replace: "",
     tests: ["tests/unit/adapters/sizes_test.ts"],
+  },
+  {
+    name: "rows-lie-elsewhere-again",
+    harm:
+      "with more rows than slots what a layer gives differs in its last bits when it is undone, and so all layers below",
+    file: "lib/adapters/sparse/device.ts",
+    find: "slots.bring(chunk, lay?.[i])",
+    replace: "slots.bring(chunk)",
+    tests: ["tests/unit/adapters/sparse/link_test.ts"],
+  },
+  {
+    name: "rows-sent-home-with-their-gradients",
+    harm: "gradients of rows are lost that get an earlier slot again",
+    file: "lib/ops/row_cache.ts",
+    find: "...holds(elsewhere, row) ? empty(elsewhere) : [], ",
+    replace: "",
+    tests: ["tests/unit/ops/row_cache_test.ts"],
   },
   {
     name: "rebuilt-inputs-choose-again",

@@ -14,7 +14,7 @@ import { rowChunks } from "../../ops/row_cache.ts";
 import { type SparseResiduals, sparseSelect } from "../../ops/sparse.ts";
 import type { Floats, Tensor, Weight } from "../../tensor/tensor.ts";
 import type { AttachOptions } from "../adapter.ts";
-import type { RowSlots } from "./row_slots.ts";
+import type { RowsInSlots, RowSlots } from "./row_slots.ts";
 import type { SparseSettings } from "./config.ts";
 import { countTokens, layerAt, rowsBehind, type SparseLayer } from "./layer.ts";
 
@@ -29,6 +29,13 @@ interface Visit {
   readonly slots: Int32Array;
 }
 
+/** What fired, and where its rows lay, chunk by chunk, when y was first summed: there they are brought to sum it again. */
+export interface DeviceResiduals {
+  readonly fired: SparseResiduals;
+  /** Written by the first `finish`. */
+  lay: readonly RowsInSlots[] | null;
+}
+
 /** The hook of placement `device`. @param slotsOf Slots of each layer, shared by all parts and micro-batches of a step */
 export function deviceBranch(
   k: Kernels,
@@ -36,7 +43,7 @@ export function deviceBranch(
   layers: readonly SparseLayer[],
   slotsOf: (layer: number) => RowSlots,
   options: AttachOptions,
-): BranchHook<SparseResiduals> {
+): BranchHook<DeviceResiduals> {
   return {
     residualsOnHost: true,
     forward(layer, h, _y, first) {
@@ -48,20 +55,21 @@ export function deviceBranch(
         ready: () => arrival.ready(),
         turn: (job) => k.hostJobs.run(job),
       });
-      return andThen(selected, (residuals) => {
+      return andThen(selected, (fired): DeviceResiduals => {
         arrival.release();
-        return residuals;
+        return { fired, lay: null };
       });
     },
     async finish(layer, residuals, _h, y) {
-      const any = await sweep(k, residuals, slotsOf(layer), false, ({ values, columns, first }) => {
-        const z = pairMatrix(k, residuals, residuals.pairs.scores, columns, values.rows);
-        k.linearBackwardData(y.data, z, values, residuals.shape.tokens, !first);
+      const { fired, lay } = residuals;
+      residuals.lay = await sweep(k, fired, slotsOf(layer), { lay }, ({ values, columns, first }) => {
+        const z = pairMatrix(k, fired, fired.pairs.scores, columns, values.rows);
+        k.linearBackwardData(y.data, z, values, fired.shape.tokens, !first);
       });
-      if (!any) k.zero(y.data);
+      if (residuals.lay.length === 0) k.zero(y.data);
     },
-    backward: (layer, residuals) => countTokens(layerAt(layers, layer), residuals),
-    async finishBackward(layer, residuals, h, dy, dh) {
+    backward: (layer, { fired }) => countTokens(layerAt(layers, layer), fired),
+    async finishBackward(layer, { fired: residuals }, h, dy, dh) {
       const slots = slotsOf(layer);
       const { tokens, experts, hidden, gate } = residuals.shape;
       const ddots = await valueGradients(k, residuals, slots, dy);
@@ -86,7 +94,7 @@ async function valueGradients(
   const { shape: { tokens, hidden }, pairs } = residuals;
   const mark = k.arena.mark();
   const dscores = k.arenaFloats(residuals.pairCount);
-  await sweep(k, residuals, slots, false, ({ values, columns, slots: taken }) => {
+  await sweep(k, residuals, slots, {}, ({ values, columns, slots: taken }) => {
     slots.touch(taken);
     const dz = k.arenaFloats(tokens * values.rows);
     k.linearForward(dz, dy.data, values, null, tokens, false);
@@ -113,38 +121,46 @@ async function keyGradients(
 ): Promise<void> {
   const { shape: { tokens, hidden } } = residuals;
   // The last chunk of the sweep before is still there.
-  const any = await sweep(k, residuals, slots, true, ({ keys, columns, first, slots: taken }) => {
+  const backwards = { backwards: true };
+  const chunks = await sweep(k, residuals, slots, backwards, ({ keys, columns, first, slots: taken }) => {
     slots.touch(taken);
     const e = pairMatrix(k, residuals, ddots, columns, keys.rows);
     k.linearBackwardData(dh.data, e, keys, tokens, !first);
     if (keys.grad) k.linearBackwardWeight(keys.grad, null, e, h.data, tokens, keys.rows, hidden);
   });
-  if (!any) k.zero(dh.data);
+  if (chunks.length === 0) k.zero(dh.data);
 }
 
-/** Visits all rows that fired, in chunks that fit the slots; @returns whether there were any. */
+/**
+ * Visits all rows that fired, in chunks that fit the slots.
+ *
+ * @param how `lay` Where the rows of each chunk are to lie, as an earlier sweep in this direction returned it
+ * @returns where the rows of each chunk lay
+ */
 async function sweep(
   k: Kernels,
   residuals: SparseResiduals,
   slots: RowSlots,
-  backwards: boolean,
+  { backwards = false, lay }: { readonly backwards?: boolean; readonly lay?: DeviceResiduals["lay"] },
   visit: (visit: Visit) => void,
-): Promise<boolean> {
+): Promise<RowsInSlots[]> {
   const chunks = rowChunks(k.firedRows(residuals), slots.capacity);
+  const taken: RowsInSlots[] = [];
   for (const [i, chunk] of (backwards ? chunks.reverse() : chunks).entries()) {
     k.deviceClock?.pause();
-    const taken = await slots.bring(chunk);
+    const own = await slots.bring(chunk, lay?.[i]);
     k.deviceClock?.resume();
+    taken.push(own);
     const mark = k.arena.mark();
     visit({
-      ...slots.matrices(),
-      columns: k.pairColumns(residuals, chunk, taken),
+      ...slots.matrices(own.used),
+      columns: k.pairColumns(residuals, chunk, own.slots),
       first: i === 0,
-      slots: taken,
+      slots: own.slots,
     });
     k.arena.release(mark);
   }
-  return chunks.length > 0;
+  return taken;
 }
 
 /** (T,width): a number of each pair at its token and column. In the arena. */

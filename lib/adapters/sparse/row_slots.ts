@@ -18,16 +18,24 @@ export interface RowTraffic extends CacheCounts {
   downBytes: number;
 }
 
+/** Where rows lie. Sums over slots go in the order of slots: their last bits are a matter of that. */
+export interface RowsInSlots {
+  /** Slot of each. */
+  readonly slots: Int32Array;
+  /** Slots that were in use. */
+  readonly used: number;
+}
+
 /** Slots of one layer. */
 export interface RowSlots {
   readonly capacity: number;
   readonly traffic: Readonly<RowTraffic>;
   /** The layer's router. */
   readonly router: RouterCopy;
-  /** Brings rows, at most `capacity`; @returns the slot of each. */
-  bring(rows: Int32Array): Promise<Int32Array>;
-  /** Slots in use, as matrices (slots,D) with their gradients. */
-  matrices(): { readonly keys: Weight; readonly values: Weight };
+  /** Brings rows, at most `capacity`, to where they lay `before`, if given; @returns where they lie. */
+  bring(rows: Int32Array, before?: RowsInSlots): Promise<RowsInSlots>;
+  /** Slots in use, or as many as are asked for, as matrices (slots,D) with their gradients. */
+  matrices(slots?: number): { readonly keys: Weight; readonly values: Weight };
   /** Gradients of these slots are about to be added to. */
   touch(slots: Int32Array): void;
   /** Adds all gradients to the layer's, and forgets the rows: they are about to change. @mutates params.gradients, gateGrad */
@@ -94,14 +102,14 @@ export function createRowSlots(k: Kernels, params: SparseParams, capacity: numbe
     cache.nextGeneration();
     router.forget();
   };
-  const matrix = (name: Part): Weight => ({
+  const matrix = (name: Part, used: number): Weight => ({
     name: `${name} in slots`,
     dtype: k.compute,
-    rows: cache.used,
+    rows: used,
     cols: hidden,
-    data: rows[name].subarray(0, cache.used * hidden) as Weight["data"],
+    data: rows[name].subarray(0, used * hidden) as Weight["data"],
     mapped: null,
-    grad: gradients[name]?.subarray(0, cache.used * hidden) as Floats | undefined ?? null,
+    grad: gradients[name]?.subarray(0, used * hidden) as Floats | undefined ?? null,
   });
   return {
     capacity,
@@ -109,13 +117,13 @@ export function createRowSlots(k: Kernels, params: SparseParams, capacity: numbe
     get traffic() {
       return { ...cache.counts, ...moved };
     },
-    async bring(wanted) {
-      const { slots, evicted, installed } = cache.take(wanted);
+    async bring(wanted, before) {
+      const { slots, evicted, installed } = cache.take(wanted, before?.slots);
       await fetch(evicted);
       for (const run of piecesOf(installed, rowsAtOnce(hidden, rows.keys))) await install(run);
-      return slots;
+      return { slots, used: before?.used ?? cache.used };
     },
-    matrices: () => ({ keys: matrix("keys"), values: matrix("values") }),
+    matrices: (used = cache.used) => ({ keys: matrix("keys", used), values: matrix("values", used) }),
     touch: (slots) => cache.touch(slots),
     async collect() {
       await fetch(cache.touched());

@@ -23,6 +23,10 @@ interface Range {
   readonly count: number;
 }
 
+/** In the place of a row's number, where a row has left its slot: no row is before it or behind it. */
+const NOBODY = -Infinity;
+const EMPTY = { row: NOBODY, recent: false, dirty: false } as const;
+
 /**
  * An empty cache of `capacity` slots. Rows are arrays without memory, whose place in their buffer is the first row.
  *
@@ -39,15 +43,9 @@ export function countedRowCache(capacity: number, least: () => number = () => 0)
     stretches = stretches.flatMap((one) => cutAt(one, asked.first - one.row))
       .flatMap((one) => cutAt(one, asked.first + asked.count - one.row))
       .map((one) => within(one, asked) ? { ...one, turn, recent: true } : one);
-    const held = stretches.filter((one) => within(one, asked)).toSorted((a, b) => a.row - b.row);
-    counts.hits += held.reduce((sum, { count }) => sum + count, 0);
-    const missing: Range[] = [];
-    let first = asked.first;
-    for (const { row, count } of [...held, { row: asked.first + asked.count, count: 0 }]) {
-      if (row > first) missing.push({ first, count: row - first });
-      first = row + count;
-    }
-    return missing;
+    const held = stretches.filter((one) => within(one, asked));
+    counts.hits += sizeOf(held);
+    return gapsOf(asked, held);
   };
   /** Moves the hand to slots that can be given away; @returns the stretch that begins there. */
   const victim = (): Stretch => {
@@ -75,7 +73,7 @@ export function countedRowCache(capacity: number, least: () => number = () => 0)
       } else {
         const [given, left] = cutAt(old, fresh.count) as [Stretch, Stretch?];
         stretches.splice(stretches.indexOf(old), 1, fresh, ...(left ? [left] : []));
-        counts.evictions += given.count;
+        if (given.row !== NOBODY) counts.evictions += given.count;
         if (given.dirty) evicted.push(given);
         hand = (slot + fresh.count) % capacity;
       }
@@ -85,22 +83,62 @@ export function countedRowCache(capacity: number, least: () => number = () => 0)
     counts.misses += count;
     return made;
   };
+  /** Where rows lay when they were asked for, by the slots that were told. */
+  const laid = new WeakMap<Int32Array, readonly Stretch[]>();
+  /** Takes away what lies in the way of a stretch, or is a part of it elsewhere; @returns what is missing of it. */
+  const clear = (whole: Stretch, evicted: Stretch[]): Range[] => {
+    const overlaps = (a: number, b: number, count: number): boolean => a < b + whole.count && b < a + count;
+    for (const by of ["slot", "row"] as const) {
+      stretches = stretches.flatMap((one) => cutAt(one, whole[by] - one[by]))
+        .flatMap((one) => cutAt(one, whole[by] + whole.count - one[by]));
+    }
+    const concerned = stretches.filter(({ slot, row, count }) =>
+      overlaps(slot, whole.slot, count) || overlaps(row, whole.row, count)
+    );
+    const stays = ({ slot, row }: Stretch): boolean =>
+      slot - whole.slot === row - whole.row && slot >= whole.slot && slot < whole.slot + whole.count;
+    const [held, leaving] = [concerned.filter(stays), concerned.filter((one) => !stays(one))];
+    stretches = stretches.filter((one) => !leaving.includes(one))
+      .map((one) => held.includes(one) ? { ...one, turn, recent: true } : one);
+    // Slots that only lost their rows are there, with nobody in them.
+    stretches.push(
+      ...leaving.filter(({ slot }) => !overlaps(slot, whole.slot, 1)).map((one) => ({ ...one, ...EMPTY })),
+    );
+    counts.hits += sizeOf(held);
+    counts.evictions += sizeOf(leaving.filter(({ row }) => row !== NOBODY));
+    evicted.push(...leaving.filter(({ dirty }) => dirty));
+    return gapsOf({ first: whole.row, count: whole.count }, held);
+  };
+  const takeAt = (whole: readonly Stretch[]): { evicted: Stretch[]; installed: Stretch[] } => {
+    const evicted: Stretch[] = [];
+    const missing = whole.flatMap((one) =>
+      clear(one, evicted).map(({ first, count }): Stretch => ({
+        ...{ slot: one.slot + first - one.row, row: first, count },
+        ...{ turn, recent: true, dirty: false },
+      }))
+    );
+    stretches.push(...missing);
+    counts.misses += sizeOf(missing);
+    return { evicted, installed: missing };
+  };
   return {
     capacity,
     get used() {
       return Math.max(used, Math.min(capacity, least()));
     },
     counts,
-    take(wanted) {
+    take(wanted, at) {
       turn++;
-      const first = wanted.byteOffset / wanted.BYTES_PER_ELEMENT;
+      const asked = { first: wanted.byteOffset / wanted.BYTES_PER_ELEMENT, count: wanted.length };
+      if (at !== undefined) {
+        const { evicted, installed } = takeAt(laid.get(at) ?? []);
+        return { slots: at, evicted: runsOf(evicted), installed: runsOf(installed) };
+      }
       const evicted: Stretch[] = [];
-      const installed = hit({ first, count: wanted.length }).flatMap((range) => install(range, evicted));
-      return {
-        slots: phantom("i32", wanted.length),
-        evicted: runsOf(evicted),
-        installed: runsOf(installed),
-      };
+      const installed = hit(asked).flatMap((range) => install(range, evicted));
+      const slots = phantom("i32", wanted.length);
+      laid.set(slots, stretches.filter((one) => within(one, asked)));
+      return { slots, evicted: runsOf(evicted), installed: runsOf(installed) };
     },
     touch() {
       stretches = stretches.map((one) => one.turn === turn ? { ...one, dirty: true } : one);
@@ -111,6 +149,22 @@ export function countedRowCache(capacity: number, least: () => number = () => 0)
       [used, hand] = [0, 0];
     },
   };
+}
+
+function sizeOf(stretches: readonly Stretch[]): number {
+  return stretches.reduce((sum, { count }) => sum + count, 0);
+}
+
+/** Rows that none of some stretches holds, which lie among them. */
+function gapsOf({ first, count }: Range, held: readonly Stretch[]): Range[] {
+  const gaps: Range[] = [];
+  let next = first;
+  const sorted = held.toSorted((a, b) => a.row - b.row);
+  for (const one of [...sorted, { row: first + count, count: 0 }]) {
+    if (one.row > next) gaps.push({ first: next, count: one.row - next });
+    next = one.row + one.count;
+  }
+  return gaps;
 }
 
 /** Two stretches in the place of one: of its first `count` rows, and of the others. */

@@ -95,6 +95,44 @@ for (const capacity of [1, 2, 7, 39, 40, 64]) {
   });
 }
 
+Deno.test("rows get the slots again that they had, wherever they and others are by then, and lose no gradient", () => {
+  for (const capacity of [1, 2, 7, 23]) {
+    const random = randomStream(capacity, 9);
+    const cache = createRowCache(referenceKernels(), capacity, ROWS);
+    /** What lies in the slots, and rows with a gradient there. */
+    const contents = new Map<number, number>();
+    const dirty = new Set<number>();
+    const earlier: { rows: Int32Array; slots: Int32Array }[] = [];
+    for (let turn = 0; turn < 300; turn++) {
+      const again = nextIntegerBelow(random, 2) === 0
+        ? earlier[nextIntegerBelow(random, earlier.length + 1)]
+        : undefined;
+      const rows = again?.rows ?? draw(random, capacity).slice(0, capacity);
+      const { slots, evicted, installed } = cache.take(rows, again?.slots);
+      if (again) assertSame(slots, again.slots);
+      for (const { row, slot } of singly(evicted)) {
+        assert.equal(contents.get(slot), row);
+        assert.ok(dirty.delete(row), "fetched once, and because there is a gradient");
+      }
+      for (const { row, slot } of singly(installed)) {
+        assert.ok(!dirty.has(contents.get(slot) ?? -1) && !dirty.has(row), "what is there was fetched");
+        contents.forEach((other, from) => other === row && contents.delete(from));
+        contents.set(slot, row);
+      }
+      rows.forEach((row, i) => assert.equal(contents.get(slots[i] as number), row));
+      earlier.push({ rows, slots });
+      if (turn % 3 === 0) continue;
+      cache.touch(slots);
+      rows.forEach((row) => dirty.add(row));
+      assertSame(singly(cache.touched()).map(({ row }) => row).toSorted(), [...dirty].toSorted());
+    }
+  }
+  const forgotten = createRowCache(referenceKernels(), 2, 4);
+  const { slots } = forgotten.take(Int32Array.of(1, 3));
+  forgotten.nextGeneration();
+  assert.throws(() => forgotten.take(Int32Array.of(1, 3), slots), RangeError);
+});
+
 Deno.test("a row that no gradient was added to since it was brought loses its slot without being fetched", () => {
   const cache = createRowCache(referenceKernels(), 3, ROWS);
   const { slots } = cache.take(Int32Array.of(1, 2, 3));
@@ -119,12 +157,18 @@ for (const capacity of [1, 3, 7, 16, 40]) {
       createRowCache(referenceKernels(), capacity, ROWS),
       countedRowCache(capacity),
     ];
+    let earlier: { rows: Int32Array; first: number; at: readonly [Int32Array, Int32Array] }[] = [];
     for (let turn = 0; turn < 300; turn++) {
-      if (turn % 41 === 40) [real, counted].forEach((cache) => cache.nextGeneration());
-      const count = nextIntegerBelow(random, Math.min(capacity, ROWS) + 1);
-      const first = nextIntegerBelow(random, ROWS - count + 1);
+      if (turn % 41 === 40) {
+        [real, counted].forEach((cache) => cache.nextGeneration());
+        earlier = [];
+      }
+      const again = earlier[nextIntegerBelow(random, 3 * earlier.length + 1)];
+      const count = again?.rows.length ?? nextIntegerBelow(random, Math.min(capacity, ROWS) + 1);
+      const first = again?.first ?? nextIntegerBelow(random, ROWS - count + 1);
       const rows = Int32Array.from({ length: count }, (_, i) => first + i);
-      const [a, b] = [real.take(rows), counted.take(stretch(first, count))];
+      const [a, b] = [real.take(rows, again?.at[0]), counted.take(stretch(first, count), again?.at[1])];
+      earlier.push({ rows, first, at: [a.slots, b.slots] });
       assert.equal(b.slots.length, count);
       assert.deepEqual(lengths(b.evicted), lengths(a.evicted), `turn ${turn}: evicted`);
       assert.deepEqual(lengths(b.installed), lengths(a.installed), `turn ${turn}: installed`);
