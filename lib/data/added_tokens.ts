@@ -18,9 +18,9 @@ export const ADDED_TOKEN_OPTIONS = {
     defaultText: "none",
     identity: "vocabulary",
   }),
-  /** Names of tokens that are marks: they are left out of answers, and no normalizer changes them. Default: none. */
+  /** Names of special tokens: they are left out of answers, and no normalizer changes them. Default: none. */
   addSpecialTokens: texts({
-    help: "the same for tokens that are marks, and no text of answers",
+    help: "the same for special tokens, which answers leave out",
     defaultText: "none",
     identity: "vocabulary",
   }),

@@ -35,7 +35,7 @@ export interface Tokenizer extends LanguageMarks {
   readonly bosId: number | null;
   readonly eosId: number | null;
   readonly padId: number | null;
-  /** Ids of the tokens that are marks, not text. */
+  /** Ids of special tokens: decoding leaves them out unless it is asked to keep them. */
   readonly specialIds: ReadonlySet<number>;
   /** Names of special tokens by their role (`bos_token`, …), as chat templates see them; null where there is none. */
   readonly specialNames: Readonly<Record<string, string | null>>;
