@@ -42,9 +42,9 @@ export async function evaluateByOutputs(
   const loss = metrics.includes("loss") ? found.loss : null;
   const of = `${found.targets} rows`;
   output.line(formatTable(scoreRows({ loss, of, scores: Object.fromEntries(scores) })));
-  if (typeof values.predictions === "string") {
-    const { shape: [, cols = 0], data: outputs } = found.outputs;
-    const predictions = Array.from({ length: exampleCount(data) }, (_, i) => {
+  const { shape: [, cols = 0], data: outputs } = found.outputs;
+  await keepPredictions(values, output, () =>
+    Array.from({ length: exampleCount(data) }, (_, i) => {
       const own = outputs.slice(i * cols, (i + 1) * cols);
       return {
         place: examplePlace(data, i),
@@ -52,10 +52,7 @@ export async function evaluateByOutputs(
         label: labelText(labels, i),
         outputs: [...own],
       };
-    });
-    await writePredictions(values.predictions, predictions);
-    output.line(`predictions in ${values.predictions}`);
-  }
+    }));
   const { loss: mean, targets, tokens } = found;
   output.result({
     task: task.name,
@@ -96,18 +93,15 @@ export async function evaluateByChoices(
   const scores = estimateChoices(scoring, metrics.filter((name) => name !== "loss"), set, found);
   const told = { loss: loss?.loss ?? null, of: `${loss?.targets} tokens` };
   output.line(formatTable(scoreRows({ ...told, scores: Object.fromEntries(scores) })));
-  if (typeof values.predictions === "string") {
-    const predictions = set.questions.map((question) => ({
+  await keepPredictions(values, output, () =>
+    set.questions.map((question) => ({
       place: question.place,
       answer: question.answer,
       chosen: Object.fromEntries(
         [...scores.keys()].map((name) => [name, scoring.chosen(name, question, found)]),
       ),
       logLikelihoods: [...found.subarray(question.first, question.first + question.choices.length)],
-    }));
-    await writePredictions(values.predictions, predictions);
-    output.line(`predictions in ${values.predictions}`);
-  }
+    })));
   output.result({
     task: task.name,
     ...(loss ?? {}),
@@ -115,4 +109,15 @@ export async function evaluateByChoices(
     data: rowsResult(report),
   });
   return EXIT.done;
+}
+
+/** Writes answers where the flag names a file for them. */
+async function keepPredictions(
+  { predictions: path }: FlagValues,
+  output: Output,
+  predictions: () => Parameters<typeof writePredictions>[1],
+): Promise<void> {
+  if (typeof path !== "string") return;
+  await writePredictions(path, predictions());
+  output.line(`predictions in ${path}`);
 }

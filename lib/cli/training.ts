@@ -47,6 +47,38 @@ function extraOfFirst([first = 0, ...others]: readonly number[]): number {
   return Math.max(0, first - median);
 }
 
+/** What the steps of a run add up to. */
+type StepSums = Pick<
+  TrainingAccount,
+  "lossFirst" | "lossLast" | "evalLoss" | "tokens" | "travelledBytes" | "tokensPerSecond" | "startup"
+>;
+
+/** Adds up steps. @param startMs When the run was begun */
+function sumSteps(startMs: number): { add(event: TrainEvent): void; sums(): StepSums } {
+  let [lossFirst, lossLast, evalLoss]: [number | null, number | null, number | null] = [null, null, null];
+  let [tokens, travelledBytes, stepSeconds, parameters] = [0, 0, 0, 0];
+  const stepMs: number[] = [];
+  return {
+    add(event) {
+      tokens += event.tokens;
+      travelledBytes += event.lanes.downBytes + event.lanes.upBytes;
+      const ms = 1000 * event.tokens / event.tokensPerSecond;
+      stepSeconds += ms / 1000;
+      if (stepMs.length === 0) parameters = Math.max(0, performance.now() - startMs - ms);
+      if (stepMs.length < STEPS_COMPARED) stepMs.push(ms);
+      lossFirst ??= event.loss;
+      [lossLast, evalLoss] = [event.loss, event.evalLoss ?? evalLoss];
+    },
+    sums: () => ({
+      ...{ lossFirst, lossLast, evalLoss },
+      tokens,
+      travelledBytes,
+      tokensPerSecond: tokens / Math.max(1e-9, stepSeconds),
+      startup: { parameters, "first step": extraOfFirst(stepMs) },
+    }),
+  };
+}
+
 /** Trains to the end, or to the first Ctrl-C, which finishes the step and saves. */
 export async function trainWithProgress(
   run: Run,
@@ -71,50 +103,23 @@ export async function trainWithProgress(
     onWarning: warn,
     ...(options.evalData ? { evalData: options.evalData } : {}),
   });
-  const start = performance.now();
+  const startMs = performance.now();
+  const steps = sumSteps(startMs);
   let progress: ReturnType<typeof createProgress> | null = null;
-  let stepSeconds = 0;
-  const stepMs: number[] = [];
-  let [parameters, travelledBytes] = [0, 0];
-  let [tokens, lossFirst, lossLast, evalLoss]: [number, number | null, number | null, number | null] = [
-    0,
-    null,
-    null,
-    null,
-  ];
   for (;;) {
     const { value, done } = await events.next();
     if (done) {
       progress?.finish();
-      const seconds = (performance.now() - start) / 1000;
-      const tokensPerSecond = tokens / Math.max(1e-9, stepSeconds);
-      const startup = { parameters, "first step": extraOfFirst(stepMs) };
       return {
         ...value,
+        ...steps.sums(),
         params: events.adapter,
         totalSteps: events.run.totalSteps,
-        lossFirst,
-        lossLast,
-        evalLoss,
-        tokens,
-        travelledBytes,
-        seconds,
-        tokensPerSecond,
-        startup,
+        seconds: (performance.now() - startMs) / 1000,
       };
     }
-    progress ??= createProgress(output, "training", value.totalSteps, {
-      firstDone: value.step - 1,
-      startMs: start,
-    });
-    tokens += value.tokens;
-    travelledBytes += value.lanes.downBytes + value.lanes.upBytes;
-    const ms = 1000 * value.tokens / value.tokensPerSecond;
-    stepSeconds += ms / 1000;
-    if (stepMs.length === 0) parameters = Math.max(0, performance.now() - start - ms);
-    if (stepMs.length < STEPS_COMPARED) stepMs.push(ms);
-    lossFirst ??= value.loss;
-    [lossLast, evalLoss] = [value.loss, value.evalLoss ?? evalLoss];
+    progress ??= createProgress(output, "training", value.totalSteps, { firstDone: value.step - 1, startMs });
+    steps.add(value);
     progress.update(value.step, progressNote(value));
     if (value.checkpoint !== null) progress.line(`saved ${value.checkpoint}`);
     await options.afterStep(value);
