@@ -11,7 +11,7 @@ function cell(text: string): string {
 }
 
 /** Head and rows: flag with its choices, what it is, what stands without it. */
-export function flagRows(): string[][] {
+function flagRows(): string[][] {
   const rows = TRAIN_FLAGS.map((flag) => {
     const values = flag.placeholder ?? choicesText(flag);
     const name = `\`--${flag.name}${values === undefined ? "" : ` ${values}`}\``;

@@ -16,7 +16,7 @@ export interface JsonLimits {
 }
 
 /** More than any file here has: the largest tokenizers have a million values. */
-export const JSON_LIMITS: JsonLimits = { depth: 500, keys: 10_000_000, values: 10_000_000 };
+const JSON_LIMITS: JsonLimits = { depth: 500, keys: 10_000_000, values: 10_000_000 };
 
 /**
  * Parses a text in which no object has a key twice.

@@ -67,7 +67,7 @@ export function hasThoughts(message: ChatMessage): boolean {
 }
 
 /** Whether a turn calls tools. */
-export function callsTools(message: ChatMessage): boolean {
+function callsTools(message: ChatMessage): boolean {
   const calls = message["tool_calls"];
   return Array.isArray(calls) && calls.length > 0;
 }

@@ -224,7 +224,7 @@ function spanWithin(turn: RenderedTurn, text: string): Span | null {
 }
 
 /** Characters that two texts have in common at their beginnings. */
-export function commonPrefixLength(a: string, b: string): number {
+function commonPrefixLength(a: string, b: string): number {
   if (a.startsWith(b)) return b.length;
   if (b.startsWith(a)) return a.length;
   let [low, high] = [0, Math.min(a.length, b.length)]; // halving: comparing slices is far faster than characters

@@ -14,7 +14,7 @@ const NUMBERS = /-?[$0-9.,]{2,}|-?[0-9]+/g;
 const INVALID = "[invalid]";
 
 /** The number that a prediction ends in, as it is written there; "[invalid]" when there is none. */
-export function gsm8kAnswer(prediction: string, mode: Gsm8kMode): string {
+function gsm8kAnswer(prediction: string, mode: Gsm8kMode): string {
   if (mode === "strict") return FIRST_MARKED.exec(prediction)?.[1] ?? INVALID;
   return prediction.match(NUMBERS)?.at(-1) ?? INVALID;
 }
@@ -23,7 +23,7 @@ export function gsm8kAnswer(prediction: string, mode: Gsm8kMode): string {
  * What is compared: without commas and dollar signs, without all up to the last `#### `, without a full stop at the end (or
  * before a last line break: what Python's `$` matches), in lower case.
  */
-export function gsm8kNormal(text: string): string {
+function gsm8kNormal(text: string): string {
   const bare = text.replaceAll(/[,$]/g, "");
   const marked = bare.lastIndexOf("#### ");
   return bare.slice(marked < 0 ? 0 : marked + "#### ".length).replace(/\.(?=\n?$)/, "").toLowerCase();

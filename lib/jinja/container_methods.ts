@@ -33,7 +33,7 @@ export const DICT_METHODS: ReadonlyMap<string, Method<Dict>> = new Map([
 ]);
 
 /** A new dict with the same entries. */
-export function copyDict(dict: Dict): Dict {
+function copyDict(dict: Dict): Dict {
   spendItems(dict.size);
   const copy = new Dict();
   for (const [hash, value] of dict.entries) copy.set(dict.keyOf(hash), value);

@@ -79,7 +79,7 @@ export function significantDigits(value: number, count: number): Digits {
 }
 
 /** The fewest digits that read back as the same number. */
-export function shortestDigits(value: number): Digits {
+function shortestDigits(value: number): Digits {
   const [, whole = "", fraction = "", exponent = "0"] =
     /^(\d+)(?:\.(\d+))?(?:e([+-]\d+))?$/.exec(String(value)) ??
       [];

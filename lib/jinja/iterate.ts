@@ -96,7 +96,7 @@ export function itemsOf(value: Value): readonly Value[] {
   return items;
 }
 
-export function notIterable(value: Value): Error {
+function notIterable(value: Value): Error {
   if (typeof value === "object" && value?.kind === "loop") {
     return typeError("'loop' cannot be iterated over here: a loop over itself is not supported");
   }

@@ -29,7 +29,7 @@ export const DEFAULT_LIMITS: JinjaLimits = {
 };
 
 /** Values within values that are printed, compared or converted. Python's own limit is near it. */
-export const MAX_NESTING = 900;
+const MAX_NESTING = 900;
 
 /** Bits of the largest integer: far more than can be printed, few enough that none takes long. */
 export const MAX_INTEGER_BITS = 2 ** 18;

@@ -175,7 +175,7 @@ const CONSTANTS: Readonly<Record<string, boolean | null>> = {
 };
 
 /** A name, a literal, or something in brackets. With `namespaces`, `a.b` is a target of its own. */
-export function parsePrimary(stream: TokenStream, namespaces = false): Expression {
+function parsePrimary(stream: TokenStream, namespaces = false): Expression {
   const token = current(stream);
   const { line } = token;
   switch (token.type) {
@@ -277,7 +277,7 @@ function parseDict(stream: TokenStream): Expression {
 }
 
 /** Attributes, items and calls behind an expression. */
-export function parsePostfix(stream: TokenStream, first: Expression): Expression {
+function parsePostfix(stream: TokenStream, first: Expression): Expression {
   const { depth } = stream;
   let node = first;
   for (;;) {

@@ -15,7 +15,7 @@ const TITLE: ReadonlyMap<string, string> = new Map(
 );
 
 /** Title case of one code point: upper case, but only its first letter where that has several. */
-export function titlePoint(point: string): string {
+function titlePoint(point: string): string {
   const code = point.codePointAt(0) as number;
   if (code < 0x80) return point.toUpperCase();
   if (code >= 0x1c4 && code <= 0x1cc) return String.fromCharCode(code - ((code - 0x1c4) % 3) + 1); // Ǆ ǅ ǆ: ǅ

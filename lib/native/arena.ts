@@ -8,9 +8,6 @@ import { ArenaLayout, type ArenaMark, BLOCK_BYTES } from "./arena_layout.ts";
 import { hostArray } from "./host_memory.ts";
 import { account, type Ledger } from "./ledger.ts";
 
-/** Typed arrays an arena hands out. */
-export type ArenaArray = Float32Array | Float64Array | Uint16Array | Int32Array;
-
 /** Makes a view of memory: a typed array's constructor, or that of something that passes for one. */
 type Views<A> = new (memory: ArrayBuffer, byteOffset: number, length: number) => A;
 

@@ -28,7 +28,7 @@ export function multipliesBf16(target: Target | DeviceTarget): boolean {
 }
 
 /** What contexts of the CUDA libraries run on. */
-export const DEVICE_TARGETS = {
+const DEVICE_TARGETS = {
   cuda: constants.MEFT_TARGET_CUDA,
   cuda_emulated: constants.MEFT_TARGET_CUDA_EMULATED,
 } as const;
@@ -36,7 +36,7 @@ export const DEVICE_TARGETS = {
 export type DeviceTarget = keyof typeof DEVICE_TARGETS;
 
 /** Providers of matrix products. */
-export const GEMM_PROVIDERS = { own: constants.MEFT_GEMM_OWN, onednn: constants.MEFT_GEMM_ONEDNN } as const;
+const GEMM_PROVIDERS = { own: constants.MEFT_GEMM_OWN, onednn: constants.MEFT_GEMM_ONEDNN } as const;
 /** Name of a provider of matrix products. */
 export type GemmProvider = keyof typeof GEMM_PROVIDERS;
 

@@ -4,7 +4,7 @@ import type { PlacedLine } from "../train/metrics_log.ts";
 import { addPoint, emptySeries, type ThinSeries } from "./thin_series.ts";
 
 /** Metrics that a report draws over the steps. */
-export const CHARTED = [
+const CHARTED = [
   ...[
     "loss",
     "evalLoss",

@@ -116,7 +116,7 @@ function start(folder: string, port?: number): Deno.ChildProcess {
  * names have no other spelling, so what is there already is said by where the process is; of a folder yet to be made that has
  * a comma in its name, the one around it.
  */
-export function writeScope(folder: string): { readonly cwd: string; readonly writable: string } {
+function writeScope(folder: string): { readonly cwd: string; readonly writable: string } {
   const missing: string[] = [];
   let cwd = folder;
   for (; !isThereSync(cwd); cwd = dirname(cwd)) missing.unshift(basename(cwd));

@@ -40,7 +40,7 @@ const TEXTS = ["sentence", "text"] as const;
 const LABELS: readonly string[] = ["label", "labels", "score"];
 
 /** The accepted shapes, as messages name them. */
-export const LABELLED_SHAPES =
+const LABELLED_SHAPES =
   "{text, label}, {sentence, label} or two texts and a label: {sentence1, sentence2, label}, {premise, hypothesis, label}, " +
   "{question, sentence, label}, {question1, question2, label}";
 

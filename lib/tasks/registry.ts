@@ -33,7 +33,7 @@ const READING = {
 } as const;
 
 /** Their names. */
-export const TASK_NAMES: readonly string[] = TASKS.map(({ name }) => name);
+const TASK_NAMES: readonly string[] = TASKS.map(({ name }) => name);
 
 /** Which task it is. */
 export const TASK_OPTIONS = {

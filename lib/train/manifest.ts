@@ -9,7 +9,7 @@ import { readJsonIfThere, stat, statIfThere } from "../files/read.ts";
 import { writeTextAtomically } from "../files/write.ts";
 
 /** Name of the manifest file. */
-export const MANIFEST = "manifest.json";
+const MANIFEST = "manifest.json";
 
 const FORMAT_VERSION = 1;
 

@@ -11,7 +11,7 @@ export interface PatchShape {
 }
 
 /** Patches down and across. What is left at the right and below is seen by no patch. */
-export function patchGrid({ image, patch }: Pick<PatchShape, "image" | "patch">): Size {
+function patchGrid({ image, patch }: Pick<PatchShape, "image" | "patch">): Size {
   return {
     height: Math.floor(image.height / patch.height),
     width: Math.floor(image.width / patch.width),
