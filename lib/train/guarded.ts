@@ -5,6 +5,7 @@ import type { StepData } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { type DatasetLoss, datasetLoss, nameRows } from "../evaluate/loss.ts";
 import { explainNotFinite } from "../evaluate/not_finite.ts";
+import { StreamOverflowError } from "../models/wiring/overflow.ts";
 import type { Forecast } from "./forecast.ts";
 import type { MetricsLog } from "./metrics_log.ts";
 import type { Run } from "./plan.ts";
@@ -13,7 +14,7 @@ import { attachState, type TrainState } from "./state.ts";
 import { NonFiniteError, type StepMetrics, trainStep } from "./step.ts";
 import { withinDevice } from "./within_device.ts";
 
-/** A step; when it is not finite, the good state is saved and the error names the rows. */
+/** A step; when it is not finite, or does not fit its streams, the good state is saved and the error names the rows. */
 export async function guardedStep(
   session: Session,
   state: TrainState,
@@ -23,8 +24,13 @@ export async function guardedStep(
   try {
     return await trainStep(session.run, state, stepData, session.clock, session.forecast);
   } catch (error) {
-    if (!(error instanceof NotFiniteError)) throw error;
     const { run, data } = session;
+    if (error instanceof StreamOverflowError) {
+      if (state.step > 0) await saveState(session, state, log);
+      const examples = stepData.microBatches.flatMap((micro) => [...micro.examples]);
+      throw new StreamOverflowError(`${error.message}. Rows of the step: ${nameRows(data, examples)}`);
+    }
+    if (!(error instanceof NotFiniteError)) throw error;
     if (!(error instanceof NonFiniteError)) {
       const cause = await explainNotFinite(run.model, state.params);
       throw new NotFiniteError(`${error.message}. ${cause}`, { cause: error });
@@ -47,7 +53,9 @@ export async function guardedEvaluation(
   try {
     return await evaluateState(session.run, state, data, session.forecast);
   } catch (error) {
-    if (error instanceof NotFiniteError) await saveState(session, state, log);
+    if (error instanceof NotFiniteError || error instanceof StreamOverflowError) {
+      await saveState(session, state, log);
+    }
     throw error;
   }
 }

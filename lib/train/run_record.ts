@@ -129,6 +129,10 @@ function isAsked(flag: string): boolean {
   return setting === undefined || setting.mayChange === "asked";
 }
 
+/** What may change of an adapter. */
+const OF_ADAPTERS = SETTINGS.filter(({ owner, mayChange }) => owner === "adapter" && mayChange === true)
+  .map(({ option }) => option);
+
 /** What may change of a run, by name. */
 function changeable(
   identity: Json | undefined,
@@ -139,12 +143,14 @@ function changeable(
     JsonObject,
     JsonObject,
   ];
+  const adapter = isJsonObject(decided.adapter) ? decided.adapter : {};
   const { out: _, format: __, seed: ___, ...kept } = sizes;
   return {
     ...kept,
     totalSteps: decided.steps ?? null,
     placement: decided.placement ?? "host",
     halves: decided.halves ?? 1,
+    ...Object.fromEntries(OF_ADAPTERS.map((name) => [name, adapter[name] ?? null])),
     ...Object.fromEntries(Object.entries(flags ?? {}).filter(([name]) => isAsked(name))),
   };
 }

@@ -142,4 +142,20 @@ export const TRAIN_SAVED: readonly Mutant[] = [
     replace: "",
     tests: ["tests/unit/train/checkpoint_test.ts"],
   },
+  {
+    name: "overflow-not-saved",
+    harm: "a run whose values outgrow their streams loses all steps since its last checkpoint",
+    file: "lib/train/guarded.ts",
+    find: "if (state.step > 0) await saveState(session, state, log);\n      const examples",
+    replace: "const examples",
+    tests: ["tests/unit/train/reversible_test.ts"],
+  },
+  {
+    name: "bits-not-told",
+    harm: "a run that went on with other fractional bits does not say so",
+    file: "lib/train/run_record.ts",
+    find: "OF_ADAPTERS.map((name)",
+    replace: "[].map((name)",
+    tests: ["tests/unit/train/reversible_test.ts"],
+  },
 ];

@@ -50,6 +50,7 @@ export const WIRING_OPTIONS = {
   fractionBits: integer({
     min: 0,
     max: MOST_FRACTION,
+    mayChange: true, // what overflows has a way on
     defaultText: "found from the first rows of the data",
     help: "fractional bits of exact streams",
   }),

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What did not fit the streams of a pass: counted by layer, and told before anything comes of it. */
 import { andThen, type Awaitable } from "../../core/awaitable.ts";
-import { NotFiniteError } from "../../core/errors.ts";
+import { NotFiniteError, UserError } from "../../core/errors.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { Floats } from "../../tensor/tensor.ts";
 import type { StreamForm } from "./coupling.ts";
 
-/** A value that int32 streams have no room for. Nothing was changed by the pass. */
-export class StreamOverflowError extends NotFiniteError {
+/** A value that int32 streams have no room for: other streams do. Nothing was changed by the pass. */
+export class StreamOverflowError extends UserError {
   override readonly name = "StreamOverflowError";
 }
 
@@ -18,6 +18,7 @@ export interface StreamAccounts {
   /**
    * @param seen Told the largest magnitude of all
    * @throws {StreamOverflowError} When something did not fit: where first, how large it is, and the way out
+   * @throws {NotFiniteError} When it is no number that did not fit
    */
   check(seen?: (largest: number) => void): Awaitable<void>;
 }
@@ -52,15 +53,16 @@ export function streamAccounts(
   };
 }
 
-function overflow(fraction: number, layer: number | "entry", value: number): StreamOverflowError {
+function overflow(fraction: number, layer: number | "entry", value: number): Error {
   const where = layer === "entry" ? "What enters the streams" : `Layer ${layer}`;
   const limit = `int32 with ${fraction} fractional bits holds less than ${2 ** (31 - fraction)}`;
   if (!Number.isFinite(value)) {
-    return new StreamOverflowError(`${where} reaches ${value}: ${limit}; nothing was changed`);
+    return new NotFiniteError(`${where} reaches ${value}, and ${limit}; nothing was changed`);
   }
-  const bits = Math.max(0, 30 - Math.ceil(Math.log2(value)));
+  const bits = 30 - Math.ceil(Math.log2(value));
+  const fewer = `go on with --resume --fraction-bits ${bits} or fewer, begin again with that`;
   return new StreamOverflowError(
     `${where} reaches ${Number(value.toPrecision(6))}, and ${limit}; nothing was changed: ` +
-      `begin again with --fraction-bits ${bits} or fewer, or with --streams f32`,
+      `${bits < 0 ? "begin again" : `${fewer}, or`} with --streams f32`,
   );
 }

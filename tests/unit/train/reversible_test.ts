@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { attachAdapter } from "../../../lib/adapters/attach.ts";
 import { fractionFor } from "../../../lib/adapters/wiring/coupled.ts";
 import { lora, meft1, meft2, meft3, type Method, parallel, sparse } from "../../../lib/methods/methods.ts";
+import { NotFiniteError } from "../../../lib/core/errors.ts";
 import { decodeStep } from "../../../lib/models/engine/decode.ts";
 import { createKvCache } from "../../../lib/models/engine/kv_cache.ts";
 import { forwardLogits } from "../../../lib/models/engine/pass.ts";
@@ -143,10 +144,10 @@ Deno.test("a run whose fractional bits were found goes on from its folder, whoev
     const losses: number[] = [];
     for await (const { loss } of train(planned(5), data, { resume: true })) losses.push(loss);
     assert.equal(losses.length, 2);
-    const other = plan(model, smallOptions({ method: meft1({ fractionBits: 3 }), out, steps: 5 }));
+    const other = plan(model, smallOptions({ method: meft1({ lambda: 0.5 }), out, steps: 5 }));
     await assert.rejects(
       checkResume(other, join(out, "checkpoints")),
-      /--fraction-bits is 3, the run has 20/,
+      /--lambda is 0.5, the run has 0.0078125/,
     );
   }));
 
@@ -182,6 +183,50 @@ Deno.test("a value without room in its stream ends the step before anything has 
   for (const [name, bytes] of before) {
     if (!name.includes("up_bias")) assertSame(bytesOf(state).get(name), bytes);
   }
+});
+
+Deno.test("a run whose values outgrow their streams is saved, and goes on with fewer fractional bits", () =>
+  withFolder(async (out) => {
+    using model = smallModel();
+    const data = smallData();
+    const planned = (fractionBits: number) =>
+      plan(
+        model,
+        smallOptions({ method: meft1({ fractionBits }), out, steps: 4, optimizer: adamw({ lr: 9 }) }),
+      );
+    const run = async (fractionBits: number, resume: boolean): Promise<number[]> => {
+      const losses: number[] = [];
+      for await (const { loss } of train(planned(fractionBits), data, { resume })) losses.push(loss);
+      return losses;
+    };
+    await assert.rejects(run(27, false), (error: Error) => {
+      assert.ok(error instanceof StreamOverflowError, String(error));
+      assert.match(error.message, /^Layer \d reaches .* --fraction-bits \d+ or fewer.*\. Rows of the step: /);
+      assert.doesNotMatch(error.message, /finite/);
+      return true;
+    });
+    assert.match(await checkResume(planned(12), join(out, "checkpoints")) ?? "", /step-00000[123]$/);
+    const losses = await run(12, true);
+    assert.ok(losses.length > 0 && losses.every(Number.isFinite));
+    const { history, identity } = JSON.parse(await Deno.readTextFile(join(out, "run.json")));
+    assert.deepEqual(history.map(({ changed }: { changed: unknown }) => changed), [{
+      fractionBits: [27, 12],
+    }]);
+    assert.equal(identity.adapter.fractionBits, 12);
+  }));
+
+Deno.test("values that are no numbers are told as such, whatever the streams", async () => {
+  using model = smallModel();
+  const [run, state] = await trained(model, 1, { method: meft1({ fractionBits: 20 }) });
+  state.params.parameters.forEach((parameter) => {
+    if (parameter.kind === "dense" && parameter.name.endsWith(".up_bias")) parameter.data.fill(NaN);
+  });
+  const [step] = [...batches(run, smallData(), state)];
+  await assert.rejects(trainStep(run, state, step!), (error: Error) => {
+    assert.ok(error instanceof NotFiniteError, String(error));
+    assert.match(error.message, /Layer 0 reaches (NaN|Infinity), and int32/);
+    return true;
+  });
 });
 
 Deno.test("what is no wiring for a run is refused by name, and what is none for a decoder is told", async () => {

@@ -174,7 +174,7 @@ Deno.test("a value without room in its stream is an error that names layer, valu
     assert.ok(error instanceof StreamOverflowError);
     assert.match(
       error.message,
-      /^Layer 0 reaches [0-9.]+, and int32 with 30 fractional bits holds less than 2; nothing was changed: begin again with --fraction-bits \d+ or fewer/,
+      /^Layer 0 reaches [0-9.]+, and int32 with 30 fractional bits holds less than 2; nothing was changed: go on with --resume --fraction-bits \d+ or fewer, begin again with that, or with --streams f32$/,
     );
     return true;
   });
