@@ -37,3 +37,9 @@ export function leanerActivations(
   const possible = possibleActivations(undoable);
   return possible.slice(possible.indexOf(than) + 1);
 }
+
+/** What runs steps that cannot be undone, of a pass for which a policy is chosen: that itself, or the leanest there is for them. */
+export function plainPolicy(chosen: ActivationPolicyName): ActivationPolicy {
+  const possible = possibleActivations(false);
+  return ACTIVATION_POLICIES[possible.includes(chosen) ? chosen : possible.at(-1) as ActivationPolicyName];
+}

@@ -10,6 +10,8 @@ import type { Coupling } from "./wiring/coupling.ts";
  * another lane.
  */
 export interface BranchHook<Residuals = unknown> {
+  /** Whether it is in a layer; in all when absent. */
+  has?(layer: number): boolean;
   /**
    * Whether residuals live in the host arena, or there are none: then they outlast a layer's activations. When those are
    * recomputed, forward runs once where the layer ends with this branch, and a second time, given what it left the first
@@ -78,14 +80,19 @@ export function branchHooks(kind: string, ...hooks: readonly BranchHook[]): Hook
   return { branch: new Map([[kind, hooks]]) };
 }
 
-/** Hooks beside sublayers of a kind; none where the place is null. */
-export function hooksBeside({ branch }: Hooks, kind: string | null): readonly BranchHook[] {
-  return (kind !== null && branch?.get(kind)) || NONE;
+/** Hooks beside a layer's sublayer of a kind; none where the place is null. */
+export function hooksBeside(hooks: Hooks, kind: string | null, layer: number): readonly BranchHook[] {
+  return hooksAt(hooks.branch, kind, layer);
 }
 
-/** Hooks behind sublayers of a kind; none where the place is null. */
-export function hooksBehind({ behind }: Hooks, kind: string | null): readonly BranchHook[] {
-  return (kind !== null && behind?.get(kind)) || NONE;
+/** Hooks behind a layer's sublayer of a kind; none where the place is null. */
+export function hooksBehind(hooks: Hooks, kind: string | null, layer: number): readonly BranchHook[] {
+  return hooksAt(hooks.behind, kind, layer);
+}
+
+function hooksAt(places: Hooks["branch"], kind: string | null, layer: number): readonly BranchHook[] {
+  const hooks = (kind !== null && places?.get(kind)) || NONE;
+  return hooks.filter((hook) => hook.has?.(layer) !== false);
 }
 
 /** Hooks on one product of a layer. */

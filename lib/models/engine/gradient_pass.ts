@@ -3,14 +3,22 @@
  * A pass forward and backward through all stacks: what an activation policy calls the turn of a stack's pass is the whole pass of
  * the next, and the loss at the end.
  */
-import type { IdleMemory, Streams, UndoingChoice } from "../../activations/policy.ts";
-import { ACTIVATION_POLICIES, type ActivationPolicyName } from "../../activations/registry.ts";
+import {
+  forwardOnly,
+  type IdleMemory,
+  type Pass,
+  type StreamGradients,
+  type UndoingChoice,
+} from "../../activations/policy.ts";
+import { ACTIVATION_POLICIES, type ActivationPolicyName, plainPolicy } from "../../activations/registry.ts";
 import { andThen, type Awaitable } from "../../core/awaitable.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
+import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { headLoss } from "../heads/registry.ts";
 import { headLayer, type ModelParts } from "../parts.ts";
 import type { SourceContext, StepContext, WaitAccount } from "../sublayers/context.ts";
+import type { Wiring } from "../wiring/wiring.ts";
 import type { TokenBatch } from "./check_batch.ts";
 import { inputBackward, inputForward } from "./input.ts";
 import { outputBackward, outputForward } from "./output.ts";
@@ -97,11 +105,10 @@ async function stackPass(passes: StackPasses, number: number, source?: SourceCon
   const entering = inputOf(passes.batch, place);
   const { x, residuals } = inputForward(k, place.stack.input, entering);
   const wiring = openWiring(step, place, x, lowest, left);
-  const { steps } = wiring;
   const dx = wiring.gradients(x);
   const dtop = wiring.leaveGradient(dx);
   let loss: BatchLoss = { lossSum: 0, targetCount: 0 };
-  const turn = (y: Streams): Awaitable<void> => {
+  const turn: Turn = (y) => {
     const mark = k.arena.mark();
     const behind = andThen(
       wiring.leave(y),
@@ -117,12 +124,32 @@ async function stackPass(passes: StackPasses, number: number, source?: SourceCon
       return place.isLast ? options.afterLoss?.() : undefined;
     });
   };
-  const idle = options.idle && idleFrom(options.idle, place.firstLayer + wiring.lowest);
-  const { undoing } = options;
-  const pass = { steps, x: await wiring.enter(x), dx, turn, idle, undoing };
-  await ACTIVATION_POLICIES[options.activations].run(k, pass);
-  if (lowest === 0) inputBackward(k, place.stack.input, entering, residuals, wiring.enterBackward(dx));
+  await layersPass(passes, place, k, wiring, { x, dx, turn });
+  if (lowest === 0) inputBackward(k, place.stack.input, entering, residuals, wiring.enterGradient(dx));
   return loss;
+}
+
+type Turn = Pass<unknown>["turn"];
+
+/** Forward through the layers of a stack, the turn, and back. The pass of those on streams is the turn of those below. */
+async function layersPass(
+  { lowest, options: { activations, undoing, idle } }: StackPasses,
+  { firstLayer, number }: StackPlace,
+  k: Kernels,
+  wiring: Wiring,
+  { x, dx, turn }: { readonly x: Tensor; readonly dx: StreamGradients; readonly turn: Turn },
+): Promise<void> {
+  const { below, steps } = wiring;
+  const idleOf = (layer: number) => idle && idleFrom(idle, firstLayer + layer);
+  const isWantedBelow = below.some(({ needsBackward }) => needsBackward);
+  const onStreams: Turn = async ([h]) => {
+    const own = { steps, x: wiring.enter(h as Tensor), dx, turn, idle: idleOf(wiring.lowest), undoing };
+    await ACTIVATION_POLICIES[activations].run(k, own);
+    if (isWantedBelow || lowest[number] === 0) wiring.enterBackward(dx);
+  };
+  if (!isWantedBelow) return await onStreams(await forwardOnly(k, below, [x]));
+  const around = { steps: below, x: [x], dx: [wiring.enterGradient(dx)], turn: onStreams, idle: idleOf(0) };
+  await plainPolicy(activations).run(k, around);
 }
 
 /** Output of a stack, the whole pass of the next, and back to the gradient of y where the stack is trained. */

@@ -83,7 +83,7 @@ export function lowestTrained(parts: ModelParts, hooks: Hooks): readonly number[
     const trained = computingOf(stack, hooks).flatMap((layer, i) =>
       layer.map((part) =>
         part === ALONE
-          ? hooksBeside(hooks, ALONE).length > 0
+          ? hooksBeside(hooks, ALONE, firstLayer + i).length > 0
           : sublayerIsTrained(part, hooksOf(hooks, i), firstLayer + i) ||
             (isWantedBelow && part.kind === "cross-attention")
       )
@@ -124,7 +124,7 @@ export function openWiring(
     const [{ length }] = coupling.of.functions(layer);
     return { f: own.slice(0, length), g: own.slice(length) };
   });
-  const below = stages.slice(0, coupling.lowest).map((layer) => plainStep(k, layer));
+  const below = stages.slice(0, coupling.lowest).map((layer, i) => plainStep(k, layer, leaving(i)));
   return coupledWiring(k, { coupling, below, layers, firstLayer: place.firstLayer, shape, left });
 }
 
@@ -145,7 +145,9 @@ function stagesOf(step: StepContext, { stack, firstLayer }: StackPlace, lowest: 
 
 /** What is read (T,D) of the residual stream behind the last layer of a stack, nothing kept. */
 export async function streamOf(step: StepContext, place: StackPlace, batch: InputBatch): Promise<Tensor> {
-  const { x } = inputForward(step.k, place.stack.input, batch);
+  const { k } = step;
+  const { x } = inputForward(k, place.stack.input, batch);
   const wiring = openWiring(step, place, x, Infinity);
-  return await wiring.leave(await forwardOnly(step.k, wiring.steps, await wiring.enter(x)));
+  const [h] = await forwardOnly(k, wiring.below, [x]);
+  return await wiring.leave(await forwardOnly(k, wiring.steps, wiring.enter(h as Tensor)));
 }

@@ -28,7 +28,7 @@ export function aloneStage(
   needsInput: boolean,
 ): Stage<AloneResiduals> {
   const { k, scratch } = step;
-  const hooks = hooksBeside(step.hooks, ALONE);
+  const hooks = hooksBeside(step.hooks, ALONE, layer);
   return {
     async forward(x, y, again?: Again<AloneResiduals>) {
       const { y: h, residuals } = normForward(k, x, NORM, { into: scratch.h });

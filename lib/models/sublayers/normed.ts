@@ -52,12 +52,12 @@ export async function normedForward<Kept>(
   const total = sum === null ? y : arenaTensor(k, x.shape);
   const branch = output === null ? total : arenaTensor(k, x.shape);
   const beside = {
-    hooks: hooksBeside(hooks, branchOf(part)),
+    hooks: hooksBeside(hooks, branchOf(part), layer),
     layer,
     h,
     again: again && { ...again, needsOutput },
   };
-  const after = hooksBehind(hooks, branchOf(part));
+  const after = hooksBehind(hooks, branchOf(part), layer);
   const o = after.length > 0 ? arenaTensor(k, x.shape) : null; // which they read again in backward
   const { hooked, kept } = await forwardBeside(step, beside, o ?? branch, () => {
     if (o !== null) return f(h, { into: o });
@@ -129,7 +129,7 @@ export async function normedBackward(
   if (sum && norms.sum) k.copy(dx.data, normBackward(k, norms.sum, sum, dx).data);
   const dbranch = output && norms.output ? normBackward(k, norms.output, output, dx) : dx;
   const dy = behind ? await backwardBehind(step, layer, part, behind, dbranch) : dbranch;
-  const beside = { hooks: hooksBeside(hooks, branchOf(part)), layer, h: input ? scratch.h : x };
+  const beside = { hooks: hooksBeside(hooks, branchOf(part), layer), layer, h: input ? scratch.h : x };
   const wanted = needsInput || isTrained(normTensors(input));
   const isRead = isReadToo || beside.hooks.length > 0 ||
     inputs.some((linear) => linearIsTrained(linear, hooks, layer));
@@ -149,7 +149,7 @@ async function backwardBehind(
   dy: Tensor,
 ): Promise<Tensor> {
   const { k, hooks } = step;
-  const own = { hooks: hooksBehind(hooks, branchOf(part)), layer, h: o };
+  const own = { hooks: hooksBehind(hooks, branchOf(part), layer), layer, h: o };
   const d = arenaCopy(k, dy);
   await backwardBeside(step, own, hooked, dy, () => d);
   return d;

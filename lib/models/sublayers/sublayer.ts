@@ -40,7 +40,7 @@ export interface SublayerKind<Part extends Sublayer, Residuals> {
 
 /** Whether backward has something to add to in a sublayer: its weights, or what hooks train. */
 export function sublayerIsTrained(part: Sublayer, hooks: Hooks, layer: number): boolean {
-  const onBranch = [hooksBeside, hooksBehind].some((on) => on(hooks, branchOf(part)).length > 0);
+  const onBranch = [hooksBeside, hooksBehind].some((on) => on(hooks, branchOf(part), layer).length > 0);
   return onBranch || isTrained(normsOf(part).flatMap(normTensors)) ||
     isTrained(expertTensors(part)) ||
     linearsOf(part).some((linear) => linearIsTrained(linear, hooks, layer));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Layers on two coupled streams: what enters them, the steps between, and what comes out; see `coupling.ts`. */
-import { forwardOnly, type Step } from "../../activations/policy.ts";
+import type { Step } from "../../activations/policy.ts";
 import { andThen } from "../../core/awaitable.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
@@ -59,19 +59,16 @@ export function coupledWiring(
   const model = of.model === "first" ? firstOfLast : firstOfLast === 0 ? 1 : 0;
   const combination = topOfStreams(k, streams, top, model);
   return {
+    below,
     steps,
     lowest,
-    async enter(x) {
-      const [h] = await forwardOnly(k, below, [x]);
+    enter(x) {
       const entry = accounts.of("entry");
-      return [0, 1].map(() => streams.enter(h as Tensor, entry));
+      return [0, 1].map(() => streams.enter(x, entry));
     },
     gradients: (x) => [arenaTensor(k, x.shape), arenaTensor(k, x.shape)],
-    enterBackward([d1, d2]) {
-      const [dx, other] = [d1 as Tensor, d2 as Tensor];
-      k.add(dx.data, other.data);
-      return dx;
-    },
+    enterGradient: ([d1]) => d1 as Tensor,
+    enterBackward: ([d1, d2]) => k.add((d1 as Tensor).data, (d2 as Tensor).data),
     leave: (y) => andThen(accounts.check(coupling.seen), () => combination.combine(y)),
     leaveGradient: (d) => d[model] as Tensor,
     leaveBackward: (y, d) => combination.divide(y, d),

@@ -69,11 +69,13 @@ export function plainStep(
 /** Layers on one stream. @param steps One a layer */
 export function plainWiring(k: Kernels, steps: readonly Step<unknown>[]): Wiring {
   return {
+    below: [],
     steps,
     lowest: 0,
     enter: (x) => [x],
     gradients: (x) => [arenaTensor(k, x.shape)],
-    enterBackward: ([dx]) => dx as Tensor,
+    enterGradient: ([dx]) => dx as Tensor,
+    enterBackward() {},
     leave: ([y]) => y as Tensor,
     leaveGradient: ([dx]) => dx as Tensor,
     leaveBackward() {},

@@ -6,16 +6,20 @@ import type { Tensor } from "../../tensor/tensor.ts";
 
 /** The layers of one pass. */
 export interface Wiring {
-  /** Lowest first. */
+  /** Layers below the streams, on what enters the lowest layer of all, lowest first: steps on that alone, not to be undone. */
+  readonly below: readonly Step<unknown>[];
+  /** Those of the streams, lowest first. */
   readonly steps: readonly Step<unknown>[];
-  /** The layer that the first step is. */
+  /** The layer that the first of these is. */
   readonly lowest: number;
-  /** The streams that enter the first step. @param x (T,D) what enters the lowest layer of all */
-  enter(x: Tensor): Awaitable<Streams>;
+  /** The streams that enter it. @param x (T,D) what comes out of the layers below */
+  enter(x: Tensor): Streams;
   /** Gradients of those, in the arena. */
   gradients(x: Tensor): StreamGradients;
-  /** @returns (T,D) the gradient of x, which is one of d. @mutates d */
-  enterBackward(d: StreamGradients): Tensor;
+  /** Where (T,D) the gradient of what `enter` was given is written. */
+  enterGradient(d: StreamGradients): Tensor;
+  /** Joins those of the streams there. @mutates d */
+  enterBackward(d: StreamGradients): void;
   /**
    * What the head's side reads.
    *

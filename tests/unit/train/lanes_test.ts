@@ -9,7 +9,10 @@ import { createLaneTimes, timedHooks } from "../../../lib/train/lanes.ts";
 const NOTHING: Tensor = { shape: [0, 0], data: new Float32Array(0) };
 
 /** Calls every part of a hook once; each part takes as many milliseconds as `cost` says. */
-async function timesOf(cost: Record<keyof Omit<BranchHook, "residualsOnHost">, number>, later: boolean) {
+async function timesOf(
+  cost: Record<keyof Omit<BranchHook, "has" | "residualsOnHost">, number>,
+  later: boolean,
+) {
   let now = 0;
   const takes = (ms: number) => async () => {
     if (later) await Promise.resolve();
