@@ -65,6 +65,8 @@ export interface Adapter {
   readonly nothingAlone?: string;
   /** Where it attaches, as its files say it: kinds of sublayers, products, or weights. */
   readonly sites: readonly string[];
+  /** Whether it trains the model's own weights: then none of them are chosen beside it. */
+  readonly trainsModel?: boolean;
   /** Whether copies of its own stand in the place of all weights: then those of the checkpoint are read once. */
   readonly replacesAll?: boolean;
   /** Where its work can be done: one, or a choice. */

@@ -31,4 +31,6 @@ export interface ResolveContext {
   readonly source?: OptionSource;
   /** Modules that are trained whole beside it, as they were given; not checked. */
   readonly modulesToSave?: unknown;
+  /** Layers at the bottom of each stack that are to have nothing of it, fewer than there are. Default 0. */
+  readonly frozenLayers?: number;
 }

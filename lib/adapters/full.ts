@@ -2,14 +2,15 @@
 /** Full fine-tuning: every weight of the model becomes a trained copy in the backend's float type. The yardstick of adapters. */
 import { andThen } from "../core/awaitable.ts";
 import { unknownOptions } from "../core/option_checks.ts";
-import type { Model } from "../models/model.ts";
+import type { Model, ModelConfig } from "../models/model.ts";
 import { allTensors, tensorsOf } from "../models/part_tensors.ts";
 import { type Layer, layersOf } from "../models/parts.ts";
 import { trainableWeights } from "../models/trainable.ts";
 import type { DenseParameter } from "../optim/parameters.ts";
 import { numel, type Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
-import type { AdapterDefinition } from "./definition.ts";
+import type { AdapterDefinition, ResolveContext } from "./definition.ts";
+import { frozenTensors, recordedFrozen } from "./frozen_layers.ts";
 import { startTensor, tensorShape, weightParameter } from "./model_tensors.ts";
 
 /** Full fine-tuning as an adapter: its parameters are whatever the copies have become. */
@@ -23,22 +24,28 @@ export const FULL = {
   resolve: fullAdapter,
 } as const satisfies AdapterDefinition;
 
-function fullAdapter(options: object): Resolved {
+function fullAdapter(
+  options: object,
+  model: ModelConfig,
+  { frozenLayers = 0 }: ResolveContext = {},
+): Resolved {
+  const left = frozenTensors(model, frozenLayers);
   const problems = unknownOptions(FULL.options, options, "full fine-tuning");
   const adapter: Adapter = {
     kind: "full",
-    config: {},
+    config: recordedFrozen(frozenLayers),
     sites: ["weights"],
     placements: ["device"],
-    replacesAll: true,
-    sizes: fullSizes,
-    create: (_k, model) => createFull(adapter, model),
+    trainsModel: true,
+    ...(left.size === 0 && { replacesAll: true }),
+    sizes: (model) => fullSizes(left, model),
+    create: (_k, model) => createFull(adapter, left, model),
   };
   return { adapter, problems };
 }
 
-function fullSizes(model: Model): AdapterSizes {
-  const parameters = allTensors(model.parts)
+function fullSizes(left: ReadonlySet<string>, model: Model): AdapterSizes {
+  const parameters = allTensors(model.parts).filter(({ name }) => !left.has(name))
     .map((weight) => {
       const shape = tensorShape(model, weight);
       return { name: weight.name, shape, count: numel(shape), rows: null, trained: true };
@@ -50,8 +57,8 @@ function weightsOf(layer: Layer): Weight[] {
   return layer.flatMap((part) => tensorsOf(part));
 }
 
-function createFull(adapter: Adapter, base: Model): AdapterParams {
-  const copies = trainableWeights(base);
+function createFull(adapter: Adapter, left: ReadonlySet<string>, base: Model): AdapterParams {
+  const copies = trainableWeights(base, (name) => !left.has(name));
   const { byName } = copies;
   const parameters = new Map(
     [...byName].map((

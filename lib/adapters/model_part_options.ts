@@ -6,8 +6,8 @@ import type { ModelConfig } from "../models/model.ts";
 import { vocabularyTables } from "../models/vocabulary.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { Resolved } from "./adapter.ts";
+import type { ResolveContext } from "./definition.ts";
 import { chooseModules } from "./modules_to_save.ts";
-import type { OptionSource } from "./option_source.ts";
 import { chooseTokens } from "./token_indices.ts";
 import { tokenRowsAdapter } from "./token_rows.ts";
 import { trainedBeside } from "./trained_beside.ts";
@@ -64,7 +64,7 @@ export function splitOptions(
 /** Tables of the vocabulary that options leave frozen, none of them where a tied head is trained apart; names of their tensors. */
 export function frozenTables(options: JsonObject, model: ModelConfig): readonly string[] {
   const { parts: { modulesToSave, ensureWeightTying } } = splitOptions(options);
-  const { tensors } = chooseModules(modulesToSave, ensureWeightTying === true, model, { by: "user" });
+  const { tensors } = chooseModules(modulesToSave, ensureWeightTying === true, model);
   const tables = vocabularyTables(model);
   const all = tables === null ? [] : [tables.embedding, tables.head ?? []].flat();
   const frozen = all.filter((name) => !tensors.has(name));
@@ -77,17 +77,17 @@ export function withModelParts(
   { adapter, problems }: Resolved,
   parts: ModelPartOptions,
   model: ModelConfig,
-  source: OptionSource = { by: "user" },
+  { source = { by: "user" }, frozenLayers = 0 }: Pick<ResolveContext, "source" | "frozenLayers"> = {},
 ): Resolved {
   const { ensureWeightTying: tie, trainableTokenIndices: tokens } = parts;
   const tieLabel = source.by === "peft" ? '"ensure_weight_tying"' : "ensureWeightTying";
   if (typeof tie !== "boolean") {
     return { adapter, problems: [...problems, `${tieLabel} is ${quotedValue(tie)}, expected true or false`] };
   }
-  const modules = chooseModules(parts.modulesToSave, tie, model, source);
+  const modules = chooseModules(parts.modulesToSave, tie, model, { source, frozenLayers });
   const rows = tokens === null ? null : chooseTokens(tokens, tie, modules, model, source);
   const found = [...problems, ...modules.problems, ...rows?.problems ?? []];
-  if (adapter.replacesAll && (modules.tensors.size > 0 || rows !== null)) {
+  if (adapter.trainsModel && (modules.tensors.size > 0 || rows !== null)) {
     const names = [
       ...modules.tensors.size > 0 ? ["modulesToSave"] : [],
       ...rows ? ["trainableTokenIndices"] : [],

@@ -11,6 +11,8 @@ import { modelModules } from "../models/modules.ts";
 import { buildParts } from "../models/families/registry.ts";
 import { headNames, moduleOf } from "../models/tensor_names.ts";
 import { vocabularyTables } from "../models/vocabulary.ts";
+import type { ResolveContext } from "./definition.ts";
+import { areFrozen, frozenTensors } from "./frozen_layers.ts";
 import type { OptionSource } from "./option_source.ts";
 import type { WholeTensors } from "./whole_tensors.ts";
 
@@ -37,12 +39,13 @@ export function modulesLabel({ by }: OptionSource): string {
  *
  * @param given Ends of names; they may come from a file
  * @param tie Whether an embedding and the head that is tied to it are to stay one, where one of them is chosen
+ * @param context Of frozen layers nothing is chosen: where names mean more than that, those of what is left are recorded
  */
 export function chooseModules(
   given: unknown,
   tie: boolean,
   model: ModelConfig,
-  source: OptionSource,
+  { source = { by: "user" }, frozenLayers = 0 }: Pick<ResolveContext, "source" | "frozenLayers"> = {},
 ): ChosenModules {
   const label = modulesLabel(source);
   const names = typeof given === "string" ? [given] : given;
@@ -50,26 +53,42 @@ export function chooseModules(
     const expected = `the ends of names of modules, such as ["${moduleOf(headNames(model)[0] as string)}"]`;
     return { ...NONE, problems: [`${label} is ${quotedValue(given)}, expected ${expected}`] };
   }
-  const modules = modelModules(model).map(({ name }) => name);
+  const frozen = areFrozen(model, frozenLayers);
+  const modules = modelModules(model).filter(({ layer }) => layer === null || !frozen[layer])
+    .map(({ name }) => name);
   const unknown = names.filter((name) => !modules.some((module) => module.endsWith(name)));
   const known = names.filter((name) => !unknown.includes(name));
   const tied = tie ? tiedNames(known, model) : null;
   const chosen = tied ?? known;
-  return {
-    names: chosen,
-    tensors: tensorsOf(
-      modules.filter((module) => chosen.some((name) => module.endsWith(name))),
+  const tensorsAbove = (lowest: number) =>
+    tensorsOf(
+      modelModules(model).map(({ name }) => name)
+        .filter((module) => chosen.some((name) => module.endsWith(name))),
       tied !== null,
       model,
-    ),
+      frozenTensors(model, lowest),
+    );
+  const tensors = tensorsAbove(frozenLayers);
+  const saysMore = frozenLayers > 0 && tensors.size < tensorsAbove(0).size;
+  return {
+    names: saysMore ? [...new Set([...tensors.keys()].map(moduleOf))] : chosen,
+    tensors,
     tied: tied !== null,
-    problems: source.by === "user" ? unknown.map((name) => unknownProblem(label, name, modules)) : [],
+    problems: source.by === "user"
+      ? unknown.map((name) => unknownProblem(label, name, modules, frozenLayers))
+      : [],
   };
 }
 
-function unknownProblem(label: string, name: string, modules: readonly string[]): string {
+function unknownProblem(
+  label: string,
+  name: string,
+  modules: readonly string[],
+  frozenLayers: number,
+): string {
   const ends = [...new Set(modules.map((module) => module.slice(module.lastIndexOf(".") + 1)))];
-  return `${label} has ${quotedValue(name)}, which is the end of no module's name (such as ${
+  const where = frozenLayers > 0 ? ` above the ${frozenLayers} frozen layers` : "";
+  return `${label} has ${quotedValue(name)}, which is the end of no module's name${where} (such as ${
     modules.at(-1)
   })` +
     didYouMean(name, ends);
@@ -102,11 +121,22 @@ export function meansModule(name: string, module: string): boolean {
   }
 }
 
-/** Tensors by their names in PEFT's files. @param tied Whether those of the embedding are those of the head too */
-function tensorsOf(modules: readonly string[], tied: boolean, model: ModelConfig): WholeTensors {
+/**
+ * Tensors by their names in PEFT's files.
+ *
+ * @param tied Whether those of the embedding are those of the head too     @param left Names of those that are not chosen
+ */
+function tensorsOf(
+  modules: readonly string[],
+  tied: boolean,
+  model: ModelConfig,
+  left: ReadonlySet<string>,
+): WholeTensors {
   const tables = vocabularyTables(model);
   const names = allTensors(buildParts({ ...model, tieWordEmbeddings: false }, (name) => name));
-  const own = names.filter((name) => modules.some((module) => name.startsWith(`${module}.`)));
+  const own = names.filter((name) =>
+    !left.has(name) && modules.some((module) => name.startsWith(`${module}.`))
+  );
   const fileName = (name: string) => `base_model.model.${name}`;
   return new Map(own.map((name) => {
     const isBoth = tied && name === tables?.embedding;

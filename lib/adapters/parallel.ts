@@ -7,7 +7,6 @@ import { optionProblems, recordedOptions, unknownOptions, withDefaults } from ".
 import type { OptionsOf } from "../core/options.ts";
 import { type BranchHook, branchHooks } from "../models/hooks.ts";
 import type { Model, ModelConfig } from "../models/model.ts";
-import { sublayerModules } from "../models/tensor_names.ts";
 import { activationBackward, activationForward } from "../ops/activation.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import { linearBackwardWeight, linearForward } from "../ops/linear.ts";
@@ -16,7 +15,8 @@ import { numel, type Tensor, type Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, Resolved } from "./adapter.ts";
 import { addedTensorName } from "./adapter.ts";
 import { adapterWeight, dropWeights, holdWeights } from "./dense_weights.ts";
-import type { AdapterDefinition } from "./definition.ts";
+import type { AdapterDefinition, ResolveContext } from "./definition.ts";
+import { type ByLayer, isIn, layerAt, present, recordedFrozen, trainedModules } from "./frozen_layers.ts";
 import { weightParameter } from "./model_tensors.ts";
 import { INIT_STD, neuronsOption } from "./neuron_options.ts";
 import { type KeysAndValues, widening, wideningRefusal } from "./widening.ts";
@@ -43,30 +43,39 @@ export const PARALLEL = {
   resolve: parallelAdapter,
 } as const satisfies AdapterDefinition<typeof PARALLEL_OPTIONS>;
 
-function parallelAdapter(options: ParallelOptions, model: ModelConfig): Resolved {
+function parallelAdapter(
+  options: ParallelOptions,
+  model: ModelConfig,
+  { frozenLayers = 0 }: ResolveContext = {},
+): Resolved {
   const settings = { initStd: model.initializerRange, ...withDefaults(PARALLEL_OPTIONS, options) };
-  const { neurons, initStd } = settings;
+  const { neurons } = settings;
   const problems = [
     ...unknownOptions(PARALLEL_OPTIONS, options, "the parallel adapter"),
     ...optionProblems(PARALLEL_OPTIONS, settings),
   ];
   const adapter: Adapter = {
     kind: "parallel",
-    config: recordedOptions(PARALLEL_OPTIONS, settings),
+    config: { ...recordedOptions(PARALLEL_OPTIONS, settings), ...recordedFrozen(frozenLayers) },
     sites: ["ffn"],
     placements: ["device"],
     shrinksBy: { option: "neurons", now: neurons, step: 1 },
     ...wideningRefusal(model),
-    sizes: (model) => parallelSizes(neurons, model),
-    create: (k, model, tokensPerStep) => createParallel(k, adapter, neurons, initStd, model, tokensPerStep),
+    sizes: ({ config }) => parallelSizes(neurons, trainedModules(config, "ffn", frozenLayers), config),
+    create: (k, model, tokensPerStep) =>
+      createParallel(k, adapter, { ...settings, frozenLayers }, model, tokensPerStep),
   };
   return { adapter, problems };
 }
 
-function parallelSizes(neurons: number, model: Model): AdapterSizes {
-  const shape = [neurons, model.config.hiddenSize];
+function parallelSizes(
+  neurons: number,
+  modules: ByLayer<string>,
+  { hiddenSize }: ModelConfig,
+): AdapterSizes {
+  const shape = [neurons, hiddenSize];
   const size = (name: string) => ({ name, shape, count: numel(shape), rows: null, trained: true });
-  const parameters = sublayerModules(model.config, "ffn").flatMap((module) => [
+  const parameters = present(modules).flatMap((module) => [
     size(addedTensorName(module, "keys")),
     size(addedTensorName(module, "values")),
   ]);
@@ -76,31 +85,35 @@ function parallelSizes(neurons: number, model: Model): AdapterSizes {
 function createParallel(
   k: Kernels,
   adapter: Adapter,
-  neurons: number,
-  initStd: number,
-  model: Model,
+  { neurons, initStd, frozenLayers }: { neurons: number; initStd: number; frozenLayers: number },
+  { config }: Model,
   tokensPerStep: number,
 ): AdapterParams {
   const weight = (name: string): Weight =>
-    adapterWeight(k, name, neurons, model.config.hiddenSize, tokensPerStep > 0);
-  const layers = sublayerModules(model.config, "ffn").map((module): KeysAndValues => ({
-    keys: weight(addedTensorName(module, "keys")),
-    values: weight(addedTensorName(module, "values")),
-  }));
-  const weights = layers.flatMap(({ keys, values }) => [keys, values]);
-  const byLayer = layers.map(({ keys, values }) => [keys, values].map(weightParameter));
+    adapterWeight(k, name, neurons, config.hiddenSize, tokensPerStep > 0);
+  const layers = trainedModules(config, "ffn", frozenLayers).map((module): KeysAndValues | null =>
+    module === null ? null : {
+      keys: weight(addedTensorName(module, "keys")),
+      values: weight(addedTensorName(module, "values")),
+    }
+  );
+  const ofLayer = (one: KeysAndValues | null): Weight[] => one === null ? [] : [one.keys, one.values];
+  const weights = layers.flatMap(ofLayer);
+  const byLayer = layers.map((one) => ofLayer(one).map(weightParameter));
   holdWeights(k, weights);
   return {
     adapter,
     parameters: byLayer.flat(),
     byLayer,
     init: (k, seed) =>
-      layers.forEach(({ keys, values }, layer) => {
+      layers.forEach((one, layer) => {
+        if (one === null) return;
+        const { keys, values } = one;
         writeFloats(k, weightParameter(keys).data, (data) => k.randomNormal(data, seed, layer, initStd));
         k.zero(weightParameter(values).data);
       }),
     attach: (k) => ({ hooks: branchHooks("ffn", branchHook(k, layers)) }),
-    ...(adapter.mergeRefusal === undefined ? widening(model.config, layers) : {}),
+    ...(adapter.mergeRefusal === undefined ? widening(config, neurons, layers) : {}),
     activeNeurons: () => neurons,
     release: () => dropWeights(k, weights),
   };
@@ -110,17 +123,12 @@ function createParallel(
  * Keeps nothing of z (T,r) for backward, which makes it again: one product of seven, in place of T r floats a layer. At
  * r 4096, d 1024, 8 layers, 1024 tokens that is 5 % of a step against 128 MiB, a thirteenth of the peak (Zen 5, bf16).
  */
-function branchHook(k: Kernels, layers: readonly KeysAndValues[]): BranchHook<null> {
-  const at = (layer: number): KeysAndValues => {
-    const found = layers[layer];
-    if (!found) {
-      throw new RangeError(`The adapter has ${layers.length} layers, the model asks for layer ${layer}`);
-    }
-    return found;
-  };
+function branchHook(k: Kernels, layers: ByLayer<KeysAndValues>): BranchHook<null> {
+  const at = (layer: number): KeysAndValues => layerAt(layers, layer);
   const activation = (h: Tensor, keys: Weight): Tensor =>
     activationForward(k, { x: linearForward(k, h, keys), up: null }, "relu", { inPlace: true });
   return {
+    has: (layer) => isIn(layers, layer),
     residualsOnHost: true, // there are none: forward need not run again
     /** z = ReLU(h keys^T), y = z values. */
     forward(layer, h, y) {

@@ -14,6 +14,7 @@ import type { OptionSource } from "./option_source.ts";
 import { splitOptions, withModelParts } from "./model_part_options.ts";
 import { PARALLEL } from "./parallel.ts";
 import { withWiring } from "./wiring/coupled.ts";
+import { frozenLayersOf } from "./frozen_layers.ts";
 import { splitWiring } from "./wiring/options.ts";
 import { SPARSE } from "./sparse/sparse.ts";
 import { TOKENS } from "./tokens.ts";
@@ -54,11 +55,15 @@ export function resolveAdapter({ kind, options, source }: AdapterSpec, model: Mo
     );
   }
   const { parts, own: others } = splitOptions(options);
-  const { wiring, own } = splitWiring(others, definition.options);
+  const { wiring, own } = splitWiring(others);
+  const frozenLayers = frozenLayersOf(wiring.frozenLayers, model);
   const resolved = definition.resolve(own as OptionsOf<OptionSchema>, model, {
     ...(source && { source }),
     modulesToSave: parts.modulesToSave,
+    frozenLayers,
   }); // which it checks
-  const leavesOut = Object.hasOwn(definition.options, "frozenLayers");
-  return withModelParts(withWiring(resolved, wiring, model, leavesOut), parts, model, source);
+  return withModelParts(withWiring(resolved, wiring, model), parts, model, {
+    ...(source && { source }),
+    frozenLayers,
+  });
 }

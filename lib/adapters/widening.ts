@@ -19,6 +19,7 @@ import { moduleOf, namedParts } from "../models/tensor_names.ts";
 import type { Kernels } from "../ops/kernels/kernels.ts";
 import type { Floats, Weight } from "../tensor/tensor.ts";
 import type { Adapter, AdapterParams, WeightChange } from "./adapter.ts";
+import type { ByLayer } from "./frozen_layers.ts";
 
 /** One layer of a dense branch: y = ReLU(h keys^T) values. */
 export interface KeysAndValues {
@@ -61,10 +62,15 @@ function mayHaveBiases(family: Family): boolean {
   );
 }
 
-/** What widening does to the tensors and the configuration of a model. */
+/**
+ * What widening does to the tensors and the configuration of a model.
+ *
+ * @param neurons R of each layer     @param layers Null in those without a branch, whose new neurons give nothing
+ */
 export function widening(
   config: ModelConfig,
-  layers: readonly KeysAndValues[],
+  neurons: number,
+  layers: ByLayer<KeysAndValues>,
 ): Required<Pick<AdapterParams, "merge" | "mergedConfig">> {
   const parts = layersOf(namedParts(config)).map((layer) => partOf(layer, "ffn") as Ffn<TensorShape>);
   const [first] = parts;
@@ -72,9 +78,9 @@ export function widening(
   return {
     mergedConfig: renamed(config, {
       ...(first?.gated === true && !first.down.bias ? WITH_BIASES : {}),
-      intermediate_size: before + (layers[0]?.keys.rows ?? 0),
+      intermediate_size: before + neurons,
     }),
-    merge: (k) => layers.flatMap((layer, i) => layerChanges(k, layer, parts[i] as Ffn<TensorShape>)),
+    merge: (k) => layers.flatMap((layer, i) => layerChanges(k, neurons, layer, parts[i] as Ffn<TensorShape>)),
   };
 }
 
@@ -94,22 +100,24 @@ interface Added {
   readonly k: Kernels;
   readonly before: number;
   readonly wide: number;
+  /** D. */
+  readonly hidden: number;
 }
 
 /**
  * A matrix with more neurons.
  *
  * @param linear Its rows are neurons, or its columns are
- * @param added (R,D) what the new ones are     @param scale Of that
+ * @param added (R,D) what the new ones are; zeros when null     @param scale Of that
  */
 function grown(
-  { k, before, wide }: Added,
+  { k, before, wide, hidden }: Added,
   { weight: { name } }: Linear<TensorShape>,
   isByRows: boolean,
-  added: Weight,
+  added: Weight | null,
   scale = 1,
 ): WeightChange {
-  const { rows: neurons, cols: hidden } = added;
+  const neurons = wide - before;
   const write = (weights: Floats, read: Floats): void => {
     if (isByRows) return weights.set(read.map((x) => x * scale), before * hidden);
     for (let d = 0; d < hidden; d++) {
@@ -121,7 +129,8 @@ function grown(
   return {
     name,
     shape: isByRows ? [wide, hidden] : [hidden, wide],
-    apply: (weights) => andThen(k.read(added.data as Floats), (read) => write(weights, read)),
+    apply: (weights) =>
+      added === null ? undefined : andThen(k.read(added.data as Floats), (read) => write(weights, read)),
   };
 }
 
@@ -140,15 +149,21 @@ function biasName({ weight }: Linear<TensorShape>): string {
 
 function layerChanges(
   k: Kernels,
-  layer: KeysAndValues,
+  neurons: number,
+  layer: KeysAndValues | null,
   part: Ffn<TensorShape>,
 ): WeightChange[] {
   const before = widthOf(part);
-  const added = { k, before, wide: before + layer.keys.rows };
-  return part.gated ? gatedChanges(added, layer, part) : reluChanges(added, layer, part);
+  const hidden = linearSize(part.down as Linear<{ rows: number; cols: number }>).outputs;
+  const added = { k, before, wide: before + neurons, hidden };
+  const rows = layer ?? { keys: null, values: null };
+  return part.gated ? gatedChanges(added, rows, part) : reluChanges(added, rows, part);
 }
 
-function reluChanges(added: Added, { keys, values }: KeysAndValues, part: Ffn<TensorShape>): WeightChange[] {
+/** What new neurons of a layer are; zeros when null. */
+type NewRows = { readonly [Part in keyof KeysAndValues]: Weight | null };
+
+function reluChanges(added: Added, { keys, values }: NewRows, part: Ffn<TensorShape>): WeightChange[] {
   const { inputs: [up], down } = part as Ffn<TensorShape> & { inputs: readonly [Linear<TensorShape>] };
   return [
     grown(added, up, up.transposed !== true, keys),
@@ -157,16 +172,16 @@ function reluChanges(added: Added, { keys, values }: KeysAndValues, part: Ffn<Te
   ];
 }
 
-function gatedChanges(added: Added, { keys, values }: KeysAndValues, part: Ffn<TensorShape>): WeightChange[] {
-  const { before, wide } = added;
+function gatedChanges(added: Added, { keys, values }: NewRows, part: Ffn<TensorShape>): WeightChange[] {
+  const { before, wide, hidden } = added;
   const [gate, up] = part.inputs as [Linear<TensorShape>, Linear<TensorShape>];
   const { down } = part;
   return [
     grown(added, gate, true, keys, GATE_SCALE),
-    grownBy(up.weight.name, [wide, keys.cols]),
+    grownBy(up.weight.name, [wide, hidden]),
     grown(added, down, false, values),
     grownBy(biasName(gate), [wide]),
     grownBy(biasName(up), [wide], (weights) => void weights.fill(1 / GATE_SCALE, before)),
-    grownBy(biasName(down), [keys.cols]),
+    grownBy(biasName(down), [hidden]),
   ];
 }

@@ -14,7 +14,7 @@ import type { SparseActivity } from "../ops/sparse.ts";
  * Runs the model with its adapter over one example and watches the adapter.
  *
  * @param example Its index in the data set, from 0
- * @returns One activity a layer, over the tokens of the example
+ * @returns One activity for each layer that has neurons, over the tokens of the example
  * @throws {UserError} When the adapter is not a sparse one
  */
 export async function inspectExample(
@@ -26,7 +26,7 @@ export async function inspectExample(
   const layers: SparseActivity[] = [];
   const { batch } = makeMicroBatch(data, Int32Array.of(example));
   await watchBatch(model, adapter, batch, (layer, activity) => layers[layer] = activity);
-  return layers;
+  return layers.filter(() => true); // frozen layers have left holes
 }
 
 /** What one layer of a sparse adapter did over a data set. */
@@ -66,11 +66,11 @@ export async function inspectDataset(
 ): Promise<DatasetActivity> {
   const { examples, microBatchSize = 16 } = options;
   const neurons = adapter.adapter.selection?.neurons ?? 0;
-  const layers: DatasetLayerActivity[] = [];
+  const found: DatasetLayerActivity[] = [];
   let [tokens, pairs] = [0, 0];
   for (const { batch } of sequentialBatches(data, microBatchSize, examples)) {
     await watchBatch(model, adapter, batch, (layer, { expertLoad, pairNeurons }) => {
-      const counts = layers[layer] ??= {
+      const counts = found[layer] ??= {
         expertLoad: new Float64Array(expertLoad.length),
         neuronTokens: new Float64Array(neurons),
       };
@@ -80,6 +80,7 @@ export async function inspectDataset(
     });
     tokens += batch.ids.length;
   }
+  const layers = found.filter(() => true); // frozen layers have left holes
   return { layers, tokens, neuronsPerToken: pairs / layers.length / tokens, ...summarize(layers) };
 }
 

@@ -12,6 +12,7 @@ import { joinedAdapters, joiningProblems } from "../adapters/joined.ts";
 import { frozenTables } from "../adapters/model_part_options.ts";
 import { headModules } from "../adapters/modules_to_save.ts";
 import { type AdapterSpec, resolveAdapter } from "../adapters/registry.ts";
+import { PLAIN } from "../adapters/wiring/options.ts";
 import { throwIfAny } from "../core/errors.ts";
 import { type Json, jsonDifferences, type JsonObject } from "../core/json.ts";
 import { type Method, methodByName, peakRate, sparse } from "../methods/methods.ts";
@@ -149,7 +150,7 @@ function withAddedTokenRows(spec: AdapterSpec, model: Model): AdapterSpec {
   const added = model.vocabulary?.added ?? [];
   if (added.length === 0 || spec.options["trainableTokenIndices"] !== undefined) return spec;
   const tables = frozenTables(spec.options, model.config);
-  if (tables.length === 0 || resolveAdapter(spec, model.config).adapter.replacesAll) return spec;
+  if (tables.length === 0 || resolveAdapter(spec, model.config).adapter.trainsModel) return spec;
   const byTable = Object.fromEntries(tables.map((name) => [moduleOf(name), [...added]]));
   return { ...spec, options: { ...spec.options, trainableTokenIndices: byTable } };
 }
@@ -166,13 +167,37 @@ function resolvedAll(
   specs: AdapterSpecs,
   { config }: Model,
 ): Pick<Run, "specs" | "trained" | "adapterKind"> & { readonly problems: readonly string[] } {
-  const resolved = specs.map((spec) => resolveAdapter(spec, config));
+  const { all, problems: apart } = sharingFrozenLayers(specs);
+  const resolved = all.map((spec) => resolveAdapter(spec, config));
   const trained = resolved.map(({ adapter }) => adapter) as [Adapter, ...Adapter[]];
   return {
-    specs,
+    specs: all,
     trained,
     adapterKind: joinedAdapters(trained),
-    problems: resolved.flatMap(({ problems }) => problems),
+    problems: [...resolved.flatMap(({ problems }) => problems), ...apart],
+  };
+}
+
+/** Layers that a wiring leaves frozen have nothing of the adapters beside it either: each is told, and records it. */
+function sharingFrozenLayers(
+  specs: AdapterSpecs,
+): { readonly all: AdapterSpecs; readonly problems: readonly string[] } {
+  const coupling = specs.find(({ options }) =>
+    options["wiring"] !== undefined && options["wiring"] !== PLAIN
+  );
+  const { frozenLayers = 0 } = coupling?.options ?? {};
+  const lowest = ({ options }: AdapterSpec): Json => options["frozenLayers"] ?? frozenLayers;
+  const told = (spec: AdapterSpec): AdapterSpec =>
+    lowest(spec) === 0 ? spec : { ...spec, options: { ...spec.options, frozenLayers: lowest(spec) } };
+  const apart = coupling ? specs.filter((spec) => lowest(spec) as number < (frozenLayers as number)) : [];
+  return {
+    all: specs.map(told) as [AdapterSpec, ...AdapterSpec[]],
+    problems: apart.map((spec) =>
+      `${spec.kind} has frozenLayers ${
+        lowest(spec)
+      }, but ${coupling?.kind} beside it leaves ${frozenLayers} layers plain: ` +
+      `leave it out, or give it at least that`
+    ),
   };
 }
 
@@ -186,7 +211,7 @@ export function withSpecs<R extends Run>(run: R, specs: AdapterSpecs): R {
 /** A spec beside whose adapter a head of the task's own is trained whole. */
 function withHeadModules(spec: AdapterSpec, model: Model): AdapterSpec {
   const head = headModules(model);
-  if (head.length === 0 || resolveAdapter(spec, model.config).adapter.replacesAll) return spec;
+  if (head.length === 0 || resolveAdapter(spec, model.config).adapter.trainsModel) return spec;
   const { modulesToSave = [] } = spec.options;
   const chosen = [modulesToSave].flat() as Json[];
   return { ...spec, options: { ...spec.options, modulesToSave: [...new Set([...chosen, ...head])] } };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Gradients of whatever is trained, against finite differences of the loss, whichever way they are computed. */
 import assert from "node:assert/strict";
+import type { UndoingChoice } from "../../lib/activations/policy.ts";
 import type { ActivationPolicyName } from "../../lib/activations/registry.ts";
 import type { AdapterParams, AttachOptions, RowPlacement } from "../../lib/adapters/adapter.ts";
 import { attachAdapter } from "../../lib/adapters/attach.ts";
@@ -53,6 +54,8 @@ export interface Way {
   readonly activations: ActivationPolicyName;
   readonly halves: 1 | 2;
   readonly placement: RowPlacement;
+  /** How much of it is undone; all of it when absent. */
+  readonly undoing?: UndoingChoice;
 }
 
 const HOST: RowPlacement = { kind: "host" };
@@ -70,7 +73,7 @@ export const WAYS: readonly Way[] = [
 export async function gradientsOf(
   model: Model,
   params: AdapterParams,
-  { activations, halves, placement }: Way,
+  { activations, halves, placement, undoing }: Way,
   data: Batch,
 ) {
   clearGradients(model.kernels, params.parameters);
@@ -84,7 +87,7 @@ export async function gradientsOf(
       },
       placement,
     });
-  const options = { activations, lossScale: LOSS_SCALE };
+  const options = { activations, undoing, lossScale: LOSS_SCALE };
   const { lossSum } = await microBatchGradients(model.kernels, data, halves, attach, options);
   await params.collectGradients?.();
   return { lossSum, gradients: wholeGradients(params.parameters) };

@@ -15,7 +15,7 @@ import type { Model } from "../../lib/models/model.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
 import { assertSame } from "../compare.ts";
 import { assertGradients, gradientsOf, stir, type Way } from "./adapter_gradients.ts";
-import { CASES, smallOptions } from "./family_cases.ts";
+import { type Case, CASES, smallOptions } from "./family_cases.ts";
 
 const HOST = { kind: "host" } as const;
 const POLICIES = ["store", "recompute", "reversible"] as const;
@@ -60,30 +60,75 @@ for (const { name, dir, batchFor } of CASES) {
 }
 
 const SOME = CASES.filter(({ family }) => ["llama", "bert", "bart", "qwen3_moe"].includes(family));
-/** On every family above; and weights of experts that no token asks for have no gradient. */
-const isLeftOut = (kind: string, family: string): boolean =>
-  kind === "bottleneck" || (kind === "full" && family === "qwen3_moe");
+/** Of several layers in each stack: a decoder, an encoder, both, and experts. */
+const DEEP = CASES.filter(({ name }) =>
+  ["smollm3", "encoders/bert_labels", "encoder_decoders/bart", "qwen3_moe"].includes(name)
+);
+/** Weights of experts that no token asks for have no gradient. */
+const isIdle = (kind: string, family: string): boolean => kind === "full" && family === "qwen3_moe";
 
-for (const { name, family, dir, batchFor } of SOME) {
-  for (const kind of ADAPTER_KINDS.filter((kind) => !isLeftOut(kind, family))) {
+/** Gradients of finite differences, and with exact streams the same bits by every way. */
+async function assertAdapter(
+  { dir, batchFor }: Case,
+  kind: string,
+  options: JsonObject,
+  ways: readonly Way[],
+): Promise<void> {
+  using model = openCheckpoint(dir, referenceKernels());
+  const batch = batchFor(model);
+  const all = { ...smallOptions(kind, batch), ...COUPLED, ...options };
+  const floats = created(model, kind, { ...all, streams: "f32" }, batch.ids.length);
+  stir(model, floats);
+  await assertGradients(model, floats, WHOLE, batch);
+  const exact = created(model, kind, { ...all, fractionBits: 18 }, batch.ids.length);
+  stir(model, exact);
+  const [first, ...others] = ways as readonly [Way, ...Way[]];
+  const wanted = await gradientsOf(model, exact, first, batch);
+  for (const way of others) {
+    const found = await gradientsOf(model, exact, way, batch);
+    assert.equal(found.lossSum, wanted.lossSum, JSON.stringify(way));
+    assertSame([...found.gradients.values()], [...wanted.gradients.values()]);
+  }
+}
+
+for (const one of SOME) {
+  // The bottleneck is tried on every family above.
+  for (const kind of ADAPTER_KINDS.filter((kind) => kind !== "bottleneck" && !isIdle(kind, one.family))) {
     for (const wiring of COUPLING_NAMES) {
-      Deno.test(`${kind} under ${wiring} on ${name}: gradients of finite differences, and the same bits from every policy`, async () => {
-        using model = openCheckpoint(dir, referenceKernels());
-        const batch = batchFor(model);
-        const options = { ...smallOptions(kind, batch), ...COUPLED, wiring };
-        const floats = created(model, kind, { ...options, streams: "f32" }, batch.ids.length);
-        stir(model, floats);
-        await assertGradients(model, floats, WHOLE, batch);
-        const exact = created(model, kind, { ...options, fractionBits: 18 }, batch.ids.length);
-        stir(model, exact);
-        const [first, ...others] = WHOLE as readonly [Way, ...Way[]];
-        const wanted = await gradientsOf(model, exact, first, batch);
-        for (const way of others) {
-          const found = await gradientsOf(model, exact, way, batch);
-          assertSame([...found.gradients.values()], [...wanted.gradients.values()]);
-        }
-      });
+      Deno.test(`${kind} under ${wiring} on ${one.name}: gradients of finite differences, and the same bits from every policy`, () =>
+        assertAdapter(one, kind, { wiring }, WHOLE));
     }
+  }
+}
+
+/** All is undone, or the lowest layers alone, or from a kept copy to the next. */
+const REGIMES: readonly Way[] = [
+  ...WHOLE,
+  ...[{ steps: 0 }, { steps: 1 }, { anchorEvery: 1 }].map((undoing): Way => ({
+    activations: "reversible",
+    halves: 1,
+    placement: HOST,
+    undoing,
+  })),
+];
+
+for (const one of DEEP) {
+  for (const kind of ADAPTER_KINDS.filter((kind) => !isIdle(kind, one.family))) {
+    for (const wiring of COUPLING_NAMES) {
+      Deno.test(`${kind} under ${wiring} on ${one.name}, its lowest layers plain: the same, whatever is undone`, () =>
+        assertAdapter(one, kind, { wiring, frozenLayers: 1 }, REGIMES));
+    }
+    Deno.test(`${kind} on ${one.name}: layers that are left out have nothing of it, and it is trained as ever`, async () => {
+      using model = openCheckpoint(one.dir, referenceKernels());
+      const batch = one.batchFor(model);
+      const options = { ...smallOptions(kind, batch), frozenLayers: 1 };
+      const params = created(model, kind, options, batch.ids.length);
+      stir(model, params);
+      const names = params.parameters.map(({ name }) => name);
+      assert.deepEqual(names.filter((name) => /\.(layers|layer)\.0\./.test(name)), []);
+      assert.equal(names.some((name) => /\.(layers|layer)\.1\./.test(name)), kind !== "tokens");
+      await assertGradients(model, params, WHOLE.slice(0, 2), batch);
+    });
   }
 }
 

@@ -6,12 +6,11 @@ import { branchHooks } from "../../models/hooks.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { Adapter, AdapterParams, Resolved } from "../adapter.ts";
-import type { AdapterDefinition } from "../definition.ts";
+import type { AdapterDefinition, ResolveContext } from "../definition.ts";
 import { dropWeights, holdWeights } from "../dense_weights.ts";
+import { recordedFrozen, trainedModules } from "../frozen_layers.ts";
 import { weightParameter } from "../model_tensors.ts";
 import { INIT_STD, neuronsOption } from "../neuron_options.ts";
-import { stackModules } from "../wiring/modules.ts";
-import { WIRING_OPTIONS } from "../wiring/options.ts";
 import {
   backboneActivation,
   bottleneckHook,
@@ -28,8 +27,6 @@ const BOTTLENECK_OPTIONS = {
   neurons: neuronsOption(8),
   /** Standard deviation of what reads the input, at the start. Default: the model's `initializer_range`. */
   initStd: INIT_STD,
-  /** Layers at the bottom of each stack that have none, see the wiring. Default 0. */
-  frozenLayers: WIRING_OPTIONS.frozenLayers,
 } as const;
 
 /** Choices of the bottleneck adapter. */
@@ -46,22 +43,26 @@ export const BOTTLENECK = {
   resolve: bottleneckAdapter,
 } as const satisfies AdapterDefinition<typeof BOTTLENECK_OPTIONS>;
 
-function bottleneckAdapter(options: BottleneckOptions, model: ModelConfig): Resolved {
+function bottleneckAdapter(
+  options: BottleneckOptions,
+  model: ModelConfig,
+  { frozenLayers = 0 }: ResolveContext = {},
+): Resolved {
   const settings = { initStd: model.initializerRange, ...withDefaults(BOTTLENECK_OPTIONS, options) };
-  const { neurons, initStd, frozenLayers } = settings;
+  const { neurons, initStd } = settings;
   const problems = [
     ...unknownOptions(BOTTLENECK_OPTIONS, options, "the bottleneck adapter"),
     ...optionProblems(BOTTLENECK_OPTIONS, settings),
   ];
   const places = (): BottleneckPlaces => ({
-    modules: stackModules(model, "ffn", frozenLayers),
+    modules: trainedModules(model, "ffn", frozenLayers),
     prefix: "",
     neurons,
     hidden: model.hiddenSize,
   });
   const adapter: Adapter = {
     kind: "bottleneck",
-    config: recordedOptions(BOTTLENECK_OPTIONS, settings),
+    config: { ...recordedOptions(BOTTLENECK_OPTIONS, settings), ...recordedFrozen(frozenLayers) },
     sites: ["ffn"],
     placements: ["device"],
     shrinksBy: { option: "neurons", now: neurons, step: 1 },

@@ -15,6 +15,7 @@ import { writeFloats } from "../../ops/model_memory.ts";
 import { numel, type Tensor, type Weight } from "../../tensor/tensor.ts";
 import { addedTensorName, type ParameterSize } from "../adapter.ts";
 import { adapterWeight } from "../dense_weights.ts";
+import { isIn, layerAt } from "../frozen_layers.ts";
 import { weightParameter } from "../model_tensors.ts";
 
 /** The weights of one: (r,D), (1,r), (D,r), (1,D). */
@@ -103,7 +104,7 @@ export function backboneActivation(config: ModelConfig): ActivationKind {
   return found[0] ?? "relu";
 }
 
-/** Keeps nothing for backward, which makes the few neurons again. A layer without one adds nothing. */
+/** Keeps nothing for backward, which makes the few neurons again. */
 export function bottleneckHook(
   k: Kernels,
   layers: readonly (Bottleneck | null)[],
@@ -111,14 +112,12 @@ export function bottleneckHook(
 ): BranchHook<null> {
   const inner = (h: Tensor, { down, downBias }: Bottleneck): Tensor =>
     linearForward(k, h, down, { bias: downBias });
+  const at = (layer: number): Bottleneck => layerAt(layers, layer);
   return {
+    has: (layer) => isIn(layers, layer),
     residualsOnHost: true, // there are none: forward need not run again
     forward(layer, h, y) {
-      const one = layers[layer];
-      if (!one) {
-        k.zero(y.data);
-        return null;
-      }
+      const one = at(layer);
       const mark = k.arena.mark();
       const z = activationForward(k, { x: inner(h, one), up: null }, kind, { inPlace: true });
       linearForward(k, z, one.up, { bias: one.upBias, into: y });
@@ -127,8 +126,7 @@ export function bottleneckHook(
     },
     /** dz = dy up, dup += dy^T z, db += dy;  da = dz f'(a), ddown += da^T h, dh = da down. */
     backward(layer, _, h, dy, dh) {
-      const one = layers[layer];
-      if (!one) return k.zero(dh.data);
+      const one = at(layer);
       const mark = k.arena.mark();
       const x = inner(h, one);
       const z = activationForward(k, { x, up: null }, kind);

@@ -20,8 +20,8 @@ export interface SiteSize {
   readonly scale: number;
 }
 
-/** Finds which of a model's modules get a delta. */
-export type Finder = (modules: readonly ModelModule[]) => {
+/** Finds which of a model's modules get a delta. @param frozen Those that get none whatever they are called */
+export type Finder = (modules: readonly ModelModule[], frozen: readonly ModelModule[]) => {
   readonly sizes: ReadonlyMap<ModelModule, SiteSize>;
   readonly problems: readonly string[];
   /** What matches nothing. */
@@ -75,7 +75,7 @@ export function compileFinder(
     const layer = layerOf(name);
     return layer !== null && layers.has(layer);
   };
-  return (modules) => {
+  return (modules, frozen) => {
     const targeted = modules.filter(({ name }) =>
       excluded?.matches(name) !== true && targets.matches(name) && inLayers(name)
     );
@@ -87,12 +87,23 @@ export function compileFinder(
       return [module, { rank, alpha, scale }] as const;
     }));
     const names = modules.map(({ name }) => name);
+    // What is a name of one layer has to be found there; a word for many may mean those of frozen layers alone.
+    const words = [...modules, ...frozen].map(({ name }) => name);
+    const isOfOne = (name: string): boolean => /\.\d+\./.test(name);
+    const unusedOf = (name: "targets" | "excludeTargets"): string[] => {
+      const asked = settings[name] ?? [];
+      if (typeof asked === "string") return [];
+      return [
+        ...unusedNames(asked.filter((one) => !isOfOne(one)), words, sites, label(name)),
+        ...unusedNames(asked.filter(isOfOne), names, sites, label(name)),
+      ];
+    };
     return {
       sizes,
       problems: [...choiceProblems(settings, sites, chosen, label), ...both],
       unused: () => [
-        ...unusedNames(settings.targets, names, sites, label("targets")),
-        ...unusedNames(settings.excludeTargets ?? [], names, sites, label("excludeTargets")),
+        ...unusedOf("targets"),
+        ...unusedOf("excludeTargets"),
         ...unusedExpression(settings.excludeTargets, excluded, names, label("excludeTargets")),
         ...unusedLayers(settings, modules, label("layersToTransform")),
         ...unusedPatterns(ranks, chosen, label("rankPattern")),

@@ -69,7 +69,7 @@ export const LORA = {
 export function loraAdapter(
   options: LoraOptions,
   config: ModelConfig,
-  { source = { by: "user" }, modulesToSave }: ResolveContext = {},
+  { source = { by: "user" }, modulesToSave, frozenLayers = 0 }: ResolveContext = {},
 ): Resolved {
   const whole = moduleNames(modulesToSave);
   const sites = modelSites(config);
@@ -77,7 +77,7 @@ export function loraAdapter(
   // What is wrong with an option says more than what it then matches.
   const { table, settings, problems: misplaced } = problems.length > 0
     ? { table: [], settings: asked, problems: [] }
-    : placeLora(asked, config, source, whole);
+    : placeLora(asked, config, { source, whole, frozenLayers });
   const adapter: Adapter = {
     kind: "lora",
     config: loraConfig(settings),
@@ -88,6 +88,11 @@ export function loraAdapter(
     sizes: (model) => loraSizes(table, model),
     create: (k, model, tokensPerStep) => createLora(k, adapter, settings, table, model, tokensPerStep),
   };
+  if (frozenLayers > 0 && settings.bias === "all") {
+    problems.push(
+      `bias all means those of the ${frozenLayers} frozen layers too: take lora_only, or freeze none (frozenLayers 0)`,
+    );
+  }
   const biases = biasTensors(settings.bias, table, config, whole);
   return { adapter: withTensors(adapter, biases, {}), problems: [...problems, ...misplaced] };
 }

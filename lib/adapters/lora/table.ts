@@ -3,7 +3,8 @@
 import { RegexError } from "../../core/python_regex/nodes.ts";
 import type { ModelConfig } from "../../models/model.ts";
 import { type ModelModule, modelModules, modelSites, siteModules } from "../../models/modules.ts";
-import { basePrefix } from "../../models/tensor_names.ts";
+import { basePrefix, namedParts } from "../../models/tensor_names.ts";
+import { areFrozen } from "../frozen_layers.ts";
 import type { OptionSource } from "../option_source.ts";
 import { compileFinder, type SiteSize } from "./finder.ts";
 import type { LoraSettings } from "./options.ts";
@@ -19,18 +20,32 @@ export interface LoraPlaces {
   readonly problems: readonly string[];
 }
 
-/** Finds the places of a model's deltas, as PEFT does. @param whole Names of modules that are trained whole */
+/** What decides of places beside the settings. */
+interface PlacingContext {
+  readonly source: OptionSource;
+  /** Names of modules that are trained whole. Default: none. */
+  readonly whole?: readonly string[];
+  /** Layers at the bottom of each stack that have no deltas. Default 0. */
+  readonly frozenLayers?: number;
+}
+
+/** Finds the places of a model's deltas, as PEFT does. */
 export function placeLora(
   settings: LoraSettings,
   config: ModelConfig,
-  source: OptionSource,
-  whole: readonly string[] = [],
+  { source, whole = [], frozenLayers = 0 }: PlacingContext,
 ): LoraPlaces {
   const problems: string[] = [];
   const finder = compileFinder(settings, modelSites(config), { source, whole }, problems);
   if (problems.length > 0) return { table: [], settings, problems };
+  const frozen = areFrozen(config, frozenLayers);
   const placed = (isBare: boolean): LoraPlaces => {
-    const { sizes, problems, unused } = finder(modelModules(config, isBare));
+    const isFrozen = ({ layer }: ModelModule): boolean => layer !== null && frozen[layer] === true;
+    const all = modelModules(config, isBare);
+    const { sizes, problems, unused } = finder(
+      all.filter((one) => !isFrozen(one)),
+      all.filter(isFrozen),
+    );
     const table = tableOf(sizes, config);
     return { table, settings, problems: [...(source.by === "user" ? unused() : []), ...problems] };
   };
@@ -38,6 +53,12 @@ export function placeLora(
     const isBare = source.by === "peft" && isOfBare(source.modules, config);
     const places = placed(isBare);
     if (places.problems.length > 0) return places;
+    if (frozenLayers > 0) {
+      return {
+        ...places,
+        settings: aboveFrozen(settings, places.table, config, { source, whole, frozenLayers }),
+      };
+    }
     const meansSame = !isBare || sameTable(placed(false).table, places.table);
     const written = meansSame ? settings : spelledOut(settings, places.table, config);
     return { ...places, settings: inWords(written, places.table, config) };
@@ -66,6 +87,27 @@ function tableOf(sizes: ReadonlyMap<ModelModule, SiteSize>, { numHiddenLayers }:
 function sameTable(a: LoraTable, b: LoraTable): boolean {
   const listed = (table: LoraTable) => JSON.stringify(table.map((layer) => [...layer]));
   return listed(a) === listed(b);
+}
+
+/** Settings that mean the same places of a model where no layers are frozen, as PEFT's files know of none: by layers, or by names. */
+function aboveFrozen(
+  settings: LoraSettings,
+  table: LoraTable,
+  config: ModelConfig,
+  { source, whole, frozenLayers }: Required<PlacingContext>,
+): LoraSettings {
+  const means = (other: LoraSettings): boolean => {
+    const places = placeLora(other, config, { source, whole });
+    return places.problems.length === 0 && sameTable(places.table, table);
+  };
+  if (means(settings)) return settings;
+  const depth = Math.max(...namedParts(config).stacks.map(({ layers }) => layers.length));
+  const above = Array.from({ length: depth - frozenLayers }, (_, i) => frozenLayers + i);
+  const byLayers = { ...settings, layersToTransform: above };
+  if (settings.layersToTransform === null && typeof settings.targets !== "string" && means(byLayers)) {
+    return byLayers;
+  }
+  return spelledOut(settings, table, config);
 }
 
 /** The same places by their whole names: for settings that were made for a model whose modules have other names. */

@@ -44,12 +44,11 @@ function shownTargets(targets: string | readonly string[], sites: Sites): string
 }
 
 export function unusedNames(
-  asked: string | readonly string[],
+  asked: readonly string[],
   names: readonly string[],
   sites: Sites,
   label: string,
 ): string[] {
-  if (typeof asked === "string") return [];
   const ends = new Set(names.flatMap(endsOf));
   const [words, modules] = [[...sites.words.keys()], [...sites.words.values()]];
   return asked.filter((name) => !ends.has(peftName(name, sites))).map((name) => {
@@ -80,8 +79,12 @@ export function unusedLayers(
   const layers = new Set(modules.map(({ layer }) => layer));
   const beyond = (layersToTransform ?? []).filter((layer) => !layers.has(layer));
   if (beyond.length === 0) return [];
-  const last = Math.max(...[...layers].map((layer) => layer ?? 0));
-  return [`${label} has ${beyond.join(", ")}, but the model has layers 0 to ${last}`];
+  const numbers = [...layers].filter((layer) => layer !== null);
+  const [first, last] = [Math.min(...numbers), Math.max(...numbers)];
+  const which = first > 0
+    ? `of the model's layers ${first} to ${last} are not frozen`
+    : `the model has layers 0 to ${last}`;
+  return [`${label} has ${beyond.join(", ")}, but ${which}`];
 }
 
 export function unusedPatterns(

@@ -13,10 +13,11 @@ import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { rowChunks } from "../../ops/row_cache.ts";
 import { type SparseResiduals, sparseSelect } from "../../ops/sparse.ts";
 import type { Floats, Tensor, Weight } from "../../tensor/tensor.ts";
+import { type ByLayer, isIn, layerAt } from "../frozen_layers.ts";
 import type { AttachOptions } from "../adapter.ts";
 import type { RowsInSlots, RowSlots } from "./row_slots.ts";
 import type { SparseSettings } from "./config.ts";
-import { countTokens, layerAt, rowsBehind, type SparseLayer } from "./layer.ts";
+import { countTokens, rowsBehind, type SparseLayer } from "./layer.ts";
 
 /** One visit of a chunk of rows in their slots. */
 interface Visit {
@@ -40,11 +41,12 @@ export interface DeviceResiduals {
 export function deviceBranch(
   k: Kernels,
   settings: SparseSettings,
-  layers: readonly SparseLayer[],
+  layers: ByLayer<SparseLayer>,
   slotsOf: (layer: number) => RowSlots,
   options: AttachOptions,
 ): BranchHook<DeviceResiduals> {
   return {
+    has: (layer) => isIn(layers, layer),
     residualsOnHost: true,
     forward(layer, h, _y, first) {
       if (first !== undefined) return first; // what was chosen is not chosen again: y is made of it alone

@@ -23,8 +23,9 @@ import {
 } from "../../ops/sparse_again.ts";
 import type { SparseTurn } from "../../ops/sparse_pairs.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
+import { type ByLayer, isIn, layerAt } from "../frozen_layers.ts";
 import type { AttachOptions, FusedRows } from "../adapter.ts";
-import { countTokens, layerAt, rowsBehind, type SparseLayer } from "./layer.ts";
+import { countTokens, rowsBehind, type SparseLayer } from "./layer.ts";
 import type { SparseSettings } from "./config.ts";
 
 /** What is kept of a forward on the host, for backward and for a forward of the same layer that is run again. */
@@ -39,10 +40,11 @@ export interface HostResiduals {
 export function hostBranch(
   k: Kernels,
   settings: SparseSettings,
-  layers: readonly SparseLayer[],
+  layers: ByLayer<SparseLayer>,
   options: AttachOptions,
 ): BranchHook<HostResiduals> {
   return {
+    has: (layer) => isIn(layers, layer),
     residualsOnHost: true,
     forward(layer, h, y, first) {
       const one = layerAt(layers, layer);

@@ -15,15 +15,6 @@ export interface SparseLayer {
   readonly expertTokens: Float64Array;
 }
 
-/** The layer of that number. @throws {RangeError} When there is none */
-export function layerAt(layers: readonly SparseLayer[], layer: number): SparseLayer {
-  const found = layers[layer];
-  if (!found) {
-    throw new RangeError(`The adapter has ${layers.length} layers, the model asks for layer ${layer}`);
-  }
-  return found;
-}
-
 /** Which rows of a layer lag, as the optimizer says. */
 export function rowsBehind({ keys, values }: SparseLayer, { behind }: AttachOptions): RowsBehind | null {
   const [ofKeys, ofValues] = [behind?.(keys) ?? null, behind?.(values) ?? null];

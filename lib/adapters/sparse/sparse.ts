@@ -5,8 +5,7 @@
  */
 import { recordedOptions } from "../../core/option_checks.ts";
 import { type BranchHook, branchHooks } from "../../models/hooks.ts";
-import type { Model, ModelConfig } from "../../models/model.ts";
-import { sublayerModules } from "../../models/tensor_names.ts";
+import type { ModelConfig } from "../../models/model.ts";
 import { account } from "../../native/ledger.ts";
 import type { Parameter, RowGradient, RowParameter } from "../../optim/parameters.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
@@ -16,11 +15,12 @@ import { pairsPerToken, unitedNeurons } from "../../ops/sparse_pairs.ts";
 import type { Floats, RowMatrix } from "../../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, AttachOptions, Resolved } from "../adapter.ts";
 import { addedTensorName } from "../adapter.ts";
-import type { AdapterDefinition } from "../definition.ts";
+import type { AdapterDefinition, ResolveContext } from "../definition.ts";
+import { type ByLayer, layerAt, present, recordedFrozen, trainedModules } from "../frozen_layers.ts";
 import { createRowSlots, type RowSlots, type RowTraffic } from "./row_slots.ts";
 import { deviceBranch } from "./device.ts";
 import { hostBranch } from "./host.ts";
-import { layerAt, type SparseLayer } from "./layer.ts";
+import type { SparseLayer } from "./layer.ts";
 import { resolveSparse, SPARSE_OPTIONS, type SparseOptions, type SparseSettings } from "./config.ts";
 
 /** Rows drawn from one random stream, so that a large matrix is filled piece by piece. Part of the definition. */
@@ -40,11 +40,16 @@ export const SPARSE = {
 } as const satisfies AdapterDefinition<typeof SPARSE_OPTIONS>;
 
 /** The sparse adapter for a model. */
-export function sparseAdapter(options: SparseOptions, model: ModelConfig): Resolved {
+export function sparseAdapter(
+  options: SparseOptions,
+  model: ModelConfig,
+  { frozenLayers = 0 }: ResolveContext = {},
+): Resolved {
+  const modulesOf = (config: ModelConfig) => trainedModules(config, "ffn", frozenLayers);
   const { settings, problems } = resolveSparse(options, model.initializerRange);
   const adapter: Adapter = {
     kind: "sparse",
-    config: recordedOptions(SPARSE_OPTIONS, settings),
+    config: { ...recordedOptions(SPARSE_OPTIONS, settings), ...recordedFrozen(frozenLayers) },
     sites: ["ffn"],
     placements: ["host", "device"],
     selection: settings,
@@ -53,8 +58,14 @@ export function sparseAdapter(options: SparseOptions, model: ModelConfig): Resol
     mergeRefusal: settings.scope === "token"
       ? "each token chooses neurons of its own (top-K among its experts), which no fixed matrix does"
       : "the neurons of a token are chosen by the tokens beside it (top-K over the micro-batch), which no fixed matrix does",
-    sizes: (model, tokensPerStep) => sparseSizes(settings, model, tokensPerStep),
-    create: (k, model, tokensPerStep) => createSparse(k, adapter, settings, model, tokensPerStep),
+    sizes: ({ config }, tokensPerStep) =>
+      sparseSizes(settings, modulesOf(config), config.hiddenSize, tokensPerStep),
+    create(k, { config }, tokensPerStep) {
+      const layers = modulesOf(config).map((module) =>
+        module === null ? null : createLayer(k, settings, module, config.hiddenSize, tokensPerStep)
+      );
+      return sparseParams(k, adapter, settings, layers);
+    },
   };
   return { adapter, problems };
 }
@@ -64,10 +75,14 @@ function touchableRows(settings: SparseSettings, tokensPerStep: number): number 
   return Math.min(settings.neurons, tokensPerStep * pairsPerToken(settings));
 }
 
-function sparseSizes(settings: SparseSettings, model: Model, tokensPerStep: number): AdapterSizes {
+function sparseSizes(
+  settings: SparseSettings,
+  modules: ByLayer<string>,
+  hiddenSize: number,
+  tokensPerStep: number,
+): AdapterSizes {
   const { neurons, experts } = settings;
-  const { hiddenSize } = model.config;
-  const parameters = sublayerModules(model.config, "ffn").flatMap((module) => [
+  const parameters = present(modules).flatMap((module) => [
     {
       name: addedTensorName(module, "router"),
       shape: [experts, hiddenSize],
@@ -105,17 +120,14 @@ function routerIsTrained(settings: SparseSettings): boolean {
   return settings.gate !== "none";
 }
 
-function createSparse(
+function sparseParams(
   k: Kernels,
   adapter: Adapter,
   settings: SparseSettings,
-  model: Model,
-  tokensPerStep: number,
+  layers: ByLayer<SparseLayer>,
 ): AdapterParams {
-  const layers = sublayerModules(model.config, "ffn").map((module) =>
-    createLayer(k, settings, module, model.config.hiddenSize, tokensPerStep)
-  );
-  const byLayer = layers.map(({ router, keys, values }): Parameter[] => [router, keys, values]);
+  const own = present(layers);
+  const byLayer = layers.map((one): Parameter[] => one === null ? [] : [one.router, one.keys, one.values]);
   const rowSlots = new Map<number, RowSlots>();
   const branch = (own: Kernels, options: AttachOptions): BranchHook => {
     const { placement } = options;
@@ -137,12 +149,12 @@ function createSparse(
     rowTraffic: () => rowSlots.size === 0 ? null : sumTraffic([...rowSlots.values()]),
     parameters: byLayer.flat(),
     byLayer,
-    init: (k, seed) => layers.forEach(({ params }, layer) => initLayer(k, settings, params, seed, layer)),
+    init: (k, seed) => layers.forEach((one, layer) => one && initLayer(k, settings, one.params, seed, layer)),
     attach: (k, options = {}) => ({ hooks: branchHooks("ffn", branch(k, options)) }),
     activeNeurons: () =>
-      layers.reduce((sum, { params }) => sum + params.gradients.rowCount, 0) / Math.max(1, layers.length),
+      own.reduce((sum, { params }) => sum + params.gradients.rowCount, 0) / Math.max(1, own.length),
     layerActivity: () =>
-      layers.map(({ params: { gradients }, expertTokens }) => ({
+      own.map(({ params: { gradients }, expertTokens }) => ({
         neurons: settings.neurons,
         firedNeurons: gradients.rows.subarray(0, gradients.rowCount),
         expertTokens,
@@ -150,7 +162,7 @@ function createSparse(
     release: () => {
       rowSlots.forEach((slots) => slots.release());
       rowSlots.clear();
-      for (const { params } of layers) {
+      for (const { params } of own) {
         account(k.ledger, "parameters", -parameterBytes(params));
         account(
           k.ledger,

@@ -17,10 +17,11 @@ import {
   createBottlenecks,
   startBottlenecks,
 } from "../bottleneck/layers.ts";
+import { frozenProblems, trainedModules } from "../frozen_layers.ts";
 import { adapterWeight, dropWeights, holdWeights } from "../dense_weights.ts";
 import { weightParameter } from "../model_tensors.ts";
 import { trainedBeside } from "../trained_beside.ts";
-import { isDecoder, stackModules } from "./modules.ts";
+import { areUppermost, isDecoder } from "./modules.ts";
 import {
   PLAIN,
   plainProblems,
@@ -37,16 +38,21 @@ const ALPHA = "base_model.model.meft.alpha";
 /**
  * An adapter under a wiring.
  *
- * @param options As given: they may come from a file     @param leavesOut Whether the adapter can leave layers without
+ * @param options As given: they may come from a file
  */
 export function withWiring(
   { adapter, problems }: Resolved,
   options: WiringChoice,
   model: ModelConfig,
-  leavesOut: boolean,
 ): Resolved {
-  if (!isCoupling(options)) return { adapter, problems: [...problems, ...plainProblems(options)] };
-  const { settings, problems: own, warnings } = resolveWiring(options, model, leavesOut);
+  if (!isCoupling(options)) {
+    const { frozenLayers, ...others } = options;
+    return {
+      adapter,
+      problems: [...problems, ...plainProblems(others), ...frozenProblems(frozenLayers, model)],
+    };
+  }
+  const { settings, problems: own, warnings } = resolveWiring(options, model);
   if (own.length > 0) return { adapter, problems: [...problems, ...own] };
   return { adapter: coupledAdapter(adapter, settings, model, warnings), problems };
 }
@@ -93,8 +99,10 @@ function wiringAdapter(settings: WiringSettings, config: ModelConfig): Adapter {
   const { of, combination, frozenLayers } = settings;
   // What the uppermost layer adds to the other stream nobody reads, where it is the model's alone that goes on.
   const isRead = !(of.alone && of.model === "first" && combination === "stream");
+  const uppermost = areUppermost(config);
   const places = (): BottleneckPlaces => ({
-    modules: stackModules(config, of.alone ? "ffn" : "attention", frozenLayers, isRead),
+    modules: trainedModules(config, of.alone ? "ffn" : "attention", frozenLayers)
+      .map((module, layer) => isRead || !uppermost[layer] ? module : null),
     prefix: of.alone ? "alone" : "behind",
     neurons: settings.bottleneck,
     hidden: config.hiddenSize,
@@ -168,7 +176,7 @@ export function probingCoupling(
   seen: (largest: number) => void,
 ): Coupling | null {
   if (!isCoupling(options)) return null;
-  const { settings } = resolveWiring(options, model, true);
+  const { settings } = resolveWiring(options, model);
   return { ...couplingOf({ ...settings, fractionBits: PROBING_FRACTION }, model, null), seen };
 }
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How layers are coupled: options beside those of any adapter, what is decided of them, and what is wrong with them. */
 import { optionProblems, recordedOptions, withDefaults } from "../../core/option_checks.ts";
-import { choice, integer, number, type OptionSchema, type OptionsOf, toggle } from "../../core/options.ts";
+import { choice, integer, number, type OptionsOf, toggle } from "../../core/options.ts";
 import type { JsonObject } from "../../core/json.ts";
 import type { ModelConfig } from "../../models/model.ts";
 import { type CouplingKind, type CouplingName, COUPLINGS } from "../../models/wiring/coupling.ts";
 import { MOST_FRACTION, MOST_SHIFT } from "../../ops/kernels/coupling.ts";
-import { fewestLayers, isDecoder } from "./modules.ts";
+import { FROZEN_LAYERS, frozenProblems } from "../frozen_layers.ts";
+import { isDecoder } from "./modules.ts";
 
 /** Names of the wirings that couple two streams. */
 export const COUPLING_NAMES = Object.keys(COUPLINGS) as [CouplingName, ...CouplingName[]];
@@ -67,28 +68,23 @@ export const WIRING_OPTIONS = {
     help: "neurons of the adapters that a wiring brings (r)",
     size: true,
   }),
-  /** Layers at the bottom of each stack that stay plain, frozen and without adapters. Default 0. */
-  frozenLayers: integer({
-    min: 0,
-    default: 0,
-    help: "layers at the bottom that stay plain, frozen and without adapters under a wiring",
-  }),
+  /** Layers at the bottom of each stack that stay plain, frozen and without adapters; without a wiring too. Default 0. */
+  frozenLayers: FROZEN_LAYERS,
 } as const;
 
 /** Choices of the wiring. */
 export type WiringChoice = OptionsOf<typeof WIRING_OPTIONS>;
 
-/** Options of the wiring, apart from those of an adapter. @param schema Of the adapter, which may share some */
+/** Options of the wiring, apart from those of an adapter. */
 export function splitWiring(
   options: JsonObject,
-  schema: OptionSchema,
 ): { readonly wiring: WiringChoice; readonly own: JsonObject } {
   const taken = (isTaken: (name: string) => boolean): JsonObject =>
     Object.fromEntries(Object.entries(options).filter(([name]) => isTaken(name)));
   const isOfWiring = (name: string): boolean => Object.hasOwn(WIRING_OPTIONS, name);
   return {
     wiring: taken(isOfWiring) as WiringChoice, // which `resolveWiring` checks
-    own: taken((name) => Object.hasOwn(schema, name) || !isOfWiring(name)),
+    own: taken((name) => !isOfWiring(name)),
   };
 }
 
@@ -116,11 +112,10 @@ export const USUAL_FRACTION = { encoder: 16, decoder: 12 } as const;
 /** A decoder with a larger coefficient begins with another loss than its own. */
 const LARGEST_FOR_DECODERS = 1 / 32;
 
-/** The options, decided. Problems: one sentence each. @param leavesOut Whether the adapter can leave layers without */
+/** The options, decided. Problems: one sentence each. */
 export function resolveWiring(
   options: WiringChoice & { readonly wiring: CouplingName },
   model: ModelConfig,
-  leavesOut: boolean,
 ): { readonly settings: WiringSettings; readonly problems: string[]; readonly warnings: string[] } {
   const backbone = isDecoder(model) ? "decoder" : "encoder";
   const chosen = withDefaults(WIRING_OPTIONS, options);
@@ -139,12 +134,12 @@ export function resolveWiring(
     frozenLayers: chosen.frozenLayers,
   };
   const problems = optionProblems(WIRING_OPTIONS, { ...settings, fractionBits: chosen.fractionBits });
-  if (problems.length === 0) problems.push(...relationProblems(settings, model, leavesOut));
+  if (problems.length === 0) problems.push(...relationProblems(settings, model));
   return { settings, problems, warnings: backbone === "decoder" ? decoderWarnings(settings) : [] };
 }
 
 /** What is wrong with options where no wiring couples anything. */
-export function plainProblems({ wiring, ...options }: WiringChoice): string[] {
+export function plainProblems({ wiring, ...options }: Omit<WiringChoice, "frozenLayers">): string[] {
   const others = Object.entries(options).filter(([, value]) => value !== undefined).map(([name]) => name);
   return [
     ...optionProblems({ wiring: WIRING_OPTIONS.wiring }, { wiring }),
@@ -162,25 +157,13 @@ export function recordedWiring({ of: _, ...settings }: WiringSettings): JsonObje
 function relationProblems(
   { lambda, beta, streams, fractionBits, frozenLayers }: WiringSettings,
   model: ModelConfig,
-  leavesOut: boolean,
 ): string[] {
   const problems: string[] = [];
   for (const [name, value] of Object.entries({ lambda, beta })) {
     if (streams === "exact" && !isShift(value)) problems.push(notAPower(name, value));
   }
   if (streams === "f32" && fractionBits !== null) problems.push(`fractionBits says nothing of streams f32`);
-  if (frozenLayers > 0 && !leavesOut) {
-    problems.push(
-      `frozenLayers is ${frozenLayers}, but the adapter is in all layers: the bottleneck adapter can leave some out`,
-    );
-  }
-  const layers = fewestLayers(model);
-  if (frozenLayers >= layers) {
-    problems.push(
-      `frozenLayers is ${frozenLayers}, but the model has ${layers} layers: leave one to be coupled`,
-    );
-  }
-  return problems;
+  return [...problems, ...frozenProblems(frozenLayers, model)];
 }
 
 function isShift(value: number): boolean {

@@ -248,12 +248,23 @@ Deno.test("what is no wiring for a run is refused by name, and what is none for 
   assert.deepEqual(problems({ method: parallel({ neurons: 2, lambda: 0.5 }) }), [
     "lambda says nothing without a wiring that couples layers (meft1, meft2, meft3)",
   ]);
-  assert.deepEqual(problems({ method: parallel({ neurons: 2, wiring: "meft1", frozenLayers: 1 }) }), [
-    "frozenLayers is 1, but the adapter is in all layers: the bottleneck adapter can leave some out",
+  for (const method of [meft1({ frozenLayers: 2 }), parallel({ neurons: 2, frozenLayers: 2 })]) {
+    assert.deepEqual(problems({ method }), [
+      "frozenLayers is 2, but the model has 2 layers: leave one to be trained",
+    ]);
+  }
+  const apart = [{ kind: "lora", options: { frozenLayers: 0 } }];
+  assert.deepEqual(problems({ method: meft1({ frozenLayers: 1 }), also: apart }), [
+    "lora has frozenLayers 0, but bottleneck beside it leaves 1 layers plain: leave it out, or give it at least that",
   ]);
-  assert.deepEqual(problems({ method: meft1({ frozenLayers: 2 }) }), [
-    "frozenLayers is 2, but the model has 2 layers: leave one to be coupled",
-  ]);
+  assert.match(
+    problems({ method: lora({ frozenLayers: 1, bias: "all" }) }).join(),
+    /bias all means those of the 1 frozen layers too: take lora_only/,
+  );
+  assert.match(
+    problems({ method: lora({ frozenLayers: 1, layersToTransform: [0, 1] }) }).join(),
+    /layersToTransform has 0, but of the model's layers 1 to 1 are not frozen/,
+  );
   assert.deepEqual(problems({ method: meft1(), also: [{ kind: "lora", options: { wiring: "meft2" } }] }), [
     "layers can be coupled once: give one of the adapters a wiring",
   ]);
@@ -281,8 +292,58 @@ Deno.test("layers that stay frozen have no adapters, and an adapter beside anoth
   const names = adapterKind.sizes(model, 0).parameters.map(({ name }) => name);
   assert.equal(names.length, 8);
   assert.ok(names.every((name) => name.includes("layers.1.")), names.join());
-  const options: RunOptions = { method: meft1(), also: [{ kind: "lora", options: { rank: 2 } }] };
-  const [, stored] = await trained(model, 3, { ...options, activations: "store" });
-  const [, undone] = await trained(model, 3, options);
-  assertSame(bytesOf(undone), bytesOf(stored));
+  for (const frozenLayers of [0, 1]) {
+    const also = [{ kind: "lora", options: { rank: 2 } }];
+    const options: RunOptions = { method: meft1({ frozenLayers }), also };
+    const [, stored] = await trained(model, 3, { ...options, activations: "store" });
+    const [, undone] = await trained(model, 3, options);
+    assertSame(bytesOf(undone), bytesOf(stored));
+    assert.equal(stored.params.parameters.some(({ name }) => name.includes("layers.0.")), frozenLayers === 0);
+  }
 });
+
+Deno.test("a LoRA above frozen layers is a folder that PEFT reads as such: by layers, or by the names of modules", () =>
+  withFolder(async (folder) => {
+    using model = smallModel();
+    for (
+      const [targets, field] of [
+        ["all", { layers_to_transform: [1] }],
+        [".*[qv]_proj", {
+          target_modules: ["model.layers.1.self_attn.q_proj", "model.layers.1.self_attn.v_proj"],
+        }],
+      ] as const
+    ) {
+      const method = lora({ rank: 2, targets, frozenLayers: 1, modulesToSave: ["input_layernorm"] });
+      const [, { params }] = await trained(model, 2, { method });
+      const at = join(folder, Object.keys(field).join());
+      await saveAdapter(model, params, at);
+      const config = JSON.parse(await Deno.readTextFile(join(at, "adapter_config.json")));
+      for (const [name, value] of Object.entries(field)) assert.deepEqual(config[name], value);
+      assert.deepEqual(config["modules_to_save"], ["model.layers.1.input_layernorm"]);
+      const loaded = await loadAdapter(model, at);
+      assertSame(parameterBytes(loaded.parameters), parameterBytes(params.parameters));
+    }
+  }));
+
+Deno.test("adapters above frozen layers go on from their checkpoint, with a wiring and without", () =>
+  withFolder(async (folder) => {
+    using model = smallModel();
+    const methods = [
+      sparse({ ...SMALL_SPARSE, frozenLayers: 1 }),
+      lora({ rank: 2, wiring: "meft3", frozenLayers: 1 }),
+    ];
+    for (const method of methods) {
+      const [alone, whole] = await trained(model, 4, { method });
+      const [run, half] = await trained(model, 2, { method });
+      const path = await saveCheckpoint(run, half, "data", join(folder, method.name));
+      let state = await loadCheckpoint(run, "data", path);
+      for (const step of batches(run, smallData(), state)) {
+        if (state.step === 4) break;
+        [state] = await trainStep(run, state, step);
+      }
+      assertSame(await flushed(run, state), await flushed(alone, whole));
+      await saveAdapter(model, state.params, join(folder, method.name, "adapter"));
+      const loaded = await loadAdapter(model, join(folder, method.name, "adapter"));
+      assert.deepEqual(loaded.adapter.config, whole.params.adapter.config);
+    }
+  }));

@@ -236,7 +236,7 @@ Deno.test("what was told of a bare model's names keeps its ranks and alphas unde
   const { options: again, source } = read(fields);
   const { settings, problems } = resolveLora(again, modelSites(CONFIG), source);
   assert.deepEqual(problems, []);
-  const { table } = placeLora(settings, CONFIG, source!);
+  const { table } = placeLora(settings, CONFIG, { source: source! });
   assert.deepEqual(table.map((sites) => [...sites]), [
     [["q", { rank: 2, alpha: 16, scale: 8 }]],
     [["q", { rank: 8, alpha: 4, scale: 0.5 }]],

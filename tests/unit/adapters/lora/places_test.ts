@@ -57,7 +57,7 @@ function placed(fields: JsonObject, config: ModelConfig, head: boolean) {
   const { options, source } = PEFT_LORA_FORMAT.read({ peft_type: "LORA", ...fields }, file, problems);
   const { adapter, problems: more } = loraAdapter(options, config, source && { source });
   const { settings, problems: none } = resolveLora(options, modelSites(config), source);
-  const table = none.length > 0 ? [] : placeLora(settings, config, source as OptionSource).table;
+  const table = none.length > 0 ? [] : placeLora(settings, config, { source: source as OptionSource }).table;
   return { adapter, table, problems: [...problems, ...more] };
 }
 
@@ -109,7 +109,7 @@ function given(options: LoraOptions, layers = 3): string[] {
   const config = { ...configOf(0), numHiddenLayers: layers };
   const { settings, problems } = resolveLora(options, modelSites(config));
   assert.deepEqual(problems, []);
-  const places = placeLora(settings, config, { by: "user" });
+  const places = placeLora(settings, config, { source: { by: "user" } });
   assert.deepEqual(places.problems, []);
   return places.table.flatMap((sites, layer) =>
     [...sites].map(([site, { rank, scale }]) => `${layer}.${site}:${rank}*${scale}`)
