@@ -185,9 +185,9 @@ export const ADAPTERS: readonly Mutant[] = [
   {
     name: "frozen-layers-with-adapters",
     harm: "layers that stay plain have adapters that never learn",
-    file: "lib/adapters/wiring/modules.ts",
-    find: "number < lowest ||",
-    replace: "number < 0 * lowest ||",
+    file: "lib/adapters/frozen_layers.ts",
+    find: "layers.map((_, number) => number < frozenLayers)",
+    replace: "layers.map((_, number) => number < 0 * frozenLayers)",
     tests: ["tests/unit/train/reversible_test.ts"],
   },
 ];

@@ -13,6 +13,14 @@ export const MODELS_WIRING: readonly Mutant[] = [
     tests: ["tests/unit/models/wiring/coupled_test.ts"],
   },
   {
+    name: "frozen-layers-stop-gradients",
+    harm: "tokens, and an encoder, that are trained below frozen layers get gradients that went around these",
+    file: "lib/models/engine/gradient_pass.ts",
+    find: "  if (!isWantedBelow) return await onStreams(",
+    replace: "  if (below.length >= 0) return await onStreams(",
+    tests: ["tests/contract/wiring_test.ts"],
+  },
+  {
     name: "overflow-unheard",
     harm: "a value without room in its stream trains on as zero",
     file: "lib/models/wiring/coupled.ts",
