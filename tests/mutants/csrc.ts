@@ -69,6 +69,14 @@ export const CSRC: readonly Mutant[] = [
     tests: ["tests/contract/device_test.ts"],
   },
   {
+    name: "first-neurons-of-experts-belong-to-the-one-before",
+    harm: "neurons of a union that is known are weighed by the gate of another expert",
+    file: "csrc/cpu/kernels/sparse_union.cpp",
+    find: "list.neurons[i] < e * per_expert",
+    replace: "list.neurons[i] <= e * per_expert",
+    tests: ["tests/contract/kernels_test.ts"],
+  },
+  {
     name: "layer-norm-sums-what-is-not-there",
     harm: "rows that do not fill a vector are normed by too large a spread",
     file: "csrc/cpu/kernels/norm.cpp",
