@@ -16,12 +16,19 @@ export interface Again<Residuals> {
   readonly first: Residuals;
   /** Whether the output is wanted once more; else it is left incomplete. */
   readonly needsOutput: boolean;
+  /** (T,D) where the first one's last product landed, as it was: then that product is left out, and the output is whole. */
+  readonly landing?: Tensor | undefined;
 }
 
 /** A function (T,D) to (T,D): what a step is made of. Residuals and temporaries lie in the arena. */
 export interface Stage<Residuals> {
-  /** @param x (T,D) read     @param y (T,D) written. @mutates y */
-  forward(x: Tensor, y: Tensor, again?: Again<Residuals>): Promise<Residuals>;
+  /**
+   * @param x (T,D) read     @param y (T,D) written
+   * @param landing (T,D) written: what the last product gives, with what is added to it before the next norm; y where there is
+   *   no such norm. What an {@linkcode Again} is given
+   * @mutates y, landing
+   */
+  forward(x: Tensor, y: Tensor, again?: Again<Residuals>, landing?: Tensor): Promise<Residuals>;
   /** @param dx (T,D) holds dy, and dx afterwards. @mutates dx; residuals are spent */
   backward(residuals: Residuals, dx: Tensor): Promise<void>;
 }
@@ -35,21 +42,39 @@ export type Streams = readonly Stream[];
 /** The gradients of streams. */
 export type StreamGradients = readonly Tensor[];
 
-/** What a step's output lacks of its input, in the arena: bits that forward drops. Null where there are none. */
-export type Dropped = readonly (Int32Array | null)[];
+/** What of a stream is kept beside the output: the bits that forward drops, or all of it. Null where it drops none. */
+export type KeptOfStream = Int32Array | Stream | null;
+
+/** How a step that is undone is kept. */
+export interface Keeping {
+  /**
+   * `least`: what y lacks of x. `anchor`: what makes undoing shorter too, or holds what would drift. `whole`: all that
+   * backward needs of the step's larger function, as it is.
+   */
+  readonly how: "least" | "anchor" | "whole";
+  /** Whether x is to be told again; else backward only passes through. */
+  readonly needsInput: boolean;
+}
+
+/** What forward keeps of a step that is undone, in the arena. */
+export interface Kept extends Keeping {
+  readonly streams: readonly KeptOfStream[];
+  /** (T,D) of the larger function: the landing of an anchor, the output of what is kept whole. Null where it is made again. */
+  readonly larger: Tensor | null;
+}
 
 /** How a step is undone. */
 export interface Undoing<Residuals> {
-  /** Room for what forward is to keep of x. */
-  room(x: Streams): Dropped;
+  /** Takes what forward is to keep of x. */
+  keep(x: Streams, keeping: Keeping): Kept;
   /**
-   * Backward of a step of which nothing lives but its output: what it needs is made again on the way down.
+   * Backward of a step of which nothing lives but its output and what was kept: what it needs is made again on the way down.
    *
-   * @param y Holds the output, and the input afterwards     @param dx Holds dy, and dx afterwards
-   * @param first What forward returned, of which the part in the host arena lives on, and what it dropped
+   * @param y Holds the output, and the input afterwards, where that is needed     @param dx Holds dy, and dx afterwards
+   * @param first What forward returned, of which the part in the host arena lives on; all of it where it is kept whole
    * @mutates y, dx; `first` is spent
    */
-  backward(y: Streams, dx: StreamGradients, first: Residuals, dropped: Dropped): Promise<void>;
+  backward(y: Streams, dx: StreamGradients, first: Residuals, kept: Kept): Promise<void>;
 }
 
 /** One step of a stack, from streams to as many of the same shapes. Residuals and temporaries lie in the arena. */
@@ -57,13 +82,13 @@ export interface Step<Residuals> {
   /** Whether backward has anything to do here. Once false for a step, it is false for all steps below. */
   readonly needsBackward: boolean;
   /**
-   * @param x Read     @param y Written; may be x where the step can be undone and `dropped` is given
+   * @param x Read     @param y Written; may be x where the step can be undone and `kept` is given
    * @param first What an earlier run on the same x returned, of which the part in the host arena lives on: that part is
    *   used and not made again, and y, which nobody needs a second time, is left incomplete
-   * @param dropped Where what y lacks of x is kept; absent where x itself is
-   * @mutates y, dropped
+   * @param kept Where what y lacks of x is kept; absent where x itself is
+   * @mutates y, kept
    */
-  forward(x: Streams, y: Streams, first?: Residuals, dropped?: Dropped): Promise<Residuals>;
+  forward(x: Streams, y: Streams, first?: Residuals, kept?: Kept): Promise<Residuals>;
   /** @param dx Holds dy, and dx afterwards. @mutates dx; residuals are spent */
   backward(residuals: Residuals, dx: StreamGradients): Promise<void>;
   /** Absent where y does not tell x. */
@@ -79,6 +104,8 @@ export interface Pass<Residuals> {
   readonly dx: StreamGradients;
   /** Takes the output y of the last step; when steps need backward, it writes dy into dx. */
   readonly turn: (y: Streams) => Awaitable<void>;
+  /** Whether the turn takes less memory than backward of a step: then what the last step keeps may outlive it. Default: no. */
+  readonly isTurnLight?: boolean | undefined;
   /** Where activations may lie for a while; absent when there is no such memory. */
   readonly idle?: IdleMemory | undefined;
   /** How much of a pass is undone; all of it, from its last output alone, when absent. */
@@ -89,7 +116,7 @@ export interface Pass<Residuals> {
 export interface UndoingChoice {
   /** Steps that are undone, from the lowest up; those above keep their residuals. Default: all. */
   readonly steps?: number | undefined;
-  /** Every how many steps a copy of the streams is kept, from which undoing goes on. Default: none is. */
+  /** Every which of them is kept as an anchor. Default: as many in all as cost what backward of one step takes. */
   readonly anchorEvery?: number | undefined;
 }
 

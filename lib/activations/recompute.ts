@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Keeps only each step's input, and what the host lane made of it, and runs the rest of the step again before its
- * backward: one more forward of the model, the least memory.
+ * backward: one more forward of the model, the least memory. The last step's backward begins where its forward ended, so
+ * that it is not run again where nothing large comes between.
  */
 import type { Place } from "../ops/kernels/place.ts";
 import {
@@ -14,6 +15,7 @@ import {
   releaseBoth,
   releasing,
   splitFrozen,
+  type Step,
   type Streams,
   streamsLike,
 } from "./policy.ts";
@@ -27,6 +29,10 @@ export const recompute: ActivationPolicy = {
       const { frozen, trained } = splitFrozen(pass.steps);
       const loans = idleLoans(k, pass.idle, frozen.length);
       let x = await forwardOnly(k, frozen, pass.x);
+      const isKeptWhole = (i: number): boolean => pass.isTurnLight === true && i === trained.length - 1;
+      // What the second forward writes nobody reads.
+      const runAgain = (step: Step<Residuals>, input: Streams, first: Residuals): Promise<Residuals> =>
+        step.forward(input, streamsLike(k, input), first);
       const kept: { mark: BothMarks; input: Streams; first: Residuals }[] = [];
       for (const [i, step] of trained.entries()) {
         loans.beforeForward(frozen.length + i);
@@ -34,16 +40,16 @@ export const recompute: ActivationPolicy = {
         const y = streamsLike(k, x);
         const inside = k.arena.mark();
         kept.push({ mark, input: x, first: await step.forward(x, y) });
-        k.arena.release(inside);
+        if (!isKeptWhole(i)) k.arena.release(inside);
         x = y;
       }
       await pass.turn(x);
       for (const [i, step] of [...trained.entries()].reverse()) {
         const { mark, input, first } = kept[i] as typeof kept[number];
-        k.arena.release(mark.arena); // the step's output: only the step above, already done, needed it
+        if (!isKeptWhole(i)) k.arena.release(mark.arena); // the step's output: only the step above, already done, needed it
         loans.beforeBackward(frozen.length + i);
-        const output = streamsLike(k, input); // what the second forward writes; nobody reads it
-        await step.backward(await step.forward(input, output, first), pass.dx);
+        const residuals = isKeptWhole(i) ? first : await runAgain(step, input, first);
+        await step.backward(residuals, pass.dx);
         releaseBoth(k, mark);
       }
     }),

@@ -69,13 +69,14 @@ export const COMPUTE_OPTIONS = {
     defaultText: "all",
     help: "layers that activations reversible undoes, from the lowest up; those above are stored",
   }),
-  /** Of activations reversible: every how many layers the streams are kept. Default null: only at the top. */
+  /** Of activations reversible: every how many layers more is kept, and less computed again. Default null: in six layers. */
   anchorEvery: integer({
     min: 1,
     nullable: true,
     mayChange: true,
-    defaultText: "none",
-    help: "layers between kept copies of the streams, where streams f32 would drift too far",
+    defaultText: "6 layers in all",
+    help:
+      "layers from one that keeps the result of its largest product (with streams f32: its streams) to the next",
   }),
   /** Of the start values and of the order of the data, a whole number below 2^32. Default 42. */
   seed: integer({ min: 0, max: 2 ** 32 - 1, default: 42, help: "of every random choice" }),

@@ -18,9 +18,16 @@ import { assertGradients, gradientsOf, stir, type Way } from "./adapter_gradient
 import { type Case, CASES, smallOptions } from "./family_cases.ts";
 
 const HOST = { kind: "host" } as const;
-const POLICIES = ["store", "recompute", "reversible"] as const;
-const SPLIT: readonly Way[] = POLICIES.map((activations) => ({ activations, halves: 2, placement: HOST }));
-const WHOLE: readonly Way[] = POLICIES.map((activations) => ({ activations, halves: 1, placement: HOST }));
+/** Undone with as much kept as is usual, with less in every second layer, and with the least in all. */
+const POLICIES: readonly Omit<Way, "halves" | "placement">[] = [
+  { activations: "store" },
+  { activations: "recompute" },
+  { activations: "reversible" },
+  { activations: "reversible", undoing: { anchorEvery: 2 } },
+  { activations: "reversible", undoing: { anchorEvery: 1000 } },
+];
+const SPLIT: readonly Way[] = POLICIES.map((policy) => ({ ...policy, halves: 2, placement: HOST }));
+const WHOLE: readonly Way[] = POLICIES.map((policy) => ({ ...policy, halves: 1, placement: HOST }));
 
 /** Coefficients that are no plain model's, few neurons. */
 const COUPLED: JsonObject = { lambda: 0.5, beta: 0.25, bottleneck: 2 };

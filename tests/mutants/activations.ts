@@ -74,8 +74,8 @@ export const ACTIVATIONS: readonly Mutant[] = [
     name: "first-answer-forgotten",
     harm: "the host computes twice what it has kept",
     file: "lib/activations/recompute.ts",
-    find: "step.forward(input, output, first)",
-    replace: "step.forward(input, output)",
+    find: "step.forward(input, streamsLike(k, input), first)",
+    replace: "step.forward(input, streamsLike(k, input))",
     tests: ["tests/unit/activations/policy_test.ts"],
   },
   {
@@ -90,10 +90,8 @@ export const ACTIVATIONS: readonly Mutant[] = [
     name: "nothing-saved-by-recomputing",
     harm: "recompute takes as much memory as store",
     file: "lib/activations/recompute.ts",
-    find: `      k.arena.release(inside);
-`,
-    replace: `      void inside;
-`,
+    find: "if (!isKeptWhole(i)) k.arena.release(inside);",
+    replace: "void inside;",
     tests: ["tests/unit/activations/policy_test.ts"],
   },
   {
@@ -102,6 +100,22 @@ export const ACTIVATIONS: readonly Mutant[] = [
     file: "lib/activations/store.ts",
     find: "[...trained.entries()].reverse()",
     replace: "[...trained.entries()]",
+    tests: ["tests/unit/activations/policy_test.ts"],
+  },
+  {
+    name: "last-step-run-again",
+    harm: "recompute runs a step again whose activations are still there",
+    file: "lib/activations/recompute.ts",
+    find: "isKeptWhole(i) ? first : await",
+    replace: "false ? first : await",
+    tests: ["tests/unit/activations/policy_test.ts"],
+  },
+  {
+    name: "anchors-by-depth",
+    harm: "what is remembered of layers that are undone grows with their number",
+    file: "lib/activations/reversible.ts",
+    find: "Math.max(1, wholeFrom / ANCHORS)",
+    replace: "2",
     tests: ["tests/unit/activations/policy_test.ts"],
   },
 ];

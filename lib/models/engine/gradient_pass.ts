@@ -13,8 +13,10 @@ import {
 import { ACTIVATION_POLICIES, type ActivationPolicyName, plainPolicy } from "../../activations/registry.ts";
 import { andThen, type Awaitable } from "../../core/awaitable.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
+import type { ArenaMark } from "../../native/arena_layout.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
+import { givesTokens } from "../heads/head_config.ts";
 import { headLoss } from "../heads/registry.ts";
 import { headLayer, type ModelParts } from "../parts.ts";
 import type { SourceContext, StepContext, WaitAccount } from "../sublayers/context.ts";
@@ -103,9 +105,8 @@ async function stackPass(passes: StackPasses, number: number, source?: SourceCon
     options.afterLayer?.(place.firstLayer + layer);
   };
   const entering = inputOf(passes.batch, place);
-  const { x, residuals } = inputForward(k, place.stack.input, entering);
-  const wiring = openWiring(step, place, x, lowest, left);
-  const dx = wiring.gradients(x);
+  const wiring = openWiring(step, place, step.scratch.h, lowest, left);
+  const dx = wiring.gradients(step.scratch.h);
   const dtop = wiring.leaveGradient(dx);
   let loss: BatchLoss = { lossSum: 0, targetCount: 0 };
   const turn: Turn = (y) => {
@@ -124,28 +125,43 @@ async function stackPass(passes: StackPasses, number: number, source?: SourceCon
       return place.isLast ? options.afterLoss?.() : undefined;
     });
   };
-  await layersPass(passes, place, k, wiring, { x, dx, turn });
+  const before = k.arena.mark();
+  const { x, residuals } = inputForward(k, place.stack.input, entering);
+  await layersPass(passes, place, k, wiring, { x, before, dx, turn });
   if (lowest === 0) inputBackward(k, place.stack.input, entering, residuals, wiring.enterGradient(dx));
   return loss;
 }
 
 type Turn = Pass<unknown>["turn"];
 
+/** What goes through the layers of a stack, and what was in use before there was an x. */
+interface Entering {
+  readonly x: Tensor;
+  readonly before: ArenaMark;
+  readonly dx: StreamGradients;
+  readonly turn: Turn;
+}
+
 /** Forward through the layers of a stack, the turn, and back. The pass of those on streams is the turn of those below. */
 async function layersPass(
-  { lowest, options: { activations, undoing, idle } }: StackPasses,
-  { firstLayer, number }: StackPlace,
+  { lowest, head, options: { activations, undoing, idle } }: StackPasses,
+  { firstLayer, number, isLast }: StackPlace,
   k: Kernels,
   wiring: Wiring,
-  { x, dx, turn }: { readonly x: Tensor; readonly dx: StreamGradients; readonly turn: Turn },
+  { x, before, dx, turn }: Entering,
 ): Promise<void> {
   const { below, steps } = wiring;
   const idleOf = (layer: number) => idle && idleFrom(idle, firstLayer + layer);
   const isWantedBelow = below.some(({ needsBackward }) => needsBackward);
+  const isWanted = isWantedBelow || lowest[number] === 0;
+  // A head that gives tokens takes logits of the vocabulary, and another stack its whole pass.
+  const isTurnLight = isLast && !givesTokens(head);
   const onStreams: Turn = async ([h]) => {
-    const own = { steps, x: wiring.enter(h as Tensor), dx, turn, idle: idleOf(wiring.lowest), undoing };
+    const streams = wiring.enter(h as Tensor);
+    if (wiring.entersApart && !isWanted) k.arena.release(before); // nobody reads h again
+    const own = { steps, x: streams, dx, turn, isTurnLight, idle: idleOf(wiring.lowest), undoing };
     await ACTIVATION_POLICIES[activations].run(k, own);
-    if (isWantedBelow || lowest[number] === 0) wiring.enterBackward(dx);
+    if (isWanted) wiring.enterBackward(dx);
   };
   if (!isWantedBelow) return await onStreams(await forwardOnly(k, below, [x]));
   const around = { steps: below, x: [x], dx: [wiring.enterGradient(dx)], turn: onStreams, idle: idleOf(0) };

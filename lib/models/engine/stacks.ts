@@ -102,14 +102,14 @@ export function lowestTrained(parts: ModelParts, hooks: Hooks): readonly number[
 /**
  * The layers of a stack in one pass, joined by the hooks' coupling or plain. May take scratch from the arena.
  *
- * @param x (T,D) what enters the lowest layer: of its shape are the streams
+ * @param like (T,D) of whose shape the streams are
  * @param lowest Lowest depth whose gradient is wanted, by {@linkcode lowestTrained}
  * @param left Called with its number in the stack when backward has left a layer
  */
 export function openWiring(
   step: StepContext,
   place: StackPlace,
-  { shape }: Tensor,
+  { shape }: Pick<Tensor, "shape">,
   lowest: number,
   left?: GradientTap,
 ): Wiring {

@@ -27,8 +27,8 @@ export type AttentionSublayerResiduals = NormedResiduals & AttentionKept;
 
 /** See {@linkcode Attention}. */
 export const attention: SublayerKind<Attention, AttentionSublayerResiduals> = {
-  forward(step, layer, part, x, y, again) {
-    return normedForward(step, layer, part, { x, y, again }, (h, to): AttentionKept => {
+  forward(step, layer, part, given) {
+    return normedForward(step, layer, part, given, (h, to): AttentionKept => {
       const [queries, keys, values] = inputsForward(step, layer, part.inputs, h, widthsOf(part)) as Triple;
       const q = turned(step, part, queries, part.heads, part.qkNorms?.q);
       const fresh = turned(step, part, keys, part.kvHeads, part.qkNorms?.k);

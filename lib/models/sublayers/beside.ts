@@ -31,7 +31,7 @@ interface Start<Result> {
  * A sublayer's forward with its hooks: they are started on h before the frozen work and awaited after it.
  *
  * @param beside `again` given when the hooks saw this h before: what the sublayer left then
- * @param y (T,D) the hooks' outputs are added. @mutates y
+ * @param y (T,D) the hooks' outputs are added, where they are wanted. @mutates y
  * @param frozen Writes y and returns what it keeps for backward
  */
 export async function forwardBeside<Kept>(
@@ -56,7 +56,7 @@ export async function forwardBeside<Kept>(
   for (const [at, [i, hook]] of running.entries()) {
     const answer = branch[i] as Tensor;
     await hook.finish?.(layer, results[at], h, answer);
-    addInto(k, y, answer);
+    if (again?.needsOutput !== false) addInto(k, y, answer);
     hooked[i] ??= { residuals: results[at] };
   }
   // Unless one ran for the first time, and left there what backward needs.

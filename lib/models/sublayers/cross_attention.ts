@@ -23,9 +23,9 @@ export type CrossAttentionResiduals = NormedResiduals & CrossAttentionKept;
 
 /** See {@linkcode CrossAttention}. */
 export const crossAttention: SublayerKind<CrossAttention, CrossAttentionResiduals> = {
-  forward(step, layer, part, x, y, again) {
+  forward(step, layer, part, given) {
     const source = sourceOf(step, part);
-    return normedForward(step, layer, part, { x, y, again }, (h, to): CrossAttentionKept => {
+    return normedForward(step, layer, part, given, (h, to): CrossAttentionKept => {
       const [queries] = part.inputs;
       const q = inHeads(hookedForward(step, layer, queries, h), part.heads);
       const seen = source.remembered?.(layer) ?? sourceKeys(step, layer, part, hiddenOf(source));

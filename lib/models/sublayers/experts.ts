@@ -40,18 +40,18 @@ export type ExpertsResiduals = NormedResiduals & ExpertsKept;
 
 /** See {@linkcode Experts}. */
 export const experts: SublayerKind<Experts, ExpertsResiduals> = {
-  forward(step, layer, part, x, y, again) {
+  forward(step, layer, part, given) {
     const { k } = step;
-    return normedForward(step, layer, part, { x, y, again }, (h, to): ExpertsKept => {
+    return normedForward(step, layer, part, given, (h, to): ExpertsKept => {
       const logits = linearForward(k, h, part.router);
       // What was chosen is not chosen again: of an input that is not quite the same it might be others.
       const { weights, residuals: choice } = chooseExperts(
         k,
         logits,
         choiceOf(part),
-        again?.first.choice.chosen,
+        given.again?.first.choice.chosen,
       );
-      const groups = again?.first.groups ?? groupByExpert(choice.chosen, choiceOf(part));
+      const groups = given.again?.first.groups ?? groupByExpert(choice.chosen, choiceOf(part));
       const inner = [slots(k, groups, widthOf(part)), slots(k, groups, widthOf(part))] as const;
       const [gate, up] = inner;
       const mark = k.arena.mark();

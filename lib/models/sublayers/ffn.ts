@@ -22,9 +22,9 @@ export type FfnSublayerResiduals = NormedResiduals & FfnKept;
 
 /** See {@linkcode Ffn}. */
 export const ffn: SublayerKind<Ffn, FfnSublayerResiduals> = {
-  forward(step, layer, part, x, y, again) {
+  forward(step, layer, part, given) {
     const { k } = step;
-    return normedForward(step, layer, part, { x, y, again }, (h, to): FfnKept => {
+    return normedForward(step, layer, part, given, (h, to): FfnKept => {
       const [first, up = null] = inputsForward(step, layer, part.inputs, h, widthsOf(part));
       const inner = { x: first as Activation, up };
       if (to) {
@@ -67,9 +67,11 @@ function frozenBackward(
   // Only a trained `down` needs its input again; making it costs less than keeping it.
   const product = trained(part.down) ? activationForward(k, inner, part.activation) : null;
   const belowDown = wanted || part.inputs.some(trained);
+  const mark = k.arena.mark();
   const to = belowDown ? { into: arenaActivation(k, inner.x.shape) } : null;
   const dproduct = hookedBackward(step, layer, part.down, product, dy, to);
   if (dproduct === null) return null;
   const { dx, dup } = activationBackward(k, inner, part.activation, dproduct, { inPlace: true });
+  k.arena.release(mark); // dproduct is spent
   return inputsBackward(step, layer, part.inputs, h, dup === null ? [dx] : [dx, dup], wanted);
 }

@@ -3,15 +3,17 @@
 import type { Again } from "../../activations/policy.ts";
 import { addInto } from "../../ops/add.ts";
 import { arenaCopy, arenaTensor } from "../../ops/arena_tensor.ts";
+import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { LinearResult } from "../../ops/linear.ts";
 import { normAgain, normBackward, normForward, type NormResiduals } from "../../ops/norm.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { hooksBehind, hooksBeside } from "../hooks.ts";
 import { normTensors } from "../part_tensors.ts";
-import { branchOf, type Linear, type Sublayer } from "../parts.ts";
+import { branchOf, type Linear, type Norm, type Sublayer } from "../parts.ts";
 import { backwardBeside, type Beside, forwardBeside, type Hooked } from "./beside.ts";
 import { isTrained, type StepContext } from "./context.ts";
 import { linearIsTrained } from "./linear.ts";
+import type { SublayerForward } from "./sublayer.ts";
 
 /** What every sublayer keeps besides what its f does. With a norm of the output or sum that is (T,D) more, its input. */
 export interface NormedResiduals {
@@ -23,14 +25,6 @@ export interface NormedResiduals {
   readonly behind: { readonly o: Tensor; readonly hooked: readonly Hooked[] } | null;
 }
 
-/** What a sublayer's forward is given; see `SublayerKind`. */
-export interface NormedForward {
-  readonly x: Tensor;
-  /** @mutates */
-  readonly y: Tensor;
-  readonly again: Again<NormedResiduals> | undefined;
-}
-
 /**
  * Forward of a sublayer.
  *
@@ -40,24 +34,23 @@ export async function normedForward<Kept>(
   step: StepContext,
   layer: number,
   part: Sublayer,
-  { x, y, again }: NormedForward,
+  { x, y, again, landing }: SublayerForward<NormedResiduals>,
   f: (h: Tensor, to: LinearResult<Tensor> | null) => Kept,
 ): Promise<NormedResiduals & Kept> {
   const { k, hooks, scratch } = step;
   const { input, output, sum } = part.norms;
   const inputNorm = input && normForward(k, x, input, { into: scratch.h });
   const h = inputNorm?.y ?? x;
-  // What a norm reads it needs for backward too.
-  const needsOutput = again?.needsOutput !== false || output !== null || sum !== null;
-  const total = sum === null ? y : arenaTensor(k, x.shape);
-  const branch = output === null ? total : arenaTensor(k, x.shape);
-  const beside = {
-    hooks: hooksBeside(hooks, branchOf(part), layer),
-    layer,
-    h,
-    again: again && { ...again, needsOutput },
-  };
   const after = hooksBehind(hooks, branchOf(part), layer);
+  // What hooks behind f are given they need for backward too, as norms do what they read.
+  const landed = after.length === 0 ? again?.landing : undefined;
+  const needsOutput = landed === undefined &&
+    (again?.needsOutput !== false || output !== null || sum !== null);
+  const place = landed ?? landing;
+  const total = (output === null ? place : undefined) ?? (sum === null ? y : arenaTensor(k, x.shape));
+  const branch = output === null ? total : place ?? arenaTensor(k, x.shape);
+  const own = again && { ...again, needsOutput };
+  const beside = { hooks: hooksBeside(hooks, branchOf(part), layer), layer, h, again: own };
   const o = after.length > 0 ? arenaTensor(k, x.shape) : null; // which they read again in backward
   const { hooked, kept } = await forwardBeside(step, beside, o ?? branch, () => {
     if (o !== null) return f(h, { into: o });
@@ -66,11 +59,12 @@ export async function normedForward<Kept>(
     k.copy(branch.data, x.data);
     return f(h, { addTo: branch });
   });
-  const behind = o && { o, hooked: await forwardBehind(step, { hooks: after, layer, h: o }, branch, again) };
+  const behind = o && { o, hooked: await forwardBehind(step, { hooks: after, layer, h: o }, branch, own) };
   if (o !== null && output === null) addInto(k, branch, x);
   const outputNorm = output && normForward(k, branch, output, { into: total });
   if (outputNorm) addInto(k, total, x);
   const sumNorm = sum && normForward(k, total, sum, { into: y });
+  if (sum === null && total !== y) k.copy(y.data, total.data);
   const norms = {
     input: inputNorm?.residuals ?? null,
     output: outputNorm?.residuals ?? null,
@@ -126,7 +120,7 @@ export async function normedBackward(
 ): Promise<void> {
   const { k, hooks, scratch } = step;
   const { input, output, sum } = part.norms;
-  if (sum && norms.sum) k.copy(dx.data, normBackward(k, norms.sum, sum, dx).data);
+  if (sum && norms.sum) sumBackward(k, norms.sum, sum, dx);
   const dbranch = output && norms.output ? normBackward(k, norms.output, output, dx) : dx;
   const dy = behind ? await backwardBehind(step, layer, part, behind, dbranch) : dbranch;
   const beside = { hooks: hooksBeside(hooks, branchOf(part), layer), layer, h: input ? scratch.h : x };
@@ -138,6 +132,13 @@ export async function normedBackward(
   if (!wanted || dh === null) return;
   if (input && norms.input) normBackward(k, norms.input, input, dh, { addTo: dx });
   else addInto(k, dx, dh);
+}
+
+/** @param dx (T,D) holds the gradient of the norm's output, and that of the sum afterwards. @mutates dx, grads of the norm */
+function sumBackward(k: Kernels, residuals: NormResiduals, norm: Norm, dx: Tensor): void {
+  const mark = k.arena.mark();
+  k.copy(dx.data, normBackward(k, residuals, norm, dx).data);
+  k.arena.release(mark);
 }
 
 /** @param dy (T,D) read @returns the gradient of o, in the arena */

@@ -27,7 +27,7 @@ export function sublayerStage(
 ): Stage<unknown> {
   const kind = KINDS[part.kind] as SublayerKind<Sublayer, unknown>;
   return {
-    forward: (x, y, again) => kind.forward(step, layer, part, x, y, again),
+    forward: (x, y, again, landing) => kind.forward(step, layer, part, { x, y, again, landing }),
     backward: (residuals, dx) => kind.backward(step, layer, part, residuals, dx, needsInput),
   };
 }

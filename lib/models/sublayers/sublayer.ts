@@ -8,20 +8,25 @@ import { branchOf, type Sublayer } from "../parts.ts";
 import { isTrained, type StepContext } from "./context.ts";
 import { linearIsTrained } from "./linear.ts";
 
+/** What a sublayer's forward is given; see `Stage.forward`. */
+export interface SublayerForward<Residuals> {
+  /** (T,D) read. */
+  readonly x: Tensor;
+  /** (T,D) written: x and what the sublayer adds. @mutates */
+  readonly y: Tensor;
+  readonly again: Again<Residuals> | undefined;
+  /** (T,D) @mutates */
+  readonly landing: Tensor | undefined;
+}
+
 /** How sublayers of a kind compute. Residuals and temporaries lie in the arena. */
 export interface SublayerKind<Part extends Sublayer, Residuals> {
-  /**
-   * @param x (T,D) read     @param y (T,D) written: x and what the sublayer adds
-   * @param again See `Stage.forward`
-   * @mutates y
-   */
+  /** @mutates given */
   forward(
     step: StepContext,
     layer: number,
     part: Part,
-    x: Tensor,
-    y: Tensor,
-    again?: Again<Residuals>,
+    given: SublayerForward<Residuals>,
   ): Promise<Residuals>;
   /**
    * @param dx (T,D) holds dy; on return dx, when that is needed

@@ -43,10 +43,12 @@ export function coupledWiring(
   const streams = streamArithmetic(k, coupling.streams);
   const accounts = streamAccounts(k, coupling.streams, firstLayer + lowest, layers.length);
   const out = arenaTensor(k, shape);
+  const entered = [0, 1].map(() => streams.room(shape));
   // Where the streams were switched an odd number of times, each plays the other's part.
   const firstOf = (place: number): 0 | 1 => switched && place % 2 === 1 ? 1 : 0;
   const steps = layers.map(({ f, g }, place) =>
     coupledStep(k, streams, coupling, {
+      larger: of.larger,
       f: chained(k, f),
       g: chained(k, g),
       needsBackward: [...f, ...g].some(({ needsBackward }) => needsBackward),
@@ -62,9 +64,10 @@ export function coupledWiring(
     below,
     steps,
     lowest,
+    entersApart: true,
     enter(x) {
-      const entry = accounts.of("entry");
-      return [0, 1].map(() => streams.enter(x, entry));
+      for (const stream of entered) streams.enter(stream, x, accounts.of("entry"));
+      return entered;
     },
     gradients: (x) => [arenaTensor(k, x.shape), arenaTensor(k, x.shape)],
     enterGradient: ([d1]) => d1 as Tensor,

@@ -30,6 +30,8 @@ export interface CouplingKind {
   readonly switched: boolean;
   /** Whether y1 or y2 is the plain model's stream where nothing else adds to it. */
   readonly model: "first" | "second";
+  /** Which of the two ends in the product that costs most. */
+  readonly larger: "f" | "g";
   /** Whether the function that stands alone is part of a layer; else attention has adapters behind it. */
   readonly alone: boolean;
 }
@@ -42,6 +44,7 @@ export const COUPLINGS = {
     small: ["lambda"],
     switched: true,
     model: "first",
+    larger: "f",
     alone: true,
   },
   meft2: {
@@ -50,6 +53,7 @@ export const COUPLINGS = {
     small: ["beta"],
     switched: true,
     model: "second",
+    larger: "g",
     alone: true,
   },
   meft3: {
@@ -61,6 +65,7 @@ export const COUPLINGS = {
     small: ["lambda", "beta"],
     switched: false,
     model: "second",
+    larger: "g",
     alone: false,
   },
 } as const satisfies Record<string, CouplingKind>;

@@ -2,6 +2,7 @@
 /** A plain model: one residual stream that a layer's sublayers add to, one after the other. A layer is a step. */
 import type { Stage, Step } from "../../activations/policy.ts";
 import { yieldWhenDue } from "../../core/event_loop.ts";
+import type { ArenaMark } from "../../native/arena_layout.ts";
 import { arenaTensor } from "../../ops/arena_tensor.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
@@ -14,19 +15,32 @@ export interface PlainStage {
   readonly needsBackward: boolean;
 }
 
+/** What a stage left, and what was in use before it: all behind that is its own, or of stages above. */
+interface StageResiduals {
+  readonly before: ArenaMark;
+  readonly own: unknown;
+}
+
 /** Stages one after the other as one. Residuals are those of each, in order. */
-export function chained(k: Kernels, stages: readonly PlainStage[]): Stage<readonly unknown[]> {
+export function chained(k: Kernels, stages: readonly PlainStage[]): Stage<readonly StageResiduals[]> {
   const last = stages.length - 1;
   return {
-    async forward(x, y, again) {
+    async forward(x, y, again, landing) {
       const due = yieldWhenDue();
       if (due) await due;
-      const residuals: unknown[] = [];
+      const residuals: StageResiduals[] = [];
       let input = x;
       for (const [i, { stage }] of stages.entries()) {
         const output = i === last ? y : arenaTensor(k, input.shape);
-        const own = again && { first: again.first[i], needsOutput: i < last || again.needsOutput };
-        residuals.push(await stage.forward(input, output, own));
+        const before = k.arena.mark();
+        const isLast = i === last;
+        const first = again?.first[i]?.own;
+        const own = again &&
+          (isLast ? { ...again, first } : { first, needsOutput: true });
+        residuals.push({
+          before,
+          own: await stage.forward(input, output, own, isLast ? landing : undefined),
+        });
         input = output;
       }
       return residuals;
@@ -36,9 +50,9 @@ export function chained(k: Kernels, stages: readonly PlainStage[]): Stage<readon
       if (due) await due;
       for (const [i, { stage, needsBackward }] of [...stages.entries()].reverse()) {
         if (!needsBackward) break;
-        const mark = k.arena.mark();
-        await stage.backward(residuals[i], dx);
-        if (i > 0) k.arena.release(mark); // of the lowest the policy gives back all
+        const { before, own } = residuals[i] as StageResiduals;
+        await stage.backward(own, dx);
+        k.arena.release(before); // what it left is spent: the stages below have its place
       }
     },
   };
@@ -53,7 +67,7 @@ export function plainStep(
   k: Kernels,
   stages: readonly PlainStage[],
   left?: (dx: Tensor) => void,
-): Step<readonly unknown[]> {
+): Step<readonly StageResiduals[]> {
   const layer = chained(k, stages);
   return {
     needsBackward: stages.some(({ needsBackward }) => needsBackward),
@@ -72,6 +86,7 @@ export function plainWiring(k: Kernels, steps: readonly Step<unknown>[]): Wiring
     below: [],
     steps,
     lowest: 0,
+    entersApart: false,
     enter: (x) => [x],
     gradients: (x) => [arenaTensor(k, x.shape)],
     enterGradient: ([dx]) => dx as Tensor,

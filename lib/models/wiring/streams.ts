@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Arithmetic of coupled streams, by what they are kept as. */
-import type { Stream } from "../../activations/policy.ts";
+import type { KeptOfStream, Stream } from "../../activations/policy.ts";
 import { arenaCopy, arenaTensor } from "../../ops/arena_tensor.ts";
 import {
   arenaDropped,
@@ -19,23 +19,27 @@ export interface Addition {
   readonly coefficient: number;
   /** (T,D) read, and spent where it is undone. */
   readonly f: Tensor;
-  /** Of `room`, where the addition is to be undone without its x. */
-  readonly dropped: Int32Array | null;
+  /** Of `keep`, where the addition is to be undone without its x. */
+  readonly kept: KeptOfStream;
 }
 
 /** What couplings do with streams of one form. */
 export interface StreamArithmetic {
-  /** A stream of its own with the values of x (T,D). @param account As `add` */
-  enter(x: Tensor, account: Floats): Stream;
+  /** An uninitialised stream in the arena. */
+  room(shape: readonly number[]): Stream;
+  /** The stream becomes x (T,D). @param account As `add` @mutates stream, account */
+  enter(stream: Stream, x: Tensor, account: Floats): void;
   /** The values as functions read them: the stream itself, or in the arena. */
   floats(stream: Stream): Tensor;
-  /** Room for what an addition drops of x. */
-  room(x: Stream, coefficient: number): Int32Array | null;
-  /** y = coefficient x + f; y may be x. @param account (2): what did not fit is counted there @mutates y, dropped, account */
+  /** The values in a tensor of their own, in the arena. */
+  copy(stream: Stream): Tensor;
+  /** Room for what an addition drops of x; or x whole, from which undoing goes on where it drifts. */
+  keep(x: Stream, coefficient: number, isAnchor: boolean): KeptOfStream;
+  /** y = coefficient x + f; y may be x. @param account (2): what did not fit is counted there @mutates y, kept bits, account */
   add(y: Stream, x: Stream, addition: Addition, account: Floats): void;
   /** Like `add`. @returns the values of y as `floats` gives them, made in the same pass over memory */
   addAndRead(y: Stream, x: Stream, addition: Addition, account: Floats): Tensor;
-  /** y, which holds coefficient x + f, becomes x. @mutates y, f */
+  /** y, which holds coefficient x + f, becomes x; f is read where x was not kept whole. @mutates y, f */
   undo(y: Stream, addition: Addition): void;
 }
 
@@ -44,37 +48,47 @@ export function streamArithmetic(k: Kernels, form: StreamForm): StreamArithmetic
   return form.kind === "exact" ? exactStreams(k, form.fraction) : floatStreams(k);
 }
 
+/** Whether all of a stream was kept. */
+export function isWhole(kept: KeptOfStream): kept is Stream {
+  return kept !== null && !(kept instanceof Int32Array);
+}
+
 /** The shift that multiplies by a power of two up to 1. */
 function shiftOf(coefficient: number): number {
   return Math.log2(1 / coefficient); // -log2(1) is -0, which is no int32
 }
 
 function exactStreams(k: Kernels, fraction: number): StreamArithmetic {
-  const room = (x: Stream, coefficient: number): Int32Array | null =>
+  const keep = (x: Stream, coefficient: number): Int32Array | null =>
     arenaDropped(k, x as FixedTensor, shiftOf(coefficient));
   const couple = (
-    [y, x, { coefficient, f, dropped }, account]: Parameters<StreamArithmetic["add"]>,
+    [y, x, { coefficient, f, kept }, account]: Parameters<StreamArithmetic["add"]>,
     view?: Tensor,
   ): void => {
     const mark = k.arena.mark();
     // Where x itself is kept, nothing is: but the kernel writes what it drops.
-    const bits = dropped ?? room(x, coefficient);
-    const call = { f, shift: shiftOf(coefficient), dropped: bits, ...(view && { view }) };
+    const dropped = kept as Int32Array | null ?? keep(x, coefficient);
+    const call = { f, shift: shiftOf(coefficient), dropped, ...(view && { view }) };
     coupleInto(k, y as FixedTensor, x as FixedTensor, call, account);
     k.arena.release(mark);
   };
+  const floats = (stream: Stream): Tensor => toFloats(k, stream as FixedTensor);
   return {
-    enter: (x, account) => toFixedInto(k, arenaFixed(k, x.shape, fraction), x, account),
-    floats: (stream) => toFloats(k, stream as FixedTensor),
-    room,
+    room: (shape) => arenaFixed(k, shape, fraction),
+    enter: (stream, x, account) => void toFixedInto(k, stream as FixedTensor, x, account),
+    floats,
+    copy: floats,
+    keep,
     add: (...addition) => couple(addition),
     addAndRead(...addition) {
       const view = arenaTensor(k, addition[0].shape);
       couple(addition, view);
       return view;
     },
-    undo: (y, { coefficient, f, dropped }) =>
-      void uncoupleInto(k, y as FixedTensor, y as FixedTensor, { f, shift: shiftOf(coefficient), dropped }),
+    undo(y, { coefficient, f, kept }) {
+      const call = { f, shift: shiftOf(coefficient), dropped: kept as Int32Array | null };
+      uncoupleInto(k, y as FixedTensor, y as FixedTensor, call);
+    },
   };
 }
 
@@ -85,15 +99,18 @@ function floatStreams(k: Kernels): StreamArithmetic {
     k.scaledAdd(floats(y), coefficient, f.data);
   };
   return {
-    enter: (x) => arenaCopy(k, x),
+    room: (shape) => arenaTensor(k, shape),
+    enter: (stream, x) => k.copy(floats(stream), x.data),
     floats: (stream) => stream as Tensor,
-    room: () => null,
+    copy: (stream) => arenaCopy(k, stream as Tensor),
+    keep: (x, _coefficient, isAnchor) => isAnchor ? arenaCopy(k, x as Tensor) : null,
     add,
     addAndRead(y, ...addition) {
       add(y, ...addition);
       return y as Tensor;
     },
-    undo(y, { coefficient, f }) {
+    undo(y, { coefficient, f, kept }) {
+      if (isWhole(kept)) return k.copy(floats(y), floats(kept));
       k.scale(f.data, -1);
       k.add(floats(y), f.data);
       k.scale(floats(y), 1 / coefficient);

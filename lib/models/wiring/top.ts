@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What the head's side reads of two streams, and how its gradient is divided between them. */
 import type { StreamGradients, Streams } from "../../activations/policy.ts";
-import { arenaCopy } from "../../ops/arena_tensor.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { linearBackward, linearForward } from "../../ops/linear.ts";
 import { numel, type Tensor } from "../../tensor/tensor.ts";
@@ -25,6 +24,7 @@ export function topOfStreams(
 ): TopOfStreams {
   const other = 1 - model;
   const floats = (y: Streams, place: number): Tensor => streams.floats(y[place] as Streams[number]);
+  const copy = (y: Streams): Tensor => streams.copy(y[model] as Streams[number]);
   const of = (d: StreamGradients, place: number): Tensor => d[place] as Tensor;
   if (top === "stream") {
     return { combine: (y) => floats(y, model), divide: (_y, d) => k.zero(of(d, other).data) };
@@ -32,8 +32,10 @@ export function topOfStreams(
   if (top === "mean") {
     return {
       combine(y) {
-        const mean = arenaCopy(k, floats(y, model));
+        const mean = copy(y);
+        const mark = k.arena.mark();
         k.add(mean.data, floats(y, other).data);
+        k.arena.release(mark);
         k.scale(mean.data, 0.5);
         return mean;
       },
@@ -46,7 +48,7 @@ export function topOfStreams(
   const { alpha } = top;
   return {
     combine(y) {
-      const sum = arenaCopy(k, floats(y, model));
+      const sum = copy(y);
       linearForward(k, column(floats(y, other)), alpha, { addTo: column(sum) });
       return sum;
     },

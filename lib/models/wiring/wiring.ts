@@ -14,8 +14,10 @@ export interface Wiring {
   readonly lowest: number;
   /** The streams that enter it. @param x (T,D) what comes out of the layers below */
   enter(x: Tensor): Streams;
-  /** Gradients of those, in the arena. */
-  gradients(x: Tensor): StreamGradients;
+  /** Whether those lie apart from x, where they lay before there was one. */
+  readonly entersApart: boolean;
+  /** Gradients of those, in the arena. @param like (T,D) of whose shape they are */
+  gradients(like: Pick<Tensor, "shape">): StreamGradients;
   /** Where (T,D) the gradient of what `enter` was given is written. */
   enterGradient(d: StreamGradients): Tensor;
   /** Joins those of the streams there. @mutates d */

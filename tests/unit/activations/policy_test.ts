@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import {
   forwardOnly,
   type IdleMemory,
+  type Pass,
   releasing,
   splitFrozen,
   type Step,
@@ -62,13 +63,14 @@ function square(
 }
 
 interface Choices {
+  readonly isTurnLight?: boolean;
   readonly frozen?: number;
   readonly fails?: string;
   readonly idle?: IdleMemory;
 }
 
 /** A pass of four steps over small numbers, dy = 1. */
-async function pass(name: ActivationPolicyName, { frozen = 0, fails, idle }: Choices = {}) {
+async function pass(name: ActivationPolicyName, { frozen = 0, fails, idle, isTurnLight }: Choices = {}) {
   const k = referenceKernels();
   const log: string[] = [];
   const steps = [0, 1, 2, 3].map((i) => square(k, i, log, i >= frozen, fails ?? null));
@@ -83,7 +85,8 @@ async function pass(name: ActivationPolicyName, { frozen = 0, fails, idle }: Cho
     y = [...out!.data];
     dx.data.fill(1);
   };
-  const running = ACTIVATION_POLICIES[name].run(k, { steps, x: [x], dx: [dx], turn, ...(idle && { idle }) });
+  const given = { steps, x: [x], dx: [dx], turn, idle, isTurnLight };
+  const running = ACTIVATION_POLICIES[name].run(k, given);
   const error = await running.then(() => null, (e: Error) => e);
   assert.deepEqual([k.arena.usedBytes, k.hostArena.usedBytes], [before, 0], "all is given back");
   return { log, y, dx: [...dx.data], peak: k.arena.takePeak(), error, x: [...x.data], k };
@@ -165,6 +168,62 @@ for (const name of NAMES) {
     }
   });
 }
+
+Deno.test("recompute does not run the last step again where nothing large comes between", async () => {
+  for (const frozen of [0, 3, 4]) {
+    const { log, dx, error } = await pass("recompute", { frozen, isTurnLight: true });
+    assert.equal(error, null);
+    assert.deepEqual(dx, (await pass("recompute", { frozen })).dx);
+    const again = [2, 1, 0].filter((i) => i >= frozen).map((i) => `forward ${i} again`);
+    assert.deepEqual(log.filter((line) => line.endsWith("again")), again);
+  }
+});
+
+/** How each of so many steps was kept that are undone. */
+async function keepings(count: number, choice: Partial<Pass<null>>): Promise<string[]> {
+  const kept: string[] = [];
+  const step: Step<null> = {
+    needsBackward: true,
+    forward: () => Promise.resolve(null),
+    backward: () => Promise.resolve(),
+    undo: {
+      keep(_x, keeping) {
+        kept.push(keeping.needsInput ? keeping.how : `${keeping.how}, lowest`);
+        return { ...keeping, streams: [], larger: null };
+      },
+      backward: () => Promise.resolve(),
+    },
+  };
+  const pass = { steps: Array<Step<null>>(count).fill(step), x: [], dx: [], turn() {}, ...choice };
+  await ACTIVATION_POLICIES.reversible.run(referenceKernels(), pass);
+  return kept;
+}
+
+Deno.test("reversible keeps as many anchors at any depth, spread evenly, or those that are asked for", async () => {
+  for (const count of [1, 5, 6, 7, 12, 24, 60]) {
+    const kept = await keepings(count, {});
+    assert.equal(kept.length, count);
+    const places = kept.flatMap((how, i) => how.startsWith("anchor") ? [i] : []);
+    assert.equal(places.length, Math.min(6, count), `${count}`);
+    const gaps = places.map((place, i) => place - (places[i - 1] ?? -1));
+    assert.ok(Math.max(...gaps) - Math.min(...gaps) <= 1, `${gaps}`);
+  }
+  const every = (anchorEvery: number) => ({ undoing: { anchorEvery } });
+  assert.deepEqual(await keepings(4, every(2)), ["least, lowest", "anchor", "least", "anchor"]);
+  assert.deepEqual(await keepings(2, every(1)), ["anchor, lowest", "anchor"]);
+  assert.deepEqual(await keepings(2, every(3)), ["least, lowest", "least"]);
+});
+
+Deno.test("reversible keeps the last step whole where nothing large comes between and nothing is stored above", async () => {
+  const [isTurnLight, anchorEvery] = [true, 9];
+  assert.deepEqual(await keepings(3, { isTurnLight, undoing: { anchorEvery } }), [
+    "least, lowest",
+    "least",
+    "whole",
+  ]);
+  const stored = { isTurnLight, undoing: { anchorEvery, steps: 2 } };
+  assert.deepEqual(await keepings(3, stored), ["least, lowest", "least"]);
+});
 
 Deno.test("recompute keeps less in the arena than store", async () => {
   const [store, recompute] = [await pass("store"), await pass("recompute")];

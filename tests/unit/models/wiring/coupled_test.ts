@@ -98,7 +98,7 @@ for (const { family, dir, batch } of CASES) {
         for (const activations of POLICIES) {
           assert.deepEqual(await pass(model, batch, own(), { activations }), wanted, `${activations} ${top}`);
         }
-        for (const undoing of [{ steps: 0 }, { steps: 1 }, { anchorEvery: 1 }]) {
+        for (const undoing of [{ steps: 0 }, { steps: 1 }, { anchorEvery: 1 }, { anchorEvery: 1000 }]) {
           const found = await pass(model, batch, own(), { activations: "reversible", undoing });
           assert.deepEqual(found, wanted, JSON.stringify(undoing));
         }
