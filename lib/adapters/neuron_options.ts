@@ -14,6 +14,15 @@ export function neuronsOption<const N extends number>(usual: N) {
   });
 }
 
+/** Share of a bottleneck's neurons that are taken away in a training step, behind their activation. */
+export const BOTTLENECK_DROPOUT = number({
+  min: 0,
+  max: 1,
+  below: true,
+  default: 0,
+  help: "share of the neurons of bottlenecks that are taken away in a training step",
+});
+
 /** Standard deviation of what reads a neuron's input, at the start. */
 export const INIT_STD = number({
   help: "standard deviation of the keys at the start",

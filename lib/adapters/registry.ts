@@ -55,7 +55,7 @@ export function resolveAdapter({ kind, options, source }: AdapterSpec, model: Mo
     );
   }
   const { parts, own: others } = splitOptions(options);
-  const { wiring, own } = splitWiring(others);
+  const { wiring, own } = splitWiring(others, definition.options);
   const frozenLayers = frozenLayersOf(wiring.frozenLayers, model);
   const resolved = definition.resolve(own as OptionsOf<OptionSchema>, model, {
     ...(source && { source }),

@@ -325,6 +325,11 @@ export function keyShapes(
   });
 }
 
+/** Whether the rows of a layer are of what an encoder reads, beside a decoder. */
+export function isOfSource<W>(parts: Pick<ModelParts<W>, "stacks">, layer: number): boolean {
+  return layer < layersOf(parts).length - lastStack(parts).layers.length;
+}
+
 /**
  * Whether a product reads rows of what an encoder reads, and not of what the decoder beside it does: in the encoder's layers, and
  * where the decoder's make keys and values of that.
@@ -335,7 +340,7 @@ export function readsSource<W>(
   site: string,
 ): boolean {
   const own = layersOf(parts)[layer] ?? [];
-  if (!lastStack(parts).layers.includes(own)) return true;
+  if (isOfSource(parts, layer)) return true;
   const [, ...ofSource] = partOf(own, "cross-attention")?.inputs ?? [];
   return ofSource.some((linear) => linear.site === site);
 }

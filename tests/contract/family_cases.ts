@@ -20,7 +20,7 @@ const SMALL_OPTIONS: Readonly<Record<string, (batch: Batch) => JsonObject>> = {
   parallel: () => ({ neurons: 5 }),
   lora: () => ({ rank: 2, dropout: 0.1 }),
   tokens: ({ ids }) => ({ trainableTokenIndices: [...new Set(ids)].slice(0, 2) }),
-  bottleneck: () => ({ neurons: 3 }),
+  bottleneck: () => ({ neurons: 3, bottleneckDropout: 0.25 }),
 };
 
 /** Options of a kind of adapter, of a size that fits the smallest models. */

@@ -30,7 +30,7 @@ const SPLIT: readonly Way[] = POLICIES.map((policy) => ({ ...policy, halves: 2, 
 const WHOLE: readonly Way[] = POLICIES.map((policy) => ({ ...policy, halves: 1, placement: HOST }));
 
 /** Coefficients that are no plain model's, few neurons. */
-const COUPLED: JsonObject = { lambda: 0.5, beta: 0.25, bottleneck: 2 };
+const COUPLED: JsonObject = { lambda: 0.5, beta: 0.25, bottleneck: 2, bottleneckDropout: 0.25 };
 
 function created(model: Model, kind: string, options: JsonObject, tokens: number): AdapterParams {
   const { adapter, problems } = resolveAdapter({ kind, options }, model.config);

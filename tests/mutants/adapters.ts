@@ -183,6 +183,14 @@ export const ADAPTERS: readonly Mutant[] = [
     tests: ["tests/unit/train/reversible_test.ts"],
   },
   {
+    name: "bottleneck-dropout-forward-alone",
+    harm: "neurons that were dropped get gradients all the same",
+    file: "lib/adapters/bottleneck/layers.ts",
+    find: "kind, dropped(k, dz, mask), {",
+    replace: "kind, dz, {",
+    tests: ["tests/contract/wiring_test.ts"],
+  },
+  {
     name: "frozen-layers-with-adapters",
     harm: "layers that stay plain have adapters that never learn",
     file: "lib/adapters/frozen_layers.ts",

@@ -4,13 +4,14 @@ import { optionProblems, recordedOptions, unknownOptions, withDefaults } from ".
 import type { OptionsOf } from "../../core/options.ts";
 import { branchHooks } from "../../models/hooks.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
+import { isOfSource } from "../../models/parts.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { Adapter, AdapterParams, Resolved } from "../adapter.ts";
 import type { AdapterDefinition, ResolveContext } from "../definition.ts";
 import { dropWeights, holdWeights } from "../dense_weights.ts";
 import { recordedFrozen, trainedModules } from "../frozen_layers.ts";
 import { weightParameter } from "../model_tensors.ts";
-import { INIT_STD, neuronsOption } from "../neuron_options.ts";
+import { BOTTLENECK_DROPOUT, INIT_STD, neuronsOption } from "../neuron_options.ts";
 import {
   backboneActivation,
   bottleneckHook,
@@ -27,6 +28,8 @@ const BOTTLENECK_OPTIONS = {
   neurons: neuronsOption(8),
   /** Standard deviation of what reads the input, at the start. Default: the model's `initializer_range`. */
   initStd: INIT_STD,
+  /** Dropout of the neurons in training, as of all bottlenecks of a wiring. Default 0. */
+  bottleneckDropout: { ...BOTTLENECK_DROPOUT, setting: null }, // its flag is the wiring's
 } as const;
 
 /** Choices of the bottleneck adapter. */
@@ -49,7 +52,7 @@ function bottleneckAdapter(
   { frozenLayers = 0 }: ResolveContext = {},
 ): Resolved {
   const settings = { initStd: model.initializerRange, ...withDefaults(BOTTLENECK_OPTIONS, options) };
-  const { neurons, initStd } = settings;
+  const { neurons, initStd, bottleneckDropout } = settings;
   const problems = [
     ...unknownOptions(BOTTLENECK_OPTIONS, options, "the bottleneck adapter"),
     ...optionProblems(BOTTLENECK_OPTIONS, settings),
@@ -70,7 +73,7 @@ function bottleneckAdapter(
       "its neurons have biases and an activation of their own, which the feed-forward beside it lacks",
     sizes: () => ({ parameters: bottleneckSizes(places()), rows: null }),
     create: (k, model, tokensPerStep) =>
-      createAdapter(k, adapter, places(), initStd, model, tokensPerStep > 0),
+      createAdapter(k, adapter, places(), { initStd, dropout: bottleneckDropout }, model, tokensPerStep > 0),
   };
   return { adapter, problems };
 }
@@ -79,8 +82,8 @@ function createAdapter(
   k: Kernels,
   adapter: Adapter,
   places: BottleneckPlaces,
-  initStd: number,
-  { config }: Model,
+  { initStd, dropout }: { readonly initStd: number; readonly dropout: number },
+  { config, parts }: Model,
   trained: boolean,
 ): AdapterParams {
   const layers = createBottlenecks(k, places, trained);
@@ -93,7 +96,17 @@ function createAdapter(
     parameters: byLayer.flat(),
     byLayer,
     init: (k, seed) => startBottlenecks(k, layers, seed, initStd),
-    attach: (k) => ({ hooks: branchHooks("ffn", bottleneckHook(k, layers, activation)) }),
+    attach: (k, { training } = {}) => ({
+      hooks: branchHooks(
+        "ffn",
+        bottleneckHook(k, layers, activation, {
+          probability: dropout,
+          site: "beside",
+          training,
+          readsSource: (layer) => isOfSource(parts, layer),
+        }),
+      ),
+    }),
     activeNeurons: () => places.neurons,
     release: () => dropWeights(k, weights),
   };

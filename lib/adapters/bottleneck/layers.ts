@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Bottlenecks (Houlsby et al., ICML 2019): A(h) = f(h down^T + a) up^T + b with r neurons, f the model's own activation and no
- * residual path, one in each of some layers. They begin at 0: up and both biases are zeros.
+ * Bottlenecks (Houlsby et al., ICML 2019): A(h) = drop(f(h down^T + a)) up^T + b with r neurons, f the model's own activation,
+ * dropout in training alone and no residual path, one in each of some layers. They begin at 0: up and both biases are zeros.
  */
+import type { DropoutMask } from "../../core/rng.ts";
 import type { BranchHook } from "../../models/hooks.ts";
 import type { ModelConfig } from "../../models/model.ts";
 import { layersOf } from "../../models/parts.ts";
 import { namedParts } from "../../models/tensor_names.ts";
+import { arenaTensor } from "../../ops/arena_tensor.ts";
 import { activationBackward, activationForward } from "../../ops/activation.ts";
 import type { ActivationKind } from "../../ops/kernels/model.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import { linearBackward, linearForward } from "../../ops/linear.ts";
 import { writeFloats } from "../../ops/model_memory.ts";
 import { numel, type Tensor, type Weight } from "../../tensor/tensor.ts";
-import { addedTensorName, type ParameterSize } from "../adapter.ts";
+import { addedTensorName, type ParameterSize, type TrainingPlace } from "../adapter.ts";
 import { adapterWeight } from "../dense_weights.ts";
 import { isIn, layerAt } from "../frozen_layers.ts";
 import { weightParameter } from "../model_tensors.ts";
@@ -104,11 +106,46 @@ export function backboneActivation(config: ModelConfig): ActivationKind {
   return found[0] ?? "relu";
 }
 
+/** Which bottlenecks of a layer their masks are of: part of the definition, as it decides their random numbers. */
+export type BottleneckSite = "beside" | "wiring";
+/** Masks of a site begin here, behind those of all products of a LoRA. */
+const FIRST_MASK: Readonly<Record<BottleneckSite, number>> = { beside: 1 << 24, wiring: 2 << 24 };
+
+/** Dropout of neurons in training. */
+export interface BottleneckDropout {
+  readonly probability: number;
+  readonly site: BottleneckSite;
+  readonly training: TrainingPlace | undefined;
+  /** Whether a layer's rows are those that an encoder reads, beside a decoder. */
+  readonly readsSource: (layer: number) => boolean;
+}
+
+/** The mask of a layer's neurons: a function of seed, step and place among the step's tokens alone, however these are cut. */
+function maskOf(
+  { probability, site, training, readsSource }: BottleneckDropout,
+  layer: number,
+  neurons: number,
+): DropoutMask | null {
+  if (!training || probability === 0) return null;
+  const { seed, step, firstToken, firstSource = firstToken } = training;
+  const first = (readsSource(layer) ? firstSource : firstToken) * neurons;
+  return { seed, stream: step, part: FIRST_MASK[site] + layer, first, probability };
+}
+
+/** What is left of neurons, or of their gradients; x itself without a mask. */
+function dropped(k: Kernels, x: Tensor, mask: DropoutMask | null): Tensor {
+  if (mask === null) return x;
+  const kept = arenaTensor(k, x.shape);
+  k.dropout(kept.data, x.data, mask, false);
+  return kept;
+}
+
 /** Keeps nothing for backward, which makes the few neurons again. */
 export function bottleneckHook(
   k: Kernels,
   layers: readonly (Bottleneck | null)[],
   kind: ActivationKind,
+  dropout: BottleneckDropout,
 ): BranchHook<null> {
   const inner = (h: Tensor, { down, downBias }: Bottleneck): Tensor =>
     linearForward(k, h, down, { bias: downBias });
@@ -120,18 +157,20 @@ export function bottleneckHook(
       const one = at(layer);
       const mark = k.arena.mark();
       const z = activationForward(k, { x: inner(h, one), up: null }, kind, { inPlace: true });
-      linearForward(k, z, one.up, { bias: one.upBias, into: y });
+      const kept = dropped(k, z, maskOf(dropout, layer, one.down.rows));
+      linearForward(k, kept, one.up, { bias: one.upBias, into: y });
       k.arena.release(mark);
       return null;
     },
-    /** dz = dy up, dup += dy^T z, db += dy;  da = dz f'(a), ddown += da^T h, dh = da down. */
+    /** With z' = drop(z): dz' = dy up, dup += dy^T z', db += dy;  da = drop(dz') f'(a), ddown += da^T h, dh = da down. */
     backward(layer, _, h, dy, dh) {
       const one = at(layer);
       const mark = k.arena.mark();
       const x = inner(h, one);
       const z = activationForward(k, { x, up: null }, kind);
-      const dz = linearBackward(k, z, one.up, dy, { bias: one.upBias });
-      const { dx } = activationBackward(k, { x, up: null }, kind, dz, { inPlace: true });
+      const mask = maskOf(dropout, layer, one.down.rows);
+      const dz = linearBackward(k, dropped(k, z, mask), one.up, dy, { bias: one.upBias });
+      const { dx } = activationBackward(k, { x, up: null }, kind, dropped(k, dz, mask), { inPlace: true });
       linearBackward(k, h, one.down, dx, { bias: one.downBias, into: dh });
       k.arena.release(mark);
     },

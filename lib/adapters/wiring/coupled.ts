@@ -5,6 +5,7 @@
  */
 import { ALONE, type Coupling, COUPLINGS } from "../../models/wiring/coupling.ts";
 import type { Model, ModelConfig } from "../../models/model.ts";
+import { isOfSource } from "../../models/parts.ts";
 import type { Kernels } from "../../ops/kernels/kernels.ts";
 import type { Weight } from "../../tensor/tensor.ts";
 import type { Adapter, AdapterParams, AdapterSizes, ParameterSize, Resolved } from "../adapter.ts";
@@ -132,7 +133,7 @@ function createWiring(
   adapter: Adapter,
   places: BottleneckPlaces,
   settings: WiringSettings,
-  { config }: Model,
+  { config, parts }: Model,
   trained: boolean,
 ): AdapterParams {
   const layers = createBottlenecks(k, places, trained);
@@ -151,9 +152,14 @@ function createWiring(
       startBottlenecks(k, layers, seed, config.initializerRange);
       if (alpha) k.zero(weightParameter(alpha).data);
     },
-    attach(k) {
+    attach(k, { training } = {}) {
       const place = new Map([[settings.of.alone ? ALONE : "attention", [
-        bottleneckHook(k, layers, activation),
+        bottleneckHook(k, layers, activation, {
+          probability: settings.bottleneckDropout,
+          site: "wiring",
+          training,
+          readsSource: (layer) => isOfSource(parts, layer),
+        }),
       ]]]);
       return { hooks: { coupling, ...(settings.of.alone ? { branch: place } : { behind: place }) } };
     },

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How layers are coupled: options beside those of any adapter, what is decided of them, and what is wrong with them. */
 import { optionProblems, recordedOptions, withDefaults } from "../../core/option_checks.ts";
-import { choice, integer, number, type OptionsOf, toggle } from "../../core/options.ts";
+import { choice, integer, number, type OptionSchema, type OptionsOf, toggle } from "../../core/options.ts";
 import type { JsonObject } from "../../core/json.ts";
 import type { ModelConfig } from "../../models/model.ts";
 import { type CouplingKind, type CouplingName, COUPLINGS } from "../../models/wiring/coupling.ts";
 import { MOST_FRACTION, MOST_SHIFT } from "../../ops/kernels/coupling.ts";
 import { FROZEN_LAYERS, frozenProblems } from "../frozen_layers.ts";
+import { BOTTLENECK_DROPOUT } from "../neuron_options.ts";
 import { isDecoder } from "./modules.ts";
 
 /** Names of the wirings that couple two streams. */
@@ -68,6 +69,8 @@ export const WIRING_OPTIONS = {
     help: "neurons of the adapters that a wiring brings (r)",
     size: true,
   }),
+  /** Dropout of their neurons in training, and of those of the bottleneck adapter. Default 0. */
+  bottleneckDropout: BOTTLENECK_DROPOUT,
   /** Layers at the bottom of each stack that stay plain, frozen and without adapters; without a wiring too. Default 0. */
   frozenLayers: FROZEN_LAYERS,
 } as const;
@@ -75,16 +78,19 @@ export const WIRING_OPTIONS = {
 /** Choices of the wiring. */
 export type WiringChoice = OptionsOf<typeof WIRING_OPTIONS>;
 
-/** Options of the wiring, apart from those of an adapter. */
+/** Options of the wiring, apart from those of an adapter. @param schema Of the adapter: what it shares with wirings is both's */
 export function splitWiring(
   options: JsonObject,
+  schema: OptionSchema,
 ): { readonly wiring: WiringChoice; readonly own: JsonObject } {
+  const isShared = (name: string): boolean => Object.hasOwn(schema, name);
+  const isPlain = (options["wiring"] ?? PLAIN) === PLAIN;
   const taken = (isTaken: (name: string) => boolean): JsonObject =>
     Object.fromEntries(Object.entries(options).filter(([name]) => isTaken(name)));
   const isOfWiring = (name: string): boolean => Object.hasOwn(WIRING_OPTIONS, name);
   return {
-    wiring: taken(isOfWiring) as WiringChoice, // which `resolveWiring` checks
-    own: taken((name) => !isOfWiring(name)),
+    wiring: taken((name) => isOfWiring(name) && !(isPlain && isShared(name))) as WiringChoice, // which `resolveWiring` checks
+    own: taken((name) => isShared(name) || !isOfWiring(name)),
   };
 }
 
@@ -100,6 +106,7 @@ export interface WiringSettings {
   readonly fractionBits: number | null;
   readonly combination: "mean" | "stream" | "alpha";
   readonly bottleneck: number;
+  readonly bottleneckDropout: number;
   readonly frozenLayers: number;
 }
 
@@ -131,6 +138,7 @@ export function resolveWiring(
     fractionBits: chosen.fractionBits ?? null,
     combination: chosen.combination ?? (backbone === "decoder" ? "stream" : "mean"),
     bottleneck: chosen.bottleneck,
+    bottleneckDropout: chosen.bottleneckDropout,
     frozenLayers: chosen.frozenLayers,
   };
   const problems = optionProblems(WIRING_OPTIONS, { ...settings, fractionBits: chosen.fractionBits });

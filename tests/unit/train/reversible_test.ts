@@ -4,7 +4,16 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { attachAdapter } from "../../../lib/adapters/attach.ts";
 import { fractionFor } from "../../../lib/adapters/wiring/coupled.ts";
-import { lora, meft1, meft2, meft3, type Method, parallel, sparse } from "../../../lib/methods/methods.ts";
+import {
+  bottleneck,
+  lora,
+  meft1,
+  meft2,
+  meft3,
+  type Method,
+  parallel,
+  sparse,
+} from "../../../lib/methods/methods.ts";
 import { NotFiniteError } from "../../../lib/core/errors.ts";
 import { decodeStep } from "../../../lib/models/engine/decode.ts";
 import { createKvCache } from "../../../lib/models/engine/kv_cache.ts";
@@ -20,13 +29,14 @@ import { plan, type Run, type RunOptions } from "../../../lib/train/plan.ts";
 import { settleStreams } from "../../../lib/train/settle_streams.ts";
 import { flushState, init, type TrainState } from "../../../lib/train/state.ts";
 import { trainStep } from "../../../lib/train/step.ts";
+import type { DenseParameter } from "../../../lib/optim/parameters.ts";
 import { assertSame, assertWithin } from "../../compare.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
 import { parameterBytes, SMALL_SPARSE, smallData, smallModel, smallOptions } from "./small_run.ts";
 
 const METHODS: readonly Method[] = [
-  meft1(),
+  meft1({ bottleneckDropout: 0.2 }),
   meft2({ combination: "alpha" }),
   meft3({ combination: "mean" }),
   sparse({ ...SMALL_SPARSE, wiring: "meft1" }),
@@ -300,6 +310,30 @@ Deno.test("layers that stay frozen have no adapters, and an adapter beside anoth
     assertSame(bytesOf(undone), bytesOf(stored));
     assert.equal(stored.params.parameters.some(({ name }) => name.includes("layers.0.")), frozenLayers === 0);
   }
+});
+
+Deno.test("dropped neurons of a bottleneck are those of seed, step and token, however a step is cut", async () => {
+  using model = smallModel();
+  const after = async (method: Method, micro: number) => {
+    const [, { params }] = await trained(model, 2, { method, batch: { size: 4, micro, seqLen: 12 } });
+    return params.parameters.map((parameter) => (parameter as DenseParameter).data);
+  };
+  for (const method of [bottleneck({ bottleneckDropout: 0.5 }), meft3({ bottleneckDropout: 0.5 })]) {
+    const [whole, alone] = [await after(method, 4), await after(method, 1)];
+    for (const [i, data] of whole.entries()) assertWithin(`${i}`, [...data], [...alone[i]!], 1e-7);
+    const { bottleneckDropout: _, ...options } = method.adapter.options;
+    const without = await after({ ...method, adapter: { ...method.adapter, options } }, 4);
+    assert.notDeepEqual([...without[2]!], [...whole[2]!]);
+  }
+  assert.match(
+    await Promise.resolve().then(() =>
+      plan(model, smallOptions({ method: lora({ bottleneckDropout: 0.5 }) }))
+    ).then(
+      () => "",
+      (error: Error) => error.message,
+    ),
+    /bottleneckDropout says nothing without a wiring/,
+  );
 });
 
 Deno.test("a LoRA above frozen layers is a folder that PEFT reads as such: by layers, or by the names of modules", () =>

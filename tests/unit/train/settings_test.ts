@@ -73,6 +73,7 @@ const OF_RUNS: readonly (readonly [keyof TrainSettings, unknown, string, unknown
   ["fractionBits", 11, "method.adapter.options.fractionBits"],
   ["combination", "alpha", "method.adapter.options.combination"],
   ["bottleneck", 4, "method.adapter.options.bottleneck"],
+  ["bottleneckDropout", 0.5, "method.adapter.options.bottleneckDropout"],
   ["frozenLayers", 1, "method.adapter.options.frozenLayers"],
   ["modulesToSave", ["norm"], "method.adapter.options.modulesToSave"],
   ["trainableTokenIndices", [5], "method.adapter.options.trainableTokenIndices"],
@@ -214,7 +215,7 @@ Deno.test("methodsOf() names the methods of settings that are not for all", () =
     ...lora,
     ...patterns,
     ...["wiring", "lambda", "beta", "switchStreams", "streams", "fractionBits", "combination", "bottleneck"],
-    "frozenLayers",
+    ...["bottleneckDropout", "frozenLayers"],
     ...parts,
   ]);
 });
