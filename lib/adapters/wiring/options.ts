@@ -110,7 +110,10 @@ export interface WiringSettings {
   readonly frozenLayers: number;
 }
 
-/** Shift of the small coefficient: measured on MiniLM, BERT (post-norm encoders stand 1/8) and SmolLM2 (a decoder does not). */
+/**
+ * Shift of the small coefficient: measured on MiniLM, BERT (post-norm encoders stand 1/8) and SmolLM2 (a decoder does not). Smaller
+ * ones learn no more, larger ones less, whether they stay, grow over a warm-up or are learnt: `scripts/study/reversible/lambda.ts`.
+ */
 const SHIFTS = { encoder: 3, decoder: 7 } as const;
 
 /** Fractional bits where nobody has looked at the data: decoders have single values of tens of thousands. */

@@ -4,8 +4,10 @@
  * width of blocks that are as wide as their largest value.
  *
  *     deno run -A scripts/study/reversible/dropped_bits.ts MODEL ROWS.jsonl BITS FRACTION
- *     deno run -A scripts/study/reversible/dropped_bits.ts runs/encoder/model rows.jsonl 3 16
- *     deno run -A scripts/study/reversible/dropped_bits.ts checkpoints/smollm2 rows.jsonl 7 12
+ *     deno run -A scripts/study/reversible/dropped_bits.ts runs/reversible/minilm \
+ *         runs/reversible/definitions/test.jsonl 3 16
+ *     deno run -A scripts/study/reversible/dropped_bits.ts runs/reversible/smollm2 \
+ *         runs/reversible/verses/engWEB2015eb/english.jsonl 7 12
  *
  * The first 64 rows, as the task of the model's head reads them, are run through meft1 without adapters.
  */
