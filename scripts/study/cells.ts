@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import process from "node:process";
 import * as meft from "../../mod.ts";
+import { listenForInterrupt } from "../../lib/cli/interrupt.ts";
 import { createOutput } from "../../lib/cli/output.ts";
 import { settingsOf } from "../../lib/cli/flags/settings.ts";
 import { readGrids } from "../../lib/cli/flags/grid.ts";
@@ -49,7 +50,7 @@ export interface DoneCell extends meft.FinishedCell {
 /**
  * Runs what is left of a study, one cell after the other, with a line of progress, and yields all.
  *
- * @throws {UserError} When a cell fails
+ * @throws {UserError} When a cell fails, or the study is interrupted
  */
 export async function* runCells(
   { base, grids, out, metrics }: StudyConfig,
@@ -57,9 +58,11 @@ export async function* runCells(
   onTrained?: (trained: meft.TrainedCell) => Promise<void>,
 ): AsyncGenerator<DoneCell, void> {
   const watch = watchSteps();
-  const progress = studyProgress(createOutput({ json: false, quiet: false }));
+  const output = createOutput({ json: false, quiet: false });
+  const progress = studyProgress(output);
+  using interrupt = listenForInterrupt(() => output.write("\nStopping after this step.\n"));
   const cells = meft.ablate({ ...base, threads }, grids, {
-    ...{ out, metrics, onCells: progress.onCells },
+    ...{ out, metrics, onCells: progress.onCells, signal: interrupt.signal },
     onStep(event, place) {
       watch.onStep(event);
       progress.onStep(event, place);
@@ -74,6 +77,7 @@ export async function* runCells(
     yield { ...cell, numbers, times };
   }
   progress.finish();
+  if (interrupt.signal.aborted) throw new meft.UserError("Stopped; the same command goes on from there");
 }
 
 /** What a file holds, or what is made for it. */

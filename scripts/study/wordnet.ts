@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** WordNet's nouns as a classification set: a definition, and the kind of thing that it defines. */
+/** WordNet's nouns: as a classification set, a definition and the kind of thing that it defines; and as English to read. */
 import { join } from "node:path";
 import { permutation } from "../../lib/core/rng.ts";
 import { bring, writeRows } from "./packages.ts";
@@ -8,7 +8,12 @@ import { bring, writeRows } from "./packages.ts";
 const PACKAGE = { name: "wordnet-base", of: "Debian" } as const;
 const NOUNS_INSIDE = join("usr", "share", "wordnet", "data.noun");
 
-/** Brings the set's parts into a folder, `<part>.jsonl` each, unless they are there. */
+/** In the folder of the set's parts: whole entries, as texts. */
+export const ENTRIES_FILE = "entries.jsonl";
+/** How many of them. */
+const ENTRY_COUNT = 96;
+
+/** Brings the set's parts into a folder, `<part>.jsonl` each, and entries, unless they are there. */
 export async function bringDefinitions(to: string, say: (text: string) => void): Promise<void> {
   await bring(to, PACKAGE, async (unpacked) => {
     const nouns = new TextDecoder("latin1").decode(await Deno.readFile(join(unpacked, NOUNS_INSIDE)));
@@ -17,6 +22,9 @@ export async function bringDefinitions(to: string, say: (text: string) => void):
     for (const [name, rows] of Object.entries(splitDefinitions(readDefinitions(nouns)))) {
       await writeRows(join(made, `${name}.jsonl`), rows);
     }
+    const entries = readEntries(nouns);
+    const drawn = [...permutation(SPLIT_SEED, 1, entries.length)].slice(0, ENTRY_COUNT);
+    await writeRows(join(made, ENTRIES_FILE), drawn.map((entry) => ({ text: entries[entry] })));
     return made;
   }, say);
 }
@@ -57,6 +65,15 @@ export function readDefinitions(nouns: string): Definition[] {
     if (label !== undefined && text !== "" && !found.has(text)) found.set(text, { text, label });
   }
   return [...found.values()];
+}
+
+/** A line a synset: its first word and what the dictionary says of it, examples too. @param nouns See {@linkcode readDefinitions} */
+export function readEntries(nouns: string): string[] {
+  return nouns.split("\n").flatMap((line) => {
+    if (line.startsWith(" ") || line === "") return [];
+    const [synset = "", gloss = ""] = line.split(" | ");
+    return [`${(synset.split(" ")[4] ?? "").replaceAll("_", " ")}: ${gloss.trim()}`];
+  });
 }
 
 /** Parts of the set, none of which has a row of another. */

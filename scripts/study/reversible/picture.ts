@@ -41,8 +41,8 @@ export function drawStudy(classes: readonly ClassesMethod[], text: readonly Text
       (value) => value.toFixed(2),
     ),
     barPanel(
-      "SmolLM2: activations of a step, MiB",
-      bars(({ activationBytes }) => activationBytes / MIB),
+      "SmolLM2: memory beside the model's weights, MiB",
+      bars(({ besideBytes }) => besideBytes / MIB),
       (value) => value.toFixed(0),
     ),
     barPanel(

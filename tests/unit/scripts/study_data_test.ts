@@ -6,7 +6,7 @@ import { floatToF16 } from "../../../lib/core/half.ts";
 import { ggufFloats, type GgufValue, readGguf } from "../../../scripts/study/gguf.ts";
 import { halvesApart, writeLlama } from "../../../scripts/study/smollm2.ts";
 import { plainText, readSwordBooks } from "../../../scripts/study/sword.ts";
-import { SPANISH_PARTS, splitVerses } from "../../../scripts/study/verses.ts";
+import { splitVerses, VERSE_PARTS } from "../../../scripts/study/verses.ts";
 import { readSafetensorsHeader } from "../../../lib/tensor/safetensors.ts";
 import { withFolder } from "../../fixtures/folder.ts";
 
@@ -207,9 +207,12 @@ Deno.test("readSwordBooks() reads the books of both testaments in order, without
 
 Deno.test("splitVerses() has no book in two parts, and the same verses each time", () => {
   const books = Array.from({ length: 66 }, (_, book) => Array.from({ length: 40 }, (_, i) => `${book}:${i}`));
-  const parts = splitVerses(books, SPANISH_PARTS);
-  assert.deepEqual([...parts.values()].map((rows) => rows.length), SPANISH_PARTS.map(({ rows }) => rows));
+  const parts = splitVerses(books);
+  assert.deepEqual(
+    [...parts.values()].map((rows) => rows.length),
+    Object.values(VERSE_PARTS).map(({ rows }) => rows),
+  );
   const seen = [...parts.values()].map((rows) => new Set(rows.map((row) => row.split(":")[0])));
   assert.equal(new Set(seen.flatMap((one) => [...one])).size, seen.reduce((sum, { size }) => sum + size, 0));
-  assert.deepEqual(splitVerses(books, SPANISH_PARTS), parts);
+  assert.deepEqual(splitVerses(books), parts);
 });
