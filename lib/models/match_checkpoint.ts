@@ -228,7 +228,9 @@ function freshTensors(
   const fresh = [...optional].filter((name) => !stored.has(moduleOf(name)));
   if (fresh.length > 0 && !isAskedFresh(head)) {
     warnings.push(
-      `The checkpoint has no such head: ${quotedNames(fresh)} starts fresh, and has to be trained`,
+      `The checkpoint has no such head: ${
+        quotedNames(fresh)
+      } comes with an adapter, or starts fresh and has to be trained`,
     );
   }
   return new Set(fresh);

@@ -41,7 +41,7 @@ Deno.test("a head that the checkpoint lacks is told of, has no values, and leave
     using model = openCheckpoint(modelFixture(name).dir, referenceKernels(), { head: LABELS });
     assert.match(
       model.warnings.join("\n"),
-      /no such head: "score.weight" starts fresh, and has to be trained/,
+      /no such head: "score.weight" comes with an adapter, or starts fresh and has to be trained/,
     );
     assert.deepEqual([...model.fresh], ["score.weight"]);
     assert.deepEqual(headNames(model.config), ["score.weight"]);
