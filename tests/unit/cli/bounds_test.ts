@@ -34,6 +34,7 @@ const OTHERS: Readonly<Record<string, readonly [number, number, ("above" | "belo
   "warmup-ratio": [0, 1],
   lambda: [0, 1],
   beta: [0, 1],
+  "bottleneck-dropout": [0, 1, "below"],
   beta1: [0, 1, "below"],
   beta2: [0, 1, "below"],
   "weight-decay": [0, Infinity],
