@@ -5,7 +5,6 @@ import type { AdapterParams } from "../../../lib/adapters/adapter.ts";
 import { attachAdapter } from "../../../lib/adapters/attach.ts";
 import { resolveAdapter } from "../../../lib/adapters/registry.ts";
 import { COUPLING_NAMES } from "../../../lib/adapters/wiring/options.ts";
-import type { JsonObject } from "../../../lib/core/json.ts";
 import { nextIntegerBelow, randomStream } from "../../../lib/core/rng.ts";
 import type { UndoingChoice } from "../../../lib/activations/policy.ts";
 import type { Batch } from "../../../lib/data/batch.ts";
@@ -18,9 +17,9 @@ import { nativeKernels } from "../../../lib/ops/native/native_kernels.ts";
 import { gradientSquares } from "../../../lib/optim/clip.ts";
 import { clearGradients } from "../../../lib/optim/parameters.ts";
 import { assertSame, assertWithin } from "../../compare.ts";
-import { stir } from "../../contract/adapter_gradients.ts";
 import { openTestDevice } from "../../cuda_library.ts";
 import { checkpointFixture } from "../../fixtures/checkpoint_fixture.ts";
+import { created, deep } from "../../fixtures/deep_model.ts";
 import { modelFixture } from "../../fixtures/model_fixture.ts";
 import { wholeGradients } from "../../unit/train/gradients.ts";
 
@@ -30,27 +29,6 @@ const CASES = [
 ];
 
 const SPARSE = { neurons: 48, experts: 12, activeExperts: 2, topK: 3 } as const;
-
-/** A model with its layers one above the other again and again, as many as are asked for. */
-function deep(model: Model, depth: number): Model {
-  const [stack] = model.parts.stacks;
-  const layers = Array.from({ length: depth }, (_, i) => stack.layers[i % stack.layers.length]!);
-  return {
-    ...model,
-    [Symbol.dispose]() {},
-    config: { ...model.config, numHiddenLayers: depth },
-    parts: { ...model.parts, stacks: [{ ...stack, layers }] },
-  };
-}
-
-function created(model: Model, kind: string, options: JsonObject, tokens: number): AdapterParams {
-  const { adapter, problems } = resolveAdapter({ kind, options }, model.config);
-  assert.deepEqual(problems, []);
-  const params = adapter.create(model.kernels, model, tokens);
-  params.init(model.kernels, 5);
-  stir(model, params);
-  return params;
-}
 
 async function gradients(
   model: Model,
