@@ -14,7 +14,13 @@
 import { parseArgs } from "node:util";
 import { UserError } from "../mod.ts";
 import { benchActivations } from "./bench/activations/activations.ts";
-import { activationBars, activationTable, savingTable, timedTable } from "./bench/activations/report.ts";
+import {
+  activationBars,
+  activationTable,
+  productTable,
+  savingTable,
+  timedTable,
+} from "./bench/activations/report.ts";
 import { benchGpu } from "./bench/gpu/gpu.ts";
 import { benchExperts } from "./bench/experts.ts";
 import { boundTable, cellTable, gpuBars, rivalTable, verdictTable } from "./bench/gpu/gpu_report.ts";
@@ -164,7 +170,8 @@ async function activationsPart(options: Options, machine: Machine): Promise<void
   const title = "Activations of a step: what is kept, and what is held beside it at most";
   const bars = activationBars(cells);
   await report.writeResults("activations", machine, { cells, steps }, { title, unit: "MiB", bars });
-  console.log(`\n${title}\n${activationTable(cells)}\n\n${savingTable(cells)}\n\n${timedTable(steps)}`);
+  console.log(`\n${title}\n${activationTable(cells)}\n\n${savingTable(cells)}`);
+  console.log(`\n${productTable(cells)}\n\n${timedTable(steps)}`);
 }
 
 async function gpuPart(options: Options, machine: Machine): Promise<void> {

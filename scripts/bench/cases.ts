@@ -36,6 +36,8 @@ export type StepCase = CaseMethod & {
   readonly seed: number;
   /** What backward remembers of our step. Default: what the method takes by itself. */
   readonly activations?: ActivationPolicyName;
+  /** Of what our step undoes. Default: what it takes by itself. */
+  readonly anchorEvery?: number;
   /** Whether PyTorch compiles its model. */
   readonly compile: boolean;
 };
@@ -54,7 +56,7 @@ export function sparseSizes(neurons: number, experts: number, topK = 64, activeE
 /** A case on a checkpoint: sequences of at most 256 tokens, as training does by default. */
 export function stepCase(
   name: string,
-  checkpoint: Checkpoint,
+  checkpoint: Pick<Checkpoint, "folder" | "dtype">,
   method: CaseMethod,
   tokens: number,
   { threads, seed }: CaseDefaults,

@@ -36,15 +36,29 @@ export function formatSizes(
   return `d ${hidden}, ${layers} layers, ${ffn}, ${heads}/${kvHeads} heads, vocabulary ${vocabulary}`;
 }
 
-/** Writes a checkpoint into a new folder under `parent`: norms are 1, everything else N(0, 0.02^2). */
+/** Writes a checkpoint into a new folder under `parent`. */
 export async function writeCheckpoint(
   parent: string,
   sizes: ModelSizes,
   dtype: CaseDType,
   seed: number,
 ): Promise<Checkpoint> {
+  return { folder: await writeRandomModel(parent, configJson(sizes, dtype), dtype, seed), dtype, sizes };
+}
+
+/**
+ * Writes a model of any family into a new folder under `parent`: what has one row, norms, is 1, everything else N(0, 0.02^2).
+ *
+ * @param configFile Contents of `config.json` @returns The folder
+ */
+export async function writeRandomModel(
+  parent: string,
+  configFile: Readonly<Record<string, unknown>>,
+  dtype: CaseDType,
+  seed: number,
+): Promise<string> {
   const folder = await Deno.makeTempDir({ dir: parent });
-  await Deno.writeTextFile(join(folder, "config.json"), JSON.stringify(configJson(sizes, dtype)));
+  await Deno.writeTextFile(join(folder, "config.json"), JSON.stringify(configFile));
   const problems: string[] = [];
   const config = readConfig(folder, problems);
   if (config === null) throw new Error(problems.join("; "));
@@ -61,7 +75,7 @@ export async function writeCheckpoint(
     tensors.push({ name, dtype, shape, data });
   });
   await writeSafetensors(join(folder, "model.safetensors"), tensors, { format: "pt" });
-  return { folder, dtype, sizes };
+  return folder;
 }
 
 /** bf16 by cutting: the values only have to be random. */

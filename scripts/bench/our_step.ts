@@ -7,6 +7,7 @@
  * Prints a JSON line when ready, then for every line on standard input runs one step and prints its time and the parts
  * of it; for the line "peak" it prints the most memory this process has held.
  */
+import { cpuUsage } from "node:process";
 import { peakHostBytes } from "../../lib/native/host_memory.ts";
 import { nextIntegerBelow, randomStream } from "../../lib/core/rng.ts";
 import type { StepData } from "../../lib/data/batches.ts";
@@ -22,21 +23,25 @@ import { trainStep } from "../../lib/train/step.ts";
 import { methodOf, type StepCase } from "./cases.ts";
 import { inputLines } from "./line_process.ts";
 import { type PartTimes, splitSparse, timedKernels } from "./timed_kernels.ts";
-import { tokenTargets } from "../../lib/data/batch.ts";
+import { type Batch, tokenTargets } from "../../lib/data/batch.ts";
+import type { StepTime } from "./step_process.ts";
 
 /** Runs a step; returns its loss. */
-type RunStep = () => Promise<{ loss: number; activeNeurons: number | null }>;
+type RunStep = () => Promise<Omit<StepTime, "ms" | "cpuMs" | "parts">>;
 
-/** Random tokens; every token but the last of a sequence has the next as its target. */
-function stepData(one: StepCase, vocabulary: number): StepData {
+/** Random tokens; of a language model, every token but the last of a sequence has the next as its target. */
+function stepData(one: StepCase, { vocabSize: vocabulary, head }: Model["config"]): StepData {
   const { sequences, seqLen } = one;
   const tokens = sequences * seqLen;
   const random = randomStream(one.seed, 0);
   const ids = Int32Array.from({ length: tokens }, () => nextIntegerBelow(random, vocabulary));
   const positions = Int32Array.from({ length: tokens }, (_, t) => t % seqLen);
-  const targets = tokenTargets(ids.map((_, t) => (t + 1) % seqLen === 0 ? -1 : ids[t + 1] as number));
+  const isLabelled = head.kind === "classification";
+  const targets: Batch["targets"] = isLabelled
+    ? { kind: "classes", labels: new Int32Array(sequences) }
+    : tokenTargets(ids.map((_, t) => (t + 1) % seqLen === 0 ? -1 : ids[t + 1] as number));
   const starts = Int32Array.from({ length: sequences + 1 }, (_, s) => s * seqLen);
-  const targetCount = sequences * (seqLen - 1);
+  const targetCount = isLabelled ? sequences : sequences * (seqLen - 1);
   return {
     microBatches: [{ batch: { ids, positions, starts, targets, targetCount }, examples: new Int32Array(0) }],
     targetCount,
@@ -46,7 +51,7 @@ function stepData(one: StepCase, vocabulary: number): StepData {
 }
 
 function prepare(one: StepCase, model: Model): { run: RunStep; trained: number } {
-  const data = stepData(one, model.config.vocabSize);
+  const data = stepData(one, model.config);
   const method = methodOf(one);
   const [micro] = data.microBatches;
   if (method === null) {
@@ -64,13 +69,14 @@ function prepare(one: StepCase, model: Model): { run: RunStep; trained: number }
     batch: { size: one.sequences, micro: one.sequences, seqLen: one.seqLen },
     steps: 1_000_000,
     ...(one.activations && { activations: one.activations }),
+    ...(one.anchorEvery && { anchorEvery: one.anchorEvery }),
     seed: one.seed,
   });
   let state = init(training);
   const run: RunStep = async () => {
-    const [next, { loss, activeNeurons }] = await trainStep(training, state, data);
+    const [next, { loss, activeNeurons, activationBytes }] = await trainStep(training, state, data);
     state = next;
-    return { loss, activeNeurons };
+    return { loss, activeNeurons, activationBytes };
   };
   const { parameters } = training.adapterKind.sizes(model, 0);
   return { run, trained: parameters.reduce((sum, { trained, count }) => sum + (trained ? count : 0), 0) };
@@ -90,12 +96,18 @@ for await (const line of inputLines()) {
   }
   times.clear();
   const before = kernels.info().partMs;
-  const start = performance.now();
+  const [start, cpuBefore] = [performance.now(), cpuUsage()];
   const did = await run();
   const ms = performance.now() - start;
+  const { user, system } = cpuUsage(cpuBefore);
   splitSparse(times, before, kernels.info().partMs);
   const known = [...times.values()].reduce((sum, part) => sum + part, 0);
   console.log(
-    JSON.stringify({ ms, ...did, parts: { ...Object.fromEntries(times), waiting: 0, other: ms - known } }),
+    JSON.stringify({
+      ms,
+      cpuMs: (user + system) / 1000,
+      ...did,
+      parts: { ...Object.fromEntries(times), waiting: 0, other: ms - known },
+    }),
   );
 }

@@ -9,8 +9,10 @@ import { LineProcess } from "./line_process.ts";
 export interface StepTime {
   readonly ms: number;
   readonly loss: number;
-  /** Ours only: mean neurons that fired, and milliseconds by part. */
+  /** Ours only: of all threads; mean neurons that fired, most bytes of activations, and milliseconds by part. */
+  readonly cpuMs?: number;
   readonly activeNeurons?: number | null;
+  readonly activationBytes?: number;
   readonly parts?: Readonly<Record<string, number>>;
 }
 

@@ -8,11 +8,13 @@ import { hasPeers } from "../part_rounds.ts";
 import { type ActivationBytes, countActivations } from "./counted.ts";
 import { COUNTED_METHODS } from "./methods.ts";
 import { peerActivations } from "./peer.ts";
-import { allSeries, formatShape, type Shape } from "./shapes.ts";
+import { allSeries, formatShape, type Shape, TIMED_SHAPE } from "./shapes.ts";
 import { type TimedOptions, type TimedStep, timeSteps } from "./timed.ts";
 
 /** One shape, remembered in one way. */
 export interface ActivationCell extends ActivationBytes {
+  /** See `CountedStep`; absent of the peer. */
+  readonly products?: number;
   readonly series: string;
   readonly shape: Shape;
   readonly way: string;
@@ -49,14 +51,14 @@ export async function benchActivations(options: ActivationOptions): Promise<Acti
     }
     options.onProgress(formatShape(shape));
   }
-  return { cells, steps: await timeSteps(options) };
+  return { cells, steps: await timeSteps(kernels, TIMED_SHAPE, options) };
 }
 
 const PEER = "PyTorch";
 
 /** How much less than PyTorch's full fine-tuning a step that undoes its layers holds at most. */
 export function savings(cells: readonly ActivationCell[]): { shape: Shape; way: string; saved: number }[] {
-  return cells.filter(({ way }) => way.startsWith("reversible")).flatMap(({ shape, way, peak }) => {
+  return cells.filter(({ way }) => way.startsWith("meft")).flatMap(({ shape, way, peak }) => {
     const torch = cells.find((other) => other.shape === shape && other.way === PEER);
     return torch ? [{ shape, way, saved: 1 - peak / torch.peak }] : [];
   });

@@ -8,20 +8,33 @@ export interface StepMethod {
   readonly label: string;
   readonly method: CaseMethod;
   readonly activations: ActivationPolicyName;
+  /** Of what is undone; absent where nobody says. */
+  readonly anchorEvery?: number;
 }
 
 const of = (
   label: string,
   method: "bottleneck" | "meft1" | "meft3",
   activations: ActivationPolicyName,
-): StepMethod => ({ label, method: { method, sizes: {} }, activations });
+  anchorEvery?: number,
+): StepMethod => ({
+  label,
+  method: { method, sizes: {} },
+  activations,
+  ...(anchorEvery !== undefined && { anchorEvery }),
+});
+
+/** Farther than there are layers. */
+const NEVER = 1000;
 
 /** Those whose activations are counted. */
 export const COUNTED_METHODS: readonly StepMethod[] = [
   of("store", "bottleneck", "store"),
   of("recompute", "bottleneck", "recompute"),
-  of("reversible, meft1", "meft1", "reversible"),
-  of("reversible, meft3", "meft3", "reversible"),
+  of("meft1", "meft1", "reversible"),
+  of("meft3", "meft3", "reversible"),
+  ...[1, 2, 3, 4].map((every) => of(`meft1, every ${every}`, "meft1", "reversible", every)),
+  of("meft1, no anchors", "meft1", "reversible", NEVER),
 ];
 
 /** Those whose steps are timed, over the first and over the second of them. */
@@ -29,7 +42,8 @@ export const TIMED_METHODS: readonly StepMethod[] = [
   of("store", "bottleneck", "store"),
   of("recompute", "bottleneck", "recompute"),
   of("meft1, stored", "meft1", "store"),
-  of("meft1, recomputed", "meft1", "recompute"),
-  of("meft1, reversible", "meft1", "reversible"),
-  of("meft3, reversible", "meft3", "reversible"),
+  of("meft1", "meft1", "reversible"),
+  of("meft3", "meft3", "reversible"),
+  ...[1, 2, 3, 4].map((every) => of(`meft1, every ${every}`, "meft1", "reversible", every)),
+  of("meft1, no anchors", "meft1", "reversible", NEVER),
 ];

@@ -5,7 +5,7 @@ import { formatTable } from "../../../lib/report/table.ts";
 import type { Bar } from "../chart.ts";
 import { formatSummary } from "../statistics.ts";
 import { type ActivationCell, savings } from "./activations.ts";
-import { formatShape } from "./shapes.ts";
+import { formatShape, type Shape } from "./shapes.ts";
 import type { TimedStep } from "./timed.ts";
 
 /** Kept and most at one time: a line a shape, a column a way. */
@@ -25,6 +25,22 @@ export function activationTable(cells: readonly ActivationCell[]): string {
   ]);
 }
 
+/** What steps compute over what one computes that stores: what a quiet machine's time follows. */
+export function productTable(cells: readonly ActivationCell[]): string {
+  const ours = cells.filter(({ products }) => products !== undefined);
+  const ways = [...new Set(ours.map(({ way }) => way))];
+  const [store] = ways;
+  const of = (shape: Shape, way: string | undefined): number =>
+    ours.find((cell) => cell.shape === shape && cell.way === way)?.products ?? NaN;
+  return formatTable([
+    ["products over those of store", ...ways],
+    ...[...new Set(ours.map(({ shape }) => shape))].map((shape) => [
+      formatShape(shape),
+      ...ways.map((way) => (of(shape, way) / of(shape, store)).toFixed(3)),
+    ]),
+  ]);
+}
+
 /** How much less than PyTorch is held at the most. */
 export function savingTable(cells: readonly ActivationCell[]): string {
   return formatTable([
@@ -33,13 +49,15 @@ export function savingTable(cells: readonly ActivationCell[]): string {
   ]);
 }
 
-/** Times of steps. */
+/** Times of steps, with their quartiles. */
 export function timedTable(steps: readonly TimedStep[]): string {
   return formatTable([
-    ["step", "ms (quartiles)", "over store", "over recompute"],
-    ...steps.map(({ way, ms, overStore, overRecompute }) => [
+    ["step of", "way", "processor ms", "over store", "over recompute", "measured at most", "counted"],
+    ...steps.map(({ shape, way, cpuMs, overStore, overRecompute, measuredBytes, countedBytes }) => [
+      formatShape(shape),
       way,
-      ...[ms, overStore, overRecompute].map(formatSummary),
+      ...[cpuMs, overStore, overRecompute].map(formatSummary),
+      ...[measuredBytes, countedBytes].map(formatBytes),
     ]),
   ]);
 }

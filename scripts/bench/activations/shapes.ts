@@ -40,10 +40,13 @@ export function allSeries(quick: boolean): readonly Series[] {
   return [
     by("depth", "layers", [6, 12, 24, 48]),
     by("length", "length", [256, 1024, 4096, 8192]),
-    by("rows", "rows", [1, 2, 8, 16]),
+    by("rows", "rows", [1, 16]),
     paper,
   ];
 }
+
+/** Whose steps are timed: of BERT-base's depth, and half as wide. */
+export const TIMED_SHAPE: Shape = { family: "bert", layers: 12, hidden: 384, length: 512, rows: 1 };
 
 /** `config.json` of a shape, for us and for transformers. */
 export function configOf({ family, layers, hidden, length }: Shape): Readonly<Record<string, unknown>> {

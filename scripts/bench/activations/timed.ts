@@ -1,19 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What remembering less costs: steps of the same sizes in turn, and their times over those that store. */
-import type { ModelSizes } from "../checkpoint.ts";
-import { writeCheckpoint } from "../checkpoint.ts";
+import type { Kernels } from "../../../lib/ops/kernels/kernels.ts";
 import { type CaseDefaults, stepCase } from "../cases.ts";
+import { writeRandomModel } from "../checkpoint.ts";
 import { summarize, type Summary } from "../statistics.ts";
-import { type Contestant, enter, ratiosOf, takeTurns } from "../turns.ts";
-import { TIMED_METHODS } from "./methods.ts";
+import { type Contestant, cpuRatiosOf, enter, takeTurns } from "../turns.ts";
+import { countActivations } from "./counted.ts";
+import { type StepMethod, TIMED_METHODS } from "./methods.ts";
+import { configOf, formatShape, type Shape } from "./shapes.ts";
 
 /** One way of training, timed. */
 export interface TimedStep {
+  readonly shape: Shape;
   readonly way: string;
-  readonly ms: Summary;
-  /** Over the time of the step that stores, of each round, and over that which computes again. */
+  /** Of the processor, over all threads. */
+  readonly cpuMs: Summary;
+  /** Over the processor's time of the step that stores, of each round, and over that which computes again. */
   readonly overStore: Summary;
   readonly overRecompute: Summary;
+  /** Most bytes of activations: what the steps took, and what was counted before. */
+  readonly measuredBytes: number;
+  readonly countedBytes: number;
 }
 
 /** Choices of {@linkcode timeSteps}. */
@@ -24,32 +31,42 @@ export interface TimedOptions extends CaseDefaults {
   readonly onProgress: (text: string) => void;
 }
 
-const SIZES: ModelSizes = {
-  ...{ hidden: 512, layers: 8, heads: 8, kvHeads: 8, inner: 1408, vocabulary: 8192 },
-};
-const TOKENS = 512;
-
-/** Runs all of them in turn. */
-export async function timeSteps(options: TimedOptions): Promise<TimedStep[]> {
+/** Runs all of them in turn. @param kernels Whose types it is counted in */
+export async function timeSteps(kernels: Kernels, shape: Shape, options: TimedOptions): Promise<TimedStep[]> {
   const { folder, seed, rounds, onProgress } = options;
-  const checkpoint = await writeCheckpoint(folder, SIZES, "f32", seed);
+  const checkpoint = {
+    folder: await writeRandomModel(folder, configOf(shape), "f32", seed),
+    dtype: "f32",
+  } as const;
   await using stack = new AsyncDisposableStack();
-  const contestants: { label: string; contestant: Contestant }[] = [];
-  for (const { label, method, activations } of TIMED_METHODS) {
+  const contestants: { one: StepMethod; contestant: Contestant }[] = [];
+  for (const one of TIMED_METHODS) {
+    const { label, method, activations, anchorEvery } = one;
     const name = label.replaceAll(/\W+/g, "-");
-    const one = { ...stepCase(name, checkpoint, method, TOKENS, options), activations };
-    contestants.push({ label, contestant: stack.use(await enter("ours", one)) });
+    const own = {
+      sequences: shape.rows,
+      seqLen: shape.length,
+      activations,
+      ...(anchorEvery && { anchorEvery }),
+    };
+    const made = { ...stepCase(name, checkpoint, method, shape.length * shape.rows, options), ...own };
+    contestants.push({ one, contestant: stack.use(await enter("ours", made)) });
   }
   await takeTurns(contestants.map(({ contestant }) => contestant), rounds);
   const [store, recompute] = contestants as [typeof contestants[number], typeof contestants[number]];
-  return contestants.map(({ label, contestant }) => {
-    const result = {
-      way: label,
-      ms: summarize(contestant.ms),
-      overStore: summarize(ratiosOf(contestant, store.contestant)),
-      overRecompute: summarize(ratiosOf(contestant, recompute.contestant)),
-    };
-    onProgress(`${label}: ${result.ms.median.toFixed(0)} ms`);
-    return result;
-  });
+  const results: TimedStep[] = [];
+  for (const { one, contestant } of contestants) {
+    const { steps } = contestant;
+    results.push({
+      shape,
+      way: one.label,
+      cpuMs: summarize(steps.map(({ cpuMs = NaN }) => cpuMs)),
+      overStore: summarize(cpuRatiosOf(contestant, store.contestant)),
+      overRecompute: summarize(cpuRatiosOf(contestant, recompute.contestant)),
+      measuredBytes: Math.max(...steps.map(({ activationBytes = NaN }) => activationBytes)),
+      countedBytes: (await countActivations(kernels, shape, one)).peak,
+    });
+  }
+  onProgress(`steps of ${formatShape(shape)}`);
+  return results;
 }
