@@ -255,6 +255,16 @@ export const STUDY: readonly Mutant[] = [
     tests: ["tests/native/study/ablate_test.ts"],
   },
   {
+    name: "trained-cell-not-measured",
+    harm:
+      "what else was to be measured of a cell is lost: its result is there, and it is never trained again",
+    file: "lib/study/run_cell.ts",
+    find: `    await options.onTrained?.({ cell: cell.id, settings: cell.cell.settings, model, adapter });
+`,
+    replace: "",
+    tests: ["tests/native/study/ablate_test.ts"],
+  },
+  {
     name: "cell-keeps-its-memory",
     harm: "a study of many cells runs out of memory",
     file: "lib/study/run_cell.ts",
