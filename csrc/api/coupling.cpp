@@ -56,14 +56,14 @@ meft_status meft_coupling_forward(meft_ctx *ctx, int32_t *y, int32_t *dropped, f
     });
 }
 
-meft_status meft_coupling_inverse(meft_ctx *ctx, int32_t *x, float *view, const int32_t *y, const int32_t *dropped,
-                                  const float *f, int64_t count, int32_t fraction, int32_t shift) {
+meft_status meft_coupling_inverse(meft_ctx *ctx, int32_t *x, const int32_t *y, const int32_t *dropped, const float *f,
+                                  int64_t count, int32_t fraction, int32_t shift) {
     return guarded(ctx, "coupling_inverse", [&] {
         check_count("count", count);
         check_coupling(dropped, f, count, {fraction, shift});
         check_array("x", x, count);
         check_array("y", y, count);
-        present(ctx->kernels->coupling->inverse)(*ctx, x, view, y, dropped, f, count, {fraction, shift});
+        present(ctx->kernels->coupling->inverse)(*ctx, x, y, dropped, f, count, {fraction, shift});
     });
 }
 

@@ -42,8 +42,8 @@
 extern "C" {
 #endif
 
-#define MEFT_ABI_MAJOR 4
-#define MEFT_ABI_MINOR 2
+#define MEFT_ABI_MAJOR 5
+#define MEFT_ABI_MINOR 0
 
 typedef int32_t meft_status;
 #define MEFT_OK 0
@@ -346,11 +346,9 @@ MEFT_API meft_status meft_coupling_from_fixed(meft_ctx *ctx, float *x, const int
 MEFT_API meft_status meft_coupling_forward(meft_ctx *ctx, int32_t *y, int32_t *dropped, float *view, float *account,
                                            const int32_t *x, const float *f, int64_t count, int32_t fraction,
                                            int32_t shift);
-/* x (count) written: ((y - fixed(f)) << shift) | dropped, the x of meft_coupling_forward. view (count) written, or null:
- * x * 2^-fraction. x may be y and view may be f (in place). */
-MEFT_API meft_status meft_coupling_inverse(meft_ctx *ctx, int32_t *x, float *view, const int32_t *y,
-                                           const int32_t *dropped, const float *f, int64_t count, int32_t fraction,
-                                           int32_t shift);
+/* x (count) written: ((y - fixed(f)) << shift) | dropped, the x of meft_coupling_forward. x may be y (in place). */
+MEFT_API meft_status meft_coupling_inverse(meft_ctx *ctx, int32_t *x, const int32_t *y, const int32_t *dropped,
+                                           const float *f, int64_t count, int32_t fraction, int32_t shift);
 
 /* ---- attention ------------------------------------------------------------------------------ */
 

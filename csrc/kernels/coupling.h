@@ -33,8 +33,8 @@ struct coupling_kernels {
     // dropped: null when shift is 0. view: or null, may be f. y may be x.
     void (*forward)(meft_ctx &lane, int32_t *y, int32_t *dropped, float *view, float *account, const int32_t *x,
                     const float *f, int64_t count, CouplingScale scale);
-    void (*inverse)(meft_ctx &lane, int32_t *x, float *view, const int32_t *y, const int32_t *dropped, const float *f,
-                    int64_t count, CouplingScale scale);
+    void (*inverse)(meft_ctx &lane, int32_t *x, const int32_t *y, const int32_t *dropped, const float *f, int64_t count,
+                    CouplingScale scale);
 };
 constexpr const char *coupling_names[] = {"to_fixed", "from_fixed", "forward", "inverse"};
 

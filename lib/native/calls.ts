@@ -603,7 +603,6 @@ export function couplingForward(
 export function couplingInverse(
   lane: NativeContext,
   x: Int32Array | null,
-  view: Float32Array | null,
   y: Int32Array | null,
   dropped: Int32Array | null,
   f: Float32Array | null,
@@ -616,7 +615,6 @@ export function couplingInverse(
     lane.symbols.meft_coupling_inverse(
       lane.pointer,
       x,
-      view,
       y,
       dropped,
       f,

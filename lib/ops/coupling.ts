@@ -58,6 +58,10 @@ export interface Coupling {
   readonly shift: number;
   /** Of {@linkcode arenaDropped}: backward keeps it. */
   readonly dropped: Int32Array | null;
+}
+
+/** What {@linkcode coupleInto} is given besides. */
+export interface ViewedCoupling extends Coupling {
   /** (...) float, or absent: the result as floats, written in the same pass. May be f. */
   readonly view?: Tensor;
 }
@@ -74,11 +78,12 @@ export function coupleInto(
   k: ModelKernels & Place,
   y: FixedTensor,
   x: FixedTensor,
-  coupling: Coupling,
+  coupling: ViewedCoupling,
   account: Floats,
 ): FixedTensor {
   const { f, shift, dropped, view } = coupling;
   checkCoupling(y, x, coupling);
+  if (view) assertShape("view of a coupling", view.shape, x.shape);
   const call = { fraction: x.fraction, shift };
   k.couple(y.data, dropped, view?.data ?? null, x.data, f.data, call, account);
   return y;
@@ -88,7 +93,7 @@ export function coupleInto(
  * The x of {@linkcode coupleInto}, bit for bit, given the same f.
  *
  * @param x (...) int32, written; may be y     @param y (...) int32, read
- * @mutates x, coupling.view
+ * @mutates x
  * @throws {RangeError} When shapes or sizes disagree, or shift is not 0 to 15
  */
 export function uncoupleInto(
@@ -97,17 +102,16 @@ export function uncoupleInto(
   y: FixedTensor,
   coupling: Coupling,
 ): FixedTensor {
-  const { f, shift, dropped, view } = coupling;
+  const { f, shift, dropped } = coupling;
   checkCoupling(x, y, coupling);
-  k.uncouple(x.data, view?.data ?? null, y.data, dropped, f.data, { fraction: y.fraction, shift });
+  k.uncouple(x.data, y.data, dropped, f.data, { fraction: y.fraction, shift });
   return x;
 }
 
-function checkCoupling(to: FixedTensor, from: FixedTensor, { f, shift, dropped, view }: Coupling): void {
+function checkCoupling(to: FixedTensor, from: FixedTensor, { f, shift, dropped }: Coupling): void {
   assertInteger("shift of a coupling", shift, 0, MOST_SHIFT);
   assertShape("result of a coupling", to.shape, from.shape);
   assertShape("f of a coupling", f.shape, from.shape);
-  if (view) assertShape("view of a coupling", view.shape, from.shape);
   if (to.fraction !== from.fraction) {
     throw new RangeError(`Streams of ${from.fraction} and ${to.fraction} fractional bits cannot be coupled`);
   }

@@ -20,24 +20,22 @@ function streaming(name: string, bytes: number, run: () => void): KernelCase {
   return { name, shape: "16 M", bound: "updateGigabytes", work: 1e-9 * bytes, run };
 }
 
-/** Forward and inverse, in place, with floats of the result and without; and floats alone. */
+/** Forward, in place, with floats of the result and without; its inverse; and floats alone. */
 export const COUPLING_CASES: readonly MakeCase[] = [
   ...[false, true].flatMap((viewed): MakeCase[] => {
     const label = viewed ? " with floats" : "";
     const bytes = (viewed ? 16 : 12) * COUNT + 4 * droppedWords(COUNT, CALL.shift);
-    return [
-      (k) => {
-        const { x, f, view, account, dropped } = operands(k);
-        const run = () => k.couple(x, dropped, viewed ? view : null, x, f, CALL, account);
-        return streaming(`coupling${label}`, bytes, run);
-      },
-      (k) => {
-        const { x, f, view, dropped } = operands(k);
-        const run = () => k.uncouple(x, viewed ? view : null, x, dropped, f, CALL);
-        return streaming(`coupling undone${label}`, bytes, run);
-      },
-    ];
+    return [(k) => {
+      const { x, f, view, account, dropped } = operands(k);
+      const run = () => k.couple(x, dropped, viewed ? view : null, x, f, CALL, account);
+      return streaming(`coupling${label}`, bytes, run);
+    }];
   }),
+  (k) => {
+    const { x, f, dropped } = operands(k);
+    const bytes = 12 * COUNT + 4 * droppedWords(COUNT, CALL.shift);
+    return streaming("coupling undone", bytes, () => k.uncouple(x, x, dropped, f, CALL));
+  },
   (k) => {
     const { x, view } = operands(k);
     return streaming("floats of a stream", 8 * COUNT, () => k.floatsFromFixed(view, x, CALL.fraction));

@@ -122,7 +122,7 @@ Deno.test("couplings refuse scales that no stream has, and bits to drop without 
   const forward = (fraction: number, shift: number, dropped: Int32Array | null) => () =>
     couplingForward(lane, ints, dropped, null, floats, ints, floats, 2, fraction, shift);
   const inverse = (fraction: number, shift: number, dropped: Int32Array | null) => () =>
-    couplingInverse(lane, ints, null, ints, dropped, floats, 2, fraction, shift);
+    couplingInverse(lane, ints, ints, dropped, floats, 2, fraction, shift);
   for (const [name, call] of [["forward", forward], ["inverse", inverse]] as const) {
     for (const fraction of [-1, 31]) {
       const said = new RegExp(`coupling_${name}: fraction is ${fraction}, expected 0 to 30`);

@@ -160,9 +160,7 @@ void couple_group(int32_t *y, int32_t *dropped, float *view, const int32_t *x, c
     }
 }
 
-template <bool kView>
-void uncouple_group(int32_t *x, float *view, const int32_t *y, const int32_t *dropped, const float *f,
-                    const Scales &scales) {
+void uncouple_group(int32_t *x, const int32_t *y, const int32_t *dropped, const float *f, const Scales &scales) {
     BitReader reader(dropped, scales.shift);
     for (int row = 0; row < kCouplingRows; ++row) {
         vu bits[kRowVectors];
@@ -170,9 +168,7 @@ void uncouple_group(int32_t *x, float *view, const int32_t *y, const int32_t *dr
         for (int v = 0; v < kRowVectors; ++v) {
             const int i = row * kCouplingLanes + v * kLanes;
             const vi kept = wrapped_difference(load_ints(y + i), to_ints(mul(load(f + i), scales.per_unit)));
-            const vi out = (vi)((vu)kept << scales.shift | bits[v]);
-            store_ints(x + i, out);
-            if (kView) store(view + i, mul(to_floats(out), scales.unit));
+            store_ints(x + i, (vi)((vu)kept << scales.shift | bits[v]));
         }
     }
 }
@@ -215,19 +211,19 @@ void forward_of(meft_ctx &lane, int32_t *y, int32_t *dropped, float *view, float
     });
 }
 
-template <bool kView>
-void inverse_of(meft_ctx &lane, int32_t *x, float *view, const int32_t *y, const int32_t *dropped, const float *f,
-                int64_t count, CouplingScale scale) {
+void inverse(meft_ctx &lane, int32_t *x, const int32_t *y, const int32_t *dropped, const float *f, int64_t count,
+             CouplingScale scale) {
+    lane.ran_target = kTarget;
     const Scales scales(scale);
     parallel_chunks(lane, count, kChunk, [=](int64_t begin, int64_t end, int32_t) {
         for (int64_t i = begin; i < end; i += kCouplingGroup) {
             const int32_t *words = at(dropped, i / kCouplingRows * scale.shift);
             if (i + kCouplingGroup <= end) {
-                uncouple_group<kView>(x + i, at(view, i), y + i, words, f + i, scales);
+                uncouple_group(x + i, y + i, words, f + i, scales);
             } else {
                 LastGroup last(y + i, f + i, end - i);
-                uncouple_group<kView>(last.to, last.view, last.from, words, last.f, scales);
-                last.give(x + i, at(view, i), end - i);
+                uncouple_group(last.to, last.from, words, last.f, scales);
+                last.give(x + i, nullptr, end - i);
             }
         }
     });
@@ -238,12 +234,6 @@ void forward(meft_ctx &lane, int32_t *y, int32_t *dropped, float *view, float *a
     lane.ran_target = kTarget;
     if (count == 0) return;
     (view != nullptr ? forward_of<true> : forward_of<false>)(lane, y, dropped, view, account, x, f, count, scale);
-}
-
-void inverse(meft_ctx &lane, int32_t *x, float *view, const int32_t *y, const int32_t *dropped, const float *f,
-             int64_t count, CouplingScale scale) {
-    lane.ran_target = kTarget;
-    (view != nullptr ? inverse_of<true> : inverse_of<false>)(lane, x, view, y, dropped, f, count, scale);
 }
 
 }  // namespace

@@ -120,8 +120,8 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads)
-    inverse_kernel(int32_t *x, float *view, const int32_t *y, const int32_t *dropped, const float *f, int64_t count,
-                   int64_t lanes, Scales scales) {
+    inverse_kernel(int32_t *x, const int32_t *y, const int32_t *dropped, const float *f, int64_t count, int64_t lanes,
+                   Scales scales) {
     const int64_t lane = int64_t(blockIdx.x) * kThreads + threadIdx.x;
     if (lane >= lanes) return;
     const int64_t first = first_of(lane);
@@ -150,9 +150,7 @@ __global__ void __launch_bounds__(kThreads)
             left -= scales.shift;
             if (i >= count) continue;
             const int32_t kept = wrapped_difference(coupled[a], to_int(added[a] * scales.per_unit));
-            const int32_t out = int32_t(uint32_t(kept) << scales.shift | bits);
-            x[i] = out;
-            if (view != nullptr) view[i] = float(out) * scales.unit;
+            x[i] = int32_t(uint32_t(kept) << scales.shift | bits);
         }
     }
 }
@@ -200,14 +198,13 @@ void forward(meft_ctx &lane, int32_t *y, int32_t *dropped, float *view, float *a
     });
 }
 
-void inverse(meft_ctx &lane, int32_t *x, float *view, const int32_t *y, const int32_t *dropped, const float *f,
-             int64_t count, CouplingScale scale) {
+void inverse(meft_ctx &lane, int32_t *x, const int32_t *y, const int32_t *dropped, const float *f, int64_t count,
+             CouplingScale scale) {
     if (count == 0) return;
     const Layout layout(count, scale.shift);
     on_device(lane, [&](Operands &on) {
-        MEFT_LAUNCH(inverse_kernel, layout.grid, kThreads, 0, on.stream, on.out(x, count), on.out(view, count),
-                    on.in(y, count), on.in(dropped, layout.words), on.in(f, count), count, layout.lanes,
-                    scales_of(scale));
+        MEFT_LAUNCH(inverse_kernel, layout.grid, kThreads, 0, on.stream, on.out(x, count), on.in(y, count),
+                    on.in(dropped, layout.words), on.in(f, count), count, layout.lanes, scales_of(scale));
     });
 }
 

@@ -137,7 +137,7 @@ function elementwiseKernels(
     fixedFromFloats: (s, x) => stream(s, x),
     floatsFromFixed: (x, s) => stream(x, s),
     couple: (y, dropped, view, x, f) => stream(y, dropped, view, x, f),
-    uncouple: (x, view, y, dropped, f) => stream(x, view, y, dropped, f),
+    uncouple: (x, y, dropped, f) => stream(x, y, dropped, f),
   };
 }
 

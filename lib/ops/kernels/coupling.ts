@@ -57,13 +57,6 @@ export interface CouplingKernels {
     call: CouplingCall,
     account: Floats,
   ): void;
-  /** The x of couple(), bit for bit, from y, f and what was dropped; view is x * 2^-fraction. x may be y, view may be f. */
-  uncouple(
-    x: Int32Array,
-    view: Floats | null,
-    y: Int32Array,
-    dropped: Int32Array | null,
-    f: Floats,
-    call: CouplingCall,
-  ): void;
+  /** The x of couple(), bit for bit, from y, f and what was dropped. x may be y. */
+  uncouple(x: Int32Array, y: Int32Array, dropped: Int32Array | null, f: Floats, call: CouplingCall): void;
 }

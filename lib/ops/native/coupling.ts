@@ -35,12 +35,11 @@ export function couplingKernels({ model }: Lanes): CouplingKernels {
       );
     },
 
-    uncouple(x, view, y, dropped, f, { fraction, shift }): void {
+    uncouple(x, y, dropped, f, { fraction, shift }): void {
       const count = x.length;
       calls.couplingInverse(
         model,
         x,
-        f32OrNull("view", view, count),
         room("y", y, count),
         wordsOf(dropped, count, shift),
         f32("f", f, count),

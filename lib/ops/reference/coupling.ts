@@ -36,12 +36,11 @@ export const couplingKernels: CouplingKernels = {
     }
   },
 
-  uncouple(x, view, y, dropped, f, { fraction, shift }) {
+  uncouple(x, y, dropped, f, { fraction, shift }) {
     const unit = 2 ** -fraction;
     for (let i = 0; i < x.length; i++) {
       const kept = (y[i] as number) - rounded(at(f, i), unit);
       x[i] = kept << shift | (dropped ? bitsOf(dropped, i, shift) : 0);
-      if (view) view[i] = (x[i] as number) * unit;
     }
   },
 };

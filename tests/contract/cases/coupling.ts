@@ -72,16 +72,15 @@ function thereAndBack(
   const [y, back] = inPlace ? [x, x] : [stage.integerOutput(count), stage.integerOutput(count)];
   const dropped = shift === 0 ? null : stage.integerOutput(droppedWords(count, shift));
   const [f, again, account] = [stage.values(added), stage.values(added), stage.values([0, 0])];
-  const viewOf = (of: ReturnType<Stage["values"]>) => viewed ? inPlace ? of : stage.output(count) : null;
-  const [view, backView] = [viewOf(f), viewOf(again)];
+  const view = viewed ? inPlace ? f : stage.output(count) : null;
   stage.k.couple(y, dropped, view, x, f, { fraction, shift }, account);
   const coupled = now(stage.k.read(y)).slice();
-  stage.k.uncouple(back, backView, y, dropped, again, { fraction, shift });
+  stage.k.uncouple(back, y, dropped, again, { fraction, shift });
   assertSame(now(stage.k.read(back)).slice(), words, "what comes back");
   return outputsOf(stage, account, {
     coupled,
     ...dropped && { dropped },
-    ...view && backView && { view, backView },
+    ...view && { view },
   });
 }
 
@@ -97,8 +96,8 @@ function toAndFrom(stage: Stage, values: ArrayLike<number>, fraction: number): O
 const rounded = (name: string, run: KernelCase["run"]): KernelCase => ({
   ...{ name, run, multiple: 0.5 },
   magnitudes(stage, oracle) {
-    const { view, backView, x, largest } = outputMagnitudes(stage, oracle);
-    return { ...view && { view }, ...backView && { backView }, ...x && { x }, ...largest && { largest } };
+    const { view, x, largest } = outputMagnitudes(stage, oracle);
+    return { ...view && { view }, ...x && { x }, ...largest && { largest } };
   },
 });
 
