@@ -139,7 +139,7 @@ for (const one of DEEP) {
   }
 }
 
-for (const { name, dir, batchFor } of SOME) {
+for (const { name, dir, batchFor } of CASES) {
   for (const wiring of COUPLING_NAMES) {
     Deno.test(`${wiring} on ${name}: without its small coefficients and before training it is the plain model, to the bit`, async () => {
       using model = openCheckpoint(dir, referenceKernels());

@@ -18,20 +18,21 @@ function methodOf(label: string): StepMethod {
 }
 
 /** What another layer adds to what is kept; floats of the reference are f64. */
-async function keptByLayer(label: string, shape = SHAPE): Promise<number> {
+async function keptByLayer(label: string, shape = SHAPE, anchorEvery?: number): Promise<number> {
   const kernels = referenceKernels();
-  const of = async (layers: number) =>
-    (await countActivations(kernels, { ...shape, layers }, methodOf(label))).kept;
+  const method = { ...methodOf(label), ...(anchorEvery !== undefined && { anchorEvery }) };
+  const of = async (layers: number) => (await countActivations(kernels, { ...shape, layers }, method)).kept;
   return (await of(6) - await of(4)) / 2;
 }
 
 Deno.test("a layer keeps its input where it is computed again, and dropped bits where it is undone", async () => {
   assert.equal(await keptByLayer("recompute"), 8 * ELEMENTS);
-  assert.equal(await keptByLayer("reversible, meft1"), 4 * droppedWords(ELEMENTS, 7));
-  assert.equal(await keptByLayer("reversible, meft3"), 2 * 4 * droppedWords(ELEMENTS, 7));
+  assert.equal(await keptByLayer("meft1, no anchors"), 4 * droppedWords(ELEMENTS, 7));
+  assert.equal(await keptByLayer("meft3", SHAPE, 1000), 2 * 4 * droppedWords(ELEMENTS, 7));
+  assert.equal(await keptByLayer("meft1, every 1"), 4 * droppedWords(ELEMENTS, 7) + 8 * ELEMENTS);
   assert.ok(await keptByLayer("store") > 10 * 8 * ELEMENTS);
   const bert: Shape = { ...SHAPE, family: "bert" };
-  assert.equal(await keptByLayer("reversible, meft1", bert), 4 * droppedWords(ELEMENTS, 3));
+  assert.equal(await keptByLayer("meft1, no anchors", bert), 4 * droppedWords(ELEMENTS, 3));
 });
 
 Deno.test("no way holds less at most than it keeps", async () => {
@@ -58,7 +59,7 @@ Deno.test("what is saved is told of ways that undo, beside the peer's full fine-
     kept: 1,
     peak,
   });
-  const cells = [cell("store", 90), cell("reversible, meft1", 10), cell("PyTorch", 80)];
-  assert.deepEqual(savings(cells), [{ shape: SHAPE, way: "reversible, meft1", saved: 0.875 }]);
+  const cells = [cell("store", 90), cell("meft1", 10), cell("PyTorch", 80)];
+  assert.deepEqual(savings(cells), [{ shape: SHAPE, way: "meft1", saved: 0.875 }]);
   assert.deepEqual(savings(cells.slice(0, 2)), []);
 });

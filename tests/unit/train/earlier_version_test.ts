@@ -44,12 +44,11 @@ const OPTIONS: Readonly<Record<string, RunOptions>> = {
   full: { method: full() },
 };
 
-/** What a step computed, without times. */
+/** What a step computed, without times, and without what its activations took: that has become less since. */
 function numbersOf(path: string): unknown[] {
   return Deno.readTextFileSync(path).trimEnd().split("\n").map((line) => {
-    const { step, loss, tokens, targets, lr, gradNorm, activeNeurons, activationBytes, expertLoad } = JSON
-      .parse(line);
-    return { step, loss, tokens, targets, lr, gradNorm, activeNeurons, activationBytes, expertLoad };
+    const { step, loss, tokens, targets, lr, gradNorm, activeNeurons, expertLoad } = JSON.parse(line);
+    return { step, loss, tokens, targets, lr, gradNorm, activeNeurons, expertLoad };
   });
 }
 
