@@ -148,7 +148,7 @@ export const DEFAULT_METHOD: string = SPARSE.kind;
 /**
  * A method by name, with options of its adapter: for command lines and files. The adapter checks the options.
  *
- * @throws {UserError} When there is no such method
+ * @throws {UserError} When there is no such method, or an option is another than the one that makes the method
  */
 export function methodByName(name: string, options: JsonObject = {}): Method {
   const method = METHODS.get(name);
@@ -158,5 +158,15 @@ export function methodByName(name: string, options: JsonObject = {}): Method {
       `There is no method "${name}"${didYouMean(name, METHOD_NAMES)} (there are: ${known})`,
     );
   }
-  return { ...method, adapter: { ...method.adapter, options: { ...method.adapter.options, ...options } } };
+  const { kind, options: own } = method.adapter;
+  for (const [option, value] of Object.entries(own)) {
+    const chosen = options[option] ?? value;
+    if (chosen !== value) {
+      throw new UserError(
+        `${option} is ${chosen}, but method ${name} is that of ${option} ${value}: leave ${option} out, or choose it ` +
+          `with method ${kind}`,
+      );
+    }
+  }
+  return { ...method, adapter: { ...method.adapter, options: { ...own, ...options } } };
 }

@@ -95,7 +95,14 @@ Deno.test("a coupled run's adapter is scored and decoded as it was trained; merg
       Math.abs(scored.loss - evalLoss) <= 1e-6 * evalLoss,
       `${scored.loss}, training said ${evalLoss}`,
     );
-    const prompt = ["--prompt", "What is the capital of France?", "--max-new-tokens", "5", "--temperature", "0"];
+    const prompt = [
+      "--prompt",
+      "What is the capital of France?",
+      "--max-new-tokens",
+      "5",
+      "--temperature",
+      "0",
+    ];
     const text = await run("generate", "--adapter", adapter, ...prompt);
     assert.ok(text.trim().length > 0);
     assert.match(

@@ -89,3 +89,13 @@ Deno.test("methodByName() refuses what is no method, also where it is the name o
     });
   }
 });
+
+Deno.test("an option that makes a method is no other: a method of one wiring has no second", () => {
+  assert.throws(
+    () => methodByName("meft1", { wiring: "meft2" }),
+    new UserError(
+      "wiring is meft2, but method meft1 is that of wiring meft1: leave wiring out, or choose it with method bottleneck",
+    ),
+  );
+  assert.deepEqual(methodByName("meft1", { wiring: "meft1" }), methodByName("meft1"));
+});
