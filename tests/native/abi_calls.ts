@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every call of meft.h on arrays, with arguments of the smallest size that it takes. */
-import { SYMBOLS } from "../../lib/native/symbols.ts";
+import { MEFT_SCOPE_UNION, SYMBOLS } from "../../lib/native/symbols.ts";
 import * as structs from "../../lib/native/structs.ts";
 
 /** What a parameter of a call may be. */
@@ -80,6 +80,7 @@ const VALUES: Readonly<Record<string, () => Argument>> = {
 const OF_CALLS: Readonly<Record<string, Readonly<Record<string, () => Argument>>>> = {
   sparse_touch: { slots: () => new Int32Array(64).fill(-1) },
   sparse_branch_backward: { slots: () => new Int32Array(64).fill(-1) },
+  sparse_forward_among: { params: () => structs.writeSparseParams({ ...SPARSE, scope: MEFT_SCOPE_UNION }) },
 };
 /** What works on files, events and memory of a device, which have tests of their own. */
 const OTHERS = /^(ctx|error|build|abi|map|device|pinned|event|synchronize)/;

@@ -18,6 +18,7 @@ const OPTIONAL: Readonly<Record<string, readonly string[]>> = {
   coupling_inverse: ["view", "dropped"],
   experts_combine: ["weights"],
   sparse_forward: ["y"],
+  sparse_forward_among: ["y"],
   sparse_backward: ["dgate_weight", "dkeys"],
   sparse_backward_step: ["dgate_weight", "keys_m"],
   sparse_branch_forward: [
