@@ -40,8 +40,16 @@ export const METHODS: readonly Mutant[] = [
     name: "options-of-a-method-lost",
     harm: "options on the command line change nothing",
     file: "lib/methods/methods.ts",
-    find: "options: { ...method.adapter.options, ...options }",
-    replace: "options: { ...method.adapter.options }",
+    find: "options: { ...own, ...options }",
+    replace: "options: { ...own }",
+    tests: ["tests/unit/methods/methods_test.ts"],
+  },
+  {
+    name: "second-wiring-taken",
+    harm: "a method of one wiring trains another without a word",
+    file: "lib/methods/methods.ts",
+    find: "if (chosen !== value) {",
+    replace: "if (chosen === null) {",
     tests: ["tests/unit/methods/methods_test.ts"],
   },
   {
