@@ -14,13 +14,9 @@
 import { parseArgs } from "node:util";
 import { UserError } from "../mod.ts";
 import { benchActivations } from "./bench/activations/activations.ts";
-import {
-  activationBars,
-  activationTable,
-  productTable,
-  savingTable,
-  timedTable,
-} from "./bench/activations/report.ts";
+import { activationTable, productTable, savingTable, timedTable } from "./bench/activations/report.ts";
+import { drawActivations, DRAWN_WAYS } from "./bench/activations/picture.ts";
+import { barChart } from "./bench/chart.ts";
 import { benchGpu } from "./bench/gpu/gpu.ts";
 import { benchExperts } from "./bench/experts.ts";
 import { boundTable, cellTable, gpuBars, rivalTable, verdictTable } from "./bench/gpu/gpu_report.ts";
@@ -112,11 +108,12 @@ async function kernelsPart(options: Options, machine: Machine): Promise<void> {
   const layer = frozenLayer({ ...options, rounds: 3 });
   const targets = [...kernelRows(results), ...comparisons, ...layerRow(comparisons, layer)];
   const title = "Kernels: share of the machine's limit";
-  await report.writeResults("kernels", machine, { targets, kernels: results, comparisons }, {
-    title,
-    unit: "%",
-    bars: report.kernelBars(results),
-  });
+  await report.writeResults(
+    "kernels",
+    machine,
+    { targets, kernels: results, comparisons },
+    barChart(title, "%", report.kernelBars(results)),
+  );
   console.log(`\n${report.kernelTable(results)}\n\n${report.targetTable(targets)}`);
 }
 
@@ -127,11 +124,12 @@ async function stepPart(options: Options, machine: Machine): Promise<void> {
   });
   const title = "Training steps by part";
   const growth = growths(results);
-  await report.writeResults("step", machine, { cells: results, growth }, {
-    title,
-    unit: "ms",
-    bars: report.stepBars(results),
-  });
+  await report.writeResults(
+    "step",
+    machine,
+    { cells: results, growth },
+    barChart(title, "ms", report.stepBars(results)),
+  );
   console.log(`\n${report.stepTable(results)}\n\n${report.partsTable(results)}`);
   if (growth.length > 0) console.log(`\n${report.growthTable(growth)}`);
 }
@@ -150,7 +148,7 @@ async function peersPart(options: Options, machine: Machine): Promise<void> {
   const ratios = barRatios(peers.pairings, kernels, peers.sparseOverFrozen);
   const title = `The same training step, ${peers.tokens} tokens: ${peers.model}`;
   const bars = report.peerBars(peers.pairings);
-  await report.writeResults("peers", machine, { ratios, ...peers, kernels }, { title, unit: "ms", bars });
+  await report.writeResults("peers", machine, { ratios, ...peers, kernels }, barChart(title, "ms", bars));
   console.log(`\n${title}\n${report.peerTable(peers.pairings)}\n\n${report.ratioTable(ratios)}`);
 }
 
@@ -161,15 +159,14 @@ async function expertsPart(options: Options, machine: Machine): Promise<void> {
   });
   const title = `Steps of ${bench.tokens} tokens: ${bench.mixture}, over those of ${bench.dense}`;
   const bars = report.expertBars(bench.results);
-  await report.writeResults("experts", machine, { ...bench }, { title, unit: "ms", bars });
+  await report.writeResults("experts", machine, { ...bench }, barChart(title, "ms", bars));
   console.log(`\n${title}\n${report.expertTable(bench.results)}`);
 }
 
 async function activationsPart(options: Options, machine: Machine): Promise<void> {
   const { cells, steps } = await benchActivations({ ...options, onProgress: progress });
   const title = "Activations of a step: what is kept, and what is held beside it at most";
-  const bars = activationBars(cells);
-  await report.writeResults("activations", machine, { cells, steps }, { title, unit: "MiB", bars });
+  await report.writeResults("activations", machine, { cells, steps }, drawActivations(cells, DRAWN_WAYS));
   console.log(`\n${title}\n${activationTable(cells)}\n\n${savingTable(cells)}`);
   console.log(`\n${productTable(cells)}\n\n${timedTable(steps)}`);
 }
@@ -180,7 +177,7 @@ async function gpuPart(options: Options, machine: Machine): Promise<void> {
   const { sizes } = gpu.preset;
   const title = `Training steps on the GPU: ${formatSizes(sizes)}`;
   const bars = gpuBars(gpu.cells, gpu.rivals);
-  await report.writeResults("gpu", machine, { ...gpu }, { title, unit: "ms", bars });
+  await report.writeResults("gpu", machine, { ...gpu }, barChart(title, "ms", bars));
   const { device, pytorch, card } = gpu;
   console.log(`\n${title}\n${device?.name}, driver for CUDA ${device?.driver}, cuBLASLt ${device?.cublasLt}`);
   console.log([card.before, card.after, pytorch].filter((line) => line !== null).join("\n"));

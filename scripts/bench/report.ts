@@ -2,7 +2,7 @@
 /** What was measured, as tables, JSON and charts. */
 import { formatBytes, formatCount, formatShare } from "../../lib/report/format.ts";
 import { formatTable } from "../../lib/report/table.ts";
-import { type Bar, barChart } from "./chart.ts";
+import type { Bar } from "./chart.ts";
 import { EXPERTS_BAR, type ExpertsResult } from "./experts.ts";
 import type { KernelResult } from "./kernels.ts";
 import type { Machine } from "./machine.ts";
@@ -15,17 +15,17 @@ import { PARTS } from "./timed_kernels.ts";
 
 const FOLDER = new URL("../../bench/", import.meta.url);
 
-/** Writes `bench/NAME.json` and, when there are bars, `bench/NAME.svg`. */
+/** Writes `bench/NAME.json` and `bench/NAME.svg`. @param svg Its chart */
 export async function writeResults(
   name: string,
   machine: Machine,
   results: Readonly<Record<string, unknown>>,
-  chart: { readonly title: string; readonly unit: string; readonly bars: readonly Bar[] },
+  svg: string,
 ): Promise<void> {
   await Deno.mkdir(FOLDER, { recursive: true });
   const json = JSON.stringify({ machine, ...results }, null, 1);
   await Deno.writeTextFile(new URL(`${name}.json`, FOLDER), `${json}\n`);
-  await Deno.writeTextFile(new URL(`${name}.svg`, FOLDER), barChart(chart.title, chart.unit, chart.bars));
+  await Deno.writeTextFile(new URL(`${name}.svg`, FOLDER), svg);
 }
 
 /** A table of kernels. */

@@ -47,14 +47,17 @@ export async function benchActivations(options: ActivationOptions): Promise<Acti
     const peer = peers[i];
     if (peer) {
       cells.push({ series, shape, way: PEER, ...peer.stored });
-      cells.push({ series, shape, way: `${PEER}, checkpointed`, ...peer.checkpointed });
+      cells.push({ series, shape, way: PEER_CHECKPOINTED, ...peer.checkpointed });
     }
     options.onProgress(formatShape(shape));
   }
   return { cells, steps: await timeSteps(kernels, TIMED_SHAPE, options) };
 }
 
-const PEER = "PyTorch";
+/** Full fine-tuning there. */
+export const PEER = "PyTorch";
+/** The same with its layers computed again. */
+export const PEER_CHECKPOINTED = `${PEER}, checkpointed`;
 
 /** How much less than PyTorch's full fine-tuning a step that undoes its layers holds at most. */
 export function savings(cells: readonly ActivationCell[]): { shape: Shape; way: string; saved: number }[] {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What steps remember, as tables and a chart. */
+/** What steps remember, as tables. */
 import { formatBytes, formatShare } from "../../../lib/report/format.ts";
 import { formatTable } from "../../../lib/report/table.ts";
-import type { Bar } from "../chart.ts";
 import { formatSummary } from "../statistics.ts";
 import { type ActivationCell, savings } from "./activations.ts";
 import { formatShape, type Shape } from "./shapes.ts";
@@ -60,15 +59,4 @@ export function timedTable(steps: readonly TimedStep[]): string {
       ...[measuredBytes, countedBytes].map(formatBytes),
     ]),
   ]);
-}
-
-/** Peaks in MiB: what was kept, and what the rest of a pass takes at one time. */
-export function activationBars(cells: readonly ActivationCell[]): Bar[] {
-  return cells.map(({ shape: { layers, length, rows }, way, kept, peak }) => ({
-    label: `${layers} L, ${rows} x ${length}: ${way}`,
-    pieces: [
-      { name: "kept", value: kept / 2 ** 20 },
-      { name: "beside it, at most", value: (peak - kept) / 2 ** 20 },
-    ],
-  }));
 }

@@ -63,3 +63,25 @@ Deno.test("what is saved is told of ways that undo, beside the peer's full fine-
   assert.deepEqual(savings(cells), [{ shape: SHAPE, way: "meft1", saved: 0.875 }]);
   assert.deepEqual(savings(cells.slice(0, 2)), []);
 });
+
+Deno.test("README's products are those of the results that lie beside the picture", () => {
+  const read = (path: string) => Deno.readTextFileSync(new URL(`../../../${path}`, import.meta.url));
+  const { cells } = JSON.parse(read("scripts/bench/activations/results.json")) as {
+    cells: (ActivationCell & { readonly shape: Shape })[];
+  };
+  const rows = read("README.md").matchAll(
+    /^ {2}\| (BERT-base|BERT-large|(\d+) layers of 1,024) +\|(.*)\|$/gm,
+  );
+  const shapes = [...rows].map(([, name = "", layers = name === "BERT-base" ? "12" : "24", values = ""]) => {
+    const of = (way: string) =>
+      cells.find(({ shape, ...cell }) =>
+        cell.way === way && cell.products !== undefined && shape.length === 512 &&
+        shape.layers === Number(layers) && (shape.family === "bert") === name.startsWith("BERT")
+      )?.products ?? NaN;
+    const ways = ["recompute", "meft1", ...[1, 2, 3, 4].map((n) => `meft1, every ${n}`), "meft1, no anchors"];
+    const told = values.split("|").map((text) => text.trim());
+    assert.deepEqual(told, ways.map((way) => (of(way) / of("store")).toFixed(3)), name);
+    return name;
+  });
+  assert.equal(shapes.length, 5);
+});
