@@ -128,3 +128,11 @@ export function savedFiles(run: string): Readonly<Record<string, number>> {
 export function adapterBytes(run: string): Uint8Array {
   return Deno.readFileSync(`${run}/adapter/adapter_model.safetensors`);
 }
+
+/** Back to a checkpoint, as if the run had been killed after it. */
+export async function backTo(run: string, step: number): Promise<void> {
+  for (const { name } of [...Deno.readDirSync(`${run}/checkpoints`)]) {
+    if (name > `step-00000${step}`) await Deno.remove(`${run}/checkpoints/${name}`, { recursive: true });
+  }
+  await Deno.remove(`${run}/adapter`, { recursive: true });
+}

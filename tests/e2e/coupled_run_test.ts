@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { assertSame } from "../compare.ts";
 import { withFolder } from "../fixtures/folder.ts";
-import { adapterBytes, DEMO_FACTS, DEMO_MODEL, DEMO_ROWS, runCommandLine } from "./command.ts";
+import { adapterBytes, backTo, DEMO_FACTS, DEMO_MODEL, DEMO_ROWS, runCommandLine } from "./command.ts";
 
 const RUN = [
   ...[
@@ -35,12 +35,6 @@ async function refusal(...args: string[]): Promise<string> {
   return stderr;
 }
 
-/** Back to the first checkpoint, as if the run had been killed after it. */
-async function backToFirst(out: string): Promise<void> {
-  await Deno.remove(join(out, "checkpoints", "step-000004"), { recursive: true });
-  await Deno.remove(join(out, "adapter"), { recursive: true });
-}
-
 /** Every way to have the same two streams is of the same bits; those of `meft2` beside rows in host memory. */
 const WAYS: Readonly<Record<string, readonly string[]>> = {
   meft1: ["--method", "meft1"],
@@ -55,7 +49,7 @@ for (const [wiring, method] of Object.entries(WAYS)) {
       await run(...RUN, ...method, "--out", stored);
       await run(...RUN, ...method, ...REVERSIBLE, "--anchor-every", "2", "--out", undone);
       assertSame(adapterBytes(undone), adapterBytes(stored));
-      await backToFirst(undone);
+      await backTo(undone, 2);
       await run("train", "--resume", "--out", undone);
       assertSame(adapterBytes(undone), adapterBytes(stored), "resumed");
     }));

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { assertSame } from "../compare.ts";
 import { withFolder } from "../fixtures/folder.ts";
-import { DEMO_FACTS, DEMO_MODEL, ROOT, runCommandLine, SMALL_RUN } from "./command.ts";
+import { adapterBytes, backTo, DEMO_FACTS, DEMO_MODEL, ROOT, runCommandLine, SMALL_RUN } from "./command.ts";
 
 const RUN = [...SMALL_RUN, "--examples", "0", "--batch-size", "8", "--micro-batch-size", "4", "--lr", "2e-3"];
 
@@ -12,18 +12,6 @@ async function train(...args: string[]): Promise<string> {
   const { code, stdout, stderr } = await runCommandLine("train", ...args);
   assert.equal(code, 0, stderr);
   return stdout;
-}
-
-function adapterBytes(out: string): Uint8Array {
-  return Deno.readFileSync(join(out, "adapter", "adapter_model.safetensors"));
-}
-
-/** Back to a checkpoint, as if the run had been killed after it. */
-async function backTo(out: string, step: number): Promise<void> {
-  for (const { name } of [...Deno.readDirSync(join(out, "checkpoints"))]) {
-    if (name > `step-00000${step}`) await Deno.remove(join(out, "checkpoints", name), { recursive: true });
-  }
-  await Deno.remove(join(out, "adapter"), { recursive: true });
 }
 
 Deno.test("train --resume --out needs no other flag, from another folder too, and ends in the same bytes", () =>
