@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Bar charts as SVG text. */
+import { escapeHtml } from "../../lib/report/escape_html.ts";
 
 /** A bar of one or more stacked pieces. */
 export interface Bar {
@@ -39,7 +40,7 @@ export function barChart(title: string, unit: string, bars: readonly Bar[]): str
         `<rect x="${x.toFixed(1)}" y="${y}" width="${width.toFixed(1)}" height="${ROW - 6}" fill="${
           color(name)
         }">` +
-        `<title>${escape(name)}: ${value.toFixed(1)} ${unit}</title></rect>`;
+        `<title>${escapeHtml(name)}: ${value.toFixed(1)} ${unit}</title></rect>`;
       x += width;
       return rect;
     });
@@ -58,7 +59,7 @@ export function barChart(title: string, unit: string, bars: readonly Bar[]): str
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" ` +
     `font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>`,
-    `<text x="8" y="20" font-size="14" font-weight="bold">${escape(title)}</text>`,
+    `<text x="8" y="20" font-size="14" font-weight="bold">${escapeHtml(title)}</text>`,
     ...rows,
     ...legend,
     "</svg>\n",
@@ -66,9 +67,5 @@ export function barChart(title: string, unit: string, bars: readonly Bar[]): str
 }
 
 function text(x: number, y: number, content: string, anchor = "start"): string {
-  return `<text x="${x.toFixed(1)}" y="${y}" text-anchor="${anchor}">${escape(content)}</text>`;
-}
-
-function escape(content: string): string {
-  return content.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  return `<text x="${x.toFixed(1)}" y="${y}" text-anchor="${anchor}">${escapeHtml(content)}</text>`;
 }
